@@ -1,0 +1,135 @@
+//! The guest as the core sees it, and the world as the guest sees it.
+
+use std::collections::BTreeMap;
+
+use crate::{InstanceName, PeerIndex, Timestamp, limits};
+
+/// Application code: the real one runs in wasm, the simulator may use one written in Rust.
+///
+/// It must be deterministic: the same deliveries in the same world give the same effects, prints and state.
+pub trait Guest {
+    /// Handles the runs of one record (`wit/LAYOUT.md`) and appends what it brings about to `delivered`.
+    ///
+    /// After a fault the guest is poisoned and is not called again.
+    fn deliver(&mut self, runs: &[u8], world: &mut World, delivered: &mut Delivered) -> Result<(), Fault>;
+}
+
+/// All that a guest can learn besides its messages. It is part of the replicated state.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct World {
+    /// The name under which the instance is registered.
+    pub name: InstanceName,
+    /// Time of the record being delivered.
+    pub time: Timestamp,
+    /// The peers that were attached or heard of so far.
+    pub peers: Peers,
+    /// The generator seeded in genesis.
+    pub random: Random,
+}
+
+/// What a delivery brought about. Cleared by the caller, so that its memory is used again.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Delivered {
+    /// Effects, as in `wit/LAYOUT.md`.
+    pub effects: Vec<u8>,
+    /// What the guest printed, in order.
+    pub prints: Vec<Print>,
+}
+
+impl Delivered {
+    /// Empties it and keeps its memory.
+    pub fn clear(&mut self) {
+        self.effects.clear();
+        self.prints.clear();
+    }
+}
+
+/// Some bytes that a guest printed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Print {
+    /// Where to.
+    pub stream: PrintStream,
+    /// What.
+    pub bytes: Vec<u8>,
+}
+
+/// The two streams that a guest can print to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PrintStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// A trap, or effects that can't be. It is deterministic: a restart meets it again.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct Fault {
+    /// What happened, for a person to read.
+    pub reason: String,
+    /// Where in the guest, if known.
+    pub backtrace: String,
+    /// What the guest printed on its standard error during the delivery; a panic says here which message it was.
+    pub stderr: String,
+}
+
+/// Names and numbers of the peers, in the order in which they came up.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Peers {
+    names: Vec<InstanceName>,
+    indices: BTreeMap<InstanceName, PeerIndex>,
+}
+
+impl Peers {
+    /// The index of `name`, a new one if it has none yet. `None` when there are [`limits::PEERS_MAX`] already.
+    pub fn attach(&mut self, name: &InstanceName) -> Option<PeerIndex> {
+        if let Some(index) = self.indices.get(name) {
+            return Some(*index);
+        }
+        if self.names.len() >= limits::PEERS_MAX as usize {
+            return None;
+        }
+        self.names.push(name.clone());
+        let index = PeerIndex(self.names.len() as u32);
+        self.indices.insert(name.clone(), index);
+        Some(index)
+    }
+
+    /// The index of `name`, if it has one.
+    pub fn index(&self, name: &InstanceName) -> Option<PeerIndex> {
+        self.indices.get(name).copied()
+    }
+
+    /// The name of a peer; the outside world has none.
+    pub fn name(&self, index: PeerIndex) -> Option<&InstanceName> {
+        self.names.get((index.0 as usize).checked_sub(1)?)
+    }
+
+    /// How many there are; the highest index.
+    pub fn count(&self) -> u32 {
+        self.names.len() as u32
+    }
+}
+
+/// A small seeded generator (SplitMix64, Steele et al. 2014). Not for secrets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Random {
+    state: u64,
+}
+
+impl Random {
+    /// A generator that gives the same values for the same seed.
+    pub fn new(seed: u64) -> Self {
+        Random { state: seed }
+    }
+
+    /// The next value.
+    pub fn next_u64(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}

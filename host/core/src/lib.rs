@@ -1,0 +1,27 @@
+//! The deterministic state machine of Ambrosia: one replica of one instance, as a pure step function.
+//!
+//! **Architecture Invariant:** this crate knows no clock, file, socket, thread or random source. Time and
+//! everything else that happens comes in as an [`Input`]; everything to be done goes out as an [`Output`].
+//! Its dependency list proves it, and a test reads that list.
+
+mod bytes_reader;
+mod effect;
+mod guest;
+mod ids;
+pub mod limits;
+mod message;
+mod record;
+mod run;
+
+pub use effect::{EFFECT_PREFIX_BYTES, Effect, EffectError, Effects, push_effect};
+pub use guest::{Delivered, Fault, Guest, Peers, Print, PrintStream, Random, World};
+pub use ids::{
+    CallId, Epoch, InstanceName, InstanceUuid, Lsn, MethodId, NameError, PeerIndex, ReplicaIndex, RequestId,
+    RequestIdError, Seq, Timestamp,
+};
+pub use message::{Kind, MESSAGE_HEADER_BYTES, Message, MessageError, Messages, push_message};
+pub use record::{
+    Bind, DeliverBody, EpochBody, Genesis, Limits, RECORD_ALIGNMENT, RECORD_HEADER_BYTES, Record, RecordError,
+    RecordHeader, RecordKind, RequestEntry, Watermark,
+};
+pub use run::{RUN_HEADER_BYTES, Run, RunError, Runs, begin_run, finish_run};

@@ -1,0 +1,51 @@
+//! Every queue, loop, frame and record has a limit, and its name is here.
+
+/// Largest arguments of one message.
+pub const ARGUMENTS_BYTES_MAX: usize = 80 << 20;
+
+/// A record takes no further message once its runs hold this much; one message alone may be larger.
+pub const RUNS_BYTES_FULL: usize = 1 << 20;
+
+/// A record takes no further message once it holds this many.
+pub const RECORD_MESSAGES_MAX: u32 = 16 * 1024;
+
+/// Largest body of a record: the largest message on top of an almost full record, and the watermarks.
+pub const RECORD_BODY_BYTES_MAX: usize = RUNS_BYTES_FULL + ARGUMENTS_BYTES_MAX + (8 << 20);
+
+/// Effects of one delivery. More is the guest's fault.
+pub const EFFECTS_BYTES_MAX: usize = 512 << 20;
+
+/// Peers of one instance.
+pub const PEERS_MAX: u32 = 64 * 1024;
+
+/// Impulses, timers and own messages wait once a peer's outbox holds this much that was not acknowledged.
+pub const OUTBOX_BYTES_SOFT_MAX: usize = 64 << 20;
+
+/// Every delivery waits once all outboxes together hold this much.
+pub const OUTBOX_BYTES_HARD_MAX: usize = 1 << 30;
+
+/// Messages from one source that wait to be delivered; its connection is not read beyond that.
+pub const INBOX_BYTES_MAX: usize = 8 << 20;
+
+/// Results kept for requests that may be repeated; the oldest go first.
+pub const RESULTS_MAX: usize = 100_000;
+
+/// Bytes of results kept for requests that may be repeated; the oldest go first.
+pub const RESULTS_BYTES_MAX: usize = 64 << 20;
+
+/// Timers of one instance. More is the guest's fault.
+pub const TIMERS_MAX: usize = 1 << 20;
+
+/// Bytes that a guest may print in one delivery. More is the guest's fault.
+pub const PRINTS_BYTES_MAX: usize = 16 << 20;
+
+/// Fuel of one delivery unless the registration says otherwise: several seconds of work.
+pub const FUEL_DEFAULT: u64 = 20_000_000_000;
+
+/// Memory of a guest unless the registration says otherwise.
+pub const MEMORY_BYTES_DEFAULT: u64 = 4 << 30;
+
+const _: () = assert!(RECORD_BODY_BYTES_MAX > RUNS_BYTES_FULL + ARGUMENTS_BYTES_MAX);
+const _: () = assert!(RECORD_BODY_BYTES_MAX < u32::MAX as usize);
+const _: () = assert!(OUTBOX_BYTES_SOFT_MAX < OUTBOX_BYTES_HARD_MAX);
+const _: () = assert!(EFFECTS_BYTES_MAX < OUTBOX_BYTES_HARD_MAX);

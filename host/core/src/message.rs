@@ -1,0 +1,171 @@
+//! One message: the same bytes on the wire, in the log and at the border of the guest (`wit/LAYOUT.md`).
+
+use crate::{CallId, MethodId, bytes_reader::BytesReader, limits::ARGUMENTS_BYTES_MAX};
+
+const LENGTH_AT: usize = 0;
+const METHOD_AT: usize = LENGTH_AT + size_of::<u32>();
+const CALL_ID_AT: usize = METHOD_AT + size_of::<u32>();
+const KIND_AT: usize = CALL_ID_AT + size_of::<u64>();
+const RESERVED_AT: usize = KIND_AT + size_of::<u8>();
+/// Bytes of a message before its arguments.
+pub const MESSAGE_HEADER_BYTES: usize = RESERVED_AT + 3;
+const _: () = assert!(MESSAGE_HEADER_BYTES == 20);
+
+/// What a message is. See `wit/LAYOUT.md` for who may send which.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Kind {
+    /// Run a method, no answer.
+    Fork = 1,
+    /// Run a method and answer.
+    Call = 2,
+    /// The result of a call.
+    Reply = 3,
+    /// The failure of a call.
+    Error = 4,
+    /// Run a method for the outside world.
+    Impulse = 5,
+    /// A timer is due.
+    Timer = 6,
+    /// First message of an instance's life.
+    Start = 7,
+    /// A replica became primary.
+    Primary = 8,
+    /// Effect: finish the instance.
+    Exit = 9,
+    /// Effect: set a timer.
+    SetTimer = 10,
+    /// Effect: cancel a timer.
+    CancelTimer = 11,
+}
+
+impl Kind {
+    /// The kind with that number, if there is one.
+    pub const fn from_byte(byte: u8) -> Option<Kind> {
+        Some(match byte {
+            1 => Kind::Fork,
+            2 => Kind::Call,
+            3 => Kind::Reply,
+            4 => Kind::Error,
+            5 => Kind::Impulse,
+            6 => Kind::Timer,
+            7 => Kind::Start,
+            8 => Kind::Primary,
+            9 => Kind::Exit,
+            10 => Kind::SetTimer,
+            11 => Kind::CancelTimer,
+            _ => return None,
+        })
+    }
+
+    /// True for the kinds that one instance may send to another.
+    pub fn travels(self) -> bool {
+        matches!(self, Kind::Fork | Kind::Call | Kind::Reply | Kind::Error)
+    }
+
+    /// True for the kinds that the outside world may deliver.
+    pub fn comes_from_outside(self) -> bool {
+        matches!(self, Kind::Error | Kind::Impulse | Kind::Timer | Kind::Start | Kind::Primary)
+    }
+}
+
+/// A message, borrowed from the bytes that hold it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Message<'a> {
+    /// What it is.
+    pub kind: Kind,
+    /// The method it names, or zero.
+    pub method: MethodId,
+    /// The call, timer or impulse it belongs to, or zero.
+    pub call_id: CallId,
+    /// Encoded arguments or result.
+    pub arguments: &'a [u8],
+}
+
+/// Why some bytes are not a sequence of messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum MessageError {
+    /// The bytes end inside a message.
+    #[error("a message is cut off")]
+    CutOff,
+    /// The kind has no meaning.
+    #[error("unknown message kind {0}")]
+    UnknownKind(u8),
+    /// A reserved byte is not zero.
+    #[error("a reserved byte of a message header is not zero")]
+    Reserved,
+    /// The arguments exceed [`ARGUMENTS_BYTES_MAX`].
+    #[error("arguments of {0} bytes exceed the limit of {ARGUMENTS_BYTES_MAX}")]
+    TooLarge(usize),
+}
+
+impl<'a> Message<'a> {
+    /// Bytes that the message takes.
+    pub fn encoded_len(&self) -> usize {
+        MESSAGE_HEADER_BYTES + self.arguments.len()
+    }
+}
+
+/// Appends a message to `out`.
+pub fn push_message(out: &mut Vec<u8>, message: Message<'_>) {
+    assert!(message.arguments.len() <= ARGUMENTS_BYTES_MAX, "the limit is checked where a message enters");
+    let mut header = [0; MESSAGE_HEADER_BYTES];
+    header[LENGTH_AT..METHOD_AT].copy_from_slice(&(message.arguments.len() as u32).to_le_bytes());
+    header[METHOD_AT..CALL_ID_AT].copy_from_slice(&message.method.0.to_le_bytes());
+    header[CALL_ID_AT..KIND_AT].copy_from_slice(&message.call_id.0.to_le_bytes());
+    header[KIND_AT] = message.kind as u8;
+    out.extend_from_slice(&header);
+    out.extend_from_slice(message.arguments);
+}
+
+/// Walks a sequence of messages, checking each. Ends after the first error.
+#[derive(Clone)]
+pub struct Messages<'a> {
+    rest: BytesReader<'a>,
+}
+
+impl<'a> Messages<'a> {
+    /// The messages in `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Messages { rest: BytesReader(bytes) }
+    }
+
+    /// Bytes not walked yet.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest.0
+    }
+
+    fn read(&mut self) -> Result<Message<'a>, MessageError> {
+        let header: [u8; MESSAGE_HEADER_BYTES] = self.rest.array().ok_or(MessageError::CutOff)?;
+        let mut fields = BytesReader(&header);
+        let cut = MessageError::CutOff;
+        let length = fields.u32().ok_or(cut)? as usize;
+        let method = MethodId(fields.u32().ok_or(cut)?);
+        let call_id = CallId(fields.u64().ok_or(cut)?);
+        let kind = fields.u8().ok_or(cut)?;
+        let kind = Kind::from_byte(kind).ok_or(MessageError::UnknownKind(kind))?;
+        if fields.0 != [0; 3] {
+            return Err(MessageError::Reserved);
+        }
+        if length > ARGUMENTS_BYTES_MAX {
+            return Err(MessageError::TooLarge(length));
+        }
+        let arguments = self.rest.take(length).ok_or(MessageError::CutOff)?;
+        Ok(Message { kind, method, call_id, arguments })
+    }
+}
+
+impl<'a> Iterator for Messages<'a> {
+    type Item = Result<Message<'a>, MessageError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.0.is_empty() {
+            return None;
+        }
+        let message = self.read();
+        if message.is_err() {
+            self.rest = BytesReader(&[]);
+        }
+        Some(message)
+    }
+}

@@ -1,0 +1,519 @@
+//! One record of the log: a fixed header and a body (`docs/formats.md`).
+//!
+//! **Architecture Invariant:** nothing here knows where a record is stored.
+
+use bytes::Bytes;
+
+use crate::{
+    CallId, Epoch, InstanceName, InstanceUuid, Lsn, PeerIndex, ReplicaIndex, RequestId, Seq, Timestamp,
+    bytes_reader::BytesReader, limits::RECORD_BODY_BYTES_MAX,
+};
+
+const MAGIC: [u8; 4] = *b"AMBR";
+const VERSION: u8 = 1;
+
+const MAGIC_AT: usize = 0;
+const VERSION_AT: usize = MAGIC_AT + MAGIC.len();
+const KIND_AT: usize = VERSION_AT + size_of::<u8>();
+const RESERVED_AT: usize = KIND_AT + size_of::<u8>();
+const BODY_BYTES_AT: usize = RESERVED_AT + size_of::<u16>();
+const MESSAGES_AT: usize = BODY_BYTES_AT + size_of::<u32>();
+const EPOCH_AT: usize = MESSAGES_AT + size_of::<u32>();
+const LSN_AT: usize = EPOCH_AT + size_of::<u64>();
+const TIME_AT: usize = LSN_AT + size_of::<u64>();
+const DURABLE_AT: usize = TIME_AT + size_of::<u64>();
+const PREVIOUS_AT: usize = DURABLE_AT + size_of::<u64>();
+const BODY_CHECKSUM_AT: usize = PREVIOUS_AT + size_of::<u64>();
+const CHECKSUM_AT: usize = BODY_CHECKSUM_AT + size_of::<u32>();
+/// Bytes of a record before its body.
+pub const RECORD_HEADER_BYTES: usize = CHECKSUM_AT + size_of::<u32>();
+const _: () = assert!(RECORD_HEADER_BYTES == 64);
+
+/// Records begin at multiples of this; the body is padded with zeros.
+pub const RECORD_ALIGNMENT: usize = 8;
+const _: () = assert!(RECORD_HEADER_BYTES.is_multiple_of(RECORD_ALIGNMENT));
+
+/// What a record is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum RecordKind {
+    /// First record: who the instance is.
+    Genesis = 1,
+    /// A replica became primary; its records follow.
+    Epoch = 2,
+    /// A peer's name now stands for that instance uuid.
+    Bind = 3,
+    /// Messages for the guest.
+    Deliver = 4,
+    /// Written by the storage when the log falls idle, to say what is durable. Takes no lsn of its own: it repeats
+    /// that of the record before it, and is not part of the chain.
+    Mark = 5,
+}
+
+impl RecordKind {
+    fn from_byte(byte: u8) -> Option<RecordKind> {
+        Some(match byte {
+            1 => RecordKind::Genesis,
+            2 => RecordKind::Epoch,
+            3 => RecordKind::Bind,
+            4 => RecordKind::Deliver,
+            5 => RecordKind::Mark,
+            _ => return None,
+        })
+    }
+}
+
+/// The fixed part of a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecordHeader {
+    /// What it is.
+    pub kind: RecordKind,
+    /// Bytes of the body, without padding.
+    pub body_bytes: u32,
+    /// Messages in the body.
+    pub messages: u32,
+    /// Epoch of the primary that wrote it; 0 for genesis.
+    pub epoch: Epoch,
+    /// Its number.
+    pub lsn: Lsn,
+    /// When it was made.
+    pub time: Timestamp,
+    /// Highest lsn that was known to be durable when the record was made.
+    pub durable: Lsn,
+    /// Header checksum of the record before it: this is what chains them. 0 for genesis.
+    pub previous: u64,
+    /// CRC-32C of the body.
+    pub body_checksum: u32,
+    /// CRC-32C of the header up to here.
+    pub checksum: u32,
+}
+
+/// Why some bytes are not a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Not even the magic number is there.
+    #[error("there is no record header")]
+    NoMagic,
+    /// Fewer bytes than the record needs.
+    #[error("the record is cut off")]
+    CutOff,
+    /// The header was changed after it was written.
+    #[error("the checksum of the record header does not match")]
+    HeaderChecksum,
+    /// The body was changed after it was written.
+    #[error("the checksum of the record body does not match")]
+    BodyChecksum,
+    /// Written by another version.
+    #[error("the record has format version {0}, this program reads version {VERSION}")]
+    Version(u8),
+    /// The kind has no meaning.
+    #[error("unknown record kind {0}")]
+    UnknownKind(u8),
+    /// The body exceeds [`RECORD_BODY_BYTES_MAX`].
+    #[error("a record body of {0} bytes exceeds the limit of {RECORD_BODY_BYTES_MAX}")]
+    TooLarge(u32),
+    /// The checksums are right and the contents are not: a program wrote nonsense.
+    #[error("the body of the record does not have the shape of its kind")]
+    Shape,
+}
+
+impl RecordHeader {
+    /// Checks and decodes the header at the front of `bytes`. Says nothing of the body.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let header = bytes.first_chunk::<RECORD_HEADER_BYTES>().ok_or(RecordError::CutOff)?;
+        if header[MAGIC_AT..VERSION_AT] != MAGIC {
+            return Err(RecordError::NoMagic);
+        }
+        let checksum = crc32c::crc32c(&header[..CHECKSUM_AT]);
+        let mut fields = BytesReader(&header[VERSION_AT..]);
+        Self::decode_fields(&mut fields, checksum).ok_or(RecordError::CutOff)?
+    }
+
+    fn decode_fields(fields: &mut BytesReader<'_>, computed: u32) -> Option<Result<Self, RecordError>> {
+        let version = fields.u8()?;
+        let kind = fields.u8()?;
+        let _reserved = fields.u16()?;
+        let body_bytes = fields.u32()?;
+        let messages = fields.u32()?;
+        let epoch = Epoch(fields.u64()?);
+        let lsn = Lsn(fields.u64()?);
+        let time = Timestamp(fields.u64()?);
+        let durable = Lsn(fields.u64()?);
+        let previous = fields.u64()?;
+        let body_checksum = fields.u32()?;
+        let checksum = fields.u32()?;
+        if checksum != computed {
+            return Some(Err(RecordError::HeaderChecksum));
+        }
+        if version != VERSION {
+            return Some(Err(RecordError::Version(version)));
+        }
+        let Some(kind) = RecordKind::from_byte(kind) else {
+            return Some(Err(RecordError::UnknownKind(kind)));
+        };
+        if body_bytes as usize > RECORD_BODY_BYTES_MAX {
+            return Some(Err(RecordError::TooLarge(body_bytes)));
+        }
+        Some(Ok(RecordHeader {
+            kind,
+            body_bytes,
+            messages,
+            epoch,
+            lsn,
+            time,
+            durable,
+            previous,
+            body_checksum,
+            checksum,
+        }))
+    }
+
+    fn encode(&mut self) -> [u8; RECORD_HEADER_BYTES] {
+        let mut out = [0; RECORD_HEADER_BYTES];
+        out[MAGIC_AT..VERSION_AT].copy_from_slice(&MAGIC);
+        out[VERSION_AT] = VERSION;
+        out[KIND_AT] = self.kind as u8;
+        out[BODY_BYTES_AT..MESSAGES_AT].copy_from_slice(&self.body_bytes.to_le_bytes());
+        out[MESSAGES_AT..EPOCH_AT].copy_from_slice(&self.messages.to_le_bytes());
+        out[EPOCH_AT..LSN_AT].copy_from_slice(&self.epoch.0.to_le_bytes());
+        out[LSN_AT..TIME_AT].copy_from_slice(&self.lsn.0.to_le_bytes());
+        out[TIME_AT..DURABLE_AT].copy_from_slice(&self.time.0.to_le_bytes());
+        out[DURABLE_AT..PREVIOUS_AT].copy_from_slice(&self.durable.0.to_le_bytes());
+        out[PREVIOUS_AT..BODY_CHECKSUM_AT].copy_from_slice(&self.previous.to_le_bytes());
+        out[BODY_CHECKSUM_AT..CHECKSUM_AT].copy_from_slice(&self.body_checksum.to_le_bytes());
+        self.checksum = crc32c::crc32c(&out[..CHECKSUM_AT]);
+        out[CHECKSUM_AT..].copy_from_slice(&self.checksum.to_le_bytes());
+        out
+    }
+
+    /// Bytes that the whole record takes in the log, with padding.
+    pub fn stored_bytes(&self) -> usize {
+        RECORD_HEADER_BYTES + (self.body_bytes as usize).next_multiple_of(RECORD_ALIGNMENT)
+    }
+
+    /// The value that the next record carries as `previous`.
+    pub fn link(&self) -> u64 {
+        u64::from(self.checksum) << 32 | u64::from(self.body_checksum)
+    }
+}
+
+/// A checked record with the bytes that hold it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    header: RecordHeader,
+    stored: Bytes,
+}
+
+impl Record {
+    /// Makes a record around `body`, fills in lengths and checksums. `header.previous` must be the link of the
+    /// record before it.
+    ///
+    /// # Panics
+    /// If the body exceeds [`RECORD_BODY_BYTES_MAX`]: whoever gathers the body keeps to the limit.
+    pub fn seal(mut header: RecordHeader, body: &[u8]) -> Record {
+        assert!(body.len() <= RECORD_BODY_BYTES_MAX, "whoever gathers the body keeps to the limit");
+        header.body_bytes = body.len() as u32;
+        header.body_checksum = crc32c::crc32c(body);
+        let mut stored = Vec::with_capacity(header.stored_bytes());
+        stored.extend_from_slice(&header.encode());
+        stored.extend_from_slice(body);
+        stored.resize(header.stored_bytes(), 0);
+        Record { header, stored: stored.into() }
+    }
+
+    /// Checks and takes the record at the front of `bytes`, leaving the rest in it. On an error `bytes` is unchanged.
+    pub fn split_from(bytes: &mut Bytes) -> Result<Record, RecordError> {
+        let header = RecordHeader::decode(bytes)?;
+        if bytes.len() < header.stored_bytes() {
+            return Err(RecordError::CutOff);
+        }
+        let body_end = RECORD_HEADER_BYTES + header.body_bytes as usize;
+        if crc32c::crc32c(&bytes[RECORD_HEADER_BYTES..body_end]) != header.body_checksum {
+            return Err(RecordError::BodyChecksum);
+        }
+        Ok(Record { header, stored: bytes.split_to(header.stored_bytes()) })
+    }
+
+    /// The fixed part.
+    pub fn header(&self) -> &RecordHeader {
+        &self.header
+    }
+
+    /// The body without padding.
+    pub fn body(&self) -> &[u8] {
+        &self.stored[RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + self.header.body_bytes as usize]
+    }
+
+    /// The whole record as it stands in the log.
+    pub fn stored(&self) -> &Bytes {
+        &self.stored
+    }
+
+    /// The number of the record.
+    pub fn lsn(&self) -> Lsn {
+        self.header.lsn
+    }
+}
+
+/// What a guest may use. Equal on all replicas, because running out of it is an outcome.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Fuel of one delivery, in wasmtime's units (about one an instruction).
+    pub fuel: u64,
+    /// Bytes of linear memory.
+    pub memory_bytes: u64,
+}
+
+/// Body of the first record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Genesis {
+    /// Identity of this life of the instance.
+    pub uuid: InstanceUuid,
+    /// SHA-256 of the module.
+    pub module: [u8; 32],
+    /// Seed of the guest's randomness.
+    pub seed: u64,
+    /// What the guest may use.
+    pub limits: Limits,
+    /// The name registered.
+    pub name: InstanceName,
+}
+
+impl Genesis {
+    /// Makes the first record of a log.
+    pub fn record(&self, time: Timestamp) -> Record {
+        let mut body = Vec::new();
+        body.extend_from_slice(&self.uuid.0);
+        body.extend_from_slice(&self.module);
+        body.extend_from_slice(&self.seed.to_le_bytes());
+        body.extend_from_slice(&self.limits.fuel.to_le_bytes());
+        body.extend_from_slice(&self.limits.memory_bytes.to_le_bytes());
+        body.extend_from_slice(self.name.as_str().as_bytes());
+        let header = RecordHeader::new(RecordKind::Genesis, Epoch(0), Lsn(1), time);
+        Record::seal(header, &body)
+    }
+
+    /// Decodes the body of a genesis record.
+    pub fn decode(body: &[u8]) -> Result<Genesis, RecordError> {
+        let mut fields = BytesReader(body);
+        let mut read = || {
+            let uuid = InstanceUuid(fields.array()?);
+            let module = fields.array()?;
+            let seed = fields.u64()?;
+            let limits = Limits { fuel: fields.u64()?, memory_bytes: fields.u64()? };
+            let name = InstanceName::new(std::str::from_utf8(fields.0).ok()?).ok()?;
+            Some(Genesis { uuid, module, seed, limits, name })
+        };
+        read().ok_or(RecordError::Shape)
+    }
+}
+
+impl RecordHeader {
+    /// A header to be sealed: lengths and checksums are filled in by [`Record::seal`].
+    pub fn new(kind: RecordKind, epoch: Epoch, lsn: Lsn, time: Timestamp) -> Self {
+        RecordHeader {
+            kind,
+            body_bytes: 0,
+            messages: 0,
+            epoch,
+            lsn,
+            time,
+            durable: Lsn(0),
+            previous: 0,
+            body_checksum: 0,
+            checksum: 0,
+        }
+    }
+}
+
+/// Body of an epoch record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EpochBody {
+    /// The replica that became primary.
+    pub replica: ReplicaIndex,
+    /// Hash of engine version, configuration and target: replicas that differ in it may not share a log.
+    pub engine: [u8; 32],
+}
+
+impl EpochBody {
+    /// Appends the body to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.replica.0.to_le_bytes());
+        out.extend_from_slice(&self.engine);
+    }
+
+    /// Decodes the body of an epoch record.
+    pub fn decode(body: &[u8]) -> Result<EpochBody, RecordError> {
+        let mut fields = BytesReader(body);
+        let replica = ReplicaIndex(fields.u16().ok_or(RecordError::Shape)?);
+        let engine = fields.array().ok_or(RecordError::Shape)?;
+        Ok(EpochBody { replica, engine })
+    }
+}
+
+/// Body of a bind record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Bind {
+    /// The index that the peer has or gets.
+    pub peer: PeerIndex,
+    /// The instance that the name stands for from here on.
+    pub uuid: InstanceUuid,
+    /// The peer's name.
+    pub name: InstanceName,
+}
+
+impl Bind {
+    /// Appends the body to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.peer.0.to_le_bytes());
+        out.extend_from_slice(&self.uuid.0);
+        out.extend_from_slice(self.name.as_str().as_bytes());
+    }
+
+    /// Decodes the body of a bind record.
+    pub fn decode(body: &[u8]) -> Result<Bind, RecordError> {
+        let mut fields = BytesReader(body);
+        let mut read = || {
+            let peer = PeerIndex(fields.u32()?);
+            let uuid = InstanceUuid(fields.array()?);
+            let name = InstanceName::new(std::str::from_utf8(fields.0).ok()?).ok()?;
+            Some(Bind { peer, uuid, name })
+        };
+        read().ok_or(RecordError::Shape)
+    }
+}
+
+/// A peer has made durable all messages of our stream up to `seq`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Watermark {
+    /// The peer.
+    pub peer: PeerIndex,
+    /// Last message that it acknowledged.
+    pub seq: Seq,
+}
+
+/// The impulse with that call id belongs to that request of a client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RequestEntry {
+    /// Of the impulse, as in its message.
+    pub call_id: CallId,
+    /// Chosen by the client.
+    pub request: RequestId,
+}
+
+/// Body of a deliver record, borrowed from the record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeliverBody<'a> {
+    /// The runs as the guest gets them.
+    pub runs: &'a [u8],
+    /// What peers have acknowledged since the record before.
+    pub acknowledged: Vec<Watermark>,
+    /// Requests among the impulses.
+    pub requests: Vec<RequestEntry>,
+}
+
+/// Bytes of a deliver body before its runs: lengths of the three parts and a reserved word.
+const DELIVER_PREFIX_BYTES: usize = 4 * size_of::<u32>();
+
+impl<'a> DeliverBody<'a> {
+    /// Appends the body to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.reserve(DELIVER_PREFIX_BYTES + self.runs.len());
+        out.extend_from_slice(&(self.runs.len() as u32).to_le_bytes());
+        out.extend_from_slice(&(self.acknowledged.len() as u32).to_le_bytes());
+        out.extend_from_slice(&(self.requests.len() as u32).to_le_bytes());
+        out.extend_from_slice(&0_u32.to_le_bytes());
+        out.extend_from_slice(self.runs);
+        for watermark in &self.acknowledged {
+            out.extend_from_slice(&watermark.peer.0.to_le_bytes());
+            out.extend_from_slice(&watermark.seq.0.to_le_bytes());
+        }
+        for entry in &self.requests {
+            out.extend_from_slice(&entry.call_id.0.to_le_bytes());
+            out.push(entry.request.as_bytes().len() as u8);
+            out.extend_from_slice(entry.request.as_bytes());
+        }
+    }
+
+    /// Decodes the body of a deliver record. The runs are not walked.
+    pub fn decode(body: &'a [u8]) -> Result<DeliverBody<'a>, RecordError> {
+        Self::read(&mut BytesReader(body)).ok_or(RecordError::Shape)
+    }
+
+    fn read(fields: &mut BytesReader<'a>) -> Option<DeliverBody<'a>> {
+        let runs_bytes = fields.u32()? as usize;
+        let acknowledged_count = fields.u32()?;
+        let request_count = fields.u32()?;
+        let _reserved = fields.u32()?;
+        let runs = fields.take(runs_bytes)?;
+        let mut acknowledged = Vec::new();
+        for _ in 0..acknowledged_count {
+            acknowledged.push(Watermark { peer: PeerIndex(fields.u32()?), seq: Seq(fields.u64()?) });
+        }
+        let mut requests = Vec::new();
+        for _ in 0..request_count {
+            let call_id = CallId(fields.u64()?);
+            let bytes = fields.u8()? as usize;
+            requests.push(RequestEntry { call_id, request: RequestId::new(fields.take(bytes)?).ok()? });
+        }
+        fields.0.is_empty().then_some(DeliverBody { runs, acknowledged, requests })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Record {
+        let mut header = RecordHeader::new(RecordKind::Deliver, Epoch(3), Lsn(17), Timestamp(99));
+        header.messages = 2;
+        header.durable = Lsn(12);
+        header.previous = 0xfeed;
+        Record::seal(header, b"thirteen byte")
+    }
+
+    #[test]
+    fn a_record_reads_back_as_it_was_sealed() {
+        let record = sample();
+        let mut bytes = record.stored().clone();
+        assert_eq!(bytes.len(), 64 + 16);
+        let read = Record::split_from(&mut bytes).expect("sealed a line above");
+        assert_eq!(read, record);
+        assert_eq!(read.body(), b"thirteen byte");
+        assert!(bytes.is_empty());
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let record = sample();
+        for bit in 0..(RECORD_HEADER_BYTES + 13) * 8 {
+            let mut damaged = record.stored().to_vec();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(Record::split_from(&mut damaged.into()).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn every_cut_is_noticed() {
+        let record = sample();
+        for length in 0..record.stored().len() {
+            let mut cut = record.stored().slice(..length);
+            assert_eq!(Record::split_from(&mut cut), Err(RecordError::CutOff), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_deliver_body_reads_back() {
+        let request = RequestId::new("r-1").expect("short");
+        let body = DeliverBody {
+            runs: b"some runs",
+            acknowledged: vec![Watermark { peer: PeerIndex(4), seq: Seq(77) }],
+            requests: vec![RequestEntry { call_id: CallId(5), request }],
+        };
+        let mut bytes = Vec::new();
+        body.encode(&mut bytes);
+        assert_eq!(DeliverBody::decode(&bytes), Ok(body));
+        bytes.push(0);
+        assert_eq!(DeliverBody::decode(&bytes), Err(RecordError::Shape));
+    }
+}

@@ -1,0 +1,115 @@
+//! Runs: consecutive messages of one source inside a record (`wit/LAYOUT.md`).
+
+use crate::{MessageError, Messages, PeerIndex, Seq, bytes_reader::BytesReader};
+
+const PEER_AT: usize = 0;
+const COUNT_AT: usize = PEER_AT + size_of::<u32>();
+const FIRST_SEQ_AT: usize = COUNT_AT + size_of::<u32>();
+const BYTES_AT: usize = FIRST_SEQ_AT + size_of::<u64>();
+const RESERVED_AT: usize = BYTES_AT + size_of::<u32>();
+/// Bytes of a run before its messages.
+pub const RUN_HEADER_BYTES: usize = RESERVED_AT + size_of::<u32>();
+const _: () = assert!(RUN_HEADER_BYTES == 24);
+
+/// A run, borrowed from the bytes that hold it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Run<'a> {
+    /// Where the messages come from.
+    pub peer: PeerIndex,
+    /// How many messages there are.
+    pub count: u32,
+    /// Number of the first in the stream of the peer; 0 for the outside world.
+    pub first_seq: Seq,
+    /// The messages themselves.
+    pub messages: &'a [u8],
+}
+
+/// Why some bytes are not a sequence of runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RunError {
+    /// The bytes end inside a run.
+    #[error("a run is cut off")]
+    CutOff,
+    /// The number of messages differs from the header.
+    #[error("a run announces {announced} messages and holds {found}")]
+    Count {
+        /// As the header says.
+        announced: u32,
+        /// As counted.
+        found: u32,
+    },
+    /// A message of the run is not one.
+    #[error(transparent)]
+    Message(#[from] MessageError),
+}
+
+impl<'a> Run<'a> {
+    /// Counts and checks the messages of the run.
+    pub fn check(&self) -> Result<(), RunError> {
+        let mut found = 0;
+        for message in Messages::new(self.messages) {
+            message?;
+            found += 1;
+        }
+        if found != self.count || found == 0 {
+            return Err(RunError::Count { announced: self.count, found });
+        }
+        Ok(())
+    }
+}
+
+/// Writes the header of a run to `out` and returns where it stands; the messages are to be appended after it, then
+/// [`finish_run`] fills it in.
+pub fn begin_run(out: &mut Vec<u8>, peer: PeerIndex, first_seq: Seq) -> usize {
+    let at = out.len();
+    out.extend_from_slice(&peer.0.to_le_bytes());
+    out.extend_from_slice(&0_u32.to_le_bytes());
+    out.extend_from_slice(&first_seq.0.to_le_bytes());
+    out.extend_from_slice(&0_u64.to_le_bytes());
+    at
+}
+
+/// Fills in the header at `at` for `count` messages that have been appended since [`begin_run`].
+pub fn finish_run(out: &mut [u8], at: usize, count: u32) {
+    let bytes = (out.len() - at - RUN_HEADER_BYTES) as u32;
+    out[at + COUNT_AT..at + FIRST_SEQ_AT].copy_from_slice(&count.to_le_bytes());
+    out[at + BYTES_AT..at + RESERVED_AT].copy_from_slice(&bytes.to_le_bytes());
+}
+
+/// Walks a sequence of runs. The messages inside are not walked: see [`Run::check`]. Ends after the first error.
+#[derive(Clone)]
+pub struct Runs<'a> {
+    rest: BytesReader<'a>,
+}
+
+impl<'a> Runs<'a> {
+    /// The runs in `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Runs { rest: BytesReader(bytes) }
+    }
+
+    fn read(&mut self) -> Option<Run<'a>> {
+        let peer = PeerIndex(self.rest.u32()?);
+        let count = self.rest.u32()?;
+        let first_seq = Seq(self.rest.u64()?);
+        let bytes = self.rest.u32()? as usize;
+        let _reserved = self.rest.u32()?;
+        let messages = self.rest.take(bytes)?;
+        Some(Run { peer, count, first_seq, messages })
+    }
+}
+
+impl<'a> Iterator for Runs<'a> {
+    type Item = Result<Run<'a>, RunError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.0.is_empty() {
+            return None;
+        }
+        let run = self.read().ok_or(RunError::CutOff);
+        if run.is_err() {
+            self.rest = BytesReader(&[]);
+        }
+        Some(run)
+    }
+}
