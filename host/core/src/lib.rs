@@ -4,14 +4,24 @@
 //! everything else that happens comes in as an [`Input`]; everything to be done goes out as an [`Output`].
 //! Its dependency list proves it, and a test reads that list.
 
+mod batch;
 mod bytes_reader;
+mod digest;
 mod effect;
 mod guest;
 mod ids;
+mod inbox;
+mod io;
 pub mod limits;
 mod message;
+mod outbox;
 mod record;
+mod replica;
+mod requests;
 mod run;
+mod state;
+mod stream;
+mod timers;
 
 pub use effect::{EFFECT_PREFIX_BYTES, Effect, EffectError, Effects, push_effect};
 pub use guest::{Delivered, Fault, Guest, Peers, Print, PrintStream, Random, World};
@@ -19,9 +29,14 @@ pub use ids::{
     CallId, Epoch, InstanceName, InstanceUuid, Lsn, MethodId, NameError, PeerIndex, ReplicaIndex, RequestId,
     RequestIdError, Seq, Timestamp,
 };
-pub use message::{Kind, MESSAGE_HEADER_BYTES, Message, MessageError, Messages, push_message};
+pub use io::{ConnectionId, Input, Output, Refusal};
+pub use message::{Kind, MESSAGE_HEADER_BYTES, Message, MessageError, Messages, check_travelling, push_message};
+pub use outbox::Chunk;
 pub use record::{
     Bind, DeliverBody, EpochBody, Genesis, Limits, RECORD_ALIGNMENT, RECORD_HEADER_BYTES, Record, RecordError,
     RecordHeader, RecordKind, RequestEntry, Watermark,
 };
+pub use replica::{Blocked, Replica};
+pub use requests::Answer;
 pub use run::{RUN_HEADER_BYTES, Run, RunError, Runs, begin_run, finish_run};
+pub use state::Outcome;

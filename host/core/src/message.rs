@@ -94,6 +94,9 @@ pub enum MessageError {
     /// A reserved byte is not zero.
     #[error("a reserved byte of a message header is not zero")]
     Reserved,
+    /// A peer sent what only the host may deliver.
+    #[error("a message of kind {0:?} does not travel between instances")]
+    NotTravelling(Kind),
     /// The arguments exceed [`ARGUMENTS_BYTES_MAX`].
     #[error("arguments of {0} bytes exceed the limit of {ARGUMENTS_BYTES_MAX}")]
     TooLarge(usize),
@@ -168,4 +171,18 @@ impl<'a> Iterator for Messages<'a> {
         }
         Some(message)
     }
+}
+
+/// Checks messages that came from another instance and counts them. None of a kind that only the outside or a guest
+/// may use gets through.
+pub fn check_travelling(messages: &[u8]) -> Result<u32, MessageError> {
+    let mut count = 0;
+    for message in Messages::new(messages) {
+        let message = message?;
+        if !message.kind.travels() {
+            return Err(MessageError::NotTravelling(message.kind));
+        }
+        count += 1;
+    }
+    Ok(count)
 }

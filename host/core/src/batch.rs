@@ -1,0 +1,136 @@
+//! Gathers what waits into the next record. Nothing but the upper bounds of a record limits it.
+
+use crate::{
+    CallId, DeliverBody, Kind, Message, MethodId, PeerIndex, Record, RecordHeader, RequestEntry, Seq, Watermark,
+    begin_run, finish_run,
+    inbox::{Inbox, NO_ANSWER, WaitingImpulse},
+    limits::{RECORD_MESSAGES_MAX, RUNS_BYTES_FULL},
+    outbox::Chunk,
+    push_message,
+    replica::next_impulse,
+    state::State,
+};
+
+/// The next record while it is being gathered.
+pub(crate) struct Batch {
+    header: RecordHeader,
+    runs: Vec<u8>,
+    requests: Vec<RequestEntry>,
+    last_impulse: CallId,
+}
+
+impl Batch {
+    pub(crate) fn new(header: RecordHeader) -> Self {
+        Batch { header, runs: Vec::new(), requests: Vec::new(), last_impulse: CallId(0) }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.header.messages == 0
+    }
+
+    fn is_full(&self) -> bool {
+        self.runs.len() >= RUNS_BYTES_FULL || self.header.messages >= RECORD_MESSAGES_MAX
+    }
+
+    /// Adds what comes from outside: the host's own messages always, timers and impulses if `open`.
+    pub(crate) fn add_outside(&mut self, state: &State, inbox: &mut Inbox, announce: bool, open: bool) {
+        let due = state.timers.next_due().is_some_and(|due| due <= self.header.time);
+        let anything = announce || !state.failed_calls.is_empty() || (open && (due || inbox.has_impulses()));
+        if !anything {
+            return;
+        }
+        let at = begin_run(&mut self.runs, PeerIndex::OUTSIDE, Seq(0));
+        let before = self.header.messages;
+        if announce && !state.started {
+            self.push_outside(Kind::Start, CallId(0), &[]);
+        }
+        if announce {
+            self.push_outside(Kind::Primary, CallId(0), &[]);
+        }
+        for call in state.failed_calls.iter().take(RECORD_MESSAGES_MAX as usize) {
+            self.push_outside(Kind::Error, *call, PEER_REPLACED);
+        }
+        if open {
+            self.add_timers(state);
+            self.add_impulses(state, inbox);
+        }
+        finish_run(&mut self.runs, at, self.header.messages - before);
+    }
+
+    fn push_outside(&mut self, kind: Kind, call_id: CallId, arguments: &[u8]) {
+        push_message(&mut self.runs, Message { kind, method: MethodId(0), call_id, arguments });
+        self.header.messages += 1;
+    }
+
+    fn add_timers(&mut self, state: &State) {
+        for timer in state.timers.due(self.header.time) {
+            if self.is_full() {
+                return;
+            }
+            self.push_outside(Kind::Timer, timer, &[]);
+        }
+    }
+
+    fn add_impulses(&mut self, state: &State, inbox: &mut Inbox) {
+        self.last_impulse = state.last_impulse;
+        while !self.is_full()
+            && let Some(WaitingImpulse { method, arguments, request }) = inbox.pop_impulse()
+        {
+            let call_id = request.map_or(NO_ANSWER, |request| {
+                self.last_impulse = next_impulse(self.last_impulse);
+                self.requests.push(RequestEntry { call_id: self.last_impulse, request });
+                self.last_impulse
+            });
+            push_message(&mut self.runs, Message { kind: Kind::Impulse, method, call_id, arguments: &arguments });
+            self.header.messages += 1;
+        }
+    }
+
+    /// Adds messages of the instance to itself.
+    pub(crate) fn add_own(&mut self, state: &State) {
+        let Some(me) = state.me() else { return };
+        let stream = state.stream(me);
+        let mut chunks = stream.outbox.chunks_after(stream.received);
+        self.add_run(me, || chunks.next());
+    }
+
+    /// Adds messages of peers, each in its turn.
+    pub(crate) fn add_peers(&mut self, inbox: &mut Inbox) {
+        if !inbox.has_messages() {
+            return;
+        }
+        for peer in inbox.next_round() {
+            if self.is_full() {
+                return;
+            }
+            self.add_run(peer, || inbox.pop_messages(peer));
+        }
+    }
+
+    fn add_run(&mut self, peer: PeerIndex, mut next: impl FnMut() -> Option<Chunk>) {
+        if self.is_full() {
+            return;
+        }
+        let Some(first) = next() else { return };
+        let at = begin_run(&mut self.runs, peer, first.first_seq);
+        let mut count = 0;
+        let mut chunk = Some(first);
+        while let Some(taken) = chunk {
+            self.runs.extend_from_slice(&taken.messages);
+            count += taken.count;
+            self.header.messages += taken.count;
+            chunk = if self.is_full() { None } else { next() };
+        }
+        finish_run(&mut self.runs, at, count);
+    }
+
+    pub(crate) fn seal(self, acknowledged: Vec<Watermark>) -> Record {
+        let mut body = Vec::new();
+        DeliverBody { runs: &self.runs, acknowledged, requests: self.requests }.encode(&mut body);
+        Record::seal(self.header, &body)
+    }
+}
+
+/// MessagePack string: what a caller is told whose peer was registered anew.
+const PEER_REPLACED: &[u8] = b"\xd9\x2ethe called instance was registered anew (peer)";
+const _: () = assert!(PEER_REPLACED.len() == 2 + 0x2e);

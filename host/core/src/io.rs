@@ -1,0 +1,253 @@
+//! What comes into a replica and what goes out of it.
+
+use bytes::Bytes;
+
+use crate::{
+    Answer, Chunk, Epoch, Fault, InstanceName, InstanceUuid, Lsn, MethodId, PeerIndex, PrintStream, Record, RequestId,
+    Seq, Timestamp,
+};
+
+/// Names one connection, so that what was meant for an older one is dropped. Given out by the driver.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnectionId(pub u64);
+
+/// Something that happened. See [`crate::Replica::step`] for who may send what when.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The next record of the log was read.
+    Record(Record),
+    /// The epoch record just applied is this replica's own: it is primary.
+    Elected,
+    /// The log has made durable everything up to this record.
+    Durable(Lsn),
+    /// A peer connected, to send its stream.
+    PeerConnected {
+        /// The connection.
+        connection: ConnectionId,
+        /// Who it says it is.
+        name: InstanceName,
+        /// Which life of it.
+        uuid: InstanceUuid,
+        /// Epoch of its primary that connected.
+        epoch: Epoch,
+        /// Time by the driver's clock.
+        now: Timestamp,
+    },
+    /// Messages of a peer that was welcomed. The driver has checked them with [`crate::check_travelling`].
+    Messages {
+        /// The connection that they came by.
+        connection: ConnectionId,
+        /// Number of the first.
+        first_seq: Seq,
+        /// How many there are.
+        count: u32,
+        /// The messages.
+        messages: Bytes,
+    },
+    /// The driver has connected to a peer, to send our stream; the peer told what it has.
+    PeerReached {
+        /// The connection.
+        connection: ConnectionId,
+        /// The peer.
+        peer: PeerIndex,
+        /// Which life of it.
+        uuid: InstanceUuid,
+        /// Last message of our stream that it has durable.
+        received: Seq,
+        /// Time by the driver's clock.
+        now: Timestamp,
+    },
+    /// The peer has made our stream durable up to `seq`.
+    Acknowledged {
+        /// The connection that it came by.
+        connection: ConnectionId,
+        /// Last message covered.
+        seq: Seq,
+    },
+    /// A connection ended.
+    Disconnected(ConnectionId),
+    /// A client, a timer of the host, or a line of stdin wants a method run.
+    Impulse {
+        /// Which.
+        method: MethodId,
+        /// With what.
+        arguments: Bytes,
+        /// Set by a client that wants the answer, or may repeat the request.
+        request: Option<RequestId>,
+    },
+    /// Make the next record of what has gathered, if anything has.
+    Deliver {
+        /// Time by the driver's clock.
+        now: Timestamp,
+    },
+    /// Execute the record that [`Output::Append`] has just handed out.
+    Execute,
+}
+
+/// Something to be done. Outputs are to be carried out in order; one with `after` not before that record is durable.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Append the record to the log, now.
+    Append(Record),
+    /// Keep an outgoing connection to that instance: there is or will be something to send.
+    Connect {
+        /// The peer.
+        peer: PeerIndex,
+        /// Its name.
+        name: InstanceName,
+    },
+    /// Tell the peer what of its stream is here, then read its messages.
+    Welcome {
+        /// The connection.
+        connection: ConnectionId,
+        /// Last message received.
+        received: Seq,
+        /// Not before this is durable.
+        after: Lsn,
+    },
+    /// Send messages on an outgoing connection.
+    Send {
+        /// The connection.
+        connection: ConnectionId,
+        /// The messages; not before `chunk.after` is durable.
+        chunk: Chunk,
+    },
+    /// Tell the peer that its stream is durable up to `seq`.
+    Acknowledge {
+        /// The connection that its messages come by.
+        connection: ConnectionId,
+        /// Last message covered.
+        seq: Seq,
+        /// Not before this is durable.
+        after: Lsn,
+    },
+    /// End the connection: the peer is not what it should be.
+    Refuse {
+        /// The connection.
+        connection: ConnectionId,
+        /// Why.
+        reason: Refusal,
+    },
+    /// A client's request is in the log.
+    Accepted {
+        /// Which.
+        request: RequestId,
+        /// Not before this is durable.
+        after: Lsn,
+    },
+    /// A client's request has its result.
+    Answered {
+        /// Which.
+        request: RequestId,
+        /// The result.
+        answer: Answer,
+        /// Not before this is durable.
+        after: Lsn,
+    },
+    /// The guest printed something.
+    Print {
+        /// Where to.
+        stream: PrintStream,
+        /// What.
+        bytes: Bytes,
+        /// Not before this is durable.
+        after: Lsn,
+        /// True if the record was applied from the log: shown only by those who ask for it.
+        replayed: bool,
+    },
+    /// A peer's name now stands for another instance: the streams with it start afresh.
+    Rebound {
+        /// The peer.
+        name: InstanceName,
+        /// Messages to the old instance that it had not acknowledged.
+        dropped: u64,
+        /// Calls to it that now fail.
+        failed_calls: u64,
+    },
+    /// The guest has finished the instance.
+    Finished {
+        /// Exit code.
+        code: i32,
+        /// Not before this is durable.
+        after: Lsn,
+    },
+    /// The guest failed; the instance stands still at this record.
+    Halted {
+        /// How.
+        fault: Fault,
+        /// The record; nothing is to be said of it before it is durable.
+        after: Lsn,
+    },
+}
+
+impl Output {
+    /// The record that must be durable before the output may be carried out.
+    pub fn after(&self) -> Lsn {
+        match self {
+            Output::Append(_) | Output::Connect { .. } | Output::Refuse { .. } | Output::Rebound { .. } => Lsn(0),
+            Output::Send { chunk, .. } => chunk.after,
+            Output::Welcome { after, .. }
+            | Output::Acknowledge { after, .. }
+            | Output::Accepted { after, .. }
+            | Output::Answered { after, .. }
+            | Output::Print { after, .. }
+            | Output::Finished { after, .. }
+            | Output::Halted { after, .. } => *after,
+        }
+    }
+}
+
+/// Why a connection is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Messages are missing in between.
+    #[error("the peer sent message {found} where {expected} was due")]
+    Gap {
+        /// What was due.
+        expected: Seq,
+        /// What came.
+        found: Seq,
+    },
+    /// The peer has less of our stream than it once acknowledged.
+    #[error(
+        "the peer has our messages up to {has} only and once acknowledged {acknowledged}: it has lost its log. Restore \
+         the log of the peer, or register the peer anew"
+    )]
+    PeerLostLog {
+        /// What it has.
+        has: Seq,
+        /// What it once had.
+        acknowledged: Seq,
+    },
+    /// The peer has more of our stream than we ever made.
+    #[error(
+        "the peer has our messages up to {has} and we have made {made} only: our own log is not the one that the peer \
+         knows. Restore it, or register this instance anew"
+    )]
+    OwnLogLost {
+        /// What it has.
+        has: Seq,
+        /// What we made.
+        made: Seq,
+    },
+    /// A message of a kind that peers don't send, or something else that a sound peer never does.
+    #[error("the peer acknowledged message {seq} and only {made} have been made")]
+    Acknowledgement {
+        /// What it acknowledged.
+        seq: Seq,
+        /// What we made.
+        made: Seq,
+    },
+    /// The instance does not take messages: it is finished or halted.
+    #[error("the instance is finished or halted")]
+    Ended,
+    /// Another connection of the same peer took its place.
+    #[error("the peer has connected anew")]
+    Superseded,
+    /// The connection is of a primary that was deposed.
+    #[error("a later primary of the peer is connected already")]
+    StaleEpoch,
+    /// The instance knows too many peers.
+    #[error("the instance knows too many peers already")]
+    TooManyPeers,
+}

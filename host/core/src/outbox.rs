@@ -1,0 +1,152 @@
+//! Messages to one peer that it has not acknowledged yet, in order.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::{Lsn, MESSAGE_HEADER_BYTES, Messages, Seq};
+
+/// Messages that one record brought about for one peer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Chunk {
+    /// The record; nothing of the chunk may be seen outside before it is durable.
+    pub after: Lsn,
+    /// Number of the first message.
+    pub first_seq: Seq,
+    /// How many there are.
+    pub count: u32,
+    /// The messages.
+    pub messages: Bytes,
+}
+
+impl Chunk {
+    /// Number of the last message.
+    pub fn last_seq(&self) -> Seq {
+        Seq(self.first_seq.0 + u64::from(self.count) - 1)
+    }
+
+    /// The part of the chunk that comes after `seq`; `None` if nothing does.
+    pub fn after_seq(&self, seq: Seq) -> Option<Chunk> {
+        if self.last_seq() <= seq {
+            return None;
+        }
+        let covered = (seq.0 + 1).saturating_sub(self.first_seq.0) as u32;
+        Some(Chunk {
+            after: self.after,
+            first_seq: Seq(self.first_seq.0 + u64::from(covered)),
+            count: self.count - covered,
+            messages: self.messages.slice(bytes_of_first(&self.messages, covered)..),
+        })
+    }
+}
+
+/// Bytes that the first `count` messages take. They were checked when they came in.
+fn bytes_of_first(messages: &[u8], count: u32) -> usize {
+    Messages::new(messages)
+        .take(count as usize)
+        .map(|message| message.expect("messages are checked when they come in").encoded_len())
+        .sum()
+}
+
+/// The outbox of one stream. A gap in it or a message in it twice would break exactly-once delivery.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Outbox {
+    chunks: VecDeque<Chunk>,
+    /// What the record being applied adds, until [`Outbox::close_chunk`].
+    open: Vec<u8>,
+    open_count: u32,
+    last_seq: Seq,
+    acknowledged: Seq,
+    bytes: usize,
+}
+
+impl Outbox {
+    /// Adds an encoded message.
+    pub(crate) fn push(&mut self, message: &[u8]) {
+        debug_assert!(message.len() >= MESSAGE_HEADER_BYTES);
+        self.open.extend_from_slice(message);
+        self.open_count += 1;
+    }
+
+    /// Ends what the record `after` adds and returns it, if that is anything.
+    pub(crate) fn close_chunk(&mut self, after: Lsn) -> Option<&Chunk> {
+        if self.open_count == 0 {
+            return None;
+        }
+        let chunk = Chunk {
+            after,
+            first_seq: self.last_seq.next(),
+            count: self.open_count,
+            messages: Bytes::copy_from_slice(&self.open),
+        };
+        self.open.clear();
+        self.open_count = 0;
+        self.last_seq = chunk.last_seq();
+        self.bytes += chunk.messages.len();
+        self.chunks.push_back(chunk);
+        self.chunks.back()
+    }
+
+    /// Forgets what the record being applied has added so far: its delivery failed.
+    pub(crate) fn discard_open(&mut self) {
+        self.open.clear();
+        self.open_count = 0;
+    }
+
+    /// The peer has everything up to `seq`. Chunks go when all of them is covered.
+    pub(crate) fn acknowledge(&mut self, seq: Seq) {
+        assert!(seq <= self.last_seq, "a peer can't acknowledge what was never sent");
+        if seq <= self.acknowledged {
+            return;
+        }
+        self.acknowledged = seq;
+        while let Some(chunk) = self.chunks.front()
+            && chunk.last_seq() <= seq
+        {
+            self.bytes -= chunk.messages.len();
+            self.chunks.pop_front();
+        }
+    }
+
+    /// Everything after `seq`, for a peer that connects.
+    pub(crate) fn chunks_after(&self, seq: Seq) -> impl Iterator<Item = Chunk> {
+        assert!(seq >= self.acknowledged, "what was acknowledged is gone");
+        self.chunks.iter().filter_map(move |chunk| chunk.after_seq(seq))
+    }
+
+    /// The stream starts afresh: what was not acknowledged is dropped, and numbers begin at 1 again. Returns how many
+    /// messages were dropped.
+    pub(crate) fn restart(&mut self) -> u64 {
+        let dropped = self.last_seq.0 - self.acknowledged.0;
+        *self = Outbox::default();
+        dropped
+    }
+
+    /// Number of the last message; 0 if there was none.
+    pub(crate) fn last_seq(&self) -> Seq {
+        self.last_seq
+    }
+
+    /// Last number that the peer acknowledged.
+    pub(crate) fn acknowledged(&self) -> Seq {
+        self.acknowledged
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn validate(&self) {
+        assert!(self.acknowledged <= self.last_seq);
+        assert_eq!(self.bytes, self.chunks.iter().map(|chunk| chunk.messages.len()).sum::<usize>());
+        assert_eq!(self.open_count, 0, "between records no chunk is open");
+        let mut next = self.chunks.front().map_or(self.last_seq.next(), |chunk| chunk.first_seq);
+        assert!(next <= self.acknowledged.next(), "nothing that was not acknowledged is missing");
+        for chunk in &self.chunks {
+            assert_eq!(chunk.first_seq, next);
+            next = chunk.last_seq().next();
+        }
+        assert_eq!(next, self.last_seq.next());
+    }
+}

@@ -1,0 +1,457 @@
+//! One replica of one instance: [`Replica::step`] takes what happened and says what to do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use crate::{
+    Bind, CallId, ConnectionId, Delivered, Epoch, Genesis, Guest, Input, InstanceName, InstanceUuid, Lsn, Outcome,
+    Output, PeerIndex, Record, RecordError, RecordHeader, RecordKind, Refusal, RequestId, Seq, Timestamp, Watermark,
+    batch::Batch,
+    inbox::{Inbox, WaitingImpulse},
+    limits,
+    outbox::Chunk,
+    state::{Applied, State},
+};
+
+/// One replica of one instance.
+///
+/// Its inputs come in families:
+/// - *log*: [`Input::Record`] on a standby and at a restart; [`Input::Elected`] once, after the own epoch record;
+///   [`Input::Durable`] on a primary;
+/// - *peers* and [`Input::Impulse`], on a primary only; on a standby they are a mistake of the driver;
+/// - *work*, on a primary: [`Input::Deliver`], and whenever that has put out an [`Output::Append`],
+///   [`Input::Execute`] before anything else, so that the driver hands the record to the log first and the guest runs
+///   while it is being written.
+///
+/// A primary that is fenced is dropped as a whole and built anew from the log, for it has executed records that are
+/// not in it.
+pub struct Replica<G> {
+    guest: G,
+    state: State,
+    primary: Option<Reign>,
+    delivered: Delivered,
+}
+
+/// What only a primary has. Lost with it.
+#[derive(Default)]
+struct Reign {
+    durable: Lsn,
+    inbox: Inbox,
+    /// The guest is still to be told that this replica is primary.
+    announce: bool,
+    /// Acknowledgements that no record holds yet.
+    acknowledged: BTreeMap<PeerIndex, Seq>,
+    incoming: BTreeMap<PeerIndex, Incoming>,
+    incoming_peers: BTreeMap<ConnectionId, PeerIndex>,
+    outgoing: BTreeMap<PeerIndex, ConnectionId>,
+    outgoing_peers: BTreeMap<ConnectionId, PeerIndex>,
+    /// Peers that the driver was told to connect to.
+    wanted: BTreeSet<PeerIndex>,
+    /// Appended and not executed yet.
+    executing: Option<Record>,
+}
+
+#[derive(Clone, Copy)]
+struct Incoming {
+    connection: ConnectionId,
+    epoch: Epoch,
+}
+
+/// Why nothing is delivered although something waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Blocked {
+    /// Peers don't take their messages; impulses, timers and own messages wait, messages of peers are delivered.
+    OutboxSoft,
+    /// Peers don't take their messages; everything waits.
+    OutboxHard,
+}
+
+impl<G: Guest> Replica<G> {
+    /// A replica that has applied the genesis record and nothing else; the guest is a fresh one of that module.
+    pub fn new(genesis: &Record, guest: G) -> Result<Self, RecordError> {
+        Ok(Replica { guest, state: State::new(genesis)?, primary: None, delivered: Delivered::default() })
+    }
+
+    /// Takes one input and appends what is to be done to `outputs`.
+    ///
+    /// # Panics
+    /// If the driver breaks the order that [`Replica`] describes, or a record does not follow the one before.
+    pub fn step(&mut self, input: Input, outputs: &mut Vec<Output>) {
+        match input {
+            Input::Record(record) => self.on_record(&record, outputs),
+            Input::Elected => self.on_elected(outputs),
+            Input::Durable(lsn) => self.on_durable(lsn),
+            Input::PeerConnected { connection, name, uuid, epoch, now } => {
+                self.on_peer_connected(connection, name, uuid, epoch, now, outputs);
+            }
+            Input::Messages { connection, first_seq, count, messages } => {
+                self.on_messages(connection, Chunk { after: Lsn(0), first_seq, count, messages }, outputs);
+            }
+            Input::PeerReached { connection, peer, uuid, received, now } => {
+                self.on_peer_reached(connection, peer, uuid, received, now, outputs);
+            }
+            Input::Acknowledged { connection, seq } => self.on_acknowledged(connection, seq, outputs),
+            Input::Disconnected(connection) => self.on_disconnected(connection),
+            Input::Impulse { method, arguments, request } => {
+                self.on_impulse(WaitingImpulse { method, arguments, request }, outputs);
+            }
+            Input::Deliver { now } => self.on_deliver(now, outputs),
+            Input::Execute => self.on_execute(outputs),
+        }
+        if cfg!(debug_assertions) {
+            self.validate();
+        }
+    }
+
+    /// Who the instance is.
+    pub fn genesis(&self) -> &Genesis {
+        &self.state.genesis
+    }
+
+    /// Number of the last record applied.
+    pub fn applied(&self) -> Lsn {
+        self.state.position.lsn
+    }
+
+    /// Epoch of the last record applied.
+    pub fn epoch(&self) -> Epoch {
+        self.state.position.epoch
+    }
+
+    /// How the instance ended, if it did.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.state.outcome.as_ref()
+    }
+
+    /// When the driver must deliver even if nothing comes in: the next timer.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        self.state.timers.next_due()
+    }
+
+    /// The guest, to look at.
+    pub fn guest(&self) -> &G {
+        &self.guest
+    }
+
+    /// Why nothing is delivered, if that is so.
+    pub fn blocked(&self) -> Option<Blocked> {
+        if self.state.outbox_bytes() >= limits::OUTBOX_BYTES_HARD_MAX {
+            return Some(Blocked::OutboxHard);
+        }
+        let me = self.state.me();
+        let full = |(peer, bytes)| Some(peer) != me && bytes >= limits::OUTBOX_BYTES_SOFT_MAX;
+        let mut outboxes = self.state.streams().map(|(peer, stream)| (peer, stream.outbox.bytes()));
+        outboxes.any(full).then_some(Blocked::OutboxSoft)
+    }
+
+    /// Digest of all replicated state but the guest's memory: equal on replicas that have applied the same records.
+    pub fn digest(&self) -> u64 {
+        self.state.digest()
+    }
+
+    /// All invariants, as asserts; run after every step in debug builds.
+    pub fn validate(&self) {
+        self.state.validate();
+        if let Some(reign) = &self.primary {
+            assert!(reign.durable <= self.state.position.lsn.next());
+            assert_eq!(reign.incoming.len(), reign.incoming_peers.len());
+            assert_eq!(reign.outgoing.len(), reign.outgoing_peers.len());
+        }
+    }
+
+    fn reign(&mut self) -> &mut Reign {
+        self.primary.as_mut().expect("the driver sends this to a primary only")
+    }
+
+    fn on_record(&mut self, record: &Record, outputs: &mut Vec<Output>) {
+        assert!(self.primary.is_none(), "a primary makes its records itself");
+        let applied = self.state.apply(record, &mut self.guest, &mut self.delivered);
+        self.put_prints(true, outputs);
+        self.put_rebound(&applied, outputs);
+        self.put_outcome(record.lsn(), outputs);
+    }
+
+    fn on_elected(&mut self, outputs: &mut Vec<Output>) {
+        assert!(self.primary.is_none(), "a reign begins once");
+        let durable = self.state.position.lsn;
+        self.primary = Some(Reign { durable, announce: true, ..Reign::default() });
+        let me = self.state.me();
+        let to_send = |(peer, stream): (PeerIndex, &crate::stream::Stream)| {
+            let waits = stream.outbox.acknowledged() < stream.outbox.last_seq();
+            (waits && Some(peer) != me).then_some(peer)
+        };
+        for peer in self.state.streams().filter_map(to_send).collect::<Vec<_>>() {
+            self.want(peer, outputs);
+        }
+    }
+
+    fn on_durable(&mut self, lsn: Lsn) {
+        let reign = self.reign();
+        assert!(lsn >= reign.durable, "what is durable stays so");
+        reign.durable = lsn;
+    }
+
+    fn on_peer_connected(
+        &mut self,
+        connection: ConnectionId,
+        name: InstanceName,
+        uuid: InstanceUuid,
+        epoch: Epoch,
+        now: Timestamp,
+        outputs: &mut Vec<Output>,
+    ) {
+        if self.state.outcome.is_some() {
+            return outputs.push(Output::Refuse { connection, reason: Refusal::Ended });
+        }
+        let Some(peer) = self.bind(name, uuid, now, outputs) else {
+            return outputs.push(Output::Refuse { connection, reason: Refusal::TooManyPeers });
+        };
+        let reign = self.reign();
+        if let Some(known) = reign.incoming.get(&peer).copied() {
+            if known.epoch > epoch {
+                return outputs.push(Output::Refuse { connection, reason: Refusal::StaleEpoch });
+            }
+            reign.incoming_peers.remove(&known.connection);
+            outputs.push(Output::Refuse { connection: known.connection, reason: Refusal::Superseded });
+        }
+        reign.inbox.forget(peer);
+        reign.incoming.insert(peer, Incoming { connection, epoch });
+        reign.incoming_peers.insert(connection, peer);
+        let received = self.state.stream(peer).received;
+        outputs.push(Output::Welcome { connection, received, after: self.state.position.lsn });
+    }
+
+    /// Makes sure that the log says which instance `name` stands for. `None` if there are too many peers.
+    fn bind(
+        &mut self,
+        name: InstanceName,
+        uuid: InstanceUuid,
+        now: Timestamp,
+        outputs: &mut Vec<Output>,
+    ) -> Option<PeerIndex> {
+        let known = self.state.world.peers.index(&name);
+        if let Some(peer) = known
+            && self.state.stream(peer).uuid == Some(uuid)
+        {
+            return known;
+        }
+        let count = self.state.world.peers.count();
+        if known.is_none() && count >= limits::PEERS_MAX {
+            return None;
+        }
+        let peer = known.unwrap_or(PeerIndex(count + 1));
+        let mut body = Vec::new();
+        Bind { peer, uuid, name }.encode(&mut body);
+        let record = Record::seal(self.next_header(RecordKind::Bind, now), &body);
+        outputs.push(Output::Append(record.clone()));
+        // Whatever came from, or was confirmed by, the earlier instance of that name does not count any more.
+        let reign = self.reign();
+        reign.inbox.forget(peer);
+        reign.acknowledged.remove(&peer);
+        let applied = self.state.apply(&record, &mut self.guest, &mut self.delivered);
+        self.put_rebound(&applied, outputs);
+        Some(peer)
+    }
+
+    fn next_header(&self, kind: RecordKind, now: Timestamp) -> RecordHeader {
+        let position = self.state.position;
+        let mut header = RecordHeader::new(kind, position.epoch, position.lsn.next(), now.max(position.time));
+        header.previous = position.link;
+        header.durable = self.primary.as_ref().map_or(Lsn(0), |reign| reign.durable);
+        header
+    }
+
+    fn on_messages(&mut self, connection: ConnectionId, chunk: Chunk, outputs: &mut Vec<Output>) {
+        let Some(peer) = self.reign().incoming_peers.get(&connection).copied() else {
+            return; // of a connection that was refused since
+        };
+        let received = self.state.stream(peer).received;
+        let reign = self.reign();
+        let last = reign.inbox.last_seq(peer, received);
+        if chunk.first_seq > last.next() {
+            let reason = Refusal::Gap { expected: last.next(), found: chunk.first_seq };
+            outputs.push(Output::Refuse { connection, reason });
+            return self.on_disconnected(connection);
+        }
+        if let Some(news) = chunk.after_seq(last) {
+            reign.inbox.push_messages(peer, news);
+        }
+    }
+
+    fn on_peer_reached(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerIndex,
+        uuid: InstanceUuid,
+        received: Seq,
+        now: Timestamp,
+        outputs: &mut Vec<Output>,
+    ) {
+        let name = self.state.world.peers.name(peer).expect("the driver connects to peers it was told").clone();
+        self.bind(name, uuid, now, outputs);
+        let outbox = &self.state.stream(peer).outbox;
+        let refusal = if received < outbox.acknowledged() {
+            Some(Refusal::PeerLostLog { has: received, acknowledged: outbox.acknowledged() })
+        } else if received > outbox.last_seq() {
+            Some(Refusal::OwnLogLost { has: received, made: outbox.last_seq() })
+        } else {
+            None
+        };
+        if let Some(reason) = refusal {
+            return outputs.push(Output::Refuse { connection, reason });
+        }
+        let reign = self.reign();
+        if let Some(old) = reign.outgoing.insert(peer, connection) {
+            reign.outgoing_peers.remove(&old);
+        }
+        reign.outgoing_peers.insert(connection, peer);
+        self.note_acknowledged(peer, received);
+        let chunks = self.state.stream(peer).outbox.chunks_after(received);
+        outputs.extend(chunks.map(|chunk| Output::Send { connection, chunk }));
+    }
+
+    fn on_acknowledged(&mut self, connection: ConnectionId, seq: Seq, outputs: &mut Vec<Output>) {
+        let Some(peer) = self.reign().outgoing_peers.get(&connection).copied() else {
+            return; // of a connection that ended since
+        };
+        let made = self.state.stream(peer).outbox.last_seq();
+        if seq > made {
+            outputs.push(Output::Refuse { connection, reason: Refusal::Acknowledgement { seq, made } });
+            return self.on_disconnected(connection);
+        }
+        self.note_acknowledged(peer, seq);
+    }
+
+    fn note_acknowledged(&mut self, peer: PeerIndex, seq: Seq) {
+        if seq > self.state.stream(peer).outbox.acknowledged() {
+            self.state.acknowledge(peer, seq);
+            self.reign().acknowledged.insert(peer, seq);
+        }
+    }
+
+    fn on_disconnected(&mut self, connection: ConnectionId) {
+        let reign = self.reign();
+        if let Some(peer) = reign.incoming_peers.remove(&connection) {
+            reign.incoming.remove(&peer);
+        }
+        if let Some(peer) = reign.outgoing_peers.remove(&connection) {
+            reign.outgoing.remove(&peer);
+        }
+    }
+
+    fn on_impulse(&mut self, impulse: WaitingImpulse, outputs: &mut Vec<Output>) {
+        if let Some(request) = &impulse.request
+            && self.put_known_request(request.clone(), outputs)
+        {
+            return;
+        }
+        self.reign().inbox.push_impulse(impulse);
+    }
+
+    /// Says again what is known of a request. False if it is new.
+    fn put_known_request(&self, request: RequestId, outputs: &mut Vec<Output>) -> bool {
+        let Some(known) = self.state.requests.get(&request) else {
+            return false;
+        };
+        outputs.push(Output::Accepted { request: request.clone(), after: known.accepted });
+        if let Some((after, answer)) = known.answer.clone() {
+            outputs.push(Output::Answered { request, answer, after });
+        }
+        true
+    }
+
+    fn on_deliver(&mut self, now: Timestamp, outputs: &mut Vec<Output>) {
+        let blocked = self.blocked();
+        let header = self.next_header(RecordKind::Deliver, now);
+        let reign = self.primary.as_mut().expect("only a primary delivers");
+        assert!(reign.executing.is_none(), "a record is executed before the next one is made");
+        if self.state.outcome.is_some() || blocked == Some(Blocked::OutboxHard) {
+            return;
+        }
+        let mut batch = Batch::new(header);
+        batch.add_outside(&self.state, &mut reign.inbox, reign.announce, blocked.is_none());
+        if blocked.is_none() {
+            batch.add_own(&self.state);
+        }
+        batch.add_peers(&mut reign.inbox);
+        if batch.is_empty() {
+            return;
+        }
+        reign.announce = false;
+        let acknowledged = std::mem::take(&mut reign.acknowledged);
+        let acknowledged = acknowledged.into_iter().map(|(peer, seq)| Watermark { peer, seq }).collect();
+        let record = batch.seal(acknowledged);
+        reign.executing = Some(record.clone());
+        outputs.push(Output::Append(record));
+    }
+
+    fn on_execute(&mut self, outputs: &mut Vec<Output>) {
+        let record = self.reign().executing.take().expect("a record was appended just before");
+        let applied = self.state.apply(&record, &mut self.guest, &mut self.delivered);
+        let after = record.lsn();
+        self.put_prints(false, outputs);
+        for (peer, chunk) in applied.chunks {
+            self.send(peer, chunk, outputs);
+        }
+        let reign = self.primary.as_mut().expect("checked above");
+        for (peer, seq) in applied.received {
+            if let Some(incoming) = reign.incoming.get(&peer) {
+                outputs.push(Output::Acknowledge { connection: incoming.connection, seq, after });
+            }
+        }
+        outputs.extend(applied.accepted.into_iter().map(|request| Output::Accepted { request, after }));
+        let answers = applied.answered.into_iter();
+        outputs.extend(answers.map(|(request, answer)| Output::Answered { request, answer, after }));
+        self.put_outcome(after, outputs);
+    }
+
+    fn send(&mut self, peer: PeerIndex, chunk: Chunk, outputs: &mut Vec<Output>) {
+        if self.state.me() == Some(peer) {
+            return; // it stays in the outbox and is delivered from there
+        }
+        match self.reign().outgoing.get(&peer).copied() {
+            Some(connection) => outputs.push(Output::Send { connection, chunk }),
+            None => self.want(peer, outputs),
+        }
+    }
+
+    fn want(&mut self, peer: PeerIndex, outputs: &mut Vec<Output>) {
+        if self.reign().wanted.insert(peer) {
+            let name = self.state.world.peers.name(peer).expect("streams are as many as names").clone();
+            outputs.push(Output::Connect { peer, name });
+        }
+    }
+
+    fn put_prints(&mut self, replayed: bool, outputs: &mut Vec<Output>) {
+        let after = self.state.position.lsn;
+        for print in self.delivered.prints.drain(..) {
+            outputs.push(Output::Print { stream: print.stream, bytes: Bytes::from(print.bytes), after, replayed });
+        }
+    }
+
+    fn put_rebound(&self, applied: &Applied, outputs: &mut Vec<Output>) {
+        if let Some(rebound) = &applied.rebound {
+            let name = self.state.world.peers.name(rebound.peer).expect("it was just bound").clone();
+            outputs.push(Output::Rebound { name, dropped: rebound.dropped, failed_calls: rebound.failed_calls });
+        }
+    }
+
+    /// Says how the instance ended, if the record `lsn` did it.
+    fn put_outcome(&self, lsn: Lsn, outputs: &mut Vec<Output>) {
+        match &self.state.outcome {
+            Some(Outcome::Finished { code, lsn: at }) if *at == lsn => {
+                outputs.push(Output::Finished { code: *code, after: lsn });
+            }
+            Some(Outcome::Halted { fault, lsn: at }) if *at == lsn => {
+                outputs.push(Output::Halted { fault: fault.clone(), after: lsn });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The number of the impulse after `last`.
+pub(crate) fn next_impulse(last: CallId) -> CallId {
+    CallId(last.0 + 1)
+}

@@ -1,0 +1,373 @@
+//! The replicated state beside the guest's memory: equal on every replica that has applied the same records.
+//!
+//! **Architecture Invariant:** it changes only in [`State::apply`] and what that calls, and only by what is in the
+//! record, so that a replay gives the same state.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use crate::{
+    Answer, Bind, CallId, DeliverBody, Delivered, Effect, Effects, Epoch, EpochBody, Fault, Genesis, Guest, Kind, Lsn,
+    Message, Messages, PeerIndex, Peers, Random, Record, RecordError, RecordKind, RequestId, Run, Runs, Seq, Timestamp,
+    World, outbox::Chunk, requests::Requests, stream::Stream, timers::Timers,
+};
+
+/// How an instance came to its end, or to a stand.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// The guest called exit.
+    Finished {
+        /// Exit code.
+        code: i32,
+        /// The record that brought it about.
+        lsn: Lsn,
+    },
+    /// The guest failed.
+    Halted {
+        /// How.
+        fault: Fault,
+        /// The record that brought it about.
+        lsn: Lsn,
+    },
+}
+
+/// Where the log stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Position {
+    pub(crate) lsn: Lsn,
+    pub(crate) link: u64,
+    pub(crate) epoch: Epoch,
+    pub(crate) time: Timestamp,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct State {
+    pub(crate) genesis: Genesis,
+    pub(crate) position: Position,
+    pub(crate) world: World,
+    /// By peer index, from 1.
+    streams: Vec<Stream>,
+    pub(crate) timers: Timers,
+    /// Calls of the guest that wait for their answer, with the peer called.
+    calls: BTreeMap<CallId, PeerIndex>,
+    /// Calls that fail because their peer was registered anew; the guest is told in the next record.
+    pub(crate) failed_calls: BTreeSet<CallId>,
+    pub(crate) requests: Requests,
+    /// Number of the last impulse that got one.
+    pub(crate) last_impulse: CallId,
+    /// True once the guest got its first message.
+    pub(crate) started: bool,
+    pub(crate) outcome: Option<Outcome>,
+}
+
+/// What applying a record brought about, for those who have to tell the world.
+#[derive(Default)]
+pub(crate) struct Applied {
+    pub(crate) chunks: Vec<(PeerIndex, Chunk)>,
+    pub(crate) received: Vec<(PeerIndex, Seq)>,
+    pub(crate) accepted: Vec<RequestId>,
+    pub(crate) answered: Vec<(RequestId, Answer)>,
+    pub(crate) rebound: Option<Rebound>,
+}
+
+pub(crate) struct Rebound {
+    pub(crate) peer: PeerIndex,
+    pub(crate) dropped: u64,
+    pub(crate) failed_calls: u64,
+}
+
+impl State {
+    pub(crate) fn new(genesis: &Record) -> Result<State, RecordError> {
+        let header = genesis.header();
+        if header.kind != RecordKind::Genesis || header.lsn != Lsn(1) {
+            return Err(RecordError::Shape);
+        }
+        let body = Genesis::decode(genesis.body())?;
+        let mut state = State {
+            position: Position { lsn: Lsn(1), link: header.link(), epoch: Epoch(0), time: header.time },
+            world: World {
+                name: body.name.clone(),
+                time: header.time,
+                peers: Peers::default(),
+                random: Random::new(body.seed),
+            },
+            genesis: body,
+            streams: Vec::new(),
+            timers: Timers::default(),
+            calls: BTreeMap::new(),
+            failed_calls: BTreeSet::new(),
+            requests: Requests::default(),
+            last_impulse: CallId(0),
+            started: false,
+            outcome: None,
+        };
+        state.add_streams();
+        Ok(state)
+    }
+
+    pub(crate) fn stream(&self, peer: PeerIndex) -> &Stream {
+        &self.streams[peer.0 as usize - 1]
+    }
+
+    fn stream_mut(&mut self, peer: PeerIndex) -> &mut Stream {
+        &mut self.streams[peer.0 as usize - 1]
+    }
+
+    pub(crate) fn streams(&self) -> impl Iterator<Item = (PeerIndex, &Stream)> {
+        self.streams.iter().enumerate().map(|(at, stream)| (PeerIndex(at as u32 + 1), stream))
+    }
+
+    /// This instance as a peer of its own, if the guest has attached it.
+    pub(crate) fn me(&self) -> Option<PeerIndex> {
+        self.world.peers.index(&self.genesis.name)
+    }
+
+    pub(crate) fn outbox_bytes(&self) -> usize {
+        self.streams.iter().map(|stream| stream.outbox.bytes()).sum()
+    }
+
+    /// Every peer has a stream; the own instance's is bound from the start.
+    fn add_streams(&mut self) {
+        self.streams.resize_with(self.world.peers.count() as usize, Stream::default);
+        if let Some(me) = self.me() {
+            self.stream_mut(me).uuid = Some(self.genesis.uuid);
+        }
+    }
+
+    /// A peer has made our stream durable up to `seq`.
+    pub(crate) fn acknowledge(&mut self, peer: PeerIndex, seq: Seq) {
+        self.stream_mut(peer).outbox.acknowledge(seq);
+    }
+
+    /// Applies the next record. The guest's part is in `delivered` afterwards.
+    ///
+    /// # Panics
+    /// If the record does not follow the one before: the storage has checked that already.
+    pub(crate) fn apply(&mut self, record: &Record, guest: &mut impl Guest, delivered: &mut Delivered) -> Applied {
+        let header = record.header();
+        assert_eq!(header.lsn, self.position.lsn.next(), "records are applied without a gap");
+        assert_eq!(header.previous, self.position.link, "a record is chained to the one before it");
+        assert!(header.epoch >= self.position.epoch, "epochs never fall");
+        assert!(header.time >= self.position.time, "the time of records never falls");
+        self.position = Position { lsn: header.lsn, link: header.link(), epoch: header.epoch, time: header.time };
+        self.world.time = header.time;
+        delivered.clear();
+        let mut applied = Applied::default();
+        self.apply_body(record, guest, delivered, &mut applied)
+            .expect("a record with right checksums has the shape of its kind");
+        applied
+    }
+
+    fn apply_body(
+        &mut self,
+        record: &Record,
+        guest: &mut impl Guest,
+        delivered: &mut Delivered,
+        applied: &mut Applied,
+    ) -> Result<(), RecordError> {
+        match record.header().kind {
+            RecordKind::Genesis | RecordKind::Mark => Err(RecordError::Shape),
+            RecordKind::Epoch => EpochBody::decode(record.body()).map(|_| ()),
+            RecordKind::Bind => self.apply_bind(Bind::decode(record.body())?, applied),
+            RecordKind::Deliver => self.apply_deliver(DeliverBody::decode(record.body())?, guest, delivered, applied),
+        }
+    }
+
+    fn apply_bind(&mut self, bind: Bind, applied: &mut Applied) -> Result<(), RecordError> {
+        if self.world.peers.attach(&bind.name) != Some(bind.peer) {
+            return Err(RecordError::Shape);
+        }
+        self.add_streams();
+        let known = self.stream(bind.peer).uuid;
+        let dropped = self.stream_mut(bind.peer).bind(bind.uuid);
+        if known.is_none_or(|known| known == bind.uuid) {
+            return Ok(());
+        }
+        let lost: Vec<_> = self.calls.iter().filter(|(_, peer)| **peer == bind.peer).map(|(call, _)| *call).collect();
+        applied.rebound = Some(Rebound { peer: bind.peer, dropped, failed_calls: lost.len() as u64 });
+        for call in lost {
+            self.calls.remove(&call);
+            self.failed_calls.insert(call);
+        }
+        Ok(())
+    }
+
+    fn apply_deliver(
+        &mut self,
+        body: DeliverBody<'_>,
+        guest: &mut impl Guest,
+        delivered: &mut Delivered,
+        applied: &mut Applied,
+    ) -> Result<(), RecordError> {
+        assert!(self.outcome.is_none(), "nothing is delivered after the end");
+        for run in Runs::new(body.runs) {
+            let run = run.map_err(|_| RecordError::Shape)?;
+            self.take_run(run, applied)?;
+        }
+        for watermark in &body.acknowledged {
+            self.acknowledge(watermark.peer, watermark.seq);
+        }
+        for entry in body.requests {
+            self.requests.accept(entry.request.clone(), entry.call_id, self.position.lsn);
+            applied.accepted.push(entry.request);
+        }
+        let before = self.world.peers.count();
+        let result = guest.deliver(body.runs, &mut self.world, delivered);
+        assert!(self.world.peers.count() >= before, "a guest can't forget peers");
+        self.add_streams();
+        if let Err(fault) = result.and_then(|()| self.take_effects(&delivered.effects, applied)) {
+            self.halt(fault, applied);
+        }
+        Ok(())
+    }
+
+    /// Notes what a run uses up: numbers of the stream, timers, calls.
+    fn take_run(&mut self, run: Run<'_>, applied: &mut Applied) -> Result<(), RecordError> {
+        if run.peer == PeerIndex::OUTSIDE {
+            for message in Messages::new(run.messages) {
+                self.take_outside_message(message.map_err(|_| RecordError::Shape)?);
+            }
+            return Ok(());
+        }
+        if run.peer.0 as usize > self.streams.len() || run.count == 0 {
+            return Err(RecordError::Shape);
+        }
+        let stream = self.stream_mut(run.peer);
+        assert_eq!(run.first_seq, stream.received.next(), "a stream is delivered without a gap or a repetition");
+        stream.received = Seq(stream.received.0 + u64::from(run.count));
+        let received = stream.received;
+        if self.me() == Some(run.peer) {
+            self.acknowledge(run.peer, received);
+        } else {
+            applied.received.push((run.peer, received));
+        }
+        if !self.calls.is_empty() {
+            self.settle_calls(run)?;
+        }
+        Ok(())
+    }
+
+    fn settle_calls(&mut self, run: Run<'_>) -> Result<(), RecordError> {
+        for message in Messages::new(run.messages) {
+            let message = message.map_err(|_| RecordError::Shape)?;
+            if matches!(message.kind, Kind::Reply | Kind::Error) && self.calls.get(&message.call_id) == Some(&run.peer)
+            {
+                self.calls.remove(&message.call_id);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_outside_message(&mut self, message: Message<'_>) {
+        match message.kind {
+            Kind::Timer => self.timers.cancel(message.call_id),
+            Kind::Error => {
+                self.failed_calls.remove(&message.call_id);
+            }
+            Kind::Start => self.started = true,
+            Kind::Impulse => self.last_impulse = self.last_impulse.max(message.call_id),
+            _ => {}
+        }
+    }
+
+    fn take_effects(&mut self, effects: &[u8], applied: &mut Applied) -> Result<(), Fault> {
+        let mut touched = BTreeSet::new();
+        let mut last_touched = None;
+        for effect in Effects::new(effects) {
+            let effect = effect.map_err(|error| blame(format!("the guest returned bad effects: {error}")))?;
+            if self.take_effect(effect, applied)? && last_touched != Some(effect.target) {
+                last_touched = Some(effect.target);
+                touched.insert(effect.target);
+            }
+        }
+        let after = self.position.lsn;
+        for peer in touched {
+            let chunk = self.stream_mut(peer).outbox.close_chunk(after).expect("something was pushed to it");
+            applied.chunks.push((peer, chunk.clone()));
+        }
+        Ok(())
+    }
+
+    /// Carries out one effect. True if it went into an outbox.
+    fn take_effect(&mut self, effect: Effect<'_>, applied: &mut Applied) -> Result<bool, Fault> {
+        let message = effect.message;
+        if effect.target != PeerIndex::OUTSIDE {
+            if effect.target.0 as usize > self.streams.len() {
+                return Err(blame(format!("the guest sent to peer {}, which it never attached", effect.target)));
+            }
+            if message.kind == Kind::Call {
+                self.calls.insert(message.call_id, effect.target);
+            }
+            self.stream_mut(effect.target).outbox.push(effect.encoded);
+            return Ok(true);
+        }
+        match message.kind {
+            Kind::Reply | Kind::Error => self.answer(message, applied),
+            Kind::Exit => self.finish(message)?,
+            Kind::SetTimer => self.set_timer(message)?,
+            Kind::CancelTimer => self.timers.cancel(message.call_id),
+            kind => unreachable!("the decoder refuses {kind:?} to the outside"),
+        }
+        Ok(false)
+    }
+
+    fn answer(&mut self, message: Message<'_>, applied: &mut Applied) {
+        let value = Bytes::copy_from_slice(message.arguments);
+        let answer = Answer { success: message.kind == Kind::Reply, value };
+        if let Some(request) = self.requests.answer(message.call_id, self.position.lsn, answer.clone()) {
+            applied.answered.push((request, answer));
+        }
+    }
+
+    fn finish(&mut self, message: Message<'_>) -> Result<(), Fault> {
+        let code = message.arguments.try_into().map(i32::from_le_bytes);
+        let code = code.map_err(|_| blame("the guest returned an exit without a code of 4 bytes".to_owned()))?;
+        self.outcome.get_or_insert(Outcome::Finished { code, lsn: self.position.lsn });
+        Ok(())
+    }
+
+    fn set_timer(&mut self, message: Message<'_>) -> Result<(), Fault> {
+        let due = message.arguments.try_into().map(u64::from_le_bytes);
+        let due = due.map_err(|_| blame("the guest set a timer without a time of 8 bytes".to_owned()))?;
+        if message.call_id == CallId(0) {
+            return Err(blame("the guest set a timer without an id".to_owned()));
+        }
+        if !self.timers.set(message.call_id, Timestamp(due)) {
+            return Err(blame(format!("the guest has more than {} timers", crate::limits::TIMERS_MAX)));
+        }
+        Ok(())
+    }
+
+    /// The delivery failed: nothing of what it brought about counts.
+    fn halt(&mut self, fault: Fault, applied: &mut Applied) {
+        for stream in &mut self.streams {
+            stream.outbox.discard_open();
+        }
+        applied.chunks.clear();
+        applied.answered.clear();
+        self.outcome = Some(Outcome::Halted { fault, lsn: self.position.lsn });
+    }
+
+    /// All relations that must hold between records, as one list.
+    pub(crate) fn validate(&self) {
+        assert!(self.position.lsn >= Lsn(1));
+        assert_eq!(self.streams.len(), self.world.peers.count() as usize);
+        assert_eq!(self.world.time, self.position.time);
+        for (peer, stream) in self.streams() {
+            stream.outbox.validate();
+            assert!(stream.uuid.is_some() || stream.received == Seq(0), "nobody unknown was listened to");
+            assert!(Some(peer) != self.me() || stream.received <= stream.outbox.last_seq());
+        }
+        for (call, peer) in &self.calls {
+            assert!(*call != CallId(0) && peer.0 as usize <= self.streams.len());
+            assert!(!self.failed_calls.contains(call));
+        }
+        self.timers.validate();
+        self.requests.validate();
+    }
+}
+
+fn blame(reason: String) -> Fault {
+    Fault { reason, backtrace: String::new(), stderr: String::new() }
+}
