@@ -1,0 +1,38 @@
+//! `#[ambrosia(..)]` on a method.
+
+use syn::{Attribute, LitStr, Result, meta::ParseNestedMeta};
+
+/// What the attributes of one method say.
+#[derive(Default)]
+pub(crate) struct MethodOptions {
+    /// Not a handler.
+    pub(crate) helper: bool,
+    /// Takes and gives bytes instead of MessagePack.
+    pub(crate) raw: bool,
+    /// The name in messages, if it is another than in Rust.
+    pub(crate) name: Option<LitStr>,
+}
+
+impl MethodOptions {
+    /// Takes our attributes out of `attributes`.
+    pub(crate) fn take(attributes: &mut Vec<Attribute>) -> Result<Self> {
+        let mut options = MethodOptions::default();
+        for attribute in attributes.extract_if(.., |attribute| attribute.path().is_ident("ambrosia")) {
+            attribute.parse_nested_meta(|meta| options.read(&meta))?;
+        }
+        Ok(options)
+    }
+
+    fn read(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
+        if meta.path.is_ident("helper") {
+            self.helper = true;
+        } else if meta.path.is_ident("raw") {
+            self.raw = true;
+        } else if meta.path.is_ident("name") {
+            self.name = Some(meta.value()?.parse()?);
+        } else {
+            return Err(meta.error("expected `raw`, `helper` or `name = \"..\"`"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,364 @@
+//! What wrong uses are told, and that right ones expand.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{Item, Macro};
+
+use crate::{immortal, interface};
+
+/// The texts of all `compile_error!`s in an expansion.
+fn errors(expansion: TokenStream) -> Vec<String> {
+    let file: syn::File = syn::parse2(expansion).expect("an expansion is a list of items");
+    let macros = file.items.iter().filter_map(|item| match item {
+        Item::Macro(item) => Some(&item.mac),
+        _ => None,
+    });
+    macros.filter(|mac| mac.path.segments.last().is_some_and(|name| name.ident == "compile_error")).map(text).collect()
+}
+
+fn text(error: &Macro) -> String {
+    error.parse_body::<syn::LitStr>().expect("an error has a text").value()
+}
+
+fn immortal_errors(methods: TokenStream) -> Vec<String> {
+    errors(immortal::expand(quote!(), quote!(impl Server { #methods })))
+}
+
+fn interface_errors(methods: TokenStream) -> Vec<String> {
+    errors(interface::expand(quote!(), quote!(trait Server { #methods })))
+}
+
+/// Exactly one error, which says `expected`.
+#[track_caller]
+fn check(errors: &[String], expected: &str) {
+    assert!(matches!(errors, [one] if one.contains(expected)), "{errors:#?}\nshould be one that says: {expected}");
+}
+
+#[test]
+fn right_uses_expand() {
+    let methods = quote! {
+        const LIMIT: u32 = 3;
+        fn on_first_start(&mut self) {}
+        async fn on_becoming_primary(this: This<Self>) {}
+        fn add(&mut self, n: u64, mut text: String) -> u64 { n }
+        fn total(&self) -> Result<u64, String> { Ok(0) }
+        async fn transfer(this: ambrosia::This<Self>, to: ServerProxy) -> bool { true }
+        fn begin(_: This<Self>) {}
+        #[ambrosia(raw)]
+        fn receive(&mut self, bytes: &[u8]) {}
+        #[ambrosia(raw)]
+        async fn digest(this: This<Self>, bytes: Vec<u8>) -> Vec<u8> { bytes }
+        #[ambrosia(name = "name")]
+        fn its_name(&self) -> String { String::new() }
+        #[ambrosia(helper)]
+        fn helper<T>(value: &T) -> &T { value }
+    };
+    assert_eq!(immortal_errors(methods), Vec::<String>::new());
+    let methods = quote! {
+        fn add(n: u64, text: String) -> u64;
+        fn total(&self) -> Result<u64, String>;
+        #[ambrosia(raw)]
+        fn receive(bytes: &[u8]);
+    };
+    assert_eq!(interface_errors(methods), Vec::<String>::new());
+}
+
+#[test]
+fn an_async_handler_cannot_borrow_the_state() {
+    let errors = immortal_errors(quote!(
+        async fn transfer(&mut self) {}
+    ));
+    check(&errors, "the borrow can't last");
+    check(&errors, "async fn transfer(this: ambrosia::This<Self>, ..)");
+    check(
+        &immortal_errors(quote!(
+            async fn on_first_start(&self) {}
+        )),
+        "the borrow can't last",
+    );
+}
+
+#[test]
+fn a_handler_needs_a_receiver() {
+    check(
+        &immortal_errors(quote!(
+            fn add(n: u64) {}
+        )),
+        "`add` has no receiver",
+    );
+    check(
+        &immortal_errors(quote!(
+            fn add() {}
+        )),
+        "#[ambrosia(helper)]",
+    );
+    check(
+        &immortal_errors(quote!(
+            fn add(self) {}
+        )),
+        "write `&mut self`",
+    );
+    check(
+        &immortal_errors(quote!(
+            fn add(self: Box<Self>) {}
+        )),
+        "write `&mut self`",
+    );
+}
+
+#[test]
+fn a_handler_is_concrete() {
+    check(
+        &immortal_errors(quote!(
+            fn add<T>(&mut self, n: T) {}
+        )),
+        "`add` is generic",
+    );
+    check(
+        &immortal_errors(quote!(
+            fn add<'a>(&'a mut self) {}
+        )),
+        "`add` is generic",
+    );
+    check(
+        &immortal_errors(quote!(
+            fn add(&mut self, n: impl Into<u64>) {}
+        )),
+        "not `impl Trait`",
+    );
+    check(
+        &immortal_errors(quote!(
+            fn all(&self) -> impl Iterator<Item = u64> {
+                0..3
+            }
+        )),
+        "returns `impl Trait`",
+    );
+    check(
+        &immortal_errors(quote!(
+            unsafe fn add(&mut self) {}
+        )),
+        "`add` is unsafe",
+    );
+}
+
+#[test]
+fn what_travels_is_owned() {
+    check(
+        &immortal_errors(quote!(
+            fn add(&mut self, text: &str) {}
+        )),
+        "can't be a reference",
+    );
+    check(
+        &immortal_errors(quote!(
+            fn text(&self) -> &str {
+                ""
+            }
+        )),
+        "returns a reference",
+    );
+    check(
+        &interface_errors(quote!(
+            fn add(text: &str);
+        )),
+        "can't be a reference",
+    );
+}
+
+#[test]
+fn an_argument_has_a_plain_name() {
+    check(
+        &immortal_errors(quote!(
+            fn add(&mut self, (a, b): (u64, u64)) {}
+        )),
+        "needs a plain name",
+    );
+    check(
+        &immortal_errors(quote!(
+            fn add(&mut self, _: u64) {}
+        )),
+        "needs a plain name",
+    );
+    check(
+        &immortal_errors(quote!(
+            fn add(&mut self, a @ 1..: u64) {}
+        )),
+        "needs a plain name",
+    );
+}
+
+#[test]
+fn a_message_names_one_method() {
+    let twice = quote!(
+        fn add(&mut self) {}
+        fn add(&mut self, n: u64) {}
+    );
+    check(&immortal_errors(twice), "two methods called `add`");
+    let renamed = quote!(
+        fn add(&mut self) {}
+        #[ambrosia(name = "add")]
+        fn plus(&mut self) {}
+    );
+    check(&immortal_errors(renamed), "two methods called `add`");
+    let colliding = quote!(
+        fn costarring(&mut self) {}
+        fn liquid(&mut self) {}
+    );
+    check(&immortal_errors(colliding), "`costarring` and `liquid` have the same 32-bit hash, 0x5e4daa9d");
+    check(
+        &interface_errors(quote!(
+            fn costarring();
+            fn liquid();
+        )),
+        "have the same 32-bit hash",
+    );
+}
+
+#[test]
+fn names_of_the_proxy_are_reserved() {
+    check(
+        &immortal_errors(quote!(
+            fn fork(&mut self) {}
+        )),
+        "`fork` is reserved",
+    );
+    check(
+        &interface_errors(quote!(
+            fn name() -> String;
+        )),
+        "#[ambrosia(name = \"name\")]",
+    );
+}
+
+#[test]
+fn hooks_are_run_by_the_host() {
+    check(
+        &immortal_errors(quote!(
+            fn on_first_start(&mut self, n: u64) {}
+        )),
+        "has no arguments for it",
+    );
+    check(
+        &immortal_errors(quote!(
+            fn on_becoming_primary() {}
+        )),
+        "has no receiver",
+    );
+    check(
+        &immortal_errors(quote!(
+            #[ambrosia(raw)]
+            fn on_first_start(&mut self) {}
+        )),
+        "no message names it",
+    );
+}
+
+#[test]
+fn raw_means_bytes() {
+    check(
+        &immortal_errors(quote!(
+            #[ambrosia(raw)]
+            fn receive(&mut self) {}
+        )),
+        "takes one argument",
+    );
+    check(
+        &immortal_errors(quote!(
+            #[ambrosia(raw)]
+            fn receive(&mut self, n: u64) {}
+        )),
+        "`&[u8]` or `Vec<u8>`",
+    );
+    let held = quote!(
+        #[ambrosia(raw)]
+        async fn receive(this: This<Self>, bytes: &[u8]) {}
+    );
+    check(&immortal_errors(held), "gone after an await");
+    check(
+        &immortal_errors(quote!(
+            #[ambrosia(row)]
+            fn receive(&mut self) {}
+        )),
+        "expected `raw`, `helper` or `name",
+    );
+}
+
+#[test]
+fn an_immortal_is_a_plain_block() {
+    let expand = |item| errors(immortal::expand(quote!(), item));
+    check(&expand(quote!(impl Clone for Server {})), "a trait can't be an immortal");
+    check(
+        &expand(quote!(
+            impl<T> Server<T> {}
+        )),
+        "can't be generic",
+    );
+    check(&expand(quote!(impl other::Server {})), "of this module");
+    check(&expand(quote!(impl [u8] {})), "of this module");
+    check(
+        &expand(quote!(
+            struct Server;
+        )),
+        "goes on an `impl` block",
+    );
+    check(&errors(immortal::expand(quote!(fast), quote!(impl Server {}))), "the only option is `no_exports`");
+}
+
+#[test]
+fn an_interface_is_a_plain_list() {
+    let expand = |item| errors(interface::expand(quote!(), item));
+    check(
+        &expand(quote!(
+            trait Server<T> {}
+        )),
+        "can't be generic",
+    );
+    check(
+        &expand(quote!(
+            trait Server: Clone {}
+        )),
+        "no supertraits",
+    );
+    check(
+        &expand(quote!(
+            struct Server;
+        )),
+        "goes on a trait",
+    );
+    check(
+        &interface_errors(quote!(
+            const N: u32;
+        )),
+        "lists methods only",
+    );
+    check(
+        &interface_errors(quote!(
+            fn add() {}
+        )),
+        "not how",
+    );
+    check(
+        &interface_errors(quote!(
+            async fn add();
+        )),
+        "every caller awaits",
+    );
+    check(
+        &interface_errors(quote!(
+            #[ambrosia(helper)]
+            fn add();
+        )),
+        "no helpers",
+    );
+}
+
+#[test]
+fn all_errors_are_shown_at_once() {
+    let methods = quote!(
+        fn one(n: u64) {}
+        async fn two(&mut self) {}
+        fn three(&mut self, text: &str) {}
+    );
+    assert_eq!(immortal_errors(methods).len(), 3);
+}

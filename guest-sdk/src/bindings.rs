@@ -1,0 +1,11 @@
+//! What `wit/immortal.wit` says, in Rust.
+
+#![allow(unsafe_code, missing_docs, unreachable_pub, clippy::all, reason = "generated")]
+
+wit_bindgen::generate!({
+    path: "../wit",
+    world: "immortal",
+    pub_export_macro: true,
+    export_macro_name: "export_component",
+    default_bindings_module: "ambrosia::__private::bindings",
+});

@@ -1,0 +1,60 @@
+//! Hands the messages of a delivery to their handlers, one after the other.
+
+use std::rc::Rc;
+
+use crate::{
+    Immortal, This,
+    call::error_text,
+    layout::{self, Kind, Message},
+    request::{AnswerTo, Request},
+    runtime::{Answer, Current, Runtime},
+};
+
+/// Handles the runs of one record and returns the effects. `runtime` is the current one.
+pub(crate) fn deliver<S: Immortal>(runtime: &Rc<Runtime>, runs: &[u8]) -> Vec<u8> {
+    if !runtime.exiting() {
+        handle_runs::<S>(runtime, runs);
+        runtime.push_exit();
+    }
+    runtime.take_effects()
+}
+
+fn handle_runs<S: Immortal>(runtime: &Runtime, mut runs: &[u8]) {
+    let this = runtime.this::<S>();
+    let mut index = 0;
+    while !runs.is_empty() {
+        let (run, rest) = layout::split_run(runs).expect("the host hands over whole runs");
+        runs = rest;
+        let mut messages = run.messages;
+        while !messages.is_empty() {
+            let (message, rest) = layout::split_message(messages).expect("the host hands over whole messages");
+            messages = rest;
+            runtime.current.set(Current { index, peer: run.peer, kind: message.kind, method: message.method });
+            handle(runtime, &this, run.peer, message);
+            if !runtime.executor.idle() {
+                runtime.executor.run(runtime);
+            }
+            if runtime.exiting() {
+                return;
+            }
+            index += 1;
+        }
+    }
+}
+
+#[inline]
+fn handle<S: Immortal>(runtime: &Runtime, this: &This<S>, peer: u32, message: Message<'_>) {
+    let Message { kind, method, call_id, arguments } = message;
+    match kind {
+        Kind::Fork => S::dispatch(this, Request::new(runtime, method, arguments, AnswerTo { peer, call_id: 0 })),
+        Kind::Call | Kind::Impulse => {
+            S::dispatch(this, Request::new(runtime, method, arguments, AnswerTo { peer, call_id }));
+        }
+        Kind::Reply => runtime.on_answer(call_id, peer, Answer::Reply(arguments)),
+        Kind::Error => runtime.on_answer(call_id, peer, Answer::Error(error_text(arguments))),
+        Kind::Timer => runtime.on_timer(call_id),
+        Kind::Start => S::start(this),
+        Kind::Primary => S::primary(this),
+        Kind::Exit | Kind::SetTimer | Kind::CancelTimer => panic!("{} can't be delivered", kind.word()),
+    }
+}

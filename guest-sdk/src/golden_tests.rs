@@ -1,0 +1,137 @@
+//! The layout against `wit/golden/*.bin`, whose README.md has the same samples as tables.
+//!
+//! `AMBROSIA_BLESS=1 cargo test -p ambrosia-sdk golden` writes the files. They change only with the layout.
+
+use std::path::PathBuf;
+
+use crate::{
+    layout::{
+        Effect, Kind, Message, Run, begin_effect, finish_effect, push_effect, push_message, push_run, split_effect,
+        split_message, split_run,
+    },
+    method_id,
+};
+
+/// One message of each kind, in the order of their numbers.
+fn messages() -> Vec<Message<'static>> {
+    let add = method_id("add");
+    let message = |kind, method, call_id, arguments| Message { kind, method, call_id, arguments };
+    vec![
+        message(Kind::Fork, add, 0, &[0x91, 0x05]),
+        message(Kind::Call, add, 1, &[0x92, 0x05, 0xa2, b'h', b'i']),
+        message(Kind::Reply, 0, 0x0102_0304_0506_0708, &[0xcd, 0x01, 0x00]),
+        message(Kind::Error, 0, u64::MAX, &[0xa6, b'n', b'o', b' ', b'a', b'd', b'd']),
+        message(Kind::Impulse, method_id("receive"), 0, &[0, 1, 2, 3, 0xfe, 0xff]),
+        message(Kind::Timer, 0, 77, &[]),
+        message(Kind::Start, 0, 0, &[]),
+        message(Kind::Primary, 0, 0, &[]),
+        message(Kind::Exit, 0, 0, &[0xfe, 0xff, 0xff, 0xff]),
+        message(Kind::SetTimer, 0, 77, &[0x00, 0x00, 0x64, 0xa7, 0xb3, 0xb6, 0xe0, 0x0d]),
+        message(Kind::CancelTimer, 0, 77, &[]),
+    ]
+}
+
+/// Peer, first seq and messages of each run.
+fn runs() -> Vec<(u32, u64, Vec<Message<'static>>)> {
+    let of = |kinds: &[Kind]| messages().into_iter().filter(|message| kinds.contains(&message.kind)).collect();
+    vec![
+        (0, 0, of(&[Kind::Error, Kind::Impulse, Kind::Timer, Kind::Start, Kind::Primary])),
+        (1, 1, of(&[Kind::Fork, Kind::Call])),
+        (2, 0x0000_0002_0000_0001, of(&[Kind::Reply])),
+    ]
+}
+
+/// Cause, target and message of each effect.
+fn effects() -> Vec<(u32, u32, Message<'static>)> {
+    let all = messages();
+    let of = |kind| *all.iter().find(|message| message.kind == kind).expect("there is one of each kind");
+    vec![
+        (0, 1, of(Kind::Fork)),
+        (0, 65_536, of(Kind::Call)),
+        (1, 2, of(Kind::Reply)),
+        (2, 0, of(Kind::Reply)),
+        (3, 1, of(Kind::Error)),
+        (3, 0, of(Kind::Error)),
+        (4, 0, of(Kind::SetTimer)),
+        (4, 0, of(Kind::CancelTimer)),
+        (16_383, 0, of(Kind::Exit)),
+    ]
+}
+
+fn check_golden(name: &str, encoded: &[u8]) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../wit/golden").join(name);
+    if std::env::var_os("AMBROSIA_BLESS").is_some() {
+        std::fs::write(&path, encoded).expect("the golden file can be written");
+    }
+    let golden = std::fs::read(&path).expect("the golden file is there: AMBROSIA_BLESS=1 makes it");
+    assert_eq!(golden, encoded, "{name}");
+}
+
+fn encoded(messages: &[Message<'_>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    messages.iter().for_each(|message| push_message(&mut out, *message));
+    out
+}
+
+/// Splits all off `bytes`.
+fn all<'a, T>(mut bytes: &'a [u8], split: impl Fn(&'a [u8]) -> Option<(T, &'a [u8])>) -> Vec<T> {
+    let mut found = Vec::new();
+    while !bytes.is_empty() {
+        let (one, rest) = split(bytes).expect("the bytes are whole");
+        found.push(one);
+        bytes = rest;
+    }
+    found
+}
+
+#[test]
+fn golden_messages() {
+    let encoded = encoded(&messages());
+    check_golden("messages.bin", &encoded);
+    assert_eq!(all(&encoded, split_message), messages());
+}
+
+#[test]
+fn golden_runs() {
+    let mut out = Vec::new();
+    for (peer, first_seq, messages) in runs() {
+        push_run(&mut out, Run { peer, count: messages.len() as u32, first_seq, messages: &encoded(&messages) });
+    }
+    check_golden("runs.bin", &out);
+    for (run, (peer, first_seq, messages)) in all(&out, split_run).into_iter().zip(runs()) {
+        assert_eq!((run.peer, run.first_seq, run.count as usize), (peer, first_seq, messages.len()));
+        assert_eq!(all(run.messages, split_message), messages);
+    }
+}
+
+#[test]
+fn golden_effects() {
+    let (mut out, mut in_place) = (Vec::new(), Vec::new());
+    for (cause, target, message) in effects() {
+        push_effect(&mut out, cause, target, message);
+        let at = begin_effect(&mut in_place, cause, target, message.kind, message.method, message.call_id);
+        in_place.extend_from_slice(message.arguments);
+        finish_effect(&mut in_place, at);
+    }
+    check_golden("effects.bin", &out);
+    assert_eq!(in_place, out);
+    let expected: Vec<_> =
+        effects().into_iter().map(|(cause, target, message)| Effect { cause, target, message }).collect();
+    assert_eq!(all(&out, split_effect), expected);
+}
+
+#[test]
+fn what_is_cut_off_is_not_taken() {
+    let bytes = encoded(&messages()[..1]);
+    for cut in 0..bytes.len() {
+        assert_eq!(split_message(&bytes[..cut]), None, "{cut}");
+    }
+    let mut unknown = bytes.clone();
+    unknown[16] = 12;
+    assert_eq!(split_message(&unknown), None);
+    let mut run = Vec::new();
+    push_run(&mut run, Run { peer: 1, count: 1, first_seq: 1, messages: &bytes });
+    for cut in 0..run.len() {
+        assert_eq!(split_run(&run[..cut]), None, "{cut}");
+    }
+}

@@ -1,0 +1,78 @@
+//! What the host offers to the guest, one function each. Natively the test harness is the host.
+
+#[cfg(target_arch = "wasm32")]
+pub(crate) use crate::bindings::ambrosia::runtime::host::{attach, instance_name, now, peer_name, random};
+
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use native::*;
+
+/// The world of an immortal that runs natively.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod native {
+    use crate::runtime;
+
+    /// All that an immortal can learn besides its messages.
+    #[derive(Debug)]
+    pub(crate) struct World {
+        pub(crate) instance_name: String,
+        pub(crate) now: u64,
+        peers: Vec<String>,
+        random_state: u64,
+    }
+
+    impl World {
+        pub(crate) fn new(instance_name: &str, seed: u64, now: u64) -> Self {
+            World { instance_name: checked_name(instance_name), now, peers: Vec::new(), random_state: seed }
+        }
+
+        pub(crate) fn attach(&mut self, name: &str) -> u32 {
+            let known = self.peers.iter().position(|peer| peer == name);
+            let at = known.unwrap_or_else(|| {
+                self.peers.push(checked_name(name));
+                self.peers.len() - 1
+            });
+            at as u32 + 1
+        }
+
+        pub(crate) fn peer_name(&self, peer: u32) -> String {
+            let at = (peer as usize).checked_sub(1);
+            at.and_then(|at| self.peers.get(at)).cloned().unwrap_or_default()
+        }
+
+        /// The generator of the host: SplitMix64.
+        fn random(&mut self) -> u64 {
+            self.random_state = self.random_state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.random_state;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        }
+    }
+
+    fn checked_name(name: &str) -> String {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+        assert!(starts_well && name.len() <= 64 && name.chars().all(plain), "{name:?} is not an instance name");
+        name.to_string()
+    }
+
+    pub(crate) fn instance_name() -> String {
+        runtime::with(|runtime| runtime.world.borrow().instance_name.clone())
+    }
+
+    pub(crate) fn attach(name: &str) -> u32 {
+        runtime::with(|runtime| runtime.world.borrow_mut().attach(name))
+    }
+
+    pub(crate) fn peer_name(peer: u32) -> String {
+        runtime::with(|runtime| runtime.world.borrow().peer_name(peer))
+    }
+
+    pub(crate) fn now() -> u64 {
+        runtime::with(|runtime| runtime.world.borrow().now)
+    }
+
+    pub(crate) fn random() -> u64 {
+        runtime::with(|runtime| runtime.world.borrow_mut().random())
+    }
+}

@@ -1,0 +1,130 @@
+//! What the macro implements, and how handlers reach the state.
+
+use std::{cell::RefCell, fmt, rc::Rc};
+
+use crate::{request::Request, runtime};
+
+/// An application. [`#[ambrosia::immortal]`](macro@crate::immortal) implements it.
+pub trait Immortal: Default + Sized + 'static {
+    /// The methods that messages can name.
+    const METHODS: &'static [Method];
+
+    /// Sends messages to an instance of this application: it has a method for each handler.
+    type Proxy: From<crate::Peer> + Copy;
+
+    /// Handles one fork, call or impulse.
+    #[doc(hidden)]
+    fn dispatch(this: &This<Self>, request: Request<'_>);
+
+    /// Handles the first message of the instance's life.
+    #[doc(hidden)]
+    fn start(_this: &This<Self>) {}
+
+    /// Handles that a replica became primary.
+    #[doc(hidden)]
+    fn primary(_this: &This<Self>) {}
+}
+
+/// Makes the compiler see that an immortal is used.
+#[doc(hidden)]
+#[cfg(not(target_arch = "wasm32"))]
+pub fn keep<S: Immortal>() {
+    let _ = (S::default, S::dispatch, S::start, S::primary);
+}
+
+/// One method of an immortal, as tools see it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Method {
+    /// The published hash of the name: [`method_id`].
+    pub id: u32,
+    /// The name that messages carry the hash of.
+    pub name: &'static str,
+    /// Names of the arguments, in order.
+    pub arguments: &'static [&'static str],
+    /// False when the arguments are raw bytes and not a MessagePack array.
+    pub message_pack: bool,
+}
+
+/// The id of the method `name`: FNV-1a with 32 bits over its UTF-8 bytes.
+///
+/// ```
+/// assert_eq!(ambrosia::method_id("foobar"), 0xbf9c_f968);
+/// ```
+pub const fn method_id(name: &str) -> u32 {
+    let bytes = name.as_bytes();
+    let mut hash = 0x811c_9dc5_u32;
+    let mut at = 0;
+    while at < bytes.len() {
+        hash = (hash ^ bytes[at] as u32).wrapping_mul(0x0100_0193);
+        at += 1;
+    }
+    hash
+}
+
+/// The immortal, as an async handler has it: the state is borrowed for a moment only, never across an await.
+///
+/// ```
+/// # #[ambrosia::interface] trait Bank { fn withdraw(amount: u64) -> bool; }
+/// #[derive(Default)]
+/// struct Till { cash: u64 }
+///
+/// #[ambrosia::immortal]
+/// impl Till {
+///     async fn fetch(this: ambrosia::This<Self>, bank: Bank, amount: u64) -> u64 {
+///         if bank.withdraw(amount).await == Ok(true) {
+///             this.with(|till| till.cash += amount);
+///         }
+///         this.with(|till| till.cash)
+///     }
+/// }
+/// # fn main() {}
+/// ```
+///
+/// What is borrowed from the state can't leave the closure:
+///
+/// ```compile_fail
+/// # struct Till { cash: Vec<u64> }
+/// async fn peek(this: ambrosia::This<Till>) {
+///     let first = this.with(|till| &till.cash[0]);
+/// }
+/// ```
+pub struct This<S>(pub(crate) Rc<RefCell<S>>);
+
+impl<S> This<S> {
+    /// Lets `change` work on the state.
+    ///
+    /// Panics inside another `with`, or inside a handler with `&mut self`: those hold the state already.
+    #[inline]
+    #[track_caller]
+    pub fn with<R>(&self, change: impl FnOnce(&mut S) -> R) -> R {
+        let mut state = self.0.try_borrow_mut().unwrap_or_else(|_| state_in_use());
+        change(&mut state)
+    }
+}
+
+impl<S: Immortal> This<S> {
+    /// The immortal that is running, for futures spawned by a handler with `&mut self`.
+    ///
+    /// Panics if the immortal is of another type.
+    pub fn current() -> Self {
+        runtime::with(|runtime| runtime.this())
+    }
+}
+
+#[cold]
+#[track_caller]
+fn state_in_use() -> ! {
+    panic!("the state is in use: `with` was called inside `with`, or inside a handler with `&mut self`")
+}
+
+impl<S> Clone for This<S> {
+    fn clone(&self) -> Self {
+        This(Rc::clone(&self.0))
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for This<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("This").field(&self.0).finish()
+    }
+}

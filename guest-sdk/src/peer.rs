@@ -1,0 +1,137 @@
+//! Other instances, by name.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned, de::Error};
+
+use crate::{
+    Arguments, Call,
+    codec::{self, Decode},
+    host,
+    layout::Kind,
+    method_id,
+    runtime::{self, Runtime},
+};
+
+/// Another instance, or this one, as a target of messages.
+///
+/// Applications mostly use a proxy made by [`interface`](macro@crate::interface), which knows the methods; this is
+/// what is inside. It is encoded as the name of the instance, so it can be an argument or part of a state.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Peer {
+    pub(crate) index: u32,
+}
+
+impl Peer {
+    /// The instance called `name`. It need not be running, nor be registered yet: messages wait for it.
+    ///
+    /// Traps if `name` can't be the name of an instance.
+    pub fn attach(name: &str) -> Peer {
+        Peer::try_attach(name).unwrap_or_else(|| panic!("{name:?} is not an instance name"))
+    }
+
+    /// The instance that this runs in. What it sends to itself arrives as any message does, in a later delivery.
+    pub fn me() -> Peer {
+        runtime::with(|runtime| {
+            if runtime.me.get() == 0 {
+                runtime.me.set(host::attach(&host::instance_name()));
+            }
+            Peer { index: runtime.me.get() }
+        })
+    }
+
+    /// The name of the instance.
+    pub fn name(self) -> String {
+        host::peer_name(self.index)
+    }
+
+    /// Runs a method there, for no answer.
+    ///
+    /// Traps if an argument can't be encoded.
+    pub fn fork(self, method: &str, arguments: impl Arguments) {
+        self.fork_by_id(method_id(method), method, arguments);
+    }
+
+    /// Runs a method there; await the answer.
+    pub fn call<R: DeserializeOwned>(self, method: &'static str, arguments: impl Arguments) -> Call<R> {
+        self.call_by_id(method_id(method), method, arguments)
+    }
+
+    /// Runs a method there that takes raw bytes, for no answer.
+    #[inline]
+    pub fn fork_raw(self, method: &str, bytes: &[u8]) {
+        self.fork_raw_by_id(method_id(method), bytes);
+    }
+
+    /// Runs a method there that takes raw bytes; await the bytes of the answer.
+    pub fn call_raw(self, method: &'static str, bytes: &[u8]) -> Call<Vec<u8>> {
+        self.call_raw_by_id(method_id(method), method, bytes)
+    }
+
+    fn try_attach(name: &str) -> Option<Peer> {
+        let index = host::attach(name);
+        (index != 0).then_some(Peer { index })
+    }
+}
+
+/// What generated code calls.
+#[doc(hidden)]
+impl Peer {
+    pub fn fork_by_id(self, id: u32, name: &str, arguments: impl Arguments) {
+        let encoded =
+            runtime::with(|runtime| runtime.push_encoded(self.index, Kind::Fork, id, 0, |out| arguments.encode(out)));
+        if let Err(reason) = encoded {
+            panic!("the fork of `{name}` can't be sent: {reason}");
+        }
+    }
+
+    pub fn call_by_id<R: DeserializeOwned>(self, id: u32, name: &'static str, arguments: impl Arguments) -> Call<R> {
+        self.send_call(id, name, |out| arguments.encode(out), codec::decode_value)
+    }
+
+    #[inline]
+    pub fn fork_raw_by_id(self, id: u32, bytes: &[u8]) {
+        runtime::with(|runtime| runtime.push(self.index, Kind::Fork, id, 0, bytes));
+    }
+
+    pub fn call_raw_by_id(self, id: u32, name: &'static str, bytes: &[u8]) -> Call<Vec<u8>> {
+        let encode = |out: &mut Vec<u8>| {
+            out.extend_from_slice(bytes);
+            Ok(())
+        };
+        self.send_call(id, name, encode, |answer| Ok(answer.to_vec()))
+    }
+
+    fn send_call<R>(
+        self,
+        id: u32,
+        name: &'static str,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), String>,
+        decode: Decode<R>,
+    ) -> Call<R> {
+        runtime::with(|runtime: &Runtime| Call::send(runtime, self.index, (id, name), encode, decode))
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A panic may want to print it where there is no host to ask for the name.
+        match runtime::try_with(|_| ()) {
+            Some(()) => write!(f, "Peer({:?})", self.name()),
+            None => write!(f, "Peer({})", self.index),
+        }
+    }
+}
+
+impl Serialize for Peer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Peer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Peer::try_attach(&name).ok_or_else(|| D::Error::custom(format!("{name:?} is not an instance name")))
+    }
+}

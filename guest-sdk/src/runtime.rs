@@ -1,0 +1,271 @@
+//! What an immortal keeps between deliveries besides the state of the application.
+//!
+//! **Architecture Invariant:** nothing here depends on anything but messages: no clock, no address, no map in a
+//! random order. So it is the same on every replica, and a checkpoint of the guest's memory holds all of it.
+
+use std::{
+    any::Any,
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use crate::{
+    CallError, Immortal, Method, This,
+    executor::Executor,
+    layout::{self, Kind, Message, OUTSIDE},
+};
+
+/// The message that is being handled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Current {
+    pub(crate) index: u32,
+    pub(crate) peer: u32,
+    pub(crate) kind: Kind,
+    pub(crate) method: u32,
+}
+
+/// What a future is waiting for, by call id.
+enum Wait {
+    Answer { peer: u32, method: &'static str, waker: Option<Waker> },
+    Answered(Result<Vec<u8>, CallError>),
+    Due { waker: Option<Waker> },
+    Fired,
+}
+
+/// See the module.
+pub(crate) struct Runtime {
+    pub(crate) executor: Executor,
+    pub(crate) current: Cell<Current>,
+    /// The own index as a peer, 0 as long as nobody asked.
+    pub(crate) me: Cell<u32>,
+    methods: Cell<&'static [Method]>,
+    state: RefCell<Option<Rc<dyn Any>>>,
+    effects: RefCell<Vec<u8>>,
+    waits: RefCell<BTreeMap<u64, Wait>>,
+    last_id: Cell<u64>,
+    exit: Cell<Option<i32>>,
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) world: RefCell<crate::host::native::World>,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Runtime>>> = const { RefCell::new(None) };
+}
+
+/// Runs `use_it` with the runtime of the immortal that this is called in.
+pub(crate) fn with<R>(use_it: impl FnOnce(&Runtime) -> R) -> R {
+    try_with(use_it).expect("this works only inside an immortal: natively, in an `ambrosia::testing::Harness`")
+}
+
+/// The same, or `None` outside of any immortal.
+pub(crate) fn try_with<R>(use_it: impl FnOnce(&Runtime) -> R) -> Option<R> {
+    CURRENT.with_borrow(|current| current.as_deref().map(use_it))
+}
+
+/// Makes `runtime` the one that [`with`] finds, and returns the one before.
+pub(crate) fn enter(runtime: Option<Rc<Runtime>>) -> Option<Rc<Runtime>> {
+    CURRENT.replace(runtime)
+}
+
+impl Runtime {
+    pub(crate) fn new(#[cfg(not(target_arch = "wasm32"))] world: crate::host::native::World) -> Self {
+        Runtime {
+            executor: Executor::default(),
+            current: Cell::new(Current { index: 0, peer: OUTSIDE, kind: Kind::Start, method: 0 }),
+            me: Cell::new(0),
+            methods: Cell::new(&[]),
+            state: RefCell::new(None),
+            effects: RefCell::new(Vec::new()),
+            waits: RefCell::new(BTreeMap::new()),
+            last_id: Cell::new(0),
+            exit: Cell::new(None),
+            #[cfg(not(target_arch = "wasm32"))]
+            world: RefCell::new(world),
+        }
+    }
+
+    /// The state of the application; made by its `Default` when this is asked for the first time.
+    pub(crate) fn this<S: Immortal>(&self) -> This<S> {
+        let known = self.state.borrow().clone();
+        let state = known.unwrap_or_else(|| {
+            let state: Rc<dyn Any> = Rc::new(RefCell::new(S::default()));
+            self.methods.set(S::METHODS);
+            self.state.replace(Some(Rc::clone(&state)));
+            state
+        });
+        This(state.downcast().expect("an instance has one immortal, and this is not its type"))
+    }
+
+    /// The name of a method of this immortal.
+    pub(crate) fn method_name(&self, id: u32) -> Option<&'static str> {
+        self.methods.get().iter().find(|method| method.id == id).map(|method| method.name)
+    }
+
+    /// The names of all of them, for an error text.
+    pub(crate) fn method_names(&self) -> String {
+        let names: Vec<_> = self.methods.get().iter().map(|method| method.name).collect();
+        names.join(", ")
+    }
+}
+
+/// Effects.
+impl Runtime {
+    /// Appends an effect whose arguments are at hand.
+    #[inline]
+    pub(crate) fn push(&self, target: u32, kind: Kind, method: u32, call_id: u64, arguments: &[u8]) {
+        let message = Message { kind, method, call_id, arguments };
+        layout::push_effect(&mut self.effects.borrow_mut(), self.current.get().index, target, message);
+    }
+
+    /// Appends an effect whose arguments `encode` writes in place. If it can't, there is no effect.
+    pub(crate) fn push_encoded(
+        &self,
+        target: u32,
+        kind: Kind,
+        method: u32,
+        call_id: u64,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let mut effects = self.effects.borrow_mut();
+        let at = layout::begin_effect(&mut effects, self.current.get().index, target, kind, method, call_id);
+        let encoded = encode(&mut effects);
+        match encoded {
+            Ok(()) => layout::finish_effect(&mut effects, at),
+            Err(_) => effects.truncate(at),
+        }
+        encoded
+    }
+
+    /// Takes what gathered, and makes room for as much again.
+    pub(crate) fn take_effects(&self) -> Vec<u8> {
+        let mut effects = self.effects.borrow_mut();
+        let room = Vec::with_capacity(effects.len().min(EFFECTS_ROOM_BYTES_MAX));
+        std::mem::replace(&mut effects, room)
+    }
+
+    /// Asks for the end of the instance. The first code counts.
+    pub(crate) fn request_exit(&self, code: i32) {
+        if self.exit.get().is_none() {
+            self.exit.set(Some(code));
+        }
+    }
+
+    /// True once the application asked to exit: nothing more is handled.
+    #[inline]
+    pub(crate) fn exiting(&self) -> bool {
+        self.exit.get().is_some()
+    }
+
+    /// Appends the exit that was asked for, behind all that the message brought about.
+    pub(crate) fn push_exit(&self) {
+        if let Some(code) = self.exit.get() {
+            self.push(OUTSIDE, Kind::Exit, 0, 0, &code.to_le_bytes());
+        }
+    }
+}
+
+/// Appends bytes as they are, to test what a host says to effects that can't be.
+#[doc(hidden)]
+pub fn push_effect_bytes(bytes: &[u8]) {
+    with(|runtime| runtime.effects.borrow_mut().extend_from_slice(bytes));
+}
+
+/// Room that is kept for the effects of the next delivery, at most.
+const EFFECTS_ROOM_BYTES_MAX: usize = 1 << 20;
+
+/// Waiting for answers and timers.
+impl Runtime {
+    /// A number that this instance never used before for a call or a timer.
+    pub(crate) fn next_id(&self) -> u64 {
+        let id = self.last_id.get() + 1;
+        self.last_id.set(id);
+        id
+    }
+
+    /// From now on an answer to the call `id` is kept.
+    pub(crate) fn expect_answer(&self, id: u64, peer: u32, method: &'static str) {
+        self.waits.borrow_mut().insert(id, Wait::Answer { peer, method, waker: None });
+    }
+
+    /// Sets the timer `id`.
+    pub(crate) fn set_timer(&self, id: u64, due: u64) {
+        self.push(OUTSIDE, Kind::SetTimer, 0, id, &due.to_le_bytes());
+        self.waits.borrow_mut().insert(id, Wait::Due { waker: None });
+    }
+
+    /// Nobody waits for `id` any more. A timer that is set is cancelled.
+    pub(crate) fn forget(&self, id: u64) {
+        let wait = self.waits.borrow_mut().remove(&id);
+        if let Some(Wait::Due { .. }) = wait {
+            self.push(OUTSIDE, Kind::CancelTimer, 0, id, &[]);
+        }
+    }
+
+    /// The answer to the call `id`, once.
+    pub(crate) fn poll_answer(&self, id: u64, context: &Context<'_>) -> Poll<Result<Vec<u8>, CallError>> {
+        let mut waits = self.waits.borrow_mut();
+        match waits.remove(&id).expect("a call is not polled again after it gave its answer") {
+            Wait::Answered(answer) => Poll::Ready(answer),
+            Wait::Answer { peer, method, .. } => {
+                waits.insert(id, Wait::Answer { peer, method, waker: Some(context.waker().clone()) });
+                Poll::Pending
+            }
+            Wait::Due { .. } | Wait::Fired => unreachable!("an id is a call's or a timer's"),
+        }
+    }
+
+    /// Whether the timer `id` fired.
+    pub(crate) fn poll_timer(&self, id: u64, context: &Context<'_>) -> Poll<()> {
+        let mut waits = self.waits.borrow_mut();
+        match waits.get_mut(&id).expect("a timer stays known until it is dropped") {
+            Wait::Fired => Poll::Ready(()),
+            Wait::Due { waker } => {
+                *waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+            Wait::Answer { .. } | Wait::Answered(_) => unreachable!("an id is a call's or a timer's"),
+        }
+    }
+
+    /// A reply or an error arrived. One that nobody waits for, or of another peer than was asked, is ignored.
+    pub(crate) fn on_answer(&self, id: u64, from: u32, answer: Answer<'_>) {
+        let mut waits = self.waits.borrow_mut();
+        let Some(wait) = waits.get_mut(&id) else { return };
+        let Wait::Answer { peer, method, waker } = wait else { return };
+        let answer = match answer {
+            Answer::Reply(value) if from == *peer => Ok(value.to_vec()),
+            Answer::Error(text) if from == *peer => Err(CallError::refused(method, text)),
+            Answer::Error(text) if from == OUTSIDE => Err(CallError::lost(method, text)),
+            _ => return,
+        };
+        let waker = waker.take();
+        *wait = Wait::Answered(answer);
+        drop(waits);
+        wake(waker);
+    }
+
+    /// A timer is due. One that was cancelled is ignored.
+    pub(crate) fn on_timer(&self, id: u64) {
+        let mut waits = self.waits.borrow_mut();
+        let Some(wait) = waits.get_mut(&id) else { return };
+        let Wait::Due { waker } = wait else { return };
+        let waker = waker.take();
+        *wait = Wait::Fired;
+        drop(waits);
+        wake(waker);
+    }
+}
+
+/// What came back for a call.
+pub(crate) enum Answer<'a> {
+    Reply(&'a [u8]),
+    Error(String),
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}

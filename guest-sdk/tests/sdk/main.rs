@@ -1,0 +1,9 @@
+//! The SDK as an application sees it, run natively.
+
+mod answers;
+mod async_handlers;
+mod handlers;
+mod lifecycle;
+mod proxies;
+mod raw;
+mod timers;

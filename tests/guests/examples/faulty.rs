@@ -1,0 +1,73 @@
+//! What a guest must not do, one method each.
+
+use std::hint::black_box;
+
+use ambrosia::__private::push_effect_bytes;
+
+#[derive(Default)]
+struct Faulty {
+    hoard: Vec<Vec<u8>>,
+}
+
+#[ambrosia::immortal]
+impl Faulty {
+    fn ok(&self) -> u32 {
+        42
+    }
+
+    fn trap(&mut self) {
+        panic!("it was asked to");
+    }
+
+    fn spin(&mut self) {
+        loop {
+            black_box(&self);
+        }
+    }
+
+    /// Allocates until there is no more memory.
+    fn exhaust(&mut self) {
+        loop {
+            self.hoard.push(black_box(vec![1; 1 << 20]));
+        }
+    }
+
+    /// Recurses until there is no more stack.
+    fn deep(&mut self) -> u64 {
+        descend(black_box(1))
+    }
+
+    fn exit_with(&mut self, code: i32) {
+        ambrosia::exit(code);
+    }
+
+    /// Returns effects that can't be: `cut`, `kind`, `unknown-kind`, `target`, `outside` or `reserved`.
+    fn bad_effects(&mut self, which: String) {
+        const FORK: u8 = 1;
+        const IMPULSE: u8 = 5;
+        match which.as_str() {
+            "cut" => push_effect_bytes(&effect(1, FORK, 0)[..20]),
+            "kind" => push_effect_bytes(&effect(0, IMPULSE, 0)),
+            "unknown-kind" => push_effect_bytes(&effect(0, 99, 0)),
+            "target" => push_effect_bytes(&effect(1_000_000, FORK, 0)),
+            "outside" => push_effect_bytes(&effect(0, FORK, 0)),
+            "reserved" => push_effect_bytes(&effect(0, FORK, 1)),
+            _ => panic!("{which:?} is no kind of bad effects"),
+        }
+    }
+}
+
+/// An effect without arguments, caused by the first message.
+fn effect(target: u32, kind: u8, reserved: u8) -> [u8; 28] {
+    let mut bytes = [0; 28];
+    bytes[4..8].copy_from_slice(&target.to_le_bytes());
+    bytes[24] = kind;
+    bytes[25] = reserved;
+    bytes
+}
+
+#[expect(unconditional_recursion, reason = "it is to end with the stack")]
+fn descend(depth: u64) -> u64 {
+    let room = black_box([depth; 64]);
+    descend(depth + 1) + room[(depth % 64) as usize]
+}
