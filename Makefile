@@ -1,0 +1,38 @@
+# `make` or `make help` lists the targets. CARGO_TARGET_DIR is honoured everywhere.
+
+CARGO ?= cargo
+WASM_TARGET := wasm32-wasip2
+EXAMPLE_GUESTS := server client1 client2 client3
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup build guests demo test bench lint clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
+
+setup: ## provide the standard library of wasm32-wasip2 for this rustc
+	scripts/setup-wasip2.sh
+
+build: guests ## build the host program (ambrosia-host) and the guests
+	$(CARGO) build --release -p ambrosia-cli
+
+guests: setup ## build the example and test guests as wasm components
+	$(CARGO) build --release --target $(WASM_TARGET) $(addprefix -p ,$(EXAMPLE_GUESTS))
+	$(CARGO) build --release --target $(WASM_TARGET) -p test-guests --examples
+
+demo: build ## run the HelloWorld walkthrough
+	scripts/demo.sh
+
+test: build ## run all tests
+	scripts/test.sh
+
+bench: build ## run the benchmarks
+	scripts/bench.sh
+
+lint: ## check the format, and clippy with warnings as errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+
+clean: ## remove what cargo built
+	$(CARGO) clean

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Runs every test in three steps, all of them even if one fails, and fails if any did. `make test` builds the host
+# program and the guests first, which the integration tests need.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# These do not depend on wasmtime. They are tested in the dev profile: its debug assertions are detectors.
+readonly WITH_ASSERTIONS=(ambrosia-core ambrosia-storage ambrosia-sdk ambrosia-sdk-macros)
+# These are programs for wasm. They are tested by running them in the host.
+readonly GUESTS=(server client1 client2 client3 test-guests)
+
+# Tests run in the folder of their package: a relative directory would mean another one there.
+if [[ -n ${CARGO_TARGET_DIR:-} && $CARGO_TARGET_DIR != /* ]]; then
+    export CARGO_TARGET_DIR=$PWD/$CARGO_TARGET_DIR
+fi
+
+if cargo nextest --version >/dev/null 2>&1; then
+    run_tests=(cargo nextest run --no-fail-fast --no-tests=pass)
+else
+    # Documentation tests have a step of their own, as nextest leaves them out.
+    run_tests=(cargo test --no-fail-fast --lib --bins --tests --examples)
+fi
+
+failed=()
+step() {
+    local name=$1
+    shift
+    printf '== %s\n' "$name"
+    "$@" || failed+=("$name")
+}
+
+assertions=() rest=(--workspace)
+for package in "${WITH_ASSERTIONS[@]}"; do
+    assertions+=(-p "$package")
+    rest+=(--exclude "$package")
+done
+for package in "${GUESTS[@]}"; do
+    rest+=(--exclude "$package")
+done
+
+step "core, storage and SDK with debug assertions" "${run_tests[@]}" "${assertions[@]}"
+step "engine, host, command line and integration" "${run_tests[@]}" --release "${rest[@]}"
+step "documentation of the SDK" cargo test --doc -p ambrosia-sdk
+
+if ((${#failed[@]} > 0)); then
+    printf 'test.sh: failed: %s\n' "${failed[@]}" >&2
+    exit 1
+fi
+echo "test.sh: all tests passed"
