@@ -1,2 +1,62 @@
-//! Skeleton.
-fn main() {}
+//! `ambrosia-host`: registers instances, runs replicas of them, and lets a person look and ask.
+//!
+//! **Architecture Invariant:** verbs parse, call the library, and print; no verb knows how anything is stored or sent.
+
+mod add_replica;
+mod arguments;
+mod deregister_instance;
+mod log;
+mod register_instance;
+mod run;
+mod send;
+mod status;
+
+use std::{io::IsTerminal, process::ExitCode};
+
+use arguments::{Arguments, Verb};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_tracing(arguments.verbose);
+    let store = arguments.store;
+    let result = match arguments.verb {
+        Verb::RegisterInstance(verb) => register_instance::register_instance(&store, &verb),
+        Verb::AddReplica(verb) => add_replica::add_replica(&store, &verb),
+        Verb::DeregisterInstance(verb) => deregister_instance::deregister_instance(&store, &verb),
+        Verb::Run(verb) => run::run(store, verb),
+        Verb::Status(verb) => status::status(&store, &verb),
+        Verb::Send(verb) => send::send(store, verb),
+        Verb::Log(verb) => log::log(&store, &verb),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS, // the reader of our output has seen enough
+        Err(error) => {
+            eprintln!("ambrosia-host: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The host's own messages go to stderr; stdout belongs to the guest and to what was asked for.
+fn start_tracing(verbose: u8) {
+    let default = match verbose {
+        0 => "info",
+        1 => "debug",
+        _ => "trace",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("AMBROSIA_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+}

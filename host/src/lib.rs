@@ -1,1 +1,33 @@
-//! Skeleton.
+//! The shell around the core: it waits for what happens, steps the core, and carries out what the core says.
+//!
+//! **Architecture Invariant:** nothing here decides what is delivered, in which order, or what may be seen when; the
+//! core does. The wall clock is read in `clock.rs` alone, randomness in `entropy.rs`.
+
+mod client;
+mod clock;
+mod connection;
+mod control;
+mod driver;
+mod entropy;
+mod event;
+mod held;
+mod link;
+mod listener;
+mod mailbox;
+mod methods;
+mod peers;
+mod primary;
+mod printer;
+mod run;
+mod standby;
+mod stdin;
+mod values;
+mod wire;
+
+pub use client::{Answered, Client, ClientError};
+pub use clock::{Clock, SystemClock};
+pub use entropy::{entropy_u64, fresh_request_id, fresh_uuid};
+pub use methods::{Methods, UnknownMethod};
+pub use run::{Ending, RunError, RunOptions, load_module, run};
+pub use values::{ValueError, decode_value, encode_arguments};
+pub use wire::{FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameKind, WireError};

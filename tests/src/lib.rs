@@ -1,1 +1,19 @@
-//! Skeleton.
+//! Runs the real `ambrosia-host` in processes of its own: for the integration tests, the demo and the benchmarks.
+//!
+//! **Architecture Invariant:** what a process does is seen from outside only: its output, its exit code, `status`,
+//! `send` and `log`.
+
+mod cluster;
+mod host;
+mod lines;
+mod signals;
+
+pub use cluster::{Cluster, Ran};
+pub use host::Host;
+pub use lines::Lines;
+pub use signals::{Signal, signal};
+
+use std::time::Duration;
+
+/// Everything that is waited for comes within this time, on a slow machine too, or it is a failure.
+pub const PATIENCE: Duration = Duration::from_secs(60);

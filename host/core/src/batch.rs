@@ -103,25 +103,34 @@ impl Batch {
             if self.is_full() {
                 return;
             }
-            self.add_run(peer, || inbox.pop_messages(peer));
+            if let Some(rest) = self.add_run(peer, || inbox.pop_messages(peer)) {
+                inbox.put_back(peer, rest);
+            }
         }
     }
 
-    fn add_run(&mut self, peer: PeerIndex, mut next: impl FnMut() -> Option<Chunk>) {
+    /// Returns what did not fit of the last chunk taken.
+    fn add_run(&mut self, peer: PeerIndex, mut next: impl FnMut() -> Option<Chunk>) -> Option<Chunk> {
         if self.is_full() {
-            return;
+            return None;
         }
-        let Some(first) = next() else { return };
+        let first = next()?;
         let at = begin_run(&mut self.runs, peer, first.first_seq);
-        let mut count = 0;
+        let before = self.header.messages;
         let mut chunk = Some(first);
+        let mut rest = None;
         while let Some(taken) = chunk {
-            self.runs.extend_from_slice(&taken.messages);
-            count += taken.count;
-            self.header.messages += taken.count;
+            let (fits, left) = taken.split(
+                RUNS_BYTES_FULL.saturating_sub(self.runs.len()).max(1),
+                RECORD_MESSAGES_MAX - self.header.messages,
+            );
+            self.runs.extend_from_slice(&fits.messages);
+            self.header.messages += fits.count;
+            rest = left;
             chunk = if self.is_full() { None } else { next() };
         }
-        finish_run(&mut self.runs, at, count);
+        finish_run(&mut self.runs, at, self.header.messages - before);
+        rest
     }
 
     pub(crate) fn seal(self, acknowledged: Vec<Watermark>) -> Record {

@@ -38,11 +38,19 @@ impl State {
             digest.number(due.0);
             digest.number(timer.0);
         }
+        for (call, peer) in &self.calls {
+            digest.number(call.0);
+            digest.number(u64::from(peer.0));
+        }
+        for call in &self.failed_calls {
+            digest.number(call.0);
+        }
         for (id, request) in self.requests.iter() {
             digest.bytes(id.as_bytes());
             digest.number(request.accepted.0);
             if let Some((lsn, answer)) = &request.answer {
                 digest.number(lsn.0);
+                digest.number(u64::from(answer.success));
                 digest.bytes(&answer.value);
             }
         }

@@ -56,6 +56,11 @@ impl Inbox {
         self.peers.entry(peer).or_default().push_back(chunk);
     }
 
+    /// Puts back what did not fit, to come first the next time.
+    pub(crate) fn put_back(&mut self, peer: PeerIndex, chunk: Chunk) {
+        self.peers.entry(peer).or_default().push_front(chunk);
+    }
+
     /// Forgets what waits of `peer`: it connected anew and sends it again.
     pub(crate) fn forget(&mut self, peer: PeerIndex) {
         self.peers.remove(&peer);
@@ -86,3 +91,6 @@ impl Inbox {
 
 /// An impulse's number, or none if no answer is wanted.
 pub(crate) const NO_ANSWER: CallId = CallId(0);
+
+#[cfg(test)]
+mod tests;

@@ -247,7 +247,17 @@ pub enum Refusal {
     /// The connection is of a primary that was deposed.
     #[error("a later primary of the peer is connected already")]
     StaleEpoch,
+    /// It says that it is the instance it connects to, which hears itself without a connection.
+    #[error("the peer goes by the name of this instance")]
+    OwnName,
     /// The instance knows too many peers.
     #[error("the instance knows too many peers already")]
     TooManyPeers,
+}
+
+impl Refusal {
+    /// True if an operator has to look at it; the others happen in the course of takeovers.
+    pub fn is_serious(self) -> bool {
+        !matches!(self, Refusal::Ended | Refusal::Superseded | Refusal::StaleEpoch)
+    }
 }

@@ -40,6 +40,26 @@ impl Chunk {
     }
 }
 
+impl Chunk {
+    /// Takes messages off the front while fewer than `bytes` and `count` are taken; returns them and the rest.
+    pub(crate) fn split(self, bytes: usize, count: u32) -> (Chunk, Option<Chunk>) {
+        if self.messages.len() <= bytes && self.count <= count {
+            return (self, None);
+        }
+        let (mut taken_bytes, mut taken) = (0, 0);
+        for message in Messages::new(&self.messages) {
+            if taken_bytes >= bytes || taken >= count {
+                break;
+            }
+            taken_bytes += message.expect("messages are checked when they come in").encoded_len();
+            taken += 1;
+        }
+        assert!(taken > 0, "there is room for one at least");
+        let rest = self.after_seq(Seq(self.first_seq.0 + u64::from(taken) - 1));
+        (Chunk { count: taken, messages: self.messages.slice(..taken_bytes), ..self }, rest)
+    }
+}
+
 /// Bytes that the first `count` messages take. They were checked when they came in.
 fn bytes_of_first(messages: &[u8], count: u32) -> usize {
     Messages::new(messages)
@@ -150,3 +170,6 @@ impl Outbox {
         assert_eq!(next, self.last_seq.next());
     }
 }
+
+#[cfg(test)]
+mod tests;

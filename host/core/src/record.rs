@@ -347,7 +347,7 @@ impl EpochBody {
         let mut fields = BytesReader(body);
         let replica = ReplicaIndex(fields.u16().ok_or(RecordError::Shape)?);
         let engine = fields.array().ok_or(RecordError::Shape)?;
-        Ok(EpochBody { replica, engine })
+        if fields.0.is_empty() { Ok(EpochBody { replica, engine }) } else { Err(RecordError::Shape) }
     }
 }
 

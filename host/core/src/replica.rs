@@ -124,8 +124,11 @@ impl<G: Guest> Replica<G> {
         self.state.outcome.as_ref()
     }
 
-    /// When the driver must deliver even if nothing comes in: the next timer.
+    /// When the driver must deliver even if nothing comes in: the next timer. `None` while no timer can be delivered.
     pub fn wake_at(&self) -> Option<Timestamp> {
+        if self.state.outcome.is_some() || self.blocked().is_some() {
+            return None;
+        }
         self.state.timers.next_due()
     }
 
@@ -178,10 +181,12 @@ impl<G: Guest> Replica<G> {
         self.primary = Some(Reign { durable, announce: true, ..Reign::default() });
         let me = self.state.me();
         let to_send = |(peer, stream): (PeerIndex, &crate::stream::Stream)| {
-            let waits = stream.outbox.acknowledged() < stream.outbox.last_seq();
-            (waits && Some(peer) != me).then_some(peer)
+            (stream.outbox.acknowledged() < stream.outbox.last_seq()).then_some(peer)
         };
-        for peer in self.state.streams().filter_map(to_send).collect::<Vec<_>>() {
+        let mut wanted: BTreeSet<_> = self.state.streams().filter_map(to_send).collect();
+        // Only who connects learns that a peer was registered anew and that the calls to it have failed.
+        wanted.extend(self.state.called_peers());
+        for peer in wanted.into_iter().filter(|peer| Some(*peer) != me) {
             self.want(peer, outputs);
         }
     }
@@ -203,6 +208,9 @@ impl<G: Guest> Replica<G> {
     ) {
         if self.state.outcome.is_some() {
             return outputs.push(Output::Refuse { connection, reason: Refusal::Ended });
+        }
+        if name == self.state.genesis.name {
+            return outputs.push(Output::Refuse { connection, reason: Refusal::OwnName });
         }
         let Some(peer) = self.bind(name, uuid, now, outputs) else {
             return outputs.push(Output::Refuse { connection, reason: Refusal::TooManyPeers });
@@ -249,6 +257,11 @@ impl<G: Guest> Replica<G> {
         let reign = self.reign();
         reign.inbox.forget(peer);
         reign.acknowledged.remove(&peer);
+        let old = [reign.incoming.get(&peer).map(|old| old.connection), reign.outgoing.get(&peer).copied()];
+        for connection in old.into_iter().flatten() {
+            outputs.push(Output::Refuse { connection, reason: Refusal::Superseded });
+            self.on_disconnected(connection);
+        }
         let applied = self.state.apply(&record, &mut self.guest, &mut self.delivered);
         self.put_rebound(&applied, outputs);
         Some(peer)
@@ -266,6 +279,9 @@ impl<G: Guest> Replica<G> {
         let Some(peer) = self.reign().incoming_peers.get(&connection).copied() else {
             return; // of a connection that was refused since
         };
+        if chunk.count == 0 {
+            return;
+        }
         let received = self.state.stream(peer).received;
         let reign = self.reign();
         let last = reign.inbox.last_seq(peer, received);
@@ -307,8 +323,10 @@ impl<G: Guest> Replica<G> {
         }
         reign.outgoing_peers.insert(connection, peer);
         self.note_acknowledged(peer, received);
+        // The record that binds the peer may be newer than the messages: if it is lost, they are of another stream.
+        let after = self.state.position.lsn;
         let chunks = self.state.stream(peer).outbox.chunks_after(received);
-        outputs.extend(chunks.map(|chunk| Output::Send { connection, chunk }));
+        outputs.extend(chunks.map(|chunk| Output::Send { connection, chunk: Chunk { after, ..chunk } }));
     }
 
     fn on_acknowledged(&mut self, connection: ConnectionId, seq: Seq, outputs: &mut Vec<Output>) {

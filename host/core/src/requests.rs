@@ -79,3 +79,6 @@ impl Requests {
         assert!(self.answered.len() <= RESULTS_MAX);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,7 +50,7 @@ pub(crate) struct State {
     streams: Vec<Stream>,
     pub(crate) timers: Timers,
     /// Calls of the guest that wait for their answer, with the peer called.
-    calls: BTreeMap<CallId, PeerIndex>,
+    pub(crate) calls: BTreeMap<CallId, PeerIndex>,
     /// Calls that fail because their peer was registered anew; the guest is told in the next record.
     pub(crate) failed_calls: BTreeSet<CallId>,
     pub(crate) requests: Requests,
@@ -123,8 +123,15 @@ impl State {
         self.world.peers.index(&self.genesis.name)
     }
 
+    /// Peers that owe an answer.
+    pub(crate) fn called_peers(&self) -> impl Iterator<Item = PeerIndex> {
+        self.calls.values().copied()
+    }
+
+    /// Bytes that wait for peers. What waits for the instance itself drains by being delivered.
     pub(crate) fn outbox_bytes(&self) -> usize {
-        self.streams.iter().map(|stream| stream.outbox.bytes()).sum()
+        let me = self.me();
+        self.streams().filter(|(peer, _)| Some(*peer) != me).map(|(_, stream)| stream.outbox.bytes()).sum()
     }
 
     /// Every peer has a stream; the own instance's is bound from the start.
@@ -274,9 +281,10 @@ impl State {
     fn take_effects(&mut self, effects: &[u8], applied: &mut Applied) -> Result<(), Fault> {
         let mut touched = BTreeSet::new();
         let mut last_touched = None;
+        let mut answers = Vec::new();
         for effect in Effects::new(effects) {
             let effect = effect.map_err(|error| blame(format!("the guest returned bad effects: {error}")))?;
-            if self.take_effect(effect, applied)? && last_touched != Some(effect.target) {
+            if self.take_effect(effect, &mut answers)? && last_touched != Some(effect.target) {
                 last_touched = Some(effect.target);
                 touched.insert(effect.target);
             }
@@ -286,24 +294,33 @@ impl State {
             let chunk = self.stream_mut(peer).outbox.close_chunk(after).expect("something was pushed to it");
             applied.chunks.push((peer, chunk.clone()));
         }
+        // Only now that no effect is at fault: clients must not see the answers of a delivery that failed.
+        for (call, answer) in answers {
+            if let Some(request) = self.requests.answer(call, after, answer.clone()) {
+                applied.answered.push((request, answer));
+            }
+        }
         Ok(())
     }
 
     /// Carries out one effect. True if it went into an outbox.
-    fn take_effect(&mut self, effect: Effect<'_>, applied: &mut Applied) -> Result<bool, Fault> {
+    fn take_effect(&mut self, effect: Effect<'_>, answers: &mut Vec<(CallId, Answer)>) -> Result<bool, Fault> {
         let message = effect.message;
         if effect.target != PeerIndex::OUTSIDE {
             if effect.target.0 as usize > self.streams.len() {
                 return Err(blame(format!("the guest sent to peer {}, which it never attached", effect.target)));
             }
             if message.kind == Kind::Call {
-                self.calls.insert(message.call_id, effect.target);
+                self.begin_call(message.call_id, effect.target)?;
             }
             self.stream_mut(effect.target).outbox.push(effect.encoded);
             return Ok(true);
         }
         match message.kind {
-            Kind::Reply | Kind::Error => self.answer(message, applied),
+            Kind::Reply | Kind::Error => {
+                let value = Bytes::copy_from_slice(message.arguments);
+                answers.push((message.call_id, Answer { success: message.kind == Kind::Reply, value }));
+            }
             Kind::Exit => self.finish(message)?,
             Kind::SetTimer => self.set_timer(message)?,
             Kind::CancelTimer => self.timers.cancel(message.call_id),
@@ -312,12 +329,14 @@ impl State {
         Ok(false)
     }
 
-    fn answer(&mut self, message: Message<'_>, applied: &mut Applied) {
-        let value = Bytes::copy_from_slice(message.arguments);
-        let answer = Answer { success: message.kind == Kind::Reply, value };
-        if let Some(request) = self.requests.answer(message.call_id, self.position.lsn, answer.clone()) {
-            applied.answered.push((request, answer));
+    fn begin_call(&mut self, call: CallId, peer: PeerIndex) -> Result<(), Fault> {
+        if call == CallId(0) {
+            return Err(blame("the guest made a call without an id".to_owned()));
         }
+        if self.failed_calls.contains(&call) || self.calls.insert(call, peer).is_some() {
+            return Err(blame(format!("the guest made two calls with the id {call}")));
+        }
+        Ok(())
     }
 
     fn finish(&mut self, message: Message<'_>) -> Result<(), Fault> {
@@ -345,7 +364,6 @@ impl State {
             stream.outbox.discard_open();
         }
         applied.chunks.clear();
-        applied.answered.clear();
         self.outcome = Some(Outcome::Halted { fault, lsn: self.position.lsn });
     }
 
@@ -357,7 +375,7 @@ impl State {
         for (peer, stream) in self.streams() {
             stream.outbox.validate();
             assert!(stream.uuid.is_some() || stream.received == Seq(0), "nobody unknown was listened to");
-            assert!(Some(peer) != self.me() || stream.received <= stream.outbox.last_seq());
+            assert!(Some(peer) != self.me() || stream.received == stream.outbox.acknowledged());
         }
         for (call, peer) in &self.calls {
             assert!(*call != CallId(0) && peer.0 as usize <= self.streams.len());

@@ -49,3 +49,6 @@ impl Timers {
         assert!(self.by_id.len() <= TIMERS_MAX);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,22 @@
+//! `add-replica`: allows one more replica of an instance to run.
+
+use std::{io::Write, path::Path, process::ExitCode};
+
+use ambrosia_core::ReplicaIndex;
+use ambrosia_storage::FileStore;
+
+use crate::arguments::AddReplica;
+
+pub(crate) fn add_replica(store: &Path, verb: &AddReplica) -> anyhow::Result<ExitCode> {
+    let (instance, replica) = (&verb.instance, verb.replica);
+    let store = FileStore::open(store)?;
+    let mut out = std::io::stdout();
+    if store.instance(instance)?.replicas.contains(&replica) {
+        writeln!(out, "instance {instance} has replica {replica} already: nothing to do")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    store.add_replica(instance, ReplicaIndex(replica))?;
+    writeln!(out, "added replica {replica} of instance {instance}")?;
+    writeln!(out, "start it with `ambrosia-host run --instance {instance} --replica {replica}`")?;
+    Ok(ExitCode::SUCCESS)
+}

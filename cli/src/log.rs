@@ -1,0 +1,206 @@
+//! `log`: the records of an instance, readable.
+
+use std::{collections::BTreeMap, io::Write, path::Path, process::ExitCode, time::Duration};
+
+use ambrosia_core::{
+    Bind, DeliverBody, EpochBody, Genesis, Kind, Lsn, Message, Messages, PeerIndex, Record, RecordKind, Run, Runs, Seq,
+};
+use ambrosia_engine::Engine;
+use ambrosia_host::{Methods, decode_value, load_module};
+use ambrosia_storage::{BlobHash, FileStore, LogStore};
+use anyhow::bail;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::arguments::Log;
+
+/// One record for a person or a script.
+#[derive(Serialize)]
+struct Shown {
+    lsn: u64,
+    kind: &'static str,
+    epoch: u64,
+    time: String,
+    bytes: usize,
+    #[serde(flatten)]
+    body: Body,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Body {
+    Genesis { instance: String, uuid: String, module: String, seed: u64, fuel: u64, memory_bytes: u64 },
+    Epoch { replica: u16, engine: String },
+    Bind { peer: String, uuid: String },
+    Deliver { messages: Vec<ShownMessage>, acknowledged: BTreeMap<String, u64> },
+}
+
+#[derive(Serialize)]
+struct ShownMessage {
+    source: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
+    kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call_id: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<String>,
+    arguments: Value,
+}
+
+pub(crate) fn log(store: &Path, verb: &Log) -> anyhow::Result<ExitCode> {
+    let store = FileStore::open(store)?;
+    let entry = store.instance(&verb.instance)?;
+    let methods = Methods::new(load_module(&store, &Engine::new()?, entry.module)?.methods()?);
+    let log = store.log(&verb.instance)?;
+    let last = verb.to.map_or(log.head()?.durable, |to| Lsn(to).min(log.head().map_or(Lsn(to), |head| head.durable)));
+    if verb.from > last.0 {
+        bail!("instance {} has records 1 to {} only", verb.instance, log.head()?.durable);
+    }
+    let mut reader = Reader { methods, peers: BTreeMap::new(), me: entry.name.to_string() };
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    // Names of peers are told by bind records, so the log is read from its beginning.
+    let mut tail = log.tail(Lsn(1))?;
+    while tail.position() <= last {
+        for record in tail.next(Duration::from_secs(5))? {
+            let lsn = record.lsn();
+            let shown = reader.show(&record)?;
+            if lsn.0 < verb.from || lsn > last {
+                continue;
+            }
+            if verb.json {
+                writeln!(out, "{}", serde_json::to_string(&shown)?)?;
+            } else {
+                print(&mut out, &shown)?;
+            }
+        }
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Knows what the records before have told.
+struct Reader {
+    methods: Methods,
+    peers: BTreeMap<PeerIndex, String>,
+    me: String,
+}
+
+impl Reader {
+    fn show(&mut self, record: &Record) -> anyhow::Result<Shown> {
+        let header = record.header();
+        let (kind, body) = match header.kind {
+            RecordKind::Genesis => ("genesis", genesis(Genesis::decode(record.body())?)),
+            RecordKind::Epoch => ("epoch", epoch(EpochBody::decode(record.body())?)),
+            RecordKind::Bind => ("bind", self.bind(Bind::decode(record.body())?)),
+            RecordKind::Deliver => ("deliver", self.deliver(&DeliverBody::decode(record.body())?)?),
+            RecordKind::Mark => bail!("a mark is no record of its own"),
+        };
+        let time = jiff::Timestamp::from_nanosecond(i128::from(header.time.0))?;
+        let time = format!("{time:.6}");
+        Ok(Shown { lsn: header.lsn.0, kind, epoch: header.epoch.0, time, bytes: header.stored_bytes(), body })
+    }
+
+    fn bind(&mut self, bind: Bind) -> Body {
+        self.peers.insert(bind.peer, bind.name.to_string());
+        Body::Bind { peer: bind.name.to_string(), uuid: bind.uuid.to_string() }
+    }
+
+    fn deliver(&self, body: &DeliverBody<'_>) -> anyhow::Result<Body> {
+        let mut messages = Vec::new();
+        for run in Runs::new(body.runs) {
+            let run = run?;
+            for (at, message) in Messages::new(run.messages).enumerate() {
+                messages.push(self.message(body, &run, at as u64, message?));
+            }
+        }
+        let acknowledged = body.acknowledged.iter();
+        let acknowledged = acknowledged.map(|watermark| (self.peer(watermark.peer), watermark.seq.0)).collect();
+        Ok(Body::Deliver { messages, acknowledged })
+    }
+
+    fn message(&self, body: &DeliverBody<'_>, run: &Run<'_>, at: u64, message: Message<'_>) -> ShownMessage {
+        let named = matches!(message.kind, Kind::Fork | Kind::Call | Kind::Impulse);
+        let method = named.then(|| match self.methods.by_id(message.method) {
+            Some(method) => method.name.clone(),
+            None => message.method.to_string(),
+        });
+        let request = body.requests.iter().find(|entry| {
+            run.peer == PeerIndex::OUTSIDE && message.kind == Kind::Impulse && entry.call_id == message.call_id
+        });
+        let from_peer = run.first_seq != Seq(0);
+        ShownMessage {
+            source: self.peer(run.peer),
+            seq: from_peer.then(|| run.first_seq.0 + at),
+            kind: format!("{:?}", message.kind).to_lowercase(),
+            method,
+            call_id: (message.call_id.0 != 0).then_some(message.call_id.0),
+            request: request.map(|entry| String::from_utf8_lossy(entry.request.as_bytes()).into_owned()),
+            arguments: decode_value(message.arguments),
+        }
+    }
+
+    /// Every peer that sends was bound before, but the instance itself never is.
+    fn peer(&self, peer: PeerIndex) -> String {
+        match self.peers.get(&peer) {
+            Some(name) => name.clone(),
+            None if peer == PeerIndex::OUTSIDE => "outside".to_owned(),
+            None => self.me.clone(),
+        }
+    }
+}
+
+fn genesis(genesis: Genesis) -> Body {
+    Body::Genesis {
+        instance: genesis.name.to_string(),
+        uuid: genesis.uuid.to_string(),
+        module: BlobHash(genesis.module).to_string(),
+        seed: genesis.seed,
+        fuel: genesis.limits.fuel,
+        memory_bytes: genesis.limits.memory_bytes,
+    }
+}
+
+fn epoch(body: EpochBody) -> Body {
+    Body::Epoch { replica: body.replica.0, engine: BlobHash(body.engine).to_string() }
+}
+
+fn print(out: &mut impl Write, shown: &Shown) -> std::io::Result<()> {
+    let Shown { lsn, kind, epoch, time, bytes, body } = shown;
+    write!(out, "{lsn:>8}  {kind:<8} epoch {epoch:<4} {time}  {bytes} bytes")?;
+    match body {
+        Body::Genesis { instance, uuid, module, .. } => writeln!(out, "  instance {instance} {uuid} module {module}"),
+        Body::Epoch { replica, .. } => writeln!(out, "  replica {replica} became primary"),
+        Body::Bind { peer, uuid } => writeln!(out, "  peer {peer} is {uuid}"),
+        Body::Deliver { messages, acknowledged } => {
+            for (peer, seq) in acknowledged {
+                write!(out, "  {peer} acknowledged {seq}")?;
+            }
+            writeln!(out)?;
+            messages.iter().try_for_each(|message| print_message(out, message))
+        }
+    }
+}
+
+fn print_message(out: &mut impl Write, message: &ShownMessage) -> std::io::Result<()> {
+    write!(out, "          {}", message.source)?;
+    if let Some(seq) = message.seq {
+        write!(out, "#{seq}")?;
+    }
+    write!(out, " {}", message.kind)?;
+    if let Some(method) = &message.method {
+        write!(out, " {method}")?;
+    }
+    if let Some(call_id) = message.call_id {
+        write!(out, " id {call_id}")?;
+    }
+    if let Some(request) = &message.request {
+        write!(out, " request {request}")?;
+    }
+    if message.arguments != Value::Null {
+        write!(out, " {}", message.arguments)?;
+    }
+    writeln!(out)
+}

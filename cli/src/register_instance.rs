@@ -1,0 +1,34 @@
+//! `register-instance`: checks a module, keeps a copy of it, and begins a log.
+
+use std::{io::Write, path::Path, process::ExitCode};
+
+use ambrosia_core::Limits;
+use ambrosia_engine::Engine;
+use ambrosia_host::{Clock, SystemClock, entropy_u64, fresh_uuid};
+use ambrosia_storage::{FileStore, Registered};
+use anyhow::Context;
+
+use crate::arguments::RegisterInstance;
+
+pub(crate) fn register_instance(store: &Path, verb: &RegisterInstance) -> anyhow::Result<ExitCode> {
+    let file = verb.module.display();
+    let module = std::fs::read(&verb.module).with_context(|| format!("can't read the module {file}"))?;
+    // Everything that can be wrong with a module is found now, not at the first run.
+    let loaded = Engine::new()?.load(&module).with_context(|| format!("{file} can't be registered"))?;
+    let methods = loaded.methods().with_context(|| format!("{file} can't be registered"))?;
+
+    let store = FileStore::create_or_open(store)?;
+    let limits = Limits { fuel: verb.fuel, memory_bytes: verb.memory_mib << 20 };
+    let registered = store.register(&verb.instance, &module, entropy_u64(), fresh_uuid(), limits, SystemClock.now())?;
+    let mut out = std::io::stdout();
+    match registered {
+        Registered::New => {
+            let names: Vec<_> = methods.iter().map(|method| method.name.as_str()).collect();
+            writeln!(out, "registered instance {} with module {file} (methods: {})", verb.instance, names.join(", "))?;
+        }
+        Registered::Same => {
+            writeln!(out, "instance {} is registered with this module already: nothing to do", verb.instance)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,30 @@
+//! `run`: one replica of an instance in this process.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use ambrosia_core::ReplicaIndex;
+use ambrosia_host::{Ending, RunOptions};
+
+use crate::arguments::Run;
+
+pub(crate) fn run(store: PathBuf, verb: Run) -> anyhow::Result<ExitCode> {
+    let name = verb.instance.clone();
+    let ending = ambrosia_host::run(RunOptions {
+        store,
+        instance: verb.instance,
+        replica: ReplicaIndex(verb.replica),
+        listen: verb.listen,
+        stdin: verb.stdin,
+        print_replay: verb.print_replay,
+        allow_engine_change: verb.allow_engine_change,
+    })?;
+    Ok(match ending {
+        Ending::Stopped => ExitCode::SUCCESS,
+        Ending::Finished { code, lsn } => {
+            eprintln!("ambrosia-host: instance {name} finished with exit code {code} at lsn {lsn}");
+            // Only the low byte of a code reaches the parent; one that would look like success must not.
+            let byte = code.to_le_bytes()[0];
+            ExitCode::from(if byte == 0 && code != 0 { 1 } else { byte })
+        }
+    })
+}

@@ -1,0 +1,75 @@
+use super::*;
+
+fn id(number: u64) -> RequestId {
+    RequestId::new(number.to_le_bytes()).expect("eight bytes")
+}
+
+fn answer(bytes: usize) -> Answer {
+    Answer { success: true, value: vec![1; bytes].into() }
+}
+
+/// Accepts and answers the requests `numbers`, each with so many bytes.
+fn settle(requests: &mut Requests, numbers: impl Iterator<Item = u64>, bytes: usize) {
+    for number in numbers {
+        requests.accept(id(number), CallId(number), Lsn(number));
+        assert_eq!(requests.answer(CallId(number), Lsn(number + 1), answer(bytes)), Some(id(number)));
+    }
+    requests.validate();
+}
+
+fn known(requests: &Requests, numbers: &[u64]) -> Vec<u64> {
+    numbers.iter().copied().filter(|number| requests.get(&id(*number)).is_some()).collect()
+}
+
+#[test]
+fn an_answer_belongs_to_the_request_of_its_call_and_to_one_only() {
+    let mut requests = Requests::default();
+    requests.accept(id(1), CallId(11), Lsn(5));
+    requests.accept(id(2), CallId(12), Lsn(5));
+    assert_eq!(requests.answer(CallId(13), Lsn(6), answer(1)), None);
+    assert_eq!(requests.answer(CallId(12), Lsn(6), answer(1)), Some(id(2)));
+    assert_eq!(requests.answer(CallId(12), Lsn(7), answer(2)), None, "the first answer stays");
+    assert_eq!(requests.get(&id(2)), Some(&Request { accepted: Lsn(5), answer: Some((Lsn(6), answer(1))) }));
+    assert_eq!(requests.get(&id(1)), Some(&Request { accepted: Lsn(5), answer: None }));
+    requests.validate();
+}
+
+#[test]
+fn beyond_so_many_results_the_oldest_are_forgotten_and_pending_requests_never() {
+    let mut requests = Requests::default();
+    requests.accept(id(0), CallId(0), Lsn(0));
+    let max = RESULTS_MAX as u64;
+    settle(&mut requests, 1..=max, 0);
+    assert_eq!(known(&requests, &[0, 1, 2, max]), [0, 1, 2, max]);
+    settle(&mut requests, max + 1..=max + 2, 0);
+    assert_eq!(known(&requests, &[0, 1, 2, 3, max + 2]), [0, 3, max + 2]);
+    requests.answer(CallId(0), Lsn(9), answer(0));
+    assert_eq!(known(&requests, &[0, 3, 4]), [0, 4], "age counts from the answer");
+}
+
+#[test]
+fn beyond_so_many_bytes_of_results_the_oldest_are_forgotten() {
+    let mut requests = Requests::default();
+    settle(&mut requests, 1..=4, RESULTS_BYTES_MAX / 4);
+    assert_eq!(known(&requests, &[1, 2, 3, 4]), [1, 2, 3, 4]);
+    settle(&mut requests, 5..=5, 1);
+    assert_eq!(known(&requests, &[1, 2, 3, 4, 5]), [2, 3, 4, 5]);
+}
+
+#[test]
+fn the_latest_result_is_kept_however_large() {
+    let mut requests = Requests::default();
+    settle(&mut requests, 1..=2, 1);
+    settle(&mut requests, 3..=3, RESULTS_BYTES_MAX + 1);
+    assert_eq!(known(&requests, &[1, 2, 3]), [3]);
+    settle(&mut requests, 4..=4, 1);
+    assert_eq!(known(&requests, &[3, 4]), [4]);
+}
+
+#[test]
+#[should_panic(expected = "a request is accepted once")]
+fn a_request_is_not_accepted_twice() {
+    let mut requests = Requests::default();
+    requests.accept(id(1), CallId(1), Lsn(1));
+    requests.accept(id(1), CallId(2), Lsn(2));
+}

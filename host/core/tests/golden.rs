@@ -1,0 +1,161 @@
+//! Golden files: a record of each kind and format version as it once stood in a log. They are never changed, only added
+//! to, and every later program reads them. `AMBROSIA_BLESS=1` writes those that are missing.
+
+use std::{env, fs, path::PathBuf};
+
+use ambrosia_core::{
+    Bind, CallId, DeliverBody, Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Kind, Limits, Lsn, Message,
+    Messages, MethodId, PeerIndex, Record, RecordHeader, RecordKind, ReplicaIndex, RequestEntry, RequestId, Run, Runs,
+    Seq, Timestamp, Watermark, begin_run, finish_run, push_message,
+};
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+/// The record in the golden file `name`, which is the one that this program makes.
+fn check(name: &str, made: &Record) -> Record {
+    let path = path(name);
+    if env::var_os("AMBROSIA_BLESS").is_some() && !path.exists() {
+        fs::create_dir_all(path.parent().expect("a folder")).expect("writable");
+        fs::write(&path, made.stored()).expect("writable");
+    }
+    let golden = fs::read(&path).unwrap_or_else(|_| panic!("{name} is missing: bless it with AMBROSIA_BLESS=1"));
+    assert_eq!(golden, made.stored()[..], "{name}: the format changed; raise its version and keep reading this one");
+    let mut bytes = golden.into();
+    let record = Record::split_from(&mut bytes).expect("golden files stay readable");
+    assert!(bytes.is_empty(), "one record a file");
+    assert_eq!(record, *made);
+    record
+}
+
+fn header(kind: RecordKind, lsn: u64) -> RecordHeader {
+    let mut header =
+        RecordHeader::new(kind, Epoch(0x0102_0304_0506_0708), Lsn(lsn), Timestamp(1_700_000_000_123_456_789));
+    header.durable = Lsn(lsn - 1);
+    header.previous = 0x1122_3344_5566_7788;
+    header
+}
+
+/// All fields that [`header`] and sealing set.
+fn check_header(record: &Record, kind: RecordKind, lsn: u64, messages: u32, body_bytes: u32) {
+    let header = record.header();
+    assert_eq!((header.kind, header.lsn, record.lsn()), (kind, Lsn(lsn), Lsn(lsn)));
+    assert_eq!((header.messages, header.body_bytes), (messages, body_bytes));
+    assert_eq!(header.epoch, Epoch(0x0102_0304_0506_0708));
+    assert_eq!(header.time, Timestamp(1_700_000_000_123_456_789));
+    assert_eq!(header.durable, Lsn(lsn - 1));
+    assert_eq!(header.previous, 0x1122_3344_5566_7788);
+    assert_eq!(header.link(), u64::from(header.checksum) << 32 | u64::from(header.body_checksum));
+}
+
+fn server() -> InstanceName {
+    InstanceName::new("Server-1.eu_2").expect("a plain name")
+}
+
+#[test]
+fn genesis_records_of_version_1_stay_readable() {
+    let limits = Limits { fuel: 20_000_000_000, memory_bytes: 4 << 30 };
+    let genesis = Genesis { uuid: InstanceUuid([0xa1; 16]), module: [0xb2; 32], seed: 0xc3c4, limits, name: server() };
+    let record = check("record-v1-genesis.bin", &genesis.record(Timestamp(77)));
+    let header = record.header();
+    assert_eq!((header.kind, header.lsn, header.epoch), (RecordKind::Genesis, Lsn(1), Epoch(0)));
+    assert_eq!((header.time, header.durable, header.previous), (Timestamp(77), Lsn(0), 0));
+    let read = Genesis::decode(record.body()).expect("golden");
+    assert_eq!(read.uuid, InstanceUuid([0xa1; 16]));
+    assert_eq!(read.module, [0xb2; 32]);
+    assert_eq!(read.seed, 0xc3c4);
+    assert_eq!((read.limits.fuel, read.limits.memory_bytes), (20_000_000_000, 4 << 30));
+    assert_eq!(read.name, server());
+}
+
+#[test]
+fn epoch_records_of_version_1_stay_readable() {
+    let mut body = Vec::new();
+    EpochBody { replica: ReplicaIndex(0x0203), engine: [0xd4; 32] }.encode(&mut body);
+    let record = check("record-v1-epoch.bin", &Record::seal(header(RecordKind::Epoch, 2), &body));
+    check_header(&record, RecordKind::Epoch, 2, 0, 34);
+    let read = EpochBody::decode(record.body()).expect("golden");
+    assert_eq!((read.replica, read.engine), (ReplicaIndex(0x0203), [0xd4; 32]));
+}
+
+#[test]
+fn bind_records_of_version_1_stay_readable() {
+    let mut body = Vec::new();
+    Bind { peer: PeerIndex(0x0405), uuid: InstanceUuid([0xe5; 16]), name: server() }.encode(&mut body);
+    let record = check("record-v1-bind.bin", &Record::seal(header(RecordKind::Bind, 3), &body));
+    check_header(&record, RecordKind::Bind, 3, 0, 33);
+    let read = Bind::decode(record.body()).expect("golden");
+    assert_eq!((read.peer, read.uuid, read.name), (PeerIndex(0x0405), InstanceUuid([0xe5; 16]), server()));
+}
+
+#[test]
+fn mark_records_of_version_1_stay_readable() {
+    let record = check("record-v1-mark.bin", &Record::seal(header(RecordKind::Mark, 3), b""));
+    check_header(&record, RecordKind::Mark, 3, 0, 0);
+    assert_eq!(record.body(), b"");
+}
+
+/// Every kind that a record may hold.
+fn messages() -> [(PeerIndex, Vec<Message<'static>>); 2] {
+    let message = |kind, method, call_id, arguments| Message { kind, method, call_id: CallId(call_id), arguments };
+    let (none, method) = (MethodId(0), MethodId::of("receive_message"));
+    let outside = vec![
+        message(Kind::Start, none, 0, &b""[..]),
+        message(Kind::Primary, none, 0, b""),
+        message(Kind::Error, none, 3, b"\xa4gone"),
+        message(Kind::Timer, none, 4, b""),
+        message(Kind::Impulse, method, 5, b"\x91\x01"),
+    ];
+    let peer = vec![
+        message(Kind::Fork, method, 0, b"\x90"),
+        message(Kind::Call, method, 0x0607_0809, b"\x91\xa2hi"),
+        message(Kind::Reply, none, 8, b"\xc0"),
+        message(Kind::Error, none, 9, b"\xa2no"),
+    ];
+    [(PeerIndex::OUTSIDE, outside), (PeerIndex(2), peer)]
+}
+
+#[test]
+fn deliver_records_of_version_1_stay_readable() {
+    let mut runs = Vec::new();
+    for (peer, messages) in messages() {
+        let at = begin_run(&mut runs, peer, Seq(u64::from(peer.0) * 50));
+        messages.iter().for_each(|message| push_message(&mut runs, *message));
+        finish_run(&mut runs, at, messages.len() as u32);
+    }
+    let acknowledged =
+        vec![Watermark { peer: PeerIndex(2), seq: Seq(40) }, Watermark { peer: PeerIndex(3), seq: Seq(1) }];
+    let request = RequestId::new(b"client-7/12").expect("short");
+    let requests = vec![RequestEntry { call_id: CallId(5), request }];
+    let mut body = Vec::new();
+    DeliverBody { runs: &runs, acknowledged: acknowledged.clone(), requests: requests.clone() }.encode(&mut body);
+    let mut header = header(RecordKind::Deliver, 4);
+    header.messages = 9;
+    let record = check("record-v1-deliver.bin", &Record::seal(header, &body));
+
+    check_header(&record, RecordKind::Deliver, 4, 9, body.len() as u32);
+    let read = DeliverBody::decode(record.body()).expect("golden");
+    assert_eq!((&read.acknowledged, &read.requests), (&acknowledged, &requests));
+    let runs: Vec<Run<'_>> = Runs::new(read.runs).collect::<Result<_, _>>().expect("golden");
+    assert_eq!(
+        runs.iter().map(|run| (run.peer.0, run.first_seq.0, run.count)).collect::<Vec<_>>(),
+        [(0, 0, 5), (2, 100, 4)]
+    );
+    for (run, (_, expected)) in runs.iter().zip(messages()) {
+        assert_eq!(run.check(), Ok(()));
+        assert_eq!(Messages::new(run.messages).collect::<Result<Vec<_>, _>>().expect("golden"), expected);
+    }
+}
+
+#[test]
+fn every_golden_file_is_a_record() {
+    let files = fs::read_dir(path("")).expect("the golden files are here");
+    let mut count = 0;
+    for file in files {
+        let bytes = fs::read(file.expect("readable").path()).expect("readable");
+        assert!(Record::split_from(&mut bytes.into()).is_ok());
+        count += 1;
+    }
+    assert!(count >= 5, "one for each kind");
+}

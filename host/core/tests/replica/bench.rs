@@ -1,0 +1,205 @@
+//! One primary under a test: its log is durable at once, and its guest does what the test's function says.
+
+use ambrosia_core::{
+    CallId, ConnectionId, Delivered, Epoch, EpochBody, Fault, Genesis, Guest, Input, InstanceName, InstanceUuid, Kind,
+    Limits, Lsn, Message, Messages, MethodId, Output, PeerIndex, Record, RecordHeader, RecordKind, Replica,
+    ReplicaIndex, RequestId, Runs, Seq, Timestamp, World, push_effect, push_message,
+};
+use bytes::Bytes;
+
+/// What a guest heard: where from, what kind, which call id, with what.
+pub(crate) type Heard = (u32, Kind, u64, Vec<u8>);
+
+/// The guest: calls `on` for each message.
+pub(crate) struct Script {
+    on: On,
+    pub(crate) heard: Vec<Heard>,
+}
+
+pub(crate) type On = fn(PeerIndex, &Message<'_>, &mut Hand<'_>);
+
+/// What a test's function does things with.
+pub(crate) struct Hand<'a> {
+    pub(crate) world: &'a mut World,
+    pub(crate) effects: &'a mut Vec<u8>,
+    pub(crate) fault: bool,
+}
+
+impl Hand<'_> {
+    pub(crate) fn attach(&mut self, text: &str) -> PeerIndex {
+        self.world.peers.attach(&name(text)).expect("there are few")
+    }
+
+    pub(crate) fn effect(&mut self, target: PeerIndex, kind: Kind, call: u64, arguments: &[u8]) {
+        let message = Message { kind, method: MethodId(0), call_id: CallId(call), arguments };
+        push_effect(self.effects, 0, target, message);
+    }
+}
+
+impl Guest for Script {
+    fn deliver(&mut self, runs: &[u8], world: &mut World, delivered: &mut Delivered) -> Result<(), Fault> {
+        let mut hand = Hand { world, effects: &mut delivered.effects, fault: false };
+        for run in Runs::new(runs) {
+            let run = run.expect("the core hands over whole runs");
+            for message in Messages::new(run.messages) {
+                let message = message.expect("the core hands over whole messages");
+                let heard = (run.peer.0, message.kind, message.call_id.0, message.arguments.to_vec());
+                self.heard.push(heard);
+                (self.on)(run.peer, &message, &mut hand);
+            }
+        }
+        if hand.fault {
+            return Err(Fault { reason: "told to".into(), backtrace: String::new(), stderr: String::new() });
+        }
+        Ok(())
+    }
+}
+
+pub(crate) struct Bench {
+    pub(crate) replica: Replica<Script>,
+    pub(crate) records: Vec<Record>,
+    on: On,
+    pub(crate) now: Timestamp,
+    last_connection: u64,
+}
+
+pub(crate) fn name(text: &str) -> InstanceName {
+    InstanceName::new(text).expect("a plain name")
+}
+
+pub(crate) fn uuid(number: u8) -> InstanceUuid {
+    InstanceUuid([number; 16])
+}
+
+/// Encoded forks, one for each of `arguments`.
+pub(crate) fn forks(arguments: &[&[u8]]) -> Bytes {
+    let mut out = Vec::new();
+    for arguments in arguments {
+        push_message(&mut out, Message { kind: Kind::Fork, method: MethodId(1), call_id: CallId(0), arguments });
+    }
+    out.into()
+}
+
+impl Bench {
+    /// An elected primary named `me` whose guest has heard that it started.
+    pub(crate) fn new(on: On) -> Bench {
+        let genesis = Genesis {
+            uuid: uuid(1),
+            module: [2; 32],
+            seed: 3,
+            limits: Limits { fuel: 4, memory_bytes: 5 },
+            name: name("me"),
+        };
+        let record = genesis.record(Timestamp(100));
+        let replica = Replica::new(&record, Script { on, heard: Vec::new() }).expect("a genesis record");
+        let mut bench = Bench { replica, records: vec![record], on, now: Timestamp(100), last_connection: 0 };
+        bench.begin_reign();
+        bench.deliver();
+        bench
+    }
+
+    fn begin_reign(&mut self) -> Vec<Output> {
+        let last = *self.records.last().expect("genesis").header();
+        let mut header = RecordHeader::new(RecordKind::Epoch, Epoch(last.epoch.0 + 1), last.lsn.next(), last.time);
+        header.previous = last.link();
+        let mut body = Vec::new();
+        EpochBody { replica: ReplicaIndex(0), engine: [0; 32] }.encode(&mut body);
+        let record = Record::seal(header, &body);
+        self.records.push(record.clone());
+        self.replica.step(Input::Record(record), &mut Vec::new());
+        self.step(Input::Elected)
+    }
+
+    /// All outputs but the records, which are made durable at once and, if they are deliveries, executed.
+    pub(crate) fn step(&mut self, input: Input) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        self.replica.step(input, &mut outputs);
+        let appended = self.append(&mut outputs);
+        if appended.is_some_and(|kind| kind == RecordKind::Deliver) {
+            self.replica.step(Input::Execute, &mut outputs);
+            assert_eq!(self.append(&mut outputs), None, "executing appends nothing");
+        }
+        if appended.is_some() {
+            self.replica.step(Input::Durable(Lsn(self.records.len() as u64)), &mut outputs);
+        }
+        outputs
+    }
+
+    fn append(&mut self, outputs: &mut Vec<Output>) -> Option<RecordKind> {
+        let at = outputs.iter().position(|output| matches!(output, Output::Append(_)))?;
+        let Output::Append(record) = outputs.remove(at) else { unreachable!("seen above") };
+        self.records.push(record);
+        self.records.last().map(|record| record.header().kind)
+    }
+
+    pub(crate) fn deliver(&mut self) -> Vec<Output> {
+        self.step(Input::Deliver { now: self.now })
+    }
+
+    /// Gives the guest an impulse and delivers it.
+    pub(crate) fn impulse(&mut self, arguments: &[u8]) -> Vec<Output> {
+        let arguments = Bytes::copy_from_slice(arguments);
+        let mut outputs = self.step(Input::Impulse { method: MethodId(0), arguments, request: None });
+        outputs.extend(self.deliver());
+        outputs
+    }
+
+    pub(crate) fn request(&mut self, id: &str, arguments: &[u8]) -> Vec<Output> {
+        let request = Some(RequestId::new(id).expect("short"));
+        let arguments = Bytes::copy_from_slice(arguments);
+        self.step(Input::Impulse { method: MethodId(0), arguments, request })
+    }
+
+    pub(crate) fn connection(&mut self) -> ConnectionId {
+        self.last_connection += 1;
+        ConnectionId(self.last_connection)
+    }
+
+    /// A peer connects to send its stream.
+    pub(crate) fn connect(&mut self, text: &str, life: InstanceUuid, epoch: u64) -> (ConnectionId, Vec<Output>) {
+        let connection = self.connection();
+        let (name, epoch, now) = (name(text), Epoch(epoch), self.now);
+        (connection, self.step(Input::PeerConnected { connection, name, uuid: life, epoch, now }))
+    }
+
+    /// A connection to a peer is up.
+    pub(crate) fn reach(&mut self, peer: u32, life: InstanceUuid, received: u64) -> (ConnectionId, Vec<Output>) {
+        let connection = self.connection();
+        let (peer, received, now) = (PeerIndex(peer), Seq(received), self.now);
+        (connection, self.step(Input::PeerReached { connection, peer, uuid: life, received, now }))
+    }
+
+    pub(crate) fn messages(&mut self, connection: ConnectionId, first: u64, arguments: &[&[u8]]) -> Vec<Output> {
+        let messages = forks(arguments);
+        let count = arguments.len() as u32;
+        self.step(Input::Messages { connection, first_seq: Seq(first), count, messages })
+    }
+
+    pub(crate) fn acknowledge(&mut self, connection: ConnectionId, seq: u64) -> Vec<Output> {
+        self.step(Input::Acknowledged { connection, seq: Seq(seq) })
+    }
+
+    /// What the guest heard since the last time, without the arguments of the start.
+    pub(crate) fn heard(&self) -> &[Heard] {
+        &self.replica.guest().heard
+    }
+
+    /// A standby that has read the whole log.
+    pub(crate) fn replayed(&self) -> Replica<Script> {
+        let guest = Script { on: self.on, heard: Vec::new() };
+        let mut standby = Replica::new(&self.records[0], guest).expect("a genesis record");
+        for record in &self.records[1..] {
+            standby.step(Input::Record(record.clone()), &mut Vec::new());
+        }
+        standby
+    }
+
+    /// The primary dies, and one that has replayed the log takes over.
+    pub(crate) fn take_over(&mut self) -> Vec<Output> {
+        let standby = self.replayed();
+        assert_eq!(standby.digest(), self.replica.digest(), "a replay gives the same state");
+        assert_eq!(standby.guest().heard, self.replica.guest().heard, "a replay delivers the same");
+        self.replica = standby;
+        self.begin_reign()
+    }
+}

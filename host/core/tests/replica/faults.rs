@@ -1,0 +1,63 @@
+//! Guests at fault: the instance stands still, and nothing of the delivery leaves.
+
+use ambrosia_core::{Kind, Lsn, Outcome, Output, PeerIndex};
+
+use crate::bench::{Bench, Hand, uuid};
+
+/// An impulse forks to `p` and then does what its argument says.
+fn misbehave(_: PeerIndex, message: &ambrosia_core::Message<'_>, hand: &mut Hand<'_>) {
+    if message.kind != Kind::Impulse {
+        return;
+    }
+    let p = hand.attach("p");
+    hand.effect(p, Kind::Fork, 0, b"hello");
+    let outside = PeerIndex::OUTSIDE;
+    match message.arguments {
+        b"trap" => hand.fault = true,
+        b"stranger" => hand.effect(PeerIndex(9), Kind::Fork, 0, b""),
+        b"fork outside" => hand.effect(outside, Kind::Fork, 0, b""),
+        b"impulse" => hand.effect(p, Kind::Impulse, 0, b""),
+        b"timer to p" => hand.effect(p, Kind::SetTimer, 1, &[0; 8]),
+        b"timer without id" => hand.effect(outside, Kind::SetTimer, 0, &[0; 8]),
+        b"timer without time" => hand.effect(outside, Kind::SetTimer, 1, &[0; 7]),
+        b"exit without code" => hand.effect(outside, Kind::Exit, 0, &[0; 5]),
+        b"cut off" => hand.effects.push(1),
+        b"fine" => {}
+        _ => unreachable!("no test asks for it"),
+    }
+}
+
+fn check(argument: &[u8]) {
+    let mut bench = Bench::new(misbehave);
+    bench.impulse(b"fine");
+    let (_, outputs) = bench.reach(1, uuid(7), 0);
+    assert_eq!(outputs.len(), 1);
+    let outputs = bench.impulse(argument);
+    let lsn = Lsn(bench.records.len() as u64);
+    let reason = String::from_utf8_lossy(argument).into_owned();
+    assert!(matches!(&outputs[..], [Output::Halted { after, .. }] if *after == lsn), "{reason}: {outputs:?}");
+    assert!(matches!(bench.replica.outcome(), Some(Outcome::Halted { lsn: at, .. }) if *at == lsn), "{reason}");
+    assert_eq!(bench.impulse(b"fine"), [], "{reason}: it stands still");
+    assert_eq!(bench.records.len() as u64, lsn.0);
+    bench.take_over();
+    assert!(bench.replica.outcome().is_some(), "{reason}: a restart meets it again");
+    let (_, outputs) = bench.reach(1, uuid(7), 1);
+    assert_eq!(outputs, [], "{reason}: what was forked beside it is not sent");
+}
+
+#[test]
+fn a_trap_and_every_effect_that_cant_be_halts_the_instance() {
+    for argument in [
+        &b"trap"[..],
+        b"stranger",
+        b"fork outside",
+        b"impulse",
+        b"timer to p",
+        b"timer without id",
+        b"timer without time",
+        b"exit without code",
+        b"cut off",
+    ] {
+        check(argument);
+    }
+}

@@ -1,0 +1,12 @@
+//! One replica, step by step: what it refuses, when it stops, and what it does not do twice.
+
+#![allow(unreachable_pub, missing_docs)]
+
+mod batches;
+mod bench;
+mod faults;
+mod pressure;
+mod rebinds;
+mod refusals;
+mod requests;
+mod timers;

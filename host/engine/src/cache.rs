@@ -1,0 +1,93 @@
+//! Compiled components on disk, so that only the first start pays for compiling.
+//!
+//! ```text
+//! offset size field
+//! 0      8    "AMBCWSM1"
+//! 8      32   SHA-256 of what follows
+//! 40     …    what wasmtime serialised
+//! ```
+//! The name of a file holds the SHA-256 of the component and the hash of the engine.
+//!
+//! **Architecture Invariant:** a cache file never decides if a component can be loaded, only how fast.
+
+use std::{
+    fmt::Write,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use sha2::{Digest, Sha256};
+use wasmtime::{Engine, component::Component};
+
+use crate::deserialize::deserialize;
+
+const MAGIC: &[u8; 8] = b"AMBCWSM1";
+const DIGEST_BYTES: usize = 32;
+
+/// The place of one compiled component.
+pub(crate) struct CacheFile {
+    path: PathBuf,
+}
+
+impl CacheFile {
+    /// The file for that component and engine.
+    pub(crate) fn of(directory: &Path, component: &[u8], engine_hash: &[u8; 32]) -> CacheFile {
+        let name = format!("{}-{}.cwasm", hex(&Sha256::digest(component)), hex(engine_hash));
+        CacheFile { path: directory.join(name) }
+    }
+
+    /// The compiled component, if the file is there and whole.
+    pub(crate) fn load(&self, engine: &Engine) -> Option<Component> {
+        let bytes = fs::read(&self.path).ok()?;
+        let component = verified(&bytes).and_then(|compiled| deserialize(engine, compiled).ok());
+        if component.is_none() {
+            tracing::warn!(path = %self.path.display(), "a cached module is damaged; it is compiled again");
+        }
+        component
+    }
+
+    /// Writes the compiled component. Readers see all of it or nothing.
+    pub(crate) fn store(&self, component: &Component) {
+        if let Err(error) = self.try_store(component) {
+            tracing::warn!(path = %self.path.display(), %error, "can't cache a compiled module");
+        }
+    }
+
+    fn try_store(&self, component: &Component) -> Result<(), io::Error> {
+        let compiled = component.serialize().map_err(|error| io::Error::other(format!("{error:#}")))?;
+        let mut bytes = Vec::with_capacity(MAGIC.len() + DIGEST_BYTES + compiled.len());
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&Sha256::digest(&compiled));
+        bytes.extend_from_slice(&compiled);
+        let temporary = self.temporary();
+        let written = fs::create_dir_all(self.path.parent().unwrap_or(Path::new(".")))
+            .and_then(|()| fs::write(&temporary, &bytes))
+            .and_then(|()| fs::rename(&temporary, &self.path));
+        if written.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        written
+    }
+
+    /// A name beside the file that no other thread or process uses.
+    fn temporary(&self) -> PathBuf {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+        self.path.with_extension(format!("{}-{count}.tmp", std::process::id()))
+    }
+}
+
+/// The part of the file that wasmtime wrote, if it is as it was written.
+fn verified(bytes: &[u8]) -> Option<&[u8]> {
+    let (digest, compiled) = bytes.strip_prefix(MAGIC)?.split_at_checked(DIGEST_BYTES)?;
+    (Sha256::digest(compiled).as_slice() == digest).then_some(compiled)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("a string takes all");
+    }
+    text
+}

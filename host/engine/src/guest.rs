@@ -1,0 +1,84 @@
+//! A running component as the core's [`Guest`].
+//!
+//! **Architecture Invariant:** between two deliveries a guest is its wasm state and nothing else: the world is with
+//! the core, and the host side keeps nothing.
+
+use ambrosia_core::{Delivered, Fault, Guest, Limits, World, limits};
+use wasmtime::{
+    Store,
+    component::{Instance, TypedFunc},
+};
+
+use crate::{fault, state::GuestState};
+
+/// Name of the export that takes runs and gives effects.
+pub(crate) const DELIVER: &str = "deliver";
+/// What it takes.
+pub(crate) type DeliverParameters<'a> = (&'a [u8],);
+/// What it returns.
+pub(crate) type DeliverResults = (Vec<u8>,);
+
+const _: () = assert!(limits::PRINTS_BYTES_MAX < limits::EFFECTS_BYTES_MAX);
+
+/// One instance of a component. Call it on a thread with at least [`crate::THREAD_STACK_BYTES_MIN`] of stack.
+pub struct WasmGuest {
+    store: Store<GuestState>,
+    deliver: TypedFunc<DeliverParameters<'static>, DeliverResults>,
+    limits: Limits,
+    poisoned: bool,
+}
+
+impl WasmGuest {
+    pub(crate) fn new(mut store: Store<GuestState>, instance: &Instance, limits: Limits) -> WasmGuest {
+        let deliver =
+            instance.get_typed_func(&mut store, DELIVER).expect("the export was checked when the module was loaded");
+        WasmGuest { store, deliver, limits, poisoned: false }
+    }
+
+    /// Fuel that the last delivery took, or the start of the component if there was none yet. The same on every
+    /// replica.
+    pub fn fuel_used(&self) -> u64 {
+        let left = self.store.get_fuel().expect("the configuration counts fuel");
+        self.limits.fuel - left
+    }
+
+    /// Bytes of linear memory that the guest has now.
+    pub fn memory_bytes(&self) -> u64 {
+        self.store.data().memory.used()
+    }
+}
+
+impl Guest for WasmGuest {
+    fn deliver(&mut self, runs: &[u8], world: &mut World, delivered: &mut Delivered) -> Result<(), Fault> {
+        if self.poisoned {
+            return Err(fault::poisoned());
+        }
+        let printed_before = delivered.prints.len();
+        self.store.set_fuel(self.limits.fuel).expect("the configuration counts fuel");
+        self.store.data_mut().begin_delivery(world, delivered);
+        let answer = self.deliver.call(&mut self.store, (runs,));
+        self.store.data_mut().end_delivery(world, delivered);
+        match answer {
+            Ok((effects,)) => {
+                append(&mut delivered.effects, effects);
+                Ok(())
+            }
+            Err(error) => {
+                self.poisoned = true;
+                Err(fault::of(&error, &delivered.prints[printed_before..], &self.limits))
+            }
+        }
+    }
+}
+
+/// A guest may be made on one thread and live on another.
+const _: fn(WasmGuest) -> Box<dyn Send> = |guest| Box::new(guest);
+
+/// Appends without copying where it can: a large answer is copied only once, out of the guest's memory.
+fn append(effects: &mut Vec<u8>, answer: Vec<u8>) {
+    if effects.is_empty() && answer.len() > effects.capacity() {
+        *effects = answer;
+    } else {
+        effects.extend_from_slice(&answer);
+    }
+}

@@ -1,0 +1,109 @@
+//! The interfaces that the host offers, and the list of their names.
+//!
+//! **Architecture Invariant:** the list grows only by defining, so it can't say more or less than the linker knows.
+
+use std::collections::BTreeSet;
+
+use wasmtime::component::{ComponentNamedList, Lift, Linker, LinkerInstance, Lower, ResourceType};
+
+use crate::{refusal::Refusal, state::GuestState};
+
+/// A linker that knows what is in it.
+pub(crate) struct Offers {
+    linker: Linker<GuestState>,
+    names: BTreeSet<(String, &'static str)>,
+}
+
+impl Offers {
+    pub(crate) fn new(engine: &wasmtime::Engine) -> Self {
+        Offers { linker: Linker::new(engine), names: BTreeSet::new() }
+    }
+
+    /// Begins to offer the interface with that name and version.
+    pub(crate) fn interface(&mut self, name: &str) -> Result<Interface<'_>, wasmtime::Error> {
+        Ok(Interface { instance: self.linker.instance(name)?, compatible: compatible(name), names: &mut self.names })
+    }
+
+    /// True if `interface`, in this or a compatible version, is offered at all.
+    pub(crate) fn has_interface(&self, interface: &str) -> bool {
+        let wanted = compatible(interface);
+        self.names.iter().any(|(offered, _)| *offered == wanted)
+    }
+
+    /// True if `interface`, in this or a compatible version, is offered and has that function or resource.
+    pub(crate) fn has_item(&self, interface: &str, item: &str) -> bool {
+        let wanted = compatible(interface);
+        self.names.iter().any(|(offered, name)| *offered == wanted && *name == item)
+    }
+
+    pub(crate) fn linker(&self) -> &Linker<GuestState> {
+        &self.linker
+    }
+}
+
+/// One interface while it is defined.
+pub(crate) struct Interface<'a> {
+    instance: LinkerInstance<'a, GuestState>,
+    compatible: String,
+    names: &'a mut BTreeSet<(String, &'static str)>,
+}
+
+impl Interface<'_> {
+    /// Offers a function. Parameters and results are tuples.
+    pub(crate) fn function<Parameters, Results>(
+        &mut self,
+        name: &'static str,
+        body: impl Fn(&mut GuestState, Parameters) -> Result<Results, Refusal> + Send + Sync + 'static,
+    ) -> Result<(), wasmtime::Error>
+    where
+        Parameters: ComponentNamedList + Lift + 'static,
+        Results: ComponentNamedList + Lower + 'static,
+    {
+        self.names.insert((self.compatible.clone(), name));
+        self.instance.func_wrap(name, move |mut store, parameters| Ok(body(store.data_mut(), parameters)?))
+    }
+
+    /// Offers a function of whatever type that is always refused.
+    pub(crate) fn refused_function(&mut self, name: &'static str, refusal: Refusal) -> Result<(), wasmtime::Error> {
+        self.names.insert((self.compatible.clone(), name));
+        self.instance.func_new(name, move |_, _, _, _| Err(refusal.clone().into()))
+    }
+
+    /// Offers a resource that the host keeps no state for.
+    pub(crate) fn resource<T: 'static>(&mut self, name: &'static str) -> Result<(), wasmtime::Error> {
+        self.names.insert((self.compatible.clone(), name));
+        self.instance.resource(name, ResourceType::host::<T>(), |_, _| Ok(()))
+    }
+}
+
+/// The name with as much of its version as must be equal: the rule by which wasmtime links, which is that of semver.
+pub(crate) fn compatible(interface: &str) -> String {
+    let Some((name, version)) = interface.split_once('@') else {
+        return interface.to_owned();
+    };
+    let mut numbers = version.split('.');
+    match (numbers.next(), numbers.next()) {
+        _ if version.contains(['-', '+']) => interface.to_owned(),
+        (Some("0"), Some(minor)) if minor != "0" => format!("{name}@0.{minor}"),
+        (Some(major), _) if major != "0" => format!("{name}@{major}"),
+        _ => interface.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::compatible;
+
+    #[test]
+    fn versions_are_compatible_as_in_semver() {
+        for (full, expected) in [
+            ("wasi:io/poll@0.2.6", "wasi:io/poll@0.2"),
+            ("wasi:io/poll@1.2.6", "wasi:io/poll@1"),
+            ("wasi:io/poll@0.0.6", "wasi:io/poll@0.0.6"),
+            ("wasi:io/poll@0.3.0-rc-1", "wasi:io/poll@0.3.0-rc-1"),
+            ("wasi:io/poll", "wasi:io/poll"),
+        ] {
+            assert_eq!(compatible(full), expected);
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! What the host functions of one guest can reach.
+//!
+//! **Architecture Invariant:** the world is here only while a delivery runs; between deliveries it belongs to the
+//! core, and what stands here is a stand-in.
+
+use ambrosia_core::{Delivered, Genesis, Peers, Random, Timestamp, World};
+
+use crate::{memory::MemoryLimit, prints::Prints};
+
+/// The seed of what runs before the first delivery is this far from that of the deliveries, so that a guest does
+/// not meet the same values twice.
+const START_SEED_SALT: u64 = 0x616d_6272_6f73_6961;
+
+/// Data of one store.
+pub(crate) struct GuestState {
+    pub(crate) world: World,
+    pub(crate) prints: Prints,
+    pub(crate) memory: MemoryLimit,
+    /// What the guest's hash maps are seeded with.
+    pub(crate) insecure_seed: (u64, u64),
+    /// False while the component is initialised or described: then the world is a stand-in that nobody keeps.
+    pub(crate) delivering: bool,
+}
+
+impl GuestState {
+    /// The state in which the component is initialised, the same on every replica.
+    pub(crate) fn new(genesis: &Genesis) -> Self {
+        let mut random = Random::new(genesis.seed ^ START_SEED_SALT);
+        let insecure_seed = (random.next_u64(), random.next_u64());
+        GuestState {
+            world: World { name: genesis.name.clone(), time: Timestamp(0), peers: Peers::default(), random },
+            prints: Prints::default(),
+            memory: MemoryLimit::new(genesis.limits.memory_bytes),
+            insecure_seed,
+            delivering: false,
+        }
+    }
+
+    /// Takes the world and the list of prints for the time of a delivery.
+    pub(crate) fn begin_delivery(&mut self, world: &mut World, delivered: &mut Delivered) {
+        std::mem::swap(&mut self.world, world);
+        self.prints.begin(&mut delivered.prints);
+        self.delivering = true;
+    }
+
+    /// Hands back what [`Self::begin_delivery`] took.
+    pub(crate) fn end_delivery(&mut self, world: &mut World, delivered: &mut Delivered) {
+        std::mem::swap(&mut self.world, world);
+        self.prints.end(&mut delivered.prints);
+        self.delivering = false;
+    }
+}

@@ -1,0 +1,66 @@
+//! What a guest prints.
+
+use crate::{Run, guests::Wat};
+use ambrosia_core::limits::PRINTS_BYTES_MAX;
+
+const TEXTS: &str = r#"(data (i32.const 16) "firstsecondthird")"#;
+const FIRST: &str = "(i32.const 16) (i32.const 5)";
+const SECOND: &str = "(i32.const 21) (i32.const 6)";
+const THIRD: &str = "(i32.const 27) (i32.const 5)";
+
+#[test]
+fn prints_come_in_order_and_neighbours_are_merged() {
+    let body = format!(
+        "(call $print (call $stdout) {FIRST}) (call $print (call $stdout) {SECOND})
+         (call $print (call $stderr) {THIRD}) (call $print (call $stdout) {FIRST})"
+    );
+    let mut run = Run::new(&Wat::silent(&body).more(TEXTS));
+    for _ in 0..2 {
+        run.deliver(b"").expect("printing is harmless");
+        assert_eq!(run.printed(), "1:firstsecond 2:third 1:first");
+    }
+}
+
+#[test]
+fn a_kept_handle_can_be_printed_to_later() {
+    let body = format!(
+        "(if (i32.eqz (global.get $handle)) (then (global.set $handle (call $stdout))))
+         (call $print (global.get $handle) {FIRST})"
+    );
+    let mut run = Run::new(&Wat::silent(&body).more(TEXTS).more("(global $handle (mut i32) (i32.const 0))"));
+    for _ in 0..3 {
+        run.deliver(b"").expect("printing is harmless");
+        assert_eq!(run.printed(), "1:first");
+    }
+}
+
+#[test]
+fn what_is_printed_at_the_start_is_dropped() {
+    let start = format!("(func $start (call $print (call $stdout) {FIRST})) (start $start)");
+    let body = format!("(call $print (call $stdout) {SECOND})");
+    let mut run = Run::new(&Wat::silent(&body).more(TEXTS).more(&start));
+    run.deliver(b"").expect("printing is harmless");
+    assert_eq!(run.printed(), "1:second");
+}
+
+#[test]
+fn printing_without_end_is_a_fault() {
+    let body = "(loop $again (call $print (call $stdout) (i32.const 0) (i32.const 65536)) (br $again))";
+    let mut run = Run::new(&Wat::silent(body));
+    let fault = run.deliver(b"").expect_err("no limit is endless");
+    assert_eq!(fault.reason, "printed more than 16777216 bytes in one delivery, which is the limit");
+    let bytes: usize = run.delivered.prints.iter().map(|print| print.bytes.len()).sum();
+    assert_eq!(bytes, PRINTS_BYTES_MAX);
+}
+
+#[test]
+fn a_fault_carries_what_went_to_standard_error() {
+    let body = format!(
+        "(call $print (call $stdout) {FIRST}) (call $print (call $stderr) {SECOND})
+         (call $print (call $stderr) {THIRD}) (unreachable)"
+    );
+    let mut run = Run::new(&Wat::silent(&body).more(TEXTS));
+    let fault = run.deliver(b"").expect_err("it aborts");
+    assert_eq!(fault.stderr, "secondthird");
+    assert_eq!(run.printed(), "1:first 2:secondthird");
+}

@@ -1,0 +1,226 @@
+//! A client from outside: sends requests to an instance, wherever its primary is, and each takes effect once.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ambrosia_core::{InstanceName, RequestId};
+use ambrosia_storage::{FileStore, InstanceError, Outcome, PrimaryInfo};
+use bytes::Bytes;
+use tokio::{
+    net::TcpStream,
+    sync::watch,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    connection::{Connection, ConnectionError, ConnectionHandle},
+    control::Control,
+    peers::PeerDirectory,
+    wire::{Frame, PROTOCOL_VERSION},
+};
+
+/// Pause before the same primary is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
+
+/// What became of a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answered {
+    /// It is durable; the answer was not waited for.
+    Accepted,
+    /// The method returned this value, as it encoded it.
+    Value(Bytes),
+}
+
+/// A request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// It can't be done, and was not logged.
+    #[error("{0}")]
+    Rejected(String),
+    /// The method could not be run.
+    #[error("the request failed: {0}")]
+    Failed(String),
+    /// No answer came in time. It may still take effect: repeat it with the same id.
+    #[error("no answer within {0:?}; the request may still take effect, so repeat it with --request-id {1}")]
+    Timeout(Duration, String),
+    /// Nobody runs the instance.
+    #[error("instance {name} has no primary: start one with `ambrosia-host run --instance {name}` (waited {waited:?})")]
+    NoPrimary {
+        /// The instance.
+        name: InstanceName,
+        /// How long.
+        waited: Duration,
+    },
+    /// The instance will not answer any more.
+    #[error("{0}")]
+    Ended(String),
+    /// The registration can't be read.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
+}
+
+/// A client of one instance. It keeps its connection for the next request.
+pub struct Client {
+    store: Arc<FileStore>,
+    name: InstanceName,
+    primaries: watch::Receiver<Option<PrimaryInfo>>,
+    connected: Option<Connected>,
+}
+
+struct Connected {
+    primary: PrimaryInfo,
+    handle: ConnectionHandle,
+    answers: tokio::sync::mpsc::UnboundedReceiver<Control>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Client {
+    /// A client of the instance `name`. Must be called within a tokio runtime.
+    pub fn new(store: Arc<FileStore>, name: InstanceName) -> Result<Self, ClientError> {
+        store.instance(&name)?;
+        let primaries = PeerDirectory::new(Arc::clone(&store)).follow(&name);
+        Ok(Client { store, name, primaries, connected: None })
+    }
+
+    /// Sends one request and waits until it has its result, or is durable if `wait` is false. Across takeovers the
+    /// request is sent again, which its id makes harmless.
+    pub async fn send(
+        &mut self,
+        request: &RequestId,
+        method: &str,
+        arguments: &[u8],
+        wait: bool,
+        limit: Duration,
+    ) -> Result<Answered, ClientError> {
+        let began = Instant::now();
+        let control = Control::Request {
+            request: request.as_bytes().to_vec(),
+            method: method.to_owned(),
+            arguments: arguments.to_vec(),
+            wait,
+        };
+        let mut reached = false;
+        let sending = async {
+            loop {
+                if let Some(answer) = self.try_send(request, control.clone(), &mut reached).await? {
+                    return Ok(answer);
+                }
+                self.check_alive()?;
+            }
+        };
+        match timeout(limit, sending).await {
+            Ok(result) => result,
+            Err(_) if reached => {
+                let id = String::from_utf8_lossy(request.as_bytes()).into_owned();
+                Err(ClientError::Timeout(limit, id))
+            }
+            Err(_) => Err(ClientError::NoPrimary { name: self.name.clone(), waited: began.elapsed() }),
+        }
+    }
+
+    /// One try; `None` if the connection was lost and another try is due.
+    async fn try_send(
+        &mut self,
+        request: &RequestId,
+        control: Control,
+        reached: &mut bool,
+    ) -> Result<Option<Answered>, ClientError> {
+        if let Err(error) = self.connect().await {
+            tracing::debug!(%error, "no connection to the primary yet");
+            let _changed = timeout(RETRY_PAUSE, self.primaries.changed()).await;
+            return Ok(None);
+        }
+        let Some(connected) = &mut self.connected else { return Ok(None) };
+        *reached = true;
+        connected.handle.send(Frame::Control(control));
+        let mut primaries = self.primaries.clone();
+        let epoch = connected.primary.epoch;
+        loop {
+            let moved = primaries.wait_for(|now| now.as_ref().is_some_and(|now| now.epoch != epoch));
+            let answer = tokio::select! {
+                answer = connected.answers.recv() => answer,
+                _moved = moved => None,
+            };
+            let Some(answer) = answer else {
+                self.connected = None;
+                return Ok(None);
+            };
+            match answer {
+                Control::Accepted { request: of } if of == request.as_bytes() => return Ok(Some(Answered::Accepted)),
+                Control::Rejected { request: of, reason } if of == request.as_bytes() => {
+                    return Err(ClientError::Rejected(reason));
+                }
+                Control::Answer { request: of, success: true, value } if of == request.as_bytes() => {
+                    return Ok(Some(Answered::Value(value.into())));
+                }
+                Control::Answer { request: of, success: false, value } if of == request.as_bytes() => {
+                    let text = crate::values::decode_value(&value);
+                    let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
+                    return Err(ClientError::Failed(text));
+                }
+                Control::Refused { reason, .. } => {
+                    tracing::debug!("the host ends the connection: {reason}");
+                    self.connected = None;
+                    sleep(RETRY_PAUSE).await;
+                    return Ok(None);
+                }
+                _ => {} // of a request that was given up
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(), ConnectionError> {
+        if self.connected.is_some() {
+            return Ok(());
+        }
+        let Some(primary) = self.primaries.borrow_and_update().clone() else {
+            return Err(ConnectionError::Closed);
+        };
+        let (handle, mut connection) = Connection::new(TcpStream::connect(primary.address).await?)?;
+        let hello = Control::ClientHello { version: PROTOCOL_VERSION, to: self.name.as_str().to_owned() };
+        connection.write_frame(&Frame::Control(hello)).await?;
+        match connection.read_frame().await? {
+            Frame::Control(Control::ClientWelcome { .. }) => {}
+            Frame::Control(Control::Refused { reason, .. }) => {
+                tracing::debug!("the host refuses the connection: {reason}");
+                return Err(ConnectionError::Closed);
+            }
+            _ => return Err(ConnectionError::Unexpected),
+        }
+        connection.welcome();
+        let (sender, answers) = tokio::sync::mpsc::unbounded_channel();
+        let task = tokio::spawn(async move {
+            let ended = connection
+                .serve(|frame, _permit| match frame {
+                    Frame::Control(control) => sender.send(control).map_err(|_| ConnectionError::Closed),
+                    _ => Err(ConnectionError::Unexpected),
+                })
+                .await;
+            tracing::debug!("connection ended: {ended}");
+        });
+        self.connected = Some(Connected { primary, handle, answers, task });
+        Ok(())
+    }
+
+    /// An error if the instance has come to its end and will never answer.
+    fn check_alive(&self) -> Result<(), ClientError> {
+        let name = &self.name;
+        match self.store.instance(name)?.outcome {
+            None => Ok(()),
+            Some(Outcome::Finished { code, lsn }) => {
+                Err(ClientError::Ended(format!("instance {name} finished with exit code {code} at lsn {lsn}")))
+            }
+            Some(Outcome::Halted { lsn, reason, .. }) => {
+                Err(ClientError::Ended(format!("instance {name} halted at lsn {lsn}: {reason}")))
+            }
+        }
+    }
+}

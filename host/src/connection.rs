@@ -1,0 +1,217 @@
+//! One TCP connection after its handshake: frames in to the mailbox, frames out from a queue.
+//!
+//! The queue outwards is not bounded here: what is in it shares its bytes with an outbox, which is. Inwards, each
+//! connection has permits for [`INBOX_BYTES_MAX`]; messages carry theirs until they are logged, and without permits
+//! the socket is not read: that is how back-pressure reaches the sender.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use ambrosia_core::{ConnectionId, limits::INBOX_BYTES_MAX};
+use bytes::{Bytes, BytesMut};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+};
+
+use crate::wire::{self, Frame, FrameDecoder, WireError};
+
+/// Bytes gathered before they are written, while there are frames.
+const WRITE_BYTES_FULL: usize = 64 << 10;
+
+/// Bytes asked for in one read.
+const READ_BYTES: usize = 256 << 10;
+
+/// The sending end of a connection, held by the driver. Dropped, what is queued is written and the connection ends.
+pub(crate) struct ConnectionHandle {
+    pub(crate) id: ConnectionId,
+    queue: mpsc::UnboundedSender<Queued>,
+}
+
+/// What waits to be written.
+enum Queued {
+    Frame(Frame),
+    /// Nothing follows: write what is there and end the connection.
+    End,
+}
+
+impl ConnectionHandle {
+    /// Queues a frame. On a connection that has ended, nothing happens: its end is reported by itself.
+    pub(crate) fn send(&self, frame: Frame) {
+        let _ended_already = self.queue.send(Queued::Frame(frame));
+    }
+
+    /// Waits until everything queued is written, or the other side has ended the connection.
+    pub(crate) async fn finish(self) {
+        if self.queue.send(Queued::End).is_ok() {
+            self.queue.closed().await;
+        }
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectionError {
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error("the other side did not complete the handshake in time")]
+    HandshakeTimeout,
+    #[error("the other side ended the connection")]
+    Closed,
+    #[error("the other side sent a frame that does not belong here")]
+    Unexpected,
+}
+
+/// A connection: both halves of the socket and the queue to be written.
+pub(crate) struct Connection {
+    pub(crate) id: ConnectionId,
+    reader: FrameReader,
+    writer: OwnedWriteHalf,
+    queue: mpsc::UnboundedReceiver<Queued>,
+}
+
+static LAST_CONNECTION: AtomicU64 = AtomicU64::new(0);
+
+impl Connection {
+    /// Wraps a socket; only handshake frames are read from it at first.
+    pub(crate) fn new(socket: TcpStream) -> std::io::Result<(ConnectionHandle, Connection)> {
+        socket.set_nodelay(true)?;
+        let (read_half, writer) = socket.into_split();
+        let (sender, queue) = mpsc::unbounded_channel();
+        let id = ConnectionId(LAST_CONNECTION.fetch_add(1, Ordering::Relaxed) + 1);
+        let reader = FrameReader {
+            half: read_half,
+            received: BytesMut::with_capacity(READ_BYTES),
+            decoder: FrameDecoder::handshake(),
+            permits: Arc::new(Semaphore::new(INBOX_BYTES_MAX)),
+        };
+        Ok((ConnectionHandle { id, queue: sender }, Connection { id, reader, writer, queue }))
+    }
+
+    /// Reads one frame before the connection is served.
+    pub(crate) async fn read_frame(&mut self) -> Result<Frame, ConnectionError> {
+        self.reader.next().await
+    }
+
+    /// Writes one frame before the connection is served.
+    pub(crate) async fn write_frame(&mut self, frame: &Frame) -> Result<(), ConnectionError> {
+        let mut bytes = Vec::new();
+        wire::encode(frame, &mut bytes);
+        Ok(self.writer.write_all(&bytes).await?)
+    }
+
+    /// The handshake is done: larger frames and messages are read from here on.
+    pub(crate) fn welcome(&mut self) {
+        self.reader.decoder = FrameDecoder::welcomed();
+    }
+
+    /// Writes what is queued and gives each frame that comes to `take`, until either side ends.
+    pub(crate) async fn serve(
+        self,
+        mut take: impl FnMut(Frame, Permit) -> Result<(), ConnectionError>,
+    ) -> ConnectionError {
+        let Connection { mut reader, writer, queue, .. } = self;
+        let reading = async {
+            loop {
+                let frame = reader.next().await?;
+                let permit = reader.permit(&frame).await;
+                take(frame, permit)?;
+            }
+        };
+        tokio::select! {
+            ended = reading => {
+                let ended: Result<std::convert::Infallible, ConnectionError> = ended;
+                match ended { Ok(never) => match never {}, Err(error) => error }
+            }
+            ended = write_queued(writer, queue) => ended.err().unwrap_or(ConnectionError::Closed),
+        }
+    }
+}
+
+/// Writes frames as they come, many at once, until the queue is closed and empty.
+async fn write_queued(
+    mut writer: OwnedWriteHalf,
+    mut queue: mpsc::UnboundedReceiver<Queued>,
+) -> Result<(), ConnectionError> {
+    let mut bytes = Vec::with_capacity(2 * WRITE_BYTES_FULL);
+    while let Some(Queued::Frame(frame)) = queue.recv().await {
+        wire::encode(&frame, &mut bytes);
+        let mut end = false;
+        while !end
+            && bytes.len() < WRITE_BYTES_FULL
+            && let Ok(queued) = queue.try_recv()
+        {
+            match queued {
+                Queued::Frame(frame) => wire::encode(&frame, &mut bytes),
+                Queued::End => end = true,
+            }
+        }
+        writer.write_all(&bytes).await?;
+        bytes.clear();
+        bytes.shrink_to(4 * WRITE_BYTES_FULL);
+        if end {
+            break;
+        }
+    }
+    Ok(writer.shutdown().await?)
+}
+
+struct FrameReader {
+    half: OwnedReadHalf,
+    received: BytesMut,
+    decoder: FrameDecoder,
+    permits: Arc<Semaphore>,
+}
+
+impl FrameReader {
+    async fn next(&mut self) -> Result<Frame, ConnectionError> {
+        loop {
+            if let Some(frame) = self.decoder.next(&mut self.received)? {
+                return Ok(frame);
+            }
+            // The buffer grows with what really arrives, never with what a header announces.
+            self.received.reserve(READ_BYTES);
+            if self.half.read_buf(&mut self.received).await? == 0 {
+                return Err(ConnectionError::Closed);
+            }
+        }
+    }
+
+    /// Waits until what the frame holds may be queued. A frame larger than all permits takes all of them.
+    async fn permit(&self, frame: &Frame) -> Permit {
+        let bytes = match frame {
+            Frame::Messages { messages, .. } => messages.len(),
+            Frame::Control(crate::control::Control::Request { arguments, .. }) => arguments.len() + 256,
+            _ => return Permit(None),
+        };
+        let permits = Arc::clone(&self.permits);
+        let count = bytes.min(INBOX_BYTES_MAX) as u32;
+        Permit(Some(permits.acquire_many_owned(count).await.expect("the semaphore is never closed")))
+    }
+}
+
+/// The right to have some bytes queued, given back when the bytes it is tied to are dropped.
+#[allow(dead_code, reason = "held for what its drop does")]
+pub(crate) struct Permit(Option<OwnedSemaphorePermit>);
+
+impl Permit {
+    /// The same bytes, with the permit tied to them.
+    pub(crate) fn tie(self, bytes: Bytes) -> Bytes {
+        #[allow(dead_code, reason = "the permit is held for what its drop does")]
+        struct Tied(Bytes, Permit);
+        impl AsRef<[u8]> for Tied {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+        Bytes::from_owner(Tied(bytes, self))
+    }
+}

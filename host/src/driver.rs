@@ -1,0 +1,191 @@
+//! The life of one replica on its driver thread: standby, primary, and standby again when it was deposed.
+//!
+//! **Architecture Invariant:** the driver thread owns the core and the guest; nothing is shared, nothing is locked.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use ambrosia_core::{EpochBody, Fault, InstanceName, Lsn, Output, Record, RecordKind, ReplicaIndex};
+use ambrosia_engine::{Module, WasmGuest};
+use ambrosia_storage::{FileStore, LogStore, Outcome, Presence, Role};
+
+use crate::{
+    clock::Clock,
+    event::Event,
+    mailbox::Mailbox,
+    peers::PeerDirectory,
+    primary::Primary,
+    printer::Printer,
+    run::{Ending, RunError},
+    standby::{Standby, StoodBy},
+    stdin::StdinMethod,
+};
+
+/// The core with the guest that this crate runs.
+pub(crate) type Replica = ambrosia_core::Replica<WasmGuest>;
+
+/// What a replica's driver works with.
+pub(crate) struct Driver {
+    pub(crate) name: InstanceName,
+    pub(crate) replica: ReplicaIndex,
+    pub(crate) store: Arc<FileStore>,
+    pub(crate) log: Arc<dyn LogStore>,
+    pub(crate) module: Module,
+    pub(crate) engine: [u8; 32],
+    pub(crate) vitals: Arc<Vitals>,
+    pub(crate) presence: Arc<Presence>,
+    pub(crate) mailbox: Arc<Mailbox<Event>>,
+    pub(crate) directory: PeerDirectory,
+    pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) printer: Printer,
+    pub(crate) clock: Box<dyn Clock>,
+    pub(crate) options: DriverOptions,
+}
+
+/// What the operator chose.
+#[derive(Clone, Copy)]
+pub(crate) struct DriverOptions {
+    pub(crate) stdin: Option<StdinMethod>,
+    pub(crate) print_replay: bool,
+    pub(crate) allow_engine_change: bool,
+    pub(crate) address: std::net::SocketAddr,
+}
+
+impl Driver {
+    /// Lives until the instance or the operator ends it.
+    pub(crate) fn live(&self) -> Result<Ending, RunError> {
+        loop {
+            let (replica, acquired) = match Standby::new(self)?.stand_by()? {
+                StoodBy::Elected(replica, acquired) => (*replica, acquired),
+                StoodBy::Ended(ending) => return Ok(ending),
+            };
+            if let Some(ending) = Primary::new(self, replica, acquired)?.reign()? {
+                return Ok(ending);
+            }
+            // Deposed: what was executed may not be in the log, so everything is built anew from it.
+            tracing::info!(instance = %self.name, replica = %self.replica, "stepped down, following again");
+        }
+    }
+
+    /// What this replica writes when it becomes primary.
+    pub(crate) fn epoch_body(&self) -> EpochBody {
+        EpochBody { replica: self.replica, engine: self.engine }
+    }
+
+    /// Tells everybody that this replica is primary.
+    pub(crate) fn publish(&self, epoch: ambrosia_core::Epoch) {
+        self.presence.publish_primary(epoch, self.options.address);
+    }
+
+    /// Builds the replica from the genesis record.
+    pub(crate) fn build(&self, genesis: &Record) -> Result<Replica, RunError> {
+        let body = ambrosia_core::Genesis::decode(genesis.body()).map_err(RunError::Genesis)?;
+        Ok(Replica::new(genesis, self.module.instantiate(&body)?).map_err(RunError::Genesis)?)
+    }
+
+    /// Applies a durable record of the log. An ending, if the record brought it about.
+    pub(crate) fn apply(
+        &self,
+        replica: &mut Replica,
+        record: Record,
+        outputs: &mut Vec<Output>,
+    ) -> Result<Option<Ending>, RunError> {
+        if record.header().kind == RecordKind::Epoch {
+            self.check_engine(&record)?;
+        }
+        replica.step(ambrosia_core::Input::Record(record), outputs);
+        self.vitals.applied.store(replica.applied().0, Ordering::Relaxed);
+        let mut ending = None;
+        for output in outputs.drain(..) {
+            match output {
+                Output::Print { stream, bytes, .. } if self.options.print_replay => self.printer.print(stream, bytes),
+                Output::Finished { code, after } => ending = Some(self.finished(code, after)?),
+                Output::Halted { fault, after } => return Err(self.halted(fault, after)),
+                _ => {}
+            }
+        }
+        Ok(ending)
+    }
+
+    fn check_engine(&self, record: &Record) -> Result<(), RunError> {
+        let body = EpochBody::decode(record.body()).map_err(RunError::Genesis)?;
+        if body.engine == self.engine {
+            return Ok(());
+        }
+        let epoch = record.header().epoch;
+        if self.options.allow_engine_change {
+            tracing::warn!(%epoch, lsn = %record.lsn(), "this reign was written by another version of the engine");
+            return Ok(());
+        }
+        Err(RunError::ForeignEngine { epoch, lsn: record.lsn() })
+    }
+
+    /// Writes down how the instance ended, for `status` and for whoever starts it again.
+    pub(crate) fn finished(&self, code: i32, lsn: Lsn) -> Result<Ending, RunError> {
+        self.store.set_outcome(&self.name, Outcome::Finished { code, lsn })?;
+        tracing::info!(instance = %self.name, code, %lsn, "the instance finished");
+        Ok(Ending::Finished { code, lsn })
+    }
+
+    /// Writes down that the instance stands still. What it failed of is in the log, so that every start fails again.
+    pub(crate) fn halted(&self, fault: Fault, lsn: Lsn) -> RunError {
+        let outcome = Outcome::Halted { lsn, reason: fault.reason.clone(), backtrace: fault.backtrace.clone() };
+        if let Err(error) = self.store.set_outcome(&self.name, outcome) {
+            tracing::error!(%error, "that the instance halted could not be written down");
+        }
+        RunError::Halted {
+            name: self.name.clone(),
+            lsn,
+            reason: fault.reason,
+            backtrace: fault.backtrace,
+            stderr: fault.stderr,
+        }
+    }
+}
+
+/// What the heartbeat tells others about this replica.
+pub(crate) struct Vitals {
+    pub(crate) applied: AtomicU64,
+    /// Epoch of the own reign; 0 on a standby.
+    pub(crate) reign: AtomicU64,
+}
+
+impl Vitals {
+    pub(crate) fn new() -> Self {
+        Vitals { applied: AtomicU64::new(0), reign: AtomicU64::new(0) }
+    }
+}
+
+/// Tells others every [`ambrosia_storage::HEARTBEAT_INTERVAL`] that this process is alive, and notices when it was
+/// deposed while it was stopped, even if it has nothing to write.
+pub(crate) fn beat(
+    presence: &Presence,
+    log: &dyn LogStore,
+    vitals: &Vitals,
+    mailbox: &Mailbox<Event>,
+    end: &std::sync::mpsc::Receiver<()>,
+) {
+    let mut deposed = 0;
+    loop {
+        let reign = vitals.reign.load(Ordering::Acquire);
+        let role = if reign == 0 { Role::Standby } else { Role::Primary };
+        presence.beat(role, Lsn(vitals.applied.load(Ordering::Relaxed)));
+        if reign != 0 && reign != deposed {
+            match log.head() {
+                Ok(head) if head.epoch.0 > reign => {
+                    deposed = reign;
+                    let cause = ambrosia_storage::StopCause::Fenced { by: head.epoch };
+                    mailbox.push(Event::Log(ambrosia_storage::WriterEvent::Stopped(cause)));
+                }
+                Ok(_) => {}
+                Err(error) => tracing::error!(%error, "the fence of the log can't be read"),
+            }
+        }
+        match end.recv_timeout(ambrosia_storage::HEARTBEAT_INTERVAL) {
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
+            _ => return,
+        }
+    }
+}

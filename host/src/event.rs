@@ -1,0 +1,45 @@
+//! What can happen to a replica, as its driver thread finds it in the mailbox.
+
+use ambrosia_core::{ConnectionId, Epoch, InstanceName, InstanceUuid, MethodId, PeerIndex, RequestId, Seq};
+use ambrosia_storage::{Vacancy, WriterEvent};
+use bytes::Bytes;
+
+use crate::connection::ConnectionHandle;
+
+pub(crate) enum Event {
+    /// A peer has connected and wants to send its stream.
+    PeerHello { handle: ConnectionHandle, name: InstanceName, uuid: InstanceUuid, epoch: Epoch },
+    /// A peer was reached and welcomes our stream.
+    PeerReached { handle: ConnectionHandle, peer: PeerIndex, uuid: InstanceUuid, received: Seq },
+    /// A client has connected.
+    ClientHello { handle: ConnectionHandle },
+    /// Messages came from a peer.
+    Messages { connection: ConnectionId, first_seq: Seq, count: u32, messages: Bytes },
+    /// A peer acknowledged part of our stream.
+    Acknowledged { connection: ConnectionId, seq: Seq },
+    /// A client wants a method run.
+    Request(ClientRequest),
+    /// A client wants what can't be; nothing of it is logged.
+    BadRequest { connection: ConnectionId, request: RequestId, reason: String },
+    /// A line was read from stdin.
+    Line { method: MethodId, arguments: Bytes },
+    /// A connection ended.
+    Disconnected(ConnectionId),
+    /// The log of this reign reports.
+    Log(WriterEvent),
+    /// Nobody seems to be primary.
+    Vacancy(Vacancy),
+    /// Watching for a vacancy failed.
+    WatchFailed(ambrosia_storage::LogError),
+    /// The operator wants the process to end.
+    Shutdown,
+}
+
+pub(crate) struct ClientRequest {
+    pub(crate) connection: ConnectionId,
+    pub(crate) request: RequestId,
+    pub(crate) method: MethodId,
+    pub(crate) arguments: Bytes,
+    /// False if the client is content with the request being durable.
+    pub(crate) wait: bool,
+}

@@ -1,0 +1,57 @@
+//! Outputs that wait for the record that caused them to be durable.
+
+use std::collections::VecDeque;
+
+use ambrosia_core::{Lsn, Output};
+
+/// Keeps outputs in order and hands them out when they may be seen.
+#[derive(Default)]
+pub(crate) struct Held {
+    outputs: VecDeque<Output>,
+    durable: Lsn,
+}
+
+impl Held {
+    pub(crate) fn new(durable: Lsn) -> Self {
+        Held { outputs: VecDeque::new(), durable }
+    }
+
+    /// Adds an output behind the others.
+    pub(crate) fn push(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    /// Everything up to `lsn` is durable.
+    pub(crate) fn set_durable(&mut self, lsn: Lsn) {
+        assert!(lsn >= self.durable, "what is durable stays so");
+        self.durable = lsn;
+    }
+
+    /// The next output, if it may be seen by now.
+    pub(crate) fn pop(&mut self) -> Option<Output> {
+        let next = self.outputs.front()?;
+        if next.after() > self.durable {
+            return None;
+        }
+        self.outputs.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ambrosia_core::RequestId;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_handed_out_before_it_is_durable() {
+        let output = |lsn| Output::Accepted { request: RequestId::new("r").expect("short"), after: Lsn(lsn) };
+        let mut held = Held::new(Lsn(4));
+        held.push(output(5));
+        held.push(output(6));
+        assert_eq!(held.pop(), None);
+        held.set_durable(Lsn(5));
+        assert_eq!(held.pop(), Some(output(5)));
+        assert_eq!(held.pop(), None);
+    }
+}

@@ -1,0 +1,146 @@
+//! Keeps one outgoing connection to a peer, wherever its primary is.
+
+use std::{sync::Arc, time::Duration};
+
+use ambrosia_core::{Epoch, InstanceName, InstanceUuid, PeerIndex, Seq};
+use ambrosia_storage::PrimaryInfo;
+use tokio::{
+    net::TcpStream,
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    connection::{Connection, ConnectionError, ConnectionHandle},
+    control::Control,
+    event::Event,
+    mailbox::Mailbox,
+    wire::{Frame, PROTOCOL_VERSION},
+};
+
+/// The peer's host has this long to answer.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// First pause before the same primary is tried again; it doubles up to the longest.
+const BACKOFF_MIN: Duration = Duration::from_millis(5);
+const BACKOFF_MAX: Duration = Duration::from_millis(500);
+
+/// A connection that lasted this long was a good one.
+const LASTING: Duration = Duration::from_secs(1);
+
+/// Who connects to whom.
+pub(crate) struct Link {
+    pub(crate) from: InstanceName,
+    pub(crate) from_uuid: InstanceUuid,
+    pub(crate) epoch: Epoch,
+    pub(crate) peer: PeerIndex,
+    pub(crate) to: InstanceName,
+    pub(crate) primaries: watch::Receiver<Option<PrimaryInfo>>,
+    pub(crate) mailbox: Arc<Mailbox<Event>>,
+}
+
+impl Link {
+    /// Connects, and connects again, until the task is aborted.
+    pub(crate) async fn keep(mut self) {
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            let primary = self.primaries.borrow_and_update().clone();
+            let Some(primary) = primary else {
+                if self.primaries.changed().await.is_err() {
+                    return tracing::error!(to = %self.to, "the primary of a peer is not followed any more");
+                }
+                continue;
+            };
+            let began = Instant::now();
+            let ended = self.connect(&primary).await;
+            tracing::debug!(to = %self.to, address = %primary.address, "connection ended: {ended}");
+            backoff = if began.elapsed() >= LASTING { BACKOFF_MIN } else { (backoff * 2).min(BACKOFF_MAX) };
+            tokio::select! {
+                _changed = self.primaries.changed() => backoff = BACKOFF_MIN,
+                () = sleep(backoff) => {}
+            }
+        }
+    }
+
+    async fn connect(&mut self, primary: &PrimaryInfo) -> ConnectionError {
+        let socket = match timeout(HANDSHAKE_TIMEOUT, TcpStream::connect(primary.address)).await {
+            Ok(Ok(socket)) => socket,
+            Ok(Err(error)) => return error.into(),
+            Err(_) => return ConnectionError::HandshakeTimeout,
+        };
+        let (handle, mut connection) = match Connection::new(socket) {
+            Ok(pair) => pair,
+            Err(error) => return error.into(),
+        };
+        let welcome = tokio::select! {
+            welcome = timeout(HANDSHAKE_TIMEOUT, self.greet(&mut connection)) => welcome,
+            () = self.moved(primary) => return ConnectionError::Closed,
+        };
+        match welcome {
+            Ok(Ok((uuid, received))) => self.serve(handle, connection, uuid, received, primary).await,
+            Ok(Err(error)) => error,
+            Err(_) => ConnectionError::HandshakeTimeout,
+        }
+    }
+
+    async fn greet(&self, connection: &mut Connection) -> Result<(InstanceUuid, Seq), ConnectionError> {
+        let hello = Control::Hello {
+            version: PROTOCOL_VERSION,
+            from: self.from.as_str().to_owned(),
+            from_uuid: self.from_uuid.0,
+            epoch: self.epoch.0,
+            to: self.to.as_str().to_owned(),
+        };
+        connection.write_frame(&Frame::Control(hello)).await?;
+        match connection.read_frame().await? {
+            Frame::Control(Control::Welcome { uuid, received }) => Ok((InstanceUuid(uuid), Seq(received))),
+            Frame::Control(Control::Refused { elsewhere, reason }) => {
+                if !elsewhere {
+                    tracing::warn!(to = %self.to, "the peer refuses the connection: {reason}");
+                }
+                Err(ConnectionError::Closed)
+            }
+            _ => Err(ConnectionError::Unexpected),
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        handle: ConnectionHandle,
+        mut connection: Connection,
+        uuid: InstanceUuid,
+        received: Seq,
+        primary: &PrimaryInfo,
+    ) -> ConnectionError {
+        connection.welcome();
+        let (id, mailbox) = (connection.id, Arc::clone(&self.mailbox));
+        mailbox.push(Event::PeerReached { handle, peer: self.peer, uuid, received });
+        let serving = connection.serve(|frame, _permit| match frame {
+            Frame::Acknowledge(seq) => {
+                mailbox.push(Event::Acknowledged { connection: id, seq });
+                Ok(())
+            }
+            Frame::Control(Control::Refused { elsewhere: _, reason }) => {
+                tracing::warn!("the peer ends the connection: {reason}");
+                Err(ConnectionError::Closed)
+            }
+            _ => Err(ConnectionError::Unexpected),
+        });
+        let ended = tokio::select! {
+            ended = serving => ended,
+            () = self.moved(primary) => ConnectionError::Closed,
+        };
+        mailbox.push(Event::Disconnected(id));
+        ended
+    }
+
+    /// Waits until another replica of the peer is primary. A stopped primary keeps its sockets, so their end can't be
+    /// waited for.
+    async fn moved(&self, from: &PrimaryInfo) {
+        let mut primaries = self.primaries.clone();
+        let elsewhere = |primary: &Option<PrimaryInfo>| primary.as_ref().is_some_and(|to| to.epoch != from.epoch);
+        if primaries.wait_for(elsewhere).await.is_err() {
+            std::future::pending().await
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! A replica that reigns: it makes records of what comes in, and lets out what they bring about once it is durable.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use ambrosia_core::{Answer, ConnectionId, Epoch, Fault, Input, Lsn, Output, RequestId};
+use ambrosia_storage::{Acquired, AppendError, LOG_QUEUE_BYTES_MAX, LogWriter, StopCause, WriterEvent};
+use tokio::task::JoinHandle;
+
+use crate::{
+    connection::ConnectionHandle,
+    control::Control,
+    driver::{Driver, Replica},
+    event::{ClientRequest, Event},
+    held::Held,
+    link::Link,
+    run::{Ending, RunError},
+    standby::refuse,
+    stdin::read_lines,
+    wire::Frame,
+};
+
+/// At the end, others have this long to take what is still to be sent to them.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often it is said that peers don't take their messages.
+const BLOCKED_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A replica that reigns.
+pub(crate) struct Primary<'a> {
+    driver: &'a Driver,
+    replica: Replica,
+    writer: Option<Box<dyn LogWriter>>,
+    epoch: Epoch,
+    held: Held,
+    outputs: Vec<Output>,
+    connections: BTreeMap<ConnectionId, ConnectionHandle>,
+    waiting: BTreeMap<RequestId, Vec<Waiting>>,
+    tasks: Vec<JoinHandle<()>>,
+    end: Option<End>,
+    blocked_said: Option<Instant>,
+}
+
+/// A client that waits for a request.
+struct Waiting {
+    connection: ConnectionId,
+    /// False if it is content with the request being durable.
+    for_answer: bool,
+}
+
+/// Why the reign ends.
+enum End {
+    Stopped(StopCause),
+    Shutdown,
+    Finished { code: i32, lsn: Lsn },
+    Halted { fault: Fault, lsn: Lsn },
+}
+
+impl<'a> Primary<'a> {
+    /// Applies what the log had beyond what the standby had seen, and begins the reign.
+    pub(crate) fn new(driver: &'a Driver, mut replica: Replica, acquired: Acquired) -> Result<Self, RunError> {
+        let mut outputs = Vec::new();
+        for record in acquired.records {
+            driver.apply(&mut replica, record, &mut outputs)?;
+        }
+        let lsn = replica.applied();
+        replica.step(Input::Elected, &mut outputs);
+        Ok(Primary {
+            driver,
+            replica,
+            writer: Some(acquired.writer),
+            epoch: acquired.epoch,
+            held: Held::new(lsn),
+            outputs,
+            connections: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            tasks: Vec::new(),
+            end: None,
+            blocked_said: None,
+        })
+    }
+
+    /// Reigns to the end. `None` if another replica took over.
+    pub(crate) fn reign(mut self) -> Result<Option<Ending>, RunError> {
+        self.begin()?;
+        let mut events = Vec::new();
+        loop {
+            self.carry_held();
+            if self.end.is_some() {
+                break;
+            }
+            let worked = self.deliver()?;
+            if worked {
+                self.driver.mailbox.take(&mut events);
+            } else {
+                self.driver.mailbox.wait(self.until_timer(), &mut events);
+            }
+            for event in events.drain(..) {
+                self.on_event(event)?;
+            }
+        }
+        self.conclude()
+    }
+
+    fn begin(&mut self) -> Result<(), RunError> {
+        let driver = self.driver;
+        if let Some(ambrosia_core::Outcome::Finished { code, lsn }) = self.replica.outcome() {
+            self.end = Some(End::Finished { code: *code, lsn: *lsn });
+        }
+        driver.vitals.reign.store(self.epoch.0, Ordering::Release);
+        driver.publish(self.epoch);
+        let (instance, replica, epoch, lsn) = (&driver.name, driver.replica, self.epoch, self.replica.applied());
+        tracing::info!(%instance, %replica, %epoch, %lsn, "became primary");
+        self.carry_outputs()?;
+        if let Some(method) = driver.options.stdin {
+            self.tasks.push(driver.runtime.spawn(read_lines(method, Arc::clone(&driver.mailbox))));
+        }
+        Ok(())
+    }
+
+    fn until_timer(&self) -> Option<Duration> {
+        let due = self.replica.wake_at()?;
+        // A timer that is due and was not delivered waits for something else, so it is not to be polled.
+        let wait = due.0.saturating_sub(self.driver.clock.now().0);
+        Some(Duration::from_nanos(wait.max(1_000_000)))
+    }
+
+    /// Makes and executes one record of what has gathered. False if there was nothing, or no room in the log.
+    fn deliver(&mut self) -> Result<bool, RunError> {
+        let Some(writer) = &self.writer else { return Ok(false) };
+        if writer.queued_bytes() > LOG_QUEUE_BYTES_MAX {
+            return Ok(false); // the log says when there is room
+        }
+        self.replica.step(Input::Deliver { now: self.driver.clock.now() }, &mut self.outputs);
+        if self.outputs.is_empty() {
+            self.say_blocked();
+            return Ok(false);
+        }
+        // The log has the record before the guest runs, so that both work at the same time.
+        self.carry_outputs()?;
+        self.replica.step(Input::Execute, &mut self.outputs);
+        self.driver.vitals.applied.store(self.replica.applied().0, Ordering::Relaxed);
+        self.carry_outputs()?;
+        Ok(true)
+    }
+
+    fn say_blocked(&mut self) {
+        let recently = self.blocked_said.is_some_and(|said| said.elapsed() < BLOCKED_INTERVAL);
+        if !recently && let Some(blocked) = self.replica.blocked() {
+            self.blocked_said = Some(Instant::now());
+            tracing::warn!(?blocked, "peers do not take their messages, so deliveries wait until they do");
+        }
+    }
+
+    fn on_event(&mut self, event: Event) -> Result<(), RunError> {
+        let now = self.driver.clock.now();
+        let input = match event {
+            Event::PeerHello { handle, name, uuid, epoch } => {
+                let connection = self.keep(handle);
+                Input::PeerConnected { connection, name, uuid, epoch, now }
+            }
+            Event::PeerReached { handle, peer, uuid, received } => {
+                let connection = self.keep(handle);
+                Input::PeerReached { connection, peer, uuid, received, now }
+            }
+            Event::ClientHello { handle } => return Ok(self.on_client_hello(handle)),
+            Event::Messages { connection, first_seq, count, messages } => {
+                Input::Messages { connection, first_seq, count, messages }
+            }
+            Event::Acknowledged { connection, seq } => Input::Acknowledged { connection, seq },
+            Event::Request(request) => self.on_request(request),
+            Event::BadRequest { connection, request, reason } => {
+                let request = request.as_bytes().to_vec();
+                return Ok(self.tell(connection, Control::Rejected { request, reason }));
+            }
+            Event::Line { method, arguments } => Input::Impulse { method, arguments, request: None },
+            Event::Disconnected(connection) => {
+                self.connections.remove(&connection);
+                Input::Disconnected(connection)
+            }
+            Event::Log(event) => return Ok(self.on_log(event)),
+            Event::Vacancy(_) | Event::WatchFailed(_) => return Ok(()), // of the time as a standby
+            Event::Shutdown => return Ok(self.end_with(End::Shutdown)),
+        };
+        self.replica.step(input, &mut self.outputs);
+        self.carry_outputs()
+    }
+
+    fn keep(&mut self, handle: ConnectionHandle) -> ConnectionId {
+        let id = handle.id;
+        self.connections.insert(id, handle);
+        id
+    }
+
+    fn on_client_hello(&mut self, handle: ConnectionHandle) {
+        handle.send(Frame::Control(Control::ClientWelcome { epoch: self.epoch.0 }));
+        self.keep(handle);
+    }
+
+    fn on_request(&mut self, request: ClientRequest) -> Input {
+        let waiting = Waiting { connection: request.connection, for_answer: request.wait };
+        self.waiting.entry(request.request.clone()).or_default().push(waiting);
+        Input::Impulse { method: request.method, arguments: request.arguments, request: Some(request.request) }
+    }
+
+    fn on_log(&mut self, event: WriterEvent) {
+        match event {
+            WriterEvent::Durable(lsn) => {
+                self.held.set_durable(lsn);
+                self.replica.step(Input::Durable(lsn), &mut self.outputs);
+                self.carry_held();
+            }
+            WriterEvent::Room => {}
+            WriterEvent::Stopped(cause) => self.end_with(End::Stopped(cause)),
+        }
+    }
+
+    /// The first reason stands, but that the log has stopped outweighs all others.
+    fn end_with(&mut self, end: End) {
+        if self.end.is_none() || matches!(end, End::Stopped(_)) {
+            self.end = Some(end);
+        }
+    }
+
+    fn tell(&self, connection: ConnectionId, control: Control) {
+        if let Some(handle) = self.connections.get(&connection) {
+            handle.send(Frame::Control(control));
+        }
+    }
+
+    /// Carries out what need not wait, and holds the rest.
+    fn carry_outputs(&mut self) -> Result<(), RunError> {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        for output in outputs.drain(..) {
+            match output {
+                Output::Append(record) => self.append(record)?,
+                output if output.after() == Lsn(0) => self.carry(output),
+                output => self.held.push(output),
+            }
+        }
+        self.outputs = outputs;
+        self.carry_held();
+        Ok(())
+    }
+
+    fn append(&mut self, record: ambrosia_core::Record) -> Result<(), RunError> {
+        let writer = self.writer.as_mut().expect("the writer is closed at the very end");
+        match writer.append(record) {
+            Ok(()) => Ok(()),
+            // The log has reported, or is about to report, why; nothing of this record will be seen.
+            Err(AppendError::Fenced { by }) => Ok(self.end_with(End::Stopped(StopCause::Fenced { by }))),
+            Err(AppendError::Failed(reason)) => Ok(self.end_with(End::Stopped(StopCause::Failed(reason)))),
+            Err(error @ AppendError::Misplaced { .. }) => panic!("the core numbers and chains records: {error}"),
+        }
+    }
+
+    fn carry_held(&mut self) {
+        while let Some(output) = self.held.pop() {
+            self.carry(output);
+        }
+    }
+
+    /// Carries out an output whose record is durable.
+    fn carry(&mut self, output: Output) {
+        match output {
+            Output::Append(_) => unreachable!("a record is appended where it is put out"),
+            Output::Connect { peer, name } => self.connect(peer, name),
+            Output::Welcome { connection, received, .. } => {
+                let uuid = self.replica.genesis().uuid.0;
+                self.tell(connection, Control::Welcome { uuid, received: received.0 });
+            }
+            Output::Send { connection, chunk } => self.send(connection, || Frame::Messages {
+                first_seq: chunk.first_seq,
+                count: chunk.count,
+                messages: chunk.messages.clone(),
+            }),
+            Output::Acknowledge { connection, seq, .. } => self.send(connection, || Frame::Acknowledge(seq)),
+            Output::Refuse { connection, reason } => self.refuse(connection, reason),
+            Output::Accepted { request, .. } => self.accepted(&request),
+            Output::Answered { request, answer, .. } => self.answered(&request, answer),
+            Output::Print { stream, bytes, .. } => self.driver.printer.print(stream, bytes),
+            Output::Rebound { name, dropped, failed_calls } => {
+                tracing::warn!(%name, dropped, failed_calls, "a peer was registered anew: its streams start afresh");
+            }
+            Output::Finished { code, after } => self.end_with(End::Finished { code, lsn: after }),
+            Output::Halted { fault, after } => self.end_with(End::Halted { fault, lsn: after }),
+        }
+    }
+
+    fn send(&self, connection: ConnectionId, frame: impl FnOnce() -> Frame) {
+        if let Some(handle) = self.connections.get(&connection) {
+            handle.send(frame());
+        }
+    }
+
+    fn connect(&mut self, peer: ambrosia_core::PeerIndex, name: ambrosia_core::InstanceName) {
+        let genesis = self.replica.genesis();
+        let link = Link {
+            from: genesis.name.clone(),
+            from_uuid: genesis.uuid,
+            epoch: self.epoch,
+            peer,
+            primaries: self.driver.directory.follow(&name),
+            to: name,
+            mailbox: Arc::clone(&self.driver.mailbox),
+        };
+        self.tasks.push(self.driver.runtime.spawn(link.keep()));
+    }
+
+    fn refuse(&mut self, connection: ConnectionId, reason: ambrosia_core::Refusal) {
+        if let Some(handle) = self.connections.remove(&connection) {
+            if reason.is_serious() {
+                tracing::error!("a connection with a peer can't go on: {reason}");
+            }
+            handle
+                .send(Frame::Control(Control::Refused { elsewhere: !reason.is_serious(), reason: reason.to_string() }));
+        }
+    }
+
+    fn accepted(&mut self, request: &RequestId) {
+        let Some(waiting) = self.waiting.get_mut(request) else { return };
+        let content: Vec<_> = waiting.extract_if(.., |waiting| !waiting.for_answer).collect();
+        if waiting.is_empty() {
+            self.waiting.remove(request);
+        }
+        for waiting in content {
+            self.tell(waiting.connection, Control::Accepted { request: request.as_bytes().to_vec() });
+        }
+    }
+
+    fn answered(&mut self, request: &RequestId, answer: Answer) {
+        for waiting in self.waiting.remove(request).unwrap_or_default() {
+            let (request, value) = (request.as_bytes().to_vec(), answer.value.to_vec());
+            self.tell(waiting.connection, Control::Answer { request, success: answer.success, value });
+        }
+    }
+
+    /// Ends the reign in the way that its reason asks for.
+    fn conclude(mut self) -> Result<Option<Ending>, RunError> {
+        let end = self.end.take().expect("the loop ended for a reason");
+        self.driver.vitals.reign.store(0, Ordering::Release);
+        self.tasks.drain(..).for_each(|task| task.abort());
+        match end {
+            End::Stopped(StopCause::Fenced { by }) => {
+                tracing::warn!(instance = %self.driver.name, own = %self.epoch, %by, "deposed: another replica is primary");
+                Ok(None)
+            }
+            End::Stopped(StopCause::Failed(reason)) => Err(RunError::LogFailed(reason)),
+            End::Shutdown => {
+                self.close();
+                tracing::info!(instance = %self.driver.name, replica = %self.driver.replica, "handed over");
+                Ok(Some(Ending::Stopped))
+            }
+            End::Finished { code, lsn } => {
+                let ending = self.driver.finished(code, lsn)?;
+                self.close();
+                Ok(Some(ending))
+            }
+            End::Halted { fault, lsn } => {
+                let error = self.driver.halted(fault, lsn);
+                self.close();
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes everything durable, lets it out, and says farewell.
+    fn close(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            let stats = writer.stats();
+            tracing::debug!(?stats, "closing the log");
+            writer.close();
+        }
+        let mut events = Vec::new();
+        self.driver.mailbox.take(&mut events);
+        for event in events {
+            match event {
+                Event::Log(event) => self.on_log(event),
+                Event::PeerHello { handle, .. } | Event::ClientHello { handle } => refuse(&handle),
+                _ => {}
+            }
+        }
+        self.carry_held();
+        let connections = std::mem::take(&mut self.connections);
+        let farewell = async {
+            for handle in connections.into_values() {
+                handle.finish().await;
+            }
+        };
+        let told = self.driver.runtime.block_on(async { tokio::time::timeout(FAREWELL_TIMEOUT, farewell).await });
+        if told.is_err() {
+            tracing::warn!("not everybody took what was sent to them; it is sent again when they connect");
+        }
+    }
+}
+
+impl Drop for Primary<'_> {
+    fn drop(&mut self) {
+        self.tasks.drain(..).for_each(|task| task.abort());
+    }
+}

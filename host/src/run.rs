@@ -1,0 +1,297 @@
+//! Runs one replica in this process: opens everything, starts the threads, and waits for the end.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use ambrosia_core::{Epoch, InstanceName, Lsn, RecordError, ReplicaIndex};
+use ambrosia_engine::{Engine, EngineError, Module, ModuleError, THREAD_STACK_BYTES_MIN};
+use ambrosia_storage::{
+    AcquireError, BlobError, BlobHash, BlobStore, EnterError, FileStore, InstanceError, LogError, LogStore, OpenError,
+    Outcome, Presence,
+};
+use tokio::net::TcpListener;
+
+use crate::{
+    clock::SystemClock,
+    driver::{Driver, DriverOptions, Vitals, beat},
+    event::Event,
+    listener::{Reception, accept_all},
+    mailbox::Mailbox,
+    methods::{Methods, UnknownMethod},
+    peers::PeerDirectory,
+    printer::Printer,
+    stdin::StdinMethod,
+};
+
+/// Folder of the store that holds compiled modules. They can be made again at any time.
+const COMPILED: &str = "compiled";
+
+/// What to run and how.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Directory of the store.
+    pub store: PathBuf,
+    /// The instance.
+    pub instance: InstanceName,
+    /// Which replica of it.
+    pub replica: ReplicaIndex,
+    /// Where peers and clients connect; a loopback address, port 0 for a free one.
+    pub listen: SocketAddr,
+    /// The method that gets each line of stdin.
+    pub stdin: Option<String>,
+    /// Show what the guest prints during replay too.
+    pub print_replay: bool,
+    /// Go on although the log was written by another version of the engine.
+    pub allow_engine_change: bool,
+}
+
+/// How a run ended well.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// The guest finished the instance with this code.
+    Finished {
+        /// Exit code.
+        code: i32,
+        /// The record that brought it about.
+        lsn: Lsn,
+    },
+    /// The operator stopped the replica; another one has taken over, or may.
+    Stopped,
+}
+
+/// Why a run failed. The log is intact in every case.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Not a loopback address.
+    #[error(
+        "{0} is not a loopback address: there is no encryption yet, so peers and clients can be served on this machine \
+         only. Use an address such as 127.0.0.1:0"
+    )]
+    NotLoopback(SocketAddr),
+    /// The address can't be listened on.
+    #[error("can't listen on {address}: {error}. Give another address with --listen")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The replica was never added.
+    #[error(
+        "instance {name} has no replica {replica}: add it with `ambrosia-host add-replica --instance {name} --replica {replica}`"
+    )]
+    NoReplica {
+        /// The instance.
+        name: InstanceName,
+        /// The replica asked for.
+        replica: ReplicaIndex,
+    },
+    /// The instance stands still since its guest failed.
+    #[error("{}", halted_text(.name, *.lsn, .reason, .backtrace, .stderr))]
+    Halted {
+        /// The instance.
+        name: InstanceName,
+        /// The record that it failed at.
+        lsn: Lsn,
+        /// What happened.
+        reason: String,
+        /// Where in the guest.
+        backtrace: String,
+        /// What the guest said on its standard error.
+        stderr: String,
+    },
+    /// The log was written by another engine.
+    #[error(
+        "the reign of epoch {epoch} (lsn {lsn}) was written by another version or configuration of the engine, which \
+         may have another limit for stack or fuel. Run the version that wrote it, or accept the change with \
+         --allow-engine-change once all replicas run the same version"
+    )]
+    ForeignEngine {
+        /// The reign.
+        epoch: Epoch,
+        /// Its first record.
+        lsn: Lsn,
+    },
+    /// Writing the log failed.
+    #[error("the log can't be written, so this replica stops; nothing was acknowledged that is not durable: {0}")]
+    LogFailed(String),
+    /// The log holds nothing.
+    #[error("the log has no genesis record; deregister the instance and register it again")]
+    NoGenesis,
+    /// The first record can't be used.
+    #[error("a record of the log can't be used: {0}")]
+    Genesis(RecordError),
+    /// `--stdin` names a method that is not there.
+    #[error("--stdin: {0}")]
+    Stdin(#[from] UnknownMethod),
+    /// The module can't be run.
+    #[error("the module of the instance can't be run: {0}")]
+    Module(#[from] ModuleError),
+    /// The engine can't be set up.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The log can't be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The log can't be written by this replica.
+    #[error(transparent)]
+    Acquire(#[from] AcquireError),
+    /// The module can't be read.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The registration can't be read or changed.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
+    /// The replica can't take its place.
+    #[error(transparent)]
+    Enter(#[from] EnterError),
+    /// The store can't be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The system has no more threads, or no runtime can be made.
+    #[error("a thread can't be started: {0}")]
+    Thread(std::io::Error),
+    /// A defect in this program.
+    #[error("the driver of the replica failed; this is a defect of ambrosia-host, and the log is intact")]
+    Defect,
+}
+
+fn halted_text(name: &InstanceName, lsn: Lsn, reason: &str, backtrace: &str, stderr: &str) -> String {
+    let mut text = format!("instance {name} halted at lsn {lsn}: {reason}");
+    for (title, part) in [("the guest's standard error", stderr), ("backtrace", backtrace)] {
+        if !part.trim().is_empty() {
+            text.push_str(&format!("\n{title}:\n{}", part.trim_end()));
+        }
+    }
+    text.push_str(&format!(
+        "\nThe log is intact. See the record with `ambrosia-host log --instance {name} --from {lsn} --to {lsn}`"
+    ));
+    text
+}
+
+/// Runs a replica until the instance ends or the process gets SIGTERM or SIGINT.
+pub fn run(options: RunOptions) -> Result<Ending, RunError> {
+    if !options.listen.ip().is_loopback() {
+        return Err(RunError::NotLoopback(options.listen));
+    }
+    let store = Arc::new(FileStore::open(&options.store)?);
+    let entry = store.instance(&options.instance)?;
+    if !entry.replicas.contains(&options.replica.0) {
+        return Err(RunError::NoReplica { name: options.instance, replica: options.replica });
+    }
+    match entry.outcome {
+        Some(Outcome::Finished { code, lsn }) => return Ok(Ending::Finished { code, lsn }),
+        Some(Outcome::Halted { lsn, reason, backtrace }) => {
+            let (name, stderr) = (options.instance, String::new());
+            return Err(RunError::Halted { name, lsn, reason, backtrace, stderr });
+        }
+        None => {}
+    }
+    let presence = store.roster(&options.instance)?.enter(options.replica)?;
+    let engine = Engine::new()?;
+    let module = load_module(&store, &engine, entry.module)?;
+    let methods = Methods::new(module.methods()?);
+    let stdin = options.stdin.as_deref().map(|name| methods.find(name)).transpose()?;
+    let stdin = stdin.map(|method| StdinMethod { id: method.id, message_pack: method.message_pack });
+    Process { store, presence, engine: engine.hash(), module, methods, stdin, options }.run()
+}
+
+/// The module of an instance, compiled or from the cache of compiled ones.
+pub fn load_module(store: &FileStore, engine: &Engine, module: [u8; 32]) -> Result<Module, RunError> {
+    let bytes = store.get(BlobHash(module))?;
+    Ok(engine.load_cached(&bytes, &store.root().join(COMPILED))?)
+}
+
+/// All that is needed to start the threads.
+struct Process {
+    store: Arc<FileStore>,
+    presence: Presence,
+    engine: [u8; 32],
+    module: Module,
+    methods: Methods,
+    stdin: Option<StdinMethod>,
+    options: RunOptions,
+}
+
+impl Process {
+    fn run(self) -> Result<Ending, RunError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .thread_name("network")
+            .build()
+            .map_err(RunError::Thread)?;
+        let address = self.options.listen;
+        let listen = |error| RunError::Listen { address, error };
+        let listener = runtime.block_on(TcpListener::bind(address)).map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        self.presence.set_address(address);
+
+        let mailbox = Arc::new(Mailbox::new());
+        let name = self.options.instance.clone();
+        let reception = Reception { name: name.clone(), methods: self.methods.clone(), mailbox: Arc::clone(&mailbox) };
+        runtime.spawn(accept_all(listener, Arc::new(reception)));
+        runtime.spawn(watch_signals(Arc::clone(&mailbox)));
+
+        let (vitals, presence) = (Arc::new(Vitals::new()), Arc::new(self.presence));
+        let log: Arc<dyn LogStore> = self.store.log(&name)?;
+        let driver = Driver {
+            name,
+            replica: self.options.replica,
+            log: Arc::clone(&log),
+            module: self.module,
+            engine: self.engine,
+            vitals: Arc::clone(&vitals),
+            mailbox: Arc::clone(&mailbox),
+            directory: PeerDirectory::new(Arc::clone(&self.store)),
+            presence: Arc::clone(&presence),
+            store: self.store,
+            runtime: runtime.handle().clone(),
+            printer: Printer::new().map_err(RunError::Thread)?,
+            clock: Box::new(SystemClock),
+            options: DriverOptions {
+                stdin: self.stdin,
+                print_replay: self.options.print_replay,
+                allow_engine_change: self.options.allow_engine_change,
+                address,
+            },
+        };
+        let (end_beat, beat_ends) = std::sync::mpsc::channel();
+        let heart = std::thread::Builder::new()
+            .name("heartbeat".to_owned())
+            .spawn(move || beat(&presence, &*log, &vitals, &mailbox, &beat_ends))
+            .map_err(RunError::Thread)?;
+        let living = std::thread::Builder::new()
+            .name("driver".to_owned())
+            .stack_size(THREAD_STACK_BYTES_MIN)
+            .spawn(move || driver.live())
+            .map_err(RunError::Thread)?;
+        let ending = living.join().unwrap_or(Err(RunError::Defect));
+        drop(end_beat);
+        if heart.join().is_err() {
+            tracing::error!("the heartbeat thread failed");
+        }
+        // Reading stdin may hang in the system for ever; nothing else is under way any more.
+        runtime.shutdown_background();
+        ending
+    }
+}
+
+/// The first signal ends the replica in order, the second at once.
+async fn watch_signals(mailbox: Arc<Mailbox<Event>>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let both = signal(SignalKind::terminate()).and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?)));
+    let (mut terminate, mut interrupt) = match both {
+        Ok(both) => both,
+        Err(error) => return tracing::error!(%error, "signals can't be watched; the replica ends when it is killed"),
+    };
+    for _ in 0..2 {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("asked to stop, handing over; a second signal stops at once");
+        mailbox.push(Event::Shutdown);
+    }
+    // As if killed: the log is made for that.
+    std::process::abort();
+}

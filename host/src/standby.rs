@@ -1,0 +1,219 @@
+//! A replica that follows: it applies records as they become durable, and is ready to take over.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use ambrosia_core::{Lsn, Output};
+use ambrosia_storage::{AcquireError, Acquired, LogStore, LogTail, Vacancy, WriterEvent};
+
+use crate::{
+    connection::ConnectionHandle,
+    control::Control,
+    driver::{Driver, Replica},
+    event::Event,
+    mailbox::Mailbox,
+    run::{Ending, RunError},
+    wire::Frame,
+};
+
+/// One wait for records; events of the mailbox end it early.
+const WAIT: Duration = Duration::from_millis(500);
+
+/// How often a long replay says how far it is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How being a standby ended.
+pub(crate) enum StoodBy {
+    /// This replica is primary now.
+    Elected(Box<Replica>, Acquired),
+    /// The instance or the operator ended it.
+    Ended(Ending),
+}
+
+/// A replica that follows.
+pub(crate) struct Standby<'a> {
+    driver: &'a Driver,
+    replica: Replica,
+    /// Taken while this replica tries to become primary.
+    tail: Option<Box<dyn LogTail>>,
+    outputs: Vec<Output>,
+    watch: Option<VacancyWatch>,
+    progress: Progress,
+}
+
+impl<'a> Standby<'a> {
+    /// Reads genesis and builds the replica.
+    pub(crate) fn new(driver: &'a Driver) -> Result<Self, RunError> {
+        let mut tail = driver.log.tail(Lsn(1))?;
+        let mut records = tail.next(WAIT)?.into_iter();
+        let genesis = records.next().ok_or(RunError::NoGenesis)?;
+        let mut replica = driver.build(&genesis)?;
+        let mut outputs = Vec::new();
+        for record in records {
+            // An ending met here is met again below, by the outcome of the replica.
+            driver.apply(&mut replica, record, &mut outputs)?;
+        }
+        let progress = Progress::new();
+        Ok(Standby { driver, replica, tail: Some(tail), outputs, watch: None, progress })
+    }
+
+    /// Follows until this replica is primary or something ends it.
+    pub(crate) fn stand_by(mut self) -> Result<StoodBy, RunError> {
+        let mut events = Vec::new();
+        loop {
+            if let Some(ambrosia_core::Outcome::Finished { code, lsn }) = self.replica.outcome() {
+                return Ok(StoodBy::Ended(Ending::Finished { code: *code, lsn: *lsn }));
+            }
+            let tail = self.tail.as_mut().expect("it was put back after the last try");
+            let interrupter = tail.interrupter();
+            self.driver.mailbox.set_alarm(Some(Box::new(move || interrupter.interrupt())));
+            // What is there is read without waiting; only a replica that has caught up waits for more.
+            let records = tail.next(if self.watch.is_some() { WAIT } else { Duration::ZERO })?;
+            for record in records {
+                if let Some(ending) = self.driver.apply(&mut self.replica, record, &mut self.outputs)? {
+                    return Ok(StoodBy::Ended(ending));
+                }
+            }
+            self.watch_when_caught_up()?;
+            self.driver.mailbox.take(&mut events);
+            for event in events.drain(..) {
+                match event {
+                    Event::Vacancy(vacancy) => {
+                        if let Some(acquired) = self.try_to_acquire(vacancy)? {
+                            self.driver.mailbox.set_alarm(None);
+                            return Ok(StoodBy::Elected(Box::new(self.replica), acquired));
+                        }
+                    }
+                    Event::WatchFailed(error) => return Err(error.into()),
+                    Event::Shutdown => return Ok(StoodBy::Ended(Ending::Stopped)),
+                    Event::PeerHello { handle, .. } | Event::ClientHello { handle } => refuse(&handle),
+                    _ => {} // of an earlier reign
+                }
+            }
+        }
+    }
+
+    /// Only a replica that has all durable records may become primary: a takeover must not wait for a long replay.
+    fn watch_when_caught_up(&mut self) -> Result<(), RunError> {
+        if self.watch.is_some() {
+            return Ok(());
+        }
+        let durable = self.driver.log.head()?.durable;
+        self.progress.report(self.replica.applied(), durable);
+        if self.replica.applied() >= durable {
+            self.progress.done(self.replica.applied());
+            self.watch = Some(VacancyWatch::start(&self.driver.log, &self.driver.mailbox)?);
+        }
+        Ok(())
+    }
+
+    fn try_to_acquire(&mut self, vacancy: Vacancy) -> Result<Option<Acquired>, RunError> {
+        tracing::info!(instance = %self.driver.name, replica = %self.driver.replica, ?vacancy, "no primary, taking over");
+        let mailbox = Arc::clone(&self.driver.mailbox);
+        let events = Box::new(move |event: WriterEvent| mailbox.push(Event::Log(event)));
+        let (me, now) = (self.driver.epoch_body(), self.driver.clock.now());
+        let tail = self.tail.take().expect("it was put back after the last try");
+        let next = tail.position();
+        match self.driver.log.acquire(me, now, tail, events) {
+            Ok(acquired) => Ok(Some(acquired)),
+            Err(AcquireError::Contended { .. }) => {
+                self.tail = Some(self.driver.log.tail(next)?);
+                if let Some(watch) = &self.watch {
+                    watch.go_on();
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Tells somebody who connected that another replica is primary.
+pub(crate) fn refuse(handle: &ConnectionHandle) {
+    let reason = "this replica is not the primary".to_owned();
+    handle.send(Frame::Control(Control::Refused { elsewhere: true, reason }));
+}
+
+/// Waits for a vacancy in a thread of its own.
+struct VacancyWatch {
+    log: Arc<dyn LogStore>,
+    end: Arc<AtomicBool>,
+    go_on: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl VacancyWatch {
+    fn start(log: &Arc<dyn LogStore>, mailbox: &Arc<Mailbox<Event>>) -> Result<Self, RunError> {
+        let (go_on, gone_on) = sync_channel(1);
+        let end = Arc::new(AtomicBool::new(false));
+        let (log_there, mailbox, end_there) = (Arc::clone(log), Arc::clone(mailbox), Arc::clone(&end));
+        let watch = move || {
+            while !end_there.load(Ordering::Acquire) {
+                match log_there.wait_for_vacancy(Duration::from_secs(1)) {
+                    Ok(Some(vacancy)) => {
+                        mailbox.push(Event::Vacancy(vacancy));
+                        if gone_on.recv().is_err() {
+                            return;
+                        }
+                    }
+                    Ok(None) => {}
+                    Err(error) => return mailbox.push(Event::WatchFailed(error)),
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("vacancy".to_owned()).spawn(watch).map_err(RunError::Thread)?;
+        Ok(VacancyWatch { log: Arc::clone(log), end, go_on: Some(go_on), thread: Some(thread) })
+    }
+
+    /// The vacancy was somebody else's: wait for the next one.
+    fn go_on(&self) {
+        let sender = self.go_on.as_ref().expect("taken when it is dropped only");
+        // It fails only if the thread has ended, which it has then reported.
+        let _ended = sender.try_send(());
+    }
+}
+
+impl Drop for VacancyWatch {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Release);
+        drop(self.go_on.take());
+        self.log.interrupt();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that waits for a vacancy failed");
+        }
+    }
+}
+
+/// Says how far a long replay is.
+struct Progress {
+    began: Instant,
+    reported: Instant,
+}
+
+impl Progress {
+    fn new() -> Self {
+        let now = Instant::now();
+        Progress { began: now, reported: now }
+    }
+
+    fn report(&mut self, applied: Lsn, durable: Lsn) {
+        if self.reported.elapsed() >= PROGRESS_INTERVAL {
+            self.reported = Instant::now();
+            let percent = applied.0 * 100 / durable.0.max(1);
+            tracing::info!("replayed {applied} of {durable} records ({percent} %)");
+        }
+    }
+
+    fn done(&self, applied: Lsn) {
+        tracing::info!(lsn = %applied, "caught up with the log in {:.3} s", self.began.elapsed().as_secs_f64());
+    }
+}

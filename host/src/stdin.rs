@@ -1,0 +1,33 @@
+//! Lines of stdin as impulses, read while this replica is primary.
+
+use std::sync::Arc;
+
+use ambrosia_core::MethodId;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::{event::Event, mailbox::Mailbox, values::encode_arguments};
+
+/// Which method takes the lines.
+#[derive(Clone, Copy)]
+pub(crate) struct StdinMethod {
+    pub(crate) id: MethodId,
+    pub(crate) message_pack: bool,
+}
+
+/// Reads to the end. A line that was read and not logged when the process dies is lost, as if it had not been typed.
+pub(crate) async fn read_lines(method: StdinMethod, mailbox: Arc<Mailbox<Event>>) {
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    loop {
+        match lines.next_line().await {
+            Ok(Some(line)) => {
+                let json = serde_json::Value::from(vec![line]).to_string();
+                match encode_arguments(&json, method.message_pack) {
+                    Ok(arguments) => mailbox.push(Event::Line { method: method.id, arguments: arguments.into() }),
+                    Err(error) => tracing::error!(%error, "a line of stdin can't be encoded"),
+                }
+            }
+            Ok(None) => return,
+            Err(error) => return tracing::error!(%error, "stdin can't be read"),
+        }
+    }
+}

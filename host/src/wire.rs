@@ -1,0 +1,317 @@
+//! Frames between hosts, and between a host and its clients (`docs/formats.md`).
+//!
+//! **Architecture Invariant:** frames are bounded and checked before they are believed, and nothing here does I/O.
+
+use ambrosia_core::{Chunk, Lsn, MessageError, Messages, Seq, check_travelling, limits::ARGUMENTS_BYTES_MAX};
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::control::{self, Control};
+
+/// Version of the protocol; a handshake with another one is refused.
+pub(crate) const PROTOCOL_VERSION: u16 = 1;
+
+const LENGTH_AT: usize = 0;
+const KIND_AT: usize = LENGTH_AT + size_of::<u32>();
+const RESERVED_AT: usize = KIND_AT + size_of::<u8>();
+const CHECKSUM_AT: usize = RESERVED_AT + 3;
+/// Bytes of a frame before its body.
+pub const FRAME_HEADER_BYTES: usize = CHECKSUM_AT + size_of::<u32>();
+const _: () = assert!(FRAME_HEADER_BYTES == 12);
+
+/// Bytes of a messages frame before the messages: first seq, count, reserved.
+const MESSAGES_PREFIX_BYTES: usize = 16;
+
+/// A frame of several messages is ended here.
+pub(crate) const MESSAGES_FRAME_FULL: usize = 256 << 10;
+
+/// Largest body of a frame of messages: one message of the largest size.
+const MESSAGES_FRAME_MAX: usize = MESSAGES_PREFIX_BYTES + ARGUMENTS_BYTES_MAX + MESSAGES_FRAME_FULL + 4096;
+
+/// Largest body of a request or an answer.
+const REQUEST_FRAME_MAX: usize = ARGUMENTS_BYTES_MAX + 4096;
+
+/// Largest body of a handshake, which comes from somebody unknown.
+const HANDSHAKE_FRAME_MAX: usize = 4096;
+
+/// What a frame holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum FrameKind {
+    /// Handshakes, requests, answers: see [`Control`].
+    Control = 1,
+    /// Messages of a stream.
+    Messages = 2,
+    /// The stream is durable up to a message.
+    Acknowledge = 3,
+}
+
+/// One frame, decoded.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Frame {
+    /// Handshakes, requests, answers.
+    Control(Control),
+    /// Consecutive messages of a stream.
+    Messages {
+        /// Number of the first.
+        first_seq: Seq,
+        /// How many there are.
+        count: u32,
+        /// The messages, checked.
+        messages: Bytes,
+    },
+    /// The stream is durable up to this message.
+    Acknowledge(Seq),
+}
+
+/// Why some bytes are not a frame. The connection ends.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum WireError {
+    /// The kind has no meaning.
+    #[error("a frame of unknown kind {0}: the other side does not speak Ambrosia's protocol")]
+    UnknownKind(u8),
+    /// The length exceeds what the kind may have.
+    #[error("a frame of {length} bytes where at most {max} are allowed")]
+    TooLarge {
+        /// As announced.
+        length: usize,
+        /// As allowed here.
+        max: usize,
+    },
+    /// Something was changed on the way.
+    #[error("the checksum of a frame does not match")]
+    Checksum,
+    /// The body does not have the shape of its kind.
+    #[error("a frame of kind {0:?} has a malformed body")]
+    Shape(FrameKind),
+    /// A message inside is not one.
+    #[error("a frame holds a bad message: {0}")]
+    Message(#[from] MessageError),
+    /// The number of messages differs from what the frame says.
+    #[error("a frame announces {announced} messages and holds {found}")]
+    Count {
+        /// As announced.
+        announced: u32,
+        /// As counted.
+        found: u32,
+    },
+}
+
+/// Appends a frame to `out`, a frame of messages as several if they are many.
+pub(crate) fn encode(frame: &Frame, out: &mut Vec<u8>) {
+    match frame {
+        Frame::Control(control) => encode_body(out, FrameKind::Control, |out| control::encode(control, out)),
+        Frame::Acknowledge(seq) => {
+            encode_body(out, FrameKind::Acknowledge, |out| out.extend_from_slice(&seq.0.to_le_bytes()));
+        }
+        Frame::Messages { first_seq, count, messages } => {
+            let chunk = Chunk { after: Lsn(0), first_seq: *first_seq, count: *count, messages: messages.clone() };
+            encode_messages(&chunk, out);
+        }
+    }
+}
+
+fn encode_messages(chunk: &Chunk, out: &mut Vec<u8>) {
+    let mut rest = chunk.clone();
+    while rest.messages.len() > MESSAGES_FRAME_FULL && rest.count > 1 {
+        let (count, bytes) = fitting(&rest.messages);
+        if count == rest.count {
+            break;
+        }
+        encode_messages_body(rest.first_seq, count, &rest.messages[..bytes], out);
+        rest.first_seq = Seq(rest.first_seq.0 + u64::from(count));
+        rest.count -= count;
+        rest.messages.advance(bytes);
+    }
+    encode_messages_body(rest.first_seq, rest.count, &rest.messages, out);
+}
+
+/// How many messages from the front fit into one frame, at least one, and their bytes.
+fn fitting(messages: &[u8]) -> (u32, usize) {
+    let mut fit = (0, 0);
+    for message in Messages::new(messages) {
+        let length = message.expect("messages are checked where they come in").encoded_len();
+        if fit.0 > 0 && fit.1 + length > MESSAGES_FRAME_FULL {
+            break;
+        }
+        fit = (fit.0 + 1, fit.1 + length);
+    }
+    fit
+}
+
+fn encode_messages_body(first_seq: Seq, count: u32, messages: &[u8], out: &mut Vec<u8>) {
+    encode_body(out, FrameKind::Messages, |out| {
+        out.extend_from_slice(&first_seq.0.to_le_bytes());
+        out.extend_from_slice(&count.to_le_bytes());
+        out.extend_from_slice(&0_u32.to_le_bytes());
+        out.extend_from_slice(messages);
+    });
+}
+
+fn encode_body(out: &mut Vec<u8>, kind: FrameKind, body: impl FnOnce(&mut Vec<u8>)) {
+    let at = out.len();
+    out.resize(at + FRAME_HEADER_BYTES, 0);
+    body(out);
+    let length = out.len() - at - FRAME_HEADER_BYTES;
+    let checksum = crc32c::crc32c(&out[at + FRAME_HEADER_BYTES..]);
+    out[at + LENGTH_AT..at + KIND_AT].copy_from_slice(&(length as u32).to_le_bytes());
+    out[at + KIND_AT] = kind as u8;
+    out[at + CHECKSUM_AT..at + FRAME_HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// Takes frames off a growing buffer of received bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameDecoder {
+    control_max: usize,
+    messages: bool,
+}
+
+impl FrameDecoder {
+    /// For somebody who has not said yet who they are: small control frames only.
+    pub fn handshake() -> Self {
+        FrameDecoder { control_max: HANDSHAKE_FRAME_MAX, messages: false }
+    }
+
+    /// For a peer or client whose handshake was accepted.
+    pub fn welcomed() -> Self {
+        FrameDecoder { control_max: REQUEST_FRAME_MAX, messages: true }
+    }
+
+    /// The next frame, if `received` holds a whole one. It is taken off `received`.
+    pub fn next(&self, received: &mut BytesMut) -> Result<Option<Frame>, WireError> {
+        let Some(header) = received.first_chunk::<FRAME_HEADER_BYTES>() else {
+            return Ok(None);
+        };
+        let field = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let length = field(LENGTH_AT) as usize;
+        let kind = self.kind(header[KIND_AT], length)?;
+        let checksum = field(CHECKSUM_AT);
+        if received.len() < FRAME_HEADER_BYTES + length {
+            return Ok(None);
+        }
+        received.advance(FRAME_HEADER_BYTES);
+        let body = received.split_to(length).freeze();
+        if crc32c::crc32c(&body) != checksum {
+            return Err(WireError::Checksum);
+        }
+        decode_body(kind, body).map(Some)
+    }
+
+    fn kind(&self, byte: u8, length: usize) -> Result<FrameKind, WireError> {
+        let (kind, max) = match byte {
+            1 => (FrameKind::Control, self.control_max),
+            2 if self.messages => (FrameKind::Messages, MESSAGES_FRAME_MAX),
+            3 if self.messages => (FrameKind::Acknowledge, size_of::<u64>()),
+            _ => return Err(WireError::UnknownKind(byte)),
+        };
+        if length > max {
+            return Err(WireError::TooLarge { length, max });
+        }
+        Ok(kind)
+    }
+}
+
+fn decode_body(kind: FrameKind, mut body: Bytes) -> Result<Frame, WireError> {
+    match kind {
+        FrameKind::Control => control::decode(&body).map(Frame::Control).ok_or(WireError::Shape(kind)),
+        FrameKind::Acknowledge => {
+            let seq = body.try_get_u64_le().map_err(|_| WireError::Shape(kind))?;
+            Ok(Frame::Acknowledge(Seq(seq)))
+        }
+        FrameKind::Messages => {
+            if body.len() < MESSAGES_PREFIX_BYTES {
+                return Err(WireError::Shape(kind));
+            }
+            let first_seq = Seq(body.get_u64_le());
+            let count = body.get_u32_le();
+            let _reserved = body.get_u32_le();
+            let found = check_travelling(&body)?;
+            if found != count || count == 0 || first_seq == Seq(0) {
+                return Err(WireError::Count { announced: count, found });
+            }
+            if first_seq.0.checked_add(u64::from(count)).is_none() {
+                return Err(WireError::Shape(kind));
+            }
+            Ok(Frame::Messages { first_seq, count, messages: body })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ambrosia_core::{CallId, Kind, Message, MethodId, push_message};
+
+    use super::*;
+
+    fn messages(count: u32, bytes: usize) -> Frame {
+        let mut encoded = Vec::new();
+        for _ in 0..count {
+            let arguments = &vec![7; bytes];
+            let message = Message { kind: Kind::Fork, method: MethodId(1), call_id: CallId(0), arguments };
+            push_message(&mut encoded, message);
+        }
+        Frame::Messages { first_seq: Seq(5), count, messages: encoded.into() }
+    }
+
+    fn decode_all(bytes: &[u8]) -> Result<Vec<Frame>, WireError> {
+        let mut received = BytesMut::from(bytes);
+        let mut frames = Vec::new();
+        while let Some(frame) = FrameDecoder::welcomed().next(&mut received)? {
+            frames.push(frame);
+        }
+        Ok(frames)
+    }
+
+    #[test]
+    fn frames_read_back_as_they_were_written() {
+        let frames = vec![messages(3, 64), Frame::Acknowledge(Seq(9))];
+        let mut bytes = Vec::new();
+        frames.iter().for_each(|frame| encode(frame, &mut bytes));
+        assert_eq!(decode_all(&bytes), Ok(frames));
+    }
+
+    #[test]
+    fn many_messages_are_split_into_bounded_frames_without_loss() {
+        let mut bytes = Vec::new();
+        encode(&messages(10_000, 100), &mut bytes);
+        let mut next = Seq(5);
+        for frame in decode_all(&bytes).expect("encoded just above") {
+            let Frame::Messages { first_seq, count, messages } = frame else { panic!("only messages were sent") };
+            assert_eq!(first_seq, next);
+            assert!(messages.len() <= MESSAGES_FRAME_FULL);
+            next = Seq(next.0 + u64::from(count));
+        }
+        assert_eq!(next, Seq(10_005));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_an_error_or_an_unfinished_frame() {
+        let mut bytes = Vec::new();
+        encode(&messages(2, 10), &mut bytes);
+        let whole = decode_all(&bytes);
+        for bit in 0..bytes.len() * 8 {
+            let in_reserved = (RESERVED_AT * 8..CHECKSUM_AT * 8).contains(&bit);
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(in_reserved || decode_all(&damaged) != whole, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_stranger_can_send_small_control_frames_only() {
+        let mut bytes = BytesMut::from(&[0xff, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0][..]);
+        let max = HANDSHAKE_FRAME_MAX;
+        assert_eq!(FrameDecoder::handshake().next(&mut bytes), Err(WireError::TooLarge { length: 0xffff, max }));
+        let mut bytes = BytesMut::from(&b"GET / HTTP/1.1\r\n\r\n"[..]);
+        assert_eq!(FrameDecoder::handshake().next(&mut bytes), Err(WireError::UnknownKind(b'/')));
+    }
+
+    #[test]
+    fn kinds_that_do_not_travel_are_refused() {
+        let mut encoded = Vec::new();
+        let message = Message { kind: Kind::Impulse, method: MethodId(1), call_id: CallId(0), arguments: &[] };
+        push_message(&mut encoded, message);
+        let mut bytes = Vec::new();
+        encode_messages_body(Seq(1), 1, &encoded, &mut bytes);
+        assert_eq!(decode_all(&bytes), Err(MessageError::NotTravelling(Kind::Impulse).into()));
+    }
+}

@@ -1,0 +1,261 @@
+//! What the log of an instance must do.
+
+use std::{
+    sync::{Arc, Barrier},
+    thread,
+    time::Duration,
+};
+
+use ambrosia_core::{Epoch, EpochBody, Lsn, Record, ReplicaIndex, Timestamp};
+
+use super::reign::{Handles, LIMIT, Reign, drain, genesis, read_all};
+use crate::{AcquireError, AppendError, LogError, LogStore, StopCause, Vacancy};
+
+/// Makes a log with the given genesis record.
+pub type NewLog<'a> = &'a dyn Fn(Record) -> Handles;
+
+fn bodies(records: &[Record]) -> Vec<&[u8]> {
+    records.iter().map(Record::body).collect()
+}
+
+pub fn appends_are_read_back_in_order(new_log: NewLog<'_>) {
+    let open = new_log(genesis());
+    assert_eq!(read_all(&*open()), [genesis()]);
+    let log = open();
+    let mut reign = Reign::begin(&*log, 0);
+    for n in 0..500_u32 {
+        reign.append(&vec![n as u8; n as usize]).expect("the reign goes on");
+    }
+    reign.wait_durable(Lsn(502));
+    let records = read_all(&*open());
+    assert_eq!(records.len(), 502);
+    for (i, record) in records.iter().enumerate() {
+        assert_eq!(record.lsn(), Lsn(i as u64 + 1));
+        assert!(i < 2 || record.body() == vec![(i - 2) as u8; i - 2]);
+    }
+    assert_eq!(log.head().expect("works").durable, Lsn(502));
+    assert_eq!(log.head().expect("works").epoch, reign.epoch);
+    assert_eq!(reign.writer.stats().records, 500);
+}
+
+pub fn durable_events_only_rise_and_reach_the_last_record(new_log: NewLog<'_>) {
+    let open = new_log(genesis());
+    let mut reign = Reign::begin(&*open(), 0);
+    for _ in 0..200 {
+        let lsn = reign.append(b"some").expect("the reign goes on");
+        if lsn.0 % 7 == 0 {
+            reign.wait_durable(lsn);
+        }
+    }
+    reign.wait_durable(Lsn(202));
+    assert_eq!(reign.durable(), Lsn(202));
+    assert_eq!(reign.writer.queued_bytes(), 0);
+}
+
+pub fn a_second_acquire_fences_the_first_writer(new_log: NewLog<'_>) {
+    let open = new_log(genesis());
+    let mut first = Reign::begin(&*open(), 0);
+    first.append_durably(b"kept");
+    let mut second = Reign::begin(&*open(), 1);
+    assert!(second.epoch > first.epoch);
+    // The writer may not know yet: then it takes the record and never makes it durable.
+    match first.append(b"lost") {
+        Ok(_) | Err(AppendError::Fenced { .. }) => {}
+        Err(error) => panic!("{error}"),
+    }
+    let StopCause::Fenced { by } = first.wait_stopped() else { panic!("it did not fail, it was fenced") };
+    assert!(by >= second.epoch);
+    assert_eq!(first.durable(), Lsn(3));
+    assert!(matches!(first.append(b"lost"), Err(AppendError::Fenced { .. } | AppendError::Misplaced { .. })));
+    second.append_durably(b"after");
+    let records = read_all(&*open());
+    assert_eq!(bodies(&[records[2].clone(), records[4].clone()]), [b"kept".as_slice(), b"after"]);
+    assert_eq!(records.len(), 5);
+}
+
+pub fn a_tail_follows_across_a_change_of_the_primary(new_log: NewLog<'_>) {
+    let open = new_log(genesis());
+    let mut tail = open().tail(Lsn(1)).expect("works");
+    let follower = thread::spawn(move || {
+        let mut records = Vec::new();
+        while records.len() < 64 {
+            let more = tail.next(LIMIT).expect("works");
+            assert!(!more.is_empty(), "records come");
+            records.extend(more);
+        }
+        records
+    });
+    let mut reigns = Vec::new();
+    for replica in 0..21 {
+        let mut reign = Reign::begin(&*open(), replica);
+        reign.append_durably(b"first");
+        reign.append_durably(b"second");
+        // Nobody waits for this one. It may be in the log or not, but no reader may see it come and go.
+        reign.append(b"third").expect("the reign goes on");
+        reigns.push(reign);
+    }
+    let followed = follower.join().expect("the follower met no error");
+    let records = read_all(&*open());
+    assert_eq!(followed[..64], records[..64]);
+}
+
+pub fn a_tail_returns_nothing_that_is_not_durable(new_log: NewLog<'_>) {
+    let open = new_log(genesis());
+    let mut reign = Reign::begin(&*open(), 0);
+    let mut tail = open().tail(Lsn(3)).expect("works");
+    assert!(tail.next(Duration::ZERO).expect("works").is_empty());
+    for n in 0..100_u64 {
+        let lsn = reign.append(&n.to_le_bytes()).expect("the reign goes on");
+        let seen = tail.next(LIMIT).expect("works");
+        assert_eq!(seen.len(), 1);
+        assert_eq!(seen[0].lsn(), lsn);
+        reign.wait_durable(lsn);
+        assert_eq!(tail.position(), lsn.next());
+    }
+}
+
+pub fn acquire_returns_what_the_tail_had_not_read(new_log: NewLog<'_>) {
+    let open = new_log(genesis());
+    let log = open();
+    let mut first = Reign::begin(&*log, 0);
+    for n in 0..10_u8 {
+        first.append_durably(&[n]);
+    }
+    for from in [Lsn(1), Lsn(2), Lsn(7)] {
+        let candidate = open();
+        let tail = candidate.tail(from).expect("works");
+        let before = read_all(&*candidate);
+        let reign = Reign::begin_with(&*candidate, 1, tail);
+        let (newest, others) = reign.records.split_last().expect("the epoch record is there");
+        assert_eq!(others, &before[from.0 as usize - 1..]);
+        assert_eq!(newest.lsn(), Lsn(before.len() as u64 + 1));
+        assert_eq!(newest.header().previous, before.last().expect("not empty").header().link());
+    }
+}
+
+pub fn of_many_candidates_each_gets_an_epoch_of_its_own(new_log: NewLog<'_>) {
+    const CANDIDATES: u16 = 4;
+    const ROUNDS: usize = 10;
+    let open: Arc<Handles> = Arc::new(new_log(genesis()));
+    let barrier = Arc::new(Barrier::new(CANDIDATES.into()));
+    let candidate = |replica| {
+        let (open, barrier) = (open.clone(), barrier.clone());
+        thread::spawn(move || {
+            let log = open();
+            let mut epochs = Vec::new();
+            for _ in 0..ROUNDS {
+                barrier.wait();
+                epochs.extend(try_once(&*log, replica));
+            }
+            epochs
+        })
+    };
+    let candidates: Vec<_> = (0..CANDIDATES).map(candidate).collect();
+    let mut won: Vec<Epoch> = candidates.into_iter().flat_map(|c| c.join().expect("no panic")).collect();
+    assert!(!won.is_empty());
+    won.sort_unstable();
+    assert!(won.is_sorted_by(|a, b| a < b), "no epoch twice: {won:?}");
+    let records = read_all(&*open());
+    let in_log: Vec<Epoch> = records.iter().skip(1).map(|record| record.header().epoch).collect();
+    // A candidate that was deposed before it knew that it had won leaves its record all the same.
+    assert!(won.iter().all(|epoch| in_log.contains(epoch)), "{won:?} {in_log:?}");
+}
+
+/// Becomes primary and ends the reign at once, unless another candidate is at it.
+fn try_once(log: &dyn LogStore, replica: u16) -> Option<Epoch> {
+    let me = EpochBody { replica: ReplicaIndex(replica), engine: [0; 32] };
+    let mut tail = log.tail(Lsn(1)).expect("works");
+    drain(tail.as_mut());
+    match log.acquire(me, Timestamp(0), tail, Box::new(|_| ())) {
+        Ok(acquired) => Some(acquired.epoch),
+        Err(AcquireError::Contended { .. }) => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+pub fn a_misplaced_record_is_refused_and_changes_nothing(new_log: NewLog<'_>) {
+    let open = new_log(genesis());
+    let mut reign = Reign::begin(&*open(), 0);
+    let good = reign.next_record(b"good");
+    for wrong in 0..3 {
+        let mut header = *good.header();
+        match wrong {
+            0 => header.lsn = Lsn(9),
+            1 => header.epoch = Epoch(77),
+            _ => header.previous ^= 1,
+        }
+        let refused = reign.writer.append(Record::seal(header, b"bad"));
+        assert!(matches!(refused, Err(AppendError::Misplaced { .. })), "{refused:?}");
+    }
+    reign.append_durably(b"good");
+    assert_eq!(read_all(&*open()).last(), Some(&good));
+}
+
+pub fn a_closed_writer_leaves_a_vacancy_and_all_its_records(new_log: NewLog<'_>) {
+    let open = new_log(genesis());
+    let mut reign = Reign::begin(&*open(), 0);
+    let log = open();
+    assert_eq!(log.wait_for_vacancy(Duration::from_millis(20)).expect("works"), None);
+    let waiter = thread::spawn(move || log.wait_for_vacancy(LIMIT).expect("works"));
+    reign.append(b"queued").expect("the reign goes on");
+    reign.writer.close();
+    assert_eq!(waiter.join().expect("no panic"), Some(Vacancy::Released));
+    assert_eq!(read_all(&*open()).last().expect("not empty").body(), b"queued");
+}
+
+pub fn a_dropped_writer_leaves_a_vacancy(new_log: NewLog<'_>) {
+    let open = new_log(genesis());
+    assert_eq!(open().wait_for_vacancy(LIMIT).expect("works"), Some(Vacancy::Released));
+    drop(Reign::begin(&*open(), 0));
+    assert_eq!(open().wait_for_vacancy(LIMIT).expect("works"), Some(Vacancy::Released));
+}
+
+pub fn a_wait_for_vacancy_can_be_interrupted(new_log: NewLog<'_>) {
+    let open = new_log(genesis());
+    let _reign = Reign::begin(&*open(), 0);
+    let log = open();
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| log.wait_for_vacancy(LIMIT).expect("works"));
+        log.interrupt();
+        assert_eq!(waiter.join().expect("no panic"), None);
+    });
+}
+
+pub fn a_blocked_tail_can_be_interrupted(new_log: NewLog<'_>) {
+    let open = new_log(genesis());
+    let mut tail = open().tail(Lsn(2)).expect("works");
+    let interrupter = tail.interrupter();
+    let blocked = thread::spawn(move || tail.next(LIMIT).expect("works"));
+    interrupter.interrupt();
+    assert_eq!(blocked.join().expect("no panic"), []);
+}
+
+pub fn a_tail_can_begin_anywhere_in_the_log_and_nowhere_else(new_log: NewLog<'_>) {
+    let open = new_log(genesis());
+    let mut reign = Reign::begin(&*open(), 0);
+    for n in 0..20_u8 {
+        reign.append_durably(&[n]);
+    }
+    let all = read_all(&*open());
+    for from in 1..=all.len() + 1 {
+        let mut tail = open().tail(Lsn(from as u64)).expect("works");
+        assert_eq!(tail.position(), Lsn(from as u64));
+        assert_eq!(drain(tail.as_mut()), all[from - 1..]);
+    }
+    for from in [0, all.len() as u64 + 2] {
+        let missing = open().tail(Lsn(from)).err().expect("no such record");
+        assert!(matches!(missing, LogError::Missing { .. }), "{missing}");
+    }
+}
+
+pub fn a_large_record_is_read_back(new_log: NewLog<'_>) {
+    let open = new_log(genesis());
+    let mut reign = Reign::begin(&*open(), 0);
+    let large = vec![b'x'; 5 << 20];
+    reign.append(b"small").expect("the reign goes on");
+    reign.append(&large).expect("the reign goes on");
+    reign.append_durably(b"small again");
+    let records = read_all(&*open());
+    assert!(records[3].body() == large);
+    assert_eq!(records[4].body(), b"small again");
+}

@@ -1,0 +1,279 @@
+//! The shared page of one log: fence, durable lsn, who is primary, and a slot for each replica.
+//!
+//! Layout, little-endian words, offsets in bytes; only atomics touch it:
+//!
+//! ```text
+//!    0 magic and version    8 boot id of the machine
+//!   64 fence: newest epoch  72 reign: epoch << 16 | replica   80 primary: the same, once it answers
+//!   88 layout: count of segments put in place
+//!  128 durable lsn         192 futex: changes of the durable lsn   256 futex: changes of the primary
+//! 4096 64 slots of 128 bytes:
+//!      0 role   8 process id   16 applied lsn   24 beats   32 time of the last beat
+//!     40 sequence lock of the address   48 address, 32 bytes
+//! ```
+//!
+//! It need not survive the machine: what it holds is rebuilt from the log at the first use after each start.
+//!
+//! **Architecture Invariant:** the fence, the durable lsn and the primary only rise while the machine runs.
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering, fence},
+    time::Duration,
+};
+
+use ambrosia_core::{Epoch, Lsn, ReplicaIndex};
+
+use super::{
+    address::{ADDRESS_WORDS, address_from_words, address_to_words},
+    shared_page::{SharedPage, futex_wait, futex_wake_all},
+};
+
+/// Replicas of one instance.
+pub const REPLICAS_MAX: u16 = 64;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"AMBCTL\0\x01");
+const MAGIC_AT: usize = 0;
+const BOOT_AT: usize = 8;
+const FENCE_AT: usize = 64;
+const REIGN_AT: usize = 72;
+const PRIMARY_AT: usize = 80;
+const LAYOUT_AT: usize = 88;
+const DURABLE_AT: usize = 128;
+const DURABLE_FUTEX_AT: usize = 192;
+const LEADERSHIP_FUTEX_AT: usize = 256;
+const SLOTS_AT: usize = 4096;
+const SLOT_BYTES: usize = 128;
+/// Bytes of the file.
+pub(crate) const CONTROL_BYTES: usize = SLOTS_AT + SLOT_BYTES * REPLICAS_MAX as usize;
+
+const ROLE_AT: usize = 0;
+const PID_AT: usize = 8;
+const APPLIED_AT: usize = 16;
+const BEATS_AT: usize = 24;
+const BEAT_TIME_AT: usize = 32;
+const ADDRESS_LOCK_AT: usize = 40;
+const ADDRESS_AT: usize = 48;
+const _: () = assert!(ADDRESS_AT + 8 * ADDRESS_WORDS <= SLOT_BYTES);
+
+/// Tries at an address that is being changed, before it counts as unknown: its owner may have died meanwhile.
+const ADDRESS_TRIES_MAX: u32 = 1000;
+
+/// Which replica reigns with which epoch.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Reign {
+    pub(crate) epoch: Epoch,
+    pub(crate) replica: ReplicaIndex,
+}
+
+impl Reign {
+    fn to_word(self) -> u64 {
+        assert!(self.epoch.0 < 1 << 48, "an epoch a nanosecond would take three days for that");
+        self.epoch.0 << 16 | u64::from(self.replica.0)
+    }
+
+    fn from_word(word: u64) -> Reign {
+        Reign { epoch: Epoch(word >> 16), replica: ReplicaIndex(word as u16) }
+    }
+}
+
+/// The shared page of one log.
+pub(crate) struct Control {
+    page: SharedPage,
+}
+
+impl Control {
+    pub(crate) fn new(page: SharedPage) -> Control {
+        Control { page }
+    }
+
+    /// Whether the page was filled since the machine started. `boot` 0 means that nobody knows.
+    pub(crate) fn is_current(&self, boot: u64) -> bool {
+        self.has_magic() && self.page.word(BOOT_AT).load(Ordering::SeqCst) == boot && boot != 0
+    }
+
+    pub(crate) fn has_magic(&self) -> bool {
+        self.page.word(MAGIC_AT).load(Ordering::SeqCst) == MAGIC
+    }
+
+    /// Fills the page from what the log says. No other process may use it yet.
+    pub(crate) fn reset(&self, boot: u64, newest: Epoch, durable: Lsn) {
+        if !self.has_magic() {
+            self.page.word(FENCE_AT).store(0, Ordering::SeqCst);
+        }
+        for offset in [REIGN_AT, PRIMARY_AT, LAYOUT_AT].into_iter().chain((SLOTS_AT..CONTROL_BYTES).step_by(8)) {
+            self.page.word(offset).store(0, Ordering::SeqCst);
+        }
+        self.page.word(FENCE_AT).fetch_max(newest.0, Ordering::SeqCst);
+        self.page.word(DURABLE_AT).store(durable.0, Ordering::SeqCst);
+        self.page.word(BOOT_AT).store(boot, Ordering::SeqCst);
+        self.page.word(MAGIC_AT).store(MAGIC, Ordering::SeqCst);
+    }
+
+    pub(crate) fn fence(&self) -> Epoch {
+        Epoch(self.page.word(FENCE_AT).load(Ordering::SeqCst))
+    }
+
+    /// Announces `reign` and deposes the one before. `false` if somebody else did since `before` was read. The caller
+    /// holds the lock of the reign.
+    ///
+    /// What the deposed primary wrote before it last saw the fence down can be read after this returns.
+    pub(crate) fn raise_fence(&self, before: Epoch, reign: Reign) -> bool {
+        if self.fence() != before {
+            return false;
+        }
+        // First, so that whoever sees the fence up watches the heartbeat of the right replica.
+        self.page.word(REIGN_AT).fetch_max(reign.to_word(), Ordering::SeqCst);
+        let raised = self
+            .page
+            .word(FENCE_AT)
+            .compare_exchange(before.0, reign.epoch.0, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok();
+        fence(Ordering::SeqCst);
+        raised
+    }
+
+    /// The fence, read after all that this thread wrote and synced.
+    pub(crate) fn fence_after_writes(&self) -> Epoch {
+        fence(Ordering::SeqCst);
+        self.fence()
+    }
+
+    pub(crate) fn reign(&self) -> Reign {
+        Reign::from_word(self.page.word(REIGN_AT).load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn layout(&self) -> u64 {
+        self.page.word(LAYOUT_AT).load(Ordering::SeqCst)
+    }
+
+    /// Counts a segment put in place. To be called before any record in it is published as durable.
+    pub(crate) fn count_segment(&self) {
+        self.page.word(LAYOUT_AT).fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn durable(&self) -> Lsn {
+        Lsn(self.page.word(DURABLE_AT).load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn publish_durable(&self, durable: Lsn) {
+        self.page.word(DURABLE_AT).fetch_max(durable.0, Ordering::SeqCst);
+        self.wake_durable_waiters();
+    }
+
+    pub(crate) fn wake_durable_waiters(&self) {
+        let word = self.page.futex(DURABLE_FUTEX_AT);
+        word.fetch_add(1, Ordering::SeqCst);
+        futex_wake_all(word);
+    }
+
+    /// To be read before the durable lsn, and given to [`Control::wait_for_durable`].
+    pub(crate) fn durable_changes(&self) -> u32 {
+        self.page.futex(DURABLE_FUTEX_AT).load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn wait_for_durable(&self, seen: u32, timeout: Duration) {
+        futex_wait(self.page.futex(DURABLE_FUTEX_AT), seen, timeout);
+    }
+
+    /// The last primary that said where it answers.
+    pub(crate) fn primary(&self) -> Option<Reign> {
+        let word = self.page.word(PRIMARY_AT).load(Ordering::SeqCst);
+        (word != 0).then(|| Reign::from_word(word))
+    }
+
+    pub(crate) fn publish_primary(&self, reign: Reign) {
+        self.page.word(PRIMARY_AT).fetch_max(reign.to_word(), Ordering::SeqCst);
+        self.count_leadership_change();
+    }
+
+    pub(crate) fn count_leadership_change(&self) {
+        let word = self.page.futex(LEADERSHIP_FUTEX_AT);
+        word.fetch_add(1, Ordering::SeqCst);
+        futex_wake_all(word);
+    }
+
+    pub(crate) fn leadership_changes(&self) -> u32 {
+        self.page.futex(LEADERSHIP_FUTEX_AT).load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn wait_for_leadership_change(&self, seen: u32, timeout: Duration) {
+        futex_wait(self.page.futex(LEADERSHIP_FUTEX_AT), seen, timeout);
+    }
+
+    /// The slot of a replica, whose number is below [`REPLICAS_MAX`].
+    pub(crate) fn slot(&self, replica: ReplicaIndex) -> Slot<'_> {
+        assert!(replica.0 < REPLICAS_MAX, "a replica gets no number above the limit");
+        Slot { page: &self.page, at: SLOTS_AT + SLOT_BYTES * usize::from(replica.0) }
+    }
+}
+
+/// What one replica tells of itself. Only the holder of the replica's lock stores.
+pub(crate) struct Slot<'a> {
+    page: &'a SharedPage,
+    at: usize,
+}
+
+impl Slot<'_> {
+    fn word(&self, offset: usize) -> &AtomicU64 {
+        self.page.word(self.at + offset)
+    }
+
+    pub(crate) fn enter(&self, pid: u32) {
+        self.word(PID_AT).store(u64::from(pid), Ordering::SeqCst);
+        self.word(ROLE_AT).store(0, Ordering::SeqCst);
+        self.word(APPLIED_AT).store(0, Ordering::SeqCst);
+        self.set_address(None);
+    }
+
+    pub(crate) fn beat(&self, role: u64, applied: Lsn, now: Duration) {
+        self.word(ROLE_AT).store(role, Ordering::SeqCst);
+        self.word(APPLIED_AT).store(applied.0, Ordering::SeqCst);
+        self.word(BEAT_TIME_AT).store(now.as_nanos() as u64, Ordering::SeqCst);
+        self.word(BEATS_AT).fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn role(&self) -> u64 {
+        self.word(ROLE_AT).load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.word(PID_AT).load(Ordering::SeqCst) as u32
+    }
+
+    pub(crate) fn applied(&self) -> Lsn {
+        Lsn(self.word(APPLIED_AT).load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn beats(&self) -> u64 {
+        self.word(BEATS_AT).load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn beat_time(&self) -> Duration {
+        Duration::from_nanos(self.word(BEAT_TIME_AT).load(Ordering::SeqCst))
+    }
+
+    /// An odd sequence number says that the address is being changed.
+    pub(crate) fn set_address(&self, address: Option<SocketAddr>) {
+        let lock = self.word(ADDRESS_LOCK_AT);
+        let odd = lock.load(Ordering::SeqCst) | 1;
+        lock.store(odd, Ordering::SeqCst);
+        for (i, word) in address_to_words(address).into_iter().enumerate() {
+            self.word(ADDRESS_AT + 8 * i).store(word, Ordering::SeqCst);
+        }
+        lock.store(odd + 1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        let lock = self.word(ADDRESS_LOCK_AT);
+        for _ in 0..ADDRESS_TRIES_MAX {
+            let before = lock.load(Ordering::SeqCst);
+            let words = std::array::from_fn(|i| self.word(ADDRESS_AT + 8 * i).load(Ordering::SeqCst));
+            if before.is_multiple_of(2) && lock.load(Ordering::SeqCst) == before {
+                return address_from_words(words);
+            }
+            std::hint::spin_loop();
+        }
+        None
+    }
+}

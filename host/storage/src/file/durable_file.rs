@@ -1,0 +1,88 @@
+//! Files that are there whole or not at all.
+//!
+//! **Architecture Invariant:** a file appears under its name only after its contents are on the disk, and the name is
+//! on the disk before the call returns.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use crate::{IoError, io_error::IoContext};
+
+/// Ends the names of files that nobody has finished.
+pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// Writes `contents` to `path`, replacing what is there.
+pub(crate) fn write_durably(path: &Path, contents: &[u8]) -> Result<(), IoError> {
+    let temporary = temporary_beside(path);
+    let mut file = File::create(&temporary).context("create", &temporary)?;
+    file.write_all(contents).context("write", &temporary)?;
+    file.sync_all().context("sync", &temporary)?;
+    rename_durably(&temporary, path)
+}
+
+/// Gives the synced file `from` the name `to` in the same directory.
+pub(crate) fn rename_durably(from: &Path, to: &Path) -> Result<(), IoError> {
+    fs::rename(from, to).context("rename to its place", from)?;
+    sync_directory(to.parent().expect("a file lies in a directory"))
+}
+
+/// Makes the directory if there is none.
+pub(crate) fn create_directory_durably(path: &Path) -> Result<(), IoError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(path).context("create", path)?;
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a file; it is no error if it is not there.
+pub(crate) fn remove_durably(path: &Path) -> Result<(), IoError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => {
+            removed.context("remove", path)?;
+            sync_directory(path.parent().expect("a file lies in a directory"))
+        }
+    }
+}
+
+/// Puts the names in a directory on the disk.
+pub(crate) fn sync_directory(path: &Path) -> Result<(), IoError> {
+    File::open(path).and_then(|directory| directory.sync_all()).context("sync", path)
+}
+
+/// The contents of a file, `None` if it is not there.
+pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, IoError> {
+    match fs::read(path) {
+        Ok(contents) => Ok(Some(contents)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(IoError { action: "read", path: path.to_path_buf(), source }),
+    }
+}
+
+/// The names in a directory, in order.
+pub(crate) fn file_names(directory: &Path) -> Result<Vec<String>, IoError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory).context("list", directory)? {
+        let entry = entry.context("list", directory)?;
+        names.extend(entry.file_name().into_string());
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// A name that no other process or thread uses.
+fn temporary_beside(path: &Path) -> PathBuf {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let mut name = path.file_name().expect("a file has a name").to_os_string();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    name.push(format!(".{}-{count}{TEMPORARY_SUFFIX}", std::process::id()));
+    path.with_file_name(name)
+}

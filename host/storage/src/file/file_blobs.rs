@@ -1,0 +1,56 @@
+//! A file for each blob, named by its hash.
+//!
+//! **Architecture Invariant:** a blob is never changed; putting it again repairs it.
+
+use std::path::PathBuf;
+
+use super::durable_file::{create_directory_durably, file_names, read_if_there, remove_durably, write_durably};
+use crate::{BlobError, BlobHash, BlobStore, IoError};
+
+/// Blobs in a directory.
+pub(crate) struct FileBlobs {
+    directory: PathBuf,
+}
+
+impl FileBlobs {
+    pub(crate) fn create_or_open(directory: PathBuf) -> Result<FileBlobs, IoError> {
+        create_directory_durably(&directory)?;
+        Ok(FileBlobs { directory })
+    }
+
+    fn path_of(&self, hash: BlobHash) -> PathBuf {
+        self.directory.join(hash.to_string())
+    }
+}
+
+impl BlobStore for FileBlobs {
+    fn put(&self, contents: &[u8]) -> Result<BlobHash, BlobError> {
+        let hash = BlobHash::of(contents);
+        match self.get(hash) {
+            Ok(_) => return Ok(hash),
+            Err(BlobError::Missing { .. } | BlobError::Damaged { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        write_durably(&self.path_of(hash), contents)?;
+        Ok(hash)
+    }
+
+    fn get(&self, hash: BlobHash) -> Result<Vec<u8>, BlobError> {
+        let path = self.path_of(hash);
+        let contents = read_if_there(&path)?
+            .ok_or_else(|| BlobError::Missing { hash, place: self.directory.display().to_string() })?;
+        let found = BlobHash::of(&contents);
+        if found != hash {
+            return Err(BlobError::Damaged { hash, found, place: path.display().to_string() });
+        }
+        Ok(contents)
+    }
+
+    fn delete(&self, hash: BlobHash) -> Result<(), BlobError> {
+        Ok(remove_durably(&self.path_of(hash))?)
+    }
+
+    fn list(&self) -> Result<Vec<BlobHash>, BlobError> {
+        Ok(file_names(&self.directory)?.iter().filter_map(|name| BlobHash::parse(name)).collect())
+    }
+}

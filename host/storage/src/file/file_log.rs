@@ -1,0 +1,198 @@
+//! The log of one instance on files.
+//!
+//! **Architecture Invariant:** the fence is raised before the log is read to its end, and the log is read to its end
+//! before it is sealed: what the deposed primary acknowledged is in what was read.
+
+use std::{
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use ambrosia_core::{Epoch, EpochBody, Lsn, Record, RecordHeader, RecordKind, Timestamp};
+
+use super::{
+    byte_lock::ByteLock,
+    control::{Control, REPLICAS_MAX, Reign},
+    cursor::{Cursor, Stop},
+    file_tail::FileTail,
+    file_writer::FileWriter,
+    first_use::{open_control, warn_of_torn_tail},
+    log_directory::{LogDirectory, reign_byte},
+    log_end::end_or_damage,
+    log_thread::LogThread,
+    options::FileLogOptions,
+    queue::Queue,
+    segment::LastRecord,
+    segment_writer::{SegmentPlace, SegmentWriter},
+    vacancy::VacancyWatch,
+};
+use crate::{AcquireError, Acquired, Events, Head, IoError, LogError, LogStore, LogTail, Vacancy, io_error::IoContext};
+
+/// The log of one instance on files. Get one from [`super::FileStore::log`].
+pub struct FileLog {
+    directory: Arc<LogDirectory>,
+    control: Arc<Control>,
+    watch: VacancyWatch,
+    options: FileLogOptions,
+}
+
+impl FileLog {
+    pub(crate) fn open(directory: LogDirectory, options: FileLogOptions) -> Result<FileLog, LogError> {
+        let directory = Arc::new(directory);
+        let control = Arc::new(open_control(&directory)?);
+        let watch = VacancyWatch::new(directory.lock_path(), control.clone(), options.silence);
+        Ok(FileLog { directory, control, watch, options })
+    }
+
+    pub(crate) fn directory(&self) -> &LogDirectory {
+        &self.directory
+    }
+
+    pub(crate) fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+
+    /// Takes the lock of the next reign and raises the fence to it.
+    fn begin_reign(&self, me: &EpochBody) -> Result<(Epoch, ByteLock), AcquireError> {
+        let before = self.control.fence();
+        let epoch = Epoch(before.0 + 1);
+        let path = self.directory.lock_path();
+        let lock = ByteLock::try_take(&path, reign_byte(epoch)).context("lock", &path)?;
+        let lock = lock.ok_or(AcquireError::Contended { epoch })?;
+        if self.control.raise_fence(before, Reign { epoch, replica: me.replica }) {
+            Ok((epoch, lock))
+        } else {
+            Err(AcquireError::Contended { epoch: self.control.fence() })
+        }
+    }
+
+    /// What a candidate has done that is stopped before it reads the log.
+    #[cfg(test)]
+    pub(crate) fn begin_reign_for_test(&self, replica: u16) -> ByteLock {
+        let me = EpochBody { replica: ambrosia_core::ReplicaIndex(replica), engine: [0; 32] };
+        self.begin_reign(&me).expect("nobody else is at it").1
+    }
+
+    fn cursor_from(&self, tail: Box<dyn LogTail>) -> Result<Cursor, LogError> {
+        let position = tail.position();
+        match tail.into_any().downcast::<FileTail>() {
+            Ok(tail) if tail.reads(&self.directory) => {
+                let mut cursor = tail.into_cursor();
+                cursor.relist()?;
+                Ok(cursor)
+            }
+            _ => Cursor::open(self.directory.clone(), position, self.control.durable()),
+        }
+    }
+
+    /// Reads to the true end, which is durable on return.
+    fn read_rest(&self, cursor: &mut Cursor) -> Result<Vec<Record>, LogError> {
+        let mut records = Vec::new();
+        let Stop::Fault(fault) = cursor.read(Lsn(u64::MAX), usize::MAX, |_, record| records.push(record))? else {
+            unreachable!("no log holds that many records")
+        };
+        let end = end_or_damage(cursor, &fault, self.control.durable())?;
+        warn_of_torn_tail(cursor, end);
+        cursor.file().sync_data().context("sync", &cursor.path())?;
+        Ok(records)
+    }
+
+    /// The rest of the log with the new epoch record, and the segment that holds that.
+    fn read_and_seal(
+        &self,
+        me: &EpochBody,
+        epoch: Epoch,
+        now: Timestamp,
+        tail: Box<dyn LogTail>,
+    ) -> Result<(Vec<Record>, SegmentWriter), LogError> {
+        let mut cursor = self.cursor_from(tail)?;
+        let mut records = self.read_rest(&mut cursor)?;
+        let record = epoch_record(me, epoch, now, cursor.last());
+        let segment = self.seal(&cursor, &record)?;
+        records.push(record);
+        Ok((records, segment))
+    }
+
+    fn seal(&self, cursor: &Cursor, record: &Record) -> Result<SegmentWriter, IoError> {
+        let epoch = record.header().epoch;
+        self.directory.remove_leftovers(epoch)?;
+        let place = SegmentPlace { follows: cursor.segment().epoch, epoch, before: cursor.last() };
+        SegmentWriter::seal(self.directory.clone(), self.control.clone(), self.options, place, record.stored())
+    }
+
+    fn start_writer(
+        &self,
+        segment: SegmentWriter,
+        epoch: Epoch,
+        last: LastRecord,
+        events: Events,
+        reign: ByteLock,
+    ) -> Result<FileWriter, IoError> {
+        let (queue, stats) = (Arc::<Queue>::default(), Arc::<Mutex<_>>::default());
+        let log_thread = LogThread {
+            queue: queue.clone(),
+            stats: stats.clone(),
+            control: self.control.clone(),
+            segment,
+            epoch,
+            last,
+            events,
+            options: self.options,
+            reign,
+        };
+        let spawned = thread::Builder::new().name("log".to_owned()).spawn(|| log_thread.run());
+        let thread = Some(spawned.context("start the thread of the log in", &self.directory.path)?);
+        Ok(FileWriter { queue, stats, thread, epoch, last })
+    }
+}
+
+impl LogStore for FileLog {
+    fn tail(&self, from: Lsn) -> Result<Box<dyn LogTail>, LogError> {
+        Ok(Box::new(FileTail::open(&self.directory, self.control.clone(), from)?))
+    }
+
+    fn head(&self) -> Result<Head, LogError> {
+        Ok(Head { epoch: self.control.fence(), durable: self.control.durable() })
+    }
+
+    fn wait_for_vacancy(&self, timeout: Duration) -> Result<Option<Vacancy>, LogError> {
+        self.watch.wait(timeout)
+    }
+
+    fn interrupt(&self) {
+        self.watch.interrupt();
+    }
+
+    fn acquire(
+        &self,
+        me: EpochBody,
+        now: Timestamp,
+        tail: Box<dyn LogTail>,
+        events: Events,
+    ) -> Result<Acquired, AcquireError> {
+        assert!(me.replica.0 < REPLICAS_MAX, "a replica gets no number above the limit");
+        let (epoch, reign) = self.begin_reign(&me)?;
+        let sealed = self.read_and_seal(&me, epoch, now, tail);
+        // Whoever deposed us may have removed our files under our hands: an error says nothing then.
+        let fence = self.control.fence_after_writes();
+        if fence != epoch {
+            return Err(AcquireError::Contended { epoch: fence });
+        }
+        let (records, segment) = sealed?;
+        let last = LastRecord::of(records.last().expect("the epoch record is there").header());
+        self.control.publish_durable(last.lsn);
+        let writer = self.start_writer(segment, epoch, last, events, reign)?;
+        Ok(Acquired { records, epoch, writer: Box::new(writer) })
+    }
+}
+
+/// The first record of a reign.
+pub(crate) fn epoch_record(me: &EpochBody, epoch: Epoch, now: Timestamp, last: LastRecord) -> Record {
+    let mut body = Vec::new();
+    me.encode(&mut body);
+    let mut header = RecordHeader::new(RecordKind::Epoch, epoch, last.lsn.next(), now.max(last.time));
+    header.durable = last.lsn;
+    header.previous = last.link;
+    Record::seal(header, &body)
+}

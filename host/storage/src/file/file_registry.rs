@@ -1,0 +1,177 @@
+//! A registry with a file for each key.
+//!
+//! ```text
+//! file: {key, with ':' for '/'}   0 magic "AMBREG" and version, u16   8 revision, u64   16 CRC-32C of value and
+//!       revision, u32   20 zeros, u32   24 value
+//! lock: locked while a key changes      changes: shared page: 0 futex, count of changes   64 newest revision
+//! ```
+//!
+//! **Architecture Invariant:** a key changes only under the lock, and by the replacement of its whole file.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use super::{
+    byte_lock::ByteLock,
+    durable_file::{create_directory_durably, file_names, read_if_there, remove_durably, write_durably},
+    shared_page::{SharedPage, futex_wait, futex_wake_all},
+};
+use crate::{IoError, PutError, Registry, RegistryEntry, RegistryError, Revision, check_key, io_error::IoContext};
+
+const MAGIC: [u8; 8] = *b"AMBREG\x01\0";
+const VALUE_AT: usize = 24;
+const LOCK_FILE: &str = ".lock";
+const CHANGES_FILE: &str = ".changes";
+const CHANGES_FUTEX_AT: usize = 0;
+const REVISION_AT: usize = 64;
+
+/// A registry in a directory.
+pub(crate) struct FileRegistry {
+    directory: PathBuf,
+    lock_path: PathBuf,
+    page: SharedPage,
+}
+
+impl FileRegistry {
+    pub(crate) fn create_or_open(directory: PathBuf) -> Result<FileRegistry, IoError> {
+        create_directory_durably(&directory)?;
+        let lock_path = directory.join(LOCK_FILE);
+        std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&lock_path)
+            .context("open", &lock_path)?;
+        let _lock = ByteLock::take(&lock_path, 0..1).context("lock", &lock_path)?;
+        let page_path = directory.join(CHANGES_FILE);
+        let page = SharedPage::create_or_open(&page_path, 4096).context("map", &page_path)?;
+        Ok(FileRegistry { directory, lock_path, page })
+    }
+
+    /// The lock file. Byte 0 is locked while a key changes; the others are free to use.
+    pub(crate) fn lock_path(&self) -> &Path {
+        &self.lock_path
+    }
+
+    fn path_of(&self, key: &str) -> Result<PathBuf, RegistryError> {
+        check_key(key)?;
+        Ok(self.directory.join(key.replace('/', ":")))
+    }
+
+    fn lock(&self) -> Result<ByteLock, IoError> {
+        ByteLock::take(&self.lock_path, 0..1).context("lock", &self.lock_path)
+    }
+
+    /// Checks that `key` stands at `expected`, under the lock.
+    fn check_expected(&self, key: &str, expected: Option<Revision>) -> Result<(), PutError> {
+        let current = self.get(key)?.map(|(revision, _)| revision);
+        if current == expected { Ok(()) } else { Err(PutError::Conflict { key: key.to_owned(), current }) }
+    }
+
+    /// A revision above all that ever were, as far as any process alive can know.
+    fn next_revision(&self) -> Result<Revision, RegistryError> {
+        let newest = self.list("")?.iter().map(|entry| entry.revision.0).max().unwrap_or(0);
+        let word = self.page.word(REVISION_AT);
+        let next = newest.max(word.load(Ordering::SeqCst)) + 1;
+        word.store(next, Ordering::SeqCst);
+        Ok(Revision(next))
+    }
+
+    fn announce_change(&self) {
+        let word = self.page.futex(CHANGES_FUTEX_AT);
+        word.fetch_add(1, Ordering::SeqCst);
+        futex_wake_all(word);
+    }
+}
+
+impl Registry for FileRegistry {
+    fn get(&self, key: &str) -> Result<Option<(Revision, Vec<u8>)>, RegistryError> {
+        let path = self.path_of(key)?;
+        read_if_there(&path)?.map(|contents| decode(&path, &contents)).transpose()
+    }
+
+    fn put_if(&self, key: &str, expected: Option<Revision>, value: &[u8]) -> Result<Revision, PutError> {
+        let path = self.path_of(key)?;
+        let _lock = self.lock()?;
+        self.check_expected(key, expected)?;
+        let revision = self.next_revision()?;
+        write_durably(&path, &encode(revision, value))?;
+        self.announce_change();
+        Ok(revision)
+    }
+
+    fn delete_if(&self, key: &str, expected: Revision) -> Result<(), PutError> {
+        let path = self.path_of(key)?;
+        let _lock = self.lock()?;
+        self.check_expected(key, Some(expected))?;
+        remove_durably(&path)?;
+        self.announce_change();
+        Ok(())
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<RegistryEntry>, RegistryError> {
+        let mut entries = Vec::new();
+        for name in file_names(&self.directory)? {
+            let key = name.replace(':', "/");
+            if name.ends_with(super::durable_file::TEMPORARY_SUFFIX)
+                || !key.starts_with(prefix)
+                || check_key(&key).is_err()
+            {
+                continue;
+            }
+            // It may have been deleted since the directory was read.
+            if let Some((revision, value)) = self.get(&key)? {
+                entries.push(RegistryEntry { key, revision, value });
+            }
+        }
+        entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        Ok(entries)
+    }
+
+    fn wait_for_change(&self, seen: u64, timeout: Duration) -> Result<u64, RegistryError> {
+        let begin = Instant::now();
+        let word = self.page.futex(CHANGES_FUTEX_AT);
+        loop {
+            let changes = word.load(Ordering::SeqCst);
+            let rest = timeout.saturating_sub(begin.elapsed());
+            if u64::from(changes) != seen || rest.is_zero() {
+                return Ok(u64::from(changes));
+            }
+            futex_wait(word, changes, rest);
+        }
+    }
+}
+
+fn encode(revision: Revision, value: &[u8]) -> Vec<u8> {
+    let mut contents = Vec::with_capacity(VALUE_AT + value.len());
+    contents.extend_from_slice(&MAGIC);
+    contents.extend_from_slice(&revision.0.to_le_bytes());
+    contents.extend_from_slice(&checksum(revision, value).to_le_bytes());
+    contents.extend_from_slice(&[0; 4]);
+    contents.extend_from_slice(value);
+    contents
+}
+
+fn decode(path: &Path, contents: &[u8]) -> Result<(Revision, Vec<u8>), RegistryError> {
+    let damaged = |reason: &str| RegistryError::Damaged { path: path.display().to_string(), reason: reason.to_owned() };
+    if contents.len() < VALUE_AT || contents[..6] != MAGIC[..6] {
+        return Err(damaged("it is no registry entry"));
+    }
+    if contents[6..8] != MAGIC[6..8] {
+        return Err(damaged("another version of ambrosia-host wrote it; use that one"));
+    }
+    let revision = Revision(u64::from_le_bytes(*contents[8..].first_chunk().expect("the length was checked")));
+    let stored = u32::from_le_bytes(*contents[16..].first_chunk().expect("the length was checked"));
+    let value = &contents[VALUE_AT..];
+    if checksum(revision, value) != stored {
+        return Err(damaged("its checksum does not match"));
+    }
+    Ok((revision, value.to_vec()))
+}
+
+fn checksum(revision: Revision, value: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&revision.0.to_le_bytes()), value)
+}

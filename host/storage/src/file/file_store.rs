@@ -1,0 +1,201 @@
+//! A store in one directory.
+//!
+//! ```text
+//! FORMAT       "ambrosia-store 1"          logs/{instance uuid}/   log_directory.rs
+//! registry/    file_registry.rs            blobs/{sha-256}         file_blobs.rs
+//! ```
+//!
+//! **Architecture Invariant:** it holds no state of its own: two stores opened over one directory are the same.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use ambrosia_core::InstanceUuid;
+
+use super::{
+    durable_file::{TEMPORARY_SUFFIX, create_directory_durably, file_names, read_if_there, write_durably},
+    file_blobs::FileBlobs,
+    file_registry::FileRegistry,
+    log_directory::LogDirectory,
+    options::FileLogOptions,
+    system::{file_system_magic, network_file_system},
+};
+use crate::{
+    BlobError, BlobHash, BlobStore, IoError, PutError, Registry, RegistryEntry, RegistryError, Revision,
+    io_error::IoContext,
+};
+
+const FORMAT_FILE: &str = "FORMAT";
+const FORMAT: &str = "ambrosia-store 1\n";
+const FORMAT_PREFIX: &str = "ambrosia-store ";
+
+/// Logs, registrations and modules in one directory. A clone is the same store.
+#[derive(Clone)]
+pub struct FileStore {
+    root: PathBuf,
+    registry: Arc<FileRegistry>,
+    blobs: Arc<FileBlobs>,
+    options: FileLogOptions,
+}
+
+/// A directory can't be used as a store.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is no store: something must be registered first.
+    #[error("there is no ambrosia store in {}: register an instance first, or name another directory", .0.display())]
+    NoStore(PathBuf),
+    /// The directory is used for something else.
+    #[error("{} is neither empty nor an ambrosia store: name another directory", .0.display())]
+    NotEmpty(PathBuf),
+    /// Another version made it.
+    #[error("{} says {found:?}, this program needs {:?}: use the version that made the store", path.display(), FORMAT.trim_end())]
+    OtherVersion {
+        /// The file that says so.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+    },
+    /// Two machines would not see the same fence.
+    #[error(
+        "{} lies on a network file system ({file_system}), which can't fence a primary: name a directory on a local disk",
+        path.display()
+    )]
+    NetworkFileSystem {
+        /// The directory.
+        path: PathBuf,
+        /// What it is.
+        file_system: &'static str,
+    },
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+impl FileStore {
+    /// Opens the store in a directory, made if there is none.
+    pub fn create_or_open(root: impl AsRef<Path>) -> Result<FileStore, OpenError> {
+        let root = root.as_ref();
+        create_directory_durably(root)?;
+        refuse_network(root)?;
+        if !has_format(root)? {
+            refuse_foreign(root)?;
+            write_durably(&root.join(FORMAT_FILE), FORMAT.as_bytes())?;
+        }
+        FileStore::open(root)
+    }
+
+    /// Opens the store in a directory.
+    pub fn open(root: impl AsRef<Path>) -> Result<FileStore, OpenError> {
+        let root = root.as_ref();
+        if !has_format(root)? {
+            return Err(OpenError::NoStore(root.to_path_buf()));
+        }
+        refuse_network(root)?;
+        // Absolute, so that the store stays the same when the process changes its directory.
+        let root = fs::canonicalize(root).context("find", root)?;
+        create_directory_durably(&root.join("logs"))?;
+        Ok(FileStore {
+            registry: Arc::new(FileRegistry::create_or_open(root.join("registry"))?),
+            blobs: Arc::new(FileBlobs::create_or_open(root.join("blobs"))?),
+            options: FileLogOptions::default(),
+            root,
+        })
+    }
+
+    /// The same store, whose logs are written with other sizes and times.
+    pub fn with_log_options(self, options: FileLogOptions) -> FileStore {
+        FileStore { options, ..self }
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn log_options(&self) -> FileLogOptions {
+        self.options
+    }
+
+    pub(crate) fn registry(&self) -> &FileRegistry {
+        &self.registry
+    }
+
+    pub(crate) fn logs_path(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
+    pub(crate) fn log_directory(&self, uuid: InstanceUuid) -> LogDirectory {
+        LogDirectory { path: self.logs_path().join(uuid.to_string()), uuid }
+    }
+}
+
+/// Whether there is a store of this version.
+fn has_format(root: &Path) -> Result<bool, OpenError> {
+    let path = root.join(FORMAT_FILE);
+    let Some(contents) = read_if_there(&path)? else { return Ok(false) };
+    let found = String::from_utf8_lossy(&contents).into_owned();
+    if found == FORMAT {
+        return Ok(true);
+    }
+    if found.starts_with(FORMAT_PREFIX) {
+        return Err(OpenError::OtherVersion { path, found: found.trim_end().to_owned() });
+    }
+    Err(OpenError::NotEmpty(root.to_path_buf()))
+}
+
+fn refuse_foreign(root: &Path) -> Result<(), OpenError> {
+    let ours = |name: &String| name.ends_with(TEMPORARY_SUFFIX) || name == "lost+found" || name == FORMAT_FILE;
+    if file_names(root)?.iter().all(ours) { Ok(()) } else { Err(OpenError::NotEmpty(root.to_path_buf())) }
+}
+
+fn refuse_network(root: &Path) -> Result<(), OpenError> {
+    let magic = file_system_magic(root).context("examine the file system of", root)?;
+    match network_file_system(magic) {
+        Some(file_system) => Err(OpenError::NetworkFileSystem { path: root.to_path_buf(), file_system }),
+        None => Ok(()),
+    }
+}
+
+impl Registry for FileStore {
+    fn get(&self, key: &str) -> Result<Option<(Revision, Vec<u8>)>, RegistryError> {
+        self.registry.get(key)
+    }
+
+    fn put_if(&self, key: &str, expected: Option<Revision>, value: &[u8]) -> Result<Revision, PutError> {
+        self.registry.put_if(key, expected, value)
+    }
+
+    fn delete_if(&self, key: &str, expected: Revision) -> Result<(), PutError> {
+        self.registry.delete_if(key, expected)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<RegistryEntry>, RegistryError> {
+        self.registry.list(prefix)
+    }
+
+    fn wait_for_change(&self, seen: u64, timeout: Duration) -> Result<u64, RegistryError> {
+        self.registry.wait_for_change(seen, timeout)
+    }
+}
+
+impl BlobStore for FileStore {
+    fn put(&self, contents: &[u8]) -> Result<BlobHash, BlobError> {
+        self.blobs.put(contents)
+    }
+
+    fn get(&self, hash: BlobHash) -> Result<Vec<u8>, BlobError> {
+        self.blobs.get(hash)
+    }
+
+    fn delete(&self, hash: BlobHash) -> Result<(), BlobError> {
+        self.blobs.delete(hash)
+    }
+
+    fn list(&self) -> Result<Vec<BlobHash>, BlobError> {
+        self.blobs.list()
+    }
+}

@@ -1,0 +1,68 @@
+//! Makes and removes the directory of a log, so that a crash leaves it whole or recognisable as a leftover.
+//!
+//! **Architecture Invariant:** a directory with records of a primary is removed only if it was marked as deregistered.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use ambrosia_core::{Epoch, Record};
+
+use super::{
+    durable_file::{create_directory_durably, file_names, rename_durably, sync_directory, write_durably},
+    instance_entry::InstanceEntry,
+    log_directory::LogDirectory,
+    segment::{LastRecord, SEGMENT_HEADER_BYTES, SegmentName},
+    segment_writer::{SegmentPlace, write_segment},
+};
+use crate::{IoError, io_error::IoContext};
+
+/// Ends the name of a directory that nobody has finished.
+const UNFINISHED_SUFFIX: &str = ".new";
+/// Says in a directory that its instance was deregistered.
+const DEREGISTERED_FILE: &str = "deregistered";
+
+/// Makes the log that begins with `genesis`.
+pub(crate) fn create_log(logs: &Path, directory: &LogDirectory, genesis: &Record) -> Result<(), IoError> {
+    let unfinished =
+        LogDirectory { path: logs.join(format!("{}{UNFINISHED_SUFFIX}", directory.uuid)), uuid: directory.uuid };
+    create_directory_durably(&unfinished.path)?;
+    unfinished.create_lock_file()?;
+    let capacity = (SEGMENT_HEADER_BYTES + genesis.stored().len()) as u64;
+    let temporary = unfinished.temporary_path(Epoch(0), "first");
+    let file = fs::File::create(&temporary).context("create", &temporary)?;
+    let place = SegmentPlace { follows: Epoch(0), epoch: Epoch(0), before: LastRecord::NONE };
+    write_segment(&unfinished, &file, &temporary, capacity, place, genesis.stored())?;
+    rename_durably(&unfinished.path, &directory.path)
+}
+
+/// Says in the directory that its instance is being deregistered, so that it may be removed once the entry is gone.
+pub(crate) fn mark_deregistered(directory: &LogDirectory) -> Result<(), IoError> {
+    write_durably(&directory.path.join(DEREGISTERED_FILE), &[])
+}
+
+/// Removes the log of an instance whose entry is gone.
+pub(crate) fn remove_log(directory: &LogDirectory) -> Result<(), IoError> {
+    fs::remove_dir_all(&directory.path).context("remove", &directory.path)?;
+    sync_directory(directory.path.parent().expect("logs lie in a directory"))
+}
+
+/// Removes what crashes have left of logs being made or removed.
+pub(crate) fn remove_orphans(logs: &Path, instances: &[InstanceEntry]) -> Result<(), IoError> {
+    let known: BTreeSet<String> = instances.iter().map(|entry| entry.uuid.to_string()).collect();
+    for name in file_names(logs)? {
+        let path = logs.join(&name);
+        if !known.contains(&name) && is_leftover(&name, &path)? {
+            tracing::info!(directory = %path.display(), "removing what a registration that was cut short has left");
+            fs::remove_dir_all(&path).context("remove", &path)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_leftover(name: &str, path: &Path) -> Result<bool, IoError> {
+    if name.ends_with(UNFINISHED_SUFFIX) {
+        return Ok(true);
+    }
+    let files = file_names(path)?;
+    let reigned = files.iter().filter_map(|file| file.parse().ok()).any(|name: SegmentName| name.epoch > Epoch(0));
+    Ok(!reigned || files.iter().any(|file| file == DEREGISTERED_FILE))
+}

@@ -1,0 +1,53 @@
+//! The store on files: one directory on a local disk, used by any number of processes at once.
+//!
+//! **Architecture Invariant:** no process has to be running for another one to work: there is no server, and what
+//! processes tell each other goes through mapped files and locks, both of which outlive no crash wrongly.
+
+mod address;
+mod byte_lock;
+mod control;
+mod cursor;
+mod durable_file;
+mod file_blobs;
+mod file_log;
+mod file_registry;
+mod file_store;
+mod file_tail;
+mod file_writer;
+mod first_use;
+mod genesis_log;
+mod instance_entry;
+mod instances;
+mod log_directory;
+mod log_end;
+mod log_thread;
+mod options;
+mod queue;
+mod roster;
+mod scan;
+mod segment;
+mod segment_order;
+mod segment_writer;
+mod shared_page;
+mod silence;
+mod system;
+mod vacancy;
+
+pub use control::REPLICAS_MAX;
+pub use file_log::FileLog;
+pub use file_store::{FileStore, OpenError};
+pub use instance_entry::{EntryError, InstanceEntry, Outcome};
+pub use instances::{InstanceError, Registered};
+pub use options::{FileLogOptions, HEARTBEAT_INTERVAL, HEARTBEAT_SILENCE};
+pub use roster::{EnterError, Member, Presence, PrimaryInfo, Role, Roster};
+pub use scan::{LogScan, ScannedRecord};
+
+pub(crate) use file_log::epoch_record;
+pub(crate) use file_writer::check_follows;
+pub(crate) use segment::LastRecord;
+
+/// What tests write behind the back of the store.
+#[cfg(test)]
+pub(crate) mod testing {
+    pub(crate) use super::segment::{LastRecord, SegmentHeader, SegmentName};
+}

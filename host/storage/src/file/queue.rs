@@ -1,0 +1,119 @@
+//! Records on their way from the primary to the thread of the log: two buffers that change places.
+//!
+//! **Architecture Invariant:** adding never waits for the disk.
+
+use std::{
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{AppendError, LOG_QUEUE_BYTES_MAX, StopCause};
+
+/// Records behind one another, as they are stored.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub(crate) bytes: Vec<u8>,
+    /// Bytes of each record.
+    pub(crate) lengths: Vec<u32>,
+}
+
+impl Batch {
+    /// Empties it. A buffer that one large record blew up is given back.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.lengths.clear();
+        if self.bytes.capacity() > 2 * LOG_QUEUE_BYTES_MAX {
+            self.bytes.shrink_to(LOG_QUEUE_BYTES_MAX);
+        }
+    }
+}
+
+/// How the reign is to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    /// With all that is queued.
+    Flushed,
+    /// At once.
+    Abandoned,
+}
+
+/// What [`Queue::take`] found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Taken {
+    Records,
+    Nothing,
+    End(End),
+}
+
+#[derive(Default)]
+struct State {
+    waiting: Batch,
+    end: Option<End>,
+    stopped: Option<StopCause>,
+}
+
+/// The records that wait for the disk.
+#[derive(Default)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+    queued: AtomicUsize,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn add(&self, record: &[u8]) -> Result<(), AppendError> {
+        let mut state = self.lock();
+        match &state.stopped {
+            Some(StopCause::Fenced { by }) => return Err(AppendError::Fenced { by: *by }),
+            Some(StopCause::Failed(reason)) => return Err(AppendError::Failed(reason.clone())),
+            None => {}
+        }
+        state.waiting.bytes.extend_from_slice(record);
+        state.waiting.lengths.push(record.len() as u32);
+        self.queued.store(state.waiting.bytes.len(), Ordering::Relaxed);
+        if state.waiting.lengths.len() == 1 {
+            self.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn end(&self, end: End) {
+        self.lock().end.get_or_insert(end);
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn stop(&self, cause: StopCause) {
+        let mut state = self.lock();
+        state.waiting = Batch::default();
+        state.stopped = Some(cause);
+        self.queued.store(0, Ordering::Relaxed);
+    }
+
+    /// Changes places with `batch`, which is empty, once there are records; waits `idle` for that.
+    pub(crate) fn take(&self, batch: &mut Batch, idle: Duration) -> Taken {
+        let state = self.lock();
+        let nothing = |state: &mut State| state.waiting.lengths.is_empty() && state.end.is_none();
+        let waited = self.changed.wait_timeout_while(state, idle, nothing);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if state.end == Some(End::Abandoned) {
+            return Taken::End(End::Abandoned);
+        }
+        if state.waiting.lengths.is_empty() {
+            return state.end.map_or(Taken::Nothing, Taken::End);
+        }
+        std::mem::swap(&mut state.waiting, batch);
+        self.queued.store(0, Ordering::Relaxed);
+        Taken::Records
+    }
+}

@@ -1,0 +1,206 @@
+//! Which replicas of an instance run, what they do, and where the primary answers.
+//!
+//! **Architecture Invariant:** it says who should be asked, and never who may write.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ambrosia_core::{Epoch, Lsn, ReplicaIndex};
+
+use super::{
+    byte_lock::{ByteLock, held_byte},
+    control::{Control, REPLICAS_MAX, Reign},
+    file_log::FileLog,
+    log_directory::{reign_byte, replica_byte},
+    system::machine_uptime,
+};
+use crate::{IoError, io_error::IoContext};
+
+/// What a replica does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Reads the log.
+    Standby,
+    /// Writes the log.
+    Primary,
+    /// Does not run.
+    Down,
+}
+
+/// One replica of an instance.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Member {
+    /// Its number.
+    pub replica: ReplicaIndex,
+    /// What it does.
+    pub role: Role,
+    /// The last record that it applied.
+    pub applied: Lsn,
+    /// Its process, or the last one it had.
+    pub pid: u32,
+    /// How long ago it said that it is alive. A replica that runs and is silent was stopped, or its machine is stuck.
+    pub heartbeat_age: Duration,
+    /// Where it answers.
+    pub address: Option<SocketAddr>,
+}
+
+/// The primary of an instance, once it answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PrimaryInfo {
+    /// Its number.
+    pub replica: ReplicaIndex,
+    /// The epoch of its reign.
+    pub epoch: Epoch,
+    /// Where it answers.
+    pub address: SocketAddr,
+    /// Its process.
+    pub pid: u32,
+}
+
+/// A replica can't begin to run.
+#[derive(Debug, thiserror::Error)]
+pub enum EnterError {
+    /// It runs already.
+    #[error("replica {replica} is already running, as process {pid}; end that one, or start another replica")]
+    AlreadyRunning {
+        /// Its number.
+        replica: ReplicaIndex,
+        /// Its process.
+        pid: u32,
+    },
+    /// The number is too high.
+    #[error("replica {replica} cannot be: the numbers go from 0 to {max}", max = REPLICAS_MAX - 1)]
+    NumberTooHigh {
+        /// The number.
+        replica: ReplicaIndex,
+    },
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+/// The replicas of one instance, as all processes see them.
+#[derive(Clone)]
+pub struct Roster {
+    control: Arc<Control>,
+    lock_path: PathBuf,
+}
+
+impl Roster {
+    pub(crate) fn new(log: &FileLog) -> Roster {
+        Roster { control: log.control().clone(), lock_path: log.directory().lock_path() }
+    }
+
+    /// Takes the place of a replica, unless it runs already.
+    pub fn enter(&self, replica: ReplicaIndex) -> Result<Presence, EnterError> {
+        if replica.0 >= REPLICAS_MAX {
+            return Err(EnterError::NumberTooHigh { replica });
+        }
+        let lock = ByteLock::try_take(&self.lock_path, replica_byte(replica)).context("lock", &self.lock_path)?;
+        let slot = self.control.slot(replica);
+        let lock = lock.ok_or_else(|| EnterError::AlreadyRunning { replica, pid: slot.pid() })?;
+        slot.enter(std::process::id());
+        slot.beat(STANDBY, Lsn(0), machine_uptime());
+        Ok(Presence { control: self.control.clone(), replica, _lock: lock })
+    }
+
+    /// The given replicas, in order.
+    pub fn members(&self, replicas: impl IntoIterator<Item = ReplicaIndex>) -> Result<Vec<Member>, IoError> {
+        replicas.into_iter().filter(|replica| replica.0 < REPLICAS_MAX).map(|replica| self.member(replica)).collect()
+    }
+
+    fn member(&self, replica: ReplicaIndex) -> Result<Member, IoError> {
+        let runs = self.is_running(replica)?;
+        let slot = self.control.slot(replica);
+        let role = match (runs, slot.role()) {
+            (false, _) => Role::Down,
+            (true, PRIMARY) if self.control.reign() == (Reign { epoch: self.control.fence(), replica }) => {
+                Role::Primary
+            }
+            (true, _) => Role::Standby,
+        };
+        Ok(Member {
+            replica,
+            role,
+            applied: slot.applied(),
+            pid: slot.pid(),
+            heartbeat_age: machine_uptime().saturating_sub(slot.beat_time()),
+            address: slot.address().filter(|_| runs),
+        })
+    }
+
+    /// Whether the replica runs.
+    pub fn is_running(&self, replica: ReplicaIndex) -> Result<bool, IoError> {
+        let held = held_byte(&self.lock_path, replica_byte(replica));
+        Ok(held.context("examine the locks of", &self.lock_path)?.is_some())
+    }
+
+    /// The primary, if there is one and it said where it answers.
+    pub fn primary(&self) -> Result<Option<PrimaryInfo>, IoError> {
+        let Some(Reign { epoch, replica }) = self.control.primary() else { return Ok(None) };
+        let held = held_byte(&self.lock_path, reign_byte(epoch)).context("examine the locks of", &self.lock_path)?;
+        if held.is_none() || self.control.fence() != epoch {
+            return Ok(None);
+        }
+        let slot = self.control.slot(replica);
+        Ok(slot.address().map(|address| PrimaryInfo { replica, epoch, address, pid: slot.pid() }))
+    }
+
+    /// How often the primary has changed, or ended.
+    pub fn leadership_changes(&self) -> u64 {
+        u64::from(self.control.leadership_changes())
+    }
+
+    /// Blocks until [`Roster::leadership_changes`] differs from `seen`, or `timeout` ran out; returns it.
+    ///
+    /// The death of a primary is no change: only its successor, or its orderly end, is.
+    pub fn wait_for_leadership_change(&self, seen: u64, timeout: Duration) -> u64 {
+        let begin = Instant::now();
+        loop {
+            let changes = self.leadership_changes();
+            let rest = timeout.saturating_sub(begin.elapsed());
+            if changes != seen || rest.is_zero() {
+                return changes;
+            }
+            self.control.wait_for_leadership_change(changes as u32, rest);
+        }
+    }
+}
+
+const STANDBY: u64 = 0;
+const PRIMARY: u64 = 1;
+
+/// The place of a running replica, until dropped.
+pub struct Presence {
+    control: Arc<Control>,
+    replica: ReplicaIndex,
+    _lock: ByteLock,
+}
+
+impl Presence {
+    /// Says that the replica is alive: to be called every [`super::HEARTBEAT_INTERVAL`].
+    pub fn beat(&self, role: Role, applied: Lsn) {
+        let role = if role == Role::Primary { PRIMARY } else { STANDBY };
+        self.control.slot(self.replica).beat(role, applied, machine_uptime());
+    }
+
+    /// Says where the replica answers.
+    pub fn set_address(&self, address: SocketAddr) {
+        self.control.slot(self.replica).set_address(Some(address));
+    }
+
+    /// Tells all that wait for a new primary that it is this replica, and where it answers.
+    pub fn publish_primary(&self, epoch: Epoch, address: SocketAddr) {
+        self.set_address(address);
+        self.control.publish_primary(Reign { epoch, replica: self.replica });
+    }
+
+    /// The number of the replica.
+    pub fn replica(&self) -> ReplicaIndex {
+        self.replica
+    }
+}

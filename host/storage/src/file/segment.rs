@@ -1,0 +1,183 @@
+//! The file that holds a stretch of a log: its name and its first block.
+//!
+//! ```text
+//! name: {first lsn, 20 digits}-{epoch, 10 digits}-{epoch of the record before, 10 digits}.seg
+//!   0 magic "AMBRSEGM"        8 format version, u32    12 bytes of this block, u32
+//!  16 uuid of the instance   32 first lsn, u64         40 epoch, u64
+//!  48 epoch of the record before, u64                  56 bytes of the file, u64
+//!  64 link of the record before, u64                   72 time of the record before, u64
+//!  80 zeros                4092 CRC-32C of all before, u32
+//! 4096 records, each at a multiple of 8; zeros behind them
+//! ```
+//!
+//! All records in a segment are of its epoch: each reign begins a segment of its own.
+//!
+//! **Architecture Invariant:** a segment once named is never renamed, cut or written again by another process.
+
+use std::{fmt, str::FromStr};
+
+use ambrosia_core::{Epoch, InstanceUuid, Lsn, Timestamp};
+
+/// Bytes before the first record.
+pub(crate) const SEGMENT_HEADER_BYTES: usize = 4096;
+
+const MAGIC: [u8; 8] = *b"AMBRSEGM";
+const VERSION: u32 = 1;
+const MAGIC_AT: usize = 0;
+const VERSION_AT: usize = MAGIC_AT + 8;
+const HEADER_BYTES_AT: usize = VERSION_AT + 4;
+const UUID_AT: usize = HEADER_BYTES_AT + 4;
+const FIRST_AT: usize = UUID_AT + 16;
+const EPOCH_AT: usize = FIRST_AT + 8;
+const FOLLOWS_AT: usize = EPOCH_AT + 8;
+const CAPACITY_AT: usize = FOLLOWS_AT + 8;
+const PREVIOUS_LINK_AT: usize = CAPACITY_AT + 8;
+const PREVIOUS_TIME_AT: usize = PREVIOUS_LINK_AT + 8;
+const CHECKSUM_AT: usize = SEGMENT_HEADER_BYTES - 4;
+const _: () = assert!(PREVIOUS_TIME_AT + 8 == 80);
+
+/// What the name of a segment says. Ordered by first lsn, then epoch.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct SegmentName {
+    /// Its first record.
+    pub(crate) first: Lsn,
+    /// Epoch of all its records.
+    pub(crate) epoch: Epoch,
+    /// Epoch of the record before its first.
+    pub(crate) follows: Epoch,
+}
+
+impl fmt::Display for SegmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:020}-{:010}-{:010}.seg", self.first.0, self.epoch.0, self.follows.0)
+    }
+}
+
+impl FromStr for SegmentName {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.strip_suffix(".seg").ok_or(())?.split('-').map(|part| part.parse::<u64>().map_err(|_| ()));
+        let mut number = || parts.next().ok_or(())?;
+        let name = SegmentName { first: Lsn(number()?), epoch: Epoch(number()?), follows: Epoch(number()?) };
+        if name.to_string() == text { Ok(name) } else { Err(()) }
+    }
+}
+
+/// The newest record before some place in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct LastRecord {
+    pub(crate) lsn: Lsn,
+    /// What the next record carries as `previous`.
+    pub(crate) link: u64,
+    pub(crate) time: Timestamp,
+}
+
+impl LastRecord {
+    /// Before genesis.
+    pub(crate) const NONE: LastRecord = LastRecord { lsn: Lsn(0), link: 0, time: Timestamp(0) };
+
+    pub(crate) fn of(header: &ambrosia_core::RecordHeader) -> LastRecord {
+        LastRecord { lsn: header.lsn, link: header.link(), time: header.time }
+    }
+}
+
+/// The first block of a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SegmentHeader {
+    pub(crate) uuid: InstanceUuid,
+    pub(crate) name: SegmentName,
+    /// Bytes of the file.
+    pub(crate) capacity: u64,
+    /// The record before its first.
+    pub(crate) before: LastRecord,
+}
+
+/// Why a block is not the header of a segment.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum SegmentHeaderError {
+    #[error("the file is not a segment of a log, or its first block is damaged")]
+    Damaged,
+    #[error("the segment has format version {0}, this program reads version {VERSION}")]
+    Version(u32),
+}
+
+impl SegmentHeader {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        assert_eq!(self.before.lsn.next(), self.name.first, "a segment goes on where the log ends");
+        let mut block = vec![0; SEGMENT_HEADER_BYTES];
+        let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
+        put(MAGIC_AT, &MAGIC);
+        put(VERSION_AT, &VERSION.to_le_bytes());
+        put(HEADER_BYTES_AT, &(SEGMENT_HEADER_BYTES as u32).to_le_bytes());
+        put(UUID_AT, &self.uuid.0);
+        put(FIRST_AT, &self.name.first.0.to_le_bytes());
+        put(EPOCH_AT, &self.name.epoch.0.to_le_bytes());
+        put(FOLLOWS_AT, &self.name.follows.0.to_le_bytes());
+        put(CAPACITY_AT, &self.capacity.to_le_bytes());
+        put(PREVIOUS_LINK_AT, &self.before.link.to_le_bytes());
+        put(PREVIOUS_TIME_AT, &self.before.time.0.to_le_bytes());
+        let checksum = crc32c::crc32c(&block[..CHECKSUM_AT]);
+        block[CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
+        block
+    }
+
+    pub(crate) fn decode(block: &[u8]) -> Result<SegmentHeader, SegmentHeaderError> {
+        let block = block.first_chunk::<SEGMENT_HEADER_BYTES>().ok_or(SegmentHeaderError::Damaged)?;
+        let u32_at = |at: usize| u32::from_le_bytes(*block[at..].first_chunk().expect("inside the block"));
+        let u64_at = |at: usize| u64::from_le_bytes(*block[at..].first_chunk().expect("inside the block"));
+        if block[..MAGIC.len()] != MAGIC || crc32c::crc32c(&block[..CHECKSUM_AT]) != u32_at(CHECKSUM_AT) {
+            return Err(SegmentHeaderError::Damaged);
+        }
+        if u32_at(VERSION_AT) != VERSION {
+            return Err(SegmentHeaderError::Version(u32_at(VERSION_AT)));
+        }
+        let first = u64_at(FIRST_AT);
+        let before = LastRecord {
+            lsn: Lsn(first.checked_sub(1).ok_or(SegmentHeaderError::Damaged)?),
+            link: u64_at(PREVIOUS_LINK_AT),
+            time: Timestamp(u64_at(PREVIOUS_TIME_AT)),
+        };
+        Ok(SegmentHeader {
+            uuid: InstanceUuid(*block[UUID_AT..].first_chunk().expect("inside the block")),
+            name: SegmentName { first: Lsn(first), epoch: Epoch(u64_at(EPOCH_AT)), follows: Epoch(u64_at(FOLLOWS_AT)) },
+            capacity: u64_at(CAPACITY_AT),
+            before,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> SegmentHeader {
+        SegmentHeader {
+            uuid: InstanceUuid([7; 16]),
+            name: SegmentName { first: Lsn(18), epoch: Epoch(4), follows: Epoch(2) },
+            capacity: 1 << 20,
+            before: LastRecord { lsn: Lsn(17), link: 0xfeed, time: Timestamp(99) },
+        }
+    }
+
+    #[test]
+    fn names_read_back() {
+        let name = sample().name;
+        assert_eq!(name.to_string(), "00000000000000000018-0000000004-0000000002.seg");
+        assert_eq!(name.to_string().parse(), Ok(name));
+        for bad in ["", "control", "1-2-3.seg", "00000000000000000018-0000000004-0000000002.seg.tmp"] {
+            assert_eq!(bad.parse::<SegmentName>(), Err(()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn headers_read_back_and_every_flipped_bit_is_noticed() {
+        let block = sample().encode();
+        assert_eq!(SegmentHeader::decode(&block), Ok(sample()));
+        for bit in 0..SEGMENT_HEADER_BYTES * 8 {
+            let mut damaged = block.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(SegmentHeader::decode(&damaged).is_err(), "bit {bit}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Writes the segments of one reign: records into the segment at hand, zeros into the next one ahead of time.
+//!
+//! Writing into zeros that are on the disk already, a sync need not wait for the file system to record new blocks.
+//!
+//! **Architecture Invariant:** a segment is put in place only after all records before it are synced, so its name
+//! alone proves that they were durable.
+
+use std::{
+    fs::{File, OpenOptions},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use ambrosia_core::{Epoch, RECORD_HEADER_BYTES};
+
+use super::{
+    control::Control,
+    durable_file::rename_durably,
+    log_directory::LogDirectory,
+    options::FileLogOptions,
+    segment::{LastRecord, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName},
+};
+use crate::{IoError, io_error::IoContext};
+
+const ZEROS_BYTES: usize = 1 << 20;
+
+/// Kept free at the end of a segment for a mark, so that the last record can always be said to be durable.
+const MARK_BYTES: u64 = RECORD_HEADER_BYTES as u64;
+
+/// The segment being written.
+pub(crate) struct SegmentWriter {
+    directory: Arc<LogDirectory>,
+    control: Arc<Control>,
+    options: FileLogOptions,
+    epoch: Epoch,
+    file: File,
+    path: PathBuf,
+    capacity: u64,
+    offset: u64,
+    /// The size to which segments have grown.
+    grown: u64,
+    spare: Option<Spare>,
+}
+
+/// The place of a segment in the log.
+#[derive(Clone, Copy)]
+pub(crate) struct SegmentPlace {
+    pub(crate) follows: Epoch,
+    pub(crate) epoch: Epoch,
+    pub(crate) before: LastRecord,
+}
+
+impl SegmentWriter {
+    /// Seals the log behind `place.before` with a new segment that holds `first` already, durably.
+    pub(crate) fn seal(
+        directory: Arc<LogDirectory>,
+        control: Arc<Control>,
+        options: FileLogOptions,
+        place: SegmentPlace,
+        first: &[u8],
+    ) -> Result<SegmentWriter, IoError> {
+        let capacity = options.segment_bytes_first.max(needed_bytes(first.len()));
+        let temporary = directory.temporary_path(place.epoch, "first");
+        let file = create_zeros(&temporary, capacity)?;
+        let path = put_in_place(&directory, &control, &file, &temporary, capacity, place, first)?;
+        let mut writer = SegmentWriter {
+            directory,
+            control,
+            options,
+            epoch: place.epoch,
+            file,
+            path,
+            capacity,
+            offset: (SEGMENT_HEADER_BYTES + first.len()) as u64,
+            grown: capacity,
+            spare: None,
+        };
+        writer.prepare_spare();
+        Ok(writer)
+    }
+
+    /// Whether `bytes` more fit into the segment at hand, with a mark behind them.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.offset + bytes as u64 + MARK_BYTES <= self.capacity
+    }
+
+    /// Writes whole records behind what is there; a mark may use the room kept for it.
+    pub(crate) fn write(&mut self, records: &[u8]) -> Result<(), IoError> {
+        assert!(self.offset + records.len() as u64 <= self.capacity, "the caller asked whether there is room");
+        self.file.write_all_at(records, self.offset).context("write", &self.path)?;
+        self.offset += records.len() as u64;
+        Ok(())
+    }
+
+    pub(crate) fn sync(&self) -> Result<(), IoError> {
+        self.file.sync_data().context("sync", &self.path)
+    }
+
+    /// Whether a mark fits.
+    pub(crate) fn has_room_for_mark(&self) -> bool {
+        self.offset + MARK_BYTES <= self.capacity
+    }
+
+    /// Goes on in a new segment, which has room for `bytes` at least. All before it is durable then.
+    pub(crate) fn roll(&mut self, before: LastRecord, bytes: usize) -> Result<(), IoError> {
+        self.sync()?;
+        let place = SegmentPlace { follows: self.epoch, epoch: self.epoch, before };
+        let (temporary, file, capacity) = self.next_file(needed_bytes(bytes))?;
+        self.path = put_in_place(&self.directory, &self.control, &file, &temporary, capacity, place, &[])?;
+        (self.file, self.capacity, self.offset) = (file, capacity, SEGMENT_HEADER_BYTES as u64);
+        self.prepare_spare();
+        Ok(())
+    }
+
+    /// The spare, or a file for the one record that is larger.
+    fn next_file(&mut self, needed: u64) -> Result<(PathBuf, File, u64), IoError> {
+        match self.spare.take() {
+            Some(spare) if spare.bytes >= needed => {
+                self.grown = spare.bytes;
+                let (path, bytes) = (spare.path.clone(), spare.bytes);
+                Ok((path, spare.finish()?, bytes))
+            }
+            spare => {
+                self.spare = spare;
+                let path = self.directory.temporary_path(self.epoch, "large");
+                let file = create_zeros(&path, needed)?;
+                Ok((path, file, needed))
+            }
+        }
+    }
+
+    fn prepare_spare(&mut self) {
+        if self.spare.is_none() {
+            let bytes = self.options.segment_bytes_after(self.grown);
+            let path = self.directory.temporary_path(self.epoch, "next");
+            self.spare = Some(Spare::prepare(path, bytes));
+        }
+    }
+}
+
+impl Drop for SegmentWriter {
+    fn drop(&mut self) {
+        // The thread of a spare that is not finished leaves the file to the next primary, which removes it.
+        if let Some(spare) = self.spare.take()
+            && spare.result.try_recv().is_ok()
+        {
+            let _ = std::fs::remove_file(&spare.path);
+        }
+    }
+}
+
+/// A file being filled with zeros by a thread of its own.
+struct Spare {
+    path: PathBuf,
+    bytes: u64,
+    result: mpsc::Receiver<Result<File, IoError>>,
+}
+
+impl Spare {
+    fn prepare(path: PathBuf, bytes: u64) -> Spare {
+        let (sender, result) = mpsc::sync_channel(1);
+        let file_path = path.clone();
+        // Nobody may wait for the file any more: the receiver is dropped with the writer.
+        let work = move || drop(sender.send(create_synced_zeros(&file_path, bytes)));
+        if let Err(error) = thread::Builder::new().name("log-spare".to_owned()).spawn(work) {
+            tracing::warn!(%error, "no thread for preparing segments ahead: the log waits for each");
+        }
+        Spare { path, bytes, result }
+    }
+
+    /// Waits for the file. Without a thread it is made here.
+    fn finish(self) -> Result<File, IoError> {
+        self.result.recv().unwrap_or_else(|_| create_synced_zeros(&self.path, self.bytes))
+    }
+}
+
+fn needed_bytes(record: usize) -> u64 {
+    SEGMENT_HEADER_BYTES as u64 + record as u64 + MARK_BYTES
+}
+
+/// Makes a file of `bytes` zeros that are on the disk.
+fn create_synced_zeros(path: &Path, bytes: u64) -> Result<File, IoError> {
+    let file = create_zeros(path, bytes)?;
+    file.sync_all().context("sync", path)?;
+    Ok(file)
+}
+
+fn create_zeros(path: &Path, bytes: u64) -> Result<File, IoError> {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(true).open(path).context("create", path)?;
+    let zeros = vec![0; ZEROS_BYTES.min(bytes as usize)];
+    let mut offset = 0;
+    while offset < bytes {
+        let piece = (bytes - offset).min(zeros.len() as u64);
+        file.write_all_at(&zeros[..piece as usize], offset).context("write", path)?;
+        offset += piece;
+    }
+    Ok(file)
+}
+
+/// Writes the first block and `first`, syncs the file, and names it.
+fn put_in_place(
+    directory: &LogDirectory,
+    control: &Control,
+    file: &File,
+    temporary: &Path,
+    capacity: u64,
+    place: SegmentPlace,
+    first: &[u8],
+) -> Result<PathBuf, IoError> {
+    let path = write_segment(directory, file, temporary, capacity, place, first)?;
+    control.count_segment();
+    Ok(path)
+}
+
+/// As [`put_in_place`], for a log that nobody uses yet.
+pub(crate) fn write_segment(
+    directory: &LogDirectory,
+    file: &File,
+    temporary: &Path,
+    capacity: u64,
+    place: SegmentPlace,
+    first: &[u8],
+) -> Result<PathBuf, IoError> {
+    let SegmentPlace { follows, epoch, before } = place;
+    let name = SegmentName { first: before.lsn.next(), epoch, follows };
+    let header = SegmentHeader { uuid: directory.uuid, name, capacity, before };
+    let mut front = header.encode();
+    front.extend_from_slice(first);
+    file.write_all_at(&front, 0).context("write", temporary)?;
+    file.sync_all().context("sync", temporary)?;
+    let path = directory.segment_path(name);
+    rename_durably(temporary, &path)?;
+    Ok(path)
+}

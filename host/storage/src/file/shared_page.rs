@@ -1,0 +1,101 @@
+//! A small file mapped by all processes, used as atomic words, and waiting for a word to change.
+//!
+//! **Architecture Invariant:** the mapping is only ever touched through atomics, so that no process can see half of
+//! what another one stores.
+#![allow(unsafe_code, reason = "a mapping shared between processes and the futex call exist only in unsafe form")]
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::atomic::{AtomicU32, AtomicU64},
+    time::Duration,
+};
+
+use memmap2::{MmapOptions, MmapRaw};
+
+/// A shared mapping of a whole file.
+pub(crate) struct SharedPage {
+    map: MmapRaw,
+}
+
+impl SharedPage {
+    /// Maps the file at `path`, made or extended with zeros to `bytes`. Two processes must not be at it at once.
+    pub(crate) fn create_or_open(path: &Path, bytes: usize) -> io::Result<SharedPage> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        extend(&file, bytes)?;
+        let map = MmapOptions::new().len(bytes).map_raw(&file)?;
+        Ok(SharedPage { map })
+    }
+
+    /// The 64-bit word at byte `offset`.
+    pub(crate) fn word(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8) && offset + 8 <= self.map.len(), "offsets are constants of the layout");
+        // SAFETY: inside the mapping, which lives as long as `self`, and aligned; all zeros is a valid value, and
+        // every access everywhere is atomic.
+        unsafe { &*self.map.as_mut_ptr().add(offset).cast::<AtomicU64>() }
+    }
+
+    /// The 32-bit word at byte `offset`, fit for [`futex_wait`].
+    pub(crate) fn futex(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4) && offset + 4 <= self.map.len(), "offsets are constants of the layout");
+        // SAFETY: as in `word`; no offset is used with both widths.
+        unsafe { &*self.map.as_mut_ptr().add(offset).cast::<AtomicU32>() }
+    }
+}
+
+/// Writes real zeros: a hole would be filled at the first store into the mapping, and a full disk would then kill.
+fn extend(file: &File, bytes: usize) -> io::Result<()> {
+    let length = file.metadata()?.len() as usize;
+    if length < bytes {
+        file.write_all_at(&vec![0; bytes - length], length as u64)?;
+        file.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Blocks while `word` holds `seen`, until woken or `timeout` ran out. May return early.
+pub(crate) fn futex_wait(word: &AtomicU32, seen: u32, timeout: Duration) {
+    let seconds = timeout.as_secs().min(1 << 30) as libc::time_t;
+    let timeout = libc::timespec { tv_sec: seconds, tv_nsec: timeout.subsec_nanos().into() };
+    // SAFETY: both pointers are valid for the call. Every result, errors too, means "look again".
+    unsafe {
+        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, seen, &raw const timeout);
+    }
+}
+
+/// Wakes all that wait for `word`, in every process.
+pub(crate) fn futex_wake_all(word: &AtomicU32) {
+    // SAFETY: the pointer is valid for the call.
+    unsafe {
+        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    #[test]
+    fn two_mappings_of_a_file_are_the_same_memory() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("page");
+        let here = SharedPage::create_or_open(&path, 4096).expect("maps");
+        let there = SharedPage::create_or_open(&path, 4096).expect("maps");
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                while there.futex(8).load(Ordering::Acquire) == 0 {
+                    futex_wait(there.futex(8), 0, Duration::from_secs(5));
+                }
+                there.word(64).load(Ordering::Relaxed)
+            });
+            here.word(64).store(77, Ordering::Relaxed);
+            here.futex(8).store(1, Ordering::Release);
+            futex_wake_all(here.futex(8));
+            assert_eq!(waiter.join().expect("no panic"), 77);
+        });
+    }
+}

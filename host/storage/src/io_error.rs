@@ -1,0 +1,31 @@
+//! What the operating system answered, and to what.
+//!
+//! **Architecture Invariant:** no error of a file leaves this crate without its path.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// The operating system refused something.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}: {source}", path.display())]
+pub struct IoError {
+    /// What was tried: a verb that fits before a path.
+    pub action: &'static str,
+    /// On which file or directory.
+    pub path: PathBuf,
+    /// The answer.
+    pub source: io::Error,
+}
+
+/// Puts action and path to an [`io::Result`].
+pub(crate) trait IoContext<T> {
+    fn context(self, action: &'static str, path: &Path) -> Result<T, IoError>;
+}
+
+impl<T> IoContext<T> for io::Result<T> {
+    fn context(self, action: &'static str, path: &Path) -> Result<T, IoError> {
+        self.map_err(|source| IoError { action, path: path.to_path_buf(), source })
+    }
+}

@@ -1,0 +1,176 @@
+//! The log of one instance, as the driver sees it.
+//!
+//! Authority lies in the log: the epoch record that comes first in it wins. What [`LogStore::wait_for_vacancy`] says
+//! is only a hint who should try; a false suspicion costs a change of primary and never a record.
+//!
+//! **Architecture Invariant:** nothing here knows of files, and nothing is asynchronous: what waits, blocks its
+//! thread and can be interrupted from another one.
+
+use std::{any::Any, fmt, sync::Arc, time::Duration};
+
+use ambrosia_core::{Epoch, EpochBody, Lsn, Record, Timestamp};
+
+use crate::{AcquireError, AppendError, LogError, SyncTimes};
+
+/// The primary delivers nothing more while this much is queued for the disk.
+pub const LOG_QUEUE_BYTES_MAX: usize = 16 << 20;
+
+/// The log of one instance. Every replica, and every tool, has one of its own.
+pub trait LogStore: Send + Sync {
+    /// Reads durable records from `from` on; `Lsn(1)` is genesis.
+    fn tail(&self, from: Lsn) -> Result<Box<dyn LogTail>, LogError>;
+
+    /// How far the log is known to go just now.
+    fn head(&self) -> Result<Head, LogError>;
+
+    /// Blocks until nobody seems to be primary. `None` if `timeout` ran out or [`LogStore::interrupt`] was called.
+    fn wait_for_vacancy(&self, timeout: Duration) -> Result<Option<Vacancy>, LogError>;
+
+    /// Ends a [`LogStore::wait_for_vacancy`] under way in another thread, or the next one if none is.
+    fn interrupt(&self);
+
+    /// Deposes whoever writes now and becomes the writer, with an epoch record of its own as the newest of the log.
+    ///
+    /// Reads on from where `tail` stands to the true end of the log and returns all of that at once, so read the tail
+    /// until it has nothing more before. `events` is called from the thread of the log: it must not block, and must
+    /// not drop the writer.
+    fn acquire(
+        &self,
+        me: EpochBody,
+        now: Timestamp,
+        tail: Box<dyn LogTail>,
+        events: Events,
+    ) -> Result<Acquired, AcquireError>;
+}
+
+/// Takes the [`WriterEvent`]s of one reign.
+pub type Events = Box<dyn Fn(WriterEvent) + Send + Sync>;
+
+/// How far a log goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Head {
+    /// The newest reign that was begun.
+    pub epoch: Epoch,
+    /// The last record known to be durable.
+    pub durable: Lsn,
+}
+
+/// Why nobody seems to be primary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Vacancy {
+    /// The primary ended, died, or there was none.
+    Released,
+    /// The primary has not been heard of for too long.
+    Silent,
+}
+
+/// What a successful [`LogStore::acquire`] gives.
+pub struct Acquired {
+    /// All records that the tail had not returned; the new epoch record is the last. All of them are durable.
+    pub records: Vec<Record>,
+    /// The epoch of the new reign.
+    pub epoch: Epoch,
+    /// Takes the records of the new reign.
+    pub writer: Box<dyn LogWriter>,
+}
+
+impl fmt::Debug for Acquired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acquired").field("epoch", &self.epoch).field("records", &self.records.len()).finish()
+    }
+}
+
+/// Reads the durable records of a log in order, across changes of the primary.
+pub trait LogTail: Send {
+    /// The next durable records: at least one, unless `wait` ran out or the tail was interrupted.
+    ///
+    /// Bounded to about 4 MiB a call, and at least one record however large it is.
+    fn next(&mut self, wait: Duration) -> Result<Vec<Record>, LogError>;
+
+    /// The record that [`LogTail::next`] returns next.
+    fn position(&self) -> Lsn;
+
+    /// Wakes a blocked [`LogTail::next`] from another thread.
+    fn interrupter(&self) -> Interrupter;
+
+    /// For the store that made the tail, which goes on from it in [`LogStore::acquire`].
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send>;
+}
+
+/// Ends a [`LogTail::next`] under way, or the next one if none is.
+#[derive(Clone)]
+pub struct Interrupter(Arc<dyn Fn() + Send + Sync>);
+
+impl Interrupter {
+    /// Wraps what is to be done.
+    pub fn new(interrupt: impl Fn() + Send + Sync + 'static) -> Self {
+        Interrupter(Arc::new(interrupt))
+    }
+
+    /// Interrupts.
+    pub fn interrupt(&self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for Interrupter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Interrupter")
+    }
+}
+
+/// The one writer of a reign. Dropped without [`LogWriter::close`], it gives up what is queued and ends the reign.
+pub trait LogWriter: Send {
+    /// Queues a record, whose bytes are final: its epoch is that of the reign, its lsn the next, its `previous` the
+    /// link of the one before. Never blocks.
+    fn append(&mut self, record: Record) -> Result<(), AppendError>;
+
+    /// Bytes queued and not yet handed to the disk. The caller stops delivering above [`LOG_QUEUE_BYTES_MAX`] and
+    /// goes on at [`WriterEvent::Room`].
+    fn queued_bytes(&self) -> usize;
+
+    /// Makes all that is queued durable and ends the reign, so that others take over at once.
+    fn close(self: Box<Self>);
+
+    /// What it did so far.
+    fn stats(&self) -> WriterStats;
+}
+
+/// What the thread of the log reports.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum WriterEvent {
+    /// All records up to this one are durable. It only rises.
+    Durable(Lsn),
+    /// The queue was above [`LOG_QUEUE_BYTES_MAX`] and is no more.
+    Room,
+    /// Nothing will be durable any more. It comes once, and last.
+    Stopped(StopCause),
+}
+
+/// Why a writer stopped.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum StopCause {
+    /// Another replica is primary.
+    #[error("another replica became primary with epoch {by}")]
+    Fenced {
+        /// The epoch of its reign, or a later one.
+        by: Epoch,
+    },
+    /// The log could not be written, and nobody knows what of the last write is on the disk: the state must be built
+    /// anew from the log.
+    #[error("the log failed: {0}")]
+    Failed(String),
+}
+
+/// What a writer did so far.
+#[derive(Clone, Debug, Default)]
+pub struct WriterStats {
+    /// Times that data was forced to the disk.
+    pub flushes: u64,
+    /// Records made durable.
+    pub records: u64,
+    /// Bytes of these records, as stored.
+    pub bytes: u64,
+    /// How long the flushes took.
+    pub sync_times: SyncTimes,
+}

@@ -1,0 +1,64 @@
+//! The conformance suite against the stores on files, with segments as they are and with very small ones.
+
+use std::ops::Deref;
+
+use ambrosia_core::Record;
+use tempfile::TempDir;
+
+use super::support::{Fixture, SMALL};
+use crate::{BlobError, BlobStore, FileLogOptions, FileStore, conformance::Handles};
+
+fn new_log(genesis: Record) -> Handles {
+    Fixture::with(FileLogOptions::default(), &genesis).into_handles()
+}
+
+fn new_small_log(genesis: Record) -> Handles {
+    Fixture::with(SMALL, &genesis).into_handles()
+}
+
+/// An empty store with its directory.
+struct Empty {
+    store: FileStore,
+    directory: TempDir,
+}
+
+impl Deref for Empty {
+    type Target = FileStore;
+    fn deref(&self) -> &FileStore {
+        &self.store
+    }
+}
+
+fn empty() -> Empty {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let store = FileStore::create_or_open(directory.path()).expect("works");
+    Empty { store, directory }
+}
+
+mod log {
+    crate::log_conformance!(super::new_log);
+}
+
+mod log_of_small_segments {
+    crate::log_conformance!(super::new_small_log);
+}
+
+mod registry {
+    crate::registry_conformance!(super::empty);
+}
+
+mod blobs {
+    crate::blob_conformance!(super::empty);
+}
+
+#[test]
+fn a_damaged_blob_is_told_and_putting_it_again_repairs_it() {
+    let store = empty();
+    let hash = store.put(b"contents").expect("works");
+    std::fs::write(store.directory.path().join("blobs").join(hash.to_string()), b"other").expect("works");
+    let damaged = BlobStore::get(&*store, hash).expect_err("it was changed");
+    assert!(matches!(damaged, BlobError::Damaged { .. }), "{damaged}");
+    assert!(damaged.to_string().contains(&hash.to_string()));
+    store.put(b"contents").expect("works");
+    assert_eq!(BlobStore::get(&*store, hash).expect("repaired"), b"contents");
+}

@@ -1,0 +1,10 @@
+//! Tests of this crate that need more than one of its parts.
+
+mod conformance_of_files;
+mod conformance_of_memory;
+mod damage;
+mod fencing;
+mod registration;
+mod running;
+mod segments;
+mod support;

@@ -1,0 +1,121 @@
+//! The roster: who runs, who is primary, and how others learn of it.
+
+use std::{net::SocketAddr, thread, time::Duration};
+
+use ambrosia_core::{Lsn, ReplicaIndex};
+
+use super::support::{Fixture, SMALL, name};
+use crate::{EnterError, FileLogOptions, HEARTBEAT_INTERVAL, LogStore, Role, Vacancy, conformance::Reign};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn address(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+#[test]
+fn a_replica_runs_once() {
+    let fixture = Fixture::new(SMALL);
+    let roster = fixture.store.roster(&name()).expect("works");
+    let presence = roster.enter(ReplicaIndex(3)).expect("not running");
+    let other = fixture.store.roster(&name()).expect("works");
+    let error = other.enter(ReplicaIndex(3)).err().expect("it runs already");
+    assert!(matches!(error, EnterError::AlreadyRunning { .. }), "{error}");
+    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+    assert!(other.enter(ReplicaIndex(4)).is_ok());
+    drop(presence);
+    assert!(other.enter(ReplicaIndex(3)).is_ok());
+    assert!(matches!(roster.enter(ReplicaIndex(64)), Err(EnterError::NumberTooHigh { .. })));
+}
+
+#[test]
+fn members_show_what_each_replica_says() {
+    let fixture = Fixture::new(SMALL);
+    let roster = fixture.store.roster(&name()).expect("works");
+    let primary = roster.enter(ReplicaIndex(0)).expect("not running");
+    let standby = roster.enter(ReplicaIndex(1)).expect("not running");
+    let reign = Reign::begin(&*fixture.log(), 0);
+    primary.beat(Role::Primary, Lsn(2));
+    primary.publish_primary(reign.epoch, address(7000));
+    standby.beat(Role::Standby, Lsn(1));
+    standby.set_address(address(7001));
+    let members = roster.members([0, 1, 2].map(ReplicaIndex)).expect("works");
+    let seen: Vec<_> = members.iter().map(|member| (member.role, member.applied, member.address)).collect();
+    let expected = [
+        (Role::Primary, Lsn(2), Some(address(7000))),
+        (Role::Standby, Lsn(1), Some(address(7001))),
+        (Role::Down, Lsn(0), None),
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(members[0].pid, std::process::id());
+    assert!(members[1].heartbeat_age < LIMIT);
+    let info = roster.primary().expect("works").expect("there is one");
+    assert_eq!((info.replica, info.epoch, info.address), (ReplicaIndex(0), reign.epoch, address(7000)));
+    drop((primary, reign));
+    assert_eq!(roster.primary().expect("works"), None);
+    assert_eq!(roster.members([ReplicaIndex(0)]).expect("works")[0].role, Role::Down);
+}
+
+#[test]
+fn a_deposed_primary_is_not_shown_as_primary() {
+    let fixture = Fixture::new(SMALL);
+    let roster = fixture.store.roster(&name()).expect("works");
+    let old = roster.enter(ReplicaIndex(0)).expect("not running");
+    let new = roster.enter(ReplicaIndex(1)).expect("not running");
+    let first = Reign::begin(&*fixture.log(), 0);
+    old.beat(Role::Primary, Lsn(2));
+    old.publish_primary(first.epoch, address(7000));
+    let second = Reign::begin(&*fixture.log(), 1);
+    assert_eq!(roster.primary().expect("works"), None, "the new one has not said where it answers");
+    new.beat(Role::Primary, Lsn(3));
+    new.publish_primary(second.epoch, address(7001));
+    old.publish_primary(first.epoch, address(7000));
+    assert_eq!(roster.primary().expect("works").expect("there is one").address, address(7001));
+    let roles: Vec<_> = roster.members([0, 1].map(ReplicaIndex)).expect("works").iter().map(|m| m.role).collect();
+    assert_eq!(roles, [Role::Standby, Role::Primary]);
+}
+
+#[test]
+fn a_new_primary_wakes_those_who_wait_for_it() {
+    let fixture = Fixture::new(SMALL);
+    let roster = fixture.store.roster(&name()).expect("works");
+    let presence = roster.enter(ReplicaIndex(0)).expect("not running");
+    let reign = Reign::begin(&*fixture.log(), 0);
+    let seen = roster.leadership_changes();
+    let waiting = fixture.store.roster(&name()).expect("works");
+    let waiter = thread::spawn(move || waiting.wait_for_leadership_change(seen, LIMIT));
+    presence.publish_primary(reign.epoch, address(7000));
+    assert_ne!(waiter.join().expect("no panic"), seen);
+}
+
+#[test]
+fn a_primary_that_beats_is_not_silent_and_one_that_does_not_is() {
+    let options = FileLogOptions { silence: 3 * HEARTBEAT_INTERVAL, ..SMALL };
+    let fixture = Fixture::new(options);
+    let presence = fixture.store.roster(&name()).expect("works").enter(ReplicaIndex(0)).expect("not running");
+    let _reign = Reign::begin(&*fixture.log(), 0);
+    let log = fixture.log();
+    let vacancy = thread::scope(|scope| {
+        let waiter = scope.spawn(|| log.wait_for_vacancy(6 * HEARTBEAT_INTERVAL).expect("works"));
+        while !waiter.is_finished() {
+            presence.beat(Role::Primary, Lsn(2));
+            thread::park_timeout(HEARTBEAT_INTERVAL / 4);
+        }
+        waiter.join().expect("no panic")
+    });
+    assert_eq!(vacancy, None);
+    assert_eq!(log.wait_for_vacancy(LIMIT).expect("works"), Some(Vacancy::Silent));
+}
+
+#[test]
+fn two_candidates_at_once_get_one_after_the_other() {
+    let fixture = Fixture::new(SMALL);
+    let begun = fixture.log().begin_reign_for_test(0);
+    let log = fixture.log();
+    // A candidate that is at it is a primary to others until it falls silent or ends.
+    assert_eq!(log.wait_for_vacancy(Duration::from_millis(20)).expect("works"), None);
+    drop(begun);
+    assert_eq!(log.wait_for_vacancy(LIMIT).expect("works"), Some(Vacancy::Released));
+    let reign = Reign::begin(&*log, 1);
+    assert_eq!(reign.epoch.0, 2, "the epoch of the first candidate is not used again");
+}

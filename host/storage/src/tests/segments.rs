@@ -1,0 +1,153 @@
+//! Segments: how a log goes from one to the next, and what zombies may leave beside it.
+
+use std::os::unix::fs::FileExt;
+
+use ambrosia_core::{Epoch, Lsn, Record};
+
+use super::support::{Fixture, SMALL, WITHOUT_MARKS};
+use crate::{
+    FileLogOptions, LogError, LogStore,
+    conformance::{Reign, read_all},
+    file::testing::{LastRecord, SegmentHeader, SegmentName},
+};
+
+#[test]
+fn a_full_segment_is_followed_by_a_larger_one() {
+    let fixture = Fixture::new(SMALL);
+    let mut reign = Reign::begin(&*fixture.log(), 0);
+    for n in 0..100_u8 {
+        reign.append_durably(&[n; 1000]);
+    }
+    let lengths: Vec<u64> = fixture.segments().iter().map(|path| path.metadata().expect("works").len()).collect();
+    assert!(lengths.len() > 6, "{lengths:?}");
+    assert_eq!(lengths[1..4], [8 << 10, 16 << 10, 16 << 10]);
+    assert_eq!(read_all(&*fixture.log()).len(), 102);
+}
+
+#[test]
+fn one_write_may_fill_several_segments() {
+    let fixture = Fixture::new(SMALL);
+    let mut reign = Reign::begin(&*fixture.log(), 0);
+    for n in 0..200_u8 {
+        reign.append(&[n; 1000]).expect("the reign goes on");
+    }
+    reign.wait_durable(Lsn(202));
+    drop(reign);
+    fixture.forget_control();
+    let records = read_all(&*fixture.log());
+    assert!(records[2..].iter().enumerate().all(|(n, record)| record.body() == [n as u8; 1000]));
+}
+
+#[test]
+fn a_record_larger_than_a_segment_gets_one_of_its_size() {
+    let fixture = Fixture::new(SMALL);
+    let mut reign = Reign::begin(&*fixture.log(), 0);
+    reign.append_durably(b"small");
+    reign.append_durably(&[7; 100_000]);
+    reign.append_durably(b"small");
+    reign.append_durably(&[8; 200_000]);
+    reign.writer.close();
+    fixture.forget_control();
+    let records = read_all(&*fixture.log());
+    assert_eq!(records[3].body(), [7; 100_000]);
+    assert_eq!(records[5].body(), [8; 200_000]);
+}
+
+#[test]
+fn what_a_zombie_writes_behind_the_seal_is_not_read() {
+    let fixture = Fixture::new(WITHOUT_MARKS);
+    let mut first = Reign::begin(&*fixture.log(), 0);
+    first.append_durably(b"kept");
+    let last = fixture.scan().pop().expect("not empty");
+    let zombie_record = first.next_record(b"never acknowledged");
+    let mut second = Reign::begin(&*fixture.log(), 1);
+    let file = std::fs::OpenOptions::new().write(true).open(&last.file).expect("works");
+    file.write_all_at(zombie_record.stored(), last.offset + last.record.stored().len() as u64).expect("works");
+    second.append_durably(b"after");
+    assert_reads(&fixture, &[b"kept", b"after"]);
+    drop((first, second));
+    fixture.forget_control();
+    assert_reads(&fixture, &[b"kept", b"after"]);
+}
+
+#[test]
+fn what_a_zombie_wrote_before_the_seal_becomes_part_of_the_log() {
+    let fixture = Fixture::new(WITHOUT_MARKS);
+    let mut first = Reign::begin(&*fixture.log(), 0);
+    first.append_durably(b"kept");
+    let last = fixture.scan().pop().expect("not empty");
+    let unacknowledged = first.next_record(b"written, not synced");
+    let file = std::fs::OpenOptions::new().write(true).open(&last.file).expect("works");
+    file.write_all_at(unacknowledged.stored(), last.offset + last.record.stored().len() as u64).expect("works");
+    let second = Reign::begin(&*fixture.log(), 1);
+    assert_eq!(second.records[0], unacknowledged);
+    assert_reads(&fixture, &[b"kept", b"written, not synced"]);
+}
+
+#[test]
+fn a_segment_put_in_place_late_is_not_read() {
+    let fixture = Fixture::new(WITHOUT_MARKS);
+    let mut first = Reign::begin(&*fixture.log(), 0);
+    first.append_durably(b"one");
+    let early = LastRecord::of(fixture.scan().pop().expect("not empty").record.header());
+    first.append_durably(b"two");
+    // Candidate 2 has read the log to "one" and is stopped; candidate 3 reads it to "two" and wins.
+    let lock = fixture.log().begin_reign_for_test(1);
+    let mut third = Reign::begin(&*fixture.log(), 2);
+    third.append_durably(b"three");
+    let name = SegmentName { first: early.lsn.next(), epoch: Epoch(2), follows: Epoch(1) };
+    let uuid = fixture.store.instance(&super::support::name()).expect("works").uuid;
+    let late = SegmentHeader { uuid, name, capacity: 4096, before: early };
+    std::fs::write(fixture.log_path().join(name.to_string()), late.encode()).expect("works");
+    assert_reads(&fixture, &[b"one", b"two", b"three"]);
+    drop((first, third, lock));
+    fixture.forget_control();
+    assert_reads(&fixture, &[b"one", b"two", b"three"]);
+}
+
+#[test]
+fn a_lost_segment_is_an_error() {
+    let fixture = Fixture::new(SMALL);
+    let mut reign = Reign::begin(&*fixture.log(), 0);
+    for n in 0..60_u8 {
+        reign.append_durably(&[n; 1000]);
+    }
+    reign.writer.close();
+    let lost = fixture.segments().remove(3);
+    std::fs::remove_file(&lost).expect("works");
+    let log = fixture.log();
+    let mut tail = log.tail(Lsn(1)).expect("works");
+    let error = loop {
+        match tail.next(std::time::Duration::ZERO) {
+            Ok(records) => assert!(!records.is_empty(), "the log seems to end"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, LogError::Corrupt { .. }), "{error}");
+}
+
+#[test]
+fn a_tail_reads_on_while_segments_come() {
+    let fixture = Fixture::new(FileLogOptions { segment_bytes_max: 9 << 10, ..SMALL });
+    let mut tail = fixture.log().tail(Lsn(1)).expect("works");
+    let follower = std::thread::spawn(move || {
+        let mut read: Vec<Record> = Vec::new();
+        while read.len() < 302 {
+            read.extend(tail.next(std::time::Duration::from_secs(20)).expect("works"));
+        }
+        read
+    });
+    let mut reign = Reign::begin(&*fixture.log(), 0);
+    for n in 0..300_u16 {
+        reign.append(&vec![n as u8; usize::from(n) * 10]).expect("the reign goes on");
+    }
+    reign.wait_durable(Lsn(302));
+    assert_eq!(follower.join().expect("no panic"), read_all(&*fixture.log()));
+}
+
+fn assert_reads(fixture: &Fixture, bodies: &[&[u8]]) {
+    let records = read_all(&*fixture.log());
+    let delivered = records.iter().filter(|record| record.header().kind == ambrosia_core::RecordKind::Deliver);
+    let read: Vec<&[u8]> = delivered.map(Record::body).collect();
+    assert_eq!(read, bodies);
+}

@@ -1,0 +1,120 @@
+//! A store in a temporary directory, and ways to damage it.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use ambrosia_core::{Genesis, InstanceName, Lsn, Record, Timestamp};
+use tempfile::TempDir;
+
+use crate::{
+    FileLog, FileLogOptions, FileStore, LogStore, Registered, ScannedRecord,
+    conformance::{Handles, MODULE, genesis},
+};
+
+/// Small enough that a few records fill a segment.
+pub(super) const SMALL: FileLogOptions = FileLogOptions {
+    segment_bytes_first: 8 << 10,
+    segment_growth: 2,
+    segment_bytes_max: 16 << 10,
+    idle_after: Duration::from_millis(5),
+    silence: Duration::from_millis(600),
+};
+
+/// Writes no marks before the log is closed.
+pub(super) const WITHOUT_MARKS: FileLogOptions = FileLogOptions { idle_after: Duration::from_secs(3600), ..SMALL };
+
+pub(super) fn name() -> InstanceName {
+    InstanceName::new("checked").expect("plain")
+}
+
+/// A store with one instance.
+pub(super) struct Fixture {
+    pub(super) directory: TempDir,
+    pub(super) store: FileStore,
+}
+
+impl Fixture {
+    pub(super) fn new(options: FileLogOptions) -> Fixture {
+        Fixture::with(options, &genesis())
+    }
+
+    pub(super) fn with(options: FileLogOptions, genesis: &Record) -> Fixture {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let store = FileStore::create_or_open(directory.path()).expect("works").with_log_options(options);
+        let Genesis { uuid, seed, limits, name, .. } = Genesis::decode(genesis.body()).expect("a genesis record");
+        let registered = store.register(&name, MODULE, seed, uuid, limits, Timestamp(1)).expect("works");
+        assert_eq!(registered, Registered::New);
+        Fixture { directory, store }
+    }
+
+    pub(super) fn log(&self) -> Arc<FileLog> {
+        self.store.log(&name()).expect("works")
+    }
+
+    pub(super) fn log_path(&self) -> PathBuf {
+        let uuid = self.store.instance(&name()).expect("works").uuid;
+        self.directory.path().join("logs").join(uuid.to_string())
+    }
+
+    /// The segments, in order of their first records.
+    pub(super) fn segments(&self) -> Vec<PathBuf> {
+        let is_segment = |path: &PathBuf| path.extension().is_some_and(|ext| ext == "seg");
+        files(&self.log_path()).into_iter().filter(is_segment).collect()
+    }
+
+    /// Where each record stands.
+    pub(super) fn scan(&self) -> Vec<ScannedRecord> {
+        let scan = self.store.scan_log(&name(), Lsn(1)).expect("works");
+        scan.map(|record| record.expect("not damaged")).collect()
+    }
+
+    /// As after a start of the machine: what the processes told each other is gone.
+    pub(super) fn forget_control(&self) {
+        match std::fs::remove_file(self.log_path().join("control")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
+            _ => {}
+        }
+    }
+
+    pub(super) fn into_handles(self) -> Handles {
+        Box::new(move || self.log() as Arc<dyn LogStore>)
+    }
+
+    /// The contents of the segments.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let read = |path: PathBuf| (path.clone(), std::fs::read(path).expect("works"));
+        Snapshot(self.segments().into_iter().map(read).collect())
+    }
+
+    /// Puts the segments back as they were.
+    pub(super) fn restore(&self, snapshot: &Snapshot) {
+        self.forget_control();
+        for path in self.segments() {
+            std::fs::remove_file(path).expect("works");
+        }
+        for (path, contents) in &snapshot.0 {
+            std::fs::write(path, contents).expect("works");
+        }
+    }
+}
+
+/// Contents of files by their paths.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Snapshot(pub(super) BTreeMap<PathBuf, Vec<u8>>);
+
+impl Snapshot {
+    pub(super) fn bytes(&mut self, path: &Path) -> &mut Vec<u8> {
+        self.0.get_mut(path).expect("the file is in the snapshot")
+    }
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).expect("works");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("works").path()).collect();
+    paths.sort();
+    paths
+}

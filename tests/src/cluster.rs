@@ -1,0 +1,164 @@
+//! A store in a directory of its own, and the verbs of `ambrosia-host` on it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+};
+
+use ambrosia_core::InstanceName;
+use ambrosia_host::Client;
+use ambrosia_storage::FileStore;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::Host;
+
+/// A store of its own, deleted when dropped.
+pub struct Cluster {
+    directory: TempDir,
+    bin: PathBuf,
+    guests: PathBuf,
+}
+
+/// How a verb went.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ran {
+    /// Exit code; -1 if it was killed.
+    pub code: i32,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained of.
+    pub stderr: String,
+}
+
+impl Cluster {
+    /// An empty store. The program and the guests are those beside the running test in the build directory.
+    pub fn new() -> Cluster {
+        let me = std::env::current_exe().expect("a running program has a path");
+        let in_deps = me.parent().is_some_and(|parent| parent.ends_with("deps"));
+        let release = me.ancestors().nth(if in_deps { 2 } else { 1 }).expect("it lies in the build directory");
+        let target = release.parent().expect("the profile's directory lies in the build directory");
+        let cluster = Cluster {
+            directory: tempfile::tempdir().expect("a temporary directory can be made"),
+            bin: release.join("ambrosia-host"),
+            guests: target.join("wasm32-wasip2/release"),
+        };
+        for (built, by) in [(&cluster.bin, "make build"), (&cluster.guest("server"), "make guests")] {
+            assert!(built.exists(), "{} is not there: run `{by}` first", built.display());
+        }
+        cluster
+    }
+
+    /// Directory of the store.
+    pub fn store(&self) -> PathBuf {
+        self.directory.path().join("store")
+    }
+
+    /// A path for a file of the test's own.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The program under test.
+    pub fn program(&self) -> &Path {
+        &self.bin
+    }
+
+    /// A guest by its name: of the examples or of the test guests.
+    pub fn guest(&self, name: &str) -> PathBuf {
+        let example = self.guests.join(format!("{name}.wasm"));
+        if example.exists() { example } else { self.guests.join("examples").join(format!("{name}.wasm")) }
+    }
+
+    /// The program with these arguments on this store, to be started.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.bin);
+        command.args(arguments).env("AMBROSIA_STORE", self.store()).env_remove("AMBROSIA_LOG");
+        command
+    }
+
+    /// Runs a verb to its end.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        let output = self.command(arguments).stdin(Stdio::null()).output().expect("the program can be started");
+        Ran {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Runs a verb that must succeed; returns what it printed.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn must(&self, arguments: &[&str]) -> String {
+        let ran = self.run(arguments);
+        assert_eq!(ran.code, 0, "{arguments:?} failed:\n{}", ran.stderr);
+        ran.stdout
+    }
+
+    /// Registers `instance` with a guest, and adds replicas so that it has `replicas`.
+    pub fn register(&self, instance: &str, guest: &str, replicas: u16) {
+        let module = self.guest(guest);
+        let module = module.to_str().expect("the path is text");
+        self.must(&["register-instance", "--instance", instance, "--module", module]);
+        for replica in 1..replicas {
+            self.must(&["add-replica", "--instance", instance, "--replica", &replica.to_string()]);
+        }
+    }
+
+    /// Starts a replica, with further arguments for `run`.
+    pub fn start_with(
+        &self,
+        instance: &str,
+        replica: u16,
+        more: &[&str],
+        echo: impl Fn(&str) + Send + 'static,
+    ) -> Host {
+        let replica = replica.to_string();
+        let mut arguments = vec!["run", "--instance", instance, "--replica", &replica];
+        arguments.extend(more);
+        Host::start(self.command(&arguments), echo).expect("the program can be started")
+    }
+
+    /// Starts a replica.
+    pub fn start(&self, instance: &str, replica: u16) -> Host {
+        self.start_with(instance, replica, &[], |_| {})
+    }
+
+    /// Sends a request that must succeed; returns its result.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn send(&self, instance: &str, method: &str, arguments: Value) -> Value {
+        let printed =
+            self.must(&["send", "--instance", instance, "--method", method, "--args", &arguments.to_string()]);
+        serde_json::from_str(&printed).expect("send prints JSON")
+    }
+
+    /// What `status` says of an instance.
+    pub fn status(&self, instance: &str) -> Value {
+        let printed = self.must(&["status", "--instance", instance, "--json"]);
+        let status: Value = serde_json::from_str(&printed).expect("status prints JSON");
+        status["instances"][0].clone()
+    }
+
+    /// The records of an instance's log.
+    pub fn log(&self, instance: &str) -> Vec<Value> {
+        let printed = self.must(&["log", "--instance", instance, "--json"]);
+        printed.lines().map(|line| serde_json::from_str(line).expect("log prints JSON lines")).collect()
+    }
+
+    /// A client in this process. Must be called within a tokio runtime.
+    pub fn client(&self, instance: &str) -> Client {
+        let store = Arc::new(FileStore::open(self.store()).expect("something was registered in the store"));
+        Client::new(store, InstanceName::new(instance).expect("a plain name")).expect("the instance is registered")
+    }
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self::new()
+    }
+}
