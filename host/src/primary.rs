@@ -371,7 +371,14 @@ impl<'a> Primary<'a> {
     fn close(&mut self) {
         if let Some(writer) = self.writer.take() {
             let stats = writer.stats();
-            tracing::debug!(?stats, "closing the log");
+            let flush_p50_us = stats.sync_times.quantile(0.5).as_micros();
+            tracing::info!(
+                records = stats.records,
+                bytes = stats.bytes,
+                flushes = stats.flushes,
+                flush_p50_us,
+                "the log of this reign"
+            );
             writer.close();
         }
         let mut events = Vec::new();

@@ -122,6 +122,20 @@ impl Cluster {
         Host::start(self.command(&arguments), echo).expect("the program can be started")
     }
 
+    /// Starts a replica; `hear` gets each line that the host says.
+    pub fn start_heard(
+        &self,
+        instance: &str,
+        replica: u16,
+        more: &[&str],
+        hear: impl Fn(&str) + Send + 'static,
+    ) -> Host {
+        let replica = replica.to_string();
+        let mut arguments = vec!["run", "--instance", instance, "--replica", &replica];
+        arguments.extend(more);
+        Host::start_heard(self.command(&arguments), |_| {}, hear).expect("the program can be started")
+    }
+
     /// Starts a replica.
     pub fn start(&self, instance: &str, replica: u16) -> Host {
         self.start_with(instance, replica, &[], |_| {})
@@ -152,9 +166,17 @@ impl Cluster {
 
     /// A client in this process. Must be called within a tokio runtime.
     pub fn client(&self, instance: &str) -> Client {
-        let store = Arc::new(FileStore::open(self.store()).expect("something was registered in the store"));
-        Client::new(store, InstanceName::new(instance).expect("a plain name")).expect("the instance is registered")
+        client(&self.store(), instance)
     }
+}
+
+/// A client of an instance in the store at `store`. Must be called within a tokio runtime.
+///
+/// # Panics
+/// If there is no such store or instance.
+pub fn client(store: &Path, instance: &str) -> Client {
+    let store = Arc::new(FileStore::open(store).expect("something was registered in the store"));
+    Client::new(store, InstanceName::new(instance).expect("a plain name")).expect("the instance is registered")
 }
 
 impl Default for Cluster {

@@ -20,11 +20,20 @@ pub struct Host {
 
 impl Host {
     /// Starts `command` with its three streams piped; `echo` gets each line that the guest prints.
-    pub(crate) fn start(mut command: Command, echo: impl Fn(&str) + Send + 'static) -> std::io::Result<Host> {
+    pub(crate) fn start(command: Command, echo: impl Fn(&str) + Send + 'static) -> std::io::Result<Host> {
+        Host::start_heard(command, echo, |_| {})
+    }
+
+    /// The same; `hear` gets each line that the host says.
+    pub(crate) fn start_heard(
+        mut command: Command,
+        echo: impl Fn(&str) + Send + 'static,
+        hear: impl Fn(&str) + Send + 'static,
+    ) -> std::io::Result<Host> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let stdout = Lines::of(child.stdout.take().expect("piped above"), echo);
-        let stderr = Lines::of(child.stderr.take().expect("piped above"), |_| {});
+        let stderr = Lines::of(child.stderr.take().expect("piped above"), hear);
         Ok(Host { stdin: child.stdin.take(), child, stdout, stderr })
     }
 
@@ -49,10 +58,19 @@ impl Host {
         signal(self.pid(), what).expect("the process is ours and was not waited for");
     }
 
-    /// SIGKILL, and waits until it is gone.
+    /// SIGKILL, and waits until it is gone and all that it had printed is read.
     pub fn kill(&mut self) {
         self.child.kill().expect("the process is ours");
         self.child.wait().expect("the process is ours");
+        self.wait_for_end(PATIENCE);
+    }
+
+    /// The exit code, once it has ended by itself; -1 if a signal ended it.
+    ///
+    /// # Panics
+    /// If that takes longer than [`PATIENCE`].
+    pub fn exit_code(&mut self) -> i32 {
+        self.wait().code().unwrap_or(-1)
     }
 
     /// Waits until it has ended by itself.
@@ -106,6 +124,21 @@ impl Host {
             Some((_, at)) => at,
             None => panic!("the guest has not printed {word:?}; it printed:\n{}", self.stdout.all().join("\n")),
         }
+    }
+
+    /// What the guest printed so far.
+    pub fn printed(&self) -> Vec<String> {
+        self.stdout.all()
+    }
+
+    /// Waits until the guest has printed `count` lines; returns all that it printed.
+    ///
+    /// # Panics
+    /// If that takes longer than [`PATIENCE`].
+    pub fn wait_for_lines(&self, count: usize) -> Vec<String> {
+        let enough = count == 0 || self.stdout.wait_for(count - 1, PATIENCE, |_| true).is_some();
+        assert!(enough, "the guest has not printed {count} lines but {:#?}", self.printed());
+        self.printed()
     }
 
     /// All that it said on stderr.

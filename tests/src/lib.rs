@@ -3,14 +3,18 @@
 //! **Architecture Invariant:** what a process does is seen from outside only: its output, its exit code, `status`,
 //! `send` and `log`.
 
+mod caller;
 mod cluster;
 mod host;
 mod lines;
+mod measure;
 mod signals;
 
-pub use cluster::{Cluster, Ran};
+pub use caller::{Answer, Caller};
+pub use cluster::{Cluster, Ran, client};
 pub use host::Host;
 pub use lines::Lines;
+pub use measure::{Sample, disk_sync_times, ms, processor_time};
 pub use signals::{Signal, signal};
 
 use std::time::Duration;

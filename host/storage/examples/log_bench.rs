@@ -21,8 +21,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let directory = std::path::Path::new(&parent).join(format!("log-bench-{}", std::process::id()));
     let store = FileStore::create_or_open(&directory)?;
     println!("body B  window  appends/s    MB/s  flush p50 ms  p99 ms  records/flush");
+    let only: Option<u64> = std::env::args().nth(2).and_then(|text| text.parse().ok());
     for body_bytes in [64, 1024] {
-        for window in [1, 16, 256, 4096] {
+        for window in [1, 16, 256, 4096].into_iter().filter(|window| only.is_none_or(|only| only == *window)) {
             run(&store, body_bytes, window)?;
         }
     }

@@ -1,1 +1,306 @@
-fn main() {}
+//! The numbers of the README, each beside its goal and beside what the disk does in the same minute.
+
+use std::time::{Duration, Instant};
+
+use ambrosia_core::RequestId;
+use ambrosia_host::encode_arguments;
+use ambrosia_tests::{Caller, Cluster, Host, PATIENCE, Sample, Signal, client, disk_sync_times, ms, processor_time};
+use anyhow::Context;
+use clap::{Parser, ValueEnum};
+use serde_json::json;
+
+/// Measures takeovers, throughput, round trips and restarts of the real program.
+#[derive(Parser)]
+struct Arguments {
+    /// What to measure; by default everything
+    #[arg(value_enum)]
+    what: Vec<What>,
+    /// Takeovers to measure
+    #[arg(long, default_value_t = 50)]
+    rounds: usize,
+    /// Takeovers after SIGSTOP to measure
+    #[arg(long, default_value_t = 20)]
+    pauses: usize,
+    /// Messages of one run of the throughput
+    #[arg(long, default_value_t = 3_000_000)]
+    messages: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    Takeover,
+    Pause,
+    Throughput,
+    Send,
+    Restart,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let wanted = |what| arguments.what.is_empty() || arguments.what.contains(&what);
+    println!("{:<44} {:>14} {:>14} {:>8}", "figure", "measured", "goal", "ratio");
+    if wanted(What::Send) {
+        round_trips()?;
+    }
+    if wanted(What::Throughput) {
+        throughput(arguments.messages)?;
+    }
+    if wanted(What::Restart) {
+        restart()?;
+    }
+    if wanted(What::Takeover) {
+        takeovers(arguments.rounds)?;
+    }
+    if wanted(What::Pause) {
+        pauses(arguments.pauses)?;
+    }
+    Ok(())
+}
+
+/// One line: the ratio says how many times better than its goal a figure is.
+fn line(figure: &str, measured: f64, goal: f64, unit: &str, ratio: f64) {
+    println!("{figure:<44} {:>14} {:>14} {ratio:>7.2}x", format!("{measured:.2} {unit}"), format!("{goal:.2} {unit}"));
+}
+
+fn at_most(figure: &str, measured: Duration, goal: Duration) {
+    line(figure, ms(measured), ms(goal), "ms", goal.as_secs_f64() / measured.as_secs_f64());
+}
+
+fn note(figure: &str, value: String) {
+    println!("  {figure:<42} {value:>14}");
+}
+
+fn note_disk(cluster: &Cluster) -> anyhow::Result<Duration> {
+    let times = disk_sync_times(&cluster.store(), 200)?;
+    note("fdatasync p50 / p99 of this disk", format!("{:.3} / {:.3} ms", ms(times.median()), ms(times.quantile(0.99))));
+    Ok(times.median())
+}
+
+fn round_trips() -> anyhow::Result<()> {
+    const COUNT: usize = 2000;
+    let cluster = Cluster::new();
+    cluster.register("counter", "counter", 1);
+    let mut host = cluster.start("counter", 0);
+    host.wait_until_primary();
+    let disk_before = note_disk(&cluster)?;
+    let (cpu, began) = (processor_time(host.pid())?, Instant::now());
+    let caller = call_counter(&cluster);
+    caller.wait_for(COUNT);
+    let answers = caller.stop()?;
+    let cpu = processor_time(host.pid())? - cpu;
+    let disk = disk_before.midpoint_of(note_disk(&cluster)?);
+    let times = Sample::new(answers.iter().map(|answer| answer.answered - answer.called).collect());
+    at_most("send round trip, 1 client, p50", times.median(), disk + Duration::from_micros(300));
+    note("p99 / worst", format!("{:.2} / {:.2} ms", ms(times.quantile(0.99)), ms(times.worst())));
+    note("requests/s", format!("{:.0}", answers.len() as f64 / began.elapsed().as_secs_f64()));
+    note("CPU a request", format!("{:.1} µs", cpu.as_secs_f64() * 1e6 / answers.len() as f64));
+    note_log(&mut host, answers.len() as u64);
+    Ok(())
+}
+
+/// Ends the host in order and prints what its log did.
+fn note_log(host: &mut Host, messages: u64) {
+    host.signal(Signal::Terminate);
+    host.wait();
+    let said = host.said();
+    let number = |name: &str| -> Option<f64> {
+        let rest = said.rsplit_once(&format!(" {name}="))?.1;
+        rest.split(|c: char| !(c.is_ascii_digit() || c == '.')).next()?.parse().ok()
+    };
+    if let (Some(flushes), Some(records), Some(p50)) = (number("flushes"), number("records"), number("flush_p50_us")) {
+        note("flushes a message", format!("{:.4}", flushes / messages as f64));
+        note("messages a record", format!("{:.1}", messages as f64 / records));
+        note("flush p50 in the log", format!("{:.3} ms", p50 / 1e3));
+    }
+}
+
+trait Midpoint {
+    fn midpoint_of(self, other: Self) -> Self;
+}
+
+impl Midpoint for Duration {
+    fn midpoint_of(self, other: Self) -> Self {
+        (self + other) / 2
+    }
+}
+
+fn call_counter(cluster: &Cluster) -> Caller {
+    let store = cluster.store();
+    Caller::start("bench", move || client(&store, "counter"), "add", |_| json!([1]))
+}
+
+fn throughput(messages: u64) -> anyhow::Result<()> {
+    const GOAL: f64 = 300_000.0;
+    let mut rates = Vec::new();
+    for round in 0..3 {
+        let cluster = Cluster::new();
+        cluster.register("sender", "sender", 1);
+        cluster.register("receiver", "receiver", 1);
+        let (mut sender, mut receiver) = (cluster.start("sender", 0), cluster.start("receiver", 0));
+        sender.wait_until_primary();
+        receiver.wait_until_primary();
+        if round == 0 {
+            note_disk(&cluster)?;
+        }
+        let began = Instant::now();
+        let cpu = processor_time(sender.pid())? + processor_time(receiver.pid())?;
+        cluster.send("sender", "start", json!(["receiver", messages, 4096, 64]));
+        let took = wait_for_all(&cluster, messages, began)?;
+        let cpu = processor_time(sender.pid())? + processor_time(receiver.pid())? - cpu;
+        let rate = messages as f64 / took.as_secs_f64();
+        rates.push(rate);
+        note("64-B forks/s, instance to instance", format!("{rate:.0}"));
+        note("CPU a message, both hosts", format!("{:.3} µs", cpu.as_secs_f64() * 1e6 / messages as f64));
+        note_log(&mut receiver, messages);
+        note_log(&mut sender, messages);
+    }
+    rates.sort_by(f64::total_cmp);
+    line("throughput, median of 3", rates[1] / 1e3, GOAL / 1e3, "k/s", rates[1] / GOAL);
+    Ok(())
+}
+
+/// Asks the receiver until it has all messages, none twice and all in order.
+fn wait_for_all(cluster: &Cluster, messages: u64, began: Instant) -> anyhow::Result<Duration> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut client = client(&cluster.store(), "receiver");
+        for ask in 0.. {
+            let request = RequestId::new(format!("ask-{ask}"))?;
+            let answer = client.send(&request, "report", &encode_arguments("[]", true)?, true, PATIENCE).await?;
+            let ambrosia_host::Answered::Value(value) = answer else { continue };
+            let report = ambrosia_host::decode_value(&value);
+            anyhow::ensure!(report[1] == 0, "messages came out of order: {report}");
+            if report[0] == messages {
+                return Ok(began.elapsed());
+            }
+            anyhow::ensure!(began.elapsed() < Duration::from_secs(300), "only {report} came in 300 s");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        unreachable!("the loop ends by returning")
+    })
+}
+
+fn restart() -> anyhow::Result<()> {
+    const HISTORY: u64 = 100_000;
+    const CLIENTS: u64 = 64;
+    let cluster = Cluster::new();
+    cluster.register("counter", "counter", 1);
+    let mut host = cluster.start("counter", 0);
+    host.wait_until_primary();
+    let began = Instant::now();
+    make_history(&cluster, HISTORY, CLIENTS)?;
+    let rate = HISTORY as f64 / began.elapsed().as_secs_f64();
+    note("requests/s while history was made, 64 clients", format!("{rate:.0}"));
+    let mut times = Vec::new();
+    for round in 0..20_u64 {
+        host.kill();
+        let began = Instant::now();
+        host = cluster.start("counter", 0);
+        let total = cluster.send("counter", "add", json!([1]));
+        times.push(began.elapsed());
+        anyhow::ensure!(total == json!(HISTORY + round + 1), "after the restart the total is {total}");
+    }
+    let times = Sample::new(times);
+    at_most("restart with 100 000 requests, first answer", times.median(), Duration::from_secs(1));
+    note("worst of 20", format!("{:.0} ms", ms(times.worst())));
+    Ok(())
+}
+
+fn make_history(cluster: &Cluster, requests: u64, clients: u64) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..clients {
+            let mut client = client(&cluster.store(), "counter");
+            let share = requests / clients + u64::from(number < requests % clients);
+            tasks.spawn(async move {
+                for request in 0..share {
+                    let id = RequestId::new(format!("{number}-{request}")).context("a short id")?;
+                    client.send(&id, "add", &encode_arguments("[1]", true)?, true, PATIENCE).await?;
+                }
+                anyhow::Ok(())
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done??;
+        }
+        Ok(())
+    })
+}
+
+/// A primary and two standbys of a counter, with a client that calls in a loop.
+struct Group {
+    cluster: Cluster,
+    hosts: Vec<Host>,
+    caller: Caller,
+}
+
+impl Group {
+    fn start() -> Group {
+        let cluster = Cluster::new();
+        cluster.register("counter", "counter", 3);
+        let hosts: Vec<Host> = (0..3).map(|replica| cluster.start("counter", replica)).collect();
+        hosts.iter().for_each(|host| drop(host.wait_until_caught_up()));
+        let caller = call_counter(&cluster);
+        caller.wait_for(10);
+        Group { cluster, hosts, caller }
+    }
+
+    fn primary(&self) -> usize {
+        let began = Instant::now();
+        loop {
+            if let Some(replica) = self.cluster.status("counter")["primary"]["replica"].as_u64() {
+                return replica as usize;
+            }
+            assert!(began.elapsed() < PATIENCE, "no replica became primary");
+        }
+    }
+
+    /// Every answer is one more than the one before: nothing lost, nothing twice.
+    fn check(self) -> anyhow::Result<()> {
+        let answers = self.caller.stop()?;
+        for (answer, expected) in answers.iter().zip(1_u64..) {
+            anyhow::ensure!(answer.value == json!(expected), "answer {expected} was {}", answer.value);
+        }
+        Ok(())
+    }
+}
+
+fn takeovers(rounds: usize) -> anyhow::Result<()> {
+    let mut group = Group::start();
+    note_disk(&group.cluster)?;
+    let mut gaps = Vec::new();
+    for _ in 0..rounds {
+        let primary = group.primary();
+        let killed = Instant::now();
+        group.hosts[primary].kill();
+        group.caller.wait_for(group.caller.count() + 20);
+        gaps.push(group.caller.longest_gap_since(killed));
+        group.hosts[primary] = group.cluster.start("counter", primary as u16);
+        group.hosts[primary].wait_until_caught_up();
+        group.caller.wait_for(group.caller.count() + 20);
+    }
+    let gaps = Sample::new(gaps);
+    at_most(&format!("takeover after kill -9, median of {rounds}"), gaps.median(), Duration::from_millis(50));
+    at_most(&format!("takeover after kill -9, worst of {rounds}"), gaps.worst(), Duration::from_millis(250));
+    group.check()
+}
+
+fn pauses(rounds: usize) -> anyhow::Result<()> {
+    let group = Group::start();
+    note_disk(&group.cluster)?;
+    let mut gaps = Vec::new();
+    for _ in 0..rounds {
+        let primary = group.primary();
+        let stopped = Instant::now();
+        group.hosts[primary].signal(Signal::Stop);
+        group.caller.wait_for(group.caller.count() + 20);
+        gaps.push(group.caller.longest_gap_since(stopped));
+        group.hosts[primary].signal(Signal::Continue);
+        group.caller.wait_for(group.caller.count() + 20);
+    }
+    let gaps = Sample::new(gaps);
+    at_most(&format!("takeover after SIGSTOP, median of {rounds}"), gaps.median(), Duration::from_secs(1));
+    at_most(&format!("takeover after SIGSTOP, worst of {rounds}"), gaps.worst(), Duration::from_secs(1));
+    group.check()
+}

@@ -43,7 +43,7 @@ pub fn durable_events_only_rise_and_reach_the_last_record(new_log: NewLog<'_>) {
     let mut reign = Reign::begin(&*open(), 0);
     for _ in 0..200 {
         let lsn = reign.append(b"some").expect("the reign goes on");
-        if lsn.0 % 7 == 0 {
+        if lsn.0.is_multiple_of(7) {
             reign.wait_durable(lsn);
         }
     }

@@ -7,6 +7,7 @@
 
 use std::{
     fs::{File, OpenOptions},
+    ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
@@ -24,7 +25,12 @@ use super::{
 };
 use crate::{IoError, io_error::IoContext};
 
+/// Zeros written, and synced, at once.
 const ZEROS_BYTES: usize = 1 << 20;
+const ZEROS_SYNC_BYTES: usize = 16 << 20;
+
+/// Bytes of a segment that takes the place of a spare that is not ready.
+const FILL_IN_BYTES: u64 = 16 << 20;
 
 /// Kept free at the end of a segment for a mark, so that the last record can always be said to be durable.
 const MARK_BYTES: u64 = RECORD_HEADER_BYTES as u64;
@@ -114,21 +120,19 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// The spare, or a file for the one record that is larger.
+    /// The spare. If it is too small for the record to come, or not ready since the log is written faster than zeros
+    /// are, a file that is not filled with zeros takes its place this time: its syncs are slower, but nobody waits.
     fn next_file(&mut self, needed: u64) -> Result<(PathBuf, File, u64), IoError> {
-        match self.spare.take() {
-            Some(spare) if spare.bytes >= needed => {
-                self.grown = spare.bytes;
-                let (path, bytes) = (spare.path.clone(), spare.bytes);
-                Ok((path, spare.finish()?, bytes))
-            }
-            spare => {
-                self.spare = spare;
-                let path = self.directory.temporary_path(self.epoch, "large");
-                let file = create_zeros(&path, needed)?;
-                Ok((path, file, needed))
-            }
+        if let Some(spare) = self.spare.take_if(|spare| spare.bytes >= needed && spare.is_ready()) {
+            self.grown = spare.bytes;
+            let (path, bytes) = (spare.path.clone(), spare.bytes);
+            return Ok((path, spare.finish()?, bytes));
         }
+        let capacity = needed.max(self.grown.min(FILL_IN_BYTES));
+        let path = self.directory.temporary_path(self.epoch, "fill-in");
+        let file = create(&path)?;
+        file.set_len(capacity).context("extend", &path)?;
+        Ok((path, file, capacity))
     }
 
     fn prepare_spare(&mut self) {
@@ -143,8 +147,8 @@ impl SegmentWriter {
 impl Drop for SegmentWriter {
     fn drop(&mut self) {
         // The thread of a spare that is not finished leaves the file to the next primary, which removes it.
-        if let Some(spare) = self.spare.take()
-            && spare.result.try_recv().is_ok()
+        if let Some(mut spare) = self.spare.take()
+            && spare.is_ready()
         {
             let _ = std::fs::remove_file(&spare.path);
         }
@@ -155,24 +159,38 @@ impl Drop for SegmentWriter {
 struct Spare {
     path: PathBuf,
     bytes: u64,
-    result: mpsc::Receiver<Result<File, IoError>>,
+    work: mpsc::Receiver<Result<File, IoError>>,
+    /// What came of it, once that is known.
+    result: Option<Result<File, IoError>>,
 }
 
 impl Spare {
     fn prepare(path: PathBuf, bytes: u64) -> Spare {
-        let (sender, result) = mpsc::sync_channel(1);
+        let (sender, receiver) = mpsc::sync_channel(1);
         let file_path = path.clone();
         // Nobody may wait for the file any more: the receiver is dropped with the writer.
         let work = move || drop(sender.send(create_synced_zeros(&file_path, bytes)));
         if let Err(error) = thread::Builder::new().name("log-spare".to_owned()).spawn(work) {
-            tracing::warn!(%error, "no thread for preparing segments ahead: the log waits for each");
+            tracing::warn!(%error, "no thread for preparing segments ahead: each is made when it is needed");
         }
-        Spare { path, bytes, result }
+        Spare { path, bytes, work: receiver, result: None }
     }
 
-    /// Waits for the file. Without a thread it is made here.
-    fn finish(self) -> Result<File, IoError> {
-        self.result.recv().unwrap_or_else(|_| create_synced_zeros(&self.path, self.bytes))
+    /// Whether the thread has ended, or there is none.
+    fn is_ready(&mut self) -> bool {
+        if self.result.is_none() {
+            self.result = match self.work.try_recv() {
+                Ok(result) => Some(result),
+                Err(mpsc::TryRecvError::Empty) => return false,
+                Err(mpsc::TryRecvError::Disconnected) => Some(create_zeros(&self.path, self.bytes)),
+            };
+        }
+        true
+    }
+
+    fn finish(mut self) -> Result<File, IoError> {
+        assert!(self.is_ready(), "the caller asked before");
+        self.result.take().expect("it is ready")
     }
 }
 
@@ -180,24 +198,36 @@ fn needed_bytes(record: usize) -> u64 {
     SEGMENT_HEADER_BYTES as u64 + record as u64 + MARK_BYTES
 }
 
-/// Makes a file of `bytes` zeros that are on the disk.
+/// Makes a file of `bytes` zeros that are on the disk. It goes there bit by bit, so that the syncs of the log beside it
+/// never have to wait for all of it.
 fn create_synced_zeros(path: &Path, bytes: u64) -> Result<File, IoError> {
-    let file = create_zeros(path, bytes)?;
-    file.sync_all().context("sync", path)?;
+    let file = create(path)?;
+    for begin in (0..bytes).step_by(ZEROS_SYNC_BYTES) {
+        write_zeros(&file, path, begin..bytes.min(begin + ZEROS_SYNC_BYTES as u64))?;
+        file.sync_all().context("sync", path)?;
+    }
     Ok(file)
 }
 
+/// Makes a file of `bytes` zeros.
 fn create_zeros(path: &Path, bytes: u64) -> Result<File, IoError> {
-    let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(true).open(path).context("create", path)?;
-    let zeros = vec![0; ZEROS_BYTES.min(bytes as usize)];
-    let mut offset = 0;
-    while offset < bytes {
-        let piece = (bytes - offset).min(zeros.len() as u64);
-        file.write_all_at(&zeros[..piece as usize], offset).context("write", path)?;
-        offset += piece;
-    }
+    let file = create(path)?;
+    write_zeros(&file, path, 0..bytes)?;
     Ok(file)
+}
+
+fn create(path: &Path) -> Result<File, IoError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(true).open(path).context("create", path)
+}
+
+fn write_zeros(file: &File, path: &Path, range: Range<u64>) -> Result<(), IoError> {
+    let zeros = vec![0; ZEROS_BYTES.min((range.end - range.start) as usize)];
+    for begin in range.clone().step_by(ZEROS_BYTES) {
+        let piece = (range.end - begin).min(zeros.len() as u64) as usize;
+        file.write_all_at(&zeros[..piece], begin).context("write", path)?;
+    }
+    Ok(())
 }
 
 /// Writes the first block and `first`, syncs the file, and names it.

@@ -15,7 +15,7 @@ pub(crate) fn file_system_magic(path: &Path) -> io::Result<i64> {
     }
     // SAFETY: statfs succeeded, so it filled the structure.
     let answer = unsafe { answer.assume_init() };
-    Ok(i64::from(answer.f_type))
+    Ok(answer.f_type)
 }
 
 /// Time since the machine started, the same in every process of it.

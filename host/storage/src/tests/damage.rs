@@ -114,9 +114,8 @@ fn parts_of_an_unfinished_write_in_any_order_are_cut_off() {
     let scanned = fixture.scan();
     let whole = fixture.snapshot();
     // Of a write that spans several pages, a later page may reach the disk and an earlier one not.
-    for missing in 3..8 {
+    for (missing, lost) in scanned.iter().enumerate().skip(3) {
         let mut torn = whole.clone();
-        let lost = &scanned[missing];
         torn.bytes(&lost.file)[lost.offset as usize..][..64].fill(0);
         fixture.restore(&torn);
         assert_eq!(read_all(&*fixture.log()).len(), missing);

@@ -1,0 +1,15 @@
+//! What the tests share.
+
+mod replicas;
+mod session;
+mod setup;
+mod status;
+mod stream;
+mod waiting;
+
+pub(crate) use replicas::{Reign, Replicas};
+pub(crate) use session::Session;
+pub(crate) use setup::{cluster, fails, lines, register_with, succeeds, wat_module};
+pub(crate) use status::{role, roles, wait_for_status};
+pub(crate) use stream::Stream;
+pub(crate) use waiting::{Pending, begin};

@@ -1,0 +1,59 @@
+//! A client in the test's own process, for many requests one after the other.
+
+use std::time::Duration;
+
+use ambrosia_core::RequestId;
+use ambrosia_host::{Answered, Client, ClientError, decode_value, encode_arguments, fresh_request_id};
+use ambrosia_tests::{Cluster, PATIENCE};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+/// A client of one instance that lives as long as the test.
+pub(crate) struct Session {
+    runtime: Runtime,
+    client: Client,
+}
+
+impl Session {
+    pub(crate) fn new(cluster: &Cluster, instance: &str) -> Session {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime can be made");
+        let client = runtime.block_on(async { cluster.client(instance) });
+        Session { runtime, client }
+    }
+
+    /// Calls a method that must answer.
+    pub(crate) fn call(&mut self, method: &str, arguments: Value) -> Value {
+        self.try_call(&fresh_request_id(), method, &arguments, PATIENCE).expect(method)
+    }
+
+    /// Calls a method under a request id of the test's choice.
+    pub(crate) fn call_as(&mut self, id: &str, method: &str, arguments: Value) -> Value {
+        let id = RequestId::new(id).expect("a short id");
+        self.try_call(&id, method, &arguments, PATIENCE).expect(method)
+    }
+
+    pub(crate) fn try_call(
+        &mut self,
+        id: &RequestId,
+        method: &str,
+        arguments: &Value,
+        limit: Duration,
+    ) -> Result<Value, ClientError> {
+        let bytes = encode_arguments(&arguments.to_string(), true).expect("the arguments are an array");
+        let bytes = self.send(id, method, &bytes, limit)?;
+        Ok(decode_value(&bytes))
+    }
+
+    /// Calls a method that takes and returns raw bytes.
+    pub(crate) fn call_raw(&mut self, method: &str, bytes: &[u8]) -> Vec<u8> {
+        self.send(&fresh_request_id(), method, bytes, PATIENCE).expect(method)
+    }
+
+    fn send(&mut self, id: &RequestId, method: &str, bytes: &[u8], limit: Duration) -> Result<Vec<u8>, ClientError> {
+        match self.runtime.block_on(self.client.send(id, method, bytes, true, limit))? {
+            Answered::Value(value) => Ok(value.to_vec()),
+            Answered::Accepted => panic!("it was asked to wait for the result"),
+        }
+    }
+}
