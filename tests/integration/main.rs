@@ -1,1 +1,16 @@
 //! The real executable, from outside.
+
+mod bad_input;
+mod bad_store;
+mod command_line;
+mod determinism;
+mod guest_faults;
+mod kill_restart;
+mod messages;
+mod paused;
+mod replicas;
+mod requests;
+mod stdin;
+mod support;
+mod walkthrough;
+mod wire;

@@ -1,12 +1,16 @@
 //! The interfaces that the host offers, and the list of their names.
 //!
-//! **Architecture Invariant:** the list grows only by defining, so it can't say more or less than the linker knows.
+//! **Architecture Invariant:** nothing gets on the list that the linker doesn't know.
 
 use std::collections::BTreeSet;
 
 use wasmtime::component::{ComponentNamedList, Lift, Linker, LinkerInstance, Lower, ResourceType};
 
 use crate::{refusal::Refusal, state::GuestState};
+
+/// A function by which generated bindings add an interface to a linker.
+pub(crate) type AddToLinker =
+    fn(&mut Linker<GuestState>, for<'a> fn(&'a mut GuestState) -> &'a mut GuestState) -> Result<(), wasmtime::Error>;
 
 /// A linker that knows what is in it.
 pub(crate) struct Offers {
@@ -22,6 +26,29 @@ impl Offers {
     /// Begins to offer the interface with that name and version.
     pub(crate) fn interface(&mut self, name: &str) -> Result<Interface<'_>, wasmtime::Error> {
         Ok(Interface { instance: self.linker.instance(name)?, compatible: compatible(name), names: &mut self.names })
+    }
+
+    /// Offers the interface with that name and version by its generated bindings.
+    ///
+    /// `items` are its functions and resources, for a linker doesn't tell what was added to it. None is forgotten: for
+    /// each, the trait of the bindings has a method, and a later version with more doesn't compile. None is invented:
+    /// that is an error.
+    pub(crate) fn bindings(
+        &mut self,
+        name: &str,
+        items: &[&'static str],
+        add: AddToLinker,
+    ) -> Result<(), wasmtime::Error> {
+        add(&mut self.linker, |state| state)?;
+        let mut instance = self.linker.instance(name)?;
+        for item in items {
+            // What is defined can't be defined again.
+            if instance.func_new(item, |_, _, _, _| Ok(())).is_ok() {
+                return Err(wasmtime::Error::msg(format!("the bindings of {name} have no {item}")));
+            }
+            self.names.insert((compatible(name), item));
+        }
+        Ok(())
     }
 
     /// True if `interface`, in this or a compatible version, is offered at all.

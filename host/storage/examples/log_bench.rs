@@ -1,6 +1,6 @@
 //! Appends a second to a log on files, by size of the record and by how many wait for the disk at once.
 //!
-//! `cargo run --release -p ambrosia-storage --example log_bench [DIRECTORY]`; the figures depend on the disk that
+//! `cargo run --release -p ambrosia-storage --example log_bench [DIRECTORY [WINDOW]]`; the figures depend on the disk that
 //! holds the directory, so the median of its flushes stands beside them.
 
 use std::{
@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let parent = std::env::args().nth(1).unwrap_or_else(|| ".".to_owned());
     let directory = std::path::Path::new(&parent).join(format!("log-bench-{}", std::process::id()));
     let store = FileStore::create_or_open(&directory)?;
-    println!("body B  window  appends/s    MB/s  flush p50 ms  p99 ms  records/flush");
+    println!("body B  window  appends/s    MB/s  flush p50 ms  p99 ms  records/flush  acquire ms");
     let only: Option<u64> = std::env::args().nth(2).and_then(|text| text.parse().ok());
     for body_bytes in [64, 1024] {
         for window in [1, 16, 256, 4096].into_iter().filter(|window| only.is_none_or(|only| only == *window)) {
@@ -42,7 +42,9 @@ fn run(store: &FileStore, body_bytes: usize, window: u64) -> Result<(), Box<dyn 
     let (sender, events) = mpsc::channel();
     let me = EpochBody { replica: ReplicaIndex(0), engine: [0; 32] };
     let send = move |event| drop(sender.send(event));
+    let begin = Instant::now();
     let Acquired { records, epoch, mut writer } = log.acquire(me, Timestamp(0), log.tail(Lsn(1))?, Box::new(send))?;
+    let acquire_millis = begin.elapsed().as_secs_f64() * 1e3;
     let mut last = *records.last().ok_or("no epoch record")?.header();
     let mut durable = last.lsn;
     let body = vec![7; body_bytes];
@@ -68,7 +70,7 @@ fn run(store: &FileStore, body_bytes: usize, window: u64) -> Result<(), Box<dyn 
     let stats = writer.stats();
     let millis = |part| stats.sync_times.quantile(part).as_secs_f64() * 1e3;
     println!(
-        "{body_bytes:6}  {window:6}  {:9.0}  {:6.1}  {:12.2}  {:6.2}  {:13.1}",
+        "{body_bytes:6}  {window:6}  {:9.0}  {:6.1}  {:12.2}  {:6.2}  {:13.1}  {acquire_millis:10.1}",
         appends / seconds,
         stats.bytes as f64 / seconds / 1e6,
         millis(0.5),

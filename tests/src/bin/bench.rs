@@ -240,7 +240,9 @@ impl Group {
         let cluster = Cluster::new();
         cluster.register("counter", "counter", 3);
         let hosts: Vec<Host> = (0..3).map(|replica| cluster.start("counter", replica)).collect();
-        hosts.iter().for_each(|host| drop(host.wait_until_caught_up()));
+        for host in &hosts {
+            host.wait_until_caught_up();
+        }
         let caller = call_counter(&cluster);
         caller.wait_for(10);
         Group { cluster, hosts, caller }

@@ -43,7 +43,9 @@ fn demo(arguments: &Arguments) -> anyhow::Result<()> {
 
     title("Start all three replicas of the server: one becomes primary, the others follow it");
     let mut hosts: BTreeMap<u16, Host> = (0..REPLICAS).map(|replica| (replica, start(&cluster, replica))).collect();
-    hosts.values().for_each(|host| drop(host.wait_until_caught_up()));
+    for host in hosts.values() {
+        host.wait_until_caught_up();
+    }
     primary_of(&cluster, &hosts)?;
     show_status(&cluster)?;
 

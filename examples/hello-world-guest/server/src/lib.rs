@@ -17,12 +17,13 @@ impl Server {
         self.respondees.push(Respondee::attach(&name));
     }
 
-    fn receive_message(&mut self, text: String) {
+    fn receive_message(&mut self, text: String) -> u32 {
         println!("\n!! SERVER Received message from a client: {text}");
         self.messages_received += 1;
         for respondee in &self.respondees {
             respondee.fork().response_from_server(self.messages_received);
         }
+        self.messages_received
     }
 }
 

@@ -4,61 +4,107 @@
 
 use ambrosia_core::PrintStream;
 use wasmtime::component::Resource;
+use wasmtime_wasi::p2::bindings::sync::{
+    cli::{
+        environment, exit, stderr, stdin, stdout,
+        terminal_input::{self, TerminalInput},
+        terminal_output::{self, TerminalOutput},
+        terminal_stderr, terminal_stdin, terminal_stdout,
+    },
+    io::streams::{InputStream, OutputStream},
+};
 
-use super::io::{InputStream, OutputStream};
-use crate::{offers::Offers, refusal::Refusal};
-
-/// Resource `terminal-input`: none is ever made.
-struct TerminalInput;
-/// Resource `terminal-output`: none is ever made.
-struct TerminalOutput;
+use super::{Whole, io};
+use crate::{offers::Offers, refusal::Refusal, state::GuestState};
 
 pub(super) fn add_to(offers: &mut Offers) -> Result<(), wasmtime::Error> {
-    add_environment(offers)?;
-    add_streams(offers)?;
-    add_terminals(offers)
+    let functions = &["get-environment", "get-arguments", "initial-cwd"];
+    offers.wasi("cli/environment", functions, environment::add_to_linker::<_, Whole>)?;
+    offers.wasi("cli/exit", &["exit", "exit-with-code"], exit::add_to_linker::<_, Whole>)?;
+    offers.wasi("cli/stdin", &["get-stdin"], stdin::add_to_linker::<_, Whole>)?;
+    offers.wasi("cli/stdout", &["get-stdout"], stdout::add_to_linker::<_, Whole>)?;
+    offers.wasi("cli/stderr", &["get-stderr"], stderr::add_to_linker::<_, Whole>)?;
+    offers.wasi("cli/terminal-input", &["terminal-input"], terminal_input::add_to_linker::<_, Whole>)?;
+    offers.wasi("cli/terminal-output", &["terminal-output"], terminal_output::add_to_linker::<_, Whole>)?;
+    offers.wasi("cli/terminal-stdin", &["get-terminal-stdin"], terminal_stdin::add_to_linker::<_, Whole>)?;
+    offers.wasi("cli/terminal-stdout", &["get-terminal-stdout"], terminal_stdout::add_to_linker::<_, Whole>)?;
+    offers.wasi("cli/terminal-stderr", &["get-terminal-stderr"], terminal_stderr::add_to_linker::<_, Whole>)
 }
 
-fn add_environment(offers: &mut Offers) -> Result<(), wasmtime::Error> {
-    let mut environment = offers.interface("wasi:cli/environment@0.2.0")?;
-    environment.function("get-environment", |_, (): ()| Ok((Vec::<(String, String)>::new(),)))?;
-    environment.function("get-arguments", |_, (): ()| Ok((Vec::<String>::new(),)))?;
-    environment.function("initial-cwd", |_, (): ()| Ok((None::<String>,)))?;
+impl environment::Host for GuestState {
+    fn get_environment(&mut self) -> Result<Vec<(String, String)>, wasmtime::Error> {
+        Ok(Vec::new())
+    }
 
-    let mut exit = offers.interface("wasi:cli/exit@0.2.0")?;
-    exit.function("exit", |_, (status,): (Result<(), ()>,)| -> Result<(), _> {
-        Err(Refusal::Exit(u8::from(status.is_err())))
-    })?;
-    exit.function("exit-with-code", |_, (status,): (u8,)| -> Result<(), _> { Err(Refusal::Exit(status)) })
+    fn get_arguments(&mut self) -> Result<Vec<String>, wasmtime::Error> {
+        Ok(Vec::new())
+    }
+
+    fn initial_cwd(&mut self) -> Result<Option<String>, wasmtime::Error> {
+        Ok(None)
+    }
 }
 
-fn add_streams(offers: &mut Offers) -> Result<(), wasmtime::Error> {
-    let mut stdin = offers.interface("wasi:cli/stdin@0.2.0")?;
-    stdin.resource::<InputStream>("input-stream")?;
-    stdin.function("get-stdin", |_, (): ()| Ok((InputStream::handle(),)))?;
+impl exit::Host for GuestState {
+    fn exit(&mut self, status: Result<(), ()>) -> Result<(), wasmtime::Error> {
+        Err(Refusal::Exit(u8::from(status.is_err())).into())
+    }
 
-    let mut stdout = offers.interface("wasi:cli/stdout@0.2.0")?;
-    stdout.resource::<OutputStream>("output-stream")?;
-    stdout.function("get-stdout", |_, (): ()| Ok((OutputStream::handle(PrintStream::Stdout),)))?;
-
-    let mut stderr = offers.interface("wasi:cli/stderr@0.2.0")?;
-    stderr.resource::<OutputStream>("output-stream")?;
-    stderr.function("get-stderr", |_, (): ()| Ok((OutputStream::handle(PrintStream::Stderr),)))
+    fn exit_with_code(&mut self, status: u8) -> Result<(), wasmtime::Error> {
+        Err(Refusal::Exit(status).into())
+    }
 }
 
-fn add_terminals(offers: &mut Offers) -> Result<(), wasmtime::Error> {
-    offers.interface("wasi:cli/terminal-input@0.2.0")?.resource::<TerminalInput>("terminal-input")?;
-    offers.interface("wasi:cli/terminal-output@0.2.0")?.resource::<TerminalOutput>("terminal-output")?;
+impl stdin::Host for GuestState {
+    fn get_stdin(&mut self) -> Result<Resource<InputStream>, wasmtime::Error> {
+        Ok(io::input())
+    }
+}
 
-    let mut stdin = offers.interface("wasi:cli/terminal-stdin@0.2.0")?;
-    stdin.resource::<TerminalInput>("terminal-input")?;
-    stdin.function("get-terminal-stdin", |_, (): ()| Ok((None::<Resource<TerminalInput>>,)))?;
+impl stdout::Host for GuestState {
+    fn get_stdout(&mut self) -> Result<Resource<OutputStream>, wasmtime::Error> {
+        Ok(io::output(PrintStream::Stdout))
+    }
+}
 
-    let mut stdout = offers.interface("wasi:cli/terminal-stdout@0.2.0")?;
-    stdout.resource::<TerminalOutput>("terminal-output")?;
-    stdout.function("get-terminal-stdout", |_, (): ()| Ok((None::<Resource<TerminalOutput>>,)))?;
+impl stderr::Host for GuestState {
+    fn get_stderr(&mut self) -> Result<Resource<OutputStream>, wasmtime::Error> {
+        Ok(io::output(PrintStream::Stderr))
+    }
+}
 
-    let mut stderr = offers.interface("wasi:cli/terminal-stderr@0.2.0")?;
-    stderr.resource::<TerminalOutput>("terminal-output")?;
-    stderr.function("get-terminal-stderr", |_, (): ()| Ok((None::<Resource<TerminalOutput>>,)))
+impl terminal_input::Host for GuestState {}
+
+/// None is ever made.
+impl terminal_input::HostTerminalInput for GuestState {
+    fn drop(&mut self, _: Resource<TerminalInput>) -> Result<(), wasmtime::Error> {
+        Ok(())
+    }
+}
+
+impl terminal_output::Host for GuestState {}
+
+/// None is ever made.
+impl terminal_output::HostTerminalOutput for GuestState {
+    fn drop(&mut self, _: Resource<TerminalOutput>) -> Result<(), wasmtime::Error> {
+        Ok(())
+    }
+}
+
+impl terminal_stdin::Host for GuestState {
+    fn get_terminal_stdin(&mut self) -> Result<Option<Resource<TerminalInput>>, wasmtime::Error> {
+        Ok(None)
+    }
+}
+
+impl terminal_stdout::Host for GuestState {
+    fn get_terminal_stdout(&mut self) -> Result<Option<Resource<TerminalOutput>>, wasmtime::Error> {
+        Ok(None)
+    }
+}
+
+impl terminal_stderr::Host for GuestState {
+    fn get_terminal_stderr(&mut self) -> Result<Option<Resource<TerminalOutput>>, wasmtime::Error> {
+        Ok(None)
+    }
 }

@@ -4,15 +4,22 @@
 //! made, so none of them can be called. What a program needs to open a file is left out on purpose: one that means to
 //! is refused when it is loaded, and not surprised later.
 //!
+//! The bindings of `wasmtime-wasi` offer an interface whole or not at all, so `types`, of which this is a part, is
+//! linked by hand; `preopens` is theirs.
+//!
 //! **Architecture Invariant:** no file of the host can be reached, seen or named.
 
 use wasmtime::component::Resource;
+use wasmtime_wasi::p2::bindings::sync::{
+    filesystem::{preopens, types::Descriptor},
+    io::{
+        error::Error as IoError,
+        streams::{InputStream, OutputStream},
+    },
+};
 
-use super::io::{InputStream, IoError, OutputStream};
-use crate::{offers::Offers, refusal::Refusal};
-
-/// Resource `descriptor`: none is ever made.
-struct Descriptor;
+use super::Whole;
+use crate::{offers::Offers, refusal::Refusal, state::GuestState};
 
 /// What wasi-libc and the adapter for WASI 0.1 link in for reading and writing streams.
 const OF_A_DESCRIPTOR: &[&str] = &[
@@ -35,8 +42,11 @@ pub(super) fn add_to(offers: &mut Offers) -> Result<(), wasmtime::Error> {
     for name in OF_A_DESCRIPTOR {
         types.refused_function(name, Refusal::File)?;
     }
+    offers.wasi("filesystem/preopens", &["get-directories"], preopens::add_to_linker::<_, Whole>)
+}
 
-    let mut preopens = offers.interface("wasi:filesystem/preopens@0.2.0")?;
-    preopens.resource::<Descriptor>("descriptor")?;
-    preopens.function("get-directories", |_, (): ()| Ok((Vec::<(Resource<Descriptor>, String)>::new(),)))
+impl preopens::Host for GuestState {
+    fn get_directories(&mut self) -> Result<Vec<(Resource<Descriptor>, String)>, wasmtime::Error> {
+        Ok(Vec::new())
+    }
 }

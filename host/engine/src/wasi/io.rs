@@ -1,37 +1,22 @@
 //! `wasi:io`: streams that never wait.
 //!
+//! The handles have the types that `wasmtime-wasi` gives them, and no value of these types is ever made.
+//!
 //! **Architecture Invariant:** a resource is told apart by its number alone, so the host keeps no table of them.
 
 use ambrosia_core::PrintStream;
-use wasmtime::component::{ComponentType, Lift, Lower, Resource};
-
-use crate::{
-    offers::{Interface, Offers},
-    refusal::Refusal,
-    state::GuestState,
+use wasmtime::component::Resource;
+use wasmtime_wasi::p2::{
+    StreamError, StreamResult,
+    bindings::sync::io::{
+        error::{self, Error as IoError},
+        poll::{self, Pollable},
+        streams::{self, InputStream, OutputStream},
+    },
 };
 
-/// Resource `error`: none is ever made.
-pub(super) struct IoError;
-/// Resource `pollable`: always ready.
-pub(super) struct Pollable;
-/// Resource `input-stream`: always at its end.
-pub(super) struct InputStream;
-/// Resource `output-stream`: its number says which of the two.
-pub(super) struct OutputStream;
-
-/// Variant `stream-error`.
-#[derive(ComponentType, Lift, Lower)]
-#[component(variant)]
-enum StreamError {
-    #[component(name = "last-operation-failed")]
-    #[allow(dead_code, reason = "the type has it, and no operation here fails")]
-    LastOperationFailed(Resource<IoError>),
-    #[component(name = "closed")]
-    Closed,
-}
-
-type Outcome<T> = Result<(Result<T, StreamError>,), Refusal>;
+use super::Whole;
+use crate::{offers::Offers, refusal::Refusal, state::GuestState};
 
 const STDOUT: u32 = 1;
 const STDERR: u32 = 2;
@@ -41,92 +26,182 @@ const ONLY: u32 = 0;
 /// Bytes that a stream says it takes at once. It takes more; this keeps what is copied at a time small.
 const WRITE_BYTES: u64 = 1 << 20;
 
-impl OutputStream {
-    pub(super) fn handle(stream: PrintStream) -> Resource<OutputStream> {
-        Resource::new_own(match stream {
-            PrintStream::Stdout => STDOUT,
-            PrintStream::Stderr => STDERR,
-        })
-    }
-
-    fn stream(handle: &Resource<OutputStream>) -> PrintStream {
-        if handle.rep() == STDERR { PrintStream::Stderr } else { PrintStream::Stdout }
-    }
-}
-
-impl InputStream {
-    pub(super) fn handle() -> Resource<InputStream> {
-        Resource::new_own(ONLY)
-    }
-}
+const OF_STREAMS: &[&str] = &[
+    "input-stream",
+    "[method]input-stream.read",
+    "[method]input-stream.blocking-read",
+    "[method]input-stream.skip",
+    "[method]input-stream.blocking-skip",
+    "[method]input-stream.subscribe",
+    "output-stream",
+    "[method]output-stream.check-write",
+    "[method]output-stream.write",
+    "[method]output-stream.blocking-write-and-flush",
+    "[method]output-stream.flush",
+    "[method]output-stream.blocking-flush",
+    "[method]output-stream.subscribe",
+    "[method]output-stream.write-zeroes",
+    "[method]output-stream.blocking-write-zeroes-and-flush",
+    "[method]output-stream.splice",
+    "[method]output-stream.blocking-splice",
+];
 
 pub(super) fn add_to(offers: &mut Offers) -> Result<(), wasmtime::Error> {
-    let mut error = offers.interface("wasi:io/error@0.2.0")?;
-    error.resource::<IoError>("error")?;
-    error.function("[method]error.to-debug-string", |_, (_,): (Resource<IoError>,)| Ok((String::new(),)))?;
-
-    let mut poll = offers.interface("wasi:io/poll@0.2.0")?;
-    poll.resource::<Pollable>("pollable")?;
-    poll.function("[method]pollable.ready", |_, (_,): (Resource<Pollable>,)| Ok((true,)))?;
-    poll.function("[method]pollable.block", |_, (_,): (Resource<Pollable>,)| Ok(()))?;
-    poll.function("poll", |_, (all,): (Vec<Resource<Pollable>>,)| Ok(((0..all.len() as u32).collect::<Vec<_>>(),)))?;
-
-    let mut streams = offers.interface("wasi:io/streams@0.2.0")?;
-    streams.resource::<IoError>("error")?;
-    streams.resource::<Pollable>("pollable")?;
-    add_input(&mut streams)?;
-    add_output(&mut streams)
+    let of_error = &["error", "[method]error.to-debug-string"];
+    offers.wasi("io/error", of_error, error::add_to_linker::<_, Whole>)?;
+    let of_poll = &["pollable", "[method]pollable.ready", "[method]pollable.block", "poll"];
+    offers.wasi("io/poll", of_poll, poll::add_to_linker::<_, Whole>)?;
+    offers.wasi("io/streams", OF_STREAMS, streams::add_to_linker::<_, Whole>)
 }
 
-fn add_input(streams: &mut Interface<'_>) -> Result<(), wasmtime::Error> {
-    streams.resource::<InputStream>("input-stream")?;
-    for name in ["[method]input-stream.read", "[method]input-stream.blocking-read"] {
-        streams.function(name, |_, _: (Resource<InputStream>, u64)| closed::<Vec<u8>>())?;
-    }
-    for name in ["[method]input-stream.skip", "[method]input-stream.blocking-skip"] {
-        streams.function(name, |_, _: (Resource<InputStream>, u64)| closed::<u64>())?;
-    }
-    streams.function("[method]input-stream.subscribe", |_, _: (Resource<InputStream>,)| ready())
+/// A handle of the stream that is always at its end.
+pub(super) fn input() -> Resource<InputStream> {
+    Resource::new_own(ONLY)
 }
 
-fn add_output(streams: &mut Interface<'_>) -> Result<(), wasmtime::Error> {
-    streams.resource::<OutputStream>("output-stream")?;
-    streams.function("[method]output-stream.check-write", |_, _: (Resource<OutputStream>,)| {
-        Ok((Ok::<_, StreamError>(WRITE_BYTES),))
-    })?;
-    for name in ["[method]output-stream.write", "[method]output-stream.blocking-write-and-flush"] {
-        streams
-            .function(name, |state, (stream, bytes): (Resource<OutputStream>, Vec<u8>)| print(state, &stream, bytes))?;
-    }
-    for name in ["[method]output-stream.write-zeroes", "[method]output-stream.blocking-write-zeroes-and-flush"] {
-        streams
-            .function(name, |state, (stream, count): (Resource<OutputStream>, u64)| zeroes(state, &stream, count))?;
-    }
-    for name in ["[method]output-stream.flush", "[method]output-stream.blocking-flush"] {
-        streams.function(name, |_, _: (Resource<OutputStream>,)| Ok((Ok::<_, StreamError>(()),)))?;
-    }
-    for name in ["[method]output-stream.splice", "[method]output-stream.blocking-splice"] {
-        streams.function(name, |_, _: (Resource<OutputStream>, Resource<InputStream>, u64)| closed::<u64>())?;
-    }
-    streams.function("[method]output-stream.subscribe", |_, _: (Resource<OutputStream>,)| ready())
+/// A handle of a stream to print to.
+pub(super) fn output(stream: PrintStream) -> Resource<OutputStream> {
+    Resource::new_own(match stream {
+        PrintStream::Stdout => STDOUT,
+        PrintStream::Stderr => STDERR,
+    })
 }
 
-fn closed<T>() -> Outcome<T> {
-    Ok((Err(StreamError::Closed),))
+fn print_stream(handle: &Resource<OutputStream>) -> PrintStream {
+    if handle.rep() == STDERR { PrintStream::Stderr } else { PrintStream::Stdout }
 }
 
-fn ready() -> Result<(Resource<Pollable>,), Refusal> {
-    Ok((Resource::new_own(ONLY),))
+impl error::Host for GuestState {}
+
+/// None is ever made.
+impl error::HostError for GuestState {
+    fn to_debug_string(&mut self, _: Resource<IoError>) -> Result<String, wasmtime::Error> {
+        Ok(String::new())
+    }
+
+    fn drop(&mut self, _: Resource<IoError>) -> Result<(), wasmtime::Error> {
+        Ok(())
+    }
 }
 
-fn print(state: &mut GuestState, stream: &Resource<OutputStream>, bytes: Vec<u8>) -> Outcome<()> {
-    state.prints.push(OutputStream::stream(stream), bytes)?;
-    Ok((Ok(()),))
+impl poll::Host for GuestState {
+    fn poll(&mut self, all: Vec<Resource<Pollable>>) -> Result<Vec<u32>, wasmtime::Error> {
+        Ok((0..all.len() as u32).collect())
+    }
 }
 
-fn zeroes(state: &mut GuestState, stream: &Resource<OutputStream>, count: u64) -> Outcome<()> {
+/// Always ready.
+impl poll::HostPollable for GuestState {
+    fn ready(&mut self, _: Resource<Pollable>) -> Result<bool, wasmtime::Error> {
+        Ok(true)
+    }
+
+    fn block(&mut self, _: Resource<Pollable>) -> Result<(), wasmtime::Error> {
+        Ok(())
+    }
+
+    fn drop(&mut self, _: Resource<Pollable>) -> Result<(), wasmtime::Error> {
+        Ok(())
+    }
+}
+
+impl streams::Host for GuestState {
+    fn convert_stream_error(&mut self, error: StreamError) -> Result<streams::StreamError, wasmtime::Error> {
+        match error {
+            StreamError::Closed => Ok(streams::StreamError::Closed),
+            StreamError::LastOperationFailed(error) | StreamError::Trap(error) => Err(error),
+        }
+    }
+}
+
+/// Always at its end.
+impl streams::HostInputStream for GuestState {
+    fn read(&mut self, _: Resource<InputStream>, _: u64) -> StreamResult<Vec<u8>> {
+        Err(StreamError::Closed)
+    }
+
+    fn blocking_read(&mut self, _: Resource<InputStream>, _: u64) -> StreamResult<Vec<u8>> {
+        Err(StreamError::Closed)
+    }
+
+    fn skip(&mut self, _: Resource<InputStream>, _: u64) -> StreamResult<u64> {
+        Err(StreamError::Closed)
+    }
+
+    fn blocking_skip(&mut self, _: Resource<InputStream>, _: u64) -> StreamResult<u64> {
+        Err(StreamError::Closed)
+    }
+
+    fn subscribe(&mut self, _: Resource<InputStream>) -> Result<Resource<Pollable>, wasmtime::Error> {
+        Ok(Resource::new_own(ONLY))
+    }
+
+    fn drop(&mut self, _: Resource<InputStream>) -> Result<(), wasmtime::Error> {
+        Ok(())
+    }
+}
+
+/// Its number says which of the two it is.
+impl streams::HostOutputStream for GuestState {
+    fn check_write(&mut self, _: Resource<OutputStream>) -> StreamResult<u64> {
+        Ok(WRITE_BYTES)
+    }
+
+    fn write(&mut self, stream: Resource<OutputStream>, bytes: Vec<u8>) -> StreamResult<()> {
+        print(self, &stream, bytes)
+    }
+
+    fn blocking_write_and_flush(&mut self, stream: Resource<OutputStream>, bytes: Vec<u8>) -> StreamResult<()> {
+        print(self, &stream, bytes)
+    }
+
+    fn flush(&mut self, _: Resource<OutputStream>) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn blocking_flush(&mut self, _: Resource<OutputStream>) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn subscribe(&mut self, _: Resource<OutputStream>) -> Result<Resource<Pollable>, wasmtime::Error> {
+        Ok(Resource::new_own(ONLY))
+    }
+
+    fn write_zeroes(&mut self, stream: Resource<OutputStream>, count: u64) -> StreamResult<()> {
+        print_zeroes(self, &stream, count)
+    }
+
+    fn blocking_write_zeroes_and_flush(&mut self, stream: Resource<OutputStream>, count: u64) -> StreamResult<()> {
+        print_zeroes(self, &stream, count)
+    }
+
+    fn splice(&mut self, _: Resource<OutputStream>, _: Resource<InputStream>, _: u64) -> StreamResult<u64> {
+        Err(StreamError::Closed)
+    }
+
+    fn blocking_splice(&mut self, _: Resource<OutputStream>, _: Resource<InputStream>, _: u64) -> StreamResult<u64> {
+        Err(StreamError::Closed)
+    }
+
+    fn drop(&mut self, _: Resource<OutputStream>) -> Result<(), wasmtime::Error> {
+        Ok(())
+    }
+}
+
+/// A refusal ends the delivery; the guest never sees it as the outcome of a stream.
+impl From<Refusal> for StreamError {
+    fn from(refusal: Refusal) -> StreamError {
+        StreamError::Trap(refusal.into())
+    }
+}
+
+fn print(state: &mut GuestState, stream: &Resource<OutputStream>, bytes: Vec<u8>) -> StreamResult<()> {
+    Ok(state.prints.push(print_stream(stream), bytes)?)
+}
+
+fn print_zeroes(state: &mut GuestState, stream: &Resource<OutputStream>, count: u64) -> StreamResult<()> {
     if count > WRITE_BYTES {
-        return Err(Refusal::PrintLimit);
+        return Err(Refusal::PrintLimit.into());
     }
     print(state, stream, vec![0; count as usize])
 }

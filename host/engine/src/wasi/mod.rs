@@ -12,11 +12,14 @@
 //! | `wasi:io/error`, `poll`, `streams` | what the above need; everything is always ready |
 //! | `wasi:random/random`, `insecure`, `insecure-seed` | the generator of the world, the seed of genesis |
 //!
-//! It is written by hand and not taken from `wasmtime-wasi`, whose streams and clocks wait on a tokio runtime and on
-//! real time.
+//! Types, traits and linking come from the synchronous bindings of `wasmtime-wasi`, one `add_to_linker` for each
+//! interface. What stands behind the traits is ours, on [`GuestState`]: that crate's own `WasiCtx` reads the clocks of
+//! the machine, waits on a tokio runtime and keeps a `ResourceTable`, which a checkpoint would miss. Only
+//! `wasi:filesystem/types` is linked by hand, since its bindings would offer to open files (`filesystem.rs`).
 //!
 //! **Architecture Invariant:** no function here waits, and none keeps anything between two calls but what it prints.
-//! So the host's side of a guest has no state that a checkpoint could miss.
+//! So the host's side of a guest has no state that a checkpoint could miss. Neither a `WasiCtx` nor a `ResourceTable`
+//! is ever made.
 
 mod cli;
 mod clocks;
@@ -26,7 +29,15 @@ mod random;
 
 pub(crate) use random::RANDOM_BYTES_MAX;
 
-use crate::offers::Offers;
+use wasmtime::component::HasSelf;
+
+use crate::{
+    offers::{AddToLinker, Offers},
+    state::GuestState,
+};
+
+/// What the functions of the bindings reach: the state itself.
+type Whole = HasSelf<GuestState>;
 
 /// Offers all of it. A guest built for any 0.2 finds these.
 pub(crate) fn add_to(offers: &mut Offers) -> Result<(), wasmtime::Error> {
@@ -35,4 +46,11 @@ pub(crate) fn add_to(offers: &mut Offers) -> Result<(), wasmtime::Error> {
     clocks::add_to(offers)?;
     filesystem::add_to(offers)?;
     random::add_to(offers)
+}
+
+impl Offers {
+    /// Offers an interface by the bindings of `wasmtime-wasi`, with the version that they have.
+    fn wasi(&mut self, name: &str, items: &[&'static str], add: AddToLinker) -> Result<(), wasmtime::Error> {
+        self.bindings(&format!("wasi:{name}@0.2.12"), items, add)
+    }
 }

@@ -3,30 +3,53 @@
 //! **Architecture Invariant:** no entropy of the machine is used; the values are not secret.
 
 use ambrosia_core::Random;
+use wasmtime_wasi::p2::bindings::sync::random::{insecure, insecure_seed, random};
 
+use super::Whole;
 use crate::{offers::Offers, refusal::Refusal, state::GuestState};
 
 /// Random bytes that a guest gets in one call.
 pub(crate) const RANDOM_BYTES_MAX: u64 = 16 << 20;
 
 pub(super) fn add_to(offers: &mut Offers) -> Result<(), wasmtime::Error> {
-    let mut random = offers.interface("wasi:random/random@0.2.0")?;
-    random.function("get-random-bytes", |state, (count,): (u64,)| random_bytes(state, count))?;
-    random.function("get-random-u64", |state, (): ()| Ok((state.world.random.next_u64(),)))?;
-
-    let mut insecure = offers.interface("wasi:random/insecure@0.2.0")?;
-    insecure.function("get-insecure-random-bytes", |state, (count,): (u64,)| random_bytes(state, count))?;
-    insecure.function("get-insecure-random-u64", |state, (): ()| Ok((state.world.random.next_u64(),)))?;
-
-    let mut seed = offers.interface("wasi:random/insecure-seed@0.2.0")?;
-    seed.function("insecure-seed", |state, (): ()| Ok((state.insecure_seed,)))
+    let functions = &["get-random-bytes", "get-random-u64"];
+    offers.wasi("random/random", functions, random::add_to_linker::<_, Whole>)?;
+    let functions = &["get-insecure-random-bytes", "get-insecure-random-u64"];
+    offers.wasi("random/insecure", functions, insecure::add_to_linker::<_, Whole>)?;
+    offers.wasi("random/insecure-seed", &["insecure-seed"], insecure_seed::add_to_linker::<_, Whole>)
 }
 
-fn random_bytes(state: &mut GuestState, count: u64) -> Result<(Vec<u8>,), Refusal> {
+impl random::Host for GuestState {
+    fn get_random_bytes(&mut self, count: u64) -> Result<Vec<u8>, wasmtime::Error> {
+        Ok(random_bytes(self, count)?)
+    }
+
+    fn get_random_u64(&mut self) -> Result<u64, wasmtime::Error> {
+        Ok(self.world.random.next_u64())
+    }
+}
+
+impl insecure::Host for GuestState {
+    fn get_insecure_random_bytes(&mut self, count: u64) -> Result<Vec<u8>, wasmtime::Error> {
+        Ok(random_bytes(self, count)?)
+    }
+
+    fn get_insecure_random_u64(&mut self) -> Result<u64, wasmtime::Error> {
+        Ok(self.world.random.next_u64())
+    }
+}
+
+impl insecure_seed::Host for GuestState {
+    fn insecure_seed(&mut self) -> Result<(u64, u64), wasmtime::Error> {
+        Ok(self.insecure_seed)
+    }
+}
+
+fn random_bytes(state: &mut GuestState, count: u64) -> Result<Vec<u8>, Refusal> {
     if count > RANDOM_BYTES_MAX {
         return Err(Refusal::RandomLimit(count));
     }
-    Ok((fill(&mut state.world.random, count as usize),))
+    Ok(fill(&mut state.world.random, count as usize))
 }
 
 /// Whole values in little-endian order; what is left of the last one is dropped.

@@ -1,8 +1,8 @@
 //! A registry with a file for each key.
 //!
 //! ```text
-//! file: {key, with ':' for '/'}   0 magic "AMBREG" and version, u16   8 revision, u64   16 CRC-32C of value and
-//!       revision, u32   20 zeros, u32   24 value
+//! file: {key, with ':' for '/'}   0 magic "AMBREG"   6 format version, u16   8 revision, u64   16 CRC-32C of revision
+//!       and value, u32   20 zeros, u32   24 value
 //! lock: locked while a key changes      changes: shared page: 0 futex, count of changes   64 newest revision
 //! ```
 //!

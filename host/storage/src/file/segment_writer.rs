@@ -147,8 +147,8 @@ impl SegmentWriter {
 impl Drop for SegmentWriter {
     fn drop(&mut self) {
         // The thread of a spare that is not finished leaves the file to the next primary, which removes it.
-        if let Some(mut spare) = self.spare.take()
-            && spare.is_ready()
+        if let Some(spare) = self.spare.take()
+            && (spare.result.is_some() || spare.work.try_recv().is_ok())
         {
             let _ = std::fs::remove_file(&spare.path);
         }
