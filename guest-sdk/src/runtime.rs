@@ -178,8 +178,15 @@ const EFFECTS_ROOM_BYTES_MAX: usize = 1 << 20;
 /// Waiting for answers and timers.
 impl Runtime {
     /// A number that this instance never used before for a call or a timer.
+    ///
+    /// The first is random, so that a late answer to a call of an earlier instance of this name is not taken for one
+    /// to this instance; it leaves room for more than all that follow.
     pub(crate) fn next_id(&self) -> u64 {
-        let id = self.last_id.get() + 1;
+        let last = match self.last_id.get() {
+            0 => crate::host::random() >> 2,
+            last => last,
+        };
+        let id = last + 1;
         self.last_id.set(id);
         id
     }

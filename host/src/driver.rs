@@ -76,6 +76,7 @@ impl Driver {
 
     /// Tells everybody that this replica is primary.
     pub(crate) fn publish(&self, epoch: ambrosia_core::Epoch) {
+        self.presence.beat(Role::Primary);
         self.presence.publish_primary(epoch, self.options.address);
     }
 
@@ -85,28 +86,26 @@ impl Driver {
         Ok(Replica::new(genesis, self.module.instantiate(&body)?).map_err(RunError::Genesis)?)
     }
 
-    /// Applies a durable record of the log. An ending, if the record brought it about.
+    /// Applies a durable record of the log.
     pub(crate) fn apply(
         &self,
         replica: &mut Replica,
         record: Record,
         outputs: &mut Vec<Output>,
-    ) -> Result<Option<Ending>, RunError> {
+    ) -> Result<(), RunError> {
         if record.header().kind == RecordKind::Epoch {
             self.check_engine(&record)?;
         }
         replica.step(ambrosia_core::Input::Record(record), outputs);
-        self.vitals.applied.store(replica.applied().0, Ordering::Relaxed);
-        let mut ending = None;
+        self.presence.set_applied(replica.applied());
         for output in outputs.drain(..) {
             match output {
                 Output::Print { stream, bytes, .. } if self.options.print_replay => self.printer.print(stream, bytes),
-                Output::Finished { code, after } => ending = Some(self.finished(code, after)?),
                 Output::Halted { fault, after } => return Err(self.halted(fault, after)),
                 _ => {}
             }
         }
-        Ok(ending)
+        Ok(())
     }
 
     fn check_engine(&self, record: &Record) -> Result<(), RunError> {
@@ -123,10 +122,10 @@ impl Driver {
     }
 
     /// Writes down how the instance ended, for `status` and for whoever starts it again.
-    pub(crate) fn finished(&self, code: i32, lsn: Lsn) -> Result<Ending, RunError> {
+    pub(crate) fn write_down_finished(&self, code: i32, lsn: Lsn) -> Result<(), RunError> {
         self.store.set_outcome(&self.name, Outcome::Finished { code, lsn })?;
         tracing::info!(instance = %self.name, code, %lsn, "the instance finished");
-        Ok(Ending::Finished { code, lsn })
+        Ok(())
     }
 
     /// Writes down that the instance stands still. What it failed of is in the log, so that every start fails again.
@@ -147,14 +146,13 @@ impl Driver {
 
 /// What the heartbeat tells others about this replica.
 pub(crate) struct Vitals {
-    pub(crate) applied: AtomicU64,
     /// Epoch of the own reign; 0 on a standby.
     pub(crate) reign: AtomicU64,
 }
 
 impl Vitals {
     pub(crate) fn new() -> Self {
-        Vitals { applied: AtomicU64::new(0), reign: AtomicU64::new(0) }
+        Vitals { reign: AtomicU64::new(0) }
     }
 }
 
@@ -171,7 +169,7 @@ pub(crate) fn beat(
     loop {
         let reign = vitals.reign.load(Ordering::Acquire);
         let role = if reign == 0 { Role::Standby } else { Role::Primary };
-        presence.beat(role, Lsn(vitals.applied.load(Ordering::Relaxed)));
+        presence.beat(role);
         if reign != 0 && reign != deposed {
             match log.head() {
                 Ok(head) if head.epoch.0 > reign => {

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use ambrosia_core::{Epoch, InstanceName, InstanceUuid, RequestId};
+use ambrosia_core::{Epoch, InstanceName, InstanceUuid, RequestId, limits::ARGUMENTS_BYTES_MAX};
 use bytes::Bytes;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -130,6 +130,11 @@ impl Reception {
         arguments: Bytes,
         wait: bool,
     ) {
+        if arguments.len() > ARGUMENTS_BYTES_MAX {
+            let reason =
+                format!("arguments of {} bytes exceed the limit of {ARGUMENTS_BYTES_MAX} bytes", arguments.len());
+            return self.mailbox.push(Event::BadRequest { connection, request, reason });
+        }
         self.mailbox.push(match self.methods.find(&method) {
             Ok(found) => Event::Request(ClientRequest { connection, request, method: found.id, arguments, wait }),
             Err(error) => Event::BadRequest { connection, request, reason: error.to_string() },

@@ -26,6 +26,9 @@ use crate::{
 /// At the end, others have this long to take what is still to be sent to them.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// When the guest has exited, peers have this long to take its last messages; later runs go on with that.
+const LAST_MESSAGES_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How often it is said that peers don't take their messages.
 const BLOCKED_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -41,6 +44,7 @@ pub(crate) struct Primary<'a> {
     waiting: BTreeMap<RequestId, Vec<Waiting>>,
     tasks: Vec<JoinHandle<()>>,
     end: Option<End>,
+    exited: Option<Exited>,
     blocked_said: Option<Instant>,
 }
 
@@ -55,8 +59,16 @@ struct Waiting {
 enum End {
     Stopped(StopCause),
     Shutdown,
-    Finished { code: i32, lsn: Lsn },
+    Exited(Exited),
     Halted { fault: Fault, lsn: Lsn },
+}
+
+/// The guest has exited.
+#[derive(Clone, Copy)]
+struct Exited {
+    code: i32,
+    lsn: Lsn,
+    at: Instant,
 }
 
 impl<'a> Primary<'a> {
@@ -79,6 +91,7 @@ impl<'a> Primary<'a> {
             waiting: BTreeMap::new(),
             tasks: Vec::new(),
             end: None,
+            exited: None,
             blocked_said: None,
         })
     }
@@ -89,6 +102,7 @@ impl<'a> Primary<'a> {
         let mut events = Vec::new();
         loop {
             self.carry_held();
+            self.end_when_delivered();
             if self.end.is_some() {
                 break;
             }
@@ -96,7 +110,7 @@ impl<'a> Primary<'a> {
             if worked {
                 self.driver.mailbox.take(&mut events);
             } else {
-                self.driver.mailbox.wait(self.until_timer(), &mut events);
+                self.driver.mailbox.wait(self.until_due(), &mut events);
             }
             for event in events.drain(..) {
                 self.on_event(event)?;
@@ -108,7 +122,7 @@ impl<'a> Primary<'a> {
     fn begin(&mut self) -> Result<(), RunError> {
         let driver = self.driver;
         if let Some(ambrosia_core::Outcome::Finished { code, lsn }) = self.replica.outcome() {
-            self.end = Some(End::Finished { code: *code, lsn: *lsn });
+            self.exited = Some(Exited { code: *code, lsn: *lsn, at: Instant::now() });
         }
         driver.vitals.reign.store(self.epoch.0, Ordering::Release);
         driver.publish(self.epoch);
@@ -121,7 +135,20 @@ impl<'a> Primary<'a> {
         Ok(())
     }
 
-    fn until_timer(&self) -> Option<Duration> {
+    /// After an exit the last messages are still delivered; then the reign ends.
+    fn end_when_delivered(&mut self) {
+        if let Some(exited) = self.exited
+            && (self.replica.undelivered() == 0 || exited.at.elapsed() >= LAST_MESSAGES_TIMEOUT)
+        {
+            self.end_with(End::Exited(exited));
+        }
+    }
+
+    /// How long nothing happens by itself.
+    fn until_due(&self) -> Option<Duration> {
+        if let Some(exited) = self.exited {
+            return Some(LAST_MESSAGES_TIMEOUT.saturating_sub(exited.at.elapsed()));
+        }
         let due = self.replica.wake_at()?;
         // A timer that is due and was not delivered waits for something else, so it is not to be polled.
         let wait = due.0.saturating_sub(self.driver.clock.now().0);
@@ -142,7 +169,7 @@ impl<'a> Primary<'a> {
         // The log has the record before the guest runs, so that both work at the same time.
         self.carry_outputs()?;
         self.replica.step(Input::Execute, &mut self.outputs);
-        self.driver.vitals.applied.store(self.replica.applied().0, Ordering::Relaxed);
+        self.driver.presence.set_applied(self.replica.applied());
         self.carry_outputs()?;
         Ok(true)
     }
@@ -214,6 +241,8 @@ impl<'a> Primary<'a> {
                 self.carry_held();
             }
             WriterEvent::Room => {}
+            // What the heartbeat said of an earlier reign.
+            WriterEvent::Stopped(StopCause::Fenced { by }) if by <= self.epoch => {}
             WriterEvent::Stopped(cause) => self.end_with(End::Stopped(cause)),
         }
     }
@@ -285,7 +314,7 @@ impl<'a> Primary<'a> {
             Output::Rebound { name, dropped, failed_calls } => {
                 tracing::warn!(%name, dropped, failed_calls, "a peer was registered anew: its streams start afresh");
             }
-            Output::Finished { code, after } => self.end_with(End::Finished { code, lsn: after }),
+            Output::Finished { code, after } => self.exited = Some(Exited { code, lsn: after, at: Instant::now() }),
             Output::Halted { fault, after } => self.end_with(End::Halted { fault, lsn: after }),
         }
     }
@@ -354,17 +383,26 @@ impl<'a> Primary<'a> {
                 tracing::info!(instance = %self.driver.name, replica = %self.driver.replica, "handed over");
                 Ok(Some(Ending::Stopped))
             }
-            End::Finished { code, lsn } => {
-                let ending = self.driver.finished(code, lsn)?;
-                self.close();
-                Ok(Some(ending))
-            }
+            End::Exited(exited) => self.conclude_exit(exited).map(Some),
             End::Halted { fault, lsn } => {
                 let error = self.driver.halted(fault, lsn);
                 self.close();
                 Err(error)
             }
         }
+    }
+
+    fn conclude_exit(mut self, exited: Exited) -> Result<Ending, RunError> {
+        let Exited { code, lsn, .. } = exited;
+        let undelivered = self.replica.undelivered();
+        if undelivered > 0 {
+            let instance = &self.driver.name;
+            tracing::warn!(%instance, undelivered, "peers did not take the last messages; run the instance again to deliver them");
+        } else {
+            self.driver.write_down_finished(code, lsn)?;
+        }
+        self.close();
+        Ok(Ending::Finished { code, lsn })
     }
 
     /// Makes everything durable, lets it out, and says farewell.

@@ -1,6 +1,11 @@
 //! Runs one replica in this process: opens everything, starts the threads, and waits for the end.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ambrosia_core::{Epoch, InstanceName, Lsn, RecordError, ReplicaIndex};
 use ambrosia_engine::{Engine, EngineError, Module, ModuleError, THREAD_STACK_BYTES_MIN};
@@ -24,6 +29,9 @@ use crate::{
 
 /// Folder of the store that holds compiled modules. They can be made again at any time.
 const COMPILED: &str = "compiled";
+
+/// A second signal within this time is the first one again.
+const SAME_WISH: Duration = Duration::from_secs(1);
 
 /// What to run and how.
 #[derive(Clone, Debug)]
@@ -284,13 +292,22 @@ async fn watch_signals(mailbox: Arc<Mailbox<Event>>) {
         Ok(both) => both,
         Err(error) => return tracing::error!(%error, "signals can't be watched; the replica ends when it is killed"),
     };
-    for _ in 0..2 {
+    let mut asked: Option<Instant> = None;
+    loop {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("asked to stop, handing over; a second signal stops at once");
-        mailbox.push(Event::Shutdown);
+        match asked {
+            None => {
+                tracing::info!("asked to stop, handing over; a second signal stops at once");
+                mailbox.push(Event::Shutdown);
+                asked = Some(Instant::now());
+            }
+            // A shell or a wrapper passes on what the terminal has sent as well: that is one wish, not two.
+            Some(first) if first.elapsed() < SAME_WISH => {}
+            Some(_) => break,
+        }
     }
     // As if killed: the log is made for that.
     std::process::abort();

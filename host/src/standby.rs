@@ -57,7 +57,6 @@ impl<'a> Standby<'a> {
         let mut replica = driver.build(&genesis)?;
         let mut outputs = Vec::new();
         for record in records {
-            // An ending met here is met again below, by the outcome of the replica.
             driver.apply(&mut replica, record, &mut outputs)?;
         }
         let progress = Progress::new();
@@ -68,8 +67,8 @@ impl<'a> Standby<'a> {
     pub(crate) fn stand_by(mut self) -> Result<StoodBy, RunError> {
         let mut events = Vec::new();
         loop {
-            if let Some(ambrosia_core::Outcome::Finished { code, lsn }) = self.replica.outcome() {
-                return Ok(StoodBy::Ended(Ending::Finished { code: *code, lsn: *lsn }));
+            if let Some(ending) = self.finished_for_good()? {
+                return Ok(StoodBy::Ended(ending));
             }
             let tail = self.tail.as_mut().expect("it was put back after the last try");
             let interrupter = tail.interrupter();
@@ -77,17 +76,20 @@ impl<'a> Standby<'a> {
             // What is there is read without waiting; only a replica that has caught up waits for more.
             let records = tail.next(if self.watch.is_some() { WAIT } else { Duration::ZERO })?;
             for record in records {
-                if let Some(ending) = self.driver.apply(&mut self.replica, record, &mut self.outputs)? {
-                    return Ok(StoodBy::Ended(ending));
-                }
+                self.driver.apply(&mut self.replica, record, &mut self.outputs)?;
             }
             self.watch_when_caught_up()?;
             self.driver.mailbox.take(&mut events);
-            for event in events.drain(..) {
+            let mut coming = events.drain(..);
+            while let Some(event) = coming.next() {
                 match event {
                     Event::Vacancy(vacancy) => {
+                        if let Some(ending) = self.finished_for_good()? {
+                            return Ok(StoodBy::Ended(ending));
+                        }
                         if let Some(acquired) = self.try_to_acquire(vacancy)? {
                             self.driver.mailbox.set_alarm(None);
+                            coming.for_each(|event| self.driver.mailbox.push(event));
                             return Ok(StoodBy::Elected(Box::new(self.replica), acquired));
                         }
                     }
@@ -98,6 +100,14 @@ impl<'a> Standby<'a> {
                 }
             }
         }
+    }
+
+    /// The ending, once the guest has exited and the primary has seen to it that all its messages were delivered. If
+    /// the primary dies before, this replica takes over to do the same.
+    fn finished_for_good(&self) -> Result<Option<Ending>, RunError> {
+        let Some(ambrosia_core::Outcome::Finished { code, lsn }) = self.replica.outcome() else { return Ok(None) };
+        let written_down = self.driver.store.instance(&self.driver.name)?.outcome.is_some();
+        Ok(written_down.then_some(Ending::Finished { code: *code, lsn: *lsn }))
     }
 
     /// Only a replica that has all durable records may become primary: a takeover must not wait for a long replay.

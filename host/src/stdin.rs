@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ambrosia_core::MethodId;
+use ambrosia_core::{MethodId, limits::ARGUMENTS_BYTES_MAX};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::{event::Event, mailbox::Mailbox, values::encode_arguments};
@@ -22,6 +22,13 @@ pub(crate) async fn read_lines(method: StdinMethod, mailbox: Arc<Mailbox<Event>>
             Ok(Some(line)) => {
                 let json = serde_json::Value::from(vec![line]).to_string();
                 match encode_arguments(&json, method.message_pack) {
+                    Ok(arguments) if arguments.len() > ARGUMENTS_BYTES_MAX => {
+                        tracing::error!(
+                            bytes = arguments.len(),
+                            max = ARGUMENTS_BYTES_MAX,
+                            "a line of stdin is too long and is left out"
+                        );
+                    }
                     Ok(arguments) => mailbox.push(Event::Line { method: method.id, arguments: arguments.into() }),
                     Err(error) => tracing::error!(%error, "a line of stdin can't be encoded"),
                 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 #[derive(Debug, thiserror::Error)]
 pub enum ValueError {
     /// Not JSON at all.
-    #[error("the arguments are not JSON ({0}): write them as an array such as '[\"text\", 7]'")]
+    #[error("the arguments are not JSON: write them as an array such as '[\"text\", 7]'")]
     NotJson(#[from] serde_json::Error),
     /// JSON, but no array.
     #[error("the arguments must be a JSON array with one element an argument, such as '[\"text\", 7]', and are {0}")]

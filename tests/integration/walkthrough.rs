@@ -151,9 +151,7 @@ fn status_has_the_published_shape_and_tells_the_truth() {
     assert_eq!(cluster.run(&["status"]).code, 1, "there is no store yet");
     cluster.register("server", "server", 3);
     let status = cluster.status("server");
-    let down = |replica: u16| {
-        json!({"replica": replica, "role": "down", "applied_lsn": null, "pid": null, "heartbeat_age_ms": null})
-    };
+    let down = |replica: u16| json!({"replica": replica, "role": "down", "applied_lsn": null, "pid": null, "heartbeat_age_ms": null});
     let (uuid, module) = (&status["uuid"], &status["module"]);
     assert_eq!(uuid.as_str().map(str::len), Some(36));
     assert_eq!(module.as_str().map(str::len), Some(64));
@@ -165,7 +163,8 @@ fn status_has_the_published_shape_and_tells_the_truth() {
 
     let mut server = Replicas::none(&cluster, "server", &[]);
     server.start_all(2);
-    let caught_up = |status: &Value| status["replicas"][1]["applied_lsn"] == 3 && status["replicas"][0]["applied_lsn"] == 3;
+    let caught_up =
+        |status: &Value| status["replicas"][1]["applied_lsn"] == 3 && status["replicas"][0]["applied_lsn"] == 3;
     let status = wait_for_status(&cluster, "server", caught_up);
     let address = status["primary"]["address"].as_str().expect("an address");
     assert!(address.starts_with("127.0.0.1:"), "{address}");

@@ -32,6 +32,11 @@ impl Batch {
         self.runs.len() >= RUNS_BYTES_FULL || self.header.messages >= RECORD_MESSAGES_MAX
     }
 
+    /// True when a source that comes before the peers has taken its share, so that a flood of it starves nobody.
+    fn is_half_full(&self) -> bool {
+        self.runs.len() >= RUNS_BYTES_FULL / 2 || self.header.messages >= RECORD_MESSAGES_MAX / 2
+    }
+
     /// Adds what comes from outside: the host's own messages always, timers and impulses if `open`.
     pub(crate) fn add_outside(&mut self, state: &State, inbox: &mut Inbox, announce: bool, open: bool) {
         let due = state.timers.next_due().is_some_and(|due| due <= self.header.time);
@@ -64,7 +69,7 @@ impl Batch {
 
     fn add_timers(&mut self, state: &State) {
         for timer in state.timers.due(self.header.time) {
-            if self.is_full() {
+            if self.is_half_full() {
                 return;
             }
             self.push_outside(Kind::Timer, timer, &[]);
@@ -73,7 +78,7 @@ impl Batch {
 
     fn add_impulses(&mut self, state: &State, inbox: &mut Inbox) {
         self.last_impulse = state.last_impulse;
-        while !self.is_full()
+        while !self.is_half_full()
             && let Some(WaitingImpulse { method, arguments, request }) = inbox.pop_impulse()
         {
             let call_id = request.map_or(NO_ANSWER, |request| {

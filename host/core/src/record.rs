@@ -80,7 +80,7 @@ pub struct RecordHeader {
     pub time: Timestamp,
     /// Highest lsn that was known to be durable when the record was made.
     pub durable: Lsn,
-    /// Header checksum of the record before it: this is what chains them. 0 for genesis.
+    /// [`RecordHeader::link`] of the record before it: this is what chains them. 0 for genesis.
     pub previous: u64,
     /// CRC-32C of the body.
     pub body_checksum: u32,

@@ -132,6 +132,14 @@ impl<G: Guest> Replica<G> {
         self.state.timers.next_due()
     }
 
+    /// Messages to other instances that these have not acknowledged. They are not lost with this process, but nobody
+    /// sends them while no replica runs.
+    pub fn undelivered(&self) -> u64 {
+        let me = self.state.me();
+        let others = self.state.streams().filter(|(peer, _)| Some(*peer) != me);
+        others.map(|(_, stream)| stream.outbox.last_seq().0 - stream.outbox.acknowledged().0).sum()
+    }
+
     /// The guest, to look at.
     pub fn guest(&self) -> &G {
         &self.guest

@@ -103,7 +103,9 @@ impl<'a> Replicas<'a> {
     pub(crate) fn next_reign(&mut self) -> Reign {
         let before = self.newest.map_or(0, |reign| reign.epoch);
         while self.newest.map_or(0, |reign| reign.epoch) == before {
-            let Ok(reign) = self.news.1.recv_timeout(PATIENCE) else { panic!("nobody became primary:\n{}", self.said()) };
+            let Ok(reign) = self.news.1.recv_timeout(PATIENCE) else {
+                panic!("nobody became primary:\n{}", self.said())
+            };
             self.note(reign);
         }
         self.newest.expect("noted just above")

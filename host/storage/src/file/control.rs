@@ -226,9 +226,12 @@ impl Slot<'_> {
         self.set_address(None);
     }
 
-    pub(crate) fn beat(&self, role: u64, applied: Lsn, now: Duration) {
+    pub(crate) fn set_applied(&self, applied: Lsn) {
+        self.word(APPLIED_AT).store(applied.0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn beat(&self, role: u64, now: Duration) {
         self.word(ROLE_AT).store(role, Ordering::SeqCst);
-        self.word(APPLIED_AT).store(applied.0, Ordering::SeqCst);
         self.word(BEAT_TIME_AT).store(now.as_nanos() as u64, Ordering::SeqCst);
         self.word(BEATS_AT).fetch_add(1, Ordering::SeqCst);
     }

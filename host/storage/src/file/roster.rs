@@ -104,7 +104,7 @@ impl Roster {
         let slot = self.control.slot(replica);
         let lock = lock.ok_or_else(|| EnterError::AlreadyRunning { replica, pid: slot.pid() })?;
         slot.enter(std::process::id());
-        slot.beat(STANDBY, Lsn(0), machine_uptime());
+        slot.beat(STANDBY, machine_uptime());
         Ok(Presence { control: self.control.clone(), replica, _lock: lock })
     }
 
@@ -183,9 +183,14 @@ pub struct Presence {
 
 impl Presence {
     /// Says that the replica is alive: to be called every [`super::HEARTBEAT_INTERVAL`].
-    pub fn beat(&self, role: Role, applied: Lsn) {
+    pub fn beat(&self, role: Role) {
         let role = if role == Role::Primary { PRIMARY } else { STANDBY };
-        self.control.slot(self.replica).beat(role, applied, machine_uptime());
+        self.control.slot(self.replica).beat(role, machine_uptime());
+    }
+
+    /// Says how far the replica is. Cheap enough to be called for each record.
+    pub fn set_applied(&self, applied: Lsn) {
+        self.control.slot(self.replica).set_applied(applied);
     }
 
     /// Says where the replica answers.

@@ -23,7 +23,8 @@ fn writer_process() {
     let Some(directory) = std::env::var_os(STORE_VARIABLE) else { return };
     let store = FileStore::open(directory).expect("the parent made it").with_log_options(SMALL);
     let presence = store.roster(&name()).expect("works").enter(ReplicaIndex(0)).expect("not running");
-    presence.beat(Role::Primary, Lsn(0));
+    presence.beat(Role::Primary);
+    presence.set_applied(Lsn(0));
     let log = store.log(&name()).expect("works");
     let durable = log.head().expect("works").durable;
     let mut reign = Reign::begin_with(&*log, 0, log.tail(durable.next()).expect("works"));

@@ -143,7 +143,8 @@ fn an_instance_is_not_deregistered_while_a_replica_runs() {
     let fixture = Fixture::new(SMALL);
     let (store, name) = (&fixture.store, super::support::name());
     let presence = store.roster(&name).expect("works").enter(ReplicaIndex(0)).expect("not running");
-    presence.beat(Role::Standby, Lsn(1));
+    presence.beat(Role::Standby);
+    presence.set_applied(Lsn(1));
     let refused = store.deregister(&name).expect_err("it runs");
     assert!(matches!(refused, InstanceError::Running { .. }), "{refused}");
     assert!(refused.to_string().contains("replica 0"), "{refused}");

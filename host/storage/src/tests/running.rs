@@ -35,9 +35,11 @@ fn members_show_what_each_replica_says() {
     let primary = roster.enter(ReplicaIndex(0)).expect("not running");
     let standby = roster.enter(ReplicaIndex(1)).expect("not running");
     let reign = Reign::begin(&*fixture.log(), 0);
-    primary.beat(Role::Primary, Lsn(2));
+    primary.beat(Role::Primary);
+    primary.set_applied(Lsn(2));
     primary.publish_primary(reign.epoch, address(7000));
-    standby.beat(Role::Standby, Lsn(1));
+    standby.beat(Role::Standby);
+    standby.set_applied(Lsn(1));
     standby.set_address(address(7001));
     let members = roster.members([0, 1, 2].map(ReplicaIndex)).expect("works");
     let seen: Vec<_> = members.iter().map(|member| (member.role, member.applied, member.address)).collect();
@@ -63,11 +65,13 @@ fn a_deposed_primary_is_not_shown_as_primary() {
     let old = roster.enter(ReplicaIndex(0)).expect("not running");
     let new = roster.enter(ReplicaIndex(1)).expect("not running");
     let first = Reign::begin(&*fixture.log(), 0);
-    old.beat(Role::Primary, Lsn(2));
+    old.beat(Role::Primary);
+    old.set_applied(Lsn(2));
     old.publish_primary(first.epoch, address(7000));
     let second = Reign::begin(&*fixture.log(), 1);
     assert_eq!(roster.primary().expect("works"), None, "the new one has not said where it answers");
-    new.beat(Role::Primary, Lsn(3));
+    new.beat(Role::Primary);
+    new.set_applied(Lsn(3));
     new.publish_primary(second.epoch, address(7001));
     old.publish_primary(first.epoch, address(7000));
     assert_eq!(roster.primary().expect("works").expect("there is one").address, address(7001));
@@ -98,7 +102,8 @@ fn a_primary_that_beats_is_not_silent_and_one_that_does_not_is() {
     let vacancy = thread::scope(|scope| {
         let waiter = scope.spawn(|| log.wait_for_vacancy(6 * HEARTBEAT_INTERVAL).expect("works"));
         while !waiter.is_finished() {
-            presence.beat(Role::Primary, Lsn(2));
+            presence.beat(Role::Primary);
+            presence.set_applied(Lsn(2));
             thread::park_timeout(HEARTBEAT_INTERVAL / 4);
         }
         waiter.join().expect("no panic")
