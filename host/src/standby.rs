@@ -131,7 +131,7 @@ impl<'a> Standby<'a> {
         let (me, now) = (self.driver.epoch_body(), self.driver.clock.now());
         let tail = self.tail.take().expect("it was put back after the last try");
         let next = tail.position();
-        match self.driver.log.acquire(me, now, tail, events) {
+        match self.driver.log.acquire(vacancy.epoch(), me, now, tail, events) {
             Ok(acquired) => Ok(Some(acquired)),
             Err(AcquireError::Contended { .. }) => {
                 self.tail = Some(self.driver.log.tail(next)?);

@@ -29,13 +29,17 @@ pub trait LogStore: Send + Sync {
     /// Ends a [`LogStore::wait_for_vacancy`] under way in another thread, or the next one if none is.
     fn interrupt(&self);
 
-    /// Deposes whoever writes now and becomes the writer, with an epoch record of its own as the newest of the log.
+    /// Deposes the reign `over` and becomes the writer, with an epoch record of its own as the newest of the log.
+    ///
+    /// `over` is the reign that was found vacant. If another one has begun since, the answer is Contended and nobody is
+    /// deposed: of several standbys that see the same death only one takes over.
     ///
     /// Reads on from where `tail` stands to the true end of the log and returns all of that at once, so read the tail
     /// until it has nothing more before. `events` is called from the thread of the log: it must not block, and must
     /// not drop the writer.
     fn acquire(
         &self,
+        over: Epoch,
         me: EpochBody,
         now: Timestamp,
         tail: Box<dyn LogTail>,
@@ -58,10 +62,19 @@ pub struct Head {
 /// Why nobody seems to be primary.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Vacancy {
-    /// The primary ended, died, or there was none.
-    Released,
-    /// The primary has not been heard of for too long.
-    Silent,
+    /// The primary of this reign ended, died, or there was none.
+    Released(Epoch),
+    /// The primary of this reign has not been heard of for too long.
+    Silent(Epoch),
+}
+
+impl Vacancy {
+    /// The reign to be deposed.
+    pub fn epoch(self) -> Epoch {
+        match self {
+            Vacancy::Released(epoch) | Vacancy::Silent(epoch) => epoch,
+        }
+    }
 }
 
 /// What a successful [`LogStore::acquire`] gives.

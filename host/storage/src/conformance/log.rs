@@ -166,7 +166,7 @@ fn try_once(log: &dyn LogStore, replica: u16) -> Option<Epoch> {
     let me = EpochBody { replica: ReplicaIndex(replica), engine: [0; 32] };
     let mut tail = log.tail(Lsn(1)).expect("works");
     drain(tail.as_mut());
-    match log.acquire(me, Timestamp(0), tail, Box::new(|_| ())) {
+    match log.acquire(log.head().expect("works").epoch, me, Timestamp(0), tail, Box::new(|_| ())) {
         Ok(acquired) => Some(acquired.epoch),
         Err(AcquireError::Contended { .. }) => None,
         Err(error) => panic!("{error}"),
@@ -199,15 +199,27 @@ pub fn a_closed_writer_leaves_a_vacancy_and_all_its_records(new_log: NewLog<'_>)
     let waiter = thread::spawn(move || log.wait_for_vacancy(LIMIT).expect("works"));
     reign.append(b"queued").expect("the reign goes on");
     reign.writer.close();
-    assert_eq!(waiter.join().expect("no panic"), Some(Vacancy::Released));
+    assert_eq!(waiter.join().expect("no panic"), Some(Vacancy::Released(Epoch(1))));
     assert_eq!(read_all(&*open()).last().expect("not empty").body(), b"queued");
 }
 
 pub fn a_dropped_writer_leaves_a_vacancy(new_log: NewLog<'_>) {
     let open = new_log(genesis());
-    assert_eq!(open().wait_for_vacancy(LIMIT).expect("works"), Some(Vacancy::Released));
+    assert_eq!(open().wait_for_vacancy(LIMIT).expect("works"), Some(Vacancy::Released(Epoch(0))));
     drop(Reign::begin(&*open(), 0));
-    assert_eq!(open().wait_for_vacancy(LIMIT).expect("works"), Some(Vacancy::Released));
+    assert_eq!(open().wait_for_vacancy(LIMIT).expect("works"), Some(Vacancy::Released(Epoch(1))));
+}
+
+pub fn of_two_candidates_for_one_vacancy_the_second_deposes_nobody(new_log: NewLog<'_>) {
+    let open = new_log(genesis());
+    let vacancy = open().wait_for_vacancy(LIMIT).expect("works").expect("nobody reigns yet");
+    let mut first = Reign::begin(&*open(), 0);
+    let log = open();
+    let me = EpochBody { replica: ReplicaIndex(1), engine: [0; 32] };
+    let tail = log.tail(Lsn(1)).expect("works");
+    let second = log.acquire(vacancy.epoch(), me, Timestamp(0), tail, Box::new(|_| ()));
+    assert!(matches!(second, Err(AcquireError::Contended { epoch: Epoch(1) })), "{second:?}");
+    first.append_durably(b"the first reigns on");
 }
 
 pub fn a_wait_for_vacancy_can_be_interrupted(new_log: NewLog<'_>) {

@@ -26,6 +26,7 @@ macro_rules! log_conformance {
             a_tail_returns_nothing_that_is_not_durable
             acquire_returns_what_the_tail_had_not_read
             of_many_candidates_each_gets_an_epoch_of_its_own
+            of_two_candidates_for_one_vacancy_the_second_deposes_nobody
             a_misplaced_record_is_refused_and_changes_nothing
             a_closed_writer_leaves_a_vacancy_and_all_its_records
             a_dropped_writer_leaves_a_vacancy

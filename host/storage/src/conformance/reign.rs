@@ -80,7 +80,9 @@ impl Reign {
         let me = EpochBody { replica: ReplicaIndex(replica), engine: [3; 32] };
         // The test may have ended: then nobody wants the events any more.
         let send = move |event| drop(sender.send(event));
-        let acquired = log.acquire(me, Timestamp(5), tail, Box::new(send)).expect("nobody else is at it");
+        let acquired = log
+            .acquire(log.head().expect("works").epoch, me, Timestamp(5), tail, Box::new(send))
+            .expect("nobody else is at it");
         let Acquired { records, epoch, writer } = acquired;
         let last = *records.last().expect("the epoch record is there").header();
         assert_eq!((last.kind, last.epoch), (RecordKind::Epoch, epoch));

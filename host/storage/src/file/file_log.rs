@@ -53,9 +53,12 @@ impl FileLog {
         &self.control
     }
 
-    /// Takes the lock of the next reign and raises the fence to it.
-    fn begin_reign(&self, me: &EpochBody) -> Result<(Epoch, ByteLock), AcquireError> {
-        let before = self.control.fence();
+    /// Takes the lock of the next reign and raises the fence to it, if `before` is still the one in force.
+    fn begin_reign(&self, before: Epoch, me: &EpochBody) -> Result<(Epoch, ByteLock), AcquireError> {
+        let fence = self.control.fence();
+        if fence != before {
+            return Err(AcquireError::Contended { epoch: fence });
+        }
         let epoch = Epoch(before.0 + 1);
         let path = self.directory.lock_path();
         let lock = ByteLock::try_take(&path, reign_byte(epoch)).context("lock", &path)?;
@@ -71,7 +74,7 @@ impl FileLog {
     #[cfg(test)]
     pub(crate) fn begin_reign_for_test(&self, replica: u16) -> ByteLock {
         let me = EpochBody { replica: ambrosia_core::ReplicaIndex(replica), engine: [0; 32] };
-        self.begin_reign(&me).expect("nobody else is at it").1
+        self.begin_reign(self.control.fence(), &me).expect("nobody else is at it").1
     }
 
     fn cursor_from(&self, tail: Box<dyn LogTail>) -> Result<Cursor, LogError> {
@@ -166,13 +169,14 @@ impl LogStore for FileLog {
 
     fn acquire(
         &self,
+        over: Epoch,
         me: EpochBody,
         now: Timestamp,
         tail: Box<dyn LogTail>,
         events: Events,
     ) -> Result<Acquired, AcquireError> {
         assert!(me.replica.0 < REPLICAS_MAX, "a replica gets no number above the limit");
-        let (epoch, reign) = self.begin_reign(&me)?;
+        let (epoch, reign) = self.begin_reign(over, &me)?;
         let sealed = self.read_and_seal(&me, epoch, now, tail);
         // Whoever deposed us may have removed our files under our hands: an error says nothing then.
         let fence = self.control.fence_after_writes();

@@ -64,10 +64,10 @@ impl VacancyWatch {
         loop {
             let fence = self.control.fence();
             if !self.is_held(fence)? {
-                return Ok(Some(Vacancy::Released));
+                return Ok(Some(Vacancy::Released(fence)));
             }
             if silence.look(self.sign(), Instant::now()) >= self.silence {
-                return Ok(Some(Vacancy::Silent));
+                return Ok(Some(Vacancy::Silent(fence)));
             }
             self.watch(fence);
             let rest = timeout.saturating_sub(begin.elapsed());

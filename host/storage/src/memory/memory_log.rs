@@ -102,7 +102,7 @@ impl LogStore for MemoryLog {
         let idle = |state: &mut State| state.reigned && !self.interrupted.load(Ordering::SeqCst);
         let state = self.shared.wait_while(timeout, idle);
         let interrupted = self.interrupted.swap(false, Ordering::SeqCst);
-        Ok((!state.reigned && !interrupted).then_some(Vacancy::Released))
+        Ok((!state.reigned && !interrupted).then_some(Vacancy::Released(state.epoch)))
     }
 
     fn interrupt(&self) {
@@ -113,12 +113,16 @@ impl LogStore for MemoryLog {
 
     fn acquire(
         &self,
+        over: Epoch,
         me: EpochBody,
         now: Timestamp,
         tail: Box<dyn LogTail>,
         events: Events,
     ) -> Result<Acquired, AcquireError> {
         let mut state = self.shared.lock();
+        if state.epoch != over {
+            return Err(AcquireError::Contended { epoch: state.epoch });
+        }
         let epoch = Epoch(state.epoch.0 + 1);
         let before = LastRecord::of(state.records.last().expect("genesis is there").header());
         let record = epoch_record(&me, epoch, now, before);

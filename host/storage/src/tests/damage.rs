@@ -182,7 +182,14 @@ fn damage_below_the_published_lsn_is_an_error_while_processes_run() {
     let mut tail = crate::LogStore::tail(&*log, Lsn(1)).expect("works");
     assert_eq!(tail.next(std::time::Duration::ZERO).expect("good records").len(), 4);
     let me = ambrosia_core::EpochBody { replica: ambrosia_core::ReplicaIndex(1), engine: [0; 32] };
-    let refused = crate::LogStore::acquire(&*log, me, ambrosia_core::Timestamp(1), tail, Box::new(|_| ()));
+    let refused = crate::LogStore::acquire(
+        &*log,
+        ambrosia_core::Epoch(1),
+        me,
+        ambrosia_core::Timestamp(1),
+        tail,
+        Box::new(|_| ()),
+    );
     let refused = refused.expect_err("the log is damaged").to_string();
     assert!(refused.contains(&last.file.display().to_string()), "{refused}");
     assert!(refused.contains(&format!("offset {}", last.offset)), "{refused}");
