@@ -125,7 +125,7 @@ impl<'a> Standby<'a> {
     }
 
     fn try_to_acquire(&mut self, vacancy: Vacancy) -> Result<Option<Acquired>, RunError> {
-        tracing::info!(instance = %self.driver.name, replica = %self.driver.replica, ?vacancy, "no primary, taking over");
+        tracing::info!(instance = %self.driver.name, replica = %self.driver.replica, "{vacancy}, taking over");
         let mailbox = Arc::clone(&self.driver.mailbox);
         let events = Box::new(move |event: WriterEvent| mailbox.push(Event::Log(event)));
         let (me, now) = (self.driver.epoch_body(), self.driver.clock.now());

@@ -68,6 +68,16 @@ pub enum Vacancy {
     Silent(Epoch),
 }
 
+impl fmt::Display for Vacancy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Vacancy::Released(Epoch(0)) => f.write_str("there was no primary yet"),
+            Vacancy::Released(epoch) => write!(f, "the primary of epoch {epoch} is gone"),
+            Vacancy::Silent(epoch) => write!(f, "the primary of epoch {epoch} is silent"),
+        }
+    }
+}
+
 impl Vacancy {
     /// The reign to be deposed.
     pub fn epoch(self) -> Epoch {
