@@ -21,6 +21,9 @@ use crate::{
     wire::{Frame, PROTOCOL_VERSION},
 };
 
+/// Without a primary for this long, it is said what is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Pause before the same primary is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
@@ -108,8 +111,13 @@ impl Client {
             wait,
         };
         let mut reached = false;
+        let mut said = false;
         let sending = async {
             loop {
+                if !said && !reached && began.elapsed() >= PATIENCE {
+                    said = true;
+                    tracing::info!(instance = %self.name, "waiting for a primary");
+                }
                 if let Some(answer) = self.try_send(request, control.clone(), &mut reached).await? {
                     return Ok(answer);
                 }
@@ -181,7 +189,7 @@ impl Client {
         if self.connected.is_some() {
             return Ok(());
         }
-        let Some(primary) = self.primaries.borrow_and_update().clone() else {
+        let Some(primary) = *self.primaries.borrow_and_update() else {
             return Err(ConnectionError::Closed);
         };
         let (handle, mut connection) = Connection::new(TcpStream::connect(primary.address).await?)?;

@@ -83,7 +83,7 @@ impl Driver {
     /// Builds the replica from the genesis record.
     pub(crate) fn build(&self, genesis: &Record) -> Result<Replica, RunError> {
         let body = ambrosia_core::Genesis::decode(genesis.body()).map_err(RunError::Genesis)?;
-        Ok(Replica::new(genesis, self.module.instantiate(&body)?).map_err(RunError::Genesis)?)
+        Replica::new(genesis, self.module.instantiate(&body)?).map_err(RunError::Genesis)
     }
 
     /// Applies a durable record of the log.

@@ -44,7 +44,7 @@ impl Link {
     pub(crate) async fn keep(mut self) {
         let mut backoff = BACKOFF_MIN;
         loop {
-            let primary = self.primaries.borrow_and_update().clone();
+            let primary = *self.primaries.borrow_and_update();
             let Some(primary) = primary else {
                 if self.primaries.changed().await.is_err() {
                     return tracing::error!(to = %self.to, "the primary of a peer is not followed any more");

@@ -98,7 +98,7 @@ impl<'a> Primary<'a> {
 
     /// Reigns to the end. `None` if another replica took over.
     pub(crate) fn reign(mut self) -> Result<Option<Ending>, RunError> {
-        self.begin()?;
+        self.begin();
         let mut events = Vec::new();
         loop {
             self.carry_held();
@@ -106,20 +106,20 @@ impl<'a> Primary<'a> {
             if self.end.is_some() {
                 break;
             }
-            let worked = self.deliver()?;
+            let worked = self.deliver();
             if worked {
                 self.driver.mailbox.take(&mut events);
             } else {
                 self.driver.mailbox.wait(self.until_due(), &mut events);
             }
             for event in events.drain(..) {
-                self.on_event(event)?;
+                self.on_event(event);
             }
         }
         self.conclude()
     }
 
-    fn begin(&mut self) -> Result<(), RunError> {
+    fn begin(&mut self) {
         let driver = self.driver;
         if let Some(ambrosia_core::Outcome::Finished { code, lsn }) = self.replica.outcome() {
             self.exited = Some(Exited { code: *code, lsn: *lsn, at: Instant::now() });
@@ -128,11 +128,10 @@ impl<'a> Primary<'a> {
         driver.publish(self.epoch);
         let (instance, replica, epoch, lsn) = (&driver.name, driver.replica, self.epoch, self.replica.applied());
         tracing::info!(%instance, %replica, %epoch, %lsn, "became primary");
-        self.carry_outputs()?;
+        self.carry_outputs();
         if let Some(method) = driver.options.stdin {
             self.tasks.push(driver.runtime.spawn(read_lines(method, Arc::clone(&driver.mailbox))));
         }
-        Ok(())
     }
 
     /// After an exit the last messages are still delivered; then the reign ends.
@@ -156,22 +155,22 @@ impl<'a> Primary<'a> {
     }
 
     /// Makes and executes one record of what has gathered. False if there was nothing, or no room in the log.
-    fn deliver(&mut self) -> Result<bool, RunError> {
-        let Some(writer) = &self.writer else { return Ok(false) };
+    fn deliver(&mut self) -> bool {
+        let Some(writer) = &self.writer else { return false };
         if writer.queued_bytes() > LOG_QUEUE_BYTES_MAX {
-            return Ok(false); // the log says when there is room
+            return false; // the log says when there is room
         }
         self.replica.step(Input::Deliver { now: self.driver.clock.now() }, &mut self.outputs);
         if self.outputs.is_empty() {
             self.say_blocked();
-            return Ok(false);
+            return false;
         }
         // The log has the record before the guest runs, so that both work at the same time.
-        self.carry_outputs()?;
+        self.carry_outputs();
         self.replica.step(Input::Execute, &mut self.outputs);
         self.driver.presence.set_applied(self.replica.applied());
-        self.carry_outputs()?;
-        Ok(true)
+        self.carry_outputs();
+        true
     }
 
     fn say_blocked(&mut self) {
@@ -182,7 +181,7 @@ impl<'a> Primary<'a> {
         }
     }
 
-    fn on_event(&mut self, event: Event) -> Result<(), RunError> {
+    fn on_event(&mut self, event: Event) {
         let now = self.driver.clock.now();
         let input = match event {
             Event::PeerHello { handle, name, uuid, epoch } => {
@@ -193,7 +192,7 @@ impl<'a> Primary<'a> {
                 let connection = self.keep(handle);
                 Input::PeerReached { connection, peer, uuid, received, now }
             }
-            Event::ClientHello { handle } => return Ok(self.on_client_hello(handle)),
+            Event::ClientHello { handle } => return self.on_client_hello(handle),
             Event::Messages { connection, first_seq, count, messages } => {
                 Input::Messages { connection, first_seq, count, messages }
             }
@@ -201,19 +200,19 @@ impl<'a> Primary<'a> {
             Event::Request(request) => self.on_request(request),
             Event::BadRequest { connection, request, reason } => {
                 let request = request.as_bytes().to_vec();
-                return Ok(self.tell(connection, Control::Rejected { request, reason }));
+                return self.tell(connection, Control::Rejected { request, reason });
             }
             Event::Line { method, arguments } => Input::Impulse { method, arguments, request: None },
             Event::Disconnected(connection) => {
                 self.connections.remove(&connection);
                 Input::Disconnected(connection)
             }
-            Event::Log(event) => return Ok(self.on_log(event)),
-            Event::Vacancy(_) | Event::WatchFailed(_) => return Ok(()), // of the time as a standby
-            Event::Shutdown => return Ok(self.end_with(End::Shutdown)),
+            Event::Log(event) => return self.on_log(event),
+            Event::Vacancy(_) | Event::WatchFailed(_) => return, // of the time as a standby
+            Event::Shutdown => return self.end_with(End::Shutdown),
         };
         self.replica.step(input, &mut self.outputs);
-        self.carry_outputs()
+        self.carry_outputs();
     }
 
     fn keep(&mut self, handle: ConnectionHandle) -> ConnectionId {
@@ -261,27 +260,26 @@ impl<'a> Primary<'a> {
     }
 
     /// Carries out what need not wait, and holds the rest.
-    fn carry_outputs(&mut self) -> Result<(), RunError> {
+    fn carry_outputs(&mut self) {
         let mut outputs = std::mem::take(&mut self.outputs);
         for output in outputs.drain(..) {
             match output {
-                Output::Append(record) => self.append(record)?,
+                Output::Append(record) => self.append(record),
                 output if output.after() == Lsn(0) => self.carry(output),
                 output => self.held.push(output),
             }
         }
         self.outputs = outputs;
         self.carry_held();
-        Ok(())
     }
 
-    fn append(&mut self, record: ambrosia_core::Record) -> Result<(), RunError> {
+    fn append(&mut self, record: ambrosia_core::Record) {
         let writer = self.writer.as_mut().expect("the writer is closed at the very end");
         match writer.append(record) {
-            Ok(()) => Ok(()),
+            Ok(()) => {}
             // The log has reported, or is about to report, why; nothing of this record will be seen.
-            Err(AppendError::Fenced { by }) => Ok(self.end_with(End::Stopped(StopCause::Fenced { by }))),
-            Err(AppendError::Failed(reason)) => Ok(self.end_with(End::Stopped(StopCause::Failed(reason)))),
+            Err(AppendError::Fenced { by }) => self.end_with(End::Stopped(StopCause::Fenced { by })),
+            Err(AppendError::Failed(reason)) => self.end_with(End::Stopped(StopCause::Failed(reason))),
             Err(error @ AppendError::Misplaced { .. }) => panic!("the core numbers and chains records: {error}"),
         }
     }

@@ -310,5 +310,5 @@ async fn watch_signals(mailbox: Arc<Mailbox<Event>>) {
         }
     }
     // As if killed: the log is made for that.
-    std::process::abort();
+    std::process::exit(1);
 }

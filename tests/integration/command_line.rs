@@ -1,1 +1,202 @@
-//! TODO
+//! Names, exit codes and texts that scripts depend on.
+
+use serde_json::{Value, json};
+
+use crate::support::{Replicas, Session, cluster, fails, succeeds};
+
+const VERBS: [&str; 7] = ["register-instance", "add-replica", "deregister-instance", "run", "status", "send", "log"];
+
+#[test]
+fn the_help_of_every_verb_has_an_example_that_names_it() {
+    let cluster = cluster();
+    succeeds(&cluster, &["--help"], &["Example:\n", "--store", "AMBROSIA_STORE", "[default: ./ambrosia-data]"]);
+    for verb in VERBS {
+        let help = cluster.must(&[verb, "--help"]);
+        let (_, example) = help.split_once("Example").unwrap_or_else(|| panic!("{verb} has no example:\n{help}"));
+        assert!(example.contains(&format!("ambrosia-host {verb}")), "{help}");
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_code_2_and_says_what_is_wrong() {
+    let cluster = cluster();
+    for (arguments, word) in [
+        (&["frobnicate"][..], "frobnicate"),
+        (&["run"], "--instance"),
+        (&["run", "--instance", "a", "--replica", "64"], "64"),
+        (&["run", "--instance", "a", "--replica", "-1"], "-1"),
+        (&["run", "--instance", "a", "--listen", "here"], "here"),
+        (&["run", "--instance", "a/b"], "a/b"),
+        (&["run", "--instance", ""], "--instance"),
+        (&["add-replica", "--instance", "a"], "--replica"),
+        (&["register-instance", "--instance", "a"], "--module"),
+        (&["register-instance", "--instance", "a", "--module", "m", "--fuel", "1"], "--fuel"),
+        (&["register-instance", "--instance", "a", "--module", "m", "--memory-mib", "0"], "--memory-mib"),
+        (&["send", "--instance", "a"], "--method"),
+        (&["send", "--instance", "a", "--method", "m", "--timeout", "soon"], "soon"),
+        (&["log", "--instance", "a", "--from", "x"], "--from"),
+        (&["status", "--xml"], "--xml"),
+    ] {
+        let ran = cluster.run(arguments);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(word), "{arguments:?}: {}", ran.stderr);
+    }
+    let ran = cluster.run(&[]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("Usage:"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_store_is_named_by_the_option_or_the_environment() {
+    let cluster = cluster();
+    cluster.register("counter", "counter", 1);
+    let store = cluster.store();
+    let option = ["--store", store.to_str().expect("text"), "status"];
+    let by_option = cluster.command(&option).env("AMBROSIA_STORE", "/nowhere").output().expect("it can be started");
+    assert!(by_option.status.success(), "the option outweighs the environment");
+    assert_eq!(String::from_utf8_lossy(&by_option.stdout), cluster.must(&["status"]));
+
+    let default = store.parent().expect("it lies in a directory").join("default");
+    std::fs::create_dir(&default).expect("it is new");
+    let mut command = cluster.command(&["status"]);
+    let ran = command.env_remove("AMBROSIA_STORE").current_dir(&default).output().expect("it can be started");
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("./ambrosia-data"), "{ran:?}");
+}
+
+#[test]
+fn registering_again_says_that_there_is_nothing_to_do_or_that_it_takes_an_upgrade() {
+    let cluster = cluster();
+    let [counter, printer] = ["counter", "printer"].map(|guest| cluster.guest(guest));
+    let register = |module: &std::path::Path| {
+        ["register-instance", "--instance", "counter", "--module"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain([module.display().to_string()])
+            .collect::<Vec<_>>()
+    };
+    let (same, other) = (register(&counter), register(&printer));
+    let [same, other] = [&same, &other].map(|arguments| arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    succeeds(&cluster, &same, &["registered instance counter", "(methods: add, total, echo, see, seen)"]);
+    let before = cluster.status("counter");
+    succeeds(&cluster, &same, &["instance counter is registered with this module already: nothing to do"]);
+    fails(&cluster, &other, &["instance counter is registered with another module", "upgrade it", "deregister it"]);
+    assert_eq!(cluster.status("counter"), before);
+}
+
+#[test]
+fn adding_a_replica_again_says_that_there_is_nothing_to_do() {
+    let cluster = cluster();
+    cluster.register("counter", "counter", 1);
+    let add = ["add-replica", "--instance", "counter", "--replica", "7"];
+    succeeds(
+        &cluster,
+        &add,
+        &["added replica 7 of instance counter", "ambrosia-host run --instance counter --replica 7"],
+    );
+    succeeds(&cluster, &add, &["instance counter has replica 7 already: nothing to do"]);
+    let replicas = cluster.status("counter")["replicas"].clone();
+    let numbers: Vec<&Value> = replicas.as_array().expect("a list").iter().map(|replica| &replica["replica"]).collect();
+    assert_eq!(numbers, [0, 7]);
+}
+
+#[test]
+fn deregistering_needs_yes_and_an_instance_that_does_not_run() {
+    let cluster = cluster();
+    let mut counter = Replicas::of(&cluster, "counter", "counter", 2);
+    fails(&cluster, &["deregister-instance", "--instance", "counter"], &["for ever", "repeat it with --yes"]);
+    let yes = ["deregister-instance", "--instance", "counter", "--yes"];
+    fails(&cluster, &yes, &["replica 0 of instance counter is running: end it first"]);
+    counter.kill(0);
+    counter.next_reign();
+    fails(&cluster, &yes, &["replica 1 of instance counter is running: end it first"]);
+    assert_eq!(cluster.send("counter", "add", json!([1])), 1, "nothing was harmed");
+    counter.kill_all();
+    succeeds(&cluster, &yes, &["deregistered instance counter"]);
+    succeeds(&cluster, &["status"], &["no instances"]);
+    fails(&cluster, &yes, &["there is no instance counter"]);
+    assert_eq!(std::fs::read_dir(cluster.store().join("logs")).expect("it is there").count(), 0, "its log is gone");
+}
+
+#[test]
+fn an_instance_registered_again_under_its_old_name_starts_afresh() {
+    let cluster = cluster();
+    let mut uuids = Vec::new();
+    for _ in 0..2 {
+        let mut counter = Replicas::of(&cluster, "counter", "counter", 1);
+        let add = ["send", "--instance", "counter", "--method", "add", "--args", "[1]", "--request-id", "same"];
+        assert_eq!(cluster.must(&add), "1\n");
+        assert_eq!(cluster.send("counter", "total", json!([])), 1);
+        uuids.push(cluster.status("counter")["uuid"].clone());
+        counter.kill_all();
+        cluster.must(&["deregister-instance", "--instance", "counter", "--yes"]);
+    }
+    assert_ne!(uuids[0], uuids[1]);
+}
+
+#[test]
+fn log_shows_every_record_with_names_and_decoded_arguments() {
+    let cluster = cluster();
+    let mut counter = Replicas::of(&cluster, "counter", "counter", 1);
+    let add = ["send", "--instance", "counter", "--method", "add", "--args", "[5]", "--request-id", "order 1"];
+    cluster.must(&add);
+    counter.kill(0);
+    counter.start(0);
+    counter.next_reign();
+    let log = cluster.log("counter");
+    let kinds: Vec<&str> = log.iter().map(|record| record["kind"].as_str().expect("a text")).collect();
+    assert_eq!(kinds, ["genesis", "epoch", "deliver", "deliver", "epoch", "deliver"]);
+    let epochs: Vec<u64> = log.iter().map(|record| record["epoch"].as_u64().expect("a number")).collect();
+    assert_eq!(epochs, [0, 1, 1, 1, 2, 2]);
+    let message = &log[3]["messages"][0];
+    assert_eq!(
+        *message,
+        json!({"source": "outside", "kind": "impulse", "method": "add", "call_id": message["call_id"],
+               "request": "order 1", "arguments": [5]})
+    );
+    succeeds(&cluster, &["log", "--instance", "counter"], &["genesis", "outside impulse add", "request order 1 [5]"]);
+}
+
+#[test]
+fn log_shows_the_part_asked_for() {
+    let cluster = cluster();
+    let _counter = Replicas::of(&cluster, "counter", "counter", 1);
+    let mut session = Session::new(&cluster, "counter");
+    (0..10).for_each(|_| drop(session.call("add", json!([1]))));
+    let all = cluster.must(&["log", "--instance", "counter", "--json"]);
+    assert_eq!(all.lines().count(), 13);
+    let part = cluster.must(&["log", "--instance", "counter", "--json", "--from", "5", "--to", "7"]);
+    assert_eq!(part.lines().collect::<Vec<_>>(), all.lines().skip(4).take(3).collect::<Vec<_>>());
+    let open = cluster.must(&["log", "--instance", "counter", "--json", "--from", "12", "--to", "99"]);
+    assert_eq!(open.lines().collect::<Vec<_>>(), all.lines().skip(11).collect::<Vec<_>>());
+    fails(&cluster, &["log", "--instance", "counter", "--from", "14"], &["has records 1 to 13 only"]);
+}
+
+#[test]
+fn send_takes_a_time_above_zero_and_a_short_request_id() {
+    let cluster = cluster();
+    let _counter = Replicas::of(&cluster, "counter", "counter", 1);
+    let send = ["send", "--instance", "counter", "--method", "total"];
+    for time in ["0", "-1", "nan", "inf"] {
+        let timeout = format!("--timeout={time}");
+        let ran = cluster.run(&[&send[..], &[&timeout]].concat());
+        assert!(ran.code != 0 && ran.stderr.contains("--timeout"), "{time}: {}", ran.stderr);
+    }
+    let long = "x".repeat(1000);
+    fails(&cluster, &[&send[..], &["--request-id", &long]].concat(), &["--request-id"]);
+    fails(&cluster, &[&send[..], &["--request-id", ""]].concat(), &["--request-id"]);
+}
+
+#[test]
+fn status_as_text_names_instances_states_and_replicas() {
+    let cluster = cluster();
+    let _counter = Replicas::of(&cluster, "counter", "counter", 2);
+    cluster.register("idle", "counter", 1);
+    let text = cluster.must(&["status"]);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 5, "{text}");
+    assert!(lines[0].starts_with("counter: running, epoch 1, durable lsn 3"), "{text}");
+    assert!(lines[1].starts_with("  replica 0   primary") && lines[1].contains("at 127.0.0.1:"), "{text}");
+    assert!(lines[2].starts_with("  replica 1   standby") && lines[2].contains(" lag "), "{text}");
+    assert_eq!(lines[3], "idle: down, epoch 0, durable lsn 1");
+    assert_eq!(lines[4].trim_end(), "  replica 0   down");
+}

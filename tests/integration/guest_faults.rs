@@ -1,1 +1,116 @@
-//! TODO
+//! Guests that fail. The instance stands still where it failed, and its log is whole.
+
+use ambrosia_tests::Cluster;
+use serde_json::{Value, json};
+
+use crate::support::{Replicas, cluster, fails, register_with};
+
+/// Sends what makes the guest fail, with a standby looking on; both hosts must end and say each of `words`.
+fn check_halts(cluster: &Cluster, method: &str, arguments: &str, words: &[&str]) {
+    cluster.must(&["add-replica", "--instance", "faulty", "--replica", "1"]);
+    let mut faulty = Replicas::none(cluster, "faulty", &[]);
+    faulty.start_all(2);
+    assert_eq!(cluster.send("faulty", "ok", json!([])), 42);
+    let send = ["send", "--instance", "faulty", "--method", method, "--args", arguments];
+    fails(cluster, &send, &["instance faulty halted at lsn"]);
+    for replica in [0, 1] {
+        let (code, said) = faulty.wait_for_end(replica);
+        assert_eq!(code, 1, "{said}");
+        check_said(&said, words);
+    }
+    check_aftermath(cluster, method, words);
+}
+
+fn check_said(said: &str, words: &[&str]) {
+    let always = ["instance faulty halted at lsn", "The log is intact"];
+    let missing: Vec<_> = always.iter().chain(words).filter(|word| !said.contains(**word)).collect();
+    assert!(missing.is_empty(), "{missing:?} is missing in:\n{said}");
+}
+
+/// `status`, `log` and a further `run` show where and why it stands.
+fn check_aftermath(cluster: &Cluster, method: &str, words: &[&str]) {
+    let status = cluster.status("faulty");
+    assert_eq!((&status["state"], &status["primary"]), (&json!("halted"), &Value::Null));
+    let log = cluster.log("faulty");
+    assert_eq!((status["durable_lsn"].clone(), status["outcome"]["lsn"].clone()), (json!(log.len()), json!(log.len())));
+    let last = log.last().expect("there are records");
+    assert_eq!(last["messages"][0]["method"], method);
+    for replica in ["0", "1"] {
+        let said = fails(cluster, &["run", "--instance", "faulty", "--replica", replica], &[]);
+        check_said(&said, words);
+    }
+    fails(cluster, &["send", "--instance", "faulty", "--method", "ok"], &["instance faulty halted at lsn"]);
+    assert_eq!(cluster.log("faulty"), log, "nothing was added");
+}
+
+#[test]
+fn a_guest_that_traps_halts() {
+    let cluster = cluster();
+    cluster.register("faulty", "faulty", 1);
+    check_halts(&cluster, "trap", "[]", &["trap", "it was asked to"]);
+}
+
+#[test]
+fn a_guest_that_loops_for_ever_runs_out_of_fuel_and_halts() {
+    let cluster = cluster();
+    register_with(&cluster, "faulty", "faulty", &["--fuel", "10000000"]);
+    check_halts(&cluster, "spin", "[]", &["spin", "fuel"]);
+}
+
+#[test]
+fn a_guest_that_exhausts_its_memory_halts() {
+    let cluster = cluster();
+    register_with(&cluster, "faulty", "faulty", &["--memory-mib", "16"]);
+    check_halts(&cluster, "exhaust", "[]", &["exhaust", "memory"]);
+}
+
+#[test]
+fn a_guest_that_recurses_for_ever_halts() {
+    let cluster = cluster();
+    cluster.register("faulty", "faulty", 1);
+    check_halts(&cluster, "deep", "[]", &["deep", "stack"]);
+}
+
+#[test]
+fn a_guest_with_effects_that_cannot_be_halts() {
+    for which in ["cut", "kind", "unknown-kind", "target", "outside", "reserved"] {
+        let cluster = cluster();
+        cluster.register("faulty", "faulty", 1);
+        let mut faulty = Replicas::none(&cluster, "faulty", &[]);
+        faulty.start_all(1);
+        let arguments = json!([which]).to_string();
+        let send = ["send", "--instance", "faulty", "--method", "bad_effects", "--args", &arguments];
+        fails(&cluster, &send, &["instance faulty halted at lsn", "effect"]);
+        assert_eq!(faulty.wait_for_end(0).0, 1, "{which}");
+        assert_eq!(cluster.status("faulty")["state"], "halted", "{which}");
+    }
+}
+
+#[test]
+fn a_halted_instance_does_not_disturb_others() {
+    let cluster = cluster();
+    let _counter = Replicas::of(&cluster, "counter", "counter", 1);
+    let mut faulty = Replicas::of(&cluster, "faulty", "faulty", 1);
+    cluster.run(&["send", "--instance", "faulty", "--method", "trap"]);
+    assert_eq!(faulty.wait_for_end(0).0, 1);
+    assert_eq!(cluster.send("counter", "add", json!([1])), 1);
+    assert_eq!(cluster.status("counter")["state"], "running");
+}
+
+#[test]
+fn an_exit_ends_every_replica_with_its_code() {
+    for (code, seen) in [(3, 3), (256, 1)] {
+        let cluster = cluster();
+        let mut faulty = Replicas::of(&cluster, "faulty", "faulty", 3);
+        let arguments = json!([code]).to_string();
+        let ran = cluster.run(&["send", "--instance", "faulty", "--method", "exit_with", "--args", &arguments]);
+        let text = format!("instance faulty finished with exit code {code} at lsn");
+        assert!(ran.code == 0 || ran.stderr.contains(&text), "{}", ran.stderr);
+        (0..3).for_each(|replica| assert_eq!(faulty.wait_for_end(replica).0, seen));
+        let status = cluster.status("faulty");
+        assert_eq!((&status["state"], &status["outcome"]["code"]), (&json!("finished"), &json!(code)));
+        let again = cluster.run(&["run", "--instance", "faulty", "--replica", "2"]);
+        assert_eq!((again.code, again.stderr.contains(&text)), (seen, true), "{}", again.stderr);
+        fails(&cluster, &["send", "--instance", "faulty", "--method", "ok"], &[&text]);
+    }
+}

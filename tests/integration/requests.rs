@@ -150,7 +150,7 @@ fn a_request_waits_for_a_primary_that_is_started_later() {
 
 #[test]
 fn calls_of_an_async_handler_survive_the_death_of_both_sides_in_the_middle() {
-    const CALLS: u64 = 20_000;
+    const CALLS: u64 = 3_000;
     let cluster = cluster();
     let mut counter = Replicas::of(&cluster, "counter", "counter", 2);
     let mut sender = Replicas::of(&cluster, "sender", "sender", 2);
@@ -159,7 +159,7 @@ fn calls_of_an_async_handler_survive_the_death_of_both_sides_in_the_middle() {
     let mut pending = begin(&cluster, &[&all[..], &["--timeout", "60"]].concat());
     let mut session = Session::new(&cluster, "sender");
     for kills in 1..=3 {
-        let mark = CALLS / 20 * kills;
+        let mark = CALLS / 6 * kills;
         while session.call("last_result", json!([])).as_u64() < Some(mark) {}
         assert!(!pending.has_ended(), "the calls were over before they could be disturbed");
         let dead = counter.kill_primary();

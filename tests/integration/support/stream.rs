@@ -7,8 +7,8 @@ use super::{Replicas, Session};
 
 /// Bytes of each message.
 const MESSAGE_BYTES: u32 = 64;
-/// Messages that go out in one delivery.
-const BATCH: u64 = 20;
+/// Messages that go out in one delivery: few, so that there is time to disturb the stream.
+const BATCH: u64 = 1;
 
 /// A sender, a receiver, and what is under way between them.
 pub(crate) struct Stream<'a> {
