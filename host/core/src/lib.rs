@@ -5,6 +5,7 @@
 //! Its dependency list proves it, and a test reads that list.
 
 mod batch;
+mod bodies;
 mod bytes_reader;
 mod digest;
 mod effect;
@@ -23,6 +24,7 @@ mod state;
 mod stream;
 mod timers;
 
+pub use bodies::{Bind, DeliverBody, EpochBody, Genesis, Limits, RequestEntry, Watermark};
 pub use effect::{EFFECT_PREFIX_BYTES, Effect, EffectError, Effects, push_effect};
 pub use guest::{Delivered, Fault, Guest, Peers, Print, PrintStream, Random, World};
 pub use ids::{
@@ -32,10 +34,7 @@ pub use ids::{
 pub use io::{ConnectionId, Input, Output, Refusal};
 pub use message::{Kind, MESSAGE_HEADER_BYTES, Message, MessageError, Messages, check_travelling, push_message};
 pub use outbox::Chunk;
-pub use record::{
-    Bind, DeliverBody, EpochBody, Genesis, Limits, RECORD_ALIGNMENT, RECORD_HEADER_BYTES, Record, RecordError,
-    RecordHeader, RecordKind, RequestEntry, Watermark,
-};
+pub use record::{RECORD_ALIGNMENT, RECORD_HEADER_BYTES, Record, RecordError, RecordHeader, RecordKind};
 pub use replica::{Blocked, Replica};
 pub use requests::Answer;
 pub use run::{RUN_HEADER_BYTES, Run, RunError, Runs, begin_run, finish_run};

@@ -4,10 +4,7 @@
 
 use bytes::Bytes;
 
-use crate::{
-    CallId, Epoch, InstanceName, InstanceUuid, Lsn, PeerIndex, ReplicaIndex, RequestId, Seq, Timestamp,
-    bytes_reader::BytesReader, limits::RECORD_BODY_BYTES_MAX,
-};
+use crate::{Epoch, Lsn, Timestamp, bytes_reader::BytesReader, limits::RECORD_BODY_BYTES_MAX};
 
 const MAGIC: [u8; 4] = *b"AMBR";
 const VERSION: u8 = 1;
@@ -197,6 +194,24 @@ impl RecordHeader {
     }
 }
 
+impl RecordHeader {
+    /// A header to be sealed: lengths and checksums are filled in by [`Record::seal`].
+    pub fn new(kind: RecordKind, epoch: Epoch, lsn: Lsn, time: Timestamp) -> Self {
+        RecordHeader {
+            kind,
+            body_bytes: 0,
+            messages: 0,
+            epoch,
+            lsn,
+            time,
+            durable: Lsn(0),
+            previous: 0,
+            body_checksum: 0,
+            checksum: 0,
+        }
+    }
+}
+
 /// A checked record with the bytes that hold it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Record {
@@ -255,211 +270,6 @@ impl Record {
     }
 }
 
-/// What a guest may use. Equal on all replicas, because running out of it is an outcome.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
-    /// Fuel of one delivery, in wasmtime's units (about one an instruction).
-    pub fuel: u64,
-    /// Bytes of linear memory.
-    pub memory_bytes: u64,
-}
-
-/// Body of the first record.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Genesis {
-    /// Identity of this life of the instance.
-    pub uuid: InstanceUuid,
-    /// SHA-256 of the module.
-    pub module: [u8; 32],
-    /// Seed of the guest's randomness.
-    pub seed: u64,
-    /// What the guest may use.
-    pub limits: Limits,
-    /// The name registered.
-    pub name: InstanceName,
-}
-
-impl Genesis {
-    /// Makes the first record of a log.
-    pub fn record(&self, time: Timestamp) -> Record {
-        let mut body = Vec::new();
-        body.extend_from_slice(&self.uuid.0);
-        body.extend_from_slice(&self.module);
-        body.extend_from_slice(&self.seed.to_le_bytes());
-        body.extend_from_slice(&self.limits.fuel.to_le_bytes());
-        body.extend_from_slice(&self.limits.memory_bytes.to_le_bytes());
-        body.extend_from_slice(self.name.as_str().as_bytes());
-        let header = RecordHeader::new(RecordKind::Genesis, Epoch(0), Lsn(1), time);
-        Record::seal(header, &body)
-    }
-
-    /// Decodes the body of a genesis record.
-    pub fn decode(body: &[u8]) -> Result<Genesis, RecordError> {
-        let mut fields = BytesReader(body);
-        let mut read = || {
-            let uuid = InstanceUuid(fields.array()?);
-            let module = fields.array()?;
-            let seed = fields.u64()?;
-            let limits = Limits { fuel: fields.u64()?, memory_bytes: fields.u64()? };
-            let name = InstanceName::new(std::str::from_utf8(fields.0).ok()?).ok()?;
-            Some(Genesis { uuid, module, seed, limits, name })
-        };
-        read().ok_or(RecordError::Shape)
-    }
-}
-
-impl RecordHeader {
-    /// A header to be sealed: lengths and checksums are filled in by [`Record::seal`].
-    pub fn new(kind: RecordKind, epoch: Epoch, lsn: Lsn, time: Timestamp) -> Self {
-        RecordHeader {
-            kind,
-            body_bytes: 0,
-            messages: 0,
-            epoch,
-            lsn,
-            time,
-            durable: Lsn(0),
-            previous: 0,
-            body_checksum: 0,
-            checksum: 0,
-        }
-    }
-}
-
-/// Body of an epoch record.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct EpochBody {
-    /// The replica that became primary.
-    pub replica: ReplicaIndex,
-    /// Hash of engine version, configuration and target: replicas that differ in it may not share a log.
-    pub engine: [u8; 32],
-}
-
-impl EpochBody {
-    /// Appends the body to `out`.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.replica.0.to_le_bytes());
-        out.extend_from_slice(&self.engine);
-    }
-
-    /// Decodes the body of an epoch record.
-    pub fn decode(body: &[u8]) -> Result<EpochBody, RecordError> {
-        let mut fields = BytesReader(body);
-        let replica = ReplicaIndex(fields.u16().ok_or(RecordError::Shape)?);
-        let engine = fields.array().ok_or(RecordError::Shape)?;
-        if fields.0.is_empty() { Ok(EpochBody { replica, engine }) } else { Err(RecordError::Shape) }
-    }
-}
-
-/// Body of a bind record.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Bind {
-    /// The index that the peer has or gets.
-    pub peer: PeerIndex,
-    /// The instance that the name stands for from here on.
-    pub uuid: InstanceUuid,
-    /// The peer's name.
-    pub name: InstanceName,
-}
-
-impl Bind {
-    /// Appends the body to `out`.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.peer.0.to_le_bytes());
-        out.extend_from_slice(&self.uuid.0);
-        out.extend_from_slice(self.name.as_str().as_bytes());
-    }
-
-    /// Decodes the body of a bind record.
-    pub fn decode(body: &[u8]) -> Result<Bind, RecordError> {
-        let mut fields = BytesReader(body);
-        let mut read = || {
-            let peer = PeerIndex(fields.u32()?);
-            let uuid = InstanceUuid(fields.array()?);
-            let name = InstanceName::new(std::str::from_utf8(fields.0).ok()?).ok()?;
-            Some(Bind { peer, uuid, name })
-        };
-        read().ok_or(RecordError::Shape)
-    }
-}
-
-/// A peer has made durable all messages of our stream up to `seq`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Watermark {
-    /// The peer.
-    pub peer: PeerIndex,
-    /// Last message that it acknowledged.
-    pub seq: Seq,
-}
-
-/// The impulse with that call id belongs to that request of a client.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RequestEntry {
-    /// Of the impulse, as in its message.
-    pub call_id: CallId,
-    /// Chosen by the client.
-    pub request: RequestId,
-}
-
-/// Body of a deliver record, borrowed from the record.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct DeliverBody<'a> {
-    /// The runs as the guest gets them.
-    pub runs: &'a [u8],
-    /// What peers have acknowledged since the record before.
-    pub acknowledged: Vec<Watermark>,
-    /// Requests among the impulses.
-    pub requests: Vec<RequestEntry>,
-}
-
-/// Bytes of a deliver body before its runs: lengths of the three parts and a reserved word.
-const DELIVER_PREFIX_BYTES: usize = 4 * size_of::<u32>();
-
-impl<'a> DeliverBody<'a> {
-    /// Appends the body to `out`.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        out.reserve(DELIVER_PREFIX_BYTES + self.runs.len());
-        out.extend_from_slice(&(self.runs.len() as u32).to_le_bytes());
-        out.extend_from_slice(&(self.acknowledged.len() as u32).to_le_bytes());
-        out.extend_from_slice(&(self.requests.len() as u32).to_le_bytes());
-        out.extend_from_slice(&0_u32.to_le_bytes());
-        out.extend_from_slice(self.runs);
-        for watermark in &self.acknowledged {
-            out.extend_from_slice(&watermark.peer.0.to_le_bytes());
-            out.extend_from_slice(&watermark.seq.0.to_le_bytes());
-        }
-        for entry in &self.requests {
-            out.extend_from_slice(&entry.call_id.0.to_le_bytes());
-            out.push(entry.request.as_bytes().len() as u8);
-            out.extend_from_slice(entry.request.as_bytes());
-        }
-    }
-
-    /// Decodes the body of a deliver record. The runs are not walked.
-    pub fn decode(body: &'a [u8]) -> Result<DeliverBody<'a>, RecordError> {
-        Self::read(&mut BytesReader(body)).ok_or(RecordError::Shape)
-    }
-
-    fn read(fields: &mut BytesReader<'a>) -> Option<DeliverBody<'a>> {
-        let runs_bytes = fields.u32()? as usize;
-        let acknowledged_count = fields.u32()?;
-        let request_count = fields.u32()?;
-        let _reserved = fields.u32()?;
-        let runs = fields.take(runs_bytes)?;
-        let mut acknowledged = Vec::new();
-        for _ in 0..acknowledged_count {
-            acknowledged.push(Watermark { peer: PeerIndex(fields.u32()?), seq: Seq(fields.u64()?) });
-        }
-        let mut requests = Vec::new();
-        for _ in 0..request_count {
-            let call_id = CallId(fields.u64()?);
-            let bytes = fields.u8()? as usize;
-            requests.push(RequestEntry { call_id, request: RequestId::new(fields.take(bytes)?).ok()? });
-        }
-        fields.0.is_empty().then_some(DeliverBody { runs, acknowledged, requests })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -500,20 +310,5 @@ mod tests {
             let mut cut = record.stored().slice(..length);
             assert_eq!(Record::split_from(&mut cut), Err(RecordError::CutOff), "{length} bytes");
         }
-    }
-
-    #[test]
-    fn a_deliver_body_reads_back() {
-        let request = RequestId::new("r-1").expect("short");
-        let body = DeliverBody {
-            runs: b"some runs",
-            acknowledged: vec![Watermark { peer: PeerIndex(4), seq: Seq(77) }],
-            requests: vec![RequestEntry { call_id: CallId(5), request }],
-        };
-        let mut bytes = Vec::new();
-        body.encode(&mut bytes);
-        assert_eq!(DeliverBody::decode(&bytes), Ok(body));
-        bytes.push(0);
-        assert_eq!(DeliverBody::decode(&bytes), Err(RecordError::Shape));
     }
 }
