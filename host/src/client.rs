@@ -192,18 +192,11 @@ impl Client {
         let Some(primary) = *self.primaries.borrow_and_update() else {
             return Err(ConnectionError::Closed);
         };
-        let (handle, mut connection) = Connection::new(TcpStream::connect(primary.address).await?)?;
-        let hello = Control::ClientHello { version: PROTOCOL_VERSION, to: self.name.as_str().to_owned() };
-        connection.write_frame(&Frame::Control(hello)).await?;
-        match connection.read_frame().await? {
-            Frame::Control(Control::ClientWelcome { .. }) => {}
-            Frame::Control(Control::Refused { reason, .. }) => {
-                tracing::debug!("the host refuses the connection: {reason}");
-                return Err(ConnectionError::Closed);
-            }
-            _ => return Err(ConnectionError::Unexpected),
-        }
-        connection.welcome();
+        // A stopped primary's kernel still accepts connections, so it is not waited for longer than it reigns.
+        let (handle, connection) = tokio::select! {
+            greeted = greet(&self.name, &primary) => greeted?,
+            _changed = self.primaries.changed() => return Err(ConnectionError::Closed),
+        };
         let (sender, answers) = tokio::sync::mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
             let ended = connection
@@ -231,4 +224,21 @@ impl Client {
             }
         }
     }
+}
+
+/// Connects to the host of a primary and says hello.
+async fn greet(name: &InstanceName, primary: &PrimaryInfo) -> Result<(ConnectionHandle, Connection), ConnectionError> {
+    let (handle, mut connection) = Connection::new(TcpStream::connect(primary.address).await?)?;
+    let hello = Control::ClientHello { version: PROTOCOL_VERSION, to: name.as_str().to_owned() };
+    connection.write_frame(&Frame::Control(hello)).await?;
+    match connection.read_frame().await? {
+        Frame::Control(Control::ClientWelcome { .. }) => {}
+        Frame::Control(Control::Refused { reason, .. }) => {
+            tracing::debug!("the host refuses the connection: {reason}");
+            return Err(ConnectionError::Closed);
+        }
+        _ => return Err(ConnectionError::Unexpected),
+    }
+    connection.welcome();
+    Ok((handle, connection))
 }

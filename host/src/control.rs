@@ -1,6 +1,6 @@
 //! Handshakes, requests and answers: rare or small, so bincode encodes them. The only use of bincode in this crate.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The contents of a control frame.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -10,12 +10,14 @@ pub enum Control {
         /// Version of the protocol.
         version: u16,
         /// Name of the instance that sends.
+        #[serde(deserialize_with = "text")]
         from: String,
         /// Its uuid.
         from_uuid: [u8; 16],
         /// Epoch of its primary.
         epoch: u64,
         /// Name of the instance that it means to reach.
+        #[serde(deserialize_with = "text")]
         to: String,
     },
     /// Answer to a hello: the stream may begin.
@@ -30,6 +32,7 @@ pub enum Control {
         /// Version of the protocol.
         version: u16,
         /// Name of the instance that it means to reach.
+        #[serde(deserialize_with = "text")]
         to: String,
     },
     /// Answer to a client's hello.
@@ -42,15 +45,19 @@ pub enum Control {
         /// True if another replica may accept it.
         elsewhere: bool,
         /// Why, for a person to read.
+        #[serde(deserialize_with = "text")]
         reason: String,
     },
     /// A client wants a method run.
     Request {
         /// Chosen by the client.
+        #[serde(deserialize_with = "octets")]
         request: Vec<u8>,
         /// Name of the method.
+        #[serde(deserialize_with = "text")]
         method: String,
         /// Encoded arguments.
+        #[serde(deserialize_with = "octets")]
         arguments: Vec<u8>,
         /// False if the client is content with the request being durable.
         wait: bool,
@@ -58,22 +65,27 @@ pub enum Control {
     /// The request can't be taken; it was not logged.
     Rejected {
         /// Which.
+        #[serde(deserialize_with = "octets")]
         request: Vec<u8>,
         /// Why, for a person to read.
+        #[serde(deserialize_with = "text")]
         reason: String,
     },
     /// The request is durable.
     Accepted {
         /// Which.
+        #[serde(deserialize_with = "octets")]
         request: Vec<u8>,
     },
     /// The result of a request is durable.
     Answer {
         /// Which.
+        #[serde(deserialize_with = "octets")]
         request: Vec<u8>,
         /// False if the value is the text of a failure.
         success: bool,
         /// Encoded result.
+        #[serde(deserialize_with = "octets")]
         value: Vec<u8>,
     },
 }
@@ -86,8 +98,19 @@ pub(crate) fn encode(control: &Control, out: &mut Vec<u8>) {
     bincode::serde::encode_into_std_write(control, out, configuration()).expect("a Vec takes everything");
 }
 
-/// `None` if the bytes are no control frame, or more than one.
+/// `None` if the bytes are no control frame, or more than one. Allocates no more than there are bytes.
 pub(crate) fn decode(body: &[u8]) -> Option<Control> {
     let (control, length) = bincode::serde::decode_from_slice(body, configuration()).ok()?;
     (length == body.len()).then_some(control)
+}
+
+/// A string, borrowed before it is owned: bincode then looks whether the bytes are there before it allocates as many as
+/// the length in front of them claims.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    <&str>::deserialize(deserializer).map(str::to_owned)
+}
+
+/// As [`text`], of bytes.
+fn octets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    <&[u8]>::deserialize(deserializer).map(<[u8]>::to_vec)
 }

@@ -23,6 +23,9 @@ use crate::{
     stdin::StdinMethod,
 };
 
+/// Longest part of a fault that is written down and shown.
+const FAULT_TEXT_BYTES_MAX: usize = 64 << 10;
+
 /// The core with the guest that this crate runs.
 pub(crate) type Replica = ambrosia_core::Replica<WasmGuest>;
 
@@ -129,7 +132,10 @@ impl Driver {
     }
 
     /// Writes down that the instance stands still. What it failed of is in the log, so that every start fails again.
-    pub(crate) fn halted(&self, fault: Fault, lsn: Lsn) -> RunError {
+    pub(crate) fn halted(&self, mut fault: Fault, lsn: Lsn) -> RunError {
+        for text in [&mut fault.reason, &mut fault.backtrace, &mut fault.stderr] {
+            shorten(text);
+        }
         let outcome = Outcome::Halted { lsn, reason: fault.reason.clone(), backtrace: fault.backtrace.clone() };
         if let Err(error) = self.store.set_outcome(&self.name, outcome) {
             tracing::error!(%error, "that the instance halted could not be written down");
@@ -141,6 +147,14 @@ impl Driver {
             backtrace: fault.backtrace,
             stderr: fault.stderr,
         }
+    }
+}
+
+/// Cuts a text of the guest, which may be of any length, to what a person would read.
+fn shorten(text: &mut String) {
+    if text.len() > FAULT_TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(FAULT_TEXT_BYTES_MAX));
+        text.push('…');
     }
 }
 
@@ -185,5 +199,20 @@ pub(crate) fn beat(
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
             _ => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_of_a_guest_is_cut_between_two_characters() {
+        let mut text = "ä".repeat(FAULT_TEXT_BYTES_MAX);
+        shorten(&mut text);
+        assert_eq!(text, format!("{}…", "ä".repeat(FAULT_TEXT_BYTES_MAX / 2)));
+        let mut short = "short".to_owned();
+        shorten(&mut short);
+        assert_eq!(short, "short");
     }
 }

@@ -4,6 +4,7 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use ambrosia_core::{InstanceName, Lsn, Record, RecordHeader, RecordKind};
@@ -25,7 +26,18 @@ fn counted_to_ten(cluster: &Cluster) {
     let mut counter = Replicas::of(cluster, "counter", "counter", 1);
     let mut session = Session::new(cluster, "counter");
     (1..=10).for_each(|n| assert_eq!(session.call("add", json!([1])), n));
+    wait_for_mark(&scan(cluster, "counter").pop().expect("there are records"));
     counter.kill_all();
+}
+
+/// An idle log says on the disk that its last record is durable. Waits for that, which nothing announces.
+fn wait_for_mark(last: &ScannedRecord) {
+    let end = last.offset as usize + last.record.stored().len();
+    let deadline = Instant::now() + PATIENCE;
+    while std::fs::read(&last.file).expect("it is there")[end..].iter().all(|byte| *byte == 0) {
+        assert!(Instant::now() < deadline, "the idle log did not say what is durable");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
 }
 
 fn flip_bit(file: &Path, offset: u64) {
@@ -152,7 +164,7 @@ fn a_full_disk_stops_the_primary_and_loses_nothing_acknowledged() {
     let mut session = Session::new(&cluster, "counter");
     let text = "x".repeat(200_000);
     let mut acknowledged = 0;
-    let limit = std::time::Duration::from_secs(2);
+    let limit = Duration::from_secs(2);
     while session.try_call(&ambrosia_host::fresh_request_id(), "add", &json!([1]), limit).is_ok() {
         acknowledged += 1;
         if session.try_call(&ambrosia_host::fresh_request_id(), "echo", &json!([text]), limit).is_err() {

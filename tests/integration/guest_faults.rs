@@ -22,7 +22,7 @@ fn check_halts(cluster: &Cluster, method: &str, arguments: &str, words: &[&str])
 }
 
 fn check_said(said: &str, words: &[&str]) {
-    let always = ["instance faulty halted at lsn", "The log is intact"];
+    let always = ["instance faulty halted at lsn 5: ", "The log is intact", "log --instance faulty --from 5 --to 5"];
     let missing: Vec<_> = always.iter().chain(words).filter(|word| !said.contains(**word)).collect();
     assert!(missing.is_empty(), "{missing:?} is missing in:\n{said}");
 }
@@ -47,40 +47,47 @@ fn check_aftermath(cluster: &Cluster, method: &str, words: &[&str]) {
 fn a_guest_that_traps_halts() {
     let cluster = cluster();
     cluster.register("faulty", "faulty", 1);
-    check_halts(&cluster, "trap", "[]", &["trap", "it was asked to"]);
+    check_halts(&cluster, "trap", "[]", &["the guest panicked", "it was asked to"]);
 }
 
 #[test]
 fn a_guest_that_loops_for_ever_runs_out_of_fuel_and_halts() {
     let cluster = cluster();
     register_with(&cluster, "faulty", "faulty", &["--fuel", "10000000"]);
-    check_halts(&cluster, "spin", "[]", &["spin", "fuel"]);
+    check_halts(&cluster, "spin", "[]", &["ran out of fuel: a handler loops too long", "its limit of 10000000"]);
 }
 
 #[test]
 fn a_guest_that_exhausts_its_memory_halts() {
     let cluster = cluster();
     register_with(&cluster, "faulty", "faulty", &["--memory-mib", "16"]);
-    check_halts(&cluster, "exhaust", "[]", &["exhaust", "memory"]);
+    check_halts(&cluster, "exhaust", "[]", &["the guest aborted: memory allocation of 1048576 bytes failed"]);
 }
 
 #[test]
 fn a_guest_that_recurses_for_ever_halts() {
     let cluster = cluster();
     cluster.register("faulty", "faulty", 1);
-    check_halts(&cluster, "deep", "[]", &["deep", "stack"]);
+    check_halts(&cluster, "deep", "[]", &["it calls itself too deep", "faulty::descend"]);
 }
 
 #[test]
 fn a_guest_with_effects_that_cannot_be_halts() {
-    for which in ["cut", "kind", "unknown-kind", "target", "outside", "reserved"] {
+    for (which, word) in [
+        ("cut", "the guest returned bad effects: unknown message kind 0"),
+        ("kind", "the guest returned bad effects: an effect of kind Impulse can't go to peer 0"),
+        ("unknown-kind", "the guest returned bad effects: unknown message kind 99"),
+        ("target", "the guest sent to peer 1000000, which it never attached"),
+        ("outside", "the guest returned bad effects: an effect of kind Fork can't go to peer 0"),
+        ("reserved", "the guest returned bad effects: a reserved byte of a message header is not zero"),
+    ] {
         let cluster = cluster();
         cluster.register("faulty", "faulty", 1);
         let mut faulty = Replicas::none(&cluster, "faulty", &[]);
         faulty.start_all(1);
         let arguments = json!([which]).to_string();
         let send = ["send", "--instance", "faulty", "--method", "bad_effects", "--args", &arguments];
-        fails(&cluster, &send, &["instance faulty halted at lsn", "effect"]);
+        fails(&cluster, &send, &["instance faulty halted at lsn", word]);
         assert_eq!(faulty.wait_for_end(0).0, 1, "{which}");
         assert_eq!(cluster.status("faulty")["state"], "halted", "{which}");
     }

@@ -57,8 +57,8 @@ fn a_stream_survives_that_the_primaries_of_both_are_killed_again_and_again() {
         stream.receiver.kill(receiver);
         stream.sender.next_reign();
         stream.receiver.next_reign();
-        stream.sender.start_standby(sender);
-        stream.receiver.start_standby(receiver);
+        stream.sender.start(sender);
+        stream.receiver.start(receiver);
     }
     stream.check_complete();
     assert_eq!((stream.sender.reign().epoch, stream.receiver.reign().epoch), (4, 4));

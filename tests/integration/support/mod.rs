@@ -7,7 +7,7 @@ mod status;
 mod stream;
 mod waiting;
 
-pub(crate) use replicas::{Reign, Replicas};
+pub(crate) use replicas::Replicas;
 pub(crate) use session::Session;
 pub(crate) use setup::{cluster, fails, lines, register_with, succeeds, wat_module};
 pub(crate) use status::{role, roles, wait_for_status};

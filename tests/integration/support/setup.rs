@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use ambrosia_tests::{Cluster, Ran};
 
+use super::begin;
+
 /// A store of its own for one test.
 pub(crate) fn cluster() -> Cluster {
     Cluster::new()
@@ -37,7 +39,7 @@ pub(crate) fn succeeds(cluster: &Cluster, arguments: &[&str], words: &[&str]) {
 }
 
 fn ends(cluster: &Cluster, arguments: &[&str], expected: i32, words: &[&str]) -> String {
-    let Ran { code, stdout, stderr } = cluster.run(arguments);
+    let Ran { code, stdout, stderr } = begin(cluster, arguments).end();
     assert_eq!((code, stdout.as_str()), (expected, ""), "{arguments:?} said:\n{stderr}");
     words.iter().for_each(|word| assert!(stderr.contains(word), "{arguments:?} did not say {word:?}:\n{stderr}"));
     stderr

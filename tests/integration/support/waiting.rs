@@ -2,7 +2,7 @@
 
 use std::{
     process::{Child, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use ambrosia_tests::{Cluster, Lines, PATIENCE, Ran};
@@ -33,12 +33,6 @@ impl Pending {
     /// Whether it ends within `time`.
     pub(crate) fn ends_within(&mut self, time: Duration) -> bool {
         self.stdout.wait_for_end(time) && self.stderr.wait_for_end(time)
-    }
-
-    /// Waits for a word on its stderr.
-    pub(crate) fn wait_for_word(&self, word: &str) -> Instant {
-        let found = self.stderr.wait_for(0, PATIENCE, |line| line.contains(word));
-        found.unwrap_or_else(|| panic!("it did not say {word:?} but:\n{}", self.stderr.all().join("\n"))).1
     }
 
     /// Waits for its end.

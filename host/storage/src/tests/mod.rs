@@ -1,9 +1,12 @@
 //! Tests of this crate that need more than one of its parts.
 
+mod allocations;
 mod conformance_of_files;
 mod conformance_of_memory;
 mod damage;
+mod decoders;
 mod fencing;
+mod golden;
 mod registration;
 mod running;
 mod segments;

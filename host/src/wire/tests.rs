@@ -1,0 +1,82 @@
+//! Tests of the frames; the golden files and the properties in files of their own.
+
+mod allocations;
+mod golden;
+mod properties;
+
+use ambrosia_core::{CallId, Kind, Message, MethodId, push_message};
+
+use super::*;
+
+fn messages(count: u32, bytes: usize) -> Frame {
+    let mut encoded = Vec::new();
+    for _ in 0..count {
+        let arguments = &vec![7; bytes];
+        let message = Message { kind: Kind::Fork, method: MethodId(1), call_id: CallId(0), arguments };
+        push_message(&mut encoded, message);
+    }
+    Frame::Messages { first_seq: Seq(5), count, messages: encoded.into() }
+}
+
+fn decode_all(bytes: &[u8]) -> Result<Vec<Frame>, WireError> {
+    let mut received = BytesMut::from(bytes);
+    let mut frames = Vec::new();
+    while let Some(frame) = FrameDecoder::welcomed().next(&mut received)? {
+        frames.push(frame);
+    }
+    Ok(frames)
+}
+
+#[test]
+fn frames_read_back_as_they_were_written() {
+    let frames = vec![messages(3, 64), Frame::Acknowledge(Seq(9))];
+    let mut bytes = Vec::new();
+    frames.iter().for_each(|frame| encode(frame, &mut bytes));
+    assert_eq!(decode_all(&bytes), Ok(frames));
+}
+
+#[test]
+fn many_messages_are_split_into_bounded_frames_without_loss() {
+    let mut bytes = Vec::new();
+    encode(&messages(10_000, 100), &mut bytes);
+    let mut next = Seq(5);
+    for frame in decode_all(&bytes).expect("encoded just above") {
+        let Frame::Messages { first_seq, count, messages } = frame else { panic!("only messages were sent") };
+        assert_eq!(first_seq, next);
+        assert!(messages.len() <= MESSAGES_FRAME_FULL);
+        next = Seq(next.0 + u64::from(count));
+    }
+    assert_eq!(next, Seq(10_005));
+}
+
+#[test]
+fn every_flipped_bit_is_an_error_or_an_unfinished_frame() {
+    let mut bytes = Vec::new();
+    encode(&messages(2, 10), &mut bytes);
+    let whole = decode_all(&bytes);
+    for bit in 0..bytes.len() * 8 {
+        let in_reserved = (RESERVED_AT * 8..CHECKSUM_AT * 8).contains(&bit);
+        let mut damaged = bytes.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        assert!(in_reserved || decode_all(&damaged) != whole, "bit {bit}");
+    }
+}
+
+#[test]
+fn a_stranger_can_send_small_control_frames_only() {
+    let mut bytes = BytesMut::from(&[0xff, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0][..]);
+    let max = HANDSHAKE_FRAME_MAX;
+    assert_eq!(FrameDecoder::handshake().next(&mut bytes), Err(WireError::TooLarge { length: 0xffff, max }));
+    let mut bytes = BytesMut::from(&b"GET / HTTP/1.1\r\n\r\n"[..]);
+    assert_eq!(FrameDecoder::handshake().next(&mut bytes), Err(WireError::UnknownKind(b'/')));
+}
+
+#[test]
+fn kinds_that_do_not_travel_are_refused() {
+    let mut encoded = Vec::new();
+    let message = Message { kind: Kind::Impulse, method: MethodId(1), call_id: CallId(0), arguments: &[] };
+    push_message(&mut encoded, message);
+    let mut bytes = Vec::new();
+    encode_messages_body(Seq(1), 1, &encoded, &mut bytes);
+    assert_eq!(decode_all(&bytes), Err(MessageError::NotTravelling(Kind::Impulse).into()));
+}

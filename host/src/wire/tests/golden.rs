@@ -1,0 +1,115 @@
+//! Golden files of protocol 1: frames as they once went over a wire. They are never changed, only added to, and every
+//! later program that speaks protocol 1 reads and writes them. `AMBROSIA_BLESS=1` writes those that are missing.
+
+use std::{env, fs, path::PathBuf};
+
+use ambrosia_core::{CallId, Kind, Message, MethodId, Seq, push_message};
+use bytes::BytesMut;
+
+use super::super::{FRAME_HEADER_BYTES, Frame, FrameDecoder, PROTOCOL_VERSION, encode};
+use crate::control::Control;
+
+const _: () = assert!(PROTOCOL_VERSION == 1, "golden files of a new protocol lie beside those of the old one");
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
+}
+
+/// The frame in the golden file `wire-v1-{name}.bin` is `frame`, and this program makes the same bytes of it.
+fn check(name: &str, kind: u8, frame: &Frame) {
+    let path = path(&format!("wire-v1-{name}.bin"));
+    let mut made = Vec::new();
+    encode(frame, &mut made);
+    if env::var_os("AMBROSIA_BLESS").is_some() && !path.exists() {
+        fs::create_dir_all(path.parent().expect("a folder")).expect("writable");
+        fs::write(&path, &made).expect("writable");
+    }
+    let golden = fs::read(&path).unwrap_or_else(|_| panic!("{name} is missing: bless it with AMBROSIA_BLESS=1"));
+    assert_eq!(golden, made, "{name}: the protocol changed; raise its version and keep reading this one");
+    assert_eq!(golden[4..8], [kind, 0, 0, 0]);
+    let mut received = BytesMut::from(&golden[..]);
+    let decoded = FrameDecoder::welcomed().next(&mut received).expect("golden files stay readable");
+    assert_eq!(decoded.as_ref(), Some(frame));
+    assert!(received.is_empty(), "one frame a file");
+}
+
+/// As [`check`], and before the handshake is done the frame is read as well.
+fn check_control(name: &str, index: u8, control: Control) {
+    let frame = Frame::Control(control);
+    check(name, 1, &frame);
+    let golden = fs::read(path(&format!("wire-v1-{name}.bin"))).expect("it was just read");
+    assert_eq!(golden[FRAME_HEADER_BYTES], index, "the number of a variant is its index");
+    let decoded = FrameDecoder::handshake().next(&mut BytesMut::from(&golden[..]));
+    assert_eq!(decoded, Ok(Some(frame)));
+}
+
+#[test]
+fn hellos_of_protocol_1_stay_readable() {
+    let (from, to) = ("client-1".to_owned(), "Server-1.eu_2".to_owned());
+    let hello = Control::Hello { version: 1, from, from_uuid: [0xa1; 16], epoch: 300, to: to.clone() };
+    check_control("hello", 0, hello);
+    check_control("welcome", 1, Control::Welcome { uuid: [0xb2; 16], received: 70_000 });
+    check_control("client-hello", 2, Control::ClientHello { version: 1, to });
+    check_control("client-welcome", 3, Control::ClientWelcome { epoch: 0x0102_0304_0506_0708 });
+}
+
+#[test]
+fn refusals_of_protocol_1_stay_readable() {
+    let refused = |elsewhere, reason: &str| Control::Refused { elsewhere, reason: reason.to_owned() };
+    check_control("refused", 4, refused(false, "this host speaks version 1, the other side speaks version 2"));
+    check_control("refused-elsewhere", 4, refused(true, "this replica is not the primary — «ask» another"));
+}
+
+#[test]
+fn requests_and_answers_of_protocol_1_stay_readable() {
+    let request = b"client-7/12".to_vec();
+    let (method, arguments) = ("deposit".to_owned(), [&b"\x92\xcd\x01\x2c\xc5\x01\x2c"[..], &[0xfb; 300]].concat());
+    let asks = |wait| Control::Request {
+        request: request.clone(),
+        method: method.clone(),
+        arguments: arguments.clone(),
+        wait,
+    };
+    let answer = |success, value: &[u8]| Control::Answer { request: request.clone(), success, value: value.to_vec() };
+    check_control("request-durable", 5, asks(false));
+    check_control("request-answer", 5, asks(true));
+    let reason = "the guest has no method deposit".to_owned();
+    check_control("rejected", 6, Control::Rejected { request: request.clone(), reason });
+    check_control("accepted", 7, Control::Accepted { request: request.clone() });
+    check_control("answer", 8, answer(true, b"\xcd\x01\x2c"));
+    check_control("answer-failure", 8, answer(false, b"\xa4gone"));
+}
+
+#[test]
+fn messages_of_protocol_1_stay_readable() {
+    let message = |kind, method, call_id, arguments| Message { kind, method, call_id: CallId(call_id), arguments };
+    let method = MethodId::of("receive_message");
+    let mut messages = Vec::new();
+    for travelling in [
+        message(Kind::Fork, method, 0, &b"\x90"[..]),
+        message(Kind::Call, method, 0x0607_0809, b"\x91\xa2hi"),
+        message(Kind::Reply, MethodId(0), 8, b"\xc0"),
+        message(Kind::Error, MethodId(0), 9, b"\xa2no"),
+    ] {
+        push_message(&mut messages, travelling);
+    }
+    let first_seq = Seq(0x0102_0304_0506_0708);
+    check("messages", 2, &Frame::Messages { first_seq, count: 4, messages: messages.into() });
+}
+
+#[test]
+fn acknowledgements_of_protocol_1_stay_readable() {
+    check("acknowledge", 3, &Frame::Acknowledge(Seq(0x0102_0304_0506_0708)));
+}
+
+#[test]
+fn every_golden_file_is_a_frame() {
+    let files = fs::read_dir(path("")).expect("the golden files are here");
+    let mut count = 0;
+    for file in files {
+        let bytes = fs::read(file.expect("readable").path()).expect("readable");
+        assert!(matches!(FrameDecoder::welcomed().next(&mut BytesMut::from(&bytes[..])), Ok(Some(_))));
+        count += 1;
+    }
+    assert!(count >= 9 + 2, "one for each control frame and each other kind");
+}

@@ -1,0 +1,206 @@
+//! What the decoder does with bytes of anybody: it never panics, it allocates no more than it was given, and where the
+//! network cuts the stream makes no difference.
+
+use ambrosia_core::{CallId, Kind, Message, MethodId, Seq, push_message};
+use bytes::BytesMut;
+use proptest::{collection::vec, prelude::*, sample::Index};
+
+use super::{
+    super::{FRAME_HEADER_BYTES, Frame, FrameDecoder, WireError, encode},
+    allocations::counting,
+};
+use crate::control::{self, Control};
+
+/// Allocated beside the bytes of a frame: what a buffer needs to be shared.
+const SLACK_BYTES: usize = 256;
+
+/// A length of 2^60 in bincode.
+const HUGE_LENGTH: [u8; 9] = [253, 0, 0, 0, 0, 0, 0, 0, 0x10];
+
+fn octets() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![vec(any::<u8>(), 0..20), vec(any::<u8>(), 240..300)]
+}
+
+fn controls() -> impl Strategy<Value = Control> {
+    let (text, numbers) = (any::<String>, || prop_oneof![any::<u64>(), 0..300_u64]);
+    prop_oneof![
+        (any::<u16>(), text(), any::<[u8; 16]>(), numbers(), text())
+            .prop_map(|(version, from, from_uuid, epoch, to)| Control::Hello { version, from, from_uuid, epoch, to }),
+        (any::<[u8; 16]>(), numbers()).prop_map(|(uuid, received)| Control::Welcome { uuid, received }),
+        (any::<u16>(), text()).prop_map(|(version, to)| Control::ClientHello { version, to }),
+        numbers().prop_map(|epoch| Control::ClientWelcome { epoch }),
+        (any::<bool>(), text()).prop_map(|(elsewhere, reason)| Control::Refused { elsewhere, reason }),
+        (octets(), text(), octets(), any::<bool>()).prop_map(|(request, method, arguments, wait)| Control::Request {
+            request,
+            method,
+            arguments,
+            wait
+        }),
+        (octets(), text()).prop_map(|(request, reason)| Control::Rejected { request, reason }),
+        octets().prop_map(|request| Control::Accepted { request }),
+        (octets(), any::<bool>(), octets()).prop_map(|(request, success, value)| Control::Answer {
+            request,
+            success,
+            value
+        }),
+    ]
+}
+
+fn messages() -> impl Strategy<Value = Frame> {
+    let kinds = prop::sample::select(vec![Kind::Fork, Kind::Call, Kind::Reply, Kind::Error]);
+    let message = (kinds, any::<u32>(), any::<u64>(), octets());
+    (1..u64::MAX / 2, vec(message, 1..5)).prop_map(|(first_seq, gathered)| {
+        let mut messages = Vec::new();
+        for (kind, method, call_id, arguments) in &gathered {
+            let (method, call_id) = (MethodId(*method), CallId(*call_id));
+            push_message(&mut messages, Message { kind: *kind, method, call_id, arguments });
+        }
+        Frame::Messages { first_seq: Seq(first_seq), count: gathered.len() as u32, messages: messages.into() }
+    })
+}
+
+fn frames() -> impl Strategy<Value = Vec<Frame>> {
+    let acknowledge = any::<u64>().prop_map(|seq| Frame::Acknowledge(Seq(seq)));
+    vec(prop_oneof![controls().prop_map(Frame::Control), messages(), acknowledge], 0..8)
+}
+
+/// Bytes around which the decoder has reasons to look further: a frame with a right length and checksum.
+fn sealed(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = (body.len() as u32).to_le_bytes();
+    [&length[..], &[kind, 0, 0, 0], &crc32c::crc32c(body).to_le_bytes(), body].concat()
+}
+
+/// Bytes that often look like short lengths, variants and long numbers of bincode.
+fn bodies() -> impl Strategy<Value = Vec<u8>> {
+    vec(prop_oneof![any::<u8>(), 0..20_u8, 250..=255_u8], 0..200)
+}
+
+/// All frames in what is received piece by piece. What each one allocates is not more than what it was read from.
+fn decode_pieces<'a>(
+    decoder: FrameDecoder,
+    pieces: impl Iterator<Item = &'a [u8]>,
+) -> (Vec<Frame>, Result<usize, WireError>) {
+    let (mut received, mut frames) = (BytesMut::new(), Vec::new());
+    for piece in pieces {
+        received.extend_from_slice(piece);
+        loop {
+            let given = received.len();
+            let (frame, allocated) = counting(|| decoder.next(&mut received));
+            assert!(allocated <= given + SLACK_BYTES, "{allocated} bytes allocated for {given}");
+            match frame {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(error) => return (frames, Err(error)),
+            }
+        }
+    }
+    (frames, Ok(received.len()))
+}
+
+/// Decodes the body of a control frame and checks what that allocates.
+fn decode_control(body: &[u8]) -> Option<Control> {
+    let (control, allocated) = counting(|| control::decode(body));
+    assert!(allocated <= body.len() + SLACK_BYTES, "{allocated} bytes allocated for {}", body.len());
+    control
+}
+
+#[test]
+fn a_control_frame_that_claims_a_huge_length_allocates_no_such_thing() {
+    for length in [&HUGE_LENGTH[..], &[253, 255, 255, 255, 255, 255, 255, 255, 255], &[252, 0, 0, 0, 5], &[251, 0, 255]]
+    {
+        // The fields before the first string or bytes of each variant.
+        for front in [
+            &[0, 1][..],
+            &[0, 1, 0, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 3],
+            &[2, 1],
+            &[4, 0],
+            &[5],
+            &[5, 0],
+            &[5, 0, 0],
+            &[6],
+            &[6, 0],
+            &[7],
+            &[8],
+            &[8, 0, 1],
+        ] {
+            assert_eq!(decode_control(&[front, length, b"a few"].concat()), None, "{front:?} {length:?}");
+            let frame = sealed(1, &[front, length, b"a few"].concat());
+            let (frames, end) = decode_pieces(FrameDecoder::handshake(), [&frame[..]].into_iter());
+            assert_eq!((frames, end), (vec![], Err(WireError::Shape(super::super::FrameKind::Control))));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn where_the_stream_is_cut_makes_no_difference(frames in frames(), cuts in vec(any::<Index>(), 0..30)) {
+        let mut bytes = Vec::new();
+        frames.iter().for_each(|frame| encode(frame, &mut bytes));
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).chain([0, bytes.len()]).collect();
+        cuts.sort_unstable();
+        let pieces = cuts.windows(2).map(|range| &bytes[range[0]..range[1]]);
+        prop_assert_eq!(decode_pieces(FrameDecoder::welcomed(), pieces), (frames, Ok(0)));
+    }
+
+    #[test]
+    fn a_stream_that_ends_anywhere_gives_the_frames_before(frames in frames(), end: Index) {
+        let (mut bytes, mut ends) = (Vec::new(), vec![0]);
+        for frame in &frames {
+            encode(frame, &mut bytes);
+            ends.push(bytes.len());
+        }
+        let end = end.index(bytes.len() + 1);
+        let whole = ends.iter().filter(|at| **at <= end).count() - 1;
+        let (decoded, rest) = decode_pieces(FrameDecoder::welcomed(), [&bytes[..end]].into_iter());
+        prop_assert_eq!(&decoded, &frames[..whole]);
+        prop_assert_eq!(rest, Ok(end - ends[whole]));
+    }
+
+    #[test]
+    fn bytes_of_anything_do_no_harm(bytes in bodies(), kind in 0..5_u8) {
+        let sealed = sealed(kind, &bytes);
+        let mut announcing_more = sealed.clone();
+        announcing_more[2] ^= 0x40;
+        for decoder in [FrameDecoder::handshake(), FrameDecoder::welcomed()] {
+            for bytes in [&bytes, &sealed, &announcing_more] {
+                let (frames, end) = decode_pieces(decoder, bytes.chunks(7));
+                prop_assert!(frames.len() <= bytes.len() / FRAME_HEADER_BYTES);
+                prop_assert!(end.is_err() || end.is_ok_and(|rest| rest <= bytes.len()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_changes_one_frame_at_most(frames in frames(), at: Index, change in 1..=255_u8) {
+        let mut bytes = Vec::new();
+        frames.iter().for_each(|frame| encode(frame, &mut bytes));
+        prop_assume!(!bytes.is_empty());
+        let at = at.index(bytes.len());
+        bytes[at] ^= change;
+        let (decoded, _) = decode_pieces(FrameDecoder::welcomed(), [&bytes[..]].into_iter());
+        prop_assert!(decoded.len() <= frames.len());
+        // A changed kind may make another frame of it: only the body has a checksum.
+        let same = decoded.iter().zip(&frames).take_while(|(decoded, frame)| decoded == frame).count();
+        prop_assert!(same + 1 >= decoded.len() || decoded[same + 1..] == frames[same + 1..decoded.len()]);
+    }
+
+    #[test]
+    fn control_frames_are_read_back_and_a_cut_one_is_none(control in controls(), cut: Index) {
+        let mut body = Vec::new();
+        control::encode(&control, &mut body);
+        prop_assert_eq!(decode_control(&body[..cut.index(body.len())]), None);
+        prop_assert_eq!(decode_control(&body), Some(control));
+        body.push(0);
+        prop_assert_eq!(decode_control(&body), None);
+    }
+
+    #[test]
+    fn control_frames_of_anything_do_no_harm(body in bodies(), variant in 0..12_u8, at: Index) {
+        decode_control(&body);
+        decode_control(&[&[variant], &body[..]].concat());
+        let (front, back) = body.split_at(at.index(body.len() + 1));
+        decode_control(&[&[variant], front, &HUGE_LENGTH, back].concat());
+    }
+}
