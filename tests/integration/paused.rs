@@ -70,6 +70,24 @@ fn a_request_that_lies_in_the_socket_of_a_stopped_primary_is_done_once() {
 }
 
 #[test]
+fn a_request_sent_on_an_open_connection_to_a_stopped_primary_shows_at_the_next_one_only() {
+    let cluster = cluster();
+    let mut printer = Replicas::of(&cluster, "printer", "printer", 2);
+    let mut session = Session::new(&cluster, "printer");
+    session.call("say", json!(["before"]));
+    printer.host(0).wait_for_print("1 before");
+    printer.host(0).signal(Signal::Stop);
+    // It goes into the socket of the stopped one, which finds it there when it goes on.
+    let asking = std::thread::spawn(move || session.call("say", json!(["into the socket"])));
+    assert_eq!(printer.next_reign().replica, 1);
+    asking.join().expect("it was answered");
+    printer.host(0).signal(Signal::Continue);
+    printer.host(0).wait_for_word("stepped down, following again");
+    assert_eq!(printer.host(0).printed(), ["first start", "primary", "1 before"]);
+    assert_eq!(printer.host(1).wait_for_lines(2), ["primary", "2 into the socket"]);
+}
+
+#[test]
 fn requests_under_way_while_primaries_are_stopped_and_continued_are_each_done_once() {
     let cluster = cluster();
     let mut counter = Replicas::of(&cluster, "counter", "counter", 3);
