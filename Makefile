@@ -14,8 +14,8 @@ help: ## list the targets
 setup: ## provide the standard library of wasm32-wasip2 for this rustc
 	scripts/setup-wasip2.sh
 
-build: guests ## build the host program (ambrosia-host) and the guests
-	$(CARGO) build --release -p ambrosia-cli
+build: guests ## build the host program (ambrosia-host), the demo, the benchmarks and the guests
+	$(CARGO) build --release -p ambrosia-cli -p ambrosia-tests --bins
 
 guests: setup ## build the example and test guests as wasm components
 	$(CARGO) build --release --target $(WASM_TARGET) $(addprefix -p ,$(EXAMPLE_GUESTS))

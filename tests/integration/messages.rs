@@ -12,7 +12,7 @@ fn check_blobs(cluster: &Cluster, sizes: &[u64], mut between: impl FnMut(usize))
         between(at);
     }
     let mut sink = Session::new(cluster, "sink");
-    while sink.call("report", json!([]))[0].as_u64() < Some(sizes.len() as u64) {}
+    sink.call_until("report", |report| report[0].as_u64() >= Some(sizes.len() as u64));
     let expected = sink.call("expected", json!([sizes]));
     let report = sink.call("report", json!([]));
     assert_eq!(report, json!([sizes.len(), sizes.iter().sum::<u64>(), expected]));
@@ -61,14 +61,14 @@ fn a_target_registered_again_under_its_old_name_starts_afresh() {
     let _sender = Replicas::of(&cluster, "sender", "sender", 1);
     cluster.send("sender", "start", json!(["receiver", 100, 10, 64]));
     let mut session = Session::new(&cluster, "receiver");
-    while session.call("report", json!([])) != json!([100, 0]) {}
+    session.call_until("report", |report| *report == json!([100, 0]));
     drop(session);
     receiver.kill_all();
     cluster.must(&["deregister-instance", "--instance", "receiver", "--yes"]);
     let mut receiver = Replicas::of(&cluster, "receiver", "receiver", 1);
     cluster.send("sender", "start", json!(["receiver", 50, 10, 64]));
     let mut session = Session::new(&cluster, "receiver");
-    while session.call("report", json!([]))[0] != 50 {}
+    session.call_until("report", |report| report[0] == 50);
     // The new one expected number 0 first and got 100: one violation, and only the fifty new ones.
     assert_eq!(session.call("report", json!([])), json!([50, 1]));
     receiver.kill(0);
@@ -84,7 +84,7 @@ fn a_source_registered_again_under_its_old_name_starts_a_new_stream() {
         let mut sender = Replicas::of(&cluster, "sender", "sender", 1);
         cluster.send("sender", "start", json!(["receiver", 100, 10, 64]));
         let mut session = Session::new(&cluster, "receiver");
-        while session.call("report", json!([]))[0] != 100 * round {}
+        session.call_until("report", |report| report[0] == 100 * round);
         // The new sender counts from 0 again, which does not follow 99.
         assert_eq!(session.call("report", json!([])), json!([100 * round, round - 1]));
         sender.kill_all();
@@ -101,6 +101,6 @@ fn messages_to_an_instance_that_is_registered_and_run_later_arrive_then() {
     sender.start(0);
     let _receiver = Replicas::of(&cluster, "receiver", "receiver", 1);
     let mut session = Session::new(&cluster, "receiver");
-    while session.call("report", json!([]))[0] != 1000 {}
+    session.call_until("report", |report| report[0] == 1000);
     assert_eq!(session.call("report", json!([])), json!([1000, 0]));
 }

@@ -160,7 +160,7 @@ fn calls_of_an_async_handler_survive_the_death_of_both_sides_in_the_middle() {
     let mut session = Session::new(&cluster, "sender");
     for kills in 1..=3 {
         let mark = CALLS / 6 * kills;
-        while session.call("last_result", json!([])).as_u64() < Some(mark) {}
+        session.call_until("last_result", |result| result.as_u64() >= Some(mark));
         assert!(!pending.has_ended(), "the calls were over before they could be disturbed");
         let dead = counter.kill_primary();
         counter.start_standby(dead);
@@ -185,9 +185,11 @@ fn two_instances_that_call_each_other_survive_the_death_of_either() {
     b.kill_primary();
     // Of eight calls, of depths 0 to 7, sixteen bounces come back to the caller and twenty are the other side's.
     let expected = json!([CALLS, 0, CALLS / 8 * 36]);
-    for instance in ["a", "b"] {
-        let mut session = Session::new(&cluster, instance);
-        while session.call("report", json!([]))[0].as_u64() < Some(CALLS) {}
+    let mut sessions = ["a", "b"].map(|instance| Session::new(&cluster, instance));
+    for session in &mut sessions {
+        session.call_until("report", |report| report[0].as_u64() >= Some(CALLS));
+    }
+    for session in &mut sessions {
         assert_eq!(session.call("report", json!([])), expected);
     }
 }
@@ -200,7 +202,7 @@ fn a_timer_loop_ticks_exactly_as_often_as_asked_across_takeovers() {
     let mut pending = begin(&cluster, &arguments);
     let mut session = Session::new(&cluster, "ticker");
     for ticks in [20, 50] {
-        while session.call("report", json!([]))[0].as_u64() < Some(ticks) {}
+        session.call_until("report", |report| report[0].as_u64() >= Some(ticks));
         let dead = ticker.kill_primary();
         ticker.start_standby(dead);
         assert!(!pending.ends_within(Duration::ZERO), "the ticks were over before they could be disturbed");

@@ -6,10 +6,11 @@ use std::{
     time::Duration,
 };
 
+use ambrosia_core::{CallId, Kind, Message, MethodId, push_message};
 use ambrosia_tests::Cluster;
 use serde_json::json;
 
-use crate::support::{Replicas, cluster};
+use crate::support::{Replicas, Session, cluster};
 
 const CONTROL: u8 = 1;
 const MESSAGES: u8 = 2;
@@ -134,18 +135,23 @@ fn another_version_of_the_protocol_and_another_instance_are_refused_with_the_rea
     check_unharmed(&cluster, &mut counter, 1);
 }
 
+/// Bytes of the uuid of an instance.
+fn uuid(cluster: &Cluster, instance: &str) -> [u8; 16] {
+    let digits = cluster.status(instance)["uuid"].as_str().expect("a text").replace('-', "");
+    std::array::from_fn(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).expect("hexadecimal digits"))
+}
+
+fn messages(first_seq: u64, count: u32, messages: &[u8]) -> Vec<u8> {
+    let prefix = [&first_seq.to_le_bytes()[..], &count.to_le_bytes(), &[0; 4]].concat();
+    frame(MESSAGES, &[&prefix, messages].concat())
+}
+
 #[test]
-fn messages_of_a_client_or_with_a_gap_or_malformed_are_refused() {
+fn messages_of_a_client_or_malformed_are_refused() {
     let cluster = cluster();
     let mut counter = Replicas::of(&cluster, "counter", "counter", 1);
     cluster.register("sender", "sender", 1);
-    let uuid = cluster.status("sender")["uuid"].as_str().expect("a text").replace('-', "");
-    let uuid = std::array::from_fn(|at| u8::from_str_radix(&uuid[2 * at..2 * at + 2], 16).expect("digits"));
-    let messages = |first_seq: u64, count: u32, messages: &[u8]| {
-        let prefix = [&first_seq.to_le_bytes()[..], &count.to_le_bytes(), &[0; 4]].concat();
-        frame(MESSAGES, &[&prefix, messages].concat())
-    };
-    let hello = peer_hello("sender", uuid, "counter");
+    let hello = peer_hello("sender", uuid(&cluster, "sender"), "counter");
     for bytes in [
         [&client_hello(1, "counter")[..], &messages(1, 1, &[0; 24])].concat(),
         [&hello[..], &messages(1, 1, &[0xff; 24])].concat(),
@@ -157,4 +163,39 @@ fn messages_of_a_client_or_with_a_gap_or_malformed_are_refused() {
         sends_and_is_cut_off(&mut connect(&cluster, "counter"), &bytes);
     }
     check_unharmed(&cluster, &mut counter, 1);
+}
+
+/// Messages of a stream for `receive` of the receiver, which holds its own count against their numbers, from 0.
+fn numbered(first_seq: u64, count: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for number in first_seq - 1..first_seq - 1 + u64::from(count) {
+        let (kind, method) = (Kind::Fork, MethodId::of("receive"));
+        push_message(&mut bytes, Message { kind, method, call_id: CallId(0), arguments: &number.to_le_bytes() });
+    }
+    messages(first_seq, count, &bytes)
+}
+
+#[test]
+fn messages_that_a_peer_sends_again_are_handled_once_and_a_gap_is_refused() {
+    let cluster = cluster();
+    let mut receiver = Replicas::of(&cluster, "receiver", "receiver", 1);
+    cluster.register("sender", "sender", 1);
+    let hello = peer_hello("sender", uuid(&cluster, "sender"), "receiver");
+    let sends = |frames: &[Vec<u8>], received: u64| {
+        let mut socket = connect(&cluster, "receiver");
+        socket.write_all(&[&hello[..], &frames.concat()].concat()).expect("the host listens");
+        let mut session = Session::new(&cluster, "receiver");
+        session.call_until("report", |report| report[0].as_u64() >= Some(received));
+        assert_eq!(session.call("report", json!([])), json!([received, 0]));
+    };
+    sends(&[numbered(1, 3)], 3);
+    sends(&[numbered(1, 3), numbered(1, 1), numbered(2, 4)], 5);
+    receiver.kill(0);
+    receiver.start(0);
+    receiver.next_reign();
+    sends(&[numbered(3, 3), numbered(6, 2), numbered(6, 2)], 7);
+
+    let mut socket = connect(&cluster, "receiver");
+    sends_and_is_cut_off(&mut socket, &[hello.clone(), numbered(9, 1)].concat());
+    assert_eq!(cluster.send("receiver", "report", json!([])), json!([7, 0]));
 }

@@ -1,6 +1,6 @@
 //! A client in the test's own process, for many requests one after the other.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ambrosia_core::RequestId;
 use ambrosia_host::{Answered, Client, ClientError, decode_value, encode_arguments, fresh_request_id};
@@ -25,6 +25,18 @@ impl Session {
     /// Calls a method that must answer.
     pub(crate) fn call(&mut self, method: &str, arguments: Value) -> Value {
         self.try_call(&fresh_request_id(), method, &arguments, PATIENCE).expect(method)
+    }
+
+    /// Calls a method without arguments again and again until its result is as wanted; returns that.
+    pub(crate) fn call_until(&mut self, method: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let result = self.call(method, Value::Array(Vec::new()));
+            if wanted(&result) {
+                return result;
+            }
+            assert!(Instant::now() < deadline, "{method} did not become as wanted, and is {result}");
+        }
     }
 
     /// Calls a method under a request id of the test's choice.

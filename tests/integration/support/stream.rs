@@ -1,7 +1,7 @@
 //! A long stream of numbered messages from one instance to another, across which processes die.
 
 use ambrosia_tests::Cluster;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Replicas, Session};
 
@@ -34,15 +34,10 @@ impl<'a> Stream<'a> {
     }
 
     fn wait_for(&self, at_least: u64) -> u64 {
-        let mut session = Session::new(self.cluster, "receiver");
-        loop {
-            let report = session.call("report", json!([]));
-            assert_eq!(report[1], 0, "a message was lost or doubled");
-            match report[0].as_u64().expect("a number") {
-                received if received >= at_least => return received,
-                _ => {}
-            }
-        }
+        let enough = |report: &Value| report[1] != 0 || report[0].as_u64() >= Some(at_least);
+        let report = Session::new(self.cluster, "receiver").call_until("report", enough);
+        assert_eq!(report[1], 0, "a message was lost or doubled: {report}");
+        report[0].as_u64().expect("a number")
     }
 
     /// Waits until all were received; each once and in order, and nothing else.
