@@ -13,7 +13,10 @@ use ambrosia_storage::{
     AcquireError, BlobError, BlobHash, BlobStore, EnterError, FileStore, InstanceError, LogError, LogStore, OpenError,
     Outcome, Presence,
 };
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 use crate::{
     clock::SystemClock,
@@ -238,7 +241,8 @@ impl Process {
         let name = self.options.instance.clone();
         let reception = Reception { name: name.clone(), methods: self.methods.clone(), mailbox: Arc::clone(&mailbox) };
         runtime.spawn(accept_all(listener, Arc::new(reception)));
-        runtime.spawn(watch_signals(Arc::clone(&mailbox)));
+        let signals = runtime.block_on(async { Signals::catch() }).map_err(RunError::Thread)?;
+        runtime.spawn(signals.watch(Arc::clone(&mailbox)));
 
         let (vitals, presence) = (Arc::new(Vitals::new()), Arc::new(self.presence));
         let log: Arc<dyn LogStore> = self.store.log(&name)?;
@@ -284,31 +288,37 @@ impl Process {
     }
 }
 
-/// The first signal ends the replica in order, the second at once.
-async fn watch_signals(mailbox: Arc<Mailbox<Event>>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let both = signal(SignalKind::terminate()).and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?)));
-    let (mut terminate, mut interrupt) = match both {
-        Ok(both) => both,
-        Err(error) => return tracing::error!(%error, "signals can't be watched; the replica ends when it is killed"),
-    };
-    let mut asked: Option<Instant> = None;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        match asked {
-            None => {
-                tracing::info!("asked to stop, handing over; a second signal stops at once");
-                mailbox.push(Event::Shutdown);
-                asked = Some(Instant::now());
-            }
-            // A shell or a wrapper passes on what the terminal has sent as well: that is one wish, not two.
-            Some(first) if first.elapsed() < SAME_WISH => {}
-            Some(_) => break,
-        }
+/// SIGTERM and SIGINT, caught from the moment that this is made.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Signals> {
+        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    // As if killed: the log is made for that.
-    std::process::exit(1);
+
+    /// The first signal ends the replica in order, the second at once.
+    async fn watch(mut self, mailbox: Arc<Mailbox<Event>>) {
+        let mut asked: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+            }
+            match asked {
+                None => {
+                    tracing::info!("asked to stop, handing over; a second signal stops at once");
+                    mailbox.push(Event::Shutdown);
+                    asked = Some(Instant::now());
+                }
+                // A shell or a wrapper passes on what the terminal has sent as well: that is one wish, not two.
+                Some(first) if first.elapsed() < SAME_WISH => {}
+                Some(_) => break,
+            }
+        }
+        // As if killed: the log is made for that.
+        std::process::exit(1);
+    }
 }
