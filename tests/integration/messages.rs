@@ -58,7 +58,7 @@ fn a_request_and_an_answer_of_16_mib_come_through_whole() {
 fn a_target_registered_again_under_its_old_name_starts_afresh() {
     let cluster = cluster();
     let mut receiver = Replicas::of(&cluster, "receiver", "receiver", 1);
-    let _sender = Replicas::of(&cluster, "sender", "sender", 1);
+    let sender = Replicas::of(&cluster, "sender", "sender", 1);
     cluster.send("sender", "start", json!(["receiver", 100, 10, 64]));
     let mut session = Session::new(&cluster, "receiver");
     session.call_until("report", |report| *report == json!([100, 0]));
@@ -66,6 +66,8 @@ fn a_target_registered_again_under_its_old_name_starts_afresh() {
     receiver.kill_all();
     cluster.must(&["deregister-instance", "--instance", "receiver", "--yes"]);
     let mut receiver = Replicas::of(&cluster, "receiver", "receiver", 1);
+    // What it sends before it knows is for the one that is gone, and dropped.
+    sender.host(0).wait_for_word("registered anew");
     cluster.send("sender", "start", json!(["receiver", 50, 10, 64]));
     let mut session = Session::new(&cluster, "receiver");
     session.call_until("report", |report| report[0] == 50);
