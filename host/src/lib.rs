@@ -10,7 +10,6 @@ mod control;
 mod driver;
 mod entropy;
 mod event;
-mod held;
 mod link;
 mod listener;
 mod mailbox;

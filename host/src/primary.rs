@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{Answer, ConnectionId, Epoch, Fault, Input, Lsn, Output, RequestId};
+use ambrosia_core::{Answer, ConnectionId, Epoch, Fault, Held, Input, Lsn, Output, RequestId};
 use ambrosia_storage::{Acquired, AppendError, LOG_QUEUE_BYTES_MAX, LogWriter, StopCause, WriterEvent};
 use tokio::task::JoinHandle;
 
@@ -15,7 +15,6 @@ use crate::{
     control::Control,
     driver::{Driver, Replica},
     event::{ClientRequest, Event},
-    held::Held,
     link::Link,
     run::{Ending, RunError},
     standby::refuse,

@@ -10,6 +10,7 @@ mod bytes_reader;
 mod digest;
 mod effect;
 mod guest;
+mod held;
 mod ids;
 mod inbox;
 mod io;
@@ -27,6 +28,7 @@ mod timers;
 pub use bodies::{Bind, DeliverBody, EpochBody, Genesis, Limits, RequestEntry, Watermark};
 pub use effect::{EFFECT_PREFIX_BYTES, Effect, EffectError, Effects, push_effect};
 pub use guest::{Delivered, Fault, Guest, Peers, Print, PrintStream, Random, World};
+pub use held::Held;
 pub use ids::{
     CallId, Epoch, InstanceName, InstanceUuid, Lsn, MethodId, NameError, PeerIndex, ReplicaIndex, RequestId,
     RequestIdError, Seq, Timestamp,

@@ -26,7 +26,8 @@ use ambrosia_core::{Epoch, Lsn, ReplicaIndex};
 
 use super::{
     address::{ADDRESS_WORDS, address_from_words, address_to_words},
-    shared_page::{SharedPage, futex_wait, futex_wake_all},
+    machine::Page,
+    shared_page::{futex_wait, futex_wake_all},
 };
 
 /// Replicas of one instance.
@@ -79,11 +80,11 @@ impl Reign {
 
 /// The shared page of one log.
 pub(crate) struct Control {
-    page: SharedPage,
+    page: Box<dyn Page>,
 }
 
 impl Control {
-    pub(crate) fn new(page: SharedPage) -> Control {
+    pub(crate) fn new(page: Box<dyn Page>) -> Control {
         Control { page }
     }
 
@@ -204,13 +205,13 @@ impl Control {
     /// The slot of a replica, whose number is below [`REPLICAS_MAX`].
     pub(crate) fn slot(&self, replica: ReplicaIndex) -> Slot<'_> {
         assert!(replica.0 < REPLICAS_MAX, "a replica gets no number above the limit");
-        Slot { page: &self.page, at: SLOTS_AT + SLOT_BYTES * usize::from(replica.0) }
+        Slot { page: &*self.page, at: SLOTS_AT + SLOT_BYTES * usize::from(replica.0) }
     }
 }
 
 /// What one replica tells of itself. Only the holder of the replica's lock stores.
 pub(crate) struct Slot<'a> {
-    page: &'a SharedPage,
+    page: &'a dyn Page,
     at: usize,
 }
 

@@ -2,13 +2,14 @@
 //!
 //! **Architecture Invariant:** it only reads, and never decides whether what can't be read was durable.
 
-use std::{fs::File, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use ambrosia_core::{Lsn, RECORD_HEADER_BYTES, Record, RecordError, RecordHeader, RecordKind};
 use bytes::Bytes;
 
 use super::{
     log_directory::{LogDirectory, read_up_to},
+    machine::MachineFile,
     segment::{LastRecord, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName},
 };
 use crate::{LogError, io_error::IoContext};
@@ -22,7 +23,7 @@ pub(crate) struct Cursor {
     order: Vec<SegmentName>,
     /// Index in `order` of the segment that holds `last`, or holds the next record if it has none of its own yet.
     at: usize,
-    file: File,
+    file: Box<dyn MachineFile>,
     length: u64,
     offset: u64,
     last: LastRecord,
@@ -123,7 +124,7 @@ impl Cursor {
 
     fn begin_segment(&mut self, header: &SegmentHeader) -> Result<(), LogError> {
         let path = self.path();
-        let length = self.file.metadata().context("examine", &path)?.len();
+        let length = self.file.bytes().context("examine", &path)?;
         // A file that was cut short is read as far as it goes: what is missing shows as unreadable.
         self.length = length.max(header.capacity);
         self.offset = SEGMENT_HEADER_BYTES as u64;
@@ -154,8 +155,8 @@ impl Cursor {
         self.directory.segment_path(self.segment())
     }
 
-    pub(crate) fn file(&self) -> &File {
-        &self.file
+    pub(crate) fn file(&self) -> &dyn MachineFile {
+        &*self.file
     }
 
     pub(crate) fn directory(&self) -> &Arc<LogDirectory> {
@@ -249,7 +250,7 @@ impl Cursor {
     fn read_bytes(&self, size: usize) -> Result<Vec<u8>, LogError> {
         let size = (self.length.saturating_sub(self.offset)).min(size as u64) as usize;
         let mut chunk = vec![0; size];
-        let read = read_up_to(&self.file, &mut chunk, self.offset).context("read", &self.path())?;
+        let read = read_up_to(&*self.file, &mut chunk, self.offset).context("read", &self.path())?;
         chunk.truncate(read);
         Ok(chunk)
     }

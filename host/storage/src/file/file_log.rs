@@ -4,25 +4,27 @@
 //! before it is sealed: what the deposed primary acknowledged is in what was read.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
 
-use ambrosia_core::{Epoch, EpochBody, Lsn, Record, RecordHeader, RecordKind, Timestamp};
+use ambrosia_core::{Epoch, EpochBody, InstanceUuid, Lsn, Record, RecordHeader, RecordKind, Timestamp};
 
 use super::{
-    byte_lock::ByteLock,
     control::{Control, REPLICAS_MAX, Reign},
     cursor::{Cursor, Stop},
     file_tail::FileTail,
     file_writer::FileWriter,
     first_use::{open_control, warn_of_torn_tail},
+    genesis_log::begin_log,
     log_directory::{LogDirectory, reign_byte},
     log_end::end_or_damage,
-    log_thread::LogThread,
+    log_thread::{LogThread, LogTurns},
+    machine::{Lock, Machine},
     options::FileLogOptions,
-    queue::Queue,
+    queue::{Batch, Queue},
     segment::LastRecord,
     segment_writer::{SegmentPlace, SegmentWriter},
     vacancy::VacancyWatch,
@@ -41,7 +43,7 @@ impl FileLog {
     pub(crate) fn open(directory: LogDirectory, options: FileLogOptions) -> Result<FileLog, LogError> {
         let directory = Arc::new(directory);
         let control = Arc::new(open_control(&directory)?);
-        let watch = VacancyWatch::new(directory.lock_path(), control.clone(), options.silence);
+        let watch = VacancyWatch::new(&directory, control.clone(), options.silence);
         Ok(FileLog { directory, control, watch, options })
     }
 
@@ -54,14 +56,14 @@ impl FileLog {
     }
 
     /// Takes the lock of the next reign and raises the fence to it, if `before` is still the one in force.
-    fn begin_reign(&self, before: Epoch, me: &EpochBody) -> Result<(Epoch, ByteLock), AcquireError> {
+    fn begin_reign(&self, before: Epoch, me: &EpochBody) -> Result<(Epoch, Lock), AcquireError> {
         let fence = self.control.fence();
         if fence != before {
             return Err(AcquireError::Contended { epoch: fence });
         }
         let epoch = Epoch(before.0 + 1);
         let path = self.directory.lock_path();
-        let lock = ByteLock::try_take(&path, reign_byte(epoch)).context("lock", &path)?;
+        let lock = self.directory.machine.try_lock(&path, reign_byte(epoch)).context("lock", &path)?;
         let lock = lock.ok_or(AcquireError::Contended { epoch })?;
         if self.control.raise_fence(before, Reign { epoch, replica: me.replica }) {
             Ok((epoch, lock))
@@ -72,7 +74,7 @@ impl FileLog {
 
     /// What a candidate has done that is stopped before it reads the log.
     #[cfg(test)]
-    pub(crate) fn begin_reign_for_test(&self, replica: u16) -> ByteLock {
+    pub(crate) fn begin_reign_for_test(&self, replica: u16) -> Lock {
         let me = EpochBody { replica: ambrosia_core::ReplicaIndex(replica), engine: [0; 32] };
         self.begin_reign(self.control.fence(), &me).expect("nobody else is at it").1
     }
@@ -97,7 +99,7 @@ impl FileLog {
         };
         let end = end_or_damage(cursor, &fault, self.control.durable())?;
         warn_of_torn_tail(cursor, end);
-        cursor.file().sync_data().context("sync", &cursor.path())?;
+        cursor.file().sync().context("sync", &cursor.path())?;
         Ok(records)
     }
 
@@ -124,14 +126,14 @@ impl FileLog {
         SegmentWriter::seal(self.directory.clone(), self.control.clone(), self.options, place, record.stored())
     }
 
-    fn start_writer(
+    fn writer(
         &self,
         segment: SegmentWriter,
         epoch: Epoch,
         last: LastRecord,
         events: Events,
-        reign: ByteLock,
-    ) -> Result<FileWriter, IoError> {
+        reign: Lock,
+    ) -> (FileWriter, LogThread) {
         let (queue, stats) = (Arc::<Queue>::default(), Arc::<Mutex<_>>::default());
         let log_thread = LogThread {
             queue: queue.clone(),
@@ -143,10 +145,70 @@ impl FileLog {
             events,
             options: self.options,
             reign,
+            batch: Batch::default(),
+            marked: last.lsn,
         };
-        let spawned = thread::Builder::new().name("log".to_owned()).spawn(|| log_thread.run());
-        let thread = Some(spawned.context("start the thread of the log in", &self.directory.path)?);
-        Ok(FileWriter { queue, stats, thread, epoch, last })
+        (FileWriter { queue, stats, thread: None, epoch, last }, log_thread)
+    }
+
+    fn take_over(
+        &self,
+        over: Epoch,
+        me: EpochBody,
+        now: Timestamp,
+        tail: Box<dyn LogTail>,
+        events: Events,
+    ) -> Result<(Vec<Record>, FileWriter, LogThread), AcquireError> {
+        assert!(me.replica.0 < REPLICAS_MAX, "a replica gets no number above the limit");
+        let (epoch, reign) = self.begin_reign(over, &me)?;
+        let sealed = self.read_and_seal(&me, epoch, now, tail);
+        // Whoever deposed us may have removed our files under our hands: an error says nothing then.
+        let fence = self.control.fence_after_writes();
+        if fence != epoch {
+            return Err(AcquireError::Contended { epoch: fence });
+        }
+        let (records, segment) = sealed?;
+        let last = LastRecord::of(records.last().expect("the epoch record is there").header());
+        self.control.publish_durable(last.lsn);
+        let (writer, log_thread) = self.writer(segment, epoch, last, events, reign);
+        Ok((records, writer, log_thread))
+    }
+}
+
+/// For simulators: a log on another [`Machine`], without threads.
+impl FileLog {
+    /// Makes the log that begins with `genesis` in `directory`.
+    pub fn create_on(
+        machine: Arc<dyn Machine>,
+        directory: PathBuf,
+        uuid: InstanceUuid,
+        genesis: &Record,
+    ) -> Result<(), IoError> {
+        begin_log(&LogDirectory { path: directory, uuid, machine }, genesis)
+    }
+
+    /// Opens the log in `directory`.
+    pub fn open_on(
+        machine: Arc<dyn Machine>,
+        directory: PathBuf,
+        uuid: InstanceUuid,
+        options: FileLogOptions,
+    ) -> Result<FileLog, LogError> {
+        FileLog::open(LogDirectory { path: directory, uuid, machine }, options)
+    }
+
+    /// As [`LogStore::acquire`], and the caller does the turns of the log.
+    pub fn acquire_by_turns(
+        &self,
+        over: Epoch,
+        me: EpochBody,
+        now: Timestamp,
+        tail: Box<dyn LogTail>,
+        events: Events,
+    ) -> Result<(Acquired, LogTurns), AcquireError> {
+        let (records, writer, log_thread) = self.take_over(over, me, now, tail, events)?;
+        let acquired = Acquired { records, epoch: writer.epoch, writer: Box::new(writer) };
+        Ok((acquired, LogTurns::new(log_thread)))
     }
 }
 
@@ -175,19 +237,10 @@ impl LogStore for FileLog {
         tail: Box<dyn LogTail>,
         events: Events,
     ) -> Result<Acquired, AcquireError> {
-        assert!(me.replica.0 < REPLICAS_MAX, "a replica gets no number above the limit");
-        let (epoch, reign) = self.begin_reign(over, &me)?;
-        let sealed = self.read_and_seal(&me, epoch, now, tail);
-        // Whoever deposed us may have removed our files under our hands: an error says nothing then.
-        let fence = self.control.fence_after_writes();
-        if fence != epoch {
-            return Err(AcquireError::Contended { epoch: fence });
-        }
-        let (records, segment) = sealed?;
-        let last = LastRecord::of(records.last().expect("the epoch record is there").header());
-        self.control.publish_durable(last.lsn);
-        let writer = self.start_writer(segment, epoch, last, events, reign)?;
-        Ok(Acquired { records, epoch, writer: Box::new(writer) })
+        let (records, mut writer, log_thread) = self.take_over(over, me, now, tail, events)?;
+        let spawned = thread::Builder::new().name("log".to_owned()).spawn(|| log_thread.run());
+        writer.thread = Some(spawned.context("start the thread of the log in", &self.directory.path)?);
+        Ok(Acquired { records, epoch: writer.epoch, writer: Box::new(writer) })
     }
 }
 

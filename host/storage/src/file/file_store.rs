@@ -21,6 +21,7 @@ use super::{
     file_blobs::FileBlobs,
     file_registry::FileRegistry,
     log_directory::LogDirectory,
+    machine::ThisMachine,
     options::FileLogOptions,
     system::{file_system_magic, network_file_system},
 };
@@ -129,7 +130,7 @@ impl FileStore {
     }
 
     pub(crate) fn log_directory(&self, uuid: InstanceUuid) -> LogDirectory {
-        LogDirectory { path: self.logs_path().join(uuid.to_string()), uuid }
+        LogDirectory { path: self.logs_path().join(uuid.to_string()), uuid, machine: Arc::new(ThisMachine) }
     }
 }
 

@@ -8,28 +8,25 @@ use std::sync::Arc;
 use ambrosia_core::{Epoch, Lsn};
 
 use super::{
-    byte_lock::{ByteLock, held_byte},
     control::{CONTROL_BYTES, Control},
     cursor::{Cursor, Stop},
     log_directory::{FIRST_USE_BYTE, LogDirectory, REIGN_BYTES, REPLICA_BYTES},
     log_end::{LogEnd, end_or_damage},
-    shared_page::SharedPage,
-    system::boot_id,
 };
 use crate::{LogError, io_error::IoContext};
 
 /// Opens the shared page, filled.
 pub(crate) fn open_control(directory: &Arc<LogDirectory>) -> Result<Control, LogError> {
-    let lock_path = directory.lock_path();
-    let _first_use = ByteLock::take(&lock_path, FIRST_USE_BYTE).context("lock", &lock_path)?;
+    let (machine, lock_path) = (&directory.machine, directory.lock_path());
+    let _first_use = machine.lock(&lock_path, FIRST_USE_BYTE).context("lock", &lock_path)?;
     let path = directory.control_path();
-    let control = Control::new(SharedPage::create_or_open(&path, CONTROL_BYTES).context("map", &path)?);
-    let boot = boot_id();
+    let control = Control::new(machine.map(&path, CONTROL_BYTES).context("map", &path)?);
+    let boot = machine.boot_id();
     if control.is_current(boot) {
         return Ok(control);
     }
     for range in [REIGN_BYTES, REPLICA_BYTES] {
-        if held_byte(&lock_path, range).context("examine the locks of", &lock_path)?.is_some() {
+        if machine.held_byte(&lock_path, range).context("examine the locks of", &lock_path)?.is_some() {
             return if control.has_magic() { Ok(control) } else { Err(LogError::ControlLost { path }) };
         }
     }
@@ -42,7 +39,7 @@ fn fill(directory: &Arc<LogDirectory>, control: &Control, boot: u64) -> Result<(
     let mut cursor = Cursor::open_newest(directory.clone())?;
     let end = read_to_end(&mut cursor, known)?;
     warn_of_torn_tail(&cursor, end);
-    cursor.file().sync_data().context("sync", &cursor.path())?;
+    cursor.file().sync().context("sync", &cursor.path())?;
     let newest = directory.segments()?.iter().map(|name| name.epoch).max().unwrap_or(Epoch(0));
     control.reset(boot, newest, cursor.last().lsn);
     Ok(())

@@ -22,16 +22,25 @@ const DEREGISTERED_FILE: &str = "deregistered";
 
 /// Makes the log that begins with `genesis`.
 pub(crate) fn create_log(logs: &Path, directory: &LogDirectory, genesis: &Record) -> Result<(), IoError> {
-    let unfinished =
-        LogDirectory { path: logs.join(format!("{}{UNFINISHED_SUFFIX}", directory.uuid)), uuid: directory.uuid };
+    let unfinished = LogDirectory {
+        path: logs.join(format!("{}{UNFINISHED_SUFFIX}", directory.uuid)),
+        uuid: directory.uuid,
+        machine: directory.machine.clone(),
+    };
     create_directory_durably(&unfinished.path)?;
-    unfinished.create_lock_file()?;
-    let capacity = (SEGMENT_HEADER_BYTES + genesis.stored().len()) as u64;
-    let temporary = unfinished.temporary_path(Epoch(0), "first");
-    let file = fs::File::create(&temporary).context("create", &temporary)?;
-    let place = SegmentPlace { follows: Epoch(0), epoch: Epoch(0), before: LastRecord::NONE };
-    write_segment(&unfinished, &file, &temporary, capacity, place, genesis.stored())?;
+    begin_log(&unfinished, genesis)?;
     rename_durably(&unfinished.path, &directory.path)
+}
+
+/// Puts into an empty directory what a log begins with.
+pub(crate) fn begin_log(directory: &LogDirectory, genesis: &Record) -> Result<(), IoError> {
+    directory.create_lock_file()?;
+    let capacity = (SEGMENT_HEADER_BYTES + genesis.stored().len()) as u64;
+    let temporary = directory.temporary_path(Epoch(0), "first");
+    let file = directory.machine.create(&temporary).context("create", &temporary)?;
+    let place = SegmentPlace { follows: Epoch(0), epoch: Epoch(0), before: LastRecord::NONE };
+    write_segment(directory, &*file, &temporary, capacity, place, genesis.stored())?;
+    Ok(())
 }
 
 /// Says in the directory that its instance is being deregistered, so that it may be removed once the entry is gone.

@@ -8,16 +8,16 @@
 //! **Architecture Invariant:** files in it are only added, except for leftovers of deposed primaries.
 
 use std::{
-    fs::{File, OpenOptions},
     ops::Range,
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use ambrosia_core::{Epoch, InstanceUuid, Lsn, ReplicaIndex};
 
 use super::{
-    durable_file::{TEMPORARY_SUFFIX, file_names, remove_durably},
+    durable_file::TEMPORARY_SUFFIX,
+    machine::{Machine, MachineFile},
     segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentHeaderError, SegmentName},
     segment_order::reading_order,
 };
@@ -45,6 +45,7 @@ pub(crate) fn replica_byte(replica: ReplicaIndex) -> Range<u64> {
 pub(crate) struct LogDirectory {
     pub(crate) path: PathBuf,
     pub(crate) uuid: InstanceUuid,
+    pub(crate) machine: Arc<dyn Machine>,
 }
 
 impl LogDirectory {
@@ -68,13 +69,12 @@ impl LogDirectory {
     /// Makes the lock file, which is empty.
     pub(crate) fn create_lock_file(&self) -> Result<(), IoError> {
         let path = self.lock_path();
-        OpenOptions::new().write(true).create(true).truncate(false).open(&path).context("open", &path)?;
-        Ok(())
+        self.machine.create(&path).context("create", &path).map(drop)
     }
 
     /// All segments there are, also those that are not part of the log.
     pub(crate) fn segments(&self) -> Result<Vec<SegmentName>, IoError> {
-        let names = file_names(&self.path)?;
+        let names = self.file_names()?;
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
@@ -88,11 +88,11 @@ impl LogDirectory {
     }
 
     /// Opens a segment and checks its first block.
-    pub(crate) fn open_segment(&self, name: SegmentName) -> Result<(File, SegmentHeader), LogError> {
+    pub(crate) fn open_segment(&self, name: SegmentName) -> Result<(Box<dyn MachineFile>, SegmentHeader), LogError> {
         let path = self.segment_path(name);
-        let file = File::open(&path).context("open", &path)?;
+        let file = self.machine.open(&path).context("open", &path)?;
         let mut block = vec![0; SEGMENT_HEADER_BYTES];
-        let read = read_up_to(&file, &mut block, 0).context("read", &path)?;
+        let read = read_up_to(&*file, &mut block, 0).context("read", &path)?;
         let header = SegmentHeader::decode(&block[..read]).map_err(|error| match error {
             SegmentHeaderError::Damaged => self.corrupt(&path, 0, name.first, &error.to_string()),
             SegmentHeaderError::Version(_) => {
@@ -107,13 +107,38 @@ impl LogDirectory {
 
     /// Removes what primaries before `epoch` had prepared.
     pub(crate) fn remove_leftovers(&self, epoch: Epoch) -> Result<(), IoError> {
-        for name in file_names(&self.path)? {
+        for name in self.file_names()? {
             let number = name.strip_suffix(TEMPORARY_SUFFIX).and_then(|stem| stem.rsplit_once('-'));
             if number.and_then(|(_, digits)| digits.parse().ok()).is_some_and(|of: u64| of < epoch.0) {
-                remove_durably(&self.path.join(name))?;
+                self.remove(&self.path.join(name))?;
             }
         }
         Ok(())
+    }
+
+    fn file_names(&self) -> Result<Vec<String>, IoError> {
+        self.machine.list(&self.path).context("list", &self.path)
+    }
+
+    /// Gives a synced file its name for good.
+    pub(crate) fn put_in_place(&self, from: &Path, to: &Path) -> Result<(), IoError> {
+        self.machine.rename(from, to).context("rename to its place", from)?;
+        self.sync()
+    }
+
+    /// Another process may be faster.
+    fn remove(&self, path: &Path) -> Result<(), IoError> {
+        match self.machine.remove(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => {
+                removed.context("remove", path)?;
+                self.sync()
+            }
+        }
+    }
+
+    fn sync(&self) -> Result<(), IoError> {
+        self.machine.sync_directory(&self.path).context("sync", &self.path)
     }
 
     pub(crate) fn corrupt(&self, file: &Path, offset: u64, lsn: Lsn, reason: &str) -> LogError {
@@ -122,7 +147,7 @@ impl LogDirectory {
 }
 
 /// Fills `buffer` from `offset` on, or as much of it as the file has.
-pub(crate) fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+pub(crate) fn read_up_to(file: &dyn MachineFile, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
     let mut done = 0;
     while done < buffer.len() {
         match file.read_at(&mut buffer[done..], offset + done as u64) {

@@ -6,13 +6,12 @@
 //!
 //! **Architecture Invariant:** it changes no file. A log is only ever cut by the segment that goes on before the cut.
 
-use std::fs::File;
-
 use ambrosia_core::{Epoch, Lsn, RECORD_ALIGNMENT, RECORD_HEADER_BYTES, RecordHeader};
 
 use super::{
     cursor::{Cursor, Fault},
     log_directory::read_up_to,
+    machine::MachineFile,
 };
 use crate::{LogError, io_error::IoContext};
 
@@ -68,7 +67,7 @@ struct Search {
 }
 
 /// Looks from `from` on for a header of `epoch` that says that `expected` was durable.
-fn search(file: &File, from: u64, epoch: Epoch, expected: Lsn) -> std::io::Result<Search> {
+fn search(file: &dyn MachineFile, from: u64, epoch: Epoch, expected: Lsn) -> std::io::Result<Search> {
     let mut found = Search { evidence: None, end_of_data: None };
     let mut chunk = vec![0; SEARCH_BYTES + RECORD_HEADER_BYTES];
     let zeros = vec![0; chunk.len()];

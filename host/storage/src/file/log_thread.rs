@@ -11,8 +11,8 @@ use std::{
 use ambrosia_core::{Epoch, Lsn, Record, RecordHeader, RecordKind};
 
 use super::{
-    byte_lock::ByteLock,
     control::Control,
+    machine::Lock,
     options::FileLogOptions,
     queue::{Batch, End, Queue, Taken},
     segment::LastRecord,
@@ -34,54 +34,87 @@ pub(crate) struct LogThread {
     pub(crate) events: Events,
     pub(crate) options: FileLogOptions,
     /// Held as long as the thread runs.
-    pub(crate) reign: ByteLock,
+    pub(crate) reign: Lock,
+    /// What was taken from the queue last.
+    pub(crate) batch: Batch,
+    /// The last record that the log itself says is durable.
+    pub(crate) marked: Lsn,
+}
+
+/// What a turn found to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Turn {
+    /// Records were written, and are to be settled.
+    Wrote,
+    Idle,
+    Ended,
 }
 
 impl LogThread {
     /// Writes until the reign ends.
     pub(crate) fn run(mut self) {
-        if let Err(cause) = self.write_until_end() {
-            self.queue.stop(cause.clone());
-            let LogThread { events, control, reign, segment, .. } = self;
-            drop((reign, segment));
-            control.count_leadership_change();
-            events(WriterEvent::Stopped(cause));
-            return;
-        }
-        drop(self.reign);
-        self.control.count_leadership_change();
+        let end = self.write_until_end();
+        self.conclude(end);
     }
 
     fn write_until_end(&mut self) -> Result<(), StopCause> {
-        let mut batch = Batch::default();
-        let mut marked = self.last.lsn;
         loop {
-            let idle = if marked < self.last.lsn { self.options.idle_after } else { FENCE_LOOK_INTERVAL };
-            match self.queue.take(&mut batch, idle) {
-                Taken::Records => {
-                    if batch.bytes.len() > LOG_QUEUE_BYTES_MAX {
-                        (self.events)(WriterEvent::Room);
-                    }
-                    self.commit(&batch)?;
-                    batch.clear();
-                }
-                Taken::End(End::Abandoned) => return Ok(()),
-                idle_or_end => {
-                    if marked < self.last.lsn {
-                        self.mark()?;
-                        marked = self.last.lsn;
-                    }
-                    self.check_fence()?;
-                    if idle_or_end == Taken::End(End::Flushed) {
-                        return Ok(());
-                    }
-                }
+            let idle = if self.is_marked() { FENCE_LOOK_INTERVAL } else { self.options.idle_after };
+            match self.turn(idle)? {
+                Turn::Wrote => self.settle()?,
+                Turn::Idle => {}
+                Turn::Ended => return Ok(()),
             }
         }
     }
 
-    /// Makes the records of `batch` durable and says so.
-    fn commit(&mut self, batch: &Batch) -> Result<(), StopCause> {
+    fn conclude(self, end: Result<(), StopCause>) {
+        if let Err(cause) = &end {
+            self.queue.stop(cause.clone());
+        }
+        let LogThread { events, control, reign, segment, .. } = self;
+        drop((reign, segment));
+        control.count_leadership_change();
+        if let Err(cause) = end {
+            events(WriterEvent::Stopped(cause));
+        }
+    }
+
+    /// Writes what is queued, or what comes within `idle`; a log that falls idle says what of it is durable.
+    fn turn(&mut self, idle: Duration) -> Result<Turn, StopCause> {
+        match self.queue.take(&mut self.batch, idle) {
+            Taken::Records => {
+                if self.batch.bytes.len() > LOG_QUEUE_BYTES_MAX {
+                    (self.events)(WriterEvent::Room);
+                }
+                self.write_batch()?;
+                Ok(Turn::Wrote)
+            }
+            Taken::End(End::Abandoned) => Ok(Turn::Ended),
+            idle_or_end => {
+                if !self.is_marked() {
+                    self.mark()?;
+                    self.marked = self.last.lsn;
+                }
+                self.check_fence()?;
+                Ok(if idle_or_end == Taken::End(End::Flushed) { Turn::Ended } else { Turn::Idle })
+            }
+        }
+    }
+
+    fn is_marked(&self) -> bool {
+        self.marked == self.last.lsn
+    }
+
+    /// Hands the records of the batch to the machine.
+    fn write_batch(&mut self) -> Result<(), StopCause> {
+        let batch = std::mem::take(&mut self.batch);
+        let written = self.write_records(&batch);
+        self.batch = batch;
+        written
+    }
+
+    fn write_records(&mut self, batch: &Batch) -> Result<(), StopCause> {
         let (mut written, mut end) = (0, 0);
         let mut newest = None;
         for length in &batch.lengths {
@@ -95,11 +128,17 @@ impl LogThread {
             newest = Some(end);
             end += length;
         }
-        self.write(&batch.bytes[written..end])?;
+        self.write(&batch.bytes[written..end])
+    }
+
+    /// Makes what was written durable; it counts only if nobody has deposed us meanwhile.
+    fn settle(&mut self) -> Result<(), StopCause> {
         self.timed_sync(|segment| segment.sync())?;
         self.check_fence()?;
-        self.last = newest.map_or(self.last, |at| last_record(&batch.bytes[at..]));
-        self.count(batch);
+        let newest = self.batch.lengths.last().expect("a batch that was written holds a record");
+        self.last = last_record(&self.batch.bytes[self.batch.bytes.len() - *newest as usize..]);
+        self.count();
+        self.batch.clear();
         self.control.publish_durable(self.last.lsn);
         (self.events)(WriterEvent::Durable(self.last.lsn));
         Ok(())
@@ -146,10 +185,58 @@ impl LogThread {
         if fence == self.epoch { Ok(()) } else { Err(StopCause::Fenced { by: fence }) }
     }
 
-    fn count(&self, batch: &Batch) {
+    fn count(&self) {
+        let batch = &self.batch;
         let mut stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
         stats.records += batch.lengths.len() as u64;
         stats.bytes += batch.bytes.len() as u64;
+    }
+}
+
+/// The thread of a log without a thread: a simulator says when it goes on.
+pub struct LogTurns {
+    log: Option<LogThread>,
+}
+
+impl LogTurns {
+    pub(crate) fn new(log: LogThread) -> LogTurns {
+        LogTurns { log: Some(log) }
+    }
+
+    /// Writes what is queued; a queue that is empty means that the log is idle. True if something was written and
+    /// [`LogTurns::settle`] is due.
+    pub fn write(&mut self) -> bool {
+        let turn = self.log.as_mut().map(|log| log.turn(Duration::ZERO));
+        match turn {
+            None | Some(Ok(Turn::Idle)) => false,
+            Some(Ok(Turn::Wrote)) => true,
+            Some(Ok(Turn::Ended)) => self.end(Ok(())),
+            Some(Err(cause)) => self.end(Err(cause)),
+        }
+    }
+
+    /// Syncs what was written, looks at the fence, and reports what is durable.
+    pub fn settle(&mut self) {
+        if let Some(Err(cause)) = self.log.as_mut().map(LogThread::settle) {
+            self.end(Err(cause));
+        }
+    }
+
+    /// Whether the log says itself that all of it is durable.
+    pub fn is_marked(&self) -> bool {
+        self.log.as_ref().is_none_or(LogThread::is_marked)
+    }
+
+    /// Whether nothing will be written any more.
+    pub fn has_ended(&self) -> bool {
+        self.log.is_none()
+    }
+
+    fn end(&mut self, end: Result<(), StopCause>) -> bool {
+        if let Some(log) = self.log.take() {
+            log.conclude(end);
+        }
+        false
     }
 }
 

@@ -6,20 +6,17 @@
 //! alone proves that they were durable.
 
 use std::{
-    fs::{File, OpenOptions},
     ops::Range,
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
-    thread,
 };
 
 use ambrosia_core::{Epoch, RECORD_HEADER_BYTES};
 
 use super::{
     control::Control,
-    durable_file::rename_durably,
     log_directory::LogDirectory,
+    machine::{Machine, MachineFile},
     options::FileLogOptions,
     segment::{LastRecord, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName},
 };
@@ -41,7 +38,7 @@ pub(crate) struct SegmentWriter {
     control: Arc<Control>,
     options: FileLogOptions,
     epoch: Epoch,
-    file: File,
+    file: Box<dyn MachineFile>,
     path: PathBuf,
     capacity: u64,
     offset: u64,
@@ -69,8 +66,8 @@ impl SegmentWriter {
     ) -> Result<SegmentWriter, IoError> {
         let capacity = options.segment_bytes_first.max(needed_bytes(first.len()));
         let temporary = directory.temporary_path(place.epoch, "first");
-        let file = create_zeros(&temporary, capacity)?;
-        let path = put_in_place(&directory, &control, &file, &temporary, capacity, place, first)?;
+        let file = create_zeros(&*directory.machine, &temporary, capacity)?;
+        let path = put_in_place(&directory, &control, &*file, &temporary, capacity, place, first)?;
         let mut writer = SegmentWriter {
             directory,
             control,
@@ -101,7 +98,7 @@ impl SegmentWriter {
     }
 
     pub(crate) fn sync(&self) -> Result<(), IoError> {
-        self.file.sync_data().context("sync", &self.path)
+        self.file.sync().context("sync", &self.path)
     }
 
     /// Whether a mark fits.
@@ -114,7 +111,7 @@ impl SegmentWriter {
         self.sync()?;
         let place = SegmentPlace { follows: self.epoch, epoch: self.epoch, before };
         let (temporary, file, capacity) = self.next_file(needed_bytes(bytes))?;
-        self.path = put_in_place(&self.directory, &self.control, &file, &temporary, capacity, place, &[])?;
+        self.path = put_in_place(&self.directory, &self.control, &*file, &temporary, capacity, place, &[])?;
         (self.file, self.capacity, self.offset) = (file, capacity, SEGMENT_HEADER_BYTES as u64);
         self.prepare_spare();
         Ok(())
@@ -122,7 +119,7 @@ impl SegmentWriter {
 
     /// The spare. If it is too small for the record to come, or not ready since the log is written faster than zeros
     /// are, a file that is not filled with zeros takes its place this time: its syncs are slower, but nobody waits.
-    fn next_file(&mut self, needed: u64) -> Result<(PathBuf, File, u64), IoError> {
+    fn next_file(&mut self, needed: u64) -> Result<(PathBuf, Box<dyn MachineFile>, u64), IoError> {
         if let Some(spare) = self.spare.take_if(|spare| spare.bytes >= needed && spare.is_ready()) {
             self.grown = spare.bytes;
             let (path, bytes) = (spare.path.clone(), spare.bytes);
@@ -130,8 +127,8 @@ impl SegmentWriter {
         }
         let capacity = needed.max(self.grown.min(FILL_IN_BYTES));
         let path = self.directory.temporary_path(self.epoch, "fill-in");
-        let file = create(&path)?;
-        file.set_len(capacity).context("extend", &path)?;
+        let file = create(&*self.directory.machine, &path)?;
+        file.set_bytes(capacity).context("extend", &path)?;
         Ok((path, file, capacity))
     }
 
@@ -139,7 +136,7 @@ impl SegmentWriter {
         if self.spare.is_none() {
             let bytes = self.options.segment_bytes_after(self.grown);
             let path = self.directory.temporary_path(self.epoch, "next");
-            self.spare = Some(Spare::prepare(path, bytes));
+            self.spare = Some(Spare::prepare(self.directory.machine.clone(), path, bytes));
         }
     }
 }
@@ -150,30 +147,31 @@ impl Drop for SegmentWriter {
         if let Some(spare) = self.spare.take()
             && (spare.result.is_some() || spare.work.try_recv().is_ok())
         {
-            let _ = std::fs::remove_file(&spare.path);
+            let _ = self.directory.machine.remove(&spare.path);
         }
     }
 }
 
 /// A file being filled with zeros by a thread of its own.
 struct Spare {
+    machine: Arc<dyn Machine>,
     path: PathBuf,
     bytes: u64,
-    work: mpsc::Receiver<Result<File, IoError>>,
+    work: mpsc::Receiver<Result<Box<dyn MachineFile>, IoError>>,
     /// What came of it, once that is known.
-    result: Option<Result<File, IoError>>,
+    result: Option<Result<Box<dyn MachineFile>, IoError>>,
 }
 
 impl Spare {
-    fn prepare(path: PathBuf, bytes: u64) -> Spare {
+    fn prepare(machine: Arc<dyn Machine>, path: PathBuf, bytes: u64) -> Spare {
         let (sender, receiver) = mpsc::sync_channel(1);
-        let file_path = path.clone();
+        let (machine_there, path_there) = (machine.clone(), path.clone());
         // Nobody may wait for the file any more: the receiver is dropped with the writer.
-        let work = move || drop(sender.send(create_synced_zeros(&file_path, bytes)));
-        if let Err(error) = thread::Builder::new().name("log-spare".to_owned()).spawn(work) {
+        let work = move || drop(sender.send(create_synced_zeros(&*machine_there, &path_there, bytes)));
+        if let Err(error) = machine.spawn("log-spare", Box::new(work)) {
             tracing::warn!(%error, "no thread for preparing segments ahead: each is made when it is needed");
         }
-        Spare { path, bytes, work: receiver, result: None }
+        Spare { machine, path, bytes, work: receiver, result: None }
     }
 
     /// Whether the thread has ended, or there is none.
@@ -182,13 +180,13 @@ impl Spare {
             self.result = match self.work.try_recv() {
                 Ok(result) => Some(result),
                 Err(mpsc::TryRecvError::Empty) => return false,
-                Err(mpsc::TryRecvError::Disconnected) => Some(create_zeros(&self.path, self.bytes)),
+                Err(mpsc::TryRecvError::Disconnected) => Some(create_zeros(&*self.machine, &self.path, self.bytes)),
             };
         }
         true
     }
 
-    fn finish(mut self) -> Result<File, IoError> {
+    fn finish(mut self) -> Result<Box<dyn MachineFile>, IoError> {
         assert!(self.is_ready(), "the caller asked before");
         self.result.take().expect("it is ready")
     }
@@ -200,28 +198,27 @@ fn needed_bytes(record: usize) -> u64 {
 
 /// Makes a file of `bytes` zeros that are on the disk. It goes there bit by bit, so that the syncs of the log beside it
 /// never have to wait for all of it.
-fn create_synced_zeros(path: &Path, bytes: u64) -> Result<File, IoError> {
-    let file = create(path)?;
+fn create_synced_zeros(machine: &dyn Machine, path: &Path, bytes: u64) -> Result<Box<dyn MachineFile>, IoError> {
+    let file = create(machine, path)?;
     for begin in (0..bytes).step_by(ZEROS_SYNC_BYTES) {
-        write_zeros(&file, path, begin..bytes.min(begin + ZEROS_SYNC_BYTES as u64))?;
+        write_zeros(&*file, path, begin..bytes.min(begin + ZEROS_SYNC_BYTES as u64))?;
         file.sync_all().context("sync", path)?;
     }
     Ok(file)
 }
 
 /// Makes a file of `bytes` zeros.
-fn create_zeros(path: &Path, bytes: u64) -> Result<File, IoError> {
-    let file = create(path)?;
-    write_zeros(&file, path, 0..bytes)?;
+fn create_zeros(machine: &dyn Machine, path: &Path, bytes: u64) -> Result<Box<dyn MachineFile>, IoError> {
+    let file = create(machine, path)?;
+    write_zeros(&*file, path, 0..bytes)?;
     Ok(file)
 }
 
-fn create(path: &Path) -> Result<File, IoError> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(true).open(path).context("create", path)
+fn create(machine: &dyn Machine, path: &Path) -> Result<Box<dyn MachineFile>, IoError> {
+    machine.create(path).context("create", path)
 }
 
-fn write_zeros(file: &File, path: &Path, range: Range<u64>) -> Result<(), IoError> {
+fn write_zeros(file: &dyn MachineFile, path: &Path, range: Range<u64>) -> Result<(), IoError> {
     let zeros = vec![0; ZEROS_BYTES.min((range.end - range.start) as usize)];
     for begin in range.clone().step_by(ZEROS_BYTES) {
         let piece = (range.end - begin).min(zeros.len() as u64) as usize;
@@ -234,7 +231,7 @@ fn write_zeros(file: &File, path: &Path, range: Range<u64>) -> Result<(), IoErro
 fn put_in_place(
     directory: &LogDirectory,
     control: &Control,
-    file: &File,
+    file: &dyn MachineFile,
     temporary: &Path,
     capacity: u64,
     place: SegmentPlace,
@@ -248,7 +245,7 @@ fn put_in_place(
 /// As [`put_in_place`], for a log that nobody uses yet.
 pub(crate) fn write_segment(
     directory: &LogDirectory,
-    file: &File,
+    file: &dyn MachineFile,
     temporary: &Path,
     capacity: u64,
     place: SegmentPlace,
@@ -262,6 +259,6 @@ pub(crate) fn write_segment(
     file.write_all_at(&front, 0).context("write", temporary)?;
     file.sync_all().context("sync", temporary)?;
     let path = directory.segment_path(name);
-    rename_durably(temporary, &path)?;
+    directory.put_in_place(temporary, &path)?;
     Ok(path)
 }

@@ -8,22 +8,22 @@
 use std::{
     path::PathBuf,
     sync::{Arc, Condvar, Mutex, PoisonError},
-    thread,
     time::{Duration, Instant},
 };
 
 use ambrosia_core::Epoch;
 
 use super::{
-    byte_lock::{ByteLock, held_byte},
     control::{Control, REPLICAS_MAX, Reign},
-    log_directory::reign_byte,
+    log_directory::{LogDirectory, reign_byte},
+    machine::Machine,
     silence::{LOOK_INTERVAL, Silence},
 };
 use crate::{LogError, Vacancy, io_error::IoContext};
 
 /// Watches the reigns of one log.
 pub(crate) struct VacancyWatch {
+    machine: Arc<dyn Machine>,
     lock_path: PathBuf,
     control: Arc<Control>,
     silence: Duration,
@@ -49,8 +49,9 @@ struct WakeState {
 type Sign = (Epoch, Reign, u64);
 
 impl VacancyWatch {
-    pub(crate) fn new(lock_path: PathBuf, control: Arc<Control>, silence: Duration) -> Self {
-        VacancyWatch { lock_path, control, silence, wakes: Arc::default() }
+    pub(crate) fn new(directory: &LogDirectory, control: Arc<Control>, silence: Duration) -> Self {
+        let (machine, lock_path) = (directory.machine.clone(), directory.lock_path());
+        VacancyWatch { machine, lock_path, control, silence, wakes: Arc::default() }
     }
 
     pub(crate) fn interrupt(&self) {
@@ -69,8 +70,11 @@ impl VacancyWatch {
             if silence.look(self.sign(), Instant::now()) >= self.silence {
                 return Ok(Some(Vacancy::Silent(fence)));
             }
-            self.watch(fence);
             let rest = timeout.saturating_sub(begin.elapsed());
+            if rest.is_zero() {
+                return Ok(None);
+            }
+            self.watch(fence);
             if self.wakes.wait(rest.min(LOOK_INTERVAL)) || begin.elapsed() >= timeout {
                 return Ok(None);
             }
@@ -84,7 +88,10 @@ impl VacancyWatch {
     }
 
     fn is_held(&self, epoch: Epoch) -> Result<bool, LogError> {
-        let held = held_byte(&self.lock_path, reign_byte(epoch)).context("examine the locks of", &self.lock_path)?;
+        let held = self
+            .machine
+            .held_byte(&self.lock_path, reign_byte(epoch))
+            .context("examine the locks of", &self.lock_path)?;
         Ok(held.is_some())
     }
 
@@ -97,9 +104,9 @@ impl VacancyWatch {
             }
             state.watched = Some(epoch);
         }
-        let (path, wakes) = (self.lock_path.clone(), self.wakes.clone());
+        let (machine, path, wakes) = (self.machine.clone(), self.lock_path.clone(), self.wakes.clone());
         let work = move || {
-            drop(ByteLock::take(&path, reign_byte(epoch)));
+            drop(machine.lock(&path, reign_byte(epoch)));
             let mut state = wakes.lock();
             state.released = true;
             if state.watched == Some(epoch) {
@@ -107,7 +114,7 @@ impl VacancyWatch {
             }
             wakes.changed.notify_all();
         };
-        if let Err(error) = thread::Builder::new().name("vacancy".to_owned()).spawn(work) {
+        if let Err(error) = self.machine.spawn("vacancy", Box::new(work)) {
             tracing::warn!(%error, "no thread to wait for the end of the primary: it is noticed a little later");
         }
     }

@@ -1,34 +1,35 @@
-//! Outputs that wait for the record that caused them to be durable.
+//! Outputs that wait for the record that caused them to be durable: every driver holds them here.
 
 use std::collections::VecDeque;
 
-use ambrosia_core::{Lsn, Output};
+use crate::{Lsn, Output};
 
 /// Keeps outputs in order and hands them out when they may be seen.
-#[derive(Default)]
-pub(crate) struct Held {
+#[derive(Debug, Default)]
+pub struct Held {
     outputs: VecDeque<Output>,
     durable: Lsn,
 }
 
 impl Held {
-    pub(crate) fn new(durable: Lsn) -> Self {
+    /// Nothing waits, and everything up to `durable` is durable.
+    pub fn new(durable: Lsn) -> Self {
         Held { outputs: VecDeque::new(), durable }
     }
 
     /// Adds an output behind the others.
-    pub(crate) fn push(&mut self, output: Output) {
+    pub fn push(&mut self, output: Output) {
         self.outputs.push_back(output);
     }
 
     /// Everything up to `lsn` is durable.
-    pub(crate) fn set_durable(&mut self, lsn: Lsn) {
+    pub fn set_durable(&mut self, lsn: Lsn) {
         assert!(lsn >= self.durable, "what is durable stays so");
         self.durable = lsn;
     }
 
     /// The next output, if it may be seen by now.
-    pub(crate) fn pop(&mut self) -> Option<Output> {
+    pub fn pop(&mut self) -> Option<Output> {
         let next = self.outputs.front()?;
         if next.after() > self.durable {
             return None;
@@ -39,7 +40,7 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
-    use ambrosia_core::RequestId;
+    use crate::RequestId;
 
     use super::*;
 

@@ -1,0 +1,189 @@
+//! What a log on files asks of the machine that it runs on.
+//!
+//! **Architecture Invariant:** whatever lets the log of one process outlive another one goes through here: files,
+//! locks, shared pages and threads. So a simulated machine sees, delays and breaks all of it.
+
+use std::{
+    fmt,
+    fs::{self, File, OpenOptions},
+    io,
+    ops::Range,
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::atomic::{AtomicU32, AtomicU64},
+    thread,
+};
+
+use super::{
+    byte_lock::{ByteLock, held_byte},
+    shared_page::SharedPage,
+    system::boot_id,
+};
+
+/// Held until dropped.
+pub type Lock = Box<dyn Send + Sync>;
+
+/// A machine, with its disk, its locks and the memory that its processes share.
+pub trait Machine: fmt::Debug + Send + Sync {
+    /// Makes a file for reading and writing, or empties the one that is there.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn MachineFile>>;
+
+    /// Opens a file for reading and syncing.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn MachineFile>>;
+
+    /// The names in a directory, in order.
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+
+    /// Gives a file another name in the same directory.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Puts the names in a directory on the disk.
+    fn sync_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Maps a whole file, made or extended with zeros to `bytes`. Two processes must not be at it at once.
+    fn map(&self, path: &Path, bytes: usize) -> io::Result<Box<dyn Page>>;
+
+    /// Takes the lock of a range of bytes if nobody holds any of them. It goes with its process, however that ends.
+    fn try_lock(&self, path: &Path, range: Range<u64>) -> io::Result<Option<Lock>>;
+
+    /// The same, waiting until nobody does.
+    fn lock(&self, path: &Path, range: Range<u64>) -> io::Result<Lock>;
+
+    /// The first byte of the range that anybody, this process too, holds locked.
+    fn held_byte(&self, path: &Path, range: Range<u64>) -> io::Result<Option<u64>>;
+
+    /// Differs after each start of the machine. 0 if nobody knows.
+    fn boot_id(&self) -> u64;
+
+    /// Does `work` beside everything else.
+    fn spawn(&self, name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<()>;
+}
+
+/// An open file of a [`Machine`].
+pub trait MachineFile: fmt::Debug + Send + Sync {
+    /// Reads what there is at `offset`, at most until `buffer` is full; returns how many bytes.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes all of `bytes` at `offset`.
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Extends the file with zeros that need not be on the disk, or cuts it.
+    fn set_bytes(&self, bytes: u64) -> io::Result<()>;
+
+    /// How long the file is.
+    fn bytes(&self) -> io::Result<u64>;
+
+    /// Puts what was written on the disk. After an error nobody knows what is there.
+    fn sync(&self) -> io::Result<()>;
+
+    /// The same, with everything that the file system knows of the file.
+    fn sync_all(&self) -> io::Result<()>;
+}
+
+/// Memory that all processes of a machine see, as atomic words.
+pub trait Page: Send + Sync {
+    /// The 64-bit word at byte `offset`.
+    fn word(&self, offset: usize) -> &AtomicU64;
+
+    /// The 32-bit word at byte `offset`, which a thread can wait for. No offset is used with both widths.
+    fn futex(&self, offset: usize) -> &AtomicU32;
+}
+
+/// The machine that this process runs on.
+#[derive(Debug)]
+pub(crate) struct ThisMachine;
+
+impl Machine for ThisMachine {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn MachineFile>> {
+        let mut options = OpenOptions::new();
+        Ok(Box::new(options.read(true).write(true).create(true).truncate(true).open(path)?))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn MachineFile>> {
+        Ok(Box::new(File::open(path)?))
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            names.extend(entry?.file_name().into_string());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn map(&self, path: &Path, bytes: usize) -> io::Result<Box<dyn Page>> {
+        Ok(Box::new(SharedPage::create_or_open(path, bytes)?))
+    }
+
+    fn try_lock(&self, path: &Path, range: Range<u64>) -> io::Result<Option<Lock>> {
+        Ok(ByteLock::try_take(path, range)?.map(|lock| Box::new(lock) as Lock))
+    }
+
+    fn lock(&self, path: &Path, range: Range<u64>) -> io::Result<Lock> {
+        Ok(Box::new(ByteLock::take(path, range)?))
+    }
+
+    fn held_byte(&self, path: &Path, range: Range<u64>) -> io::Result<Option<u64>> {
+        held_byte(path, range)
+    }
+
+    fn boot_id(&self) -> u64 {
+        boot_id()
+    }
+
+    fn spawn(&self, name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+        thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
+    }
+}
+
+impl MachineFile for File {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        FileExt::read_at(self, buffer, offset)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        FileExt::write_all_at(self, bytes, offset)
+    }
+
+    fn set_bytes(&self, bytes: u64) -> io::Result<()> {
+        self.set_len(bytes)
+    }
+
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        File::sync_all(self)
+    }
+}
+
+impl Page for SharedPage {
+    fn word(&self, offset: usize) -> &AtomicU64 {
+        self.word(offset)
+    }
+
+    fn futex(&self, offset: usize) -> &AtomicU32 {
+        self.futex(offset)
+    }
+}
