@@ -14,7 +14,7 @@ use ambrosia_core::{Epoch, EpochBody, InstanceUuid, Lsn, Record, RecordHeader, R
 
 use super::{
     control::{Control, REPLICAS_MAX, Reign},
-    cursor::{Cursor, Stop},
+    cursor::{Cursor, Place, Stop},
     file_tail::FileTail,
     file_writer::FileWriter,
     first_use::{open_control, warn_of_torn_tail},
@@ -93,13 +93,20 @@ impl FileLog {
 
     /// Reads to the true end, which is durable on return.
     fn read_rest(&self, cursor: &mut Cursor) -> Result<Vec<Record>, LogError> {
-        let mut records = Vec::new();
-        let Stop::Fault(fault) = cursor.read(Lsn(u64::MAX), usize::MAX, |_, record| records.push(record))? else {
+        let durable = self.control.durable();
+        let (mut records, mut unsure) = (Vec::new(), Vec::new());
+        let sink = |place: Place, record: Record| {
+            if record.lsn() > durable {
+                unsure.push((place, record.clone()));
+            }
+            records.push(record);
+        };
+        let Stop::Fault(fault) = cursor.read(Lsn(u64::MAX), usize::MAX, sink)? else {
             unreachable!("no log holds that many records")
         };
         let end = end_or_damage(cursor, &fault, self.control.durable())?;
         warn_of_torn_tail(cursor, end);
-        cursor.file().sync().context("sync", &cursor.path())?;
+        write_again(cursor, &unsure)?;
         Ok(records)
     }
 
@@ -242,6 +249,20 @@ impl LogStore for FileLog {
         writer.thread = Some(spawned.context("start the thread of the log in", &self.directory.path)?);
         Ok(Acquired { records, epoch: writer.epoch, writer: Box::new(writer) })
     }
+}
+
+/// Makes durable what nobody has published as durable.
+///
+/// A sync alone would not do: after one that failed, Linux shows pages that are not on the disk, takes them for clean,
+/// and writes them no more. So the same bytes are written to the same place once more. Records in a segment that is
+/// followed by another one are durable, or that would not have its name.
+fn write_again(cursor: &Cursor, unsure: &[(Place, Record)]) -> Result<(), IoError> {
+    let path = cursor.path();
+    let file = cursor.directory().machine.open_to_write(&path).context("open", &path)?;
+    for (place, record) in unsure.iter().filter(|(place, _)| place.segment == cursor.segment()) {
+        file.write_all_at(record.stored(), place.offset).context("write", &path)?;
+    }
+    file.sync().context("sync", &path)
 }
 
 /// The first record of a reign.

@@ -38,6 +38,8 @@ impl FileWriter {
 
 impl LogWriter for FileWriter {
     fn append(&mut self, record: Record) -> Result<(), AppendError> {
+        // After the end of the reign nothing follows any more, and that is not the caller's fault.
+        self.queue.check()?;
         check_follows(&record, self.epoch, self.last)?;
         self.queue.add(record.stored())?;
         self.last = LastRecord::of(record.header());

@@ -28,8 +28,11 @@ pub trait Machine: fmt::Debug + Send + Sync {
     /// Makes a file for reading and writing, or empties the one that is there.
     fn create(&self, path: &Path) -> io::Result<Box<dyn MachineFile>>;
 
-    /// Opens a file for reading and syncing.
+    /// Opens a file for reading.
     fn open(&self, path: &Path) -> io::Result<Box<dyn MachineFile>>;
+
+    /// Opens a file for reading and writing.
+    fn open_to_write(&self, path: &Path) -> io::Result<Box<dyn MachineFile>>;
 
     /// The names in a directory, in order.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
@@ -104,6 +107,10 @@ impl Machine for ThisMachine {
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn MachineFile>> {
         Ok(Box::new(File::open(path)?))
+    }
+
+    fn open_to_write(&self, path: &Path) -> io::Result<Box<dyn MachineFile>> {
+        Ok(Box::new(OpenOptions::new().read(true).write(true).open(path)?))
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {

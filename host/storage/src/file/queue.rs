@@ -55,6 +55,16 @@ struct State {
     stopped: Option<StopCause>,
 }
 
+impl State {
+    fn check(&self) -> Result<(), AppendError> {
+        match &self.stopped {
+            Some(StopCause::Fenced { by }) => Err(AppendError::Fenced { by: *by }),
+            Some(StopCause::Failed(reason)) => Err(AppendError::Failed(reason.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The records that wait for the disk.
 #[derive(Default)]
 pub(crate) struct Queue {
@@ -68,13 +78,14 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Why nothing is taken any more, if that is so.
+    pub(crate) fn check(&self) -> Result<(), AppendError> {
+        self.lock().check()
+    }
+
     pub(crate) fn add(&self, record: &[u8]) -> Result<(), AppendError> {
         let mut state = self.lock();
-        match &state.stopped {
-            Some(StopCause::Fenced { by }) => return Err(AppendError::Fenced { by: *by }),
-            Some(StopCause::Failed(reason)) => return Err(AppendError::Failed(reason.clone())),
-            None => {}
-        }
+        state.check()?;
         state.waiting.bytes.extend_from_slice(record);
         state.waiting.lengths.push(record.len() as u32);
         self.queued.store(state.waiting.bytes.len(), Ordering::Relaxed);

@@ -12,7 +12,8 @@
 //!
 //! All records in a segment are of its epoch: each reign begins a segment of its own.
 //!
-//! **Architecture Invariant:** a segment once named is never renamed, cut or written again by another process.
+//! **Architecture Invariant:** a segment once named is never renamed or cut, and another process than its primary's
+//! writes nothing into it but the bytes that stand there already (`file_log.rs` says why).
 
 use std::{fmt, str::FromStr};
 

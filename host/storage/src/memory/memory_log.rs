@@ -238,11 +238,11 @@ impl MemoryWriter {
 
 impl LogWriter for MemoryWriter {
     fn append(&mut self, record: Record) -> Result<(), AppendError> {
-        check_follows(&record, self.epoch, self.last)?;
         let mut state = self.shared.lock();
         if state.epoch != self.epoch {
             return Err(AppendError::Fenced { by: state.epoch });
         }
+        check_follows(&record, self.epoch, self.last)?;
         self.last = LastRecord::of(record.header());
         state.queue.push(record);
         drop(state);

@@ -14,16 +14,29 @@ use ambrosia_core::{
     Runs, World, push_effect,
 };
 
+const MILLISECOND: u64 = 1_000_000;
+
 /// Method of every fork, call and impulse that the model makes.
 pub(crate) const WORK: MethodId = MethodId::of("work");
 /// Method of the impulse that finishes the instance.
 pub(crate) const EXIT: MethodId = MethodId::of("exit");
 
-/// Arguments of every message: which message it is, what it answers, and how long a chain it may start.
+/// What every instance finishes with.
+pub(crate) const EXIT_CODE: i32 = 7;
+
+/// What every instance has at first.
+pub(crate) const MONEY: u64 = 1_000_000;
+
+/// Bytes of the arguments of every message.
+const ARGUMENTS_BYTES: usize = 25;
+
+/// Arguments of every message: which message it is, what it answers, what money it carries, and how long a chain it
+/// may start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arguments {
     pub(crate) token: u64,
     pub(crate) about: u64,
+    pub(crate) money: u64,
     pub(crate) hops: u8,
 }
 
@@ -31,14 +44,15 @@ impl Arguments {
     pub(crate) fn encode(self) -> Vec<u8> {
         let mut bytes = self.token.to_le_bytes().to_vec();
         bytes.extend_from_slice(&self.about.to_le_bytes());
+        bytes.extend_from_slice(&self.money.to_le_bytes());
         bytes.push(self.hops);
         bytes
     }
 
     fn decode(bytes: &[u8]) -> Arguments {
         let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-        assert_eq!(bytes.len(), 17, "arguments arrive as they were sent");
-        Arguments { token: number(0), about: number(8), hops: bytes[16] }
+        assert_eq!(bytes.len(), ARGUMENTS_BYTES, "arguments arrive as they were sent");
+        Arguments { token: number(0), about: number(8), money: number(16), hops: bytes[24] }
     }
 }
 
@@ -50,8 +64,9 @@ struct Owed {
     token: u64,
 }
 
+/// The guest.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Model {
+pub struct Model {
     instances: u64,
     /// Hash of everything that was ever delivered and brought about: equal histories mean equal states.
     pub(crate) history: u64,
@@ -75,6 +90,9 @@ pub(crate) struct Model {
     cancelled_now: BTreeSet<CallId>,
     owed: Vec<Owed>,
     requests_done: BTreeSet<u64>,
+    /// What it has; transfers to others are on their way until they arrive.
+    pub(crate) money: u64,
+    pub(crate) transfers: u64,
     last_id: u64,
     printed: u64,
     /// What a guest may rely on and did not hold.
@@ -132,8 +150,9 @@ impl Guest for Model {
 }
 
 impl Model {
-    pub(crate) fn new(instances: usize) -> Model {
-        Model { instances: instances as u64, ..Model::default() }
+    /// The guest of one of so many instances.
+    pub fn new(instances: usize) -> Model {
+        Model { instances: instances as u64, money: MONEY, ..Model::default() }
     }
 
     fn require(&mut self, holds: bool, what: &'static str) {
@@ -158,7 +177,7 @@ impl Model {
             }
             Kind::Primary => {}
             Kind::Impulse if message.method == EXIT => {
-                turn.effect(PeerIndex::OUTSIDE, Kind::Exit, CallId(0), &7_i32.to_le_bytes());
+                turn.effect(PeerIndex::OUTSIDE, Kind::Exit, CallId(0), &EXIT_CODE.to_le_bytes());
             }
             Kind::Impulse => {
                 let arguments = Arguments::decode(message.arguments);
@@ -202,6 +221,7 @@ impl Model {
         segment.push(arguments.token);
         let follows = segment.len() as u64 == seq;
         self.require(follows, "a stream has no gap and no repetition");
+        self.money += arguments.money;
         match message.kind {
             Kind::Fork => self.work(arguments.hops, turn),
             Kind::Call => {
@@ -237,7 +257,7 @@ impl Model {
     }
 
     fn pay(&mut self, owed: Owed, turn: &mut Turn<'_>) {
-        let arguments = Arguments { token: self.token(turn), about: owed.token, hops: 0 };
+        let arguments = Arguments { token: self.token(turn), about: owed.token, money: 0, hops: 0 };
         if owed.peer != PeerIndex::OUTSIDE {
             self.sent.entry(owed.peer).or_default().push(arguments.token);
         }
@@ -248,7 +268,7 @@ impl Model {
     fn set_timer(&mut self, parity: u64, turn: &mut Turn<'_>) {
         self.last_id += 2;
         let id = CallId(self.last_id & !1 | parity);
-        let due = turn.world.time.0 + turn.dice(80);
+        let due = turn.world.time.0 + turn.dice(80) * MILLISECOND;
         self.timers.insert(id, due);
         turn.effect(PeerIndex::OUTSIDE, Kind::SetTimer, id, &due.to_le_bytes());
     }
@@ -277,7 +297,10 @@ impl Model {
     fn send(&mut self, kind: Kind, hops: u8, turn: &mut Turn<'_>) {
         let name = InstanceName::new(format!("i{}", turn.dice(self.instances))).expect("a plain name");
         let peer = turn.world.peers.attach(&name).expect("there are few");
-        let arguments = Arguments { token: self.token(turn), about: 0, hops };
+        let money = turn.dice(self.money.min(1000) + 1);
+        self.money -= money;
+        self.transfers += u64::from(money > 0);
+        let arguments = Arguments { token: self.token(turn), about: 0, money, hops };
         let call = if kind == Kind::Call { CallId(self.last_id) } else { CallId(0) };
         if kind == Kind::Call {
             self.pending.insert(call, arguments.token);

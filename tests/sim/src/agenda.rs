@@ -1,0 +1,100 @@
+//! What is going to happen, in the order of simulated time.
+
+use std::collections::BTreeMap;
+
+use ambrosia_core::{ConnectionId, PeerIndex};
+use ambrosia_storage::WriterEvent;
+
+use crate::ids::{Place, ProcessId};
+
+/// Something that happens at a moment.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// A process starts as replica `Place`, if none runs there.
+    Start(Place),
+    /// A standby reads what there is, and looks whether there is a primary.
+    Follow(ProcessId),
+    /// The same, again and again.
+    Watch(ProcessId),
+    /// A primary makes and executes a record of what has gathered.
+    Deliver(ProcessId),
+    /// A timer of the guest may be due.
+    Wake(ProcessId),
+    /// The log of a primary writes what is queued.
+    Write(ProcessId),
+    /// The log of a primary syncs what it wrote.
+    Settle(ProcessId),
+    /// The log of a primary may have been idle for a while.
+    Idle(ProcessId),
+    /// The log tells the primary something.
+    LogSays(ProcessId, WriterEvent),
+    /// A primary connects to a peer.
+    Dial(ProcessId, PeerIndex),
+    /// A process notices that a connection broke.
+    Broken(ProcessId, ConnectionId),
+    /// The next packet of a connection arrives at its receiver.
+    Forth(ConnectionId),
+    /// The same at the sender's end.
+    Back(ConnectionId),
+    /// A client asks something new of an instance.
+    Ask(usize),
+    /// A client's request, by its number, arrives.
+    Request(ProcessId, usize),
+    /// A client that waits for an answer asks again.
+    AskAgain(usize),
+    /// A process that was paused goes on.
+    Resume(ProcessId),
+    /// Something breaks.
+    Fault,
+    /// An operator restores the bit that was flipped in the log of an instance.
+    Restore(usize),
+    /// Everybody who should be connected looks whether they are.
+    Mend(ProcessId),
+}
+
+impl Event {
+    /// The process that it happens to, which does not notice while it is paused.
+    pub(crate) fn process(&self) -> Option<ProcessId> {
+        match self {
+            Event::Follow(id)
+            | Event::Watch(id)
+            | Event::Deliver(id)
+            | Event::Wake(id)
+            | Event::Write(id)
+            | Event::Settle(id)
+            | Event::Idle(id)
+            | Event::LogSays(id, _)
+            | Event::Dial(id, _)
+            | Event::Request(id, _)
+            | Event::Broken(id, _)
+            | Event::Mend(id) => Some(*id),
+            _ => None,
+        }
+    }
+}
+
+/// Events by time; those of one moment in the order in which they were put down.
+#[derive(Debug, Default)]
+pub(crate) struct Agenda {
+    events: BTreeMap<(u64, u64), Event>,
+    count: u64,
+}
+
+impl Agenda {
+    pub(crate) fn put(&mut self, at: u64, event: Event) {
+        self.count += 1;
+        self.events.insert((at, self.count), event);
+    }
+
+    /// The next event, if it is not later than `until`.
+    pub(crate) fn take(&mut self, until: u64) -> Option<(u64, Event)> {
+        let entry = self.events.first_entry().filter(|entry| entry.key().0 <= until)?;
+        let ((at, _), event) = entry.remove_entry();
+        Some((at, event))
+    }
+
+    /// How many events there have been.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+}

@@ -1,0 +1,244 @@
+//! Simulates whole clusters from seeds: one seed with its trace, or as many as a time allows.
+
+use std::{
+    process::ExitCode,
+    rc::Rc,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use ambrosia_core::Genesis;
+use ambrosia_sim::{Counts, Failure, FaultKind, MakeGuest, Model, Options, SimGuest, run, shrink};
+use clap::Parser;
+
+/// How often a hunt says how far it is.
+const PROGRESS: Duration = Duration::from_secs(10);
+
+/// Simulates whole clusters, with everything drawn from a seed, and checks every promise.
+///
+/// Without a seed it hunts: fresh seeds until the time is over, or as many as asked for. The first that fails is made
+/// smaller and printed with its trace, and the exit code is 1.
+#[derive(Parser)]
+#[command(after_help = "Examples:\n  vopr 4711                    run one seed and print what it was like\n  \
+    vopr 4711 --trace            the same, with the last events\n  \
+    vopr --seconds 600           hunt for ten minutes, on all processors\n  \
+    vopr --seeds 500 --first 1   the seeds 1 to 500, always the same\n  \
+    vopr 4711 --only kill,power --storm-ms 300   a smaller run of a seed")]
+struct Arguments {
+    /// Run this seed only
+    seed: Option<u64>,
+    /// Hunt for so long
+    #[arg(long, default_value_t = 60, conflicts_with = "seed")]
+    seconds: u64,
+    /// Hunt through so many seeds, however long it takes
+    #[arg(long, conflicts_with_all = ["seed", "seconds"])]
+    seeds: Option<u64>,
+    /// First seed of a hunt; drawn from the clock and printed if it is not given
+    #[arg(long, conflicts_with = "seed")]
+    first: Option<u64>,
+    /// Threads of a hunt; all processors if it is not given
+    #[arg(long, conflicts_with = "seed")]
+    jobs: Option<usize>,
+    /// Print the last events of the seed
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// Only these kinds of faults, separated by commas, in place of those drawn
+    #[arg(long, value_delimiter = ',', value_parser = parse_kind)]
+    only: Option<Vec<FaultKind>>,
+    /// Length of the storm in simulated milliseconds, in place of the one drawn
+    #[arg(long)]
+    storm_ms: Option<u64>,
+    /// Number of instances, in place of the one drawn
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=8))]
+    instances: Option<u64>,
+    /// Print the failure as it is, without looking for a smaller run
+    #[arg(long)]
+    no_shrink: bool,
+}
+
+fn parse_kind(name: &str) -> Result<FaultKind, String> {
+    let known = FaultKind::ALL.iter().copied().find(|kind| kind.name() == name);
+    let names = || FaultKind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
+    known.ok_or_else(|| format!("there is no such kind of fault; there are {}", names()))
+}
+
+impl Arguments {
+    fn options(&self, seed: u64) -> Options {
+        let mut options = Options::draw(seed);
+        if let Some(only) = &self.only {
+            options.faults.clone_from(only);
+        }
+        if let Some(storm) = self.storm_ms {
+            options.storm = storm * 1_000_000;
+        }
+        if let Some(instances) = self.instances {
+            options.instances = instances as usize;
+            options.machines = options.machines.min(options.instances);
+        }
+        options
+    }
+}
+
+fn make_guest() -> Rc<MakeGuest> {
+    Rc::new(|instances: usize, _: &Genesis| Box::new(Model::new(instances)) as Box<dyn SimGuest>)
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.seed {
+        Some(seed) => one(&arguments, seed),
+        None => hunt(&arguments),
+    }
+}
+
+/// Runs one seed and says what came of it.
+fn one(arguments: &Arguments, seed: u64) -> ExitCode {
+    let options = arguments.options(seed);
+    println!("seed {seed}: {options}");
+    let begin = Instant::now();
+    match run(seed, &options, make_guest(), arguments.trace) {
+        Ok(report) => {
+            report.trace.iter().for_each(|line| println!("{line}"));
+            for (name, count) in report.counts.list() {
+                println!("{count:>10} {}", name.replace('_', " "));
+            }
+            let simulated = Duration::from_nanos(report.simulated);
+            println!(
+                "all promises held: {:.3} s simulated in {:.1} ms, {} events, fingerprint {:016x}",
+                simulated.as_secs_f64(),
+                begin.elapsed().as_secs_f64() * 1e3,
+                report.events,
+                report.fingerprint
+            );
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            tell(arguments, seed, &options, &failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What all threads of a hunt know.
+struct Hunt {
+    first: u64,
+    next: AtomicU64,
+    end: AtomicBool,
+    found: Mutex<Found>,
+}
+
+#[derive(Default)]
+struct Found {
+    counts: Counts,
+    seeds: u64,
+    simulated: u128,
+    failure: Option<(u64, Failure)>,
+}
+
+impl Hunt {
+    fn found(&self) -> std::sync::MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self, arguments: &Arguments) {
+        let guest = make_guest();
+        while !self.end.load(Ordering::Relaxed) {
+            let at = self.next.fetch_add(1, Ordering::Relaxed);
+            if arguments.seeds.is_some_and(|seeds| at >= seeds) {
+                return;
+            }
+            let seed = self.first.wrapping_add(at);
+            let result = run(seed, &arguments.options(seed), Rc::clone(&guest), false);
+            let mut found = self.found();
+            found.seeds += 1;
+            match result {
+                Ok(report) => {
+                    found.counts.add(&report.counts);
+                    found.simulated += u128::from(report.simulated);
+                }
+                Err(failure) => {
+                    found.failure.get_or_insert((seed, failure));
+                    self.end.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    fn say(&self, begin: Instant) {
+        let found = self.found();
+        let (real, simulated) = (begin.elapsed().as_secs_f64(), found.simulated as f64 / 1e9);
+        println!(
+            "{} seeds in {real:.1} s ({:.0} a second), {simulated:.0} s simulated ({:.0} times as fast as real time)",
+            found.seeds,
+            found.seeds as f64 / real,
+            simulated / real
+        );
+    }
+}
+
+fn hunt(arguments: &Arguments) -> ExitCode {
+    let clock = || std::time::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_nanos() as u64 >> 10);
+    let first = arguments.first.unwrap_or_else(clock);
+    let jobs = arguments.jobs.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
+    println!("hunting from seed {first} on, with {jobs} threads");
+    let hunt = Hunt { first, next: AtomicU64::new(0), end: AtomicBool::new(false), found: Mutex::default() };
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(|| hunt.work(arguments))).collect();
+        let mut said = begin;
+        while workers.iter().any(|worker| !worker.is_finished()) {
+            std::thread::park_timeout(Duration::from_millis(20));
+            if arguments.seeds.is_none() && begin.elapsed() >= Duration::from_secs(arguments.seconds) {
+                hunt.end.store(true, Ordering::Relaxed);
+            }
+            if said.elapsed() >= PROGRESS {
+                said = Instant::now();
+                hunt.say(begin);
+            }
+        }
+    });
+    hunt.say(begin);
+    let found = std::mem::take(&mut *hunt.found());
+    for (name, count) in found.counts.list() {
+        println!("{count:>12} {}", name.replace('_', " "));
+    }
+    match found.failure {
+        None => {
+            println!("all promises held");
+            ExitCode::SUCCESS
+        }
+        Some((seed, failure)) => {
+            tell(arguments, seed, &arguments.options(seed), &failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Tells of a failure, with the events before it and the smallest run that fails.
+fn tell(arguments: &Arguments, seed: u64, options: &Options, failure: &Failure) {
+    println!("\nSEED {seed} FAILED: {failure}\n{options}");
+    let smallest = if arguments.no_shrink {
+        options.clone()
+    } else {
+        let (smallest, runs) = shrink(seed, options, &make_guest());
+        println!("\nthe smallest run that fails, found with {runs} runs:\n{smallest}");
+        smallest
+    };
+    match run(seed, &smallest, make_guest(), true) {
+        Ok(_) => println!("it did not fail again: the simulation is not deterministic"),
+        Err(failure) => {
+            failure.trace.iter().for_each(|line| println!("{line}"));
+            println!("{failure}");
+        }
+    }
+    let only: Vec<_> = smallest.faults.iter().map(|kind| kind.name()).collect();
+    println!(
+        "\nagain: vopr {seed} --trace --instances {} --storm-ms {} --only {}",
+        smallest.instances,
+        smallest.storm / 1_000_000,
+        only.join(",")
+    );
+}

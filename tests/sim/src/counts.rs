@@ -1,0 +1,67 @@
+//! How often what happened, so that a run which checks nothing is noticed.
+
+macro_rules! counts {
+    ($($name:ident)*) => {
+        /// How often what happened.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+        pub struct Counts {
+            $(#[allow(missing_docs, reason = "the names say it")] pub $name: u64,)*
+        }
+
+        impl Counts {
+            /// Adds those of another run.
+            pub fn add(&mut self, other: &Counts) {
+                $(self.$name += other.$name;)*
+            }
+
+            /// The counts with their names.
+            pub fn list(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name)),*]
+            }
+
+            /// What never came up: a fault, or something that is checked because of one.
+            pub fn missing(&self) -> Vec<&'static str> {
+                self.list().into_iter().filter(|(_, count)| *count == 0).map(|(name, _)| name).collect()
+            }
+        }
+    };
+}
+
+counts! {
+    kills
+    kills_at_disk
+    pauses
+    pauses_at_disk
+    power_losses
+    changes_lost
+    sync_errors
+    write_errors
+    slow_disks
+    flips
+    damage_reported
+    cuts
+    partitions
+    clock_jumps
+    suspicions
+    lags
+    hand_overs
+    rebirths
+    takeovers
+    contended
+    fenced
+    stopped_by_errors
+    records
+    messages
+    requests
+    repeated_requests
+    answers
+    repeated_frames
+    refusals
+    rebounds
+    failed_calls
+    timers
+    prints
+    transfers
+    states_compared
+    exits
+}

@@ -1,0 +1,161 @@
+//! What a run is like: drawn from its seed, so that some runs are calm, some stormy, and each stormy in its own way.
+
+use std::fmt;
+
+use crate::dice::Dice;
+
+/// Nanoseconds in a microsecond, the unit of most times here.
+pub(crate) const MICROSECOND: u64 = 1_000;
+/// Nanoseconds in a millisecond.
+pub(crate) const MILLISECOND: u64 = 1_000_000;
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// A kind of fault.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+        pub enum FaultKind {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl FaultKind {
+            /// All kinds.
+            pub const ALL: &[FaultKind] = &[$(FaultKind::$name),*];
+
+            /// Its name on the command line and in reports.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(FaultKind::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// A process dies between two steps.
+    Kill = "kill",
+    /// A process dies in the middle of an operation of its disk.
+    KillAtDisk = "kill-at-disk",
+    /// All processes of an instance die.
+    KillAll = "kill-all",
+    /// A process is paused and then goes on, unaware.
+    Pause = "pause",
+    /// A process is paused in the middle of an operation of its disk.
+    PauseAtDisk = "pause-at-disk",
+    /// A machine loses its power: what was not synced may be lost.
+    Power = "power",
+    /// A sync fails.
+    SyncError = "sync-error",
+    /// A write fails, as on a full disk.
+    WriteError = "write-error",
+    /// The disk of a machine is slow for a while.
+    SlowDisk = "slow-disk",
+    /// One bit of a log changes on the disk; an operator restores it later.
+    Flip = "flip",
+    /// A connection breaks.
+    Cut = "cut",
+    /// Two instances can't reach each other for a while.
+    Partition = "partition",
+    /// A clock jumps.
+    Clock = "clock",
+    /// A standby takes a primary that is well for dead.
+    Suspicion = "suspicion",
+    /// A standby reads slowly for a while.
+    Lag = "lag",
+    /// A replica is handed over in good order, and started again.
+    HandOver = "hand-over",
+    /// An instance is registered anew under its name.
+    Rebirth = "rebirth",
+}
+
+/// What a run is like. Times in nanoseconds, both ends included.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Number of instances.
+    pub instances: usize,
+    /// Replicas of each instance.
+    pub replicas: u16,
+    /// Machines; instance i runs on machine i modulo this.
+    pub machines: usize,
+    /// How long faults happen.
+    pub storm: u64,
+    /// Between two faults.
+    pub(crate) calm: (u64, u64),
+    /// Kinds of faults that happen.
+    pub faults: Vec<FaultKind>,
+    /// Between two requests of clients to one instance.
+    pub(crate) think: (u64, u64),
+    /// A packet takes this long.
+    pub(crate) latency: (u64, u64),
+    /// A sync takes this long.
+    pub(crate) sync: (u64, u64),
+    /// A standby looks this often for records.
+    pub(crate) poll: (u64, u64),
+    /// Bytes of the first segment of a reign, and of the largest.
+    pub(crate) segment_bytes: (u64, u64),
+    /// Operations of disks, of a million, at which a process dies or is paused.
+    pub(crate) at_disk: u64,
+    /// Frames, in percent, that come twice.
+    pub(crate) repeated_frames: u64,
+}
+
+impl Options {
+    /// Draws what the run of `seed` is like.
+    pub fn draw(seed: u64) -> Options {
+        let dice = &mut Dice::new(seed ^ 0x0097_1095);
+        let instances = dice.between((2, 4)) as usize;
+        let each = [15, 35, 60][dice.below(3) as usize];
+        let first = dice.spread((1 << 13, 1 << 15));
+        let fastest = dice.spread((5 * MICROSECOND, 200 * MICROSECOND));
+        let fastest_sync = dice.spread((50 * MICROSECOND, 2 * MILLISECOND));
+        let storm = dice.spread((300 * MILLISECOND, 30_000 * MILLISECOND));
+        // Every restart replays the whole log, so it must not grow long.
+        let rare = storm / dice.spread((3, 80)) * 2;
+        let busy = storm / dice.spread((5, 150)) * 2;
+        Options {
+            instances,
+            replicas: dice.between((1, 3)) as u16,
+            machines: dice.between((1, instances as u64)) as usize,
+            storm,
+            calm: (rare / 10, rare),
+            faults: FaultKind::ALL.iter().copied().filter(|_| dice.percent(each)).collect(),
+            think: (busy / 10, busy),
+            latency: (fastest, fastest * dice.between((1, 20))),
+            sync: (fastest_sync, fastest_sync * dice.between((1, 10))),
+            poll: (MILLISECOND, dice.spread((10 * MILLISECOND, 100 * MILLISECOND))),
+            segment_bytes: (first, first * dice.between((1, 4))),
+            at_disk: dice.spread((200, 20_000)),
+            repeated_frames: dice.below(3) * 10,
+        }
+    }
+
+    /// Whether faults of that kind happen.
+    pub(crate) fn has(&self, kind: FaultKind) -> bool {
+        self.faults.contains(&kind)
+    }
+}
+
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.faults.iter().map(|kind| kind.name()).collect();
+        let range = |(low, high): (u64, u64)| format!("{}–{} µs", low / MICROSECOND, high / MICROSECOND);
+        writeln!(f, "{} instances of {} replicas on {} machines", self.instances, self.replicas, self.machines)?;
+        writeln!(f, "{} ms of faults, one every {}: {}", self.storm / MILLISECOND, range(self.calm), names.join(" "))?;
+        writeln!(
+            f,
+            "requests every {}, packets {}, syncs {}",
+            range(self.think),
+            range(self.latency),
+            range(self.sync)
+        )?;
+        write!(
+            f,
+            "standbys look every {}, segments of {} to {} bytes, {} of a million disk operations hit, {} % of frames twice",
+            range(self.poll),
+            self.segment_bytes.0,
+            self.segment_bytes.1,
+            self.at_disk,
+            self.repeated_frames
+        )
+    }
+}

@@ -1,0 +1,114 @@
+//! One process with one replica: its driver, and its log, which works beside it.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use ambrosia_core::{Epoch, Held, InstanceName, InstanceUuid, PeerIndex, Record, Replica};
+use ambrosia_storage::{FileLog, LogTail, LogTurns, LogWriter, WriterEvent};
+
+use crate::{
+    agenda::Event,
+    guest::SimGuest,
+    ids::{Place, ProcessId},
+    machine::SimMachine,
+};
+
+/// One start of one replica.
+pub(crate) struct Process {
+    pub(crate) id: ProcessId,
+    pub(crate) place: Place,
+    pub(crate) uuid: InstanceUuid,
+    pub(crate) machine: Arc<SimMachine>,
+    /// `None` until it has opened the log.
+    pub(crate) driver: RefCell<Option<Driver>>,
+    /// The thread of the log, while it reigns.
+    pub(crate) turns: RefCell<Option<LogTurns>>,
+    /// What the log has to tell the driver.
+    pub(crate) reports: Arc<Mutex<VecDeque<WriterEvent>>>,
+    /// The epoch of its reign, 0 on a standby.
+    pub(crate) epoch: Cell<Epoch>,
+    pub(crate) paused: Cell<bool>,
+    pub(crate) paused_since: Cell<u64>,
+    pub(crate) dead: Cell<bool>,
+    /// An operation failed that was made to fail.
+    pub(crate) hurt: Cell<bool>,
+    /// What happened while it was paused, and it will notice when it goes on.
+    pub(crate) deferred: RefCell<Vec<Event>>,
+    /// How far the clock is off, in nanoseconds.
+    pub(crate) skew: Cell<i64>,
+    /// How much longer than others it waits before it looks for records, in nanoseconds.
+    pub(crate) lag: Cell<u64>,
+    pub(crate) follow_planned: Cell<bool>,
+    pub(crate) deliver_planned: Cell<bool>,
+    pub(crate) write_planned: Cell<bool>,
+    pub(crate) settle_planned: Cell<bool>,
+    /// Something was appended while the log was syncing.
+    pub(crate) queued: Cell<bool>,
+    pub(crate) last_write: Cell<u64>,
+}
+
+/// What its driver thread owns.
+pub(crate) struct Driver {
+    pub(crate) log: FileLog,
+    pub(crate) replica: Replica<Box<dyn SimGuest>>,
+    /// Links of the records applied, by lsn from 1.
+    pub(crate) links: Vec<u64>,
+    /// Taken while it tries to become primary.
+    pub(crate) tail: Option<Box<dyn LogTail>>,
+    pub(crate) reign: Option<Reign>,
+}
+
+/// What only a primary has.
+pub(crate) struct Reign {
+    pub(crate) writer: Option<Box<dyn LogWriter>>,
+    /// What waits to leave.
+    pub(crate) held: Held,
+    /// Appended, and not known to be durable.
+    pub(crate) appended: VecDeque<Record>,
+    /// Peers to stay connected to.
+    pub(crate) wanted: BTreeMap<PeerIndex, InstanceName>,
+}
+
+impl Process {
+    pub(crate) fn new(id: ProcessId, place: Place, uuid: InstanceUuid, machine: Arc<SimMachine>) -> Process {
+        Process {
+            id,
+            place,
+            uuid,
+            machine,
+            driver: RefCell::default(),
+            turns: RefCell::default(),
+            reports: Arc::default(),
+            epoch: Cell::new(Epoch(0)),
+            paused: Cell::default(),
+            paused_since: Cell::default(),
+            dead: Cell::default(),
+            hurt: Cell::default(),
+            deferred: RefCell::default(),
+            skew: Cell::default(),
+            lag: Cell::default(),
+            follow_planned: Cell::default(),
+            deliver_planned: Cell::default(),
+            write_planned: Cell::default(),
+            settle_planned: Cell::default(),
+            queued: Cell::default(),
+            last_write: Cell::default(),
+        }
+    }
+
+    pub(crate) fn is_primary(&self) -> bool {
+        self.epoch.get() > Epoch(0)
+    }
+
+    /// How long its heartbeat as a primary has not been seen.
+    pub(crate) fn silent_for(&self, now: u64) -> u64 {
+        if self.is_primary() && self.paused.get() { now - self.paused_since.get() } else { 0 }
+    }
+
+    pub(crate) fn reports(&self) -> MutexGuard<'_, VecDeque<WriterEvent>> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

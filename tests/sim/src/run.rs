@@ -1,0 +1,117 @@
+//! One run: a storm, then calm, in which everything must come right.
+
+use std::{
+    any::Any,
+    cell::RefCell,
+    fmt,
+    panic::{self, AssertUnwindSafe, PanicHookInfo, catch_unwind},
+    rc::Rc,
+    sync::Once,
+};
+
+use crate::{
+    agenda::Event,
+    counts::Counts,
+    machine,
+    options::{MILLISECOND, Options},
+    sim::{MakeGuest, OnStage, Sim},
+};
+
+/// What a run that held all its promises has seen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Report {
+    /// How often what happened.
+    pub counts: Counts,
+    /// Simulated nanoseconds.
+    pub simulated: u64,
+    /// Two runs that did the same have the same.
+    pub fingerprint: u64,
+    /// Events.
+    pub events: u64,
+    /// The last lines of what happened, if they were asked for.
+    pub trace: Vec<String>,
+}
+
+/// A promise that was broken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// Which.
+    pub what: String,
+    /// Where that was found, as a place in the source.
+    pub place: String,
+    /// Simulated nanoseconds until then.
+    pub simulated: u64,
+    /// The last lines of what happened, if they were asked for.
+    pub trace: Vec<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (after {} ms, {})", self.what, self.simulated / MILLISECOND, self.place)
+    }
+}
+
+/// Runs one seed from beginning to end.
+pub fn run(seed: u64, options: &Options, make_guest: Rc<MakeGuest>, traced: bool) -> Result<Report, Failure> {
+    catch_panics();
+    let sim = Rc::new(Sim::new(seed, options.clone(), make_guest, traced));
+    machine::set_stage(Some(Rc::new(OnStage(Rc::clone(&sim)))));
+    let done = catch_unwind(AssertUnwindSafe(|| weather(&sim)));
+    let result = match done {
+        Ok(()) => Ok(Report {
+            counts: sim.witness.borrow().counts,
+            simulated: sim.simulated(),
+            fingerprint: sim.fingerprint(),
+            events: sim.agenda.borrow().count(),
+            trace: sim.trace(),
+        }),
+        Err(panic) => {
+            let (what, place) = last_panic(&*panic);
+            Err(Failure { what, place, simulated: sim.simulated(), trace: sim.trace() })
+        }
+    };
+    sim.end();
+    machine::set_stage(None);
+    result
+}
+
+fn weather(sim: &Sim) {
+    sim.begin();
+    sim.put_in(sim.options.calm, Event::Fault);
+    sim.run_until(sim.now.get() + sim.options.storm);
+    sim.calm_down();
+    sim.come_to_rest();
+    sim.check_rest();
+    sim.check_answers_last();
+    if sim.dice().percent(30) {
+        sim.check_exit();
+    }
+}
+
+thread_local! {
+    static LAST_PANIC: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
+}
+
+/// Has panics of simulations kept and not printed: they are how checks and asserts of the core report.
+fn catch_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
+            if !machine::is_staged() {
+                return before(info);
+            }
+            let place = info.location().map_or_else(String::new, ToString::to_string);
+            LAST_PANIC.set(Some((text(info.payload()), place)));
+        }));
+    });
+}
+
+fn last_panic(payload: &(dyn Any + Send)) -> (String, String) {
+    LAST_PANIC.take().unwrap_or_else(|| (text(payload), String::new()))
+}
+
+fn text(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a text".to_owned())
+}

@@ -1,0 +1,248 @@
+//! What goes between processes, and what clients ask.
+
+use ambrosia_core::{Chunk, ConnectionId, Input, PeerIndex, RequestId, Seq, check_travelling};
+
+use crate::{
+    agenda::Event,
+    checks::requests::Request,
+    model::{Arguments, EXIT, WORK},
+    network::{Back, Forth, Side},
+    options::MILLISECOND,
+    process::Process,
+    sim::{Sim, name_of, number_of},
+};
+
+/// A client that has no answer asks again after this time.
+const PATIENCE: (u64, u64) = (20 * MILLISECOND, 500 * MILLISECOND);
+/// How long a chain of messages one request may start.
+const HOPS_MAX: u64 = 6;
+
+impl Sim {
+    fn latency(&self) -> u64 {
+        self.dice().between(self.options.latency)
+    }
+
+    /// Whether the two instances can't reach each other.
+    fn is_cut_off(&self, one: usize, other: usize) -> bool {
+        let pair = (one.min(other), one.max(other));
+        self.partitions.borrow().get(&pair).is_some_and(|until| *until > self.now.get())
+    }
+
+    /// A primary connects to a peer, unless it is connected to the one that is primary there.
+    pub(crate) fn dial(&self, process: &Process, peer: PeerIndex) {
+        let driver = process.driver.borrow();
+        let Some(driver) = &*driver else { return };
+        let Some(name) = driver.reign.as_ref().and_then(|reign| reign.wanted.get(&peer)) else { return };
+        let number = number_of(name);
+        let (newest, before) = {
+            let instances = self.instances.borrow();
+            (instances[number].primary, instances[number].primary_before)
+        };
+        // Who is primary may be old news.
+        let old_news = self.storm.get() && self.dice().percent(10);
+        let Some(to) = (if old_news { before } else { newest }).and_then(|id| self.process(id)) else { return };
+        let dialled = self.network.borrow().dialled(process.id, peer);
+        if let Some((connection, there)) = dialled {
+            if there == to.id {
+                return;
+            }
+            self.close(connection, Side::From, false);
+        }
+        if self.is_cut_off(process.place.instance, number) {
+            return; // tried again by `mend`
+        }
+        let genesis = driver.replica.genesis();
+        let hello = Forth::Hello { name: genesis.name.clone(), uuid: genesis.uuid, epoch: process.epoch.get() };
+        let connection = self.network.borrow_mut().dial((process.id, process.uuid), peer, (to.id, to.uuid));
+        self.note(|| format!("{} connects to {} as {connection:?}", process.id, to.id));
+        self.push_forth(connection, hello);
+    }
+
+    fn push_forth(&self, connection: ConnectionId, packet: Forth) {
+        let at = self.now.get() + self.latency();
+        let mut network = self.network.borrow_mut();
+        let Some(c) = network.connections.get_mut(&connection) else { return };
+        c.to.packets.push_back(packet);
+        let at = c.to.arrival(at);
+        drop(network);
+        self.put(at, Event::Forth(connection));
+    }
+
+    pub(crate) fn send(&self, process: &Process, connection: ConnectionId, chunk: Chunk) {
+        let frames = {
+            let mut network = self.network.borrow_mut();
+            let Some(c) = network.connections.get_mut(&connection) else { return };
+            assert_eq!(c.from.process, process.id, "a stream goes from who connected");
+            if !c.from.open || !c.to.open {
+                return;
+            }
+            self.witness.borrow_mut().streams.on_sent(process.uuid, c.to.uuid, &chunk);
+            let repeated = if self.storm.get() { self.options.repeated_frames } else { 0 };
+            let frames = c.frames(chunk, &mut self.dice(), repeated);
+            self.witness.borrow_mut().counts.repeated_frames +=
+                frames.windows(2).filter(|two| two[1].first_seq <= two[0].last_seq()).count() as u64;
+            frames
+        };
+        for frame in frames {
+            self.push_forth(connection, Forth::Messages(frame));
+        }
+    }
+
+    pub(crate) fn send_back(&self, connection: ConnectionId, promised: Seq, packet: Back) {
+        let at = self.now.get() + self.latency();
+        let mut network = self.network.borrow_mut();
+        let Some(c) = network.connections.get_mut(&connection) else { return };
+        if !c.from.open || !c.to.open {
+            return;
+        }
+        self.witness.borrow().streams.on_promised(c.from.uuid, c.to.uuid, promised.0);
+        c.from.packets.push_back(packet);
+        let at = c.from.arrival(at);
+        drop(network);
+        self.put(at, Event::Back(connection));
+    }
+
+    /// The next packet towards the receiver of a stream arrives, or the end of the connection.
+    pub(crate) fn carry_forth(&self, connection: ConnectionId) {
+        let (to, packet) = {
+            let mut network = self.network.borrow_mut();
+            let Some(c) = network.connections.get_mut(&connection).filter(|c| c.to.open) else { return };
+            let packet = c.to.packets.pop_front();
+            if packet.is_none() && c.from.open {
+                return;
+            }
+            (c.to.process, packet)
+        };
+        if packet.is_none() {
+            self.network.borrow_mut().close(connection, Side::To, false);
+        }
+        self.with(to, |process| {
+            let now = self.clock(process);
+            let input = match packet {
+                Some(Forth::Hello { name, uuid, epoch }) => Input::PeerConnected { connection, name, uuid, epoch, now },
+                Some(Forth::Messages(Chunk { first_seq, count, messages, .. })) => {
+                    assert_eq!(check_travelling(&messages), Ok(count), "what is sent is sound");
+                    Input::Messages { connection, first_seq, count, messages }
+                }
+                None => Input::Disconnected(connection),
+            };
+            self.come_in(process, input, (connection, Side::To));
+        });
+    }
+
+    /// The same towards the sender.
+    pub(crate) fn carry_back(&self, connection: ConnectionId) {
+        let (from, peer, packet) = {
+            let mut network = self.network.borrow_mut();
+            let Some(c) = network.connections.get_mut(&connection).filter(|c| c.from.open) else { return };
+            let packet = c.from.packets.pop_front();
+            if packet.is_none() && c.to.open {
+                return;
+            }
+            (c.from.process, c.peer, packet)
+        };
+        if packet.is_none() {
+            self.network.borrow_mut().close(connection, Side::From, false);
+            self.put_in((MILLISECOND, 10 * MILLISECOND), Event::Dial(from, peer));
+        }
+        self.with(from, |process| {
+            let now = self.clock(process);
+            let input = match packet {
+                Some(Back::Welcome { uuid, received }) => Input::PeerReached { connection, peer, uuid, received, now },
+                Some(Back::Acknowledge(seq)) => Input::Acknowledged { connection, seq },
+                None => Input::Disconnected(connection),
+            };
+            self.come_in(process, input, (connection, Side::From));
+        });
+    }
+
+    /// A connection broke, and this end of it notices.
+    pub(crate) fn on_broken(&self, process: &Process, connection: ConnectionId) {
+        let mut driver = process.driver.borrow_mut();
+        if let Some(driver) = driver.as_mut().filter(|driver| driver.reign.is_some()) {
+            self.step(process, driver, Input::Disconnected(connection));
+        }
+    }
+
+    /// Something reaches a process, which knows it if it is primary, and otherwise says that it is not.
+    fn come_in(&self, process: &Process, input: Input, (connection, side): (ConnectionId, Side)) {
+        let mut driver = process.driver.borrow_mut();
+        match driver.as_mut().filter(|driver| driver.reign.is_some()) {
+            Some(driver) => {
+                self.step(process, driver, input);
+                self.plan_delivery(process);
+            }
+            None => self.close(connection, side, false),
+        }
+    }
+
+    /// A client asks something new, with or without wanting an answer.
+    pub(crate) fn ask(&self, instance: usize) {
+        if !self.storm.get() {
+            return;
+        }
+        self.put_in(self.options.think, Event::Ask(instance));
+        let uuid = self.instances.borrow()[instance].uuid;
+        let number = self.witness.borrow().requests.all.len();
+        let token = number as u64 + 1;
+        let hops = self.dice().below(HOPS_MAX) as u8;
+        let arguments = Arguments { token, about: 0, money: 0, hops }.encode();
+        let id = RequestId::new(token.to_le_bytes()).expect("8 bytes");
+        let request = Request { instance, uuid, id, arguments, accepted: false, answer: None };
+        self.witness.borrow_mut().requests.add(request);
+        self.witness.borrow_mut().counts.requests += 1;
+        self.ask_again(number);
+    }
+
+    /// A client asks whoever it takes for the primary, until it has its answer; sometimes once more after that.
+    pub(crate) fn ask_again(&self, number: usize) {
+        let (instance, uuid, answered) = {
+            let witness = self.witness.borrow();
+            let request = &witness.requests.all[number];
+            (request.instance, request.uuid, request.answer.is_some())
+        };
+        let (newest, before) = {
+            let instances = self.instances.borrow();
+            if instances[instance].uuid != uuid {
+                return; // it was asked of an earlier life
+            }
+            (instances[instance].primary, instances[instance].primary_before)
+        };
+        if answered && !self.dice().percent(5) {
+            return;
+        }
+        let old_news = self.storm.get() && self.dice().percent(5);
+        if let Some(to) = if old_news { before } else { newest } {
+            self.put_in(self.options.latency, Event::Request(to, number));
+        }
+        self.put_in(PATIENCE, Event::AskAgain(number));
+    }
+
+    /// A request arrives at what the client took for the primary.
+    pub(crate) fn on_request(&self, process: &Process, number: usize) {
+        let mut driver = process.driver.borrow_mut();
+        let Some(driver) = driver.as_mut().filter(|driver| driver.reign.is_some()) else { return };
+        let (id, arguments) = {
+            let mut witness = self.witness.borrow_mut();
+            let request = &witness.requests.all[number];
+            if request.uuid != process.uuid {
+                return;
+            }
+            let asked = (request.id.clone(), request.arguments.clone());
+            witness.counts.repeated_requests += u64::from(witness.requests.all[number].accepted);
+            asked
+        };
+        let input = Input::Impulse { method: WORK, arguments: arguments.into(), request: Some(id) };
+        self.step(process, driver, input);
+        self.plan_delivery(process);
+    }
+
+    /// Something without a client asks the instance to finish.
+    pub(crate) fn ask_to_exit(&self, process: &Process) {
+        let mut driver = process.driver.borrow_mut();
+        let Some(driver) = driver.as_mut().filter(|driver| driver.reign.is_some()) else { return };
+        self.note(|| format!("{} is asked to exit", name_of(process.place.instance)));
+        self.step(process, driver, Input::Impulse { method: EXIT, arguments: Default::default(), request: None });
+        self.plan_delivery(process);
+    }
+}
