@@ -56,6 +56,7 @@ counts! {
     repeated_requests
     answers
     repeated_frames
+    lost_frames
     refusals
     rebounds
     failed_calls

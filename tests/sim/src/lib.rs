@@ -22,7 +22,7 @@
 //!
 //! A *connection* may break at any moment, and each end notices in its own time, before or after the next connection
 //! is up. What was on the way is lost or still arrives first. While it holds, it keeps the order and loses nothing;
-//! frames are cut anywhere between messages and may come twice, overlapping. Packets of different connections overtake
+//! frames are cut anywhere between messages, may come twice, overlapping, and once in a while one is lost. Packets of different connections overtake
 //! each other. Two instances may be unable to reach each other for a while. Who is primary may be old news.
 //!
 //! A *standby* may take a primary that is well for dead, and it may lag far behind. A *clock* differs from the others

@@ -336,7 +336,8 @@ impl Sim {
             if serious {
                 let lost = matches!(reason, Refusal::PeerLostLog { .. } | Refusal::OwnLogLost { .. });
                 let stale = self.is_deposed(process, driver) || self.may_be_deposed(other);
-                assert!(lost && stale, "refused for no reason: {reason}");
+                let gap = matches!(reason, Refusal::Gap { .. }) && c.broken;
+                assert!((lost && stale) || gap, "refused for no reason: {reason}");
             }
             if c.from.process == process.id { Side::From } else { Side::To }
         };

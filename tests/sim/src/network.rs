@@ -48,6 +48,8 @@ pub(crate) struct Connection {
     pub(crate) peer: PeerIndex,
     pub(crate) from: End<Back>,
     pub(crate) to: End<Forth>,
+    /// A frame was lost on it: what comes behind must be refused.
+    pub(crate) broken: bool,
     last_frame: Option<Chunk>,
 }
 
@@ -72,8 +74,13 @@ impl Network {
         to: (ProcessId, InstanceUuid),
     ) -> ConnectionId {
         self.last += 1;
-        let connection =
-            Connection { peer, from: End::new(from.0, from.1), to: End::new(to.0, to.1), last_frame: None };
+        let connection = Connection {
+            peer,
+            from: End::new(from.0, from.1),
+            to: End::new(to.0, to.1),
+            broken: false,
+            last_frame: None,
+        };
         self.connections.insert(ConnectionId(self.last), connection);
         ConnectionId(self.last)
     }

@@ -54,6 +54,8 @@ kinds! {
     Flip = "flip",
     /// A connection breaks.
     Cut = "cut",
+    /// A frame is lost although its connection holds, by a mistake of the transport.
+    LostFrame = "lost-frame",
     /// Two instances can't reach each other for a while.
     Partition = "partition",
     /// A clock jumps.

@@ -171,6 +171,11 @@ impl Sim {
         self.note(|| "the storm is over".to_owned());
         self.storm.set(false);
         self.partitions.borrow_mut().clear();
+        let broken: Vec<_> = {
+            let network = self.network.borrow();
+            network.connections.iter().filter(|(_, c)| c.broken).map(|(id, _)| *id).collect()
+        };
+        broken.into_iter().for_each(|connection| self.cut(connection));
         for process in self.living() {
             process.skew.set(0);
             process.lag.set(0);

@@ -7,7 +7,7 @@ use crate::{
     checks::requests::Request,
     model::{Arguments, EXIT, WORK},
     network::{Back, Forth, Side},
-    options::MILLISECOND,
+    options::{FaultKind, MILLISECOND},
     process::Process,
     sim::{Sim, name_of, number_of},
 };
@@ -78,9 +78,15 @@ impl Sim {
             }
             self.witness.borrow_mut().streams.on_sent(process.uuid, c.to.uuid, &chunk);
             let repeated = if self.storm.get() { self.options.repeated_frames } else { 0 };
-            let frames = c.frames(chunk, &mut self.dice(), repeated);
+            let mut frames = c.frames(chunk, &mut self.dice(), repeated);
             self.witness.borrow_mut().counts.repeated_frames +=
                 frames.windows(2).filter(|two| two[1].first_seq <= two[0].last_seq()).count() as u64;
+            if self.storm.get() && self.options.has(FaultKind::LostFrame) && self.dice().percent(1) {
+                c.broken = true;
+                self.witness.borrow_mut().counts.lost_frames += 1;
+                let lost = self.dice().below(frames.len() as u64) as usize;
+                frames.remove(lost);
+            }
             frames
         };
         for frame in frames {

@@ -1,0 +1,337 @@
+//! Whether the simulator finds bugs: puts each of a list of mistakes into a copy of the sources, and hunts.
+//!
+//! A mistake is a replacement in one file, of a text that occurs there once. The list is the one below; a change of
+//! the product that moves such a text fails here, and the entry moves with it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    time::Instant,
+};
+
+use clap::Parser;
+
+/// A mistake that somebody could make.
+struct Bug {
+    name: &'static str,
+    file: &'static str,
+    right: &'static str,
+    wrong: &'static str,
+}
+
+const BUGS: &[Bug] = &[
+    Bug {
+        name: "outputs leave before their record is durable",
+        file: "host/core/src/held.rs",
+        right: "if next.after() > self.durable {",
+        wrong: "if next.after().0 > self.durable.0 + 1 {",
+    },
+    Bug {
+        name: "the writer does not look at the fence",
+        file: "host/storage/src/file/log_thread.rs",
+        right: "if fence == self.epoch { Ok(())",
+        wrong: "if fence >= self.epoch { Ok(())",
+    },
+    Bug {
+        name: "the fence is raised after the log was read",
+        file: "host/storage/src/file/control.rs",
+        right: ".compare_exchange(before.0, reign.epoch.0,",
+        wrong: ".compare_exchange(before.0, before.0,",
+    },
+    Bug {
+        name: "records are published without a sync",
+        file: "host/storage/src/file/log_thread.rs",
+        right: "        self.timed_sync(|segment| segment.sync())?;\n        self.check_fence()?;",
+        wrong: "        self.check_fence()?;",
+    },
+    Bug {
+        name: "what a failed sync left in memory is trusted",
+        file: "host/storage/src/file/file_log.rs",
+        right: "        file.write_all_at(record.stored(), place.offset).context(\"write\", &path)?;\n",
+        wrong: "        let _ = (record, place);\n",
+    },
+    Bug {
+        name: "a tail that was never synced is trusted",
+        file: "host/storage/src/file/file_log.rs",
+        right: "        write_again(cursor, &unsure)?;\n",
+        wrong: "        let _ = (&unsure, write_again);\n",
+    },
+    Bug {
+        name: "a log is cut off at a flipped bit",
+        file: "host/storage/src/file/log_end.rs",
+        right: "    let damage = |evidence: String| {",
+        wrong: "    if !matches!(fault, Fault::Full) {\n        return Ok(LogEnd { torn_bytes: 1 });\n    }\n    let damage = |evidence: String| {",
+    },
+    Bug {
+        name: "a torn tail is taken for damage",
+        file: "host/storage/src/file/log_end.rs",
+        right: "&& header.durable >= expected",
+        wrong: "&& header.durable.0 + 1 >= expected.0",
+    },
+    Bug {
+        name: "segments of a deposed primary count",
+        file: "host/storage/src/file/segment_order.rs",
+        right: "name.epoch == reign && name.first < end)",
+        wrong: "name.epoch == reign)",
+    },
+    Bug {
+        name: "a segment is begun before the one before is synced",
+        file: "host/storage/src/file/segment_writer.rs",
+        right: "        self.sync()?;\n        let place = SegmentPlace { follows: self.epoch,",
+        wrong: "        let place = SegmentPlace { follows: self.epoch,",
+    },
+    Bug {
+        name: "the name of a segment is not synced",
+        file: "host/storage/src/file/log_directory.rs",
+        right: "        self.machine.rename(from, to).context(\"rename to its place\", from)?;\n        self.sync()",
+        wrong: "        self.machine.rename(from, to).context(\"rename to its place\", from)",
+    },
+    Bug {
+        name: "the first record of a reign is not synced",
+        file: "host/storage/src/file/segment_writer.rs",
+        right: "    file.sync_all().context(\"sync\", temporary)?;\n    let path = directory.segment_path(name);",
+        wrong: "    let path = directory.segment_path(name);",
+    },
+    Bug {
+        name: "followers see what is not durable",
+        file: "host/storage/src/file/log_thread.rs",
+        right: "        self.write_batch()?;\n                Ok(Turn::Wrote)",
+        wrong: "        self.write_batch()?;\n                self.control.publish_durable(last_record(&self.batch.bytes[self.batch.bytes.len() - *self.batch.lengths.last().expect(\"one\") as usize..]).lsn);\n                Ok(Turn::Wrote)",
+    },
+    Bug {
+        name: "a gap in a stream is accepted",
+        file: "host/core/src/replica.rs",
+        right: "if chunk.first_seq > last.next() {",
+        wrong: "if chunk.first_seq.0 > last.0 + 1000 {",
+    },
+    Bug {
+        name: "messages that come twice are delivered twice",
+        file: "host/core/src/outbox.rs",
+        right: "        if self.last_seq() <= seq {\n            return None;\n        }\n",
+        wrong: "        if self.last_seq() < seq {\n            return None;\n        }\n        if self.last_seq() == seq {\n            return Some(self.clone());\n        }\n",
+    },
+    Bug {
+        name: "what was received is acknowledged before it is durable",
+        file: "host/core/src/io.rs",
+        right: "            | Output::Acknowledge { after, .. }\n",
+        wrong: "",
+    },
+    Bug {
+        name: "the outbox is forgotten at a takeover",
+        file: "host/core/src/replica.rs",
+        right: "(stream.outbox.acknowledged() < stream.outbox.last_seq()).then_some(peer)",
+        wrong: "(stream.outbox.acknowledged() > stream.outbox.last_seq()).then_some(peer)",
+    },
+    Bug {
+        name: "what waits of a peer is kept when it connects anew",
+        file: "host/core/src/replica.rs",
+        right: "        reign.inbox.forget(peer);\n        reign.incoming.insert(",
+        wrong: "        reign.incoming.insert(",
+    },
+    Bug {
+        name: "a request that comes again is done again",
+        file: "host/core/src/replica.rs",
+        right: "            && self.put_known_request(request.clone(), outputs)\n",
+        wrong: "            && self.put_known_request(request.clone(), outputs)\n            && request.as_bytes().is_empty()\n",
+    },
+    Bug {
+        name: "a stream goes on although its peer was registered anew",
+        file: "host/core/src/stream.rs",
+        right: "        self.received = Seq(0);\n",
+        wrong: "",
+    },
+    Bug {
+        name: "messages leave before the record that binds their peer",
+        file: "host/core/src/replica.rs",
+        right: "chunk: Chunk { after, ..chunk } }));",
+        wrong: "chunk: Chunk { after: chunk.after.min(after), ..chunk } }));",
+    },
+    Bug {
+        name: "calls to a peer that was registered anew wait for ever",
+        file: "host/core/src/state.rs",
+        right: "            self.calls.remove(&call);\n            self.failed_calls.insert(call);\n",
+        wrong: "            let _ = call;\n",
+    },
+    Bug {
+        name: "a timer that fired is kept",
+        file: "host/core/src/state.rs",
+        right: "            Kind::Timer => self.timers.cancel(message.call_id),\n            Kind::Error => {",
+        wrong: "            Kind::Timer => {}\n            Kind::Error => {",
+    },
+    Bug {
+        name: "a guest sees the clock of its host",
+        file: "host/core/src/replica.rs",
+        right: "        let reign = self.primary.as_mut().expect(\"only a primary delivers\");\n",
+        wrong: "        self.state.world.time = now;\n        let reign = self.primary.as_mut().expect(\"only a primary delivers\");\n",
+    },
+];
+
+/// Puts deliberate bugs into a copy of the sources, one after the other, and sees that the simulator finds each.
+#[derive(Parser)]
+#[command(
+    after_help = "Examples:\n  bugs                 all of them\n  bugs --only fence    those with that word in their name\n  \
+    bugs --list          their names"
+)]
+struct Arguments {
+    /// Seeds after which a bug counts as not found
+    #[arg(long, default_value_t = 3000)]
+    seeds: u64,
+    /// Only bugs with this text in their name
+    #[arg(long, default_value = "")]
+    only: String,
+    /// List the bugs
+    #[arg(long)]
+    list: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let chosen: Vec<_> = BUGS.iter().filter(|bug| bug.name.contains(&arguments.only)).collect();
+    if arguments.list {
+        chosen.iter().for_each(|bug| println!("{} ({})", bug.name, bug.file));
+        return ExitCode::SUCCESS;
+    }
+    match find_all(&chosen, arguments.seeds) {
+        Ok(0) => {
+            println!("each of {} deliberate bugs was found", chosen.len());
+            ExitCode::SUCCESS
+        }
+        Ok(missed) => {
+            println!("{missed} of {} deliberate bugs were NOT found", chosen.len());
+            ExitCode::FAILURE
+        }
+        Err(reason) => {
+            eprintln!("bugs: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns how many were not found.
+fn find_all(bugs: &[&Bug], seeds: u64) -> Result<usize, String> {
+    let copy = Copy::make()?;
+    let (clean, _) = copy.hunt(50)?;
+    if clean {
+        return Err("the sources fail without a deliberate bug: see `vopr --seeds 50 --first 1`".to_owned());
+    }
+    let mut missed = 0;
+    for bug in bugs {
+        let begin = Instant::now();
+        copy.put_in(bug)?;
+        let built = begin.elapsed();
+        let (found, how) = copy.hunt(seeds)?;
+        copy.take_out(bug)?;
+        let (built, all) = (built.as_secs_f64(), begin.elapsed().as_secs_f64());
+        println!("{} {} — {how} [{built:.0} + {:.0} s]", if found { "found" } else { "MISSED" }, bug.name, all - built);
+        missed += usize::from(!found);
+    }
+    Ok(missed)
+}
+
+/// A copy of the sources, in which bugs are put.
+struct Copy {
+    sources: PathBuf,
+    root: PathBuf,
+}
+
+/// What of the sources the simulator consists of.
+const PARTS: &[&str] = &["host/core", "host/storage", "tests/sim"];
+
+impl Copy {
+    fn make() -> Result<Copy, String> {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders up").to_path_buf();
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| sources.join("target"), PathBuf::from);
+        let root = target.join("bugs/tree");
+        let copy = Copy { sources, root };
+        for part in PARTS {
+            copy_directory(&copy.sources.join(part), &copy.root.join(part))?;
+        }
+        for file in ["Cargo.toml", "Cargo.lock"] {
+            let text = read(&copy.sources.join(file))?;
+            let text = if file == "Cargo.toml" { only_parts(&text)? } else { text };
+            write(&copy.root.join(file), &text)?;
+        }
+        copy.build()?;
+        Ok(copy)
+    }
+
+    fn build(&self) -> Result<(), String> {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(cargo);
+        command.args(["build", "--quiet", "--profile", "vopr", "-p", "ambrosia-sim", "--bin", "vopr"]);
+        let built = command.current_dir(&self.root).env("CARGO_TARGET_DIR", self.root.join("../target")).status();
+        match built {
+            Ok(status) if status.success() => Ok(()),
+            Ok(_) => Err(format!("the copy in {} does not compile", self.root.display())),
+            Err(error) => Err(format!("cargo can't be started: {error}")),
+        }
+    }
+
+    fn put_in(&self, bug: &Bug) -> Result<(), String> {
+        let text = read(&self.sources.join(bug.file))?;
+        let times = text.matches(bug.right).count();
+        if times != 1 {
+            return Err(format!("{}: the text of {:?} occurs {times} times: move the entry along", bug.file, bug.name));
+        }
+        write(&self.root.join(bug.file), &text.replace(bug.right, bug.wrong))?;
+        self.build()
+    }
+
+    fn take_out(&self, bug: &Bug) -> Result<(), String> {
+        write(&self.root.join(bug.file), &read(&self.sources.join(bug.file))?)
+    }
+
+    /// Whether a promise is broken within so many seeds, and which.
+    fn hunt(&self, seeds: u64) -> Result<(bool, String), String> {
+        let mut command = Command::new(self.root.join("../target/vopr/vopr"));
+        command.args(["--no-shrink", "--first", "1", "--seeds", &seeds.to_string()]);
+        let output = command.output().map_err(|error| format!("vopr can't be started: {error}"))?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let failed = said.lines().find(|line| line.starts_with("SEED "));
+        match (output.status.success(), failed) {
+            (true, _) => Ok((false, format!("{seeds} seeds held"))),
+            (false, Some(line)) => Ok((true, line.to_owned())),
+            // Not a broken promise but a broken simulator.
+            (false, None) => Err(format!("vopr ended with {}:\n{said}", output.status)),
+        }
+    }
+}
+
+/// The workspace's manifest, with only the parts that were copied.
+fn only_parts(manifest: &str) -> Result<String, String> {
+    let cut = |text: &str, key: &str| -> Option<String> {
+        let begin = text.find(key)?;
+        let end = begin + text[begin..].find(']')? + 1;
+        Some(format!("{}{key}{PARTS:?}{}", &text[..begin], &text[end..]))
+    };
+    let members = cut(manifest, "members = ").ok_or("Cargo.toml has no members")?;
+    Ok(members.replace("default-members = [\"cli\"]\n", ""))
+}
+
+fn copy_directory(from: &Path, to: &Path) -> Result<(), String> {
+    let fails = |error| format!("{} can't be copied: {error}", from.display());
+    fs::create_dir_all(to).map_err(fails)?;
+    for entry in fs::read_dir(from).map_err(fails)? {
+        let entry = entry.map_err(fails)?;
+        let (source, copy) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type().map_err(fails)?.is_dir() {
+            copy_directory(&source, &copy)?;
+        } else if fs::read(&copy).ok() != Some(fs::read(&source).map_err(fails)?) {
+            // What did not change keeps its time, and is not compiled again.
+            fs::copy(&source, &copy).map_err(fails)?;
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{} can't be read: {error}", path.display()))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    if fs::read_to_string(path).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    fs::write(path, text).map_err(|error| format!("{} can't be written: {error}", path.display()))
+}
