@@ -233,6 +233,8 @@ fn find_all(bugs: &[&Bug], seeds: u64) -> Result<usize, String> {
 struct Copy {
     sources: PathBuf,
     root: PathBuf,
+    /// Where dependencies are compiled, once for all copies.
+    target: PathBuf,
 }
 
 /// What of the sources the simulator consists of.
@@ -242,8 +244,8 @@ impl Copy {
     fn make() -> Result<Copy, String> {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders up").to_path_buf();
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| sources.join("target"), PathBuf::from);
-        let root = target.join("bugs/tree");
-        let copy = Copy { sources, root };
+        let root = target.join("bugs-tree");
+        let copy = Copy { sources, root, target };
         for part in PARTS {
             copy_directory(&copy.sources.join(part), &copy.root.join(part))?;
         }
@@ -259,8 +261,8 @@ impl Copy {
     fn build(&self) -> Result<(), String> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
-        command.args(["build", "--quiet", "--profile", "vopr", "-p", "ambrosia-sim", "--bin", "vopr"]);
-        let built = command.current_dir(&self.root).env("CARGO_TARGET_DIR", self.root.join("../target")).status();
+        command.args(["build", "--quiet", "--profile", "bugs", "-p", "ambrosia-sim", "--bin", "vopr"]);
+        let built = command.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target).status();
         match built {
             Ok(status) if status.success() => Ok(()),
             Ok(_) => Err(format!("the copy in {} does not compile", self.root.display())),
@@ -284,7 +286,7 @@ impl Copy {
 
     /// Whether a promise is broken within so many seeds, and which.
     fn hunt(&self, seeds: u64) -> Result<(bool, String), String> {
-        let mut command = Command::new(self.root.join("../target/vopr/vopr"));
+        let mut command = Command::new(self.target.join("bugs/vopr"));
         command.args(["--no-shrink", "--first", "1", "--seeds", &seeds.to_string()]);
         let output = command.output().map_err(|error| format!("vopr can't be started: {error}"))?;
         let said = String::from_utf8_lossy(&output.stdout);
