@@ -1,0 +1,29 @@
+//! Replays the corpus of each target. The name of a file that makes one panic is the last that was printed.
+
+use std::path::Path;
+
+use ambrosia_fuzz::{corpus, layout, records, replica, segments};
+
+fn replay(name: &str, seeds: Vec<corpus::Seed>, target: fn(&[u8])) {
+    corpus::replay(&Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name), seeds, target);
+}
+
+#[test]
+fn records_of_the_corpus() {
+    replay("records", records::seeds(), records::target);
+}
+
+#[test]
+fn layouts_of_the_corpus() {
+    replay("layout", layout::seeds(), layout::target);
+}
+
+#[test]
+fn segments_of_the_corpus() {
+    replay("segments", segments::seeds(), segments::target);
+}
+
+#[test]
+fn replicas_of_the_corpus() {
+    replay("replica", replica::seeds(), replica::target);
+}
