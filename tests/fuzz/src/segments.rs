@@ -229,7 +229,7 @@ impl Disk {
         match choices.below(step::KINDS) {
             step::FITTING_SEGMENT => {
                 let epoch = self.last.epoch.saturating_add(choices.number());
-                let capacity = SEGMENT_HEADER_BYTES as u64 + choices.number();
+                let capacity = choices.number().saturating_add(SEGMENT_HEADER_BYTES as u64);
                 self.begin_segment(self.last.lsn.saturating_add(1), epoch, self.last.epoch, capacity, self.last);
             }
             step::SEGMENT => {
@@ -362,7 +362,7 @@ pub fn seeds() -> Vec<Seed> {
         seed("genesis", &[&[1]]),
         seed("reign", &[&[2], &reign, &[ZEROS, 9]]),
         seed("two-reigns", &[&[4], &reign, &[MARK], &reign, &[MARK, ZEROS, 200]]),
-        seed("zombie", &[&[1], &reign, &reign, &[SEGMENT, 5, 1, 1, 0, 0, 255], &reign]),
+        seed("zombie", &[&[1], &reign, &reign, &[SEGMENT, 5, 1, 1, 0, 0, 200], &reign]),
         seed("torn-tail", &[&[1], &reign, &[CUT, 5]]),
         seed("flipped-bit", &[&[1], &reign, &[FLIP, 9, 3]]),
         seed("damage-before-a-mark", &[&[1], &reign, &[FLIP, 9, 3, MARK]]),
@@ -370,13 +370,16 @@ pub fn seeds() -> Vec<Seed> {
         seed("misplaced-record", &[&[1], &reign, &[RECORD, 1, 9, 0, 0, 7, 1, 0, 0]]),
         seed("claims-more-than-there-is", &[&[1], &reign, &[RECORD, 1, 4, 9, 0, 3, 1, 0, 1, 255, 0, 0, 0, 5]]),
         seed("garbage", &[&[1], &reign, &[BYTES, 8, 0], b"AMBRxxxx", &[ZEROS, 1, BYTES, 2, 0, 1, 1]]),
-        seed("high-numbers", &[&[1, SEGMENT, 254, 254, 254, 0, 0, 254, FITTING_RECORD, 0, 0, 254]]),
+        seed(
+            "high-numbers",
+            &[&[253, SEGMENT, 253, 3, 0, 0, 0, 254, FITTING_RECORD, 0, 0, 254, FITTING_RECORD, 0, 0, 0]],
+        ),
     ];
     let mut golden = vec![1];
     for (numbers, contents) in golden_segments() {
         golden.push(FILE);
         golden.extend_from_slice(&numbers);
-        let end = contents.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let end = contents.iter().rposition(|byte| *byte != 0).map_or(0, |last| (last + 1).next_multiple_of(8));
         golden.push(BYTES);
         golden.extend_from_slice(&(end as u16).to_le_bytes());
         golden.extend_from_slice(&contents[..end]);

@@ -334,7 +334,8 @@ impl Cursor {
                 Err(format!("a mark names record {}, the record before it is {last}", header.lsn))
             };
         }
-        if header.lsn != self.next_lsn() {
+        // Nothing could follow it: whoever reads on would count past the last number there is.
+        if header.lsn != self.next_lsn() || header.lsn == Lsn(u64::MAX) {
             return Err(format!("record {} stands there", header.lsn));
         }
         if header.previous != self.last.link {
