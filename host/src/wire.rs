@@ -63,6 +63,13 @@ pub enum Frame {
     Acknowledge(Seq),
 }
 
+impl Frame {
+    /// Appends the frame to `out`, a frame of messages as several if they are many.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        encode(self, out);
+    }
+}
+
 /// Why some bytes are not a frame. The connection ends.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum WireError {

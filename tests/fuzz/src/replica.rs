@@ -152,7 +152,7 @@ struct Driver {
     last_connection: u64,
     /// Peers that the primary asked for.
     wanted: BTreeSet<PeerIndex>,
-    /// The next message that each connection is to carry, once one was sent.
+    /// The next message that each connection to a peer is to carry.
     sending: BTreeMap<ConnectionId, Seq>,
     /// The last message acknowledged on each connection.
     acknowledged: BTreeMap<ConnectionId, Seq>,
@@ -201,13 +201,10 @@ impl Driver {
             event::PEER_REACHED => {
                 let at = usize::from(choices.byte());
                 let Some(peer) = self.wanted.iter().nth(at % self.wanted.len().max(1)).copied() else { return };
-                Input::PeerReached {
-                    connection: self.fresh_connection(),
-                    peer,
-                    uuid: uuid(choices.byte()),
-                    received: Seq(choices.number()),
-                    now: Timestamp(choices.number()),
-                }
+                let (connection, uuid) = (self.fresh_connection(), uuid(choices.byte()));
+                let (received, now) = (Seq(choices.number()), Timestamp(choices.number()));
+                self.sending.insert(connection, Seq(received.0.saturating_add(1)));
+                Input::PeerReached { connection, peer, uuid, received, now }
             }
             event::ACKNOWLEDGED => {
                 Input::Acknowledged { connection: self.some_connection(choices), seq: Seq(choices.number()) }
@@ -262,12 +259,9 @@ impl Driver {
             Output::Append(record) => self.append(record),
             Output::Connect { peer, .. } => assert!(self.wanted.insert(peer), "each peer is asked for once"),
             Output::Send { connection, chunk } => {
-                check_travelling(&chunk.messages).map_or_else(
-                    |error| assert!(matches!(error, ambrosia_core::MessageError::NotTravelling(_)), "{error}"),
-                    |count| assert_eq!(count, chunk.count),
-                );
+                assert_eq!(check_travelling(&chunk.messages), Ok(chunk.count), "only what travels is sent");
                 let due = self.sending.insert(connection, chunk.last_seq().next());
-                assert!(due.is_none_or(|due| due == chunk.first_seq), "a stream is sent without a gap or repetition");
+                assert_eq!(due, Some(chunk.first_seq), "a stream is sent without a gap or repetition");
             }
             Output::Acknowledge { connection, seq, .. } => {
                 let before = self.acknowledged.insert(connection, seq);

@@ -1,3 +1,93 @@
-//! todo
-/// x
-pub fn target(_: &[u8]) {}
+//! Components, as anybody may register them: loaded, asked for their methods, and given a first delivery.
+//!
+//! What is a component and what is not is up to wasmtime. What must hold is that nothing of it ends the process or takes
+//! the machine's memory, that what is refused has a reason, and that the same component does the same twice.
+
+use std::sync::LazyLock;
+
+use ambrosia_core::{
+    Delivered, Fault, Genesis, Guest, InstanceName, InstanceUuid, Limits, Peers, Random, Timestamp, World,
+};
+use ambrosia_engine::{Engine, Module, ModuleError};
+use ambrosia_fuzz::{allocations::within, corpus::Seed};
+
+/// What the compiler needs for a byte of wasm, at most.
+const MEMORY_PER_BYTE: usize = 16 << 10;
+/// The compiler's own, on all threads.
+const MEMORY_SLACK: usize = 64 << 20;
+
+/// Little, so that a component that loops takes no time.
+const LIMITS: Limits = Limits { fuel: 100_000, memory_bytes: 4 << 20 };
+
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new().expect("this machine runs guests"));
+
+/// Registers the bytes as a module, and runs what could be registered.
+pub fn target(bytes: &[u8]) {
+    let engine = &*ENGINE;
+    let loaded = within(MEMORY_SLACK + MEMORY_PER_BYTE * bytes.len(), || engine.load(bytes));
+    match loaded {
+        Ok(module) => check_module(&module),
+        Err(error) => check_error(&error),
+    }
+}
+
+fn check_module(module: &Module) {
+    let first = live(module);
+    assert_eq!(first, live(module), "equal instances do the same");
+}
+
+/// All that one can see of an instance.
+type Life = Result<(Result<(), Fault>, Delivered, World), String>;
+
+fn live(module: &Module) -> Life {
+    let name = InstanceName::new("server").expect("letters only");
+    let genesis = Genesis { uuid: InstanceUuid([7; 16]), module: [0; 32], seed: 1, limits: LIMITS, name: name.clone() };
+    let mut guest = module.instantiate(&genesis).map_err(|error| error.to_string())?;
+    let mut world = World { name, time: Timestamp(1), peers: Peers::default(), random: Random::new(1) };
+    let mut delivered = Delivered::default();
+    let result = guest.deliver(b"", &mut world, &mut delivered);
+    Ok((result, delivered, world))
+}
+
+fn check_error(error: &ModuleError) {
+    assert!(!error.to_string().is_empty());
+    let of_running = matches!(error, ModuleError::Instantiate(_) | ModuleError::Describe(_));
+    assert!(!of_running, "nothing runs while a component is checked: {error}");
+}
+
+/// Components that are refused for one reason each, and immortals with and without a use of the host.
+pub fn seeds() -> Vec<Seed> {
+    let kit = include_str!("../../../../host/engine/tests/engine/kit.wat");
+    let full = kit
+        .replace("DELIVER", "(drop (call $random)) (call $answer (local.get $at) (local.get $length))")
+        .replace("DESCRIBE", "(i64.store (i32.const 8) (i64.const 0)) (i32.const 8)")
+        .replace("MORE", "");
+    let immortal =
+        |deliver: &str, more: &str| include_str!("small.wat").replace("DELIVER", deliver).replace("MORE", more);
+    let texts = [
+        ("empty", "(component)".to_owned()),
+        ("core-module", "(module)".to_owned()),
+        ("no-exports", "(component (core module (func unreachable)))".to_owned()),
+        (
+            "missing-import",
+            r#"(component (import "wasi:sockets/tcp@0.2.6" (instance (export "connect" (func)))))"#.to_owned(),
+        ),
+        ("wrong-version", full.replace("ambrosia:runtime/host@0.1.0", "ambrosia:runtime/host@9.1.0")),
+        ("feature-off", "(component (core module (memory i64 1)))".to_owned()),
+        ("kit", full),
+        ("immortal", immortal("(i32.const 0)", "")),
+        ("loops", immortal("(loop (br 0)) (i32.const 0)", "")),
+        ("traps-at-the-start", immortal("(i32.const 0)", "(func $start unreachable) (start $start)")),
+        ("recursion", immortal("(call $deliver (i32.const 0) (i32.const 0))", "")),
+        ("table", immortal("(table.grow (ref.null func) (i32.const 9))", "(table 10 funcref)")),
+        ("memory", immortal("(memory.grow (i32.const 9))", "(data (i32.const 9) \"some data\")")),
+        (
+            "simd",
+            immortal(
+                "(i32x4.extract_lane 0 (f32x4.relaxed_madd (v128.const i32x4 1 2 3 4) (v128.const i32x4 1 2 3 4) (v128.const i32x4 1 2 3 4)))",
+                "",
+            ),
+        ),
+    ];
+    texts.map(|(name, text)| (name.to_owned(), wat::parse_str(&text).expect("the text is valid"))).into()
+}

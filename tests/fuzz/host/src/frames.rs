@@ -1,3 +1,119 @@
-//! todo
-/// x
-pub fn target(_: &[u8]) {}
+//! Frames between hosts and clients (`docs/formats.md`), as anybody who can connect may send them.
+//!
+//! The first byte says into which pieces the network cuts the stream. The rest is read twice: as it is, and with the
+//! checksums put right, for random bytes never have them.
+
+use ambrosia_core::check_travelling;
+use ambrosia_fuzz::{allocations::within, corpus::Seed};
+use ambrosia_host::{FRAME_HEADER_BYTES, Frame, FrameDecoder, WireError};
+use bytes::BytesMut;
+
+/// One call of the decoder may copy what it was given, and no more: text is owned, messages are shared.
+const MEMORY_PER_BYTE: usize = 1;
+/// What a buffer needs to be shared.
+const MEMORY_SLACK: usize = 256;
+
+/// Offsets in the header of a frame.
+const CHECKSUM_AT: usize = 8;
+
+/// Receives the bytes, once as a stranger and once as somebody who was welcomed.
+pub fn target(bytes: &[u8]) {
+    let Some((piece, stream)) = bytes.split_first() else { return };
+    let mut repaired = stream.to_vec();
+    repair_checksums(&mut repaired);
+    for stream in [stream, &repaired] {
+        for decoder in [FrameDecoder::handshake(), FrameDecoder::welcomed()] {
+            let whole = receive(decoder, stream, stream.len().max(1));
+            assert_eq!(receive(decoder, stream, usize::from(*piece) + 1), whole, "where it is cut makes no difference");
+            whole.frames.iter().for_each(|frame| check_frame(decoder, frame));
+        }
+    }
+}
+
+/// Golden files of the protocol, and all of them behind each other.
+pub fn seeds() -> Vec<Seed> {
+    macro_rules! golden {
+        ($($name:literal),*) => {
+            [$(($name, &include_bytes!(concat!("../../../../host/golden/wire-v1-", $name, ".bin"))[..])),*]
+        };
+    }
+    let golden = golden![
+        "accepted",
+        "acknowledge",
+        "answer-failure",
+        "answer",
+        "client-hello",
+        "client-welcome",
+        "hello",
+        "messages",
+        "refused-elsewhere",
+        "refused",
+        "rejected",
+        "request-answer",
+        "request-durable",
+        "welcome"
+    ];
+    let stream: Vec<u8> = golden.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect();
+    let mut seeds: Vec<Seed> =
+        golden.iter().map(|(name, bytes)| ((*name).to_owned(), [&[255][..], bytes].concat())).collect();
+    seeds.push(("all".to_owned(), [&[6][..], &stream].concat()));
+    seeds
+}
+
+/// Puts the checksum of each frame right that is there as a whole.
+fn repair_checksums(stream: &mut [u8]) {
+    let mut rest = stream;
+    while let Some(header) = rest.first_chunk::<FRAME_HEADER_BYTES>() {
+        let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
+        let (header, behind) = rest.split_at_mut(FRAME_HEADER_BYTES);
+        let Some(body) = behind.get(..length) else { return };
+        header[CHECKSUM_AT..].copy_from_slice(&crc32c::crc32c(body).to_le_bytes());
+        rest = &mut behind[length..];
+    }
+}
+
+/// What came of a stream.
+#[derive(PartialEq, Debug)]
+struct Received {
+    frames: Vec<Frame>,
+    error: Option<WireError>,
+    /// Bytes that are no whole frame yet.
+    rest: usize,
+}
+
+fn receive(decoder: FrameDecoder, stream: &[u8], piece: usize) -> Received {
+    let mut received = BytesMut::with_capacity(stream.len());
+    let mut frames = Vec::new();
+    for piece in stream.chunks(piece) {
+        received.extend_from_slice(piece);
+        loop {
+            let given = received.len();
+            let next = within(MEMORY_PER_BYTE * given + MEMORY_SLACK, || decoder.next(&mut received));
+            match next {
+                Ok(Some(frame)) => {
+                    assert!(given - received.len() >= FRAME_HEADER_BYTES, "a frame takes bytes");
+                    frames.push(frame);
+                }
+                Ok(None) => {
+                    assert_eq!(received.len(), given, "what is not whole stays");
+                    break;
+                }
+                // What is left of a stream that was cut off does not matter.
+                Err(error) => return Received { frames, error: Some(error), rest: 0 },
+            }
+        }
+    }
+    Received { frames, error: None, rest: received.len() }
+}
+
+/// A frame is written as something that is read as the same frame, and holds what a frame may.
+fn check_frame(decoder: FrameDecoder, frame: &Frame) {
+    let mut encoded = Vec::new();
+    frame.encode(&mut encoded);
+    let again = receive(decoder, &encoded, encoded.len());
+    assert_eq!((&again.frames[..], again.error, again.rest), (std::slice::from_ref(frame), None, 0));
+    if let Frame::Messages { first_seq, count, messages } = frame {
+        assert_eq!(check_travelling(messages), Ok(*count), "messages were checked");
+        assert!(*count > 0 && first_seq.0 > 0 && first_seq.0.checked_add(u64::from(*count)).is_some());
+    }
+}
