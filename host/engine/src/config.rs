@@ -26,6 +26,10 @@ const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
 /// Inaccessible bytes after each linear memory, so that a bounds check costs nothing.
 const MEMORY_GUARD_BYTES: u64 = 32 << 20;
 
+/// First contents of a memory that are kept as one piece although most of them are zeros: a page. What is larger and
+/// sparse is put together when the component is instantiated, which a guest can't tell.
+const SPARSE_IMAGE_BYTES_MAX: u64 = 64 << 10;
+
 /// Raised whenever a guest could tell the difference and nothing hashed below does.
 const GUEST_VISIBLE_VERSION: u32 = 1;
 
@@ -49,6 +53,8 @@ pub(crate) fn deterministic() -> Result<Config, wasmtime::Error> {
     // Growing a memory must never fail for want of address space or by having to move.
     config.memory_reservation(MEMORY_RESERVATION_BYTES).memory_reservation_for_growth(0);
     config.memory_guard_size(MEMORY_GUARD_BYTES).memory_may_move(false);
+    // A byte at each end of a memory must not make the compiled module as large as the memory.
+    config.memory_guaranteed_dense_image_size(SPARSE_IMAGE_BYTES_MAX);
     // Compiled code, and with it the depth of the stack, depends on these.
     config.cranelift_opt_level(OptLevel::Speed).signals_based_traps(true);
     // Names of functions are enough; source lines would show paths of the machine that built the guest.
