@@ -3,10 +3,11 @@
 CARGO ?= cargo
 WASM_TARGET := wasm32-wasip2
 EXAMPLE_GUESTS := server client1 client2 client3
+SECONDS ?= 60
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup build guests demo test vopr bugs bench lint clean
+.PHONY: help setup build guests demo test vopr bugs fuzz bench lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -28,10 +29,13 @@ test: build ## run all tests
 	scripts/test.sh
 
 vopr: ## hunt in simulated clusters for SECONDS (60), or run one SEED with its trace
-	$(CARGO) run --quiet --profile vopr -p ambrosia-sim --bin vopr -- $(if $(SEED),$(SEED) --trace,--seconds $(or $(SECONDS),60))
+	$(CARGO) run --quiet --profile vopr -p ambrosia-sim --bin vopr -- $(if $(SEED),$(SEED) --trace,--seconds $(SECONDS))
 
 bugs: ## put deliberate bugs into a copy of the sources, and see that the simulator finds each
 	$(CARGO) run --quiet --profile vopr -p ambrosia-sim --bin bugs
+
+fuzz: ## fuzz each decoder, the replica and the engine for SECONDS (60)
+	scripts/fuzz.sh --seconds $(SECONDS)
 
 bench: build ## run the benchmarks
 	scripts/bench.sh

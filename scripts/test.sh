@@ -5,7 +5,9 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # These do not depend on wasmtime. They are tested in the dev profile: its debug assertions are detectors.
-readonly WITH_ASSERTIONS=(ambrosia-core ambrosia-storage ambrosia-sim ambrosia-sdk ambrosia-sdk-macros)
+readonly WITH_ASSERTIONS=(
+    ambrosia-core ambrosia-storage ambrosia-sim ambrosia-fuzz ambrosia-sdk ambrosia-sdk-macros
+)
 # These are programs for wasm. They are tested by running them in the host.
 readonly GUESTS=(server client1 client2 client3 test-guests)
 
@@ -38,8 +40,8 @@ for package in "${GUESTS[@]}"; do
     rest+=(--exclude "$package")
 done
 
-step "core, storage, simulations and SDK with debug assertions" "${run_tests[@]}" "${assertions[@]}"
-step "engine, host, command line and integration" "${run_tests[@]}" --release "${rest[@]}"
+step "core, storage, simulations, SDK and fuzz corpora with debug assertions" "${run_tests[@]}" "${assertions[@]}"
+step "engine, host, command line, integration and the rest of the corpora" "${run_tests[@]}" --release "${rest[@]}"
 step "documentation of the SDK" cargo test --doc -p ambrosia-sdk
 
 if ((${#failed[@]} > 0)); then

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, env, fs, path::Path};
 
-/// An input made by the project's own encoders or taken from its golden files, with the name of its file.
+/// An input made by the project's own encoders or taken from its golden files, with the name of its file: `seed-…`, or
+/// `bug-…` where it is what a bug was found by.
 pub type Seed = (String, Vec<u8>);
 
 /// Runs `target` on each file of `corpus`, after it was checked that the seeds are there as they would be made today.
@@ -11,8 +12,7 @@ pub type Seed = (String, Vec<u8>);
 /// # Panics
 /// If the target does, or a seed is missing or another.
 pub fn replay(corpus: &Path, seeds: Vec<Seed>, target: fn(&[u8])) {
-    let seeds: BTreeMap<String, Vec<u8>> =
-        seeds.into_iter().map(|(name, bytes)| (format!("seed-{name}"), bytes)).collect();
+    let seeds: BTreeMap<String, Vec<u8>> = seeds.into_iter().collect();
     if env::var_os("AMBROSIA_BLESS").is_some() {
         fs::create_dir_all(corpus).expect("the repository can be written");
         for (name, bytes) in &seeds {
@@ -20,8 +20,11 @@ pub fn replay(corpus: &Path, seeds: Vec<Seed>, target: fn(&[u8])) {
         }
     }
     let files = files(corpus);
-    let found = files.iter().filter(|(name, _)| name.starts_with("seed-"));
-    assert!(found.eq(seeds.iter()), "the seeds in {} are not those of today", corpus.display());
+    for (name, bytes) in &seeds {
+        assert!(files.get(name) == Some(bytes), "{name} in {} is not as it is made today", corpus.display());
+    }
+    let left_over = files.keys().find(|name| name.starts_with("seed-") && !seeds.contains_key(*name));
+    assert_eq!(left_over, None, "it is not made any more");
     for (name, bytes) in &files {
         // Shown with a panic that follows: which file it was.
         println!("{}", corpus.join(name).display());

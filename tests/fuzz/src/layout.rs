@@ -27,9 +27,9 @@ pub fn target(bytes: &[u8]) {
 /// Golden files of the layout.
 pub fn seeds() -> Vec<Seed> {
     vec![
-        ("effects".to_owned(), include_bytes!("../../../wit/golden/effects.bin").to_vec()),
-        ("messages".to_owned(), include_bytes!("../../../wit/golden/messages.bin").to_vec()),
-        ("runs".to_owned(), include_bytes!("../../../wit/golden/runs.bin").to_vec()),
+        ("seed-effects".to_owned(), include_bytes!("../../../wit/golden/effects.bin").to_vec()),
+        ("seed-messages".to_owned(), include_bytes!("../../../wit/golden/messages.bin").to_vec()),
+        ("seed-runs".to_owned(), include_bytes!("../../../wit/golden/runs.bin").to_vec()),
     ]
 }
 

@@ -16,15 +16,12 @@ pub mod records;
 pub mod replica;
 pub mod segments;
 
-#[cfg(feature = "libfuzzer")]
-pub use libfuzzer_sys;
-
-/// The program that fuzzes one target: libFuzzer's.
+/// The program that fuzzes one target: libFuzzer's. Who uses it depends on `libfuzzer-sys`, as its macro wants.
 #[cfg(feature = "libfuzzer")]
 #[macro_export]
 macro_rules! fuzz {
     ($target:path) => {
-        $crate::libfuzzer_sys::fuzz_target!(|bytes: &[u8]| $target(bytes));
+        ::libfuzzer_sys::fuzz_target!(|bytes: &[u8]| $target(bytes));
     };
 }
 

@@ -52,8 +52,8 @@ pub fn seeds() -> Vec<Seed> {
         ("mark", include_bytes!("../../../host/core/tests/golden/record-v1-mark.bin")),
     ];
     let all: Vec<u8> = golden.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect();
-    let mut seeds: Vec<Seed> = golden.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
-    seeds.push(("all".to_owned(), all));
+    let mut seeds: Vec<Seed> = golden.iter().map(|(name, bytes)| (format!("seed-{name}"), bytes.to_vec())).collect();
+    seeds.push(("seed-all".to_owned(), all));
     seeds
 }
 

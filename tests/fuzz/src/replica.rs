@@ -366,38 +366,44 @@ pub fn seeds() -> Vec<Seed> {
     let timer = effect(Kind::SetTimer, 0, 4, &50_u64.to_le_bytes());
     let to_myself = impulse(&[&attach(OWN_NAME), &effect(Kind::Call, 1, 5, &effect(Kind::Reply, 1, 5, b""))]);
     vec![
-        seed("start", &[&[DELIVER, 1]]),
+        seed("seed-start", &[&[DELIVER, 1]]),
         seed(
-            "request",
+            "seed-request",
             &[&[DELIVER, 1], &request(7, &[&answer]), &[DELIVER, 2], &request(7, &[&answer]), &[DURABLE, 9]],
         ),
-        seed("peer", &[&[PEER_CONNECTED, 2, 1, 1, 5, MESSAGES, 0, 1, 1, 0, 0, 0, 1, 0, 2, 3, 0, 1, 3, DELIVER, 6]]),
-        seed("call", &[&call, &[DELIVER, 1, PEER_REACHED, 0, 1, 0, 5, ACKNOWLEDGED, 0, 2, DELIVER, 3]]),
         seed(
-            "rebind",
+            "seed-peer",
+            &[&[PEER_CONNECTED, 2, 1, 1, 5, MESSAGES, 0, 1, 1, 0, 0, 0, 1, 0, 2, 3, 0, 1, 3, DELIVER, 6]],
+        ),
+        seed("seed-call", &[&call, &[DELIVER, 1, PEER_REACHED, 0, 1, 0, 5, ACKNOWLEDGED, 0, 2, DELIVER, 3]]),
+        seed(
+            "seed-rebind",
             &[&call, &[DELIVER, 1, PEER_REACHED, 0, 1, 0, 5, PEER_REACHED, 0, 2, 0, 6, DELIVER, 9, DELIVER, 9]],
         ),
-        seed("timer", &[&impulse(&[&timer]), &[DELIVER, 1, DELIVER, 200, DELIVER, 200]]),
-        seed("to-myself", &[&to_myself, &[DELIVER, 1, DELIVER, 2, DELIVER, 3]]),
+        seed("seed-timer", &[&impulse(&[&timer]), &[DELIVER, 1, DELIVER, 200, DELIVER, 200]]),
+        seed("seed-to-myself", &[&to_myself, &[DELIVER, 1, DELIVER, 2, DELIVER, 3]]),
         seed(
-            "takeover",
+            "seed-takeover",
             &[&call, &[DELIVER, 1, TAKEOVER, 0, DELIVER, 2], &call, &[DELIVER, 1, TAKEOVER, 9, DELIVER, 4]],
         ),
         seed(
-            "exit",
+            "seed-exit",
             &[&impulse(&[&effect(Kind::Exit, 0, 0, &[3, 0, 0, 0])]), &[DELIVER, 1, PEER_CONNECTED, 1, 1, 1, 1]],
         ),
         seed(
-            "fault",
+            "seed-fault",
             &[&impulse(&[&attach(1), &timer, &[act::PRINT, 0, 2, b'h', b'i', act::FAULT]]), &[DELIVER, 1, TAKEOVER, 9]],
         ),
-        seed("bad-effects", &[&impulse(&[&[act::BYTES, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9, act::RANDOM]]), &[DELIVER, 1]]),
         seed(
-            "disconnect",
+            "seed-bad-effects",
+            &[&impulse(&[&[act::BYTES, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9, act::RANDOM]]), &[DELIVER, 1]],
+        ),
+        seed(
+            "seed-disconnect",
             &[&[PEER_CONNECTED, 2, 1, 1, 5, DISCONNECTED, 0, MESSAGES, 0, 1, 0, 0, 0, 0, PEER_CONNECTED, 2, 1, 0, 5]],
         ),
         seed(
-            "wrong-numbers",
+            "seed-wrong-numbers",
             &[&call, &[DELIVER, 1, PEER_REACHED, 0, 1, 9, 5, PEER_CONNECTED, 3, 1, 1, 5, MESSAGES, 0, 9, 0, 0, 0, 0]],
         ),
     ]

@@ -359,19 +359,19 @@ pub fn seeds() -> Vec<Seed> {
     let reign = [FITTING_SEGMENT, 1, 200, FITTING_RECORD, 1, 3, b'a', b'b', b'c', 1, FITTING_RECORD, 0, 1, b'd', 2];
     let seed = |name: &str, parts: &[&[u8]]| (name.to_owned(), parts.concat());
     let mut seeds = vec![
-        seed("genesis", &[&[1]]),
-        seed("reign", &[&[2], &reign, &[ZEROS, 9]]),
-        seed("two-reigns", &[&[4], &reign, &[MARK], &reign, &[MARK, ZEROS, 200]]),
-        seed("zombie", &[&[1], &reign, &reign, &[SEGMENT, 5, 1, 1, 0, 0, 200], &reign]),
-        seed("torn-tail", &[&[1], &reign, &[CUT, 5]]),
-        seed("flipped-bit", &[&[1], &reign, &[FLIP, 9, 3]]),
-        seed("damage-before-a-mark", &[&[1], &reign, &[FLIP, 9, 3, MARK]]),
-        seed("damage-before-a-segment", &[&[1], &reign, &[CUT, 5], &reign]),
-        seed("misplaced-record", &[&[1], &reign, &[RECORD, 1, 9, 0, 0, 7, 1, 0, 0]]),
-        seed("claims-more-than-there-is", &[&[1], &reign, &[RECORD, 1, 4, 9, 0, 3, 1, 0, 1, 255, 0, 0, 0, 5]]),
-        seed("garbage", &[&[1], &reign, &[BYTES, 8, 0], b"AMBRxxxx", &[ZEROS, 1, BYTES, 2, 0, 1, 1]]),
+        seed("seed-genesis", &[&[1]]),
+        seed("seed-reign", &[&[2], &reign, &[ZEROS, 9]]),
+        seed("seed-two-reigns", &[&[4], &reign, &[MARK], &reign, &[MARK, ZEROS, 200]]),
+        seed("seed-zombie", &[&[1], &reign, &reign, &[SEGMENT, 5, 1, 1, 0, 0, 200], &reign]),
+        seed("seed-torn-tail", &[&[1], &reign, &[CUT, 5]]),
+        seed("seed-flipped-bit", &[&[1], &reign, &[FLIP, 9, 3]]),
+        seed("seed-damage-before-a-mark", &[&[1], &reign, &[FLIP, 9, 3, MARK]]),
+        seed("seed-damage-before-a-segment", &[&[1], &reign, &[CUT, 5], &reign]),
+        seed("seed-misplaced-record", &[&[1], &reign, &[RECORD, 1, 9, 0, 0, 7, 1, 0, 0]]),
+        seed("seed-claims-more-than-there-is", &[&[1], &reign, &[RECORD, 1, 4, 9, 0, 3, 1, 0, 1, 255, 0, 0, 0, 5]]),
+        seed("seed-garbage", &[&[1], &reign, &[BYTES, 8, 0], b"AMBRxxxx", &[ZEROS, 1, BYTES, 2, 0, 1, 1]]),
         seed(
-            "high-numbers",
+            "bug-counting-past-the-last-lsn",
             &[&[253, SEGMENT, 253, 3, 0, 0, 0, 254, FITTING_RECORD, 0, 0, 254, FITTING_RECORD, 0, 0, 0]],
         ),
     ];
@@ -384,7 +384,7 @@ pub fn seeds() -> Vec<Seed> {
         golden.extend_from_slice(&(end as u16).to_le_bytes());
         golden.extend_from_slice(&contents[..end]);
     }
-    seeds.push(("golden-store".to_owned(), golden));
+    seeds.push(("seed-golden-store".to_owned(), golden));
     seeds
 }
 

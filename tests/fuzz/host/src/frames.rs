@@ -55,8 +55,8 @@ pub fn seeds() -> Vec<Seed> {
     ];
     let stream: Vec<u8> = golden.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect();
     let mut seeds: Vec<Seed> =
-        golden.iter().map(|(name, bytes)| ((*name).to_owned(), [&[255][..], bytes].concat())).collect();
-    seeds.push(("all".to_owned(), [&[6][..], &stream].concat()));
+        golden.iter().map(|(name, bytes)| (format!("seed-{name}"), [&[255][..], bytes].concat())).collect();
+    seeds.push(("seed-all".to_owned(), [&[6][..], &stream].concat()));
     seeds
 }
 

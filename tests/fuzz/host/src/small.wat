@@ -13,6 +13,6 @@
     MORE)
   (core instance $main (instantiate $main))
   (func (export "deliver") (param "runs" (list u8)) (result (list u8))
-    (canon lift (core func $main "deliver") (memory $main "memory") (realloc (func $main "realloc"))))
+    (canon lift (core func $main "deliver") (memory (core memory $main "memory")) (realloc (core func $main "realloc"))))
   (func (export "describe") (result (list $method))
-    (canon lift (core func $main "describe") (memory $main "memory"))))
+    (canon lift (core func $main "describe") (memory (core memory $main "memory")))))
