@@ -73,7 +73,13 @@ pub fn seeds() -> Vec<Seed> {
         format!("(memory $m{n} 256) {} {}", byte(0), byte(16_777_000))
     };
     let memories: String = (0..40).map(memory).collect();
+    let nested = |depth: u32| {
+        let leaf = "(component $c (core module $m) (core instance (instantiate $m)))".to_owned();
+        let twice = "(instance (instantiate $c)) (instance (instantiate $c))";
+        (0..depth).fold(leaf, |inner, _| format!("(component $c {inner} {twice})"))
+    };
     let texts = [
+        ("seed-nested-instances", nested(6)),
         ("bug-sparse-memory-images", format!("(component (core module {memories}))")),
         ("seed-empty", "(component)".to_owned()),
         ("seed-core-module", "(module)".to_owned()),
