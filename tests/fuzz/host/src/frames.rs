@@ -57,7 +57,32 @@ pub fn seeds() -> Vec<Seed> {
     let mut seeds: Vec<Seed> =
         golden.iter().map(|(name, bytes)| (format!("seed-{name}"), [&[255][..], bytes].concat())).collect();
     seeds.push(("seed-all".to_owned(), [&[6][..], &stream].concat()));
+    let claims = FRONTS.iter().map(|(name, front)| (format!("seed-claims-{name}"), huge_claim(front)));
+    seeds.extend(claims);
     seeds
+}
+
+/// What stands in a control frame before each of its strings: a byte for the variant, then the fields.
+const FRONTS: [(&str, &[u8]); 12] = [
+    ("hello-from", &[0, 1]),
+    ("hello-to", &[0, 1, 0, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 3]),
+    ("client-hello-to", &[2, 1]),
+    ("refused-reason", &[4, 0]),
+    ("request", &[5]),
+    ("request-method", &[5, 0]),
+    ("request-arguments", &[5, 0, 0]),
+    ("rejected", &[6]),
+    ("rejected-reason", &[6, 0]),
+    ("accepted", &[7]),
+    ("answer", &[8]),
+    ("answer-value", &[8, 0, 1]),
+];
+
+/// A frame whose next string claims to be 2^60 bytes long: to make room for it would be the end.
+fn huge_claim(front: &[u8]) -> Vec<u8> {
+    let body = [front, &[253, 0, 0, 0, 0, 0, 0, 0, 0x10], b"a few"].concat();
+    let checksum = crc32c::crc32c(&body).to_le_bytes();
+    [&[255, body.len() as u8, 0, 0, 0, 1, 0, 0, 0][..], &checksum, &body].concat()
 }
 
 /// Puts the checksum of each frame right that is there as a whole.
