@@ -7,6 +7,7 @@ mod determinism;
 mod guest_faults;
 mod kill_restart;
 mod messages;
+mod original;
 mod paused;
 mod replicas;
 mod requests;

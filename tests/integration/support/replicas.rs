@@ -59,6 +59,19 @@ impl<'a> Replicas<'a> {
 
     /// Starts a replica.
     pub(crate) fn start(&mut self, replica: u16) {
+        self.start_with(replica, &[]);
+    }
+
+    /// Adds one more replica and starts it, with further arguments for `run`. Returns its number.
+    pub(crate) fn add(&mut self, more: &[&str]) -> u16 {
+        let replicas = self.cluster.status(self.instance)["replicas"].as_array().map_or(0, Vec::len);
+        let replica = u16::try_from(replicas).expect("there are few");
+        self.cluster.must(&["add-replica", "--instance", self.instance, "--replica", &replica.to_string()]);
+        self.start_with(replica, more);
+        replica
+    }
+
+    fn start_with(&mut self, replica: u16, more: &[&str]) {
         let news = self.news.0.clone();
         let hear = move |line: &str| {
             if let Some(reign) = parse_reign(line) {
@@ -66,7 +79,8 @@ impl<'a> Replicas<'a> {
                 let _over = news.send(reign);
             }
         };
-        let host = self.cluster.start_heard(self.instance, replica, &self.more, hear);
+        let more = [&self.more[..], more].concat();
+        let host = self.cluster.start_heard(self.instance, replica, &more, hear);
         assert!(self.hosts.insert(replica, host).is_none(), "replica {replica} is not running");
     }
 
@@ -111,6 +125,14 @@ impl<'a> Replicas<'a> {
         self.newest.expect("noted just above")
     }
 
+    /// Waits until that reign is known.
+    pub(crate) fn wait_for_reign(&mut self, epoch: u64) -> Reign {
+        while self.newest.is_none_or(|newest| newest.epoch < epoch) {
+            self.next_reign();
+        }
+        self.reign()
+    }
+
     fn note(&mut self, reign: Reign) {
         let newest = self.newest.map_or(0, |reign| reign.epoch);
         assert_ne!(reign.epoch, newest, "an epoch has one primary");
@@ -126,6 +148,12 @@ impl<'a> Replicas<'a> {
         self.bury(host);
     }
 
+    /// SIGKILL to one replica, which is started again.
+    pub(crate) fn restart(&mut self, replica: u16) {
+        self.kill(replica);
+        self.start(replica);
+    }
+
     fn bury(&mut self, host: Host) {
         let epoch = host.stderr.all().iter().find_map(|line| parse_reign(line)).map_or(u64::MAX, |reign| reign.epoch);
         self.past.push((epoch, host.printed()));
@@ -138,6 +166,17 @@ impl<'a> Replicas<'a> {
         let next = self.next_reign();
         assert_ne!(next.replica, primary);
         primary
+    }
+
+    /// SIGKILL to the standbys, and then to the primary, so that only `survivor` is left.
+    pub(crate) fn kill_all_but(&mut self, survivor: u16) {
+        let primary = self.primary();
+        let standbys: Vec<u16> = self.hosts.keys().copied().filter(|replica| *replica != primary).collect();
+        standbys
+            .into_iter()
+            .chain([primary])
+            .filter(|replica| *replica != survivor)
+            .for_each(|replica| self.kill(replica));
     }
 
     /// SIGKILL to all, without waiting for one to be gone before the next is hit.
