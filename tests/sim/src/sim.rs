@@ -33,6 +33,10 @@ use crate::{
 /// Pauses in the middle of operations that may be under way at once.
 const PAUSES_MAX: usize = 3;
 
+/// What no run comes near to.
+const EVENTS_MAX: u64 = 2_000_000;
+const TAKEOVERS_MAX: u64 = 2_000;
+
 /// Lines of a trace that are kept.
 const TRACE_LINES: usize = 400;
 
@@ -216,8 +220,16 @@ impl Sim {
             let Some((at, event)) = next else { break };
             self.now.set(self.now.get().max(at));
             self.dispatch(event);
+            self.check_limits();
         }
         self.now.set(self.now.get().max(until));
+    }
+
+    /// A cluster that never comes to rest is noticed before the memory is full.
+    fn check_limits(&self) {
+        let (events, takeovers) = (self.agenda.borrow().count(), self.witness.borrow().counts.takeovers);
+        assert!(events < EVENTS_MAX, "there is no end to it: {events} events");
+        assert!(takeovers < TAKEOVERS_MAX, "there is no end to it: {takeovers} takeovers");
     }
 
     fn dispatch(&self, event: Event) {
