@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Lines, PATIENCE, Signal, signal};
+use crate::{Lines, PATIENCE, Signal, signal, signals::wait_until_stopped};
 
 /// A running host. Dropped, it is killed.
 pub struct Host {
@@ -53,9 +53,12 @@ impl Host {
         self.stdin = None;
     }
 
-    /// Sends a signal.
+    /// Sends a signal. After [`Signal::Stop`] it stands still.
     pub fn signal(&self, what: Signal) {
         signal(self.pid(), what).expect("the process is ours and was not waited for");
+        if what == Signal::Stop {
+            wait_until_stopped(self.pid()).expect("the process is our child");
+        }
     }
 
     /// SIGKILL, and waits until it is gone and all that it had printed is read.

@@ -34,3 +34,16 @@ pub fn signal(pid: u32, signal: Signal) -> std::io::Result<()> {
         _ => Err(std::io::Error::last_os_error()),
     }
 }
+
+/// Waits until a child that was sent [`Signal::Stop`] stands still: until one of its threads takes the signal, all
+/// others run on.
+pub(crate) fn wait_until_stopped(pid: u32) -> std::io::Result<()> {
+    // SAFETY: all-zero bytes are a siginfo_t, which waitid fills.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let events = libc::WSTOPPED | libc::WEXITED | libc::WNOWAIT;
+    // SAFETY: `info` lives until waitid returns. WNOWAIT leaves the child to be waited for by its owner.
+    match unsafe { libc::waitid(libc::P_PID, pid, &raw mut info, events) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
