@@ -1,6 +1,6 @@
 //! Whether the simulator finds bugs: puts each of a list of mistakes into a copy of the sources, and hunts.
 //!
-//! A mistake is a replacement in one file, of a text that occurs there once. The list is the one below; a change of
+//! A mistake is one replacement or more in one file, of texts that occur there once. The list is the one below; a change of
 //! the product that moves such a text fails here, and the entry moves with it.
 
 use std::{
@@ -16,154 +16,184 @@ use clap::Parser;
 struct Bug {
     name: &'static str,
     file: &'static str,
-    right: &'static str,
-    wrong: &'static str,
+    /// What stands there, and what is put in its place.
+    changes: &'static [(&'static str, &'static str)],
 }
 
 const BUGS: &[Bug] = &[
     Bug {
         name: "outputs leave before their record is durable",
         file: "host/core/src/held.rs",
-        right: "if next.after() > self.durable {",
-        wrong: "if next.after().0 > self.durable.0 + 1 {",
+        changes: &[("if next.after() > self.durable {", "if next.after().0 > self.durable.0 + 1 {")],
     },
     Bug {
         name: "the writer does not look at the fence",
         file: "host/storage/src/file/log_thread.rs",
-        right: "if fence == self.epoch { Ok(())",
-        wrong: "if fence >= self.epoch { Ok(())",
+        changes: &[("if fence == self.epoch { Ok(())", "if fence >= self.epoch { Ok(())")],
     },
     Bug {
         name: "the fence is raised after the log was read",
-        file: "host/storage/src/file/control.rs",
-        right: ".compare_exchange(before.0, reign.epoch.0,",
-        wrong: ".compare_exchange(before.0, before.0,",
+        file: "host/storage/src/file/file_log.rs",
+        changes: &[
+            (
+                "if self.control.raise_fence(before, Reign { epoch, replica: me.replica }) {",
+                "if self.control.fence() == before {",
+            ),
+            (
+                "let sealed = self.read_and_seal(&me, epoch, now, tail);\n",
+                "let sealed = self.read_and_seal(&me, epoch, now, tail);\n        self.control.raise_fence(over, Reign { epoch, replica: me.replica });\n",
+            ),
+        ],
     },
     Bug {
         name: "records are published without a sync",
         file: "host/storage/src/file/log_thread.rs",
-        right: "        self.timed_sync(|segment| segment.sync())?;\n        self.check_fence()?;",
-        wrong: "        self.check_fence()?;",
+        changes: &[(
+            "        self.timed_sync(|segment| segment.sync())?;\n        self.check_fence()?;",
+            "        self.check_fence()?;",
+        )],
     },
     Bug {
         name: "what a failed sync left in memory is trusted",
         file: "host/storage/src/file/file_log.rs",
-        right: "        file.write_all_at(record.stored(), place.offset).context(\"write\", &path)?;\n",
-        wrong: "        let _ = (record, place);\n",
+        changes: &[(
+            "        file.write_all_at(record.stored(), place.offset).context(\"write\", &path)?;\n",
+            "        let _ = (record, place);\n",
+        )],
     },
     Bug {
         name: "a tail that was never synced is trusted",
         file: "host/storage/src/file/file_log.rs",
-        right: "        write_again(cursor, &unsure)?;\n",
-        wrong: "        let _ = (&unsure, write_again);\n",
+        changes: &[("        write_again(cursor, &unsure)?;\n", "        let _ = (&unsure, write_again);\n")],
     },
     Bug {
         name: "a log is cut off at a flipped bit",
         file: "host/storage/src/file/log_end.rs",
-        right: "    let damage = |evidence: String| {",
-        wrong: "    if !matches!(fault, Fault::Full) {\n        return Ok(LogEnd { torn_bytes: 1 });\n    }\n    let damage = |evidence: String| {",
+        changes: &[(
+            "    let damage = |evidence: String| {",
+            "    if !matches!(fault, Fault::Full) {\n        return Ok(LogEnd { torn_bytes: 1 });\n    }\n    let damage = |evidence: String| {",
+        )],
     },
     Bug {
         name: "a torn tail is taken for damage",
         file: "host/storage/src/file/log_end.rs",
-        right: "&& header.durable >= expected",
-        wrong: "&& header.durable.0 + 1 >= expected.0",
+        changes: &[("&& header.durable >= expected", "&& header.durable.0 + 1 >= expected.0")],
     },
     Bug {
         name: "segments of a deposed primary count",
         file: "host/storage/src/file/segment_order.rs",
-        right: "name.epoch == reign && name.first < end)",
-        wrong: "name.epoch == reign)",
+        changes: &[("name.epoch == reign && name.first < end)", "name.epoch == reign)")],
     },
     Bug {
         name: "a segment is begun before the one before is synced",
         file: "host/storage/src/file/segment_writer.rs",
-        right: "        self.sync()?;\n        let place = SegmentPlace { follows: self.epoch,",
-        wrong: "        let place = SegmentPlace { follows: self.epoch,",
+        changes: &[(
+            "        self.sync()?;\n        let place = SegmentPlace { follows: self.epoch,",
+            "        let place = SegmentPlace { follows: self.epoch,",
+        )],
     },
     Bug {
         name: "the name of a segment is not synced",
         file: "host/storage/src/file/log_directory.rs",
-        right: "        self.machine.rename(from, to).context(\"rename to its place\", from)?;\n        self.sync()",
-        wrong: "        self.machine.rename(from, to).context(\"rename to its place\", from)",
+        changes: &[(
+            "        self.machine.rename(from, to).context(\"rename to its place\", from)?;\n        self.sync()",
+            "        self.machine.rename(from, to).context(\"rename to its place\", from)",
+        )],
     },
     Bug {
         name: "the first record of a reign is not synced",
         file: "host/storage/src/file/segment_writer.rs",
-        right: "    file.sync_all().context(\"sync\", temporary)?;\n    let path = directory.segment_path(name);",
-        wrong: "    let path = directory.segment_path(name);",
+        changes: &[(
+            "    file.sync_all().context(\"sync\", temporary)?;\n    let path = directory.segment_path(name);",
+            "    let path = directory.segment_path(name);",
+        )],
     },
     Bug {
         name: "followers see what is not durable",
         file: "host/storage/src/file/log_thread.rs",
-        right: "        self.write_batch()?;\n                Ok(Turn::Wrote)",
-        wrong: "        self.write_batch()?;\n                self.control.publish_durable(last_record(&self.batch.bytes[self.batch.bytes.len() - *self.batch.lengths.last().expect(\"one\") as usize..]).lsn);\n                Ok(Turn::Wrote)",
+        changes: &[(
+            "        self.write_batch()?;\n                Ok(Turn::Wrote)",
+            "        self.write_batch()?;\n                self.control.publish_durable(last_record(&self.batch.bytes[self.batch.bytes.len() - *self.batch.lengths.last().expect(\"one\") as usize..]).lsn);\n                Ok(Turn::Wrote)",
+        )],
     },
     Bug {
         name: "a gap in a stream is accepted",
         file: "host/core/src/replica.rs",
-        right: "if chunk.first_seq > last.next() {",
-        wrong: "if chunk.first_seq.0 > last.0 + 1000 {",
+        changes: &[("if chunk.first_seq > last.next() {", "if chunk.first_seq.0 > last.0 + 1000 {")],
     },
     Bug {
         name: "messages that come twice are delivered twice",
         file: "host/core/src/outbox.rs",
-        right: "        if self.last_seq() <= seq {\n            return None;\n        }\n",
-        wrong: "        if self.last_seq() < seq {\n            return None;\n        }\n        if self.last_seq() == seq {\n            return Some(self.clone());\n        }\n",
+        changes: &[(
+            "        if self.last_seq() <= seq {\n            return None;\n        }\n",
+            "        if self.last_seq() < seq {\n            return None;\n        }\n        if self.last_seq() == seq {\n            return Some(self.clone());\n        }\n",
+        )],
     },
     Bug {
         name: "what was received is acknowledged before it is durable",
         file: "host/core/src/io.rs",
-        right: "            | Output::Acknowledge { after, .. }\n",
-        wrong: "",
+        changes: &[("            | Output::Acknowledge { after, .. }\n", "")],
     },
     Bug {
         name: "the outbox is forgotten at a takeover",
         file: "host/core/src/replica.rs",
-        right: "(stream.outbox.acknowledged() < stream.outbox.last_seq()).then_some(peer)",
-        wrong: "(stream.outbox.acknowledged() > stream.outbox.last_seq()).then_some(peer)",
+        changes: &[(
+            "(stream.outbox.acknowledged() < stream.outbox.last_seq()).then_some(peer)",
+            "(stream.outbox.acknowledged() > stream.outbox.last_seq()).then_some(peer)",
+        )],
     },
     Bug {
         name: "what waits of a peer is kept when it connects anew",
         file: "host/core/src/replica.rs",
-        right: "        reign.inbox.forget(peer);\n        reign.incoming.insert(",
-        wrong: "        reign.incoming.insert(",
+        changes: &[(
+            "        reign.inbox.forget(peer);\n        reign.incoming.insert(",
+            "        reign.incoming.insert(",
+        )],
     },
     Bug {
         name: "a request that comes again is done again",
         file: "host/core/src/replica.rs",
-        right: "            && self.put_known_request(request.clone(), outputs)\n",
-        wrong: "            && self.put_known_request(request.clone(), outputs)\n            && request.as_bytes().is_empty()\n",
+        changes: &[(
+            "            && self.put_known_request(request.clone(), outputs)\n",
+            "            && self.put_known_request(request.clone(), outputs)\n            && request.as_bytes().is_empty()\n",
+        )],
     },
     Bug {
         name: "a stream goes on although its peer was registered anew",
         file: "host/core/src/stream.rs",
-        right: "        self.received = Seq(0);\n",
-        wrong: "",
+        changes: &[("        self.received = Seq(0);\n", "")],
     },
     Bug {
         name: "messages leave before the record that binds their peer",
         file: "host/core/src/replica.rs",
-        right: "chunk: Chunk { after, ..chunk } }));",
-        wrong: "chunk: Chunk { after: chunk.after.min(after), ..chunk } }));",
+        changes: &[(
+            "chunk: Chunk { after, ..chunk } }));",
+            "chunk: Chunk { after: chunk.after.min(after), ..chunk } }));",
+        )],
     },
     Bug {
         name: "calls to a peer that was registered anew wait for ever",
         file: "host/core/src/state.rs",
-        right: "            self.calls.remove(&call);\n            self.failed_calls.insert(call);\n",
-        wrong: "            let _ = call;\n",
+        changes: &[(
+            "            self.calls.remove(&call);\n            self.failed_calls.insert(call);\n",
+            "            let _ = call;\n",
+        )],
     },
     Bug {
         name: "a timer that fired is kept",
         file: "host/core/src/state.rs",
-        right: "            Kind::Timer => self.timers.cancel(message.call_id),\n            Kind::Error => {",
-        wrong: "            Kind::Timer => {}\n            Kind::Error => {",
+        changes: &[(
+            "            Kind::Timer => self.timers.cancel(message.call_id),\n            Kind::Error => {",
+            "            Kind::Timer => {}\n            Kind::Error => {",
+        )],
     },
     Bug {
         name: "a guest sees the clock of its host",
         file: "host/core/src/replica.rs",
-        right: "        let reign = self.primary.as_mut().expect(\"only a primary delivers\");\n",
-        wrong: "        self.state.world.time = now;\n        let reign = self.primary.as_mut().expect(\"only a primary delivers\");\n",
+        changes: &[(
+            "        let reign = self.primary.as_mut().expect(\"only a primary delivers\");\n",
+            "        self.state.world.time = now;\n        let reign = self.primary.as_mut().expect(\"only a primary delivers\");\n",
+        )],
     },
 ];
 
@@ -262,21 +292,31 @@ impl Copy {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
         command.args(["build", "--quiet", "--profile", "bugs", "-p", "ambrosia-sim", "--bin", "vopr"]);
-        let built = command.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target).status();
+        let built = command.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target).output();
         match built {
-            Ok(status) if status.success() => Ok(()),
-            Ok(_) => Err(format!("the copy in {} does not compile", self.root.display())),
+            Ok(output) if output.status.success() => Ok(()),
+            Ok(output) => Err(format!(
+                "the copy in {} does not compile:\n{}",
+                self.root.display(),
+                String::from_utf8_lossy(&output.stderr)
+            )),
             Err(error) => Err(format!("cargo can't be started: {error}")),
         }
     }
 
     fn put_in(&self, bug: &Bug) -> Result<(), String> {
-        let text = read(&self.sources.join(bug.file))?;
-        let times = text.matches(bug.right).count();
-        if times != 1 {
-            return Err(format!("{}: the text of {:?} occurs {times} times: move the entry along", bug.file, bug.name));
+        let mut text = read(&self.sources.join(bug.file))?;
+        for (right, wrong) in bug.changes {
+            let times = text.matches(right).count();
+            if times != 1 {
+                return Err(format!(
+                    "{}: {right:?} of {:?} occurs {times} times: move the entry along",
+                    bug.file, bug.name
+                ));
+            }
+            text = text.replace(right, wrong);
         }
-        write(&self.root.join(bug.file), &text.replace(bug.right, bug.wrong))?;
+        write(&self.root.join(bug.file), &text)?;
         self.build()
     }
 
