@@ -65,6 +65,7 @@ impl Sim {
         let it = &mut instances[instance];
         if let Some(flip) = it.flip.take() {
             it.machine.flip(&flip.path, flip.offset, flip.bit);
+            it.restored = self.now.get();
             drop(instances);
             self.note(|| format!("the log of i{instance} is restored"));
         }

@@ -117,7 +117,11 @@ impl Sim {
     fn stop(&self, process: &Process, error: &LogError) {
         self.note(|| format!("{} stops: {error}", process.id));
         let damaged = matches!(error, LogError::Corrupt { .. } | LogError::OtherVersion { .. });
-        let flipped = self.instances.borrow()[process.place.instance].flip.is_some();
+        // It may have read the damage, been paused, and say so when the file is restored.
+        let flipped = {
+            let instance = &self.instances.borrow()[process.place.instance];
+            instance.flip.is_some() || instance.restored >= process.work_began.get()
+        };
         if damaged && flipped {
             self.witness.borrow_mut().counts.damage_reported += 1;
         } else {

@@ -32,6 +32,8 @@ pub(crate) struct Process {
     pub(crate) epoch: Cell<Epoch>,
     pub(crate) paused: Cell<bool>,
     pub(crate) paused_since: Cell<u64>,
+    /// When it began what it is doing.
+    pub(crate) work_began: Cell<u64>,
     pub(crate) dead: Cell<bool>,
     /// An operation failed that was made to fail.
     pub(crate) hurt: Cell<bool>,
@@ -85,6 +87,7 @@ impl Process {
             epoch: Cell::new(Epoch(0)),
             paused: Cell::default(),
             paused_since: Cell::default(),
+            work_began: Cell::default(),
             dead: Cell::default(),
             hurt: Cell::default(),
             deferred: RefCell::default(),

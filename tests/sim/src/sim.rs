@@ -62,6 +62,8 @@ pub(crate) struct Instance {
     pub(crate) primary_before: Option<ProcessId>,
     /// The bit of its log that is wrong.
     pub(crate) flip: Option<Flip>,
+    /// When one was restored last.
+    pub(crate) restored: u64,
     /// Until when its disk is slow, and refuses writes.
     pub(crate) slow_until: u64,
     pub(crate) full_until: u64,
@@ -124,6 +126,7 @@ impl Sim {
                 primary: None,
                 primary_before: None,
                 flip: None,
+                restored: 0,
                 slow_until: 0,
                 full_until: 0,
             });
@@ -283,6 +286,7 @@ impl Sim {
     pub(crate) fn with(&self, id: ProcessId, work: impl FnOnce(&Process)) {
         if let Some(process) = self.process(id) {
             self.actor.set(Some(id));
+            process.work_began.set(self.now.get());
             work(&process);
             self.actor.set(None);
         }

@@ -132,7 +132,10 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "what was received is acknowledged before it is durable",
         file: "host/core/src/io.rs",
-        changes: &[("            | Output::Acknowledge { after, .. }\n", "")],
+        changes: &[(
+            "            Output::Welcome { after, .. }\n            | Output::Acknowledge { after, .. }\n",
+            "            Output::Acknowledge { .. } => Lsn(0),\n            Output::Welcome { after, .. }\n",
+        )],
     },
     Bug {
         name: "the outbox is forgotten at a takeover",

@@ -183,7 +183,7 @@ impl Machine for SimMachine {
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        self.operate(Operation::Sync, |state| {
+        self.operate(Operation::Names, |state| {
             state.disk.sync_directory(path);
             Ok(())
         })
