@@ -46,7 +46,6 @@ mod guest;
 mod ids;
 mod life;
 mod machine;
-mod model;
 mod network;
 mod options;
 mod process;
@@ -55,6 +54,8 @@ mod shrink;
 mod sim;
 mod storm;
 mod traffic;
+
+use ambrosia_sim_model as model;
 
 pub use counts::Counts;
 pub use guest::{SimGuest, Twin};

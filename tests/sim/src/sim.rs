@@ -43,8 +43,8 @@ const TRACE_LINES: usize = 400;
 /// When every simulation begins: a moment in 2026, so that times are of the usual size.
 const BEGIN: u64 = 1_790_000_000_000_000_000;
 
-/// Makes the guest of an instance: how many instances there are, and who it is.
-pub type MakeGuest = dyn Fn(usize, &Genesis) -> Box<dyn SimGuest>;
+/// Makes the guest of an instance.
+pub type MakeGuest = dyn Fn(&Genesis) -> Box<dyn SimGuest>;
 
 /// The panic that ends a process in the middle of an operation.
 struct Died;
@@ -162,7 +162,7 @@ impl Sim {
     }
 
     pub(crate) fn make_guest(&self, genesis: &Genesis) -> Box<dyn SimGuest> {
-        (self.make_guest)(self.options.instances, genesis)
+        (self.make_guest)(genesis)
     }
 
     pub(crate) fn dice(&self) -> RefMut<'_, Dice> {

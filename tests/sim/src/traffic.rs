@@ -192,7 +192,8 @@ impl Sim {
         let number = self.witness.borrow().requests.all.len();
         let token = number as u64 + 1;
         let hops = self.dice().below(HOPS_MAX) as u8;
-        let arguments = Arguments { token, about: 0, money: 0, hops }.encode();
+        let instances = self.options.instances as u32;
+        let arguments = Arguments { token, about: 0, money: 0, instances, hops }.encode();
         let id = RequestId::new(token.to_le_bytes()).expect("8 bytes");
         let request = Request { instance, uuid, id, arguments, accepted: false, answer: None };
         self.witness.borrow_mut().requests.add(request);

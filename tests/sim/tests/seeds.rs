@@ -14,7 +14,7 @@ const FIXED: u64 = 300;
 const FRESH: u64 = 300;
 
 fn make_guest() -> Rc<MakeGuest> {
-    Rc::new(|instances: usize, _: &Genesis| Box::new(Model::new(instances)) as Box<dyn SimGuest>)
+    Rc::new(|_: &Genesis| Box::new(Model::default()) as Box<dyn SimGuest>)
 }
 
 fn hold(seed: u64, traced: bool) -> Report {

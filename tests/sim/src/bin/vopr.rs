@@ -83,7 +83,7 @@ impl Arguments {
 }
 
 fn make_guest() -> Rc<MakeGuest> {
-    Rc::new(|instances: usize, _: &Genesis| Box::new(Model::new(instances)) as Box<dyn SimGuest>)
+    Rc::new(|_: &Genesis| Box::new(Model::default()) as Box<dyn SimGuest>)
 }
 
 fn main() -> ExitCode {

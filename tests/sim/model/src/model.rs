@@ -1,11 +1,9 @@
-//! A guest in plain Rust. It decides by the random numbers of its world what each message brings about, checks all
-//! that a guest may rely on, and keeps what the driver wants to compare.
+//! The model. It decides by the random numbers of its world what each message brings about, checks all that a guest may
+//! rely on, and keeps what the driver wants to compare.
 //!
 //! What it finds wrong is a fault, not a panic: the guest of a primary that was deposed and does not know it hears
 //! from a world that has gone on without it, so that an answer may come to a call that it never made. Nobody may see
 //! that. A fault in a record that is durable fails the run.
-//!
-//! **Architecture Invariant:** it knows nothing but its messages and its world, as the one in wasm.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,45 +12,59 @@ use ambrosia_core::{
     Runs, World, push_effect,
 };
 
+use crate::surroundings::Surroundings;
+
 const MILLISECOND: u64 = 1_000_000;
 
 /// Method of every fork, call and impulse that the model makes.
-pub(crate) const WORK: MethodId = MethodId::of("work");
+pub const WORK: MethodId = MethodId::of("work");
 /// Method of the impulse that finishes the instance.
-pub(crate) const EXIT: MethodId = MethodId::of("exit");
+pub const EXIT: MethodId = MethodId::of("exit");
 
 /// What every instance finishes with.
-pub(crate) const EXIT_CODE: i32 = 7;
+pub const EXIT_CODE: i32 = 7;
 
-/// What every instance has at first.
-pub(crate) const MONEY: u64 = 1_000_000;
+/// What every instance has from its start on.
+pub const MONEY: u64 = 1_000_000;
+
+/// What a message carries at most.
+const MONEY_SENT_MAX: u64 = 1000;
+const _: () = assert!(MONEY_SENT_MAX <= u32::MAX as u64);
 
 /// Bytes of the arguments of every message.
 const ARGUMENTS_BYTES: usize = 25;
 
-/// Arguments of every message: which message it is, what it answers, what money it carries, and how long a chain it
-/// may start.
+/// Arguments of every message.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Arguments {
-    pub(crate) token: u64,
-    pub(crate) about: u64,
-    pub(crate) money: u64,
-    pub(crate) hops: u8,
+pub struct Arguments {
+    /// Which message it is.
+    pub token: u64,
+    /// The token of the call or request that it answers, 0 if it answers none.
+    pub about: u64,
+    /// Money that it carries.
+    pub money: u32,
+    /// How many instances there are, for the chain that it may start: a component is told nothing else of them.
+    pub instances: u32,
+    /// How long that chain may become.
+    pub hops: u8,
 }
 
 impl Arguments {
-    pub(crate) fn encode(self) -> Vec<u8> {
+    /// As bytes.
+    pub fn encode(self) -> Vec<u8> {
         let mut bytes = self.token.to_le_bytes().to_vec();
         bytes.extend_from_slice(&self.about.to_le_bytes());
         bytes.extend_from_slice(&self.money.to_le_bytes());
+        bytes.extend_from_slice(&self.instances.to_le_bytes());
         bytes.push(self.hops);
         bytes
     }
 
     fn decode(bytes: &[u8]) -> Arguments {
-        let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        let long = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        let short = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
         assert_eq!(bytes.len(), ARGUMENTS_BYTES, "arguments arrive as they were sent");
-        Arguments { token: number(0), about: number(8), money: number(16), hops: bytes[24] }
+        Arguments { token: long(0), about: long(8), money: short(16), instances: short(20), hops: bytes[24] }
     }
 }
 
@@ -64,35 +76,38 @@ struct Owed {
     token: u64,
 }
 
-/// The guest.
+/// The guest. The default is that of an instance at the beginning of its life.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Model {
-    instances: u64,
     /// Hash of everything that was ever delivered and brought about: equal histories mean equal states.
-    pub(crate) history: u64,
-    pub(crate) started: bool,
+    pub history: u64,
+    /// It has had its first message.
+    pub started: bool,
     /// Peers by name, as of the last delivery.
-    pub(crate) names: BTreeMap<String, PeerIndex>,
+    pub names: BTreeMap<String, PeerIndex>,
     /// Tokens received from each peer; a new segment begins whenever the stream starts afresh.
-    pub(crate) received: BTreeMap<PeerIndex, Vec<Vec<u64>>>,
+    pub received: BTreeMap<PeerIndex, Vec<Vec<u64>>>,
     /// Tokens sent to each peer.
-    pub(crate) sent: BTreeMap<PeerIndex, Vec<u64>>,
+    pub sent: BTreeMap<PeerIndex, Vec<u64>>,
     /// Calls without an answer, with their tokens.
-    pub(crate) pending: BTreeMap<CallId, u64>,
+    pub pending: BTreeMap<CallId, u64>,
     settled: BTreeSet<CallId>,
     /// Calls that failed because the peer was registered anew.
-    pub(crate) failed: u64,
+    pub failed: u64,
     /// Answers to calls of an earlier life of this instance.
-    pub(crate) strays: u64,
-    pub(crate) timers: BTreeMap<CallId, u64>,
-    pub(crate) timers_fired: u64,
+    pub strays: u64,
+    /// Timers that are set, with the times when they are due.
+    pub timers: BTreeMap<CallId, u64>,
+    /// Timers that were due and came.
+    pub timers_fired: u64,
     /// Cancelled by the delivery at hand: those may still be on their way in it.
     cancelled_now: BTreeSet<CallId>,
     owed: Vec<Owed>,
     requests_done: BTreeSet<u64>,
     /// What it has; transfers to others are on their way until they arrive.
-    pub(crate) money: u64,
-    pub(crate) transfers: u64,
+    pub money: u64,
+    /// Messages with money that it sent.
+    pub transfers: u64,
     last_id: u64,
     printed: u64,
     /// What a guest may rely on and did not hold.
@@ -101,14 +116,14 @@ pub struct Model {
 
 /// One delivery: the world, where the effects go, and which message is at hand.
 struct Turn<'a> {
-    world: &'a mut World,
+    world: &'a mut dyn Surroundings,
     delivered: &'a mut Delivered,
     cause: u32,
 }
 
 impl Turn<'_> {
     fn dice(&mut self, sides: u64) -> u64 {
-        self.world.random.next_u64() % sides
+        self.world.random() % sides
     }
 
     fn effect(&mut self, target: PeerIndex, kind: Kind, call_id: CallId, arguments: &[u8]) {
@@ -120,9 +135,25 @@ impl Turn<'_> {
 
 impl Guest for Model {
     fn deliver(&mut self, runs: &[u8], world: &mut World, delivered: &mut Delivered) -> Result<(), Fault> {
+        let fault = |reason: &str| Fault { reason: reason.into(), backtrace: String::new(), stderr: String::new() };
+        self.handle(runs, world, delivered).map_err(fault)
+    }
+}
+
+impl Model {
+    /// Handles the runs of one record, which are sound, and appends what it brings about to `delivered`.
+    ///
+    /// # Errors
+    /// What a guest may rely on and did not hold. After that it is of no more use.
+    pub fn handle(
+        &mut self,
+        runs: &[u8],
+        world: &mut dyn Surroundings,
+        delivered: &mut Delivered,
+    ) -> Result<(), &'static str> {
         self.cancelled_now.clear();
         self.note(runs);
-        self.note(&world.time.0.to_le_bytes());
+        self.note(&world.time().0.to_le_bytes());
         let mut turn = Turn { world, delivered, cause: 0 };
         for run in Runs::new(runs) {
             let run = run.expect("the host hands over whole runs");
@@ -137,22 +168,19 @@ impl Guest for Model {
                 turn.cause += 1;
             }
         }
-        for index in self.names.len() as u32 + 1..=world.peers.count() {
-            let name = world.peers.name(PeerIndex(index)).expect("indices have no gap");
-            self.names.insert(name.to_string(), PeerIndex(index));
-        }
+        self.learn_names(world);
         let effects = std::mem::take(&mut delivered.effects);
         self.note(&effects);
         delivered.effects = effects;
-        let fault = |reason: &str| Fault { reason: reason.into(), backtrace: String::new(), stderr: String::new() };
-        self.broken.map_or(Ok(()), |reason| Err(fault(reason)))
+        self.broken.map_or(Ok(()), Err)
     }
-}
 
-impl Model {
-    /// The guest of one of so many instances.
-    pub fn new(instances: usize) -> Model {
-        Model { instances: instances as u64, money: MONEY, ..Model::default() }
+    /// Peers that are new since the last delivery.
+    fn learn_names(&mut self, world: &dyn Surroundings) {
+        let next = |names: &BTreeMap<_, _>| PeerIndex(names.len() as u32 + 1);
+        while let Some(name) = world.peer_name(next(&self.names)) {
+            self.names.insert(name.as_str().to_owned(), next(&self.names));
+        }
     }
 
     fn require(&mut self, holds: bool, what: &'static str) {
@@ -172,8 +200,9 @@ impl Model {
         match message.kind {
             Kind::Start => {
                 self.started = true;
+                self.money = MONEY;
                 // Ids of another life must not be mistaken for those of this one.
-                self.last_id = turn.world.random.next_u64() >> 16 << 16;
+                self.last_id = turn.world.random() >> 16 << 16;
             }
             Kind::Primary => {}
             Kind::Impulse if message.method == EXIT => {
@@ -186,7 +215,7 @@ impl Model {
                     self.require(news, "a request is done once");
                     self.owe(PeerIndex::OUTSIDE, message.call_id, arguments.token, turn);
                 }
-                self.work(arguments.hops, turn);
+                self.work(arguments, turn);
             }
             Kind::Timer => self.on_timer(message.call_id, turn),
             Kind::Error => {
@@ -204,7 +233,7 @@ impl Model {
             let cancelled = self.cancelled_now.contains(&timer);
             return self.require(cancelled, "a timer fires once, and not after it was cancelled");
         };
-        self.require(turn.world.time.0 >= due, "a timer does not fire early");
+        self.require(turn.world.time().0 >= due, "a timer does not fire early");
         self.timers_fired += 1;
         for owed in std::mem::take(&mut self.owed) {
             self.pay(owed, turn);
@@ -221,12 +250,12 @@ impl Model {
         segment.push(arguments.token);
         let follows = segment.len() as u64 == seq;
         self.require(follows, "a stream has no gap and no repetition");
-        self.money += arguments.money;
+        self.money += u64::from(arguments.money);
         match message.kind {
-            Kind::Fork => self.work(arguments.hops, turn),
+            Kind::Fork => self.work(arguments, turn),
             Kind::Call => {
                 self.owe(peer, message.call_id, arguments.token, turn);
-                self.work(arguments.hops, turn);
+                self.work(arguments, turn);
             }
             Kind::Reply => self.on_reply(message.call_id, arguments.about),
             kind => panic!("no model sends {kind:?}"),
@@ -257,7 +286,7 @@ impl Model {
     }
 
     fn pay(&mut self, owed: Owed, turn: &mut Turn<'_>) {
-        let arguments = Arguments { token: self.token(turn), about: owed.token, money: 0, hops: 0 };
+        let arguments = Arguments { token: self.token(turn), about: owed.token, money: 0, instances: 0, hops: 0 };
         if owed.peer != PeerIndex::OUTSIDE {
             self.sent.entry(owed.peer).or_default().push(arguments.token);
         }
@@ -268,24 +297,24 @@ impl Model {
     fn set_timer(&mut self, parity: u64, turn: &mut Turn<'_>) {
         self.last_id += 2;
         let id = CallId(self.last_id & !1 | parity);
-        let due = turn.world.time.0 + turn.dice(80) * MILLISECOND;
+        let due = turn.world.time().0 + turn.dice(80) * MILLISECOND;
         self.timers.insert(id, due);
         turn.effect(PeerIndex::OUTSIDE, Kind::SetTimer, id, &due.to_le_bytes());
     }
 
     fn token(&mut self, turn: &mut Turn<'_>) -> u64 {
         self.last_id += 2;
-        turn.world.random.next_u64()
+        turn.world.random()
     }
 
-    fn work(&mut self, hops: u8, turn: &mut Turn<'_>) {
-        if hops == 0 {
+    fn work(&mut self, asked: Arguments, turn: &mut Turn<'_>) {
+        if asked.hops == 0 {
             return;
         }
         for _ in 0..turn.dice(3) {
             match turn.dice(10) {
-                0..=3 => self.send(Kind::Fork, hops - 1, turn),
-                4..=6 => self.send(Kind::Call, hops - 1, turn),
+                0..=3 => self.send(Kind::Fork, asked, turn),
+                4..=6 => self.send(Kind::Call, asked, turn),
                 7 => self.set_timer(1, turn),
                 8 => self.cancel_timer(turn),
                 _ => self.print(turn),
@@ -294,13 +323,19 @@ impl Model {
     }
 
     /// To any instance, the own one included.
-    fn send(&mut self, kind: Kind, hops: u8, turn: &mut Turn<'_>) {
-        let name = InstanceName::new(format!("i{}", turn.dice(self.instances))).expect("a plain name");
-        let peer = turn.world.peers.attach(&name).expect("there are few");
-        let money = turn.dice(self.money.min(1000) + 1);
+    fn send(&mut self, kind: Kind, asked: Arguments, turn: &mut Turn<'_>) {
+        let name = format!("i{}", turn.dice(u64::from(asked.instances)));
+        let peer = turn.world.attach(&InstanceName::new(name).expect("a plain name"));
+        let money = turn.dice(self.money.min(MONEY_SENT_MAX) + 1);
         self.money -= money;
         self.transfers += u64::from(money > 0);
-        let arguments = Arguments { token: self.token(turn), about: 0, money, hops };
+        let arguments = Arguments {
+            token: self.token(turn),
+            about: 0,
+            money: money as u32,
+            instances: asked.instances,
+            hops: asked.hops - 1,
+        };
         let call = if kind == Kind::Call { CallId(self.last_id) } else { CallId(0) };
         if kind == Kind::Call {
             self.pending.insert(call, arguments.token);
@@ -316,9 +351,11 @@ impl Model {
         turn.effect(PeerIndex::OUTSIDE, Kind::CancelTimer, id, &[]);
     }
 
+    /// On the two streams in turn, so that no two neighbours are of one stream: an engine makes one of those.
     fn print(&mut self, turn: &mut Turn<'_>) {
         self.printed += 1;
-        let bytes = format!("line {}", self.printed).into_bytes();
-        turn.delivered.prints.push(Print { stream: PrintStream::Stdout, bytes });
+        let stream = if self.printed % 2 == 1 { PrintStream::Stdout } else { PrintStream::Stderr };
+        let bytes = format!("line {}\n", self.printed).into_bytes();
+        turn.delivered.prints.push(Print { stream, bytes });
     }
 }

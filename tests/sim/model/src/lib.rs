@@ -1,0 +1,11 @@
+//! The guest that simulations run. It is one source for two forms: plain Rust beside the simulator, and a wasm
+//! component (`tests/sim/guest`), which must do the same.
+//!
+//! **Architecture Invariant:** whether it is native or a component it can't tell: all that it learns comes from its
+//! messages and its [`Surroundings`].
+
+mod model;
+mod surroundings;
+
+pub use model::{Arguments, EXIT, EXIT_CODE, MONEY, Model, WORK};
+pub use surroundings::Surroundings;
