@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 WASM_TARGET := wasm32-wasip2
-EXAMPLE_GUESTS := server client1 client2 client3
+GUESTS := server client1 client2 client3 ambrosia-sim-guest
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
@@ -19,7 +19,7 @@ build: guests ## build the host program (ambrosia-host), the demo, the benchmark
 	$(CARGO) build --release -p ambrosia-cli -p ambrosia-tests --bins
 
 guests: setup ## build the example and test guests as wasm components
-	$(CARGO) build --release --target $(WASM_TARGET) $(addprefix -p ,$(EXAMPLE_GUESTS))
+	$(CARGO) build --release --target $(WASM_TARGET) $(addprefix -p ,$(GUESTS))
 	$(CARGO) build --release --target $(WASM_TARGET) -p test-guests --examples
 
 demo: build ## run the HelloWorld walkthrough
@@ -28,8 +28,9 @@ demo: build ## run the HelloWorld walkthrough
 test: build ## run all tests
 	scripts/test.sh
 
-vopr: ## hunt in simulated clusters for SECONDS (60), or run one SEED with its trace
-	$(CARGO) run --quiet --profile vopr -p ambrosia-sim --bin vopr -- $(if $(SEED),$(SEED) --trace,--seconds $(SECONDS))
+vopr: ## hunt in simulated clusters for SECONDS (60), or run one SEED with its trace; WASM=model.wasm runs that beside
+	$(CARGO) run --quiet --profile vopr -p ambrosia-sim $(if $(WASM),--features wasm) --bin vopr -- \
+		$(if $(SEED),$(SEED) --trace,--seconds $(SECONDS)) $(if $(WASM),--wasm $(WASM))
 
 bugs: ## put deliberate bugs into a copy of the sources, and see that the simulator finds each
 	$(CARGO) run --quiet --profile vopr -p ambrosia-sim --bin bugs

@@ -1,4 +1,4 @@
-//! The real executable, from outside.
+//! The real executable, from outside; and the real guest engine inside the simulator.
 
 mod bad_input;
 mod bad_store;
@@ -11,6 +11,7 @@ mod original;
 mod paused;
 mod replicas;
 mod requests;
+mod simulated;
 mod stdin;
 mod support;
 mod walkthrough;

@@ -1,6 +1,10 @@
 //! The guests that a simulation can run.
 
+#[cfg(feature = "wasm")]
+use ambrosia_core::Genesis;
 use ambrosia_core::{Delivered, Fault, Guest, World};
+#[cfg(feature = "wasm")]
+use ambrosia_engine::Module;
 
 use crate::model::Model;
 
@@ -35,12 +39,23 @@ impl<G: Guest> Twin<G> {
     }
 }
 
+/// Makes each guest a twin: the model, and an instance of `module`, which is the model as a component.
+///
+/// Call it, and run what it makes, on a thread with at least [`ambrosia_engine::THREAD_STACK_BYTES_MIN`] of stack.
+#[cfg(feature = "wasm")]
+pub fn twins(module: Module) -> impl Fn(&Genesis) -> Box<dyn SimGuest> + Send + Sync {
+    move |genesis| {
+        let component = module.instantiate(genesis).expect("the model as a component starts");
+        Box::new(Twin::new(Model::default(), component))
+    }
+}
+
 impl<G: Guest> Guest for Twin<G> {
     fn deliver(&mut self, runs: &[u8], world: &mut World, delivered: &mut Delivered) -> Result<(), Fault> {
         let (mut other_world, mut other_delivered) = (world.clone(), Delivered::default());
         let result = self.model.deliver(runs, world, delivered);
         let other_result = self.other.deliver(runs, &mut other_world, &mut other_delivered);
-        assert_eq!(result.is_err(), other_result.is_err(), "both guests fail or none: {other_result:?}");
+        assert_eq!(result.is_err(), other_result.is_err(), "both guests fail or none: {result:?}, {other_result:?}");
         if result.is_ok() {
             assert_eq!(delivered.effects, other_delivered.effects, "both guests bring about the same");
             assert_eq!(delivered.prints, other_delivered.prints, "both guests print the same");

@@ -58,6 +58,8 @@ mod traffic;
 use ambrosia_sim_model as model;
 
 pub use counts::Counts;
+#[cfg(feature = "wasm")]
+pub use guest::twins;
 pub use guest::{SimGuest, Twin};
 pub use model::Model;
 pub use options::{FaultKind, Options};

@@ -270,8 +270,8 @@ struct Copy {
     target: PathBuf,
 }
 
-/// What of the sources the simulator consists of.
-const PARTS: &[&str] = &["host/core", "host/storage", "tests/sim"];
+/// What of the sources the simulator consists of. The engine is not built, but cargo wants to see it.
+const PARTS: &[&str] = &["host/core", "host/storage", "host/engine", "tests/sim"];
 
 impl Copy {
     fn make() -> Result<Copy, String> {

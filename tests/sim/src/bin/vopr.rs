@@ -1,10 +1,11 @@
 //! Simulates whole clusters from seeds: one seed with its trace, or as many as a time allows.
 
 use std::{
+    path::{Path, PathBuf},
     process::ExitCode,
     rc::Rc,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -26,7 +27,8 @@ const PROGRESS: Duration = Duration::from_secs(10);
     vopr 4711 --trace            the same, with the last events\n  \
     vopr --seconds 600           hunt for ten minutes, on all processors\n  \
     vopr --seeds 500 --first 1   the seeds 1 to 500, always the same\n  \
-    vopr 4711 --only kill,power --storm-ms 300   a smaller run of a seed")]
+    vopr 4711 --only kill,power --storm-ms 300   a smaller run of a seed\n  \
+    vopr --wasm target/wasm32-wasip2/release/model.wasm   with the real guest engine")]
 struct Arguments {
     /// Run this seed only
     seed: Option<u64>,
@@ -57,6 +59,9 @@ struct Arguments {
     /// Print the failure as it is, without looking for a smaller run
     #[arg(long)]
     no_shrink: bool,
+    /// Run this component beside every guest; it must do the same. It is the model as `make guests` builds it
+    #[arg(long, value_name = "FILE")]
+    wasm: Option<PathBuf>,
 }
 
 fn parse_kind(name: &str) -> Result<FaultKind, String> {
@@ -82,24 +87,61 @@ impl Arguments {
     }
 }
 
-fn make_guest() -> Rc<MakeGuest> {
-    Rc::new(|_: &Genesis| Box::new(Model::default()) as Box<dyn SimGuest>)
+type MakeGuestAnywhere = dyn Fn(&Genesis) -> Box<dyn SimGuest> + Send + Sync;
+
+/// Makes guests, on any thread.
+#[derive(Clone)]
+struct Guests(Arc<MakeGuestAnywhere>);
+
+impl Guests {
+    fn new(wasm: Option<&Path>) -> Result<Guests, String> {
+        match wasm {
+            None => Ok(Guests(Arc::new(|_| Box::new(Model::default())))),
+            Some(file) => Guests::twins(file).map_err(|error| format!("--wasm {}: {error}", file.display())),
+        }
+    }
+
+    #[cfg(feature = "wasm")]
+    fn twins(file: &Path) -> Result<Guests, Box<dyn std::error::Error>> {
+        let module = ambrosia_engine::Engine::new()?.load(&std::fs::read(file)?)?;
+        Ok(Guests(Arc::new(ambrosia_sim::twins(module))))
+    }
+
+    #[cfg(not(feature = "wasm"))]
+    fn twins(_: &Path) -> Result<Guests, &'static str> {
+        Err(
+            "this program is built without the guest engine: build it with `--features wasm`, as `make vopr WASM=…` does",
+        )
+    }
+
+    /// For one thread.
+    fn maker(&self) -> Rc<MakeGuest> {
+        let Guests(make) = self.clone();
+        Rc::new(move |genesis| make(genesis))
+    }
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let guests = match Guests::new(arguments.wasm.as_deref()) {
+        Ok(guests) => guests,
+        Err(error) => {
+            eprintln!("vopr: {error}");
+            return ExitCode::from(2);
+        }
+    };
     match arguments.seed {
-        Some(seed) => one(&arguments, seed),
-        None => hunt(&arguments),
+        Some(seed) => one(&arguments, &guests, seed),
+        None => hunt(&arguments, &guests),
     }
 }
 
 /// Runs one seed and says what came of it.
-fn one(arguments: &Arguments, seed: u64) -> ExitCode {
+fn one(arguments: &Arguments, guests: &Guests, seed: u64) -> ExitCode {
     let options = arguments.options(seed);
     println!("seed {seed}: {options}");
     let begin = Instant::now();
-    match run(seed, &options, make_guest(), arguments.trace) {
+    match run(seed, &options, guests.maker(), arguments.trace) {
         Ok(report) => {
             report.trace.iter().for_each(|line| println!("{line}"));
             for (name, count) in report.counts.list() {
@@ -116,7 +158,7 @@ fn one(arguments: &Arguments, seed: u64) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            tell(arguments, seed, &options, &failure);
+            tell(arguments, guests, seed, &options, &failure);
             ExitCode::FAILURE
         }
     }
@@ -143,8 +185,8 @@ impl Hunt {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self, arguments: &Arguments) {
-        let guest = make_guest();
+    fn work(&self, arguments: &Arguments, guests: &Guests) {
+        let guest = guests.maker();
         while !self.end.load(Ordering::Relaxed) {
             let at = self.next.fetch_add(1, Ordering::Relaxed);
             if arguments.seeds.is_some_and(|seeds| at >= seeds) {
@@ -179,7 +221,7 @@ impl Hunt {
     }
 }
 
-fn hunt(arguments: &Arguments) -> ExitCode {
+fn hunt(arguments: &Arguments, guests: &Guests) -> ExitCode {
     let clock = || std::time::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_nanos() as u64 >> 10);
     let first = arguments.first.unwrap_or_else(clock);
     let jobs = arguments.jobs.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
@@ -187,7 +229,7 @@ fn hunt(arguments: &Arguments) -> ExitCode {
     let hunt = Hunt { first, next: AtomicU64::new(0), end: AtomicBool::new(false), found: Mutex::default() };
     let begin = Instant::now();
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(|| hunt.work(arguments))).collect();
+        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(|| hunt.work(arguments, guests))).collect();
         let mut said = begin;
         while workers.iter().any(|worker| !worker.is_finished()) {
             std::thread::park_timeout(Duration::from_millis(20));
@@ -211,23 +253,23 @@ fn hunt(arguments: &Arguments) -> ExitCode {
             ExitCode::SUCCESS
         }
         Some((seed, failure)) => {
-            tell(arguments, seed, &arguments.options(seed), &failure);
+            tell(arguments, guests, seed, &arguments.options(seed), &failure);
             ExitCode::FAILURE
         }
     }
 }
 
 /// Tells of a failure, with the events before it and the smallest run that fails.
-fn tell(arguments: &Arguments, seed: u64, options: &Options, failure: &Failure) {
+fn tell(arguments: &Arguments, guests: &Guests, seed: u64, options: &Options, failure: &Failure) {
     println!("\nSEED {seed} FAILED: {failure}\n{options}");
     let smallest = if arguments.no_shrink {
         options.clone()
     } else {
-        let (smallest, runs) = shrink(seed, options, &make_guest());
+        let (smallest, runs) = shrink(seed, options, &guests.maker());
         println!("\nthe smallest run that fails, found with {runs} runs:\n{smallest}");
         smallest
     };
-    match run(seed, &smallest, make_guest(), true) {
+    match run(seed, &smallest, guests.maker(), true) {
         Ok(_) => println!("it did not fail again: the simulation is not deterministic"),
         Err(failure) => {
             failure.trace.iter().for_each(|line| println!("{line}"));
@@ -236,9 +278,10 @@ fn tell(arguments: &Arguments, seed: u64, options: &Options, failure: &Failure) 
     }
     let only: Vec<_> = smallest.faults.iter().map(|kind| kind.name()).collect();
     println!(
-        "\nagain: vopr {seed} --trace --instances {} --storm-ms {} --only {}",
+        "\nagain: vopr {seed} --trace --instances {} --storm-ms {} --only {}{}",
         smallest.instances,
         smallest.storm / 1_000_000,
-        only.join(",")
+        only.join(","),
+        arguments.wasm.as_ref().map_or_else(String::new, |file| format!(" --wasm {}", file.display()))
     );
 }

@@ -1,0 +1,114 @@
+//! The simulator with the real guest engine: the model as a component runs beside the model in plain Rust, through all
+//! that befalls a simulated cluster.
+
+use std::rc::Rc;
+
+use ambrosia_core::{
+    CallId, Delivered, Fault, Genesis, Guest, InstanceName, InstanceUuid, Kind, Limits, Message, MethodId, PeerIndex,
+    Peers, Print, PrintStream, Random, Seq, Timestamp, World, begin_run, finish_run, limits, push_message,
+};
+use ambrosia_engine::{Engine, Module};
+use ambrosia_sim::{Failure, MakeGuest, Model, Options, Report, SimGuest, Twin, run, twins};
+
+use crate::support::cluster;
+
+/// Long enough for takeovers in most runs, short enough for all of them in a few seconds.
+const STORM: u64 = 1_000_000_000;
+
+fn simulate(seed: u64, make_guest: Rc<MakeGuest>) -> Result<Report, Failure> {
+    let mut options = Options::draw(seed);
+    options.storm = options.storm.min(STORM);
+    run(seed, &options, make_guest, false)
+}
+
+fn alone() -> Rc<MakeGuest> {
+    Rc::new(|_: &Genesis| Box::new(Model::default()) as Box<dyn SimGuest>)
+}
+
+/// The model as a component.
+fn component() -> Module {
+    let bytes = std::fs::read(cluster().guest("model")).expect("`make guests` has built it");
+    let engine = Engine::new().expect("this machine runs guests");
+    engine.load(&bytes).expect("the model is an immortal")
+}
+
+#[test]
+fn the_component_does_what_the_model_does_through_every_storm() {
+    let (alone, twins): (_, Rc<MakeGuest>) = (alone(), Rc::new(twins(component())));
+    let (mut takeovers, mut prints) = (0, 0);
+    for seed in 1..=10 {
+        let of_twins = simulate(seed, Rc::clone(&twins)).unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+        let of_model = simulate(seed, Rc::clone(&alone)).unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+        assert_eq!(of_twins, of_model, "seed {seed} runs as it does with the model alone");
+        takeovers += of_twins.counts.takeovers;
+        prints += of_twins.counts.prints;
+    }
+    assert!(takeovers > 10 && prints > 10, "the runs have seen something: {takeovers} takeovers, {prints} prints");
+}
+
+#[test]
+fn what_the_model_finds_wrong_is_a_fault_of_the_component_too() {
+    let name = InstanceName::new("i0").expect("a plain name");
+    let limits = Limits { fuel: limits::FUEL_DEFAULT, memory_bytes: limits::MEMORY_BYTES_DEFAULT };
+    let genesis = Genesis { uuid: InstanceUuid([1; 16]), module: [1; 32], seed: 1, limits, name: name.clone() };
+    let mut world = World { name, time: Timestamp(1), peers: Peers::default(), random: Random::new(1) };
+    let mut runs = Vec::new();
+    let run = begin_run(&mut runs, PeerIndex::OUTSIDE, Seq(0));
+    push_message(&mut runs, Message { kind: Kind::Primary, method: MethodId(0), call_id: CallId(0), arguments: &[] });
+    finish_run(&mut runs, run, 1);
+
+    let mut component = component().instantiate(&genesis).expect("the component starts");
+    let of_component = component.deliver(&runs, &mut world.clone(), &mut Delivered::default()).expect_err("no start");
+    let of_model = Model::default().deliver(&runs, &mut world, &mut Delivered::default()).expect_err("no start");
+    assert_eq!(of_model.reason, "start comes first and once");
+    assert!(of_component.stderr.contains(&of_model.reason), "the component's fault is another: {of_component:?}");
+}
+
+/// What a guest does otherwise than the model.
+type Difference = fn(&mut World, &mut Delivered) -> Result<(), Fault>;
+
+/// The model for so many deliveries; then it differs.
+struct Differing {
+    model: Model,
+    same: u32,
+    how: Difference,
+}
+
+impl Guest for Differing {
+    fn deliver(&mut self, runs: &[u8], world: &mut World, delivered: &mut Delivered) -> Result<(), Fault> {
+        self.model.deliver(runs, world, delivered)?;
+        if self.same == 0 {
+            return (self.how)(world, delivered);
+        }
+        self.same -= 1;
+        Ok(())
+    }
+}
+
+fn fails_with(expected: &str, how: Difference) {
+    let make_guest = move |_: &Genesis| {
+        let other = Differing { model: Model::default(), same: 20, how };
+        Box::new(Twin::new(Model::default(), other)) as Box<dyn SimGuest>
+    };
+    let failure = simulate(1, Rc::new(make_guest)).expect_err("the two guests differ");
+    assert!(failure.what.contains(expected), "expected {expected:?}, and what failed is {failure}");
+}
+
+#[test]
+fn a_guest_that_differs_from_the_model_fails_the_run() {
+    fails_with("both guests bring about the same", |_, delivered| {
+        delivered.effects.push(0);
+        Ok(())
+    });
+    fails_with("both guests print the same", |_, delivered| {
+        delivered.prints.push(Print { stream: PrintStream::Stdout, bytes: b"more".into() });
+        Ok(())
+    });
+    fails_with("both guests leave the same world", |world, _| {
+        world.random.next_u64();
+        Ok(())
+    });
+    fails_with("both guests fail or none", |_, _| {
+        Err(Fault { reason: "by itself".to_owned(), backtrace: String::new(), stderr: String::new() })
+    });
+}

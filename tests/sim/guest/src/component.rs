@@ -1,0 +1,69 @@
+//! The exports, and the model's surroundings from the imports.
+
+use std::{
+    cell::RefCell,
+    io::{self, Write},
+};
+
+use ambrosia_core::{Delivered, InstanceName, MethodId, PeerIndex, Print, PrintStream, Timestamp};
+use ambrosia_sim_model::{EXIT, Model, Surroundings, WORK};
+
+use crate::bindings::{self, ambrosia::runtime::host};
+
+thread_local! {
+    static MODEL: RefCell<Model> = RefCell::default();
+}
+
+/// What is exported.
+pub(crate) struct Component;
+
+impl bindings::Guest for Component {
+    fn deliver(runs: Vec<u8>) -> Vec<u8> {
+        let mut delivered = Delivered::default();
+        let handled = MODEL.with_borrow_mut(|model| model.handle(&runs, &mut Imports, &mut delivered));
+        delivered.prints.iter().for_each(|print| show(print).expect("the host takes what is printed"));
+        // A component has no other way to say that it failed than a trap.
+        handled.unwrap_or_else(|broken| panic!("{broken}"));
+        delivered.effects
+    }
+
+    fn describe() -> Vec<bindings::Method> {
+        let method = |MethodId(id), name: &str| bindings::Method {
+            id,
+            name: name.to_owned(),
+            arguments: Vec::new(),
+            message_pack: false,
+        };
+        vec![method(WORK, "work"), method(EXIT, "exit")]
+    }
+}
+
+fn show(print: &Print) -> io::Result<()> {
+    match print.stream {
+        // The model prints whole lines, and each goes to the host at its end: the two streams keep their order.
+        PrintStream::Stdout => io::stdout().write_all(&print.bytes),
+        PrintStream::Stderr => io::stderr().write_all(&print.bytes),
+    }
+}
+
+/// What the host offers.
+struct Imports;
+
+impl Surroundings for Imports {
+    fn time(&self) -> Timestamp {
+        Timestamp(host::now())
+    }
+
+    fn random(&mut self) -> u64 {
+        host::random()
+    }
+
+    fn attach(&mut self, name: &InstanceName) -> PeerIndex {
+        PeerIndex(host::attach(name.as_str()))
+    }
+
+    fn peer_name(&self, peer: PeerIndex) -> Option<InstanceName> {
+        let name = host::peer_name(peer.0);
+        (!name.is_empty()).then(|| InstanceName::new(name).expect("the host gives names of instances"))
+    }
+}
