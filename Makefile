@@ -7,7 +7,7 @@ SECONDS ?= 60
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup build guests demo test vopr bugs fuzz bench lint clean
+.PHONY: help setup build guests demo test vopr bugs torture fuzz bench lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -40,6 +40,9 @@ fuzz: ## fuzz each decoder, the replica and the engine for SECONDS (60)
 
 bench: build ## run the benchmarks
 	scripts/bench.sh
+
+torture: build ## break processes, disks and networks under load (SECONDS=60, or ARGS as for torture --help)
+	scripts/torture.sh --seconds $(SECONDS) $(ARGS)
 
 lint: ## check the format, and clippy with warnings as errors
 	$(CARGO) fmt --all --check

@@ -35,12 +35,17 @@ pub struct Ran {
 impl Cluster {
     /// An empty store. The program and the guests are those beside the running test in the build directory.
     pub fn new() -> Cluster {
+        Cluster::with_prefix(".tmp")
+    }
+
+    /// The same, in a directory whose name begins with `prefix`.
+    pub fn with_prefix(prefix: &str) -> Cluster {
         let me = std::env::current_exe().expect("a running program has a path");
         let in_deps = me.parent().is_some_and(|parent| parent.ends_with("deps"));
         let release = me.ancestors().nth(if in_deps { 2 } else { 1 }).expect("it lies in the build directory");
         let target = release.parent().expect("the profile's directory lies in the build directory");
         let cluster = Cluster {
-            directory: tempfile::tempdir().expect("a temporary directory can be made"),
+            directory: tempfile::Builder::new().prefix(prefix).tempdir().expect("a temporary directory can be made"),
             bin: release.join("ambrosia-host"),
             guests: target.join("wasm32-wasip2/release"),
         };
@@ -53,6 +58,12 @@ impl Cluster {
     /// Directory of the store.
     pub fn store(&self) -> PathBuf {
         self.directory.path().join("store")
+    }
+
+    /// Does not delete the directory when dropped; returns it.
+    pub fn keep(&mut self) -> &Path {
+        self.directory.disable_cleanup(true);
+        self.directory.path()
     }
 
     /// A path for a file of the test's own.

@@ -61,6 +61,11 @@ impl Host {
         }
     }
 
+    /// How it ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the process is ours")
+    }
+
     /// SIGKILL, and waits until it is gone and all that it had printed is read.
     pub fn kill(&mut self) {
         self.child.kill().expect("the process is ours");

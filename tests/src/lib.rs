@@ -1,4 +1,5 @@
-//! Runs the real `ambrosia-host` in processes of its own: for the integration tests, the demo and the benchmarks.
+//! Runs the real `ambrosia-host` in processes of its own: for the integration tests, the demo, the benchmarks and
+//! the torture.
 //!
 //! **Architecture Invariant:** what a process does is seen from outside only: its output, its exit code, `status`,
 //! `send` and `log`.
@@ -8,13 +9,16 @@ mod cluster;
 mod host;
 mod lines;
 mod measure;
+mod reign;
 mod signals;
+pub mod torture;
 
 pub use caller::{Answer, Caller};
 pub use cluster::{Cluster, Ran, client};
 pub use host::Host;
 pub use lines::Lines;
 pub use measure::{Sample, disk_sync_times, ms, processor_time};
+pub use reign::Reign;
 pub use signals::{Signal, signal};
 
 use std::time::Duration;

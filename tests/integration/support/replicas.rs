@@ -3,20 +3,9 @@
 use std::{
     collections::BTreeMap,
     sync::mpsc::{Receiver, Sender, channel},
-    time::Instant,
 };
 
-use ambrosia_tests::{Cluster, Host, PATIENCE, Signal};
-
-/// A replica became primary.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Reign {
-    pub(crate) replica: u16,
-    pub(crate) epoch: u64,
-    pub(crate) lsn: u64,
-    /// When its host said so.
-    pub(crate) began: Instant,
-}
+use ambrosia_tests::{Cluster, Host, PATIENCE, Reign, Signal};
 
 /// All processes that run, or have run, an instance.
 pub(crate) struct Replicas<'a> {
@@ -74,7 +63,7 @@ impl<'a> Replicas<'a> {
     fn start_with(&mut self, replica: u16, more: &[&str]) {
         let news = self.news.0.clone();
         let hear = move |line: &str| {
-            if let Some(reign) = parse_reign(line) {
+            if let Some(reign) = Reign::parse(line) {
                 // It fails only when the test is over.
                 let _over = news.send(reign);
             }
@@ -155,7 +144,7 @@ impl<'a> Replicas<'a> {
     }
 
     fn bury(&mut self, host: Host) {
-        let epoch = host.stderr.all().iter().find_map(|line| parse_reign(line)).map_or(u64::MAX, |reign| reign.epoch);
+        let epoch = host.stderr.all().iter().find_map(|line| Reign::parse(line)).map_or(u64::MAX, |reign| reign.epoch);
         self.past.push((epoch, host.printed()));
     }
 
@@ -204,7 +193,7 @@ impl<'a> Replicas<'a> {
     pub(crate) fn printed(&self) -> Vec<String> {
         let mut all = self.past.clone();
         for host in self.hosts.values() {
-            let epoch = host.stderr.all().iter().find_map(|line| parse_reign(line));
+            let epoch = host.stderr.all().iter().find_map(|line| Reign::parse(line));
             all.push((epoch.map_or(u64::MAX, |reign| reign.epoch), host.printed()));
         }
         all.sort_by_key(|(epoch, _)| *epoch);
@@ -215,16 +204,4 @@ impl<'a> Replicas<'a> {
         let said = self.hosts.iter().map(|(replica, host)| format!("-- replica {replica}\n{}", host.said()));
         said.collect::<Vec<_>>().join("\n")
     }
-}
-
-/// What `became primary` says.
-fn parse_reign(line: &str) -> Option<Reign> {
-    let (_, fields) = line.split_once("became primary ")?;
-    let field = |name: &str| fields.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
-    Some(Reign {
-        replica: field("replica")?.parse().ok()?,
-        epoch: field("epoch")?.parse().ok()?,
-        lsn: field("lsn")?.parse().ok()?,
-        began: Instant::now(),
-    })
 }

@@ -1,0 +1,160 @@
+//! Tortures the real program until its time is over, and says what was done to it.
+
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use ambrosia_core::Random;
+use ambrosia_host::entropy_u64;
+use ambrosia_tests::{
+    ms,
+    torture::{Extent, Held, Interrupt, Kind, Tally, Violation, play, remove_leftovers},
+};
+use clap::Parser;
+
+/// Breaks processes, disks and networks under the real program, and checks that nothing is lost or done twice.
+#[derive(Parser)]
+#[command(after_help = "Examples:
+  torture --seconds 600                        rounds of all kinds in turn for ten minutes
+  torture --kinds kill,stop --rounds 20        twenty rounds of these two
+  torture --kinds stop --rounds 1 --seed 4711  that one again: the plan is the same, the timing is not
+
+Exit code: 0 if everything held, 1 if anything did not. Then the files of the round are kept.
+Some kinds need root, strace, ip or mount. Those that can't be played here are SKIPPED, which the report says.")]
+struct Arguments {
+    /// No round begins after so many seconds
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    seconds: u64,
+    /// Where all draws come from; the first round has this seed itself
+    #[arg(long)]
+    seed: Option<u64>,
+    /// What to do, in turn; by default everything
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND")]
+    kinds: Vec<Kind>,
+    /// End after so many rounds
+    #[arg(long, value_name = "N")]
+    rounds: Option<u64>,
+}
+
+fn main() -> ExitCode {
+    match torture(&Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("torture: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// All rounds so far.
+#[derive(Default)]
+struct Total {
+    rounds: u64,
+    tally: Tally,
+    worst_kind: String,
+    skipped: Vec<(Kind, String)>,
+}
+
+fn torture(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    remove_leftovers()?;
+    let interrupt = Interrupt::on_signals()?;
+    let seed = arguments.seed.unwrap_or_else(|| entropy_u64() >> 32);
+    println!("seed {seed}, for {} s", arguments.seconds);
+    let mut total = Total::default();
+    let wanted = if arguments.kinds.is_empty() { Kind::all().to_vec() } else { arguments.kinds.clone() };
+    let mut kinds = Vec::new();
+    for kind in wanted {
+        match kind.impossible() {
+            None => kinds.push(kind),
+            Some(reason) => {
+                println!("SKIPPED {}: {reason}", kind.name());
+                total.skipped.push((kind, reason));
+            }
+        }
+    }
+    let (began, time) = (Instant::now(), Duration::from_secs(arguments.seconds));
+    let mut random = Random::new(seed);
+    let mut round_seed = seed;
+    for (number, kind) in (1..=arguments.rounds.unwrap_or(u64::MAX)).zip(kinds.iter().cycle()) {
+        if began.elapsed() >= time {
+            break;
+        }
+        let played = play(*kind, round_seed, Extent::Full, &interrupt);
+        if interrupt.is_raised() {
+            // What was found wrong, if anything, comes of the interruption.
+            if let Err(violation) = played {
+                std::fs::remove_dir_all(violation.directory)?;
+            }
+            println!("interrupted in round {number}");
+            break;
+        }
+        match played {
+            Ok(held) => total.take(number, *kind, round_seed, &held),
+            Err(violation) => {
+                complain(number, *kind, round_seed, &violation);
+                total.print();
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        round_seed = random.next_u64() >> 32;
+    }
+    total.print();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn complain(number: u64, kind: Kind, seed: u64, violation: &Violation) {
+    let kind = kind.name();
+    println!("\nround {number}, {kind}, seed {seed}: VIOLATED");
+    println!("  what:  {}", violation.what);
+    println!("  files: {}", violation.directory.display());
+    println!("  again: torture --kinds {kind} --rounds 1 --seed {seed}");
+    println!("  plan:  {}\n", violation.plan);
+}
+
+impl Total {
+    fn take(&mut self, number: u64, kind: Kind, seed: u64, held: &Held) {
+        let Held { tally, took } = held;
+        let gap = ms(tally.worst_gap - tally.worst_gap_stalled);
+        println!(
+            "round {number:>4}  {:<10} seed {seed:<11} {:>2} faults {:>6} requests {:>5} messages {:>3} reigns  worst gap \
+             {gap:>6.0} ms {:>5.1} s  held",
+            kind.name(),
+            tally.faults.values().sum::<u64>(),
+            tally.requests,
+            tally.messages,
+            tally.reigns,
+            took.as_secs_f64()
+        );
+        self.rounds += 1;
+        let worst = self.tally.worst_gap - self.tally.worst_gap_stalled;
+        if tally.worst_gap - tally.worst_gap_stalled > worst {
+            self.worst_kind = kind.name();
+        }
+        self.tally.add(tally);
+    }
+
+    fn print(&self) {
+        let tally = &self.tally;
+        println!("\n{} rounds held", self.rounds);
+        for (fault, count) in &tally.faults {
+            println!("  {count:>6}  {fault}");
+        }
+        println!(
+            "  {:>6}  requests acknowledged, {} messages of {} MiB between the instances, {} reigns",
+            tally.requests,
+            tally.messages,
+            tally.bytes >> 20,
+            tally.reigns
+        );
+        println!(
+            "  worst gap {:.0} ms, in a round of kind {}, not counting {:.0} ms in which the machine stood still",
+            ms(tally.worst_gap - tally.worst_gap_stalled),
+            self.worst_kind,
+            ms(tally.worst_gap_stalled)
+        );
+        for (kind, reason) in &self.skipped {
+            println!("  SKIPPED {}: {reason}", kind.name());
+        }
+    }
+}

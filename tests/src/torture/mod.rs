@@ -1,0 +1,33 @@
+//! Torture of the real program: real processes and files, a workload whose totals are known, and every fault that a
+//! machine can have, drawn from a seed.
+//!
+//! A *round* has a kind of fault and a seed. It starts two banks with several replicas each and six clients, lets the
+//! drawn faults happen under load, and checks at the end that nothing acknowledged is lost, nothing was done twice, the
+//! order was kept, every replica has the same state, the log reads whole, `status` is true, and the service came back
+//! in time. See [`play`].
+//!
+//! **Architecture Invariant:** a plan is drawn before its round begins and depends on kind and seed alone.
+
+mod asker;
+mod checks;
+mod draw;
+mod fault;
+mod faults;
+mod interrupt;
+mod leftovers;
+mod meter;
+mod namespace;
+mod network;
+mod plan;
+mod report;
+mod round;
+mod stage;
+mod tool;
+mod workload;
+mod world;
+
+pub use interrupt::Interrupt;
+pub use leftovers::remove_leftovers;
+pub use plan::{Extent, Kind};
+pub use round::{Held, Violation, play};
+pub use stage::Tally;
