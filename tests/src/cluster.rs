@@ -40,12 +40,20 @@ impl Cluster {
 
     /// The same, in a directory whose name begins with `prefix`.
     pub fn with_prefix(prefix: &str) -> Cluster {
+        Cluster::within(&std::env::temp_dir(), prefix)
+    }
+
+    /// The same, in the directory `parent`.
+    pub fn within(parent: &Path, prefix: &str) -> Cluster {
         let me = std::env::current_exe().expect("a running program has a path");
         let in_deps = me.parent().is_some_and(|parent| parent.ends_with("deps"));
         let release = me.ancestors().nth(if in_deps { 2 } else { 1 }).expect("it lies in the build directory");
         let target = release.parent().expect("the profile's directory lies in the build directory");
         let cluster = Cluster {
-            directory: tempfile::Builder::new().prefix(prefix).tempdir().expect("a temporary directory can be made"),
+            directory: tempfile::Builder::new()
+                .prefix(prefix)
+                .tempdir_in(parent)
+                .expect("a temporary directory can be made"),
             bin: release.join("ambrosia-host"),
             guests: target.join("wasm32-wasip2/release"),
         };
@@ -55,15 +63,19 @@ impl Cluster {
         cluster
     }
 
+    /// Directory that has the store and all other files in it.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// Directory of the store.
     pub fn store(&self) -> PathBuf {
         self.directory.path().join("store")
     }
 
-    /// Does not delete the directory when dropped; returns it.
-    pub fn keep(&mut self) -> &Path {
+    /// Does not delete the directory when dropped.
+    pub fn keep(&mut self) {
         self.directory.disable_cleanup(true);
-        self.directory.path()
     }
 
     /// A path for a file of the test's own.

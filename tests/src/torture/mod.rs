@@ -10,6 +10,7 @@
 
 mod asker;
 mod checks;
+mod disk;
 mod draw;
 mod fault;
 mod faults;
@@ -19,6 +20,7 @@ mod meter;
 mod namespace;
 mod network;
 mod plan;
+mod proxy;
 mod report;
 mod round;
 mod stage;

@@ -5,9 +5,14 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::{
+    disk::Disk,
     draw::Draw,
     fault::Fault,
-    faults::{kill::Kill, restart::Restart, stop::Stop},
+    faults::{
+        damage::Damage, full::Full, kill::Kill, partition::Partition, power_cut::PowerCut, proxy, restart::Restart,
+        stop::Stop, trace::Trace,
+    },
+    network::Network,
 };
 
 /// A kind of round.
@@ -19,6 +24,24 @@ pub enum Kind {
     Stop,
     /// All end or are killed, and start again in any order
     Restart,
+    /// A tracer kills a replica at its Nth system call
+    Crash,
+    /// A tracer lets the Nth write or sync of a replica fail
+    Eio,
+    /// The disk of the store is full for a while
+    Full,
+    /// Packets between the hosts and clients vanish, both ways or one way
+    Partition,
+    /// A proxy delays and resets connections
+    Proxy,
+    /// The store is copied mid-write and opened elsewhere
+    PowerCut,
+    /// A bit flips in the log
+    Flip,
+    /// A segment of the log is cut short
+    Cut,
+    /// All that can happen on one machine, also at the same time
+    Mixed,
 }
 
 /// How much happens in a round.
@@ -26,13 +49,27 @@ pub enum Kind {
 pub enum Extent {
     /// A few seconds, for the tests.
     Short,
-    /// Some ten seconds.
+    /// Some twenty seconds.
     Full,
+}
+
+/// What a round is played on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ground {
+    /// The machine as it is.
+    Plain,
+    /// A small disk.
+    Disk,
+    /// Network namespaces with wires.
+    Wired,
+    /// Network namespaces with a proxy.
+    Proxied,
 }
 
 /// One after the other.
 #[derive(Debug)]
 pub(crate) struct Plan {
+    pub(crate) ground: Ground,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -61,26 +98,52 @@ impl Kind {
 
     /// Why it can't be played on this machine, if so.
     pub fn impossible(self) -> Option<String> {
-        None
+        match self {
+            Kind::Crash | Kind::Eio => Trace::impossible(),
+            Kind::Full => Disk::impossible(),
+            Kind::Partition | Kind::Proxy => Network::impossible(),
+            Kind::Mixed => Trace::impossible().or_else(Network::impossible),
+            Kind::Kill | Kind::Stop | Kind::Restart | Kind::PowerCut | Kind::Flip | Kind::Cut => None,
+        }
     }
 
-    fn fault(self, draw: &mut Draw, _extent: Extent) -> Box<dyn Fault> {
+    fn ground(self, draw: &mut Draw) -> Ground {
+        match self {
+            Kind::Full => Ground::Disk,
+            Kind::Partition => Ground::Wired,
+            Kind::Proxy => Ground::Proxied,
+            Kind::Mixed => *draw.one_of(&[Ground::Wired, Ground::Proxied]),
+            _ => Ground::Plain,
+        }
+    }
+
+    fn fault(self, draw: &mut Draw) -> Box<dyn Fault> {
         match self {
             Kind::Kill => Kill::draw(draw),
             Kind::Stop => Stop::draw(draw),
             Kind::Restart => Restart::draw(draw),
+            Kind::Crash => Trace::draw_crash(draw),
+            Kind::Eio => Trace::draw_disk_error(draw),
+            Kind::Full => Full::draw(draw),
+            Kind::Partition => Partition::draw(draw),
+            Kind::Proxy => proxy::draw(draw),
+            Kind::PowerCut => PowerCut::draw(draw),
+            Kind::Flip => Damage::draw_flip(draw),
+            Kind::Cut => Damage::draw_cut(draw),
+            Kind::Mixed => unreachable!("it is made of the others"),
         }
     }
 
-    /// Milliseconds for which a fault of this kind lasts.
+    /// How long a fault of this kind lasts, from its beginning; some end by themselves.
     fn lasts(self, draw: &mut Draw, extent: Extent) -> Duration {
-        let longest = match (self, extent) {
-            (Kind::Stop, Extent::Full) => 10_000,
-            (Kind::Stop, Extent::Short) => 1500,
-            _ => 800,
+        let millis = match (self, extent) {
+            (Kind::Stop, Extent::Full) => 100..=10_000,
+            (Kind::Stop, Extent::Short) => 100..=1500,
+            (Kind::Partition | Kind::Proxy, Extent::Full) => 100..=5000,
+            (Kind::Partition | Kind::Proxy, Extent::Short) => 100..=1000,
+            _ => 1..=800,
         };
-        let shortest = if self == Kind::Stop { 100 } else { 1 };
-        Duration::from_millis(draw.magnitude(shortest..=longest))
+        Duration::from_millis(draw.magnitude(millis))
     }
 }
 
@@ -90,14 +153,42 @@ impl Plan {
         let mut draw = Draw::new(seed);
         let steps = match extent {
             Extent::Short => 3,
-            Extent::Full => draw.number(5..=9),
+            Extent::Full => draw.number(4..=8),
         };
+        let ground = kind.ground(&mut draw);
         let step = |_| {
-            let faults = vec![kind.fault(&mut draw, extent)];
-            let lasts = kind.lasts(&mut draw, extent);
+            let kinds = if kind == Kind::Mixed { mixed(ground, &mut draw) } else { vec![kind] };
+            let faults = kinds.iter().map(|kind| kind.fault(&mut draw)).collect();
+            let lasts = kinds.iter().map(|kind| kind.lasts(&mut draw, extent)).max().unwrap_or_default();
             let pause = Duration::from_millis(draw.magnitude(1..=800));
             Step { pause, faults, lasts, start_all: draw.percent(75) }
         };
-        Plan { steps: (0..steps).map(step).collect() }
+        Plan { ground, steps: (0..steps).map(step).collect() }
+    }
+}
+
+/// What happens together. Some faults want to see what they alone have done.
+fn mixed(ground: Ground, draw: &mut Draw) -> Vec<Kind> {
+    let network = if ground == Ground::Wired { Kind::Partition } else { Kind::Proxy };
+    if draw.percent(40) {
+        let alone = [Kind::Restart, Kind::Crash, Kind::Crash, Kind::Eio, Kind::PowerCut, Kind::Flip, Kind::Cut];
+        return vec![*draw.one_of(&alone)];
+    }
+    let mut together = [Kind::Kill, Kind::Kill, Kind::Stop, network];
+    draw.shuffle(&mut together);
+    together[..draw.number(1..=3) as usize].to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_kind_and_seed_give_the_same_plan_and_others_do_not() {
+        for kind in Kind::all() {
+            let plan = |seed| format!("{:?}", Plan::draw(*kind, seed, Extent::Full));
+            assert_eq!(plan(1), plan(1));
+            assert_ne!(plan(1), plan(2));
+        }
     }
 }

@@ -8,10 +8,8 @@ use std::{
 use super::{
     checks::check_all,
     interrupt::Interrupt,
-    network::Network,
     plan::{Extent, Kind, Plan, Step},
     stage::{Stage, Tally},
-    world::World,
 };
 use crate::Cluster;
 
@@ -42,13 +40,13 @@ pub fn play(kind: Kind, seed: u64, extent: Extent, interrupt: &Interrupt) -> Res
     let began = Instant::now();
     let prefix = format!("{}{}-{}-", super::leftovers::PREFIX, std::process::id(), kind.name());
     let mut cluster = Cluster::with_prefix(&prefix);
-    let directory = cluster.keep().to_owned();
+    cluster.keep();
+    let directory = cluster.directory().to_owned();
     let interrupt = interrupt.clone();
-    let inside = directory.clone();
     let round = std::thread::Builder::new().name(format!("round {}", kind.name()));
     let round = round.spawn(move || {
         let mut plan = Plan::draw(kind, seed, extent);
-        let mut stage = Stage::set(World::register(cluster, Network::Plain), seed, &inside, interrupt)?;
+        let mut stage = Stage::set(cluster, plan.ground, seed, interrupt)?;
         let played = play_steps(&mut stage, &mut plan);
         if played.is_err() {
             stage.world.bury_all()?;

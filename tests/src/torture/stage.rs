@@ -2,20 +2,22 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
     time::{Duration, Instant},
 };
 
 use anyhow::{bail, ensure};
 
 use super::{
+    disk::Disk,
     draw::Draw,
     interrupt::Interrupt,
     meter::Meter,
+    network::Network,
+    plan::Ground,
     workload::Workload,
     world::{INSTANCES, World},
 };
-use crate::PATIENCE;
+use crate::{Cluster, PATIENCE};
 
 /// Service is back within this time of the last fault; only time counts in which the machine was running.
 const SERVICE_BACK_WITHIN: Duration = Duration::from_secs(2);
@@ -36,6 +38,8 @@ pub(crate) struct Stage {
     interrupt: Interrupt,
     /// Epoch and durable lsn of each instance when it was looked last.
     seen: [(u64, u64); 2],
+    /// The disk of the store, if it has one of its own. It goes last.
+    pub(crate) disk: Option<Disk>,
 }
 
 /// What a round has counted.
@@ -80,15 +84,25 @@ impl Tally {
 
 impl Stage {
     /// Starts all replicas of a world in which none runs, and the clients; the service works.
-    pub(crate) fn set(mut world: World, seed: u64, directory: &Path, interrupt: Interrupt) -> anyhow::Result<Stage> {
-        let meter = Meter::start(directory)?;
+    pub(crate) fn set(cluster: Cluster, ground: Ground, seed: u64, interrupt: Interrupt) -> anyhow::Result<Stage> {
+        let meter = Meter::start(cluster.directory())?;
+        let disk = match ground {
+            Ground::Disk => Some(Disk::mount(&cluster.store(), &cluster.file("disk.image"))?),
+            _ => None,
+        };
+        let network = match ground {
+            Ground::Plain | Ground::Disk => Network::Plain,
+            Ground::Wired => Network::wired()?,
+            Ground::Proxied => Network::proxied(seed)?,
+        };
+        let mut world = World::register(cluster, network);
         for (instance, replica) in world.down() {
             world.start(instance, replica, &[])?;
         }
         let workload = Workload::start(world.cluster.store(), seed, world.network.of_clients());
         let draw = Draw::new(!seed);
         let tally = Tally::default();
-        let stage = Stage { workload, world, meter, draw, obstructions: 0, tally, interrupt, seen: [(0, 0); 2] };
+        let stage = Stage { workload, world, meter, draw, obstructions: 0, tally, interrupt, seen: [(0, 0); 2], disk };
         let now = Instant::now();
         for at in 0..INSTANCES.len() {
             stage.workload.wait_for_answers(at, now)?;
