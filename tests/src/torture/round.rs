@@ -48,6 +48,7 @@ pub fn play(kind: Kind, seed: u64, extent: Extent, interrupt: &Interrupt) -> Res
         let mut plan = Plan::draw(kind, seed, extent);
         let mut stage = Stage::set(cluster, plan.ground, seed, interrupt)?;
         let played = play_steps(&mut stage, &mut plan);
+        stage.note("all steps are over");
         if played.is_err() {
             stage.world.bury_all()?;
         }
@@ -80,9 +81,11 @@ fn play_step(stage: &mut Stage, step: &mut Step) -> anyhow::Result<()> {
     for fault in &mut step.faults {
         stage.tally.count(fault.name());
         stage.obstructions += usize::from(fault.obstructs());
+        stage.note(&format!("{}: {fault:?}", fault.name()));
         fault.begin(stage)?;
     }
     let hit = Instant::now();
+    stage.note("all faults have begun");
     if stage.can_serve() {
         stage.wait_for_service(hit)?;
     }
@@ -91,6 +94,7 @@ fn play_step(stage: &mut Stage, step: &mut Step) -> anyhow::Result<()> {
         fault.end(stage)?;
         stage.obstructions -= usize::from(fault.obstructs());
     }
+    stage.note("all faults have ended");
     stage.start_dead(step.start_all)?;
     stage.wait_for_service(Instant::now())?;
     stage.check_status()

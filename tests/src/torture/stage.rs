@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
+    io::Write,
     time::{Duration, Instant},
 };
 
@@ -14,7 +16,7 @@ use super::{
     meter::Meter,
     network::Network,
     plan::Ground,
-    workload::Workload,
+    workload::{Whose, Workload},
     world::{INSTANCES, World},
 };
 use crate::{Cluster, PATIENCE};
@@ -36,6 +38,8 @@ pub(crate) struct Stage {
     pub(crate) obstructions: usize,
     pub(crate) tally: Tally,
     interrupt: Interrupt,
+    began: Instant,
+    journal: File,
     /// Epoch and durable lsn of each instance when it was looked last.
     seen: [(u64, u64); 2],
     /// The disk of the store, if it has one of its own. It goes last.
@@ -49,7 +53,7 @@ pub struct Tally {
     pub faults: BTreeMap<&'static str, u64>,
     /// Longest time from a fault, or from its end, to the service of both instances.
     pub worst_gap: Duration,
-    /// The machine stood still for so long within that time.
+    /// The machine stood still, or was busy with others, for so long within that time.
     pub worst_gap_stalled: Duration,
     /// Requests acknowledged.
     pub requests: u64,
@@ -85,6 +89,8 @@ impl Tally {
 impl Stage {
     /// Starts all replicas of a world in which none runs, and the clients; the service works.
     pub(crate) fn set(cluster: Cluster, ground: Ground, seed: u64, interrupt: Interrupt) -> anyhow::Result<Stage> {
+        let began = Instant::now();
+        let journal = File::create(cluster.file("journal"))?;
         let meter = Meter::start(cluster.directory())?;
         let disk = match ground {
             Ground::Disk => Some(Disk::mount(&cluster.store(), &cluster.file("disk.image"))?),
@@ -102,12 +108,30 @@ impl Stage {
         let workload = Workload::start(world.cluster.store(), seed, world.network.of_clients());
         let draw = Draw::new(!seed);
         let tally = Tally::default();
-        let stage = Stage { workload, world, meter, draw, obstructions: 0, tally, interrupt, seen: [(0, 0); 2], disk };
+        let stage = Stage {
+            workload,
+            world,
+            meter,
+            draw,
+            obstructions: 0,
+            tally,
+            interrupt,
+            began,
+            journal,
+            seen: [(0, 0); 2],
+            disk,
+        };
         let now = Instant::now();
         for at in 0..INSTANCES.len() {
-            stage.workload.wait_for_answers(at, now)?;
+            stage.workload.wait_for_answers(Whose::All(at), now)?;
         }
         Ok(stage)
+    }
+
+    /// Writes down what happens, for whoever looks at a failure.
+    pub(crate) fn note(&mut self, what: &str) {
+        let line = format!("{:9.3} {what}\n", self.began.elapsed().as_secs_f64());
+        self.journal.write_all(line.as_bytes()).expect("the disk of the temporary directory can be written");
     }
 
     /// Lets time go by, which was drawn. An error if the round is to end.
@@ -161,14 +185,14 @@ impl Stage {
     /// Waits until every client of both instances is served again.
     pub(crate) fn wait_for_service(&mut self, since: Instant) -> anyhow::Result<()> {
         for at in 0..INSTANCES.len() {
-            self.wait_for_service_of(at, since)?;
+            self.wait_for_service_of(Whose::All(at), since)?;
         }
         Ok(())
     }
 
-    /// Waits until every client of an instance is served again, which must not take too long.
-    pub(crate) fn wait_for_service_of(&mut self, at: usize, since: Instant) -> anyhow::Result<()> {
-        let served = self.workload.wait_for_answers(at, since)?;
+    /// Waits until these clients are served again, which must not take too long.
+    pub(crate) fn wait_for_service_of(&mut self, whose: Whose, since: Instant) -> anyhow::Result<()> {
+        let served = self.workload.wait_for_answers(whose, since)?;
         let gap = served - since;
         let stalled = self.meter.stalled(since, served).min(gap);
         if gap - stalled > self.tally.worst_gap - self.tally.worst_gap_stalled {
@@ -176,9 +200,10 @@ impl Stage {
         }
         ensure!(
             gap - stalled <= SERVICE_BACK_WITHIN,
-            "{} was served again {gap:?} after the last fault (of which the machine stood still for {stalled:?})",
-            INSTANCES[at]
+            "{} served again {gap:?} after the last fault (of which the machine was busy with others for {stalled:?})",
+            INSTANCES[whose.instance()]
         );
+        self.note(&format!("{whose:?} served {gap:.0?} after it, {stalled:.0?} of them not ours"));
         Ok(())
     }
 

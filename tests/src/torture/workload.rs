@@ -19,9 +19,11 @@ use tokio::sync::watch;
 use super::{draw::Draw, namespace::NetworkNamespace, world::INSTANCES};
 use crate::{PATIENCE, client};
 
-/// Messages and arguments are between these.
+/// Messages and arguments are between these; a few are large.
 const BYTES_MIN: u64 = 16;
+const BYTES_SMALL: u64 = 16 << 10;
 const BYTES_MAX: u64 = 1 << 20;
+const LARGE_PERCENT: u64 = 10;
 
 /// What a client does.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +37,27 @@ enum Trade {
 }
 
 const TRADES: [Trade; 3] = [Trade::Counter, Trade::Teller, Trade::Carrier];
+
+/// Whose answers are meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Whose {
+    /// Of all clients of an instance.
+    All(usize),
+    /// Of the clients of an instance that need nobody but it.
+    Alone(usize),
+}
+
+impl Whose {
+    /// The instance that is asked.
+    pub(crate) fn instance(self) -> usize {
+        let (Whose::All(instance) | Whose::Alone(instance)) = self;
+        instance
+    }
+
+    fn means(self, book: &Book) -> bool {
+        book.instance == self.instance() && (self == Whose::All(book.instance) || !matches!(book.trade, Trade::Teller))
+    }
+}
 
 /// One answered request.
 #[derive(Clone, Debug)]
@@ -58,6 +81,7 @@ pub(crate) struct Book {
     pub(crate) instance: usize,
     /// Its number.
     pub(crate) client: u64,
+    trade: Trade,
     /// In order.
     pub(crate) acknowledged: Vec<Acknowledged>,
 }
@@ -104,7 +128,12 @@ impl Workload {
                 plans.push((instance, plans.len() as u64 + 1, trade));
             }
         }
-        let book = |&(instance, client, _): &(usize, u64, Trade)| Book { instance, client, acknowledged: Vec::new() };
+        let book = |&(instance, client, trade): &(usize, u64, Trade)| Book {
+            instance,
+            client,
+            trade,
+            acknowledged: Vec::new(),
+        };
         let books = plans.iter().map(book).collect();
         let state = Mutex::new(State { books, running: plans.len(), failure: None });
         let shared = Arc::new(Shared { phase: watch::channel(Phase::Run).0, state, news: Condvar::new() });
@@ -128,23 +157,23 @@ impl Workload {
         Workload { shared, threads }
     }
 
-    /// Waits until each client of `instance` has an answer to a request that it made after `since`; returns when the
-    /// last of them had.
-    pub(crate) fn wait_for_answers(&self, instance: usize, since: Instant) -> anyhow::Result<Instant> {
+    /// Waits until each of these clients has an answer to a request that it made after `since`; returns when the last
+    /// of them had.
+    pub(crate) fn wait_for_answers(&self, of: Whose, since: Instant) -> anyhow::Result<Instant> {
         let deadline = Instant::now() + PATIENCE;
         let mut state = self.shared.lock();
         loop {
             check(&state)?;
-            let books = state.books.iter().filter(|book| book.instance == instance);
+            let books = state.books.iter().filter(|book| of.means(book));
             let answered: Option<Vec<Instant>> = books.map(|book| book.first_since(since)).collect();
             if let Some(answered) = answered {
                 return answered.into_iter().max().context("an instance has clients");
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let waits = |book: &&Book| book.instance == instance && book.first_since(since).is_none();
+                let waits = |book: &&Book| of.means(book) && book.first_since(since).is_none();
                 let waiting: Vec<u64> = state.books.iter().filter(waits).map(|book| book.client).collect();
-                bail!("clients {waiting:?} of {} had no answer for {PATIENCE:?}", INSTANCES[instance]);
+                bail!("clients {waiting:?} of {of:?} had no answer for {PATIENCE:?}");
             }
             state = self.shared.news.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -153,11 +182,6 @@ impl Workload {
     /// What was told so far.
     pub(crate) fn books(&self) -> Vec<Book> {
         self.shared.lock().books.clone()
-    }
-
-    /// How many requests were answered so far.
-    pub(crate) fn answers(&self) -> u64 {
-        self.shared.lock().books.iter().map(|book| book.acknowledged.len() as u64).sum()
     }
 
     /// Ends all clients after the requests under way; returns their books.
@@ -268,6 +292,11 @@ impl Asking {
         }
     }
 
+    fn size(&mut self) -> u64 {
+        let large = self.draw.percent(LARGE_PERCENT);
+        self.draw.magnitude(if large { BYTES_SMALL..=BYTES_MAX } else { BYTES_MIN..=BYTES_SMALL })
+    }
+
     fn request(&mut self, number: u64) -> anyhow::Result<Request> {
         let other = INSTANCES[1 - self.instance];
         let me = self.client;
@@ -282,7 +311,7 @@ impl Asking {
             }
             Trade::Carrier if self.draw.percent(40) => {
                 let mut bytes = [me.to_le_bytes(), number.to_le_bytes()].concat();
-                let (size, mut pattern) = (self.draw.magnitude(BYTES_MIN..=BYTES_MAX) as usize, Random::new(number));
+                let (size, mut pattern) = (self.size() as usize, Random::new(number));
                 while bytes.len() < size {
                     bytes.extend(pattern.next_u64().to_le_bytes());
                 }
@@ -291,7 +320,7 @@ impl Asking {
             }
             Trade::Carrier => {
                 let count = self.draw.number(1..=5);
-                let sizes: Vec<u64> = (0..count).map(|_| self.draw.magnitude(BYTES_MIN..=BYTES_MAX)).collect();
+                let sizes: Vec<u64> = (0..count).map(|_| self.size()).collect();
                 named("post", json!([me, number, other, sizes]), None)
             }
         }

@@ -11,6 +11,7 @@ use crate::torture::{
     draw::Draw,
     fault::Fault,
     stage::Stage,
+    workload::Whose,
     world::{INSTANCES, MayEnd, REPLICAS},
 };
 
@@ -92,7 +93,7 @@ impl Fault for Damage {
                 return Ok(());
             }
             stage.world.kill(&Vec::from_iter(primary))?;
-            stage.wait_for_service_of(at, Instant::now())?;
+            stage.wait_for_service_of(Whose::All(at), Instant::now())?;
         } else {
             let all = all(stage);
             stage.world.kill(&all)?;
@@ -103,7 +104,7 @@ impl Fault for Damage {
         for at in 0..INSTANCES.len() {
             // The other instance has not been touched, and a primary that runs has read its log before.
             if at != self.instance || primary_runs {
-                stage.wait_for_service_of(at, killed)?;
+                stage.wait_for_service_of(Whose::Alone(at), killed)?;
             }
         }
         let file = File::options().write(true).open(&done.file)?;
