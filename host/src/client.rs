@@ -9,7 +9,6 @@ use ambrosia_core::{InstanceName, RequestId};
 use ambrosia_storage::{FileStore, InstanceError, Outcome, PrimaryInfo};
 use bytes::Bytes;
 use tokio::{
-    net::TcpStream,
     sync::watch,
     time::{sleep, timeout},
 };
@@ -18,6 +17,7 @@ use crate::{
     connection::{Connection, ConnectionError, ConnectionHandle},
     control::Control,
     peers::PeerDirectory,
+    socket,
     wire::{Frame, PROTOCOL_VERSION},
 };
 
@@ -228,7 +228,7 @@ impl Client {
 
 /// Connects to the host of a primary and says hello.
 async fn greet(name: &InstanceName, primary: &PrimaryInfo) -> Result<(ConnectionHandle, Connection), ConnectionError> {
-    let (handle, mut connection) = Connection::new(TcpStream::connect(primary.address).await?)?;
+    let (handle, mut connection) = Connection::new(socket::connect(primary.address).await?)?;
     let hello = Control::ClientHello { version: PROTOCOL_VERSION, to: name.as_str().to_owned() };
     connection.write_frame(&Frame::Control(hello)).await?;
     match connection.read_frame().await? {

@@ -18,6 +18,7 @@ mod peers;
 mod primary;
 mod printer;
 mod run;
+mod socket;
 mod standby;
 mod stdin;
 mod values;

@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use ambrosia_core::{Epoch, InstanceName, InstanceUuid, PeerIndex, Seq};
 use ambrosia_storage::PrimaryInfo;
 use tokio::{
-    net::TcpStream,
     sync::watch,
     time::{Instant, sleep, timeout},
 };
@@ -15,6 +14,7 @@ use crate::{
     control::Control,
     event::Event,
     mailbox::Mailbox,
+    socket,
     wire::{Frame, PROTOCOL_VERSION},
 };
 
@@ -63,7 +63,7 @@ impl Link {
     }
 
     async fn connect(&mut self, primary: &PrimaryInfo) -> ConnectionError {
-        let socket = match timeout(HANDSHAKE_TIMEOUT, TcpStream::connect(primary.address)).await {
+        let socket = match timeout(HANDSHAKE_TIMEOUT, socket::connect(primary.address)).await {
             Ok(Ok(socket)) => socket,
             Ok(Err(error)) => return error.into(),
             Err(_) => return ConnectionError::HandshakeTimeout,

@@ -234,6 +234,7 @@ impl Process {
         let address = self.options.listen;
         let listen = |error| RunError::Listen { address, error };
         let listener = runtime.block_on(TcpListener::bind(address)).map_err(listen)?;
+        crate::socket::prepare(&listener).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         self.presence.set_address(address);
 
