@@ -23,6 +23,11 @@ else
     run_tests=(cargo test --no-fail-fast --lib --bins --tests --examples)
 fi
 
+# What can't be tested on this machine is written there, and said at the end.
+AMBROSIA_SKIPPED=$(mktemp)
+export AMBROSIA_SKIPPED
+trap 'rm -f "$AMBROSIA_SKIPPED"' EXIT
+
 failed=()
 step() {
     local name=$1
@@ -44,6 +49,7 @@ step "core, storage, simulations, SDK and fuzz corpora with debug assertions" "$
 step "engine, host, command line, integration and the rest of the corpora" "${run_tests[@]}" --release "${rest[@]}"
 step "documentation of the SDK" cargo test --doc -p ambrosia-sdk
 
+sort -u "$AMBROSIA_SKIPPED" >&2
 if ((${#failed[@]} > 0)); then
     printf 'test.sh: failed: %s\n' "${failed[@]}" >&2
     exit 1

@@ -9,7 +9,7 @@ use std::{
 
 use ambrosia_core::{InstanceName, Lsn, Record, RecordHeader, RecordKind};
 use ambrosia_storage::{FileStore, ScannedRecord};
-use ambrosia_tests::{Cluster, Lines, PATIENCE};
+use ambrosia_tests::{Cluster, Lines, PATIENCE, skip};
 use serde_json::json;
 
 use crate::support::{Replicas, Session, begin, cluster, fails};
@@ -195,7 +195,7 @@ impl Disk {
         if mounted.is_ok_and(|status| status.success()) {
             return Some(Disk(path));
         }
-        eprintln!("SKIPPED: mounting a tmpfs is not allowed here, so a full disk can't be made");
+        skip("a full disk", "mounting a tmpfs is not allowed here");
         None
     }
 
@@ -242,7 +242,7 @@ impl Strace {
         let mut command = Command::new("strace");
         command.args(["-f", "-e", "trace=fdatasync", "-e", inject, "-p", &pid.to_string()]);
         let Ok(mut child) = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn() else {
-            eprintln!("SKIPPED: there is no strace, so fdatasync can't be made to fail");
+            skip("a failing fdatasync", "there is no strace");
             return None;
         };
         let said = Lines::of(child.stderr.take().expect("piped above"), |_| {});
@@ -250,7 +250,7 @@ impl Strace {
         if said.wait_for(0, PATIENCE, |line| line.contains("attached")).is_some() {
             return Some(strace);
         }
-        eprintln!("SKIPPED: strace may not trace here, so fdatasync can't be made to fail: {:?}", said.all());
+        skip("a failing fdatasync", &format!("strace may not trace here: {:?}", said.all()));
         None
     }
 }

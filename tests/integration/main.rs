@@ -14,5 +14,6 @@ mod requests;
 mod simulated;
 mod stdin;
 mod support;
+mod torture;
 mod walkthrough;
 mod wire;

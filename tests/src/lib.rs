@@ -11,6 +11,7 @@ mod lines;
 mod measure;
 mod reign;
 mod signals;
+mod skipped;
 pub mod torture;
 
 pub use caller::{Answer, Caller};
@@ -20,6 +21,7 @@ pub use lines::Lines;
 pub use measure::{Sample, disk_sync_times, ms, processor_time};
 pub use reign::Reign;
 pub use signals::{Signal, signal};
+pub use skipped::skip;
 
 use std::time::Duration;
 

@@ -32,6 +32,9 @@ struct Arguments {
     /// What to do, in turn; by default everything
     #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND")]
     kinds: Vec<Kind>,
+    /// Rounds of a few seconds, as the tests play them
+    #[arg(long)]
+    short: bool,
     /// End after so many rounds
     #[arg(long, value_name = "N")]
     rounds: Option<u64>,
@@ -73,6 +76,7 @@ fn torture(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             }
         }
     }
+    let extent = if arguments.short { Extent::Short } else { Extent::Full };
     let (began, time) = (Instant::now(), Duration::from_secs(arguments.seconds));
     let mut random = Random::new(seed);
     let mut round_seed = seed;
@@ -80,7 +84,7 @@ fn torture(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         if began.elapsed() >= time {
             break;
         }
-        let played = play(*kind, round_seed, Extent::Full, &interrupt);
+        let played = play(*kind, round_seed, extent, &interrupt);
         if interrupt.is_raised() {
             // What was found wrong, if anything, comes of the interruption.
             if let Err(violation) = played {
@@ -92,7 +96,7 @@ fn torture(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         match played {
             Ok(held) => total.take(number, *kind, round_seed, &held),
             Err(violation) => {
-                complain(number, *kind, round_seed, &violation);
+                complain(number, *kind, round_seed, arguments.short, &violation);
                 total.print();
                 return Ok(ExitCode::FAILURE);
             }
@@ -103,12 +107,13 @@ fn torture(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn complain(number: u64, kind: Kind, seed: u64, violation: &Violation) {
+fn complain(number: u64, kind: Kind, seed: u64, short: bool, violation: &Violation) {
+    let short = if short { "--short " } else { "" };
     let kind = kind.name();
     println!("\nround {number}, {kind}, seed {seed}: VIOLATED");
     println!("  what:  {}", violation.what);
     println!("  files: {}", violation.directory.display());
-    println!("  again: torture --kinds {kind} --rounds 1 --seed {seed}");
+    println!("  again: torture {short}--kinds {kind} --rounds 1 --seed {seed}");
     println!("  plan:  {}\n", violation.plan);
 }
 

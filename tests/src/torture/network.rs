@@ -5,7 +5,7 @@
 //! devices lead from each to each; on them packets can vanish without a word. With a *proxy*, what answers at a host's
 //! address everywhere else is a proxy, which passes everything on as it likes.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 
@@ -109,6 +109,13 @@ impl Network {
             Network::Plain => None,
             Network::Wired(places) | Network::Proxied(places, _) => Some(places),
         }
+    }
+
+    /// Longer than this nothing may be silent: an older kernel can't be told how soon to try again, and a silence that was
+    /// longer would be followed by one that is not ours.
+    pub(crate) fn longest_fault(&self) -> Duration {
+        let can_be_told = Path::new("/proc/sys/net/ipv4/tcp_rto_max_ms").exists();
+        if matches!(self, Network::Wired(_)) && !can_be_told { Duration::from_secs(1) } else { Duration::MAX }
     }
 
     /// Does something where an instance is.

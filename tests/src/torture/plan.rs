@@ -139,7 +139,10 @@ impl Kind {
         let millis = match (self, extent) {
             (Kind::Stop, Extent::Full) => 100..=10_000,
             (Kind::Stop, Extent::Short) => 100..=1500,
-            (Kind::Partition | Kind::Proxy, Extent::Full) => 100..=5000,
+            // TCP tries at 0.2, 0.6, 1.4 and 3 s, and then left alone at 6.2 s: long after the wires are whole again.
+            (Kind::Partition, _) if draw.percent(40) => 3200..=4000,
+            (Kind::Partition, Extent::Full) => 100..=10_000,
+            (Kind::Proxy, Extent::Full) => 100..=5000,
             (Kind::Partition | Kind::Proxy, Extent::Short) => 100..=1000,
             _ => 1..=800,
         };

@@ -89,7 +89,8 @@ fn play_step(stage: &mut Stage, step: &mut Step) -> anyhow::Result<()> {
     if stage.can_serve() {
         stage.wait_for_service(hit)?;
     }
-    stage.pause(step.lasts.saturating_sub(hit.elapsed()))?;
+    let lasts = step.lasts.min(stage.world.network.longest_fault());
+    stage.pause(lasts.saturating_sub(hit.elapsed()))?;
     for fault in &mut step.faults {
         fault.end(stage)?;
         stage.obstructions -= usize::from(fault.obstructs());
