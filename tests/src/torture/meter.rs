@@ -28,6 +28,9 @@ const SLOW_SYNC: Duration = Duration::from_millis(60);
 const SHARE_INTERVAL: Duration = Duration::from_millis(60);
 /// Work of one look, in processor time.
 const SHARE_WORK: Duration = Duration::from_millis(3);
+/// What a small share costs at most: to take over or to start is some hundred milliseconds of work. What is only waited
+/// for does not take longer on a busy machine.
+const SHARE_LOSS_MAX: Duration = Duration::from_secs(1);
 
 /// Watches the machine while it lives.
 pub(crate) struct Meter {
@@ -83,11 +86,11 @@ impl Meter {
     }
 }
 
-/// All of the time of stalls is lost, and of the rest what others get. A share holds from the measurement before it on,
+/// All of the time of stalls is lost, and of the rest what others get, up to a limit. A share holds from the measurement before it on,
 /// and the last one on and on.
 fn lost(from: Instant, to: Instant, mut stalls: Vec<(Instant, Instant)>, shares: &[(Instant, f64)]) -> Duration {
     stalls.sort_unstable();
-    let mut sum = Duration::ZERO;
+    let (mut all, mut to_others) = (Duration::ZERO, Duration::ZERO);
     let mut begin = from;
     let measured = shares.iter().filter(|(until, _)| *until > from);
     let last = shares.last().map(|(_, share)| (to, *share));
@@ -95,11 +98,12 @@ fn lost(from: Instant, to: Instant, mut stalls: Vec<(Instant, Instant)>, shares:
         let end = until.min(to);
         if end > begin {
             let stood = union(begin, end, &stalls);
-            sum += stood + (end - begin - stood).mul_f64(1.0 - share);
+            all += stood;
+            to_others += (end - begin - stood).mul_f64(1.0 - share);
             begin = end;
         }
     }
-    sum
+    all + to_others.min(SHARE_LOSS_MAX)
 }
 
 /// How much of the time from `from` to `to` is covered by intervals in the order of their beginnings.
@@ -166,6 +170,7 @@ mod tests {
         assert_eq!(lost(&[], 0, 1000), 0);
         assert_eq!(lost(&[], 0, 2000), 500);
         assert_eq!(lost(&[], 1500, 3000), 750);
+        assert_eq!(lost(&[], 1000, 9000), 1000, "no more than the limit");
         assert_eq!(lost(&[(100, 300), (200, 400), (5000, 6000)], 0, 1000), 300);
         assert_eq!(lost(&[(1900, 2100)], 1000, 2000), 100 + 450);
         assert_eq!(lost(&[(0, 9000)], 1000, 2000), 1000);

@@ -49,7 +49,7 @@ impl Fault for Full {
             Ok((Instant::now() >= deadline).then_some(()))
         })?;
         for _ in 0..stopped {
-            stage.tally.count("  replicas stopped by it");
+            stage.tally.count("disk full: a replica stopped");
         }
         Ok(())
     }

@@ -141,8 +141,8 @@ impl Fault for Trace {
         // It may have happened before, while the replica was waited for.
         if happened || !stage.world.instances[at].running.contains_key(&replica) {
             stage.tally.count(match self.injected {
-                Injected::Kill => "  of these, crashed",
-                Injected::InputOutputError => "  of these, stopped by it",
+                Injected::Kill => "traced, to crash at the Nth system call: did",
+                Injected::InputOutputError => "traced, to get EIO at the Nth write or sync: did, and stopped",
             });
         } else {
             stage.world.kill(&[(at, replica)])?;
