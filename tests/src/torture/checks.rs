@@ -19,7 +19,7 @@ use super::{
     report::{Report, at_rest, check_reports},
     stage::{Stage, Tally},
     workload::Book,
-    world::{INSTANCES, REPLICAS, World},
+    world::{EACH, INSTANCES, REPLICAS, World},
 };
 
 /// Of each client so many of the last requests are asked again, and twice as many others.
@@ -39,7 +39,7 @@ pub(crate) fn check_all(mut stage: Stage) -> anyhow::Result<Tally> {
     let reports = wait_for_rest(&mut asker, &world)?;
     check_books(&books, &reports, true)?;
     ask_again(&mut asker, &world, &books, &mut draw)?;
-    for at in 0..INSTANCES.len() {
+    for at in EACH {
         check_log_verb(&world, at)?;
         check_log(&world, at, &books)?;
         tally.reigns += world.epoch(at)?;
@@ -56,7 +56,7 @@ pub(crate) fn check_all(mut stage: Stage) -> anyhow::Result<Tally> {
 /// With all replicas running and nothing wrong: one primary, that of the newest epoch; the others standbys; each with
 /// its process, and all that is durable applied.
 fn check_status_at_rest(stage: &mut Stage) -> anyhow::Result<()> {
-    for at in 0..INSTANCES.len() {
+    for at in EACH {
         let mut last = None;
         let settled = stage.wait_until("all replicas follow", |stage| {
             let status = stage.world.status(at)?;
@@ -202,7 +202,7 @@ fn check_every_replica(
     reports: &[Report; 2],
     draw: &mut Draw,
 ) -> anyhow::Result<()> {
-    for at in 0..INSTANCES.len() {
+    for at in EACH {
         let mut left: BTreeSet<u16> = world.instances[at].running.keys().copied().collect();
         let mut found = BTreeMap::new();
         while !left.is_empty() {

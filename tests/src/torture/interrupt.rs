@@ -19,10 +19,9 @@ impl Interrupt {
         let interrupt = Interrupt::default();
         let raised = interrupt.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let _in_runtime = runtime.enter();
-        let (mut interrupted, mut terminated) =
-            (signal(SignalKind::interrupt()).context("wait for Ctrl-C")?, signal(SignalKind::terminate())?);
-        drop(_in_runtime);
+        let signals = runtime.block_on(async { (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) });
+        let mut interrupted = signals.0.context("wait for Ctrl-C")?;
+        let mut terminated = signals.1.context("wait for SIGTERM")?;
         std::thread::spawn(move || {
             runtime.block_on(async {
                 loop {

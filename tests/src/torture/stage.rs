@@ -17,7 +17,7 @@ use super::{
     network::Network,
     plan::Ground,
     workload::{Whose, Workload},
-    world::{INSTANCES, World},
+    world::{EACH, INSTANCES, World},
 };
 use crate::{Cluster, PATIENCE};
 
@@ -122,7 +122,7 @@ impl Stage {
             disk,
         };
         let now = Instant::now();
-        for at in 0..INSTANCES.len() {
+        for at in EACH {
             stage.workload.wait_for_answers(Whose::All(at), now)?;
         }
         Ok(stage)
@@ -184,7 +184,7 @@ impl Stage {
 
     /// Waits until every client of both instances is served again.
     pub(crate) fn wait_for_service(&mut self, since: Instant) -> anyhow::Result<()> {
-        for at in 0..INSTANCES.len() {
+        for at in EACH {
             self.wait_for_service_of(Whose::All(at), since)?;
         }
         Ok(())
@@ -209,7 +209,7 @@ impl Stage {
 
     /// `status` must say what is: epochs and durable lsns never fall, and who is said to run does.
     pub(crate) fn check_status(&mut self) -> anyhow::Result<()> {
-        for at in 0..INSTANCES.len() {
+        for at in EACH {
             let status = self.world.status(at)?;
             let number = |name: &str| status[name].as_u64().unwrap_or(0);
             let now = (number("epoch"), number("durable_lsn"));

@@ -16,7 +16,11 @@ use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::{draw::Draw, namespace::NetworkNamespace, world::INSTANCES};
+use super::{
+    draw::Draw,
+    namespace::NetworkNamespace,
+    world::{EACH, INSTANCES},
+};
 use crate::{PATIENCE, client};
 
 /// Messages and arguments are between these; a few are large.
@@ -123,7 +127,7 @@ impl Workload {
     /// Starts the clients of the store at `store`, in a network of their own if there is one.
     pub(crate) fn start(store: PathBuf, seed: u64, network: Option<Arc<NetworkNamespace>>) -> Workload {
         let mut plans = Vec::new();
-        for instance in 0..INSTANCES.len() {
+        for instance in EACH {
             for trade in TRADES {
                 plans.push((instance, plans.len() as u64 + 1, trade));
             }

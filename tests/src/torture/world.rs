@@ -15,6 +15,8 @@ use crate::{Cluster, Host, Reign, Signal};
 
 /// The instances, by name.
 pub(crate) const INSTANCES: [&str; 2] = ["left", "right"];
+/// Each of them, as index.
+pub(crate) const EACH: [usize; 2] = [0, 1];
 /// How many replicas each has.
 pub(crate) const REPLICAS: [u16; 2] = [3, 2];
 
@@ -93,7 +95,7 @@ impl World {
 
     /// Replicas that don't run.
     pub(crate) fn down(&self) -> Vec<(usize, u16)> {
-        let all = (0..INSTANCES.len()).flat_map(|at| (0..REPLICAS[at]).map(move |replica| (at, replica)));
+        let all = EACH.into_iter().flat_map(|at| (0..REPLICAS[at]).map(move |replica| (at, replica)));
         all.filter(|(at, replica)| !self.instances[*at].running.contains_key(replica)).collect()
     }
 
@@ -126,7 +128,7 @@ impl World {
     /// Finds those that have ended by themselves. It is an error if they must not, or say something else.
     pub(crate) fn reap(&mut self) -> anyhow::Result<Vec<(usize, u16)>> {
         let mut ended = Vec::new();
-        for at in 0..INSTANCES.len() {
+        for at in EACH {
             let instance = &mut self.instances[at];
             let gone = instance.running.iter_mut().filter_map(|(replica, running)| {
                 let status = running.host.has_ended()?;

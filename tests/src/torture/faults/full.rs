@@ -4,7 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use crate::torture::{draw::Draw, fault::Fault, stage::Stage, world::MayEnd};
+use crate::torture::{
+    draw::Draw,
+    fault::Fault,
+    stage::Stage,
+    world::{EACH, MayEnd},
+};
 
 #[derive(Debug)]
 pub(crate) struct Full {
@@ -37,7 +42,7 @@ impl Fault for Full {
         }
         if self.kill_primaries {
             let mut primaries = Vec::new();
-            for at in 0..2 {
+            for at in EACH {
                 primaries.extend(stage.world.primary(at)?.map(|replica| (at, replica)));
             }
             stage.world.kill(&primaries)?;

@@ -18,7 +18,7 @@ use crate::{
         stage::Stage,
         tool::run_tool,
         workload::Book,
-        world::{INSTANCES, REPLICAS, World},
+        world::{EACH, INSTANCES, REPLICAS, World},
     },
 };
 
@@ -177,7 +177,7 @@ fn open_elsewhere(copy: Cluster, books: &[Book], draw: &mut Draw) -> anyhow::Res
     let reports = wait_for_rest(&mut asker, &world)?;
     check_books(books, &reports, false)?;
     ask_again(&mut asker, &world, books, draw)?;
-    (0..INSTANCES.len()).try_for_each(|at| check_log(&world, at, books))?;
+    EACH.into_iter().try_for_each(|at| check_log(&world, at, books))?;
     world.reap()?;
     world.bury_all()
 }

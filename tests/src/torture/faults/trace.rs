@@ -12,28 +12,31 @@ use crate::torture::{
     world::MayEnd,
 };
 
-/// Where a process can die between two steps that matter: of the log, of its files, of its connections.
-const CRASH_CALLS: [&str; 14] = [
-    "pwrite64",
-    "fdatasync",
-    "fsync",
-    "openat",
-    "rename",
-    "ftruncate",
-    "fcntl",
-    "futex",
-    "recvfrom",
-    "sendto",
-    "writev",
-    "pread64",
-    "mmap",
-    "write",
+/// Where a process can die between two steps that matter, of the log, of its files, of its connections; and how often a
+/// thread does that in a few seconds.
+const CRASH_CALLS: [(&str, u64); 18] = [
+    ("pwrite64", 200),
+    ("fdatasync", 200),
+    ("futex", 200),
+    ("/^epoll_p?wait", 100),
+    ("epoll_ctl", 20),
+    ("sendto", 100),
+    ("recvfrom", 100),
+    ("accept4", 10),
+    ("write", 30),
+    ("read", 20),
+    ("openat", 20),
+    ("close", 20),
+    ("mmap", 20),
+    ("pread64", 8),
+    ("fcntl", 6),
+    ("fsync", 3),
+    ("/^rename", 2),
+    ("/^unlink", 2),
 ];
 /// What the disk can fail at.
-const DISK_CALLS: [&str; 4] = ["fdatasync", "fdatasync", "fsync", "pwrite64"];
-
-/// The calls of a reign are counted to this at most.
-const CALLS_MAX: u64 = 300;
+const DISK_CALLS: [(&str, u64); 5] =
+    [("fdatasync", 200), ("fdatasync", 20), ("pwrite64", 200), ("fsync", 3), ("/^rename", 2)];
 
 #[derive(Debug)]
 pub(crate) struct Trace {
@@ -62,19 +65,19 @@ enum Rise {
 
 impl Trace {
     pub(crate) fn draw_crash(draw: &mut Draw) -> Box<dyn Fault> {
-        let call = *draw.one_of(&CRASH_CALLS);
-        Trace::draw(draw, call, Injected::Kill)
+        let (call, most) = *draw.one_of(&CRASH_CALLS);
+        Trace::draw(draw, call, most, Injected::Kill)
     }
 
     pub(crate) fn draw_disk_error(draw: &mut Draw) -> Box<dyn Fault> {
-        let call = *draw.one_of(&DISK_CALLS);
-        Trace::draw(draw, call, Injected::InputOutputError)
+        let (call, most) = *draw.one_of(&DISK_CALLS);
+        Trace::draw(draw, call, most, Injected::InputOutputError)
     }
 
-    fn draw(draw: &mut Draw, call: &'static str, injected: Injected) -> Box<dyn Fault> {
-        let nth = draw.magnitude(1..=CALLS_MAX);
+    fn draw(draw: &mut Draw, call: &'static str, most: u64, injected: Injected) -> Box<dyn Fault> {
+        let nth = draw.magnitude(1..=most);
         let rise = *draw.one_of(&[Rise::Never, Rise::WhileItStarts, Rise::WhenItFollows, Rise::WhenItFollows]);
-        let limit = draw.millis(500..=2500);
+        let limit = draw.millis(1000..=3000);
         Box::new(Trace { victim: Victim::draw(draw), call, nth, injected, rise, limit })
     }
 
