@@ -142,6 +142,12 @@ impl Total {
     fn print(&self) {
         let tally = &self.tally;
         println!("\n{} rounds held", self.rounds);
+        for (kind, reason) in &self.skipped {
+            println!("  SKIPPED {}: {reason}", kind.name());
+        }
+        if self.rounds == 0 {
+            return;
+        }
         for (fault, count) in &tally.faults {
             println!("  {count:>6}  {fault}");
         }
@@ -153,13 +159,10 @@ impl Total {
             tally.reigns
         );
         println!(
-            "  worst gap {:.0} ms, in a round of kind {}, not counting {:.0} ms in which the machine stood still",
+            "  worst gap {:.0} ms, in a round of kind {}, not counting {:.0} ms in which the machine was not there",
             ms(tally.worst_gap - tally.worst_gap_stalled),
             self.worst_kind,
             ms(tally.worst_gap_stalled)
         );
-        for (kind, reason) in &self.skipped {
-            println!("  SKIPPED {}: {reason}", kind.name());
-        }
     }
 }

@@ -102,6 +102,9 @@ impl Stage {
             Ground::Proxied => Network::proxied(seed)?,
         };
         let mut world = World::register(cluster, network);
+        // The first one compiles the module for all.
+        world.start(0, 0, &[])?;
+        world.instances[0].running[&0].host.wait_until_primary();
         for (instance, replica) in world.down() {
             world.start(instance, replica, &[])?;
         }

@@ -29,7 +29,7 @@ pub struct ScannedRecord {
 
 /// All records of a log in order, durable or not. Damage is the last item, as an error.
 ///
-/// A log that is being written while it is scanned seems to end somewhere near its end.
+/// A log that is being written while it is scanned seems to end, or to be damaged, somewhere near its end.
 pub struct LogScan {
     cursor: Cursor,
     found: VecDeque<ScannedRecord>,
