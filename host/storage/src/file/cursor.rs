@@ -146,6 +146,11 @@ impl Cursor {
         self.offset
     }
 
+    /// Bytes that the file of the segment has, or should have if it was cut short.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
     /// The segment at hand.
     pub(crate) fn segment(&self) -> SegmentName {
         self.order[self.at]

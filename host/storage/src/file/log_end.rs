@@ -2,7 +2,8 @@
 //!
 //! A write cut short by the death of a process or machine leaves an unreadable record that nobody was told of: the
 //! log ends before it. The same bytes are damage if anything shows that the record was durable: the shared page, a
-//! record or mark further on that says so, or a segment that follows.
+//! record or mark further on that says so, or a segment that follows. A file that is shorter than its head says is
+//! damage too: it had its length, on the disk, before it was put in place, and what shows it may be what is missing.
 //!
 //! **Architecture Invariant:** it changes no file. A log is only ever cut by the segment that goes on before the cut.
 
@@ -42,6 +43,10 @@ pub(crate) fn end_or_damage(cursor: &Cursor, fault: &Fault, durable: Lsn) -> Res
     }
     if cursor.is_followed() {
         return damage("a segment follows".to_owned());
+    }
+    let (found, needed) = (cursor.file().bytes().context("examine", &cursor.path())?, cursor.length());
+    if found < needed {
+        return damage(format!("the file has {found} of its {needed} bytes only"));
     }
     let from = cursor.offset() + skip.max(RECORD_ALIGNMENT as u64);
     let search = search(cursor.file(), from, cursor.segment().epoch, expected).context("read", &cursor.path())?;
