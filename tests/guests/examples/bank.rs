@@ -1,9 +1,12 @@
 //! A bank that keeps account of everything: money that moves between banks and must be conserved, numbered messages of
 //! any size, and the turn of every client. What is lost, doubled, reordered or changed on the way shows in `report`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use ambrosia::This;
+
+/// Between two ticks: what a bank does by itself.
+const TICK: Duration = Duration::from_millis(50);
 
 /// Bytes in front of the pattern of a message: its number.
 const NUMBER_BYTES: usize = size_of::<u64>();
@@ -30,6 +33,7 @@ struct Bank {
     /// Mixed from everything that was handled, in its order.
     history: u64,
     reigns: u64,
+    ticks: u64,
 }
 
 /// Messages one way.
@@ -42,6 +46,20 @@ struct Stream {
 
 #[ambrosia::immortal]
 impl Bank {
+    /// A replica that takes itself for the primary goes on ticking, and what it prints can be seen.
+    fn on_first_start(&mut self) {
+        let this = This::<Self>::current();
+        ambrosia::spawn(async move {
+            loop {
+                ambrosia::sleep(TICK).await;
+                this.with(|bank| {
+                    bank.ticks += 1;
+                    println!("tick {}", bank.ticks);
+                });
+            }
+        });
+    }
+
     fn on_becoming_primary(&mut self) {
         self.reigns += 1;
     }
@@ -131,6 +149,7 @@ impl Bank {
             ("changed", self.changed as i64),
             ("history", self.history as i64),
             ("reigns", self.reigns as i64),
+            ("ticks", self.ticks as i64),
         ];
         all.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(last_requests).collect()
     }
@@ -141,6 +160,7 @@ impl Bank {
         self.out_of_turn += u64::from(number != *last + 1);
         *last = number;
         self.serial += 1;
+        println!("request {number} of {client}");
         self.remember(client);
         self.remember(number);
         self.serial

@@ -29,10 +29,11 @@ impl Report {
         self.get(&format!("requests of {client}")) as u64
     }
 
-    /// All that does not depend on who was primary when.
+    /// All that depends on what it was asked alone.
     pub(crate) fn state(&self) -> Report {
         let mut state = self.0.clone();
         state.remove("reigns");
+        state.remove("ticks");
         Report(state)
     }
 }

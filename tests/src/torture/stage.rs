@@ -41,7 +41,7 @@ pub(crate) struct Stage {
     began: Instant,
     journal: File,
     /// Epoch and durable lsn of each instance when it was looked last.
-    seen: [(u64, u64); 2],
+    pub(crate) seen: [(u64, u64); 2],
     /// The disk of the store, if it has one of its own. It goes last.
     pub(crate) disk: Option<Disk>,
 }

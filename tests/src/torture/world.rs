@@ -1,7 +1,7 @@
 //! Two banks in a store: the processes of their replicas, and what is known of each.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     os::unix::process::ExitStatusExt,
     process::{Command, ExitStatus},
     sync::mpsc::{Receiver, Sender, channel},
@@ -34,6 +34,8 @@ pub(crate) struct Instance {
     reigns: BTreeMap<u64, u16>,
     /// Processes that are gone.
     buried: usize,
+    /// All that they have printed.
+    printed: BTreeSet<String>,
 }
 
 /// One process.
@@ -65,7 +67,13 @@ impl World {
 
     /// A store in which they are registered. Nobody runs yet.
     pub(crate) fn of(cluster: Cluster, network: Network) -> World {
-        let none = || Instance { running: BTreeMap::new(), news: channel(), reigns: BTreeMap::new(), buried: 0 };
+        let none = || Instance {
+            running: BTreeMap::new(),
+            news: channel(),
+            reigns: BTreeMap::new(),
+            buried: 0,
+            printed: BTreeSet::new(),
+        };
         World { cluster, network, instances: [none(), none()] }
     }
 
@@ -153,11 +161,16 @@ impl World {
         Ok(ended)
     }
 
-    /// Keeps what a process has said beside the store.
+    /// Keeps what a process has said beside the store. What it printed nobody else may have printed.
     fn bury(&mut self, at: usize, replica: u16, running: &Running) -> anyhow::Result<()> {
         let instance = &mut self.instances[at];
         instance.buried += 1;
         let file = format!("said-by-{}-{replica}-as-process-{}", INSTANCES[at], instance.buried);
+        for line in running.host.printed() {
+            if let Some(twice) = instance.printed.replace(line) {
+                bail!("{} printed {twice:?} twice, the second time by replica {replica}", INSTANCES[at]);
+            }
+        }
         let said = running.host.said();
         std::fs::write(self.cluster.file(&file), &said).context("keep what a host has said")?;
         if said.contains("panicked at") {

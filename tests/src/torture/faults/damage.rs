@@ -23,6 +23,9 @@ pub(crate) struct Damage {
     instance: usize,
     what: What,
     where_: Where,
+    /// The machine has been started anew before it is noticed, and the control page was never written back: nothing but
+    /// the segments tells what was durable.
+    machine_restarted: bool,
     seed: u64,
 }
 
@@ -54,7 +57,8 @@ impl Damage {
     }
 
     fn draw(draw: &mut Draw, what: What, where_: Where) -> Box<dyn Fault> {
-        Box::new(Damage { instance: draw.index(INSTANCES.len()), what, where_, seed: draw.any() })
+        let machine_restarted = where_ != Where::ClosedSegment && draw.percent(50);
+        Box::new(Damage { instance: draw.index(INSTANCES.len()), what, where_, machine_restarted, seed: draw.any() })
     }
 }
 
@@ -100,6 +104,13 @@ impl Fault for Damage {
         }
         let killed = Instant::now();
         let Some(done) = self.damage(stage, &mut draw)? else { return Ok(()) };
+        if self.machine_restarted {
+            let control = File::options().write(true).open(done.file.with_file_name("control"))?;
+            // In place: clients have mapped it.
+            control.write_all_at(&vec![0; control.metadata()?.len() as usize], 0)?;
+            // A reign that was begun and not yet in the log is forgotten.
+            stage.seen[at] = (0, 0);
+        }
         self.check_noticed(stage, &done, &mut draw)?;
         for at in EACH {
             // The other instance has not been touched, and a primary that runs has read its log before.
@@ -129,6 +140,14 @@ impl Damage {
         let current = records.last().context("genesis is there")?.file.clone();
         if self.where_ == Where::ClosedSegment {
             records.retain(|one| one.file != current);
+        }
+        if self.machine_restarted && self.what == What::Flip {
+            // Without anything that says so, a last record is not known to have been durable.
+            let shown = |one: &ScannedRecord, later: &[ScannedRecord]| {
+                one.file != current || later.iter().any(|other| other.record.header().durable >= one.record.lsn())
+            };
+            let shown: Vec<bool> = (0..records.len()).map(|at| shown(&records[at], &records[at + 1..])).collect();
+            records = records.into_iter().zip(shown).filter(|(_, shown)| *shown).map(|(one, _)| one).collect();
         }
         if records.is_empty() {
             return Ok(None);
