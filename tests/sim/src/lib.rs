@@ -12,7 +12,7 @@
 //! candidate that was overtaken goes on with its takeover. All processes of an instance may die at once. A process
 //! that comes back has nothing but what its machine has. It may also end in good order.
 //!
-//! A *machine* may lose its power. Of what was not synced, any pages of any writes are lost, the last one may be torn,
+//! A *machine* may lose its power. Of what was not synced, any sectors of any writes are lost, the last one may be torn,
 //! and names of files that were not synced go back in order. The memory that its processes shared comes back as it was,
 //! empty, or in part.
 //!

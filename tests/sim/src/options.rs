@@ -107,7 +107,7 @@ impl Options {
         let dice = &mut Dice::new(seed ^ 0x0097_1095);
         let instances = dice.between((2, 4)) as usize;
         let each = [15, 35, 60][dice.below(3) as usize];
-        let first = dice.spread((1 << 13, 1 << 15));
+        let first = dice.spread((5 << 10, 1 << 15));
         let fastest = dice.spread((5 * MICROSECOND, 200 * MICROSECOND));
         let fastest_sync = dice.spread((50 * MICROSECOND, 2 * MILLISECOND));
         let storm = dice.spread((300 * MILLISECOND, 30_000 * MILLISECOND));
@@ -125,7 +125,7 @@ impl Options {
             latency: (fastest, fastest * dice.between((1, 20))),
             sync: (fastest_sync, fastest_sync * dice.between((1, 10))),
             poll: (MILLISECOND, dice.spread((10 * MILLISECOND, 100 * MILLISECOND))),
-            segment_bytes: (first, first * dice.between((1, 4))),
+            segment_bytes: (first, (first * dice.between((1, 4))).max(8 << 10)),
             at_disk: dice.spread((200, 20_000)),
             repeated_frames: dice.below(3) * 10,
         }

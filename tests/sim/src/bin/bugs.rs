@@ -138,19 +138,22 @@ const BUGS: &[Bug] = &[
         )],
     },
     Bug {
+        name: "answers leave before they are durable",
+        file: "host/core/src/io.rs",
+        changes: &[
+            ("            | Output::Answered { after, .. }\n", ""),
+            (
+                "            Output::Welcome { after, .. }\n",
+                "            Output::Answered { .. } => Lsn(0),\n            Output::Welcome { after, .. }\n",
+            ),
+        ],
+    },
+    Bug {
         name: "the outbox is forgotten at a takeover",
         file: "host/core/src/replica.rs",
         changes: &[(
             "(stream.outbox.acknowledged() < stream.outbox.last_seq()).then_some(peer)",
             "(stream.outbox.acknowledged() > stream.outbox.last_seq()).then_some(peer)",
-        )],
-    },
-    Bug {
-        name: "what waits of a peer is kept when it connects anew",
-        file: "host/core/src/replica.rs",
-        changes: &[(
-            "        reign.inbox.forget(peer);\n        reign.incoming.insert(",
-            "        reign.incoming.insert(",
         )],
     },
     Bug {
@@ -165,14 +168,6 @@ const BUGS: &[Bug] = &[
         name: "a stream goes on although its peer was registered anew",
         file: "host/core/src/stream.rs",
         changes: &[("        self.received = Seq(0);\n", "")],
-    },
-    Bug {
-        name: "messages leave before the record that binds their peer",
-        file: "host/core/src/replica.rs",
-        changes: &[(
-            "chunk: Chunk { after, ..chunk } }));",
-            "chunk: Chunk { after: chunk.after.min(after), ..chunk } }));",
-        )],
     },
     Bug {
         name: "calls to a peer that was registered anew wait for ever",

@@ -1,7 +1,6 @@
 //! Files as their processes see them, and as much of them as the disk holds.
 //!
-//! Every page of a write, and every change of a name, that was not synced may be lost on its own when the power fails;
-//! a page may be torn. Names change in order, as in a file system with a journal.
+//! Every sector of a write that was not synced may be lost on its own when the power fails; the last one may be torn. Names change in order, as in a file system with a journal.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +11,7 @@ use std::{
 use crate::dice::Dice;
 
 /// What a disk writes or loses at once.
-const PAGE_BYTES: usize = 4096;
+const SECTOR_BYTES: usize = 512;
 
 /// Number of a file, whatever its name is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -22,7 +21,7 @@ pub(crate) struct Inode(u64);
 struct File {
     cache: Vec<u8>,
     disk: Vec<u8>,
-    /// What the disk lacks, in order: pieces of at most a page.
+    /// What the disk lacks, in order: pieces of at most a sector.
     unsynced: Vec<Change>,
 }
 
@@ -152,7 +151,7 @@ impl Disk {
         let mut at = offset as usize;
         let mut rest = bytes;
         while !rest.is_empty() {
-            let (piece, others) = rest.split_at(rest.len().min(PAGE_BYTES - at % PAGE_BYTES));
+            let (piece, others) = rest.split_at(rest.len().min(SECTOR_BYTES - at % SECTOR_BYTES));
             let change = Change::Write { offset: at, bytes: piece.to_vec() };
             change.apply(&mut file.cache);
             file.unsynced.push(change);
