@@ -29,7 +29,7 @@ pub struct ScannedRecord {
 
 /// All records of a log in order, durable or not. Damage is the last item, as an error.
 ///
-/// A log that is being written while it is scanned seems to end, or to be damaged, somewhere near its end.
+/// A log that is being written while it is scanned seems to end somewhere near its end.
 pub struct LogScan {
     cursor: Cursor,
     found: VecDeque<ScannedRecord>,
@@ -57,6 +57,18 @@ impl LogScan {
     }
 }
 
+impl LogScan {
+    /// A record that was being written when it was read may be there by now, and others behind it that say so: then
+    /// the log goes on.
+    fn look_again(&mut self, damage: LogError) -> Option<Result<u64, LogError>> {
+        let before = self.found.len();
+        match self.fill() {
+            Ok(_) if self.found.len() > before => None,
+            _ => Some(Err(damage)),
+        }
+    }
+}
+
 impl Iterator for LogScan {
     type Item = Result<ScannedRecord, LogError>;
 
@@ -64,7 +76,10 @@ impl Iterator for LogScan {
         while self.found.is_empty() && self.end.is_none() {
             self.end = match self.fill() {
                 Ok(Stop::Satisfied) => None,
-                Ok(Stop::Fault(fault)) => Some(end_or_damage(&self.cursor, &fault, Lsn(0)).map(|end| end.torn_bytes)),
+                Ok(Stop::Fault(fault)) => match end_or_damage(&self.cursor, &fault, Lsn(0)) {
+                    Ok(end) => Some(Ok(end.torn_bytes)),
+                    Err(damage) => self.look_again(damage),
+                },
                 Err(error) => Some(Err(error)),
             };
         }

@@ -162,3 +162,23 @@ fn assert_reads(fixture: &Fixture, bodies: &[&[u8]]) {
     let read: Vec<&[u8]> = delivered.map(Record::body).collect();
     assert_eq!(read, bodies);
 }
+
+#[test]
+fn a_scan_of_a_log_that_is_being_written_finds_no_damage() {
+    let fixture = Fixture::new(FileLogOptions { segment_bytes_first: 4 << 20, segment_bytes_max: 4 << 20, ..SMALL });
+    let mut reign = Reign::begin(&*fixture.log(), 0);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(move || {
+            for _ in 0..3000 {
+                reign.append_durably(&[7; 1000]);
+            }
+        });
+        let mut scans = 0;
+        while !writer.is_finished() {
+            let records = fixture.scan();
+            assert!(records.windows(2).all(|two| two[1].record.lsn() == two[0].record.lsn().next()));
+            scans += 1;
+        }
+        assert!(scans > 10, "{scans} scans");
+    });
+}
