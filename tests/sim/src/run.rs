@@ -82,6 +82,10 @@ fn weather(sim: &Sim) {
     sim.calm_down();
     sim.come_to_rest();
     sim.check_rest();
+    sim.restart_all();
+    sim.come_to_rest();
+    sim.check_rest();
+    sim.count_work();
     sim.check_answers_last();
     if sim.dice().percent(30) {
         sim.check_exit();

@@ -166,6 +166,14 @@ impl Sim {
         self.witness.borrow_mut().counts.rebirths += 1;
     }
 
+    /// Every process dies: what comes back has read the whole log again.
+    pub(crate) fn restart_all(&self) {
+        self.note(|| "everybody is restarted".to_owned());
+        for process in self.living() {
+            self.kill(process.id, (0, 10 * MILLISECOND));
+        }
+    }
+
     /// No more faults: what is broken is mended, and everybody is there.
     pub(crate) fn calm_down(&self) {
         self.note(|| "the storm is over".to_owned());

@@ -80,11 +80,6 @@ const BUGS: &[Bug] = &[
         changes: &[("&& header.durable >= expected", "&& header.durable.0 + 1 >= expected.0")],
     },
     Bug {
-        name: "segments of a deposed primary count",
-        file: "host/storage/src/file/segment_order.rs",
-        changes: &[("name.epoch == reign && name.first < end)", "name.epoch == reign)")],
-    },
-    Bug {
         name: "a segment is begun before the one before is synced",
         file: "host/storage/src/file/segment_writer.rs",
         changes: &[(
