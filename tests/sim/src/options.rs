@@ -110,7 +110,8 @@ impl Options {
         let first = dice.spread((5 << 10, 1 << 15));
         let fastest = dice.spread((5 * MICROSECOND, 200 * MICROSECOND));
         let fastest_sync = dice.spread((50 * MICROSECOND, 2 * MILLISECOND));
-        let storm = dice.spread((300 * MILLISECOND, 30_000 * MILLISECOND));
+        // Whole milliseconds, as they are given on the command line.
+        let storm = dice.spread((300, 30_000)) * MILLISECOND;
         // Every restart replays the whole log, so it must not grow long.
         let rare = storm / dice.spread((3, 80)) * 2;
         let busy = storm / dice.spread((5, 150)) * 2;

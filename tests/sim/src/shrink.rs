@@ -2,7 +2,11 @@
 
 use std::rc::Rc;
 
-use crate::{options::Options, run::run, sim::MakeGuest};
+use crate::{
+    options::{MILLISECOND, Options},
+    run::run,
+    sim::MakeGuest,
+};
 
 /// Rounds of halving the storm.
 const HALVINGS: u32 = 8;
@@ -25,9 +29,10 @@ pub fn shrink(seed: u64, options: &Options, make_guest: &Rc<MakeGuest>) -> (Opti
         try_it(candidate, &mut smallest);
     }
     for _ in 0..HALVINGS {
-        let candidate = Options { storm: smallest.storm / 2, ..smallest.clone() };
+        let millis = smallest.storm / MILLISECOND;
+        let candidate = Options { storm: millis / 2 * MILLISECOND, ..smallest.clone() };
         if !try_it(candidate, &mut smallest) {
-            let candidate = Options { storm: smallest.storm / 4 * 3, ..smallest.clone() };
+            let candidate = Options { storm: millis * 3 / 4 * MILLISECOND, ..smallest.clone() };
             if !try_it(candidate, &mut smallest) {
                 break;
             }
