@@ -207,7 +207,7 @@ fn check_every_replica(
         let mut found = BTreeMap::new();
         while !left.is_empty() {
             let state = asker.report(world, at)?.state();
-            let primary = world.primary(at)?.context("somebody answered just now")?;
+            let primary = world.wait_for_primary(at)?;
             ensure!(left.remove(&primary), "replica {primary} of {} came to power twice", INSTANCES[at]);
             found.insert(format!("replica {primary}"), state);
             world.end(at, primary)?;

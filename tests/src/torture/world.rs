@@ -11,7 +11,7 @@ use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
 use super::{namespace::bind_to_this_thread, network::Network};
-use crate::{Cluster, Host, Reign, Signal};
+use crate::{Cluster, Host, PATIENCE, Reign, Signal};
 
 /// The instances, by name.
 pub(crate) const INSTANCES: [&str; 2] = ["left", "right"];
@@ -193,6 +193,18 @@ impl World {
         Ok(instance.reigns.last_key_value().map(|(_, replica)| *replica).filter(|it| instance.running.contains_key(it)))
     }
 
+    /// The same, when somebody has answered: what it said of its reign may still be on its way to us.
+    pub(crate) fn wait_for_primary(&mut self, at: usize) -> anyhow::Result<u16> {
+        loop {
+            if let Some(primary) = self.primary(at)? {
+                return Ok(primary);
+            }
+            let reign = self.instances[at].news.1.recv_timeout(PATIENCE);
+            let reign = reign.context("somebody answered, and nobody has said that it is primary")?;
+            self.instances[at].note(&reign)?;
+        }
+    }
+
     /// The newest epoch of which a primary has said that it is its own.
     pub(crate) fn epoch(&mut self, at: usize) -> anyhow::Result<u64> {
         self.instances[at].hear()?;
@@ -211,9 +223,14 @@ impl World {
 impl Instance {
     fn hear(&mut self) -> anyhow::Result<()> {
         while let Ok(reign) = self.news.1.try_recv() {
-            if let Some(other) = self.reigns.insert(reign.epoch, reign.replica) {
-                bail!("epoch {} had two primaries: replicas {other} and {}", reign.epoch, reign.replica);
-            }
+            self.note(&reign)?;
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, reign: &Reign) -> anyhow::Result<()> {
+        if let Some(other) = self.reigns.insert(reign.epoch, reign.replica) {
+            bail!("epoch {} had two primaries: replicas {other} and {}", reign.epoch, reign.replica);
         }
         Ok(())
     }
