@@ -7,6 +7,7 @@
 mod batch;
 mod bodies;
 mod bytes_reader;
+mod capture;
 mod digest;
 mod effect;
 mod guest;
@@ -26,6 +27,7 @@ mod stream;
 mod timers;
 
 pub use bodies::{Bind, DeliverBody, EpochBody, Genesis, Limits, RequestEntry, Watermark};
+pub use capture::{Capture, MemoryCapture, PAGE_BYTES, is_zero, page_digest, page_hash};
 pub use effect::{EFFECT_PREFIX_BYTES, Effect, EffectError, Effects, push_effect};
 pub use guest::{Delivered, Fault, Guest, Peers, Print, PrintStream, Random, World};
 pub use held::Held;
