@@ -35,14 +35,19 @@ impl Genesis {
     /// Makes the first record of a log.
     pub fn record(&self, time: Timestamp) -> Record {
         let mut body = Vec::new();
-        body.extend_from_slice(&self.uuid.0);
-        body.extend_from_slice(&self.module);
-        body.extend_from_slice(&self.seed.to_le_bytes());
-        body.extend_from_slice(&self.limits.fuel.to_le_bytes());
-        body.extend_from_slice(&self.limits.memory_bytes.to_le_bytes());
-        body.extend_from_slice(self.name.as_str().as_bytes());
+        self.encode(&mut body);
         let header = RecordHeader::new(RecordKind::Genesis, Epoch(0), Lsn(1), time);
         Record::seal(header, &body)
+    }
+
+    /// Appends the body to `out`.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.uuid.0);
+        out.extend_from_slice(&self.module);
+        out.extend_from_slice(&self.seed.to_le_bytes());
+        out.extend_from_slice(&self.limits.fuel.to_le_bytes());
+        out.extend_from_slice(&self.limits.memory_bytes.to_le_bytes());
+        out.extend_from_slice(self.name.as_str().as_bytes());
     }
 
     /// Decodes the body of a genesis record.
@@ -112,6 +117,40 @@ impl Bind {
             let uuid = InstanceUuid(fields.array()?);
             let name = InstanceName::new(std::str::from_utf8(fields.0).ok()?).ok()?;
             Some(Bind { peer, uuid, name })
+        };
+        read().ok_or(RecordError::Shape)
+    }
+}
+
+/// Body of a digest record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DigestBody {
+    /// [`crate::Replica::digest`] as it was before the record.
+    pub state: u64,
+    /// [`crate::Guest::digest`] as it was before the record; 0 if it can't be told.
+    pub memory: u64,
+    /// The replica that is to take a checkpoint of what it is after the record, if one is.
+    pub checkpoint_by: Option<ReplicaIndex>,
+}
+
+/// Stands for nobody: replicas have lower numbers.
+const NOBODY: u16 = u16::MAX;
+
+impl DigestBody {
+    /// Appends the body to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.state.to_le_bytes());
+        out.extend_from_slice(&self.memory.to_le_bytes());
+        out.extend_from_slice(&self.checkpoint_by.map_or(NOBODY, |replica| replica.0).to_le_bytes());
+    }
+
+    /// Decodes the body of a digest record.
+    pub fn decode(body: &[u8]) -> Result<DigestBody, RecordError> {
+        let mut fields = BytesReader(body);
+        let mut read = || {
+            let (state, memory, by) = (fields.u64()?, fields.u64()?, fields.u16()?);
+            let checkpoint_by = (by != NOBODY).then_some(ReplicaIndex(by));
+            fields.0.is_empty().then_some(DigestBody { state, memory, checkpoint_by })
         };
         read().ok_or(RecordError::Shape)
     }

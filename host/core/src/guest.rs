@@ -12,6 +12,12 @@ pub trait Guest {
     ///
     /// After a fault the guest is poisoned and is not called again.
     fn deliver(&mut self, runs: &[u8], world: &mut World, delivered: &mut Delivered) -> Result<(), Fault>;
+
+    /// Digest of all that the guest remembers: equal on every replica that has had the same deliveries, also on one
+    /// that was restored from a checkpoint. 0 if that can't be told.
+    fn digest(&mut self) -> u64 {
+        0
+    }
 }
 
 /// All that a guest can learn besides its messages. It is part of the replicated state.
@@ -122,6 +128,16 @@ impl Random {
     /// A generator that gives the same values for the same seed.
     pub fn new(seed: u64) -> Self {
         Random { state: seed }
+    }
+
+    /// The generator that goes on where one with this [`Random::state`] stood.
+    pub(crate) fn from_state(state: u64) -> Self {
+        Random { state }
+    }
+
+    /// All that decides what comes next.
+    pub(crate) fn state(&self) -> u64 {
+        self.state
     }
 
     /// The next value.

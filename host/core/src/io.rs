@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::{
-    Answer, Chunk, Epoch, Fault, InstanceName, InstanceUuid, Lsn, MethodId, PeerIndex, PrintStream, Record, RequestId,
-    Seq, Timestamp,
+    Answer, Chunk, Epoch, Fault, InstanceName, InstanceUuid, Lsn, MethodId, PeerIndex, PrintStream, Record,
+    ReplicaIndex, RequestId, Seq, Timestamp,
 };
 
 /// Names one connection, so that what was meant for an older one is dropped. Given out by the driver.
@@ -77,6 +77,13 @@ pub enum Input {
     },
     /// Make the next record of what has gathered, if anything has.
     Deliver {
+        /// Time by the driver's clock.
+        now: Timestamp,
+    },
+    /// Append the digest of the state as it is, so that the others can compare; to be sent between two deliveries.
+    Digest {
+        /// The replica that is to take a checkpoint of what it is after that record, if one is.
+        checkpoint_by: Option<ReplicaIndex>,
         /// Time by the driver's clock.
         now: Timestamp,
     },
@@ -155,6 +162,16 @@ pub enum Output {
         /// True if the record was applied from the log: shown only by those who ask for it.
         replayed: bool,
     },
+    /// The replica named is to take a checkpoint of what it is now, before the next input. It counts only once the
+    /// record `at` is durable.
+    Checkpoint {
+        /// Who.
+        by: ReplicaIndex,
+        /// The record just applied.
+        at: Lsn,
+    },
+    /// This replica is not what the primary was at the same record: nothing that it does can be trusted.
+    Diverged(Divergence),
     /// A peer's name now stands for another instance: the streams with it start afresh.
     Rebound {
         /// The peer.
@@ -184,7 +201,12 @@ impl Output {
     /// The record that must be durable before the output may be carried out.
     pub fn after(&self) -> Lsn {
         match self {
-            Output::Append(_) | Output::Connect { .. } | Output::Refuse { .. } | Output::Rebound { .. } => Lsn(0),
+            Output::Append(_)
+            | Output::Connect { .. }
+            | Output::Refuse { .. }
+            | Output::Rebound { .. }
+            | Output::Checkpoint { .. }
+            | Output::Diverged(_) => Lsn(0),
             Output::Send { chunk, .. } => chunk.after,
             Output::Welcome { after, .. }
             | Output::Acknowledge { after, .. }
@@ -195,6 +217,29 @@ impl Output {
             | Output::Halted { after, .. } => *after,
         }
     }
+}
+
+/// Two replicas that have applied the same records, and differ.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "this replica differs from the primary of epoch {epoch} at lsn {lsn}; they were equal at lsn {equal_at}. Digests \
+     here: state {own_state:016x}, memory {own_memory:016x}; in the log: state {state:016x}, memory {memory:016x}"
+)]
+pub struct Divergence {
+    /// The last record that both had applied.
+    pub lsn: Lsn,
+    /// The last record at which they were compared before and were equal; 0 if never.
+    pub equal_at: Lsn,
+    /// Epoch of the primary that wrote the digest.
+    pub epoch: Epoch,
+    /// Digest of the replicated state in the log.
+    pub state: u64,
+    /// Digest of the guest's memory in the log.
+    pub memory: u64,
+    /// Digest of the replicated state here.
+    pub own_state: u64,
+    /// Digest of the guest's memory here.
+    pub own_memory: u64,
 }
 
 /// Why a connection is refused.

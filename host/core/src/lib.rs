@@ -8,6 +8,7 @@ mod batch;
 mod bodies;
 mod bytes_reader;
 mod capture;
+mod checkpoint;
 mod digest;
 mod effect;
 mod guest;
@@ -22,12 +23,14 @@ mod record;
 mod replica;
 mod requests;
 mod run;
+mod schedule;
 mod state;
 mod stream;
 mod timers;
 
-pub use bodies::{Bind, DeliverBody, EpochBody, Genesis, Limits, RequestEntry, Watermark};
+pub use bodies::{Bind, DeliverBody, DigestBody, EpochBody, Genesis, Limits, RequestEntry, Watermark};
 pub use capture::{Capture, MemoryCapture, PAGE_BYTES, is_zero, page_digest, page_hash};
+pub use checkpoint::{CheckpointState, StateError};
 pub use effect::{EFFECT_PREFIX_BYTES, Effect, EffectError, Effects, push_effect};
 pub use guest::{Delivered, Fault, Guest, Peers, Print, PrintStream, Random, World};
 pub use held::Held;
@@ -35,11 +38,12 @@ pub use ids::{
     CallId, Epoch, InstanceName, InstanceUuid, Lsn, MethodId, NameError, PeerIndex, ReplicaIndex, RequestId,
     RequestIdError, Seq, Timestamp,
 };
-pub use io::{ConnectionId, Input, Output, Refusal};
+pub use io::{ConnectionId, Divergence, Input, Output, Refusal};
 pub use message::{Kind, MESSAGE_HEADER_BYTES, Message, MessageError, Messages, check_travelling, push_message};
 pub use outbox::Chunk;
 pub use record::{RECORD_ALIGNMENT, RECORD_HEADER_BYTES, Record, RecordError, RecordHeader, RecordKind};
 pub use replica::{Blocked, Replica};
 pub use requests::Answer;
 pub use run::{RUN_HEADER_BYTES, Run, RunError, Runs, begin_run, finish_run};
+pub use schedule::{Due, Replay, Schedule, ScheduleOptions};
 pub use state::Outcome;

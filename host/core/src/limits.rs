@@ -27,11 +27,17 @@ pub const OUTBOX_BYTES_HARD_MAX: usize = 1 << 30;
 /// Messages from one source that wait to be delivered; its connection is not read beyond that.
 pub const INBOX_BYTES_MAX: usize = 8 << 20;
 
+/// Replicas are compared each time that the log has grown by this.
+pub const DIGEST_LOG_BYTES: u64 = 16 << 20;
+
 /// Results kept for requests that may be repeated; the oldest go first.
 pub const RESULTS_MAX: usize = 100_000;
 
 /// Bytes of results kept for requests that may be repeated; the oldest go first.
 pub const RESULTS_BYTES_MAX: usize = 64 << 20;
+
+/// Results are forgotten when they are older than this, in nanoseconds by the time of records: an hour.
+pub const RESULTS_AGE_NS_MAX: u64 = 3_600_000_000_000;
 
 /// Timers of one instance. More is the guest's fault.
 pub const TIMERS_MAX: usize = 1 << 20;

@@ -81,6 +81,36 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
+    /// An outbox that a checkpoint holds, still without its chunks.
+    pub(crate) fn resumed(last_seq: Seq, acknowledged: Seq) -> Outbox {
+        Outbox { last_seq, acknowledged, ..Outbox::default() }
+    }
+
+    /// Adds the next chunk of such an outbox. `None` if it can't be.
+    pub(crate) fn push_chunk(&mut self, chunk: Chunk) -> Option<()> {
+        let first = self.chunks.back().map_or(chunk.first_seq, |last| Seq(last.last_seq().0 + 1));
+        let last = chunk.first_seq.0.checked_add(u64::from(chunk.count))?.checked_sub(1)?;
+        if chunk.first_seq != first || first.0 == 0 || last > self.last_seq.0 {
+            return None;
+        }
+        self.bytes += chunk.messages.len();
+        self.chunks.push_back(chunk);
+        Some(())
+    }
+
+    /// Whether nothing is missing in such an outbox.
+    pub(crate) fn is_whole(&self) -> bool {
+        let first = self.chunks.front().map_or(self.last_seq.0.checked_add(1), |chunk| Some(chunk.first_seq.0));
+        let last = self.chunks.back().map_or(self.last_seq, Chunk::last_seq);
+        let reaches = first.is_some_and(|first| first <= self.acknowledged.0.saturating_add(1));
+        self.acknowledged <= self.last_seq && last == self.last_seq && reaches
+    }
+
+    /// All that is held, in order.
+    pub(crate) fn chunks(&self) -> impl ExactSizeIterator<Item = &Chunk> {
+        self.chunks.iter()
+    }
+
     /// Adds an encoded message.
     pub(crate) fn push(&mut self, message: &[u8]) {
         debug_assert!(message.len() >= MESSAGE_HEADER_BYTES);

@@ -45,6 +45,8 @@ pub enum RecordKind {
     /// Written by the storage when the log falls idle, to say what is durable. Takes no lsn of its own: it repeats
     /// that of the record before it, and is not part of the chain.
     Mark = 5,
+    /// The digest of the state before it, to compare replicas by. A checkpoint may be taken at it.
+    Digest = 6,
 }
 
 impl RecordKind {
@@ -55,6 +57,7 @@ impl RecordKind {
             3 => RecordKind::Bind,
             4 => RecordKind::Deliver,
             5 => RecordKind::Mark,
+            6 => RecordKind::Digest,
             _ => return None,
         })
     }

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::{
-    Bind, CallId, ConnectionId, Delivered, Epoch, Genesis, Guest, Input, InstanceName, InstanceUuid, Lsn, Outcome,
-    Output, PeerIndex, Record, RecordError, RecordHeader, RecordKind, Refusal, RequestId, Seq, Timestamp, Watermark,
+    Bind, CallId, CheckpointState, ConnectionId, Delivered, DigestBody, Divergence, Epoch, Genesis, Guest, Input,
+    InstanceName, InstanceUuid, Lsn, Outcome, Output, PeerIndex, Record, RecordError, RecordHeader, RecordKind,
+    Refusal, ReplicaIndex, RequestId, Seq, Timestamp, Watermark,
     batch::Batch,
     inbox::{Inbox, WaitingImpulse},
     limits,
@@ -31,6 +32,8 @@ pub struct Replica<G> {
     state: State,
     primary: Option<Reign>,
     delivered: Delivered,
+    /// The last record at which this replica was found equal to the primary.
+    compared: Lsn,
 }
 
 /// What only a primary has. Lost with it.
@@ -70,7 +73,28 @@ pub enum Blocked {
 impl<G: Guest> Replica<G> {
     /// A replica that has applied the genesis record and nothing else; the guest is a fresh one of that module.
     pub fn new(genesis: &Record, guest: G) -> Result<Self, RecordError> {
-        Ok(Replica { guest, state: State::new(genesis)?, primary: None, delivered: Delivered::default() })
+        Ok(Replica::with(State::new(genesis)?, guest))
+    }
+
+    /// A replica that is where [`Replica::checkpoint`] was taken; the guest was restored from the same checkpoint.
+    pub fn resume(checkpoint: CheckpointState, guest: G) -> Self {
+        let mut replica = Replica::with(checkpoint.0, guest);
+        replica.compared = replica.applied();
+        replica
+    }
+
+    fn with(state: State, guest: G) -> Self {
+        Replica { guest, state, primary: None, delivered: Delivered::default(), compared: Lsn(0) }
+    }
+
+    /// All replicated state but the guest's memory, to go on from; what only a primary has is not part of it.
+    ///
+    /// # Panics
+    /// After the end of the instance, when no digest record is made any more.
+    pub fn checkpoint(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.state.encode(&mut bytes);
+        bytes
     }
 
     /// Takes one input and appends what is to be done to `outputs`.
@@ -97,6 +121,7 @@ impl<G: Guest> Replica<G> {
                 self.on_impulse(WaitingImpulse { method, arguments, request }, outputs);
             }
             Input::Deliver { now } => self.on_deliver(now, outputs),
+            Input::Digest { checkpoint_by, now } => self.on_digest(checkpoint_by, now, outputs),
             Input::Execute => self.on_execute(outputs),
         }
         if cfg!(debug_assertions) {
@@ -107,6 +132,11 @@ impl<G: Guest> Replica<G> {
     /// Who the instance is.
     pub fn genesis(&self) -> &Genesis {
         &self.state.genesis
+    }
+
+    /// Chain value of the last record applied: what the next one carries as `previous`.
+    pub fn link(&self) -> u64 {
+        self.state.position.link
     }
 
     /// Number of the last record applied.
@@ -138,6 +168,11 @@ impl<G: Guest> Replica<G> {
         let me = self.state.me();
         let others = self.state.streams().filter(|(peer, _)| Some(*peer) != me);
         others.map(|(_, stream)| stream.outbox.last_seq().0 - stream.outbox.acknowledged().0).sum()
+    }
+
+    /// The guest, to capture it between two deliveries.
+    pub fn guest_mut(&mut self) -> &mut G {
+        &mut self.guest
     }
 
     /// The guest, to look at.
@@ -177,10 +212,59 @@ impl<G: Guest> Replica<G> {
 
     fn on_record(&mut self, record: &Record, outputs: &mut Vec<Output>) {
         assert!(self.primary.is_none(), "a primary makes its records itself");
+        if record.header().kind == RecordKind::Digest {
+            self.compare(record, outputs);
+        }
         let applied = self.state.apply(record, &mut self.guest, &mut self.delivered);
         self.put_prints(true, outputs);
         self.put_rebound(&applied, outputs);
         self.put_outcome(record.lsn(), outputs);
+        if record.header().kind == RecordKind::Digest {
+            self.put_checkpoint(record, outputs);
+        }
+    }
+
+    /// Compares this replica with what the primary was at the same record.
+    fn compare(&mut self, record: &Record, outputs: &mut Vec<Output>) {
+        let body = DigestBody::decode(record.body()).expect("a record with right checksums has the shape of its kind");
+        let (own_state, own_memory) = (self.state.digest(), self.guest.digest());
+        let lsn = self.applied();
+        // A guest that was put back by its own `load` has another memory, and says 0.
+        let memory_differs = body.memory != own_memory && body.memory != 0 && own_memory != 0;
+        if body.state == own_state && !memory_differs {
+            self.compared = lsn;
+            return;
+        }
+        outputs.push(Output::Diverged(Divergence {
+            lsn,
+            equal_at: self.compared,
+            epoch: record.header().epoch,
+            state: body.state,
+            memory: body.memory,
+            own_state,
+            own_memory,
+        }));
+    }
+
+    fn put_checkpoint(&self, record: &Record, outputs: &mut Vec<Output>) {
+        let body = DigestBody::decode(record.body()).expect("a record with right checksums has the shape of its kind");
+        if let Some(by) = body.checkpoint_by {
+            outputs.push(Output::Checkpoint { by, at: record.lsn() });
+        }
+    }
+
+    fn on_digest(&mut self, checkpoint_by: Option<ReplicaIndex>, now: Timestamp, outputs: &mut Vec<Output>) {
+        assert!(self.reign().executing.is_none(), "a digest is taken between two deliveries");
+        if self.state.outcome.is_some() {
+            return;
+        }
+        let mut body = Vec::new();
+        DigestBody { state: self.state.digest(), memory: self.guest.digest(), checkpoint_by }.encode(&mut body);
+        let record = Record::seal(self.next_header(RecordKind::Digest, now), &body);
+        outputs.push(Output::Append(record.clone()));
+        self.state.apply(&record, &mut self.guest, &mut self.delivered);
+        self.compared = record.lsn();
+        self.put_checkpoint(&record, outputs);
     }
 
     fn on_elected(&mut self, outputs: &mut Vec<Output>) {

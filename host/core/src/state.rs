@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::{
-    Answer, Bind, CallId, DeliverBody, Delivered, Effect, Effects, Epoch, EpochBody, Fault, Genesis, Guest, Kind, Lsn,
-    Message, Messages, PeerIndex, Peers, Random, Record, RecordError, RecordKind, RequestId, Run, Runs, Seq, Timestamp,
-    World, outbox::Chunk, requests::Requests, stream::Stream, timers::Timers,
+    Answer, Bind, CallId, DeliverBody, Delivered, DigestBody, Effect, Effects, Epoch, EpochBody, Fault, Genesis, Guest,
+    Kind, Lsn, Message, Messages, PeerIndex, Peers, Random, Record, RecordError, RecordKind, RequestId, Run, Runs, Seq,
+    Timestamp, World, outbox::Chunk, requests::Requests, stream::Stream, timers::Timers,
 };
 
 /// How an instance came to its end, or to a stand.
@@ -47,7 +47,7 @@ pub(crate) struct State {
     pub(crate) position: Position,
     pub(crate) world: World,
     /// By peer index, from 1.
-    streams: Vec<Stream>,
+    pub(crate) streams: Vec<Stream>,
     pub(crate) timers: Timers,
     /// Calls of the guest that wait for their answer, with the peer called.
     pub(crate) calls: BTreeMap<CallId, PeerIndex>,
@@ -176,6 +176,8 @@ impl State {
         match record.header().kind {
             RecordKind::Genesis | RecordKind::Mark => Err(RecordError::Shape),
             RecordKind::Epoch => EpochBody::decode(record.body()).map(|_| ()),
+            // What it says of the state before it was compared before.
+            RecordKind::Digest => DigestBody::decode(record.body()).map(|_| ()),
             RecordKind::Bind => self.apply_bind(Bind::decode(record.body())?, applied),
             RecordKind::Deliver => self.apply_deliver(DeliverBody::decode(record.body())?, guest, delivered, applied),
         }
@@ -296,7 +298,7 @@ impl State {
         }
         // Only now that no effect is at fault: clients must not see the answers of a delivery that failed.
         for (call, answer) in answers {
-            if let Some(request) = self.requests.answer(call, after, answer.clone()) {
+            if let Some(request) = self.requests.answer(call, after, self.position.time, answer.clone()) {
                 applied.answered.push((request, answer));
             }
         }

@@ -9,6 +9,8 @@ use crate::{CallId, Timestamp, limits::TIMERS_MAX};
 pub(crate) struct Timers {
     by_time: BTreeSet<(Timestamp, CallId)>,
     by_id: BTreeMap<CallId, Timestamp>,
+    /// Sum of the digests of all timers, of which there may be many.
+    digest: u64,
 }
 
 impl Timers {
@@ -20,6 +22,7 @@ impl Timers {
         }
         self.by_time.insert((due, id));
         self.by_id.insert(id, due);
+        self.digest = self.digest.wrapping_add(digest(id, due));
         true
     }
 
@@ -27,7 +30,13 @@ impl Timers {
     pub(crate) fn cancel(&mut self, id: CallId) {
         if let Some(due) = self.by_id.remove(&id) {
             self.by_time.remove(&(due, id));
+            self.digest = self.digest.wrapping_sub(digest(id, due));
         }
+    }
+
+    /// Differs if any timer does.
+    pub(crate) fn digest(&self) -> u64 {
+        self.digest
     }
 
     /// When the next one is due.
@@ -40,7 +49,7 @@ impl Timers {
         self.by_time.iter().take_while(move |(due, _)| *due <= now).map(|(_, id)| *id)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &(Timestamp, CallId)> {
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &(Timestamp, CallId)> {
         self.by_time.iter()
     }
 
@@ -48,6 +57,13 @@ impl Timers {
         assert_eq!(self.by_time.len(), self.by_id.len());
         assert!(self.by_id.len() <= TIMERS_MAX);
     }
+}
+
+fn digest(id: CallId, due: Timestamp) -> u64 {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&id.0.to_le_bytes());
+    bytes[8..].copy_from_slice(&due.0.to_le_bytes());
+    xxhash_rust::xxh3::xxh3_64(&bytes)
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@
 use std::{env, fs, path::PathBuf};
 
 use ambrosia_core::{
-    Bind, CallId, DeliverBody, Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Kind, Limits, Lsn, Message,
-    Messages, MethodId, PeerIndex, Record, RecordHeader, RecordKind, ReplicaIndex, RequestEntry, RequestId, Run, Runs,
-    Seq, Timestamp, Watermark, begin_run, finish_run, push_message,
+    Bind, CallId, DeliverBody, DigestBody, Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Kind, Limits, Lsn,
+    Message, Messages, MethodId, PeerIndex, Record, RecordHeader, RecordKind, ReplicaIndex, RequestEntry, RequestId,
+    Run, Runs, Seq, Timestamp, Watermark, begin_run, finish_run, push_message,
 };
 
 fn path(name: &str) -> PathBuf {
@@ -96,6 +96,19 @@ fn mark_records_of_version_1_stay_readable() {
     assert_eq!(record.body(), b"");
 }
 
+#[test]
+fn digest_records_of_version_1_stay_readable() {
+    let body = DigestBody { state: 0x0102_0304_0506_0708, memory: 0x1112_1314_1516_1718, checkpoint_by: None };
+    let asking = DigestBody { checkpoint_by: Some(ReplicaIndex(0x0203)), ..body };
+    for (file, body) in [("record-v1-digest.bin", body), ("record-v1-digest-checkpoint.bin", asking)] {
+        let mut bytes = Vec::new();
+        body.encode(&mut bytes);
+        let record = check(file, &Record::seal(header(RecordKind::Digest, 5), &bytes));
+        check_header(&record, RecordKind::Digest, 5, 0, 18);
+        assert_eq!(DigestBody::decode(record.body()), Ok(body));
+    }
+}
+
 /// Every kind that a record may hold.
 fn messages() -> [(PeerIndex, Vec<Message<'static>>); 2] {
     let message = |kind, method, call_id, arguments| Message { kind, method, call_id: CallId(call_id), arguments };
@@ -157,5 +170,5 @@ fn every_golden_file_is_a_record() {
         assert!(Record::split_from(&mut bytes.into()).is_ok());
         count += 1;
     }
-    assert!(count >= 5, "one for each kind");
+    assert!(count >= 7, "one for each kind");
 }

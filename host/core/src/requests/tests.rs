@@ -12,7 +12,7 @@ fn answer(bytes: usize) -> Answer {
 fn settle(requests: &mut Requests, numbers: impl Iterator<Item = u64>, bytes: usize) {
     for number in numbers {
         requests.accept(id(number), CallId(number), Lsn(number));
-        assert_eq!(requests.answer(CallId(number), Lsn(number + 1), answer(bytes)), Some(id(number)));
+        assert_eq!(requests.answer(CallId(number), Lsn(number + 1), Timestamp(0), answer(bytes)), Some(id(number)));
     }
     requests.validate();
 }
@@ -26,9 +26,9 @@ fn an_answer_belongs_to_the_request_of_its_call_and_to_one_only() {
     let mut requests = Requests::default();
     requests.accept(id(1), CallId(11), Lsn(5));
     requests.accept(id(2), CallId(12), Lsn(5));
-    assert_eq!(requests.answer(CallId(13), Lsn(6), answer(1)), None);
-    assert_eq!(requests.answer(CallId(12), Lsn(6), answer(1)), Some(id(2)));
-    assert_eq!(requests.answer(CallId(12), Lsn(7), answer(2)), None, "the first answer stays");
+    assert_eq!(requests.answer(CallId(13), Lsn(6), Timestamp(0), answer(1)), None);
+    assert_eq!(requests.answer(CallId(12), Lsn(6), Timestamp(0), answer(1)), Some(id(2)));
+    assert_eq!(requests.answer(CallId(12), Lsn(7), Timestamp(0), answer(2)), None, "the first answer stays");
     assert_eq!(requests.get(&id(2)), Some(&Request { accepted: Lsn(5), answer: Some((Lsn(6), answer(1))) }));
     assert_eq!(requests.get(&id(1)), Some(&Request { accepted: Lsn(5), answer: None }));
     requests.validate();
@@ -43,7 +43,7 @@ fn beyond_so_many_results_the_oldest_are_forgotten_and_pending_requests_never() 
     assert_eq!(known(&requests, &[0, 1, 2, max]), [0, 1, 2, max]);
     settle(&mut requests, max + 1..=max + 2, 0);
     assert_eq!(known(&requests, &[0, 1, 2, 3, max + 2]), [0, 3, max + 2]);
-    requests.answer(CallId(0), Lsn(9), answer(0));
+    requests.answer(CallId(0), Lsn(9), Timestamp(0), answer(0));
     assert_eq!(known(&requests, &[0, 3, 4]), [0, 4], "age counts from the answer");
 }
 
@@ -72,4 +72,29 @@ fn a_request_is_not_accepted_twice() {
     let mut requests = Requests::default();
     requests.accept(id(1), CallId(1), Lsn(1));
     requests.accept(id(1), CallId(2), Lsn(2));
+}
+
+#[test]
+fn results_older_than_an_hour_are_forgotten() {
+    let mut requests = Requests::default();
+    for (number, time) in [(1, 0), (2, 1), (3, RESULTS_AGE_NS_MAX + 1)] {
+        requests.accept(id(number), CallId(number), Lsn(number));
+        requests.answer(CallId(number), Lsn(number), Timestamp(time), answer(0));
+    }
+    assert_eq!(known(&requests, &[1, 2, 3]), [2, 3]);
+}
+
+#[test]
+fn the_digest_depends_on_what_is_remembered_and_on_nothing_else() {
+    let mut requests = Requests::default();
+    settle(&mut requests, 1..=5, RESULTS_BYTES_MAX / 4);
+    let mut same = Requests::default();
+    settle(&mut same, 2..=5, RESULTS_BYTES_MAX / 4);
+    assert_eq!(requests.digest(), same.digest(), "the first was forgotten");
+    requests.accept(id(9), CallId(9), Lsn(9));
+    assert_ne!(requests.digest(), same.digest());
+    same.accept(id(9), CallId(9), Lsn(9));
+    assert_eq!(requests.digest(), same.digest());
+    requests.answer(CallId(9), Lsn(10), Timestamp(0), answer(1));
+    assert_ne!(requests.digest(), same.digest());
 }

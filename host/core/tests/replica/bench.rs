@@ -1,9 +1,9 @@
 //! One primary under a test: its log is durable at once, and its guest does what the test's function says.
 
 use ambrosia_core::{
-    CallId, ConnectionId, Delivered, Epoch, EpochBody, Fault, Genesis, Guest, Input, InstanceName, InstanceUuid, Kind,
-    Limits, Lsn, Message, Messages, MethodId, Output, PeerIndex, Record, RecordHeader, RecordKind, Replica,
-    ReplicaIndex, RequestId, Runs, Seq, Timestamp, World, push_effect, push_message,
+    CallId, CheckpointState, ConnectionId, Delivered, Epoch, EpochBody, Fault, Genesis, Guest, Input, InstanceName,
+    InstanceUuid, Kind, Limits, Lsn, Message, Messages, MethodId, Output, PeerIndex, Record, RecordHeader, RecordKind,
+    Replica, ReplicaIndex, RequestId, Runs, Seq, Timestamp, World, push_effect, push_message,
 };
 use bytes::Bytes;
 
@@ -12,7 +12,7 @@ pub(crate) type Heard = (u32, Kind, u64, Vec<u8>);
 
 /// The guest: calls `on` for each message.
 pub(crate) struct Script {
-    on: On,
+    pub(crate) on: On,
     pub(crate) heard: Vec<Heard>,
 }
 
@@ -52,6 +52,10 @@ impl Guest for Script {
             return Err(Fault { reason: "told to".into(), backtrace: String::new(), stderr: String::new() });
         }
         Ok(())
+    }
+
+    fn digest(&mut self) -> u64 {
+        self.heard.len() as u64
     }
 }
 
@@ -122,7 +126,26 @@ impl Bench {
         if appended.is_some() {
             self.replica.step(Input::Durable(Lsn(self.records.len() as u64)), &mut outputs);
         }
+        self.check_checkpoint();
         outputs
+    }
+
+    /// A checkpoint holds all that the next one would.
+    fn check_checkpoint(&self) {
+        if self.replica.outcome().is_none() {
+            let bytes = self.replica.checkpoint();
+            let resumed = self.resumed(&bytes);
+            assert_eq!(resumed.checkpoint(), bytes);
+            assert_eq!(resumed.digest(), self.replica.digest());
+        }
+    }
+
+    /// A replica that goes on from a checkpoint, with a guest that remembers what this one does.
+    pub(crate) fn resumed(&self, checkpoint: &[u8]) -> Replica<Script> {
+        let state = CheckpointState::decode(&Bytes::copy_from_slice(checkpoint)).expect("it was just made");
+        let replica = Replica::resume(state, Script { on: self.on, heard: self.heard().to_vec() });
+        replica.validate();
+        replica
     }
 
     fn append(&mut self, outputs: &mut Vec<Output>) -> Option<RecordKind> {

@@ -4,6 +4,7 @@
 
 mod batches;
 mod bench;
+mod checkpoints;
 mod faults;
 mod pressure;
 mod rebinds;

@@ -1,0 +1,342 @@
+//! The replicated state as bytes, for checkpoints.
+//!
+//! ```text
+//! u32 version
+//! genesis      u32 bytes, the body of the genesis record
+//! position     u64 lsn, u64 link, u64 epoch, u64 time
+//! world        u64 state of the generator
+//! peers        u32 count; each: u8 bytes, name; u8 has uuid, 16 uuid; u64 received;
+//!                u64 last seq, u64 acknowledged; u32 chunks; each: u64 after, u64 first seq, u32 count, u32 bytes, messages
+//! timers       u32 count; each: u64 due, u64 id
+//! calls        u32 count; each: u64 call, u32 peer
+//! failed calls u32 count; each: u64 call
+//! results      u32 count; each: request, u64 time, u64 answered by, u8 success, u32 bytes, value
+//! pending      u32 count; each: request, u64 call
+//! impulses     u64 last number
+//! started      u8
+//! request      u8 bytes, id; u64 accepted by
+//! ```
+//!
+//! **Architecture Invariant:** bytes from a file are never believed: what does not fit together is an error, and no
+//! count makes the decoder allocate more than the bytes at hand.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use crate::{
+    Answer, CallId, Chunk, Epoch, Genesis, InstanceName, InstanceUuid, Lsn, Messages, PeerIndex, Peers, Random,
+    RequestId, Seq, Timestamp, World,
+    bytes_reader::BytesReader,
+    outbox::Outbox,
+    requests::{Request, Requests},
+    state::{Position, State},
+    stream::Stream,
+    timers::Timers,
+};
+
+const VERSION: u32 = 1;
+
+/// Why bytes are not a replicated state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum StateError {
+    /// Written by another version.
+    #[error("the state has format version {0}, this program reads version {VERSION}")]
+    Version(u32),
+    /// Nonsense.
+    #[error("the bytes are not the state of an instance")]
+    Shape,
+}
+
+/// The replicated state of a checkpoint, read back: what [`crate::Replica::resume`] goes on from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CheckpointState(pub(crate) State);
+
+impl CheckpointState {
+    /// Reads what [`crate::Replica::checkpoint`] gave.
+    pub fn decode(bytes: &Bytes) -> Result<CheckpointState, StateError> {
+        State::decode(bytes).map(CheckpointState)
+    }
+
+    /// Who the instance is, to restore its guest.
+    pub fn genesis(&self) -> &Genesis {
+        &self.0.genesis
+    }
+
+    /// The last record that it holds.
+    pub fn lsn(&self) -> Lsn {
+        self.0.position.lsn
+    }
+
+    /// Chain value of that record: what the next one carries as `previous`.
+    pub fn link(&self) -> u64 {
+        self.0.position.link
+    }
+}
+
+impl State {
+    /// Appends the state to `out`.
+    ///
+    /// # Panics
+    /// After the end of the instance: there is nothing to go on from.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        assert!(self.outcome.is_none(), "nothing goes on from an instance that has ended");
+        put_u32(out, VERSION as usize);
+        let mut genesis = Vec::new();
+        self.genesis.encode(&mut genesis);
+        put_u32(out, genesis.len());
+        out.extend_from_slice(&genesis);
+        for number in [self.position.lsn.0, self.position.link, self.position.epoch.0, self.position.time.0] {
+            put_u64(out, number);
+        }
+        put_u64(out, self.world.random.state());
+        self.encode_peers(out);
+        self.encode_waiting(out);
+        self.encode_requests(out);
+        put_u64(out, self.last_impulse.0);
+        out.push(u8::from(self.started));
+    }
+
+    fn encode_peers(&self, out: &mut Vec<u8>) {
+        put_u32(out, self.world.peers.count() as usize);
+        for (peer, stream) in self.streams() {
+            let name = self.world.peers.name(peer).expect("streams are as many as names").as_str();
+            out.push(name.len() as u8);
+            out.extend_from_slice(name.as_bytes());
+            out.push(u8::from(stream.uuid.is_some()));
+            out.extend_from_slice(&stream.uuid.unwrap_or(InstanceUuid([0; 16])).0);
+            put_u64(out, stream.received.0);
+            put_u64(out, stream.outbox.last_seq().0);
+            put_u64(out, stream.outbox.acknowledged().0);
+            put_u32(out, stream.outbox.chunks().len());
+            for chunk in stream.outbox.chunks() {
+                put_u64(out, chunk.after.0);
+                put_u64(out, chunk.first_seq.0);
+                put_u32(out, chunk.count as usize);
+                put_u32(out, chunk.messages.len());
+                out.extend_from_slice(&chunk.messages);
+            }
+        }
+    }
+
+    /// Timers and calls.
+    fn encode_waiting(&self, out: &mut Vec<u8>) {
+        put_u32(out, self.timers.iter().len());
+        for (due, id) in self.timers.iter() {
+            put_u64(out, due.0);
+            put_u64(out, id.0);
+        }
+        put_u32(out, self.calls.len());
+        for (call, peer) in &self.calls {
+            put_u64(out, call.0);
+            put_u32(out, peer.0 as usize);
+        }
+        put_u32(out, self.failed_calls.len());
+        for call in &self.failed_calls {
+            put_u64(out, call.0);
+        }
+    }
+
+    fn encode_requests(&self, out: &mut Vec<u8>) {
+        put_u32(out, self.requests.answered().len());
+        for (time, id, request) in self.requests.answered() {
+            put_request(out, id, request);
+            let (lsn, answer) = request.answer.as_ref().expect("it is in the list of answered ones");
+            put_u64(out, time.0);
+            put_u64(out, lsn.0);
+            out.push(u8::from(answer.success));
+            put_u32(out, answer.value.len());
+            out.extend_from_slice(&answer.value);
+        }
+        put_u32(out, self.requests.pending().len());
+        for (call, id, request) in self.requests.pending() {
+            put_request(out, id, request);
+            put_u64(out, call.0);
+        }
+    }
+
+    /// Reads back what [`State::encode`] wrote.
+    pub(crate) fn decode(bytes: &Bytes) -> Result<State, StateError> {
+        let mut reader = BytesReader(bytes);
+        match reader.u32() {
+            Some(VERSION) => {}
+            Some(version) => return Err(StateError::Version(version)),
+            None => return Err(StateError::Shape),
+        }
+        let state = Decoder { reader, whole: bytes }.state().ok_or(StateError::Shape)?;
+        if state.fits_together() { Ok(state) } else { Err(StateError::Shape) }
+    }
+
+    /// Whether the parts agree with each other, as [`State::validate`] asserts of a state that was made here.
+    fn fits_together(&self) -> bool {
+        let peers = self.world.peers.count();
+        let of_peer = |(call, peer): (&CallId, &PeerIndex)| *call != CallId(0) && peer.0 > 0 && peer.0 <= peers;
+        let known = |(_, stream): (PeerIndex, &Stream)| stream.uuid.is_some() || stream.received == Seq(0);
+        let me = self.me().map(|me| self.stream(me));
+        self.position.lsn >= Lsn(1)
+            && self.calls.iter().all(of_peer)
+            && self.failed_calls.iter().all(|call| !self.calls.contains_key(call))
+            && self.streams().all(known)
+            && me.is_none_or(|me| me.received == me.outbox.acknowledged() && me.uuid == Some(self.genesis.uuid))
+    }
+}
+
+/// Reads a state. Every method says `None` if the bytes can't be what it reads.
+struct Decoder<'a> {
+    reader: BytesReader<'a>,
+    /// All bytes, so that messages and results are slices of them.
+    whole: &'a Bytes,
+}
+
+impl Decoder<'_> {
+    fn state(&mut self) -> Option<State> {
+        let genesis_bytes = self.reader.u32()? as usize;
+        let genesis = Genesis::decode(self.reader.take(genesis_bytes)?).ok()?;
+        let position = Position {
+            lsn: Lsn(self.reader.u64()?),
+            link: self.reader.u64()?,
+            epoch: Epoch(self.reader.u64()?),
+            time: Timestamp(self.reader.u64()?),
+        };
+        let random = Random::from_state(self.reader.u64()?);
+        let (peers, streams) = self.peers()?;
+        let timers = self.timers()?;
+        let calls = self.calls()?;
+        let failed_calls = self.failed_calls()?;
+        let requests = self.requests()?;
+        let last_impulse = CallId(self.reader.u64()?);
+        let started = self.boolean()?;
+        self.reader.0.is_empty().then_some(State {
+            world: World { name: genesis.name.clone(), time: position.time, peers, random },
+            genesis,
+            position,
+            streams,
+            timers,
+            calls,
+            failed_calls,
+            requests,
+            last_impulse,
+            started,
+            outcome: None,
+        })
+    }
+
+    fn boolean(&mut self) -> Option<bool> {
+        match self.reader.u8()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+
+    /// The next `count` bytes, as a slice of the whole.
+    fn bytes(&mut self, count: usize) -> Option<Bytes> {
+        Some(self.whole.slice_ref(self.reader.take(count)?))
+    }
+
+    fn peers(&mut self) -> Option<(Peers, Vec<Stream>)> {
+        let (mut peers, mut streams) = (Peers::default(), Vec::new());
+        for number in 1..=self.reader.u32()? {
+            let name_bytes = self.reader.u8()? as usize;
+            let name = InstanceName::new(std::str::from_utf8(self.reader.take(name_bytes)?).ok()?).ok()?;
+            if peers.attach(&name)? != PeerIndex(number) {
+                return None;
+            }
+            let has_uuid = self.boolean()?;
+            let uuid = InstanceUuid(self.reader.array()?);
+            let received = Seq(self.reader.u64()?);
+            streams.push(Stream { uuid: has_uuid.then_some(uuid), received, outbox: self.outbox()? });
+        }
+        Some((peers, streams))
+    }
+
+    fn outbox(&mut self) -> Option<Outbox> {
+        let (last_seq, acknowledged) = (Seq(self.reader.u64()?), Seq(self.reader.u64()?));
+        let mut outbox = Outbox::resumed(last_seq, acknowledged);
+        for _ in 0..self.reader.u32()? {
+            let after = Lsn(self.reader.u64()?);
+            let first_seq = Seq(self.reader.u64()?);
+            let count = self.reader.u32()?;
+            let bytes = self.reader.u32()? as usize;
+            let messages = self.bytes(bytes)?;
+            let mut found = 0;
+            for message in Messages::new(&messages) {
+                message.ok()?;
+                found += 1;
+            }
+            outbox.push_chunk((count > 0 && found == count).then_some(Chunk {
+                after,
+                first_seq,
+                count,
+                messages,
+            })?)?;
+        }
+        outbox.is_whole().then_some(outbox)
+    }
+
+    fn timers(&mut self) -> Option<Timers> {
+        let mut timers = Timers::default();
+        let count = self.reader.u32()?;
+        for _ in 0..count {
+            let due = Timestamp(self.reader.u64()?);
+            timers.set(CallId(self.reader.u64()?), due).then_some(())?;
+        }
+        let set = timers.iter().len();
+        (set == count as usize).then_some(timers)
+    }
+
+    fn calls(&mut self) -> Option<BTreeMap<CallId, PeerIndex>> {
+        let mut calls = BTreeMap::new();
+        for _ in 0..self.reader.u32()? {
+            calls.insert(CallId(self.reader.u64()?), PeerIndex(self.reader.u32()?));
+        }
+        Some(calls)
+    }
+
+    fn failed_calls(&mut self) -> Option<BTreeSet<CallId>> {
+        let mut calls = BTreeSet::new();
+        for _ in 0..self.reader.u32()? {
+            calls.insert(CallId(self.reader.u64()?));
+        }
+        Some(calls)
+    }
+
+    fn requests(&mut self) -> Option<Requests> {
+        let mut requests = Requests::default();
+        for _ in 0..self.reader.u32()? {
+            let (id, accepted) = self.request()?;
+            let (time, lsn) = (Timestamp(self.reader.u64()?), Lsn(self.reader.u64()?));
+            let success = self.boolean()?;
+            let bytes = self.reader.u32()? as usize;
+            let answer = Answer { success, value: self.bytes(bytes)? };
+            requests.resume_answered(time, id, Request { accepted, answer: Some((lsn, answer)) })?;
+        }
+        for _ in 0..self.reader.u32()? {
+            let (id, accepted) = self.request()?;
+            let call = CallId(self.reader.u64()?);
+            requests.resume_pending(call, id, Request { accepted, answer: None })?;
+        }
+        Some(requests)
+    }
+
+    fn request(&mut self) -> Option<(RequestId, Lsn)> {
+        let bytes = self.reader.u8()? as usize;
+        Some((RequestId::new(self.reader.take(bytes)?).ok()?, Lsn(self.reader.u64()?)))
+    }
+}
+
+fn put_u64(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+/// Counts and lengths, which all have limits below.
+fn put_u32(out: &mut Vec<u8>, number: usize) {
+    let number = u32::try_from(number).expect("every count and length has a limit that fits");
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+fn put_request(out: &mut Vec<u8>, id: &RequestId, request: &Request) {
+    out.push(id.as_bytes().len() as u8);
+    out.extend_from_slice(id.as_bytes());
+    put_u64(out, request.accepted.0);
+}

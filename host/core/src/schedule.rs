@@ -1,0 +1,226 @@
+//! When replicas are to be compared, and when a checkpoint is to be taken.
+//!
+//! The primary decides, by what a replay of all since the newest checkpoint would have to do: so many bytes to read, so
+//! much work of the guest. Every replica counts, so that the next primary knows.
+//!
+//! **Architecture Invariant:** it takes times and sizes as arguments and decides; it takes no checkpoint itself.
+
+use std::collections::VecDeque;
+
+use crate::{Lsn, RecordHeader, RecordKind, Timestamp, limits::DIGEST_LOG_BYTES};
+
+/// Whoever was asked for a checkpoint has this long, in nanoseconds, before another one is asked.
+const ASK_AGAIN_NS: u64 = 10_000_000_000;
+
+/// Digest records since the newest checkpoint that are kept in mind. With more, the oldest are forgotten: a checkpoint
+/// at one of them then counts as one that is older than it is.
+const MARKS_MAX: usize = 1024;
+
+/// What an operator chose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ScheduleOptions {
+    /// False if the guest can't be captured.
+    pub checkpoints: bool,
+    /// Bytes of the log between two checkpoints, at most.
+    pub checkpoint_every_bytes: u64,
+    /// How long the guest may need for a replay, in nanoseconds, before there is another checkpoint.
+    pub recovery_target_ns: u64,
+}
+
+/// What is due on a primary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Due {
+    /// A digest record.
+    Digest,
+    /// A digest record with a checkpoint.
+    Checkpoint,
+}
+
+/// What a replay has to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Replay {
+    /// Bytes of the log.
+    pub bytes: u64,
+    /// Work of the guest, in nanoseconds, as it was measured when it did it.
+    pub guest_ns: u64,
+}
+
+impl Replay {
+    fn since(self, earlier: Replay) -> Replay {
+        Replay { bytes: self.bytes - earlier.bytes, guest_ns: self.guest_ns - earlier.guest_ns }
+    }
+}
+
+/// Counts what has been done since the newest checkpoint.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    options: ScheduleOptions,
+    /// Since this replica was built.
+    total: Replay,
+    /// What it was at the newest checkpoint.
+    at_checkpoint: Replay,
+    checkpoint: Lsn,
+    /// Bytes at the last digest record.
+    digest_bytes: u64,
+    /// What it was at each digest record since.
+    marks: VecDeque<(Lsn, Replay)>,
+    asked: Option<(Lsn, Timestamp)>,
+    wanted: bool,
+}
+
+impl Schedule {
+    /// Begins to count at the checkpoint that the replica was restored from; `Lsn(0)` if it was from none.
+    pub fn new(options: ScheduleOptions, checkpoint: Lsn) -> Self {
+        Schedule {
+            options,
+            total: Replay::default(),
+            at_checkpoint: Replay::default(),
+            checkpoint,
+            digest_bytes: 0,
+            marks: VecDeque::new(),
+            asked: None,
+            wanted: false,
+        }
+    }
+
+    /// The record was applied, for which the guest has worked that long.
+    pub fn on_applied(&mut self, header: &RecordHeader, guest_ns: u64) {
+        self.total.bytes += header.stored_bytes() as u64;
+        self.total.guest_ns += guest_ns;
+        if header.kind == RecordKind::Digest {
+            self.digest_bytes = self.total.bytes;
+            if self.marks.len() == MARKS_MAX {
+                self.marks.pop_front();
+            }
+            self.marks.push_back((header.lsn, self.total));
+        }
+    }
+
+    /// There is a checkpoint at that record, which somebody has taken.
+    pub fn on_checkpoint(&mut self, lsn: Lsn) {
+        if lsn <= self.checkpoint {
+            return;
+        }
+        self.checkpoint = lsn;
+        while let Some((mark, replay)) = self.marks.front().copied()
+            && mark <= lsn
+        {
+            self.at_checkpoint = replay;
+            self.marks.pop_front();
+        }
+        self.asked.take_if(|(asked, _)| *asked <= lsn);
+    }
+
+    /// Somebody was asked for a checkpoint at that record.
+    pub fn on_asked(&mut self, lsn: Lsn, now: Timestamp) {
+        self.asked = Some((lsn, now));
+        self.wanted = false;
+    }
+
+    /// Whoever was asked can't: another one is asked as soon as one is due again.
+    pub fn on_failed(&mut self) {
+        self.asked = None;
+    }
+
+    /// An operator wants a checkpoint now.
+    pub fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    /// What is due now.
+    pub fn due(&self, now: Timestamp) -> Option<Due> {
+        if self.options.checkpoints && self.may_ask(now) && (self.wanted || self.is_checkpoint_due()) {
+            return Some(Due::Checkpoint);
+        }
+        (self.total.bytes - self.digest_bytes >= DIGEST_LOG_BYTES).then_some(Due::Digest)
+    }
+
+    fn may_ask(&self, now: Timestamp) -> bool {
+        self.asked.is_none_or(|(_, at)| now.0.saturating_sub(at.0) >= ASK_AGAIN_NS)
+    }
+
+    fn is_checkpoint_due(&self) -> bool {
+        let replay = self.replay();
+        replay.bytes >= self.options.checkpoint_every_bytes || replay.guest_ns >= self.options.recovery_target_ns
+    }
+
+    /// What a replay from the newest checkpoint would have to do.
+    pub fn replay(&self) -> Replay {
+        self.total.since(self.at_checkpoint)
+    }
+
+    /// The newest checkpoint known.
+    pub fn checkpoint(&self) -> Lsn {
+        self.checkpoint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Epoch;
+
+    const OPTIONS: ScheduleOptions =
+        ScheduleOptions { checkpoints: true, checkpoint_every_bytes: 1000, recovery_target_ns: 500 };
+
+    fn header(kind: RecordKind, lsn: u64) -> RecordHeader {
+        RecordHeader::new(kind, Epoch(1), Lsn(lsn), Timestamp(0))
+    }
+
+    /// Applies deliveries of 64 bytes each.
+    fn deliver(schedule: &mut Schedule, lsns: std::ops::Range<u64>, guest_ns: u64) {
+        for lsn in lsns {
+            schedule.on_applied(&header(RecordKind::Deliver, lsn), guest_ns);
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_is_due_by_bytes_or_by_work() {
+        let mut by_bytes = Schedule::new(OPTIONS, Lsn(0));
+        deliver(&mut by_bytes, 2..17, 0);
+        assert_eq!(by_bytes.due(Timestamp(0)), None);
+        deliver(&mut by_bytes, 17..18, 0);
+        assert_eq!(by_bytes.due(Timestamp(0)), Some(Due::Checkpoint));
+        let mut by_work = Schedule::new(OPTIONS, Lsn(0));
+        deliver(&mut by_work, 2..3, 500);
+        assert_eq!(by_work.due(Timestamp(0)), Some(Due::Checkpoint));
+    }
+
+    #[test]
+    fn who_was_asked_gets_time_and_then_another_one_is_asked() {
+        let mut schedule = Schedule::new(OPTIONS, Lsn(0));
+        deliver(&mut schedule, 2..3, 500);
+        schedule.on_asked(Lsn(3), Timestamp(7));
+        assert_eq!(schedule.due(Timestamp(8)), None);
+        assert_eq!(schedule.due(Timestamp(7 + ASK_AGAIN_NS)), Some(Due::Checkpoint));
+        schedule.on_failed();
+        assert_eq!(schedule.due(Timestamp(8)), Some(Due::Checkpoint));
+    }
+
+    #[test]
+    fn what_came_after_the_checkpoint_still_counts() {
+        let mut schedule = Schedule::new(OPTIONS, Lsn(0));
+        deliver(&mut schedule, 2..10, 10);
+        schedule.on_applied(&header(RecordKind::Digest, 10), 0);
+        schedule.on_asked(Lsn(10), Timestamp(0));
+        deliver(&mut schedule, 11..13, 10);
+        schedule.on_checkpoint(Lsn(10));
+        assert_eq!(schedule.replay(), Replay { bytes: 2 * 64, guest_ns: 20 });
+        assert_eq!(schedule.checkpoint(), Lsn(10));
+        schedule.on_checkpoint(Lsn(3));
+        assert_eq!(schedule.checkpoint(), Lsn(10), "an older one changes nothing");
+    }
+
+    #[test]
+    fn an_operator_gets_one_at_once_unless_the_guest_cannot_be_captured() {
+        let mut schedule = Schedule::new(OPTIONS, Lsn(0));
+        schedule.want();
+        assert_eq!(schedule.due(Timestamp(0)), Some(Due::Checkpoint));
+        let mut never = Schedule::new(ScheduleOptions { checkpoints: false, ..OPTIONS }, Lsn(0));
+        never.want();
+        deliver(&mut never, 2..100, 500);
+        assert_eq!(never.due(Timestamp(0)), None);
+        deliver(&mut never, 100..100 + DIGEST_LOG_BYTES / 64, 0);
+        assert_eq!(never.due(Timestamp(0)), Some(Due::Digest), "replicas are compared all the same");
+    }
+}
