@@ -2,6 +2,8 @@
 //!
 //! **Architecture Invariant:** a file appears under its name only after its contents are on the disk, and the name is
 //! on the disk before the call returns.
+//!
+//! What a log needs of it takes the [`Machine`] that the log runs on; everybody else passes [`ThisMachine`].
 
 use std::{
     fs::{self, File},
@@ -10,6 +12,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use super::machine::{Machine, ThisMachine};
 use crate::{IoError, io_error::IoContext};
 
 /// Ends the names of files that nobody has finished.
@@ -21,13 +24,13 @@ pub(crate) fn write_durably(path: &Path, contents: &[u8]) -> Result<(), IoError>
     let mut file = File::create(&temporary).context("create", &temporary)?;
     file.write_all(contents).context("write", &temporary)?;
     file.sync_all().context("sync", &temporary)?;
-    rename_durably(&temporary, path)
+    rename_durably(&ThisMachine, &temporary, path)
 }
 
 /// Gives the synced file `from` the name `to` in the same directory.
-pub(crate) fn rename_durably(from: &Path, to: &Path) -> Result<(), IoError> {
-    fs::rename(from, to).context("rename to its place", from)?;
-    sync_directory(to.parent().expect("a file lies in a directory"))
+pub(crate) fn rename_durably(machine: &dyn Machine, from: &Path, to: &Path) -> Result<(), IoError> {
+    machine.rename(from, to).context("rename to its place", from)?;
+    sync_directory(machine, to.parent().expect("a file lies in a directory"))
 }
 
 /// Makes the directory if there is none.
@@ -37,25 +40,25 @@ pub(crate) fn create_directory_durably(path: &Path) -> Result<(), IoError> {
     }
     fs::create_dir_all(path).context("create", path)?;
     match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
+        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(&ThisMachine, parent),
         _ => Ok(()),
     }
 }
 
-/// Removes a file; it is no error if it is not there.
-pub(crate) fn remove_durably(path: &Path) -> Result<(), IoError> {
-    match fs::remove_file(path) {
+/// Removes a file; it is no error if it is not there, since another process may be faster.
+pub(crate) fn remove_durably(machine: &dyn Machine, path: &Path) -> Result<(), IoError> {
+    match machine.remove(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         removed => {
             removed.context("remove", path)?;
-            sync_directory(path.parent().expect("a file lies in a directory"))
+            sync_directory(machine, path.parent().expect("a file lies in a directory"))
         }
     }
 }
 
 /// Puts the names in a directory on the disk.
-pub(crate) fn sync_directory(path: &Path) -> Result<(), IoError> {
-    File::open(path).and_then(|directory| directory.sync_all()).context("sync", path)
+pub(crate) fn sync_directory(machine: &dyn Machine, path: &Path) -> Result<(), IoError> {
+    machine.sync_directory(path).context("sync", path)
 }
 
 /// The contents of a file, `None` if it is not there.
@@ -68,14 +71,8 @@ pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, IoError> {
 }
 
 /// The names in a directory, in order.
-pub(crate) fn file_names(directory: &Path) -> Result<Vec<String>, IoError> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(directory).context("list", directory)? {
-        let entry = entry.context("list", directory)?;
-        names.extend(entry.file_name().into_string());
-    }
-    names.sort_unstable();
-    Ok(names)
+pub(crate) fn file_names(machine: &dyn Machine, directory: &Path) -> Result<Vec<String>, IoError> {
+    machine.list(directory).context("list", directory)
 }
 
 /// A name that no other process or thread uses.

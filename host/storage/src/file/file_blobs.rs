@@ -4,7 +4,10 @@
 
 use std::path::PathBuf;
 
-use super::durable_file::{create_directory_durably, file_names, read_if_there, remove_durably, write_durably};
+use super::{
+    durable_file::{create_directory_durably, file_names, read_if_there, remove_durably, write_durably},
+    machine::ThisMachine,
+};
 use crate::{BlobError, BlobHash, BlobStore, IoError};
 
 /// Blobs in a directory.
@@ -47,10 +50,10 @@ impl BlobStore for FileBlobs {
     }
 
     fn delete(&self, hash: BlobHash) -> Result<(), BlobError> {
-        Ok(remove_durably(&self.path_of(hash))?)
+        Ok(remove_durably(&ThisMachine, &self.path_of(hash))?)
     }
 
     fn list(&self) -> Result<Vec<BlobHash>, BlobError> {
-        Ok(file_names(&self.directory)?.iter().filter_map(|name| BlobHash::parse(name)).collect())
+        Ok(file_names(&ThisMachine, &self.directory)?.iter().filter_map(|name| BlobHash::parse(name)).collect())
     }
 }

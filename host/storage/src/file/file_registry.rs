@@ -17,6 +17,7 @@ use std::{
 use super::{
     byte_lock::ByteLock,
     durable_file::{create_directory_durably, file_names, read_if_there, remove_durably, write_durably},
+    machine::ThisMachine,
     shared_page::{SharedPage, futex_wait, futex_wake_all},
 };
 use crate::{IoError, PutError, Registry, RegistryEntry, RegistryError, Revision, check_key, io_error::IoContext};
@@ -107,14 +108,14 @@ impl Registry for FileRegistry {
         let path = self.path_of(key)?;
         let _lock = self.lock()?;
         self.check_expected(key, Some(expected))?;
-        remove_durably(&path)?;
+        remove_durably(&ThisMachine, &path)?;
         self.announce_change();
         Ok(())
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<RegistryEntry>, RegistryError> {
         let mut entries = Vec::new();
-        for name in file_names(&self.directory)? {
+        for name in file_names(&ThisMachine, &self.directory)? {
             let key = name.replace(':', "/");
             if name.ends_with(super::durable_file::TEMPORARY_SUFFIX)
                 || !key.starts_with(prefix)

@@ -150,7 +150,7 @@ fn has_format(root: &Path) -> Result<bool, OpenError> {
 
 fn refuse_foreign(root: &Path) -> Result<(), OpenError> {
     let ours = |name: &String| name.ends_with(TEMPORARY_SUFFIX) || name == "lost+found" || name == FORMAT_FILE;
-    if file_names(root)?.iter().all(ours) { Ok(()) } else { Err(OpenError::NotEmpty(root.to_path_buf())) }
+    if file_names(&ThisMachine, root)?.iter().all(ours) { Ok(()) } else { Err(OpenError::NotEmpty(root.to_path_buf())) }
 }
 
 fn refuse_network(root: &Path) -> Result<(), OpenError> {

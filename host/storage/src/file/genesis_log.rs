@@ -10,6 +10,7 @@ use super::{
     durable_file::{create_directory_durably, file_names, rename_durably, sync_directory, write_durably},
     instance_entry::InstanceEntry,
     log_directory::LogDirectory,
+    machine::ThisMachine,
     segment::{LastRecord, SEGMENT_HEADER_BYTES, SegmentName},
     segment_writer::{SegmentPlace, write_segment},
 };
@@ -29,7 +30,7 @@ pub(crate) fn create_log(logs: &Path, directory: &LogDirectory, genesis: &Record
     };
     create_directory_durably(&unfinished.path)?;
     begin_log(&unfinished, genesis)?;
-    rename_durably(&unfinished.path, &directory.path)
+    rename_durably(&ThisMachine, &unfinished.path, &directory.path)
 }
 
 /// Puts into an empty directory what a log begins with.
@@ -51,13 +52,13 @@ pub(crate) fn mark_deregistered(directory: &LogDirectory) -> Result<(), IoError>
 /// Removes the log of an instance whose entry is gone.
 pub(crate) fn remove_log(directory: &LogDirectory) -> Result<(), IoError> {
     fs::remove_dir_all(&directory.path).context("remove", &directory.path)?;
-    sync_directory(directory.path.parent().expect("logs lie in a directory"))
+    sync_directory(&ThisMachine, directory.path.parent().expect("logs lie in a directory"))
 }
 
 /// Removes what crashes have left of logs being made or removed.
 pub(crate) fn remove_orphans(logs: &Path, instances: &[InstanceEntry]) -> Result<(), IoError> {
     let known: BTreeSet<String> = instances.iter().map(|entry| entry.uuid.to_string()).collect();
-    for name in file_names(logs)? {
+    for name in file_names(&ThisMachine, logs)? {
         let path = logs.join(&name);
         if !known.contains(&name) && is_leftover(&name, &path)? {
             tracing::info!(directory = %path.display(), "removing what a registration that was cut short has left");
@@ -71,7 +72,7 @@ fn is_leftover(name: &str, path: &Path) -> Result<bool, IoError> {
     if name.ends_with(UNFINISHED_SUFFIX) {
         return Ok(true);
     }
-    let files = file_names(path)?;
+    let files = file_names(&ThisMachine, path)?;
     let reigned = files.iter().filter_map(|file| file.parse().ok()).any(|name: SegmentName| name.epoch > Epoch(0));
     Ok(!reigned || files.iter().any(|file| file == DEREGISTERED_FILE))
 }

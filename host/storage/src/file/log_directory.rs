@@ -16,7 +16,7 @@ use std::{
 use ambrosia_core::{Epoch, InstanceUuid, Lsn, ReplicaIndex};
 
 use super::{
-    durable_file::TEMPORARY_SUFFIX,
+    durable_file::{TEMPORARY_SUFFIX, file_names, remove_durably},
     machine::{Machine, MachineFile},
     segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentHeaderError, SegmentName},
     segment_order::reading_order,
@@ -74,7 +74,7 @@ impl LogDirectory {
 
     /// All segments there are, also those that are not part of the log.
     pub(crate) fn segments(&self) -> Result<Vec<SegmentName>, IoError> {
-        let names = self.file_names()?;
+        let names = file_names(&*self.machine, &self.path)?;
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
@@ -107,38 +107,13 @@ impl LogDirectory {
 
     /// Removes what primaries before `epoch` had prepared.
     pub(crate) fn remove_leftovers(&self, epoch: Epoch) -> Result<(), IoError> {
-        for name in self.file_names()? {
+        for name in file_names(&*self.machine, &self.path)? {
             let number = name.strip_suffix(TEMPORARY_SUFFIX).and_then(|stem| stem.rsplit_once('-'));
             if number.and_then(|(_, digits)| digits.parse().ok()).is_some_and(|of: u64| of < epoch.0) {
-                self.remove(&self.path.join(name))?;
+                remove_durably(&*self.machine, &self.path.join(name))?;
             }
         }
         Ok(())
-    }
-
-    fn file_names(&self) -> Result<Vec<String>, IoError> {
-        self.machine.list(&self.path).context("list", &self.path)
-    }
-
-    /// Gives a synced file its name for good.
-    pub(crate) fn put_in_place(&self, from: &Path, to: &Path) -> Result<(), IoError> {
-        self.machine.rename(from, to).context("rename to its place", from)?;
-        self.sync()
-    }
-
-    /// Another process may be faster.
-    fn remove(&self, path: &Path) -> Result<(), IoError> {
-        match self.machine.remove(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            removed => {
-                removed.context("remove", path)?;
-                self.sync()
-            }
-        }
-    }
-
-    fn sync(&self) -> Result<(), IoError> {
-        self.machine.sync_directory(&self.path).context("sync", &self.path)
     }
 
     pub(crate) fn corrupt(&self, file: &Path, offset: u64, lsn: Lsn, reason: &str) -> LogError {

@@ -15,6 +15,7 @@ use ambrosia_core::{Epoch, RECORD_HEADER_BYTES};
 
 use super::{
     control::Control,
+    durable_file::rename_durably,
     log_directory::LogDirectory,
     machine::{Machine, MachineFile},
     options::FileLogOptions,
@@ -259,6 +260,6 @@ pub(crate) fn write_segment(
     file.write_all_at(&front, 0).context("write", temporary)?;
     file.sync_all().context("sync", temporary)?;
     let path = directory.segment_path(name);
-    directory.put_in_place(temporary, &path)?;
+    rename_durably(&*directory.machine, temporary, &path)?;
     Ok(path)
 }

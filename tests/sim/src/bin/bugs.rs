@@ -89,10 +89,10 @@ const BUGS: &[Bug] = &[
     },
     Bug {
         name: "the name of a segment is not synced",
-        file: "host/storage/src/file/log_directory.rs",
+        file: "host/storage/src/file/durable_file.rs",
         changes: &[(
-            "        self.machine.rename(from, to).context(\"rename to its place\", from)?;\n        self.sync()",
-            "        self.machine.rename(from, to).context(\"rename to its place\", from)",
+            "    machine.rename(from, to).context(\"rename to its place\", from)?;\n    sync_directory(machine, to.parent().expect(\"a file lies in a directory\"))",
+            "    machine.rename(from, to).context(\"rename to its place\", from)",
         )],
     },
     Bug {
