@@ -1,49 +1,13 @@
 //! Properties of everything that is encoded: it reads back, any cut is noticed, and no bytes do harm.
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
-};
-
 use ambrosia_core::{
     Bind, CallId, DeliverBody, Effect, Effects, Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Kind, Limits,
     Lsn, Message, Messages, MethodId, PeerIndex, Record, RecordError, RecordHeader, RecordKind, ReplicaIndex,
     RequestEntry, RequestId, Runs, Seq, Timestamp, Watermark, begin_run, check_travelling, finish_run, push_effect,
     push_message,
 };
+use ambrosia_test_allocations::counting;
 use proptest::{collection::vec, prelude::*};
-
-thread_local! {
-    /// Bytes that this thread has asked for.
-    static ALLOCATED: Cell<usize> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator as it came.
-#[allow(unsafe_code)]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = ALLOCATED.try_with(|count| count.set(count.get() + layout.size()));
-        // SAFETY: the caller keeps to the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps to the contract of `dealloc`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// Bytes that `decode` asks for.
-fn allocated<T>(decode: impl FnOnce() -> T) -> usize {
-    let before = ALLOCATED.get();
-    drop(decode());
-    ALLOCATED.get() - before
-}
 
 const KINDS: [Kind; 11] = [
     Kind::Fork,
@@ -280,7 +244,7 @@ proptest! {
 }
 
 fn memory_for(bytes: &[u8]) -> usize {
-    allocated(|| decode_all(bytes))
+    counting(|| decode_all(bytes)).1
 }
 
 #[test]
@@ -289,10 +253,10 @@ fn announced_counts_take_no_memory() {
     for count in [0, u32::MAX, u32::MAX, 0] {
         body.extend_from_slice(&count.to_le_bytes());
     }
-    assert!(allocated(|| DeliverBody::decode(&body)) < 1024);
+    assert!(counting(|| DeliverBody::decode(&body)).1 < 1024);
     let mut message = Vec::new();
     push_message(&mut message, Message { kind: Kind::Fork, method: MethodId(0), call_id: CallId(0), arguments: b"" });
     message[..4].copy_from_slice(&(80_u32 << 20).to_le_bytes());
-    assert_eq!(allocated(|| check_travelling(&message)), 0);
-    assert!(allocated(|| vec![0_u8; 5000]) >= 5000, "memory is counted");
+    assert_eq!(counting(|| check_travelling(&message)).1, 0);
+    assert!(counting(|| vec![0_u8; 5000]).1 >= 5000, "memory is counted");
 }

@@ -1,6 +1,5 @@
 //! Tests of the frames; the golden files and the properties in files of their own.
 
-mod allocations;
 mod golden;
 mod properties;
 

@@ -4,8 +4,9 @@ use ambrosia_core::{
     EFFECT_PREFIX_BYTES, Effects, Kind, MESSAGE_HEADER_BYTES, Messages, PeerIndex, RUN_HEADER_BYTES, Run, Runs,
     begin_run, check_travelling, finish_run, push_effect, push_message,
 };
+use ambrosia_test_allocations::within;
 
-use crate::{allocations::within, corpus::Seed};
+use crate::corpus::Seed;
 
 /// The decoders borrow; only what is encoded again for the comparison takes memory, which may double as it grows.
 const MEMORY_PER_BYTE: usize = 4;

@@ -7,7 +7,6 @@
 //!
 //! **Architecture Invariant:** what a target does depends on its bytes alone, so that every find can be repeated.
 
-pub mod allocations;
 pub mod choices;
 pub mod corpus;
 pub mod layout;

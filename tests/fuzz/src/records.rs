@@ -7,10 +7,10 @@ use ambrosia_core::{
     Bind, DeliverBody, EpochBody, Genesis, RECORD_ALIGNMENT, RECORD_HEADER_BYTES, Record, RecordError, RecordHeader,
     RecordKind, Timestamp,
 };
+use ambrosia_test_allocations::within;
 use bytes::Bytes;
 
 use crate::{
-    allocations::within,
     corpus::Seed,
     layout::{check_messages, check_runs},
 };

@@ -12,9 +12,10 @@ use ambrosia_core::{
     Limits, Lsn, Message, Messages, MethodId, Output, PeerIndex, Print, PrintStream, Record, RecordHeader, RecordKind,
     Replica, ReplicaIndex, RequestId, Runs, Seq, Timestamp, World, check_travelling, push_effect, push_message,
 };
+use ambrosia_test_allocations::within;
 use bytes::Bytes;
 
-use crate::{allocations::within, choices::Choices, corpus::Seed};
+use crate::{choices::Choices, corpus::Seed};
 
 /// Each byte may be a record in a log, an outbox and three replicas, with collections around it.
 const MEMORY_PER_BYTE: usize = 2048;

@@ -16,9 +16,10 @@ use ambrosia_core::{
     Timestamp,
 };
 use ambrosia_storage::{FileStore, InstanceError, LogError, LogStore};
+use ambrosia_test_allocations::within;
 use tempfile::TempDir;
 
-use crate::{allocations::within, choices::Choices, corpus::Seed};
+use crate::{choices::Choices, corpus::Seed};
 
 /// Buffers of a reader, and those in which evidence is searched.
 const MEMORY_SLACK: usize = 8 << 20;

@@ -2,13 +2,11 @@
 //! network cuts the stream makes no difference.
 
 use ambrosia_core::{CallId, Kind, Message, MethodId, Seq, push_message};
+use ambrosia_test_allocations::counting;
 use bytes::BytesMut;
 use proptest::{collection::vec, prelude::*, sample::Index};
 
-use super::{
-    super::{FRAME_HEADER_BYTES, Frame, FrameDecoder, WireError, encode},
-    allocations::counting,
-};
+use super::super::{FRAME_HEADER_BYTES, Frame, FrameDecoder, WireError, encode};
 use crate::control::{self, Control};
 
 /// Allocated beside the bytes of a frame: what a buffer needs to be shared.

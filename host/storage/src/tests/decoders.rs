@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use ambrosia_core::{Epoch, InstanceName, InstanceUuid, Lsn, Timestamp};
+use ambrosia_test_allocations::counting;
 use proptest::{collection::vec, prelude::*};
 
-use super::{allocations::counting, support::Fixture, support::SMALL};
+use super::support::{Fixture, SMALL};
 use crate::{
     InstanceEntry, Outcome, Registry, RegistryError, Revision,
     file::testing::{LastRecord, SegmentHeader, SegmentName},

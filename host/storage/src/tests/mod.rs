@@ -1,6 +1,5 @@
 //! Tests of this crate that need more than one of its parts.
 
-mod allocations;
 mod conformance_of_files;
 mod conformance_of_memory;
 mod damage;

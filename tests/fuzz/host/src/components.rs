@@ -9,7 +9,8 @@ use ambrosia_core::{
     Delivered, Fault, Genesis, Guest, InstanceName, InstanceUuid, Limits, Peers, Random, Timestamp, World,
 };
 use ambrosia_engine::{Engine, Module, ModuleError};
-use ambrosia_fuzz::{allocations::within, corpus::Seed};
+use ambrosia_fuzz::corpus::Seed;
+use ambrosia_test_allocations::within;
 
 /// What the compiler needs for a byte of wasm, at most.
 const MEMORY_PER_BYTE: usize = 16 << 10;

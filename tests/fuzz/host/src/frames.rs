@@ -4,8 +4,9 @@
 //! checksums put right, for random bytes never have them.
 
 use ambrosia_core::check_travelling;
-use ambrosia_fuzz::{allocations::within, corpus::Seed};
+use ambrosia_fuzz::corpus::Seed;
 use ambrosia_host::{FRAME_HEADER_BYTES, Frame, FrameDecoder, WireError};
+use ambrosia_test_allocations::within;
 use bytes::BytesMut;
 
 /// One call of the decoder may copy what it was given, and no more: text is owned, messages are shared.

@@ -260,8 +260,9 @@ struct Copy {
     target: PathBuf,
 }
 
-/// What of the sources the simulator consists of. The engine is not built, but cargo wants to see it.
-const PARTS: &[&str] = &["host/core", "host/storage", "host/engine", "tests/sim"];
+/// What of the sources the simulator consists of. The engine and the count of allocations are not built, but cargo wants
+/// to see them.
+const PARTS: &[&str] = &["host/core", "host/storage", "host/engine", "tests/allocations", "tests/sim"];
 
 impl Copy {
     fn make() -> Result<Copy, String> {
