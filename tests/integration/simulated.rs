@@ -8,7 +8,7 @@ use ambrosia_core::{
     Peers, Print, PrintStream, Random, Seq, Timestamp, World, begin_run, finish_run, limits, push_message,
 };
 use ambrosia_engine::{Engine, Module};
-use ambrosia_sim::{Failure, MakeGuest, Model, Options, Report, SimGuest, Twin, run, twins};
+use ambrosia_sim::{Failure, MakeGuest, Model, Options, Report, SimGuest, Twin, models, run, twins};
 
 use crate::support::cluster;
 
@@ -21,10 +21,6 @@ fn simulate(seed: u64, make_guest: Rc<MakeGuest>) -> Result<Report, Failure> {
     run(seed, &options, make_guest, false)
 }
 
-fn alone() -> Rc<MakeGuest> {
-    Rc::new(|_: &Genesis| Box::new(Model::default()) as Box<dyn SimGuest>)
-}
-
 /// The model as a component.
 fn component() -> Module {
     let bytes = std::fs::read(cluster().guest("model")).expect("`make guests` has built it");
@@ -34,7 +30,7 @@ fn component() -> Module {
 
 #[test]
 fn the_component_does_what_the_model_does_through_every_storm() {
-    let (alone, twins): (_, Rc<MakeGuest>) = (alone(), Rc::new(twins(component())));
+    let (alone, twins): (Rc<MakeGuest>, Rc<MakeGuest>) = (Rc::new(models()), Rc::new(twins(component())));
     let (mut takeovers, mut prints) = (0, 0);
     for seed in 1..=10 {
         let of_twins = simulate(seed, Rc::clone(&twins)).unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));

@@ -1,8 +1,6 @@
 //! The guests that a simulation can run.
 
-#[cfg(feature = "wasm")]
-use ambrosia_core::Genesis;
-use ambrosia_core::{Delivered, Fault, Guest, World};
+use ambrosia_core::{Delivered, Fault, Genesis, Guest, World};
 #[cfg(feature = "wasm")]
 use ambrosia_engine::Module;
 
@@ -37,6 +35,11 @@ impl<G: Guest> Twin<G> {
     pub fn new(model: Model, other: G) -> Self {
         Twin { model, other }
     }
+}
+
+/// Makes each guest the model alone.
+pub fn models() -> impl Fn(&Genesis) -> Box<dyn SimGuest> + Send + Sync {
+    |_| Box::new(Model::default())
 }
 
 /// Makes each guest a twin: the model, and an instance of `module`, which is the model as a component.

@@ -12,9 +12,9 @@
 //! candidate that was overtaken goes on with its takeover. All processes of an instance may die at once. A process
 //! that comes back has nothing but what its machine has. It may also end in good order.
 //!
-//! A *machine* may lose its power. Of what was not synced, any sectors of any writes are lost, the last one may be torn,
-//! and names of files that were not synced go back in order. The memory that its processes shared comes back as it was,
-//! empty, or in part.
+//! A *machine* may lose its power. Of what was not synced, any sectors of any writes are lost, the last one may be
+//! torn, and names of files that were not synced go back in order. The memory that its processes shared comes back as
+//! it was, empty, or in part.
 //!
 //! A *disk* may fail a sync: any part of what was to be synced is on it, the rest stays in memory, looks clean, and is
 //! never written. It may refuse writes, and it may be slow. A bit of a log may change at rest, wherever something else
@@ -22,8 +22,9 @@
 //!
 //! A *connection* may break at any moment, and each end notices in its own time, before or after the next connection
 //! is up. What was on the way is lost or still arrives first. While it holds, it keeps the order and loses nothing;
-//! frames are cut anywhere between messages, may come twice, overlapping, and once in a while one is lost. Packets of different connections overtake
-//! each other. Two instances may be unable to reach each other for a while. Who is primary may be old news.
+//! frames are cut anywhere between messages, may come twice, overlapping, and once in a while one is lost. Packets of
+//! different connections overtake each other. Two instances may be unable to reach each other for a while. Who is
+//! primary may be old news.
 //!
 //! A *standby* may take a primary that is well for dead, and it may lag far behind. A *clock* differs from the others
 //! by up to 200 ms and jumps forth and back. A *client* asks again whenever it likes, whoever it takes for the primary,
@@ -60,7 +61,7 @@ use ambrosia_sim_model as model;
 pub use counts::Counts;
 #[cfg(feature = "wasm")]
 pub use guest::twins;
-pub use guest::{SimGuest, Twin};
+pub use guest::{SimGuest, Twin, models};
 pub use model::Model;
 pub use options::{FaultKind, Options};
 pub use run::{Failure, Report, run};

@@ -5,21 +5,16 @@
 
 use std::rc::Rc;
 
-use ambrosia_core::Genesis;
-use ambrosia_sim::{Counts, MakeGuest, Model, Options, Report, SimGuest, run};
+use ambrosia_sim::{Counts, Options, Report, models, run};
 
 /// Seeds 0 to this, always.
 const FIXED: u64 = 300;
 /// As many that nobody has run before.
 const FRESH: u64 = 300;
 
-fn make_guest() -> Rc<MakeGuest> {
-    Rc::new(|_: &Genesis| Box::new(Model::default()) as Box<dyn SimGuest>)
-}
-
 fn hold(seed: u64, traced: bool) -> Report {
     let options = Options::draw(seed);
-    run(seed, &options, make_guest(), traced).unwrap_or_else(|failure| {
+    run(seed, &options, Rc::new(models()), traced).unwrap_or_else(|failure| {
         panic!("seed {seed}: {failure}\n{options}\nsee it with `make vopr SEED={seed}`");
     })
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use ambrosia_core::Genesis;
-use ambrosia_sim::{Counts, Failure, FaultKind, MakeGuest, Model, Options, SimGuest, run, shrink};
+use ambrosia_sim::{Counts, Failure, FaultKind, MakeGuest, Options, SimGuest, models, run, shrink};
 use clap::Parser;
 
 /// How often a hunt says how far it is.
@@ -96,7 +96,7 @@ struct Guests(Arc<MakeGuestAnywhere>);
 impl Guests {
     fn new(wasm: Option<&Path>) -> Result<Guests, String> {
         match wasm {
-            None => Ok(Guests(Arc::new(|_| Box::new(Model::default())))),
+            None => Ok(Guests(Arc::new(models()))),
             Some(file) => Guests::twins(file).map_err(|error| format!("--wasm {}: {error}", file.display())),
         }
     }
