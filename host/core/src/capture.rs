@@ -45,6 +45,25 @@ impl MemoryCapture {
         self.contents.extend_from_slice(contents);
     }
 
+    /// Those of the pages held that lie in `pages`, each with its number, hash and contents.
+    pub fn within(&self, pages: &Range<u32>) -> impl Iterator<Item = (u32, u64, &[u8])> {
+        let mut held = 0;
+        let parts = self.pages.iter().map(move |range| {
+            let first = held;
+            held += range.len();
+            (first, range.clone())
+        });
+        let (begin, end) = (pages.start, pages.end);
+        let parts =
+            parts.skip_while(move |(_, range)| range.end <= begin).take_while(move |(_, range)| range.start < end);
+        parts.flat_map(move |(first, range)| {
+            (range.start.max(begin)..range.end.min(end)).map(move |page| {
+                let at = first + (page - range.start) as usize;
+                (page, self.hashes[at], &self.contents[at * PAGE_BYTES..(at + 1) * PAGE_BYTES])
+            })
+        })
+    }
+
     /// The pages held, each with its number, hash and contents.
     pub fn iter(&self) -> impl Iterator<Item = (u32, u64, &[u8])> {
         let contents = self.contents.chunks_exact(PAGE_BYTES);
@@ -95,6 +114,10 @@ mod tests {
         let pages: Vec<_> = capture.iter().map(|(page, hash, contents)| (page, hash, contents[0])).collect();
         let hash = |byte| page_hash(&[byte; PAGE_BYTES]);
         assert_eq!(pages, [(1, hash(1), 1), (2, hash(2), 2), (5, hash(5), 5)]);
+        let within = |pages| capture.within(&pages).map(|(page, _, contents)| (page, contents[0])).collect::<Vec<_>>();
+        assert_eq!(within(0..8), [(1, 1), (2, 2), (5, 5)]);
+        assert_eq!(within(2..5), [(2, 2)]);
+        assert_eq!(within(3..5), []);
     }
 
     #[test]

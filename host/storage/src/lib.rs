@@ -12,6 +12,7 @@
 //! returns them; only genesis and epoch records are made here.
 
 mod blob;
+mod checkpoint;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod file;
@@ -25,6 +26,9 @@ mod sync_times;
 mod tests;
 
 pub use blob::{BlobError, BlobHash, BlobStore};
+pub use checkpoint::{
+    Checkpoint, CheckpointError, CheckpointHead, CheckpointInfo, LoadedCheckpoint, LoadedMemory, MappedMemory,
+};
 pub use file::*;
 pub use io_error::IoError;
 pub use log::{

@@ -41,7 +41,7 @@ pub enum LogError {
         reason: String,
     },
     /// The log does not have the record that was asked for.
-    #[error("the log in {} has no record {asked}: it goes from {first} to {last}", directory.display())]
+    #[error("the log in {} has no record {asked}: it goes from {first} {}", directory.display(), up_to(*last))]
     Missing {
         /// Directory of the log.
         directory: PathBuf,
@@ -49,7 +49,7 @@ pub enum LogError {
         asked: Lsn,
         /// First record of the log.
         first: Lsn,
-        /// Last record of the log.
+        /// Last record of the log; the highest number there is if that is not known.
         last: Lsn,
     },
     /// The shared page of the log was removed while replicas run.
@@ -61,6 +61,10 @@ pub enum LogError {
         /// The file that was replaced.
         path: PathBuf,
     },
+}
+
+fn up_to(last: Lsn) -> String {
+    if last == Lsn(u64::MAX) { "on".to_owned() } else { format!("to {last}") }
 }
 
 /// Becoming the writer of a log failed.

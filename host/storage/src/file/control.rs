@@ -5,7 +5,7 @@
 //! ```text
 //!    0 magic and version    8 boot id of the machine
 //!   64 fence: newest epoch  72 reign: epoch << 16 | replica   80 primary: the same, once it answers
-//!   88 layout: count of segments put in place
+//!   88 layout: count of segments put in place             96 newest checkpoint published
 //!  128 durable lsn         192 futex: changes of the durable lsn   256 futex: changes of the primary
 //! 4096 64 slots of 128 bytes:
 //!      0 role   8 process id   16 applied lsn   24 beats   32 time of the last beat
@@ -40,6 +40,7 @@ const FENCE_AT: usize = 64;
 const REIGN_AT: usize = 72;
 const PRIMARY_AT: usize = 80;
 const LAYOUT_AT: usize = 88;
+const CHECKPOINT_AT: usize = 96;
 const DURABLE_AT: usize = 128;
 const DURABLE_FUTEX_AT: usize = 192;
 const LEADERSHIP_FUTEX_AT: usize = 256;
@@ -102,7 +103,9 @@ impl Control {
         if !self.has_magic() {
             self.page.word(FENCE_AT).store(0, Ordering::SeqCst);
         }
-        for offset in [REIGN_AT, PRIMARY_AT, LAYOUT_AT].into_iter().chain((SLOTS_AT..CONTROL_BYTES).step_by(8)) {
+        for offset in
+            [REIGN_AT, PRIMARY_AT, LAYOUT_AT, CHECKPOINT_AT].into_iter().chain((SLOTS_AT..CONTROL_BYTES).step_by(8))
+        {
             self.page.word(offset).store(0, Ordering::SeqCst);
         }
         self.page.word(FENCE_AT).fetch_max(newest.0, Ordering::SeqCst);
@@ -160,6 +163,15 @@ impl Control {
     pub(crate) fn publish_durable(&self, durable: Lsn) {
         self.page.word(DURABLE_AT).fetch_max(durable.0, Ordering::SeqCst);
         self.wake_durable_waiters();
+    }
+
+    pub(crate) fn publish_checkpoint(&self, lsn: Lsn) {
+        self.page.word(CHECKPOINT_AT).fetch_max(lsn.0, Ordering::SeqCst);
+    }
+
+    /// The newest checkpoint published since the page was filled.
+    pub(crate) fn checkpoint(&self) -> Lsn {
+        Lsn(self.page.word(CHECKPOINT_AT).load(Ordering::SeqCst))
     }
 
     pub(crate) fn wake_durable_waiters(&self) {

@@ -187,7 +187,18 @@ impl Cursor {
         let next = self.next_lsn();
         let place = order.iter().position(|name| *name == self.segment());
         let sealed_before = |at: usize| order.get(at + 1).is_some_and(|following| following.first < next);
+        let first = order[0].first;
         match place {
+            // What was trimmed is gone; the file at hand stays as it is.
+            None if first == next => {
+                self.order = [self.segment()].into_iter().chain(order).collect();
+                self.at = 0;
+                Ok(())
+            }
+            None if first > next => {
+                let directory = self.directory.path.clone();
+                Err(LogError::Missing { directory, asked: next, first, last: Lsn(u64::MAX) })
+            }
             Some(at) if !sealed_before(at) => {
                 (self.at, self.order) = (at, order);
                 Ok(())

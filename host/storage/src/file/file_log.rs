@@ -13,6 +13,7 @@ use std::{
 use ambrosia_core::{Epoch, EpochBody, InstanceUuid, Lsn, Record, RecordHeader, RecordKind, Timestamp};
 
 use super::{
+    checkpoints::Checkpoints,
     control::{Control, REPLICAS_MAX, Reign},
     cursor::{Cursor, Place, Stop},
     file_tail::FileTail,
@@ -49,6 +50,11 @@ impl FileLog {
 
     pub(crate) fn directory(&self) -> &LogDirectory {
         &self.directory
+    }
+
+    /// The checkpoints beside the log.
+    pub fn checkpoints(&self) -> Checkpoints {
+        Checkpoints::new(self.directory.clone(), self.control.clone())
     }
 
     pub(crate) fn control(&self) -> &Arc<Control> {

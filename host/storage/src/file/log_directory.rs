@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! control   shared page (control.rs)       lock   locked bytes: reigns, replicas, first use
-//! *.seg     segments (segment.rs)          *.tmp  segments being prepared
+//! *.seg     segments (segment.rs)          *.tmp  segments and checkpoints being prepared
+//! *.base, *.delta   checkpoints (checkpoint_file.rs)
 //! ```
 //!
-//! **Architecture Invariant:** files in it are only added, except for leftovers of deposed primaries.
+//! **Architecture Invariant:** files in it are only added, except for leftovers, and for what a newer checkpoint makes
+//! unnecessary (checkpoints.rs).
 
 use std::{
     ops::Range,

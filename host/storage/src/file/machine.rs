@@ -79,6 +79,11 @@ pub trait MachineFile: fmt::Debug + Send + Sync {
     /// How long the file is.
     fn bytes(&self) -> io::Result<u64>;
 
+    /// Another handle of the file, to map it; `None` if it is no file of the operating system.
+    fn to_map(&self) -> Option<io::Result<File>> {
+        None
+    }
+
     /// Puts what was written on the disk. After an error nobody knows what is there.
     fn sync(&self) -> io::Result<()>;
 
@@ -174,6 +179,10 @@ impl MachineFile for File {
 
     fn bytes(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+
+    fn to_map(&self) -> Option<io::Result<File>> {
+        Some(self.try_clone())
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -5,6 +5,8 @@
 
 mod address;
 mod byte_lock;
+mod checkpoint_file;
+mod checkpoints;
 mod control;
 mod cursor;
 mod durable_file;
@@ -34,6 +36,7 @@ mod silence;
 mod system;
 mod vacancy;
 
+pub use checkpoints::{Checkpoints, Trimmed, WrittenCheckpoint};
 pub use control::REPLICAS_MAX;
 pub use file_log::FileLog;
 pub use file_store::{FileStore, OpenError};

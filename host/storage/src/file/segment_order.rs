@@ -31,6 +31,18 @@ pub(crate) fn reading_order(names: &[SegmentName]) -> Vec<SegmentName> {
     order
 }
 
+/// The segments of which nothing is needed by who reads from `from` on, oldest first.
+pub(crate) fn trimmed(names: &[SegmentName], from: Lsn) -> Vec<SegmentName> {
+    let order = reading_order(names);
+    let first_needed = order.partition_point(|name| name.first <= from).saturating_sub(1);
+    let Some(first) = order.get(first_needed) else { return Vec::new() };
+    // What a zombie put in place is no part of the log; it goes with what it lies beside.
+    let mut trimmed: Vec<_> =
+        names.iter().filter(|name| (name.epoch, name.first) < (first.epoch, first.first)).collect();
+    trimmed.sort_unstable_by_key(|name| (name.epoch, name.first));
+    trimmed.into_iter().copied().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use ambrosia_core::Epoch;

@@ -1,0 +1,323 @@
+//! Checkpoints: what is written is read back, what is damaged is told, and what is needed is never removed.
+
+use std::{os::unix::fs::FileExt, path::PathBuf};
+
+use ambrosia_core::{Capture, Lsn, MemoryCapture, PAGE_BYTES, ReplicaIndex, page_hash};
+use proptest::prelude::*;
+
+use super::support::{Fixture, SMALL};
+use crate::{
+    Checkpoint, CheckpointError, CheckpointHead, Checkpoints, LoadedMemory, LogError, LogStore, Trimmed,
+    conformance::{Reign, read_all},
+};
+
+const ME: ReplicaIndex = ReplicaIndex(3);
+
+/// Memory as a guest has it.
+type Memory = Vec<u8>;
+
+fn head(lsn: u64) -> CheckpointHead {
+    let byte = |byte| [byte; 32];
+    CheckpointHead { lsn: Lsn(lsn), module: byte(1), engine: byte(2), state_digest: lsn * 3, memory_digest: lsn * 5 }
+}
+
+/// All pages of `memory` that differ from `before`, or that are not zeros if there is none before.
+fn changes(before: Option<&Memory>, memory: &Memory) -> MemoryCapture {
+    let mut capture = MemoryCapture { bytes: memory.len() as u64, ..MemoryCapture::default() };
+    for (page, contents) in memory.chunks_exact(PAGE_BYTES).enumerate() {
+        let at = page * PAGE_BYTES..(page + 1) * PAGE_BYTES;
+        let zeros = [0; PAGE_BYTES];
+        if contents != before.and_then(|before| before.get(at)).unwrap_or(&zeros) {
+            capture.push(page as u32, page_hash(contents), contents);
+        }
+    }
+    capture
+}
+
+fn checkpoint(lsn: u64, parent: Option<(u64, &Memory)>, memory: &Memory) -> Checkpoint {
+    let capture = Capture {
+        registers: format!("registers at {lsn}").into_bytes(),
+        memories: vec![changes(parent.map(|(_, before)| before), memory)],
+    };
+    let state = format!("state at {lsn}").into_bytes();
+    Checkpoint { head: head(lsn), parent: parent.map(|(lsn, _)| Lsn(lsn)), state, capture }
+}
+
+/// What a guest finds when it is restored.
+fn contents(memory: &LoadedMemory) -> Memory {
+    let mut bytes = vec![0; memory.bytes as usize];
+    if let Some(mapped) = &memory.mapped {
+        mapped.file.read_exact_at(&mut bytes[..mapped.bytes as usize], mapped.offset).expect("it was checked");
+    }
+    for (page, _, contents) in memory.pages.iter() {
+        bytes[page as usize * PAGE_BYTES..][..PAGE_BYTES].copy_from_slice(contents);
+    }
+    let hashes: Vec<_> = bytes.chunks_exact(PAGE_BYTES).map(page_hash).collect();
+    assert_eq!(hashes, memory.hashes);
+    bytes
+}
+
+/// A log of so many durable records, and its checkpoints.
+fn with_records(count: u64) -> (Fixture, Reign, Checkpoints) {
+    let fixture = Fixture::new(SMALL);
+    let log = fixture.log();
+    let mut reign = Reign::begin(&*log, 0);
+    for _ in 2..count {
+        reign.append(&[7; 1000]).expect("the reign goes on");
+    }
+    reign.wait_durable(Lsn(count));
+    (fixture, reign, log.checkpoints())
+}
+
+fn take(checkpoints: &Checkpoints, checkpoint: &Checkpoint) {
+    let written = checkpoints.write(checkpoint, ME).expect("there is room");
+    checkpoints.publish(written).expect("it was written");
+}
+
+fn load(checkpoints: &Checkpoints, lsn: u64) -> Result<Memory, CheckpointError> {
+    let loaded = checkpoints.load(Lsn(lsn))?;
+    assert_eq!(loaded.head, head(lsn));
+    assert_eq!(loaded.state, format!("state at {lsn}"));
+    assert_eq!(loaded.registers, format!("registers at {lsn}").as_bytes());
+    Ok(contents(&loaded.memories[0]))
+}
+
+fn memory(pages: usize, byte: u8) -> Memory {
+    vec![byte; pages * PAGE_BYTES]
+}
+
+/// Pages that can't be compressed.
+fn noise(pages: usize) -> Memory {
+    let mut state = 1_u64;
+    let mut next = || {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        (state >> 56) as u8 | 1
+    };
+    (0..pages * PAGE_BYTES).map(|_| next()).collect()
+}
+
+fn files(fixture: &Fixture) -> Vec<String> {
+    let names = std::fs::read_dir(fixture.log_path()).expect("works").map(|entry| entry.expect("works").file_name());
+    let names = names.map(|name| name.into_string().expect("plain"));
+    let mut names: Vec<_> = names.filter(|name| name.ends_with("base") || name.ends_with("delta")).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_base_with_changes_upon_changes_reads_back() {
+    let (_fixture, _reign, checkpoints) = with_records(10);
+    let mut memory = memory(3, 0);
+    memory[5000] = 1;
+    take(&checkpoints, &checkpoint(2, None, &memory));
+    let first = memory.clone();
+    memory[9000] = 2;
+    memory.resize(6 * PAGE_BYTES, 0);
+    memory[5 * PAGE_BYTES] = 3;
+    take(&checkpoints, &checkpoint(4, Some((2, &first)), &memory));
+    let second = memory.clone();
+    memory[5000] = 0;
+    take(&checkpoints, &checkpoint(9, Some((4, &second)), &memory));
+    assert_eq!(load(&checkpoints, 2).expect("whole"), first);
+    assert_eq!(load(&checkpoints, 4).expect("whole"), second);
+    assert_eq!(load(&checkpoints, 9).expect("whole"), memory);
+    let listed: Vec<_> = checkpoints.list().expect("works").iter().map(|info| (info.lsn.0, info.depth)).collect();
+    assert_eq!(listed, [(2, 0), (4, 1), (9, 2)]);
+    assert_eq!(checkpoints.newest_published(), Lsn(9));
+}
+
+#[test]
+fn a_large_memory_is_mapped_and_compacted_with_what_lies_over_it() {
+    let (fixture, _reign, checkpoints) = with_records(10);
+    let mut memory = noise(5000);
+    memory[PAGE_BYTES..2 * PAGE_BYTES].fill(0);
+    take(&checkpoints, &checkpoint(2, None, &memory));
+    assert!(checkpoints.load(Lsn(2)).expect("whole").memories[0].mapped.is_some());
+    let first = memory.clone();
+    memory[..2500 * PAGE_BYTES].iter_mut().for_each(|byte| *byte ^= 2);
+    memory[4 * PAGE_BYTES..5 * PAGE_BYTES].fill(0);
+    memory.resize(5003 * PAGE_BYTES, 0);
+    memory[5001 * PAGE_BYTES..].fill(9);
+    take(&checkpoints, &checkpoint(7, Some((2, &first)), &memory));
+    assert!(load(&checkpoints, 7).expect("whole") == memory);
+    for _ in 0..2 {
+        checkpoints.compact(Lsn(7), ME).expect("works");
+    }
+    assert_eq!(files(&fixture).last().expect("not empty"), "00000000000000000007.base");
+    assert!(load(&checkpoints, 7).expect("whole") == memory);
+    assert!(!checkpoints.compact(Lsn(7), ME).expect("works"), "a base is not compacted");
+}
+
+#[test]
+fn every_damaged_byte_is_told_and_the_checkpoint_before_is_still_good() {
+    let (fixture, _reign, checkpoints) = with_records(10);
+    let (old, new) = (memory(3, 1), memory(4, 2));
+    take(&checkpoints, &checkpoint(2, None, &old));
+    take(&checkpoints, &checkpoint(5, Some((2, &old)), &new));
+    let path = fixture.log_path().join("00000000000000000005-00000000000000000002.delta");
+    let good = std::fs::read(&path).expect("works");
+    let used = good.len() - good.iter().rev().take_while(|byte| **byte == 0).count();
+    for at in (0..160).chain(4090..used) {
+        let mut damaged = good.clone();
+        damaged[at] ^= 1 << (at % 8);
+        std::fs::write(&path, damaged).expect("works");
+        match load(&checkpoints, 5) {
+            Err(error) => assert!(error.to_string().contains("00000000000000000005"), "byte {at}: {error}"),
+            // Between index and pages lies what nobody reads.
+            Ok(read) => assert!(at > 160 && read == new, "byte {at}"),
+        }
+        assert_eq!(load(&checkpoints, 2).expect("whole"), old);
+    }
+    for length in [0, 10, 4096, used - 1, good.len() - 1] {
+        std::fs::write(&path, &good[..length]).expect("works");
+        assert!(matches!(load(&checkpoints, 5), Err(CheckpointError::Damaged { .. })), "cut at {length}");
+    }
+    std::fs::write(&path, &good).expect("works");
+    std::fs::remove_file(fixture.log_path().join("00000000000000000002.base")).expect("works");
+    let error = load(&checkpoints, 5).expect_err("its parent is gone");
+    assert!(matches!(error, CheckpointError::ParentMissing { lsn: Lsn(5), parent: Lsn(2), .. }), "{error}");
+    assert_eq!(checkpoints.list().expect("works"), []);
+    assert!(matches!(load(&checkpoints, 8), Err(CheckpointError::Missing { .. })));
+}
+
+#[test]
+fn a_damaged_page_of_a_mapped_base_is_told() {
+    let (fixture, _reign, checkpoints) = with_records(10);
+    let memory = memory(5000, 1);
+    take(&checkpoints, &checkpoint(2, None, &memory));
+    let mapped = checkpoints.load(Lsn(2)).expect("whole").memories.remove(0).mapped.expect("it is large");
+    let path = fixture.log_path().join("00000000000000000002.base");
+    let file = std::fs::OpenOptions::new().write(true).open(path).expect("works");
+    file.write_all_at(&[3], mapped.offset + 4321 * PAGE_BYTES as u64 + 17).expect("works");
+    let error = load(&checkpoints, 2).expect_err("damaged");
+    assert!(error.to_string().contains("page 4321 of memory 0"), "{error}");
+}
+
+#[test]
+fn what_was_never_published_does_not_count_and_is_swept_away() {
+    let (fixture, _reign, checkpoints) = with_records(10);
+    let written = checkpoints.write(&checkpoint(4, None, &memory(1, 1)), ME).expect("there is room");
+    assert_eq!(checkpoints.list().expect("works"), []);
+    let temporaries = || {
+        let names = std::fs::read_dir(fixture.log_path()).expect("works").map(|entry| entry.expect("works").path());
+        names.filter(|path| path.to_string_lossy().contains("checkpoint.")).collect::<Vec<PathBuf>>()
+    };
+    assert_eq!(temporaries().len(), 1);
+    checkpoints.remove_leftovers(ReplicaIndex(33)).expect("works");
+    assert_eq!(temporaries().len(), 1, "it is of another replica");
+    checkpoints.remove_leftovers(ME).expect("works");
+    assert_eq!(temporaries().len(), 0);
+    checkpoints.discard(written).expect("it is no error that it is gone");
+    // The leftovers of primaries have numbers, those of checkpoints have not.
+    let _written = checkpoints.write(&checkpoint(4, None, &memory(1, 1)), ME).expect("there is room");
+    let _next = Reign::begin(&*fixture.log(), 1);
+    assert_eq!(temporaries().len(), 1);
+}
+
+#[test]
+#[should_panic(expected = "durable records only")]
+fn a_checkpoint_of_what_is_not_durable_is_never_published() {
+    let (_fixture, _reign, checkpoints) = with_records(10);
+    take(&checkpoints, &checkpoint(11, None, &memory(1, 1)));
+}
+
+#[test]
+fn the_newest_are_kept_with_what_they_rest_on_and_one_that_rests_on_another_base() {
+    let (fixture, _reign, checkpoints) = with_records(100);
+    let memory = memory(8, 1);
+    for (lsn, parent) in [(10, None), (20, Some(10)), (30, None), (40, Some(30)), (50, Some(40)), (60, Some(50))] {
+        take(&checkpoints, &checkpoint(lsn, parent.map(|lsn| (lsn, &memory)), &memory));
+    }
+    let segments = fixture.segments().len();
+    let trimmed = checkpoints.trim(7, &[], false).expect("works");
+    assert_eq!(trimmed, Trimmed::default(), "there are not as many yet");
+    let trimmed = checkpoints.trim(3, &[], false).expect("works");
+    assert_eq!(trimmed.checkpoints, 0, "20 is the newest upon another base, and rests on 10");
+    assert_eq!(fixture.segments().len(), segments - trimmed.segments);
+    let log = fixture.log();
+    let first = log.tail(Lsn(21)).expect("what the oldest needs is there").next(std::time::Duration::ZERO);
+    assert_eq!(first.expect("works")[0].lsn(), Lsn(21));
+    assert!(matches!(log.tail(Lsn(5)), Err(LogError::Missing { asked: Lsn(5), .. })));
+    take(&checkpoints, &checkpoint(70, None, &memory));
+    assert_eq!(checkpoints.trim(3, &[], true).expect("works"), Trimmed { checkpoints: 2, segments: 0 });
+    assert_eq!(checkpoints.trim(1, &[], true).expect("works").checkpoints, 4);
+    assert_eq!(files(&fixture), ["00000000000000000070.base"]);
+}
+
+#[test]
+fn what_a_running_replica_has_not_applied_stays_and_a_reader_that_was_overtaken_is_told() {
+    let (fixture, reign, checkpoints) = with_records(100);
+    let log = fixture.log();
+    let mut ahead = log.tail(Lsn(1)).expect("works");
+    let mut behind = log.tail(Lsn(1)).expect("works");
+    while ahead.position() <= Lsn(100) {
+        ahead.next(std::time::Duration::ZERO).expect("works");
+    }
+    take(&checkpoints, &checkpoint(90, None, &memory(1, 1)));
+    let before = fixture.segments().len();
+    checkpoints.trim(1, &[Lsn(95), Lsn(0)], false).expect("works");
+    assert_eq!(fixture.segments().len(), before);
+    checkpoints.trim(1, &[Lsn(40)], false).expect("works");
+    assert_eq!(log.tail(Lsn(41)).expect("works").position(), Lsn(41));
+    checkpoints.trim(1, &[], false).expect("works");
+    assert!(fixture.segments().len() < before / 3);
+    // Another reign makes all readers look at the list of segments again.
+    let mut next = Reign::begin_with(&*log, 1, log.tail(Lsn(91)).expect("works"));
+    next.append_durably(b"after");
+    let read = ahead.next(std::time::Duration::ZERO).expect("it has read all that is gone");
+    assert_eq!(read.last().expect("not empty").body(), b"after");
+    let error = behind.next(std::time::Duration::ZERO).expect_err("it has read nothing");
+    assert!(matches!(error, LogError::Missing { .. }), "{error}");
+    drop((reign, next));
+    fixture.forget_control();
+    assert!(fixture.log().head().expect("works").durable >= Lsn(102), "a trimmed log is opened like any other");
+    assert!(read_all_from(&fixture, 91) > 10);
+}
+
+fn read_all_from(fixture: &Fixture, from: u64) -> usize {
+    let scan = fixture.store.scan_log(&super::support::name(), Lsn(from)).expect("works");
+    scan.map(|record| record.expect("not damaged")).count()
+}
+
+#[test]
+fn a_log_without_checkpoints_is_never_trimmed() {
+    let (fixture, reign, checkpoints) = with_records(50);
+    assert_eq!(checkpoints.trim(1, &[], false).expect("works"), Trimmed::default());
+    drop(reign);
+    assert_eq!(read_all(&*fixture.log()).len(), 50);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) })]
+
+    /// Whatever is written, compacted and trimmed: each checkpoint that is kept reads back as it was.
+    #[test]
+    fn kept_checkpoints_read_back(
+        steps in prop::collection::vec((any::<bool>(), prop::collection::vec((0_usize..6, any::<u8>()), 0..4), 0_usize..3), 1..14),
+        keep in 1_usize..4,
+    ) {
+        let (_fixture, _reign, checkpoints) = with_records(100);
+        let mut taken: Vec<(u64, Memory)> = Vec::new();
+        for (step, (whole, writes, growth)) in steps.into_iter().enumerate() {
+            let lsn = 5 + 3 * step as u64;
+            let before = taken.last().cloned();
+            let mut memory = before.as_ref().map_or_else(|| vec![0; 2 * PAGE_BYTES], |(_, memory)| memory.clone());
+            memory.resize((memory.len() / PAGE_BYTES + growth) * PAGE_BYTES, 0);
+            for (page, byte) in writes {
+                let from = page * PAGE_BYTES % memory.len();
+                memory[from..from + PAGE_BYTES].fill(byte);
+            }
+            let parent = before.as_ref().filter(|_| !whole).map(|(lsn, memory)| (*lsn, memory));
+            take(&checkpoints, &checkpoint(lsn, parent, &memory));
+            taken.push((lsn, memory));
+            checkpoints.compact(Lsn(lsn), ME).expect("works");
+            checkpoints.trim(keep, &[], true).expect("works");
+            let listed = checkpoints.list().expect("works");
+            prop_assert!(listed.len() >= keep.min(taken.len()));
+            for info in listed {
+                let (_, memory) = taken.iter().find(|(lsn, _)| *lsn == info.lsn.0).expect("it was taken");
+                prop_assert!(load(&checkpoints, info.lsn.0).expect("whole") == *memory);
+            }
+        }
+    }
+}
