@@ -12,6 +12,7 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use ambrosia_core::{Lsn, MemoryCapture, PAGE_BYTES, ReplicaIndex};
@@ -112,6 +113,20 @@ impl Checkpoints {
         self.control.checkpoint()
     }
 
+    /// Blocks until a checkpoint at `lsn` or a later one was published, or `timeout` ran out; returns the newest.
+    pub fn wait_for(&self, lsn: Lsn, timeout: Duration) -> Lsn {
+        let begin = Instant::now();
+        loop {
+            let seen = self.control.checkpoints_published();
+            let newest = self.newest_published();
+            let rest = timeout.saturating_sub(begin.elapsed());
+            if newest >= lsn || rest.is_zero() {
+                return newest;
+            }
+            self.control.wait_for_checkpoint(seen, rest);
+        }
+    }
+
     /// Blocks no longer than it takes to list a directory: all checkpoints that are complete, oldest first.
     pub fn list(&self) -> Result<Vec<CheckpointInfo>, IoError> {
         let files = self.files()?;
@@ -131,8 +146,7 @@ impl Checkpoints {
     }
 
     fn files(&self) -> Result<Files, IoError> {
-        let names = self.file_names()?;
-        Ok(Files(names.iter().filter_map(|name| name.parse().ok()).collect()))
+        Files::in_directory(&self.directory)
     }
 
     /// Reads a checkpoint and all that it rests on, and checks every byte of it.
@@ -246,6 +260,12 @@ impl Checkpoints {
     }
 }
 
+/// The newest complete checkpoint in a directory; 0 if there is none.
+pub(crate) fn newest(directory: &LogDirectory) -> Result<Lsn, IoError> {
+    let files = Files::in_directory(directory)?;
+    Ok(files.lsns().into_iter().rev().find(|lsn| files.chain(*lsn).is_some()).unwrap_or_default())
+}
+
 /// No number stands before the suffix, by which leftovers of primaries are known.
 fn temporary_ending(by: ReplicaIndex) -> String {
     format!(".replica{}{TEMPORARY_SUFFIX}", by.0)
@@ -260,6 +280,11 @@ fn of(lsn: Lsn) -> std::ops::RangeInclusive<CheckpointName> {
 struct Files(BTreeSet<CheckpointName>);
 
 impl Files {
+    fn in_directory(directory: &LogDirectory) -> Result<Files, IoError> {
+        let names = file_names(&*directory.machine, &directory.path)?;
+        Ok(Files(names.iter().filter_map(|name| name.parse().ok()).collect()))
+    }
+
     /// Records at which there is a checkpoint, in order.
     fn lsns(&self) -> BTreeSet<Lsn> {
         self.0.iter().map(|name| name.lsn).collect()

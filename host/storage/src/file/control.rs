@@ -7,9 +7,11 @@
 //!   64 fence: newest epoch  72 reign: epoch << 16 | replica   80 primary: the same, once it answers
 //!   88 layout: count of segments put in place             96 newest checkpoint published
 //!  128 durable lsn         192 futex: changes of the durable lsn   256 futex: changes of the primary
+//!  320 futex: checkpoints published
 //! 4096 64 slots of 128 bytes:
 //!      0 role   8 process id   16 applied lsn   24 beats   32 time of the last beat
 //!     40 sequence lock of the address   48 address, 32 bytes
+//!     80 how long a replay would take, in nanoseconds   88 how the guest is captured
 //! ```
 //!
 //! It need not survive the machine: what it holds is rebuilt from the log at the first use after each start.
@@ -44,6 +46,7 @@ const CHECKPOINT_AT: usize = 96;
 const DURABLE_AT: usize = 128;
 const DURABLE_FUTEX_AT: usize = 192;
 const LEADERSHIP_FUTEX_AT: usize = 256;
+const CHECKPOINT_FUTEX_AT: usize = 320;
 const SLOTS_AT: usize = 4096;
 const SLOT_BYTES: usize = 128;
 /// Bytes of the file.
@@ -56,7 +59,9 @@ const BEATS_AT: usize = 24;
 const BEAT_TIME_AT: usize = 32;
 const ADDRESS_LOCK_AT: usize = 40;
 const ADDRESS_AT: usize = 48;
-const _: () = assert!(ADDRESS_AT + 8 * ADDRESS_WORDS <= SLOT_BYTES);
+const REPLAY_AT: usize = ADDRESS_AT + 8 * ADDRESS_WORDS;
+const CAPTURE_AT: usize = REPLAY_AT + 8;
+const _: () = assert!(CAPTURE_AT + 8 <= SLOT_BYTES);
 
 /// Tries at an address that is being changed, before it counts as unknown: its owner may have died meanwhile.
 const ADDRESS_TRIES_MAX: u32 = 1000;
@@ -167,6 +172,18 @@ impl Control {
 
     pub(crate) fn publish_checkpoint(&self, lsn: Lsn) {
         self.page.word(CHECKPOINT_AT).fetch_max(lsn.0, Ordering::SeqCst);
+        let word = self.page.futex(CHECKPOINT_FUTEX_AT);
+        word.fetch_add(1, Ordering::SeqCst);
+        futex_wake_all(word);
+    }
+
+    /// To be read before [`Control::checkpoint`], and given to [`Control::wait_for_checkpoint`].
+    pub(crate) fn checkpoints_published(&self) -> u32 {
+        self.page.futex(CHECKPOINT_FUTEX_AT).load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn wait_for_checkpoint(&self, seen: u32, timeout: Duration) {
+        futex_wait(self.page.futex(CHECKPOINT_FUTEX_AT), seen, timeout);
     }
 
     /// The newest checkpoint published since the page was filled.
@@ -235,12 +252,30 @@ impl Slot<'_> {
     pub(crate) fn enter(&self, pid: u32) {
         self.word(PID_AT).store(u64::from(pid), Ordering::SeqCst);
         self.word(ROLE_AT).store(0, Ordering::SeqCst);
-        self.word(APPLIED_AT).store(0, Ordering::SeqCst);
+        for offset in [APPLIED_AT, REPLAY_AT, CAPTURE_AT] {
+            self.word(offset).store(0, Ordering::SeqCst);
+        }
         self.set_address(None);
     }
 
     pub(crate) fn set_applied(&self, applied: Lsn) {
         self.word(APPLIED_AT).store(applied.0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_replay(&self, replay: Duration) {
+        self.word(REPLAY_AT).store(replay.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn replay(&self) -> Duration {
+        Duration::from_nanos(self.word(REPLAY_AT).load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn set_capture(&self, capture: u64) {
+        self.word(CAPTURE_AT).store(capture, Ordering::SeqCst);
+    }
+
+    pub(crate) fn capture(&self) -> u64 {
+        self.word(CAPTURE_AT).load(Ordering::SeqCst)
     }
 
     pub(crate) fn beat(&self, role: u64, now: Duration) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ambrosia_core::{Epoch, Lsn};
 
 use super::{
+    checkpoints,
     control::{CONTROL_BYTES, Control},
     cursor::{Cursor, Stop},
     log_directory::{FIRST_USE_BYTE, LogDirectory, REIGN_BYTES, REPLICA_BYTES},
@@ -42,6 +43,7 @@ fn fill(directory: &Arc<LogDirectory>, control: &Control, boot: u64) -> Result<(
     cursor.file().sync().context("sync", &cursor.path())?;
     let newest = directory.segments()?.iter().map(|name| name.epoch).max().unwrap_or(Epoch(0));
     control.reset(boot, newest, cursor.last().lsn);
+    control.publish_checkpoint(checkpoints::newest(directory)?);
     Ok(())
 }
 

@@ -45,7 +45,7 @@ pub use instances::{InstanceError, Registered};
 pub use log_thread::LogTurns;
 pub use machine::{Lock, Machine, MachineFile, Page};
 pub use options::{FileLogOptions, HEARTBEAT_INTERVAL, HEARTBEAT_SILENCE};
-pub use roster::{EnterError, Member, Presence, PrimaryInfo, Role, Roster};
+pub use roster::{CaptureMeans, EnterError, Member, Presence, PrimaryInfo, Role, Roster};
 pub use scan::{LogScan, ScannedRecord};
 
 pub(crate) use file_log::epoch_record;

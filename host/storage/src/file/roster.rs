@@ -31,6 +31,31 @@ pub enum Role {
     Down,
 }
 
+/// How the guest of a replica gets into a checkpoint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CaptureMeans {
+    /// By its memory, without its help.
+    Memory,
+    /// By its own `save` and `load`.
+    Save,
+    /// Not at all: every recovery is a replay of the whole log.
+    None,
+}
+
+impl CaptureMeans {
+    fn to_word(self) -> u64 {
+        match self {
+            CaptureMeans::Memory => 1,
+            CaptureMeans::Save => 2,
+            CaptureMeans::None => 3,
+        }
+    }
+
+    fn from_word(word: u64) -> Option<CaptureMeans> {
+        [CaptureMeans::Memory, CaptureMeans::Save, CaptureMeans::None].into_iter().find(|means| means.to_word() == word)
+    }
+}
+
 /// One replica of an instance.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Member {
@@ -46,6 +71,10 @@ pub struct Member {
     pub heartbeat_age: Duration,
     /// Where it answers.
     pub address: Option<SocketAddr>,
+    /// How long a replay of all since the newest checkpoint would take, as far as it knows.
+    pub replay: Duration,
+    /// How its guest is captured; `None` if it has not said so yet.
+    pub capture: Option<CaptureMeans>,
 }
 
 /// The primary of an instance, once it answers.
@@ -130,6 +159,8 @@ impl Roster {
             pid: slot.pid(),
             heartbeat_age: machine_uptime().saturating_sub(slot.beat_time()),
             address: slot.address().filter(|_| runs),
+            replay: slot.replay(),
+            capture: CaptureMeans::from_word(slot.capture()).filter(|_| runs),
         })
     }
 
@@ -191,6 +222,16 @@ impl Presence {
     /// Says how far the replica is. Cheap enough to be called for each record.
     pub fn set_applied(&self, applied: Lsn) {
         self.control.slot(self.replica).set_applied(applied);
+    }
+
+    /// Says how long a replay would take. As cheap.
+    pub fn set_replay(&self, replay: Duration) {
+        self.control.slot(self.replica).set_replay(replay);
+    }
+
+    /// Says how the guest is captured.
+    pub fn set_capture(&self, means: CaptureMeans) {
+        self.control.slot(self.replica).set_capture(means.to_word());
     }
 
     /// Says where the replica answers.

@@ -106,7 +106,7 @@ fn files(fixture: &Fixture) -> Vec<String> {
 
 #[test]
 fn a_base_with_changes_upon_changes_reads_back() {
-    let (_fixture, _reign, checkpoints) = with_records(10);
+    let (fixture, reign, checkpoints) = with_records(10);
     let mut memory = memory(3, 0);
     memory[5000] = 1;
     take(&checkpoints, &checkpoint(2, None, &memory));
@@ -124,6 +124,9 @@ fn a_base_with_changes_upon_changes_reads_back() {
     let listed: Vec<_> = checkpoints.list().expect("works").iter().map(|info| (info.lsn.0, info.depth)).collect();
     assert_eq!(listed, [(2, 0), (4, 1), (9, 2)]);
     assert_eq!(checkpoints.newest_published(), Lsn(9));
+    drop(reign);
+    fixture.forget_control();
+    assert_eq!(fixture.log().checkpoints().newest_published(), Lsn(9), "it is found after a start of the machine too");
 }
 
 #[test]
@@ -212,6 +215,17 @@ fn what_was_never_published_does_not_count_and_is_swept_away() {
     let _written = checkpoints.write(&checkpoint(4, None, &memory(1, 1)), ME).expect("there is room");
     let _next = Reign::begin(&*fixture.log(), 1);
     assert_eq!(temporaries().len(), 1);
+}
+
+#[test]
+fn who_waits_for_a_checkpoint_is_woken_when_there_is_one() {
+    let (fixture, _reign, checkpoints) = with_records(10);
+    let waiting = fixture.log().checkpoints();
+    let thread = std::thread::spawn(move || waiting.wait_for(Lsn(5), std::time::Duration::from_secs(60)));
+    take(&checkpoints, &checkpoint(4, None, &memory(1, 1)));
+    take(&checkpoints, &checkpoint(6, None, &memory(1, 1)));
+    assert_eq!(thread.join().expect("no panic"), Lsn(6));
+    assert_eq!(checkpoints.wait_for(Lsn(7), std::time::Duration::ZERO), Lsn(6));
 }
 
 #[test]
