@@ -1,6 +1,6 @@
 //! The command line as data. Scripts depend on these names.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use ambrosia_core::InstanceName;
 use clap::{Args, Parser, Subcommand};
@@ -43,6 +43,8 @@ pub(crate) enum Verb {
     Status(Status),
     /// Send a request to an instance and print its result as JSON
     Send(Send),
+    /// Have a checkpoint taken now, and wait for it
+    Checkpoint(Checkpoint),
     /// Show the records of an instance's log
     Log(Log),
 }
@@ -115,6 +117,58 @@ pub(crate) struct Run {
     /// Go on although the log was written by another version of the engine
     #[arg(long)]
     pub(crate) allow_engine_change: bool,
+    /// Go on although this replica is not what the log says that it was at this record
+    #[arg(long, value_name = "LSN")]
+    pub(crate) allow_divergence: Option<u64>,
+    /// Take a checkpoint when the log has grown by so much: a number of bytes, or with KiB, MiB or GiB
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
+    pub(crate) checkpoint_every: u64,
+    /// Take a checkpoint before a replay would take longer than this: with ms, s or min
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
+    pub(crate) recovery_target: Duration,
+    /// Checkpoints kept; the log behind the oldest of them is removed
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) keep_checkpoints: u16,
+    /// Keep the whole log
+    #[arg(long)]
+    pub(crate) keep_log: bool,
+}
+
+/// Bytes from a number with an optional unit.
+fn size(text: &str) -> Result<u64, String> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
+    let bytes = with_unit(text, &units).filter(|bytes| *bytes >= 1.0);
+    bytes.map(|bytes| bytes as u64).ok_or_else(|| "use a number with KiB, MiB or GiB, such as 64MiB".to_owned())
+}
+
+/// A time from a number with a unit.
+fn time(text: &str) -> Result<Duration, String> {
+    let units = [("ms", 1_000_000), ("min", 60_000_000_000), ("s", 1_000_000_000)];
+    let ns = with_unit(text, &units).filter(|ns| *ns >= 1e6);
+    ns.map(|ns| Duration::from_nanos(ns as u64))
+        .ok_or_else(|| "use a number with ms, s or min, such as 500ms".to_owned())
+}
+
+/// The number in front of the first unit that fits, times that unit.
+fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<f64> {
+    let (number, unit) = units.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))?;
+    let number: f64 = number.trim().parse().ok()?;
+    // Below this everything is exact, and nothing needs more.
+    (number.is_finite() && number > 0.0 && number * (unit as f64) < 2_f64.powi(53)).then_some(number * unit as f64)
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  ambrosia-host checkpoint --instance server
+
+Checkpoints are taken by themselves, see `run --checkpoint-every` and `--recovery-target`.")]
+pub(crate) struct Checkpoint {
+    /// Name of the instance
+    #[arg(long, value_name = "NAME")]
+    pub(crate) instance: InstanceName,
+    /// Seconds to wait
+    #[arg(long, value_name = "S", default_value_t = 30.0)]
+    pub(crate) timeout: f64,
 }
 
 #[derive(Args, Debug)]
@@ -162,13 +216,30 @@ pub(crate) struct Log {
     /// Name of the instance
     #[arg(long, value_name = "NAME")]
     pub(crate) instance: InstanceName,
-    /// First record to show
-    #[arg(long, value_name = "LSN", default_value_t = 1)]
-    pub(crate) from: u64,
+    /// First record to show; by default the first that the log still has
+    #[arg(long, value_name = "LSN")]
+    pub(crate) from: Option<u64>,
     /// Last record to show; by default the last durable one
     #[arg(long, value_name = "LSN")]
     pub(crate) to: Option<u64>,
     /// One JSON object a record
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times_have_units() {
+        assert_eq!((size("64MiB"), size("1.5KiB"), size("100")), (Ok(64 << 20), Ok(1536), Ok(100)));
+        assert_eq!((time("500ms"), time("2min")), (Ok(Duration::from_millis(500)), Ok(Duration::from_secs(120))));
+        for bad in ["", "MiB", "-1MiB", "0", "1e300GiB", "nan", "5 parsecs"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "5", "0s", "-1s", "inf s", "1us"] {
+            assert!(time(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, io::Write, path::Path, process::ExitCode, time::Duration};
 
 use ambrosia_core::{
-    Bind, DeliverBody, EpochBody, Genesis, Kind, Lsn, Message, Messages, PeerIndex, Record, RecordKind, Run, Runs, Seq,
+    Bind, CheckpointState, DeliverBody, DigestBody, EpochBody, Genesis, Kind, Lsn, Message, Messages, PeerIndex,
+    Record, RecordKind, Run, Runs, Seq,
 };
 use ambrosia_engine::Engine;
 use ambrosia_host::{Methods, decode_value, load_module};
-use ambrosia_storage::{BlobHash, FileStore, LogStore};
+use ambrosia_storage::{BlobHash, Checkpoints, FileStore, LogStore};
 use anyhow::bail;
 use serde::Serialize;
 use serde_json::Value;
@@ -33,6 +34,7 @@ enum Body {
     Epoch { replica: u16, engine: String },
     Bind { peer: String, uuid: String },
     Deliver { messages: Vec<ShownMessage>, acknowledged: BTreeMap<String, u64> },
+    Digest { state: String, memory: String, checkpoint_by: Option<u16> },
 }
 
 #[derive(Serialize)]
@@ -56,18 +58,21 @@ pub(crate) fn log(store: &Path, verb: &Log) -> anyhow::Result<ExitCode> {
     let methods = Methods::new(load_module(&store, &Engine::new()?, entry.module)?.methods()?);
     let log = store.log(&verb.instance)?;
     let last = verb.to.map_or(log.head()?.durable, |to| Lsn(to).min(log.head().map_or(Lsn(to), |head| head.durable)));
-    if verb.from > last.0 {
-        bail!("instance {} has records 1 to {} only", verb.instance, log.head()?.durable);
+    let first = log.first()?;
+    let from = verb.from.map_or(first, Lsn);
+    if from > last || from < first {
+        bail!("instance {} has records {first} to {} only", verb.instance, log.head()?.durable);
     }
-    let mut reader = Reader { methods, peers: BTreeMap::new(), me: entry.name.to_string() };
+    let peers = peers_before(&log.checkpoints(), first);
+    let mut reader = Reader { methods, peers, me: entry.name.to_string() };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     // Names of peers are told by bind records, so the log is read from its beginning.
-    let mut tail = log.tail(Lsn(1))?;
+    let mut tail = log.tail(first)?;
     while tail.position() <= last {
         for record in tail.next(Duration::from_secs(5))? {
             let lsn = record.lsn();
             let shown = reader.show(&record)?;
-            if lsn.0 < verb.from || lsn > last {
+            if lsn < from || lsn > last {
                 continue;
             }
             if verb.json {
@@ -79,6 +84,16 @@ pub(crate) fn log(store: &Path, verb: &Log) -> anyhow::Result<ExitCode> {
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Names that records before `first` have told, as far as a checkpoint knows them.
+fn peers_before(checkpoints: &Checkpoints, first: Lsn) -> BTreeMap<PeerIndex, String> {
+    let newest = checkpoints.newest_published();
+    if first == Lsn(1) || newest == Lsn(0) {
+        return BTreeMap::new();
+    }
+    let state = checkpoints.load(newest).ok().and_then(|loaded| CheckpointState::decode(&loaded.state).ok());
+    state.map(|state| state.peers().map(|(peer, name)| (peer, name.to_string())).collect()).unwrap_or_default()
 }
 
 /// Knows what the records before have told.
@@ -96,6 +111,7 @@ impl Reader {
             RecordKind::Epoch => ("epoch", epoch(EpochBody::decode(record.body())?)),
             RecordKind::Bind => ("bind", self.bind(Bind::decode(record.body())?)),
             RecordKind::Deliver => ("deliver", self.deliver(&DeliverBody::decode(record.body())?)?),
+            RecordKind::Digest => ("digest", digest(DigestBody::decode(record.body())?)),
             RecordKind::Mark => bail!("a mark is no record of its own"),
         };
         let time = jiff::Timestamp::from_nanosecond(i128::from(header.time.0))?;
@@ -167,11 +183,24 @@ fn epoch(body: EpochBody) -> Body {
     Body::Epoch { replica: body.replica.0, engine: BlobHash(body.engine).to_string() }
 }
 
+fn digest(body: DigestBody) -> Body {
+    let hex = |digest: u64| format!("{digest:016x}");
+    let checkpoint_by = body.checkpoint_by.map(|replica| replica.0);
+    Body::Digest { state: hex(body.state), memory: hex(body.memory), checkpoint_by }
+}
+
 fn print(out: &mut impl Write, shown: &Shown) -> std::io::Result<()> {
     let Shown { lsn, kind, epoch, time, bytes, body } = shown;
     write!(out, "{lsn:>8}  {kind:<8} epoch {epoch:<4} {time}  {bytes} bytes")?;
     match body {
         Body::Genesis { instance, uuid, module, .. } => writeln!(out, "  instance {instance} {uuid} module {module}"),
+        Body::Digest { state, memory, checkpoint_by } => {
+            write!(out, "  state {state} memory {memory}")?;
+            match checkpoint_by {
+                Some(replica) => writeln!(out, ", checkpoint by replica {replica}"),
+                None => writeln!(out),
+            }
+        }
         Body::Epoch { replica, .. } => writeln!(out, "  replica {replica} became primary"),
         Body::Bind { peer, uuid } => writeln!(out, "  peer {peer} is {uuid}"),
         Body::Deliver { messages, acknowledged } => {

@@ -4,6 +4,7 @@
 
 mod add_replica;
 mod arguments;
+mod checkpoint;
 mod deregister_instance;
 mod log;
 mod register_instance;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Verb::Run(verb) => run::run(store, verb),
         Verb::Status(verb) => status::status(&store, &verb),
         Verb::Send(verb) => send::send(store, verb),
+        Verb::Checkpoint(verb) => checkpoint::checkpoint(&store, &verb),
         Verb::Log(verb) => log::log(&store, &verb),
     };
     match result {

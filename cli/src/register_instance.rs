@@ -3,7 +3,7 @@
 use std::{io::Write, path::Path, process::ExitCode};
 
 use ambrosia_core::Limits;
-use ambrosia_engine::Engine;
+use ambrosia_engine::{Captures, Engine, Module};
 use ambrosia_host::{Clock, SystemClock, entropy_u64, fresh_uuid};
 use ambrosia_storage::{FileStore, Registered};
 use anyhow::Context;
@@ -21,6 +21,7 @@ pub(crate) fn register_instance(store: &Path, verb: &RegisterInstance) -> anyhow
     let limits = Limits { fuel: verb.fuel, memory_bytes: verb.memory_mib << 20 };
     let registered = store.register(&verb.instance, &module, entropy_u64(), fresh_uuid(), limits, SystemClock.now())?;
     let mut out = std::io::stdout();
+    say_how_captured(&loaded);
     match registered {
         Registered::New => {
             let names: Vec<_> = methods.iter().map(|method| method.name.as_str()).collect();
@@ -31,4 +32,17 @@ pub(crate) fn register_instance(store: &Path, verb: &RegisterInstance) -> anyhow
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says now what would otherwise be noticed when a recovery takes long.
+fn say_how_captured(module: &Module) {
+    let (findings, means) = match module.capture_means() {
+        Captures::Memory => return,
+        Captures::Save(findings) => (findings, "checkpoints are taken by its own `save` and `load`"),
+        Captures::Nothing(findings) => (findings, "every recovery will be a replay of the whole log"),
+    };
+    eprintln!("ambrosia-host: the memory of this module can't be captured from outside, so {means}:");
+    for finding in findings {
+        eprintln!("  {finding}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use ambrosia_core::ReplicaIndex;
+use ambrosia_core::{Lsn, ReplicaIndex};
 use ambrosia_host::{Ending, RunOptions};
 
 use crate::arguments::Run;
@@ -17,6 +17,11 @@ pub(crate) fn run(store: PathBuf, verb: Run) -> anyhow::Result<ExitCode> {
         stdin: verb.stdin,
         print_replay: verb.print_replay,
         allow_engine_change: verb.allow_engine_change,
+        allow_divergence: verb.allow_divergence.map(Lsn),
+        checkpoint_every_bytes: verb.checkpoint_every,
+        recovery_target: verb.recovery_target,
+        keep_checkpoints: usize::from(verb.keep_checkpoints),
+        keep_log: verb.keep_log,
     })?;
     Ok(match ending {
         Ending::Stopped => ExitCode::SUCCESS,

@@ -3,7 +3,7 @@
 use std::{io::Write, path::Path, process::ExitCode};
 
 use ambrosia_core::ReplicaIndex;
-use ambrosia_storage::{BlobHash, FileStore, InstanceEntry, LogStore, Member, Outcome, Role};
+use ambrosia_storage::{BlobHash, CaptureMeans, FileStore, InstanceEntry, LogStore, Member, Outcome, Role};
 use serde::Serialize;
 
 use crate::arguments::Status;
@@ -25,8 +25,21 @@ struct Instance {
     outcome: Option<Ended>,
     epoch: u64,
     durable_lsn: u64,
+    first_lsn: u64,
+    disk_bytes: u64,
+    checkpoints: Vec<ShownCheckpoint>,
+    /// How checkpoints are taken: "memory", "save" or "none"; null if nobody runs.
+    capture: Option<&'static str>,
+    /// How long the guest would need for what is behind the newest checkpoint; null if nobody runs.
+    recovery_ms: Option<u64>,
     primary: Option<Primary>,
     replicas: Vec<Replica>,
+}
+
+#[derive(Serialize)]
+struct ShownCheckpoint {
+    lsn: u64,
+    bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -73,7 +86,9 @@ pub(crate) fn status(store: &Path, verb: &Status) -> anyhow::Result<ExitCode> {
 
 fn look(store: &FileStore, entry: InstanceEntry) -> anyhow::Result<Instance> {
     let roster = store.roster(&entry.name)?;
-    let head = store.log(&entry.name)?.head()?;
+    let log = store.log(&entry.name)?;
+    let head = log.head()?;
+    let checkpoints = log.checkpoints().list()?;
     let members = roster.members(entry.replicas.iter().copied().map(ReplicaIndex))?;
     let primary = members.iter().find(|member| member.role == Role::Primary);
     let state = match (&entry.outcome, primary) {
@@ -94,6 +109,15 @@ fn look(store: &FileStore, entry: InstanceEntry) -> anyhow::Result<Instance> {
         outcome,
         epoch: head.epoch.0,
         durable_lsn: head.durable.0,
+        first_lsn: log.first()?.0,
+        disk_bytes: log.disk_bytes()?,
+        checkpoints: checkpoints.iter().map(|info| ShownCheckpoint { lsn: info.lsn.0, bytes: info.bytes }).collect(),
+        capture: primary.and_then(|member| member.capture).map(|means| match means {
+            CaptureMeans::Memory => "memory",
+            CaptureMeans::Save => "save",
+            CaptureMeans::None => "none",
+        }),
+        recovery_ms: primary.map(|member| member.replay.as_millis() as u64),
         primary: primary.and_then(|member| {
             let address = member.address?.to_string();
             Some(Primary { replica: member.replica.0, address, pid: member.pid })
@@ -128,6 +152,8 @@ fn as_text(answer: &Answer) -> String {
             None => {}
         }
         text += "\n";
+        text += &format!("  log from lsn {}, {} on the disk\n", instance.first_lsn, size(instance.disk_bytes));
+        text += &checkpoints_as_text(instance);
         for replica in &instance.replicas {
             text += &format!("  replica {:<3} {:<8}", replica.replica, replica.role);
             if let (Some(applied), Some(pid), Some(age)) = (replica.applied_lsn, replica.pid, replica.heartbeat_age_ms)
@@ -144,4 +170,34 @@ fn as_text(answer: &Answer) -> String {
         }
     }
     text
+}
+
+fn checkpoints_as_text(instance: &Instance) -> String {
+    let mut text = match instance.checkpoints.last() {
+        Some(newest) => {
+            let bytes = instance.checkpoints.iter().map(|checkpoint| checkpoint.bytes).sum();
+            let count = instance.checkpoints.len();
+            format!("  checkpoints {count}, {}, the newest at lsn {}", size(bytes), newest.lsn)
+        }
+        None => "  no checkpoints yet".to_owned(),
+    };
+    match instance.capture {
+        Some("none") => text += "; the guest can't be captured, so recovery is a replay of the whole log",
+        Some("save") => text += "; by the guest's own save and load",
+        _ => {}
+    }
+    if let Some(recovery_ms) = instance.recovery_ms {
+        text += &format!("; replay about {recovery_ms} ms");
+    }
+    text + "\n"
+}
+
+/// Bytes for people.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} bytes"),
+        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
+    }
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{InstanceName, RequestId};
+use ambrosia_core::{InstanceName, Lsn, ReplicaIndex, RequestId};
 use ambrosia_storage::{FileStore, InstanceError, Outcome, PrimaryInfo};
 use bytes::Bytes;
 use tokio::{
@@ -48,6 +48,9 @@ pub enum ClientError {
     /// No answer came in time. It may still take effect: repeat it with the same id.
     #[error("no answer within {0:?}; the request may still take effect, so repeat it with --request-id {1}")]
     Timeout(Duration, String),
+    /// No checkpoint was begun in time.
+    #[error("no checkpoint was begun within {0:?}: the primary is busy, or stopped; see `ambrosia-host status`")]
+    NoCheckpoint(Duration),
     /// Nobody runs the instance.
     #[error("instance {name} has no primary: start one with `ambrosia-host run --instance {name}` (waited {waited:?})")]
     NoPrimary {
@@ -103,44 +106,65 @@ impl Client {
         wait: bool,
         limit: Duration,
     ) -> Result<Answered, ClientError> {
-        let began = Instant::now();
         let control = Control::Request {
             request: request.as_bytes().to_vec(),
             method: method.to_owned(),
             arguments: arguments.to_vec(),
             wait,
         };
+        let id = String::from_utf8_lossy(request.as_bytes()).into_owned();
+        let late = || ClientError::Timeout(limit, id);
+        self.ask(control, limit, late, |answer| answer_to(request, answer)).await
+    }
+
+    /// Asks for a checkpoint. Says at which record it will be taken, and by which replica.
+    pub async fn checkpoint(&mut self, limit: Duration) -> Result<(Lsn, ReplicaIndex), ClientError> {
+        let late = || ClientError::NoCheckpoint(limit);
+        self.ask(Control::Checkpoint, limit, late, |answer| match answer {
+            Control::CheckpointAsked { lsn, replica } => Some(Ok((Lsn(lsn), ReplicaIndex(replica)))),
+            Control::CheckpointRefused { reason } => Some(Err(ClientError::Rejected(reason))),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Asks the primary, and the next one if that is lost, until `take` finds the answer among what comes back.
+    async fn ask<T>(
+        &mut self,
+        control: Control,
+        limit: Duration,
+        late: impl FnOnce() -> ClientError,
+        take: impl Fn(Control) -> Option<Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        let began = Instant::now();
         let mut reached = false;
         let mut said = false;
-        let sending = async {
+        let asking = async {
             loop {
                 if !said && !reached && began.elapsed() >= PATIENCE {
                     said = true;
                     tracing::info!(instance = %self.name, "waiting for a primary");
                 }
-                if let Some(answer) = self.try_send(request, control.clone(), &mut reached).await? {
+                if let Some(answer) = self.try_to_ask(control.clone(), &mut reached, &take).await? {
                     return Ok(answer);
                 }
                 self.check_alive()?;
             }
         };
-        match timeout(limit, sending).await {
+        match timeout(limit, asking).await {
             Ok(result) => result,
-            Err(_) if reached => {
-                let id = String::from_utf8_lossy(request.as_bytes()).into_owned();
-                Err(ClientError::Timeout(limit, id))
-            }
+            Err(_) if reached => Err(late()),
             Err(_) => Err(ClientError::NoPrimary { name: self.name.clone(), waited: began.elapsed() }),
         }
     }
 
     /// One try; `None` if the connection was lost and another try is due.
-    async fn try_send(
+    async fn try_to_ask<T>(
         &mut self,
-        request: &RequestId,
         control: Control,
         reached: &mut bool,
-    ) -> Result<Option<Answered>, ClientError> {
+        take: impl Fn(Control) -> Option<Result<T, ClientError>>,
+    ) -> Result<Option<T>, ClientError> {
         if let Err(error) = self.connect().await {
             tracing::debug!(%error, "no connection to the primary yet");
             let _changed = timeout(RETRY_PAUSE, self.primaries.changed()).await;
@@ -161,26 +185,15 @@ impl Client {
                 self.connected = None;
                 return Ok(None);
             };
-            match answer {
-                Control::Accepted { request: of } if of == request.as_bytes() => return Ok(Some(Answered::Accepted)),
-                Control::Rejected { request: of, reason } if of == request.as_bytes() => {
-                    return Err(ClientError::Rejected(reason));
-                }
-                Control::Answer { request: of, success: true, value } if of == request.as_bytes() => {
-                    return Ok(Some(Answered::Value(value.into())));
-                }
-                Control::Answer { request: of, success: false, value } if of == request.as_bytes() => {
-                    let text = crate::values::decode_value(&value);
-                    let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
-                    return Err(ClientError::Failed(text));
-                }
-                Control::Refused { reason, .. } => {
-                    tracing::debug!("the host ends the connection: {reason}");
-                    self.connected = None;
-                    sleep(RETRY_PAUSE).await;
-                    return Ok(None);
-                }
-                _ => {} // of a request that was given up
+            if let Control::Refused { reason, .. } = answer {
+                tracing::debug!("the host ends the connection: {reason}");
+                self.connected = None;
+                sleep(RETRY_PAUSE).await;
+                return Ok(None);
+            }
+            // What is not taken belongs to something that was given up.
+            if let Some(answer) = take(answer) {
+                return answer.map(Some);
             }
         }
     }
@@ -223,6 +236,25 @@ impl Client {
                 Err(ClientError::Ended(format!("instance {name} halted at lsn {lsn}: {reason}")))
             }
         }
+    }
+}
+
+/// What a frame says of that request, if it is of it.
+fn answer_to(request: &RequestId, answer: Control) -> Option<Result<Answered, ClientError>> {
+    match answer {
+        Control::Accepted { request: of } if of == request.as_bytes() => Some(Ok(Answered::Accepted)),
+        Control::Rejected { request: of, reason } if of == request.as_bytes() => {
+            Some(Err(ClientError::Rejected(reason)))
+        }
+        Control::Answer { request: of, success: true, value } if of == request.as_bytes() => {
+            Some(Ok(Answered::Value(value.into())))
+        }
+        Control::Answer { request: of, success: false, value } if of == request.as_bytes() => {
+            let text = crate::values::decode_value(&value);
+            let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
+            Some(Err(ClientError::Failed(text)))
+        }
+        _ => None,
     }
 }
 

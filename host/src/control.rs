@@ -88,6 +88,21 @@ pub enum Control {
         #[serde(deserialize_with = "octets")]
         value: Vec<u8>,
     },
+    /// An operator wants a checkpoint now.
+    Checkpoint,
+    /// A checkpoint is under way.
+    CheckpointAsked {
+        /// The record that it will hold as its last.
+        lsn: u64,
+        /// The replica that takes it.
+        replica: u16,
+    },
+    /// There will be no checkpoint.
+    CheckpointRefused {
+        /// Why, for a person to read.
+        #[serde(deserialize_with = "text")]
+        reason: String,
+    },
 }
 
 fn configuration() -> impl bincode::config::Config {

@@ -7,11 +7,12 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use ambrosia_core::{EpochBody, Fault, InstanceName, Lsn, Output, Record, RecordKind, ReplicaIndex};
+use ambrosia_core::{EpochBody, Fault, InstanceName, Lsn, Record, ReplicaIndex, ScheduleOptions};
 use ambrosia_engine::{Module, WasmGuest};
-use ambrosia_storage::{FileStore, LogStore, Outcome, Presence, Role};
+use ambrosia_storage::{Checkpoints, FileStore, LogError, LogStore, Outcome, Presence, Role, Roster};
 
 use crate::{
+    checkpointer::Keeping,
     clock::Clock,
     event::Event,
     mailbox::Mailbox,
@@ -35,6 +36,12 @@ pub(crate) struct Driver {
     pub(crate) replica: ReplicaIndex,
     pub(crate) store: Arc<FileStore>,
     pub(crate) log: Arc<dyn LogStore>,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) roster: Roster,
+    /// All replicas that the instance may have.
+    pub(crate) replicas: Vec<ReplicaIndex>,
+    /// SHA-256 of the module.
+    pub(crate) module_hash: [u8; 32],
     pub(crate) module: Module,
     pub(crate) engine: [u8; 32],
     pub(crate) vitals: Arc<Vitals>,
@@ -53,6 +60,10 @@ pub(crate) struct DriverOptions {
     pub(crate) stdin: Option<StdinMethod>,
     pub(crate) print_replay: bool,
     pub(crate) allow_engine_change: bool,
+    /// The record at which this replica may differ from what the log says.
+    pub(crate) allow_divergence: Option<Lsn>,
+    pub(crate) schedule: ScheduleOptions,
+    pub(crate) keeping: Keeping,
     pub(crate) address: std::net::SocketAddr,
 }
 
@@ -60,11 +71,17 @@ impl Driver {
     /// Lives until the instance or the operator ends it.
     pub(crate) fn live(&self) -> Result<Ending, RunError> {
         loop {
-            let (replica, acquired) = match Standby::new(self)?.stand_by()? {
-                StoodBy::Elected(replica, acquired) => (*replica, acquired),
-                StoodBy::Ended(ending) => return Ok(ending),
+            let (life, acquired) = match Standby::new(self)?.stand_by() {
+                Ok(StoodBy::Elected(life, acquired)) => (*life, acquired),
+                Ok(StoodBy::Ended(ending)) => return Ok(ending),
+                // It had stopped for so long that nobody waited for it any more; the checkpoints go further than it.
+                Err(RunError::Log(LogError::Missing { asked, .. })) if self.checkpoints.newest_published() >= asked => {
+                    tracing::warn!(instance = %self.name, %asked, "the log was trimmed meanwhile, beginning anew");
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
-            if let Some(ending) = Primary::new(self, replica, acquired)?.reign()? {
+            if let Some(ending) = Primary::new(life, acquired)?.reign()? {
                 return Ok(ending);
             }
             // Deposed: what was executed may not be in the log, so everything is built anew from it.
@@ -83,35 +100,8 @@ impl Driver {
         self.presence.publish_primary(epoch, self.options.address);
     }
 
-    /// Builds the replica from the genesis record.
-    pub(crate) fn build(&self, genesis: &Record) -> Result<Replica, RunError> {
-        let body = ambrosia_core::Genesis::decode(genesis.body()).map_err(RunError::Genesis)?;
-        Replica::new(genesis, self.module.instantiate(&body)?).map_err(RunError::Genesis)
-    }
-
-    /// Applies a durable record of the log.
-    pub(crate) fn apply(
-        &self,
-        replica: &mut Replica,
-        record: Record,
-        outputs: &mut Vec<Output>,
-    ) -> Result<(), RunError> {
-        if record.header().kind == RecordKind::Epoch {
-            self.check_engine(&record)?;
-        }
-        replica.step(ambrosia_core::Input::Record(record), outputs);
-        self.presence.set_applied(replica.applied());
-        for output in outputs.drain(..) {
-            match output {
-                Output::Print { stream, bytes, .. } if self.options.print_replay => self.printer.print(stream, bytes),
-                Output::Halted { fault, after } => return Err(self.halted(fault, after)),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn check_engine(&self, record: &Record) -> Result<(), RunError> {
+    /// Sees that the reign was written by this engine.
+    pub(crate) fn check_engine(&self, record: &Record) -> Result<(), RunError> {
         let body = EpochBody::decode(record.body()).map_err(RunError::Genesis)?;
         if body.engine == self.engine {
             return Ok(());

@@ -4,7 +4,7 @@ use ambrosia_core::{ConnectionId, Epoch, InstanceName, InstanceUuid, MethodId, P
 use ambrosia_storage::{Vacancy, WriterEvent};
 use bytes::Bytes;
 
-use crate::connection::ConnectionHandle;
+use crate::{checkpointer::CheckpointDone, connection::ConnectionHandle};
 
 pub(crate) enum Event {
     /// A peer has connected and wants to send its stream.
@@ -27,6 +27,10 @@ pub(crate) enum Event {
     Disconnected(ConnectionId),
     /// The log of this reign reports.
     Log(WriterEvent),
+    /// The thread that writes checkpoints has ended.
+    Checkpoint(CheckpointDone),
+    /// An operator wants a checkpoint.
+    CheckpointWanted { connection: ConnectionId },
     /// Nobody seems to be primary.
     Vacancy(Vacancy),
     /// Watching for a vacancy failed.

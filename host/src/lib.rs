@@ -3,13 +3,16 @@
 //! **Architecture Invariant:** nothing here decides what is delivered, in which order, or what may be seen when; the
 //! core does. The wall clock is read in `clock.rs` alone, randomness in `entropy.rs`.
 
+mod checkpointer;
 mod client;
 mod clock;
 mod connection;
 mod control;
+mod divergence;
 mod driver;
 mod entropy;
 mod event;
+mod life;
 mod link;
 mod listener;
 mod mailbox;
@@ -17,6 +20,7 @@ mod methods;
 mod peers;
 mod primary;
 mod printer;
+mod recovery;
 mod run;
 mod socket;
 mod standby;

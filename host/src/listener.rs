@@ -86,6 +86,10 @@ async fn greet(handle: ConnectionHandle, mut connection: Connection, reception: 
                 reception.request(id, request, method, arguments, wait);
                 Ok(())
             }
+            Frame::Control(Control::Checkpoint) => {
+                reception.mailbox.push(Event::CheckpointWanted { connection: id });
+                Ok(())
+            }
             _ => Err(ConnectionError::Unexpected),
         })
         .await;

@@ -6,15 +6,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{Answer, ConnectionId, Epoch, Fault, Held, Input, Lsn, Output, RequestId};
-use ambrosia_storage::{Acquired, AppendError, LOG_QUEUE_BYTES_MAX, LogWriter, StopCause, WriterEvent};
+use ambrosia_core::{
+    Answer, ConnectionId, Due, Epoch, Fault, Held, Input, Lsn, Output, RecordHeader, RecordKind, ReplicaIndex,
+    RequestId,
+};
+use ambrosia_engine::Captures;
+use ambrosia_storage::{
+    Acquired, AppendError, HEARTBEAT_SILENCE, LOG_QUEUE_BYTES_MAX, LogWriter, Role, StopCause, WriterEvent,
+};
 use tokio::task::JoinHandle;
 
 use crate::{
     connection::ConnectionHandle,
     control::Control,
-    driver::{Driver, Replica},
     event::{ClientRequest, Event},
+    life::Life,
     link::Link,
     run::{Ending, RunError},
     standby::refuse,
@@ -28,13 +34,15 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 /// When the guest has exited, peers have this long to take its last messages; later runs go on with that.
 const LAST_MESSAGES_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A standby that lags behind by more records than this is not asked for a checkpoint.
+const STANDBY_LAG_MAX: u64 = 10_000;
+
 /// How often it is said that peers don't take their messages.
 const BLOCKED_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A replica that reigns.
 pub(crate) struct Primary<'a> {
-    driver: &'a Driver,
-    replica: Replica,
+    life: Life<'a>,
     writer: Option<Box<dyn LogWriter>>,
     epoch: Epoch,
     held: Held,
@@ -45,6 +53,10 @@ pub(crate) struct Primary<'a> {
     end: Option<End>,
     exited: Option<Exited>,
     blocked_said: Option<Instant>,
+    /// Operators that want a checkpoint.
+    wanted_by: Vec<ConnectionId>,
+    /// Who was asked for the last checkpoint.
+    last_asked: Option<ReplicaIndex>,
 }
 
 /// A client that waits for a request.
@@ -72,16 +84,15 @@ struct Exited {
 
 impl<'a> Primary<'a> {
     /// Applies what the log had beyond what the standby had seen, and begins the reign.
-    pub(crate) fn new(driver: &'a Driver, mut replica: Replica, acquired: Acquired) -> Result<Self, RunError> {
+    pub(crate) fn new(mut life: Life<'a>, acquired: Acquired) -> Result<Self, RunError> {
         let mut outputs = Vec::new();
         for record in acquired.records {
-            driver.apply(&mut replica, record, &mut outputs)?;
+            life.apply(record)?;
         }
-        let lsn = replica.applied();
-        replica.step(Input::Elected, &mut outputs);
+        let lsn = life.replica.applied();
+        life.replica.step(Input::Elected, &mut outputs);
         Ok(Primary {
-            driver,
-            replica,
+            life,
             writer: Some(acquired.writer),
             epoch: acquired.epoch,
             held: Held::new(lsn),
@@ -92,6 +103,8 @@ impl<'a> Primary<'a> {
             end: None,
             exited: None,
             blocked_said: None,
+            wanted_by: Vec::new(),
+            last_asked: None,
         })
     }
 
@@ -106,10 +119,11 @@ impl<'a> Primary<'a> {
                 break;
             }
             let worked = self.deliver();
-            if worked {
-                self.driver.mailbox.take(&mut events);
+            let tended = self.tend();
+            if worked || tended {
+                self.life.driver.mailbox.take(&mut events);
             } else {
-                self.driver.mailbox.wait(self.until_due(), &mut events);
+                self.life.driver.mailbox.wait(self.until_due(), &mut events);
             }
             for event in events.drain(..) {
                 self.on_event(event);
@@ -119,13 +133,13 @@ impl<'a> Primary<'a> {
     }
 
     fn begin(&mut self) {
-        let driver = self.driver;
-        if let Some(ambrosia_core::Outcome::Finished { code, lsn }) = self.replica.outcome() {
+        let driver = self.life.driver;
+        if let Some(ambrosia_core::Outcome::Finished { code, lsn }) = self.life.replica.outcome() {
             self.exited = Some(Exited { code: *code, lsn: *lsn, at: Instant::now() });
         }
         driver.vitals.reign.store(self.epoch.0, Ordering::Release);
         driver.publish(self.epoch);
-        let (instance, replica, epoch, lsn) = (&driver.name, driver.replica, self.epoch, self.replica.applied());
+        let (instance, replica, epoch, lsn) = (&driver.name, driver.replica, self.epoch, self.life.replica.applied());
         tracing::info!(%instance, %replica, %epoch, %lsn, "became primary");
         self.carry_outputs();
         if let Some(method) = driver.options.stdin {
@@ -136,7 +150,7 @@ impl<'a> Primary<'a> {
     /// After an exit the last messages are still delivered; then the reign ends.
     fn end_when_delivered(&mut self) {
         if let Some(exited) = self.exited
-            && (self.replica.undelivered() == 0 || exited.at.elapsed() >= LAST_MESSAGES_TIMEOUT)
+            && (self.life.replica.undelivered() == 0 || exited.at.elapsed() >= LAST_MESSAGES_TIMEOUT)
         {
             self.end_with(End::Exited(exited));
         }
@@ -147,9 +161,9 @@ impl<'a> Primary<'a> {
         if let Some(exited) = self.exited {
             return Some(LAST_MESSAGES_TIMEOUT.saturating_sub(exited.at.elapsed()));
         }
-        let due = self.replica.wake_at()?;
+        let due = self.life.replica.wake_at()?;
         // A timer that is due and was not delivered waits for something else, so it is not to be polled.
-        let wait = due.0.saturating_sub(self.driver.clock.now().0);
+        let wait = due.0.saturating_sub(self.life.driver.clock.now().0);
         Some(Duration::from_nanos(wait.max(1_000_000)))
     }
 
@@ -159,29 +173,98 @@ impl<'a> Primary<'a> {
         if writer.queued_bytes() > LOG_QUEUE_BYTES_MAX {
             return false; // the log says when there is room
         }
-        self.replica.step(Input::Deliver { now: self.driver.clock.now() }, &mut self.outputs);
+        self.life.replica.step(Input::Deliver { now: self.life.driver.clock.now() }, &mut self.outputs);
         if self.outputs.is_empty() {
             self.say_blocked();
             return false;
         }
         // The log has the record before the guest runs, so that both work at the same time.
+        let header = self.outputs.iter().find_map(|output| match output {
+            Output::Append(record) => Some(*record.header()),
+            _ => None,
+        });
         self.carry_outputs();
-        self.replica.step(Input::Execute, &mut self.outputs);
-        self.driver.presence.set_applied(self.replica.applied());
+        let begin = Instant::now();
+        self.life.replica.step(Input::Execute, &mut self.outputs);
+        self.life.count(&header.expect("a delivery that put something out has put out its record"), begin.elapsed());
         self.carry_outputs();
         true
     }
 
+    /// Makes the digest record that is due, and has a checkpoint taken with it if that is. True if there is more to do
+    /// of it just now.
+    fn tend(&mut self) -> bool {
+        self.life.see_checkpoints();
+        let now = self.life.driver.clock.now();
+        let Some(due) = self.life.schedule.due(now).filter(|_| self.exited.is_none()) else { return false };
+        let by = match due {
+            Due::Digest => None,
+            Due::Checkpoint => Some(self.who_takes_it()),
+        };
+        let me = self.life.driver.replica;
+        if by == Some(me) {
+            if self.life.checkpointer.is_busy() {
+                return false; // its end is an event
+            }
+            if !self.life.checkpointer.copy_ahead(&mut self.life.replica) {
+                return true;
+            }
+        }
+        self.life.replica.step(Input::Digest { checkpoint_by: by, now }, &mut self.outputs);
+        self.carry_outputs();
+        if let Some(by) = by {
+            let at = self.life.replica.applied();
+            self.life.schedule.on_asked(at, now);
+            self.last_asked = Some(by);
+            if by == me && !self.life.checkpointer.take(&mut self.life.replica, false) {
+                self.life.schedule.on_failed();
+            }
+            for connection in std::mem::take(&mut self.wanted_by) {
+                self.tell(connection, Control::CheckpointAsked { lsn: at.0, replica: by.0 });
+            }
+        }
+        false
+    }
+
+    /// A standby that has heard of almost everything, so that this replica need not stop for it; else this one. Who was
+    /// asked last and has not done it is not asked again if there is another one.
+    fn who_takes_it(&self) -> ReplicaIndex {
+        let driver = self.life.driver;
+        let failed = self.last_asked.filter(|_| self.life.schedule.is_asked());
+        let members = driver.roster.members(driver.replicas.iter().copied()).unwrap_or_default();
+        let able = members.iter().filter(|member| {
+            member.role == Role::Standby
+                && member.heartbeat_age < HEARTBEAT_SILENCE
+                && member.applied.0 + STANDBY_LAG_MAX >= self.held.durable().0
+                && Some(member.replica) != failed
+        });
+        able.max_by_key(|member| member.applied).map_or(driver.replica, |member| member.replica)
+    }
+
+    fn on_checkpoint_wanted(&mut self, connection: ConnectionId) {
+        if let Captures::Nothing(findings) = self.life.driver.module.capture_means() {
+            let findings: Vec<_> = findings.iter().map(ToString::to_string).collect();
+            let reason = format!("the guest can't be captured: {}", findings.join("; "));
+            return self.tell(connection, Control::CheckpointRefused { reason });
+        }
+        if self.exited.is_some() {
+            let reason = "the instance has finished".to_owned();
+            return self.tell(connection, Control::CheckpointRefused { reason });
+        }
+        self.life.schedule.want();
+        self.wanted_by.push(connection);
+    }
+
     fn say_blocked(&mut self) {
         let recently = self.blocked_said.is_some_and(|said| said.elapsed() < BLOCKED_INTERVAL);
-        if !recently && let Some(blocked) = self.replica.blocked() {
+        if !recently && let Some(blocked) = self.life.replica.blocked() {
             self.blocked_said = Some(Instant::now());
             tracing::warn!(?blocked, "peers do not take their messages, so deliveries wait until they do");
         }
     }
 
     fn on_event(&mut self, event: Event) {
-        let now = self.driver.clock.now();
+        let now = self.life.driver.clock.now();
         let input = match event {
             Event::PeerHello { handle, name, uuid, epoch } => {
                 let connection = self.keep(handle);
@@ -207,10 +290,12 @@ impl<'a> Primary<'a> {
                 Input::Disconnected(connection)
             }
             Event::Log(event) => return self.on_log(event),
+            Event::Checkpoint(done) => return self.life.on_checkpoint_done(&done),
+            Event::CheckpointWanted { connection } => return self.on_checkpoint_wanted(connection),
             Event::Vacancy(_) | Event::WatchFailed(_) => return, // of the time as a standby
             Event::Shutdown => return self.end_with(End::Shutdown),
         };
-        self.replica.step(input, &mut self.outputs);
+        self.life.replica.step(input, &mut self.outputs);
         self.carry_outputs();
     }
 
@@ -235,7 +320,8 @@ impl<'a> Primary<'a> {
         match event {
             WriterEvent::Durable(lsn) => {
                 self.held.set_durable(lsn);
-                self.replica.step(Input::Durable(lsn), &mut self.outputs);
+                self.life.checkpointer.on_durable(lsn);
+                self.life.replica.step(Input::Durable(lsn), &mut self.outputs);
                 self.carry_held();
             }
             WriterEvent::Room => {}
@@ -273,6 +359,7 @@ impl<'a> Primary<'a> {
     }
 
     fn append(&mut self, record: ambrosia_core::Record) {
+        self.count_at_once(record.header());
         let writer = self.writer.as_mut().expect("the writer is closed at the very end");
         match writer.append(record) {
             Ok(()) => {}
@@ -280,6 +367,13 @@ impl<'a> Primary<'a> {
             Err(AppendError::Fenced { by }) => self.end_with(End::Stopped(StopCause::Fenced { by })),
             Err(AppendError::Failed(reason)) => self.end_with(End::Stopped(StopCause::Failed(reason))),
             Err(error @ AppendError::Misplaced { .. }) => panic!("the core numbers and chains records: {error}"),
+        }
+    }
+
+    /// All records but deliveries, whose work is measured, are counted when they are made.
+    fn count_at_once(&mut self, header: &RecordHeader) {
+        if header.kind != RecordKind::Deliver {
+            self.life.count(header, Duration::ZERO);
         }
     }
 
@@ -293,9 +387,11 @@ impl<'a> Primary<'a> {
     fn carry(&mut self, output: Output) {
         match output {
             Output::Append(_) => unreachable!("a record is appended where it is put out"),
+            // What this primary asks for is taken where it is asked, and a primary is what it compares others with.
+            Output::Checkpoint { .. } | Output::Diverged(_) => {}
             Output::Connect { peer, name } => self.connect(peer, name),
             Output::Welcome { connection, received, .. } => {
-                let uuid = self.replica.genesis().uuid.0;
+                let uuid = self.life.replica.genesis().uuid.0;
                 self.tell(connection, Control::Welcome { uuid, received: received.0 });
             }
             Output::Send { connection, chunk } => self.send(connection, || Frame::Messages {
@@ -307,7 +403,7 @@ impl<'a> Primary<'a> {
             Output::Refuse { connection, reason } => self.refuse(connection, reason),
             Output::Accepted { request, .. } => self.accepted(&request),
             Output::Answered { request, answer, .. } => self.answered(&request, answer),
-            Output::Print { stream, bytes, .. } => self.driver.printer.print(stream, bytes),
+            Output::Print { stream, bytes, .. } => self.life.driver.printer.print(stream, bytes),
             Output::Rebound { name, dropped, failed_calls } => {
                 tracing::warn!(%name, dropped, failed_calls, "a peer was registered anew: its streams start afresh");
             }
@@ -323,17 +419,17 @@ impl<'a> Primary<'a> {
     }
 
     fn connect(&mut self, peer: ambrosia_core::PeerIndex, name: ambrosia_core::InstanceName) {
-        let genesis = self.replica.genesis();
+        let genesis = self.life.replica.genesis();
         let link = Link {
             from: genesis.name.clone(),
             from_uuid: genesis.uuid,
             epoch: self.epoch,
             peer,
-            primaries: self.driver.directory.follow(&name),
+            primaries: self.life.driver.directory.follow(&name),
             to: name,
-            mailbox: Arc::clone(&self.driver.mailbox),
+            mailbox: Arc::clone(&self.life.driver.mailbox),
         };
-        self.tasks.push(self.driver.runtime.spawn(link.keep()));
+        self.tasks.push(self.life.driver.runtime.spawn(link.keep()));
     }
 
     fn refuse(&mut self, connection: ConnectionId, reason: ambrosia_core::Refusal) {
@@ -367,22 +463,22 @@ impl<'a> Primary<'a> {
     /// Ends the reign in the way that its reason asks for.
     fn conclude(mut self) -> Result<Option<Ending>, RunError> {
         let end = self.end.take().expect("the loop ended for a reason");
-        self.driver.vitals.reign.store(0, Ordering::Release);
+        self.life.driver.vitals.reign.store(0, Ordering::Release);
         self.tasks.drain(..).for_each(|task| task.abort());
         match end {
             End::Stopped(StopCause::Fenced { by }) => {
-                tracing::warn!(instance = %self.driver.name, own = %self.epoch, %by, "deposed: another replica is primary");
+                tracing::warn!(instance = %self.life.driver.name, own = %self.epoch, %by, "deposed: another replica is primary");
                 Ok(None)
             }
             End::Stopped(StopCause::Failed(reason)) => Err(RunError::LogFailed(reason)),
             End::Shutdown => {
                 self.close();
-                tracing::info!(instance = %self.driver.name, replica = %self.driver.replica, "handed over");
+                tracing::info!(instance = %self.life.driver.name, replica = %self.life.driver.replica, "handed over");
                 Ok(Some(Ending::Stopped))
             }
             End::Exited(exited) => self.conclude_exit(exited).map(Some),
             End::Halted { fault, lsn } => {
-                let error = self.driver.halted(fault, lsn);
+                let error = self.life.driver.halted(fault, lsn);
                 self.close();
                 Err(error)
             }
@@ -391,12 +487,12 @@ impl<'a> Primary<'a> {
 
     fn conclude_exit(mut self, exited: Exited) -> Result<Ending, RunError> {
         let Exited { code, lsn, .. } = exited;
-        let undelivered = self.replica.undelivered();
+        let undelivered = self.life.replica.undelivered();
         if undelivered > 0 {
-            let instance = &self.driver.name;
+            let instance = &self.life.driver.name;
             tracing::warn!(%instance, undelivered, "peers did not take the last messages; run the instance again to deliver them");
         } else {
-            self.driver.write_down_finished(code, lsn)?;
+            self.life.driver.write_down_finished(code, lsn)?;
         }
         self.close();
         Ok(Ending::Finished { code, lsn })
@@ -417,7 +513,7 @@ impl<'a> Primary<'a> {
             writer.close();
         }
         let mut events = Vec::new();
-        self.driver.mailbox.take(&mut events);
+        self.life.driver.mailbox.take(&mut events);
         for event in events {
             match event {
                 Event::Log(event) => self.on_log(event),
@@ -432,7 +528,7 @@ impl<'a> Primary<'a> {
                 handle.finish().await;
             }
         };
-        let told = self.driver.runtime.block_on(async { tokio::time::timeout(FAREWELL_TIMEOUT, farewell).await });
+        let told = self.life.driver.runtime.block_on(async { tokio::time::timeout(FAREWELL_TIMEOUT, farewell).await });
         if told.is_err() {
             tracing::warn!("not everybody took what was sent to them; it is sent again when they connect");
         }

@@ -7,8 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{Epoch, InstanceName, Lsn, RecordError, ReplicaIndex};
-use ambrosia_engine::{Engine, EngineError, Module, ModuleError, THREAD_STACK_BYTES_MIN};
+use ambrosia_core::{Epoch, InstanceName, Lsn, RecordError, ReplicaIndex, ScheduleOptions};
+use ambrosia_engine::{Captures, Engine, EngineError, Module, ModuleError, THREAD_STACK_BYTES_MIN};
 use ambrosia_storage::{
     AcquireError, BlobError, BlobHash, BlobStore, EnterError, FileStore, InstanceError, LogError, LogStore, OpenError,
     Outcome, Presence,
@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use crate::{
+    checkpointer::Keeping,
     clock::SystemClock,
     driver::{Driver, DriverOptions, Vitals, beat},
     event::Event,
@@ -53,6 +54,16 @@ pub struct RunOptions {
     pub print_replay: bool,
     /// Go on although the log was written by another version of the engine.
     pub allow_engine_change: bool,
+    /// The record at which the replica may differ from what the log says it was.
+    pub allow_divergence: Option<Lsn>,
+    /// A checkpoint is taken when the log has grown by this many bytes …
+    pub checkpoint_every_bytes: u64,
+    /// … or when a replay would keep the guest busy for longer than this.
+    pub recovery_target: Duration,
+    /// How many checkpoints are kept, at least one.
+    pub keep_checkpoints: usize,
+    /// Keep the whole log, also what no checkpoint needs.
+    pub keep_log: bool,
 }
 
 /// How a run ended well.
@@ -134,6 +145,35 @@ pub enum RunError {
     /// `--stdin` names a method that is not there.
     #[error("--stdin: {0}")]
     Stdin(#[from] UnknownMethod),
+    /// No checkpoint can be used, and the log does not go back to the beginning.
+    #[error(
+        "instance {name} can't be recovered: its log begins at lsn {first}, since it was trimmed, and no checkpoint can \
+         be used that reaches so far. Missing is a checkpoint at lsn {} or later, or the log before. Restore one of \
+         them from a copy. What was tried:{}",
+        first.0 - 1,
+        if reasons.is_empty() { "\n  there is no checkpoint" } else { reasons }
+    )]
+    NothingToBeginAt {
+        /// The instance.
+        name: InstanceName,
+        /// First record of the log.
+        first: Lsn,
+        /// Why each checkpoint can't be used, a line each.
+        reasons: String,
+    },
+    /// The replica is not what the log says.
+    #[error(
+        "replica of instance {name} stops: {description}The log and all files are as they were. To go on from the log \
+         all the same, run with --allow-divergence {lsn}"
+    )]
+    Diverged {
+        /// The instance.
+        name: InstanceName,
+        /// The last record before the difference was found.
+        lsn: Lsn,
+        /// Where and how.
+        description: String,
+    },
     /// The module can't be run.
     #[error("the module of the instance can't be run: {0}")]
     Module(#[from] ModuleError),
@@ -203,7 +243,9 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
     let methods = Methods::new(module.methods()?);
     let stdin = options.stdin.as_deref().map(|name| methods.find(name)).transpose()?;
     let stdin = stdin.map(|method| StdinMethod { id: method.id, message_pack: method.message_pack });
-    Process { store, presence, engine: engine.hash(), module, methods, stdin, options }.run()
+    let replicas = entry.replicas.iter().copied().map(ReplicaIndex).collect();
+    let (engine, module_hash) = (engine.hash(), entry.module);
+    Process { store, presence, engine, module, module_hash, replicas, methods, stdin, options }.run()
 }
 
 /// The module of an instance, compiled or from the cache of compiled ones.
@@ -218,6 +260,8 @@ struct Process {
     presence: Presence,
     engine: [u8; 32],
     module: Module,
+    module_hash: [u8; 32],
+    replicas: Vec<ReplicaIndex>,
     methods: Methods,
     stdin: Option<StdinMethod>,
     options: RunOptions,
@@ -246,11 +290,24 @@ impl Process {
         runtime.spawn(signals.watch(Arc::clone(&mailbox)));
 
         let (vitals, presence) = (Arc::new(Vitals::new()), Arc::new(self.presence));
-        let log: Arc<dyn LogStore> = self.store.log(&name)?;
+        let log = self.store.log(&name)?;
+        let checkpoints = log.checkpoints();
+        checkpoints.remove_leftovers(self.options.replica).map_err(LogError::from)?;
+        let log: Arc<dyn LogStore> = log;
+        let schedule = ScheduleOptions {
+            checkpoints: !matches!(self.module.capture_means(), Captures::Nothing(_)),
+            checkpoint_every_bytes: self.options.checkpoint_every_bytes,
+            recovery_target_ns: self.options.recovery_target.as_nanos() as u64,
+        };
+        let roster = self.store.roster(&name)?;
         let driver = Driver {
             name,
             replica: self.options.replica,
             log: Arc::clone(&log),
+            checkpoints,
+            roster,
+            replicas: self.replicas,
+            module_hash: self.module_hash,
             module: self.module,
             engine: self.engine,
             vitals: Arc::clone(&vitals),
@@ -265,6 +322,9 @@ impl Process {
                 stdin: self.stdin,
                 print_replay: self.options.print_replay,
                 allow_engine_change: self.options.allow_engine_change,
+                allow_divergence: self.options.allow_divergence,
+                schedule,
+                keeping: Keeping { checkpoints: self.options.keep_checkpoints, log: self.options.keep_log },
                 address,
             },
         };

@@ -10,14 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{Lsn, Output};
+use ambrosia_core::Lsn;
 use ambrosia_storage::{AcquireError, Acquired, LogStore, LogTail, Vacancy, WriterEvent};
 
 use crate::{
     connection::ConnectionHandle,
     control::Control,
-    driver::{Driver, Replica},
+    driver::Driver,
     event::Event,
+    life::Life,
     mailbox::Mailbox,
     run::{Ending, RunError},
     wire::Frame,
@@ -30,9 +31,9 @@ const WAIT: Duration = Duration::from_millis(500);
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How being a standby ended.
-pub(crate) enum StoodBy {
+pub(crate) enum StoodBy<'a> {
     /// This replica is primary now.
-    Elected(Box<Replica>, Acquired),
+    Elected(Box<Life<'a>>, Acquired),
     /// The instance or the operator ended it.
     Ended(Ending),
 }
@@ -40,31 +41,22 @@ pub(crate) enum StoodBy {
 /// A replica that follows.
 pub(crate) struct Standby<'a> {
     driver: &'a Driver,
-    replica: Replica,
+    life: Life<'a>,
     /// Taken while this replica tries to become primary.
     tail: Option<Box<dyn LogTail>>,
-    outputs: Vec<Output>,
     watch: Option<VacancyWatch>,
     progress: Progress,
 }
 
 impl<'a> Standby<'a> {
-    /// Reads genesis and builds the replica.
+    /// Builds the replica from what is on the disk.
     pub(crate) fn new(driver: &'a Driver) -> Result<Self, RunError> {
-        let mut tail = driver.log.tail(Lsn(1))?;
-        let mut records = tail.next(WAIT)?.into_iter();
-        let genesis = records.next().ok_or(RunError::NoGenesis)?;
-        let mut replica = driver.build(&genesis)?;
-        let mut outputs = Vec::new();
-        for record in records {
-            driver.apply(&mut replica, record, &mut outputs)?;
-        }
-        let progress = Progress::new();
-        Ok(Standby { driver, replica, tail: Some(tail), outputs, watch: None, progress })
+        let (life, tail) = Life::begin(driver)?;
+        Ok(Standby { driver, life, tail: Some(tail), watch: None, progress: Progress::new() })
     }
 
     /// Follows until this replica is primary or something ends it.
-    pub(crate) fn stand_by(mut self) -> Result<StoodBy, RunError> {
+    pub(crate) fn stand_by(mut self) -> Result<StoodBy<'a>, RunError> {
         let mut events = Vec::new();
         loop {
             if let Some(ending) = self.finished_for_good()? {
@@ -76,7 +68,7 @@ impl<'a> Standby<'a> {
             // What is there is read without waiting; only a replica that has caught up waits for more.
             let records = tail.next(if self.watch.is_some() { WAIT } else { Duration::ZERO })?;
             for record in records {
-                self.driver.apply(&mut self.replica, record, &mut self.outputs)?;
+                self.life.apply(record)?;
             }
             self.watch_when_caught_up()?;
             self.driver.mailbox.take(&mut events);
@@ -90,9 +82,10 @@ impl<'a> Standby<'a> {
                         if let Some(acquired) = self.try_to_acquire(vacancy)? {
                             self.driver.mailbox.set_alarm(None);
                             coming.for_each(|event| self.driver.mailbox.push(event));
-                            return Ok(StoodBy::Elected(Box::new(self.replica), acquired));
+                            return Ok(StoodBy::Elected(Box::new(self.life), acquired));
                         }
                     }
+                    Event::Checkpoint(done) => self.life.on_checkpoint_done(&done),
                     Event::WatchFailed(error) => return Err(error.into()),
                     Event::Shutdown => return Ok(StoodBy::Ended(Ending::Stopped)),
                     Event::PeerHello { handle, .. } | Event::ClientHello { handle } => refuse(&handle),
@@ -105,7 +98,7 @@ impl<'a> Standby<'a> {
     /// The ending, once the guest has exited and the primary has seen to it that all its messages were delivered. If
     /// the primary dies before, this replica takes over to do the same.
     fn finished_for_good(&self) -> Result<Option<Ending>, RunError> {
-        let Some(ambrosia_core::Outcome::Finished { code, lsn }) = self.replica.outcome() else { return Ok(None) };
+        let Some(ambrosia_core::Outcome::Finished { code, lsn }) = self.life.replica.outcome() else { return Ok(None) };
         let written_down = self.driver.store.instance(&self.driver.name)?.outcome.is_some();
         Ok(written_down.then_some(Ending::Finished { code: *code, lsn: *lsn }))
     }
@@ -116,9 +109,10 @@ impl<'a> Standby<'a> {
             return Ok(());
         }
         let durable = self.driver.log.head()?.durable;
-        self.progress.report(self.replica.applied(), durable);
-        if self.replica.applied() >= durable {
-            self.progress.done(self.replica.applied());
+        let applied = self.life.replica.applied();
+        self.progress.report(applied, durable);
+        if applied >= durable {
+            self.progress.done(applied);
             self.watch = Some(VacancyWatch::start(&self.driver.log, &self.driver.mailbox)?);
         }
         Ok(())

@@ -68,6 +68,12 @@ impl CheckpointState {
         self.0.position.lsn
     }
 
+    /// The peers that the instance knows.
+    pub fn peers(&self) -> impl Iterator<Item = (PeerIndex, &InstanceName)> {
+        let peers = &self.0.world.peers;
+        (1..=peers.count()).map(PeerIndex).filter_map(|peer| Some((peer, peers.name(peer)?)))
+    }
+
     /// Chain value of that record: what the next one carries as `previous`.
     pub fn link(&self) -> u64 {
         self.0.position.link

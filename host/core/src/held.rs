@@ -28,6 +28,11 @@ impl Held {
         self.durable = lsn;
     }
 
+    /// What is durable, as far as this knows.
+    pub fn durable(&self) -> Lsn {
+        self.durable
+    }
+
     /// The next output, if it may be seen by now.
     pub fn pop(&mut self) -> Option<Output> {
         let next = self.outputs.front()?;

@@ -122,6 +122,11 @@ impl Schedule {
         self.asked = None;
     }
 
+    /// Whether somebody was asked, and has neither done it nor said that it can't.
+    pub fn is_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
     /// An operator wants a checkpoint now.
     pub fn want(&mut self) {
         self.wanted = true;

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! offset size field
-//! 0      8    "AMBCWSM1"
+//! 0      8    "AMBCWSM2"
 //! 8      32   SHA-256 of what follows
-//! 40     …    what wasmtime serialised
+//! 40     …    the verdict (layout.rs)
+//! …      …    what wasmtime serialised
 //! ```
 //! The name of a file holds the SHA-256 of the component and the hash of the engine.
 //!
@@ -20,9 +21,9 @@ use std::{
 use sha2::{Digest, Sha256};
 use wasmtime::{Engine, component::Component};
 
-use crate::deserialize::deserialize;
+use crate::{deserialize::deserialize, layout, verdict::Verdict};
 
-const MAGIC: &[u8; 8] = b"AMBCWSM1";
+const MAGIC: &[u8; 8] = b"AMBCWSM2";
 const DIGEST_BYTES: usize = 32;
 
 /// The place of one compiled component.
@@ -37,29 +38,30 @@ impl CacheFile {
         CacheFile { path: directory.join(name) }
     }
 
-    /// The compiled component, if the file is there and whole.
-    pub(crate) fn load(&self, engine: &Engine) -> Option<Component> {
+    /// The compiled component and its verdict, if the file is there and whole.
+    pub(crate) fn load(&self, engine: &Engine) -> Option<(Component, Verdict)> {
         let bytes = fs::read(&self.path).ok()?;
-        let component = verified(&bytes).and_then(|compiled| deserialize(engine, compiled).ok());
+        let component = verified(&bytes)
+            .and_then(layout::decode)
+            .and_then(|(verdict, compiled)| Some((deserialize(engine, compiled).ok()?, verdict)));
         if component.is_none() {
             tracing::warn!(path = %self.path.display(), "a cached module is damaged; it is compiled again");
         }
         component
     }
 
-    /// Writes the compiled component. Readers see all of it or nothing.
-    pub(crate) fn store(&self, component: &Component) {
-        if let Err(error) = self.try_store(component) {
+    /// Writes the compiled component and its verdict. Readers see all of it or nothing.
+    pub(crate) fn store(&self, component: &Component, verdict: &Verdict) {
+        if let Err(error) = self.try_store(component, verdict) {
             tracing::warn!(path = %self.path.display(), %error, "can't cache a compiled module");
         }
     }
 
-    fn try_store(&self, component: &Component) -> Result<(), io::Error> {
+    fn try_store(&self, component: &Component, verdict: &Verdict) -> Result<(), io::Error> {
+        let mut contents = layout::encode(verdict);
         let compiled = component.serialize().map_err(|error| io::Error::other(format!("{error:#}")))?;
-        let mut bytes = Vec::with_capacity(MAGIC.len() + DIGEST_BYTES + compiled.len());
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&Sha256::digest(&compiled));
-        bytes.extend_from_slice(&compiled);
+        contents.extend_from_slice(&compiled);
+        let bytes = [&MAGIC[..], &Sha256::digest(&contents), &contents].concat();
         let temporary = self.temporary();
         let written = fs::create_dir_all(self.path.parent().unwrap_or(Path::new(".")))
             .and_then(|()| fs::write(&temporary, &bytes))
@@ -78,10 +80,10 @@ impl CacheFile {
     }
 }
 
-/// The part of the file that wasmtime wrote, if it is as it was written.
+/// What the file holds, if it is as it was written.
 fn verified(bytes: &[u8]) -> Option<&[u8]> {
-    let (digest, compiled) = bytes.strip_prefix(MAGIC)?.split_at_checked(DIGEST_BYTES)?;
-    (Sha256::digest(compiled).as_slice() == digest).then_some(compiled)
+    let (digest, contents) = bytes.strip_prefix(MAGIC)?.split_at_checked(DIGEST_BYTES)?;
+    (Sha256::digest(contents).as_slice() == digest).then_some(contents)
 }
 
 fn hex(bytes: &[u8]) -> String {

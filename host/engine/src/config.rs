@@ -3,13 +3,16 @@
 //! **Architecture Invariant:** no other file calls a method of [`Config`] except `cpu.rs`, which this one calls, and
 //! no setting depends on the machine, the environment or a feature flag.
 
-use std::hash::{Hash, Hasher};
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use ambrosia_core::limits;
 use sha2::{Digest, Sha256};
 use wasmtime::{Config, Engine, OptLevel, WasmBacktraceDetails, WasmFeatures};
 
-use crate::{cpu, memory, wasi};
+use crate::{cpu, memories::Memories, memory, wasi};
 
 /// Stack that wasm code may use, counted from where the guest is entered.
 const WASM_STACK_BYTES: usize = 1 << 20;
@@ -26,12 +29,9 @@ const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
 /// Inaccessible bytes after each linear memory, so that a bounds check costs nothing.
 const MEMORY_GUARD_BYTES: u64 = 32 << 20;
 
-/// First contents of a memory that are kept as one piece although most of them are zeros: a page. What is larger and
-/// sparse is put together when the component is instantiated, which a guest can't tell.
-const SPARSE_IMAGE_BYTES_MAX: u64 = 64 << 10;
-
-/// Raised whenever a guest could tell the difference and nothing hashed below does.
-const GUEST_VISIBLE_VERSION: u32 = 1;
+/// Raised whenever a guest could tell the difference and nothing hashed below does, and with each change of what is added
+/// to components, since compiled ones are found by it.
+const GUEST_VISIBLE_VERSION: u32 = 2;
 
 const _: () = assert!(THREAD_STACK_BYTES_MIN <= 2 << 20);
 
@@ -53,8 +53,8 @@ pub(crate) fn deterministic() -> Result<Config, wasmtime::Error> {
     // Growing a memory must never fail for want of address space or by having to move.
     config.memory_reservation(MEMORY_RESERVATION_BYTES).memory_reservation_for_growth(0);
     config.memory_guard_size(MEMORY_GUARD_BYTES).memory_may_move(false);
-    // A byte at each end of a memory must not make the compiled module as large as the memory.
-    config.memory_guaranteed_dense_image_size(SPARSE_IMAGE_BYTES_MAX);
+    // Memories are ours, so that they can be captured; wasmtime can't map its images of first contents into them.
+    config.with_host_memory(Arc::new(Memories)).memory_init_cow(false);
     // Compiled code, and with it the depth of the stack, depends on these.
     config.cranelift_opt_level(OptLevel::Speed).signals_based_traps(true);
     // Names of functions are enough; source lines would show paths of the machine that built the guest.

@@ -13,7 +13,10 @@ use crate::{
     host_interface,
     module::Module,
     offers::Offers,
-    requirements, wasi,
+    requirements, rewriter,
+    tracking::{Tracker, Tracking},
+    verdict::{Finding, Verdict},
+    wasi,
 };
 
 /// The smallest component: compiling it shows if this machine can run any.
@@ -25,6 +28,7 @@ pub struct Engine {
     wasmtime: wasmtime::Engine,
     offers: Arc<Offers>,
     hash: [u8; 32],
+    tracker: Tracker,
 }
 
 impl Engine {
@@ -33,6 +37,18 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Unsupported`] if this machine can't run what is compiled.
     pub fn new() -> Result<Engine, EngineError> {
+        Engine::with_tracker(Tracker::best())
+    }
+
+    /// As [`Self::new`], and changes of guests are found in that way, which else is the better one that works.
+    ///
+    /// # Errors
+    /// [`EngineError::Tracking`] if it does not work on this machine, and as [`Self::new`].
+    pub fn with_tracking(tracking: Tracking) -> Result<Engine, EngineError> {
+        Engine::with_tracker(Tracker::of(tracking).map_err(EngineError::Tracking)?)
+    }
+
+    fn with_tracker(tracker: Tracker) -> Result<Engine, EngineError> {
         let config = config::deterministic().map_err(EngineError::Unsupported)?;
         let wasmtime = wasmtime::Engine::new(&config).map_err(EngineError::Unsupported)?;
         Component::from_binary(&wasmtime, EMPTY_COMPONENT).map_err(EngineError::Unsupported)?;
@@ -40,7 +56,12 @@ impl Engine {
         host_interface::add_to(&mut offers).map_err(EngineError::Interfaces)?;
         wasi::add_to(&mut offers).map_err(EngineError::Interfaces)?;
         let hash = config::hash(&wasmtime);
-        Ok(Engine { wasmtime, offers: Arc::new(offers), hash })
+        Ok(Engine { wasmtime, offers: Arc::new(offers), hash, tracker })
+    }
+
+    /// How changes of guests are found.
+    pub fn tracking(&self) -> Tracking {
+        self.tracker.tracking()
     }
 
     /// SHA-256 over the version of wasmtime, the settings that a guest could notice, and the target. Replicas that
@@ -54,7 +75,8 @@ impl Engine {
     /// # Errors
     /// Any [`ModuleError`] but those of running it.
     pub fn load(&self, component: &[u8]) -> Result<Module, ModuleError> {
-        self.checked(self.compile(component)?)
+        let (compiled, verdict) = self.compile(component)?;
+        self.checked(compiled, verdict)
     }
 
     /// As [`Self::load`], and keeps the compiled form in `cache_dir`, which takes a millisecond to load the next time.
@@ -66,22 +88,36 @@ impl Engine {
     /// As [`Self::load`].
     pub fn load_cached(&self, component: &[u8], cache_dir: &Path) -> Result<Module, ModuleError> {
         let file = cache::CacheFile::of(cache_dir, component, &self.hash);
-        if let Some(cached) = file.load(&self.wasmtime) {
-            return self.checked(cached);
+        if let Some((cached, verdict)) = file.load(&self.wasmtime) {
+            return self.checked(cached, verdict);
         }
-        let compiled = self.compile(component)?;
-        file.store(&compiled);
-        self.checked(compiled)
+        let (compiled, verdict) = self.compile(component)?;
+        file.store(&compiled, &verdict);
+        self.checked(compiled, verdict)
     }
 
-    fn compile(&self, component: &[u8]) -> Result<Component, ModuleError> {
+    /// Compiles the component with accessors to its state, or as it is.
+    fn compile(&self, component: &[u8]) -> Result<(Component, Verdict), ModuleError> {
         requirements::check_kind(component)?;
-        Component::from_binary(&self.wasmtime, component).map_err(|error| ModuleError::Compile(format!("{error:#}")))
+        let (rewritten, verdict) = rewriter::rewrite(component);
+        let compile = |bytes: &[u8]| Component::from_binary(&self.wasmtime, bytes);
+        let as_it_is = || compile(component).map_err(|error| ModuleError::Compile(format!("{error:#}")));
+        let Some(rewritten) = rewritten else { return Ok((as_it_is()?, verdict)) };
+        match compile(&rewritten) {
+            Ok(compiled) => Ok((compiled, verdict)),
+            // The component is at fault, most likely, and it is its own bytes that the error should speak of.
+            Err(error) => {
+                let compiled = as_it_is()?;
+                tracing::warn!("a component can't be compiled with accessors to its state: {error:#}");
+                Ok((compiled, Err(vec![Finding::new(format!("accessors can't be added to the component: {error:#}"))])))
+            }
+        }
     }
 
-    fn checked(&self, component: Component) -> Result<Module, ModuleError> {
+    fn checked(&self, component: Component, verdict: Verdict) -> Result<Module, ModuleError> {
         requirements::check(&component, &self.offers)?;
         let linked = self.offers.linker().instantiate_pre(&component);
-        Ok(Module::new(linked.map_err(|error| ModuleError::WrongImport(format!("{error:#}")))?))
+        let linked = linked.map_err(|error| ModuleError::WrongImport(format!("{error:#}")))?;
+        Ok(Module::new(linked, verdict, self.tracker.clone()))
     }
 }

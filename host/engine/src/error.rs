@@ -5,6 +5,8 @@
 
 use ambrosia_core::{Fault, MethodId};
 
+use crate::verdict::{self, Finding};
+
 /// Why there is no engine.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -14,6 +16,9 @@ pub enum EngineError {
     /// A mistake in the interfaces that this program offers.
     #[error("the host's interfaces don't fit together, which is a mistake in Ambrosia: {0:#}")]
     Interfaces(wasmtime::Error),
+    /// The way to find changes that was asked for does not work here.
+    #[error("the kernel can't tell which pages of a guest were written, which takes Linux 6.7 and userfaultfd: {0}")]
+    Tracking(std::io::Error),
 }
 
 /// Why a component can't be an immortal.
@@ -92,6 +97,55 @@ pub enum ModuleError {
         /// What the name gives.
         expected: MethodId,
     },
+}
+
+/// Why a guest was not captured.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// Its component could hide state, and does not export `save` and `load`.
+    #[error(
+        "the state of this component can't be captured: {}. Build it without that, or export `save` and `load`",
+        verdict::listed(.0)
+    )]
+    Refused(Vec<Finding>),
+    /// It can be captured after another delivery.
+    #[error("the guest can't be captured after this delivery, for {0}; try again after the next")]
+    NotNow(&'static str),
+    /// Changes since when?
+    #[error("there is nothing since which changes could be counted: capture all first")]
+    NoBase,
+    /// It had a fault.
+    #[error("the guest had a fault and can't be captured: make a new instance from the log")]
+    Poisoned,
+    /// Its own `save` failed. The guest is poisoned by it, though it had no fault in a delivery.
+    #[error("the guest's `save` failed, and the guest can't go on: make a new instance from the log: {0}")]
+    Save(Fault),
+}
+
+/// Why there is no guest from an image.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// Its component could hide state, and does not export `save` and `load`.
+    #[error("the state of this component can't be put back: {}", verdict::listed(.0))]
+    Refused(Vec<Finding>),
+    /// The registers are damaged, or of another component or version.
+    #[error("the registers don't fit the component: {0}")]
+    Registers(&'static str),
+    /// A memory is damaged, or of another component.
+    #[error("memory {0} does not fit the component: {1}")]
+    Memory(u32, &'static str),
+    /// The component does not start.
+    #[error("{0}")]
+    Start(ModuleError),
+    /// Its own `load` failed.
+    #[error("the component can't load its state: {0}")]
+    Load(Fault),
+    /// The host has not the means.
+    #[error("the memory of the guest can't be mapped: {0}")]
+    Host(#[from] std::io::Error),
+    /// A mistake in what was added to the component.
+    #[error("the state can't be put back, which is a mistake in Ambrosia: {0:#}")]
+    Accessor(#[from] wasmtime::Error),
 }
 
 fn listed(names: &[String]) -> String {

@@ -1,7 +1,9 @@
 //! A running component as the core's [`Guest`].
 //!
-//! **Architecture Invariant:** between two deliveries a guest is its wasm state and nothing else: the world is with
-//! the core, and the host side keeps nothing.
+//! **Architecture Invariant:** between two deliveries a guest is its wasm state and the handles that it has of the host's
+//! streams, and nothing else: the world is with the core.
+
+use std::sync::Arc;
 
 use ambrosia_core::{Delivered, Fault, Guest, Limits, World, limits};
 use wasmtime::{
@@ -9,7 +11,9 @@ use wasmtime::{
     component::{Instance, TypedFunc},
 };
 
-use crate::{fault, state::GuestState};
+use crate::{
+    capture::Capturer, fault, mapping::Mapping, module::Module, state::GuestState, tracking::Tracker, verdict::Verdict,
+};
 
 /// Name of the export that takes runs and gives effects.
 pub(crate) const DELIVER: &str = "deliver";
@@ -22,21 +26,53 @@ const _: () = assert!(limits::PRINTS_BYTES_MAX < limits::EFFECTS_BYTES_MAX);
 
 /// One instance of a component. Call it on a thread with at least [`crate::THREAD_STACK_BYTES_MIN`] of stack.
 pub struct WasmGuest {
-    store: Store<GuestState>,
+    pub(crate) store: Store<GuestState>,
+    pub(crate) instance: Instance,
     deliver: TypedFunc<DeliverParameters<'static>, DeliverResults>,
-    limits: Limits,
-    poisoned: bool,
+    pub(crate) limits: Limits,
+    pub(crate) poisoned: bool,
+    /// Its memories in the order of the layout.
+    pub(crate) mappings: Vec<Arc<Mapping>>,
+    pub(crate) verdict: Arc<Verdict>,
+    pub(crate) tracker: Tracker,
+    /// Once it was captured or compared.
+    pub(crate) capturer: Option<Capturer>,
+    /// If its initialisers left handles open that nobody could drop in a restored one.
+    pub(crate) started_with_pollables: bool,
 }
 
 impl WasmGuest {
-    pub(crate) fn new(mut store: Store<GuestState>, instance: &Instance, limits: Limits) -> WasmGuest {
+    pub(crate) fn new(
+        module: &Module,
+        mut store: Store<GuestState>,
+        instance: Instance,
+        mappings: Vec<Arc<Mapping>>,
+        limits: Limits,
+    ) -> WasmGuest {
         let deliver =
             instance.get_typed_func(&mut store, DELIVER).expect("the export was checked when the module was loaded");
-        WasmGuest { store, deliver, limits, poisoned: false }
+        WasmGuest {
+            deliver,
+            instance,
+            limits,
+            poisoned: false,
+            mappings,
+            verdict: module.verdict(),
+            tracker: module.tracker(),
+            capturer: None,
+            started_with_pollables: store.data().handles.has_other_than_streams(),
+            store,
+        }
     }
 
-    /// Fuel that the last delivery took, or the start of the component if there was none yet. The same on every
-    /// replica.
+    /// As before a delivery.
+    pub(crate) fn with_all_fuel(mut self) -> WasmGuest {
+        self.store.set_fuel(self.limits.fuel).expect("the configuration counts fuel");
+        self
+    }
+
+    /// Fuel that the last delivery took. If there was none yet: what the start of the component took, or 0 after a
+    /// restore. The same on every replica that has delivered.
     pub fn fuel_used(&self) -> u64 {
         let left = self.store.get_fuel().expect("the configuration counts fuel");
         self.limits.fuel - left
@@ -68,6 +104,10 @@ impl Guest for WasmGuest {
                 Err(fault::of(&error, &delivered.prints[printed_before..], &self.limits))
             }
         }
+    }
+
+    fn digest(&mut self) -> u64 {
+        WasmGuest::digest(self)
     }
 }
 

@@ -3,11 +3,18 @@
 //! [`Engine`] compiles a component to a [`Module`]; a module lists its [`Method`]s and makes [`WasmGuest`]s. All of
 //! it is synchronous and belongs on a plain thread with at least [`THREAD_STACK_BYTES_MIN`] of stack.
 //!
-//! **Architecture Invariant:** nothing here reads a clock, a random source, the environment, the network or, but for
-//! the cache of compiled modules, a file. What a guest learns comes from its messages and its
+//! Between two deliveries a guest can be captured, compared by its digest, and made again from an [`Image`].
+//!
+//! **Architecture Invariant:** nothing here reads a clock, a random source, the environment or the network, and of files
+//! only the cache of compiled modules and what an [`Image`] brings. What a guest learns comes from its messages and its
 //! [`World`](ambrosia_core::World).
 
+mod accessor;
+mod accessor_module;
+mod ahead;
 mod cache;
+mod capture;
+mod captures;
 mod config;
 mod cpu;
 mod deserialize;
@@ -15,20 +22,37 @@ mod engine;
 mod error;
 mod fault;
 mod guest;
+mod handles;
 mod host_interface;
+mod layout;
+mod mapping;
+mod memories;
 mod memory;
 mod method;
 mod module;
 mod offers;
+mod page_set;
 mod prints;
 mod refusal;
+mod registers;
 mod requirements;
+mod restore;
+mod rewriter;
 mod state;
+mod survey;
+mod tracking;
+mod userfault;
+mod verdict;
 mod wasi;
+mod watched;
 
+pub use captures::Captures;
 pub use config::THREAD_STACK_BYTES_MIN;
 pub use engine::Engine;
-pub use error::{EngineError, ModuleError};
+pub use error::{CaptureError, EngineError, ModuleError, RestoreError};
 pub use guest::WasmGuest;
 pub use method::Method;
 pub use module::Module;
+pub use restore::{Image, MappedFile, MemoryImage};
+pub use tracking::Tracking;
+pub use verdict::Finding;

@@ -2,29 +2,62 @@
 //!
 //! **Architecture Invariant:** a module has no state; each instance of it has its own store.
 
+use std::sync::Arc;
+
 use ambrosia_core::{Genesis, InstanceName, InstanceUuid, Limits, limits};
 use wasmtime::{
     Store,
-    component::{Instance, InstancePre},
+    component::{Component, Instance, InstancePre},
 };
 
 use crate::{
     error::ModuleError,
     fault,
     guest::WasmGuest,
+    layout::Layout,
+    mapping::Mapping,
+    memories,
     method::{self, DESCRIBE, DescribeResults, Method},
     state::GuestState,
+    tracking::Tracker,
+    verdict::{Finding, Verdict},
 };
 
 /// A compiled and checked component. Cheap to clone.
 #[derive(Clone)]
 pub struct Module {
     linked: InstancePre<GuestState>,
+    verdict: Arc<Verdict>,
+    tracker: Tracker,
 }
 
 impl Module {
-    pub(crate) fn new(linked: InstancePre<GuestState>) -> Module {
-        Module { linked }
+    pub(crate) fn new(linked: InstancePre<GuestState>, verdict: Verdict, tracker: Tracker) -> Module {
+        Module { linked, verdict: Arc::new(verdict), tracker }
+    }
+
+    /// Whether memories and registers are all of a guest's state, so that it can be captured without its help.
+    ///
+    /// # Errors
+    /// Where the component could hide state. It runs all the same, and is captured if it exports `save` and `load`.
+    pub fn captures(&self) -> Result<(), &[Finding]> {
+        self.verdict.as_ref().as_ref().map(|_| ()).map_err(Vec::as_slice)
+    }
+
+    pub(crate) fn component(&self) -> &Component {
+        self.linked.component()
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        self.verdict.as_ref().as_ref().expect("only asked of what can be captured")
+    }
+
+    pub(crate) fn verdict(&self) -> Arc<Verdict> {
+        self.verdict.clone()
+    }
+
+    pub(crate) fn tracker(&self) -> Tracker {
+        self.tracker.clone()
     }
 
     /// Lists the methods, in the order of the component. Asks the component itself, in an instance that is thrown
@@ -35,7 +68,7 @@ impl Module {
     /// [`ModuleError::DuplicateMethod`] and [`ModuleError::WrongMethodId`] if the list can't be.
     pub fn methods(&self) -> Result<Vec<Method>, ModuleError> {
         let genesis = scratch_genesis();
-        let (mut store, instance) = self.start(&genesis)?;
+        let (mut store, instance, _) = self.start(&genesis)?;
         let describe = instance
             .get_typed_func::<(), DescribeResults>(&mut store, DESCRIBE)
             .expect("the export was checked when the module was loaded");
@@ -51,22 +84,21 @@ impl Module {
     /// [`ModuleError::Instantiate`] if the component's initialisers trap or it starts with more memory than its
     /// limit.
     pub fn instantiate(&self, genesis: &Genesis) -> Result<WasmGuest, ModuleError> {
-        let (store, instance) = self.start(genesis)?;
-        Ok(WasmGuest::new(store, &instance, genesis.limits))
+        let (store, instance, mappings) = self.start(genesis)?;
+        Ok(WasmGuest::new(self, store, instance, mappings, genesis.limits))
     }
 
-    fn start(&self, genesis: &Genesis) -> Result<(Store<GuestState>, Instance), ModuleError> {
+    fn start(&self, genesis: &Genesis) -> Result<(Store<GuestState>, Instance, Vec<Arc<Mapping>>), ModuleError> {
         let mut store = Store::new(self.linked.engine(), GuestState::new(genesis));
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(limits::EFFECTS_BYTES_MAX);
         store.set_fuel(genesis.limits.fuel).expect("the configuration counts fuel");
-        let instance = self
-            .linked
-            .instantiate(&mut store)
+        let (instance, mappings) = memories::gather(|| self.linked.instantiate(&mut store));
+        let instance = instance
             .map_err(|error| ModuleError::Instantiate(fault::before_delivery(error, &mut store, &genesis.limits)))?;
         store.data_mut().memory.started();
         store.data_mut().prints.begin(&mut Vec::new());
-        Ok((store, instance))
+        Ok((store, instance, mappings))
     }
 }
 

@@ -96,10 +96,17 @@ impl Interface<'_> {
         self.instance.func_new(name, move |_, _, _, _| Err(refusal.clone().into()))
     }
 
-    /// Offers a resource that the host keeps no state for.
-    pub(crate) fn resource<T: 'static>(&mut self, name: &'static str) -> Result<(), wasmtime::Error> {
+    /// Offers a resource. `dropped` is told the rep of each handle that the guest drops.
+    pub(crate) fn resource<T: 'static>(
+        &mut self,
+        name: &'static str,
+        dropped: fn(&mut GuestState, u32),
+    ) -> Result<(), wasmtime::Error> {
         self.names.insert((self.compatible.clone(), name));
-        self.instance.resource(name, ResourceType::host::<T>(), |_, _| Ok(()))
+        self.instance.resource(name, ResourceType::host::<T>(), move |mut store, rep| {
+            dropped(store.data_mut(), rep);
+            Ok(())
+        })
     }
 }
 

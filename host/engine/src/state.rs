@@ -1,11 +1,18 @@
 //! What the host functions of one guest can reach.
 //!
 //! **Architecture Invariant:** the world is here only while a delivery runs; between deliveries it belongs to the
-//! core, and what stands here is a stand-in.
+//! core, and what stands here is a stand-in. What lives on from one delivery to the next is `handles`, `memory`, which
+//! follows from the guest's memory, and `insecure_seed`, which follows from genesis.
 
 use ambrosia_core::{Delivered, Genesis, Peers, Random, Timestamp, World};
 
-use crate::{memory::MemoryLimit, prints::Prints};
+use wasmtime::component::Resource;
+
+use crate::{
+    handles::{Handles, Kind},
+    memory::MemoryLimit,
+    prints::Prints,
+};
 
 /// The seed of what runs before the first delivery is this far from that of the deliveries, so that a guest does
 /// not meet the same values twice.
@@ -16,6 +23,8 @@ pub(crate) struct GuestState {
     pub(crate) world: World,
     pub(crate) prints: Prints,
     pub(crate) memory: MemoryLimit,
+    /// What the guest has of the host's.
+    pub(crate) handles: Handles,
     /// What the guest's hash maps are seeded with.
     pub(crate) insecure_seed: (u64, u64),
     /// False while the component is initialised or described: then the world is a stand-in that nobody keeps.
@@ -31,9 +40,15 @@ impl GuestState {
             world: World { name: genesis.name.clone(), time: Timestamp(0), peers: Peers::default(), random },
             prints: Prints::default(),
             memory: MemoryLimit::new(genesis.limits.memory_bytes),
+            handles: Handles::default(),
             insecure_seed,
             delivering: false,
         }
+    }
+
+    /// A new handle for the guest.
+    pub(crate) fn open<T: 'static>(&mut self, kind: Kind) -> Resource<T> {
+        Resource::new_own(self.handles.open(kind))
     }
 
     /// Takes the world and the list of prints for the time of a delivery.

@@ -2,7 +2,6 @@
 //!
 //! **Architecture Invariant:** nothing of the host process is seen here: neither its arguments nor its streams.
 
-use ambrosia_core::PrintStream;
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::bindings::sync::{
     cli::{
@@ -14,8 +13,8 @@ use wasmtime_wasi::p2::bindings::sync::{
     io::streams::{InputStream, OutputStream},
 };
 
-use super::{Whole, io};
-use crate::{offers::Offers, refusal::Refusal, state::GuestState};
+use super::Whole;
+use crate::{handles::Kind, offers::Offers, refusal::Refusal, state::GuestState};
 
 pub(super) fn add_to(offers: &mut Offers) -> Result<(), wasmtime::Error> {
     let functions = &["get-environment", "get-arguments", "initial-cwd"];
@@ -57,19 +56,19 @@ impl exit::Host for GuestState {
 
 impl stdin::Host for GuestState {
     fn get_stdin(&mut self) -> Result<Resource<InputStream>, wasmtime::Error> {
-        Ok(io::input())
+        Ok(self.open(Kind::Stdin))
     }
 }
 
 impl stdout::Host for GuestState {
     fn get_stdout(&mut self) -> Result<Resource<OutputStream>, wasmtime::Error> {
-        Ok(io::output(PrintStream::Stdout))
+        Ok(self.open(Kind::Stdout))
     }
 }
 
 impl stderr::Host for GuestState {
     fn get_stderr(&mut self) -> Result<Resource<OutputStream>, wasmtime::Error> {
-        Ok(io::output(PrintStream::Stderr))
+        Ok(self.open(Kind::Stderr))
     }
 }
 

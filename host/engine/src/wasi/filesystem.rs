@@ -35,10 +35,10 @@ const OF_A_DESCRIPTOR: &[&str] = &[
 
 pub(super) fn add_to(offers: &mut Offers) -> Result<(), wasmtime::Error> {
     let mut types = offers.interface("wasi:filesystem/types@0.2.0")?;
-    types.resource::<Descriptor>("descriptor")?;
-    types.resource::<InputStream>("input-stream")?;
-    types.resource::<OutputStream>("output-stream")?;
-    types.resource::<IoError>("error")?;
+    types.resource::<Descriptor>("descriptor", |_, _| {})?;
+    types.resource::<InputStream>("input-stream", |state, rep| state.handles.close(rep))?;
+    types.resource::<OutputStream>("output-stream", |state, rep| state.handles.close(rep))?;
+    types.resource::<IoError>("error", |_, _| {})?;
     for name in OF_A_DESCRIPTOR {
         types.refused_function(name, Refusal::File)?;
     }

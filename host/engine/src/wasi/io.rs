@@ -2,7 +2,8 @@
 //!
 //! The handles have the types that `wasmtime-wasi` gives them, and no value of these types is ever made.
 //!
-//! **Architecture Invariant:** a resource is told apart by its number alone, so the host keeps no table of them.
+//! **Architecture Invariant:** a resource is told apart by its number alone; the host keeps which there are
+//! ([`Handles`](crate::handles::Handles)), and nothing that one of them could have in it.
 
 use ambrosia_core::PrintStream;
 use wasmtime::component::Resource;
@@ -16,12 +17,12 @@ use wasmtime_wasi::p2::{
 };
 
 use super::Whole;
-use crate::{offers::Offers, refusal::Refusal, state::GuestState};
-
-const STDOUT: u32 = 1;
-const STDERR: u32 = 2;
-/// Number of a resource of which there is only one.
-const ONLY: u32 = 0;
+use crate::{
+    handles::{self, Kind},
+    offers::Offers,
+    refusal::Refusal,
+    state::GuestState,
+};
 
 /// Bytes that a stream says it takes at once. It takes more; this keeps what is copied at a time small.
 const WRITE_BYTES: u64 = 1 << 20;
@@ -54,21 +55,8 @@ pub(super) fn add_to(offers: &mut Offers) -> Result<(), wasmtime::Error> {
     offers.wasi("io/streams", OF_STREAMS, streams::add_to_linker::<_, Whole>)
 }
 
-/// A handle of the stream that is always at its end.
-pub(super) fn input() -> Resource<InputStream> {
-    Resource::new_own(ONLY)
-}
-
-/// A handle of a stream to print to.
-pub(super) fn output(stream: PrintStream) -> Resource<OutputStream> {
-    Resource::new_own(match stream {
-        PrintStream::Stdout => STDOUT,
-        PrintStream::Stderr => STDERR,
-    })
-}
-
 fn print_stream(handle: &Resource<OutputStream>) -> PrintStream {
-    if handle.rep() == STDERR { PrintStream::Stderr } else { PrintStream::Stdout }
+    if handles::kind(handle.rep()) == Some(Kind::Stderr) { PrintStream::Stderr } else { PrintStream::Stdout }
 }
 
 impl error::Host for GuestState {}
@@ -100,7 +88,8 @@ impl poll::HostPollable for GuestState {
         Ok(())
     }
 
-    fn drop(&mut self, _: Resource<Pollable>) -> Result<(), wasmtime::Error> {
+    fn drop(&mut self, handle: Resource<Pollable>) -> Result<(), wasmtime::Error> {
+        self.handles.close(handle.rep());
         Ok(())
     }
 }
@@ -133,10 +122,11 @@ impl streams::HostInputStream for GuestState {
     }
 
     fn subscribe(&mut self, _: Resource<InputStream>) -> Result<Resource<Pollable>, wasmtime::Error> {
-        Ok(Resource::new_own(ONLY))
+        Ok(self.open(Kind::Pollable))
     }
 
-    fn drop(&mut self, _: Resource<InputStream>) -> Result<(), wasmtime::Error> {
+    fn drop(&mut self, handle: Resource<InputStream>) -> Result<(), wasmtime::Error> {
+        self.handles.close(handle.rep());
         Ok(())
     }
 }
@@ -164,7 +154,7 @@ impl streams::HostOutputStream for GuestState {
     }
 
     fn subscribe(&mut self, _: Resource<OutputStream>) -> Result<Resource<Pollable>, wasmtime::Error> {
-        Ok(Resource::new_own(ONLY))
+        Ok(self.open(Kind::Pollable))
     }
 
     fn write_zeroes(&mut self, stream: Resource<OutputStream>, count: u64) -> StreamResult<()> {
@@ -183,7 +173,8 @@ impl streams::HostOutputStream for GuestState {
         Err(StreamError::Closed)
     }
 
-    fn drop(&mut self, _: Resource<OutputStream>) -> Result<(), wasmtime::Error> {
+    fn drop(&mut self, handle: Resource<OutputStream>) -> Result<(), wasmtime::Error> {
+        self.handles.close(handle.rep());
         Ok(())
     }
 }

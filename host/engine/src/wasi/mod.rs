@@ -14,12 +14,12 @@
 //!
 //! Types, traits and linking come from the synchronous bindings of `wasmtime-wasi`, one `add_to_linker` for each
 //! interface. What stands behind the traits is ours, on [`GuestState`]: that crate's own `WasiCtx` reads the clocks of
-//! the machine, waits on a tokio runtime and keeps a `ResourceTable`, which a checkpoint would miss. Only
+//! the machine, waits on a tokio runtime and keeps a `ResourceTable`, which a capture would miss. Only
 //! `wasi:filesystem/types` is linked by hand, since its bindings would offer to open files (`filesystem.rs`).
 //!
-//! **Architecture Invariant:** no function here waits, and none keeps anything between two calls but what it prints.
-//! So the host's side of a guest has no state that a checkpoint could miss. Neither a `WasiCtx` nor a `ResourceTable`
-//! is ever made.
+//! **Architecture Invariant:** no function here waits, and none keeps anything between two calls but what it prints and
+//! which handles there are. So the host's side of a guest has no state that a capture could miss: prints end with their
+//! delivery, and the handles are captured. Neither a `WasiCtx` nor a `ResourceTable` is ever made.
 
 mod cli;
 mod clocks;

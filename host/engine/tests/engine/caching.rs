@@ -87,7 +87,7 @@ fn whole_files_that_wasmtime_did_not_write_are_replaced() {
     let file = only_file(directory.path());
     let whole = fs::read(&file).expect("a file");
     let foreign = b"code of another version";
-    fs::write(&file, [&b"AMBCWSM1"[..], &Sha256::digest(foreign), foreign].concat()).expect("writable");
+    fs::write(&file, [&b"AMBCWSM2"[..], &Sha256::digest(foreign), foreign].concat()).expect("writable");
     works(directory.path(), &component);
     assert_eq!(fs::read(&file).expect("a file"), whole);
 }

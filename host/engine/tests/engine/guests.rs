@@ -11,12 +11,13 @@ pub(crate) struct Wat {
     deliver: String,
     describe: String,
     more: String,
+    changes: Vec<(String, String)>,
 }
 
 impl Wat {
     /// One whose `deliver` has that body. `$at` and `$length` are the runs, and `$i` is free.
     pub(crate) fn deliver(body: &str) -> Wat {
-        Wat { deliver: body.into(), describe: NO_METHODS.into(), more: String::new() }
+        Wat { deliver: body.into(), describe: NO_METHODS.into(), more: String::new(), changes: Vec::new() }
     }
 
     /// One that does that and answers with nothing.
@@ -39,12 +40,24 @@ impl Wat {
         self
     }
 
+    /// With `to` for `from` in the text of the kit.
+    #[allow(dead_code, reason = "the benchmark takes the kit as it is")]
+    pub(crate) fn change(mut self, from: &str, to: &str) -> Wat {
+        self.changes.push((from.into(), to.into()));
+        self
+    }
+
     /// As the binary that a compiler would have made.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let kit = include_str!("kit.wat");
         let (_comment, kit) = kit.split_once("(component\n").expect("the kit is a component");
+        let mut text = kit.to_owned();
+        for (from, to) in &self.changes {
+            assert!(text.contains(from), "the kit has no {from}");
+            text = text.replacen(from, to, 1);
+        }
         let text =
-            kit.replace("DELIVER", &self.deliver).replace("DESCRIBE", &self.describe).replace("MORE", &self.more);
+            text.replace("DELIVER", &self.deliver).replace("DESCRIBE", &self.describe).replace("MORE", &self.more);
         wat::parse_str(format!("(component\n{text}")).expect("the bodies are valid")
     }
 }

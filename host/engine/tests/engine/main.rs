@@ -1,12 +1,18 @@
 //! The engine from outside: components in the text format go in, and what they do is compared.
 
 mod caching;
+mod capturing;
 mod delivering;
 mod determinism;
 mod faults;
 mod guests;
+mod handles;
+mod kept;
 mod loading;
 mod printing;
+mod restoring;
+mod saving;
+mod verdicts;
 mod worlds;
 
 use std::sync::LazyLock;
@@ -49,8 +55,11 @@ impl Run {
     }
 
     fn with(wat: &Wat, genesis: &Genesis) -> Run {
-        let guest = module(wat).instantiate(genesis).expect("the component starts");
-        Run { guest, world: world(genesis.seed), delivered: Delivered::default() }
+        Run::of(module(wat).instantiate(genesis).expect("the component starts"))
+    }
+
+    fn of(guest: WasmGuest) -> Run {
+        Run { guest, world: world(1), delivered: Delivered::default() }
     }
 
     fn deliver(&mut self, runs: &[u8]) -> Result<Vec<u8>, Fault> {

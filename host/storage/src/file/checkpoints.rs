@@ -145,6 +145,11 @@ impl Checkpoints {
         Ok(infos)
     }
 
+    /// Whether there is a checkpoint at that record, with all that it rests on.
+    pub fn is_complete(&self, lsn: Lsn) -> Result<bool, IoError> {
+        Ok(self.files()?.chain(lsn).is_some())
+    }
+
     fn files(&self) -> Result<Files, IoError> {
         Files::in_directory(&self.directory)
     }

@@ -4,6 +4,7 @@
 //! before it is sealed: what the deposed primary acknowledged is in what was read.
 
 use std::{
+    os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::{Arc, Mutex},
     thread,
@@ -50,6 +51,23 @@ impl FileLog {
 
     pub(crate) fn directory(&self) -> &LogDirectory {
         &self.directory
+    }
+
+    /// The first record that the log still has.
+    pub fn first(&self) -> Result<Lsn, LogError> {
+        Ok(self.directory.reading_order()?[0].first)
+    }
+
+    /// Bytes that the log, its checkpoints and all that lies beside them take on the disk.
+    pub fn disk_bytes(&self) -> Result<u64, IoError> {
+        let path = &self.directory.path;
+        let mut bytes = 0;
+        for entry in std::fs::read_dir(path).context("list", path)? {
+            // Holes of sparse files take nothing, and a file may be removed just now.
+            let entry = entry.context("list", path)?;
+            bytes += entry.metadata().map_or(0, |metadata| metadata.blocks() * 512);
+        }
+        Ok(bytes)
     }
 
     /// The checkpoints beside the log.

@@ -1,0 +1,150 @@
+//! The functions that the rewriter has added to a component, as the host calls them.
+//!
+//! **Architecture Invariant:** a call here leaves no trace in the guest: what it takes of fuel is given back.
+
+use wasmtime::{
+    Store,
+    component::{ComponentNamedList, Instance, Lift, Lower, TypedFunc},
+};
+
+use crate::{
+    accessor_module::{DROP, GET, GROW, OPEN, SET},
+    handles::{Handles, Kind},
+    layout::Layout,
+    state::GuestState,
+};
+
+/// Bytes by which memories grow.
+pub(crate) const WASM_PAGE_BYTES: u64 = 64 << 10;
+
+/// What `memory.grow` returns if it fails.
+const FAILED: u32 = u32::MAX;
+
+/// Calls into one instance.
+pub(crate) struct Accessor {
+    get: TypedFunc<(u32,), (u64,)>,
+    set: TypedFunc<(u32, u64), ()>,
+    grow: TypedFunc<(u32, u32), (u32,)>,
+    open: TypedFunc<(u32,), (u32,)>,
+    drop: TypedFunc<(u32, u32), ()>,
+}
+
+impl Accessor {
+    /// The functions of `instance`, whose component was rewritten.
+    pub(crate) fn of(store: &mut Store<GuestState>, instance: &Instance) -> Accessor {
+        Accessor {
+            get: function(store, instance, GET),
+            set: function(store, instance, SET),
+            grow: function(store, instance, GROW),
+            open: function(store, instance, OPEN),
+            drop: function(store, instance, DROP),
+        }
+    }
+
+    /// The bits of all globals.
+    pub(crate) fn globals(&self, store: &mut Store<GuestState>, layout: &Layout) -> Result<Vec<u64>, wasmtime::Error> {
+        let get =
+            |store: &mut _| (0..layout.globals.len() as u32).map(|global| call(&self.get, store, (global,))).collect();
+        let bits: Result<Vec<(u64,)>, _> = beside_the_fuel(store, get);
+        Ok(bits?.into_iter().map(|(bits,)| bits).collect())
+    }
+
+    /// Sets all globals.
+    pub(crate) fn set_globals(&self, store: &mut Store<GuestState>, bits: &[u64]) -> Result<(), wasmtime::Error> {
+        beside_the_fuel(store, |store| {
+            (0..).zip(bits).try_for_each(|(global, bits)| call(&self.set, store, (global, *bits)))
+        })
+    }
+
+    /// Grows a memory by that many bytes. False if its type or the limit forbids it.
+    pub(crate) fn grow(&self, store: &mut Store<GuestState>, memory: u32, bytes: u64) -> Result<bool, wasmtime::Error> {
+        let Ok(pages) = u32::try_from(bytes / WASM_PAGE_BYTES) else { return Ok(false) };
+        let (before,) = beside_the_fuel(store, |store| call(&self.grow, store, (memory, pages)))?;
+        Ok(before != FAILED)
+    }
+
+    /// Brings the instance's table of handles into the state of `target`. False if that can't be.
+    pub(crate) fn restore_handles(
+        &self,
+        store: &mut Store<GuestState>,
+        layout: &Layout,
+        target: &Handles,
+    ) -> Result<bool, wasmtime::Error> {
+        if store.data().handles == *target {
+            return Ok(true);
+        }
+        beside_the_fuel(store, |store| self.replay(store, layout, target).map(|done| done.is_some()))?;
+        Ok(store.data().handles == *target)
+    }
+
+    /// Takes every place, frees them all in a known order, and takes and frees again what `target` has. `None` if a
+    /// handle can't be opened or dropped, or is not the one that it should be.
+    fn replay(
+        &self,
+        store: &mut Store<GuestState>,
+        layout: &Layout,
+        target: &Handles,
+    ) -> Result<Option<()>, wasmtime::Error> {
+        let stream_of = |kind: Kind| layout.streams.iter().position(|stream| *stream == kind);
+        let before = store.data().handles.places().to_vec();
+        let count = before.len().max(target.places().len()) as u32;
+        for (kind, handle) in before.into_iter().zip(1..) {
+            let Some(kind) = kind else { continue };
+            let Some(stream) = stream_of(kind) else { return Ok(None) };
+            call(&self.drop, store, (stream as u32, handle))?;
+        }
+        if layout.streams.is_empty() {
+            return Ok(None);
+        }
+        let filler = 0;
+        for _ in 0..count {
+            call(&self.open, store, (filler,))?;
+        }
+        for handle in (1..=count).rev() {
+            call(&self.drop, store, (filler, handle))?;
+        }
+        for (kind, expected) in target.places().iter().zip(1..) {
+            let Some(stream) = kind.map_or(Some(filler as usize), stream_of) else { return Ok(None) };
+            let (handle,) = call(&self.open, store, (stream as u32,))?;
+            if handle != expected {
+                return Ok(None);
+            }
+        }
+        for place in target.free() {
+            call(&self.drop, store, (filler, place + 1))?;
+        }
+        Ok(Some(()))
+    }
+}
+
+fn function<Parameters, Results>(
+    store: &mut Store<GuestState>,
+    instance: &Instance,
+    name: &str,
+) -> TypedFunc<Parameters, Results>
+where
+    Parameters: ComponentNamedList + Lower,
+    Results: ComponentNamedList + Lift,
+{
+    instance.get_typed_func(store, name).expect("the rewriter exports it with that type")
+}
+
+fn call<Parameters, Results>(
+    function: &TypedFunc<Parameters, Results>,
+    store: &mut Store<GuestState>,
+    parameters: Parameters,
+) -> Result<Results, wasmtime::Error>
+where
+    Parameters: ComponentNamedList + Lower,
+    Results: ComponentNamedList + Lift,
+{
+    function.call(&mut *store, parameters)
+}
+
+fn beside_the_fuel<T>(store: &mut Store<GuestState>, work: impl FnOnce(&mut Store<GuestState>) -> T) -> T {
+    let fuel = store.get_fuel().expect("the configuration counts fuel");
+    store.set_fuel(u64::MAX).expect("the configuration counts fuel");
+    let result = work(store);
+    store.set_fuel(fuel).expect("the configuration counts fuel");
+    result
+}

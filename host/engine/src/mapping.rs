@@ -1,0 +1,160 @@
+//! The address space of one linear memory.
+//!
+//! ```text
+//! guard │ bytes that the guest has │ up to all that 32 bits address │ guard
+//!       │ read and write           │ nothing can be accessed        │
+//! ```
+//!
+//! **Architecture Invariant:** what the guest can write is looked at only through a reference to its store. The guest
+//! runs by a mutable reference to that, so nobody looks while it runs.
+#![allow(unsafe_code, reason = "memory of a guest is mapped from the kernel, and read past the compiler")]
+
+use std::{
+    fs::File,
+    io,
+    os::fd::AsRawFd,
+    ptr::{self, NonNull},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use ambrosia_core::PAGE_BYTES;
+use wasmtime::{LinearMemory, Store};
+
+/// One reservation. The store's memory and who captures it share it.
+pub(crate) struct Mapping {
+    base: NonNull<u8>,
+    guard: usize,
+    capacity: usize,
+    /// Changed only by the guest's growth, so never while somebody has a reference to the store.
+    bytes: AtomicUsize,
+}
+
+// SAFETY: the pointer is to memory that belongs to this value alone, and whoever reads or writes it has a reference to
+// the one store that runs code on it.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; the length is atomic.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Reserves address space, of which nothing can be accessed yet. `capacity` and `guard` are multiples of a page.
+    pub(crate) fn reserve(capacity: usize, guard: usize) -> Result<Mapping, io::Error> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
+        let start = unsafe { libc::mmap(ptr::null_mut(), guard + capacity + guard, libc::PROT_NONE, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the mapping is longer than the guard in front.
+        let base = unsafe { start.cast::<u8>().add(guard) };
+        let base = NonNull::new(base).expect("the kernel maps nothing at address 0");
+        Ok(Mapping { base, guard, capacity, bytes: AtomicUsize::new(0) })
+    }
+
+    /// Makes the first `bytes` accessible; what comes anew is zeros.
+    pub(crate) fn grow(&self, bytes: usize) -> Result<(), io::Error> {
+        let before = self.bytes();
+        assert!(bytes.is_multiple_of(PAGE_BYTES));
+        assert!(before <= bytes);
+        if bytes > self.capacity {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        // SAFETY: the range lies in the reservation, and nothing in it could be accessed before.
+        let changed = unsafe {
+            let start = self.base.as_ptr().add(before).cast();
+            libc::mprotect(start, bytes - before, libc::PROT_READ | libc::PROT_WRITE)
+        };
+        if changed != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        self.bytes.store(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Bytes that the guest has.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Address and length of all that the memory can ever be.
+    pub(crate) fn reservation(&self) -> (usize, usize) {
+        (self.base.as_ptr().addr(), self.capacity)
+    }
+
+    /// What is in the memory of the guest in `_store`, which stands still.
+    pub(crate) fn contents<'a, T>(&'a self, _store: &'a Store<T>) -> &'a [u8] {
+        // SAFETY: these bytes can be read, nobody shrinks a memory, and the guest, which writes them, runs only by a
+        // mutable reference to the store.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.bytes()) }
+    }
+
+    /// As [`Self::contents`], to be written.
+    pub(crate) fn contents_mut<'a, T>(&'a self, _store: &'a mut Store<T>) -> &'a mut [u8] {
+        // SAFETY: as above, and the reference to the store is the only one.
+        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.bytes()) }
+    }
+
+    /// Makes all of the memory zeros.
+    pub(crate) fn clear<T>(&self, _store: &mut Store<T>) -> Result<(), io::Error> {
+        let flags = libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        self.replace(self.bytes(), flags, -1, 0)
+    }
+
+    /// Puts `bytes` of `file` from `offset` on at the beginning of the memory, read when they are first used. Both are
+    /// multiples of a page, and the file is at least as long and never changed.
+    pub(crate) fn map<T>(
+        &self,
+        _store: &mut Store<T>,
+        file: &File,
+        offset: u64,
+        bytes: usize,
+    ) -> Result<(), io::Error> {
+        let offset = i64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+        self.replace(bytes, libc::MAP_NORESERVE, file.as_raw_fd(), offset)
+    }
+
+    fn replace(&self, bytes: usize, flags: libc::c_int, fd: libc::c_int, offset: i64) -> Result<(), io::Error> {
+        assert!(bytes <= self.bytes());
+        if bytes == 0 {
+            return Ok(());
+        }
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = flags | libc::MAP_PRIVATE | libc::MAP_FIXED;
+        // SAFETY: the range is memory that the guest has, and who calls has a mutable reference to its store, so that
+        // nobody else has one to what is replaced.
+        let mapped = unsafe { libc::mmap(self.base.as_ptr().cast(), bytes, access, flags, fd, offset) };
+        if mapped == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the whole reservation was mapped by `reserve`, and the last one who knew of it is gone.
+        unsafe {
+            let start = self.base.as_ptr().sub(self.guard);
+            libc::munmap(start.cast(), self.guard + self.capacity + self.guard);
+        }
+    }
+}
+
+/// What wasmtime holds of a memory.
+pub(crate) struct Linear(pub(crate) std::sync::Arc<Mapping>);
+
+// SAFETY: the memory never moves, is accessible as far as `byte_size` says, is inaccessible in the rest of the
+// reservation and in the guard behind it, and new bytes are zeros.
+unsafe impl LinearMemory for Linear {
+    fn byte_size(&self) -> usize {
+        self.0.bytes()
+    }
+
+    fn byte_capacity(&self) -> usize {
+        self.0.capacity
+    }
+
+    fn grow_to(&mut self, bytes: usize) -> Result<(), wasmtime::Error> {
+        Ok(self.0.grow(bytes)?)
+    }
+
+    fn as_ptr(&self) -> *mut u8 {
+        self.0.base.as_ptr()
+    }
+}

@@ -1,0 +1,181 @@
+//! Builds a replica from what is on the disk: the newest checkpoint that can be used, or the whole log.
+//!
+//! **Architecture Invariant:** a checkpoint that can't be used is said to be so and never stops a recovery that an
+//! older one, or the log, still allows.
+
+use std::{
+    fmt::Write,
+    time::{Duration, Instant},
+};
+
+use ambrosia_core::{CheckpointState, Genesis, Lsn, Record, StateError};
+use ambrosia_engine::{Image, MappedFile, MemoryImage, RestoreError};
+use ambrosia_storage::{CheckpointError, LoadedCheckpoint, LoadedMemory, LogError, LogTail, MappedMemory};
+
+use crate::{
+    driver::{Driver, Replica},
+    run::RunError,
+};
+
+/// A replica as it stood at some record, and the log behind it.
+pub(crate) struct Recovered {
+    pub(crate) replica: Replica,
+    pub(crate) tail: Box<dyn LogTail>,
+    /// Records behind it that were read already, to see that the checkpoint belongs to this log.
+    pub(crate) records: Vec<Record>,
+    /// The checkpoint that it was restored from, if it was from one.
+    pub(crate) checkpoint: Option<Lsn>,
+}
+
+/// Why one checkpoint can't be used.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error("its state can't be read: {0}")]
+    State(#[from] StateError),
+    #[error("its guest can't be restored: {0}")]
+    Guest(#[from] RestoreError),
+    #[error("it is of another module")]
+    Module,
+    #[error("it was captured by another version of the engine; --allow-engine-change accepts it")]
+    Engine,
+    #[error("what was restored is not what was captured: {0} differs")]
+    Digest(&'static str),
+    #[error("the log does not go on where it ends: {0}")]
+    Log(#[from] LogError),
+    #[error("it does not belong to this log: the record behind it follows another one")]
+    Link,
+}
+
+impl Driver {
+    /// Builds the replica.
+    pub(crate) fn recover(&self) -> Result<Recovered, RunError> {
+        let mut reasons = String::new();
+        // Somebody may trim the log while this one looks for where to begin, so the list is made anew until nothing
+        // newer appears.
+        let mut tried = Lsn(0);
+        loop {
+            let infos = self.checkpoints.list().map_err(LogError::from)?;
+            let newest = infos.last().map_or(Lsn(0), |info| info.lsn);
+            for info in infos.iter().rev().filter(|info| info.lsn > tried || tried == newest) {
+                let begin = Instant::now();
+                match self.restore(info.lsn) {
+                    Ok(recovered) => {
+                        let ms = begin.elapsed().as_secs_f64() * 1e3;
+                        tracing::info!(instance = %self.name, lsn = %info.lsn, "restored a checkpoint in {ms:.1} ms");
+                        return Ok(recovered);
+                    }
+                    Err(reason) => {
+                        tracing::warn!(instance = %self.name, lsn = %info.lsn, "a checkpoint can't be used: {reason}");
+                        write!(reasons, "\n  the checkpoint at lsn {}: {reason}", info.lsn)
+                            .expect("a string takes all");
+                    }
+                }
+            }
+            match self.begin_at_genesis() {
+                Err(RunError::Log(LogError::Missing { first, .. })) if newest > tried => {
+                    tracing::debug!(%first, "the log has been trimmed, looking at its checkpoints once more");
+                    tried = newest;
+                }
+                Err(RunError::Log(LogError::Missing { first, .. })) => {
+                    return Err(RunError::NothingToBeginAt { name: self.name.clone(), first, reasons });
+                }
+                begun => return begun,
+            }
+        }
+    }
+
+    fn begin_at_genesis(&self) -> Result<Recovered, RunError> {
+        let mut tail = self.log.tail(Lsn(1))?;
+        let mut records = tail.next(Duration::ZERO)?;
+        if records.is_empty() {
+            return Err(RunError::NoGenesis);
+        }
+        let genesis = records.remove(0);
+        let body = Genesis::decode(genesis.body()).map_err(RunError::Genesis)?;
+        let replica = Replica::new(&genesis, self.module.instantiate(&body)?).map_err(RunError::Genesis)?;
+        Ok(Recovered { replica, tail, records, checkpoint: None })
+    }
+
+    fn restore(&self, lsn: Lsn) -> Result<Recovered, Unusable> {
+        let replica = self.restore_replica(lsn)?;
+        let mut tail = self.log.tail(lsn.next())?;
+        let records = tail.next(Duration::ZERO)?;
+        if records.first().is_some_and(|record| record.header().previous != replica.link()) {
+            return Err(Unusable::Link);
+        }
+        Ok(Recovered { replica, tail, records, checkpoint: Some(lsn) })
+    }
+
+    fn restore_replica(&self, lsn: Lsn) -> Result<Replica, Unusable> {
+        let loaded = self.checkpoints.load(lsn)?;
+        let head = loaded.head;
+        let state = CheckpointState::decode(&loaded.state)?;
+        if head.module != state.genesis().module {
+            return Err(Unusable::Module);
+        }
+        if head.engine != self.engine && !self.options.allow_engine_change {
+            return Err(Unusable::Engine);
+        }
+        let guest = self.module.restore(state.genesis(), image(loaded))?;
+        let mut replica = Replica::resume(state, guest);
+        if replica.digest() != head.state_digest {
+            return Err(Unusable::Digest("the replicated state"));
+        }
+        if replica.guest_mut().digest() != head.memory_digest {
+            return Err(Unusable::Digest("the memory of the guest"));
+        }
+        Ok(replica)
+    }
+
+    /// Sees that a checkpoint just taken gives what was captured.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub(crate) fn check_checkpoint(&self, lsn: Lsn) {
+        match self.restore_replica(lsn) {
+            // A replica that was faster may have made it unnecessary.
+            Ok(_) | Err(Unusable::Checkpoint(CheckpointError::Missing { .. })) => {}
+            Err(error) => panic!("the checkpoint just taken at lsn {lsn} can't be used: {error}"),
+        }
+    }
+
+    /// A replica as the log makes it at `lsn`, from a checkpoint before that if there is one.
+    pub(crate) fn replay_to(&self, lsn: Lsn) -> Result<Replica, RunError> {
+        let infos = self.checkpoints.list().map_err(LogError::from)?;
+        let before = infos.iter().rev().filter(|info| info.lsn <= lsn);
+        let restored = before.filter_map(|info| self.restore(info.lsn).ok()).next();
+        let Recovered { mut replica, mut tail, mut records, .. } = match restored {
+            Some(restored) => restored,
+            None => self.begin_at_genesis()?,
+        };
+        let mut outputs = Vec::new();
+        loop {
+            for record in records {
+                if record.lsn() > lsn {
+                    return Ok(replica);
+                }
+                replica.step(ambrosia_core::Input::Record(record), &mut outputs);
+                outputs.clear();
+            }
+            records = if replica.applied() < lsn { tail.next(Duration::ZERO)? } else { Vec::new() };
+            if records.is_empty() {
+                return Ok(replica);
+            }
+        }
+    }
+}
+
+fn image(loaded: LoadedCheckpoint) -> Image {
+    Image { registers: loaded.registers, memories: loaded.memories.into_iter().map(memory_image).collect() }
+}
+
+fn memory_image(memory: LoadedMemory) -> MemoryImage {
+    MemoryImage {
+        bytes: memory.bytes,
+        hashes: memory.hashes,
+        mapped: memory.mapped.map(|MappedMemory { file, offset, bytes }| MappedFile { file, offset, bytes }),
+        pages: memory.pages,
+    }
+}
