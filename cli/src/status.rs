@@ -152,7 +152,7 @@ fn as_text(answer: &Answer) -> String {
             None => {}
         }
         text += "\n";
-        text += &format!("  log from lsn {}, {} on the disk\n", instance.first_lsn, size(instance.disk_bytes));
+        text += &format!("  {} on the disk, log from lsn {}; ", size(instance.disk_bytes), instance.first_lsn);
         text += &checkpoints_as_text(instance);
         for replica in &instance.replicas {
             text += &format!("  replica {:<3} {:<8}", replica.replica, replica.role);
@@ -177,9 +177,10 @@ fn checkpoints_as_text(instance: &Instance) -> String {
         Some(newest) => {
             let bytes = instance.checkpoints.iter().map(|checkpoint| checkpoint.bytes).sum();
             let count = instance.checkpoints.len();
-            format!("  checkpoints {count}, {}, the newest at lsn {}", size(bytes), newest.lsn)
+            let plural = if count == 1 { "" } else { "s" };
+            format!("{count} checkpoint{plural}, {}, the newest at lsn {}", size(bytes), newest.lsn)
         }
-        None => "  no checkpoints yet".to_owned(),
+        None => "no checkpoint yet".to_owned(),
     };
     match instance.capture {
         Some("none") => text += "; the guest can't be captured, so recovery is a replay of the whole log",

@@ -21,7 +21,7 @@ use crate::{
 pub(crate) struct Recovered {
     pub(crate) replica: Replica,
     pub(crate) tail: Box<dyn LogTail>,
-    /// Records behind it that were read already, to see that the checkpoint belongs to this log.
+    /// Records behind it that were read already.
     pub(crate) records: Vec<Record>,
     /// The checkpoint that it was restored from, if it was from one.
     pub(crate) checkpoint: Option<Lsn>,
@@ -44,21 +44,20 @@ enum Unusable {
     Digest(&'static str),
     #[error("the log does not go on where it ends: {0}")]
     Log(#[from] LogError),
-    #[error("it does not belong to this log: the record behind it follows another one")]
+    #[error("it does not belong to this log, which has another record at its end")]
     Link,
 }
 
 impl Driver {
     /// Builds the replica.
     pub(crate) fn recover(&self) -> Result<Recovered, RunError> {
-        let mut reasons = String::new();
-        // Somebody may trim the log while this one looks for where to begin, so the list is made anew until nothing
-        // newer appears.
-        let mut tried = Lsn(0);
+        // Somebody may trim the log while this one looks for where to begin: then there is a newer checkpoint.
+        let mut tried = None;
         loop {
+            let mut reasons = String::new();
             let infos = self.checkpoints.list().map_err(LogError::from)?;
             let newest = infos.last().map_or(Lsn(0), |info| info.lsn);
-            for info in infos.iter().rev().filter(|info| info.lsn > tried || tried == newest) {
+            for info in infos.iter().rev() {
                 let begin = Instant::now();
                 match self.restore(info.lsn) {
                     Ok(recovered) => {
@@ -74,9 +73,8 @@ impl Driver {
                 }
             }
             match self.begin_at_genesis() {
-                Err(RunError::Log(LogError::Missing { first, .. })) if newest > tried => {
-                    tracing::debug!(%first, "the log has been trimmed, looking at its checkpoints once more");
-                    tried = newest;
+                Err(RunError::Log(LogError::Missing { .. })) if self.has_newer_checkpoint(newest, tried) => {
+                    tried = Some(newest);
                 }
                 Err(RunError::Log(LogError::Missing { first, .. })) => {
                     return Err(RunError::NothingToBeginAt { name: self.name.clone(), first, reasons });
@@ -84,6 +82,11 @@ impl Driver {
                 begun => return begun,
             }
         }
+    }
+
+    /// Whether a checkpoint was published since the list was made that ends with `newest`. Asked once for each.
+    fn has_newer_checkpoint(&self, newest: Lsn, tried: Option<Lsn>) -> bool {
+        tried != Some(newest) && self.checkpoints.newest_published() > newest
     }
 
     fn begin_at_genesis(&self) -> Result<Recovered, RunError> {
@@ -100,12 +103,11 @@ impl Driver {
 
     fn restore(&self, lsn: Lsn) -> Result<Recovered, Unusable> {
         let replica = self.restore_replica(lsn)?;
-        let mut tail = self.log.tail(lsn.next())?;
-        let records = tail.next(Duration::ZERO)?;
-        if records.first().is_some_and(|record| record.header().previous != replica.link()) {
+        let tail = self.log.tail(lsn.next())?;
+        if tail.link() != replica.link() {
             return Err(Unusable::Link);
         }
-        Ok(Recovered { replica, tail, records, checkpoint: Some(lsn) })
+        Ok(Recovered { replica, tail, records: Vec::new(), checkpoint: Some(lsn) })
     }
 
     fn restore_replica(&self, lsn: Lsn) -> Result<Replica, Unusable> {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use ambrosia_core::{Epoch, InstanceName, Lsn, RecordError, ReplicaIndex, ScheduleOptions};
-use ambrosia_engine::{Captures, Engine, EngineError, Module, ModuleError, THREAD_STACK_BYTES_MIN};
+use ambrosia_engine::{Captures, Engine, EngineError, Module, ModuleError, THREAD_STACK_BYTES_MIN, Tracking};
 use ambrosia_storage::{
     AcquireError, BlobError, BlobHash, BlobStore, EnterError, FileStore, InstanceError, LogError, LogStore, OpenError,
     Outcome, Presence,
@@ -239,6 +239,10 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
     }
     let presence = store.roster(&options.instance)?.enter(options.replica)?;
     let engine = Engine::new()?;
+    match engine.tracking() {
+        Tracking::WriteProtect => tracing::info!("the kernel tells which pages of the guest were written"),
+        Tracking::Shadow => tracing::info!("pages of the guest are compared with a copy to see which were written"),
+    }
     let module = load_module(&store, &engine, entry.module)?;
     let methods = Methods::new(module.methods()?);
     let stdin = options.stdin.as_deref().map(|name| methods.find(name)).transpose()?;

@@ -193,10 +193,12 @@ fn status_as_text_names_instances_states_and_replicas() {
     cluster.register("idle", "counter", 1);
     let text = cluster.must(&["status"]);
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), 5, "{text}");
+    assert_eq!(lines.len(), 7, "{text}");
     assert!(lines[0].starts_with("counter: running, epoch 1, durable lsn 3"), "{text}");
-    assert!(lines[1].starts_with("  replica 0   primary") && lines[1].contains("at 127.0.0.1:"), "{text}");
-    assert!(lines[2].starts_with("  replica 1   standby") && lines[2].contains(" lag "), "{text}");
-    assert_eq!(lines[3], "idle: down, epoch 0, durable lsn 1");
-    assert_eq!(lines[4].trim_end(), "  replica 0   down");
+    assert!(lines[1].contains("MiB on the disk, log from lsn 1; no checkpoint yet; replay about"), "{text}");
+    assert!(lines[2].starts_with("  replica 0   primary") && lines[2].contains("at 127.0.0.1:"), "{text}");
+    assert!(lines[3].starts_with("  replica 1   standby") && lines[3].contains(" lag "), "{text}");
+    assert_eq!(lines[4], "idle: down, epoch 0, durable lsn 1");
+    assert!(lines[5].ends_with(" on the disk, log from lsn 1; no checkpoint yet"), "{text}");
+    assert_eq!(lines[6].trim_end(), "  replica 0   down");
 }

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bad_store;
+mod checkpoints;
 mod command_line;
 mod determinism;
 mod guest_faults;

@@ -30,11 +30,11 @@ impl Tracker {
     pub(crate) fn best() -> Tracker {
         match Tracker::of(Tracking::WriteProtect) {
             Ok(tracker) => {
-                tracing::info!("the kernel tells which pages of a guest were written");
+                tracing::debug!("the kernel tells which pages of a guest were written");
                 tracker
             }
             Err(error) => {
-                tracing::info!(
+                tracing::debug!(
                     %error,
                     "the kernel can't tell which pages of a guest were written (that takes Linux 6.7 and leave to call \
                      userfaultfd): each capture compares all of its memory with a copy"

@@ -113,6 +113,10 @@ pub trait LogTail: Send {
     /// The record that [`LogTail::next`] returns next.
     fn position(&self) -> Lsn;
 
+    /// Chain value of the record before that one, which is what it will carry as `previous`; 0 before genesis. Whoever
+    /// goes on from a checkpoint sees by it that the checkpoint belongs to this log.
+    fn link(&self) -> u64;
+
     /// Wakes a blocked [`LogTail::next`] from another thread.
     fn interrupter(&self) -> Interrupter;
 

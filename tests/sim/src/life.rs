@@ -286,6 +286,7 @@ impl Sim {
         let mut witness = self.witness.borrow_mut();
         match output {
             Output::Append(_) => unreachable!("it was appended at once"),
+            Output::Checkpoint { .. } | Output::Diverged(_) => {}
             Output::Connect { peer, name } => {
                 reign(driver).wanted.insert(peer, name);
                 drop(witness);

@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use serde_json::json;
 
-/// Measures takeovers, throughput, round trips and restarts of the real program.
+/// Measures takeovers, throughput, round trips, restarts and checkpoints of the real program.
 #[derive(Parser)]
 struct Arguments {
     /// What to measure; by default everything
@@ -24,6 +24,15 @@ struct Arguments {
     /// Messages of one run of the throughput
     #[arg(long, default_value_t = 3_000_000)]
     messages: u64,
+    /// Requests of the history before a restart
+    #[arg(long, default_value_t = 1_000_000)]
+    history: u64,
+    /// Messages before the restart of a receiver
+    #[arg(long, default_value_t = 10_000_000)]
+    long: u64,
+    /// Seconds for which the disk in use is watched
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -33,6 +42,12 @@ enum What {
     Throughput,
     Send,
     Restart,
+    /// How fast a log is replayed, beside how fast it came to be
+    Replay,
+    /// A receiver that has handled very many messages, restarted
+    Long,
+    /// Disk in use while messages come without an end, as lines to be plotted
+    Disk,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -46,7 +61,16 @@ fn main() -> anyhow::Result<()> {
         throughput(arguments.messages)?;
     }
     if wanted(What::Restart) {
-        restart()?;
+        restart(arguments.history)?;
+    }
+    if wanted(What::Replay) {
+        replay(arguments.messages)?;
+    }
+    if wanted(What::Long) {
+        long(arguments.long)?;
+    }
+    if wanted(What::Disk) {
+        disk(Duration::from_secs(arguments.seconds))?;
     }
     if wanted(What::Takeover) {
         takeovers(arguments.rounds)?;
@@ -171,16 +195,15 @@ fn wait_for_all(cluster: &Cluster, messages: u64, began: Instant) -> anyhow::Res
     })
 }
 
-fn restart() -> anyhow::Result<()> {
-    const HISTORY: u64 = 100_000;
+fn restart(history: u64) -> anyhow::Result<()> {
     const CLIENTS: u64 = 64;
     let cluster = Cluster::new();
     cluster.register("counter", "counter", 1);
     let mut host = cluster.start("counter", 0);
     host.wait_until_primary();
     let began = Instant::now();
-    make_history(&cluster, HISTORY, CLIENTS)?;
-    let rate = HISTORY as f64 / began.elapsed().as_secs_f64();
+    make_history(&cluster, history, CLIENTS)?;
+    let rate = history as f64 / began.elapsed().as_secs_f64();
     note("requests/s while history was made, 64 clients", format!("{rate:.0}"));
     let mut times = Vec::new();
     for round in 0..20_u64 {
@@ -189,11 +212,101 @@ fn restart() -> anyhow::Result<()> {
         host = cluster.start("counter", 0);
         let total = cluster.send("counter", "add", json!([1]));
         times.push(began.elapsed());
-        anyhow::ensure!(total == json!(HISTORY + round + 1), "after the restart the total is {total}");
+        anyhow::ensure!(total == json!(history + round + 1), "after the restart the total is {total}");
     }
     let times = Sample::new(times);
-    at_most("restart with 100 000 requests, first answer", times.median(), Duration::from_secs(1));
+    at_most(&format!("restart after {history} requests, first answer"), times.median(), Duration::from_millis(200));
     note("worst of 20", format!("{:.0} ms", ms(times.worst())));
+    note_checkpoints(&cluster, "counter");
+    Ok(())
+}
+
+/// What is on the disk of an instance.
+fn note_checkpoints(cluster: &Cluster, instance: &str) {
+    let status = cluster.status(instance);
+    let mib = |bytes: &serde_json::Value| format!("{:.1} MiB", bytes.as_f64().unwrap_or(0.0) / f64::from(1 << 20));
+    let checkpoints = status["checkpoints"].as_array().map_or(&[][..], Vec::as_slice);
+    let bytes: u64 = checkpoints.iter().filter_map(|checkpoint| checkpoint["bytes"].as_u64()).sum();
+    note("disk in use", mib(&status["disk_bytes"]));
+    note("checkpoints", format!("{} with {}", checkpoints.len(), mib(&json!(bytes))));
+    note("records in all / still in the log", format!("{} / from {}", status["durable_lsn"], status["first_lsn"]));
+}
+
+/// No checkpoint is taken in time.
+const WITHOUT_CHECKPOINTS: &[&str] = &["--checkpoint-every", "1000GiB", "--recovery-target", "600min"];
+
+/// A sender and a receiver that has all of so many messages; how long that took.
+fn receive(messages: u64, options: &[&str]) -> anyhow::Result<(Cluster, Host, Host, Duration)> {
+    let cluster = Cluster::new();
+    cluster.register("sender", "sender", 1);
+    cluster.register("receiver", "receiver", 1);
+    let (sender, receiver) = (cluster.start("sender", 0), cluster.start_with("receiver", 0, options, |_| {}));
+    sender.wait_until_primary();
+    receiver.wait_until_primary();
+    let began = Instant::now();
+    cluster.send("sender", "start", json!(["receiver", messages, 4096, 64]));
+    let took = wait_for_all(&cluster, messages, began)?;
+    Ok((cluster, sender, receiver, took))
+}
+
+fn replay(messages: u64) -> anyhow::Result<()> {
+    const GOAL: f64 = 1_000_000.0;
+    let (cluster, _sender, mut receiver, live) = receive(messages, WITHOUT_CHECKPOINTS)?;
+    receiver.kill();
+    let receiver = cluster.start_with("receiver", 0, WITHOUT_CHECKPOINTS, |_| {});
+    receiver.wait_until_caught_up();
+    let said = receiver.said();
+    let seconds = said.split_once("caught up with the log in ").and_then(|(_, rest)| rest.split_once(' '));
+    let seconds: f64 = seconds.context("the host says how long it took")?.0.parse()?;
+    let rate = messages as f64 / seconds;
+    line("replay of 64-B messages", rate / 1e3, GOAL / 1e3, "k/s", rate / GOAL);
+    let faster = live.as_secs_f64() / seconds;
+    line("replay beside the live rate", faster, 5.0, "x", faster / 5.0);
+    Ok(())
+}
+
+fn long(messages: u64) -> anyhow::Result<()> {
+    let (cluster, _sender, mut receiver, live) = receive(messages, &[])?;
+    note("64-B forks/s, with checkpoints", format!("{:.0}", messages as f64 / live.as_secs_f64()));
+    let mut times = Vec::new();
+    for _ in 0..10 {
+        receiver.kill();
+        let began = Instant::now();
+        receiver = cluster.start("receiver", 0);
+        let report = cluster.send("receiver", "report", json!([]));
+        times.push(began.elapsed());
+        anyhow::ensure!(report[0] == messages && report[1] == 0, "after the restart the report is {report}");
+    }
+    let times = Sample::new(times);
+    at_most(&format!("restart after {messages} messages"), times.median(), Duration::from_millis(200));
+    note("worst of 10", format!("{:.0} ms", ms(times.worst())));
+    note_checkpoints(&cluster, "receiver");
+    Ok(())
+}
+
+fn disk(time: Duration) -> anyhow::Result<()> {
+    const STEP: Duration = Duration::from_secs(5);
+    let cluster = Cluster::new();
+    cluster.register("sender", "sender", 1);
+    cluster.register("receiver", "receiver", 2);
+    let hosts = [cluster.start("sender", 0), cluster.start("receiver", 0), cluster.start("receiver", 1)];
+    for host in &hosts {
+        host.wait_until_caught_up();
+    }
+    cluster.send("sender", "start", json!(["receiver", u64::MAX >> 16, 4096, 64]));
+    let began = Instant::now();
+    let mut most = 0.0_f64;
+    println!("  seconds, receiver MiB, sender MiB, records of the receiver");
+    while began.elapsed() < time {
+        std::thread::sleep(STEP.min(time.saturating_sub(began.elapsed())));
+        let mib = |instance| cluster.status(instance)["disk_bytes"].as_f64().unwrap_or(0.0) / f64::from(1 << 20);
+        let (receiver, sender) = (mib("receiver"), mib("sender"));
+        most = most.max(receiver);
+        let records = &cluster.status("receiver")["durable_lsn"];
+        println!("  {:.0}, {receiver:.1}, {sender:.1}, {records}", began.elapsed().as_secs_f64());
+    }
+    // Three checkpoints kept and one more upon another base, each with 64 MiB of log behind it, and segments ahead.
+    line("disk of a receiver, at most", most, 1024.0, "MiB", 1024.0 / most);
     Ok(())
 }
 

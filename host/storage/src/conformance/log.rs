@@ -114,6 +114,7 @@ pub fn a_tail_returns_nothing_that_is_not_durable(new_log: NewLog<'_>) {
         assert_eq!(seen[0].lsn(), lsn);
         reign.wait_durable(lsn);
         assert_eq!(tail.position(), lsn.next());
+        assert_eq!(tail.link(), seen[0].header().link());
     }
 }
 
@@ -255,6 +256,7 @@ pub fn a_tail_can_begin_anywhere_in_the_log_and_nowhere_else(new_log: NewLog<'_>
     for from in 1..=all.len() + 1 {
         let mut tail = open().tail(Lsn(from as u64)).expect("works");
         assert_eq!(tail.position(), Lsn(from as u64));
+        assert_eq!(tail.link(), from.checked_sub(2).map_or(0, |before| all[before].header().link()));
         assert_eq!(drain(tail.as_mut()), all[from - 1..]);
     }
     for from in [0, all.len() as u64 + 2] {

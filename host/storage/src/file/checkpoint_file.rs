@@ -178,7 +178,7 @@ pub(crate) fn write(
     // The blocks come first, since the index holds their sizes; how large the index is, is known before.
     let blocks = sources.iter().map(|source| blocks_of(*source, index.parent)).collect::<Result<Vec<_>, _>>()?;
     index.memories = sources.iter().zip(&blocks).map(|(source, blocks)| memory_index(*source, blocks)).collect();
-    let index_room = lz4_flex::block::get_maximum_output_size(index.encode().len()) as u64;
+    let index_room = lz4_flex::block::get_maximum_output_size(index.encoded_bytes()) as u64;
     let mut offset = (HEADER_BYTES as u64 + index_room).next_multiple_of(PAGE_BYTES as u64);
     for (memory, blocks) in index.memories.iter_mut().zip(&blocks) {
         memory.offset = offset;
@@ -192,9 +192,10 @@ pub(crate) fn write(
             None => write_as_it_is(file, path, memory.offset, *source)?,
         }
     }
-    let stored = lz4_flex::block::compress(&index.encode());
+    let encoded = index.encode();
+    let stored = lz4_flex::block::compress(&encoded);
     file.write_all_at(&stored, HEADER_BYTES as u64).context("write", path)?;
-    file.write_all_at(&index.header(offset, &stored), 0).context("write", path)?;
+    file.write_all_at(&index.header(offset, encoded.len(), &stored), 0).context("write", path)?;
     Ok(file.sync_all().context("sync", path)?)
 }
 
@@ -261,8 +262,17 @@ fn write_as_it_is(
 }
 
 impl CheckpointIndex {
+    /// How long [`CheckpointIndex::encode`] will be; offsets don't change it.
+    fn encoded_bytes(&self) -> usize {
+        let of_memory = |memory: &MemoryIndex| {
+            let blocks = if let Form::Blocks(blocks) = &memory.form { 4 + 4 * blocks.len() } else { 0 };
+            21 + 8 * memory.pages.len() + 8 * memory.hashes.len() + blocks
+        };
+        20 + self.state.len() + self.registers.len() + self.memories.iter().map(of_memory).sum::<usize>()
+    }
+
     fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(self.encoded_bytes());
         for part in [&self.state, &self.registers] {
             out.extend_from_slice(&(part.len() as u64).to_le_bytes());
             out.extend_from_slice(part);
@@ -283,10 +293,11 @@ impl CheckpointIndex {
                 blocks.iter().for_each(|bytes| out.extend_from_slice(&bytes.to_le_bytes()));
             }
         }
+        assert_eq!(out.len(), self.encoded_bytes(), "as long as room was kept for");
         out
     }
 
-    fn header(&self, file_bytes: u64, stored: &[u8]) -> Vec<u8> {
+    fn header(&self, file_bytes: u64, index_bytes: usize, stored: &[u8]) -> Vec<u8> {
         let mut block = vec![0; HEADER_BYTES];
         let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
         put(MAGIC_AT, &MAGIC);
@@ -301,7 +312,7 @@ impl CheckpointIndex {
         put(MEMORY_DIGEST_AT, &self.head.memory_digest.to_le_bytes());
         put(FILE_BYTES_AT, &file_bytes.to_le_bytes());
         put(INDEX_STORED_AT, &(stored.len() as u64).to_le_bytes());
-        put(INDEX_BYTES_AT, &(self.encode().len() as u64).to_le_bytes());
+        put(INDEX_BYTES_AT, &(index_bytes as u64).to_le_bytes());
         put(INDEX_CHECKSUM_AT, &crc32c::crc32c(stored).to_le_bytes());
         let checksum = crc32c::crc32c(&block[..CHECKSUM_AT]);
         block[CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());

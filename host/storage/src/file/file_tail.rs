@@ -90,6 +90,10 @@ impl LogTail for FileTail {
         self.cursor.next_lsn()
     }
 
+    fn link(&self) -> u64 {
+        self.cursor.last().link
+    }
+
     fn interrupter(&self) -> Interrupter {
         let (interrupted, control) = (self.interrupted.clone(), self.control.clone());
         Interrupter::new(move || {

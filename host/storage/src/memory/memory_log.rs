@@ -200,6 +200,11 @@ impl LogTail for MemoryTail {
         self.next
     }
 
+    fn link(&self) -> u64 {
+        let before = (self.next.0 as usize).checked_sub(2);
+        before.map_or(0, |before| self.shared.lock().records[before].header().link())
+    }
+
     fn interrupter(&self) -> Interrupter {
         let (shared, interrupted) = (self.shared.clone(), self.interrupted.clone());
         Interrupter::new(move || {
