@@ -12,6 +12,7 @@
 use std::{
     fs::File,
     io,
+    ops::Range,
     os::fd::AsRawFd,
     ptr::{self, NonNull},
     sync::atomic::{AtomicUsize, Ordering},
@@ -110,6 +111,17 @@ impl Mapping {
     ) -> Result<(), io::Error> {
         let offset = i64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
         self.replace(bytes, libc::MAP_NORESERVE, file.as_raw_fd(), offset)
+    }
+
+    /// Has the kernel find pages for what is about to be written, all at once, and not each when it is first written.
+    pub(crate) fn populate<T>(&self, _store: &mut Store<T>, bytes: Range<usize>) {
+        assert!(bytes.start <= bytes.end);
+        assert!(bytes.end <= self.bytes());
+        // SAFETY: the range is memory that the guest has, of which no contents change. If it fails nothing is lost.
+        unsafe {
+            let start = self.base.as_ptr().add(bytes.start).cast();
+            libc::madvise(start, bytes.len(), libc::MADV_POPULATE_WRITE);
+        }
     }
 
     fn replace(&self, bytes: usize, flags: libc::c_int, fd: libc::c_int, offset: i64) -> Result<(), io::Error> {

@@ -138,6 +138,9 @@ fn fill(mapping: &Arc<Mapping>, guest: &mut WasmGuest, image: &MemoryImage) -> R
     if let Some(MappedFile { file, offset, bytes }) = &image.mapped {
         mapping.map(&mut guest.store, file, *offset, *bytes as usize)?;
     }
+    for range in &image.pages.pages {
+        mapping.populate(&mut guest.store, range.start as usize * PAGE_BYTES..range.end as usize * PAGE_BYTES);
+    }
     let contents = mapping.contents_mut(&mut guest.store);
     let mut from = image.pages.contents.as_slice();
     for range in &image.pages.pages {

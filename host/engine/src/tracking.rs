@@ -163,3 +163,75 @@ fn compare(shadow: &mut Vec<Seen>, contents: &[u8], pages: Range<u32>, found: &m
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::Store;
+
+    use super::*;
+
+    const PAGES: u32 = 8;
+
+    fn memory() -> (Mapping, Store<()>) {
+        let mapping = Mapping::reserve(2 * PAGES as usize * PAGE_BYTES, PAGE_BYTES).expect("some address space");
+        mapping.grow(PAGES as usize * PAGE_BYTES).expect("some memory");
+        (mapping, Store::new(&wasmtime::Engine::default(), ()))
+    }
+
+    fn found(watch: &mut Watch, mapping: &Mapping, store: &Store<()>) -> Vec<u32> {
+        let mut found = PageSet::default();
+        let contents = mapping.contents(store);
+        watch.find(mapping, contents, 0..(contents.len() / PAGE_BYTES) as u32, &mut found);
+        found.iter().collect()
+    }
+
+    fn write(mapping: &Mapping, store: &mut Store<()>, page: usize) {
+        mapping.contents_mut(store)[page * PAGE_BYTES + 9] += 1;
+    }
+
+    #[test]
+    fn both_ways_find_what_was_written_and_what_has_grown() {
+        for tracker in [Tracker::best(), Tracker::Shadow] {
+            let (mapping, mut store) = memory();
+            write(&mapping, &mut store, 1);
+            let mut watch = tracker.watch(&mapping);
+            found(&mut watch, &mapping, &store);
+            assert_eq!(found(&mut watch, &mapping, &store), []);
+            write(&mapping, &mut store, 1);
+            write(&mapping, &mut store, 5);
+            mapping.grow(2 * PAGES as usize * PAGE_BYTES).expect("some memory");
+            write(&mapping, &mut store, 12);
+            let all = found(&mut watch, &mapping, &store);
+            assert!([1, 5, 12].iter().all(|page| all.contains(page)), "{all:?}");
+            assert!(all.iter().all(|page| [1, 5].contains(page) || *page >= PAGES), "{all:?}");
+            assert_eq!(found(&mut watch, &mapping, &store), []);
+            write(&mapping, &mut store, 15);
+            assert_eq!(found(&mut watch, &mapping, &store), [15]);
+        }
+    }
+
+    /// The kernel is asked about memory that nobody has told it to watch.
+    #[test]
+    fn where_the_kernel_fails_every_page_counts_as_written_from_then_on() {
+        let Tracker::WriteProtect(userfault) = Tracker::best() else { return };
+        let (mapping, store) = memory();
+        let mut watch = Watch::WriteProtect(userfault);
+        let all: Vec<u32> = (0..PAGES).collect();
+        assert_eq!(found(&mut watch, &mapping, &store), all);
+        assert!(matches!(watch, Watch::Lost));
+        assert_eq!(found(&mut watch, &mapping, &store), all);
+    }
+
+    #[test]
+    fn what_is_known_after_a_restore_is_not_found() {
+        for tracker in [Tracker::best(), Tracker::Shadow] {
+            let (mapping, mut store) = memory();
+            write(&mapping, &mut store, 3);
+            let mut watch = tracker.watch(&mapping);
+            watch.know(mapping.contents(&store));
+            assert_eq!(found(&mut watch, &mapping, &store), []);
+            write(&mapping, &mut store, 4);
+            assert_eq!(found(&mut watch, &mapping, &store), [4]);
+        }
+    }
+}

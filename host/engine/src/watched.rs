@@ -86,6 +86,11 @@ impl WatchedMemory {
 
     /// Copies the next `bytes`, at most, for [`Self::capture_all`]. Returns how many; fewer if all is copied.
     pub(crate) fn copy_ahead<T>(&mut self, bytes: usize, store: &Store<T>) -> usize {
+        self.ahead.get_or_insert_with(Ahead::for_a_while);
+        self.copy(bytes, store)
+    }
+
+    fn copy<T>(&mut self, bytes: usize, store: &Store<T>) -> usize {
         self.grow_to_fit();
         let mapping = self.mapping.clone();
         let contents = mapping.contents(store);
@@ -113,7 +118,7 @@ impl WatchedMemory {
         let contents = mapping.contents(store);
         let copied = self.ahead.get_or_insert_default().next();
         self.refresh(contents, 0..copied);
-        self.copy_ahead(contents.len(), store);
+        self.copy(contents.len(), store);
         self.changed.clear();
         let ahead = self.ahead.take().expect("it was put there above");
         ahead.finish(contents, &self.hashes)

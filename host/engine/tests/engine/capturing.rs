@@ -1,9 +1,9 @@
 //! What is captured is what there is, whatever was captured before.
 
-use std::ops::Range;
+use std::{ops::Range, sync::LazyLock};
 
 use ambrosia_core::{MemoryCapture, PAGE_BYTES};
-use ambrosia_engine::{CaptureError, Engine, WasmGuest};
+use ambrosia_engine::{CaptureError, Engine, Module, WasmGuest};
 use proptest::prelude::*;
 
 use crate::{
@@ -173,10 +173,13 @@ proptest! {
 
     #[test]
     fn captures_put_together_are_the_memory(steps in steps()) {
-        let wat = Wat::deliver(WRITER).more(r#"(data (i32.const 30000) "some data")"#);
-        for engine in &*ENGINES {
-            let mut run = start(engine, &wat);
-            let mut untouched = start(engine, &wat);
+        static MODULES: LazyLock<Vec<Module>> = LazyLock::new(|| {
+            let bytes = Wat::deliver(WRITER).more(r#"(data (i32.const 30000) "some data")"#).bytes();
+            ENGINES.iter().map(|engine| engine.load(&bytes).expect("an immortal")).collect()
+        });
+        for module in &*MODULES {
+            let start = || Run::of(module.instantiate(&genesis(1)).expect("it starts"));
+            let (mut run, mut untouched) = (start(), start());
             let mut kept = all(&mut run.guest);
             for step in &steps {
                 take(&mut run, &mut kept, step);

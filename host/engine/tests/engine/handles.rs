@@ -1,5 +1,7 @@
 //! A guest finds its handles under the numbers that it knows, after a restore too.
 
+use std::sync::LazyLock;
+
 use ambrosia_engine::{CaptureError, Module};
 use proptest::prelude::*;
 
@@ -171,11 +173,11 @@ proptest! {
         before in prop::collection::vec((0u8..7, 0u8..16), 0..60),
         after in prop::collection::vec((0u8..7, 0u8..16), 0..60),
     ) {
-        let module = ENGINE.load(&juggler().bytes()).expect("an immortal");
-        let mut run = Run::of(module.instantiate(&genesis(1)).expect("it starts"));
+        static MODULE: LazyLock<Module> = LazyLock::new(|| ENGINE.load(&juggler().bytes()).expect("an immortal"));
+        let mut run = Run::of(MODULE.instantiate(&genesis(1)).expect("it starts"));
         let mut open = [0; 16];
         run.deliver(&sensible(&before, &mut open)).expect("it makes sense");
-        let mut restored = restored(&module, &mut run);
+        let mut restored = restored(&MODULE, &mut run);
         let runs = sensible(&after, &mut open);
         run.deliver(&runs).expect("it makes sense");
         restored.deliver(&runs).expect("the handles are there");

@@ -1,5 +1,7 @@
 //! A restored guest goes on as the one that was captured.
 
+use std::sync::LazyLock;
+
 use ambrosia_core::{MemoryCapture, PAGE_BYTES};
 use ambrosia_engine::{Engine, Image, Module, RestoreError};
 use proptest::prelude::*;
@@ -170,10 +172,13 @@ fn a_component_without_any_state_comes_back() {
 
 /// A guest that has done something, with its module.
 fn grown() -> (Module, Kept) {
-    let wat = Wat::deliver(WRITER).more(GLOBALS);
-    let mut run = start(&ENGINES[0], &wat);
-    run.deliver(&writes(&[(u32::MAX, 1), (100_000, 1)])).expect("within memory");
-    (load(&ENGINES[0], &wat), all(&mut run.guest))
+    static GROWN: LazyLock<(Module, Kept)> = LazyLock::new(|| {
+        let wat = Wat::deliver(WRITER).more(GLOBALS);
+        let mut run = start(&ENGINES[0], &wat);
+        run.deliver(&writes(&[(u32::MAX, 1), (100_000, 1)])).expect("within memory");
+        (load(&ENGINES[0], &wat), all(&mut run.guest))
+    });
+    GROWN.clone()
 }
 
 fn error(module: &Module, image: Image) -> RestoreError {

@@ -1,14 +1,15 @@
 //! Components, as anybody may register them: loaded, asked for their methods, and given a first delivery.
 //!
 //! What is a component and what is not is up to wasmtime. What must hold is that nothing of it ends the process or takes
-//! the machine's memory, that what is refused has a reason, and that the same component does the same twice.
+//! the machine's memory, that what is refused has a reason, that the same component does the same twice, and that it does
+//! the same after a restore.
 
 use std::sync::LazyLock;
 
 use ambrosia_core::{
-    Delivered, Fault, Genesis, Guest, InstanceName, InstanceUuid, Limits, Peers, Random, Timestamp, World,
+    Capture, Delivered, Fault, Genesis, Guest, InstanceName, InstanceUuid, Limits, Peers, Random, Timestamp, World,
 };
-use ambrosia_engine::{Engine, Module, ModuleError};
+use ambrosia_engine::{Engine, Image, MemoryImage, Module, ModuleError, RestoreError, WasmGuest};
 use ambrosia_fuzz::corpus::Seed;
 use ambrosia_test_allocations::within;
 
@@ -35,19 +36,53 @@ pub fn target(bytes: &[u8]) {
 fn check_module(module: &Module) {
     let first = live(module);
     assert_eq!(first, live(module), "equal instances do the same");
+    if first.is_ok_and(|(delivered, ..)| delivered.is_ok()) {
+        check_restore(module);
+    }
+}
+
+/// A guest that can be captured is the same after a restore. One that can't has its reasons.
+fn check_restore(module: &Module) {
+    let genesis = genesis();
+    let mut guest = module.instantiate(&genesis).expect("it did before");
+    deliver(&mut guest).0.expect("it did before");
+    let digest = guest.digest();
+    assert_eq!(digest == 0, module.captures().is_err());
+    let Ok(Capture { registers, memories }) = guest.capture_all() else { return };
+    let hashes = guest.page_hashes();
+    let memories = memories.into_iter().zip(hashes);
+    let memories = memories.map(|(pages, hashes)| MemoryImage { bytes: pages.bytes, hashes, mapped: None, pages });
+    let image = Image { registers, memories: memories.collect() };
+    match module.restore(&genesis, image) {
+        Ok(mut restored) => {
+            assert_eq!(restored.digest(), digest);
+            assert_eq!(deliver(&mut restored), deliver(&mut guest), "a restored instance does the same");
+        }
+        Err(error) => assert!(matches!(error, RestoreError::Load(_) | RestoreError::Refused(_)), "{error}"),
+    }
 }
 
 /// All that one can see of an instance.
 type Life = Result<(Result<(), Fault>, Delivered, World), String>;
 
 fn live(module: &Module) -> Life {
-    let name = InstanceName::new("server").expect("letters only");
-    let genesis = Genesis { uuid: InstanceUuid([7; 16]), module: [0; 32], seed: 1, limits: LIMITS, name: name.clone() };
-    let mut guest = module.instantiate(&genesis).map_err(|error| error.to_string())?;
-    let mut world = World { name, time: Timestamp(1), peers: Peers::default(), random: Random::new(1) };
+    let mut guest = module.instantiate(&genesis()).map_err(|error| error.to_string())?;
+    Ok(deliver(&mut guest))
+}
+
+fn deliver(guest: &mut WasmGuest) -> (Result<(), Fault>, Delivered, World) {
+    let mut world = World { name: name(), time: Timestamp(1), peers: Peers::default(), random: Random::new(1) };
     let mut delivered = Delivered::default();
     let result = guest.deliver(b"", &mut world, &mut delivered);
-    Ok((result, delivered, world))
+    (result, delivered, world)
+}
+
+fn genesis() -> Genesis {
+    Genesis { uuid: InstanceUuid([7; 16]), module: [0; 32], seed: 1, limits: LIMITS, name: name() }
+}
+
+fn name() -> InstanceName {
+    InstanceName::new("server").expect("letters only")
 }
 
 fn check_error(error: &ModuleError) {
