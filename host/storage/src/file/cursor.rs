@@ -183,23 +183,25 @@ impl Cursor {
 
     /// Takes notice of segments put in place since.
     pub(crate) fn relist(&mut self) -> Result<(), LogError> {
-        let order = self.directory.reading_order()?;
+        let mut order = self.directory.reading_order()?;
         let next = self.next_lsn();
         let place = order.iter().position(|name| *name == self.segment());
+        let goes_on = order.iter().position(|name| name.first == next);
         let sealed_before = |at: usize| order.get(at + 1).is_some_and(|following| following.first < next);
         let first = order[0].first;
-        match place {
-            // What was trimmed is gone; the file at hand stays as it is.
-            None if first == next => {
-                self.order = [self.segment()].into_iter().chain(order).collect();
+        match (place, goes_on) {
+            // What was trimmed is gone, and a segment that has no record is no part of the log once another one begins
+            // with the same; the file at hand stays as it is.
+            (None, Some(at)) => {
+                self.order = [self.segment()].into_iter().chain(order.split_off(at)).collect();
                 self.at = 0;
                 Ok(())
             }
-            None if first > next => {
+            (None, None) if first > next => {
                 let directory = self.directory.path.clone();
                 Err(LogError::Missing { directory, asked: next, first, last: Lsn(u64::MAX) })
             }
-            Some(at) if !sealed_before(at) => {
+            (Some(at), _) if !sealed_before(at) => {
                 (self.at, self.order) = (at, order);
                 Ok(())
             }

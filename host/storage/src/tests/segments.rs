@@ -117,6 +117,27 @@ fn a_segment_put_in_place_late_is_not_read() {
 }
 
 #[test]
+fn who_waits_in_an_empty_segment_goes_on_in_the_one_that_takes_its_place() {
+    let fixture = Fixture::new(WITHOUT_MARKS);
+    let log = fixture.log();
+    let mut first = Reign::begin(&*log, 0);
+    first.append_durably(b"one");
+    // The primary has put the next segment in place, and died before it wrote into it.
+    let last = LastRecord::of(fixture.scan().pop().expect("not empty").record.header());
+    drop(first);
+    let name = SegmentName { first: last.lsn.next(), epoch: Epoch(1), follows: Epoch(1) };
+    let uuid = fixture.store.instance(&super::support::name()).expect("works").uuid;
+    let empty = SegmentHeader { uuid, name, capacity: 4096, before: last };
+    std::fs::write(fixture.log_path().join(name.to_string()), empty.encode()).expect("works");
+    let mut waiting = log.tail(last.lsn.next()).expect("it is one behind the last record");
+    let mut second = Reign::begin(&*log, 1);
+    second.append_durably(b"two");
+    let read = waiting.next(std::time::Duration::ZERO).expect("nothing is damaged");
+    assert_eq!(read.last().expect("not empty").body(), b"two");
+    assert_reads(&fixture, &[b"one", b"two"]);
+}
+
+#[test]
 fn a_lost_segment_is_an_error() {
     let fixture = Fixture::new(SMALL);
     let mut reign = Reign::begin(&*fixture.log(), 0);
