@@ -57,18 +57,25 @@ impl Driver {
             let mut reasons = String::new();
             let infos = self.checkpoints.list().map_err(LogError::from)?;
             let newest = infos.last().map_or(Lsn(0), |info| info.lsn);
-            for info in infos.iter().rev() {
+            let mut lsns: Vec<_> = infos.iter().rev().map(|info| info.lsn).collect();
+            if self.options.print_replay {
+                // All that can be shown is to be shown.
+                match self.begin_at_genesis() {
+                    Err(RunError::Log(LogError::Missing { .. })) => lsns.reverse(),
+                    begun => return begun,
+                }
+            }
+            for lsn in lsns {
                 let begin = Instant::now();
-                match self.restore(info.lsn) {
+                match self.restore(lsn) {
                     Ok(recovered) => {
                         let ms = begin.elapsed().as_secs_f64() * 1e3;
-                        tracing::info!(instance = %self.name, lsn = %info.lsn, "restored a checkpoint in {ms:.1} ms");
+                        tracing::info!(instance = %self.name, %lsn, "restored a checkpoint in {ms:.1} ms");
                         return Ok(recovered);
                     }
                     Err(reason) => {
-                        tracing::warn!(instance = %self.name, lsn = %info.lsn, "a checkpoint can't be used: {reason}");
-                        write!(reasons, "\n  the checkpoint at lsn {}: {reason}", info.lsn)
-                            .expect("a string takes all");
+                        tracing::warn!(instance = %self.name, %lsn, "a checkpoint can't be used: {reason}");
+                        write!(reasons, "\n  the checkpoint at lsn {lsn}: {reason}").expect("a string takes all");
                     }
                 }
             }

@@ -12,6 +12,8 @@ use crate::support::{Replicas, Session};
 /// Name of the server; where an instance plays both roles, it is this one.
 const SERVER: &str = "server";
 const JOBS: [&str; 4] = ["job-1", "job-2", "job-3", "job-4"];
+/// The log is checked from its beginning.
+const KEEP_LOG: &[&str] = &["--keep-log"];
 /// `log` shows raw bytes as text, which takes long when they are many; the replay reads them all the same.
 const SHOWN_BYTES_MAX: u64 = 8 << 20;
 /// What the server receives more is progress: it takes a job that is held some milliseconds to send it.
@@ -51,15 +53,16 @@ impl<'a> Scenario<'a> {
     }
 
     fn begin(cluster: &'a Cluster, workload: Workload, replicas: u16, held: bool) -> Scenario<'a> {
-        let server = Replicas::of(cluster, SERVER, "job", replicas);
-        let jobs = JOBS[..workload.jobs].iter().map(|name| Replicas::of(cluster, name, "job", 1)).collect();
+        let server = Replicas::of_with(cluster, SERVER, "job", replicas, KEEP_LOG);
+        let jobs =
+            JOBS[..workload.jobs].iter().map(|name| Replicas::of_with(cluster, name, "job", 1, KEEP_LOG)).collect();
         let scenario = Scenario { cluster, workload, server, jobs, held };
         scenario.start_jobs();
         scenario
     }
 
     fn begin_combined(cluster: &'a Cluster, workload: Workload, held: bool) -> Scenario<'a> {
-        let server = Replicas::of(cluster, SERVER, "job", 1);
+        let server = Replicas::of_with(cluster, SERVER, "job", 1, KEEP_LOG);
         let scenario = Scenario { cluster, workload, server, jobs: Vec::new(), held };
         scenario.start_jobs();
         scenario
@@ -67,8 +70,8 @@ impl<'a> Scenario<'a> {
 
     /// A job that begins while there is no server yet, and the server after it.
     pub(crate) fn start_server_last(cluster: &'a Cluster, workload: Workload) -> Scenario<'a> {
-        let jobs = vec![Replicas::of(cluster, JOBS[0], "job", 1)];
-        let server = Replicas::none(cluster, SERVER, &[]);
+        let jobs = vec![Replicas::of_with(cluster, JOBS[0], "job", 1, KEEP_LOG)];
+        let server = Replicas::none(cluster, SERVER, KEEP_LOG);
         let mut scenario = Scenario { cluster, workload, server, jobs, held: false };
         scenario.start_jobs();
         cluster.register(SERVER, "job", 1);

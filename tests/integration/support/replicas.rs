@@ -28,8 +28,19 @@ impl<'a> Replicas<'a> {
 
     /// Registers `instance` with `guest` and starts its replicas: 0 is primary, the others have caught up.
     pub(crate) fn of(cluster: &'a Cluster, instance: &'static str, guest: &str, count: u16) -> Self {
+        Replicas::of_with(cluster, instance, guest, count, &[])
+    }
+
+    /// The same, with further arguments for `run`.
+    pub(crate) fn of_with(
+        cluster: &'a Cluster,
+        instance: &'static str,
+        guest: &str,
+        count: u16,
+        more: &[&'static str],
+    ) -> Self {
         cluster.register(instance, guest, count);
-        let mut replicas = Replicas::none(cluster, instance, &[]);
+        let mut replicas = Replicas::none(cluster, instance, more);
         replicas.start_all(count);
         replicas
     }

@@ -38,6 +38,10 @@ pub(crate) struct Instance {
     printed: BTreeSet<String>,
 }
 
+/// Checkpoints are taken often, so that faults hit them too. The log is kept, since the whole of it is checked.
+const CHECKPOINTS: &[&str] =
+    &["--checkpoint-every", "512KiB", "--recovery-target", "50ms", "--keep-checkpoints", "2", "--keep-log"];
+
 /// One process.
 pub(crate) struct Running {
     pub(crate) host: Host,
@@ -79,8 +83,20 @@ impl World {
 
     /// Starts a replica. `tracer` is a program with its arguments that starts it.
     pub(crate) fn start(&mut self, instance: usize, replica: u16, tracer: &[String]) -> anyhow::Result<()> {
+        self.start_with(instance, replica, tracer, &[])
+    }
+
+    /// The same, with further arguments for `run`.
+    pub(crate) fn start_with(
+        &mut self,
+        instance: usize,
+        replica: u16,
+        tracer: &[String],
+        more: &[&str],
+    ) -> anyhow::Result<()> {
         let number = replica.to_string();
         let mut arguments = vec!["run", "--instance", INSTANCES[instance], "--replica", &number];
+        arguments.extend(CHECKPOINTS.iter().chain(more));
         let listen = self.network.listen(instance, replica);
         if let Some(listen) = &listen {
             arguments.extend(["--listen", listen]);
