@@ -88,7 +88,8 @@ impl Cursor {
             return Err(missing(known));
         }
         let at = order.partition_point(|name| name.first <= from) - 1;
-        let mut cursor = Cursor::at_segment(directory.clone(), order, at)?;
+        let opened = Cursor::at_segment(directory.clone(), order, at);
+        let mut cursor = opened.or_else(|error| Err(unless_trimmed(&directory, from, error)?))?;
         if from > cursor.next_lsn() {
             let stop = cursor.read(Lsn(from.0 - 1), usize::MAX, |_, _| ())?;
             if cursor.next_lsn() < from {
@@ -197,10 +198,7 @@ impl Cursor {
                 self.at = 0;
                 Ok(())
             }
-            (None, None) if first > next => {
-                let directory = self.directory.path.clone();
-                Err(LogError::Missing { directory, asked: next, first, last: Lsn(u64::MAX) })
-            }
+            (None, None) if first > next => Err(overtaken(&self.directory, next, first)),
             (Some(at), _) if !sealed_before(at) => {
                 (self.at, self.order) = (at, order);
                 Ok(())
@@ -235,7 +233,8 @@ impl Cursor {
 
     fn enter_following(&mut self) -> Result<(), LogError> {
         let Some(name) = self.following().filter(|name| name.first == self.next_lsn()) else { return Ok(()) };
-        let (file, header) = self.directory.open_segment(name)?;
+        let opened = self.directory.open_segment(name);
+        let (file, header) = opened.or_else(|error| Err(unless_trimmed(&self.directory, name.first, error)?))?;
         (self.at, self.file) = (self.at + 1, file);
         if header.before.link != self.last.link {
             self.offset = 0;
@@ -361,6 +360,18 @@ impl Cursor {
         }
         Ok(())
     }
+}
+
+/// The error, unless the segment that could not be opened has been removed since it was listed, as all before `asked`.
+fn unless_trimmed(directory: &LogDirectory, asked: Lsn, error: LogError) -> Result<LogError, LogError> {
+    let gone = matches!(&error, LogError::Io(error) if error.source.kind() == std::io::ErrorKind::NotFound);
+    let first = if gone { directory.reading_order()?[0].first } else { Lsn(0) };
+    Ok(if first > asked { overtaken(directory, asked, first) } else { error })
+}
+
+/// The log begins behind the record asked for, and how far it goes is not known.
+fn overtaken(directory: &LogDirectory, asked: Lsn, first: Lsn) -> LogError {
+    LogError::Missing { directory: directory.path.clone(), asked, first, last: Lsn(u64::MAX) }
 }
 
 fn header_fault(error: RecordError) -> Fault {

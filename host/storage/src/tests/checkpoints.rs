@@ -288,6 +288,20 @@ fn what_a_running_replica_has_not_applied_stays_and_a_reader_that_was_overtaken_
     assert!(read_all_from(&fixture, 91) > 10);
 }
 
+#[test]
+fn a_reader_that_was_overtaken_is_told_although_it_has_no_reason_to_look_at_the_list() {
+    let (fixture, _reign, checkpoints) = with_records(100);
+    let log = fixture.log();
+    let mut behind = log.tail(Lsn(1)).expect("works");
+    take(&checkpoints, &checkpoint(90, None, &memory(1, 1)));
+    let trimmed = checkpoints.trim(1, &[], false).expect("works");
+    assert!(trimmed.segments > 1);
+    // It has the first segment open, and reads that to its end; the next one is gone.
+    let read = std::iter::from_fn(|| Some(behind.next(std::time::Duration::ZERO))).find(Result::is_err);
+    let error = read.expect("an error ends it").expect_err("found as one");
+    assert!(matches!(error, LogError::Missing { first, .. } if first > Lsn(2)), "{error}");
+}
+
 fn read_all_from(fixture: &Fixture, from: u64) -> usize {
     let scan = fixture.store.scan_log(&super::support::name(), Lsn(from)).expect("works");
     scan.filter(|record| record.as_ref().is_ok_and(|record| record.record.lsn() >= Lsn(from))).count()
