@@ -220,15 +220,17 @@ impl Checkpoints {
     /// Removes checkpoints but the `keep` newest and what these rest on, and, unless `keep_log`, the segments of the log
     /// that no kept checkpoint and none of the replicas, which have applied so much, needs.
     ///
-    /// One more checkpoint is kept if all of the newest rest on the same base, so that no single damaged file can make
-    /// the log useless.
+    /// One more checkpoint is kept if all of the newest rest on the same base, and as long as there is no such, nothing is
+    /// removed: so no single damaged file can make the log useless, unless one checkpoint is all that is to be kept.
     pub fn trim(&self, keep: usize, applied: &[Lsn], keep_log: bool) -> Result<Trimmed, LogError> {
         let mut done = Trimmed::default();
         let files = self.files()?;
-        let kept = files.kept(keep.max(1));
+        let keep = keep.max(1);
+        let kept = files.kept(keep);
         let needed: BTreeSet<_> = kept.iter().filter_map(|lsn| files.chain(*lsn)).flatten().collect();
-        // While there are fewer than that, all of the log is kept, as there is little of it.
-        if let Some(oldest) = kept.first().filter(|_| kept.len() >= keep) {
+        // While there are fewer than that, or all rest on one base, all of the log is kept, as there is little of it.
+        let enough = kept.len() >= keep && files.bases(&kept).len() >= keep.min(2);
+        if let Some(oldest) = kept.first().filter(|_| enough) {
             for name in files.0.iter().filter(|name| name.lsn < *kept.last().expect("it has a first one")) {
                 if !needed.contains(name) {
                     self.remove(&self.directory.path.join(name.to_string()))?;
@@ -333,6 +335,11 @@ impl Files {
         }
         kept.reverse();
         kept.into_iter().map(|(lsn, _)| *lsn).collect()
+    }
+
+    /// The bases that these checkpoints rest on.
+    fn bases(&self, lsns: &[Lsn]) -> BTreeSet<CheckpointName> {
+        lsns.iter().filter_map(|lsn| self.chain(*lsn)?.pop()).collect()
     }
 }
 

@@ -259,6 +259,17 @@ fn the_newest_are_kept_with_what_they_rest_on_and_one_that_rests_on_another_base
 }
 
 #[test]
+fn while_all_checkpoints_rest_on_one_base_the_log_is_kept() {
+    let (_fixture, _reign, checkpoints) = with_records(100);
+    let memory = memory(8, 1);
+    take(&checkpoints, &checkpoint(50, None, &memory));
+    take(&checkpoints, &checkpoint(60, Some((50, &memory)), &memory));
+    assert_eq!(checkpoints.trim(2, &[], false).expect("works"), Trimmed::default(), "one damaged file, and all is lost");
+    take(&checkpoints, &checkpoint(70, None, &memory));
+    assert!(checkpoints.trim(2, &[], false).expect("works").segments > 0);
+}
+
+#[test]
 fn what_a_running_replica_has_not_applied_stays_and_a_reader_that_was_overtaken_is_told() {
     let (fixture, reign, checkpoints) = with_records(100);
     let log = fixture.log();
