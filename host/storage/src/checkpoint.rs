@@ -118,6 +118,14 @@ pub enum CheckpointError {
         /// Where it was looked for.
         directory: PathBuf,
     },
+    /// It would take room that the log may need.
+    #[error("a checkpoint of up to {needed} bytes is not written, since only {free} are free: the log comes first")]
+    NoRoom {
+        /// Bytes that it may take.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// There is none at that record.
     #[error("there is no checkpoint at lsn {lsn} in {}", directory.display())]
     Missing {

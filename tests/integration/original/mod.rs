@@ -4,6 +4,7 @@
 mod active_active;
 mod basic;
 mod calls;
+mod checkpoints;
 mod conformance;
 mod kill_restart;
 mod messages;

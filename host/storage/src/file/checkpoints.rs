@@ -32,6 +32,9 @@ use crate::{
 /// A base is made of a chain of deltas that has become as long as this.
 const DEPTH_MAX: usize = 4;
 
+/// No checkpoint is written where less than this would be left for the log.
+const ROOM_FOR_LOG_BYTES: u64 = 64 << 20;
+
 /// The checkpoints of one log.
 #[derive(Clone)]
 pub struct Checkpoints {
@@ -84,6 +87,7 @@ impl Checkpoints {
         sources: &[&dyn PageSource],
         by: ReplicaIndex,
     ) -> Result<WrittenCheckpoint, CheckpointError> {
+        self.check_room(index, sources)?;
         let temporary = self.directory.path.join(format!("checkpoint{}", temporary_ending(by)));
         let file = self.directory.machine.create(&temporary).context("create", &temporary)?;
         let written = write(&*file, &temporary, index, sources);
@@ -92,6 +96,20 @@ impl Checkpoints {
             let _gone = self.directory.machine.remove(&temporary);
         }
         written.map(|()| WrittenCheckpoint { name, temporary })
+    }
+
+    /// Whether the log has room left beside a checkpoint of that size: without a checkpoint a recovery takes longer, and
+    /// without room for the log there is no instance.
+    fn check_room(&self, index: &CheckpointIndex, sources: &[&dyn PageSource]) -> Result<(), CheckpointError> {
+        let path = &self.directory.path;
+        let pages: u64 = sources.iter().flat_map(|source| source.pages()).map(|range| range.len() as u64).sum();
+        let needed = pages * PAGE_BYTES as u64 + (index.state.len() + index.registers.len()) as u64;
+        let free = self.directory.machine.free_bytes(path).context("examine the file system of", path)?;
+        if free < needed.saturating_add(ROOM_FOR_LOG_BYTES) {
+            Err(CheckpointError::NoRoom { needed, free })
+        } else {
+            Ok(())
+        }
     }
 
     /// Makes a checkpoint count. All records that it holds must be durable.

@@ -17,7 +17,7 @@ use std::{
 use super::{
     byte_lock::{ByteLock, held_byte},
     shared_page::SharedPage,
-    system::boot_id,
+    system::{boot_id, free_bytes},
 };
 
 /// Held until dropped.
@@ -57,6 +57,9 @@ pub trait Machine: fmt::Debug + Send + Sync {
 
     /// The first byte of the range that anybody, this process too, holds locked.
     fn held_byte(&self, path: &Path, range: Range<u64>) -> io::Result<Option<u64>>;
+
+    /// Bytes that there still is room for where `path` lies.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
 
     /// Differs after each start of the machine. 0 if nobody knows.
     fn boot_id(&self) -> u64;
@@ -153,6 +156,10 @@ impl Machine for ThisMachine {
 
     fn held_byte(&self, path: &Path, range: Range<u64>) -> io::Result<Option<u64>> {
         held_byte(path, range)
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        free_bytes(path)
     }
 
     fn boot_id(&self) -> u64 {

@@ -5,8 +5,18 @@
 
 use std::{ffi::CString, io, mem::MaybeUninit, os::unix::ffi::OsStrExt, path::Path, time::Duration};
 
-/// The magic number of the file system that holds `path`, as `statfs` tells it.
+/// The magic number of the file system that holds `path`.
 pub(crate) fn file_system_magic(path: &Path) -> io::Result<i64> {
+    file_system(path).map(|answer| answer.f_type)
+}
+
+/// Bytes that the file system that holds `path` still has for this process.
+pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
+    file_system(path).map(|answer| answer.f_bavail.saturating_mul(answer.f_bsize.cast_unsigned()))
+}
+
+/// What `statfs` tells.
+fn file_system(path: &Path) -> io::Result<libc::statfs> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut answer = MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: the path ends with a zero, and `answer` has room for what statfs writes.
@@ -14,8 +24,7 @@ pub(crate) fn file_system_magic(path: &Path) -> io::Result<i64> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: statfs succeeded, so it filled the structure.
-    let answer = unsafe { answer.assume_init() };
-    Ok(answer.f_type)
+    Ok(unsafe { answer.assume_init() })
 }
 
 /// Time since the machine started, the same in every process of it.

@@ -264,7 +264,11 @@ fn while_all_checkpoints_rest_on_one_base_the_log_is_kept() {
     let memory = memory(8, 1);
     take(&checkpoints, &checkpoint(50, None, &memory));
     take(&checkpoints, &checkpoint(60, Some((50, &memory)), &memory));
-    assert_eq!(checkpoints.trim(2, &[], false).expect("works"), Trimmed::default(), "one damaged file, and all is lost");
+    assert_eq!(
+        checkpoints.trim(2, &[], false).expect("works"),
+        Trimmed::default(),
+        "one damaged file, and all is lost"
+    );
     take(&checkpoints, &checkpoint(70, None, &memory));
     assert!(checkpoints.trim(2, &[], false).expect("works").segments > 0);
 }

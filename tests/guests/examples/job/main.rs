@@ -37,6 +37,8 @@ struct Job {
     wrong_answers: u64,
     done: bool,
     service: Service,
+    /// Makes the state large, and nothing else.
+    padding: Vec<u8>,
 }
 
 /// An instance as the server of jobs.
@@ -77,6 +79,18 @@ impl Job {
             (job.calls, job.held) = (back == "answers", held);
         });
         JobProxy::me().fork().send_batch();
+    }
+
+    /// Makes the state so many bytes larger than it would be, none of them zero. Answers with how many these are.
+    fn pad(&mut self, bytes: u64) -> u64 {
+        let mut state = 1_u64;
+        self.padding = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            (state >> 56) as u8 | 1
+        })
+        .take(bytes as usize)
+        .collect();
+        self.padding.len() as u64
     }
 
     /// Lets the last round begin.
