@@ -114,6 +114,9 @@ pub(crate) struct Run {
     /// Show what the guest prints during replay too
     #[arg(long)]
     pub(crate) print_replay: bool,
+    /// Replay the log from its beginning, as far as it goes back, and not from a checkpoint
+    #[arg(long)]
+    pub(crate) ignore_checkpoints: bool,
     /// Go on although the log was written by another version of the engine
     #[arg(long)]
     pub(crate) allow_engine_change: bool,

@@ -16,6 +16,8 @@ pub(crate) fn run(store: PathBuf, verb: Run) -> anyhow::Result<ExitCode> {
         listen: verb.listen,
         stdin: verb.stdin,
         print_replay: verb.print_replay,
+        // All that can be shown is to be shown.
+        from_beginning: verb.print_replay || verb.ignore_checkpoints,
         allow_engine_change: verb.allow_engine_change,
         allow_divergence: verb.allow_divergence.map(Lsn),
         checkpoint_every_bytes: verb.checkpoint_every,

@@ -59,6 +59,7 @@ pub(crate) struct Driver {
 pub(crate) struct DriverOptions {
     pub(crate) stdin: Option<StdinMethod>,
     pub(crate) print_replay: bool,
+    pub(crate) from_beginning: bool,
     pub(crate) allow_engine_change: bool,
     /// The record at which this replica may differ from what the log says.
     pub(crate) allow_divergence: Option<Lsn>,

@@ -58,8 +58,7 @@ impl Driver {
             let infos = self.checkpoints.list().map_err(LogError::from)?;
             let newest = infos.last().map_or(Lsn(0), |info| info.lsn);
             let mut lsns: Vec<_> = infos.iter().rev().map(|info| info.lsn).collect();
-            if self.options.print_replay {
-                // All that can be shown is to be shown.
+            if self.options.from_beginning {
                 match self.begin_at_genesis() {
                     Err(RunError::Log(LogError::Missing { .. })) => lsns.reverse(),
                     begun => return begun,

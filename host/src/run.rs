@@ -52,6 +52,8 @@ pub struct RunOptions {
     pub stdin: Option<String>,
     /// Show what the guest prints during replay too.
     pub print_replay: bool,
+    /// Replay the log from its beginning, or from the oldest checkpoint if it was trimmed.
+    pub from_beginning: bool,
     /// Go on although the log was written by another version of the engine.
     pub allow_engine_change: bool,
     /// The record at which the replica may differ from what the log says it was.
@@ -325,6 +327,7 @@ impl Process {
             options: DriverOptions {
                 stdin: self.stdin,
                 print_replay: self.options.print_replay,
+                from_beginning: self.options.from_beginning,
                 allow_engine_change: self.options.allow_engine_change,
                 allow_divergence: self.options.allow_divergence,
                 schedule,

@@ -179,10 +179,12 @@ fn the_log_is_trimmed_behind_the_checkpoints_that_are_kept() {
 fn the_whole_log_is_kept_if_asked_for() {
     let cluster = cluster();
     let _counter = counted(&cluster, &["--keep-log", "--keep-checkpoints", "1"]);
-    for _ in 0..3 {
+    let before = checkpoint_lsns(&cluster, "counter");
+    for _ in 0..5 {
         checkpoint(&cluster, "counter");
     }
-    wait_for_status(&cluster, "counter", |status| status["checkpoints"].as_array().is_some_and(|all| all.len() == 1));
+    // Of a chain the base stays as long as it is needed, and a chain does not become long.
+    wait_for_status(&cluster, "counter", |status| status["checkpoints"][0]["lsn"].as_u64() > before.first().copied());
     assert_eq!(cluster.status("counter")["first_lsn"], 1);
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Replicas, Session, cluster, fails, succeeds};
+use crate::support::{Replicas, Session, cluster, fails, succeeds, wait_for_status};
 
 const VERBS: [&str; 7] = ["register-instance", "add-replica", "deregister-instance", "run", "status", "send", "log"];
 
@@ -142,6 +142,8 @@ fn log_shows_every_record_with_names_and_decoded_arguments() {
     counter.kill(0);
     counter.start(0);
     counter.next_reign();
+    // The word to the guest that it is primary may still be on its way to the disk.
+    wait_for_status(&cluster, "counter", |status| status["durable_lsn"] == 6);
     let log = cluster.log("counter");
     let kinds: Vec<&str> = log.iter().map(|record| record["kind"].as_str().expect("a text")).collect();
     assert_eq!(kinds, ["genesis", "epoch", "deliver", "deliver", "epoch", "deliver"]);

@@ -157,9 +157,11 @@ fn status_has_the_published_shape_and_tells_the_truth() {
     assert_eq!(module.as_str().map(str::len), Some(64));
     let expected = json!({
         "name": "server", "uuid": uuid, "module": module, "state": "down", "epoch": 0, "durable_lsn": 1,
+        "first_lsn": 1, "disk_bytes": status["disk_bytes"], "checkpoints": [], "capture": null, "recovery_ms": null,
         "primary": null, "replicas": [down(0), down(1), down(2)],
     });
     assert_eq!(status, expected);
+    assert!(status["disk_bytes"].as_u64().is_some_and(|bytes| (4096..100_000).contains(&bytes)), "{status}");
 
     let mut server = Replicas::none(&cluster, "server", &[]);
     server.start_all(2);
@@ -176,6 +178,8 @@ fn status_has_the_published_shape_and_tells_the_truth() {
     };
     let expected = json!({
         "name": "server", "uuid": uuid, "module": module, "state": "running", "epoch": 1, "durable_lsn": 3,
+        "first_lsn": 1, "disk_bytes": status["disk_bytes"], "checkpoints": [], "capture": "memory",
+        "recovery_ms": status["recovery_ms"],
         "primary": {"replica": 0, "address": address, "pid": server.host(0).pid()},
         "replicas": [up(0, "primary"), up(1, "standby"), down(2)],
     });

@@ -192,7 +192,7 @@ impl Damage {
         let down: Vec<u16> = stage.world.down().into_iter().filter(|(of, _)| *of == at).map(|(_, one)| one).collect();
         let replica = down[draw.index(down.len())];
         // One that reads the whole log, and not only what is behind a checkpoint.
-        stage.world.start_with(at, replica, &[], &["--print-replay"])?;
+        stage.world.start_with(at, replica, &[], &["--ignore-checkpoints"])?;
         let running = stage.world.instances[at].running.get_mut(&replica).context("it was started just now")?;
         running.may_end = Some(MayEnd::Saying("damaged"));
         let code = running.host.wait().code().unwrap_or(-1);
