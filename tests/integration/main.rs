@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bad_store;
+mod captures;
 mod checkpoints;
 mod command_line;
 mod determinism;

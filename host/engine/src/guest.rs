@@ -12,7 +12,13 @@ use wasmtime::{
 };
 
 use crate::{
-    capture::Capturer, fault, mapping::Mapping, module::Module, state::GuestState, tracking::Tracker, verdict::Verdict,
+    capture::Capturer,
+    fault,
+    mapping::Mapping,
+    module::{Module, Started},
+    state::GuestState,
+    tracking::Tracker,
+    verdict::Verdict,
 };
 
 /// Name of the export that takes runs and gives effects.
@@ -42,13 +48,8 @@ pub struct WasmGuest {
 }
 
 impl WasmGuest {
-    pub(crate) fn new(
-        module: &Module,
-        mut store: Store<GuestState>,
-        instance: Instance,
-        mappings: Vec<Arc<Mapping>>,
-        limits: Limits,
-    ) -> WasmGuest {
+    pub(crate) fn new(module: &Module, started: Started, limits: Limits) -> WasmGuest {
+        let Started { mut store, instance, mappings } = started;
         let deliver =
             instance.get_typed_func(&mut store, DELIVER).expect("the export was checked when the module was loaded");
         WasmGuest {

@@ -68,7 +68,7 @@ impl Module {
     /// [`ModuleError::DuplicateMethod`] and [`ModuleError::WrongMethodId`] if the list can't be.
     pub fn methods(&self) -> Result<Vec<Method>, ModuleError> {
         let genesis = scratch_genesis();
-        let (mut store, instance, _) = self.start(&genesis)?;
+        let Started { mut store, instance, .. } = self.start(&genesis)?;
         let describe = instance
             .get_typed_func::<(), DescribeResults>(&mut store, DESCRIBE)
             .expect("the export was checked when the module was loaded");
@@ -84,11 +84,10 @@ impl Module {
     /// [`ModuleError::Instantiate`] if the component's initialisers trap or it starts with more memory than its
     /// limit.
     pub fn instantiate(&self, genesis: &Genesis) -> Result<WasmGuest, ModuleError> {
-        let (store, instance, mappings) = self.start(genesis)?;
-        Ok(WasmGuest::new(self, store, instance, mappings, genesis.limits))
+        Ok(WasmGuest::new(self, self.start(genesis)?, genesis.limits))
     }
 
-    fn start(&self, genesis: &Genesis) -> Result<(Store<GuestState>, Instance, Vec<Arc<Mapping>>), ModuleError> {
+    fn start(&self, genesis: &Genesis) -> Result<Started, ModuleError> {
         let mut store = Store::new(self.linked.engine(), GuestState::new(genesis));
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(limits::EFFECTS_BYTES_MAX);
@@ -98,8 +97,16 @@ impl Module {
             .map_err(|error| ModuleError::Instantiate(fault::before_delivery(error, &mut store, &genesis.limits)))?;
         store.data_mut().memory.started();
         store.data_mut().prints.begin(&mut Vec::new());
-        Ok((store, instance, mappings))
+        Ok(Started { store, instance, mappings })
     }
+}
+
+/// A component that has just been instantiated.
+pub(crate) struct Started {
+    pub(crate) store: Store<GuestState>,
+    pub(crate) instance: Instance,
+    /// Its memories in the order in which they were made.
+    pub(crate) mappings: Vec<Arc<Mapping>>,
 }
 
 /// Who the instance is that only lists its methods.

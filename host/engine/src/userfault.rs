@@ -175,7 +175,8 @@ impl Userfault {
         let mut found = Vec::new();
         self.written(start, bytes, |range| found.push(range))?;
         self.written(start, bytes, |range| found.push(range))?;
-        if found == [start + PAGE_BYTES..start + 2 * PAGE_BYTES] {
+        let written = start + PAGE_BYTES..start + 2 * PAGE_BYTES;
+        if found == std::slice::from_ref(&written) {
             Ok(())
         } else {
             Err(io::Error::other("the kernel does not list the page that was written"))

@@ -194,7 +194,8 @@ fn images_that_can_not_be_are_refused() {
         damage(&mut image);
         error(&module, image).to_string()
     };
-    let cases: [(&dyn Fn(&mut Image), &str); 17] = [
+    type Damage<'a> = &'a dyn Fn(&mut Image);
+    let cases: [(Damage<'_>, &str); 17] = [
         (&|image| image.memories.clear(), "another number of memories"),
         (&|image| image.memories[0].bytes += 1, "no memory has that size"),
         (&|image| image.memories[0].bytes = 5 << 30, "limit of the instance"),

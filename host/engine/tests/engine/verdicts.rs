@@ -9,7 +9,7 @@ use crate::{
 /// The findings for a component that is an immortal in all else. It runs all the same.
 fn findings(wat: &Wat) -> Vec<String> {
     let module = module(wat);
-    let findings = module.captures().err().expect("it could hide state");
+    let findings = module.captures().expect_err("it could hide state");
     assert!(!Run::new(wat).guest.capture_all().expect_err("it can't be captured").to_string().is_empty());
     assert_eq!(Run::new(wat).guest.digest(), 0);
     assert_eq!(Run::new(wat).deliver(b"runs").as_deref(), Ok(&b"runs"[..]));

@@ -1,0 +1,89 @@
+//! Guests in Rust, captured and put back without knowing of it.
+
+use ambrosia_core::{
+    Capture, Delivered, Genesis, Guest, InstanceName, InstanceUuid, Kind, Limits, MemoryCapture, Message, MethodId,
+    PeerIndex, Peers, Random, Seq, Timestamp, World, begin_run, finish_run, limits, push_message,
+};
+use ambrosia_engine::{Engine, Image, MemoryImage, Module, WasmGuest};
+
+use crate::support::cluster;
+
+/// `["hi"]` in MessagePack.
+const HI: &[u8] = b"\x91\xa2hi";
+
+fn module(guest: &str) -> Module {
+    let bytes = std::fs::read(cluster().guest(guest)).expect("`make guests` has built it");
+    let engine = Engine::new().expect("this machine runs guests");
+    engine.load(&bytes).expect("the guest is an immortal")
+}
+
+fn name() -> InstanceName {
+    InstanceName::new("captured").expect("a plain name")
+}
+
+fn genesis() -> Genesis {
+    let limits = Limits { fuel: limits::FUEL_DEFAULT, memory_bytes: limits::MEMORY_BYTES_DEFAULT };
+    Genesis { uuid: InstanceUuid([1; 16]), module: [1; 32], seed: 1, limits, name: name() }
+}
+
+/// A run of the outside world with one message.
+fn runs(kind: Kind, method: &str, arguments: &[u8]) -> Vec<u8> {
+    let method = if method.is_empty() { MethodId::default() } else { MethodId::of(method) };
+    let mut runs = Vec::new();
+    let run = begin_run(&mut runs, PeerIndex::OUTSIDE, Seq(0));
+    push_message(&mut runs, Message { kind, method, call_id: Default::default(), arguments });
+    finish_run(&mut runs, run, 1);
+    runs
+}
+
+fn deliver(guest: &mut WasmGuest, world: &mut World, runs: &[u8]) -> Delivered {
+    let mut delivered = Delivered::default();
+    guest.deliver(runs, world, &mut delivered).expect("the guest has no fault");
+    delivered
+}
+
+fn image(Capture { registers, memories }: Capture, hashes: Vec<Vec<u64>>) -> Image {
+    let memory = |(pages, hashes): (MemoryCapture, _)| {
+        let bytes = pages.bytes;
+        MemoryImage { bytes, hashes, mapped: None, pages }
+    };
+    Image { registers, memories: memories.into_iter().zip(hashes).map(memory).collect() }
+}
+
+#[test]
+fn every_guest_that_we_build_can_be_captured() {
+    for guest in ["server", "client1", "counter", "printer", "deterministic", "bank", "ticker", "job", "model"] {
+        assert_eq!(module(guest).captures(), Ok(()), "{guest}");
+    }
+}
+
+#[test]
+fn a_guest_that_has_printed_and_kept_something_goes_on_after_a_restore() {
+    let messages = [
+        runs(Kind::Start, "", b""),
+        runs(Kind::Primary, "", b""),
+        runs(Kind::Impulse, "say", HI),
+        runs(Kind::Impulse, "complain", HI),
+        runs(Kind::Impulse, "say", HI),
+    ];
+    let module = module("printer");
+    for captured_after in 0..=messages.len() {
+        let mut world = World { name: name(), time: Timestamp(1), peers: Peers::default(), random: Random::new(1) };
+        let mut guest = module.instantiate(&genesis()).expect("it starts");
+        for runs in &messages[..captured_after] {
+            deliver(&mut guest, &mut world, runs);
+        }
+        let capture = guest.capture_all().expect("it can be captured");
+        let image = image(capture, guest.page_hashes());
+        let mut restored = module.restore(&genesis(), image).expect("the image is whole");
+        let mut prints = 0;
+        for runs in messages[captured_after..].iter().chain(&messages[2..]) {
+            let delivered = deliver(&mut guest, &mut world.clone(), runs);
+            assert_eq!(delivered, deliver(&mut restored, &mut world, runs));
+            assert_eq!(guest.digest(), restored.digest());
+            assert_eq!(guest.fuel_used(), restored.fuel_used());
+            prints += delivered.prints.len();
+        }
+        assert!(prints >= 3, "both streams were printed to");
+    }
+}
