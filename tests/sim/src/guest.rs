@@ -1,26 +1,102 @@
 //! The guests that a simulation can run.
 
-use ambrosia_core::{Delivered, Fault, Genesis, Guest, World};
+use ambrosia_core::{Capture, Delivered, Fault, Genesis, Guest, MemoryCapture, PAGE_BYTES, World, is_zero, page_hash};
 #[cfg(feature = "wasm")]
 use ambrosia_engine::Module;
+use ambrosia_storage::LoadedCheckpoint;
 
-use crate::model::Model;
+use crate::model::{Image, Model};
 
 /// A guest that shows the model to the checks: the model itself, or one that is compared with it at every delivery.
 pub trait SimGuest: Guest {
     /// The model.
     fn model(&self) -> &Model;
-}
 
-impl SimGuest for Model {
-    fn model(&self) -> &Model {
-        self
+    /// Whether it can be captured and restored.
+    fn can_be_captured(&self) -> bool {
+        false
+    }
+
+    /// What it is, all of it or what has changed since it was captured or restored last.
+    ///
+    /// # Panics
+    /// If it can't be captured.
+    fn capture(&mut self, _whole: bool) -> Capture {
+        panic!("this guest can't be captured yet");
+    }
+
+    /// Makes it what it was when it was captured. It must be fresh.
+    ///
+    /// # Panics
+    /// If it can't be captured.
+    fn restore(&mut self, _checkpoint: &LoadedCheckpoint) {
+        panic!("this guest can't be captured yet");
     }
 }
 
 impl Guest for Box<dyn SimGuest> {
     fn deliver(&mut self, runs: &[u8], world: &mut World, delivered: &mut Delivered) -> Result<(), Fault> {
         (**self).deliver(runs, world, delivered)
+    }
+
+    fn digest(&mut self) -> u64 {
+        (**self).digest()
+    }
+}
+
+/// The model alone.
+#[derive(Default)]
+struct Alone {
+    model: Model,
+    /// What its memory was when it was captured or restored last.
+    before: Vec<u8>,
+}
+
+impl Guest for Alone {
+    fn deliver(&mut self, runs: &[u8], world: &mut World, delivered: &mut Delivered) -> Result<(), Fault> {
+        self.model.deliver(runs, world, delivered)
+    }
+
+    fn digest(&mut self) -> u64 {
+        self.model.digest()
+    }
+}
+
+impl SimGuest for Alone {
+    fn model(&self) -> &Model {
+        &self.model
+    }
+
+    fn can_be_captured(&self) -> bool {
+        true
+    }
+
+    fn capture(&mut self, whole: bool) -> Capture {
+        let Image { registers, memory } = self.model.image();
+        let before = if whole { &[][..] } else { &self.before };
+        let mut pages = MemoryCapture { bytes: memory.len() as u64, ..MemoryCapture::default() };
+        for (number, page) in memory.chunks_exact(PAGE_BYTES).enumerate() {
+            let at = number * PAGE_BYTES;
+            let same = before.get(at..at + PAGE_BYTES).map_or_else(|| is_zero(page), |before| before == page);
+            if !same {
+                pages.push(number as u32, page_hash(page), page);
+            }
+        }
+        self.before = memory;
+        Capture { registers, memories: vec![pages] }
+    }
+
+    fn restore(&mut self, checkpoint: &LoadedCheckpoint) {
+        let [memory] = &checkpoint.memories[..] else { panic!("the model has one memory") };
+        assert!(memory.mapped.is_none(), "no file of a simulated machine can be mapped");
+        let mut bytes = vec![0; memory.bytes as usize];
+        for (page, hash, contents) in memory.pages.iter() {
+            assert_eq!((hash, hash), (memory.hashes[page as usize], page_hash(contents)), "a page has its hash");
+            bytes[page as usize * PAGE_BYTES..][..PAGE_BYTES].copy_from_slice(contents);
+        }
+        let image = Image { registers: checkpoint.registers.clone(), memory: bytes };
+        self.model = Model::from_image(&image);
+        self.before = image.memory;
     }
 }
 
@@ -39,7 +115,7 @@ impl<G: Guest> Twin<G> {
 
 /// Makes each guest the model alone.
 pub fn models() -> impl Fn(&Genesis) -> Box<dyn SimGuest> + Send + Sync {
-    |_| Box::new(Model::default())
+    |_| Box::new(Alone::default())
 }
 
 /// Makes each guest a twin: the model, and an instance of `module`, which is the model as a component.
@@ -65,6 +141,10 @@ impl<G: Guest> Guest for Twin<G> {
             assert_eq!(*world, other_world, "both guests leave the same world");
         }
         result
+    }
+
+    fn digest(&mut self) -> u64 {
+        self.model.digest()
     }
 }
 

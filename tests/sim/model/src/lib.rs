@@ -4,8 +4,10 @@
 //! **Architecture Invariant:** whether it is native or a component it can't tell: all that it learns comes from its
 //! messages and its [`Surroundings`].
 
+mod memory;
 mod model;
 mod surroundings;
 
+pub use memory::Image;
 pub use model::{Arguments, EXIT, EXIT_CODE, MONEY, Model, WORK};
 pub use surroundings::Surroundings;

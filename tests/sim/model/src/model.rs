@@ -70,10 +70,10 @@ impl Arguments {
 
 /// A call or a request that waits for the model's answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Owed {
-    peer: PeerIndex,
-    call: CallId,
-    token: u64,
+pub(crate) struct Owed {
+    pub(crate) peer: PeerIndex,
+    pub(crate) call: CallId,
+    pub(crate) token: u64,
 }
 
 /// The guest. The default is that of an instance at the beginning of its life.
@@ -91,7 +91,7 @@ pub struct Model {
     pub sent: BTreeMap<PeerIndex, Vec<u64>>,
     /// Calls without an answer, with their tokens.
     pub pending: BTreeMap<CallId, u64>,
-    settled: BTreeSet<CallId>,
+    pub(crate) settled: BTreeSet<CallId>,
     /// Calls that failed because the peer was registered anew.
     pub failed: u64,
     /// Answers to calls of an earlier life of this instance.
@@ -101,17 +101,19 @@ pub struct Model {
     /// Timers that were due and came.
     pub timers_fired: u64,
     /// Cancelled by the delivery at hand: those may still be on their way in it.
-    cancelled_now: BTreeSet<CallId>,
-    owed: Vec<Owed>,
-    requests_done: BTreeSet<u64>,
+    pub(crate) cancelled_now: BTreeSet<CallId>,
+    pub(crate) owed: Vec<Owed>,
+    pub(crate) requests_done: BTreeSet<u64>,
     /// What it has; transfers to others are on their way until they arrive.
     pub money: u64,
     /// Messages with money that it sent.
     pub transfers: u64,
-    last_id: u64,
-    printed: u64,
+    pub(crate) last_id: u64,
+    pub(crate) printed: u64,
+    /// Rows of pages of its memory (`memory.rs`).
+    pub(crate) rows: u32,
     /// What a guest may rely on and did not hold.
-    broken: Option<&'static str>,
+    pub(crate) broken: Option<&'static str>,
 }
 
 /// One delivery: the world, where the effects go, and which message is at hand.
@@ -137,6 +139,10 @@ impl Guest for Model {
     fn deliver(&mut self, runs: &[u8], world: &mut World, delivered: &mut Delivered) -> Result<(), Fault> {
         let fault = |reason: &str| Fault { reason: reason.into(), backtrace: String::new(), stderr: String::new() };
         self.handle(runs, world, delivered).map_err(fault)
+    }
+
+    fn digest(&mut self) -> u64 {
+        Model::digest(self)
     }
 }
 
@@ -172,6 +178,7 @@ impl Model {
         let effects = std::mem::take(&mut delivered.effects);
         self.note(&effects);
         delivered.effects = effects;
+        self.reserve();
         self.broken.map_or(Ok(()), Err)
     }
 
