@@ -48,6 +48,8 @@ pub(crate) enum Event {
     Fault,
     /// An operator restores the bit that was flipped in the log of an instance.
     Restore(usize),
+    /// A process goes on with the checkpoint that it is taking.
+    Checkpoint(ProcessId),
     /// Everybody who should be connected looks whether they are.
     Mend(ProcessId),
 }
@@ -67,6 +69,7 @@ impl Event {
             | Event::Dial(id, _)
             | Event::Request(id, _)
             | Event::Broken(id, _)
+            | Event::Checkpoint(id)
             | Event::Mend(id) => Some(*id),
             _ => None,
         }

@@ -1,5 +1,7 @@
 //! How often what happened, so that a run which checks nothing is noticed.
 
+use crate::checkpointing::Task;
+
 macro_rules! counts {
     ($($name:ident)*) => {
         /// How often what happened.
@@ -64,5 +66,36 @@ counts! {
     prints
     transfers
     states_compared
+    digests
+    checkpoints
+    deltas
+    compactions
+    checkpoints_failed
+    checkpoints_discarded
+    checkpoints_compared
+    checkpoints_restored
+    checkpoint_flips
+    checkpoints_skipped
+    checkpoints_trimmed
+    segments_trimmed
+    overtaken
+    deaths_writing
+    deaths_publishing
+    deaths_compacting
+    deaths_trimming
     exits
+}
+
+impl Counts {
+    /// A process dies in the middle of an operation of its disk.
+    pub(crate) fn on_death(&mut self, task: Option<Task>) {
+        self.kills_at_disk += 1;
+        match task {
+            None => {}
+            Some(Task::Write) => self.deaths_writing += 1,
+            Some(Task::Publish) => self.deaths_publishing += 1,
+            Some(Task::Compact) => self.deaths_compacting += 1,
+            Some(Task::Trim) => self.deaths_trimming += 1,
+        }
+    }
 }

@@ -3,6 +3,9 @@
 //! Only damage that can be told from a write cut short is made: of a record that something later says was durable, be
 //! it a record behind it in the same segment, or a segment that follows. Of the very last record of a log nobody can
 //! know that, unless the shared page is there, and a machine that lost its power may have lost that.
+//!
+//! A checkpoint may be damaged anywhere, if an older one or the log is kept to go back to. There is one wrong bit at a
+//! time.
 
 use std::path::PathBuf;
 
@@ -10,6 +13,7 @@ use ambrosia_core::{InstanceUuid, Lsn, RECORD_HEADER_BYTES, RecordHeader, Record
 
 use crate::{
     agenda::Event,
+    machine::Inode,
     options::MILLISECOND,
     sim::{Sim, log_directory},
 };
@@ -24,8 +28,23 @@ const REPAIR: (u64, u64) = (10 * MILLISECOND, 1_000 * MILLISECOND);
 #[derive(Clone, Debug)]
 pub(crate) struct Flip {
     path: PathBuf,
+    inode: Inode,
     offset: u64,
     bit: u8,
+}
+
+impl Flip {
+    /// Whether it is in the log, and not in a checkpoint.
+    pub(crate) fn is_log(&self) -> bool {
+        self.path.extension().is_some_and(|extension| extension == "seg")
+    }
+}
+
+/// When a wrong bit was restored last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Restored {
+    pub(crate) log: u64,
+    pub(crate) checkpoint: u64,
 }
 
 /// A stretch of a file that may be damaged.
@@ -36,26 +55,35 @@ struct Target {
 }
 
 impl Sim {
-    /// Flips a bit of the log of that instance, if one can be found. An operator restores it later.
+    /// Flips a bit of the log or of a checkpoint of that instance, if one can be found. An operator restores it later.
     pub(crate) fn flip(&self, instance: usize) {
         let (uuid, machine, flipped) = {
             let instances = self.instances.borrow();
             let it = &instances[instance];
             (it.uuid, it.machine.clone(), it.flip.is_some())
         };
-        let targets =
-            if flipped { Vec::new() } else { self.targets(uuid, &machine.files_on_disk(&log_directory(uuid))) };
+        if flipped {
+            return;
+        }
+        let files = machine.files_on_disk(&log_directory(uuid));
+        let of_checkpoints = self.checkpoint_targets(uuid, &files);
+        let checkpoint = !of_checkpoints.is_empty() && self.dice().percent(50);
+        let targets = if checkpoint { of_checkpoints } else { self.targets(uuid, &files) };
         if targets.is_empty() {
             return;
         }
         let target = &targets[self.dice().below(targets.len() as u64) as usize];
         let offset = target.offset as u64 + self.dice().below(target.bytes as u64);
         let bit = self.dice().below(8) as u8;
-        let flip = Flip { path: target.path.clone(), offset, bit };
+        let Some(inode) = machine.inode(&target.path) else { return };
+        let flip = Flip { path: target.path.clone(), inode, offset, bit };
         self.note(|| format!("a bit flips: {flip:?}"));
-        machine.flip(&flip.path, flip.offset, flip.bit);
+        machine.flip(inode, flip.offset, flip.bit);
         self.instances.borrow_mut()[instance].flip = Some(flip);
-        self.witness.borrow_mut().counts.flips += 1;
+        let mut witness = self.witness.borrow_mut();
+        witness.counts.flips += u64::from(!checkpoint);
+        witness.counts.checkpoint_flips += u64::from(checkpoint);
+        drop(witness);
         self.put_in(REPAIR, Event::Restore(instance));
     }
 
@@ -64,11 +92,26 @@ impl Sim {
         let mut instances = self.instances.borrow_mut();
         let it = &mut instances[instance];
         if let Some(flip) = it.flip.take() {
-            it.machine.flip(&flip.path, flip.offset, flip.bit);
-            it.restored = self.now.get();
+            it.machine.flip(flip.inode, flip.offset, flip.bit);
+            *(if flip.is_log() { &mut it.restored.log } else { &mut it.restored.checkpoint }) = self.now.get();
             drop(instances);
-            self.note(|| format!("the log of i{instance} is restored"));
+            self.note(|| format!("{} is restored", flip.path.display()));
         }
+    }
+
+    /// All of each file up to its last bit.
+    fn checkpoint_targets(&self, uuid: InstanceUuid, files: &[(String, Vec<u8>)]) -> Vec<Target> {
+        let Some(options) = self.options.checkpoints else { return Vec::new() };
+        if options.keep == 1 && !options.keep_log {
+            return Vec::new();
+        }
+        let named = files.iter().filter(|(name, _)| name.ends_with(".base") || name.ends_with(".delta"));
+        let target = |(name, contents): &(String, Vec<u8>)| Target {
+            path: log_directory(uuid).join(name),
+            offset: 0,
+            bytes: contents.len() - contents.iter().rev().take_while(|byte| **byte == 0).count(),
+        };
+        named.map(target).collect()
     }
 
     fn targets(&self, uuid: InstanceUuid, files: &[(String, Vec<u8>)]) -> Vec<Target> {

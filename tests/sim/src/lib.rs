@@ -1,9 +1,9 @@
 //! A simulation of whole clusters: instances, their replicas, clients, the network, machines with their disks, and
 //! time, in one thread and all of it drawn from one seed.
 //!
-//! What runs in it is the product's own: the core, and the log on files with its takeover, fence, segments and
-//! recovery, on machines that are simulated ([`ambrosia_storage::Machine`]). The driver around them is a second one,
-//! beside that of the host.
+//! What runs in it is the product's own: the core, and the log on files with its takeover, fence, segments,
+//! checkpoints and recovery, on machines that are simulated ([`ambrosia_storage::Machine`]). The driver around them is a
+//! second one, beside that of the host.
 //!
 //! # The fault model
 //!
@@ -18,7 +18,8 @@
 //!
 //! A *disk* may fail a sync: any part of what was to be synced is on it, the rest stays in memory, looks clean, and is
 //! never written. It may refuse writes, and it may be slow. A bit of a log may change at rest, wherever something else
-//! in the log shows that it was durable; an operator restores it some time later.
+//! in the log shows that it was durable, or any bit of a checkpoint, if more than one is to be kept; an operator restores
+//! it some time later. There is one such bit at a time in what belongs to an instance.
 //!
 //! A *connection* may break at any moment, and each end notices in its own time, before or after the next connection
 //! is up. What was on the way is lost or still arrives first. While it holds, it keeps the order and loses nothing;
@@ -26,7 +27,9 @@
 //! different connections overtake each other. Two instances may be unable to reach each other for a while. Who is
 //! primary may be old news.
 //!
-//! A *standby* may take a primary that is well for dead, and it may lag far behind. A *clock* differs from the others
+//! A *standby* may take a primary that is well for dead, and it may lag far behind. What it still needs of the log may be
+//! removed if the others have not heard of it for a while. Several replicas may take checkpoints, and remove old ones, at
+//! the same time, and each may die or stand still in the middle of it. A *clock* differs from the others
 //! by up to 200 ms and jumps forth and back. A *client* asks again whenever it likes, whoever it takes for the primary,
 //! answered or not. An *instance* may be registered anew under its name: the processes of its old life are gone and its
 //! log with them, while packets of the old life are still on their way.
@@ -39,6 +42,7 @@
 //! beginnings, and a process that would wait for a lock of one that is paused so is killed instead.
 
 mod agenda;
+mod checkpointing;
 mod checks;
 mod counts;
 mod damage;
@@ -53,6 +57,7 @@ mod process;
 mod run;
 mod shrink;
 mod sim;
+mod start;
 mod storm;
 mod traffic;
 
@@ -63,7 +68,7 @@ pub use counts::Counts;
 pub use guest::twins;
 pub use guest::{SimGuest, Twin, models};
 pub use model::Model;
-pub use options::{FaultKind, Options};
+pub use options::{CheckpointOptions, FaultKind, Options};
 pub use run::{Failure, Report, run};
 pub use shrink::shrink;
 pub use sim::MakeGuest;

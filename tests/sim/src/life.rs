@@ -1,19 +1,21 @@
-//! What a process does: follow the log, take over, reign. A second driver of the core, beside that of the host.
+//! What a process does once it has begun: follow the log, take over, reign. A second driver of the core, beside that of the host.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use ambrosia_core::{EpochBody, Genesis, Held, Input, Lsn, Output, Record, Refusal, Replica, ReplicaIndex, Timestamp};
+use ambrosia_core::{EpochBody, Held, Input, Lsn, Output, Record, Refusal, ReplicaIndex, Timestamp};
 use ambrosia_storage::{
-    AcquireError, Acquired, AppendError, FileLog, FileLogOptions, LogError, LogStore, LogTurns, StopCause, Vacancy,
-    WriterEvent,
+    AcquireError, Acquired, AppendError, LogError, LogStore, LogTurns, StopCause, Vacancy, WriterEvent,
 };
 
 use crate::{
     agenda::Event,
+    checkpointing::guest_ns,
+    damage::Flip,
     network::{Back, Side},
     options::{FaultKind, MICROSECOND, MILLISECOND},
     process::{Driver, Process, Reign},
-    sim::{Sim, log_directory, number_of},
+    sim::{Sim, number_of},
+    start::is_overtaken,
 };
 
 /// A process that ended is started again after this time.
@@ -39,39 +41,7 @@ impl Sim {
         Timestamp(self.now.get().saturating_add_signed(process.skew.get()))
     }
 
-    /// The process opens the log and builds its replica from it.
-    pub(crate) fn open(&self, process: &Process) {
-        match self.try_to_open(process) {
-            Ok(driver) => {
-                *process.driver.borrow_mut() = Some(driver);
-                self.put_in(self.options.poll, Event::Watch(process.id));
-            }
-            Err(error) => self.stop(process, &error),
-        }
-    }
-
-    fn try_to_open(&self, process: &Process) -> Result<Driver, LogError> {
-        let options = FileLogOptions {
-            segment_bytes_first: self.options.segment_bytes.0,
-            segment_growth: 2,
-            segment_bytes_max: self.options.segment_bytes.1,
-            ..FileLogOptions::default()
-        };
-        let log = FileLog::open_on(process.machine.clone(), log_directory(process.uuid), process.uuid, options)?;
-        let mut tail = log.tail(Lsn(1))?;
-        let mut records = tail.next(Duration::ZERO)?.into_iter();
-        let first = records.next().expect("genesis is durable before anybody starts");
-        let genesis = Genesis::decode(first.body()).expect("the first record is genesis");
-        let replica = Replica::new(&first, self.make_guest(&genesis)).expect("a genesis record");
-        self.note_durable(process, &first);
-        let mut driver = Driver { log, replica, links: vec![first.header().link()], tail: Some(tail), reign: None };
-        for record in records {
-            self.apply(process, &mut driver, record);
-        }
-        Ok(driver)
-    }
-
-    fn note_durable(&self, process: &Process, record: &Record) {
+    pub(crate) fn note_durable(&self, process: &Process, record: &Record) {
         let mut witness = self.witness.borrow_mut();
         if witness.logs.on_durable(process.uuid, record) {
             witness.streams.on_landed(process.uuid, record);
@@ -83,9 +53,11 @@ impl Sim {
     }
 
     /// A record of the log.
-    fn apply(&self, process: &Process, driver: &mut Driver, record: Record) {
+    pub(crate) fn apply(&self, process: &Process, driver: &mut Driver, record: Record) {
         self.note_durable(process, &record);
         driver.links.push(record.header().link());
+        driver.durable = record.lsn();
+        driver.schedule.on_applied(record.header(), guest_ns(record.header()));
         let mut outputs = Vec::new();
         driver.replica.step(Input::Record(record), &mut outputs);
         self.note_applied(process, driver);
@@ -97,30 +69,33 @@ impl Sim {
                     self.witness.borrow_mut().counts.exits += 1;
                 }
                 Output::Halted { fault, .. } => panic!("the model does not fail: {fault}"),
+                Output::Checkpoint { by, at } => self.capture(process, driver, by, at),
+                Output::Diverged(divergence) => panic!("{divergence}"),
                 output => panic!("a record brings about nothing to do: {output:?}"),
             }
         }
     }
 
-    fn note_applied(&self, process: &Process, driver: &Driver) {
+    pub(crate) fn note_applied(&self, process: &Process, driver: &Driver) {
+        process.applied.set(driver.replica.applied());
         // The guest's is at hand; the other one takes longer the more requests there were.
         let whole = driver.replica.applied().0.is_multiple_of(DIGEST_RECORDS);
         let digest = (if whole { driver.replica.digest() } else { 0 }, driver.replica.guest().model().history);
-        let link = *driver.links.last().expect("genesis is applied from the start");
-        assert_eq!(driver.replica.applied().0, driver.links.len() as u64, "what is applied was appended or read");
+        let (last, link) = driver.links.last();
+        assert_eq!(driver.replica.applied(), last, "what is applied was appended or read");
         let mut witness = self.witness.borrow_mut();
         witness.digests.on_applied(process.uuid, link, digest);
         witness.counts.states_compared += 1;
     }
 
     /// The log failed the process, which says so and ends. That is right only if something was broken before.
-    fn stop(&self, process: &Process, error: &LogError) {
+    pub(crate) fn stop(&self, process: &Process, error: &LogError) {
         self.note(|| format!("{} stops: {error}", process.id));
         let damaged = matches!(error, LogError::Corrupt { .. } | LogError::OtherVersion { .. });
         // It may have read the damage, been paused, and say so when the file is restored.
         let flipped = {
             let instance = &self.instances.borrow()[process.place.instance];
-            instance.flip.is_some() || instance.restored >= process.work_began.get()
+            instance.flip.as_ref().is_some_and(Flip::is_log) || instance.restored.log >= process.work_began.get()
         };
         if damaged && flipped {
             self.witness.borrow_mut().counts.damage_reported += 1;
@@ -133,7 +108,9 @@ impl Sim {
 
     /// A standby looks by itself, and goes on doing so.
     pub(crate) fn watch(&self, process: &Process) {
-        self.follow(process);
+        if self.now.get() - process.followed.get() >= process.lag.get() {
+            self.follow(process);
+        }
         if !process.dead.get() && !process.is_primary() {
             self.put_in(self.options.poll, Event::Watch(process.id));
         }
@@ -142,12 +119,17 @@ impl Sim {
     /// A standby reads what there is. Once it has all of it, it looks for a primary.
     pub(crate) fn follow(&self, process: &Process) {
         process.follow_planned.set(false);
+        process.followed.set(self.now.get());
         let mut driver = process.driver.borrow_mut();
         let driver = driver.as_mut().expect("it has opened the log");
         if driver.reign.is_some() {
             return;
         }
-        if let Err(error) = self.read_on(process, driver) {
+        let done = match self.read_on(process, driver) {
+            Err(error) if is_overtaken(&error) => self.begin_anew(process, driver),
+            done => done,
+        };
+        if let Err(error) = done {
             self.stop(process, &error);
         }
     }
@@ -221,6 +203,8 @@ impl Sim {
         }
         let lsn = driver.replica.applied();
         self.note(|| format!("{} ({}) became primary, epoch {epoch}, lsn {lsn}", process.id, process.place));
+        // From now on it hears itself what peers have.
+        driver.exact = false;
         let (held, appended) = (Held::new(lsn), VecDeque::new());
         driver.reign = Some(Reign { writer: Some(writer), held, appended, wanted: Default::default() });
         *process.turns.borrow_mut() = Some(turns);
@@ -249,6 +233,7 @@ impl Sim {
         for output in outputs {
             match output {
                 Output::Append(record) => self.append(process, driver, record),
+                Output::Checkpoint { by, at } => self.capture(process, driver, by, at),
                 output if output.after() == Lsn(0) => self.carry_out(process, driver, output),
                 output => reign(driver).held.push(output),
             }
@@ -258,6 +243,7 @@ impl Sim {
 
     fn append(&self, process: &Process, driver: &mut Driver, record: Record) {
         driver.links.push(record.header().link());
+        driver.schedule.on_applied(record.header(), guest_ns(record.header()));
         let reign = reign(driver);
         let Some(writer) = &mut reign.writer else { return };
         match writer.append(record.clone()) {
@@ -279,14 +265,17 @@ impl Sim {
     fn carry_out(&self, process: &Process, driver: &mut Driver, output: Output) {
         let after = output.after();
         if after > Lsn(0) {
-            let executed = driver.links.get(after.0 as usize - 1).copied();
-            self.witness.borrow().logs.on_leaving(process.uuid, after, executed);
+            let logs = &self.witness.borrow().logs;
+            let executed = driver.links.at(after);
+            // The checkpoint that it began with was compared with the log.
+            let executed = if driver.links.is_before(after) { logs.link(process.uuid, after) } else { executed };
+            logs.on_leaving(process.uuid, after, executed);
         }
         let uuid = process.uuid;
         let mut witness = self.witness.borrow_mut();
         match output {
-            Output::Append(_) => unreachable!("it was appended at once"),
-            Output::Checkpoint { .. } | Output::Diverged(_) => {}
+            Output::Append(_) | Output::Checkpoint { .. } => unreachable!("it was done at once"),
+            Output::Diverged(divergence) => panic!("{divergence}"),
             Output::Connect { peer, name } => {
                 reign(driver).wanted.insert(peer, name);
                 drop(witness);
@@ -372,9 +361,10 @@ impl Sim {
         let mut driver = process.driver.borrow_mut();
         let driver = driver.as_mut().expect("it has opened the log");
         let now = self.clock(process);
-        let before = driver.links.len();
+        let before = driver.links.last();
         self.step(process, driver, Input::Deliver { now });
-        if driver.links.len() == before {
+        if driver.links.last() == before {
+            self.digest_if_due(process, driver);
             if let Some(due) = driver.replica.wake_at() {
                 let wait = due.0.saturating_sub(now.0).max(MILLISECOND);
                 self.put(self.now.get() + wait, Event::Wake(process.id));
@@ -383,6 +373,7 @@ impl Sim {
         }
         self.step(process, driver, Input::Execute);
         self.note_applied(process, driver);
+        self.digest_if_due(process, driver);
         self.plan_delivery(process);
     }
 
@@ -458,6 +449,7 @@ impl Sim {
                 assert!(by > process.epoch.get() && self.is_deposed(process, driver), "fenced by nobody");
                 self.note(|| format!("{} was deposed by epoch {by}", process.id));
                 self.witness.borrow_mut().counts.fenced += 1;
+                self.discard_checkpoint(driver);
                 self.exit(process, (0, MILLISECOND));
             }
             WriterEvent::Stopped(StopCause::Failed(reason)) => {
@@ -473,6 +465,7 @@ impl Sim {
         while let Some(record) = reign(driver).appended.pop_front_if(|record| record.lsn() <= lsn) {
             self.note_durable(process, &record);
         }
+        driver.durable = lsn;
         reign(driver).held.set_durable(lsn);
         self.step(process, driver, Input::Durable(lsn));
     }

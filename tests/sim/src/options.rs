@@ -99,6 +99,36 @@ pub struct Options {
     pub(crate) at_disk: u64,
     /// Frames, in percent, that come twice.
     pub(crate) repeated_frames: u64,
+    /// `None` if no checkpoints are taken, as of a guest that can't be captured.
+    pub checkpoints: Option<CheckpointOptions>,
+}
+
+/// When checkpoints are taken, and what is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CheckpointOptions {
+    /// Bytes of the log between two of them.
+    pub(crate) every_bytes: u64,
+    /// Made-up nanoseconds of work of the guest between two of them.
+    pub(crate) every_ns: u64,
+    /// How many are kept.
+    pub(crate) keep: usize,
+    /// Nothing of the log is removed.
+    pub(crate) keep_log: bool,
+}
+
+impl CheckpointOptions {
+    /// As little is kept as can be.
+    const TIGHT: CheckpointOptions =
+        CheckpointOptions { every_bytes: 1 << 9, every_ns: 4 * MICROSECOND, keep: 1, keep_log: false };
+
+    fn draw(dice: &mut Dice) -> CheckpointOptions {
+        CheckpointOptions {
+            every_bytes: dice.spread((1 << 10, 1 << 14)),
+            every_ns: dice.spread((4 * MICROSECOND, 256 * MICROSECOND)),
+            keep: dice.between((1, 4)) as usize,
+            keep_log: dice.percent(20),
+        }
+    }
 }
 
 impl Options {
@@ -112,6 +142,12 @@ impl Options {
         let fastest_sync = dice.spread((50 * MICROSECOND, 2 * MILLISECOND));
         // Whole milliseconds, as they are given on the command line.
         let storm = dice.spread((300, 30_000)) * MILLISECOND;
+        let checkpoints = match dice.below(10) {
+            0 => None,
+            1 | 2 => Some(CheckpointOptions::TIGHT),
+            _ => Some(CheckpointOptions::draw(dice)),
+        };
+        let first = if checkpoints == Some(CheckpointOptions::TIGHT) { 5 << 10 } else { first };
         // Every restart replays the whole log, so it must not grow long.
         let rare = storm / dice.spread((3, 80)) * 2;
         let busy = storm / dice.spread((5, 150)) * 2;
@@ -129,6 +165,7 @@ impl Options {
             segment_bytes: (first, (first * dice.between((1, 4))).max(8 << 10)),
             at_disk: dice.spread((200, 20_000)),
             repeated_frames: dice.below(3) * 10,
+            checkpoints,
         }
     }
 
@@ -159,6 +196,15 @@ impl fmt::Display for Options {
             self.segment_bytes.1,
             self.at_disk,
             self.repeated_frames
+        )?;
+        let Some(checkpoints) = &self.checkpoints else { return write!(f, "\nno checkpoints") };
+        write!(
+            f,
+            "\na checkpoint every {} bytes or {} µs of work, {} kept{}",
+            checkpoints.every_bytes,
+            checkpoints.every_ns / MICROSECOND,
+            checkpoints.keep,
+            if checkpoints.keep_log { " and all of the log" } else { "" }
         )
     }
 }

@@ -6,11 +6,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use ambrosia_core::{Epoch, Held, InstanceName, InstanceUuid, PeerIndex, Record, Replica};
-use ambrosia_storage::{FileLog, LogTail, LogTurns, LogWriter, WriterEvent};
+use ambrosia_core::{Epoch, Held, InstanceName, InstanceUuid, Lsn, PeerIndex, Record, Replica, Schedule};
+use ambrosia_storage::{Checkpoints, FileLog, LogTail, LogTurns, LogWriter, WriterEvent};
 
 use crate::{
     agenda::Event,
+    checkpointing::{Taking, Task},
     guest::SimGuest,
     ids::{Place, ProcessId},
     machine::SimMachine,
@@ -44,23 +45,73 @@ pub(crate) struct Process {
     /// How much longer than others it waits before it looks for records, in nanoseconds.
     pub(crate) lag: Cell<u64>,
     pub(crate) follow_planned: Cell<bool>,
+    /// When it looked for records last.
+    pub(crate) followed: Cell<u64>,
     pub(crate) deliver_planned: Cell<bool>,
     pub(crate) write_planned: Cell<bool>,
     pub(crate) settle_planned: Cell<bool>,
     /// Something was appended while the log was syncing.
     pub(crate) queued: Cell<bool>,
     pub(crate) last_write: Cell<u64>,
+    /// How far it is, as the others know it; 0 while it starts.
+    pub(crate) applied: Cell<Lsn>,
+    /// Part of the log was removed although it may need it, since it was silent.
+    pub(crate) left_out: Cell<bool>,
+    /// What it does to a checkpoint.
+    pub(crate) task: Cell<Option<Task>>,
 }
 
 /// What its driver thread owns.
 pub(crate) struct Driver {
     pub(crate) log: FileLog,
     pub(crate) replica: Replica<Box<dyn SimGuest>>,
-    /// Links of the records applied, by lsn from 1.
-    pub(crate) links: Vec<u64>,
+    pub(crate) links: Links,
     /// Taken while it tries to become primary.
     pub(crate) tail: Option<Box<dyn LogTail>>,
     pub(crate) reign: Option<Reign>,
+    /// The last record that it knows to be durable.
+    pub(crate) durable: Lsn,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) schedule: Schedule,
+    /// The replica that was asked for a checkpoint.
+    pub(crate) asked: Option<ProcessId>,
+    /// The checkpoint that is being taken.
+    pub(crate) taking: Option<Taking>,
+    /// The checkpoint since which the guest knows what has changed.
+    pub(crate) parent: Option<Lsn>,
+    /// All that peers have acknowledged it knows from the log.
+    pub(crate) exact: bool,
+}
+
+/// Links of the records applied, from the one that the replica began with.
+pub(crate) struct Links {
+    first: Lsn,
+    links: Vec<u64>,
+}
+
+impl Links {
+    pub(crate) fn new(first: Lsn, link: u64) -> Links {
+        Links { first, links: vec![link] }
+    }
+
+    pub(crate) fn push(&mut self, link: u64) {
+        self.links.push(link);
+    }
+
+    pub(crate) fn last(&self) -> (Lsn, u64) {
+        let last = self.links.last().expect("a replica begins with a record");
+        (Lsn(self.first.0 + self.links.len() as u64 - 1), *last)
+    }
+
+    /// The link of that record. What was before the first one is vouched for by that.
+    pub(crate) fn at(&self, lsn: Lsn) -> Option<u64> {
+        let at = lsn.0.checked_sub(self.first.0)?;
+        self.links.get(at as usize).copied()
+    }
+
+    pub(crate) fn is_before(&self, lsn: Lsn) -> bool {
+        lsn < self.first
+    }
 }
 
 /// What only a primary has.
@@ -94,11 +145,15 @@ impl Process {
             skew: Cell::default(),
             lag: Cell::default(),
             follow_planned: Cell::default(),
+            followed: Cell::default(),
             deliver_planned: Cell::default(),
             write_planned: Cell::default(),
             settle_planned: Cell::default(),
             queued: Cell::default(),
             last_write: Cell::default(),
+            applied: Cell::default(),
+            left_out: Cell::default(),
+            task: Cell::default(),
         }
     }
 

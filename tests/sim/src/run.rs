@@ -85,6 +85,7 @@ fn weather(sim: &Sim) {
     sim.restart_all();
     sim.come_to_rest();
     sim.check_rest();
+    sim.check_trimming();
     sim.count_work();
     sim.check_answers_last();
     if sim.dice().percent(30) {

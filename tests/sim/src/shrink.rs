@@ -1,4 +1,4 @@
-//! Makes a run that fails smaller: fewer kinds of faults, a shorter storm, fewer instances.
+//! Makes a run that fails smaller: no checkpoints, fewer kinds of faults, a shorter storm, fewer instances.
 
 use std::rc::Rc;
 
@@ -23,6 +23,9 @@ pub fn shrink(seed: u64, options: &Options, make_guest: &Rc<MakeGuest>) -> (Opti
         }
         failed
     };
+    if smallest.checkpoints.is_some() {
+        try_it(Options { checkpoints: None, ..smallest.clone() }, &mut smallest);
+    }
     for kind in options.faults.clone() {
         let mut candidate = smallest.clone();
         candidate.faults.retain(|other| *other != kind);

@@ -20,7 +20,7 @@ use ambrosia_storage::FileLog;
 use crate::{
     agenda::{Agenda, Event},
     checks::Witness,
-    damage::Flip,
+    damage::{Flip, Restored},
     dice::Dice,
     guest::SimGuest,
     ids::{Place, ProcessId},
@@ -62,8 +62,7 @@ pub(crate) struct Instance {
     pub(crate) primary_before: Option<ProcessId>,
     /// The bit of its log that is wrong.
     pub(crate) flip: Option<Flip>,
-    /// When one was restored last.
-    pub(crate) restored: u64,
+    pub(crate) restored: Restored,
     /// Until when its disk is slow, and refuses writes.
     pub(crate) slow_until: u64,
     pub(crate) full_until: u64,
@@ -84,7 +83,7 @@ pub(crate) struct Sim {
     pub(crate) storm: Cell<bool>,
     make_guest: Rc<MakeGuest>,
     last_process: Cell<u32>,
-    actor: Cell<Option<ProcessId>>,
+    pub(crate) actor: Cell<Option<ProcessId>>,
     pauses: Cell<usize>,
     trace: RefCell<Option<VecDeque<String>>>,
     fingerprint: Cell<u64>,
@@ -126,7 +125,7 @@ impl Sim {
                 primary: None,
                 primary_before: None,
                 flip: None,
-                restored: 0,
+                restored: Restored::default(),
                 slow_until: 0,
                 full_until: 0,
             });
@@ -271,6 +270,7 @@ impl Sim {
             Event::Dial(id, peer) => self.with(id, |process| self.dial(process, peer)),
             Event::Mend(id) => self.with(id, |process| self.mend(process)),
             Event::Request(id, number) => self.with(id, |process| self.on_request(process, number)),
+            Event::Checkpoint(id) => self.with(id, |process| self.go_on_with_checkpoint(process)),
             Event::Broken(id, connection) => self.with(id, |process| self.on_broken(process, connection)),
             Event::Forth(connection) => self.carry_forth(connection),
             Event::Back(connection) => self.carry_back(connection),
@@ -394,7 +394,7 @@ impl Sim {
         }
         let both = self.options.has(kill) && self.options.has(pause);
         if self.options.has(kill) && (!both || self.dice().percent(40)) {
-            self.witness.borrow_mut().counts.kills_at_disk += 1;
+            self.witness.borrow_mut().counts.on_death(process.task.get());
             self.die(process);
         }
         if self.options.has(pause) && self.pauses.get() < PAUSES_MAX {

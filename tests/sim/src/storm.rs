@@ -17,6 +17,9 @@ const LIVES_MAX: u64 = 4;
 /// How long a process is paused, a machine slow or full, and a network cut in two.
 const SPELL: (u64, u64) = (MILLISECOND, 3_000 * MILLISECOND);
 
+/// Long enough for the others to do without a process for good.
+const LONG_SPELL: (u64, u64) = (1_000 * MILLISECOND, 6_000 * MILLISECOND);
+
 /// A process that was killed starts again after this time.
 const RESTART: (u64, u64) = (MILLISECOND, 500 * MILLISECOND);
 
@@ -39,7 +42,9 @@ impl Sim {
             (FaultKind::Kill, Some(process)) => self.kill_one(&process),
             (FaultKind::KillAll, _) => self.kill_all(instance),
             (FaultKind::Pause, Some(process)) => {
-                let until = self.now.get() + self.dice().spread(SPELL);
+                let long = self.dice().percent(30);
+                let length = if long { self.dice().between(LONG_SPELL) } else { self.dice().spread(SPELL) };
+                let until = self.now.get() + length;
                 self.pause(&process, until);
                 self.witness.borrow_mut().counts.pauses += 1;
             }
@@ -63,7 +68,8 @@ impl Sim {
                 self.witness.borrow_mut().counts.clock_jumps += 1;
             }
             (FaultKind::Lag, Some(process)) => {
-                process.lag.set(self.dice().spread(SPELL));
+                let long = self.dice().percent(30);
+                process.lag.set(if long { self.dice().between(LONG_SPELL) } else { self.dice().spread(SPELL) });
                 self.witness.borrow_mut().counts.lags += 1;
             }
             (FaultKind::HandOver, Some(process)) if !process.paused.get() => {

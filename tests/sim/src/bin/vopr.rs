@@ -56,6 +56,9 @@ struct Arguments {
     /// Number of instances, in place of the one drawn
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=8))]
     instances: Option<u64>,
+    /// Take no checkpoints, so that every start reads the whole log
+    #[arg(long)]
+    no_checkpoints: bool,
     /// Print the failure as it is, without looking for a smaller run
     #[arg(long)]
     no_shrink: bool,
@@ -82,6 +85,10 @@ impl Arguments {
         if let Some(instances) = self.instances {
             options.instances = instances as usize;
             options.machines = options.machines.min(options.instances);
+        }
+        // The model as a component can't be captured yet.
+        if self.no_checkpoints || self.wasm.is_some() {
+            options.checkpoints = None;
         }
         options
     }
@@ -278,10 +285,11 @@ fn tell(arguments: &Arguments, guests: &Guests, seed: u64, options: &Options, fa
     }
     let only: Vec<_> = smallest.faults.iter().map(|kind| kind.name()).collect();
     println!(
-        "\nagain: vopr {seed} --trace --instances {} --storm-ms {} --only {}{}",
+        "\nagain: vopr {seed} --trace --instances {} --storm-ms {} --only {}{}{}",
         smallest.instances,
         smallest.storm / 1_000_000,
         only.join(","),
+        if smallest.checkpoints.is_none() { " --no-checkpoints" } else { "" },
         arguments.wasm.as_ref().map_or_else(String::new, |file| format!(" --wasm {}", file.display()))
     );
 }

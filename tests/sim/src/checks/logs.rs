@@ -4,25 +4,33 @@
 use std::collections::BTreeMap;
 
 use ambrosia_core::{InstanceUuid, Lsn, Record};
+use ambrosia_storage::{FileLog, LogError, LogStore};
 
-/// The records that were durable once, by instance: the link of each, by lsn from 1. A link stands for the record and
-/// all before it.
+use crate::{damage::Flip, process::Process, sim::Sim};
+
+/// The records that were durable once, by instance and by lsn from 1. The link of each stands for it and all before it.
+/// They are kept here for good, whatever of the log is removed.
 #[derive(Default)]
 pub(crate) struct Logs {
-    links: BTreeMap<InstanceUuid, Vec<u64>>,
+    records: BTreeMap<InstanceUuid, Vec<Record>>,
 }
 
 impl Logs {
     /// A process learns that the record is durable, from the log or as its writer. True if it is the first to do so.
     pub(crate) fn on_durable(&mut self, uuid: InstanceUuid, record: &Record) -> bool {
-        let links = self.links.entry(uuid).or_default();
-        let (at, link) = (record.lsn().0 as usize - 1, record.header().link());
-        assert!(at <= links.len(), "the log has no gap: record {} is durable, and {} are known", at + 1, links.len());
-        if let Some(known) = links.get(at) {
-            assert_eq!(*known, link, "two different records were durable at lsn {}", at + 1);
+        let records = self.records.entry(uuid).or_default();
+        let (at, known) = (record.lsn().0 as usize - 1, records.len());
+        assert!(at <= known, "the log has no gap: record {} is durable, and {known} are known", at + 1);
+        if let Some(known) = records.get(at) {
+            assert_eq!(
+                known.header().link(),
+                record.header().link(),
+                "two different records were durable at lsn {}",
+                at + 1
+            );
             return false;
         }
-        links.push(link);
+        records.push(record.clone());
         true
     }
 
@@ -35,11 +43,49 @@ impl Logs {
 
     /// The link of a record that was durable once.
     pub(crate) fn link(&self, uuid: InstanceUuid, lsn: Lsn) -> Option<u64> {
-        self.links.get(&uuid)?.get(lsn.0 as usize - 1).copied()
+        self.records(uuid).get((lsn.0 as usize).checked_sub(1)?).map(|record| record.header().link())
     }
 
     /// The last record that was durable once.
     pub(crate) fn head(&self, uuid: InstanceUuid) -> Lsn {
-        Lsn(self.links.get(&uuid).map_or(0, Vec::len) as u64)
+        Lsn(self.records(uuid).len() as u64)
+    }
+
+    /// All of them.
+    pub(crate) fn records(&self, uuid: InstanceUuid) -> &[Record] {
+        self.records.get(&uuid).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Sim {
+    /// What is there of a log has no hole, whatever was removed of it, and is what was durable once.
+    pub(crate) fn check_whole_log(&self, process: &Process, log: &FileLog) {
+        match self.undisturbed(|| self.read_whole_log(process, log)) {
+            Ok(()) => {}
+            Err(error @ LogError::Corrupt { .. }) => {
+                let flipped = self.instances.borrow()[process.place.instance].flip.as_ref().is_some_and(Flip::is_log);
+                assert!(flipped, "the log has no hole: {error}");
+            }
+            Err(error) => panic!("a log can be read: {error}"),
+        }
+    }
+
+    fn read_whole_log(&self, process: &Process, log: &FileLog) -> Result<(), LogError> {
+        let mut tail = match log.tail(Lsn(1)) {
+            Err(LogError::Missing { first, .. }) => log.tail(first)?,
+            tail => tail?,
+        };
+        loop {
+            let records = tail.next(std::time::Duration::ZERO)?;
+            if records.is_empty() {
+                return Ok(());
+            }
+            let witness = self.witness.borrow();
+            for record in &records {
+                let known = witness.logs.link(process.uuid, record.lsn());
+                let same = known.is_none_or(|known| known == record.header().link());
+                assert!(same, "what was durable at lsn {} is still there", record.lsn());
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What is asserted from outside, whoever shows it. A check that fails panics, and the run has failed.
 
+mod checkpoints;
 mod digests;
 mod logs;
 mod prints;
@@ -7,7 +8,9 @@ pub(crate) mod requests;
 pub(crate) mod rest;
 mod streams;
 
-pub(crate) use self::{digests::Digests, logs::Logs, prints::Prints, requests::Requests, streams::Streams};
+pub(crate) use self::{
+    checkpoints::Replays, digests::Digests, logs::Logs, prints::Prints, requests::Requests, streams::Streams,
+};
 use crate::counts::Counts;
 
 /// Everything that was seen of a run.
@@ -15,6 +18,7 @@ use crate::counts::Counts;
 pub(crate) struct Witness {
     pub(crate) counts: Counts,
     pub(crate) logs: Logs,
+    pub(crate) replays: Replays,
     pub(crate) streams: Streams,
     pub(crate) digests: Digests,
     pub(crate) requests: Requests,

@@ -65,6 +65,9 @@ impl Sim {
         if driver.replica.applied() != head {
             return Some(format!("has applied {} of {head} records", driver.replica.applied()));
         }
+        if driver.taking.is_some() {
+            return Some("takes a checkpoint".to_owned());
+        }
         let Some(reign) = &driver.reign else { return None };
         let model = driver.replica.guest().model();
         if !reign.appended.is_empty() || process.settle_planned.get() {
@@ -86,6 +89,7 @@ impl Sim {
         let mut money = 0;
         for instance in 0..self.options.instances {
             self.check_replicas(instance);
+            self.check_checkpoints(instance);
             money += self.of_primary(instance, |model| model.money);
             for other in 0..self.options.instances {
                 self.check_tokens(instance, other);
@@ -93,6 +97,26 @@ impl Sim {
         }
         if self.instances.borrow().iter().all(|it| it.lives == 1) {
             assert_eq!(money, MONEY * self.options.instances as u64, "transfers neither make nor lose money");
+        }
+    }
+
+    /// A checkpoint is taken of each instance, now that nothing is in its way, and what it makes unnecessary is gone.
+    pub(crate) fn check_trimming(&self) {
+        let mut before = Vec::new();
+        for instance in 0..self.options.instances {
+            let primary = self.instances.borrow()[instance].primary.expect("there is one at rest");
+            self.with(primary, |process| {
+                let mut driver = process.driver.borrow_mut();
+                let driver = driver.as_mut().expect("it reigns");
+                before.push(driver.replica.applied());
+                driver.schedule.on_failed();
+                driver.schedule.want();
+                self.plan_delivery(process);
+            });
+        }
+        self.come_to_rest();
+        for (instance, before) in before.into_iter().enumerate() {
+            self.check_trimmed(instance, before);
         }
     }
 
@@ -107,10 +131,14 @@ impl Sim {
     }
 
     fn of_primary<T>(&self, instance: usize, look: impl FnOnce(&Model) -> T) -> T {
+        self.at_primary(instance, |_, driver| look(driver.replica.guest().model()))
+    }
+
+    pub(crate) fn at_primary<T>(&self, instance: usize, look: impl FnOnce(&Process, &Driver) -> T) -> T {
         let id = self.instances.borrow()[instance].primary.expect("there is one at rest");
         let process = self.process(id).expect("it lives");
         let driver = process.driver.borrow();
-        look(driver.as_ref().expect("it reigns").replica.guest().model())
+        look(&process, driver.as_ref().expect("it reigns"))
     }
 
     /// All replicas of an instance are equal, and what the log says of it is what was durable all along.

@@ -226,9 +226,8 @@ impl Disk {
         lost
     }
 
-    pub(crate) fn flip(&mut self, path: &Path, offset: u64, bit: u8) {
-        let inode = self.names.get(path).copied();
-        let Some(file) = inode.and_then(|inode| self.files.get_mut(&inode)) else { return };
+    pub(crate) fn flip(&mut self, inode: Inode, offset: u64, bit: u8) {
+        let Some(file) = self.files.get_mut(&inode) else { return };
         for contents in [&mut file.cache, &mut file.disk] {
             if let Some(byte) = contents.get_mut(offset as usize) {
                 *byte ^= 1 << bit;

@@ -18,11 +18,8 @@ use std::{
 
 use ambrosia_storage::{Lock, Machine, MachineFile, Page};
 
-use self::{
-    disk::{Disk, Inode},
-    locks::Locks,
-    page::Pages,
-};
+pub(crate) use self::disk::Inode;
+use self::{disk::Disk, locks::Locks, page::Pages};
 use crate::{dice::Dice, ids::ProcessId};
 
 /// What a process asks of its machine.
@@ -129,9 +126,19 @@ impl SimMachine {
         self.state().disk.fail_next_sync(dice.next());
     }
 
-    /// Flips one bit of a file, on the disk and in memory. The same again heals it.
-    pub(crate) fn flip(&self, path: &Path, offset: u64, bit: u8) {
-        self.state().disk.flip(path, offset, bit);
+    /// The file of that name.
+    pub(crate) fn inode(&self, path: &Path) -> Option<Inode> {
+        self.state().disk.open(path).ok()
+    }
+
+    /// Flips one bit of a file, on the disk and in memory, whatever its name is by now. The same again heals it.
+    pub(crate) fn flip(&self, inode: Inode, offset: u64, bit: u8) {
+        self.state().disk.flip(inode, offset, bit);
+    }
+
+    /// The names in a directory.
+    pub(crate) fn names(&self, directory: &Path) -> Vec<String> {
+        self.state().disk.list(directory)
     }
 
     /// The names of a directory and what the disk holds of each, for those who look at a log from outside.
