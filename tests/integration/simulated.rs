@@ -18,7 +18,7 @@ const STORM: u64 = 1_000_000_000;
 fn simulate(seed: u64, make_guest: Rc<MakeGuest>) -> Result<Report, Failure> {
     let mut options = Options::draw(seed);
     options.storm = options.storm.min(STORM);
-    // The component can't be captured yet, and both are to run the same.
+    // A checkpoint of the component has other sizes, and both are to run the same.
     options.checkpoints = None;
     run(seed, &options, make_guest, false)
 }
@@ -42,6 +42,19 @@ fn the_component_does_what_the_model_does_through_every_storm() {
         prints += of_twins.counts.prints;
     }
     assert!(takeovers > 10 && prints > 10, "the runs have seen something: {takeovers} takeovers, {prints} prints");
+}
+
+#[test]
+fn the_component_is_captured_and_restored_by_the_engine_through_every_storm() {
+    let twins: Rc<MakeGuest> = Rc::new(twins(component()));
+    let mut restored = 0;
+    for seed in 1..=20 {
+        let mut options = Options::draw(seed);
+        options.storm = options.storm.min(STORM);
+        let report = run(seed, &options, Rc::clone(&twins), false);
+        restored += report.unwrap_or_else(|failure| panic!("seed {seed}: {failure}")).counts.checkpoints_restored;
+    }
+    assert!(restored > 100, "{restored} restores only");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use ambrosia_core::{Capture, Delivered, Fault, Genesis, Guest, MemoryCapture, PAGE_BYTES, World, is_zero, page_hash};
 #[cfg(feature = "wasm")]
 use ambrosia_engine::Module;
-use ambrosia_storage::LoadedCheckpoint;
+use ambrosia_storage::{LoadedCheckpoint, LoadedMemory};
 
 use crate::model::{Image, Model};
 
@@ -44,9 +44,29 @@ impl Guest for Box<dyn SimGuest> {
     }
 }
 
+/// Delivers to the model and to another guest, which must bring about the same.
+pub(crate) fn deliver_to_both(
+    model: &mut impl Guest,
+    other: &mut impl Guest,
+    runs: &[u8],
+    world: &mut World,
+    delivered: &mut Delivered,
+) -> Result<(), Fault> {
+    let (mut other_world, mut other_delivered) = (world.clone(), Delivered::default());
+    let result = model.deliver(runs, world, delivered);
+    let other_result = other.deliver(runs, &mut other_world, &mut other_delivered);
+    assert_eq!(result.is_err(), other_result.is_err(), "both guests fail or none: {result:?}, {other_result:?}");
+    if result.is_ok() {
+        assert_eq!(delivered.effects, other_delivered.effects, "both guests bring about the same");
+        assert_eq!(delivered.prints, other_delivered.prints, "both guests print the same");
+        assert_eq!(*world, other_world, "both guests leave the same world");
+    }
+    result
+}
+
 /// The model alone.
 #[derive(Default)]
-struct Alone {
+pub(crate) struct Alone {
     model: Model,
     /// What its memory was when it was captured or restored last.
     before: Vec<u8>,
@@ -88,13 +108,19 @@ impl SimGuest for Alone {
 
     fn restore(&mut self, checkpoint: &LoadedCheckpoint) {
         let [memory] = &checkpoint.memories[..] else { panic!("the model has one memory") };
+        self.restore_from(&checkpoint.registers, memory);
+    }
+}
+
+impl Alone {
+    pub(crate) fn restore_from(&mut self, registers: &[u8], memory: &LoadedMemory) {
         assert!(memory.mapped.is_none(), "no file of a simulated machine can be mapped");
         let mut bytes = vec![0; memory.bytes as usize];
         for (page, hash, contents) in memory.pages.iter() {
             assert_eq!((hash, hash), (memory.hashes[page as usize], page_hash(contents)), "a page has its hash");
             bytes[page as usize * PAGE_BYTES..][..PAGE_BYTES].copy_from_slice(contents);
         }
-        let image = Image { registers: checkpoint.registers.clone(), memory: bytes };
+        let image = Image { registers: registers.to_vec(), memory: bytes };
         self.model = Model::from_image(&image);
         self.before = image.memory;
     }
@@ -123,24 +149,12 @@ pub fn models() -> impl Fn(&Genesis) -> Box<dyn SimGuest> + Send + Sync {
 /// Call it, and run what it makes, on a thread with at least [`ambrosia_engine::THREAD_STACK_BYTES_MIN`] of stack.
 #[cfg(feature = "wasm")]
 pub fn twins(module: Module) -> impl Fn(&Genesis) -> Box<dyn SimGuest> + Send + Sync {
-    move |genesis| {
-        let component = module.instantiate(genesis).expect("the model as a component starts");
-        Box::new(Twin::new(Model::default(), component))
-    }
+    move |genesis| Box::new(crate::component::WithComponent::new(module.clone(), genesis))
 }
 
 impl<G: Guest> Guest for Twin<G> {
     fn deliver(&mut self, runs: &[u8], world: &mut World, delivered: &mut Delivered) -> Result<(), Fault> {
-        let (mut other_world, mut other_delivered) = (world.clone(), Delivered::default());
-        let result = self.model.deliver(runs, world, delivered);
-        let other_result = self.other.deliver(runs, &mut other_world, &mut other_delivered);
-        assert_eq!(result.is_err(), other_result.is_err(), "both guests fail or none: {result:?}, {other_result:?}");
-        if result.is_ok() {
-            assert_eq!(delivered.effects, other_delivered.effects, "both guests bring about the same");
-            assert_eq!(delivered.prints, other_delivered.prints, "both guests print the same");
-            assert_eq!(*world, other_world, "both guests leave the same world");
-        }
-        result
+        deliver_to_both(&mut self.model, &mut self.other, runs, world, delivered)
     }
 
     fn digest(&mut self) -> u64 {

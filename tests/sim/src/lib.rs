@@ -44,6 +44,8 @@
 mod agenda;
 mod checkpointing;
 mod checks;
+#[cfg(feature = "wasm")]
+mod component;
 mod counts;
 mod damage;
 mod dice;

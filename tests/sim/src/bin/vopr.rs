@@ -86,8 +86,7 @@ impl Arguments {
             options.instances = instances as usize;
             options.machines = options.machines.min(options.instances);
         }
-        // The model as a component can't be captured yet.
-        if self.no_checkpoints || self.wasm.is_some() {
+        if self.no_checkpoints {
             options.checkpoints = None;
         }
         options
