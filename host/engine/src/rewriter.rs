@@ -17,7 +17,7 @@ use wasm_encoder::{
     ComponentExportSection, ComponentTypeSection, ComponentValType, ExportKind, ExportSection, InstanceSection, Module,
     ModuleArg, ModuleSection, PrimitiveValType, RawSection,
 };
-use wasmparser::{BinaryReaderError, ExternalKind, Parser, Payload};
+use wasmparser::{ExternalKind, Parser, Payload};
 
 use crate::{
     accessor_module::{self, Imports},
@@ -48,38 +48,41 @@ pub(crate) fn rewrite(component: &[u8]) -> (Option<Vec<u8>>, Verdict) {
         return (None, Ok(layout));
     }
     match with_accessors(component, &survey, &imports) {
-        Ok(rewritten) => (Some(rewritten), Ok(layout)),
-        Err(error) => (None, Err(vec![Finding::new(format!("the component can't be rewritten: {}", error.message()))])),
+        Some(rewritten) => (Some(rewritten), Ok(layout)),
+        None => (None, Err(vec![Finding::new("the component is damaged: a part of it is longer than what it is in")])),
     }
 }
 
-fn with_accessors(component: &[u8], survey: &Survey, imports: &Imports) -> Result<Vec<u8>, BinaryReaderError> {
+/// `None` if a section is longer than the component, which the parser leaves to who uses it.
+fn with_accessors(component: &[u8], survey: &Survey, imports: &Imports) -> Option<Vec<u8>> {
     let mut output = Component::new();
     let mut modules = survey.modules.iter();
     for (id, contents) in &survey.sections {
-        let data = &component[contents.clone()];
+        let data = component.get(contents.clone())?;
         let module = if *id == MODULE_SECTION { modules.next() } else { None };
-        let module = module.map(|module| with_exports(data, module)).transpose()?;
-        output.section(&RawSection { id: *id, data: module.as_deref().unwrap_or(data) });
+        match module {
+            Some(module) => output.section(&RawSection { id: *id, data: &with_exports(data, module)? }),
+            None => output.section(&RawSection { id: *id, data }),
+        };
     }
     add_accessor(&mut output, survey, imports);
-    Ok(output.finish())
+    Some(output.finish())
 }
 
 /// The module with exports of its globals and memories.
-fn with_exports(module: &[u8], facts: &CoreModule) -> Result<Vec<u8>, BinaryReaderError> {
-    if facts.globals.is_empty() && facts.memories.is_empty() {
-        return Ok(module.to_vec());
+fn with_exports(module: &[u8], facts: &CoreModule) -> Option<Vec<u8>> {
+    if !facts.has_state() {
+        return Some(module.to_vec());
     }
     let mut output = Module::new();
     let mut exported = false;
     for payload in Parser::new(0).parse_all(module) {
-        let payload = payload?;
+        let payload = payload.ok()?;
         let Some((id, contents)) = payload.as_section() else { continue };
         if let Payload::ExportSection(exports) = &payload {
             let mut section = ExportSection::new();
             for export in exports.clone() {
-                let export = export?;
+                let export = export.ok()?;
                 section.export(export.name, export_kind(export.kind), export.index);
             }
             output.section(&with_ours(section, facts));
@@ -90,12 +93,12 @@ fn with_exports(module: &[u8], facts: &CoreModule) -> Result<Vec<u8>, BinaryRead
             output.section(&with_ours(ExportSection::new(), facts));
             exported = true;
         }
-        output.section(&RawSection { id, data: &module[contents] });
+        output.section(&RawSection { id, data: module.get(contents)? });
     }
     if !exported {
         output.section(&with_ours(ExportSection::new(), facts));
     }
-    Ok(output.finish())
+    Some(output.finish())
 }
 
 fn with_ours(mut section: ExportSection, facts: &CoreModule) -> ExportSection {
