@@ -84,6 +84,9 @@ impl Sim {
         witness.counts.flips += u64::from(!checkpoint);
         witness.counts.checkpoint_flips += u64::from(checkpoint);
         drop(witness);
+        if checkpoint {
+            self.check_damaged(uuid);
+        }
         self.put_in(REPAIR, Event::Restore(instance));
     }
 

@@ -94,10 +94,27 @@ impl Sim {
         let listed = self.undisturbed(|| driver.checkpoints.list()).expect("a directory can be listed");
         assert!(listed.len() >= keep, "{keep} checkpoints are kept, and there are {listed:?}");
         let Some(oldest) = listed[listed.len() - keep..].first() else { return };
+        let flipped = self.instances.borrow()[process.place.instance].flip.is_some();
         match self.undisturbed(|| driver.log.tail(oldest.lsn.next()).map(drop)) {
             Ok(()) => {}
-            Err(LogError::Corrupt { .. }) if self.instances.borrow()[process.place.instance].flip.is_some() => {}
+            Err(LogError::Corrupt { .. }) if flipped => {}
             Err(error) => panic!("the log goes on behind every kept checkpoint: {error}"),
+        }
+        let bases = listed.iter().filter(|info| info.depth == 0).count();
+        let begins_later = self.undisturbed(|| matches!(driver.log.tail(Lsn(1)), Err(LogError::Missing { .. })));
+        assert!(keep < 2 || bases > 1 || !begins_later, "one damaged file would be enough to lose all: {listed:?}");
+    }
+
+    /// A bit of a checkpoint has just flipped: each is either called damaged or what it was.
+    pub(crate) fn check_damaged(&self, uuid: InstanceUuid) {
+        for process in self.living().iter().filter(|process| process.uuid == uuid) {
+            // One that is paused at work has its driver at hand.
+            let Ok(driver) = process.driver.try_borrow() else { continue };
+            let Some(driver) = &*driver else { continue };
+            for info in self.undisturbed(|| driver.checkpoints.list()).expect("a directory can be listed") {
+                self.check_checkpoint(process, &driver.checkpoints, info.lsn);
+            }
+            return;
         }
     }
 
