@@ -17,6 +17,8 @@
 //! request      u8 bytes, id; u64 accepted by
 //! ```
 //!
+//! Timers, calls, failed calls and pending requests rise; so a state is written in one way only.
+//!
 //! **Architecture Invariant:** bytes from a file are never believed: what does not fit together is an error, and no
 //! count makes the decoder allocate more than the bytes at hand.
 
@@ -25,9 +27,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::{
-    Answer, CallId, Chunk, Epoch, Genesis, InstanceName, InstanceUuid, Lsn, Messages, PeerIndex, Peers, Random,
-    RequestId, Seq, Timestamp, World,
+    Answer, CallId, Chunk, Epoch, Genesis, InstanceName, InstanceUuid, Lsn, PeerIndex, Peers, Random, RequestId, Seq,
+    Timestamp, World,
     bytes_reader::BytesReader,
+    check_travelling,
     outbox::Outbox,
     requests::{Request, Requests},
     state::{Position, State},
@@ -179,7 +182,13 @@ impl State {
         let of_peer = |(call, peer): (&CallId, &PeerIndex)| *call != CallId(0) && peer.0 > 0 && peer.0 <= peers;
         let known = |(_, stream): (PeerIndex, &Stream)| stream.uuid.is_some() || stream.received == Seq(0);
         let me = self.me().map(|me| self.stream(me));
+        let happened = |lsn: Lsn| lsn <= self.position.lsn;
+        let sent = |(_, stream): (PeerIndex, &Stream)| stream.outbox.chunks().all(|chunk| happened(chunk.after));
+        let answered = |request: &Request| request.answer.as_ref().is_some_and(|(lsn, _)| happened(*lsn));
         self.position.lsn >= Lsn(1)
+            && self.streams().all(sent)
+            && self.requests.answered().all(|(_, _, request)| happened(request.accepted) && answered(request))
+            && self.requests.pending().all(|(call, _, request)| happened(request.accepted) && call <= self.last_impulse)
             && self.calls.iter().all(of_peer)
             && self.failed_calls.iter().all(|call| !self.calls.contains_key(call))
             && self.streams().all(known)
@@ -250,6 +259,9 @@ impl Decoder<'_> {
             }
             let has_uuid = self.boolean()?;
             let uuid = InstanceUuid(self.reader.array()?);
+            if !has_uuid && uuid != InstanceUuid([0; 16]) {
+                return None;
+            }
             let received = Seq(self.reader.u64()?);
             streams.push(Stream { uuid: has_uuid.then_some(uuid), received, outbox: self.outbox()? });
         }
@@ -265,44 +277,43 @@ impl Decoder<'_> {
             let count = self.reader.u32()?;
             let bytes = self.reader.u32()? as usize;
             let messages = self.bytes(bytes)?;
-            let mut found = 0;
-            for message in Messages::new(&messages) {
-                message.ok()?;
-                found += 1;
+            if check_travelling(&messages) != Ok(count) || count == 0 {
+                return None;
             }
-            outbox.push_chunk((count > 0 && found == count).then_some(Chunk {
-                after,
-                first_seq,
-                count,
-                messages,
-            })?)?;
+            outbox.push_chunk(Chunk { after, first_seq, count, messages })?;
         }
         outbox.is_whole().then_some(outbox)
     }
 
     fn timers(&mut self) -> Option<Timers> {
         let mut timers = Timers::default();
-        let count = self.reader.u32()?;
+        let (count, mut before) = (self.reader.u32()?, None);
         for _ in 0..count {
             let due = Timestamp(self.reader.u64()?);
-            timers.set(CallId(self.reader.u64()?), due).then_some(())?;
+            let id = CallId(self.reader.u64()?);
+            rises(&mut before, (due, id))?;
+            timers.set(id, due).then_some(())?;
         }
         let set = timers.iter().len();
         (set == count as usize).then_some(timers)
     }
 
     fn calls(&mut self) -> Option<BTreeMap<CallId, PeerIndex>> {
-        let mut calls = BTreeMap::new();
+        let (mut calls, mut before) = (BTreeMap::new(), None);
         for _ in 0..self.reader.u32()? {
-            calls.insert(CallId(self.reader.u64()?), PeerIndex(self.reader.u32()?));
+            let call = CallId(self.reader.u64()?);
+            rises(&mut before, call)?;
+            calls.insert(call, PeerIndex(self.reader.u32()?));
         }
         Some(calls)
     }
 
     fn failed_calls(&mut self) -> Option<BTreeSet<CallId>> {
-        let mut calls = BTreeSet::new();
+        let (mut calls, mut before) = (BTreeSet::new(), None);
         for _ in 0..self.reader.u32()? {
-            calls.insert(CallId(self.reader.u64()?));
+            let call = CallId(self.reader.u64()?);
+            rises(&mut before, call)?;
+            calls.insert(call);
         }
         Some(calls)
     }
@@ -317,9 +328,11 @@ impl Decoder<'_> {
             let answer = Answer { success, value: self.bytes(bytes)? };
             requests.resume_answered(time, id, Request { accepted, answer: Some((lsn, answer)) })?;
         }
+        let mut before = None;
         for _ in 0..self.reader.u32()? {
             let (id, accepted) = self.request()?;
             let call = CallId(self.reader.u64()?);
+            rises(&mut before, call)?;
             requests.resume_pending(call, id, Request { accepted, answer: None })?;
         }
         Some(requests)
@@ -329,6 +342,11 @@ impl Decoder<'_> {
         let bytes = self.reader.u8()? as usize;
         Some((RequestId::new(self.reader.take(bytes)?).ok()?, Lsn(self.reader.u64()?)))
     }
+}
+
+/// `None` if `next` does not come after the one before it.
+fn rises<T: Copy + Ord>(before: &mut Option<T>, next: T) -> Option<()> {
+    (before.replace(next) < Some(next)).then_some(())
 }
 
 fn put_u64(out: &mut Vec<u8>, number: u64) {

@@ -162,11 +162,11 @@ fn deliver_records_of_version_1_stay_readable() {
 }
 
 #[test]
-fn every_golden_file_is_a_record() {
-    let files = fs::read_dir(path("")).expect("the golden files are here");
+fn every_golden_file_of_a_record_is_one() {
+    let files = fs::read_dir(path("")).expect("the golden files are here").map(|file| file.expect("readable"));
     let mut count = 0;
-    for file in files {
-        let bytes = fs::read(file.expect("readable").path()).expect("readable");
+    for file in files.filter(|file| file.file_name().to_string_lossy().starts_with("record-")) {
+        let bytes = fs::read(file.path()).expect("readable");
         assert!(Record::split_from(&mut bytes.into()).is_ok());
         count += 1;
     }

@@ -1,8 +1,10 @@
 //! Checkpoints of the replicated state, and the digests by which replicas are compared.
 
+use std::{env, fs, path::PathBuf};
+
 use ambrosia_core::{
-    CheckpointState, Divergence, Input, Kind, Lsn, Message, Output, PeerIndex, Record, RecordKind, Replica,
-    ReplicaIndex, StateError,
+    CallId, CheckpointState, Divergence, Input, Kind, Lsn, Message, MethodId, Output, PeerIndex, Record, RecordKind,
+    Replica, ReplicaIndex, StateError, push_message,
 };
 use bytes::Bytes;
 
@@ -36,6 +38,15 @@ fn rich() -> Bench {
     bench.reach(1, uuid(8), 0); // the calls to the old one fail
     bench.request("r-5", &[5]);
     bench.step(Input::Deliver { now: bench.now });
+    bench
+}
+
+/// The same, but the calls to the peer have just failed, and the streams with it begin anew.
+fn rebound() -> Bench {
+    let mut bench = rich();
+    bench.request("r-6", &[6]);
+    bench.deliver();
+    bench.reach(1, uuid(9), 0);
     bench
 }
 
@@ -136,7 +147,66 @@ fn bytes_that_are_no_state_are_refused_and_never_panic() {
         let mut changed = bytes.clone();
         changed[bit / 8] ^= 1 << (bit % 8);
         if let Ok(state) = decode(&changed) {
-            Replica::resume(state, crate::bench::Script { on: busy, heard: Vec::new() }).validate();
+            let resumed = Replica::resume(state, crate::bench::Script { on: busy, heard: Vec::new() });
+            resumed.validate();
+            assert_eq!(resumed.checkpoint(), changed, "a state is written in one way only");
         }
     }
+}
+
+/// Changes the first place where `from` stands, and expects that to be refused.
+fn refused(what: &str, bench: &Bench, from: &[u8], to: &[u8]) {
+    let mut bytes = bench.replica.checkpoint();
+    let at = bytes.windows(from.len()).position(|window| window == from).unwrap_or_else(|| panic!("{what} is there"));
+    bytes.splice(at..at + from.len(), to.iter().copied());
+    assert_eq!(CheckpointState::decode(&bytes.into()), Err(StateError::Shape), "{what}");
+}
+
+#[test]
+fn what_no_replica_comes_to_is_refused() {
+    let (rich, rebound) = (rich(), rebound());
+    let numbers = |numbers: &[u64]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>();
+    let state = rich.replica.checkpoint();
+    let accepted = |id: &[u8]| {
+        let at = state.windows(id.len()).position(|window| window == id).expect("it is there") + id.len();
+        u64::from_le_bytes(*state[at..].first_chunk().expect("a number follows"))
+    };
+    let request = |id: &[u8], lsn: u64, rest: &[u64]| [id, &numbers(&[lsn]), &numbers(rest)].concat();
+    for id in [b"r-2", b"r-3"] {
+        let future = request(id, 1 << 40, &[]);
+        refused("a request of the future", &rich, &request(id, accepted(id), &[]), &future);
+    }
+    let lsn = accepted(b"r-3");
+    refused("an impulse of the future", &rich, &request(b"r-3", lsn, &[3]), &request(b"r-3", lsn, &[1 << 40]));
+    refused("calls that don't rise", &rebound, &numbers(&[105, 106]), &numbers(&[106, 105]));
+    let message = |kind| {
+        let mut out = Vec::new();
+        push_message(&mut out, Message { kind, method: MethodId(0), call_id: CallId(0), arguments: b"to myself" });
+        out
+    };
+    refused("a message that no instance sends", &rich, &message(Kind::Fork), &message(Kind::Start));
+}
+
+/// The golden file is this state as it is written today, and is read as that.
+fn check_golden(file: &str, bench: &Bench) {
+    let made = bench.replica.checkpoint();
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
+    if env::var_os("AMBROSIA_BLESS").is_some() && !path.exists() {
+        fs::write(&path, &made).expect("writable");
+    }
+    let golden = fs::read(&path).unwrap_or_else(|_| panic!("{file} is missing: bless it with AMBROSIA_BLESS=1"));
+    assert!(golden == made, "{file}: the format changed; raise its version and keep reading this one");
+    let state = CheckpointState::decode(&golden.into()).expect("golden files stay readable");
+    assert_eq!((state.lsn(), state.genesis().name.as_str()), (bench.replica.applied(), "me"));
+    assert_eq!(state.link(), bench.records.last().expect("not empty").header().link());
+    let peers: Vec<_> = state.peers().map(|(peer, name)| (peer.0, name.as_str())).collect();
+    assert_eq!(peers, [(1, "friend"), (2, "me")]);
+    let digest = Replica::resume(state, crate::bench::Script { on: busy, heard: Vec::new() }).digest();
+    assert_eq!(digest, bench.replica.digest());
+}
+
+#[test]
+fn states_of_version_1_stay_readable() {
+    check_golden("state-v1-rich.bin", &rich());
+    check_golden("state-v1-rebound.bin", &rebound());
 }
