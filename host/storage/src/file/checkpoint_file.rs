@@ -58,6 +58,9 @@ const LZ4_RATIO_MAX: u64 = 256;
 /// Below, compressed pages are read faster than a file is mapped and checked, and take less of the disk.
 pub(crate) const MAPPED_BYTES_MIN: u64 = 16 << 20;
 
+/// All memories of a checkpoint together have no more, so that no few bytes make a reader list the pages of more.
+const MEMORIES_BYTES_MAX: u64 = 64 << 30;
+
 /// Bytes read or written at once.
 pub(crate) const PIECE_PAGES: u32 = 256;
 
@@ -89,7 +92,10 @@ impl FromStr for CheckpointName {
             let (lsn, parent) = text.strip_suffix(".delta").and_then(|stem| stem.split_once('-')).ok_or(())?;
             CheckpointName { lsn: number(lsn)?, parent: Some(number(parent)?) }
         };
-        if name.to_string() == text && name.parent.is_none_or(|parent| parent < name.lsn) { Ok(name) } else { Err(()) }
+        // Records are counted from 1, and none has the last number: there would be none to go on with.
+        let is_one = |lsn: Lsn| lsn > Lsn(0) && lsn < Lsn(u64::MAX);
+        let parent_is_before = name.parent.is_none_or(|parent| is_one(parent) && parent < name.lsn);
+        if name.to_string() == text && is_one(name.lsn) && parent_is_before { Ok(name) } else { Err(()) }
     }
 }
 
@@ -168,15 +174,23 @@ impl PageSource for MemoryCapture {
     }
 }
 
-/// Writes a whole checkpoint into an empty file and syncs it.
+/// Writes a whole checkpoint into an empty file and syncs it. A base is kept as it is from so many bytes on that are not
+/// zeros.
 pub(crate) fn write(
     file: &dyn MachineFile,
     path: &Path,
     index: &mut CheckpointIndex,
     sources: &[&dyn PageSource],
+    mapped_bytes_min: u64,
 ) -> Result<(), CheckpointError> {
+    if sources.iter().map(|source| source.bytes()).sum::<u64>() > MEMORIES_BYTES_MAX {
+        let reason = "the guest has more memory than a checkpoint can hold";
+        let refused = std::io::Error::new(std::io::ErrorKind::FileTooLarge, reason);
+        return Err(refused).context("write", path)?;
+    }
+    let mapped_bytes_min = if index.parent.is_none() { mapped_bytes_min } else { u64::MAX };
     // The blocks come first, since the index holds their sizes; how large the index is, is known before.
-    let blocks = sources.iter().map(|source| blocks_of(*source, index.parent)).collect::<Result<Vec<_>, _>>()?;
+    let blocks = sources.iter().map(|source| blocks_of(*source, mapped_bytes_min)).collect::<Result<Vec<_>, _>>()?;
     index.memories = sources.iter().zip(&blocks).map(|(source, blocks)| memory_index(*source, blocks)).collect();
     let index_room = lz4_flex::block::get_maximum_output_size(index.encoded_bytes()) as u64;
     let mut offset = (HEADER_BYTES as u64 + index_room).next_multiple_of(PAGE_BYTES as u64);
@@ -200,10 +214,10 @@ pub(crate) fn write(
 }
 
 /// The compressed pages; `None` if they are to be stored as they are.
-fn blocks_of(source: &dyn PageSource, parent: Option<Lsn>) -> Result<Option<Vec<Vec<u8>>>, CheckpointError> {
+fn blocks_of(source: &dyn PageSource, mapped_bytes_min: u64) -> Result<Option<Vec<Vec<u8>>>, CheckpointError> {
     let ranges = source.pages();
     let pages: u64 = ranges.iter().map(|range| range.len() as u64).sum();
-    if parent.is_none() && pages * PAGE_BYTES as u64 >= MAPPED_BYTES_MIN {
+    if pages * PAGE_BYTES as u64 >= mapped_bytes_min {
         return Ok(None);
     }
     let (mut blocks, mut open) = (Vec::new(), Vec::new());
@@ -373,7 +387,16 @@ impl CheckpointFile {
             state_digest: u64_at(STATE_DIGEST_AT),
             memory_digest: u64_at(MEMORY_DIGEST_AT),
         };
-        let mut reader = IndexReader { rest: &index, file_bytes: length };
+        if index.len() as u64 != bytes {
+            return Err(damaged(&format!("its index has {} bytes, not {bytes}", index.len())));
+        }
+        let mut reader = IndexReader {
+            rest: &index,
+            is_base: parent.is_none(),
+            free: HEADER_BYTES as u64 + stored_bytes,
+            file_bytes: length,
+            memory_bytes_left: MEMORIES_BYTES_MAX,
+        };
         let (state, registers, memories) = reader.read().ok_or_else(|| damaged("its index makes no sense"))?;
         let index = CheckpointIndex { uuid, head, parent, state, registers, memories };
         Ok(CheckpointFile { index, file, path: path.to_path_buf() })
@@ -470,7 +493,11 @@ impl CheckpointFile {
 /// Reads an index. Every method says `None` if the bytes can't be what it reads.
 struct IndexReader<'a> {
     rest: &'a [u8],
+    is_base: bool,
+    /// Where the pages of the next memory may begin: no bytes of a file stand for two things.
+    free: u64,
     file_bytes: u64,
+    memory_bytes_left: u64,
 }
 
 impl<'a> IndexReader<'a> {
@@ -490,6 +517,8 @@ impl<'a> IndexReader<'a> {
         let offset = self.u64()?;
         let last_page = u32::try_from(bytes / PAGE_BYTES as u64).ok()?;
         let whole_pages = bytes.is_multiple_of(PAGE_BYTES as u64) && offset.is_multiple_of(PAGE_BYTES as u64);
+        (whole_pages && offset >= self.free).then_some(())?;
+        self.memory_bytes_left = self.memory_bytes_left.checked_sub(bytes)?;
         let (mut pages, mut count, mut behind) = (Vec::new(), 0, None);
         for _ in 0..self.u32()? {
             let range = self.u32()?..self.u32()?;
@@ -503,23 +532,33 @@ impl<'a> IndexReader<'a> {
         let hashes = hashes.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
         let form = match form {
             0 => Form::Blocks(self.blocks(count, offset)?),
-            1 => {
-                (offset.checked_add(bytes)? <= self.file_bytes).then_some(())?;
+            // Changes can't lie under what is mapped.
+            1 if self.is_base => {
+                self.take_up(offset, bytes)?;
                 Form::AsItIs
             }
             _ => return None,
         };
-        whole_pages.then_some(MemoryIndex { bytes, form, offset, pages, hashes })
+        Some(MemoryIndex { bytes, form, offset, pages, hashes })
+    }
+
+    /// The bytes of the file from `offset` on belong to a memory.
+    fn take_up(&mut self, offset: u64, bytes: u64) -> Option<()> {
+        self.free = offset.checked_add(bytes)?;
+        (self.free <= self.file_bytes).then_some(())
     }
 
     fn blocks(&mut self, pages: usize, offset: u64) -> Option<Vec<u32>> {
-        let mut blocks = Vec::new();
-        let mut end = offset;
+        let largest = lz4_flex::block::get_maximum_output_size(BLOCK_PAGES * PAGE_BYTES);
+        let (mut blocks, mut bytes) = (Vec::new(), 0);
         for _ in 0..self.u32()? {
-            blocks.push(self.u32()?);
-            end = end.checked_add(u64::from(*blocks.last()?))?;
+            let block = self.u32()?;
+            (block as usize <= largest).then_some(())?;
+            blocks.push(block);
+            bytes += u64::from(block);
         }
-        (blocks.len() == pages.div_ceil(BLOCK_PAGES) && end <= self.file_bytes).then_some(blocks)
+        self.take_up(offset, bytes)?;
+        (blocks.len() == pages.div_ceil(BLOCK_PAGES)).then_some(blocks)
     }
 
     fn part(&mut self) -> Option<&'a [u8]> {

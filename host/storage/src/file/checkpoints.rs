@@ -18,7 +18,7 @@ use std::{
 use ambrosia_core::{Lsn, MemoryCapture, PAGE_BYTES, ReplicaIndex};
 
 use super::{
-    checkpoint_file::{CheckpointFile, CheckpointIndex, CheckpointName, Form, PageSource, write},
+    checkpoint_file::{CheckpointFile, CheckpointIndex, CheckpointName, Form, MAPPED_BYTES_MIN, PageSource, write},
     control::Control,
     durable_file::{TEMPORARY_SUFFIX, file_names, remove_durably, rename_durably},
     log_directory::LogDirectory,
@@ -40,6 +40,7 @@ const ROOM_FOR_LOG_BYTES: u64 = 64 << 20;
 pub struct Checkpoints {
     directory: Arc<LogDirectory>,
     control: Arc<Control>,
+    mapped_bytes_min: u64,
 }
 
 /// A checkpoint that is on the disk and does not count yet.
@@ -61,7 +62,13 @@ pub struct Trimmed {
 
 impl Checkpoints {
     pub(crate) fn new(directory: Arc<LogDirectory>, control: Arc<Control>) -> Checkpoints {
-        Checkpoints { directory, control }
+        Checkpoints { directory, control, mapped_bytes_min: MAPPED_BYTES_MIN }
+    }
+
+    /// Keeps smaller memories as they are, too.
+    #[cfg(test)]
+    pub(crate) fn mapping_from(self, mapped_bytes_min: u64) -> Checkpoints {
+        Checkpoints { mapped_bytes_min, ..self }
     }
 
     /// Writes a checkpoint to the disk. `by` is the replica that does it, one at a time.
@@ -90,7 +97,7 @@ impl Checkpoints {
         self.check_room(index, sources)?;
         let temporary = self.directory.path.join(format!("checkpoint{}", temporary_ending(by)));
         let file = self.directory.machine.create(&temporary).context("create", &temporary)?;
-        let written = write(&*file, &temporary, index, sources);
+        let written = write(&*file, &temporary, index, sources, self.mapped_bytes_min);
         if written.is_err() {
             // The error that matters is the one at hand; the next checkpoint of this replica replaces the file.
             let _gone = self.directory.machine.remove(&temporary);
@@ -149,16 +156,15 @@ impl Checkpoints {
     pub fn list(&self) -> Result<Vec<CheckpointInfo>, IoError> {
         let files = self.files()?;
         let mut infos = Vec::new();
-        for lsn in files.lsns() {
-            if let Some(chain) = files.chain(lsn) {
-                let mut bytes = 0;
-                for name in files.0.range(of(lsn)) {
-                    let path = self.directory.path.join(name.to_string());
-                    // Somebody may remove it just now.
-                    bytes += self.directory.machine.open(&path).and_then(|file| file.bytes()).unwrap_or(0);
-                }
-                infos.push(CheckpointInfo { lsn, bytes, depth: chain.len() - 1 });
+        for lsn in files.complete.keys().copied() {
+            let chain = files.chain(lsn).expect("it is complete");
+            let mut bytes = 0;
+            for name in files.names.range(of(lsn)) {
+                let path = self.directory.path.join(name.to_string());
+                // Somebody may remove it just now.
+                bytes += self.directory.machine.open(&path).and_then(|file| file.bytes()).unwrap_or(0);
             }
+            infos.push(CheckpointInfo { lsn, bytes, depth: chain.len() - 1 });
         }
         Ok(infos)
     }
@@ -186,7 +192,7 @@ impl Checkpoints {
     fn open_chain(&self, lsn: Lsn) -> Result<Vec<CheckpointFile>, CheckpointError> {
         let files = self.files()?;
         let directory = || self.directory.path.clone();
-        if files.0.range(of(lsn)).next().is_none() {
+        if files.names.range(of(lsn)).next().is_none() {
             return Err(CheckpointError::Missing { lsn, directory: directory() });
         }
         let names = files.chain(lsn).ok_or_else(|| {
@@ -249,7 +255,7 @@ impl Checkpoints {
         // While there are fewer than that, or all rest on one base, all of the log is kept, as there is little of it.
         let enough = kept.len() >= keep && files.bases(&kept).len() >= keep.min(2);
         if let Some(oldest) = kept.first().filter(|_| enough) {
-            for name in files.0.iter().filter(|name| name.lsn < *kept.last().expect("it has a first one")) {
+            for name in files.names.iter().filter(|name| name.lsn < *kept.last().expect("it has a first one")) {
                 if !needed.contains(name) {
                     self.remove(&self.directory.path.join(name.to_string()))?;
                     done.checkpoints += 1;
@@ -288,7 +294,7 @@ impl Checkpoints {
 /// The newest complete checkpoint in a directory; 0 if there is none.
 pub(crate) fn newest(directory: &LogDirectory) -> Result<Lsn, IoError> {
     let files = Files::in_directory(directory)?;
-    Ok(files.lsns().into_iter().rev().find(|lsn| files.chain(*lsn).is_some()).unwrap_or_default())
+    Ok(files.complete.last_key_value().map(|(lsn, _)| *lsn).unwrap_or_default())
 }
 
 /// No number stands before the suffix, by which leftovers of primaries are known.
@@ -302,48 +308,51 @@ fn of(lsn: Lsn) -> std::ops::RangeInclusive<CheckpointName> {
 }
 
 /// The checkpoint files that there are.
-struct Files(BTreeSet<CheckpointName>);
+struct Files {
+    names: BTreeSet<CheckpointName>,
+    /// Of each record at which there is a whole checkpoint, the file to read: the base, or a delta upon one that is whole.
+    complete: BTreeMap<Lsn, CheckpointName>,
+}
 
 impl Files {
     fn in_directory(directory: &LogDirectory) -> Result<Files, IoError> {
         let names = file_names(&*directory.machine, &directory.path)?;
-        Ok(Files(names.iter().filter_map(|name| name.parse().ok()).collect()))
+        Ok(Files::new(names.iter().filter_map(|name| name.parse().ok()).collect()))
     }
 
-    /// Records at which there is a checkpoint, in order.
-    fn lsns(&self) -> BTreeSet<Lsn> {
-        self.0.iter().map(|name| name.lsn).collect()
+    fn new(names: BTreeSet<CheckpointName>) -> Files {
+        let mut complete = BTreeMap::new();
+        // A parent comes before what rests on it. The base of a record comes first; its deltas are equally good.
+        for name in &names {
+            if name.parent.is_none_or(|parent| complete.contains_key(&parent)) {
+                complete.entry(name.lsn).or_insert(*name);
+            }
+        }
+        Files { names, complete }
     }
 
     /// The files that make up the checkpoint, the newest first and the base last; `None` if one is missing.
     fn chain(&self, lsn: Lsn) -> Option<Vec<CheckpointName>> {
-        // The base of a record comes first; deltas of the same record are equally good.
-        self.0.range(of(lsn)).find_map(|name| match name.parent {
-            None => Some(vec![*name]),
-            Some(parent) => {
-                let mut chain = vec![*name];
-                chain.extend(self.chain(parent)?);
-                Some(chain)
-            }
-        })
+        let mut chain = vec![*self.complete.get(&lsn)?];
+        while let Some(parent) = chain.last()?.parent {
+            chain.push(*self.complete.get(&parent)?);
+        }
+        Some(chain)
     }
 
     /// Where the chain of a checkpoint breaks off.
-    fn missing_parent(&self, lsn: Lsn) -> Lsn {
-        match self.0.range(of(lsn)).next_back().and_then(|name| name.parent) {
-            Some(parent) => self.missing_parent(parent),
-            None => lsn,
+    fn missing_parent(&self, mut lsn: Lsn) -> Lsn {
+        while let Some(parent) = self.names.range(of(lsn)).next_back().and_then(|name| name.parent) {
+            lsn = parent;
         }
+        lsn
     }
 
     /// The `keep` newest checkpoints that are complete, oldest first, and if these rest on one base all, the newest
     /// that rests on another one.
     fn kept(&self, keep: usize) -> Vec<Lsn> {
-        let complete: BTreeMap<Lsn, CheckpointName> = self
-            .lsns()
-            .into_iter()
-            .filter_map(|lsn| Some((lsn, *self.chain(lsn)?.last().expect("a chain has one link at least"))))
-            .collect();
+        let base = |lsn: &Lsn| *self.chain(*lsn).expect("it is complete").last().expect("it has one link at least");
+        let complete: BTreeMap<Lsn, CheckpointName> = self.complete.keys().map(|lsn| (*lsn, base(lsn))).collect();
         let mut kept: Vec<_> = complete.iter().rev().take(keep).collect();
         if keep > 1
             && let Some((_, base)) = kept.first()

@@ -14,9 +14,9 @@ use crate::{
 const ME: ReplicaIndex = ReplicaIndex(3);
 
 /// Memory as a guest has it.
-type Memory = Vec<u8>;
+pub(super) type Memory = Vec<u8>;
 
-fn head(lsn: u64) -> CheckpointHead {
+pub(super) fn head(lsn: u64) -> CheckpointHead {
     let byte = |byte| [byte; 32];
     CheckpointHead { lsn: Lsn(lsn), module: byte(1), engine: byte(2), state_digest: lsn * 3, memory_digest: lsn * 5 }
 }
@@ -34,7 +34,7 @@ fn changes(before: Option<&Memory>, memory: &Memory) -> MemoryCapture {
     capture
 }
 
-fn checkpoint(lsn: u64, parent: Option<(u64, &Memory)>, memory: &Memory) -> Checkpoint {
+pub(super) fn checkpoint(lsn: u64, parent: Option<(u64, &Memory)>, memory: &Memory) -> Checkpoint {
     let capture = Capture {
         registers: format!("registers at {lsn}").into_bytes(),
         memories: vec![changes(parent.map(|(_, before)| before), memory)],
@@ -44,7 +44,7 @@ fn checkpoint(lsn: u64, parent: Option<(u64, &Memory)>, memory: &Memory) -> Chec
 }
 
 /// What a guest finds when it is restored.
-fn contents(memory: &LoadedMemory) -> Memory {
+pub(super) fn contents(memory: &LoadedMemory) -> Memory {
     let mut bytes = vec![0; memory.bytes as usize];
     if let Some(mapped) = &memory.mapped {
         mapped.file.read_exact_at(&mut bytes[..mapped.bytes as usize], mapped.offset).expect("it was checked");
@@ -58,7 +58,7 @@ fn contents(memory: &LoadedMemory) -> Memory {
 }
 
 /// A log of so many durable records, and its checkpoints.
-fn with_records(count: u64) -> (Fixture, Reign, Checkpoints) {
+pub(super) fn with_records(count: u64) -> (Fixture, Reign, Checkpoints) {
     let fixture = Fixture::new(SMALL);
     let log = fixture.log();
     let mut reign = Reign::begin(&*log, 0);
@@ -69,12 +69,12 @@ fn with_records(count: u64) -> (Fixture, Reign, Checkpoints) {
     (fixture, reign, log.checkpoints())
 }
 
-fn take(checkpoints: &Checkpoints, checkpoint: &Checkpoint) {
+pub(super) fn take(checkpoints: &Checkpoints, checkpoint: &Checkpoint) {
     let written = checkpoints.write(checkpoint, ME).expect("there is room");
     checkpoints.publish(written).expect("it was written");
 }
 
-fn load(checkpoints: &Checkpoints, lsn: u64) -> Result<Memory, CheckpointError> {
+pub(super) fn load(checkpoints: &Checkpoints, lsn: u64) -> Result<Memory, CheckpointError> {
     let loaded = checkpoints.load(Lsn(lsn))?;
     assert_eq!(loaded.head, head(lsn));
     assert_eq!(loaded.state, format!("state at {lsn}"));
@@ -82,12 +82,12 @@ fn load(checkpoints: &Checkpoints, lsn: u64) -> Result<Memory, CheckpointError> 
     Ok(contents(&loaded.memories[0]))
 }
 
-fn memory(pages: usize, byte: u8) -> Memory {
+pub(super) fn memory(pages: usize, byte: u8) -> Memory {
     vec![byte; pages * PAGE_BYTES]
 }
 
 /// Pages that can't be compressed.
-fn noise(pages: usize) -> Memory {
+pub(super) fn noise(pages: usize) -> Memory {
     let mut state = 1_u64;
     let mut next = || {
         state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
@@ -181,6 +181,88 @@ fn every_damaged_byte_is_told_and_the_checkpoint_before_is_still_good() {
     assert!(matches!(error, CheckpointError::ParentMissing { lsn: Lsn(5), parent: Lsn(2), .. }), "{error}");
     assert_eq!(checkpoints.list().expect("works"), []);
     assert!(matches!(load(&checkpoints, 8), Err(CheckpointError::Missing { .. })));
+}
+
+#[test]
+fn many_checkpoints_at_the_same_records_are_told_apart_at_once() {
+    let (fixture, _reign, checkpoints) = with_records(10);
+    // Each rests on two others; following each way on its own would take until the end of time.
+    for lsn in 3..200 {
+        for parent in [lsn - 1, lsn - 2] {
+            std::fs::write(fixture.log_path().join(format!("{lsn:020}-{parent:020}.delta")), b"").expect("works");
+        }
+    }
+    assert_eq!(checkpoints.list().expect("works"), []);
+    let error = checkpoints.load(Lsn(199)).expect_err("there is no base");
+    assert!(matches!(error, CheckpointError::ParentMissing { lsn: Lsn(199), parent: Lsn(2), .. }), "{error}");
+    std::fs::write(fixture.log_path().join(format!("{:020}.base", 1)), b"").expect("works");
+    let depths: Vec<_> = checkpoints.list().expect("works").iter().map(|info| info.depth).collect();
+    assert_eq!(depths, [&[0, 1][..], &(2..100).flat_map(|depth| [depth; 2]).collect::<Vec<_>>()].concat());
+}
+
+#[test]
+fn files_at_records_that_there_are_never_don_t_count() {
+    let (fixture, _reign, checkpoints) = with_records(10);
+    take(&checkpoints, &checkpoint(2, None, &memory(1, 1)));
+    for name in [
+        "00000000000000000000.base",
+        "18446744073709551615.base",
+        "00000000000000000004-00000000000000000000.delta",
+        "00000000000000000004-00000000000000000004.delta",
+        "00000000000000000004-00000000000000000005.delta",
+    ] {
+        std::fs::write(fixture.log_path().join(name), b"").expect("works");
+    }
+    assert_eq!(checkpoints.list().expect("works").iter().map(|info| info.lsn).collect::<Vec<_>>(), [Lsn(2)]);
+    checkpoints.trim(1, &[], false).expect("works");
+    assert!(load(&checkpoints, 2).is_ok());
+}
+
+/// Changes the index of a base by hand, puts sizes and checksums right, and loads it.
+fn load_with_index(change: impl FnOnce(&mut Vec<u8>)) -> Result<Memory, CheckpointError> {
+    let (fixture, _reign, checkpoints) = with_records(10);
+    take(&checkpoints.clone().mapping_from(0), &checkpoint(2, None, &memory(2, 1)));
+    take(&checkpoints, &checkpoint(3, Some((2, &memory(2, 1))), &memory(2, 2)));
+    let path = fixture.log_path().join("00000000000000000003-00000000000000000002.delta");
+    let mut file = std::fs::read(&path).expect("works");
+    let u64_at = |file: &[u8], at: usize| u64::from_le_bytes(*file[at..].first_chunk().expect("in the header"));
+    let stored_bytes = u64_at(&file, 136) as usize;
+    let mut index = lz4_flex::block::decompress(&file[4096..4096 + stored_bytes], u64_at(&file, 144) as usize)
+        .expect("just written");
+    change(&mut index);
+    let stored = lz4_flex::block::compress(&index);
+    file[4096..4096 + stored.len()].copy_from_slice(&stored);
+    file[136..144].copy_from_slice(&(stored.len() as u64).to_le_bytes());
+    file[144..152].copy_from_slice(&(index.len() as u64).to_le_bytes());
+    file[152..156].copy_from_slice(&crc32c::crc32c(&stored).to_le_bytes());
+    let checksum = crc32c::crc32c(&file[..4092]);
+    file[4092..4096].copy_from_slice(&checksum.to_le_bytes());
+    std::fs::write(&path, file).expect("works");
+    load(&checkpoints, 3)
+}
+
+#[test]
+fn an_index_that_makes_no_sense_is_refused() {
+    // Of the state and the registers the bytes and each its length, then the count of memories.
+    let first = 8 + "state at 3".len() + 8 + "registers at 3".len() + 4;
+    let (bytes, form, offset, blocks) = (first, first + 8, first + 9, first + 17 + 4 + 8 + 16);
+    assert_eq!(load_with_index(|_| ()).expect("it is as it was"), memory(2, 2));
+    let refused = |what: &str, change: &dyn Fn(&mut Vec<u8>)| {
+        let error = load_with_index(change).expect_err(what);
+        assert!(error.to_string().ends_with("its index makes no sense"), "{what}: {error}");
+    };
+    refused("changes to be mapped", &|index| {
+        index[form] = 1;
+        index.truncate(blocks);
+    });
+    refused("pages in the index", &|index| index[offset..offset + 8].copy_from_slice(&4096_u64.to_le_bytes()));
+    refused("a huge memory", &|index| index[bytes..bytes + 8].copy_from_slice(&(65_u64 << 30).to_le_bytes()));
+    refused("a huge block", &|index| index[blocks + 4..blocks + 8].copy_from_slice(&(1_u32 << 20).to_le_bytes()));
+    refused("two memories in one place", &|index| {
+        let memory = index[first..].to_vec();
+        index.extend_from_slice(&memory);
+        index[first - 4] = 2;
+    });
 }
 
 #[test]
