@@ -7,6 +7,7 @@ mod damage;
 mod decoders;
 mod fencing;
 mod golden;
+mod golden_checkpoints;
 mod registration;
 mod running;
 mod segments;
