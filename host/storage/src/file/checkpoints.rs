@@ -21,7 +21,7 @@ use super::{
     checkpoint_file::{CheckpointFile, CheckpointIndex, CheckpointName, Form, MAPPED_BYTES_MIN, PageSource, write},
     control::Control,
     durable_file::{TEMPORARY_SUFFIX, file_names, remove_durably, rename_durably},
-    log_directory::LogDirectory,
+    log_directory::{LogDirectory, TRIM_BYTE},
     segment_order::trimmed,
 };
 use crate::{
@@ -246,8 +246,14 @@ impl Checkpoints {
     ///
     /// One more checkpoint is kept if all of the newest rest on the same base, and as long as there is no such, nothing is
     /// removed: so no single damaged file can make the log useless, unless one checkpoint is all that is to be kept.
+    ///
+    /// One process at a time does it. Two with lists of their own could each remove what the other one's newest rests
+    /// on. Whoever finds another one at it leaves it to that, and to the next time.
     pub fn trim(&self, keep: usize, applied: &[Lsn], keep_log: bool) -> Result<Trimmed, LogError> {
         let mut done = Trimmed::default();
+        let lock_path = self.directory.lock_path();
+        let lock = self.directory.machine.try_lock(&lock_path, TRIM_BYTE).context("lock", &lock_path)?;
+        let Some(_held) = lock else { return Ok(done) };
         let files = self.files()?;
         let keep = keep.max(1);
         let kept = files.kept(keep);

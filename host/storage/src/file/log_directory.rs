@@ -29,6 +29,8 @@ use crate::{IoError, LogError, io_error::IoContext};
 pub(crate) const REIGN_BYTES: Range<u64> = 0..1 << 60;
 /// The byte held while the shared page is filled.
 pub(crate) const FIRST_USE_BYTE: Range<u64> = 1 << 61..(1 << 61) + 1;
+/// The byte held while checkpoints and segments that nobody needs are removed.
+pub(crate) const TRIM_BYTE: Range<u64> = FIRST_USE_BYTE.end..FIRST_USE_BYTE.end + 1;
 /// One byte for each replica, held while it runs.
 pub(crate) const REPLICA_BYTES: Range<u64> = 1 << 62..(1 << 62) + (1 << 16);
 

@@ -56,4 +56,11 @@ pub(crate) use segment::LastRecord;
 #[cfg(test)]
 pub(crate) mod testing {
     pub(crate) use super::segment::{LastRecord, SegmentHeader, SegmentName};
+
+    /// What another process has while it trims.
+    pub(crate) fn hold_trim_lock(log: &super::FileLog) -> super::Lock {
+        let directory = log.directory();
+        let lock = directory.machine.try_lock(&directory.lock_path(), super::log_directory::TRIM_BYTE);
+        lock.expect("works").expect("nobody else is at it")
+    }
 }

@@ -405,6 +405,18 @@ fn read_all_from(fixture: &Fixture, from: u64) -> usize {
 }
 
 #[test]
+fn two_that_trim_at_once_do_not_get_into_each_other_s_way() {
+    let (fixture, _reign, checkpoints) = with_records(100);
+    for lsn in [10, 20, 30] {
+        take(&checkpoints, &checkpoint(lsn, None, &memory(1, 1)));
+    }
+    let other = crate::file::testing::hold_trim_lock(&fixture.log());
+    assert_eq!(checkpoints.trim(1, &[], false).expect("works"), Trimmed::default(), "the other one does it");
+    drop(other);
+    assert_eq!(checkpoints.trim(1, &[], false).expect("works").checkpoints, 2);
+}
+
+#[test]
 fn a_log_without_checkpoints_is_never_trimmed() {
     let (fixture, reign, checkpoints) = with_records(50);
     assert_eq!(checkpoints.trim(1, &[], false).expect("works"), Trimmed::default());
