@@ -7,6 +7,7 @@
 //!
 //! **Architecture Invariant:** what a target does depends on its bytes alone, so that every find can be repeated.
 
+pub mod checkpoints;
 pub mod choices;
 pub mod corpus;
 pub mod layout;
@@ -14,6 +15,7 @@ pub mod mutation;
 pub mod records;
 pub mod replica;
 pub mod segments;
+pub mod states;
 
 /// The program that fuzzes one target: libFuzzer's. Who uses it depends on `libfuzzer-sys`, as its macro wants.
 #[cfg(feature = "libfuzzer")]

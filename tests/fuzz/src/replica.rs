@@ -8,9 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ambrosia_core::{
-    CallId, ConnectionId, Delivered, Epoch, EpochBody, Fault, Genesis, Guest, Input, InstanceName, InstanceUuid, Kind,
-    Limits, Lsn, Message, Messages, MethodId, Output, PeerIndex, Print, PrintStream, Record, RecordHeader, RecordKind,
-    Replica, ReplicaIndex, RequestId, Runs, Seq, Timestamp, World, check_travelling, push_effect, push_message,
+    CallId, CheckpointState, ConnectionId, Delivered, Epoch, EpochBody, Fault, Genesis, Guest, Input, InstanceName,
+    InstanceUuid, Kind, Limits, Lsn, Message, Messages, MethodId, Output, PeerIndex, Print, PrintStream, Record,
+    RecordHeader, RecordKind, Replica, ReplicaIndex, RequestId, Runs, Seq, Timestamp, World, check_travelling,
+    push_effect, push_message,
 };
 use ambrosia_test_allocations::within;
 use bytes::Bytes;
@@ -35,7 +36,8 @@ mod event {
     pub(super) const DISCONNECTED: u8 = 7;
     pub(super) const DURABLE: u8 = 8;
     pub(super) const TAKEOVER: u8 = 9;
-    pub(super) const KINDS: u8 = 10;
+    pub(super) const DIGEST: u8 = 10;
+    pub(super) const KINDS: u8 = 11;
 }
 
 /// What the guest does with a message, by the numbers in its arguments.
@@ -216,6 +218,7 @@ impl Driver {
                 self.durable = Lsn(self.durable.0 + choices.number().min(behind));
                 Input::Durable(self.durable)
             }
+            event::DIGEST => return self.digest(choices),
             event::TAKEOVER => {
                 let behind = self.records.len() as u64 - self.durable.0;
                 return self.take_over(Lsn(self.durable.0 + choices.number().min(behind)));
@@ -245,6 +248,21 @@ impl Driver {
         self.compare();
     }
 
+    /// Both replicas compare themselves, and one is asked for a checkpoint, from which the standby goes on.
+    fn digest(&mut self, choices: &mut Choices<'_>) {
+        let checkpoint_by = choices.chance().then_some(ReplicaIndex(1));
+        self.step(Input::Digest { checkpoint_by, now: Timestamp(choices.number()) });
+        if self.primary.outcome().is_none() {
+            let state = CheckpointState::decode(&self.standby.checkpoint().into()).expect("it was just made");
+            assert_eq!(state.link(), self.records.last().expect("genesis").header().link());
+            self.standby = Replica::resume(state, Puppet::default());
+            // The primary may know of acknowledgements that are in no record yet.
+            let state = CheckpointState::decode(&self.primary.checkpoint().into()).expect("it was just made");
+            assert_eq!(Replica::resume(state, Puppet::default()).digest(), self.primary.digest());
+        }
+        self.compare();
+    }
+
     /// Steps the primary, and writes down and checks what comes out.
     fn step(&mut self, input: Input) {
         let mut outputs = Vec::new();
@@ -268,6 +286,8 @@ impl Driver {
                 let before = self.acknowledged.insert(connection, seq);
                 assert!(before.is_none_or(|before| before < seq), "acknowledgements rise");
             }
+            Output::Checkpoint { at, .. } => assert_eq!(at, Lsn(self.records.len() as u64), "it is told at the record"),
+            Output::Diverged(divergence) => panic!("a primary compares itself with nobody: {divergence:?}"),
             Output::Print { replayed, .. } => assert!(!replayed, "a primary does not replay"),
             Output::Welcome { .. }
             | Output::Refuse { .. }
@@ -285,7 +305,10 @@ impl Driver {
         assert_eq!(record.header().previous, last.header().link(), "records are chained");
         assert!(record.header().time >= last.header().time, "the time of records never falls");
         assert!(record.header().durable <= self.durable, "nothing is called durable that is not");
-        self.standby.step(Input::Record(record.clone()), &mut Vec::new());
+        let mut outputs = Vec::new();
+        self.standby.step(Input::Record(record.clone()), &mut outputs);
+        let diverged = outputs.iter().any(|output| matches!(output, Output::Diverged(_)));
+        assert!(!diverged, "replicas with the same records are in one state");
         self.records.push(record);
     }
 
@@ -351,7 +374,7 @@ fn messages(connection: ConnectionId, choices: &mut Choices<'_>) -> Option<Input
 /// One course for each kind of event, with a guest that takes part in it.
 pub fn seeds() -> Vec<Seed> {
     use event::{
-        ACKNOWLEDGED, DELIVER, DISCONNECTED, DURABLE, IMPULSE, MESSAGES, PEER_CONNECTED, PEER_REACHED, REQUEST,
+        ACKNOWLEDGED, DELIVER, DIGEST, DISCONNECTED, DURABLE, IMPULSE, MESSAGES, PEER_CONNECTED, PEER_REACHED, REQUEST,
         TAKEOVER,
     };
     let seed = |name: &str, parts: &[&[u8]]| (name.to_owned(), parts.concat());
@@ -386,6 +409,17 @@ pub fn seeds() -> Vec<Seed> {
         seed(
             "seed-takeover",
             &[&call, &[DELIVER, 1, TAKEOVER, 0, DELIVER, 2], &call, &[DELIVER, 1, TAKEOVER, 9, DELIVER, 4]],
+        ),
+        seed(
+            "seed-digest",
+            &[
+                &request(7, &[&answer]),
+                &request(8, &[&timer]),
+                &call,
+                &[DELIVER, 1, DIGEST, 1, 5, PEER_REACHED, 0, 1, 1, 5, DIGEST, 0, 9, TAKEOVER, 9, DELIVER, 99],
+                &call,
+                &[DELIVER, 99, DIGEST, 1, 200],
+            ],
         ),
         seed(
             "seed-exit",

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ambrosia_fuzz::{corpus, layout, records, replica, segments};
+use ambrosia_fuzz::{checkpoints, corpus, layout, records, replica, segments, states};
 
 fn replay(name: &str, seeds: Vec<corpus::Seed>, target: fn(&[u8])) {
     corpus::replay(&Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name), seeds, target);
@@ -26,4 +26,14 @@ fn segments_of_the_corpus() {
 #[test]
 fn replicas_of_the_corpus() {
     replay("replica", replica::seeds(), replica::target);
+}
+
+#[test]
+fn states_of_the_corpus() {
+    replay("states", states::seeds(), states::target);
+}
+
+#[test]
+fn checkpoints_of_the_corpus() {
+    replay("checkpoints", checkpoints::seeds(), checkpoints::target);
 }
