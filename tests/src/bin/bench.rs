@@ -298,7 +298,7 @@ fn disk(time: Duration) -> anyhow::Result<()> {
     let mut most = 0.0_f64;
     println!("  seconds, receiver MiB, sender MiB, records of the receiver");
     while began.elapsed() < time {
-        std::thread::sleep(STEP.min(time.saturating_sub(began.elapsed())));
+        std::thread::park_timeout(STEP.min(time.saturating_sub(began.elapsed())));
         let mib = |instance| cluster.status(instance)["disk_bytes"].as_f64().unwrap_or(0.0) / f64::from(1 << 20);
         let (receiver, sender) = (mib("receiver"), mib("sender"));
         most = most.max(receiver);
