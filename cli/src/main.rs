@@ -45,7 +45,8 @@ fn main() -> ExitCode {
 fn start_tracing(verbose: u8) {
     let default = match verbose {
         0 => "info",
-        1 => "debug",
+        // The compiler of guests would say hundreds of thousands of lines.
+        1 => "info,ambrosia=debug",
         _ => "trace",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("AMBROSIA_LOG")

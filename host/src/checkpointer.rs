@@ -10,7 +10,7 @@ use std::{
 };
 
 use ambrosia_core::{Lsn, ReplicaIndex};
-use ambrosia_storage::{Checkpoint, CheckpointError, CheckpointHead, Checkpoints, IoError, LogError, Role, Roster};
+use ambrosia_storage::{Checkpoint, CheckpointError, CheckpointHead, Checkpoints, IoError, LogError, Roster};
 
 use crate::{
     driver::{Driver, Replica},
@@ -47,7 +47,6 @@ pub(crate) struct Checkpointer {
 struct Files {
     checkpoints: Checkpoints,
     roster: Roster,
-    replicas: Vec<ReplicaIndex>,
     me: ReplicaIndex,
     keeping: Keeping,
 }
@@ -107,7 +106,6 @@ impl Checkpointer {
         let files = Files {
             checkpoints: driver.checkpoints.clone(),
             roster: driver.roster.clone(),
-            replicas: driver.replicas.clone(),
             me: driver.replica,
             keeping: driver.options.keeping,
         };
@@ -253,8 +251,8 @@ impl Files {
         if self.checkpoints.compact(lsn, self.me)? {
             tracing::info!(%lsn, "made a base of the checkpoint");
         }
-        let members = self.roster.members(self.replicas.iter().copied())?;
-        let in_use = members.iter().filter(|member| member.role != Role::Down && member.heartbeat_age < IN_USE);
+        let running = self.roster.running()?;
+        let in_use = running.iter().filter(|member| member.heartbeat_age < IN_USE);
         let applied: Vec<_> = in_use.map(|member| member.applied).collect();
         let trimmed = self.checkpoints.trim(self.keeping.checkpoints, &applied, self.keeping.log)?;
         if trimmed.segments > 0 || trimmed.checkpoints > 0 {

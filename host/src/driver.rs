@@ -38,8 +38,6 @@ pub(crate) struct Driver {
     pub(crate) log: Arc<dyn LogStore>,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) roster: Roster,
-    /// All replicas that the instance may have.
-    pub(crate) replicas: Vec<ReplicaIndex>,
     /// SHA-256 of the module.
     pub(crate) module_hash: [u8; 32],
     pub(crate) module: Module,

@@ -231,8 +231,8 @@ impl<'a> Primary<'a> {
     fn who_takes_it(&self) -> ReplicaIndex {
         let driver = self.life.driver;
         let failed = self.last_asked.filter(|_| self.life.schedule.is_asked());
-        let members = driver.roster.members(driver.replicas.iter().copied()).unwrap_or_default();
-        let able = members.iter().filter(|member| {
+        let running = driver.roster.running().unwrap_or_default();
+        let able = running.iter().filter(|member| {
             member.role == Role::Standby
                 && member.heartbeat_age < HEARTBEAT_SILENCE
                 && member.applied.0 + STANDBY_LAG_MAX >= self.held.durable().0

@@ -60,7 +60,11 @@ impl Driver {
             let mut lsns: Vec<_> = infos.iter().rev().map(|info| info.lsn).collect();
             if self.options.from_beginning {
                 match self.begin_at_genesis() {
-                    Err(RunError::Log(LogError::Missing { .. })) => lsns.reverse(),
+                    // Older ones are there only since others rest on them.
+                    Err(RunError::Log(LogError::Missing { first, .. })) => {
+                        lsns.retain(|lsn| lsn.next() >= first);
+                        lsns.reverse();
+                    }
                     begun => return begun,
                 }
             }

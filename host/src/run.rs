@@ -249,9 +249,8 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
     let methods = Methods::new(module.methods()?);
     let stdin = options.stdin.as_deref().map(|name| methods.find(name)).transpose()?;
     let stdin = stdin.map(|method| StdinMethod { id: method.id, message_pack: method.message_pack });
-    let replicas = entry.replicas.iter().copied().map(ReplicaIndex).collect();
     let (engine, module_hash) = (engine.hash(), entry.module);
-    Process { store, presence, engine, module, module_hash, replicas, methods, stdin, options }.run()
+    Process { store, presence, engine, module, module_hash, methods, stdin, options }.run()
 }
 
 /// The module of an instance, compiled or from the cache of compiled ones.
@@ -267,7 +266,6 @@ struct Process {
     engine: [u8; 32],
     module: Module,
     module_hash: [u8; 32],
-    replicas: Vec<ReplicaIndex>,
     methods: Methods,
     stdin: Option<StdinMethod>,
     options: RunOptions,
@@ -312,7 +310,6 @@ impl Process {
             log: Arc::clone(&log),
             checkpoints,
             roster,
-            replicas: self.replicas,
             module_hash: self.module_hash,
             module: self.module,
             engine: self.engine,

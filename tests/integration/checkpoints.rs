@@ -102,6 +102,15 @@ fn a_standby_takes_the_checkpoint_and_if_it_dies_another_replica_does() {
 }
 
 #[test]
+fn a_replica_added_while_the_primary_runs_takes_checkpoints_too() {
+    let cluster = cluster();
+    let mut counter = Replicas::of(&cluster, "counter", "counter", 1);
+    let added = counter.add(&[]);
+    counter.host(added).wait_until_caught_up();
+    assert!(checkpoint(&cluster, "counter").ends_with("by replica 1\n"));
+}
+
+#[test]
 fn calls_and_timers_that_were_under_way_go_on_after_a_restore() {
     let cluster = cluster();
     let mut one = Replicas::of(&cluster, "one", "bank", 1);

@@ -142,6 +142,13 @@ impl Roster {
         replicas.into_iter().filter(|replica| replica.0 < REPLICAS_MAX).map(|replica| self.member(replica)).collect()
     }
 
+    /// All replicas that run, also those added since this process began.
+    pub fn running(&self) -> Result<Vec<Member>, IoError> {
+        let mut members = self.members((0..REPLICAS_MAX).map(ReplicaIndex))?;
+        members.retain(|member| member.role != Role::Down);
+        Ok(members)
+    }
+
     fn member(&self, replica: ReplicaIndex) -> Result<Member, IoError> {
         let runs = self.is_running(replica)?;
         let slot = self.control.slot(replica);
