@@ -11,7 +11,10 @@ use crate::{
     model::Model,
 };
 
-/// Both of them. The memory of the model comes first in a checkpoint, and its registers before those of the component.
+/// Both of them. The memory of the model comes first in a checkpoint, and its registers before those of the component,
+/// with the component's digest between them.
+///
+/// Its own digest is that of the model, which the checks replay alone.
 pub(crate) struct WithComponent {
     model: Alone,
     component: WasmGuest,
@@ -33,7 +36,7 @@ impl Guest for WithComponent {
     }
 
     fn digest(&mut self) -> u64 {
-        self.model.digest() ^ self.component.digest().rotate_left(1)
+        self.model.digest()
     }
 }
 
@@ -52,6 +55,7 @@ impl SimGuest for WithComponent {
         let of_component = of_component.expect("the model as a component can be captured");
         let mut registers = (of_model.registers.len() as u32).to_le_bytes().to_vec();
         registers.extend(of_model.registers);
+        registers.extend(self.component.digest().to_le_bytes());
         registers.extend(of_component.registers);
         Capture { registers, memories: of_model.memories.into_iter().chain(of_component.memories).collect() }
     }
@@ -59,11 +63,14 @@ impl SimGuest for WithComponent {
     fn restore(&mut self, checkpoint: &LoadedCheckpoint) {
         let (length, registers) = checkpoint.registers.split_first_chunk::<4>().expect("it begins with a length");
         let (of_model, of_component) = registers.split_at(u32::from_le_bytes(*length) as usize);
+        let (digest, of_component) = of_component.split_first_chunk::<8>().expect("it goes on with a digest");
         let (memory, memories) = checkpoint.memories.split_first().expect("the model has a memory");
         self.model.restore_from(of_model, memory);
         let memories = memories.iter().map(image).collect();
         let image = Image { registers: of_component.to_vec(), memories };
         self.component = self.module.restore(&self.genesis, image).expect("the component can be restored");
+        let digest = u64::from_le_bytes(*digest);
+        assert_eq!(self.component.digest(), digest, "the component restored is the one captured");
     }
 }
 
