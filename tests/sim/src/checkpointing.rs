@@ -112,7 +112,7 @@ impl Sim {
         let state = driver.replica.checkpoint();
         let capture = driver.replica.guest_mut().capture(parent.is_none());
         let checkpoint = Checkpoint { head, parent, state, capture };
-        self.note(|| format!("{} takes a checkpoint at {at} upon {parent:?}", process.id));
+        self.note(|| format!("{} ({}) takes a checkpoint at {at} upon {parent:?}", process.id, process.place));
         let stage = Stage::Captured(Box::new(checkpoint));
         driver.taking = Some(Taking { at, is_delta: parent.is_some(), exact: driver.exact, stage });
         self.put_in(STEP, Event::Checkpoint(process.id));
@@ -190,6 +190,7 @@ impl Sim {
             witness.counts.checkpoints += 1;
             witness.counts.deltas += u64::from(is_delta);
         }
+        self.note(|| format!("{} has published the checkpoint at {at}", process.id));
         self.mix(at.0);
         self.check_checkpoint(process, &driver.checkpoints, at);
     }
@@ -223,9 +224,11 @@ impl Sim {
             others.partition(|other| other.id != process.id && may_be_silent(other) && self.dice().percent(50));
         silent.iter().for_each(|other| other.left_out.set(true));
         let applied: Vec<_> = running.iter().map(|other| other.applied.get()).collect();
+        self.note(|| format!("{} is about to trim", process.id));
         let before = self.undisturbed(|| driver.checkpoints.list()).expect("a directory can be listed").len();
         let trimmed = driver.checkpoints.trim(options.keep, &applied, options.keep_log);
         let trimmed = trimmed.unwrap_or_else(|error| panic!("what is not needed can be removed: {error}"));
+        self.note(|| format!("{} has removed {trimmed:?}, as others have applied {applied:?}", process.id));
         assert!(!options.keep_log || trimmed.segments == 0, "the log is kept");
         {
             let mut witness = self.witness.borrow_mut();

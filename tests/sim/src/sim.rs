@@ -411,6 +411,10 @@ impl Sim {
     }
 
     fn actor_process(&self) -> Option<Rc<Process>> {
+        // What a process that died at work does in the course of being dropped, it does no more.
+        if std::thread::panicking() {
+            return None;
+        }
         self.actor.get().and_then(|id| self.process(id))
     }
 }
