@@ -188,6 +188,129 @@ const BUGS: &[Bug] = &[
             "        self.state.world.time = now;\n        let reign = self.primary.as_mut().expect(\"only a primary delivers\");\n",
         )],
     },
+    Bug {
+        name: "a reader whose segment was removed is not told that it was overtaken",
+        file: "host/storage/src/file/cursor.rs",
+        changes: &[("    Ok(if first > asked {", "    Ok(if first.0 > asked.0 + (1 << 40) {")],
+    },
+    Bug {
+        name: "pages of a base win over those that have changed since",
+        file: "host/storage/src/file/checkpoints.rs",
+        changes: &[("    for file in chain {", "    for file in chain.iter().rev() {")],
+    },
+    Bug {
+        name: "a base made of a chain has no registers",
+        file: "host/storage/src/file/checkpoints.rs",
+        changes: &[(
+            "CheckpointIndex { parent: None, memories: Vec::new(), ..chain[0].index.clone() };",
+            "CheckpointIndex { parent: None, memories: Vec::new(), registers: Vec::new(), ..chain[0].index.clone() };",
+        )],
+    },
+    Bug {
+        name: "a base made of a chain has the state of the base before",
+        file: "host/storage/src/file/checkpoints.rs",
+        changes: &[(
+            "CheckpointIndex { parent: None, memories: Vec::new(), ..chain[0].index.clone() };",
+            "CheckpointIndex { parent: None, memories: Vec::new(), state: chain[chain.len() - 1].index.state.clone(), ..chain[0].index.clone() };",
+        )],
+    },
+    Bug {
+        name: "a checkpoint lacks the newest messages to peers",
+        file: "host/core/src/checkpoint.rs",
+        changes: &[(
+            "            put_u32(out, stream.outbox.chunks().len());\n            for chunk in stream.outbox.chunks() {",
+            "            let some = stream.outbox.chunks().len().saturating_sub(1);\n            put_u32(out, some);\n            for chunk in stream.outbox.chunks().take(some) {",
+        )],
+    },
+    Bug {
+        name: "what a checkpoint holds for peers may leave before it is durable",
+        file: "host/core/src/checkpoint.rs",
+        changes: &[(
+            "                put_u64(out, chunk.after.0);",
+            "                put_u64(out, chunk.after.0 - 1);",
+        )],
+    },
+    Bug {
+        name: "a checkpoint lacks the random generator",
+        file: "host/core/src/checkpoint.rs",
+        changes: &[("        put_u64(out, self.world.random.state());", "        put_u64(out, self.genesis.seed);")],
+    },
+    Bug {
+        name: "a checkpoint lacks the number of the last impulse",
+        file: "host/core/src/checkpoint.rs",
+        changes: &[("        put_u64(out, self.last_impulse.0);", "        put_u64(out, 0);")],
+    },
+    Bug {
+        name: "a checkpoint lacks the requests without an answer",
+        file: "host/core/src/checkpoint.rs",
+        changes: &[(
+            "        put_u32(out, self.requests.pending().len());\n        for (call, id, request) in self.requests.pending() {",
+            "        put_u32(out, 0);\n        for (call, id, request) in self.requests.pending().take(0) {",
+        )],
+    },
+    Bug {
+        name: "a checkpoint lacks the last timer",
+        file: "host/core/src/checkpoint.rs",
+        changes: &[(
+            "        put_u32(out, self.timers.iter().len());\n        for (due, id) in self.timers.iter() {",
+            "        let some = self.timers.iter().len().saturating_sub(1);\n        put_u32(out, some);\n        for (due, id) in self.timers.iter().take(some) {",
+        )],
+    },
+    Bug {
+        name: "the log is removed up to the newest checkpoint",
+        file: "host/storage/src/file/checkpoints.rs",
+        changes: &[(
+            "applied.iter().copied().fold(*oldest, Lsn::min)",
+            "applied.iter().copied().fold((*oldest).max(*kept.last().expect(\"one\")), Lsn::min)",
+        )],
+    },
+    Bug {
+        name: "the log is removed although a replica that runs needs it",
+        file: "host/storage/src/file/checkpoints.rs",
+        changes: &[(
+            "applied.iter().copied().fold(*oldest, Lsn::min)",
+            "applied.iter().copied().fold(*oldest, Lsn::max).min(*oldest)",
+        )],
+    },
+    Bug {
+        name: "the log is removed although all checkpoints rest on one base",
+        file: "host/storage/src/file/checkpoints.rs",
+        changes: &[(" && files.bases(&kept).len() >= keep.min(2);", ";")],
+    },
+    Bug {
+        name: "segments are removed newest first",
+        file: "host/storage/src/file/checkpoints.rs",
+        changes: &[(
+            "                for name in trimmed(&self.directory.segments()?, from) {",
+            "                for name in trimmed(&self.directory.segments()?, from).into_iter().rev() {",
+        )],
+    },
+    Bug {
+        name: "a base is removed on which a checkpoint rests that is kept",
+        file: "host/storage/src/file/checkpoints.rs",
+        changes: &[("                if !needed.contains(name) {", "                if !kept.contains(&name.lsn) {")],
+    },
+    Bug {
+        name: "a checkpoint gets its name before it is on the disk",
+        file: "host/storage/src/file/checkpoint_file.rs",
+        changes: &[("    Ok(file.sync_all().context(\"sync\", path)?)", "    Ok(())")],
+    },
+    Bug {
+        name: "a damaged page of a checkpoint is believed",
+        file: "host/storage/src/file/checkpoint_file.rs",
+        changes: &[(
+            "            if page_hash(contents) != hash {",
+            "            if page_hash(contents) != hash && contents.is_empty() {",
+        )],
+    },
+    Bug {
+        name: "a damaged index of a checkpoint is believed",
+        file: "host/storage/src/file/checkpoint_file.rs",
+        changes: &[(
+            "        if crc32c::crc32c(&stored) != u32_at(INDEX_CHECKSUM_AT) {",
+            "        if stored.is_empty() {",
+        )],
+    },
 ];
 
 /// Puts deliberate bugs into a copy of the sources, one after the other, and sees that the simulator finds each.
