@@ -388,11 +388,12 @@ fn load_memory(chain: &[CheckpointFile], at: usize) -> Result<LoadedMemory, Chec
         if memory.bytes > bytes {
             return Err(file.damaged(format!("memory {at} is larger than in the checkpoint that rests on it")));
         }
-        let mut wanted = BTreeSet::new();
+        // In order, as the pages of a file are.
+        let mut wanted = Vec::new();
         for (page, hash) in memory.pages_with_hashes() {
             if !std::mem::replace(&mut known[page as usize], true) {
                 hashes[page as usize] = hash;
-                wanted.insert(page);
+                wanted.push(page);
             }
         }
         match memory.form {
@@ -410,8 +411,8 @@ fn load_memory(chain: &[CheckpointFile], at: usize) -> Result<LoadedMemory, Chec
 fn map(
     file: &CheckpointFile,
     at: usize,
-    wanted: &BTreeSet<u32>,
-    layers: &mut Vec<(MemoryCapture, BTreeSet<u32>)>,
+    wanted: &[u32],
+    layers: &mut Vec<(MemoryCapture, Vec<u32>)>,
 ) -> Result<Option<MappedMemory>, CheckpointError> {
     let memory = &file.index.memories[at];
     if let Some(real) = file.file().to_map() {
@@ -425,15 +426,15 @@ fn map(
         file.read_pages(at, page..page + 1, &mut contents)?;
         capture.push(page, hash, &contents);
     }
-    layers.push((capture, wanted.clone()));
+    layers.push((capture, wanted.to_vec()));
     Ok(None)
 }
 
 /// The wanted pages of all layers, in order.
-fn merge(bytes: u64, layers: &[(MemoryCapture, BTreeSet<u32>)]) -> MemoryCapture {
+fn merge(bytes: u64, layers: &[(MemoryCapture, Vec<u32>)]) -> MemoryCapture {
     let mut pages = BTreeMap::new();
     for (layer, wanted) in layers {
-        let of_layer = layer.iter().filter(|(page, ..)| wanted.contains(page));
+        let of_layer = layer.iter().filter(|(page, ..)| wanted.binary_search(page).is_ok());
         pages.extend(of_layer.map(|(page, hash, contents)| (page, (hash, contents))));
     }
     let mut merged = MemoryCapture { bytes, ..MemoryCapture::default() };
