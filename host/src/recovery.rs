@@ -48,13 +48,25 @@ enum Unusable {
     Link,
 }
 
+impl Unusable {
+    /// Whether somebody may have removed a file just now, since another one took its place.
+    fn is_of_a_file_that_vanished(&self) -> bool {
+        matches!(
+            self,
+            Unusable::Checkpoint(
+                CheckpointError::Missing { .. } | CheckpointError::ParentMissing { .. } | CheckpointError::Io(_)
+            )
+        )
+    }
+}
+
 impl Driver {
     /// Builds the replica.
     pub(crate) fn recover(&self) -> Result<Recovered, RunError> {
         // Somebody may trim the log while this one looks for where to begin: then there is a newer checkpoint.
         let mut tried = None;
         loop {
-            let mut reasons = String::new();
+            let (mut reasons, mut vanished) = (String::new(), false);
             let infos = self.checkpoints.list().map_err(LogError::from)?;
             let newest = infos.last().map_or(Lsn(0), |info| info.lsn);
             let mut lsns: Vec<_> = infos.iter().rev().map(|info| info.lsn).collect();
@@ -77,13 +89,14 @@ impl Driver {
                         return Ok(recovered);
                     }
                     Err(reason) => {
+                        vanished |= reason.is_of_a_file_that_vanished();
                         tracing::warn!(instance = %self.name, %lsn, "a checkpoint can't be used: {reason}");
                         write!(reasons, "\n  the checkpoint at lsn {lsn}: {reason}").expect("a string takes all");
                     }
                 }
             }
             match self.begin_at_genesis() {
-                Err(RunError::Log(LogError::Missing { .. })) if self.has_newer_checkpoint(newest, tried) => {
+                Err(RunError::Log(LogError::Missing { .. })) if self.may_be_overtaken(newest, tried, vanished) => {
                     tried = Some(newest);
                 }
                 Err(RunError::Log(LogError::Missing { first, .. })) => {
@@ -94,9 +107,10 @@ impl Driver {
         }
     }
 
-    /// Whether a checkpoint was published since the list was made that ends with `newest`. Asked once for each.
-    fn has_newer_checkpoint(&self, newest: Lsn, tried: Option<Lsn>) -> bool {
-        tried != Some(newest) && self.checkpoints.newest_published() > newest
+    /// Whether checkpoints were published, or put together, since the list was made that ends with `newest`. A list
+    /// with the same end is looked at twice at most.
+    fn may_be_overtaken(&self, newest: Lsn, tried: Option<Lsn>, vanished: bool) -> bool {
+        tried != Some(newest) && (vanished || self.checkpoints.newest_published() > newest)
     }
 
     fn begin_at_genesis(&self) -> Result<Recovered, RunError> {

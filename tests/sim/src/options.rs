@@ -147,17 +147,24 @@ impl Options {
             1 | 2 => Some(CheckpointOptions::TIGHT),
             _ => Some(CheckpointOptions::draw(dice)),
         };
-        let first = if checkpoints == Some(CheckpointOptions::TIGHT) { 5 << 10 } else { first };
+        let tight = checkpoints == Some(CheckpointOptions::TIGHT);
+        let first = if tight { 5 << 10 } else { first };
+        let replicas = dice.between((1, 3)) as u16;
         // Every restart replays the whole log, so it must not grow long.
         let rare = storm / dice.spread((3, 80)) * 2;
         let busy = storm / dice.spread((5, 150)) * 2;
         Options {
             instances,
-            replicas: dice.between((1, 3)) as u16,
+            replicas: if tight { replicas.max(2) } else { replicas },
             machines: dice.between((1, instances as u64)) as usize,
             storm,
             calm: (rare / 10, rare),
-            faults: FaultKind::ALL.iter().copied().filter(|_| dice.percent(each)).collect(),
+            // Where little is kept, somebody stands still for long.
+            faults: FaultKind::ALL
+                .iter()
+                .copied()
+                .filter(|kind| dice.percent(each) || (tight && *kind == FaultKind::Pause))
+                .collect(),
             think: (busy / 10, busy),
             latency: (fastest, fastest * dice.between((1, 20))),
             sync: (fastest_sync, fastest_sync * dice.between((1, 10))),
