@@ -140,12 +140,12 @@ impl Checkpointer {
     }
 
     /// Captures the replica as it is, and has it written. `durable` says whether its last record is known to be.
-    /// False if that can't be done now.
-    pub(crate) fn take(&mut self, replica: &mut Replica, durable: bool) -> bool {
+    ///
+    /// If that can't be done now it is said, and whoever wants a checkpoint asks again later.
+    pub(crate) fn take(&mut self, replica: &mut Replica, durable: bool) {
         let lsn = replica.applied();
         if self.is_busy() {
-            tracing::debug!(%lsn, "no checkpoint: the one before is still being written");
-            return false;
+            return tracing::debug!(%lsn, "no checkpoint: the one before is still being written");
         }
         let begin = Instant::now();
         let parent = self.parent.filter(|_| self.has_parent());
@@ -156,18 +156,17 @@ impl Checkpointer {
         let capture = match captured {
             Ok(capture) => capture,
             Err(error) => {
-                tracing::warn!(%lsn, "no checkpoint: the guest can't be captured now: {error}");
-                return false;
+                return tracing::warn!(%lsn, "no checkpoint: the guest can't be captured now: {error}");
             }
         };
         let (state_digest, memory_digest) = (replica.digest(), replica.guest_mut().digest());
         let head = CheckpointHead { lsn, state_digest, memory_digest, ..self.head };
         let checkpoint = Checkpoint { head, parent, state: replica.checkpoint(), capture };
         let pause = begin.elapsed();
-        self.write(checkpoint, pause, durable)
+        self.write(checkpoint, pause, durable);
     }
 
-    fn write(&mut self, checkpoint: Checkpoint, pause: Duration, durable: bool) -> bool {
+    fn write(&mut self, checkpoint: Checkpoint, pause: Duration, durable: bool) {
         let lsn = checkpoint.head.lsn;
         let permission = Arc::new(Permission::default());
         if durable {
@@ -182,14 +181,8 @@ impl Checkpointer {
             mailbox.push(Event::Checkpoint(CheckpointDone { lsn, published }));
         };
         match std::thread::Builder::new().name("checkpoint".to_owned()).spawn(work) {
-            Ok(thread) => {
-                self.work = Some(Work { lsn, permission, thread });
-                true
-            }
-            Err(error) => {
-                tracing::error!(%error, "no checkpoint: there is no thread to write it");
-                false
-            }
+            Ok(thread) => self.work = Some(Work { lsn, permission, thread }),
+            Err(error) => tracing::error!(%error, "no checkpoint: there is no thread to write it"),
         }
     }
 

@@ -216,8 +216,8 @@ impl<'a> Primary<'a> {
             let at = self.life.replica.applied();
             self.life.schedule.on_asked(at, now);
             self.last_asked = Some(by);
-            if by == me && !self.life.checkpointer.take(&mut self.life.replica, false) {
-                self.life.schedule.on_failed();
+            if by == me {
+                self.life.checkpointer.take(&mut self.life.replica, false);
             }
             for connection in std::mem::take(&mut self.wanted_by) {
                 self.tell(connection, Control::CheckpointAsked { lsn: at.0, replica: by.0 });

@@ -197,6 +197,27 @@ fn the_whole_log_is_kept_if_asked_for() {
     assert_eq!(cluster.status("counter")["first_lsn"], 1);
 }
 
+/// Each try makes a record, which must not fill the disk that was too full for a checkpoint.
+#[test]
+fn a_checkpoint_that_can_not_be_written_is_not_tried_again_at_once() {
+    let cluster = cluster();
+    cluster.register("bank", "bank", 1);
+    let mut bank = Replicas::none(&cluster, "bank", &["--checkpoint-every", "1KiB"]);
+    bank.start_all(1);
+    let in_the_way = files(&cluster, "lock")[0].with_file_name("checkpoint.replica0.tmp");
+    // It may be just there.
+    while std::fs::create_dir(&in_the_way).is_err() {
+        std::thread::yield_now();
+    }
+    bank.host(0).wait_for_word("no checkpoint: cannot create");
+    let before = cluster.log("bank").len();
+    wait_for_status(&cluster, "bank", |status| status["durable_lsn"].as_u64() >= Some(before as u64 + 40));
+    let log = cluster.log("bank");
+    let since = &log[before..];
+    let tries = since.iter().filter(|record| record["kind"] == "digest").count();
+    assert!(tries * 10 < since.len(), "{tries} tries in {} records", since.len());
+}
+
 #[test]
 fn a_damaged_checkpoint_is_told_and_the_one_before_is_used() {
     let cluster = cluster();

@@ -117,7 +117,8 @@ impl Schedule {
         self.wanted = false;
     }
 
-    /// Whoever was asked can't: another one is asked as soon as one is due again.
+    /// Whoever was asked is gone: another one is asked as soon as one is due again. Not for a try that failed, which would
+    /// be followed by the next one at once.
     pub fn on_failed(&mut self) {
         self.asked = None;
     }
