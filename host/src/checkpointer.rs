@@ -40,6 +40,8 @@ pub(crate) struct Checkpointer {
     /// The checkpoint since which the guest counts its changes, once it is published.
     parent: Option<Lsn>,
     work: Option<Work>,
+    /// Why the guest could not be captured the last time, so that one cause is said once.
+    said: Option<String>,
 }
 
 /// What the thread works with.
@@ -109,7 +111,7 @@ impl Checkpointer {
             me: driver.replica,
             keeping: driver.options.keeping,
         };
-        Checkpointer { files, head, mailbox: Arc::clone(&driver.mailbox), parent: from, work: None }
+        Checkpointer { files, head, mailbox: Arc::clone(&driver.mailbox), parent: from, work: None, said: None }
     }
 
     /// Whether one is being written.
@@ -155,15 +157,21 @@ impl Checkpointer {
         self.parent = None;
         let capture = match captured {
             Ok(capture) => capture,
-            Err(error) => {
-                return tracing::warn!(%lsn, "no checkpoint: the guest can't be captured now: {error}");
-            }
+            Err(error) => return self.say_why_not(lsn, error.to_string()),
         };
+        self.said = None;
         let (state_digest, memory_digest) = (replica.digest(), replica.guest_mut().digest());
         let head = CheckpointHead { lsn, state_digest, memory_digest, ..self.head };
         let checkpoint = Checkpoint { head, parent, state: replica.checkpoint(), capture };
         let pause = begin.elapsed();
         self.write(checkpoint, pause, durable);
+    }
+
+    fn say_why_not(&mut self, lsn: Lsn, reason: String) {
+        if self.said.as_ref() != Some(&reason) {
+            tracing::warn!(%lsn, "{reason}");
+            self.said = Some(reason);
+        }
     }
 
     fn write(&mut self, checkpoint: Checkpoint, pause: Duration, durable: bool) {

@@ -157,6 +157,20 @@ fn a_guest_that_has_printed_prints_on_after_a_restore() {
     printer.host(0).wait_for_word("2 after on stderr");
 }
 
+/// The walkthrough's own guest, by the README's own commands.
+#[test]
+fn the_server_of_hello_world_has_checkpoints() {
+    let cluster = cluster();
+    let mut server = Replicas::of(&cluster, "server", "server", 1);
+    assert_eq!(cluster.send("server", "receive_message", json!(["before"])), 1);
+    checkpoint(&cluster, "server");
+    server.restart(0);
+    server.next_reign();
+    server.host(0).wait_for_word("restored a checkpoint");
+    assert_eq!(cluster.send("server", "receive_message", json!(["after"])), 2);
+    server.host(0).wait_for_print("!! SERVER Received message from a client: after");
+}
+
 #[test]
 fn the_log_is_trimmed_behind_the_checkpoints_that_are_kept() {
     let cluster = cluster();

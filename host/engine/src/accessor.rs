@@ -25,7 +25,7 @@ pub(crate) struct Accessor {
     get: TypedFunc<(u32,), (u64,)>,
     set: TypedFunc<(u32, u64), ()>,
     grow: TypedFunc<(u32, u32), (u32,)>,
-    open: TypedFunc<(u32,), (u32,)>,
+    open: TypedFunc<(u32, u32), (u32,)>,
     drop: TypedFunc<(u32, u32), ()>,
 }
 
@@ -79,41 +79,75 @@ impl Accessor {
 
     /// Takes every place, frees them all in a known order, and takes and frees again what `target` has. `None` if a
     /// handle can't be opened or dropped, or is not the one that it should be.
+    ///
+    /// What has parents is opened with the help of a stream that stands behind all places of `target`. Those helpers are
+    /// dropped before any place of `target` is freed, the last one first: so they end as free places at the end that are
+    /// taken after all others, which is as if they were not there.
     fn replay(
         &self,
         store: &mut Store<GuestState>,
         layout: &Layout,
         target: &Handles,
     ) -> Result<Option<()>, wasmtime::Error> {
-        let stream_of = |kind: Kind| layout.streams.iter().position(|stream| *stream == kind);
+        let number_of = |kind: Kind| layout.handles.iter().position(|known| *known == kind).map(|number| number as u32);
         let before = store.data().handles.places().to_vec();
         let count = before.len().max(target.places().len()) as u32;
         for (kind, handle) in before.into_iter().zip(1..) {
             let Some(kind) = kind else { continue };
-            let Some(stream) = stream_of(kind) else { return Ok(None) };
-            call(&self.drop, store, (stream as u32, handle))?;
+            let Some(number) = number_of(kind) else { return Ok(None) };
+            call(&self.drop, store, (number, handle))?;
         }
-        if layout.streams.is_empty() {
-            return Ok(None);
-        }
-        let filler = 0;
+        let Some(filler) = layout.handles.iter().position(|kind| kind.parents().is_empty()) else { return Ok(None) };
+        let (filler, no_parent) = (filler as u32, 0);
         for _ in 0..count {
-            call(&self.open, store, (filler,))?;
+            call(&self.open, store, (filler, no_parent))?;
+        }
+        let Some(helpers) = Helper::needed(layout, target) else { return Ok(None) };
+        for (helper, expected) in helpers.iter().zip(count + 1..) {
+            let (handle,) = call(&self.open, store, (helper.stream, no_parent))?;
+            if handle != expected {
+                return Ok(None);
+            }
         }
         for handle in (1..=count).rev() {
             call(&self.drop, store, (filler, handle))?;
         }
         for (kind, expected) in target.places().iter().zip(1..) {
-            let Some(stream) = kind.map_or(Some(filler as usize), stream_of) else { return Ok(None) };
-            let (handle,) = call(&self.open, store, (stream as u32,))?;
+            let Some(number) = kind.map_or(Some(filler), number_of) else { return Ok(None) };
+            let helper = helpers.iter().position(|helper| Some(helper.of) == *kind);
+            let parent = helper.map_or(no_parent, |at| count + 1 + at as u32);
+            let (handle,) = call(&self.open, store, (number, parent))?;
             if handle != expected {
                 return Ok(None);
             }
+        }
+        for (at, helper) in helpers.iter().enumerate().rev() {
+            call(&self.drop, store, (helper.stream, count + 1 + at as u32))?;
         }
         for place in target.free() {
             call(&self.drop, store, (filler, place + 1))?;
         }
         Ok(Some(()))
+    }
+}
+
+/// A stream that is opened to open handles of a kind with parents.
+struct Helper {
+    of: Kind,
+    /// Number of the stream in the layout.
+    stream: u32,
+}
+
+impl Helper {
+    /// One for each kind in `target` that has parents. `None` if the component opens no stream for one of them.
+    fn needed(layout: &Layout, target: &Handles) -> Option<Vec<Helper>> {
+        let kinds =
+            Kind::ALL.into_iter().filter(|kind| !kind.parents().is_empty() && target.places().contains(&Some(*kind)));
+        let helper = |of: Kind| {
+            let stream = layout.handles.iter().position(|kind| of.parents().contains(kind))?;
+            Some(Helper { of, stream: stream as u32 })
+        };
+        kinds.map(helper).collect()
     }
 }
 

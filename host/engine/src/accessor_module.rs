@@ -1,12 +1,12 @@
-//! The core module that is added to a component: it reaches the globals, memories and streams of all its instances.
+//! The core module that is added to a component: it reaches the globals, memories and handles of all its instances.
 //!
 //! | export | what it does |
 //! |---|---|
 //! | `get(global) -> u64` | the bits of a global |
 //! | `set(global, u64)` | sets it |
 //! | `grow(memory, pages) -> u32` | `memory.grow`, with what it returns |
-//! | `open(stream) -> u32` | a new handle |
-//! | `drop(stream, handle)` | drops it |
+//! | `open(kind, parent) -> u32` | a new handle, with the help of the handle `parent` if the kind has parents |
+//! | `drop(kind, handle)` | drops it |
 //!
 //! Each takes the number of what it is about, in the order of [`Layout`](crate::layout::Layout). A number that is too
 //! high is the mistake of who calls, and means the last one.
@@ -19,11 +19,12 @@ use wasm_encoder::{
 };
 
 use crate::{
+    handles::Kind,
     layout::Scalar,
     survey::{CoreModule, Survey},
 };
 
-/// Name under which the module imports what opens and drops streams.
+/// Name under which the module imports what opens and drops handles.
 pub(crate) const HOST: &str = "host";
 
 /// An exported function.
@@ -45,19 +46,21 @@ pub(crate) const FUNCTIONS: [Export; 5] = [
     Export { name: GET, parameters: &[ValType::I32], result: Some(ValType::I64) },
     Export { name: SET, parameters: &[ValType::I32, ValType::I64], result: None },
     Export { name: GROW, parameters: &[ValType::I32, ValType::I32], result: Some(ValType::I32) },
-    Export { name: OPEN, parameters: &[ValType::I32], result: Some(ValType::I32) },
+    Export { name: OPEN, parameters: &[ValType::I32, ValType::I32], result: Some(ValType::I32) },
     Export { name: DROP, parameters: &[ValType::I32, ValType::I32], result: None },
 ];
 
 /// Types of the host's functions, behind those of the exports.
 const OPENER_TYPE: u32 = FUNCTIONS.len() as u32;
 const DROPPER_TYPE: u32 = OPENER_TYPE + 1;
+const SUBSCRIBER_TYPE: u32 = OPENER_TYPE + 2;
 
 /// What the module imports.
 pub(crate) struct Imports {
     pub(crate) globals: Vec<ImportedGlobal>,
     pub(crate) memories: Vec<ImportedMemory>,
-    streams: u32,
+    /// The kinds of handles.
+    handles: Vec<Kind>,
 }
 
 /// A global of an instance.
@@ -77,7 +80,8 @@ pub(crate) struct ImportedMemory {
 impl Imports {
     /// All globals and memories in the order in which they are made.
     pub(crate) fn of(survey: &Survey) -> Imports {
-        let mut imports = Imports { globals: Vec::new(), memories: Vec::new(), streams: survey.openers.len() as u32 };
+        let handles = survey.openers.iter().map(|opener| opener.kind).collect();
+        let mut imports = Imports { globals: Vec::new(), memories: Vec::new(), handles };
         for (instance, module) in &survey.instances {
             let (instance, CoreModule { globals, memories, .. }) = (*instance, &survey.modules[*module]);
             let global = |(index, scalar): &(u32, Scalar)| ImportedGlobal { instance, index: *index, scalar: *scalar };
@@ -114,14 +118,14 @@ pub(crate) fn memory_name(index: u32) -> String {
     format!("ambrosia:memory-{index}")
 }
 
-/// Name under which the module imports what opens the stream.
-pub(crate) fn open_name(stream: u32) -> String {
-    format!("open-{stream}")
+/// Name under which the module imports what opens a handle of that kind.
+pub(crate) fn open_name(kind: u32) -> String {
+    format!("open-{kind}")
 }
 
-/// Name under which the module imports what drops a handle of the stream.
-pub(crate) fn drop_name(stream: u32) -> String {
-    format!("drop-{stream}")
+/// Name under which the module imports what drops a handle of that kind.
+pub(crate) fn drop_name(kind: u32) -> String {
+    format!("drop-{kind}")
 }
 
 /// The module.
@@ -131,7 +135,7 @@ pub(crate) fn module(imports: &Imports) -> Module {
     let mut exports = ExportSection::new();
     for (export, index) in FUNCTIONS.iter().zip(0..) {
         functions.function(index);
-        exports.export(export.name, ExportKind::Func, 2 * imports.streams + index);
+        exports.export(export.name, ExportKind::Func, 2 * imports.handles.len() as u32 + index);
     }
     module.section(&types()).section(&import_section(imports)).section(&functions).section(&exports);
     module.section(&code(imports));
@@ -145,14 +149,16 @@ fn types() -> TypeSection {
     }
     types.ty().function([], [ValType::I32]);
     types.ty().function([ValType::I32], []);
+    types.ty().function([ValType::I32], [ValType::I32]);
     types
 }
 
 fn import_section(imports: &Imports) -> ImportSection {
     let mut section = ImportSection::new();
-    for stream in 0..imports.streams {
-        section.import(HOST, &open_name(stream), EntityType::Function(OPENER_TYPE));
-        section.import(HOST, &drop_name(stream), EntityType::Function(DROPPER_TYPE));
+    for (kind, number) in imports.handles.iter().zip(0..) {
+        let opener = if kind.parents().is_empty() { OPENER_TYPE } else { SUBSCRIBER_TYPE };
+        section.import(HOST, &open_name(number), EntityType::Function(opener));
+        section.import(HOST, &drop_name(number), EntityType::Function(DROPPER_TYPE));
     }
     for global in &imports.globals {
         let ty = GlobalType { val_type: value_type(global.scalar), mutable: true, shared: false };
@@ -180,11 +186,15 @@ fn code(imports: &Imports) -> CodeSection {
     let grow = choose(imports.memories.len() as u32, Some(ValType::I32), &|function, memory| {
         function.instruction(&Instruction::LocalGet(1)).instruction(&Instruction::MemoryGrow(memory));
     });
-    let open = choose(imports.streams, Some(ValType::I32), &|function, stream| {
-        function.instruction(&Instruction::Call(2 * stream));
+    let kinds = imports.handles.len() as u32;
+    let open = choose(kinds, Some(ValType::I32), &|function, kind| {
+        if !imports.handles[kind as usize].parents().is_empty() {
+            function.instruction(&Instruction::LocalGet(1));
+        }
+        function.instruction(&Instruction::Call(2 * kind));
     });
-    let drop = choose(imports.streams, None, &|function, stream| {
-        function.instruction(&Instruction::LocalGet(1)).instruction(&Instruction::Call(2 * stream + 1));
+    let drop = choose(kinds, None, &|function, kind| {
+        function.instruction(&Instruction::LocalGet(1)).instruction(&Instruction::Call(2 * kind + 1));
     });
     let mut code = CodeSection::new();
     for function in [get, set, grow, open, drop] {

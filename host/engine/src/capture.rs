@@ -8,7 +8,7 @@ use wasmtime::component::Instance;
 
 use crate::{
     accessor::Accessor,
-    error::CaptureError,
+    error::{CaptureError, NotNow},
     fault,
     guest::WasmGuest,
     layout::Layout,
@@ -144,12 +144,14 @@ impl WasmGuest {
         if self.verdict.is_err() {
             return Ok(None);
         }
+        let layout = self.verdict.as_ref().as_ref().expect("only what can be captured gets here");
         let handles = &self.store.data().handles;
-        if handles.has_other_than_streams() || self.started_with_pollables {
-            return Err(CaptureError::NotNow("it holds a handle of something else than a stream"));
+        // All that is open was opened by a function that the component imports, so this is a detector.
+        if let Some(kind) = handles.other_than(&layout.handles) {
+            return Err(CaptureError::NotNow(NotNow::Unknown(kind.name())));
         }
         if handles.places().len() > HANDLES_MAX {
-            return Err(CaptureError::NotNow("it holds too many handles"));
+            return Err(CaptureError::NotNow(NotNow::TooMany { places: handles.places().len(), max: HANDLES_MAX }));
         }
         self.arm();
         Ok(Some(self.state().encode()))

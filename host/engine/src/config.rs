@@ -31,7 +31,7 @@ const MEMORY_GUARD_BYTES: u64 = 32 << 20;
 
 /// Raised whenever a guest could tell the difference and nothing hashed below does, and with each change of what is added
 /// to components, since compiled ones are found by it.
-const GUEST_VISIBLE_VERSION: u32 = 2;
+const GUEST_VISIBLE_VERSION: u32 = 3;
 
 const _: () = assert!(THREAD_STACK_BYTES_MIN <= 2 << 20);
 

@@ -109,8 +109,8 @@ pub enum CaptureError {
     )]
     Refused(Vec<Finding>),
     /// It can be captured after another delivery.
-    #[error("the guest can't be captured after this delivery, for {0}; try again after the next")]
-    NotNow(&'static str),
+    #[error("checkpoint skipped: {0}; another one is tried after the next deliveries")]
+    NotNow(NotNow),
     /// Changes since when?
     #[error("there is nothing since which changes could be counted: capture all first")]
     NoBase,
@@ -120,6 +120,22 @@ pub enum CaptureError {
     /// Its own `save` failed. The guest is poisoned by it, though it had no fault in a delivery.
     #[error("the guest's `save` failed, and the guest can't go on: make a new instance from the log: {0}")]
     Save(Fault),
+}
+
+/// What a guest holds that keeps it from being captured just now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotNow {
+    /// A handle of that kind, which nothing that the component imports opens.
+    #[error("the guest holds {0}, which can't be opened again")]
+    Unknown(&'static str),
+    /// More handles than a capture holds.
+    #[error("the guest's table of handles has {places} places, and {max} is the limit of a checkpoint")]
+    TooMany {
+        /// Places that the table has.
+        places: usize,
+        /// The limit.
+        max: usize,
+    },
 }
 
 /// Why there is no guest from an image.

@@ -43,8 +43,6 @@ pub struct WasmGuest {
     pub(crate) tracker: Tracker,
     /// Once it was captured or compared.
     pub(crate) capturer: Option<Capturer>,
-    /// If its initialisers left handles open that nobody could drop in a restored one.
-    pub(crate) started_with_pollables: bool,
 }
 
 impl WasmGuest {
@@ -61,7 +59,6 @@ impl WasmGuest {
             verdict: module.verdict(),
             tracker: module.tracker(),
             capturer: None,
-            started_with_pollables: store.data().handles.has_other_than_streams(),
             store,
         }
     }

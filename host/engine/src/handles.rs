@@ -17,14 +17,36 @@ pub(crate) enum Kind {
     Stdin = 1,
     Stdout = 2,
     Stderr = 3,
-    Pollable = 4,
+    /// What `subscribe` gives for an output stream. Libraries keep it open as long as they keep the stream.
+    OutputPollable = 4,
+    /// The same for an input stream.
+    InputPollable = 5,
 }
 
 impl Kind {
-    /// The streams, which can be opened again at will.
-    pub(crate) const STREAMS: [Kind; 3] = [Kind::Stdin, Kind::Stdout, Kind::Stderr];
+    /// All of them, those that are opened with the help of another one behind that.
+    pub(crate) const ALL: [Kind; 5] =
+        [Kind::Stdin, Kind::Stdout, Kind::Stderr, Kind::OutputPollable, Kind::InputPollable];
 
-    const ALL: [Kind; 4] = [Kind::Stdin, Kind::Stdout, Kind::Stderr, Kind::Pollable];
+    /// What it is, for people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Stdin => "stdin",
+            Kind::Stdout => "stdout",
+            Kind::Stderr => "stderr",
+            Kind::OutputPollable => "a pollable of an output stream",
+            Kind::InputPollable => "a pollable of an input stream",
+        }
+    }
+
+    /// The kinds of which one must be at hand to open a handle of this one. Empty if it takes none.
+    pub(crate) fn parents(self) -> &'static [Kind] {
+        match self {
+            Kind::Stdin | Kind::Stdout | Kind::Stderr => &[],
+            Kind::OutputPollable => &[Kind::Stdout, Kind::Stderr],
+            Kind::InputPollable => &[Kind::Stdin],
+        }
+    }
 
     pub(crate) fn of_number(number: u32) -> Option<Kind> {
         Kind::ALL.into_iter().find(|kind| *kind as u32 == number)
@@ -97,9 +119,9 @@ impl Handles {
         self.free.iter().copied()
     }
 
-    /// If any handle is open that is not of a stream.
-    pub(crate) fn has_other_than_streams(&self) -> bool {
-        self.places.iter().flatten().any(|kind| !Kind::STREAMS.contains(kind))
+    /// The kind of a handle that is open and is none of `kinds`, if there is one.
+    pub(crate) fn other_than(&self, kinds: &[Kind]) -> Option<Kind> {
+        self.places.iter().flatten().copied().find(|kind| !kinds.contains(kind))
     }
 }
 
@@ -118,10 +140,11 @@ mod tests {
         let reps = [Kind::Stdin, Kind::Stdout, Kind::Stderr, Kind::Stdout].map(|kind| handles.open(kind));
         handles.close(reps[0]);
         handles.close(reps[2]);
-        assert_eq!(handles.open(Kind::Pollable), (Kind::Pollable as u32) << PLACE_BITS | 2);
+        assert_eq!(handles.open(Kind::OutputPollable), (Kind::OutputPollable as u32) << PLACE_BITS | 2);
         assert_eq!(handles.open(Kind::Stderr), (Kind::Stderr as u32) << PLACE_BITS);
         assert_eq!(handles.open(Kind::Stderr), (Kind::Stderr as u32) << PLACE_BITS | 4);
-        assert!(handles.has_other_than_streams());
+        assert_eq!(handles.other_than(&[Kind::Stdout, Kind::Stderr]), Some(Kind::OutputPollable));
+        assert_eq!(handles.other_than(&Kind::ALL), None);
     }
 
     #[test]
@@ -130,7 +153,7 @@ mod tests {
         let kept = handles.open(Kind::Stdout);
         let before = handles.clone();
         for _ in 0..100 {
-            let reps = [handles.open(Kind::Stderr), handles.open(Kind::Pollable)];
+            let reps = [handles.open(Kind::Stderr), handles.open(Kind::InputPollable)];
             handles.close(reps[1]);
             handles.close(reps[0]);
         }

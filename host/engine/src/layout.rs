@@ -1,8 +1,8 @@
-//! What the registers of a component are: its mutable globals, its memories, the streams that it can open.
+//! What the registers of a component are: its mutable globals, its memories, the handles that it can open.
 //!
 //! ```text
 //! u8   1 if the state can be captured, else 0
-//! captured:   u32 globals, then u8 type of each; u32 memories; u8 streams, one bit a kind
+//! captured:   u32 globals, then u8 type of each; u32 memories; u8 kinds of handles, one bit each
 //! else:       u32 findings, then of each u32 length and UTF-8
 //! ```
 //!
@@ -46,8 +46,8 @@ impl Scalar {
 pub(crate) struct Layout {
     pub(crate) globals: Vec<Scalar>,
     pub(crate) memories: u32,
-    /// Kinds of streams that the component can open.
-    pub(crate) streams: Vec<Kind>,
+    /// Kinds of handles that the component can open, in their order.
+    pub(crate) handles: Vec<Kind>,
 }
 
 /// The bytes of a verdict.
@@ -58,7 +58,7 @@ pub(crate) fn encode(verdict: &Verdict) -> Vec<u8> {
             bytes.extend((layout.globals.len() as u32).to_le_bytes());
             bytes.extend(layout.globals.iter().map(|scalar| *scalar as u8));
             bytes.extend(layout.memories.to_le_bytes());
-            bytes.push(layout.streams.iter().fold(0, |all, kind| all | 1 << *kind as u8));
+            bytes.push(layout.handles.iter().fold(0, |all, kind| all | 1 << *kind as u8));
         }
         Err(findings) => {
             bytes.extend((findings.len() as u32).to_le_bytes());
@@ -87,8 +87,8 @@ fn decode_layout(bytes: &mut &[u8]) -> Option<Layout> {
     let globals = take(bytes, count)?.iter().map(|number| Scalar::of_number(*number)).collect::<Option<_>>()?;
     let memories = take_u32(bytes)?;
     let [bits] = take(bytes, 1)? else { return None };
-    let streams = Kind::STREAMS.into_iter().filter(|kind| bits & 1 << *kind as u8 != 0).collect();
-    Some(Layout { globals, memories, streams })
+    let handles = Kind::ALL.into_iter().filter(|kind| bits & 1 << *kind as u8 != 0).collect();
+    Some(Layout { globals, memories, handles })
 }
 
 fn decode_findings(bytes: &mut &[u8]) -> Option<Vec<Finding>> {
@@ -126,7 +126,7 @@ mod tests {
         let globals = vec![Scalar::F32, Scalar::I64];
         let verdicts = [
             Ok(Layout::default()),
-            Ok(Layout { globals, memories: 2, streams: vec![Kind::Stdin, Kind::Stderr] }),
+            Ok(Layout { globals, memories: 2, handles: vec![Kind::Stdin, Kind::Stderr, Kind::OutputPollable] }),
             Err(vec![Finding::new("one"), Finding::new("")]),
         ];
         for verdict in verdicts {

@@ -49,7 +49,7 @@ mod watched;
 pub use captures::Captures;
 pub use config::THREAD_STACK_BYTES_MIN;
 pub use engine::Engine;
-pub use error::{CaptureError, EngineError, ModuleError, RestoreError};
+pub use error::{CaptureError, EngineError, ModuleError, NotNow, RestoreError};
 pub use guest::WasmGuest;
 pub use method::Method;
 pub use module::Module;

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! the component as it was, but that its modules also export their mutable globals and their memories
-//! + the host's functions that open streams, and those that drop their handles, lowered
+//! + the host's functions that open handles, and those that drop them, lowered
 //! + a module that imports all that and exports `get`, `set`, `grow`, `open` and `drop` (accessor_module.rs)
 //! + an instance of it, whose functions are exported as `ambrosia-accessor-get` and so on
 //! ```
-//! The same handle table serves all of a component instance, so a stream that is opened by `open` gets the number that
+//! The same handle table serves all of a component instance, so a handle that is opened by `open` gets the number that
 //! the guest itself would have got.
 //!
 //! **Architecture Invariant:** no function, segment or import of the component is changed, and nothing of the guest's
@@ -42,7 +42,7 @@ pub(crate) fn rewrite(component: &[u8]) -> (Option<Vec<u8>>, Verdict) {
     let layout = Layout {
         globals: imports.globals.iter().map(|global| global.scalar).collect(),
         memories: imports.memories.len() as u32,
-        streams: survey.openers.iter().map(|opener| opener.kind).collect(),
+        handles: survey.openers.iter().map(|opener| opener.kind).collect(),
     };
     if layout == Layout::default() {
         return (None, Ok(layout));
@@ -124,17 +124,17 @@ fn export_kind(kind: ExternalKind) -> ExportKind {
 /// Adds the module, its instance and its export at the end of the component.
 fn add_accessor(output: &mut Component, survey: &Survey, imports: &Imports) {
     let counts = &survey.counts;
-    let streams = survey.openers.len() as u32;
-    lower_streams(output, survey);
+    let handles = survey.openers.len() as u32;
+    lower_openers(output, survey);
     output.section(&ModuleSection(&accessor_module::module(imports)));
 
     let (host, accessor) = (counts.core_instances, counts.core_instances + 1);
     let lowered = counts.core_functions;
     let mut instances = InstanceSection::new();
-    let functions: Vec<(String, ExportKind, u32)> = (0..streams)
-        .flat_map(|stream| {
-            let names = [accessor_module::open_name(stream), accessor_module::drop_name(stream)];
-            names.into_iter().zip(lowered + 2 * stream..).map(|(name, index)| (name, ExportKind::Func, index))
+    let functions: Vec<(String, ExportKind, u32)> = (0..handles)
+        .flat_map(|kind| {
+            let names = [accessor_module::open_name(kind), accessor_module::drop_name(kind)];
+            names.into_iter().zip(lowered + 2 * kind..).map(|(name, index)| (name, ExportKind::Func, index))
         })
         .collect();
     instances.export_items(functions);
@@ -145,11 +145,11 @@ fn add_accessor(output: &mut Component, survey: &Survey, imports: &Imports) {
     instances.instantiate(counts.modules, arguments.iter().map(|(name, argument)| (name.as_str(), *argument)));
     output.section(&instances);
 
-    export(output, survey, accessor, lowered + 2 * streams);
+    export(output, survey, accessor, lowered + 2 * handles);
 }
 
-/// Lowers, of each stream, the function that opens it and the one that drops its handle.
-fn lower_streams(output: &mut Component, survey: &Survey) {
+/// Lowers, of each kind of handle, the function that opens one and the one that drops it.
+fn lower_openers(output: &mut Component, survey: &Survey) {
     let mut aliases = ComponentAliasSection::new();
     let mut lowered = CanonicalFunctionSection::new();
     for (opener, number) in survey.openers.iter().zip(0..) {
@@ -166,8 +166,8 @@ fn lower_streams(output: &mut Component, survey: &Survey) {
 /// Lifts the functions of the instance `accessor`, which follow the first `core_functions` functions, and exports them.
 fn export(output: &mut Component, survey: &Survey, accessor: u32, core_functions: u32) {
     let counts = &survey.counts;
-    let streams = survey.openers.len() as u32;
-    let (first_type, first_function) = (counts.types + streams, counts.functions + streams);
+    let openers = survey.openers.len() as u32;
+    let (first_type, first_function) = (counts.types + openers, counts.functions + openers);
     let mut aliases = ComponentAliasSection::new();
     let mut types = ComponentTypeSection::new();
     let mut lifted = CanonicalFunctionSection::new();

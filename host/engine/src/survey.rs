@@ -26,11 +26,13 @@ use crate::{
     verdict::{FINDINGS_MAX, Finding},
 };
 
-/// The functions that open streams, with their interfaces.
-const OPENERS: [(Kind, &str, &str); 3] = [
+/// The functions that open handles, with their interfaces, in the order of the kinds.
+const OPENERS: [(Kind, &str, &str); Kind::ALL.len()] = [
     (Kind::Stdin, "wasi:cli/stdin@0.2", "get-stdin"),
     (Kind::Stdout, "wasi:cli/stdout@0.2", "get-stdout"),
     (Kind::Stderr, "wasi:cli/stderr@0.2", "get-stderr"),
+    (Kind::OutputPollable, "wasi:io/streams@0.2", "[method]output-stream.subscribe"),
+    (Kind::InputPollable, "wasi:io/streams@0.2", "[method]input-stream.subscribe"),
 ];
 
 /// Characters of a function's name that are worth showing.
@@ -64,7 +66,7 @@ pub(crate) struct CoreModule {
     names: BTreeMap<u32, String>,
 }
 
-/// A function of the host that opens a stream, and the type of the handles that it gives.
+/// A function of the host that opens a handle, and the type of the handles that it gives.
 pub(crate) struct Opener {
     pub(crate) kind: Kind,
     pub(crate) instance: u32,

@@ -1,5 +1,7 @@
 //! Prints, so that it can be seen when and how often that shows.
 
+use std::io::Write;
+
 #[derive(Default)]
 struct Printer {
     lines: u64,
@@ -25,5 +27,12 @@ impl Printer {
     fn complain(&mut self, text: String) {
         self.lines += 1;
         eprintln!("{} {text}", self.lines);
+    }
+
+    /// Prints `text` to both, without an end of the line.
+    fn mutter(&mut self, text: String) {
+        print!("{text}");
+        eprint!("{text}");
+        std::io::stdout().flush().expect("the host takes what is printed");
     }
 }

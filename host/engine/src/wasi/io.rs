@@ -78,7 +78,7 @@ impl poll::Host for GuestState {
     }
 }
 
-/// Always ready.
+/// Always ready, whatever it was subscribed for: so it is nothing but its handle.
 impl poll::HostPollable for GuestState {
     fn ready(&mut self, _: Resource<Pollable>) -> Result<bool, wasmtime::Error> {
         Ok(true)
@@ -122,7 +122,7 @@ impl streams::HostInputStream for GuestState {
     }
 
     fn subscribe(&mut self, _: Resource<InputStream>) -> Result<Resource<Pollable>, wasmtime::Error> {
-        Ok(self.open(Kind::Pollable))
+        Ok(self.open(Kind::InputPollable))
     }
 
     fn drop(&mut self, handle: Resource<InputStream>) -> Result<(), wasmtime::Error> {
@@ -154,7 +154,7 @@ impl streams::HostOutputStream for GuestState {
     }
 
     fn subscribe(&mut self, _: Resource<OutputStream>) -> Result<Resource<Pollable>, wasmtime::Error> {
-        Ok(self.open(Kind::Pollable))
+        Ok(self.open(Kind::OutputPollable))
     }
 
     fn write_zeroes(&mut self, stream: Resource<OutputStream>, count: u64) -> StreamResult<()> {

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use ambrosia_engine::{CaptureError, Module};
+use ambrosia_engine::{CaptureError, Module, NotNow};
 use proptest::prelude::*;
 
 use crate::{
@@ -42,16 +42,21 @@ const DO: &str = r#"
       (if (i32.eq (local.get $what) (i32.const 6)) (then
         (call $drop-pollable (call $subscribe (local.get $handle)))))
       (if (i32.eq (local.get $what) (i32.const 7)) (then
-        (i32.store (i32.const 128) (call $subscribe (local.get $handle)))))
+        (i32.store (local.get $place) (call $subscribe (i32.load (i32.const 64))))))
       (if (i32.eq (local.get $what) (i32.const 8)) (then
-        (call $drop-pollable (i32.load (i32.const 128))))))"#;
+        (i32.store (local.get $place) (i32.const 0)) (call $drop-pollable (local.get $handle))))
+      (if (i32.eq (local.get $what) (i32.const 9)) (then
+        (i32.store (local.get $place) (call $subscribe-input (i32.load (i32.const 64)))))))"#;
 
 const OPEN_STDOUT: u8 = 1;
 const OPEN_STDERR: u8 = 2;
 const DROP_OUTPUT: u8 = 4;
 const PRINT: u8 = 5;
+/// Of the output stream in place 0.
 const KEEP_POLLABLE: u8 = 7;
 const DROP_POLLABLE: u8 = 8;
+/// Of the input stream in place 0.
+const KEEP_INPUT_POLLABLE: u8 = 9;
 
 fn juggler() -> Wat {
     Wat::deliver(JUGGLER).more(DO)
@@ -122,15 +127,30 @@ fn a_guest_that_opens_and_drops_for_each_line_has_the_same_registers_each_time()
     assert_eq!((all(&mut run.guest).registers, run.guest.digest()), (registers, digest));
 }
 
+/// As the libc of the wasip2 target that rustup installs does: it keeps the pollable of each stream that it has written to.
 #[test]
-fn a_guest_that_holds_something_else_is_captured_when_it_has_let_go() {
+fn a_guest_that_keeps_the_pollables_of_its_streams_finds_them_again() {
+    for engine in &*ENGINES {
+        let module = engine.load(&juggler().bytes()).expect("an immortal");
+        let mut run = start(engine, &juggler());
+        run.deliver(&[OPEN_STDOUT, 0, KEEP_POLLABLE, 1, OPEN_STDERR, 2, KEEP_POLLABLE, 3, DROP_POLLABLE, 1])
+            .expect("harmless");
+        let mut restored = restored(&module, &mut run);
+        check_same(&mut run, &mut restored, &[PRINT, 0, PRINT, 2, OPEN_STDERR, 4, KEEP_POLLABLE, 5, DROP_POLLABLE, 3]);
+        check_same(&mut run, &mut restored, &[OPEN_STDOUT, 6, OPEN_STDOUT, 7, PRINT, 7]);
+    }
+}
+
+/// Then another stream must be opened to subscribe to, and must leave nothing behind.
+#[test]
+fn pollables_of_streams_that_are_gone_come_back_too() {
+    let module = ENGINE.load(&juggler().bytes()).expect("an immortal");
     let mut run = start(&ENGINE, &juggler());
-    run.deliver(&[OPEN_STDOUT, 0, KEEP_POLLABLE, 0]).expect("harmless");
-    let error = run.guest.capture_all().expect_err("a pollable can't be opened again");
-    assert!(matches!(error, CaptureError::NotNow(_)), "{error}");
-    assert_ne!(run.guest.digest(), 0);
-    run.deliver(&[DROP_POLLABLE, 0]).expect("harmless");
-    run.guest.capture_all().expect("it holds a stream only");
+    run.deliver(&[OPEN_STDOUT, 0, KEEP_POLLABLE, 1, DROP_OUTPUT, 0]).expect("harmless");
+    run.deliver(&[0, 0, KEEP_INPUT_POLLABLE, 2, 3, 0]).expect("harmless");
+    let mut restored = restored(&module, &mut run);
+    check_same(&mut run, &mut restored, &[OPEN_STDERR, 3, OPEN_STDERR, 4, OPEN_STDERR, 5, DROP_POLLABLE, 2]);
+    check_same(&mut run, &mut restored, &[DROP_POLLABLE, 1, OPEN_STDERR, 6, OPEN_STDERR, 7, PRINT, 7]);
 }
 
 #[test]
@@ -139,43 +159,51 @@ fn a_guest_that_holds_too_many_is_not_captured() {
                   (br_if $again (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 5000))))";
     let mut run = start(&ENGINE, &Wat::silent(body));
     run.deliver(b"").expect("harmless");
-    assert!(matches!(run.guest.capture_all(), Err(CaptureError::NotNow(_))));
+    let error = run.guest.capture_all().expect_err("more than a capture holds");
+    assert!(matches!(error, CaptureError::NotNow(NotNow::TooMany { places: 5000, .. })), "{error}");
 }
 
 /// What to do to random places, as far as it makes sense to do it.
-fn sensible(wishes: &[(u8, u8)], open: &mut [u8; 16]) -> Vec<u8> {
+fn sensible(wishes: &[(u8, u8)], open: &mut [Held; 16]) -> Vec<u8> {
     let mut runs = Vec::new();
     for (wish, place) in wishes {
-        let what = match (wish, &mut open[*place as usize]) {
-            (0..=2, held @ 0) => {
-                *held = wish + 1;
-                *wish
-            }
-            (3.., held @ 1) => {
-                *held = 0;
-                3
-            }
-            (3 | 4, held @ 2..) => {
-                *held = 0;
-                DROP_OUTPUT
-            }
-            (5 | 6, 2..) => *wish,
+        let in_the_first = open[0];
+        let held = &mut open[*place as usize];
+        let (what, then) = match (wish, *held) {
+            (0, Held::Nothing) => (0, Held::Input),
+            (1 | 2, Held::Nothing) => (*wish, Held::Output),
+            (7.., Held::Nothing) if in_the_first == Held::Output => (KEEP_POLLABLE, Held::Pollable),
+            (7.., Held::Nothing) if in_the_first == Held::Input => (KEEP_INPUT_POLLABLE, Held::Pollable),
+            (3.., Held::Input) => (3, Held::Nothing),
+            (3 | 4, Held::Output) => (DROP_OUTPUT, Held::Nothing),
+            (3 | 4, Held::Pollable) => (DROP_POLLABLE, Held::Nothing),
+            (5 | 6, Held::Output) => (*wish, Held::Output),
             _ => continue,
         };
+        *held = then;
         runs.extend([what, *place]);
     }
     runs
 }
 
+/// What a place of the guest holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Nothing,
+    Input,
+    Output,
+    Pollable,
+}
+
 proptest! {
     #[test]
     fn whatever_was_opened_and_dropped_goes_on_the_same(
-        before in prop::collection::vec((0u8..7, 0u8..16), 0..60),
-        after in prop::collection::vec((0u8..7, 0u8..16), 0..60),
+        before in prop::collection::vec((0u8..9, 0u8..16), 0..60),
+        after in prop::collection::vec((0u8..9, 0u8..16), 0..60),
     ) {
         static MODULE: LazyLock<Module> = LazyLock::new(|| ENGINE.load(&juggler().bytes()).expect("an immortal"));
         let mut run = Run::of(MODULE.instantiate(&genesis(1)).expect("it starts"));
-        let mut open = [0; 16];
+        let mut open = [Held::Nothing; 16];
         run.deliver(&sensible(&before, &mut open)).expect("it makes sense");
         let mut restored = restored(&MODULE, &mut run);
         let runs = sensible(&after, &mut open);

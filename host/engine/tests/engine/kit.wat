@@ -35,7 +35,8 @@
       (func (param "self" (borrow $output)) (result (result u64 (error $stream-error)))))
     (export "[method]output-stream.write"
       (func (param "self" (borrow $output)) (param "contents" (list u8)) (result (result (error $stream-error)))))
-    (export "[method]output-stream.subscribe" (func (param "self" (borrow $output)) (result (own $pollable))))))
+    (export "[method]output-stream.subscribe" (func (param "self" (borrow $output)) (result (own $pollable))))
+    (export "[method]input-stream.subscribe" (func (param "self" (borrow $input)) (result (own $pollable))))))
   (alias export $streams "output-stream" (type $output))
   (alias export $streams "input-stream" (type $input))
   (import "wasi:cli/stdin@0.2.6" (instance $stdin
@@ -105,6 +106,7 @@
   (core func $check-write (canon lower (func $streams "[method]output-stream.check-write") (memory $memory)))
   (core func $write (canon lower (func $streams "[method]output-stream.write") (memory $memory)))
   (core func $subscribe (canon lower (func $streams "[method]output-stream.subscribe")))
+  (core func $subscribe-input (canon lower (func $streams "[method]input-stream.subscribe")))
   (core func $drop-output (canon resource.drop $output))
   (core func $drop-input (canon resource.drop $input))
   (core func $drop-pollable (canon resource.drop $pollable))
@@ -134,6 +136,7 @@
     (import "host" "check-write" (func $check-write (param i32 i32)))
     (import "host" "write" (func $write (param i32 i32 i32 i32)))
     (import "host" "subscribe" (func $subscribe (param i32) (result i32)))
+    (import "host" "subscribe-input" (func $subscribe-input (param i32) (result i32)))
     (import "host" "drop-output" (func $drop-output (param i32)))
     (import "host" "drop-input" (func $drop-input (param i32)))
     (import "host" "drop-pollable" (func $drop-pollable (param i32)))
@@ -175,6 +178,7 @@
       (export "check-write" (func $check-write))
       (export "write" (func $write))
       (export "subscribe" (func $subscribe))
+      (export "subscribe-input" (func $subscribe-input))
       (export "drop-output" (func $drop-output))
       (export "drop-input" (func $drop-input))
       (export "drop-pollable" (func $drop-pollable))
