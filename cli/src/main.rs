@@ -14,12 +14,19 @@ mod status;
 
 use std::{io::IsTerminal, process::ExitCode};
 
+use ambrosia_host::Diagnostics;
 use arguments::{Arguments, Verb};
 use clap::Parser;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     start_tracing(arguments.verbose);
+    let code = carry_out(arguments);
+    Diagnostics::flush_at_end();
+    code
+}
+
+fn carry_out(arguments: Arguments) -> ExitCode {
     let store = arguments.store;
     let result = match arguments.verb {
         Verb::RegisterInstance(verb) => register_instance::register_instance(&store, &verb),
@@ -35,13 +42,14 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS, // the reader of our output has seen enough
         Err(error) => {
-            eprintln!("ambrosia-host: {error:#}");
+            Diagnostics::say(format_args!("ambrosia-host: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-/// The host's own messages go to stderr; stdout belongs to the guest and to what was asked for.
+/// The host's own messages go to stderr, as far as that takes them; stdout belongs to the guest and to what was asked
+/// for.
 fn start_tracing(verbose: u8) {
     let default = match verbose {
         0 => "info",
@@ -53,10 +61,12 @@ fn start_tracing(verbose: u8) {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| Diagnostics)
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
+    Diagnostics::take_panics();
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -4,7 +4,7 @@ use std::{io::Write, path::Path, process::ExitCode};
 
 use ambrosia_core::Limits;
 use ambrosia_engine::{Captures, Engine, Module};
-use ambrosia_host::{Clock, SystemClock, entropy_u64, fresh_uuid};
+use ambrosia_host::{Clock, Diagnostics, SystemClock, entropy_u64, fresh_uuid};
 use ambrosia_storage::{FileStore, Registered};
 use anyhow::Context;
 
@@ -41,8 +41,10 @@ fn say_how_captured(module: &Module) {
         Captures::Save(findings) => (findings, "checkpoints are taken by its own `save` and `load`"),
         Captures::Nothing(findings) => (findings, "every recovery will be a replay of the whole log"),
     };
-    eprintln!("ambrosia-host: the memory of this module can't be captured from outside, so {means}:");
+    Diagnostics::say(format_args!(
+        "ambrosia-host: the memory of this module can't be captured from outside, so {means}:"
+    ));
     for finding in findings {
-        eprintln!("  {finding}");
+        Diagnostics::say(format_args!("  {finding}"));
     }
 }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use ambrosia_core::{Lsn, ReplicaIndex};
-use ambrosia_host::{Ending, RunOptions};
+use ambrosia_host::{Diagnostics, Ending, RunOptions};
 
 use crate::arguments::Run;
 
@@ -28,7 +28,9 @@ pub(crate) fn run(store: PathBuf, verb: Run) -> anyhow::Result<ExitCode> {
     Ok(match ending {
         Ending::Stopped => ExitCode::SUCCESS,
         Ending::Finished { code, lsn } => {
-            eprintln!("ambrosia-host: instance {name} finished with exit code {code} at lsn {lsn}");
+            Diagnostics::say(format_args!(
+                "ambrosia-host: instance {name} finished with exit code {code} at lsn {lsn}"
+            ));
             // Only the low byte of a code reaches the parent; one that would look like success must not.
             let byte = code.to_le_bytes()[0];
             ExitCode::from(if byte == 0 && code != 0 { 1 } else { byte })

@@ -21,6 +21,7 @@ use tokio::{
 use crate::{
     checkpointer::Keeping,
     clock::SystemClock,
+    diagnostics::Diagnostics,
     driver::{Driver, DriverOptions, Vitals, beat},
     event::Event,
     listener::{Reception, accept_all},
@@ -374,8 +375,8 @@ impl Signals {
             }
             match asked {
                 None => {
-                    tracing::info!("asked to stop, handing over; a second signal stops at once");
                     mailbox.push(Event::Shutdown);
+                    tracing::info!("asked to stop, handing over; a second signal stops at once");
                     asked = Some(Instant::now());
                 }
                 // A shell or a wrapper passes on what the terminal has sent as well: that is one wish, not two.
@@ -384,6 +385,7 @@ impl Signals {
             }
         }
         // As if killed: the log is made for that.
+        Diagnostics::flush_at_end();
         std::process::exit(1);
     }
 }

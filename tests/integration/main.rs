@@ -9,6 +9,7 @@ mod determinism;
 mod guest_faults;
 mod kill_restart;
 mod messages;
+mod messages_to_nobody;
 mod original;
 mod paused;
 mod replicas;

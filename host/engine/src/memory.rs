@@ -6,6 +6,8 @@
 //! **Architecture Invariant:** a guest's request is answered from the limit alone; if the host can't keep what the
 //! limit promises, the process ends.
 
+use std::{io::Write, time::Duration};
+
 use wasmtime::ResourceLimiter;
 
 use crate::refusal::Refusal;
@@ -16,6 +18,9 @@ pub(crate) const TABLE_ELEMENTS_MAX: usize = 1 << 20;
 /// What wasmtime says of a growth that the type of the memory forbids, before it asks for the limit. The same on
 /// every replica, and so harmless.
 const BEYOND_TYPE: &str = "memory growth exceeds memory type's limits";
+
+/// A process that ends since the host has no memory waits no longer than this for its stderr.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Counts the linear memory of one store.
 pub(crate) struct MemoryLimit {
@@ -75,10 +80,25 @@ impl ResourceLimiter for MemoryLimit {
 /// Ends the process: to tell the guest would make this replica differ from the others.
 fn abort(error: &wasmtime::Error) -> ! {
     tracing::error!("the host has no memory left for a guest that is within its limit: {error:#}");
-    eprintln!(
-        "ambrosia: the host has no memory left for a guest that is within its limit, so the process ends: {error:#}"
+    let text = format!(
+        "ambrosia: the host has no memory left for a guest that is within its limit, so the process ends: {error:#}\n"
     );
+    say_last_words(text);
     std::process::abort()
+}
+
+/// Writes to stderr at once, since whoever writes the host's messages has no more time to. A stderr that takes nothing
+/// must not keep the process from its end.
+fn say_last_words(text: String) {
+    let (done, is_done) = std::sync::mpsc::sync_channel(1);
+    let write = move || {
+        // Nothing is left to be done about either.
+        let _unheard = std::io::stderr().write_all(text.as_bytes());
+        let _late = done.send(());
+    };
+    if std::thread::Builder::new().spawn(write).is_ok() {
+        let _late = is_done.recv_timeout(LAST_WORDS_TIMEOUT);
+    }
 }
 
 #[cfg(test)]

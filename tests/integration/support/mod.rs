@@ -1,5 +1,6 @@
 //! What the tests share.
 
+mod bare_host;
 mod replicas;
 mod session;
 mod setup;
@@ -7,6 +8,7 @@ mod status;
 mod stream;
 mod waiting;
 
+pub(crate) use bare_host::BareHost;
 pub(crate) use replicas::Replicas;
 pub(crate) use session::Session;
 pub(crate) use setup::{cluster, fails, lines, register_with, succeeds, wat_module};
