@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use ambrosia_core::InstanceName;
 use clap::{Args, Parser, Subcommand};
 
+use crate::argument_source::ArgumentSource;
+
 /// Runs WebAssembly components as immortals: named instances that survive the death of any process, and handle every
 /// message exactly once.
 #[derive(Parser, Debug)]
@@ -189,6 +191,7 @@ pub(crate) struct Status {
 #[command(after_help = "Examples:
   ambrosia-host send --instance server --method receive_message --args '[\"hello\"]'
   ambrosia-host send --instance bank --method deposit --args '[\"anna\", 20]' --request-id order-4711
+  ambrosia-host send --instance bank --method load --args @accounts.json
 
 The same request id a second time returns the first result and does nothing again, across takeovers too.")]
 pub(crate) struct Send {
@@ -198,9 +201,9 @@ pub(crate) struct Send {
     /// Method to run
     #[arg(long, value_name = "METHOD")]
     pub(crate) method: String,
-    /// Its arguments as a JSON array
-    #[arg(long, value_name = "JSON-ARRAY", default_value = "[]")]
-    pub(crate) args: String,
+    /// Its arguments as a JSON array; '@FILE' takes them from a file, '-' from stdin
+    #[arg(long, value_name = "JSON-ARRAY", default_value = "[]", value_parser = ArgumentSource::parse)]
+    pub(crate) args: ArgumentSource,
     /// Return as soon as the request is durable, without its result
     #[arg(long)]
     pub(crate) no_wait: bool,

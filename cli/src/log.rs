@@ -6,8 +6,7 @@ use ambrosia_core::{
     Bind, CheckpointState, DeliverBody, DigestBody, EpochBody, Genesis, Kind, Lsn, Message, Messages, PeerIndex,
     Record, RecordKind, Run, Runs, Seq,
 };
-use ambrosia_engine::Engine;
-use ambrosia_host::{Methods, decode_value, load_module};
+use ambrosia_host::{Methods, decode_value, show_raw, show_value, without_controls};
 use ambrosia_storage::{BlobHash, Checkpoints, FileStore, LogStore};
 use anyhow::bail;
 use serde::Serialize;
@@ -55,7 +54,7 @@ struct ShownMessage {
 pub(crate) fn log(store: &Path, verb: &Log) -> anyhow::Result<ExitCode> {
     let store = FileStore::open(store)?;
     let entry = store.instance(&verb.instance)?;
-    let methods = Methods::new(load_module(&store, &Engine::new()?, entry.module)?.methods()?);
+    let methods = Methods::of_module(&store, entry.module)?;
     let log = store.log(&verb.instance)?;
     let last = verb.to.map_or(log.head()?.durable, |to| Lsn(to).min(log.head().map_or(Lsn(to), |head| head.durable)));
     let first = log.first()?;
@@ -76,7 +75,7 @@ pub(crate) fn log(store: &Path, verb: &Log) -> anyhow::Result<ExitCode> {
                 continue;
             }
             if verb.json {
-                writeln!(out, "{}", serde_json::to_string(&shown)?)?;
+                writeln!(out, "{}", without_controls(&serde_json::to_string(&shown)?))?;
             } else {
                 print(&mut out, &shown)?;
             }
@@ -139,10 +138,14 @@ impl Reader {
 
     fn message(&self, body: &DeliverBody<'_>, run: &Run<'_>, at: u64, message: Message<'_>) -> ShownMessage {
         let named = matches!(message.kind, Kind::Fork | Kind::Call | Kind::Impulse);
-        let method = named.then(|| match self.methods.by_id(message.method) {
-            Some(method) => method.name.clone(),
-            None => message.method.to_string(),
-        });
+        let method = self.methods.by_id(message.method).filter(|_| named);
+        let name = named.then(|| method.map_or_else(|| message.method.to_string(), |method| method.name.clone()));
+        let arguments = match method {
+            Some(method) => show_value(method, message.arguments),
+            None if named => show_raw(message.arguments),
+            // The result of another instance's method, which may be raw: nothing here says so.
+            None => decode_value(message.arguments),
+        };
         let request = body.requests.iter().find(|entry| {
             run.peer == PeerIndex::OUTSIDE && message.kind == Kind::Impulse && entry.call_id == message.call_id
         });
@@ -151,10 +154,10 @@ impl Reader {
             source: self.peer(run.peer),
             seq: from_peer.then(|| run.first_seq.0 + at),
             kind: format!("{:?}", message.kind).to_lowercase(),
-            method,
+            method: name,
             call_id: (message.call_id.0 != 0).then_some(message.call_id.0),
-            request: request.map(|entry| String::from_utf8_lossy(entry.request.as_bytes()).into_owned()),
-            arguments: decode_value(message.arguments),
+            request: request.map(|entry| request_id(entry.request.as_bytes())),
+            arguments,
         }
     }
 
@@ -166,6 +169,12 @@ impl Reader {
             None => self.me.clone(),
         }
     }
+}
+
+/// Request ids are bytes; `send` makes them of text.
+fn request_id(bytes: &[u8]) -> String {
+    let shown = show_raw(bytes);
+    shown.as_str().map_or_else(|| shown.to_string(), str::to_owned)
 }
 
 fn genesis(genesis: Genesis) -> Body {
@@ -226,10 +235,10 @@ fn print_message(out: &mut impl Write, message: &ShownMessage) -> std::io::Resul
         write!(out, " id {call_id}")?;
     }
     if let Some(request) = &message.request {
-        write!(out, " request {request}")?;
+        write!(out, " request {}", without_controls(request))?;
     }
     if message.arguments != Value::Null {
-        write!(out, " {}", message.arguments)?;
+        write!(out, " {}", without_controls(&message.arguments.to_string()))?;
     }
     writeln!(out)
 }

@@ -3,6 +3,7 @@
 //! **Architecture Invariant:** verbs parse, call the library, and print; no verb knows how anything is stored or sent.
 
 mod add_replica;
+mod argument_source;
 mod arguments;
 mod checkpoint;
 mod deregister_instance;

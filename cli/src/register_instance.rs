@@ -4,8 +4,8 @@ use std::{io::Write, path::Path, process::ExitCode};
 
 use ambrosia_core::Limits;
 use ambrosia_engine::{Captures, Engine, Module};
-use ambrosia_host::{Clock, Diagnostics, SystemClock, entropy_u64, fresh_uuid};
-use ambrosia_storage::{FileStore, Registered};
+use ambrosia_host::{Clock, Diagnostics, Methods, SystemClock, entropy_u64, fresh_uuid};
+use ambrosia_storage::{BlobHash, FileStore, Registered};
 use anyhow::Context;
 
 use crate::arguments::RegisterInstance;
@@ -15,11 +15,16 @@ pub(crate) fn register_instance(store: &Path, verb: &RegisterInstance) -> anyhow
     let module = std::fs::read(&verb.module).with_context(|| format!("can't read the module {file}"))?;
     // Everything that can be wrong with a module is found now, not at the first run.
     let loaded = Engine::new()?.load(&module).with_context(|| format!("{file} can't be registered"))?;
-    let methods = loaded.methods().with_context(|| format!("{file} can't be registered"))?;
+    let methods = Methods::new(loaded.methods().with_context(|| format!("{file} can't be registered"))?);
 
     let store = FileStore::create_or_open(store)?;
     let limits = Limits { fuel: verb.fuel, memory_bytes: verb.memory_mib << 20 };
     let registered = store.register(&verb.instance, &module, entropy_u64(), fresh_uuid(), limits, SystemClock.now())?;
+    if let Err(error) = methods.write_down(&store, BlobHash::of(&module).0) {
+        Diagnostics::say(format_args!(
+            "ambrosia-host: the methods of the module can't be written down ({error}); `send` loads it for them"
+        ));
+    }
     let mut out = std::io::stdout();
     say_how_captured(&loaded);
     match registered {

@@ -2,9 +2,8 @@
 
 use std::{io::Write, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
-use ambrosia_core::RequestId;
-use ambrosia_engine::Engine;
-use ambrosia_host::{Answered, Client, Methods, decode_value, encode_arguments, fresh_request_id, load_module};
+use ambrosia_core::{RequestId, limits::ARGUMENTS_BYTES_MAX};
+use ambrosia_host::{Answered, Client, Methods, encode_arguments, fresh_request_id, show_value, without_controls};
 use ambrosia_storage::FileStore;
 use anyhow::{Context, bail};
 
@@ -13,9 +12,17 @@ use crate::arguments::Send;
 pub(crate) fn send(store: PathBuf, verb: Send) -> anyhow::Result<ExitCode> {
     let store = Arc::new(FileStore::open(&store)?);
     let entry = store.instance(&verb.instance)?;
-    let methods = Methods::new(load_module(&store, &Engine::new()?, entry.module)?.methods()?);
-    let message_pack = methods.find(&verb.method)?.message_pack;
-    let arguments = encode_arguments(&verb.args, message_pack).context("--args")?;
+    let methods = Methods::of_module(&store, entry.module)?;
+    let method = methods.find(&verb.method)?;
+    let arguments = verb.args.read().and_then(|json| Ok(encode_arguments(&json, method.message_pack)?));
+    let arguments = arguments.with_context(|| format!("--args{}", verb.args.place()))?;
+    if arguments.len() > ARGUMENTS_BYTES_MAX {
+        bail!(
+            "--args{}: arguments of {} bytes exceed the limit of {ARGUMENTS_BYTES_MAX} bytes",
+            verb.args.place(),
+            arguments.len()
+        );
+    }
     let request = match &verb.request_id {
         Some(id) => RequestId::new(id).context("--request-id")?,
         None => fresh_request_id(),
@@ -30,7 +37,7 @@ pub(crate) fn send(store: PathBuf, verb: Send) -> anyhow::Result<ExitCode> {
         client.send(&request, &verb.method, &arguments, !verb.no_wait, limit).await
     })?;
     if let Answered::Value(value) = answered {
-        writeln!(std::io::stdout(), "{}", decode_value(&value))?;
+        writeln!(std::io::stdout(), "{}", without_controls(&show_value(method, &value).to_string()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,6 +6,8 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned, de::IgnoredAny};
 
+use crate::spelled::Spelled;
+
 /// Appends `value`, structs as maps with field names.
 pub(crate) fn encode_value<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) -> Result<(), String> {
     value.serialize(&mut rmp_serde::Serializer::new(out).with_struct_map()).map_err(|error| error.to_string())
@@ -62,10 +64,15 @@ arguments_of_a_tuple!(10: A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9);
 arguments_of_a_tuple!(11: A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10);
 arguments_of_a_tuple!(12: A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11);
 
+type Values<'a> = rmp_serde::Deserializer<rmp_serde::decode::ReadRefReader<'a, [u8]>>;
+
 /// Reads the arguments of a method one by one, in place.
 #[doc(hidden)]
 pub struct ArgumentReader<'a> {
-    values: rmp_serde::Deserializer<rmp_serde::decode::ReadRefReader<'a, [u8]>>,
+    values: Values<'a>,
+    elements: &'a [u8],
+    /// How many were read.
+    read: u32,
 }
 
 impl<'a> ArgumentReader<'a> {
@@ -77,13 +84,34 @@ impl<'a> ArgumentReader<'a> {
         if found != count {
             return Err(format!("it takes {}, not {found}", counted(count)));
         }
-        Ok(ArgumentReader { values: rmp_serde::Deserializer::from_read_ref(elements) })
+        Ok(ArgumentReader { values: rmp_serde::Deserializer::from_read_ref(elements), elements, read: 0 })
     }
 
     /// The next argument. `label` names it, and its type, in the error.
     #[inline]
     pub fn next<T: Deserialize<'a>>(&mut self, label: &str) -> Result<T, String> {
-        T::deserialize(&mut self.values).map_err(|error| no_argument(label, &error))
+        let value = T::deserialize(&mut self.values)
+            .or_else(|error| self.next_spelled().map_err(|()| no_argument(label, &error)))?;
+        self.read += 1;
+        Ok(value)
+    }
+
+    /// The next argument, which can't be read as it stands, as people spell it.
+    #[cold]
+    fn next_spelled<T: Deserialize<'a>>(&mut self) -> Result<T, ()> {
+        let mut values = self.after(self.read)?;
+        let spelled = Spelled::deserialize(&mut values).map_err(|_| ())?;
+        self.values = values;
+        T::deserialize(spelled).map_err(|_| ())
+    }
+
+    /// Stands behind the first arguments.
+    fn after(&self, count: u32) -> Result<Values<'a>, ()> {
+        let mut values = rmp_serde::Deserializer::from_read_ref(self.elements);
+        for _ in 0..count {
+            IgnoredAny::deserialize(&mut values).map_err(|_| ())?;
+        }
+        Ok(values)
     }
 
     /// Checks that nothing follows the last argument.
@@ -146,6 +174,22 @@ mod tests {
         assert_eq!(read_two(&wide), Ok((7, "x".to_string())));
         let wider = [&[ARRAY_32, 0, 0, 0, 2][..], &encoded((7_u32, "x"))[1..]].concat();
         assert_eq!(read_two(&wider), Ok((7, "x".to_string())));
+    }
+
+    #[test]
+    fn an_argument_that_is_spelled_stands_among_others() {
+        let bytes = encoded(("7", "x"));
+        assert_eq!(read_two(&bytes), Ok((7, "x".to_string())));
+        let mut reader = ArgumentReader::new(&bytes, 2).expect("two of them");
+        let first: &str = reader.next("first").expect("a text");
+        let error = reader.next::<u8>("second: u8").expect_err("x is no number");
+        assert_eq!(first, "7");
+        assert!(error.starts_with("its argument `second: u8` doesn't decode: "), "{error}");
+        let bytes = encoded((1_u8, "2", "3", 4_u8));
+        let mut reader = ArgumentReader::new(&bytes, 4).expect("four of them");
+        let numbers: Vec<u8> = (0..4).map(|_| reader.next("n").expect("a number")).collect();
+        assert_eq!(numbers, [1, 2, 3, 4]);
+        reader.finish().expect("nothing follows");
     }
 
     #[test]

@@ -99,6 +99,7 @@ mod panics;
 mod peer;
 mod request;
 mod runtime;
+mod spelled;
 mod task;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;

@@ -18,6 +18,8 @@ use crate::{
     control::Control,
     peers::PeerDirectory,
     socket,
+    unreached::Unreached,
+    values::{decode_value, without_controls},
     wire::{Frame, PROTOCOL_VERSION},
 };
 
@@ -59,6 +61,16 @@ pub enum ClientError {
         /// How long.
         waited: Duration,
     },
+    /// Somebody runs it, but is not to be reached.
+    #[error("instance {name} runs, but {unreached} (waited {waited:?})")]
+    Unreached {
+        /// The instance.
+        name: InstanceName,
+        /// Why.
+        unreached: Unreached,
+        /// How long.
+        waited: Duration,
+    },
     /// The instance will not answer any more.
     #[error("{0}")]
     Ended(String),
@@ -73,6 +85,8 @@ pub struct Client {
     name: InstanceName,
     primaries: watch::Receiver<Option<PrimaryInfo>>,
     connected: Option<Connected>,
+    /// What the last try to connect to the present primary has met.
+    unreached: Option<Unreached>,
 }
 
 struct Connected {
@@ -93,7 +107,7 @@ impl Client {
     pub fn new(store: Arc<FileStore>, name: InstanceName) -> Result<Self, ClientError> {
         store.instance(&name)?;
         let primaries = PeerDirectory::new(Arc::clone(&store)).follow(&name);
-        Ok(Client { store, name, primaries, connected: None })
+        Ok(Client { store, name, primaries, connected: None, unreached: None })
     }
 
     /// Sends one request and waits until it has its result, or is durable if `wait` is false. Across takeovers the
@@ -112,7 +126,7 @@ impl Client {
             arguments: arguments.to_vec(),
             wait,
         };
-        let id = String::from_utf8_lossy(request.as_bytes()).into_owned();
+        let id = without_controls(&String::from_utf8_lossy(request.as_bytes()));
         let late = || ClientError::Timeout(limit, id);
         self.ask(control, limit, late, |answer| answer_to(request, answer)).await
     }
@@ -143,7 +157,10 @@ impl Client {
             loop {
                 if !said && !reached && began.elapsed() >= PATIENCE {
                     said = true;
-                    tracing::info!(instance = %self.name, "waiting for a primary");
+                    match self.hindrance() {
+                        Some(unreached) => tracing::info!(instance = %self.name, "waiting: {unreached}"),
+                        None => tracing::info!(instance = %self.name, "waiting for a primary"),
+                    }
                 }
                 if let Some(answer) = self.try_to_ask(control.clone(), &mut reached, &take).await? {
                     return Ok(answer);
@@ -154,8 +171,22 @@ impl Client {
         match timeout(limit, asking).await {
             Ok(result) => result,
             Err(_) if reached => Err(late()),
-            Err(_) => Err(ClientError::NoPrimary { name: self.name.clone(), waited: began.elapsed() }),
+            Err(_) => Err(self.not_reached(began.elapsed())),
         }
+    }
+
+    fn not_reached(&self, waited: Duration) -> ClientError {
+        let name = self.name.clone();
+        match self.hindrance() {
+            Some(unreached) => ClientError::Unreached { name, unreached, waited },
+            None => ClientError::NoPrimary { name, waited },
+        }
+    }
+
+    /// Why the primary that there is can't be talked to; `None` if there is none.
+    fn hindrance(&self) -> Option<Unreached> {
+        let address = self.primaries.borrow().as_ref()?.address;
+        Some(self.unreached.clone().unwrap_or(Unreached::Silent { address }))
     }
 
     /// One try; `None` if the connection was lost and another try is due.
@@ -206,10 +237,12 @@ impl Client {
             return Err(ConnectionError::Closed);
         };
         // A stopped primary's kernel still accepts connections, so it is not waited for longer than it reigns.
-        let (handle, connection) = tokio::select! {
-            greeted = greet(&self.name, &primary) => greeted?,
-            _changed = self.primaries.changed() => return Err(ConnectionError::Closed),
+        let greeted = tokio::select! {
+            greeted = greet(&self.name, &primary) => greeted,
+            _changed = self.primaries.changed() => Err(ConnectionError::Closed),
         };
+        self.unreached = greeted.as_ref().err().and_then(|error| Unreached::of(primary.address, error));
+        let (handle, connection) = greeted?;
         let (sender, answers) = tokio::sync::mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
             let ended = connection
@@ -250,7 +283,7 @@ fn answer_to(request: &RequestId, answer: Control) -> Option<Result<Answered, Cl
             Some(Ok(Answered::Value(value.into())))
         }
         Control::Answer { request: of, success: false, value } if of == request.as_bytes() => {
-            let text = crate::values::decode_value(&value);
+            let text = decode_value(&value);
             let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
             Some(Err(ClientError::Failed(text)))
         }
@@ -265,8 +298,9 @@ async fn greet(name: &InstanceName, primary: &PrimaryInfo) -> Result<(Connection
     connection.write_frame(&Frame::Control(hello)).await?;
     match connection.read_frame().await? {
         Frame::Control(Control::ClientWelcome { .. }) => {}
-        Frame::Control(Control::Refused { reason, .. }) => {
-            tracing::debug!("the host refuses the connection: {reason}");
+        Frame::Control(Control::Refused { reason, elsewhere: false }) => return Err(ConnectionError::Refused(reason)),
+        Frame::Control(Control::Refused { reason, elsewhere: true }) => {
+            tracing::debug!("the host has another role by now: {reason}");
             return Err(ConnectionError::Closed);
         }
         _ => return Err(ConnectionError::Unexpected),

@@ -64,6 +64,8 @@ pub(crate) enum ConnectionError {
     Wire(#[from] WireError),
     #[error("the other side did not complete the handshake in time")]
     HandshakeTimeout,
+    #[error("the other side refuses the connection: {0}")]
+    Refused(String),
     #[error("the other side ended the connection")]
     Closed,
     #[error("the other side sent a frame that does not belong here")]

@@ -1,9 +1,18 @@
-//! The methods of a module by name and by id.
+//! The methods of a module by name and by id, and how they are written down beside it (`docs/formats.md`).
+//!
+//! **Architecture Invariant:** whoever only wants to know the methods of a registered module starts no engine for it.
 
 use std::sync::Arc;
 
 use ambrosia_core::MethodId;
-use ambrosia_engine::Method;
+use ambrosia_engine::{Engine, Method};
+use ambrosia_storage::{BlobHash, FileStore, IoError};
+use serde::{Deserialize, Serialize};
+
+use crate::run::{RunError, load_module};
+
+/// First word and version of what is written down. The checksum of the rest follows, as eight hexadecimal digits.
+const FORMAT: &str = "ambrosia-methods 1 ";
 
 /// What a module's `describe` listed. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,6 +33,57 @@ fn listed(known: &[String]) -> String {
 }
 
 impl Methods {
+    /// The methods of a registered module, as they were written down beside it.
+    ///
+    /// A store of an earlier version, or a damaged file, has none: then the module is loaded to describe them, and they
+    /// are written down for the next one who asks, if the store can be written.
+    ///
+    /// # Errors
+    /// As [`load_module`], and if the file can't be read.
+    pub fn of_module(store: &FileStore, module: [u8; 32]) -> Result<Methods, RunError> {
+        let hash = BlobHash(module);
+        let written = store.methods(hash).map_err(ambrosia_storage::BlobError::from)?;
+        if let Some(methods) = written.and_then(|contents| Methods::decode(&contents)) {
+            return Ok(methods);
+        }
+        tracing::debug!(module = %hash, "the methods of the module are not written down, so it is loaded");
+        let methods = Methods::new(load_module(store, &Engine::new()?, module)?.methods()?);
+        if let Err(error) = methods.write_down(store, module) {
+            tracing::debug!(%error, "the methods of the module can't be written down");
+        }
+        Ok(methods)
+    }
+
+    /// Writes them down beside the module.
+    ///
+    /// # Errors
+    /// If the store can't be written.
+    pub fn write_down(&self, store: &FileStore, module: [u8; 32]) -> Result<(), IoError> {
+        store.put_methods(BlobHash(module), &self.encode())
+    }
+
+    /// Whether exactly these are written down beside the module.
+    pub(crate) fn are_written_down(&self, store: &FileStore, module: [u8; 32]) -> bool {
+        store.methods(BlobHash(module)).is_ok_and(|written| written.is_some_and(|written| written == self.encode()))
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let written: Vec<_> = self.0.iter().map(Written::of).collect();
+        let json = serde_json::to_string(&written).expect("names and flags are always JSON");
+        format!("{FORMAT}{:08x}\n{json}\n", crc32c::crc32c(json.as_bytes())).into_bytes()
+    }
+
+    /// `None` if that is of another version, or not what was written.
+    fn decode(contents: &[u8]) -> Option<Methods> {
+        let (checksum, json) = std::str::from_utf8(contents).ok()?.strip_prefix(FORMAT)?.split_once('\n')?;
+        let json = json.strip_suffix('\n')?;
+        if u32::from_str_radix(checksum, 16).ok()? != crc32c::crc32c(json.as_bytes()) {
+            return None;
+        }
+        let written: Vec<Written> = serde_json::from_str(json).ok()?;
+        Some(Methods::new(written.into_iter().map(Written::into_method).collect()))
+    }
+
     /// Wraps a list.
     pub fn new(methods: Vec<Method>) -> Self {
         Methods(methods.into())
@@ -45,5 +105,61 @@ impl Methods {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Method> {
         self.0.iter()
+    }
+}
+
+/// One method as it is written down; its id follows from its name.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    name: String,
+    arguments: Vec<String>,
+    message_pack: bool,
+}
+
+impl Written {
+    fn of(method: &Method) -> Written {
+        let Method { id: _, name, arguments, message_pack } = method.clone();
+        Written { name, arguments, message_pack }
+    }
+
+    fn into_method(self) -> Method {
+        let Written { name, arguments, message_pack } = self;
+        Method { id: MethodId::of(&name), name, arguments, message_pack }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn method(name: &str, arguments: &[&str], message_pack: bool) -> Method {
+        let arguments = arguments.iter().map(|&name| name.to_owned()).collect();
+        Method { id: MethodId::of(name), name: name.to_owned(), arguments, message_pack }
+    }
+
+    #[test]
+    fn methods_are_written_down_like_this_and_read_back() {
+        let methods = Methods::new(vec![method("add", &["n"], true), method("swallow", &[], false)]);
+        let text = "ambrosia-methods 1 f8cee803\n\
+                    [{\"name\":\"add\",\"arguments\":[\"n\"],\"message_pack\":true},\
+                    {\"name\":\"swallow\",\"arguments\":[],\"message_pack\":false}]\n";
+        assert_eq!(String::from_utf8(methods.encode()).expect("text"), text);
+        let read = Methods::decode(text.as_bytes()).expect("version 1 stays readable");
+        assert_eq!(read.iter().collect::<Vec<_>>(), methods.iter().collect::<Vec<_>>());
+        assert!(Methods::decode(&Methods::new(Vec::new()).encode()).is_some_and(|none| none.iter().count() == 0));
+    }
+
+    #[test]
+    fn what_is_damaged_or_of_another_version_is_not_believed() {
+        let written = Methods::new(vec![method("add", &["n"], true)]).encode();
+        for bit in 0..written.len() * 8 {
+            let mut damaged = written.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            // The case of a hexadecimal digit says nothing.
+            assert!(damaged.eq_ignore_ascii_case(&written) || Methods::decode(&damaged).is_none(), "bit {bit}");
+        }
+        for length in 0..written.len() {
+            assert!(Methods::decode(&written[..length]).is_none(), "{length} bytes");
+        }
     }
 }

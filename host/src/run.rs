@@ -248,6 +248,11 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
     }
     let module = load_module(&store, &engine, entry.module)?;
     let methods = Methods::new(module.methods()?);
+    if !methods.are_written_down(&store, entry.module)
+        && let Err(error) = methods.write_down(&store, entry.module)
+    {
+        tracing::warn!(%error, "the methods of the module can't be written down; `send` and `log` load the module then");
+    }
     let stdin = options.stdin.as_deref().map(|name| methods.find(name)).transpose()?;
     let stdin = stdin.map(|method| StdinMethod { id: method.id, message_pack: method.message_pack });
     let (engine, module_hash) = (engine.hash(), entry.module);

@@ -1,18 +1,28 @@
-//! Between JSON, which people type and read, and MessagePack, which methods take and return.
+//! Between JSON, which people type and read, and MessagePack or bytes, which methods take and return.
+//!
+//! What JSON can't say is shown as a string, and the guest's SDK takes the same strings where its types ask for such a
+//! value (`docs/guide.md`, "Values").
+//!
+//! **Architecture Invariant:** nothing is guessed: whether bytes are MessagePack says the method that they are of.
 
+use ambrosia_engine::Method;
 use serde_json::Value;
+
+use crate::shown::Shown;
 
 /// A text or some bytes can't be converted.
 #[derive(Debug, thiserror::Error)]
 pub enum ValueError {
     /// Not JSON at all.
-    #[error("the arguments are not JSON: write them as an array such as '[\"text\", 7]'")]
+    #[error("the arguments are not JSON ({0}): write them as an array such as '[\"text\", 7]'")]
     NotJson(#[from] serde_json::Error),
     /// JSON, but no array.
     #[error("the arguments must be a JSON array with one element an argument, such as '[\"text\", 7]', and are {0}")]
     NotAnArray(Value),
     /// A method that takes raw bytes takes one string.
-    #[error("the method takes raw bytes: give them as a JSON array of one string, such as '[\"text\"]'")]
+    #[error(
+        "the method takes raw bytes: give them as a JSON array of one string, such as '[\"text\"]' or '[\"0x00ff\"]'"
+    )]
     NotOneString,
     /// The arguments can't be encoded.
     #[error("the arguments can't be encoded: {0}")]
@@ -20,6 +30,9 @@ pub enum ValueError {
 }
 
 /// Encodes the arguments of a method from a JSON array.
+///
+/// # Errors
+/// If the text is no JSON array, or the method takes raw bytes and it is not one of one string.
 pub fn encode_arguments(json: &str, message_pack: bool) -> Result<Vec<u8>, ValueError> {
     let value: Value = serde_json::from_str(json)?;
     let Value::Array(arguments) = &value else {
@@ -30,52 +43,66 @@ pub fn encode_arguments(json: &str, message_pack: bool) -> Result<Vec<u8>, Value
     }
     match arguments.as_slice() {
         [] => Ok(Vec::new()),
-        [Value::String(text)] => Ok(text.clone().into_bytes()),
+        [Value::String(text)] => Ok(bytes_of(text).unwrap_or_else(|| text.clone().into_bytes())),
         _ => Err(ValueError::NotOneString),
     }
 }
 
-/// What some encoded value says: as JSON if it is MessagePack, as text or hexadecimal digits if it is not.
+/// What arguments or the result of a method say, as JSON.
+pub fn show_value(method: &Method, bytes: &[u8]) -> Value {
+    if method.message_pack { decode_value(bytes) } else { show_raw(bytes) }
+}
+
+/// What a MessagePack value says, as JSON; no bytes at all are null. What is not MessagePack is shown as bytes are.
 pub fn decode_value(bytes: &[u8]) -> Value {
     if bytes.is_empty() {
         return Value::Null;
     }
     let mut deserializer = rmp_serde::Deserializer::new(std::io::Cursor::new(bytes));
-    let decoded = serde::Deserialize::deserialize(&mut deserializer);
-    match decoded {
-        Ok(value) if deserializer.position() == bytes.len() as u64 => value,
-        _ => Value::String(match std::str::from_utf8(bytes) {
-            Ok(text) => text.to_owned(),
-            Err(_) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-        }),
+    match serde::Deserialize::deserialize(&mut deserializer) {
+        Ok(Shown(value)) if deserializer.position() == bytes.len() as u64 => value,
+        Err(rmp_serde::decode::Error::DepthLimitExceeded) => {
+            Value::String(format!("a value of {} bytes that is too deep to be shown", bytes.len()))
+        }
+        _ => show_raw(bytes),
     }
+}
+
+/// Raw bytes, as JSON: none are null, text is a string, all else is a string of "0x" and two digits a byte. So is text
+/// that looks like that, so that what is shown says what the bytes are.
+pub fn show_raw(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok("") => Value::Null,
+        Ok(text) if bytes_of(text).is_none() => Value::String(text.to_owned()),
+        _ => Value::String(digits_of(bytes)),
+    }
+}
+
+/// Text for a terminal: control characters are written as JSON writes them, so that none of them takes effect.
+pub fn without_controls(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            safe += &format!("\\u{:04x}", u32::from(character));
+        } else {
+            safe.push(character);
+        }
+    }
+    safe
+}
+
+/// The bytes that "0x" and hexadecimal digits stand for; `None` if the text is nothing like that.
+fn bytes_of(text: &str) -> Option<Vec<u8>> {
+    let digits = text.strip_prefix("0x")?.as_bytes();
+    let digit = |digit: u8| char::from(digit).to_digit(16).map(|value| value as u8);
+    let (pairs, []) = digits.as_chunks::<2>() else { return None };
+    pairs.iter().map(|[high, low]| Some((digit(*high)? << 4) | digit(*low)?)).collect()
+}
+
+/// "0x" and two digits for each byte.
+pub(crate) fn digits_of(bytes: &[u8]) -> String {
+    bytes.iter().fold("0x".to_owned(), |digits, byte| digits + &format!("{byte:02x}"))
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn json_arguments_come_back_from_message_pack() {
-        let text = r#"["a", 7, -1, 1.5, null, [true], {"k": "v"}]"#;
-        let bytes = encode_arguments(text, true).expect("a plain array");
-        assert_eq!(decode_value(&bytes), serde_json::from_str::<Value>(text).expect("the same text"));
-    }
-
-    #[test]
-    fn wrong_arguments_are_explained() {
-        let message = |text: &str, message_pack| encode_arguments(text, message_pack).expect_err(text).to_string();
-        assert!(message("[1,", true).contains("not JSON"));
-        assert!(message("{\"a\":1}", true).contains("must be a JSON array"));
-        assert!(message("[1]", false).contains("raw bytes"));
-    }
-
-    #[test]
-    fn bytes_that_are_no_message_pack_are_shown_as_text_or_digits() {
-        assert_eq!(decode_value(b"hello"), json!("hello"));
-        assert_eq!(decode_value(&[0xff, 0xfe, 0x00]), json!("fffe00"));
-        assert_eq!(decode_value(&[]), Value::Null);
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! Every replica sees the same time, the same randomness and the same order, first hand or replayed.
 
+use ambrosia_tests::integer;
 use serde_json::{Value, json};
 
 use crate::support::{Replicas, Session, cluster};
@@ -37,8 +38,8 @@ fn check_results(session: &mut Session, results: &[(String, Value)]) {
 /// Randomness does not repeat itself across reigns, and time does not run backwards.
 fn check_plausible(results: &[(String, Value)]) {
     let draws: Vec<&Value> = results.iter().filter(|(id, _)| id.starts_with("draw")).map(|(_, value)| value).collect();
-    let mut numbers: Vec<u64> = draws.iter().map(|draw| draw[0].as_u64().expect("a number")).collect();
-    let times: Vec<u64> = draws.iter().map(|draw| draw[1].as_u64().expect("a number")).collect();
+    let mut numbers: Vec<u64> = draws.iter().map(|draw| integer(&draw[0]).expect("a number")).collect();
+    let times: Vec<u64> = draws.iter().map(|draw| integer(&draw[1]).expect("a number")).collect();
     assert!(times.is_sorted(), "{times:?}");
     numbers.sort_unstable();
     numbers.dedup();

@@ -7,6 +7,7 @@
 mod caller;
 mod cluster;
 mod host;
+mod integer;
 mod lines;
 mod measure;
 mod pipes;
@@ -18,6 +19,7 @@ pub mod torture;
 pub use caller::{Answer, Caller};
 pub use cluster::{Cluster, Ran, client};
 pub use host::Host;
+pub use integer::integer;
 pub use lines::Lines;
 pub use measure::{Sample, disk_sync_times, ms, processor_time};
 pub use pipes::{make_nonblocking, shrink_pipe};

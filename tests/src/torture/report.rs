@@ -6,6 +6,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use super::world::INSTANCES;
+use crate::integer;
 
 /// The values of a bank by name.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,7 +16,7 @@ impl Report {
     pub(crate) fn read(value: &Value) -> anyhow::Result<Report> {
         let fields = value.as_object().with_context(|| format!("a report has names, and this is {value}"))?;
         let number = |(name, value): (&String, &Value)| -> anyhow::Result<(String, i64)> {
-            Ok((name.clone(), value.as_i64().with_context(|| format!("{name} of a report is {value}"))?))
+            Ok((name.clone(), integer(value).with_context(|| format!("{name} of a report is {value}"))?))
         };
         Ok(Report(fields.iter().map(number).collect::<anyhow::Result<_>>()?))
     }

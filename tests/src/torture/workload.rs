@@ -21,7 +21,7 @@ use super::{
     namespace::NetworkNamespace,
     world::{EACH, INSTANCES},
 };
-use crate::{PATIENCE, client};
+use crate::{PATIENCE, client, integer};
 
 /// Messages and arguments are between these; a few are large.
 const BYTES_MIN: u64 = 16;
@@ -342,8 +342,7 @@ async fn ask(client: &mut Client, id: &RequestId, request: &Request) -> anyhow::
         (word(0), word(8))
     } else {
         let value = decode_value(&result);
-        let first = value.as_u64().or_else(|| value[0].as_u64());
-        (first, value[1].as_u64())
+        (integer(&value).or_else(|| integer(&value[0])), integer(&value[1]))
     };
     let serial = serial.with_context(|| format!("the answer to request {id:?} has no serial: {result:?}"))?;
     ensure!(more == request.expected, "the answer to request {id:?} is {more:?} and not {:?}", request.expected);

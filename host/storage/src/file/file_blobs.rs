@@ -1,4 +1,4 @@
-//! A file for each blob, named by its hash.
+//! A file for each blob, named by its hash, and beside a module what it describes.
 //!
 //! **Architecture Invariant:** a blob is never changed; putting it again repairs it.
 
@@ -23,6 +23,20 @@ impl FileBlobs {
 
     fn path_of(&self, hash: BlobHash) -> PathBuf {
         self.directory.join(hash.to_string())
+    }
+
+    fn methods_path_of(&self, hash: BlobHash) -> PathBuf {
+        self.directory.join(format!("{hash}.methods"))
+    }
+
+    /// What was written down of the methods of a module, if that was.
+    pub(crate) fn methods(&self, module: BlobHash) -> Result<Option<Vec<u8>>, IoError> {
+        read_if_there(&self.methods_path_of(module))
+    }
+
+    /// Writes down the methods of a module. They go when the module is deleted.
+    pub(crate) fn put_methods(&self, module: BlobHash, contents: &[u8]) -> Result<(), IoError> {
+        write_durably(&self.methods_path_of(module), contents)
     }
 }
 
@@ -50,6 +64,8 @@ impl BlobStore for FileBlobs {
     }
 
     fn delete(&self, hash: BlobHash) -> Result<(), BlobError> {
+        // What is beside it goes first: nobody would ever look for it without the blob.
+        remove_durably(&ThisMachine, &self.methods_path_of(hash))?;
         Ok(remove_durably(&ThisMachine, &self.path_of(hash))?)
     }
 

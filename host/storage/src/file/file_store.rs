@@ -117,6 +117,17 @@ impl FileStore {
         &self.root
     }
 
+    /// What was written down of the methods of a module, if that was: for tools, which then need not run the module to
+    /// know them. The contents are the caller's; they are not checked here.
+    pub fn methods(&self, module: BlobHash) -> Result<Option<Vec<u8>>, IoError> {
+        self.blobs.methods(module)
+    }
+
+    /// Writes down the methods of a module. They go when the module does.
+    pub fn put_methods(&self, module: BlobHash, contents: &[u8]) -> Result<(), IoError> {
+        self.blobs.put_methods(module, contents)
+    }
+
     pub(crate) fn log_options(&self) -> FileLogOptions {
         self.options
     }

@@ -1,0 +1,56 @@
+//! Why a primary that is said to run can't be talked to, and what to do about it.
+
+use std::{io, net::SocketAddr};
+
+use crate::connection::ConnectionError;
+
+/// A primary could not be reached where it is said to be.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Unreached {
+    /// Nothing there takes connections.
+    #[error(
+        "a primary at {address} can't be reached from here ({reason}): use the network namespace of its host; in a \
+         container, share it, for example by `--network container:NAME`"
+    )]
+    Address {
+        /// Where it is said to be.
+        address: SocketAddr,
+        /// What the system says.
+        reason: String,
+    },
+    /// The connection stands, and nothing comes.
+    #[error("the primary at {address} does not answer: it is busy or stopped, see `ambrosia-host status`")]
+    Silent {
+        /// Where it is said to be.
+        address: SocketAddr,
+    },
+    /// Somebody answers, and refuses.
+    #[error("the host at {address} refuses the connection: {reason}")]
+    Refused {
+        /// Where it is said to be.
+        address: SocketAddr,
+        /// Its words.
+        reason: String,
+    },
+}
+
+impl Unreached {
+    /// What an attempt to connect to `address` has met. `None` if it merely ended, as at any change of the primary.
+    pub(crate) fn of(address: SocketAddr, error: &ConnectionError) -> Option<Unreached> {
+        match error {
+            // A primary that dies resets what it has; it had been reached.
+            ConnectionError::Io(error)
+                if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) =>
+            {
+                None
+            }
+            ConnectionError::Io(error) => Some(Unreached::Address { address, reason: error.to_string() }),
+            ConnectionError::HandshakeTimeout => Some(Unreached::Silent { address }),
+            ConnectionError::Refused(reason) => Some(Unreached::Refused { address, reason: reason.clone() }),
+            ConnectionError::Wire(_) | ConnectionError::Unexpected => {
+                Some(Unreached::Refused { address, reason: format!("it speaks another protocol: {error}") })
+            }
+            ConnectionError::Closed => None,
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Gives back what it was given, of types that JSON has no word for; and calls others.
+
+use std::collections::BTreeMap;
+
+use ambrosia::This;
+
+#[ambrosia::interface]
+trait Counter {
+    fn add(n: u64) -> u64;
+}
+
+#[derive(Default)]
+struct Values;
+
+#[ambrosia::immortal]
+impl Values {
+    #[ambrosia(raw)]
+    fn raw(&self, bytes: &[u8]) -> Vec<u8> {
+        bytes.to_vec()
+    }
+
+    fn keyed(&self, map: BTreeMap<u64, BTreeMap<i8, bool>>) -> BTreeMap<u64, BTreeMap<i8, bool>> {
+        map
+    }
+
+    fn wide(&self, unsigned: u128, signed: i128) -> (u128, i128) {
+        (unsigned, signed)
+    }
+
+    fn long(&self, unsigned: u64, signed: i64) -> (u64, i64) {
+        (unsigned, signed)
+    }
+
+    fn floats(&self, values: Vec<f64>) -> Vec<f64> {
+        values
+    }
+
+    fn text(&self, text: String) -> String {
+        text
+    }
+
+    fn length(&self, text: String) -> usize {
+        text.len()
+    }
+
+    /// A list in a list in a list, that many levels deep, as it would be encoded.
+    #[ambrosia(raw)]
+    fn nested(&self, levels: &[u8]) -> Vec<u8> {
+        let levels = std::str::from_utf8(levels).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+        vec![0x91; levels]
+    }
+
+    /// Calls `add(1)` of `target` and waits for the answer.
+    async fn call(_this: This<Self>, target: String) -> u64 {
+        Counter::attach(&target).add(1).await.unwrap_or(0)
+    }
+
+    /// Begins such a call, and waits for nothing.
+    fn begin_call(&self, target: String) {
+        let counter = Counter::attach(&target);
+        ambrosia::spawn(async move {
+            // Whatever comes of it, it was the waiting that counts.
+            let _answer = counter.add(1).await;
+        });
+    }
+}
