@@ -27,14 +27,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::{
-    Answer, CallId, Chunk, Epoch, Genesis, InstanceName, InstanceUuid, Lsn, PeerIndex, Peers, Random, RequestId, Seq,
+    CallId, Chunk, Epoch, Genesis, InstanceName, InstanceUuid, Lsn, PeerIndex, Peers, Random, RequestId, Seq,
     Timestamp, World,
     bytes_reader::BytesReader,
     check_travelling,
     outbox::Outbox,
-    requests::{Request, Requests},
+    requests::{Pending, Requests},
+    shared_state::SharedState,
     state::{Position, State},
     stream::Stream,
+    streams::Streams,
     timers::Timers,
 };
 
@@ -56,7 +58,7 @@ pub enum StateError {
 pub struct CheckpointState(pub(crate) State);
 
 impl CheckpointState {
-    /// Reads what [`crate::Replica::checkpoint`] gave.
+    /// Reads what [`crate::Replica::checkpoint`] gave. Messages and results are slices of the bytes.
     pub fn decode(bytes: &Bytes) -> Result<CheckpointState, StateError> {
         State::decode(bytes).map(CheckpointState)
     }
@@ -88,14 +90,28 @@ impl State {
     ///
     /// # Panics
     /// After the end of the instance: there is nothing to go on from.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut SharedState) {
         assert!(self.outcome.is_none(), "nothing goes on from an instance that has ended");
+        // No field is left out by oversight: a new one has to be named here.
+        let State {
+            genesis,
+            position: Position { lsn, link, epoch, time },
+            world: World { name: _, time: _, peers: _, random: _ },
+            streams: _,
+            timers: _,
+            calls: _,
+            failed_calls: _,
+            requests: _,
+            last_impulse: _,
+            started: _,
+            outcome: _,
+        } = self;
         put_u32(out, VERSION as usize);
-        let mut genesis = Vec::new();
-        self.genesis.encode(&mut genesis);
-        put_u32(out, genesis.len());
-        out.extend_from_slice(&genesis);
-        for number in [self.position.lsn.0, self.position.link, self.position.epoch.0, self.position.time.0] {
+        let mut genesis_bytes = Vec::new();
+        genesis.encode(&mut genesis_bytes);
+        put_u32(out, genesis_bytes.len());
+        out.put(&genesis_bytes);
+        for number in [lsn.0, *link, epoch.0, time.0] {
             put_u64(out, number);
         }
         put_u64(out, self.world.random.state());
@@ -103,17 +119,17 @@ impl State {
         self.encode_waiting(out);
         self.encode_requests(out);
         put_u64(out, self.last_impulse.0);
-        out.push(u8::from(self.started));
+        put_u8(out, u8::from(self.started));
     }
 
-    fn encode_peers(&self, out: &mut Vec<u8>) {
+    fn encode_peers(&self, out: &mut SharedState) {
         put_u32(out, self.world.peers.count() as usize);
         for (peer, stream) in self.streams() {
             let name = self.world.peers.name(peer).expect("streams are as many as names").as_str();
-            out.push(name.len() as u8);
-            out.extend_from_slice(name.as_bytes());
-            out.push(u8::from(stream.uuid.is_some()));
-            out.extend_from_slice(&stream.uuid.unwrap_or(InstanceUuid([0; 16])).0);
+            put_u8(out, name.len() as u8);
+            out.put(name.as_bytes());
+            put_u8(out, u8::from(stream.uuid.is_some()));
+            out.put(&stream.uuid.unwrap_or(InstanceUuid([0; 16])).0);
             put_u64(out, stream.received.0);
             put_u64(out, stream.outbox.last_seq().0);
             put_u64(out, stream.outbox.acknowledged().0);
@@ -123,13 +139,13 @@ impl State {
                 put_u64(out, chunk.first_seq.0);
                 put_u32(out, chunk.count as usize);
                 put_u32(out, chunk.messages.len());
-                out.extend_from_slice(&chunk.messages);
+                out.share(&chunk.messages);
             }
         }
     }
 
     /// Timers and calls.
-    fn encode_waiting(&self, out: &mut Vec<u8>) {
+    fn encode_waiting(&self, out: &mut SharedState) {
         put_u32(out, self.timers.iter().len());
         for (due, id) in self.timers.iter() {
             put_u64(out, due.0);
@@ -146,20 +162,14 @@ impl State {
         }
     }
 
-    fn encode_requests(&self, out: &mut Vec<u8>) {
-        put_u32(out, self.requests.answered().len());
-        for (time, id, request) in self.requests.answered() {
-            put_request(out, id, request);
-            let (lsn, answer) = request.answer.as_ref().expect("it is in the list of answered ones");
-            put_u64(out, time.0);
-            put_u64(out, lsn.0);
-            out.push(u8::from(answer.success));
-            put_u32(out, answer.value.len());
-            out.extend_from_slice(&answer.value);
-        }
+    fn encode_requests(&self, out: &mut SharedState) {
+        put_u32(out, self.requests.answered_count());
+        self.requests.share_answered(out);
         put_u32(out, self.requests.pending().len());
-        for (call, id, request) in self.requests.pending() {
-            put_request(out, id, request);
+        for (call, Pending { id, accepted }) in self.requests.pending() {
+            put_u8(out, id.as_bytes().len() as u8);
+            out.put(id.as_bytes());
+            put_u64(out, accepted.0);
             put_u64(out, call.0);
         }
     }
@@ -184,11 +194,10 @@ impl State {
         let me = self.me().map(|me| self.stream(me));
         let happened = |lsn: Lsn| lsn <= self.position.lsn;
         let sent = |(_, stream): (PeerIndex, &Stream)| stream.outbox.chunks().all(|chunk| happened(chunk.after));
-        let answered = |request: &Request| request.answer.as_ref().is_some_and(|(lsn, _)| happened(*lsn));
         self.position.lsn >= Lsn(1)
             && self.streams().all(sent)
-            && self.requests.answered().all(|(_, _, request)| happened(request.accepted) && answered(request))
-            && self.requests.pending().all(|(call, _, request)| happened(request.accepted) && call <= self.last_impulse)
+            && self.requests.answered().all(|answered| happened(answered.accepted) && happened(answered.lsn))
+            && self.requests.pending().all(|(call, pending)| happened(pending.accepted) && call <= self.last_impulse)
             && self.calls.iter().all(of_peer)
             && self.failed_calls.iter().all(|call| !self.calls.contains_key(call))
             && self.streams().all(known)
@@ -218,14 +227,14 @@ impl Decoder<'_> {
         let timers = self.timers()?;
         let calls = self.calls()?;
         let failed_calls = self.failed_calls()?;
-        let requests = self.requests()?;
+        let requests = self.requests(genesis.seed)?;
         let last_impulse = CallId(self.reader.u64()?);
         let started = self.boolean()?;
         self.reader.0.is_empty().then_some(State {
+            streams: Streams::resumed(streams, &peers, &genesis),
             world: World { name: genesis.name.clone(), time: position.time, peers, random },
             genesis,
             position,
-            streams,
             timers,
             calls,
             failed_calls,
@@ -318,29 +327,20 @@ impl Decoder<'_> {
         Some(calls)
     }
 
-    fn requests(&mut self) -> Option<Requests> {
-        let mut requests = Requests::default();
-        for _ in 0..self.reader.u32()? {
-            let (id, accepted) = self.request()?;
-            let (time, lsn) = (Timestamp(self.reader.u64()?), Lsn(self.reader.u64()?));
-            let success = self.boolean()?;
-            let bytes = self.reader.u32()? as usize;
-            let answer = Answer { success, value: self.bytes(bytes)? };
-            requests.resume_answered(time, id, Request { accepted, answer: Some((lsn, answer)) })?;
-        }
+    fn requests(&mut self, seed: u64) -> Option<Requests> {
+        let mut requests = Requests::new(seed);
+        let answered = self.reader.u32()?;
+        requests.resume_answered(&mut self.reader, self.whole, answered)?;
         let mut before = None;
         for _ in 0..self.reader.u32()? {
-            let (id, accepted) = self.request()?;
+            let bytes = self.reader.u8()? as usize;
+            let id = RequestId::new(self.reader.take(bytes)?).ok()?;
+            let accepted = Lsn(self.reader.u64()?);
             let call = CallId(self.reader.u64()?);
             rises(&mut before, call)?;
-            requests.resume_pending(call, id, Request { accepted, answer: None })?;
+            requests.resume_pending(call, Pending { id, accepted })?;
         }
         Some(requests)
-    }
-
-    fn request(&mut self) -> Option<(RequestId, Lsn)> {
-        let bytes = self.reader.u8()? as usize;
-        Some((RequestId::new(self.reader.take(bytes)?).ok()?, Lsn(self.reader.u64()?)))
     }
 }
 
@@ -349,18 +349,16 @@ fn rises<T: Copy + Ord>(before: &mut Option<T>, next: T) -> Option<()> {
     (before.replace(next) < Some(next)).then_some(())
 }
 
-fn put_u64(out: &mut Vec<u8>, number: u64) {
-    out.extend_from_slice(&number.to_le_bytes());
+fn put_u8(out: &mut SharedState, number: u8) {
+    out.put(&[number]);
+}
+
+fn put_u64(out: &mut SharedState, number: u64) {
+    out.put(&number.to_le_bytes());
 }
 
 /// Counts and lengths, which all have limits below.
-fn put_u32(out: &mut Vec<u8>, number: usize) {
+fn put_u32(out: &mut SharedState, number: usize) {
     let number = u32::try_from(number).expect("every count and length has a limit that fits");
-    out.extend_from_slice(&number.to_le_bytes());
-}
-
-fn put_request(out: &mut Vec<u8>, id: &RequestId, request: &Request) {
-    out.push(id.as_bytes().len() as u8);
-    out.extend_from_slice(id.as_bytes());
-    put_u64(out, request.accepted.0);
+    out.put(&number.to_le_bytes());
 }

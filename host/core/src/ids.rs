@@ -162,10 +162,15 @@ impl RequestId {
     /// Checks and wraps an id.
     pub fn new(id: impl AsRef<[u8]>) -> Result<Self, RequestIdError> {
         let id = id.as_ref();
-        if id.is_empty() || id.len() > Self::BYTES_MAX {
+        if !Self::fits(id) {
             return Err(RequestIdError(id.len()));
         }
         Ok(RequestId(bytes::Bytes::copy_from_slice(id)))
+    }
+
+    /// Whether the bytes are as many as an id has.
+    pub(crate) fn fits(id: &[u8]) -> bool {
+        !id.is_empty() && id.len() <= Self::BYTES_MAX
     }
 
     /// The bytes of the id.

@@ -306,3 +306,6 @@ impl Refusal {
         !matches!(self, Refusal::Ended | Refusal::Superseded | Refusal::StaleEpoch)
     }
 }
+
+#[cfg(test)]
+mod tests;

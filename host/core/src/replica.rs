@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::{
     Bind, CallId, CheckpointState, ConnectionId, Delivered, DigestBody, Divergence, Epoch, Genesis, Guest, Input,
     InstanceName, InstanceUuid, Lsn, Outcome, Output, PeerIndex, Record, RecordError, RecordHeader, RecordKind,
-    Refusal, ReplicaIndex, RequestId, Seq, Timestamp, Watermark,
+    Refusal, ReplicaIndex, RequestId, Seq, SharedState, Timestamp, Watermark,
     batch::Batch,
     inbox::{Inbox, WaitingImpulse},
     limits,
@@ -88,13 +88,14 @@ impl<G: Guest> Replica<G> {
     }
 
     /// All replicated state but the guest's memory, to go on from; what only a primary has is not part of it.
+    /// Messages and results are shared and not copied.
     ///
     /// # Panics
     /// After the end of the instance, when no digest record is made any more.
-    pub fn checkpoint(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        self.state.encode(&mut bytes);
-        bytes
+    pub fn checkpoint(&self) -> SharedState {
+        let mut shared = SharedState::default();
+        self.state.encode(&mut shared);
+        shared
     }
 
     /// Takes one input and appends what is to be done to `outputs`.
@@ -165,9 +166,7 @@ impl<G: Guest> Replica<G> {
     /// Messages to other instances that these have not acknowledged. They are not lost with this process, but nobody
     /// sends them while no replica runs.
     pub fn undelivered(&self) -> u64 {
-        let me = self.state.me();
-        let others = self.state.streams().filter(|(peer, _)| Some(*peer) != me);
-        others.map(|(_, stream)| stream.outbox.last_seq().0 - stream.outbox.acknowledged().0).sum()
+        self.state.streams.waiting().messages
     }
 
     /// The guest, to capture it between two deliveries.
@@ -182,13 +181,11 @@ impl<G: Guest> Replica<G> {
 
     /// Why nothing is delivered, if that is so.
     pub fn blocked(&self) -> Option<Blocked> {
-        if self.state.outbox_bytes() >= limits::OUTBOX_BYTES_HARD_MAX {
+        let waiting = self.state.streams.waiting();
+        if waiting.bytes >= limits::OUTBOX_BYTES_HARD_MAX {
             return Some(Blocked::OutboxHard);
         }
-        let me = self.state.me();
-        let full = |(peer, bytes)| Some(peer) != me && bytes >= limits::OUTBOX_BYTES_SOFT_MAX;
-        let mut outboxes = self.state.streams().map(|(peer, stream)| (peer, stream.outbox.bytes()));
-        outboxes.any(full).then_some(Blocked::OutboxSoft)
+        (waiting.full > 0).then_some(Blocked::OutboxSoft)
     }
 
     /// Digest of all replicated state but the guest's memory: equal on replicas that have applied the same records.
@@ -465,7 +462,7 @@ impl<G: Guest> Replica<G> {
             return false;
         };
         outputs.push(Output::Accepted { request: request.clone(), after: known.accepted });
-        if let Some((after, answer)) = known.answer.clone() {
+        if let Some((after, answer)) = known.answer {
             outputs.push(Output::Answered { request, answer, after });
         }
         true

@@ -1,12 +1,16 @@
 //! Requests of clients: which impulse each became, and its result, so that a repeated request is done once.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
 use crate::{
     CallId, Lsn, RequestId, Timestamp,
+    bytes_reader::BytesReader,
     limits::{RESULTS_AGE_NS_MAX, RESULTS_BYTES_MAX, RESULTS_MAX},
+    results::{Answered, Place, Results},
+    shared_state::SharedState,
 };
 
 /// What a request came to.
@@ -27,90 +31,176 @@ pub(crate) struct Request {
     pub(crate) answer: Option<(Lsn, Answer)>,
 }
 
+/// A request without a result.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Pending {
+    pub(crate) id: RequestId,
+    /// Record that holds the impulse.
+    pub(crate) accepted: Lsn,
+}
+
+/// Where a request is held.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Held {
+    Pending(CallId),
+    Answered(Place),
+}
+
+/// Less than every other.
+const HELD_MIN: Held = Held::Pending(CallId(0));
+
 /// All requests that are remembered. The oldest results are forgotten first; a request without a result never is.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Requests {
-    by_id: BTreeMap<RequestId, Request>,
-    by_call: BTreeMap<CallId, RequestId>,
-    /// In the order of their answers, with the time of the record that brought each about.
-    answered: VecDeque<(Timestamp, RequestId)>,
-    answer_bytes: usize,
-    /// Sum of the digests of all entries: looking at each of them anew would take too long.
+    /// Each request behind the hash of its id: of 100 000 of them, numbers are found and put in order several times as
+    /// fast as the ids themselves.
+    by_hash: BTreeSet<(u64, Held)>,
+    /// Keeps clients from choosing ids of one hash.
+    hash_seed: u64,
+    pending: BTreeMap<CallId, Pending>,
+    results: Results,
+    /// Sum of the digests of all requests: looking at each of them anew would take too long.
     digest: u64,
 }
 
 impl Requests {
-    pub(crate) fn get(&self, id: &RequestId) -> Option<&Request> {
-        self.by_id.get(id)
+    /// None yet. Nobody outside should know the seed.
+    pub(crate) fn new(hash_seed: u64) -> Requests {
+        Requests { hash_seed, ..Requests::default() }
+    }
+
+    fn hash(&self, id: &[u8]) -> u64 {
+        let hash = xxh3_64_with_seed(id, self.hash_seed);
+        // Tests meet what else nobody would live to see: hashes that are equal.
+        if cfg!(test) { hash & 0xffff } else { hash }
+    }
+
+    fn find(&self, id: &[u8]) -> Option<Held> {
+        let hash = self.hash(id);
+        let same = self.by_hash.range((hash, HELD_MIN)..).take_while(|(other, _)| *other == hash);
+        same.map(|(_, held)| *held).find(|held| self.id_of(*held) == id)
+    }
+
+    fn id_of(&self, held: Held) -> &[u8] {
+        match held {
+            Held::Pending(call) => self.pending[&call].id.as_bytes(),
+            Held::Answered(place) => self.results.at(place).id,
+        }
+    }
+
+    pub(crate) fn get(&self, id: &RequestId) -> Option<Request> {
+        Some(match self.find(id.as_bytes())? {
+            Held::Pending(call) => Request { accepted: self.pending[&call].accepted, answer: None },
+            Held::Answered(place) => {
+                let Answered { accepted, lsn, .. } = self.results.at(place);
+                Request { accepted, answer: Some((lsn, self.results.answer_at(place))) }
+            }
+        })
     }
 
     /// The impulse `call` of the record `lsn` belongs to the request `id`.
     pub(crate) fn accept(&mut self, id: RequestId, call: CallId, lsn: Lsn) {
-        let request = Request { accepted: lsn, answer: None };
-        self.digest = self.digest.wrapping_add(request.digest(&id));
-        let before = self.by_id.insert(id.clone(), request);
-        assert!(before.is_none(), "a request is accepted once");
-        self.by_call.insert(call, id);
+        assert!(self.find(id.as_bytes()).is_none(), "a request is accepted once");
+        let before = self.add_pending(call, Pending { id, accepted: lsn });
+        assert!(before.is_none(), "a number of an impulse is used once");
+    }
+
+    fn add_pending(&mut self, call: CallId, pending: Pending) -> Option<Pending> {
+        self.digest = self.digest.wrapping_add(pending.digest());
+        self.by_hash.insert((self.hash(pending.id.as_bytes()), Held::Pending(call)));
+        self.pending.insert(call, pending)
     }
 
     /// The impulse `call` has a result by the record `lsn` of that time. Returns its request; `None` if it belongs to
     /// none.
-    pub(crate) fn answer(&mut self, call: CallId, lsn: Lsn, time: Timestamp, answer: Answer) -> Option<RequestId> {
-        let id = self.by_call.remove(&call)?;
-        let request = self.by_id.get_mut(&id).expect("both maps are changed together");
-        self.answer_bytes += answer.value.len();
-        self.digest = self.digest.wrapping_sub(request.digest(&id));
-        request.answer = Some((lsn, answer));
-        self.digest = self.digest.wrapping_add(request.digest(&id));
-        self.answered.push_back((time, id.clone()));
+    pub(crate) fn answer(&mut self, call: CallId, lsn: Lsn, time: Timestamp, answer: &Answer) -> Option<RequestId> {
+        let pending = self.pending.remove(&call)?;
+        let Pending { id, accepted } = &pending;
+        let hash = self.hash(id.as_bytes());
+        self.by_hash.remove(&(hash, Held::Pending(call)));
+        self.digest = self.digest.wrapping_sub(pending.digest());
+        let Answer { success, value } = answer;
+        let answered = Answered { id: id.as_bytes(), accepted: *accepted, time, lsn, success: *success, value };
+        self.digest = self.digest.wrapping_add(answered.digest());
+        let place = self.results.push(&answered);
+        self.by_hash.insert((hash, Held::Answered(place)));
         self.forget_oldest(time);
-        Some(id)
+        Some(pending.id)
     }
 
     /// The latest result is always kept, however large.
     fn forget_oldest(&mut self, now: Timestamp) {
-        while self.answered.len() > 1 {
-            let (time, _) = self.answered.front().expect("there is more than one");
-            let too_old = now.0.saturating_sub(time.0) > RESULTS_AGE_NS_MAX;
-            if !too_old && self.answered.len() <= RESULTS_MAX && self.answer_bytes <= RESULTS_BYTES_MAX {
+        while self.results.len() > 1 {
+            let (place, oldest) = self.results.oldest().expect("there is more than one");
+            let too_old = now.0.saturating_sub(oldest.time.0) > RESULTS_AGE_NS_MAX;
+            if !too_old && self.results.len() <= RESULTS_MAX && self.results.value_bytes() <= RESULTS_BYTES_MAX {
                 return;
             }
-            let (_, oldest) = self.answered.pop_front().expect("there is more than one");
-            let request = self.by_id.remove(&oldest).expect("what was answered is known");
-            self.digest = self.digest.wrapping_sub(request.digest(&oldest));
-            let (_, answer) = request.answer.expect("it is in the list of answered ones");
-            self.answer_bytes -= answer.value.len();
+            let (hash, digest) = (self.hash(oldest.id), oldest.digest());
+            self.digest = self.digest.wrapping_sub(digest);
+            self.by_hash.remove(&(hash, Held::Answered(place)));
+            self.results.forget_oldest();
         }
     }
 
-    /// Adds a result that a checkpoint holds, after all older ones. `None` if it can't be.
-    pub(crate) fn resume_answered(&mut self, time: Timestamp, id: RequestId, request: Request) -> Option<()> {
-        let (_, answer) = request.answer.as_ref()?;
-        self.answer_bytes += answer.value.len();
-        self.answered.push_back((time, id.clone()));
-        self.resume(id, request)?;
-        (self.answered.len() <= RESULTS_MAX).then_some(())
+    /// Takes `count` results that a checkpoint holds off the front of `reader`, as slices of `whole`. `None` if they
+    /// are not there, or are not those of one instance.
+    pub(crate) fn resume_answered(&mut self, reader: &mut BytesReader<'_>, whole: &Bytes, count: u32) -> Option<()> {
+        self.results = Results::read(reader, whole, count)?;
+        (self.results.len() <= RESULTS_MAX).then_some(())?;
+        let mut digest = 0_u64;
+        let hashed = self.results.iter().map(|(place, answered)| {
+            digest = digest.wrapping_add(answered.digest());
+            (self.hash(answered.id), Held::Answered(place))
+        });
+        // Put in order as a whole, which is much faster than one by one.
+        let by_hash = BTreeSet::from_iter(hashed);
+        self.by_hash = by_hash;
+        self.digest = digest;
+        self.has_each_id_once().then_some(())
+    }
+
+    fn has_each_id_once(&self) -> bool {
+        let mut same: Vec<&[u8]> = Vec::new();
+        let mut before = None;
+        self.by_hash.iter().all(|(hash, held)| {
+            if before.replace(*hash) != Some(*hash) {
+                same.clear();
+            }
+            let id = self.id_of(*held);
+            let is_new = !same.contains(&id);
+            same.push(id);
+            is_new
+        })
     }
 
     /// Adds a request that a checkpoint holds and that has no result yet. `None` if it can't be.
-    pub(crate) fn resume_pending(&mut self, call: CallId, id: RequestId, request: Request) -> Option<()> {
-        self.by_call.insert(call, id.clone()).is_none().then_some(())?;
-        self.resume(id, request)
-    }
-
-    fn resume(&mut self, id: RequestId, request: Request) -> Option<()> {
-        self.digest = self.digest.wrapping_add(request.digest(&id));
-        self.by_id.insert(id, request).is_none().then_some(())
+    pub(crate) fn resume_pending(&mut self, call: CallId, pending: Pending) -> Option<()> {
+        if self.find(pending.id.as_bytes()).is_some() || self.pending.contains_key(&call) {
+            return None;
+        }
+        self.add_pending(call, pending);
+        Some(())
     }
 
     /// Those that have a result, in the order of their results.
-    pub(crate) fn answered(&self) -> impl ExactSizeIterator<Item = (Timestamp, &RequestId, &Request)> {
-        self.answered.iter().map(|(time, id)| (*time, id, &self.by_id[id]))
+    pub(crate) fn answered(&self) -> impl Iterator<Item = Answered<'_>> {
+        self.results.iter().map(|(_, answered)| answered)
+    }
+
+    /// How many of these there are.
+    pub(crate) fn answered_count(&self) -> usize {
+        self.results.len()
+    }
+
+    /// Appends them to a checkpoint.
+    pub(crate) fn share_answered(&self, out: &mut SharedState) {
+        self.results.share(out);
     }
 
     /// Those that have none yet, each with its impulse.
-    pub(crate) fn pending(&self) -> impl ExactSizeIterator<Item = (CallId, &RequestId, &Request)> {
-        self.by_call.iter().map(|(call, id)| (*call, id, &self.by_id[id]))
+    pub(crate) fn pending(&self) -> impl ExactSizeIterator<Item = (CallId, &Pending)> {
+        self.pending.iter().map(|(call, pending)| (*call, pending))
     }
 
     /// Differs if any request or result does.
@@ -119,22 +209,53 @@ impl Requests {
     }
 
     pub(crate) fn validate(&self) {
-        assert_eq!(self.by_id.len(), self.by_call.len() + self.answered.len());
-        assert!(self.answered.len() <= RESULTS_MAX);
+        let Requests { by_hash, hash_seed: _, pending, results, digest: _ } = self;
+        assert_eq!(by_hash.len(), pending.len() + results.len());
+        assert!(results.len() <= RESULTS_MAX);
+        results.validate();
     }
 }
 
-impl Request {
-    fn digest(&self, id: &RequestId) -> u64 {
-        let mut bytes = id.as_bytes().to_vec();
-        bytes.extend_from_slice(&self.accepted.0.to_le_bytes());
-        if let Some((lsn, answer)) = &self.answer {
-            bytes.extend_from_slice(&lsn.0.to_le_bytes());
-            bytes.push(u8::from(answer.success));
-            bytes.extend_from_slice(&answer.value);
-        }
-        xxhash_rust::xxh3::xxh3_64(&bytes)
+/// Where the results are cut into blocks does not matter.
+impl PartialEq for Requests {
+    fn eq(&self, other: &Requests) -> bool {
+        self.pending == other.pending && self.answered().eq(other.answered())
     }
+}
+
+impl Eq for Requests {}
+
+/// Most of what a digest of a request is taken of fits in here.
+const DIGESTED_BYTES: usize = 240;
+
+impl Pending {
+    fn digest(&self) -> u64 {
+        xxh3_of(&[self.id.as_bytes(), &self.accepted.0.to_le_bytes()])
+    }
+}
+
+impl Answered<'_> {
+    /// The time is left out: it is that of the record.
+    fn digest(&self) -> u64 {
+        let Answered { id, accepted, time: _, lsn, success, value } = self;
+        xxh3_of(&[id, &accepted.0.to_le_bytes(), &lsn.0.to_le_bytes(), &[u8::from(*success)], value])
+    }
+}
+
+/// XXH3 of the parts, one behind the other.
+fn xxh3_of(parts: &[&[u8]]) -> u64 {
+    let mut together = [0; DIGESTED_BYTES];
+    let mut taken = 0;
+    for part in parts {
+        let Some(room) = together.get_mut(taken..taken + part.len()) else {
+            let mut hasher = Xxh3::new();
+            parts.iter().for_each(|part| hasher.update(part));
+            return hasher.digest();
+        };
+        room.copy_from_slice(part);
+        taken += part.len();
+    }
+    xxh3_64(&together[..taken])
 }
 
 #[cfg(test)]

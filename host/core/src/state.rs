@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::{
     Answer, Bind, CallId, DeliverBody, Delivered, DigestBody, Effect, Effects, Epoch, EpochBody, Fault, Genesis, Guest,
     Kind, Lsn, Message, Messages, PeerIndex, Peers, Random, Record, RecordError, RecordKind, RequestId, Run, Runs, Seq,
-    Timestamp, World, outbox::Chunk, requests::Requests, stream::Stream, timers::Timers,
+    Timestamp, World, outbox::Chunk, requests::Requests, stream::Stream, streams::Streams, timers::Timers,
 };
 
 /// How an instance came to its end, or to a stand.
@@ -46,8 +46,7 @@ pub(crate) struct State {
     pub(crate) genesis: Genesis,
     pub(crate) position: Position,
     pub(crate) world: World,
-    /// By peer index, from 1.
-    pub(crate) streams: Vec<Stream>,
+    pub(crate) streams: Streams,
     pub(crate) timers: Timers,
     /// Calls of the guest that wait for their answer, with the peer called.
     pub(crate) calls: BTreeMap<CallId, PeerIndex>,
@@ -92,12 +91,12 @@ impl State {
                 peers: Peers::default(),
                 random: Random::new(body.seed),
             },
+            requests: Requests::new(body.seed),
             genesis: body,
-            streams: Vec::new(),
+            streams: Streams::default(),
             timers: Timers::default(),
             calls: BTreeMap::new(),
             failed_calls: BTreeSet::new(),
-            requests: Requests::default(),
             last_impulse: CallId(0),
             started: false,
             outcome: None,
@@ -107,20 +106,16 @@ impl State {
     }
 
     pub(crate) fn stream(&self, peer: PeerIndex) -> &Stream {
-        &self.streams[peer.0 as usize - 1]
-    }
-
-    fn stream_mut(&mut self, peer: PeerIndex) -> &mut Stream {
-        &mut self.streams[peer.0 as usize - 1]
+        self.streams.get(peer)
     }
 
     pub(crate) fn streams(&self) -> impl Iterator<Item = (PeerIndex, &Stream)> {
-        self.streams.iter().enumerate().map(|(at, stream)| (PeerIndex(at as u32 + 1), stream))
+        self.streams.iter()
     }
 
     /// This instance as a peer of its own, if the guest has attached it.
     pub(crate) fn me(&self) -> Option<PeerIndex> {
-        self.world.peers.index(&self.genesis.name)
+        self.streams.me()
     }
 
     /// Peers that owe an answer.
@@ -128,23 +123,13 @@ impl State {
         self.calls.values().copied()
     }
 
-    /// Bytes that wait for peers. What waits for the instance itself drains by being delivered.
-    pub(crate) fn outbox_bytes(&self) -> usize {
-        let me = self.me();
-        self.streams().filter(|(peer, _)| Some(*peer) != me).map(|(_, stream)| stream.outbox.bytes()).sum()
-    }
-
-    /// Every peer has a stream; the own instance's is bound from the start.
     fn add_streams(&mut self) {
-        self.streams.resize_with(self.world.peers.count() as usize, Stream::default);
-        if let Some(me) = self.me() {
-            self.stream_mut(me).uuid = Some(self.genesis.uuid);
-        }
+        self.streams.add(&self.world.peers, &self.genesis);
     }
 
     /// A peer has made our stream durable up to `seq`.
     pub(crate) fn acknowledge(&mut self, peer: PeerIndex, seq: Seq) {
-        self.stream_mut(peer).outbox.acknowledge(seq);
+        self.streams.change(peer, |stream| stream.outbox.acknowledge(seq));
     }
 
     /// Applies the next record. The guest's part is in `delivered` afterwards.
@@ -189,7 +174,7 @@ impl State {
         }
         self.add_streams();
         let known = self.stream(bind.peer).uuid;
-        let dropped = self.stream_mut(bind.peer).bind(bind.uuid);
+        let dropped = self.streams.change(bind.peer, |stream| stream.bind(bind.uuid));
         if known.is_none_or(|known| known == bind.uuid) {
             return Ok(());
         }
@@ -239,13 +224,14 @@ impl State {
             }
             return Ok(());
         }
-        if run.peer.0 as usize > self.streams.len() || run.count == 0 {
+        if run.peer.0 as usize > self.streams.count() || run.count == 0 {
             return Err(RecordError::Shape);
         }
-        let stream = self.stream_mut(run.peer);
-        assert_eq!(run.first_seq, stream.received.next(), "a stream is delivered without a gap or a repetition");
-        stream.received = Seq(stream.received.0 + u64::from(run.count));
-        let received = stream.received;
+        let received = self.streams.change(run.peer, |stream| {
+            assert_eq!(run.first_seq, stream.received.next(), "a stream is delivered without a gap or a repetition");
+            stream.received = Seq(stream.received.0 + u64::from(run.count));
+            stream.received
+        });
         if self.me() == Some(run.peer) {
             self.acknowledge(run.peer, received);
         } else {
@@ -293,12 +279,12 @@ impl State {
         }
         let after = self.position.lsn;
         for peer in touched {
-            let chunk = self.stream_mut(peer).outbox.close_chunk(after).expect("something was pushed to it");
-            applied.chunks.push((peer, chunk.clone()));
+            let chunk = self.streams.change(peer, |stream| stream.outbox.close_chunk(after).cloned());
+            applied.chunks.push((peer, chunk.expect("something was pushed to it")));
         }
         // Only now that no effect is at fault: clients must not see the answers of a delivery that failed.
         for (call, answer) in answers {
-            if let Some(request) = self.requests.answer(call, after, self.position.time, answer.clone()) {
+            if let Some(request) = self.requests.answer(call, after, self.position.time, &answer) {
                 applied.answered.push((request, answer));
             }
         }
@@ -309,13 +295,13 @@ impl State {
     fn take_effect(&mut self, effect: Effect<'_>, answers: &mut Vec<(CallId, Answer)>) -> Result<bool, Fault> {
         let message = effect.message;
         if effect.target != PeerIndex::OUTSIDE {
-            if effect.target.0 as usize > self.streams.len() {
+            if effect.target.0 as usize > self.streams.count() {
                 return Err(blame(format!("the guest sent to peer {}, which it never attached", effect.target)));
             }
             if message.kind == Kind::Call {
                 self.begin_call(message.call_id, effect.target)?;
             }
-            self.stream_mut(effect.target).outbox.push(effect.encoded);
+            self.streams.change(effect.target, |stream| stream.outbox.push(effect.encoded));
             return Ok(true);
         }
         match message.kind {
@@ -362,29 +348,41 @@ impl State {
 
     /// The delivery failed: nothing of what it brought about counts.
     fn halt(&mut self, fault: Fault, applied: &mut Applied) {
-        for stream in &mut self.streams {
-            stream.outbox.discard_open();
-        }
+        self.streams.discard_open();
         applied.chunks.clear();
         self.outcome = Some(Outcome::Halted { fault, lsn: self.position.lsn });
     }
 
     /// All relations that must hold between records, as one list.
     pub(crate) fn validate(&self) {
-        assert!(self.position.lsn >= Lsn(1));
-        assert_eq!(self.streams.len(), self.world.peers.count() as usize);
-        assert_eq!(self.world.time, self.position.time);
-        for (peer, stream) in self.streams() {
+        let State {
+            genesis,
+            position,
+            world,
+            streams,
+            timers,
+            calls,
+            failed_calls,
+            requests,
+            last_impulse,
+            started: _,
+            outcome: _,
+        } = self;
+        assert!(position.lsn >= Lsn(1));
+        assert_eq!((&world.name, world.time), (&genesis.name, position.time));
+        streams.validate(&world.peers, genesis);
+        for (peer, stream) in streams.iter() {
             stream.outbox.validate();
             assert!(stream.uuid.is_some() || stream.received == Seq(0), "nobody unknown was listened to");
             assert!(Some(peer) != self.me() || stream.received == stream.outbox.acknowledged());
         }
-        for (call, peer) in &self.calls {
-            assert!(*call != CallId(0) && peer.0 as usize <= self.streams.len());
-            assert!(!self.failed_calls.contains(call));
+        for (call, peer) in calls {
+            assert!(*call != CallId(0) && peer.0 as usize <= streams.count());
+            assert!(!failed_calls.contains(call));
         }
-        self.timers.validate();
-        self.requests.validate();
+        timers.validate();
+        requests.validate();
+        assert!(requests.pending().all(|(call, _)| call <= *last_impulse));
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::{fs::File, path::PathBuf};
 
-use ambrosia_core::{Capture, Lsn, MemoryCapture};
+use ambrosia_core::{Capture, Lsn, MemoryCapture, SharedState};
 use bytes::Bytes;
 
 use crate::IoError;
@@ -32,8 +32,8 @@ pub struct Checkpoint {
     pub head: CheckpointHead,
     /// The checkpoint that the capture holds the changes since; `None` if it holds everything.
     pub parent: Option<Lsn>,
-    /// The replicated state.
-    pub state: Vec<u8>,
+    /// The replicated state, put together when it is written.
+    pub state: SharedState,
     /// The guest.
     pub capture: Capture,
 }

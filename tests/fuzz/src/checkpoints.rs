@@ -308,7 +308,7 @@ impl<'a> Disk<'a> {
         let byte = |byte| [byte; 32];
         let head =
             CheckpointHead { lsn: Lsn(lsn), module: byte(1), engine: byte(2), state_digest: 3, memory_digest: 5 };
-        let (state, registers) = (choices.bytes().to_vec(), choices.bytes().to_vec());
+        let (state, registers) = (choices.bytes().to_vec().into(), choices.bytes().to_vec());
         let memories = (0..choices.below(3)).map(|_| memory(choices)).collect();
         let parent_lsn = (parent != 0).then_some(Lsn(parent));
         let checkpoint = Checkpoint { head, parent: parent_lsn, state, capture: Capture { registers, memories } };

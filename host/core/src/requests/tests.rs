@@ -12,7 +12,7 @@ fn answer(bytes: usize) -> Answer {
 fn settle(requests: &mut Requests, numbers: impl Iterator<Item = u64>, bytes: usize) {
     for number in numbers {
         requests.accept(id(number), CallId(number), Lsn(number));
-        assert_eq!(requests.answer(CallId(number), Lsn(number + 1), Timestamp(0), answer(bytes)), Some(id(number)));
+        assert_eq!(requests.answer(CallId(number), Lsn(number + 1), Timestamp(0), &answer(bytes)), Some(id(number)));
     }
     requests.validate();
 }
@@ -26,11 +26,11 @@ fn an_answer_belongs_to_the_request_of_its_call_and_to_one_only() {
     let mut requests = Requests::default();
     requests.accept(id(1), CallId(11), Lsn(5));
     requests.accept(id(2), CallId(12), Lsn(5));
-    assert_eq!(requests.answer(CallId(13), Lsn(6), Timestamp(0), answer(1)), None);
-    assert_eq!(requests.answer(CallId(12), Lsn(6), Timestamp(0), answer(1)), Some(id(2)));
-    assert_eq!(requests.answer(CallId(12), Lsn(7), Timestamp(0), answer(2)), None, "the first answer stays");
-    assert_eq!(requests.get(&id(2)), Some(&Request { accepted: Lsn(5), answer: Some((Lsn(6), answer(1))) }));
-    assert_eq!(requests.get(&id(1)), Some(&Request { accepted: Lsn(5), answer: None }));
+    assert_eq!(requests.answer(CallId(13), Lsn(6), Timestamp(0), &answer(1)), None);
+    assert_eq!(requests.answer(CallId(12), Lsn(6), Timestamp(0), &answer(1)), Some(id(2)));
+    assert_eq!(requests.answer(CallId(12), Lsn(7), Timestamp(0), &answer(2)), None, "the first answer stays");
+    assert_eq!(requests.get(&id(2)), Some(Request { accepted: Lsn(5), answer: Some((Lsn(6), answer(1))) }));
+    assert_eq!(requests.get(&id(1)), Some(Request { accepted: Lsn(5), answer: None }));
     requests.validate();
 }
 
@@ -43,7 +43,7 @@ fn beyond_so_many_results_the_oldest_are_forgotten_and_pending_requests_never() 
     assert_eq!(known(&requests, &[0, 1, 2, max]), [0, 1, 2, max]);
     settle(&mut requests, max + 1..=max + 2, 0);
     assert_eq!(known(&requests, &[0, 1, 2, 3, max + 2]), [0, 3, max + 2]);
-    requests.answer(CallId(0), Lsn(9), Timestamp(0), answer(0));
+    requests.answer(CallId(0), Lsn(9), Timestamp(0), &answer(0));
     assert_eq!(known(&requests, &[0, 3, 4]), [0, 4], "age counts from the answer");
 }
 
@@ -79,7 +79,7 @@ fn results_older_than_an_hour_are_forgotten() {
     let mut requests = Requests::default();
     for (number, time) in [(1, 0), (2, 1), (3, RESULTS_AGE_NS_MAX + 1)] {
         requests.accept(id(number), CallId(number), Lsn(number));
-        requests.answer(CallId(number), Lsn(number), Timestamp(time), answer(0));
+        requests.answer(CallId(number), Lsn(number), Timestamp(time), &answer(0));
     }
     assert_eq!(known(&requests, &[1, 2, 3]), [2, 3]);
 }
@@ -95,6 +95,73 @@ fn the_digest_depends_on_what_is_remembered_and_on_nothing_else() {
     assert_ne!(requests.digest(), same.digest());
     same.accept(id(9), CallId(9), Lsn(9));
     assert_eq!(requests.digest(), same.digest());
-    requests.answer(CallId(9), Lsn(10), Timestamp(0), answer(1));
+    requests.answer(CallId(9), Lsn(10), Timestamp(0), &answer(1));
     assert_ne!(requests.digest(), same.digest());
+}
+
+#[test]
+fn requests_of_one_hash_are_told_apart() {
+    let mut requests = Requests::default();
+    let max = 70_000; // more than there are hashes in a test
+    (1..=max).for_each(|number| requests.accept(id(number), CallId(number), Lsn(number)));
+    for number in 1..=max {
+        assert_eq!(requests.get(&id(number)), Some(Request { accepted: Lsn(number), answer: None }));
+    }
+    assert_eq!(requests.get(&id(max + 1)), None);
+    for number in 1..=max {
+        let answered = requests.answer(CallId(number), Lsn(max + number), Timestamp(0), &answer(number as usize % 5));
+        assert_eq!(answered, Some(id(number)));
+    }
+    requests.validate();
+    for number in 1..=max {
+        let answer = Some((Lsn(max + number), answer(number as usize % 5)));
+        assert_eq!(requests.get(&id(number)), Some(Request { accepted: Lsn(number), answer }));
+    }
+}
+
+/// What a checkpoint would hold of the results, read back.
+fn resumed(requests: &Requests) -> Option<Requests> {
+    let mut out = SharedState::default();
+    requests.share_answered(&mut out);
+    let (whole, mut resumed) = (Bytes::from(out), Requests::default());
+    resumed.resume_answered(&mut BytesReader(&whole), &whole, requests.answered_count() as u32)?;
+    for (call, pending) in requests.pending() {
+        resumed.resume_pending(call, pending.clone())?;
+    }
+    Some(resumed)
+}
+
+#[test]
+fn requests_resumed_are_the_same_and_go_on_alike() {
+    let mut requests = Requests::default();
+    settle(&mut requests, 1..=RESULTS_MAX as u64 + 5, 3);
+    requests.accept(id(0), CallId(0), Lsn(8));
+    let mut resumed = resumed(&requests).expect("it was just written");
+    resumed.validate();
+    assert_eq!(resumed, requests);
+    assert_eq!(resumed.digest(), requests.digest());
+    for requests in [&mut requests, &mut resumed] {
+        requests.answer(CallId(0), Lsn(9), Timestamp(1), &answer(4));
+        settle(requests, 200_000..=200_100, 1);
+        assert_eq!(known(requests, &[6, 105, 106, 107, 108, 0]), [108, 0]);
+    }
+    assert_eq!(resumed, requests);
+    assert_eq!(resumed.digest(), requests.digest());
+}
+
+#[test]
+fn a_checkpoint_that_holds_a_request_twice_is_refused() {
+    let mut requests = Requests::default();
+    settle(&mut requests, 1..=3, 0);
+    let second = id(2);
+    let answered = Answered { id: second.as_bytes(), time: Timestamp(5), value: b"", ..requests.results.at(0) };
+    let mut twice = Results::default();
+    for one in [&requests.results.at(0), &answered, &answered] {
+        twice.push(one);
+    }
+    assert_eq!(resumed(&Requests { results: twice, ..Requests::default() }), None);
+    let mut both = requests.clone();
+    both.pending.insert(CallId(9), Pending { id: id(2), accepted: Lsn(1) });
+    assert_eq!(resumed(&both), None, "answered and pending");
+    assert!(resumed(&requests).is_some());
 }

@@ -61,3 +61,21 @@ fn a_trap_and_every_effect_that_cant_be_halts_the_instance() {
         check(argument);
     }
 }
+
+#[test]
+fn an_exit_and_what_was_done_beside_it_are_of_their_record() {
+    let mut bench = Bench::new(|_, message, hand| {
+        if message.kind == Kind::Impulse {
+            hand.effect(PeerIndex::OUTSIDE, Kind::Reply, message.call_id.0, b"bye");
+            hand.effect(PeerIndex::OUTSIDE, Kind::Exit, 0, &3_i32.to_le_bytes());
+        }
+    });
+    bench.request("r", b"");
+    let outputs = bench.deliver();
+    let lsn = Lsn(bench.records.len() as u64);
+    assert!(
+        matches!(outputs[..], [Output::Accepted { .. }, Output::Answered { .. }, Output::Finished { code: 3, .. }]),
+        "{outputs:?}"
+    );
+    assert!(outputs.iter().all(|output| output.after() == lsn), "{outputs:?}");
+}

@@ -59,3 +59,55 @@ fn a_standby_lets_go_of_what_the_log_says_was_acknowledged() {
     let (_, outputs) = bench.reach(1, uuid(7), u64::from(FULL) - 1);
     assert_eq!(outputs.len(), 1, "the rest is sent: {}", outputs.len());
 }
+
+#[test]
+fn what_is_undelivered_is_what_others_have_not_acknowledged() {
+    let mut bench = Bench::new(flood);
+    assert_eq!(bench.replica.undelivered(), 0);
+    bench.impulse(&[3]); // and one to itself, which waits too
+    assert_eq!(bench.replica.undelivered(), 3);
+    bench.deliver();
+    assert_eq!((bench.replica.undelivered(), bench.replayed().undelivered()), (3, 3));
+    let (connection, _) = bench.reach(1, uuid(7), 1);
+    assert_eq!(bench.replica.undelivered(), 2);
+    bench.impulse(&[2]);
+    bench.acknowledge(connection, 4);
+    assert_eq!(bench.replica.undelivered(), 1);
+    bench.impulse(&[0]); // carries the acknowledgement into the log
+    assert_eq!(bench.replayed().undelivered(), 1);
+    let checkpoint = bench.replica.checkpoint().to_vec();
+    assert_eq!(bench.resumed(&checkpoint).undelivered(), 1);
+    bench.acknowledge(connection, 5);
+    assert_eq!(bench.replica.undelivered(), 0);
+    bench.impulse(&[4]);
+    bench.reach(1, uuid(8), 0);
+    assert_eq!(bench.replica.undelivered(), 0, "those to the old life are dropped");
+}
+
+#[test]
+fn the_hard_limit_is_of_all_peers_together_and_then_peers_are_not_heard_either() {
+    /// An impulse forks 63 MiB to the peer of its argument.
+    fn spread(peer: PeerIndex, message: &ambrosia_core::Message<'_>, hand: &mut Hand<'_>) {
+        if peer == PeerIndex::OUTSIDE && message.kind == Kind::Impulse {
+            let target = hand.attach(&format!("p-{}", message.arguments[0]));
+            hand.effect(target, Kind::Fork, 0, &vec![7; limits::OUTBOX_BYTES_SOFT_MAX - (1 << 20)]);
+        }
+    }
+    let mut bench = Bench::new(spread);
+    let mut number = 0;
+    while bench.replica.blocked().is_none() {
+        number += 1;
+        bench.impulse(&[number]);
+    }
+    assert_eq!(bench.replica.blocked(), Some(Blocked::OutboxHard), "no outbox alone is full");
+    assert_eq!(usize::from(number), limits::OUTBOX_BYTES_HARD_MAX / (limits::OUTBOX_BYTES_SOFT_MAX - (1 << 20)) + 1);
+    let (connection, _) = bench.connect("q", uuid(9), 1);
+    bench.messages(connection, 1, &[b"hello"]);
+    let before = bench.heard().len();
+    bench.deliver();
+    assert_eq!(bench.heard().len(), before, "everything waits");
+    let (connection, _) = bench.reach(1, uuid(7), 0);
+    bench.acknowledge(connection, 1);
+    bench.deliver();
+    assert_eq!((bench.replica.blocked(), bench.heard().len()), (None, before + 1));
+}

@@ -1,11 +1,13 @@
 //! A peer that is registered anew: its streams start afresh, and calls to it fail once.
 
-use ambrosia_core::{Kind, Lsn, Output, PeerIndex, Refusal, Seq};
+use ambrosia_core::{
+    CallId, ConnectionId, Input, Kind, Lsn, Message, MethodId, Output, PeerIndex, Refusal, Seq, push_message,
+};
 
 use crate::bench::{Bench, Hand, uuid};
 
 /// An impulse calls the peer `p`; its argument is the call id. Without one it does nothing.
-fn call_p(peer: PeerIndex, message: &ambrosia_core::Message<'_>, hand: &mut Hand<'_>) {
+fn call_p(peer: PeerIndex, message: &Message<'_>, hand: &mut Hand<'_>) {
     if peer == PeerIndex::OUTSIDE
         && message.kind == Kind::Impulse
         && let [id] = message.arguments
@@ -117,19 +119,57 @@ fn a_call_is_settled_by_one_answer_of_the_peer_called() {
     let mut bench = Bench::new(call_p);
     bench.impulse(&[5]);
     let (connection, _) = bench.connect("p", uuid(7), 1);
-    let mut reply = Vec::new();
-    let message = ambrosia_core::Message {
-        kind: Kind::Reply,
-        method: Default::default(),
-        call_id: ambrosia_core::CallId(5),
-        arguments: b"done",
-    };
-    ambrosia_core::push_message(&mut reply, message);
-    let (first_seq, messages) = (Seq(1), reply.into());
-    bench.step(ambrosia_core::Input::Messages { connection, first_seq, count: 1, messages });
-    bench.deliver();
+    answer(&mut bench, connection, Kind::Reply, 5);
     let (_, outputs) = bench.connect("p", uuid(8), 1);
     assert_eq!(dropped(&outputs), [(1, 0)], "nothing is left to fail");
     bench.impulse(&[5]);
     assert_eq!(bench.replica.outcome(), None, "the id is free again");
+}
+
+/// A peer answers a call, and that is delivered.
+fn answer(bench: &mut Bench, connection: ConnectionId, kind: Kind, call: u64) {
+    let mut reply = Vec::new();
+    let (method, call_id) = (MethodId(0), CallId(call));
+    push_message(&mut reply, Message { kind, method, call_id, arguments: b"\xa4done" });
+    let (first_seq, messages) = (Seq(1), reply.into());
+    bench.step(Input::Messages { connection, first_seq, count: 1, messages });
+    bench.deliver();
+}
+
+#[test]
+fn an_answer_of_another_peer_settles_no_call() {
+    for kind in [Kind::Reply, Kind::Error] {
+        let mut bench = Bench::new(call_p);
+        bench.impulse(&[5]);
+        bench.impulse(&[6]);
+        bench.connect("p", uuid(7), 1);
+        let (stranger, _) = bench.connect("q", uuid(9), 1);
+        answer(&mut bench, stranger, kind, 5);
+        assert_eq!(
+            bench.heard().last().map(|heard| (heard.0, heard.1)),
+            Some((2, kind)),
+            "the guest is told all the same"
+        );
+        let (_, outputs) = bench.connect("p", uuid(8), 1);
+        assert_eq!(dropped(&outputs), [(2, 2)], "both calls waited for p");
+    }
+}
+
+#[test]
+fn what_waits_of_the_old_life_is_not_delivered_when_the_new_one_is_reached() {
+    let mut bench = Bench::new(call_p);
+    bench.impulse(&[5]);
+    let (here, _) = bench.connect("p", uuid(7), 1);
+    bench.messages(here, 1, &[b"delivered"]);
+    bench.deliver();
+    bench.messages(here, 2, &[b"old", b"old"]);
+    bench.reach(1, uuid(8), 0);
+    bench.deliver();
+    let (new, outputs) = bench.connect("p", uuid(8), 1);
+    assert!(matches!(outputs[..], [Output::Welcome { received: Seq(0), .. }]), "{outputs:?}");
+    bench.messages(new, 1, &[b"new"]);
+    bench.deliver();
+    let of_p = bench.heard().iter().filter(|heard| heard.0 == 1);
+    assert_eq!(of_p.map(|heard| &heard.3[..]).collect::<Vec<_>>(), [&b"delivered"[..], b"new"]);
+    bench.take_over();
 }

@@ -79,7 +79,7 @@ impl Checkpoints {
             uuid: self.directory.uuid,
             head: *head,
             parent: *parent,
-            state: state.clone(),
+            state: state.to_vec(),
             registers: capture.registers.clone(),
             memories: Vec::new(),
         };

@@ -39,7 +39,7 @@ pub(super) fn checkpoint(lsn: u64, parent: Option<(u64, &Memory)>, memory: &Memo
         registers: format!("registers at {lsn}").into_bytes(),
         memories: vec![changes(parent.map(|(_, before)| before), memory)],
     };
-    let state = format!("state at {lsn}").into_bytes();
+    let state = format!("state at {lsn}").into_bytes().into();
     Checkpoint { head: head(lsn), parent: parent.map(|(lsn, _)| Lsn(lsn)), state, capture }
 }
 

@@ -82,7 +82,7 @@ impl Sim {
         assert_eq!(resumed.digest(), replayed.digest(), "the state of a checkpoint is that of a replay");
         let digests = (replayed.digest(), replayed.guest_mut().digest());
         assert_eq!((loaded.head.state_digest, loaded.head.memory_digest), digests, "its head says so too");
-        let bytes = replayed.checkpoint();
+        let bytes = replayed.checkpoint().to_vec();
         if witness.replays.is_exact(process.uuid, lsn) {
             assert_eq!(loaded.state, bytes, "a checkpoint is to the byte what one of a replay is");
         }

@@ -1,0 +1,73 @@
+use super::*;
+use crate::{Genesis, Held, Limits};
+
+const LSN: Lsn = Lsn(7);
+
+/// One of each kind, made by the record [`LSN`].
+fn one_of_each() -> Vec<Output> {
+    let connection = ConnectionId(1);
+    let request = RequestId::new("r").expect("short");
+    let name = InstanceName::new("peer").expect("a plain name");
+    let limits = Limits { fuel: 1, memory_bytes: 1 };
+    let genesis = Genesis { uuid: InstanceUuid([1; 16]), module: [2; 32], seed: 3, limits, name: name.clone() };
+    let chunk = Chunk { after: LSN, first_seq: Seq(1), count: 1, messages: Bytes::from_static(b"message") };
+    let answer = Answer { success: true, value: Bytes::from_static(b"value") };
+    let fault = Fault { reason: "why".to_owned(), backtrace: String::new(), stderr: String::new() };
+    let (stream, bytes, replayed) = (PrintStream::Stdout, Bytes::from_static(b"print"), false);
+    let divergence =
+        Divergence { lsn: LSN, equal_at: Lsn(0), epoch: Epoch(1), state: 1, memory: 2, own_state: 3, own_memory: 4 };
+    vec![
+        Output::Append(genesis.record(Timestamp(1))),
+        Output::Connect { peer: PeerIndex(1), name: name.clone() },
+        Output::Welcome { connection, received: Seq(1), after: LSN },
+        Output::Send { connection, chunk },
+        Output::Acknowledge { connection, seq: Seq(1), after: LSN },
+        Output::Refuse { connection, reason: Refusal::Ended },
+        Output::Accepted { request: request.clone(), after: LSN },
+        Output::Answered { request, answer, after: LSN },
+        Output::Print { stream, bytes, after: LSN, replayed },
+        Output::Checkpoint { by: ReplicaIndex(1), at: LSN },
+        Output::Diverged(divergence),
+        Output::Rebound { name, dropped: 1, failed_calls: 1 },
+        Output::Finished { code: 1, after: LSN },
+        Output::Halted { fault, after: LSN },
+    ]
+}
+
+/// The number of its kind, and whether somebody outside learns by it of what a record did.
+fn kind(output: &Output) -> (usize, bool) {
+    match output {
+        Output::Append(_) => (0, false),
+        Output::Connect { .. } => (1, false),
+        Output::Welcome { .. } => (2, true),
+        Output::Send { .. } => (3, true),
+        Output::Acknowledge { .. } => (4, true),
+        Output::Refuse { .. } => (5, false),
+        Output::Accepted { .. } => (6, true),
+        Output::Answered { .. } => (7, true),
+        Output::Print { .. } => (8, true),
+        // It is taken at once, and published when the record is durable.
+        Output::Checkpoint { .. } => (9, false),
+        Output::Diverged(_) => (10, false),
+        Output::Rebound { .. } => (11, false),
+        Output::Finished { .. } => (12, true),
+        Output::Halted { .. } => (13, true),
+    }
+}
+
+#[test]
+fn whatever_tells_of_a_record_waits_until_that_is_durable() {
+    let outputs = one_of_each();
+    let kinds: Vec<_> = outputs.iter().map(|output| kind(output).0).collect();
+    assert!(kinds.into_iter().eq(0..14), "one of each kind");
+    for output in outputs {
+        let (_, waits) = kind(&output);
+        assert_eq!(output.after(), if waits { LSN } else { Lsn(0) }, "{output:?}");
+        let mut held = Held::new(Lsn(LSN.0 - 1));
+        held.push(output.clone());
+        let early = held.pop();
+        assert_eq!(early, (!waits).then(|| output.clone()), "nothing is seen too early");
+        held.set_durable(LSN);
+        assert_eq!(early.or_else(|| held.pop()), Some(output));
+    }
+}
