@@ -2,18 +2,32 @@
 
 use std::{io::Write, path::Path, process::ExitCode};
 
-use ambrosia_storage::FileStore;
+use ambrosia_storage::{Deregistered, FileStore, InstanceError};
 use anyhow::bail;
 
 use crate::arguments::DeregisterInstance;
 
 pub(crate) fn deregister_instance(store: &Path, verb: &DeregisterInstance) -> anyhow::Result<ExitCode> {
     let store = FileStore::open(store)?;
-    let entry = store.instance(&verb.instance)?;
+    let name = &verb.instance;
     if !verb.yes {
-        bail!("this deletes instance {} ({}) with its log for ever: repeat it with --yes", entry.name, entry.uuid);
+        match store.instance(name) {
+            Ok(entry) => {
+                bail!("this deletes instance {name} ({}) with its log for ever: repeat it with --yes", entry.uuid)
+            }
+            Err(error @ InstanceError::Unknown { .. }) => return Err(error.into()),
+            Err(error) => bail!("this deletes instance {name} with its log for ever: repeat it with --yes ({error})"),
+        }
     }
-    store.deregister(&verb.instance)?;
-    writeln!(std::io::stdout(), "deregistered instance {} ({})", entry.name, entry.uuid)?;
+    let Deregistered { uuid, left } = store.deregister(name)?;
+    let mut out = std::io::stdout();
+    match uuid {
+        Some(uuid) => writeln!(out, "deregistered instance {name} ({uuid})")?,
+        None => writeln!(out, "deregistered instance {name}, whose registration could not be read")?,
+    }
+    for directory in left {
+        let directory = directory.display();
+        writeln!(out, "it may be that {directory} was its log; remove it if you know that it was")?;
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@ mod deregister_instance;
 mod log;
 mod register_instance;
 mod run;
+mod said;
 mod send;
 mod status;
 
@@ -43,7 +44,7 @@ fn carry_out(arguments: Arguments) -> ExitCode {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS, // the reader of our output has seen enough
         Err(error) => {
-            Diagnostics::say(format_args!("ambrosia-host: {error:#}"));
+            Diagnostics::say(format_args!("ambrosia-host: {}", said::said(&error)));
             ExitCode::FAILURE
         }
     }

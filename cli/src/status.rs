@@ -1,17 +1,37 @@
 //! `status`: who is primary, the epoch, the lsn, and how far each replica is.
 
-use std::{io::Write, path::Path, process::ExitCode};
+use std::{
+    io::Write,
+    path::Path,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
-use ambrosia_core::ReplicaIndex;
-use ambrosia_storage::{BlobHash, CaptureMeans, FileStore, InstanceEntry, LogStore, Member, Outcome, Role};
+use ambrosia_core::{InstanceName, ReplicaIndex};
+use ambrosia_storage::{
+    BlobHash, CaptureMeans, FileStore, InstanceEntry, InstanceError, LogStore, Member, Outcome, Registry, Role,
+};
 use serde::Serialize;
 
-use crate::arguments::Status;
+use crate::{arguments::Status, said::said};
+
+/// Longest wait for the end of a registration or deregistration that is under way.
+const CHANGES_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Between two looks meanwhile.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The whole answer; its JSON is an interface for scripts.
 #[derive(Serialize)]
 struct Answer {
-    instances: Vec<Instance>,
+    instances: Vec<Shown>,
+}
+
+/// An instance, or why nothing can be said of it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Shown {
+    Instance(Box<Instance>),
+    Broken { name: String, state: &'static str, error: String },
 }
 
 #[derive(Serialize)]
@@ -25,6 +45,9 @@ struct Instance {
     outcome: Option<Ended>,
     epoch: u64,
     durable_lsn: u64,
+    /// True if the instance was not used since the machine started and this process may only read the store: then the
+    /// files tell where the log ends.
+    from_files: bool,
     first_lsn: u64,
     disk_bytes: u64,
     checkpoints: Vec<ShownCheckpoint>,
@@ -67,12 +90,18 @@ struct Replica {
 
 pub(crate) fn status(store: &Path, verb: &Status) -> anyhow::Result<ExitCode> {
     let store = FileStore::open(store)?;
-    let entries = match &verb.instance {
-        Some(name) => vec![store.instance(name)?],
-        None => store.instances()?,
+    let instances = match &verb.instance {
+        Some(name) => {
+            let shown = show(&store, name)?;
+            vec![shown.ok_or_else(|| InstanceError::Unknown { name: name.clone() })?]
+        }
+        None => {
+            let names = store.survey()?.into_iter().map(|found| found.name);
+            names.filter_map(|name| show(&store, &name).transpose()).collect::<Result<_, _>>()?
+        }
     };
-    let instances = entries.into_iter().map(|entry| look(&store, entry)).collect::<anyhow::Result<_>>()?;
     let answer = Answer { instances };
+    let is_whole = answer.instances.iter().all(|shown| matches!(shown, Shown::Instance(_)));
     let mut out = std::io::stdout();
     if verb.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&answer)?)?;
@@ -81,7 +110,31 @@ pub(crate) fn status(store: &Path, verb: &Status) -> anyhow::Result<ExitCode> {
     } else {
         out.write_all(as_text(&answer).as_bytes())?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is to be shown of an instance; `None` if there is none of that name.
+///
+/// While somebody registers or deregisters, files come and go: an error counts if nobody has done so meanwhile.
+fn show(store: &FileStore, name: &InstanceName) -> Result<Option<Shown>, InstanceError> {
+    let changes = || Ok::<_, InstanceError>((store.is_changing()?, store.wait_for_change(0, Duration::ZERO)?));
+    let deadline = Instant::now() + CHANGES_WAIT_MAX;
+    loop {
+        let before = changes()?;
+        let error = match store.instance(name) {
+            Err(InstanceError::Unknown { .. }) => return Ok(None),
+            Err(error) => error.into(),
+            Ok(entry) => match look(store, entry) {
+                Ok(instance) => return Ok(Some(Shown::Instance(Box::new(instance)))),
+                Err(error) => error,
+            },
+        };
+        let is_quiet = !before.0 && changes()? == before;
+        if is_quiet || Instant::now() >= deadline {
+            return Ok(Some(Shown::Broken { name: name.to_string(), state: "unreadable", error: said(&error) }));
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
 }
 
 fn look(store: &FileStore, entry: InstanceEntry) -> anyhow::Result<Instance> {
@@ -109,6 +162,7 @@ fn look(store: &FileStore, entry: InstanceEntry) -> anyhow::Result<Instance> {
         outcome,
         epoch: head.epoch.0,
         durable_lsn: head.durable.0,
+        from_files: log.is_from_files(),
         first_lsn: log.first()?.0,
         disk_bytes: log.disk_bytes()?,
         checkpoints: checkpoints.iter().map(|info| ShownCheckpoint { lsn: info.lsn.0, bytes: info.bytes }).collect(),
@@ -143,13 +197,23 @@ fn replica(member: &Member) -> Replica {
 
 fn as_text(answer: &Answer) -> String {
     let mut text = String::new();
-    for instance in &answer.instances {
+    for shown in &answer.instances {
+        let instance = match shown {
+            Shown::Instance(instance) => &**instance,
+            Shown::Broken { name, error, .. } => {
+                text += &format!("{name}: can't be read: {error}\n");
+                continue;
+            }
+        };
         let Instance { name, state, epoch, durable_lsn, .. } = instance;
         text += &format!("{name}: {state}, epoch {epoch}, durable lsn {durable_lsn}");
         match &instance.outcome {
             Some(Ended::Finished { code, lsn }) => text += &format!(", exit code {code} at lsn {lsn}"),
             Some(Ended::Halted { lsn, reason }) => text += &format!(", at lsn {lsn}: {reason}"),
             None => {}
+        }
+        if instance.from_files {
+            text += ", as its files tell: it was not used since the machine started";
         }
         text += "\n";
         text += &format!("  {} on the disk, log from lsn {}; ", size(instance.disk_bytes), instance.first_lsn);

@@ -169,10 +169,12 @@ pub(crate) fn beat(
     end: &std::sync::mpsc::Receiver<()>,
 ) {
     let mut deposed = 0;
+    let mut store = StoreWatch::default();
     loop {
         let reign = vitals.reign.load(Ordering::Acquire);
         let role = if reign == 0 { Role::Standby } else { Role::Primary };
         presence.beat(role);
+        store.look(presence, mailbox);
         if reign != 0 && reign != deposed {
             match log.head() {
                 Ok(head) if head.epoch.0 > reign => {
@@ -187,6 +189,34 @@ pub(crate) fn beat(
         match end.recv_timeout(ambrosia_storage::HEARTBEAT_INTERVAL) {
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
             _ => return,
+        }
+    }
+}
+
+/// Sees whether the store is still the one that was opened, and says once if it is not.
+#[derive(Default)]
+struct StoreWatch {
+    is_lost: bool,
+    is_unseen: bool,
+}
+
+impl StoreWatch {
+    fn look(&mut self, presence: &Presence, mailbox: &Mailbox<Event>) {
+        if self.is_lost {
+            return;
+        }
+        match presence.lost_store() {
+            Ok(None) => self.is_unseen = false,
+            Ok(Some(path)) => {
+                self.is_lost = true;
+                mailbox.push(Event::StoreLost(path.to_path_buf()));
+            }
+            // It says nothing of the file that is open, so the replica goes on.
+            Err(error) if !self.is_unseen => {
+                self.is_unseen = true;
+                tracing::error!(%error, "whether the store was replaced can't be seen");
+            }
+            Err(_) => {}
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -71,7 +72,12 @@ enum End {
     Stopped(StopCause),
     Shutdown,
     Exited(Exited),
-    Halted { fault: Fault, lsn: Lsn },
+    Halted {
+        fault: Fault,
+        lsn: Lsn,
+    },
+    /// That file is another one by now, or gone.
+    StoreLost(PathBuf),
 }
 
 /// The guest has exited.
@@ -293,6 +299,7 @@ impl<'a> Primary<'a> {
             Event::Checkpoint(done) => return self.life.on_checkpoint_done(&done),
             Event::CheckpointWanted { connection } => return self.on_checkpoint_wanted(connection),
             Event::Vacancy(_) | Event::WatchFailed(_) => return, // of the time as a standby
+            Event::StoreLost(path) => return self.end_with(End::StoreLost(path)),
             Event::Shutdown => return self.end_with(End::Shutdown),
         };
         self.life.replica.step(input, &mut self.outputs);
@@ -331,9 +338,14 @@ impl<'a> Primary<'a> {
         }
     }
 
-    /// The first reason stands, but that the log has stopped outweighs all others.
+    /// The first reason stands, but that the log has stopped outweighs all others, and that it is another one that.
     fn end_with(&mut self, end: End) {
-        if self.end.is_none() || matches!(end, End::Stopped(_)) {
+        let stands = match &self.end {
+            None => false,
+            Some(End::StoreLost(_)) => true,
+            Some(_) => !matches!(end, End::Stopped(_) | End::StoreLost(_)),
+        };
+        if !stands {
             self.end = Some(end);
         }
     }
@@ -378,6 +390,9 @@ impl<'a> Primary<'a> {
     }
 
     fn carry_held(&mut self) {
+        if matches!(self.end, Some(End::StoreLost(_))) {
+            return;
+        }
         while let Some(output) = self.held.pop() {
             self.carry(output);
         }
@@ -471,6 +486,8 @@ impl<'a> Primary<'a> {
                 Ok(None)
             }
             End::Stopped(StopCause::Failed(reason)) => Err(RunError::LogFailed(reason)),
+            // Nothing more is let out, not even what is durable: whoever looks for it looks elsewhere.
+            End::StoreLost(path) => Err(RunError::StoreLost(path)),
             End::Shutdown => {
                 self.close();
                 tracing::info!(instance = %self.life.driver.name, replica = %self.life.driver.replica, "handed over");

@@ -139,6 +139,14 @@ pub enum RunError {
     /// Writing the log failed.
     #[error("the log can't be written, so this replica stops; nothing was acknowledged that is not durable: {0}")]
     LogFailed(String),
+    /// Another directory lies where the store was.
+    #[error(
+        "the store was replaced or removed under this replica: {} is not the file that it opened. It stops, and has \
+         acknowledged nothing since it noticed. What it acknowledged before is in the directory that it had opened, \
+         wherever that is now; start it again to go on with what lies there now",
+        .0.display()
+    )]
+    StoreLost(PathBuf),
     /// The log holds nothing.
     #[error("the log has no genesis record; deregister the instance and register it again")]
     NoGenesis,

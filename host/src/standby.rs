@@ -87,6 +87,7 @@ impl<'a> Standby<'a> {
                     }
                     Event::Checkpoint(done) => self.life.on_checkpoint_done(&done),
                     Event::WatchFailed(error) => return Err(error.into()),
+                    Event::StoreLost(path) => return Err(RunError::StoreLost(path)),
                     Event::Shutdown => return Ok(StoodBy::Ended(Ending::Stopped)),
                     Event::PeerHello { handle, .. } | Event::ClientHello { handle } => refuse(&handle),
                     _ => {} // of an earlier reign

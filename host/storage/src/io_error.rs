@@ -19,6 +19,18 @@ pub struct IoError {
     pub source: io::Error,
 }
 
+impl IoError {
+    /// Whether the system says that this process may look only.
+    pub(crate) fn is_refusal_to_write(&self) -> bool {
+        is_refusal_to_write(&self.source)
+    }
+}
+
+/// Whether the system says that this process may look only.
+pub(crate) fn is_refusal_to_write(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
 /// Puts action and path to an [`io::Result`].
 pub(crate) trait IoContext<T> {
     fn context(self, action: &'static str, path: &Path) -> Result<T, IoError>;

@@ -52,6 +52,25 @@ pub enum LogError {
         /// Last record of the log; the highest number there is if that is not known.
         last: Lsn,
     },
+    /// The directory of the log is not there.
+    #[error(
+        "the log is gone: there is no directory {}; restore it from a copy, or deregister the instance",
+        directory.display()
+    )]
+    Gone {
+        /// Directory of the log.
+        directory: PathBuf,
+    },
+    /// The shared page that this process has opened is not the one of the log any more.
+    #[error(
+        "the store was replaced or removed under this replica: {} is not the file that it opened; start it again to go \
+         on with what lies there now",
+        path.display()
+    )]
+    Replaced {
+        /// The file that was replaced.
+        path: PathBuf,
+    },
     /// The shared page of the log was removed while replicas run.
     #[error(
         "{} was replaced while replicas of the instance run: end all their processes, then start them again",

@@ -51,7 +51,7 @@ pub enum RegistryError {
     #[error(transparent)]
     Io(#[from] IoError),
     /// A value can't be read back as it was written.
-    #[error("{path} is damaged: {reason}; restore it from a copy")]
+    #[error("{path} is damaged: {reason}; restore it from a copy, or deregister the instance that it is of")]
     Damaged {
         /// The file.
         path: String,

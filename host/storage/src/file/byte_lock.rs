@@ -9,7 +9,12 @@ use std::{
     ops::Range,
     os::fd::AsRawFd,
     path::Path,
+    thread,
+    time::{Duration, Instant},
 };
+
+/// Between two tries of a wait that has a limit.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The lock of a range of bytes, until dropped.
 #[derive(Debug)]
@@ -39,11 +44,27 @@ impl ByteLock {
             }
         }
     }
+
+    /// Takes the lock as soon as nobody holds any byte of the range. `None` if that takes longer than `limit`.
+    pub(crate) fn take_within(path: &Path, range: Range<u64>, limit: Duration) -> io::Result<Option<ByteLock>> {
+        // The kernel has no wait with a limit but one that a signal ends, and signals belong to the whole process.
+        let begin = Instant::now();
+        loop {
+            if let Some(lock) = ByteLock::try_take(path, range.clone())? {
+                return Ok(Some(lock));
+            }
+            if begin.elapsed() >= limit {
+                return Ok(None);
+            }
+            thread::sleep(LOOK_INTERVAL);
+        }
+    }
 }
 
 /// Whether anybody, this process too, holds a byte of the range; returns the first such byte.
 pub(crate) fn held_byte(path: &Path, range: Range<u64>) -> io::Result<Option<u64>> {
-    let file = open(path)?;
+    // To ask for a lock takes no right to write.
+    let file = File::open(path)?;
     let mut lock = exclusive(range);
     fcntl(&file, libc::F_OFD_GETLK, &mut lock)?;
     Ok((i32::from(lock.l_type) != libc::F_UNLCK).then_some(lock.l_start as u64))
@@ -87,6 +108,9 @@ mod tests {
         assert_eq!(held_byte(path, 0..100).expect("works"), Some(7));
         drop(seven);
         assert_eq!(held_byte(path, 0..100).expect("works"), None);
-        ByteLock::take(path, 7..8).expect("free again");
+        let taken = ByteLock::take(path, 7..8).expect("free again");
+        assert!(ByteLock::take_within(path, 0..9, Duration::ZERO).expect("works").is_none());
+        drop(taken);
+        assert!(ByteLock::take_within(path, 0..9, Duration::ZERO).expect("works").is_some());
     }
 }

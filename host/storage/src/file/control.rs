@@ -19,7 +19,9 @@
 //! **Architecture Invariant:** the fence, the durable lsn and the primary only rise while the machine runs.
 
 use std::{
+    io,
     net::SocketAddr,
+    path::Path,
     sync::atomic::{AtomicU64, Ordering, fence},
     time::Duration,
 };
@@ -87,11 +89,37 @@ impl Reign {
 /// The shared page of one log.
 pub(crate) struct Control {
     page: Box<dyn Page>,
+    is_from_log: bool,
 }
 
 impl Control {
     pub(crate) fn new(page: Box<dyn Page>) -> Control {
-        Control { page }
+        Control { page, is_from_log: false }
+    }
+
+    /// The same, which is memory of this process alone, and shows what the log told when it was opened.
+    pub(crate) fn from_log(self) -> Control {
+        Control { is_from_log: true, ..self }
+    }
+
+    pub(crate) fn is_from_log(&self) -> bool {
+        self.is_from_log
+    }
+
+    /// An error if this process may only look. To be called before anything is stored: a page that is mapped for
+    /// reading kills whoever does.
+    pub(crate) fn check_writable(&self) -> io::Result<()> {
+        if self.page.is_writable() && !self.is_from_log {
+            return Ok(());
+        }
+        let text = "this process may only read the control page: run it as the owner of the store's files, or give \
+                    them to its user (chown -R)";
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+    }
+
+    /// Whether the file at `path` is still this page.
+    pub(crate) fn is_at(&self, path: &Path) -> io::Result<bool> {
+        self.page.is_at(path)
     }
 
     /// Whether the page was filled since the machine started. `boot` 0 means that nobody knows.
@@ -104,19 +132,21 @@ impl Control {
     }
 
     /// Fills the page from what the log says. No other process may use it yet.
-    pub(crate) fn reset(&self, boot: u64, newest: Epoch, durable: Lsn) {
+    ///
+    /// It becomes current with its last store, since others look at it without a lock.
+    pub(crate) fn reset(&self, boot: u64, newest: Epoch, durable: Lsn, checkpoint: Lsn) {
+        self.page.word(BOOT_AT).store(0, Ordering::SeqCst);
         if !self.has_magic() {
             self.page.word(FENCE_AT).store(0, Ordering::SeqCst);
         }
-        for offset in
-            [REIGN_AT, PRIMARY_AT, LAYOUT_AT, CHECKPOINT_AT].into_iter().chain((SLOTS_AT..CONTROL_BYTES).step_by(8))
-        {
+        for offset in [REIGN_AT, PRIMARY_AT, LAYOUT_AT].into_iter().chain((SLOTS_AT..CONTROL_BYTES).step_by(8)) {
             self.page.word(offset).store(0, Ordering::SeqCst);
         }
         self.page.word(FENCE_AT).fetch_max(newest.0, Ordering::SeqCst);
         self.page.word(DURABLE_AT).store(durable.0, Ordering::SeqCst);
-        self.page.word(BOOT_AT).store(boot, Ordering::SeqCst);
+        self.page.word(CHECKPOINT_AT).store(checkpoint.0, Ordering::SeqCst);
         self.page.word(MAGIC_AT).store(MAGIC, Ordering::SeqCst);
+        self.page.word(BOOT_AT).store(boot, Ordering::SeqCst);
     }
 
     pub(crate) fn fence(&self) -> Epoch {

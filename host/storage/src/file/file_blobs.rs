@@ -5,10 +5,10 @@
 use std::path::PathBuf;
 
 use super::{
-    durable_file::{create_directory_durably, file_names, read_if_there, remove_durably, write_durably},
+    durable_file::{file_names, read_if_there, remove_durably, write_durably},
     machine::ThisMachine,
 };
-use crate::{BlobError, BlobHash, BlobStore, IoError};
+use crate::{BlobError, BlobHash, BlobStore};
 
 /// Blobs in a directory.
 pub(crate) struct FileBlobs {
@@ -16,9 +16,8 @@ pub(crate) struct FileBlobs {
 }
 
 impl FileBlobs {
-    pub(crate) fn create_or_open(directory: PathBuf) -> Result<FileBlobs, IoError> {
-        create_directory_durably(&directory)?;
-        Ok(FileBlobs { directory })
+    pub(crate) fn open(directory: PathBuf) -> FileBlobs {
+        FileBlobs { directory }
     }
 
     fn path_of(&self, hash: BlobHash) -> PathBuf {

@@ -75,6 +75,12 @@ impl FileLog {
         Checkpoints::new(self.directory.clone(), self.control.clone())
     }
 
+    /// Whether this process may only look, and sees what the files told when the log was opened: nobody has used it
+    /// since the machine started.
+    pub fn is_from_files(&self) -> bool {
+        self.control.is_from_log()
+    }
+
     pub(crate) fn control(&self) -> &Arc<Control> {
         &self.control
     }
@@ -85,10 +91,13 @@ impl FileLog {
         if fence != before {
             return Err(AcquireError::Contended { epoch: fence });
         }
+        self.control.check_writable().context("write", &self.directory.control_path())?;
         let epoch = Epoch(before.0 + 1);
         let path = self.directory.lock_path();
         let lock = self.directory.machine.try_lock(&path, reign_byte(epoch)).context("lock", &path)?;
         let lock = lock.ok_or(AcquireError::Contended { epoch })?;
+        // In a store that was replaced nobody holds the locks of those who share this page.
+        self.directory.check_control(&self.control)?;
         if self.control.raise_fence(before, Reign { epoch, replica: me.replica }) {
             Ok((epoch, lock))
         } else {

@@ -6,18 +6,23 @@
 //! lock: locked while a key changes      changes: shared page: 0 futex, count of changes   64 newest revision
 //! ```
 //!
-//! **Architecture Invariant:** a key changes only under the lock, and by the replacement of its whole file.
+//! **Architecture Invariant:** a key changes only under the lock, and by the replacement of its whole file; so whoever
+//! reads takes no lock.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::atomic::Ordering,
+    thread,
     time::{Duration, Instant},
 };
 
 use super::{
-    byte_lock::ByteLock,
-    durable_file::{create_directory_durably, file_names, read_if_there, remove_durably, write_durably},
-    machine::ThisMachine,
+    durable_file::{
+        TEMPORARY_SUFFIX, create_directory_durably, file_names, read_if_there, remove_durably, write_durably,
+    },
+    lock_wait::lock_in_time,
+    machine::{Lock, ThisMachine},
     shared_page::{SharedPage, futex_wait, futex_wake_all},
 };
 use crate::{IoError, PutError, Registry, RegistryEntry, RegistryError, Revision, check_key, io_error::IoContext};
@@ -26,6 +31,7 @@ const MAGIC: [u8; 8] = *b"AMBREG\x01\0";
 const VALUE_AT: usize = 24;
 const LOCK_FILE: &str = ".lock";
 const CHANGES_FILE: &str = ".changes";
+const PAGE_BYTES: usize = 4096;
 const CHANGES_FUTEX_AT: usize = 0;
 const REVISION_AT: usize = 64;
 
@@ -33,22 +39,23 @@ const REVISION_AT: usize = 64;
 pub(crate) struct FileRegistry {
     directory: PathBuf,
     lock_path: PathBuf,
-    page: SharedPage,
+    /// `None` if it is not there, and this process may not make it.
+    page: Option<SharedPage>,
 }
 
 impl FileRegistry {
-    pub(crate) fn create_or_open(directory: PathBuf) -> Result<FileRegistry, IoError> {
-        create_directory_durably(&directory)?;
+    /// Opens the registry in a directory, which is made if it is not there and this process may.
+    pub(crate) fn open(directory: PathBuf) -> Result<FileRegistry, IoError> {
         let lock_path = directory.join(LOCK_FILE);
-        std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&lock_path)
-            .context("open", &lock_path)?;
-        let _lock = ByteLock::take(&lock_path, 0..1).context("lock", &lock_path)?;
         let page_path = directory.join(CHANGES_FILE);
-        let page = SharedPage::create_or_open(&page_path, 4096).context("map", &page_path)?;
+        let mut page = SharedPage::open(&page_path, PAGE_BYTES).context("map", &page_path)?;
+        if page.is_none() {
+            page = match make_page(&directory, &lock_path, &page_path) {
+                Ok(page) => Some(page),
+                Err(error) if error.is_refusal_to_write() => None,
+                Err(error) => return Err(error),
+            };
+        }
         Ok(FileRegistry { directory, lock_path, page })
     }
 
@@ -62,8 +69,40 @@ impl FileRegistry {
         Ok(self.directory.join(key.replace('/', ":")))
     }
 
-    fn lock(&self) -> Result<ByteLock, IoError> {
-        ByteLock::take(&self.lock_path, 0..1).context("lock", &self.lock_path)
+    fn lock(&self) -> Result<Lock, IoError> {
+        lock_changes(&self.lock_path)
+    }
+
+    /// The page to store to.
+    fn page(&self) -> Result<&SharedPage, IoError> {
+        self.page.as_ref().filter(|page| page.is_writable()).ok_or_else(|| IoError {
+            action: "write",
+            path: self.directory.join(CHANGES_FILE),
+            source: io::Error::new(io::ErrorKind::PermissionDenied, "this process may only read it"),
+        })
+    }
+
+    /// The keys that begin with `prefix`, in order.
+    pub(crate) fn keys(&self, prefix: &str) -> Result<Vec<String>, IoError> {
+        let names = file_names(&ThisMachine, &self.directory)?;
+        let keys = names.iter().filter(|name| !name.ends_with(TEMPORARY_SUFFIX)).map(|name| name.replace(':', "/"));
+        let mut keys: Vec<_> = keys.filter(|key| key.starts_with(prefix) && check_key(key).is_ok()).collect();
+        keys.sort_unstable();
+        Ok(keys)
+    }
+
+    /// The value of a key as it is on the disk, damaged or not; `None` if there is not even the beginning of one.
+    pub(crate) fn unchecked_value(&self, key: &str) -> Result<Option<Vec<u8>>, RegistryError> {
+        let contents = read_if_there(&self.path_of(key)?)?;
+        Ok(contents.and_then(|contents| contents.get(VALUE_AT..).map(<[u8]>::to_vec)))
+    }
+
+    /// Removes a key whose value can't be read.
+    pub(crate) fn remove_damaged(&self, key: &str) -> Result<(), RegistryError> {
+        let path = self.path_of(key)?;
+        let _lock = self.lock()?;
+        remove_durably(&ThisMachine, &path)?;
+        Ok(self.announce_change()?)
     }
 
     /// Checks that `key` stands at `expected`, under the lock.
@@ -74,18 +113,39 @@ impl FileRegistry {
 
     /// A revision above all that ever were, as far as any process alive can know.
     fn next_revision(&self) -> Result<Revision, RegistryError> {
-        let newest = self.list("")?.iter().map(|entry| entry.revision.0).max().unwrap_or(0);
-        let word = self.page.word(REVISION_AT);
+        let mut newest = 0;
+        for key in self.keys("")? {
+            match self.get(&key) {
+                Ok(found) => newest = newest.max(found.map_or(0, |(revision, _)| revision.0)),
+                // Nobody can expect a revision that can't be read, and it is not in the way of other keys.
+                Err(RegistryError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let word = self.page()?.word(REVISION_AT);
         let next = newest.max(word.load(Ordering::SeqCst)) + 1;
         word.store(next, Ordering::SeqCst);
         Ok(Revision(next))
     }
 
-    fn announce_change(&self) {
-        let word = self.page.futex(CHANGES_FUTEX_AT);
+    fn announce_change(&self) -> Result<(), IoError> {
+        let word = self.page()?.futex(CHANGES_FUTEX_AT);
         word.fetch_add(1, Ordering::SeqCst);
         futex_wake_all(word);
+        Ok(())
     }
+}
+
+fn lock_changes(lock_path: &Path) -> Result<Lock, IoError> {
+    lock_in_time(&ThisMachine, lock_path, 0..1, "take the lock of changes of the registry (byte 0) of")
+}
+
+/// Makes what a registry has beside its entries.
+fn make_page(directory: &Path, lock_path: &Path, page_path: &Path) -> Result<SharedPage, IoError> {
+    create_directory_durably(directory)?;
+    std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(lock_path).context("open", lock_path)?;
+    let _lock = lock_changes(lock_path)?;
+    SharedPage::create_or_open(page_path, PAGE_BYTES).context("map", page_path)
 }
 
 impl Registry for FileRegistry {
@@ -100,41 +160,38 @@ impl Registry for FileRegistry {
         self.check_expected(key, expected)?;
         let revision = self.next_revision()?;
         write_durably(&path, &encode(revision, value))?;
-        self.announce_change();
+        self.announce_change()?;
         Ok(revision)
     }
 
     fn delete_if(&self, key: &str, expected: Revision) -> Result<(), PutError> {
         let path = self.path_of(key)?;
         let _lock = self.lock()?;
+        self.page()?;
         self.check_expected(key, Some(expected))?;
         remove_durably(&ThisMachine, &path)?;
-        self.announce_change();
+        self.announce_change()?;
         Ok(())
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<RegistryEntry>, RegistryError> {
         let mut entries = Vec::new();
-        for name in file_names(&ThisMachine, &self.directory)? {
-            let key = name.replace(':', "/");
-            if name.ends_with(super::durable_file::TEMPORARY_SUFFIX)
-                || !key.starts_with(prefix)
-                || check_key(&key).is_err()
-            {
-                continue;
-            }
+        for key in self.keys(prefix)? {
             // It may have been deleted since the directory was read.
             if let Some((revision, value)) = self.get(&key)? {
                 entries.push(RegistryEntry { key, revision, value });
             }
         }
-        entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         Ok(entries)
     }
 
     fn wait_for_change(&self, seen: u64, timeout: Duration) -> Result<u64, RegistryError> {
         let begin = Instant::now();
-        let word = self.page.futex(CHANGES_FUTEX_AT);
+        let Some(page) = &self.page else {
+            thread::sleep(timeout);
+            return Ok(seen);
+        };
+        let word = page.futex(CHANGES_FUTEX_AT);
         loop {
             let changes = word.load(Ordering::SeqCst);
             let rest = timeout.saturating_sub(begin.elapsed());

@@ -34,6 +34,9 @@ const FORMAT_FILE: &str = "FORMAT";
 const FORMAT: &str = "ambrosia-store 1\n";
 const FORMAT_PREFIX: &str = "ambrosia-store ";
 
+/// What a store has beside its format, once something was registered.
+const DIRECTORIES: [&str; 3] = ["logs", "registry", "blobs"];
+
 /// Logs, registrations and modules in one directory. A clone is the same store.
 #[derive(Clone)]
 pub struct FileStore {
@@ -86,10 +89,13 @@ impl FileStore {
             refuse_foreign(root)?;
             write_durably(&root.join(FORMAT_FILE), FORMAT.as_bytes())?;
         }
+        for directory in DIRECTORIES {
+            create_directory_durably(&root.join(directory))?;
+        }
         FileStore::open(root)
     }
 
-    /// Opens the store in a directory.
+    /// Opens the store in a directory. It takes no lock and changes nothing, so that it does for who may only read.
     pub fn open(root: impl AsRef<Path>) -> Result<FileStore, OpenError> {
         let root = root.as_ref();
         if !has_format(root)? {
@@ -98,10 +104,9 @@ impl FileStore {
         refuse_network(root)?;
         // Absolute, so that the store stays the same when the process changes its directory.
         let root = fs::canonicalize(root).context("find", root)?;
-        create_directory_durably(&root.join("logs"))?;
         Ok(FileStore {
-            registry: Arc::new(FileRegistry::create_or_open(root.join("registry"))?),
-            blobs: Arc::new(FileBlobs::create_or_open(root.join("blobs"))?),
+            registry: Arc::new(FileRegistry::open(root.join("registry"))?),
+            blobs: Arc::new(FileBlobs::open(root.join("blobs"))),
             options: FileLogOptions::default(),
             root,
         })

@@ -1,7 +1,7 @@
 //! Fills the shared page of a log at its first use after the machine started.
 //!
 //! **Architecture Invariant:** nobody reads or writes a log before its page was filled since the machine started, so
-//! that no process alive can have written what is read here.
+//! that no process alive can have written what is read here. Whoever may not fill it fills one of its own.
 
 use std::sync::Arc;
 
@@ -11,39 +11,80 @@ use super::{
     checkpoints,
     control::{CONTROL_BYTES, Control},
     cursor::{Cursor, Stop},
+    lock_wait::lock_in_time,
     log_directory::{FIRST_USE_BYTE, LogDirectory, REIGN_BYTES, REPLICA_BYTES},
     log_end::{LogEnd, end_or_damage},
+    shared_page::SharedPage,
 };
-use crate::{LogError, io_error::IoContext};
+use crate::{IoError, LogError, io_error::IoContext};
 
-/// Opens the shared page, filled.
+/// Opens the shared page, filled. Takes no lock if it is.
 pub(crate) fn open_control(directory: &Arc<LogDirectory>) -> Result<Control, LogError> {
-    let (machine, lock_path) = (&directory.machine, directory.lock_path());
-    let _first_use = machine.lock(&lock_path, FIRST_USE_BYTE).context("lock", &lock_path)?;
-    let path = directory.control_path();
-    let control = Control::new(machine.map(&path, CONTROL_BYTES).context("map", &path)?);
+    let (machine, path) = (&directory.machine, directory.control_path());
     let boot = machine.boot_id();
+    let found = machine.map_if_there(&path, CONTROL_BYTES).context("map", &path)?.map(Control::new);
+    if let Some(control) = &found
+        && (control.is_current(boot) || control.has_magic() && is_in_use(directory)?)
+    {
+        return Ok(found.expect("just looked at"));
+    }
+    let lock_path = directory.lock_path();
+    let action = "take the lock of the first use (byte 2^61) of";
+    let first_use = lock_in_time(&**machine, &lock_path, FIRST_USE_BYTE, action);
+    match first_use.map_err(LogError::from).and_then(|_held| fill_shared(directory, boot)) {
+        Err(LogError::Io(error)) if error.is_refusal_to_write() => from_log(directory, found.as_ref(), boot),
+        filled => filled,
+    }
+}
+
+/// Whether a replica runs, or a primary reigns.
+fn is_in_use(directory: &LogDirectory) -> Result<bool, IoError> {
+    let lock_path = directory.lock_path();
+    for range in [REIGN_BYTES, REPLICA_BYTES] {
+        if directory.machine.held_byte(&lock_path, range).context("examine the locks of", &lock_path)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Fills the page for everybody. The caller holds the lock of the first use.
+fn fill_shared(directory: &Arc<LogDirectory>, boot: u64) -> Result<Control, LogError> {
+    let path = directory.control_path();
+    let control = Control::new(directory.machine.map(&path, CONTROL_BYTES).context("map", &path)?);
     if control.is_current(boot) {
         return Ok(control);
     }
-    for range in [REIGN_BYTES, REPLICA_BYTES] {
-        if machine.held_byte(&lock_path, range).context("examine the locks of", &lock_path)?.is_some() {
-            return if control.has_magic() { Ok(control) } else { Err(LogError::ControlLost { path }) };
-        }
+    if is_in_use(directory)? {
+        return if control.has_magic() { Ok(control) } else { Err(LogError::ControlLost { path }) };
     }
-    fill(directory, &control, boot)?;
-    Ok(control)
-}
-
-fn fill(directory: &Arc<LogDirectory>, control: &Control, boot: u64) -> Result<(), LogError> {
     let known = if control.has_magic() { control.durable() } else { Lsn(0) };
     let mut cursor = Cursor::open_newest(directory.clone())?;
     let end = read_to_end(&mut cursor, known)?;
     warn_of_torn_tail(&cursor, end);
     cursor.file().sync().context("sync", &cursor.path())?;
+    fill(directory, &control, boot, &cursor)?;
+    Ok(control)
+}
+
+/// A page for this process alone, which may only look: what the files tell.
+fn from_log(directory: &Arc<LogDirectory>, found: Option<&Control>, boot: u64) -> Result<Control, LogError> {
+    let path = directory.control_path();
+    if is_in_use(directory)? {
+        return Err(LogError::ControlLost { path });
+    }
+    let known = found.filter(|control| control.has_magic()).map_or(Lsn(0), Control::durable);
+    let mut cursor = Cursor::open_newest(directory.clone())?;
+    read_to_end(&mut cursor, known)?;
+    let page = SharedPage::private(CONTROL_BYTES).context("make memory in place of", &path)?;
+    let control = Control::new(Box::new(page)).from_log();
+    fill(directory, &control, boot, &cursor)?;
+    Ok(control)
+}
+
+fn fill(directory: &LogDirectory, control: &Control, boot: u64, cursor: &Cursor) -> Result<(), LogError> {
     let newest = directory.segments()?.iter().map(|name| name.epoch).max().unwrap_or(Epoch(0));
-    control.reset(boot, newest, cursor.last().lsn);
-    control.publish_checkpoint(checkpoints::newest(directory)?);
+    control.reset(boot, newest, cursor.last().lsn, checkpoints::newest(directory)?);
     Ok(())
 }
 

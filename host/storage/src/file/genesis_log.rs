@@ -8,7 +8,7 @@ use ambrosia_core::{Epoch, Record};
 
 use super::{
     durable_file::{create_directory_durably, file_names, rename_durably, sync_directory, write_durably},
-    instance_entry::InstanceEntry,
+    instances::Found,
     log_directory::LogDirectory,
     machine::ThisMachine,
     segment::{LastRecord, SEGMENT_HEADER_BYTES, SegmentName},
@@ -18,6 +18,8 @@ use crate::{IoError, io_error::IoContext};
 
 /// Ends the name of a directory that nobody has finished.
 const UNFINISHED_SUFFIX: &str = ".new";
+/// Ends the name of a directory that is being removed.
+const REMOVED_SUFFIX: &str = ".removed";
 /// Says in a directory that its instance was deregistered.
 const DEREGISTERED_FILE: &str = "deregistered";
 
@@ -50,17 +52,25 @@ pub(crate) fn mark_deregistered(directory: &LogDirectory) -> Result<(), IoError>
 }
 
 /// Removes the log of an instance whose entry is gone.
+///
+/// It gets another name first: whoever looks at it just now could make a file in it again, such as the control page.
 pub(crate) fn remove_log(directory: &LogDirectory) -> Result<(), IoError> {
-    fs::remove_dir_all(&directory.path).context("remove", &directory.path)?;
-    sync_directory(&ThisMachine, directory.path.parent().expect("logs lie in a directory"))
+    let logs = directory.path.parent().expect("logs lie in a directory");
+    let removed = logs.join(format!("{}{REMOVED_SUFFIX}", directory.uuid));
+    rename_durably(&ThisMachine, &directory.path, &removed)?;
+    fs::remove_dir_all(&removed).context("remove", &removed)?;
+    sync_directory(&ThisMachine, logs)
 }
 
 /// Removes what crashes have left of logs being made or removed.
-pub(crate) fn remove_orphans(logs: &Path, instances: &[InstanceEntry]) -> Result<(), IoError> {
-    let known: BTreeSet<String> = instances.iter().map(|entry| entry.uuid.to_string()).collect();
+pub(crate) fn remove_orphans(logs: &Path, instances: &[Found]) -> Result<(), IoError> {
+    let entries = instances.iter().filter_map(|found| found.entry.as_ref().ok());
+    let known: BTreeSet<String> = entries.map(|entry| entry.uuid.to_string()).collect();
+    // The log of one whose entry can't be read may be any.
+    let is_all_known = instances.iter().all(|found| found.entry.is_ok());
     for name in file_names(&ThisMachine, logs)? {
         let path = logs.join(&name);
-        if !known.contains(&name) && is_leftover(&name, &path)? {
+        if !known.contains(&name) && is_leftover(&name, &path, is_all_known)? {
             tracing::info!(directory = %path.display(), "removing what a registration that was cut short has left");
             fs::remove_dir_all(&path).context("remove", &path)?;
         }
@@ -68,11 +78,11 @@ pub(crate) fn remove_orphans(logs: &Path, instances: &[InstanceEntry]) -> Result
     Ok(())
 }
 
-fn is_leftover(name: &str, path: &Path) -> Result<bool, IoError> {
-    if name.ends_with(UNFINISHED_SUFFIX) {
+fn is_leftover(name: &str, path: &Path, is_all_known: bool) -> Result<bool, IoError> {
+    if name.ends_with(UNFINISHED_SUFFIX) || name.ends_with(REMOVED_SUFFIX) {
         return Ok(true);
     }
     let files = file_names(&ThisMachine, path)?;
     let reigned = files.iter().filter_map(|file| file.parse().ok()).any(|name: SegmentName| name.epoch > Epoch(0));
-    Ok(!reigned || files.iter().any(|file| file == DEREGISTERED_FILE))
+    Ok(is_all_known && !reigned || files.iter().any(|file| file == DEREGISTERED_FILE))
 }

@@ -1,23 +1,23 @@
 //! Registered instances: their entries, logs and modules as one thing.
 //!
 //! To register is: the module into the blobs, the log with its genesis record beside the other logs, and last the
-//! entry in the registry. To deregister is: the log marked as gone, the entry deleted, the log removed. What a crash
-//! leaves in between is not reachable, and removed the next time.
+//! entry in the registry. What a crash leaves in between is not reachable, and removed the next time.
 //!
 //! **Architecture Invariant:** an entry in the registry implies a module and a log with its genesis record.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use ambrosia_core::{Genesis, InstanceName, InstanceUuid, Limits, Lsn, ReplicaIndex, Timestamp};
 
 use super::{
-    byte_lock::ByteLock,
+    byte_lock::held_byte,
     control::REPLICAS_MAX,
     file_log::FileLog,
     file_store::FileStore,
-    genesis_log::{create_log, mark_deregistered, remove_log, remove_orphans},
+    genesis_log::{create_log, remove_orphans},
     instance_entry::{EntryError, InstanceEntry, Outcome},
-    log_directory::{REIGN_BYTES, REPLICA_BYTES},
+    lock_wait::lock_in_time,
+    machine::{Lock, ThisMachine},
     roster::Roster,
     scan::LogScan,
 };
@@ -26,6 +26,18 @@ use crate::{
 };
 
 const KEY_PREFIX: &str = "instances/";
+
+/// Byte of the registry's lock file that is held while the instances change.
+pub(crate) const INSTANCES_BYTE: Range<u64> = 1..2;
+
+/// An entry of the registry, or why it can't be read.
+#[derive(Debug)]
+pub struct Found {
+    /// The name of the instance.
+    pub name: InstanceName,
+    /// What is registered.
+    pub entry: Result<InstanceEntry, InstanceError>,
+}
 
 /// What [`FileStore::register`] did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,13 +79,15 @@ pub enum InstanceError {
         what: String,
     },
     /// The number of the replica is too high.
-    #[error("replica {replica} cannot be: the numbers go from 0 to {max}", max = REPLICAS_MAX - 1)]
+    #[error("there can be no replica {replica}: the numbers go from 0 to {max}", max = REPLICAS_MAX - 1)]
     NumberTooHigh {
         /// The number.
         replica: ReplicaIndex,
     },
     /// Its entry can't be understood.
-    #[error("the registration of instance {name} can't be read: {source}")]
+    #[error(
+        "the registration of instance {name} can't be read: {source}; restore it from a copy, or deregister the instance"
+    )]
     Entry {
         /// The name.
         name: String,
@@ -116,7 +130,7 @@ impl FileStore {
                 Err(InstanceError::OtherModule { name: name.clone(), registered, given: hash })
             };
         }
-        remove_orphans(&self.logs_path(), &self.instances()?)?;
+        remove_orphans(&self.logs_path(), &self.survey()?)?;
         self.put(module)?;
         let genesis = Genesis { uuid, module: hash.0, seed, limits, name: name.clone() };
         create_log(&self.logs_path(), &self.log_directory(uuid), &genesis.record(now))?;
@@ -127,21 +141,6 @@ impl FileStore {
             Some(_) => Ok(Registered::New),
             None => unreachable!("the lock of the instances is held"),
         }
-    }
-
-    /// Removes an instance with its log, and its module unless another instance has it.
-    pub fn deregister(&self, name: &InstanceName) -> Result<(), InstanceError> {
-        let _lock = self.lock_instances()?;
-        let (revision, entry) = self.found(name)?;
-        let _replicas = self.lock_replicas(&entry)?;
-        let directory = self.log_directory(entry.uuid);
-        mark_deregistered(&directory)?;
-        self.delete_entry(name, revision)?;
-        remove_log(&directory)?;
-        if self.instances()?.iter().all(|other| other.module != entry.module) {
-            BlobStore::delete(self, BlobHash(entry.module))?;
-        }
-        Ok(())
     }
 
     /// Adds a replica, unless it is there.
@@ -175,10 +174,35 @@ impl FileStore {
         entries.iter().map(|entry| decode(&entry.key[KEY_PREFIX.len()..], &entry.value)).collect()
     }
 
+    /// All instances, by name, also those whose entries can't be read.
+    pub fn survey(&self) -> Result<Vec<Found>, InstanceError> {
+        let mut found = Vec::new();
+        for key in self.registry().keys(KEY_PREFIX)? {
+            let Ok(name) = InstanceName::new(&key[KEY_PREFIX.len()..]) else { continue };
+            match self.find(&name) {
+                Ok(Some((_, entry))) => found.push(Found { name, entry: Ok(entry) }),
+                Ok(None) => {} // deregistered meanwhile
+                Err(error) => found.push(Found { name, entry: Err(error) }),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether a process registers or deregisters an instance just now.
+    pub fn is_changing(&self) -> Result<bool, InstanceError> {
+        let path = self.registry().lock_path();
+        match held_byte(path, INSTANCES_BYTE) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            held => Ok(held.context("examine the locks of", path)?.is_some()),
+        }
+    }
+
     /// The log of an instance. Each call gives a handle of its own: one for each replica.
     pub fn log(&self, name: &InstanceName) -> Result<Arc<FileLog>, InstanceError> {
         let entry = self.instance(name)?;
-        Ok(Arc::new(FileLog::open(self.log_directory(entry.uuid), self.log_options())?))
+        let directory = self.log_directory(entry.uuid);
+        directory.check_there()?;
+        Ok(Arc::new(FileLog::open(directory, self.log_options())?))
     }
 
     /// All records of the log of an instance from `from` on, for tools.
@@ -194,23 +218,13 @@ impl FileStore {
     }
 
     /// Changes of the registrations, one after the other.
-    fn lock_instances(&self) -> Result<ByteLock, IoError> {
-        let path = self.registry().lock_path();
-        ByteLock::take(path, 1..2).context("lock", path)
-    }
-
-    /// Keeps every replica from beginning to run.
-    fn lock_replicas(&self, entry: &InstanceEntry) -> Result<[ByteLock; 2], InstanceError> {
-        let path = self.log_directory(entry.uuid).lock_path();
-        let take = |range, what: &str| {
-            let lock = ByteLock::try_take(&path, range).context("lock", &path)?;
-            lock.ok_or_else(|| InstanceError::Running { name: entry.name.clone(), what: what.to_owned() })
-        };
-        for replica in &entry.replicas {
-            let what = format!("replica {replica}");
-            drop(take(super::log_directory::replica_byte(ReplicaIndex(*replica)), &what)?);
-        }
-        Ok([take(REPLICA_BYTES, "a replica")?, take(REIGN_BYTES, "a primary")?])
+    pub(crate) fn lock_instances(&self) -> Result<Lock, IoError> {
+        lock_in_time(
+            &ThisMachine,
+            self.registry().lock_path(),
+            INSTANCES_BYTE,
+            "take the lock of registrations (byte 1) of",
+        )
     }
 
     fn find(&self, name: &InstanceName) -> Result<Option<(Revision, InstanceEntry)>, InstanceError> {
@@ -232,17 +246,6 @@ impl FileStore {
         }
     }
 
-    fn delete_entry(&self, name: &InstanceName, revision: Revision) -> Result<(), InstanceError> {
-        match self.delete_if(&key(name), revision) {
-            Ok(()) => Ok(()),
-            // Only the outcome changes without the lock of the instances, and only while a replica runs.
-            Err(PutError::Conflict { .. }) => {
-                Err(InstanceError::Running { name: name.clone(), what: "a replica".to_owned() })
-            }
-            Err(PutError::Registry(error)) => Err(error.into()),
-        }
-    }
-
     /// `None` if the entry was changed since.
     fn put_entry(&self, expected: Option<Revision>, entry: &InstanceEntry) -> Result<Option<Revision>, InstanceError> {
         match self.put_if(&key(&entry.name), expected, &entry.encode()) {
@@ -253,7 +256,7 @@ impl FileStore {
     }
 }
 
-fn key(name: &InstanceName) -> String {
+pub(crate) fn key(name: &InstanceName) -> String {
     format!("{KEY_PREFIX}{name}")
 }
 

@@ -18,6 +18,7 @@ use std::{
 use ambrosia_core::{Epoch, InstanceUuid, Lsn, ReplicaIndex};
 
 use super::{
+    control::Control,
     durable_file::{TEMPORARY_SUFFIX, file_names, remove_durably},
     machine::{Machine, MachineFile},
     segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentHeaderError, SegmentName},
@@ -59,6 +60,23 @@ impl LogDirectory {
 
     pub(crate) fn control_path(&self) -> PathBuf {
         self.path.join("control")
+    }
+
+    /// An error with a remedy if the directory is gone. For logs of this machine.
+    pub(crate) fn check_there(&self) -> Result<(), LogError> {
+        match std::fs::metadata(&self.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(LogError::Gone { directory: self.path.clone() })
+            }
+            found => Ok(found.context("examine", &self.path).map(drop)?),
+        }
+    }
+
+    /// An error if the file of the shared page is not `control` any more: then the locks that are asked by their path
+    /// are others than those of whoever shares the page.
+    pub(crate) fn check_control(&self, control: &Control) -> Result<(), LogError> {
+        let path = self.control_path();
+        if control.is_at(&path).context("examine", &path)? { Ok(()) } else { Err(LogError::Replaced { path }) }
     }
 
     pub(crate) fn segment_path(&self, name: SegmentName) -> PathBuf {

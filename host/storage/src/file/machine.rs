@@ -12,6 +12,7 @@ use std::{
     path::Path,
     sync::atomic::{AtomicU32, AtomicU64},
     thread,
+    time::Duration,
 };
 
 use super::{
@@ -49,11 +50,18 @@ pub trait Machine: fmt::Debug + Send + Sync {
     /// Maps a whole file, made or extended with zeros to `bytes`. Two processes must not be at it at once.
     fn map(&self, path: &Path, bytes: usize) -> io::Result<Box<dyn Page>>;
 
+    /// Maps `bytes` of a file, for reading only if this process may not write it. `None` if it is not there, or
+    /// shorter.
+    fn map_if_there(&self, path: &Path, bytes: usize) -> io::Result<Option<Box<dyn Page>>>;
+
     /// Takes the lock of a range of bytes if nobody holds any of them. It goes with its process, however that ends.
     fn try_lock(&self, path: &Path, range: Range<u64>) -> io::Result<Option<Lock>>;
 
     /// The same, waiting until nobody does.
     fn lock(&self, path: &Path, range: Range<u64>) -> io::Result<Lock>;
+
+    /// The same, waiting no longer than `limit`; `None` if somebody holds one for so long.
+    fn lock_within(&self, path: &Path, range: Range<u64>, limit: Duration) -> io::Result<Option<Lock>>;
 
     /// The first byte of the range that anybody, this process too, holds locked.
     fn held_byte(&self, path: &Path, range: Range<u64>) -> io::Result<Option<u64>>;
@@ -101,6 +109,16 @@ pub trait Page: Send + Sync {
 
     /// The 32-bit word at byte `offset`, which a thread can wait for. No offset is used with both widths.
     fn futex(&self, offset: usize) -> &AtomicU32;
+
+    /// Whether the words may be stored to, which others then see.
+    fn is_writable(&self) -> bool {
+        true
+    }
+
+    /// Whether the file at `path` is still the one that was mapped.
+    fn is_at(&self, _path: &Path) -> io::Result<bool> {
+        Ok(true)
+    }
 }
 
 /// The machine that this process runs on.
@@ -146,12 +164,20 @@ impl Machine for ThisMachine {
         Ok(Box::new(SharedPage::create_or_open(path, bytes)?))
     }
 
+    fn map_if_there(&self, path: &Path, bytes: usize) -> io::Result<Option<Box<dyn Page>>> {
+        Ok(SharedPage::open(path, bytes)?.map(|page| Box::new(page) as Box<dyn Page>))
+    }
+
     fn try_lock(&self, path: &Path, range: Range<u64>) -> io::Result<Option<Lock>> {
         Ok(ByteLock::try_take(path, range)?.map(|lock| Box::new(lock) as Lock))
     }
 
     fn lock(&self, path: &Path, range: Range<u64>) -> io::Result<Lock> {
         Ok(Box::new(ByteLock::take(path, range)?))
+    }
+
+    fn lock_within(&self, path: &Path, range: Range<u64>, limit: Duration) -> io::Result<Option<Lock>> {
+        Ok(ByteLock::take_within(path, range, limit)?.map(|lock| Box::new(lock) as Lock))
     }
 
     fn held_byte(&self, path: &Path, range: Range<u64>) -> io::Result<Option<u64>> {
@@ -208,5 +234,13 @@ impl Page for SharedPage {
 
     fn futex(&self, offset: usize) -> &AtomicU32 {
         self.futex(offset)
+    }
+
+    fn is_writable(&self) -> bool {
+        self.is_writable()
+    }
+
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        self.is_at(path)
     }
 }

@@ -4,7 +4,7 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -102,7 +102,7 @@ pub enum EnterError {
         pid: u32,
     },
     /// The number is too high.
-    #[error("replica {replica} cannot be: the numbers go from 0 to {max}", max = REPLICAS_MAX - 1)]
+    #[error("there can be no replica {replica}: the numbers go from 0 to {max}", max = REPLICAS_MAX - 1)]
     NumberTooHigh {
         /// The number.
         replica: ReplicaIndex,
@@ -117,11 +117,13 @@ pub enum EnterError {
 pub struct Roster {
     control: Arc<Control>,
     lock_path: PathBuf,
+    control_path: PathBuf,
 }
 
 impl Roster {
     pub(crate) fn new(log: &FileLog) -> Roster {
-        Roster { control: log.control().clone(), lock_path: log.directory().lock_path() }
+        let (control_path, lock_path) = (log.directory().control_path(), log.directory().lock_path());
+        Roster { control: log.control().clone(), lock_path, control_path }
     }
 
     /// Takes the place of a replica, unless it runs already.
@@ -130,11 +132,13 @@ impl Roster {
             return Err(EnterError::NumberTooHigh { replica });
         }
         let lock = ByteLock::try_take(&self.lock_path, replica_byte(replica)).context("lock", &self.lock_path)?;
+        self.control.check_writable().context("write", &self.control_path)?;
         let slot = self.control.slot(replica);
         let lock = lock.ok_or_else(|| EnterError::AlreadyRunning { replica, pid: slot.pid() })?;
         slot.enter(std::process::id());
         slot.beat(STANDBY, machine_uptime());
-        Ok(Presence { control: self.control.clone(), replica, _lock: lock })
+        let (control, control_path) = (self.control.clone(), self.control_path.clone());
+        Ok(Presence { control, control_path, replica, _lock: lock })
     }
 
     /// The given replicas, in order.
@@ -215,6 +219,7 @@ const PRIMARY: u64 = 1;
 /// The place of a running replica, until dropped.
 pub struct Presence {
     control: Arc<Control>,
+    control_path: PathBuf,
     replica: ReplicaIndex,
     _lock: ByteLock,
 }
@@ -224,6 +229,13 @@ impl Presence {
     pub fn beat(&self, role: Role) {
         let role = if role == Role::Primary { PRIMARY } else { STANDBY };
         self.control.slot(self.replica).beat(role, machine_uptime());
+    }
+
+    /// The file that all replicas share, if another one, or none, lies in its place by now: then others see another
+    /// fence than this replica. To be called with each beat.
+    pub fn lost_store(&self) -> Result<Option<&Path>, IoError> {
+        let is_there = self.control.is_at(&self.control_path).context("examine", &self.control_path)?;
+        Ok((!is_there).then_some(&self.control_path))
     }
 
     /// Says how far the replica is. Cheap enough to be called for each record.

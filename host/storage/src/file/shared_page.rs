@@ -7,17 +7,24 @@
 use std::{
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::Path,
     sync::atomic::{AtomicU32, AtomicU64},
     time::Duration,
 };
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{MmapMut, MmapOptions, MmapRaw};
+
+use crate::io_error::is_refusal_to_write;
 
 /// A shared mapping of a whole file.
+///
+/// One that is not writable must not be stored to: the kernel would kill the process.
 pub(crate) struct SharedPage {
     map: MmapRaw,
+    is_writable: bool,
+    /// Device and number of the file; `None` of memory without one.
+    file: Option<(u64, u64)>,
 }
 
 impl SharedPage {
@@ -26,7 +33,45 @@ impl SharedPage {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         extend(&file, bytes)?;
         let map = MmapOptions::new().len(bytes).map_raw(&file)?;
-        Ok(SharedPage { map })
+        Ok(SharedPage { map, is_writable: true, file: Some(identity(&file.metadata()?)) })
+    }
+
+    /// Maps `bytes` of the file at `path`, for reading only if this process may not write it. `None` if there is no
+    /// such file, or it is shorter: then somebody is making it.
+    pub(crate) fn open(path: &Path, bytes: usize) -> io::Result<Option<SharedPage>> {
+        let (file, is_writable) = match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => (file, true),
+            Err(error) if is_refusal_to_write(&error) => (File::open(path)?, false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let metadata = file.metadata()?;
+        if metadata.len() < bytes as u64 {
+            return Ok(None);
+        }
+        let mut options = MmapOptions::new();
+        options.len(bytes);
+        let map = if is_writable { options.map_raw(&file)? } else { options.map_raw_read_only(&file)? };
+        Ok(Some(SharedPage { map, is_writable, file: Some(identity(&metadata)) }))
+    }
+
+    /// Zeros that no other process sees.
+    pub(crate) fn private(bytes: usize) -> io::Result<SharedPage> {
+        Ok(SharedPage { map: MmapMut::map_anon(bytes)?.into(), is_writable: false, file: None })
+    }
+
+    /// Whether it may be stored to, which others then see.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.is_writable
+    }
+
+    /// Whether the file at `path` is the one that was mapped.
+    pub(crate) fn is_at(&self, path: &Path) -> io::Result<bool> {
+        match std::fs::metadata(path) {
+            Ok(metadata) => Ok(self.file == Some(identity(&metadata))),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// The 64-bit word at byte `offset`.
@@ -43,6 +88,11 @@ impl SharedPage {
         // SAFETY: as in `word`; no offset is used with both widths.
         unsafe { &*self.map.as_mut_ptr().add(offset).cast::<AtomicU32>() }
     }
+}
+
+/// Device and number of a file: no two files that are there at once have the same.
+fn identity(metadata: &std::fs::Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }
 
 /// Writes real zeros: a hole would be filled at the first store into the mapping, and a full disk would then kill.

@@ -88,11 +88,11 @@ impl VacancyWatch {
     }
 
     fn is_held(&self, epoch: Epoch) -> Result<bool, LogError> {
-        let held = self
-            .machine
-            .held_byte(&self.lock_path, reign_byte(epoch))
-            .context("examine the locks of", &self.lock_path)?;
-        Ok(held.is_some())
+        let held = self.machine.held_byte(&self.lock_path, reign_byte(epoch));
+        if held.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+            return Err(LogError::Replaced { path: self.lock_path.with_file_name("control") });
+        }
+        Ok(held.context("examine the locks of", &self.lock_path)?.is_some())
     }
 
     /// Has a thread wait for the end of that reign. The thread outlives the watch if the primary is stopped for ever.

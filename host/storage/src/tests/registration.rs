@@ -1,5 +1,7 @@
 //! Stores and registrations: what is refused, and what a crash at any point leaves.
 
+use std::collections::BTreeSet;
+
 use ambrosia_core::{InstanceName, InstanceUuid, Limits, Lsn, ReplicaIndex, Timestamp};
 
 use super::support::{Fixture, SMALL};
@@ -171,6 +173,109 @@ fn a_damaged_entry_is_told_with_its_file() {
     std::fs::write(&path, contents).expect("works");
     let error = fixture.store.instance(&super::support::name()).expect_err("it is damaged").to_string();
     assert!(error.contains("registry/instances:checked"), "{error}");
+}
+
+type Break = fn(&Fixture);
+
+/// Ways in which what an instance has on the disk can be broken.
+const BREAKS: [(&str, Break); 6] = [
+    ("no log directory", |fixture| std::fs::remove_dir_all(fixture.log_path()).expect("works")),
+    ("an empty log directory", |fixture| {
+        let log = fixture.log_path();
+        std::fs::remove_dir_all(&log).expect("works");
+        std::fs::create_dir(log).expect("works");
+    }),
+    ("a control page of garbage", |fixture| {
+        std::fs::write(fixture.log_path().join("control"), [7; 99]).expect("works")
+    }),
+    ("a directory for a control page", |fixture| {
+        fixture.forget_control();
+        std::fs::create_dir(fixture.log_path().join("control")).expect("works");
+    }),
+    ("a damaged checksum of its entry", |fixture| damage_entry(fixture, |contents| contents[16] ^= 1)),
+    ("an entry that was cut short", |fixture| damage_entry(fixture, |contents| contents.truncate(30))),
+];
+
+fn damage_entry(fixture: &Fixture, damage: fn(&mut Vec<u8>)) {
+    let path = fixture.store.root().join("registry/instances:checked");
+    let mut contents = std::fs::read(&path).expect("works");
+    damage(&mut contents);
+    std::fs::write(&path, contents).expect("works");
+}
+
+#[test]
+fn a_broken_instance_can_be_deregistered_and_others_registered_beside_it() {
+    for (what, break_it) in BREAKS {
+        let fixture = Fixture::new(SMALL);
+        let store = &fixture.store;
+        Reign::begin(&*fixture.log(), 0).append_durably(b"some record");
+        register(store, "healthy", b"its module", 17).expect("works");
+        break_it(&fixture);
+        register(store, "another", b"its module", 18).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let names: Vec<_> = store.survey().expect(what).iter().map(|found| found.name.to_string()).collect();
+        assert_eq!(names, ["another", "checked", "healthy"], "{what}");
+        let done = store.deregister(&super::support::name()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(done.uuid.is_some() && done.left.is_empty(), "{what}: {done:?}");
+        let unknown = store.instance(&super::support::name());
+        assert!(matches!(unknown, Err(InstanceError::Unknown { .. })), "{what}");
+        let logs: BTreeSet<_> = store.instances().expect(what).iter().map(|entry| entry.uuid.to_string()).collect();
+        let left = std::fs::read_dir(store.root().join("logs")).expect("works");
+        let left: BTreeSet<_> =
+            left.map(|entry| entry.expect("works").file_name().into_string().expect("plain")).collect();
+        assert_eq!(left, logs, "{what}: its log is gone, and no other");
+        assert_eq!(read_all(&*store.log(&named("healthy")).expect("works")).len(), 1, "{what}");
+    }
+}
+
+#[test]
+fn a_log_that_nobody_knows_is_left_and_named_when_a_damaged_entry_does_not_tell_whose_it_is() {
+    let fixture = Fixture::new(SMALL);
+    let log = fixture.log_path();
+    damage_entry(&fixture, |contents| contents.truncate(30));
+    for segment in fixture_segments(&log) {
+        std::fs::write(segment, b"garbage").expect("works");
+    }
+    let done = fixture.store.deregister(&super::support::name()).expect("works");
+    assert_eq!((done.uuid, done.left), (None, vec![log.clone()]));
+    assert!(log.exists());
+}
+
+fn fixture_segments(log: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let files = std::fs::read_dir(log).expect("works").map(|entry| entry.expect("works").path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "seg")).collect()
+}
+
+#[test]
+fn the_log_of_a_damaged_entry_is_not_taken_for_a_leftover() {
+    let fixture = Fixture::new(SMALL);
+    let log = fixture.log_path();
+    damage_entry(&fixture, |contents| contents.truncate(30));
+    register(&fixture.store, "another", b"module", 3).expect("works");
+    assert!(log.exists(), "it has never run, and may be anybody's");
+}
+
+#[test]
+fn a_broken_instance_is_not_deregistered_while_a_replica_runs() {
+    let fixture = Fixture::new(SMALL);
+    let name = super::support::name();
+    let presence = fixture.store.roster(&name).expect("works").enter(ReplicaIndex(5)).expect("not running");
+    damage_entry(&fixture, |contents| contents[16] ^= 1);
+    assert!(matches!(fixture.store.deregister(&name), Err(InstanceError::Running { .. })));
+    drop(presence);
+    fixture.store.deregister(&name).expect("nothing runs");
+}
+
+#[test]
+fn a_replica_sees_that_another_store_lies_in_the_place_of_its_own() {
+    let fixture = Fixture::new(SMALL);
+    let presence = fixture.store.roster(&super::support::name()).expect("works").enter(ReplicaIndex(0)).expect("free");
+    assert_eq!(presence.lost_store().expect("works"), None);
+    let (log, moved) = (fixture.log_path(), fixture.directory.path().join("moved"));
+    std::fs::rename(&log, &moved).expect("works");
+    assert_eq!(presence.lost_store().expect("works"), Some(&*log.join("control")), "nothing is there");
+    std::fs::create_dir(&log).expect("works");
+    std::fs::copy(moved.join("control"), log.join("control")).expect("works");
+    assert_eq!(presence.lost_store().expect("works"), Some(&*log.join("control")), "a copy is there");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::{
     path::Path,
     rc::Rc,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use ambrosia_storage::{Lock, Machine, MachineFile, Page};
@@ -200,6 +201,12 @@ impl Machine for SimMachine {
         self.operate(Operation::Create, |state| Ok(Box::new(state.pages.map(path, bytes)) as Box<dyn Page>))
     }
 
+    fn map_if_there(&self, path: &Path, bytes: usize) -> io::Result<Option<Box<dyn Page>>> {
+        self.operate(Operation::Open, |state| {
+            Ok(state.pages.map_if_there(path, bytes).map(|page| Box::new(page) as Box<dyn Page>))
+        })
+    }
+
     fn try_lock(&self, path: &Path, range: Range<u64>) -> io::Result<Option<Lock>> {
         let stage = stage();
         let owner = stage.actor().ok_or_else(|| io::Error::other("the process is gone"))?;
@@ -216,6 +223,11 @@ impl Machine for SimMachine {
                 Err(io::Error::other("the process waits for a lock for ever"))
             }
         }
+    }
+
+    /// Whoever would have to wait is killed, as by `lock`.
+    fn lock_within(&self, path: &Path, range: Range<u64>, _: Duration) -> io::Result<Option<Lock>> {
+        self.lock(path, range).map(Some)
     }
 
     fn held_byte(&self, path: &Path, range: Range<u64>) -> io::Result<Option<u64>> {

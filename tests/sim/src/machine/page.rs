@@ -46,6 +46,11 @@ impl Pages {
         self.mapped.entry(path.to_path_buf()).or_insert_with(new).clone()
     }
 
+    /// The page of that name, if somebody has made it as large.
+    pub(crate) fn map_if_there(&self, path: &Path, bytes: usize) -> Option<SimPage> {
+        self.mapped.get(path).filter(|page| page.words.len() * 8 >= bytes).cloned()
+    }
+
     /// Each block is either as it was or empty, or the whole file is gone.
     pub(crate) fn lose_power(&mut self, dice: &mut Dice) {
         for page in self.mapped.values_mut() {
