@@ -133,7 +133,7 @@ fn show(store: &FileStore, name: &InstanceName) -> Result<Option<Shown>, Instanc
         if is_quiet || Instant::now() >= deadline {
             return Ok(Some(Shown::Broken { name: name.to_string(), state: "unreadable", error: said(&error) }));
         }
-        std::thread::sleep(LOOK_INTERVAL);
+        std::thread::park_timeout(LOOK_INTERVAL);
     }
 }
 

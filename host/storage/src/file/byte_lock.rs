@@ -56,7 +56,7 @@ impl ByteLock {
             if begin.elapsed() >= limit {
                 return Ok(None);
             }
-            thread::sleep(LOOK_INTERVAL);
+            thread::park_timeout(LOOK_INTERVAL);
         }
     }
 }

@@ -97,9 +97,9 @@ impl Control {
         Control { page, is_from_log: false }
     }
 
-    /// The same, which is memory of this process alone, and shows what the log told when it was opened.
-    pub(crate) fn from_log(self) -> Control {
-        Control { is_from_log: true, ..self }
+    /// Memory of this process alone, which shows what the log told when it was opened.
+    pub(crate) fn own(page: Box<dyn Page>) -> Control {
+        Control { page, is_from_log: true }
     }
 
     pub(crate) fn is_from_log(&self) -> bool {

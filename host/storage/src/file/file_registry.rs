@@ -188,7 +188,7 @@ impl Registry for FileRegistry {
     fn wait_for_change(&self, seen: u64, timeout: Duration) -> Result<u64, RegistryError> {
         let begin = Instant::now();
         let Some(page) = &self.page else {
-            thread::sleep(timeout);
+            thread::park_timeout(timeout);
             return Ok(seen);
         };
         let word = page.futex(CHANGES_FUTEX_AT);

@@ -77,7 +77,7 @@ fn from_log(directory: &Arc<LogDirectory>, found: Option<&Control>, boot: u64) -
     let mut cursor = Cursor::open_newest(directory.clone())?;
     read_to_end(&mut cursor, known)?;
     let page = SharedPage::private(CONTROL_BYTES).context("make memory in place of", &path)?;
-    let control = Control::new(Box::new(page)).from_log();
+    let control = Control::own(Box::new(page));
     fill(directory, &control, boot, &cursor)?;
     Ok(control)
 }
