@@ -8,7 +8,7 @@ use super::{
     durable_file::{file_names, read_if_there, remove_durably, write_durably},
     machine::ThisMachine,
 };
-use crate::{BlobError, BlobHash, BlobStore};
+use crate::{BlobError, BlobHash, BlobStore, IoError};
 
 /// Blobs in a directory.
 pub(crate) struct FileBlobs {
