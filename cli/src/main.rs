@@ -13,6 +13,7 @@ mod run;
 mod said;
 mod send;
 mod status;
+mod status_peers;
 
 use std::{io::IsTerminal, process::ExitCode};
 

@@ -9,11 +9,16 @@ use std::{
 
 use ambrosia_core::{InstanceName, ReplicaIndex};
 use ambrosia_storage::{
-    BlobHash, CaptureMeans, FileStore, InstanceEntry, InstanceError, LogStore, Member, Outcome, Registry, Role,
+    BlobHash, CaptureMeans, FileStore, InstanceEntry, InstanceError, LogStore, Member, Outcome, PrimaryInfo, Registry,
+    Role,
 };
 use serde::Serialize;
 
-use crate::{arguments::Status, said::said};
+use crate::{
+    arguments::Status,
+    said::said,
+    status_peers::{ShownPeer, ask_all},
+};
 
 /// Longest wait for the end of a registration or deregistration that is under way.
 const CHANGES_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -57,6 +62,14 @@ struct Instance {
     recovery_ms: Option<u64>,
     primary: Option<Primary>,
     replicas: Vec<Replica>,
+    /// What the primary waits for; null if there is none, or it does not say.
+    peers: Option<Vec<ShownPeer>>,
+    /// Why it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peers_error: Option<String>,
+    /// Whom to ask for the peers.
+    #[serde(skip)]
+    answers: Option<(InstanceName, PrimaryInfo)>,
 }
 
 #[derive(Serialize)]
@@ -100,7 +113,8 @@ pub(crate) fn status(store: &Path, verb: &Status) -> anyhow::Result<ExitCode> {
             names.filter_map(|name| show(&store, &name).transpose()).collect::<Result<_, _>>()?
         }
     };
-    let answer = Answer { instances };
+    let mut answer = Answer { instances };
+    add_peers(&store, &mut answer)?;
     let is_whole = answer.instances.iter().all(|shown| matches!(shown, Shown::Instance(_)));
     let mut out = std::io::stdout();
     if verb.json {
@@ -111,6 +125,22 @@ pub(crate) fn status(store: &Path, verb: &Status) -> anyhow::Result<ExitCode> {
         out.write_all(as_text(&answer).as_bytes())?;
     }
     Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Asks the primaries what they wait for.
+fn add_peers(store: &FileStore, answer: &mut Answer) -> anyhow::Result<()> {
+    let instances = answer.instances.iter_mut().filter_map(|shown| match shown {
+        Shown::Instance(instance) => Some((instance.answers.take()?, instance)),
+        Shown::Broken { .. } => None,
+    });
+    let (primaries, instances): (Vec<_>, Vec<_>) = instances.unzip();
+    for (instance, peers) in instances.into_iter().zip(ask_all(store, primaries)?) {
+        match peers {
+            Ok(peers) => instance.peers = Some(peers),
+            Err(reason) => instance.peers_error = Some(reason),
+        }
+    }
+    Ok(())
 }
 
 /// What is to be shown of an instance; `None` if there is none of that name.
@@ -177,6 +207,9 @@ fn look(store: &FileStore, entry: InstanceEntry) -> anyhow::Result<Instance> {
             Some(Primary { replica: member.replica.0, address, pid: member.pid })
         }),
         replicas: members.iter().map(replica).collect(),
+        peers: None,
+        peers_error: None,
+        answers: roster.primary()?.map(|primary| (entry.name, primary)),
     })
 }
 
@@ -231,6 +264,10 @@ fn as_text(answer: &Answer) -> String {
                 text += &format!("  at {}", primary.address);
             }
             text += "\n";
+        }
+        instance.peers.iter().flatten().for_each(|peer| text += &peer.as_text());
+        if let Some(reason) = &instance.peers_error {
+            text += &format!("  peers: not known, {reason}\n");
         }
     }
     text

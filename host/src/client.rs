@@ -292,7 +292,10 @@ fn answer_to(request: &RequestId, answer: Control) -> Option<Result<Answered, Cl
 }
 
 /// Connects to the host of a primary and says hello.
-async fn greet(name: &InstanceName, primary: &PrimaryInfo) -> Result<(ConnectionHandle, Connection), ConnectionError> {
+pub(crate) async fn greet(
+    name: &InstanceName,
+    primary: &PrimaryInfo,
+) -> Result<(ConnectionHandle, Connection), ConnectionError> {
     let (handle, mut connection) = Connection::new(socket::connect(primary.address).await?)?;
     let hello = Control::ClientHello { version: PROTOCOL_VERSION, to: name.as_str().to_owned() };
     connection.write_frame(&Frame::Control(hello)).await?;

@@ -103,6 +103,34 @@ pub enum Control {
         #[serde(deserialize_with = "text")]
         reason: String,
     },
+    /// Somebody wants to know what the instance waits for at its peers.
+    Peers,
+    /// One peer. One of these for each, then a [`Control::PeersEnd`].
+    Peer {
+        /// Its name.
+        #[serde(deserialize_with = "text")]
+        name: String,
+        /// How far the connection with it has come, in a word or two.
+        #[serde(deserialize_with = "text")]
+        state: String,
+        /// Why there is none, for a person to read; empty otherwise.
+        #[serde(deserialize_with = "text")]
+        reason: String,
+        /// For how long there is one, or none.
+        since_ms: u64,
+        /// Messages that it has not acknowledged.
+        messages: u64,
+        /// Bytes that are kept for them.
+        bytes: u64,
+        /// Age of the oldest of them.
+        oldest_ms: Option<u64>,
+        /// Calls that it has not answered.
+        calls: u64,
+        /// Id of the oldest of them.
+        oldest_call: Option<u64>,
+    },
+    /// These were all peers.
+    PeersEnd,
 }
 
 fn configuration() -> impl bincode::config::Config {

@@ -31,6 +31,10 @@ pub(crate) enum Event {
     Checkpoint(CheckpointDone),
     /// An operator wants a checkpoint.
     CheckpointWanted { connection: ConnectionId },
+    /// A peer can't be reached for some time.
+    PeerHindered(PeerIndex),
+    /// Somebody wants to know what waits for peers.
+    PeersWanted { connection: ConnectionId },
     /// Nobody seems to be primary.
     Vacancy(Vacancy),
     /// Watching for a vacancy failed.

@@ -13,6 +13,7 @@ use crate::{
     checkpointer::{CheckpointDone, Checkpointer},
     divergence,
     driver::{Driver, Replica},
+    record_times::RecordTimes,
     recovery::Recovered,
     run::RunError,
 };
@@ -26,6 +27,8 @@ pub(crate) struct Life<'a> {
     pub(crate) replica: Replica,
     pub(crate) schedule: Schedule,
     pub(crate) checkpointer: Checkpointer,
+    /// When records were made, of those that this process has applied.
+    pub(crate) times: RecordTimes,
     outputs: Vec<Output>,
 }
 
@@ -38,6 +41,7 @@ impl<'a> Life<'a> {
             replica,
             schedule: Schedule::new(driver.options.schedule, checkpoint.unwrap_or_default()),
             checkpointer: Checkpointer::new(driver, checkpoint),
+            times: RecordTimes::default(),
             outputs: Vec::new(),
         };
         driver.presence.set_applied(life.replica.applied());
@@ -80,6 +84,7 @@ impl<'a> Life<'a> {
     /// A record was applied, for which the guest has worked that long.
     pub(crate) fn count(&mut self, header: &RecordHeader, work: Duration) {
         let work = if header.kind == RecordKind::Deliver { work.as_nanos() as u64 } else { 0 };
+        self.times.note(header.lsn, header.time);
         self.schedule.on_applied(header, work);
         let replay = self.schedule.replay();
         let presence = &self.driver.presence;

@@ -1,9 +1,9 @@
 //! Keeps one outgoing connection to a peer, wherever its primary is.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration, time::Instant as Moment};
 
 use ambrosia_core::{Epoch, InstanceName, InstanceUuid, PeerIndex, Seq};
-use ambrosia_storage::PrimaryInfo;
+use ambrosia_storage::{FileStore, PrimaryInfo};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -11,10 +11,12 @@ use tokio::{
 
 use crate::{
     connection::{Connection, ConnectionError, ConnectionHandle},
+    contact::{Contact, HINDRANCE_PATIENCE, Hindrance},
     control::Control,
     event::Event,
     mailbox::Mailbox,
     socket,
+    unreached::Unreached,
     wire::{Frame, PROTOCOL_VERSION},
 };
 
@@ -35,6 +37,8 @@ pub(crate) struct Link {
     pub(crate) epoch: Epoch,
     pub(crate) peer: PeerIndex,
     pub(crate) to: InstanceName,
+    pub(crate) store: Arc<FileStore>,
+    pub(crate) contact: Contact,
     pub(crate) primaries: watch::Receiver<Option<PrimaryInfo>>,
     pub(crate) mailbox: Arc<Mailbox<Event>>,
 }
@@ -46,19 +50,33 @@ impl Link {
         loop {
             let primary = *self.primaries.borrow_and_update();
             let Some(primary) = primary else {
-                if self.primaries.changed().await.is_err() {
-                    return tracing::error!(to = %self.to, "the primary of a peer is not followed any more");
+                self.hindered(Hindrance::without_primary(&self.store, &self.to));
+                match timeout(HINDRANCE_PATIENCE, self.primaries.changed()).await {
+                    Ok(Err(_)) => {
+                        return tracing::error!(to = %self.to, "the primary of a peer is not followed any more");
+                    }
+                    Ok(Ok(())) | Err(_) => continue, // another primary, or time to look again why there is none
                 }
-                continue;
             };
             let began = Instant::now();
             let ended = self.connect(&primary).await;
             tracing::debug!(to = %self.to, address = %primary.address, "connection ended: {ended}");
+            match Unreached::of(primary.address, &ended) {
+                Some(unreached) => self.hindered(unreached.into()),
+                None => self.contact.connecting(Moment::now()),
+            }
             backoff = if began.elapsed() >= LASTING { BACKOFF_MIN } else { (backoff * 2).min(BACKOFF_MAX) };
             tokio::select! {
                 _changed = self.primaries.changed() => backoff = BACKOFF_MIN,
                 () = sleep(backoff) => {}
             }
+        }
+    }
+
+    /// Notes why the peer is not reached, and has the driver look when that has lasted.
+    fn hindered(&self, hindrance: Hindrance) {
+        if self.contact.hindered(hindrance, Moment::now()) {
+            self.mailbox.push(Event::PeerHindered(self.peer));
         }
     }
 
@@ -94,12 +112,8 @@ impl Link {
         connection.write_frame(&Frame::Control(hello)).await?;
         match connection.read_frame().await? {
             Frame::Control(Control::Welcome { uuid, received }) => Ok((InstanceUuid(uuid), Seq(received))),
-            Frame::Control(Control::Refused { elsewhere, reason }) => {
-                if !elsewhere {
-                    tracing::warn!(to = %self.to, "the peer refuses the connection: {reason}");
-                }
-                Err(ConnectionError::Closed)
-            }
+            Frame::Control(Control::Refused { elsewhere: false, reason }) => Err(ConnectionError::Refused(reason)),
+            Frame::Control(Control::Refused { elsewhere: true, .. }) => Err(ConnectionError::Closed),
             _ => Err(ConnectionError::Unexpected),
         }
     }
@@ -114,6 +128,7 @@ impl Link {
     ) -> ConnectionError {
         connection.welcome();
         let (id, mailbox) = (connection.id, Arc::clone(&self.mailbox));
+        self.contact.connected(Moment::now());
         mailbox.push(Event::PeerReached { handle, peer: self.peer, uuid, received });
         let serving = connection.serve(|frame, _permit| match frame {
             Frame::Acknowledge(seq) => {

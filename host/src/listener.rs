@@ -90,6 +90,10 @@ async fn greet(handle: ConnectionHandle, mut connection: Connection, reception: 
                 reception.mailbox.push(Event::CheckpointWanted { connection: id });
                 Ok(())
             }
+            Frame::Control(Control::Peers) => {
+                reception.mailbox.push(Event::PeersWanted { connection: id });
+                Ok(())
+            }
             _ => Err(ConnectionError::Unexpected),
         })
         .await;

@@ -8,8 +8,8 @@ use std::{
 };
 
 use ambrosia_core::{
-    Answer, ConnectionId, Due, Epoch, Fault, Held, Input, Lsn, Output, RecordHeader, RecordKind, ReplicaIndex,
-    RequestId,
+    Answer, ConnectionId, Due, Epoch, Fault, Held, Input, Lsn, Output, PeerIndex, RecordHeader, RecordKind,
+    ReplicaIndex, RequestId,
 };
 use ambrosia_engine::Captures;
 use ambrosia_storage::{
@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     connection::ConnectionHandle,
+    contact::{Contact, Standing},
     control::Control,
     event::{ClientRequest, Event},
     life::Life,
@@ -50,6 +51,8 @@ pub(crate) struct Primary<'a> {
     outputs: Vec<Output>,
     connections: BTreeMap<ConnectionId, ConnectionHandle>,
     waiting: BTreeMap<RequestId, Vec<Waiting>>,
+    /// Peers that links were made for.
+    contacts: BTreeMap<PeerIndex, Contact>,
     tasks: Vec<JoinHandle<()>>,
     end: Option<End>,
     exited: Option<Exited>,
@@ -105,6 +108,7 @@ impl<'a> Primary<'a> {
             outputs,
             connections: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            contacts: BTreeMap::new(),
             tasks: Vec::new(),
             end: None,
             exited: None,
@@ -261,6 +265,49 @@ impl<'a> Primary<'a> {
         self.wanted_by.push(connection);
     }
 
+    /// Tells the operator of a peer that can't be reached, if anything waits for it.
+    fn on_peer_hindered(&self, peer: PeerIndex) {
+        let Some(contact) = self.contacts.get(&peer).filter(|_| self.life.replica.waits_for(peer)) else { return };
+        if let Some(hindrance) = contact.to_tell()
+            && let Some(name) = self.life.replica.peer_name(peer)
+        {
+            tracing::warn!(peer = %name, "what is sent to the peer waits: {hindrance}");
+        }
+    }
+
+    fn on_peer_reached(&self, peer: PeerIndex) {
+        if self.contacts.get(&peer).is_some_and(Contact::take_told)
+            && let Some(name) = self.life.replica.peer_name(peer)
+        {
+            tracing::info!(peer = %name, "the peer is reached, and gets what has waited for it");
+        }
+    }
+
+    fn on_peers_wanted(&self, connection: ConnectionId) {
+        let (now, instant) = (self.life.driver.clock.now(), Instant::now());
+        for waits in self.life.replica.waits() {
+            let Some(contact) = self.contacts.get(&waits.peer) else { continue };
+            let Standing { state, reason, since } = contact.standing();
+            let oldest = waits.oldest.and_then(|lsn| self.life.times.of(lsn));
+            let millis = |ns: u64| ns / 1_000_000;
+            self.tell(
+                connection,
+                Control::Peer {
+                    name: waits.name.to_string(),
+                    state: state.to_owned(),
+                    reason,
+                    since_ms: instant.saturating_duration_since(since).as_millis() as u64,
+                    messages: waits.messages,
+                    bytes: waits.bytes as u64,
+                    oldest_ms: oldest.map(|time| millis(now.0.saturating_sub(time.0))),
+                    calls: waits.calls,
+                    oldest_call: waits.oldest_call.map(|call| call.0),
+                },
+            );
+        }
+        self.tell(connection, Control::PeersEnd);
+    }
+
     fn say_blocked(&mut self) {
         let recently = self.blocked_said.is_some_and(|said| said.elapsed() < BLOCKED_INTERVAL);
         if !recently && let Some(blocked) = self.life.replica.blocked() {
@@ -277,6 +324,7 @@ impl<'a> Primary<'a> {
                 Input::PeerConnected { connection, name, uuid, epoch, now }
             }
             Event::PeerReached { handle, peer, uuid, received } => {
+                self.on_peer_reached(peer);
                 let connection = self.keep(handle);
                 Input::PeerReached { connection, peer, uuid, received, now }
             }
@@ -298,6 +346,8 @@ impl<'a> Primary<'a> {
             Event::Log(event) => return self.on_log(event),
             Event::Checkpoint(done) => return self.life.on_checkpoint_done(&done),
             Event::CheckpointWanted { connection } => return self.on_checkpoint_wanted(connection),
+            Event::PeerHindered(peer) => return self.on_peer_hindered(peer),
+            Event::PeersWanted { connection } => return self.on_peers_wanted(connection),
             Event::Vacancy(_) | Event::WatchFailed(_) => return, // of the time as a standby
             Event::StoreLost(path) => return self.end_with(End::StoreLost(path)),
             Event::Shutdown => return self.end_with(End::Shutdown),
@@ -433,9 +483,13 @@ impl<'a> Primary<'a> {
         }
     }
 
-    fn connect(&mut self, peer: ambrosia_core::PeerIndex, name: ambrosia_core::InstanceName) {
+    fn connect(&mut self, peer: PeerIndex, name: ambrosia_core::InstanceName) {
+        let contact = Contact::new(Instant::now());
+        self.contacts.insert(peer, contact.clone());
         let genesis = self.life.replica.genesis();
         let link = Link {
+            store: Arc::clone(&self.life.driver.store),
+            contact,
             from: genesis.name.clone(),
             from_uuid: genesis.uuid,
             epoch: self.epoch,

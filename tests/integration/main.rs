@@ -22,5 +22,6 @@ mod store_replaced;
 mod support;
 mod torture;
 mod values;
+mod waits;
 mod walkthrough;
 mod wire;

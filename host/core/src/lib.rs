@@ -30,6 +30,7 @@ mod state;
 mod stream;
 mod streams;
 mod timers;
+mod waits;
 
 pub use bodies::{Bind, DeliverBody, DigestBody, EpochBody, Genesis, Limits, RequestEntry, Watermark};
 pub use capture::{Capture, MemoryCapture, PAGE_BYTES, is_zero, page_digest, page_hash};
@@ -51,3 +52,4 @@ pub use run::{RUN_HEADER_BYTES, Run, RunError, Runs, begin_run, finish_run};
 pub use schedule::{Due, Replay, Schedule, ScheduleOptions};
 pub use shared_state::SharedState;
 pub use state::Outcome;
+pub use waits::PeerWaits;

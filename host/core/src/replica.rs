@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use crate::{
     Bind, CallId, CheckpointState, ConnectionId, Delivered, DigestBody, Divergence, Epoch, Genesis, Guest, Input,
-    InstanceName, InstanceUuid, Lsn, Outcome, Output, PeerIndex, Record, RecordError, RecordHeader, RecordKind,
-    Refusal, ReplicaIndex, RequestId, Seq, SharedState, Timestamp, Watermark,
+    InstanceName, InstanceUuid, Lsn, Outcome, Output, PeerIndex, PeerWaits, Record, RecordError, RecordHeader,
+    RecordKind, Refusal, ReplicaIndex, RequestId, Seq, SharedState, Timestamp, Watermark,
     batch::Batch,
     inbox::{Inbox, WaitingImpulse},
     limits,
@@ -167,6 +167,21 @@ impl<G: Guest> Replica<G> {
     /// sends them while no replica runs.
     pub fn undelivered(&self) -> u64 {
         self.state.streams.waiting().messages
+    }
+
+    /// What waits for each peer, in the order of the peers.
+    pub fn waits(&self) -> Vec<PeerWaits> {
+        self.state.waits()
+    }
+
+    /// The name of a peer.
+    pub fn peer_name(&self, peer: PeerIndex) -> Option<&InstanceName> {
+        self.state.world.peers.name(peer)
+    }
+
+    /// Whether messages or calls wait for a peer.
+    pub fn waits_for(&self, peer: PeerIndex) -> bool {
+        self.state.waits_for(peer)
     }
 
     /// The guest, to capture it between two deliveries.

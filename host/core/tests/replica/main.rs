@@ -11,3 +11,4 @@ mod rebinds;
 mod refusals;
 mod requests;
 mod timers;
+mod waits;

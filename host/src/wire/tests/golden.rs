@@ -81,6 +81,25 @@ fn requests_and_answers_of_protocol_1_stay_readable() {
 }
 
 #[test]
+fn what_is_said_of_peers_in_protocol_1_stays_readable() {
+    check_control("peers", 12, Control::Peers);
+    let peer = |state: &str, reason: &str, oldest_ms, oldest_call| Control::Peer {
+        name: "Server-1.eu_2".to_owned(),
+        state: state.to_owned(),
+        reason: reason.to_owned(),
+        since_ms: 70_000,
+        messages: 300,
+        bytes: 1 << 20,
+        oldest_ms,
+        calls: 2,
+        oldest_call,
+    };
+    check_control("peer", 13, peer("not registered", "no «such» instance", Some(69_000), Some(0x0102_0304)));
+    check_control("peer-connected", 13, peer("connected", "", None, None));
+    check_control("peers-end", 14, Control::PeersEnd);
+}
+
+#[test]
 fn messages_of_protocol_1_stay_readable() {
     let message = |kind, method, call_id, arguments| Message { kind, method, call_id: CallId(call_id), arguments };
     let method = MethodId::of("receive_message");

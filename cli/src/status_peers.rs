@@ -1,0 +1,121 @@
+//! What instances wait for at their peers: asked of their primaries, shown by `status`.
+
+use std::time::Duration;
+
+use ambrosia_core::InstanceName;
+use ambrosia_host::{Hindrance, PeerReport, ask_for_peers, without_controls};
+use ambrosia_storage::{FileStore, PrimaryInfo};
+use serde::Serialize;
+
+/// A primary that is well answers long before that.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// A peer, for a person or a script.
+#[derive(Serialize)]
+pub(crate) struct ShownPeer {
+    name: String,
+    /// "connected", "connecting", "not registered", "finished", "halted", "no primary", "unreadable", "unreachable",
+    /// "silent" or "refused".
+    state: String,
+    /// Why it is not connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// How long it is connected, or not.
+    since_ms: u64,
+    unacknowledged: u64,
+    unacknowledged_bytes: u64,
+    /// Age of the oldest message that is not acknowledged.
+    oldest_ms: Option<u64>,
+    unanswered_calls: u64,
+    /// Id of the oldest of them, as `log` of the peer shows it.
+    oldest_call: Option<u64>,
+}
+
+/// The peers of an instance, or why they are not known.
+pub(crate) type Peers = Result<Vec<ShownPeer>, String>;
+
+/// Asks all primaries at once; the answers are in the same order.
+pub(crate) fn ask_all(store: &FileStore, primaries: Vec<(InstanceName, PrimaryInfo)>) -> anyhow::Result<Vec<Peers>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let reports = runtime.block_on(async {
+        let ask = |(name, primary): (InstanceName, PrimaryInfo)| {
+            tokio::spawn(async move { ask_for_peers(&name, &primary, ANSWER_WAIT_MAX).await })
+        };
+        let asked: Vec<_> = primaries.into_iter().map(ask).collect();
+        let mut reports = Vec::new();
+        for report in asked {
+            reports.push(report.await);
+        }
+        reports
+    });
+    let shown = reports.into_iter().map(|report| {
+        let report = report?.map_err(|error| without_controls(&error.to_string()));
+        Ok(report.map(|peers| peers.into_iter().map(|peer| ShownPeer::of(store, peer)).collect()))
+    });
+    shown.collect()
+}
+
+impl ShownPeer {
+    fn of(store: &FileStore, peer: PeerReport) -> ShownPeer {
+        let PeerReport { name, state, reason, since, messages, bytes, oldest, calls, oldest_call } = peer;
+        let (state, reason) = newest_word(store, &name, state, reason);
+        ShownPeer {
+            name,
+            state,
+            reason: (!reason.is_empty()).then(|| without_controls(&reason)),
+            since_ms: since.as_millis() as u64,
+            unacknowledged: messages,
+            unacknowledged_bytes: bytes,
+            oldest_ms: oldest.map(|oldest| oldest.as_millis() as u64),
+            unanswered_calls: calls,
+            oldest_call,
+        }
+    }
+
+    pub(crate) fn as_text(&self) -> String {
+        let mut text = format!("  peer {}: {} for {}", self.name, self.state, time(self.since_ms));
+        if self.unacknowledged == 0 && self.unanswered_calls == 0 {
+            text += ", nothing waits";
+        }
+        if self.unacknowledged > 0 {
+            let (count, bytes) = (counted(self.unacknowledged, "message"), self.unacknowledged_bytes);
+            text += &format!(", {count} ({bytes} bytes) not acknowledged");
+            if let Some(oldest_ms) = self.oldest_ms {
+                text += &format!(", the oldest for {}", time(oldest_ms));
+            }
+        }
+        if self.unanswered_calls > 0 {
+            text += &format!(", {} not answered", counted(self.unanswered_calls, "call"));
+        }
+        if let Some(reason) = &self.reason {
+            text += &format!(": {reason}");
+        }
+        text + "\n"
+    }
+}
+
+/// Why a peer has no primary the store tells too, and newer: the primary that was asked looks now and then.
+fn newest_word(store: &FileStore, name: &str, state: String, reason: String) -> (String, String) {
+    let of_store = ["not registered", "finished", "halted", "no primary", "unreadable"];
+    match InstanceName::new(name) {
+        Ok(name) if of_store.contains(&state.as_str()) => {
+            let hindrance = Hindrance::without_primary(store, &name);
+            (hindrance.state().to_owned(), hindrance.to_string())
+        }
+        _ => (state, reason),
+    }
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A time for people.
+fn time(ms: u64) -> String {
+    let seconds = ms / 1000;
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
+    }
+}

@@ -1,0 +1,66 @@
+//! What an instance waits for at its peers, for operators.
+//!
+//! **Architecture Invariant:** it is read from the state and changes nothing.
+
+use std::collections::BTreeMap;
+
+use crate::{CallId, InstanceName, Lsn, PeerIndex, state::State, stream::Stream};
+
+/// What waits for one peer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeerWaits {
+    /// The peer.
+    pub peer: PeerIndex,
+    /// Its name.
+    pub name: InstanceName,
+    /// Messages that it has not acknowledged.
+    pub messages: u64,
+    /// Bytes that are kept for them.
+    pub bytes: usize,
+    /// The record that brought about the oldest of them.
+    pub oldest: Option<Lsn>,
+    /// Calls that it has not answered.
+    pub calls: u64,
+    /// The one of them with the lowest id: the oldest, as ids rise.
+    pub oldest_call: Option<CallId>,
+}
+
+impl PeerWaits {
+    /// Whether anything waits.
+    pub fn any(&self) -> bool {
+        self.messages > 0 || self.calls > 0
+    }
+}
+
+impl State {
+    /// What waits for each peer but the instance itself, in the order of the peers.
+    pub(crate) fn waits(&self) -> Vec<PeerWaits> {
+        let me = self.me();
+        let mut calls: BTreeMap<PeerIndex, (u64, CallId)> = BTreeMap::new();
+        for (call, peer) in &self.calls {
+            // In the order of their ids, so the first one of a peer is its lowest.
+            calls.entry(*peer).or_insert((0, *call)).0 += 1;
+        }
+        let others = self.streams().filter(|(peer, _)| Some(*peer) != me);
+        others.map(|(peer, stream)| self.waits_of(peer, stream, calls.get(&peer).copied())).collect()
+    }
+
+    /// Whether anything waits for a peer.
+    pub(crate) fn waits_for(&self, peer: PeerIndex) -> bool {
+        let outbox = &self.stream(peer).outbox;
+        outbox.last_seq() > outbox.acknowledged() || self.called_peers().any(|called| called == peer)
+    }
+
+    fn waits_of(&self, peer: PeerIndex, stream: &Stream, calls: Option<(u64, CallId)>) -> PeerWaits {
+        let outbox = &stream.outbox;
+        PeerWaits {
+            peer,
+            name: self.world.peers.name(peer).expect("streams are as many as names").clone(),
+            messages: outbox.last_seq().0 - outbox.acknowledged().0,
+            bytes: outbox.bytes(),
+            oldest: outbox.chunks().next().map(|chunk| chunk.after),
+            calls: calls.map_or(0, |(count, _)| count),
+            oldest_call: calls.map(|(_, oldest)| oldest),
+        }
+    }
+}
