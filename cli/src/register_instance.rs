@@ -19,7 +19,8 @@ pub(crate) fn register_instance(store: &Path, verb: &RegisterInstance) -> anyhow
 
     let store = FileStore::create_or_open(store)?;
     let limits = Limits { fuel: verb.fuel, memory_bytes: verb.memory_mib << 20 };
-    let registered = store.register(&verb.instance, &module, entropy_u64(), fresh_uuid(), limits, SystemClock.now())?;
+    let now = SystemClock::check()?.now();
+    let registered = store.register(&verb.instance, &module, entropy_u64(), fresh_uuid(), limits, now)?;
     if let Err(error) = methods.write_down(&store, BlobHash::of(&module).0) {
         Diagnostics::say(format_args!(
             "ambrosia-host: the methods of the module can't be written down ({error}); `send` loads it for them"

@@ -143,11 +143,13 @@ impl Checkpointer {
 
     /// Captures the replica as it is, and has it written. `durable` says whether its last record is known to be.
     ///
-    /// If that can't be done now it is said, and whoever wants a checkpoint asks again later.
-    pub(crate) fn take(&mut self, replica: &mut Replica, durable: bool) {
+    /// # Errors
+    /// Why that can't be done now. It was said already.
+    pub(crate) fn take(&mut self, replica: &mut Replica, durable: bool) -> Result<(), String> {
         let lsn = replica.applied();
         if self.is_busy() {
-            return tracing::debug!(%lsn, "no checkpoint: the one before is still being written");
+            tracing::debug!(%lsn, "no checkpoint: the one before is still being written");
+            return Err("the checkpoint before is still being written".to_owned());
         }
         let begin = Instant::now();
         let parent = self.parent.filter(|_| self.has_parent());
@@ -157,24 +159,25 @@ impl Checkpointer {
         self.parent = None;
         let capture = match captured {
             Ok(capture) => capture,
-            Err(error) => return self.say_why_not(lsn, error.to_string()),
+            Err(error) => return Err(self.say_why_not(lsn, error.to_string())),
         };
         self.said = None;
         let (state_digest, memory_digest) = (replica.digest(), replica.guest_mut().digest());
         let head = CheckpointHead { lsn, state_digest, memory_digest, ..self.head };
         let checkpoint = Checkpoint { head, parent, state: replica.checkpoint(), capture };
         let pause = begin.elapsed();
-        self.write(checkpoint, pause, durable);
+        self.write(checkpoint, pause, durable)
     }
 
-    fn say_why_not(&mut self, lsn: Lsn, reason: String) {
+    fn say_why_not(&mut self, lsn: Lsn, reason: String) -> String {
         if self.said.as_ref() != Some(&reason) {
             tracing::warn!(%lsn, "{reason}");
-            self.said = Some(reason);
+            self.said = Some(reason.clone());
         }
+        reason
     }
 
-    fn write(&mut self, checkpoint: Checkpoint, pause: Duration, durable: bool) {
+    fn write(&mut self, checkpoint: Checkpoint, pause: Duration, durable: bool) -> Result<(), String> {
         let lsn = checkpoint.head.lsn;
         let permission = Arc::new(Permission::default());
         if durable {
@@ -189,8 +192,13 @@ impl Checkpointer {
             mailbox.push(Event::Checkpoint(CheckpointDone { lsn, published }));
         };
         match std::thread::Builder::new().name("checkpoint".to_owned()).spawn(work) {
-            Ok(thread) => self.work = Some(Work { lsn, permission, thread }),
-            Err(error) => tracing::error!(%error, "no checkpoint: there is no thread to write it"),
+            Ok(thread) => {
+                self.work = Some(Work { lsn, permission, thread });
+                Ok(())
+            }
+            Err(error) => {
+                Err(self.say_why_not(lsn, format!("checkpoint skipped: no thread could be started: {error}")))
+            }
         }
     }
 

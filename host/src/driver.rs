@@ -13,7 +13,7 @@ use ambrosia_storage::{Checkpoints, FileStore, LogError, LogStore, Outcome, Pres
 
 use crate::{
     checkpointer::Keeping,
-    clock::Clock,
+    clock::SystemClock,
     event::Event,
     mailbox::Mailbox,
     peers::PeerDirectory,
@@ -48,7 +48,7 @@ pub(crate) struct Driver {
     pub(crate) directory: PeerDirectory,
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) printer: Printer,
-    pub(crate) clock: Box<dyn Clock>,
+    pub(crate) clock: SystemClock,
     pub(crate) options: DriverOptions,
 }
 

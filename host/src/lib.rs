@@ -36,7 +36,7 @@ mod values;
 mod wire;
 
 pub use client::{Answered, Client, ClientError};
-pub use clock::{Clock, SystemClock};
+pub use clock::{Clock, ClockError, SystemClock};
 pub use contact::Hindrance;
 pub use diagnostics::Diagnostics;
 pub use entropy::{entropy_u64, fresh_request_id, fresh_uuid};

@@ -96,7 +96,8 @@ impl<'a> Life<'a> {
     fn on_checkpoint_asked(&mut self, by: ambrosia_core::ReplicaIndex, at: Lsn) {
         self.see_checkpoints();
         if by == self.driver.replica && at > self.schedule.checkpoint() {
-            self.checkpointer.take(&mut self.replica, true);
+            // Why not is said; the primary finds out by its absence.
+            let _taken = self.checkpointer.take(&mut self.replica, true);
         }
     }
 
@@ -109,9 +110,9 @@ impl<'a> Life<'a> {
     pub(crate) fn on_checkpoint_done(&mut self, done: &CheckpointDone) {
         self.checkpointer.on_done(done);
         self.see_checkpoints();
-        // One that failed is due again when whoever was asked has had its time: at once it would most likely fail again,
-        // and each try makes the log longer.
-        if done.published && cfg!(debug_assertions) {
+        if !done.published {
+            self.schedule.on_failed();
+        } else if cfg!(debug_assertions) {
             self.driver.check_checkpoint(done.lsn);
         }
     }

@@ -18,6 +18,7 @@ use ambrosia_storage::{
 use tokio::task::JoinHandle;
 
 use crate::{
+    clock::ReignClock,
     connection::ConnectionHandle,
     contact::{Contact, Standing},
     control::Control,
@@ -39,6 +40,10 @@ const LAST_MESSAGES_TIMEOUT: Duration = Duration::from_secs(10);
 /// A standby that lags behind by more records than this is not asked for a checkpoint.
 const STANDBY_LAG_MAX: u64 = 10_000;
 
+/// While a timer waits, the driver looks at the clock at least this often: its own wait does not count the time in which the
+/// machine was suspended.
+const TIMER_WAIT_MAX: Duration = Duration::from_secs(1);
+
 /// How often it is said that peers don't take their messages.
 const BLOCKED_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -47,6 +52,7 @@ pub(crate) struct Primary<'a> {
     life: Life<'a>,
     writer: Option<Box<dyn LogWriter>>,
     epoch: Epoch,
+    clock: ReignClock,
     held: Held,
     outputs: Vec<Output>,
     connections: BTreeMap<ConnectionId, ConnectionHandle>,
@@ -99,11 +105,13 @@ impl<'a> Primary<'a> {
             life.apply(record)?;
         }
         let lsn = life.replica.applied();
+        let clock = ReignClock::begin(Box::new(life.driver.clock), life.replica.time());
         life.replica.step(Input::Elected, &mut outputs);
         Ok(Primary {
             life,
             writer: Some(acquired.writer),
             epoch: acquired.epoch,
+            clock,
             held: Held::new(lsn),
             outputs,
             connections: BTreeMap::new(),
@@ -173,8 +181,8 @@ impl<'a> Primary<'a> {
         }
         let due = self.life.replica.wake_at()?;
         // A timer that is due and was not delivered waits for something else, so it is not to be polled.
-        let wait = due.0.saturating_sub(self.life.driver.clock.now().0);
-        Some(Duration::from_nanos(wait.max(1_000_000)))
+        let wait = due.0.saturating_sub(self.clock.now().0);
+        Some(Duration::from_nanos(wait.max(1_000_000)).min(TIMER_WAIT_MAX))
     }
 
     /// Makes and executes one record of what has gathered. False if there was nothing, or no room in the log.
@@ -183,7 +191,7 @@ impl<'a> Primary<'a> {
         if writer.queued_bytes() > LOG_QUEUE_BYTES_MAX {
             return false; // the log says when there is room
         }
-        self.life.replica.step(Input::Deliver { now: self.life.driver.clock.now() }, &mut self.outputs);
+        self.life.replica.step(Input::Deliver { now: self.clock.now() }, &mut self.outputs);
         if self.outputs.is_empty() {
             self.say_blocked();
             return false;
@@ -205,8 +213,11 @@ impl<'a> Primary<'a> {
     /// of it just now.
     fn tend(&mut self) -> bool {
         self.life.see_checkpoints();
-        let now = self.life.driver.clock.now();
-        let Some(due) = self.life.schedule.due(now).filter(|_| self.exited.is_none()) else { return false };
+        self.clock.look();
+        let now = self.clock.now();
+        // After the end no digest record is made any more. It may have come with a record that is not durable yet.
+        let goes_on = self.life.replica.outcome().is_none();
+        let Some(due) = self.life.schedule.due(now).filter(|_| goes_on) else { return false };
         let by = match due {
             Due::Digest => None,
             Due::Checkpoint => Some(self.who_takes_it()),
@@ -226,11 +237,18 @@ impl<'a> Primary<'a> {
             let at = self.life.replica.applied();
             self.life.schedule.on_asked(at, now);
             self.last_asked = Some(by);
-            if by == me {
-                self.life.checkpointer.take(&mut self.life.replica, false);
+            let taken = if by == me { self.life.checkpointer.take(&mut self.life.replica, false) } else { Ok(()) };
+            if taken.is_err() {
+                self.life.schedule.on_failed();
             }
             for connection in std::mem::take(&mut self.wanted_by) {
-                self.tell(connection, Control::CheckpointAsked { lsn: at.0, replica: by.0 });
+                self.tell(
+                    connection,
+                    match &taken {
+                        Ok(()) => Control::CheckpointAsked { lsn: at.0, replica: by.0 },
+                        Err(reason) => Control::CheckpointRefused { reason: reason.clone() },
+                    },
+                );
             }
         }
         false
@@ -284,7 +302,7 @@ impl<'a> Primary<'a> {
     }
 
     fn on_peers_wanted(&self, connection: ConnectionId) {
-        let (now, instant) = (self.life.driver.clock.now(), Instant::now());
+        let (now, instant) = (self.clock.now(), Instant::now());
         for waits in self.life.replica.waits() {
             let Some(contact) = self.contacts.get(&waits.peer) else { continue };
             let Standing { state, reason, since } = contact.standing();
@@ -317,7 +335,7 @@ impl<'a> Primary<'a> {
     }
 
     fn on_event(&mut self, event: Event) {
-        let now = self.life.driver.clock.now();
+        let now = self.clock.now();
         let input = match event {
             Event::PeerHello { handle, name, uuid, epoch } => {
                 let connection = self.keep(handle);

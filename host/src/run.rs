@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     checkpointer::Keeping,
-    clock::SystemClock,
+    clock::{ClockError, SystemClock},
     diagnostics::Diagnostics,
     driver::{Driver, DriverOptions, Vitals, beat},
     event::Event,
@@ -212,6 +212,9 @@ pub enum RunError {
     /// The system has no more threads, or no runtime can be made.
     #[error("a thread can't be started: {0}")]
     Thread(std::io::Error),
+    /// The clock can't be used.
+    #[error(transparent)]
+    Clock(#[from] ClockError),
     /// A defect in this program.
     #[error("the driver of the replica failed; this is a defect of ambrosia-host, and the log is intact")]
     Defect,
@@ -235,6 +238,7 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
     if !options.listen.ip().is_loopback() {
         return Err(RunError::NotLoopback(options.listen));
     }
+    let clock = SystemClock::check()?;
     let store = Arc::new(FileStore::open(&options.store)?);
     let entry = store.instance(&options.instance)?;
     if !entry.replicas.contains(&options.replica.0) {
@@ -264,7 +268,7 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
     let stdin = options.stdin.as_deref().map(|name| methods.find(name)).transpose()?;
     let stdin = stdin.map(|method| StdinMethod { id: method.id, message_pack: method.message_pack });
     let (engine, module_hash) = (engine.hash(), entry.module);
-    Process { store, presence, engine, module, module_hash, methods, stdin, options }.run()
+    Process { store, presence, engine, module, module_hash, methods, stdin, clock, options }.run()
 }
 
 /// The module of an instance, compiled or from the cache of compiled ones.
@@ -282,6 +286,7 @@ struct Process {
     module_hash: [u8; 32],
     methods: Methods,
     stdin: Option<StdinMethod>,
+    clock: SystemClock,
     options: RunOptions,
 }
 
@@ -334,7 +339,7 @@ impl Process {
             store: self.store,
             runtime: runtime.handle().clone(),
             printer: Printer::new().map_err(RunError::Thread)?,
-            clock: Box::new(SystemClock),
+            clock: self.clock,
             options: DriverOptions {
                 stdin: self.stdin,
                 print_replay: self.options.print_replay,

@@ -14,6 +14,7 @@ use ambrosia_core::Lsn;
 use ambrosia_storage::{AcquireError, Acquired, LogStore, LogTail, Vacancy, WriterEvent};
 
 use crate::{
+    clock::Clock,
     connection::ConnectionHandle,
     control::Control,
     driver::Driver,

@@ -233,6 +233,26 @@ fn a_checkpoint_that_can_not_be_written_is_not_tried_again_at_once() {
 }
 
 #[test]
+fn after_a_checkpoint_that_failed_an_idle_instance_writes_nothing() {
+    let cluster = cluster();
+    cluster.register("counter", "counter", 1);
+    let mut counter = Replicas::none(&cluster, "counter", &["--checkpoint-every", "1KiB"]);
+    counter.start_all(1);
+    let in_the_way = files(&cluster, "lock")[0].with_file_name("checkpoint.replica0.tmp");
+    std::fs::create_dir(&in_the_way).expect("it is not there yet");
+    let mut session = Session::new(&cluster, "counter");
+    while !counter.host(0).said().contains("no checkpoint: cannot create") {
+        session.call("add", json!([1]));
+    }
+    let before = cluster.log("counter").len();
+    // Each look takes a process that starts and ends, so time passes.
+    for _ in 0..100 {
+        cluster.status("counter");
+    }
+    assert!(cluster.log("counter").len() <= before + 1, "there was one try under way at most");
+}
+
+#[test]
 fn a_damaged_checkpoint_is_told_and_the_one_before_is_used() {
     let cluster = cluster();
     let mut counter = counted(&cluster, &[]);

@@ -104,6 +104,19 @@ fn a_halted_instance_does_not_disturb_others() {
     assert_eq!(cluster.status("counter")["state"], "running");
 }
 
+/// The exit makes a checkpoint due that can't be taken any more.
+#[test]
+fn an_exit_ends_with_its_code_although_a_checkpoint_is_due() {
+    let cluster = cluster();
+    let mut faulty = Replicas::of_with(&cluster, "faulty", "faulty", 1, &["--checkpoint-every", "1"]);
+    let ran = cluster.run(&["send", "--instance", "faulty", "--method", "exit_with", "--args", "[7]"]);
+    let (code, said) = faulty.wait_for_end(0);
+    assert_eq!(code, 7, "{said}");
+    let text = "instance faulty finished with exit code 7 at lsn";
+    assert!(ran.code == 0 || ran.stderr.contains(text), "{}", ran.stderr);
+    assert!(said.contains(text), "{said}");
+}
+
 #[test]
 fn an_exit_ends_every_replica_with_its_code() {
     for (code, seen) in [(3, 3), (256, 1)] {

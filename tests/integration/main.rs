@@ -4,6 +4,7 @@ mod bad_input;
 mod bad_store;
 mod captures;
 mod checkpoints;
+mod clock;
 mod command_line;
 mod determinism;
 mod guest_faults;

@@ -1,6 +1,7 @@
 //! A store in a directory of its own, and the verbs of `ambrosia-host` on it.
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
@@ -19,6 +20,8 @@ pub struct Cluster {
     directory: TempDir,
     bin: PathBuf,
     guests: PathBuf,
+    /// What every process finds in its environment, beside what this one has.
+    environment: Vec<(String, OsString)>,
 }
 
 /// How a verb went.
@@ -56,6 +59,7 @@ impl Cluster {
                 .expect("a temporary directory can be made"),
             bin: release.join("ambrosia-host"),
             guests: target.join("wasm32-wasip2/release"),
+            environment: Vec::new(),
         };
         for (built, by) in [(&cluster.bin, "make build"), (&cluster.guest("server"), "make guests")] {
             assert!(built.exists(), "{} is not there: run `{by}` first", built.display());
@@ -78,6 +82,11 @@ impl Cluster {
         self.directory.disable_cleanup(true);
     }
 
+    /// Sets a variable of the environment of every process from now on.
+    pub fn set_env(&mut self, name: &str, value: impl Into<OsString>) {
+        self.environment.push((name.to_owned(), value.into()));
+    }
+
     /// A path for a file of the test's own.
     pub fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
@@ -98,6 +107,7 @@ impl Cluster {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.bin);
         command.args(arguments).env("AMBROSIA_STORE", self.store()).env_remove("AMBROSIA_LOG");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -150,6 +150,11 @@ impl<G: Guest> Replica<G> {
         self.state.position.epoch
     }
 
+    /// Time of the last record applied.
+    pub fn time(&self) -> Timestamp {
+        self.state.position.time
+    }
+
     /// How the instance ended, if it did.
     pub fn outcome(&self) -> Option<&Outcome> {
         self.state.outcome.as_ref()

@@ -9,8 +9,12 @@ use std::collections::VecDeque;
 
 use crate::{Lsn, RecordHeader, RecordKind, Timestamp, limits::DIGEST_LOG_BYTES};
 
-/// Whoever was asked for a checkpoint has this long, in nanoseconds, before another one is asked.
+/// Whoever was asked for a checkpoint has this long, in nanoseconds, before another one is asked. Each try that comes to
+/// nothing doubles it.
 const ASK_AGAIN_NS: u64 = 10_000_000_000;
+
+/// Doublings of it at most: 320 s.
+const DOUBLINGS_MAX: u32 = 5;
 
 /// Digest records since the newest checkpoint that are kept in mind. With more, the oldest are forgotten: a checkpoint
 /// at one of them then counts as one that is older than it is.
@@ -64,8 +68,21 @@ pub struct Schedule {
     digest_bytes: u64,
     /// What it was at each digest record since.
     marks: VecDeque<(Lsn, Replay)>,
-    asked: Option<(Lsn, Timestamp)>,
+    asked: Option<Ask>,
+    /// Tries in a row that came to nothing.
+    failures: u32,
     wanted: bool,
+}
+
+/// Somebody was asked for a checkpoint.
+#[derive(Clone, Copy, Debug)]
+struct Ask {
+    lsn: Lsn,
+    at: Timestamp,
+    /// What had been done by then, the digest record of the checkpoint included.
+    total: Replay,
+    /// Whether it is known to have come to nothing.
+    failed: bool,
 }
 
 impl Schedule {
@@ -79,6 +96,7 @@ impl Schedule {
             digest_bytes: 0,
             marks: VecDeque::new(),
             asked: None,
+            failures: 0,
             wanted: false,
         }
     }
@@ -108,19 +126,32 @@ impl Schedule {
             self.at_checkpoint = replay;
             self.marks.pop_front();
         }
-        self.asked.take_if(|(asked, _)| *asked <= lsn);
+        self.asked.take_if(|ask| ask.lsn <= lsn);
+        self.failures = 0;
     }
 
     /// Somebody was asked for a checkpoint at that record.
     pub fn on_asked(&mut self, lsn: Lsn, now: Timestamp) {
-        self.asked = Some((lsn, now));
+        // A try that was never heard of again has failed too.
+        self.failures += u32::from(self.asked.is_some_and(|ask| !ask.failed));
+        self.asked = Some(Ask { lsn, at: now, total: self.total, failed: false });
         self.wanted = false;
     }
 
-    /// Whoever was asked is gone: another one is asked as soon as one is due again. Not for a try that failed, which would
-    /// be followed by the next one at once.
-    pub fn on_failed(&mut self) {
+    /// Whoever was asked is gone: another one is asked at once.
+    pub fn on_gone(&mut self) {
         self.asked = None;
+    }
+
+    /// The try failed. The next one would most likely fail too, and each makes the log longer, so it waits: for its time, and
+    /// until something has happened.
+    pub fn on_failed(&mut self) {
+        if let Some(ask) = &mut self.asked
+            && !ask.failed
+        {
+            ask.failed = true;
+            self.failures += 1;
+        }
     }
 
     /// Whether somebody was asked, and has neither done it nor said that it can't.
@@ -135,14 +166,23 @@ impl Schedule {
 
     /// What is due now.
     pub fn due(&self, now: Timestamp) -> Option<Due> {
-        if self.options.checkpoints && self.may_ask(now) && (self.wanted || self.is_checkpoint_due()) {
+        let due = self.wanted || (self.is_checkpoint_due() && self.may_try_again());
+        if self.options.checkpoints && due && self.may_ask(now) {
             return Some(Due::Checkpoint);
         }
         (self.total.bytes - self.digest_bytes >= DIGEST_LOG_BYTES).then_some(Due::Digest)
     }
 
+    /// Whether nobody is at it, as far as is known. An operator need not wait after a try that has failed.
     fn may_ask(&self, now: Timestamp) -> bool {
-        self.asked.is_none_or(|(_, at)| now.0.saturating_sub(at.0) >= ASK_AGAIN_NS)
+        let Some(ask) = self.asked else { return true };
+        let pause = ASK_AGAIN_NS << self.failures.min(DOUBLINGS_MAX);
+        (ask.failed && self.wanted) || now.0.saturating_sub(ask.at.0) >= pause
+    }
+
+    /// Nothing is written when nothing has happened, but for one try more after one that was not heard of again.
+    fn may_try_again(&self) -> bool {
+        self.asked.is_none_or(|ask| ask.total != self.total || (!ask.failed && self.failures == 0))
     }
 
     fn is_checkpoint_due(&self) -> bool {
@@ -199,8 +239,51 @@ mod tests {
         schedule.on_asked(Lsn(3), Timestamp(7));
         assert_eq!(schedule.due(Timestamp(8)), None);
         assert_eq!(schedule.due(Timestamp(7 + ASK_AGAIN_NS)), Some(Due::Checkpoint));
-        schedule.on_failed();
+        schedule.on_gone();
         assert_eq!(schedule.due(Timestamp(8)), Some(Due::Checkpoint));
+    }
+
+    #[test]
+    fn a_try_that_failed_is_repeated_later_and_later_and_only_if_something_has_happened() {
+        let mut schedule = Schedule::new(OPTIONS, Lsn(0));
+        deliver(&mut schedule, 2..3, 500);
+        let mut now = 0;
+        let mut lsn = 3;
+        for failures in 1..20 {
+            schedule.on_asked(Lsn(lsn), Timestamp(now));
+            schedule.on_failed();
+            let pause = ASK_AGAIN_NS << failures.min(DOUBLINGS_MAX);
+            assert_eq!(schedule.due(Timestamp(now + 1000 * pause)), None, "nothing has happened");
+            deliver(&mut schedule, lsn + 1..lsn + 2, 1);
+            assert_eq!(schedule.due(Timestamp(now + pause - 1)), None, "it is too early");
+            now += pause;
+            assert_eq!(schedule.due(Timestamp(now)), Some(Due::Checkpoint));
+            lsn += 2;
+        }
+        schedule.on_asked(Lsn(lsn), Timestamp(now));
+        schedule.on_checkpoint(Lsn(lsn));
+        deliver(&mut schedule, lsn + 1..lsn + 2, 500);
+        assert_eq!(schedule.due(Timestamp(now)), Some(Due::Checkpoint), "all is forgotten");
+    }
+
+    #[test]
+    fn after_silence_one_more_is_asked_and_no_third_one_if_nothing_happens() {
+        let mut schedule = Schedule::new(OPTIONS, Lsn(0));
+        deliver(&mut schedule, 2..3, 500);
+        schedule.on_asked(Lsn(3), Timestamp(0));
+        assert_eq!(schedule.due(Timestamp(ASK_AGAIN_NS)), Some(Due::Checkpoint));
+        schedule.on_asked(Lsn(4), Timestamp(ASK_AGAIN_NS));
+        assert_eq!(schedule.due(Timestamp(u64::MAX)), None);
+    }
+
+    #[test]
+    fn an_operator_need_not_wait_after_a_try_that_failed() {
+        let mut schedule = Schedule::new(OPTIONS, Lsn(0));
+        schedule.on_asked(Lsn(3), Timestamp(0));
+        schedule.want();
+        assert_eq!(schedule.due(Timestamp(1)), None, "somebody is at it");
+        schedule.on_failed();
+        assert_eq!(schedule.due(Timestamp(1)), Some(Due::Checkpoint));
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl Sim {
         let now = self.clock(process);
         driver.schedule.on_checkpoint(driver.checkpoints.newest_published());
         if driver.asked.take_if(|asked| self.process(*asked).is_none()).is_some() {
-            driver.schedule.on_failed();
+            driver.schedule.on_gone();
         }
         let Some(due) = driver.schedule.due(now) else { return };
         let by = (due == Due::Checkpoint).then(|| self.who_takes_it(process));

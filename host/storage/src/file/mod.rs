@@ -50,6 +50,7 @@ pub use machine::{Lock, Machine, MachineFile, Page};
 pub use options::{FileLogOptions, HEARTBEAT_INTERVAL, HEARTBEAT_SILENCE};
 pub use roster::{CaptureMeans, EnterError, Member, Presence, PrimaryInfo, Role, Roster};
 pub use scan::{LogScan, ScannedRecord};
+pub use system::time_since_boot;
 
 pub(crate) use file_log::epoch_record;
 pub(crate) use file_writer::check_follows;

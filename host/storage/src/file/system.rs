@@ -29,10 +29,19 @@ fn file_system(path: &Path) -> io::Result<libc::statfs> {
 
 /// Time since the machine started, the same in every process of it.
 pub(crate) fn machine_uptime() -> Duration {
+    clock(libc::CLOCK_MONOTONIC)
+}
+
+/// The same with the time in which the machine was suspended. No change of the wall clock moves it.
+pub fn time_since_boot() -> Duration {
+    clock(libc::CLOCK_BOOTTIME)
+}
+
+fn clock(which: libc::clockid_t) -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` has room for what clock_gettime writes.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
-    assert_eq!(failed, 0, "every Linux has a monotonic clock");
+    let failed = unsafe { libc::clock_gettime(which, &mut time) };
+    assert_eq!(failed, 0, "every Linux has these clocks");
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
@@ -93,6 +102,7 @@ mod tests {
         assert!(file_system_magic(Path::new("/no such directory")).is_err());
         let before = machine_uptime();
         assert!(machine_uptime() >= before);
+        assert!(time_since_boot() >= before);
         assert_eq!(boot_id(), boot_id());
     }
 }

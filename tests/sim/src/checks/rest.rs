@@ -109,7 +109,7 @@ impl Sim {
                 let mut driver = process.driver.borrow_mut();
                 let driver = driver.as_mut().expect("it reigns");
                 before.push(driver.replica.applied());
-                driver.schedule.on_failed();
+                driver.schedule.on_gone();
                 driver.schedule.want();
                 self.plan_delivery(process);
             });
