@@ -46,6 +46,8 @@ pub(crate) struct Standby<'a> {
     /// Taken while this replica tries to become primary.
     tail: Option<Box<dyn LogTail>>,
     watch: Option<VacancyWatch>,
+    /// The vacancy that was told last: a further try at the same one is not told.
+    told: Option<Vacancy>,
     progress: Progress,
 }
 
@@ -53,7 +55,7 @@ impl<'a> Standby<'a> {
     /// Builds the replica from what is on the disk.
     pub(crate) fn new(driver: &'a Driver) -> Result<Self, RunError> {
         let (life, tail) = Life::begin(driver)?;
-        Ok(Standby { driver, life, tail: Some(tail), watch: None, progress: Progress::new() })
+        Ok(Standby { driver, life, tail: Some(tail), watch: None, told: None, progress: Progress::new() })
     }
 
     /// Follows until this replica is primary or something ends it.
@@ -121,7 +123,9 @@ impl<'a> Standby<'a> {
     }
 
     fn try_to_acquire(&mut self, vacancy: Vacancy) -> Result<Option<Acquired>, RunError> {
-        tracing::info!(instance = %self.driver.name, replica = %self.driver.replica, "{vacancy}, taking over");
+        if self.told.replace(vacancy) != Some(vacancy) {
+            tracing::info!(instance = %self.driver.name, replica = %self.driver.replica, "{vacancy}, taking over");
+        }
         let mailbox = Arc::clone(&self.driver.mailbox);
         let events = Box::new(move |event: WriterEvent| mailbox.push(Event::Log(event)));
         let (me, now) = (self.driver.epoch_body(), self.driver.clock.now());

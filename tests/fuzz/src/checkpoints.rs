@@ -125,6 +125,7 @@ impl Fixture {
             segment_bytes_max: 8 << 10,
             idle_after: Duration::from_secs(3600),
             silence: Duration::from_secs(3600),
+            patience: Duration::from_secs(3600),
         };
         let store = FileStore::create_or_open(directory.path()).expect("it can be written").with_log_options(options);
         // As in the golden files.

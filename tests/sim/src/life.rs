@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use ambrosia_core::{EpochBody, Held, Input, Lsn, Output, Record, Refusal, ReplicaIndex, Timestamp};
+use ambrosia_core::{Epoch, EpochBody, Held, Input, Lsn, Output, Record, Refusal, ReplicaIndex, Timestamp};
 use ambrosia_storage::{
     AcquireError, Acquired, AppendError, LogError, LogStore, LogTurns, StopCause, Vacancy, WriterEvent,
 };
@@ -185,15 +185,27 @@ impl Sim {
             let mut reports = reports.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             reports.push_back(event);
         });
-        match driver.log.acquire_by_turns(vacancy.epoch(), me, self.clock(process), tail, events) {
+        process.taking_over.set(true);
+        let acquired = driver.log.acquire_by_turns(vacancy.epoch(), me, self.clock(process), tail, events);
+        process.taking_over.set(false);
+        match acquired {
             Ok((acquired, turns)) => self.begin_reign(process, driver, acquired, turns),
             Err(AcquireError::Contended { .. }) => {
                 self.witness.borrow_mut().counts.contended += 1;
                 driver.tail = Some(driver.log.tail(next)?);
+                self.check_availability(process, vacancy.epoch(), driver.log.head()?.epoch);
             }
             Err(AcquireError::Log(error)) => return Err(error),
         }
         Ok(())
+    }
+
+    /// A candidate that fails leaves the other one its time once. When it fails a second time, that must be because
+    /// somebody else has begun a reign, however long whoever stands still: or one process that is paused keeps all others
+    /// from taking over.
+    fn check_availability(&self, process: &Process, over: Epoch, fence: Epoch) {
+        let blocked = over == fence && process.contended_at.replace(over) == over;
+        assert!(!blocked, "{} failed twice to take over from epoch {over}, and nobody else has", process.id);
     }
 
     fn begin_reign(&self, process: &Process, driver: &mut Driver, acquired: Acquired, turns: LogTurns) {

@@ -31,6 +31,10 @@ pub(crate) struct Process {
     pub(crate) reports: Arc<Mutex<VecDeque<WriterEvent>>>,
     /// The epoch of its reign, 0 on a standby.
     pub(crate) epoch: Cell<Epoch>,
+    /// It is about to become primary.
+    pub(crate) taking_over: Cell<bool>,
+    /// The reign that it last failed to end while no other one began; a number that none has before.
+    pub(crate) contended_at: Cell<Epoch>,
     pub(crate) paused: Cell<bool>,
     pub(crate) paused_since: Cell<u64>,
     /// When it began what it is doing.
@@ -136,6 +140,8 @@ impl Process {
             turns: RefCell::default(),
             reports: Arc::default(),
             epoch: Cell::new(Epoch(0)),
+            taking_over: Cell::default(),
+            contended_at: Cell::new(Epoch(u64::MAX)),
             paused: Cell::default(),
             paused_since: Cell::default(),
             work_began: Cell::default(),
@@ -161,9 +167,13 @@ impl Process {
         self.epoch.get() > Epoch(0)
     }
 
-    /// How long its heartbeat as a primary has not been seen.
+    /// How long its heartbeat as a primary has not been seen. A candidate has none, and is taken for a primary.
     pub(crate) fn silent_for(&self, now: u64) -> u64 {
-        if self.is_primary() && self.paused.get() { now - self.paused_since.get() } else { 0 }
+        if (self.is_primary() || self.taking_over.get()) && self.paused.get() {
+            now - self.paused_since.get()
+        } else {
+            0
+        }
     }
 
     pub(crate) fn reports(&self) -> MutexGuard<'_, VecDeque<WriterEvent>> {

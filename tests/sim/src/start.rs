@@ -46,6 +46,9 @@ impl Sim {
             segment_bytes_first: self.options.segment_bytes.0,
             segment_growth: 2,
             segment_bytes_max: self.options.segment_bytes.1,
+            // Real time is none of the simulation's: who is silent it decides itself, and no candidate is waited for.
+            silence: std::time::Duration::MAX,
+            patience: std::time::Duration::ZERO,
             ..FileLogOptions::default()
         };
         let log = FileLog::open_on(process.machine.clone(), log_directory(process.uuid), process.uuid, options)?;

@@ -158,16 +158,17 @@ impl Control {
     ///
     /// What the deposed primary wrote before it last saw the fence down can be read after this returns.
     pub(crate) fn raise_fence(&self, before: Epoch, reign: Reign) -> bool {
-        if self.fence() != before {
-            return false;
-        }
-        // First, so that whoever sees the fence up watches the heartbeat of the right replica.
-        self.page.word(REIGN_AT).fetch_max(reign.to_word(), Ordering::SeqCst);
+        assert!(reign.epoch > before, "a reign is named by a number that no reign before it had");
         let raised = self
             .page
             .word(FENCE_AT)
             .compare_exchange(before.0, reign.epoch.0, Ordering::SeqCst, Ordering::SeqCst)
             .is_ok();
+        // Only by who won: candidates try several numbers, and nobody is to watch the heartbeat of one that lost. One
+        // that is stopped before this store is taken for silent, as the primary before it is.
+        if raised {
+            self.page.word(REIGN_AT).fetch_max(reign.to_word(), Ordering::SeqCst);
+        }
         fence(Ordering::SeqCst);
         raised
     }

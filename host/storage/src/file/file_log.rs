@@ -33,6 +33,10 @@ use super::{
 };
 use crate::{AcquireError, Acquired, Events, Head, IoError, LogError, LogStore, LogTail, Vacancy, io_error::IoContext};
 
+/// Reigns that a candidate tries: each other replica can be stopped while it holds one, and once more each time that it
+/// was started again beside a process that is still stopped.
+const REIGNS_TRIED_MAX: usize = 4 * REPLICAS_MAX as usize;
+
 /// The log of one instance on files. Get one from [`super::FileStore::log`].
 pub struct FileLog {
     directory: Arc<LogDirectory>,
@@ -45,7 +49,7 @@ impl FileLog {
     pub(crate) fn open(directory: LogDirectory, options: FileLogOptions) -> Result<FileLog, LogError> {
         let directory = Arc::new(directory);
         let control = Arc::new(open_control(&directory)?);
-        let watch = VacancyWatch::new(&directory, control.clone(), options.silence);
+        let watch = VacancyWatch::new(&directory, control.clone(), &options);
         Ok(FileLog { directory, control, watch, options })
     }
 
@@ -92,10 +96,10 @@ impl FileLog {
             return Err(AcquireError::Contended { epoch: fence });
         }
         self.control.check_writable().context("write", &self.directory.control_path())?;
-        let epoch = Epoch(before.0 + 1);
-        let path = self.directory.lock_path();
-        let lock = self.directory.machine.try_lock(&path, reign_byte(epoch)).context("lock", &path)?;
-        let lock = lock.ok_or(AcquireError::Contended { epoch })?;
+        let Some((epoch, lock)) = self.lock_reign(before)? else {
+            self.watch.pause(before);
+            return Err(AcquireError::Contended { epoch: Epoch(before.0 + 1) });
+        };
         // In a store that was replaced nobody holds the locks of those who share this page.
         self.directory.check_control(&self.control)?;
         if self.control.raise_fence(before, Reign { epoch, replica: me.replica }) {
@@ -103,6 +107,26 @@ impl FileLog {
         } else {
             Err(AcquireError::Contended { epoch: self.control.fence() })
         }
+    }
+
+    /// Locks the next reign after `before`. A candidate that holds it is left the time of a pause to raise the fence;
+    /// if it has not, it may be stopped for ever, and the next reign that nobody holds is taken instead.
+    fn lock_reign(&self, before: Epoch) -> Result<Option<(Epoch, Lock)>, AcquireError> {
+        let path = self.directory.lock_path();
+        let tries = if self.watch.has_paused(before) { REIGNS_TRIED_MAX } else { 1 };
+        for epoch in (before.0 + 1..).take(tries).map(Epoch) {
+            let lock = self.directory.machine.try_lock(&path, reign_byte(epoch)).context("lock", &path)?;
+            if let Some(lock) = lock {
+                return Ok(Some((epoch, lock)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What a candidate has done that is stopped before it raises the fence.
+    #[cfg(test)]
+    pub(crate) fn lock_reign_for_test(&self) -> (Epoch, Lock) {
+        self.lock_reign(self.control.fence()).expect("works").expect("nobody else is at it")
     }
 
     /// What a candidate has done that is stopped before it reads the log.

@@ -26,6 +26,8 @@ pub struct FileLogOptions {
     pub idle_after: Duration,
     /// The primary counts as gone when silent for this long.
     pub silence: Duration,
+    /// A candidate that has locked the next reign is left this time to begin it, before another one passes it by.
+    pub patience: Duration,
 }
 
 impl Default for FileLogOptions {
@@ -36,6 +38,7 @@ impl Default for FileLogOptions {
             segment_bytes_max: 64 << 20,
             idle_after: Duration::from_millis(20),
             silence: HEARTBEAT_SILENCE,
+            patience: HEARTBEAT_SILENCE,
         }
     }
 }

@@ -3,6 +3,8 @@
 //! A thread blocks on the lock that the primary holds, so that its death is known at once; the waiting thread looks
 //! at the primary's heartbeat meanwhile, since a stopped process keeps its locks.
 //!
+//! A silence is counted across waits, so that how long one wait is does not matter.
+//!
 //! **Architecture Invariant:** its answer is a hint. Nothing is deposed here.
 
 use std::{
@@ -17,6 +19,7 @@ use super::{
     control::{Control, REPLICAS_MAX, Reign},
     log_directory::{LogDirectory, reign_byte},
     machine::Machine,
+    options::FileLogOptions,
     silence::{LOOK_INTERVAL, Silence},
 };
 use crate::{LogError, Vacancy, io_error::IoContext};
@@ -27,7 +30,26 @@ pub(crate) struct VacancyWatch {
     lock_path: PathBuf,
     control: Arc<Control>,
     silence: Duration,
+    patience: Duration,
     wakes: Arc<Wakes>,
+    /// Kept from one wait to the next, so that a silence is counted once. `None` before the first look.
+    silent: Mutex<Option<Silence<Sign>>>,
+    pause: Mutex<Option<Pause>>,
+}
+
+/// The wait after a try at a reign that another candidate had locked.
+struct Pause {
+    /// The fence of that try.
+    fence: Epoch,
+    waited: Silence<()>,
+    over: bool,
+}
+
+impl Pause {
+    fn is_over(&mut self, patience: Duration) -> bool {
+        self.over |= self.waited.look((), Instant::now()) >= patience;
+        self.over
+    }
 }
 
 #[derive(Default)]
@@ -49,9 +71,17 @@ struct WakeState {
 type Sign = (Epoch, Reign, u64);
 
 impl VacancyWatch {
-    pub(crate) fn new(directory: &LogDirectory, control: Arc<Control>, silence: Duration) -> Self {
-        let (machine, lock_path) = (directory.machine.clone(), directory.lock_path());
-        VacancyWatch { machine, lock_path, control, silence, wakes: Arc::default() }
+    pub(crate) fn new(directory: &LogDirectory, control: Arc<Control>, options: &FileLogOptions) -> Self {
+        VacancyWatch {
+            machine: directory.machine.clone(),
+            lock_path: directory.lock_path(),
+            control,
+            silence: options.silence,
+            patience: options.patience,
+            wakes: Arc::default(),
+            silent: Mutex::default(),
+            pause: Mutex::default(),
+        }
     }
 
     pub(crate) fn interrupt(&self) {
@@ -61,14 +91,12 @@ impl VacancyWatch {
 
     pub(crate) fn wait(&self, timeout: Duration) -> Result<Option<Vacancy>, LogError> {
         let begin = Instant::now();
-        let mut silence = Silence::new(self.sign(), begin);
         loop {
             let fence = self.control.fence();
-            if !self.is_held(fence)? {
-                return Ok(Some(Vacancy::Released(fence)));
-            }
-            if silence.look(self.sign(), Instant::now()) >= self.silence {
-                return Ok(Some(Vacancy::Silent(fence)));
+            if let Some(vacancy) = self.look(fence, Instant::now())?
+                && !self.pauses(fence)?
+            {
+                return Ok(Some(vacancy));
             }
             let rest = timeout.saturating_sub(begin.elapsed());
             if rest.is_zero() {
@@ -79,6 +107,39 @@ impl VacancyWatch {
                 return Ok(None);
             }
         }
+    }
+
+    /// One look at the reign of `fence`.
+    fn look(&self, fence: Epoch, now: Instant) -> Result<Option<Vacancy>, LogError> {
+        let sign = self.sign();
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        let silence = silent.get_or_insert_with(|| Silence::new(sign, now)).look(sign, now);
+        if !self.is_held(fence)? {
+            return Ok(Some(Vacancy::Released(fence)));
+        }
+        Ok((silence >= self.silence).then_some(Vacancy::Silent(fence)))
+    }
+
+    /// Another candidate has locked the reign after `fence`: it is left some time to begin it. Until then nothing is
+    /// vacant, so that nobody tries again and again.
+    pub(crate) fn pause(&self, fence: Epoch) {
+        let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        if pause.as_ref().is_none_or(|pause| pause.fence != fence) {
+            *pause = Some(Pause { fence, waited: Silence::new((), Instant::now()), over: false });
+        }
+    }
+
+    /// Whether the candidate that has locked the reign after `fence` has had its time.
+    pub(crate) fn has_paused(&self, fence: Epoch) -> bool {
+        let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        pause.as_mut().filter(|pause| pause.fence == fence).is_some_and(|pause| pause.is_over(self.patience))
+    }
+
+    /// Whether a pause is under way. It ends when the fence has moved, the other candidate is gone, or has had its time.
+    fn pauses(&self, fence: Epoch) -> Result<bool, LogError> {
+        let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(pause) = pause.as_mut().filter(|pause| pause.fence == fence) else { return Ok(false) };
+        Ok(!pause.is_over(self.patience) && self.is_held(Epoch(fence.0 + 1))?)
     }
 
     fn sign(&self) -> Sign {

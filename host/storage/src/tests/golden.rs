@@ -42,6 +42,7 @@ const OPTIONS: FileLogOptions = FileLogOptions {
     segment_bytes_max: SEGMENT_BYTES,
     idle_after: Duration::from_secs(3600),
     silence: Duration::from_secs(3600),
+    patience: Duration::from_secs(3600),
 };
 
 fn name(text: &str) -> InstanceName {

@@ -2,10 +2,13 @@
 
 use std::{net::SocketAddr, thread, time::Duration};
 
-use ambrosia_core::{Lsn, ReplicaIndex};
+use ambrosia_core::{Epoch, EpochBody, Lsn, ReplicaIndex, Timestamp};
 
 use super::support::{Fixture, SMALL, name};
-use crate::{EnterError, FileLogOptions, HEARTBEAT_INTERVAL, LogStore, Role, Vacancy, conformance::Reign};
+use crate::{
+    AcquireError, Acquired, EnterError, FileLog, FileLogOptions, HEARTBEAT_INTERVAL, LogStore, Role, Vacancy,
+    conformance::Reign,
+};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -125,4 +128,56 @@ fn two_candidates_at_once_get_one_after_the_other() {
     assert!(matches!(vacancy, Some(Vacancy::Released(_))), "{vacancy:?}");
     let reign = Reign::begin(&*log, 1);
     assert_eq!(reign.epoch.0, 2, "the epoch of the first candidate is not used again");
+}
+
+#[test]
+fn a_candidate_stopped_before_the_fence_is_passed_by() {
+    let fixture = Fixture::new(SMALL);
+    let (epoch, stopped) = fixture.log().lock_reign_for_test();
+    assert_eq!(epoch.0, 1);
+    let log = fixture.log();
+    // The first try leaves the other candidate its time, and is the only one that fails: nobody spins.
+    let contended = try_once(&*log);
+    assert!(matches!(contended, Err(AcquireError::Contended { .. })));
+    assert_eq!(log.wait_for_vacancy(Duration::from_millis(20)).expect("works"), None, "the pause has begun");
+    let vacancy = log.wait_for_vacancy(LIMIT).expect("works");
+    assert_eq!(vacancy, Some(Vacancy::Released(Epoch(0))));
+    let acquired = try_once(&*log).expect("nobody holds the reign after that");
+    assert_eq!(acquired.epoch.0, 2);
+    // A second one stopped at the same place blocks nobody either.
+    drop(acquired);
+    let (third, stopped_too) = fixture.log().lock_reign_for_test();
+    assert_eq!(third.0, 3);
+    assert!(try_once(&*log).is_err());
+    assert!(log.wait_for_vacancy(LIMIT).expect("works").is_some());
+    assert_eq!(try_once(&*log).expect("nobody holds it").epoch.0, 4);
+    drop((stopped, stopped_too));
+}
+
+#[test]
+fn a_candidate_that_dies_before_the_fence_is_not_waited_for() {
+    let fixture = Fixture::new(FileLogOptions { patience: LIMIT, ..SMALL });
+    let (_, other) = fixture.log().lock_reign_for_test();
+    let log = fixture.log();
+    assert!(try_once(&*log).is_err());
+    drop(other);
+    assert_eq!(log.wait_for_vacancy(LIMIT / 2).expect("works"), Some(Vacancy::Released(Epoch(0))));
+    assert_eq!(try_once(&*log).expect("nobody holds it").epoch.0, 1);
+}
+
+/// Waits that are each much shorter than the silence, as those of a standby that looks at other things in between.
+#[test]
+fn a_silence_is_counted_across_waits() {
+    let fixture = Fixture::new(FileLogOptions { silence: 3 * HEARTBEAT_INTERVAL, ..SMALL });
+    let _reign = Reign::begin(&*fixture.log(), 0);
+    let log = fixture.log();
+    let found = (0..400).find_map(|_| log.wait_for_vacancy(HEARTBEAT_INTERVAL / 2).expect("works"));
+    assert!(matches!(found, Some(Vacancy::Silent(_))), "{found:?}");
+}
+
+fn try_once(log: &FileLog) -> Result<Acquired, AcquireError> {
+    let head = log.head().expect("works");
+    let tail = log.tail(Lsn(1)).expect("works");
+    let me = EpochBody { replica: ReplicaIndex(1), engine: [0; 32] };
+    log.acquire(head.epoch, me, Timestamp(7), tail, Box::new(|_| ()))
 }

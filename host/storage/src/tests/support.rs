@@ -22,6 +22,7 @@ pub(super) const SMALL: FileLogOptions = FileLogOptions {
     segment_bytes_max: 16 << 10,
     idle_after: Duration::from_millis(5),
     silence: Duration::from_millis(600),
+    patience: Duration::from_millis(300),
 };
 
 /// Writes no marks before the log is closed.
