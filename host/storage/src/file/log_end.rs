@@ -2,21 +2,23 @@
 //!
 //! A write cut short by the death of a process or machine leaves an unreadable record that nobody was told of: the
 //! log ends before it. The same bytes are damage if anything shows that the record was durable: the shared page, a
-//! record or mark further on that says so, or a segment that follows. A file that is shorter than its head says is
-//! damage too: it had its length, on the disk, before it was put in place, and what shows it may be what is missing.
+//! record or mark further on that says so (`evidence.rs`), or a segment that follows. A file that is shorter than its
+//! head says is damage too: it had its length, on the disk, before it was put in place, and what shows it may be what is
+//! missing.
 //!
 //! **Architecture Invariant:** it changes no file. A log is only ever cut by the segment that goes on before the cut.
 
-use ambrosia_core::{Epoch, Lsn, RECORD_ALIGNMENT, RECORD_HEADER_BYTES, RecordHeader};
+use ambrosia_core::{Lsn, RECORD_ALIGNMENT};
 
 use super::{
     cursor::{Cursor, Fault},
+    evidence::evidence,
     log_directory::read_up_to,
     machine::MachineFile,
 };
 use crate::{LogError, io_error::IoContext};
 
-/// Reads in which evidence is searched.
+/// Bytes read at once.
 const SEARCH_BYTES: usize = 1 << 20;
 
 /// What follows the end of a log in its file.
@@ -48,12 +50,12 @@ pub(crate) fn end_or_damage(cursor: &Cursor, fault: &Fault, durable: Lsn) -> Res
     if found < needed {
         return damage(format!("the file has {found} of its {needed} bytes only"));
     }
-    let from = cursor.offset() + skip.max(RECORD_ALIGNMENT as u64);
-    let search = search(cursor.file(), from, cursor.segment().epoch, expected).context("read", &cursor.path())?;
-    if let Some((offset, durable)) = search.evidence {
+    if let Some((offset, durable)) = evidence(cursor).context("read", &cursor.path())? {
         return damage(format!("offset {offset} says that record {durable} was durable"));
     }
-    let end = search.end_of_data.unwrap_or_else(|| begun_bytes(cursor).map_or(cursor.offset(), |_| from));
+    let from = cursor.offset() + skip.max(RECORD_ALIGNMENT as u64);
+    let end_of_data = end_of_data(cursor.file(), from).context("read", &cursor.path())?;
+    let end = end_of_data.unwrap_or_else(|| begun_bytes(cursor).map_or(cursor.offset(), |_| from));
     Ok(LogEnd { torn_bytes: end - cursor.offset() })
 }
 
@@ -64,45 +66,19 @@ fn begun_bytes(cursor: &Cursor) -> Option<()> {
     (front[..read] != [0; RECORD_ALIGNMENT][..read]).then_some(())
 }
 
-struct Search {
-    /// Offset of a record, and what it says was durable.
-    evidence: Option<(u64, Lsn)>,
-    /// Behind the last 8 bytes that are not zero.
-    end_of_data: Option<u64>,
-}
-
-/// Looks from `from` on for a header of `epoch` that says that `expected` was durable.
-fn search(file: &dyn MachineFile, from: u64, epoch: Epoch, expected: Lsn) -> std::io::Result<Search> {
-    let mut found = Search { evidence: None, end_of_data: None };
-    let mut chunk = vec![0; SEARCH_BYTES + RECORD_HEADER_BYTES];
-    let zeros = vec![0; chunk.len()];
+/// The place behind the last bytes from `from` on that are not zero, a multiple of the alignment of records.
+fn end_of_data(file: &dyn MachineFile, from: u64) -> std::io::Result<Option<u64>> {
+    let mut found = None;
+    let mut chunk = vec![0; SEARCH_BYTES];
     let mut offset = from.next_multiple_of(RECORD_ALIGNMENT as u64);
     loop {
         let read = read_up_to(file, &mut chunk, offset)?;
-        if chunk[..read] != zeros[..read] {
-            search_chunk(&chunk[..read], offset, epoch, expected, &mut found);
+        if let Some(at) = chunk[..read].iter().rposition(|byte| *byte != 0) {
+            found = Some(offset + (at as u64 + 1).next_multiple_of(RECORD_ALIGNMENT as u64));
         }
-        if found.evidence.is_some() || read < chunk.len() {
+        if read < chunk.len() {
             return Ok(found);
         }
-        offset += SEARCH_BYTES as u64;
-    }
-}
-
-fn search_chunk(chunk: &[u8], offset: u64, epoch: Epoch, expected: Lsn, found: &mut Search) {
-    for at in (0..chunk.len()).step_by(RECORD_ALIGNMENT) {
-        let rest = &chunk[at..];
-        if rest.iter().take(RECORD_ALIGNMENT).all(|byte| *byte == 0) {
-            continue;
-        }
-        let place = offset + at as u64;
-        found.end_of_data = Some(place + RECORD_ALIGNMENT as u64);
-        if let Ok(header) = RecordHeader::decode(rest)
-            && header.epoch == epoch
-            && header.durable >= expected
-        {
-            found.evidence = Some((place, header.durable));
-            return;
-        }
+        offset += read as u64;
     }
 }

@@ -11,6 +11,7 @@ mod control;
 mod cursor;
 mod deregistration;
 mod durable_file;
+mod evidence;
 mod file_blobs;
 mod file_log;
 mod file_registry;

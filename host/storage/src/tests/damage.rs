@@ -7,7 +7,7 @@ use std::{
     sync::{LazyLock, Mutex},
 };
 
-use ambrosia_core::{Lsn, RECORD_HEADER_BYTES, Record};
+use ambrosia_core::{Epoch, Lsn, RECORD_HEADER_BYTES, Record, RecordHeader, RecordKind, Timestamp};
 use proptest::prelude::*;
 
 use super::support::{Fixture, Snapshot, WITHOUT_MARKS, name};
@@ -240,4 +240,105 @@ proptest! {
             Err(error) => prop_assert!(false, "{}", error),
         }
     }
+}
+
+/// A message of a client that is made of records: some of any numbers, and some as like as can be to what the log
+/// holds, but for the links, which nobody outside knows.
+fn forgery() -> impl Strategy<Value = Vec<u8>> {
+    let number = || prop_oneof![3 => 1_u64..14, 1 => any::<u64>()];
+    let kind = prop_oneof![Just(RecordKind::Mark), Just(RecordKind::Deliver)];
+    let record = (kind, 1_u64..3, number(), number(), any::<u64>(), 0_usize..40);
+    let forged = record.prop_map(|(kind, epoch, lsn, durable, previous, bytes)| {
+        let time = Timestamp(u64::MAX - 7);
+        let mut header = RecordHeader::new(kind, Epoch(epoch), Lsn(lsn), time);
+        (header.durable, header.previous) = (Lsn(durable), previous);
+        Record::seal(header, &[b'x'; 40][..bytes]).stored().to_vec()
+    });
+    prop::collection::vec(forged, 1..12).prop_map(|records| records.concat())
+}
+
+/// A log of such messages, of which only the last record may be torn.
+fn log_of(messages: &[Vec<u8>], marked: bool) -> Fixture {
+    let fixture = Fixture::new(WITHOUT_MARKS);
+    let mut reign = Reign::begin(&*fixture.log(), 0);
+    for message in messages {
+        reign.append_durably(message);
+    }
+    if marked {
+        reign.writer.close();
+    } else {
+        drop(reign);
+    }
+    fixture
+}
+
+fn is_damaged(fixture: &Fixture) -> Result<usize, String> {
+    match fixture.store.log(&name()).map(|log| try_read_all(&log)) {
+        Ok(Ok(records)) => Ok(records.len()),
+        Ok(Err(error @ LogError::Corrupt { .. })) | Err(InstanceError::Log(error @ LogError::Corrupt { .. })) => {
+            Err(error.to_string())
+        }
+        Ok(Err(error)) => panic!("{error}"),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_clients_send_is_no_evidence(messages in prop::collection::vec(forgery(), 1..5), lost in any::<u64>()) {
+        let fixture = log_of(&messages, false);
+        let scanned = fixture.scan();
+        let last = scanned.last().expect("not empty");
+        let mut torn = fixture.snapshot();
+        let (begin, end) = (last.offset as usize, last.offset as usize + last.record.stored().len());
+        let mut changed = false;
+        for sector in begin / 512..end.div_ceil(512) {
+            if lost >> (sector % 64) & 1 == 1 {
+                let part = &mut torn.bytes(&last.file)[(sector * 512).max(begin)..(sector * 512 + 512).min(end)];
+                changed |= part.iter().any(|byte| *byte != 0);
+                part.fill(0);
+            }
+        }
+        fixture.restore(&torn);
+        prop_assert_eq!(is_damaged(&fixture), Ok(scanned.len() - usize::from(changed)));
+    }
+
+    #[test]
+    fn what_flips_among_forgeries_is_damage(
+        messages in prop::collection::vec(forgery(), 2..5),
+        marked in any::<bool>(),
+        victim in any::<prop::sample::Index>(),
+        at in any::<prop::sample::Index>(),
+        bit in 0..8,
+    ) {
+        let fixture = log_of(&messages, marked);
+        let scanned = fixture.scan();
+        // Without a mark nothing says that the last record was durable.
+        let durable = &scanned[..scanned.len() - usize::from(!marked)];
+        let victim = &durable[victim.index(durable.len())];
+        let mut damaged = fixture.snapshot();
+        let bytes = RECORD_HEADER_BYTES + victim.record.body().len();
+        damaged.bytes(&victim.file)[victim.offset as usize + at.index(bytes)] ^= 1_u8 << bit;
+        fixture.restore(&damaged);
+        prop_assert!(is_damaged(&fixture).is_err());
+    }
+}
+
+/// Neither the shared page nor a mark is left to say it.
+#[test]
+fn what_a_segment_follows_is_never_a_torn_tail() {
+    let fixture = Fixture::new(WITHOUT_MARKS);
+    let mut reign = Reign::begin(&*fixture.log(), 0);
+    while fixture.scan().iter().map(|record| &record.file).collect::<std::collections::BTreeSet<_>>().len() < 3 {
+        reign.append_durably(&[7; 900]);
+    }
+    drop(reign);
+    let scanned = fixture.scan();
+    let at = scanned.iter().rposition(|record| record.file != scanned[scanned.len() - 1].file).expect("three files");
+    let last = &scanned[at];
+    let mut damaged = fixture.snapshot();
+    damaged.bytes(&last.file)[last.offset as usize + 70] ^= 0x04;
+    expect_corrupt(&fixture, &damaged, &last.file, last.offset, last.record.lsn());
 }
