@@ -33,6 +33,15 @@ use crate::{
 /// Pauses in the middle of operations that may be under way at once.
 const PAUSES_MAX: usize = 3;
 
+/// How long a process is paused in the middle of an operation.
+const PAUSE: (u64, u64) = (MILLISECOND, 3_000 * MILLISECOND);
+/// Long enough for another replica to take over from a candidate that is paused.
+const DEPOSED: (u64, u64) = (800 * MILLISECOND, 3_000 * MILLISECOND);
+/// In the course of a takeover a process dies or is paused so many times as often.
+const TAKEOVERS_OFTENER: u64 = 6;
+/// The power fails at so many times fewer syncs than a process dies or is paused at operations.
+const SYNCS_OF_OPERATIONS: u64 = 4;
+
 /// What no run comes near to.
 const EVENTS_MAX: u64 = 2_000_000;
 const TAKEOVERS_MAX: u64 = 2_000;
@@ -387,9 +396,29 @@ impl Sim {
         resume_unwind(Box::new(Died))
     }
 
+    /// The power may fail while a sync is under way, and what was shown before it was there is lost for sure. The others
+    /// have had time to read it.
+    fn lose_power_at_sync(&self, process: &Process) {
+        let rate = self.options.at_disk / SYNCS_OF_OPERATIONS;
+        if !self.storm.get()
+            || !self.options.has(FaultKind::Power)
+            || self.pauses.get() >= PAUSES_MAX
+            || !self.dice().rarely(rate)
+        {
+            return;
+        }
+        let length = self.dice().between(self.options.poll);
+        self.pause_at_work(process, length);
+        if self.storm.get() && !process.dead.get() {
+            self.lose_power(process.place.instance);
+        }
+    }
+
     fn befall(&self, process: &Process) {
         let (kill, pause) = (FaultKind::KillAtDisk, FaultKind::PauseAtDisk);
-        if !self.storm.get() || !self.dice().rarely(self.options.at_disk) {
+        // A takeover is short, and everything depends on its order.
+        let rate = self.options.at_disk * if process.taking_over.get() { TAKEOVERS_OFTENER } else { 1 };
+        if !self.storm.get() || !self.dice().rarely(rate) {
             return;
         }
         let both = self.options.has(kill) && self.options.has(pause);
@@ -398,7 +427,8 @@ impl Sim {
             self.die(process);
         }
         if self.options.has(pause) && self.pauses.get() < PAUSES_MAX {
-            let length = self.dice().spread((MILLISECOND, 3_000 * MILLISECOND));
+            let long = process.taking_over.get() && self.dice().percent(50);
+            let length = if long { self.dice().between(DEPOSED) } else { self.dice().spread(PAUSE) };
             self.pause_at_work(process, length);
         }
     }
@@ -431,6 +461,9 @@ impl Stage for OnStage {
         let sim = &self.0;
         let Some(process) = sim.actor_process() else { return Ok(()) };
         sim.befall(&process);
+        if operation == Operation::Sync {
+            sim.lose_power_at_sync(&process);
+        }
         if process.dead.get() {
             sim.die(&process);
         }

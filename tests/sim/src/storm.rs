@@ -93,7 +93,7 @@ impl Sim {
         }
     }
 
-    fn lose_power(&self, instance: usize) {
+    pub(crate) fn lose_power(&self, instance: usize) {
         let machine = self.instances.borrow()[instance].machine.clone();
         self.note(|| format!("machine {} loses its power", machine.number));
         for process in self.living().iter().filter(|process| process.machine.number == machine.number) {

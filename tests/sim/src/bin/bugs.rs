@@ -54,6 +54,27 @@ const BUGS: &[Bug] = &[
         )],
     },
     Bug {
+        name: "records are published before the sync",
+        file: "host/storage/src/file/log_thread.rs",
+        changes: &[(
+            "        self.timed_sync(|segment| segment.sync())?;\n        self.check_fence()?;\n",
+            "        let at = self.batch.bytes.len() - self.batch.lengths.last().map_or(0, |bytes| *bytes as usize);\n        self.control.publish_durable(last_record(&self.batch.bytes[at..]).lsn);\n        self.timed_sync(|segment| segment.sync())?;\n        self.check_fence()?;\n",
+        )],
+    },
+    Bug {
+        name: "a candidate does not look at the fence after it has sealed",
+        file: "host/storage/src/file/file_log.rs",
+        changes: &[("        if fence != epoch {", "        if fence < epoch {")],
+    },
+    Bug {
+        name: "a candidate that is stopped keeps all others from taking over",
+        file: "host/storage/src/file/file_log.rs",
+        changes: &[(
+            "if self.watch.has_paused(before) { REIGNS_TRIED_MAX } else { 1 };",
+            "if self.watch.has_paused(before) && REIGNS_TRIED_MAX == 0 { 2 } else { 1 };",
+        )],
+    },
+    Bug {
         name: "what a failed sync left in memory is trusted",
         file: "host/storage/src/file/file_log.rs",
         changes: &[(
@@ -76,8 +97,8 @@ const BUGS: &[Bug] = &[
     },
     Bug {
         name: "a torn tail is taken for damage",
-        file: "host/storage/src/file/log_end.rs",
-        changes: &[("&& header.durable >= expected", "&& header.durable.0 + 1 >= expected.0")],
+        file: "host/storage/src/file/evidence.rs",
+        changes: &[("if header.durable >= cursor.next_lsn() {", "if header.durable.0 + 1 >= cursor.next_lsn().0 {")],
     },
     Bug {
         name: "a segment is begun before the one before is synced",
