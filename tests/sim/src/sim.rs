@@ -40,7 +40,7 @@ const DEPOSED: (u64, u64) = (800 * MILLISECOND, 3_000 * MILLISECOND);
 /// In the course of a takeover a process dies or is paused so many times as often.
 const TAKEOVERS_OFTENER: u64 = 6;
 /// The power fails at so many times fewer syncs than a process dies or is paused at operations.
-const SYNCS_OF_OPERATIONS: u64 = 4;
+const SYNCS_OF_OPERATIONS: u64 = 2;
 
 /// What no run comes near to.
 const EVENTS_MAX: u64 = 2_000_000;

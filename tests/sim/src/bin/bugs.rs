@@ -98,7 +98,13 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "a torn tail is taken for damage",
         file: "host/storage/src/file/evidence.rs",
-        changes: &[("if header.durable >= cursor.next_lsn() {", "if header.durable.0 + 1 >= cursor.next_lsn().0 {")],
+        changes: &[
+            (
+                "if is_torn(&front, cursor.offset()) { Ok(None) } else { plausible(cursor) }",
+                "let _ = is_torn;\n    plausible(cursor)",
+            ),
+            ("&& header.durable >= expected", "&& header.durable.0 + 1 >= expected.0"),
+        ],
     },
     Bug {
         name: "a segment is begun before the one before is synced",
