@@ -47,5 +47,8 @@ fn a_client_in_another_network_is_told_that_the_primary_runs_and_where_it_could_
         assert!(ran.stderr.contains(words), "{words:?}: {}", ran.stderr);
     }
     assert!(!ran.stderr.contains("has no primary"), "{}", ran.stderr);
+    let ran = run_apart(&cluster, way, &["status"]);
+    let peers = format!("  peers: not known, a primary at {address} can't be reached from here (");
+    assert!(ran.code == 0 && ran.stdout.contains(&peers), "{}{}", ran.stdout, ran.stderr);
     assert_eq!(cluster.must(&send), "0\n", "from here it is reached");
 }

@@ -158,15 +158,18 @@ fn status_has_the_published_shape_and_tells_the_truth() {
     let expected = json!({
         "name": "server", "uuid": uuid, "module": module, "state": "down", "epoch": 0, "durable_lsn": 1,
         "first_lsn": 1, "disk_bytes": status["disk_bytes"], "checkpoints": [], "capture": null, "recovery_ms": null,
-        "primary": null, "replicas": [down(0), down(1), down(2)],
+        "primary": null, "replicas": [down(0), down(1), down(2)], "from_files": false, "peers": null,
     });
     assert_eq!(status, expected);
     assert!(status["disk_bytes"].as_u64().is_some_and(|bytes| (4096..100_000).contains(&bytes)), "{status}");
 
     let mut server = Replicas::none(&cluster, "server", &[]);
     server.start_all(2);
-    let caught_up =
-        |status: &Value| status["replicas"][1]["applied_lsn"] == 3 && status["replicas"][0]["applied_lsn"] == 3;
+    let caught_up = |status: &Value| {
+        status["replicas"][1]["applied_lsn"] == 3
+            && status["replicas"][0]["applied_lsn"] == 3
+            && status["peers"].is_array()
+    };
     let status = wait_for_status(&cluster, "server", caught_up);
     let address = status["primary"]["address"].as_str().expect("an address");
     assert!(address.starts_with("127.0.0.1:"), "{address}");
@@ -181,7 +184,7 @@ fn status_has_the_published_shape_and_tells_the_truth() {
         "first_lsn": 1, "disk_bytes": status["disk_bytes"], "checkpoints": [], "capture": "memory",
         "recovery_ms": status["recovery_ms"],
         "primary": {"replica": 0, "address": address, "pid": server.host(0).pid()},
-        "replicas": [up(0, "primary"), up(1, "standby"), down(2)],
+        "replicas": [up(0, "primary"), up(1, "standby"), down(2)], "from_files": false, "peers": [],
     });
     assert_eq!(status, expected);
 

@@ -81,6 +81,13 @@ fn requests_and_answers_of_protocol_1_stay_readable() {
 }
 
 #[test]
+fn what_is_said_of_checkpoints_in_protocol_1_stays_readable() {
+    check_control("checkpoint", 9, Control::Checkpoint);
+    check_control("checkpoint-asked", 10, Control::CheckpointAsked { lsn: 70_000, replica: 63 });
+    check_control("checkpoint-refused", 11, Control::CheckpointRefused { reason: "«no»".to_owned() });
+}
+
+#[test]
 fn what_is_said_of_peers_in_protocol_1_stays_readable() {
     check_control("peers", 12, Control::Peers);
     let peer = |state: &str, reason: &str, oldest_ms, oldest_call| Control::Peer {
@@ -130,5 +137,5 @@ fn every_golden_file_is_a_frame() {
         assert!(matches!(FrameDecoder::welcomed().next(&mut BytesMut::from(&bytes[..])), Ok(Some(_))));
         count += 1;
     }
-    assert!(count >= 9 + 2, "one for each control frame and each other kind");
+    assert!(count >= 15 + 2, "one for each control frame and each other kind");
 }

@@ -19,6 +19,23 @@ fn octets() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![vec(any::<u8>(), 0..20), vec(any::<u8>(), 240..300)]
 }
 
+fn peers() -> impl Strategy<Value = Control> {
+    let waits = (any::<u64>(), any::<u64>(), any::<Option<u64>>(), any::<u64>(), any::<Option<u64>>());
+    let peer = (any::<String>(), any::<String>(), any::<String>(), any::<u64>(), waits);
+    let peer = peer.prop_map(|(name, state, reason, since_ms, (messages, bytes, oldest_ms, calls, oldest_call))| {
+        Control::Peer { name, state, reason, since_ms, messages, bytes, oldest_ms, calls, oldest_call }
+    });
+    prop_oneof![Just(Control::Peers), peer, Just(Control::PeersEnd)]
+}
+
+fn checkpoints() -> impl Strategy<Value = Control> {
+    prop_oneof![
+        Just(Control::Checkpoint),
+        (any::<u64>(), any::<u16>()).prop_map(|(lsn, replica)| Control::CheckpointAsked { lsn, replica }),
+        any::<String>().prop_map(|reason| Control::CheckpointRefused { reason }),
+    ]
+}
+
 fn controls() -> impl Strategy<Value = Control> {
     let (text, numbers) = (any::<String>, || prop_oneof![any::<u64>(), 0..300_u64]);
     prop_oneof![
@@ -41,6 +58,8 @@ fn controls() -> impl Strategy<Value = Control> {
             success,
             value
         }),
+        peers(),
+        checkpoints(),
     ]
 }
 
