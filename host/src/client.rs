@@ -311,3 +311,29 @@ pub(crate) async fn greet(
     connection.welcome();
     Ok((handle, connection))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the frames that a host may send say of the request `asked`.
+    fn says(asked: &str, of: &str) -> Vec<bool> {
+        let asked = RequestId::new(asked).expect("short");
+        let request = || of.as_bytes().to_vec();
+        let frames = [
+            Control::Accepted { request: request() },
+            Control::Rejected { request: request(), reason: "why".to_owned() },
+            Control::Answer { request: request(), success: true, value: vec![0xc0] },
+            Control::Answer { request: request(), success: false, value: vec![0xa0] },
+        ];
+        frames.into_iter().map(|frame| answer_to(&asked, frame).is_some()).collect()
+    }
+
+    #[test]
+    fn only_what_is_of_the_request_answers_it() {
+        assert_eq!(says("a", "a"), [true; 4]);
+        for of in ["b", "", "aa"] {
+            assert_eq!(says("a", of), [false; 4], "{of}");
+        }
+    }
+}

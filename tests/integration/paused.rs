@@ -124,6 +124,21 @@ fn a_stream_survives_that_both_primaries_are_stopped_and_continued() {
 }
 
 #[test]
+fn a_stream_goes_on_to_the_next_primary_while_the_one_before_stands_still() {
+    let cluster = cluster();
+    let mut stream = crate::support::Stream::start(&cluster, 2, 50_000);
+    stream.wait_until_received(10);
+    let stopped = stream.receiver.primary();
+    stream.receiver.host(stopped).signal(Signal::Stop);
+    stream.receiver.next_reign();
+    // Its kernel goes on taking what the sender sends to it, and answers nothing.
+    stream.check_complete();
+    stream.receiver.host(stopped).signal(Signal::Continue);
+    wait_for_status(&cluster, "receiver", |status| role(status, stopped) == "standby");
+    stream.check_complete();
+}
+
+#[test]
 fn a_stopped_standby_bothers_nobody_and_catches_up() {
     let cluster = cluster();
     let mut counter = Replicas::of(&cluster, "counter", "counter", 2);

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use ambrosia_core::RequestId;
+use ambrosia_host::ClientError;
 use ambrosia_tests::{Caller, Cluster, client, integer};
 use serde_json::{Value, json};
 
@@ -128,6 +130,23 @@ fn a_request_without_an_answer_in_time_says_how_to_repeat_it() {
     fails(&cluster, &hurried, &["no answer within 100ms", "repeat it with --request-id slow"]);
     assert_eq!(cluster.must(&slow), "1\n");
     assert_eq!(cluster.send("ticker", "report", json!([]))[0], 1, "it was done once");
+}
+
+#[test]
+fn an_answer_that_comes_too_late_is_not_taken_for_that_of_the_next_request() {
+    let cluster = cluster();
+    let _sender = Replicas::of(&cluster, "sender", "sender", 1);
+    cluster.register("counter", "counter", 1);
+    let mut session = Session::new(&cluster, "sender");
+    assert_eq!(session.call("progress", json!([])), 0, "there is a connection");
+    // Nobody runs the counter yet, so this one can't be answered in time; it is answered before the next one is.
+    let first = RequestId::new("first").expect("short");
+    let late = session.try_call(&first, "call_all", &json!(["counter", 1]), Duration::from_millis(200));
+    assert!(matches!(late, Err(ClientError::Timeout(..))), "{late:?}");
+    let _counter = cluster.start("counter", 0);
+    assert_eq!(session.call_as("second", "call_all", json!(["counter", 3])), 4);
+    assert_eq!(session.call_as("first", "call_all", json!(["counter", 1])), 1);
+    assert_eq!(session.call_as("second", "call_all", json!(["counter", 3])), 4);
 }
 
 #[test]
