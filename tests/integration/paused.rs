@@ -124,18 +124,20 @@ fn a_stream_survives_that_both_primaries_are_stopped_and_continued() {
 }
 
 #[test]
-fn a_stream_goes_on_to_the_next_primary_while_the_one_before_stands_still() {
+fn a_call_reaches_the_next_primary_while_the_one_before_stands_still() {
     let cluster = cluster();
-    let mut stream = crate::support::Stream::start(&cluster, 2, 50_000);
-    stream.wait_until_received(10);
-    let stopped = stream.receiver.primary();
-    stream.receiver.host(stopped).signal(Signal::Stop);
-    stream.receiver.next_reign();
-    // Its kernel goes on taking what the sender sends to it, and answers nothing.
-    stream.check_complete();
-    stream.receiver.host(stopped).signal(Signal::Continue);
-    wait_for_status(&cluster, "receiver", |status| role(status, stopped) == "standby");
-    stream.check_complete();
+    let mut counter = Replicas::of(&cluster, "counter", "counter", 2);
+    let _sender = Replicas::of(&cluster, "sender", "sender", 1);
+    let mut session = Session::new(&cluster, "sender");
+    assert_eq!(session.call("call_all", json!(["counter", 1])), 1);
+    let stopped = counter.primary();
+    counter.host(stopped).signal(Signal::Stop);
+    assert_ne!(counter.next_reign().replica, stopped);
+    // The kernel of the stopped one would take a message still, and nobody would answer.
+    assert_eq!(session.call("call_all", json!(["counter", 1])), 2);
+    counter.host(stopped).signal(Signal::Continue);
+    wait_for_status(&cluster, "counter", |status| role(status, stopped) == "standby");
+    assert_eq!(session.call("call_all", json!(["counter", 1])), 3);
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod checkpoint;
 mod digest;
 mod effect;
 mod guest;
+mod hash_index;
 mod held;
 mod ids;
 mod inbox;

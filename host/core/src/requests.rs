@@ -1,6 +1,6 @@
 //! Requests of clients: which impulse each became, and its result, so that a repeated request is done once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 use crate::{
     CallId, Lsn, RequestId, Timestamp,
     bytes_reader::BytesReader,
+    hash_index::HashIndex,
     limits::{RESULTS_AGE_NS_MAX, RESULTS_BYTES_MAX, RESULTS_MAX},
     results::{Answered, Place, Results},
     shared_state::SharedState,
@@ -40,21 +41,17 @@ pub(crate) struct Pending {
 }
 
 /// Where a request is held.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Held {
     Pending(CallId),
     Answered(Place),
 }
 
-/// Less than every other.
-const HELD_MIN: Held = Held::Pending(CallId(0));
-
 /// All requests that are remembered. The oldest results are forgotten first; a request without a result never is.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Requests {
-    /// Each request behind the hash of its id: of 100 000 of them, numbers are found and put in order several times as
-    /// fast as the ids themselves.
-    by_hash: BTreeSet<(u64, Held)>,
+    /// Each request by the hash of its id.
+    by_hash: HashIndex<Held>,
     /// Keeps clients from choosing ids of one hash.
     hash_seed: u64,
     pending: BTreeMap<CallId, Pending>,
@@ -76,16 +73,11 @@ impl Requests {
     }
 
     fn find(&self, id: &[u8]) -> Option<Held> {
-        let hash = self.hash(id);
-        let same = self.by_hash.range((hash, HELD_MIN)..).take_while(|(other, _)| *other == hash);
-        same.map(|(_, held)| *held).find(|held| self.id_of(*held) == id)
+        self.by_hash.find(self.hash(id), |held| self.id_of(held) == id)
     }
 
     fn id_of(&self, held: Held) -> &[u8] {
-        match held {
-            Held::Pending(call) => self.pending[&call].id.as_bytes(),
-            Held::Answered(place) => self.results.at(place).id,
-        }
+        id_of(&self.pending, &self.results, held)
     }
 
     pub(crate) fn get(&self, id: &RequestId) -> Option<Request> {
@@ -100,15 +92,20 @@ impl Requests {
 
     /// The impulse `call` of the record `lsn` belongs to the request `id`.
     pub(crate) fn accept(&mut self, id: RequestId, call: CallId, lsn: Lsn) {
-        assert!(self.find(id.as_bytes()).is_none(), "a request is accepted once");
-        let before = self.add_pending(call, Pending { id, accepted: lsn });
-        assert!(before.is_none(), "a number of an impulse is used once");
+        self.add_pending(call, Pending { id, accepted: lsn }).expect("a request is accepted once");
     }
 
-    fn add_pending(&mut self, call: CallId, pending: Pending) -> Option<Pending> {
-        self.digest = self.digest.wrapping_add(pending.digest());
-        self.by_hash.insert((self.hash(pending.id.as_bytes()), Held::Pending(call)));
-        self.pending.insert(call, pending)
+    /// `None` if the request, or the impulse, is known already.
+    fn add_pending(&mut self, call: CallId, added: Pending) -> Option<()> {
+        if self.pending.contains_key(&call) {
+            return None;
+        }
+        let id = added.id.as_bytes();
+        let same = |held| id_of(&self.pending, &self.results, held) == id;
+        self.by_hash.insert(self.hash(id), Held::Pending(call), same).then_some(())?;
+        self.digest = self.digest.wrapping_add(added.digest());
+        self.pending.insert(call, added);
+        Some(())
     }
 
     /// The impulse `call` has a result by the record `lsn` of that time. Returns its request; `None` if it belongs to
@@ -117,13 +114,12 @@ impl Requests {
         let pending = self.pending.remove(&call)?;
         let Pending { id, accepted } = &pending;
         let hash = self.hash(id.as_bytes());
-        self.by_hash.remove(&(hash, Held::Pending(call)));
         self.digest = self.digest.wrapping_sub(pending.digest());
         let Answer { success, value } = answer;
         let answered = Answered { id: id.as_bytes(), accepted: *accepted, time, lsn, success: *success, value };
         self.digest = self.digest.wrapping_add(answered.digest());
         let place = self.results.push(&answered);
-        self.by_hash.insert((hash, Held::Answered(place)));
+        self.by_hash.replace(hash, Held::Answered(place), |held| held == Held::Pending(call));
         self.forget_oldest(time);
         Some(pending.id)
     }
@@ -138,7 +134,7 @@ impl Requests {
             }
             let (hash, digest) = (self.hash(oldest.id), oldest.digest());
             self.digest = self.digest.wrapping_sub(digest);
-            self.by_hash.remove(&(hash, Held::Answered(place)));
+            self.by_hash.remove(hash, |held| held == Held::Answered(place));
             self.results.forget_oldest();
         }
     }
@@ -148,39 +144,19 @@ impl Requests {
     pub(crate) fn resume_answered(&mut self, reader: &mut BytesReader<'_>, whole: &Bytes, count: u32) -> Option<()> {
         self.results = Results::read(reader, whole, count)?;
         (self.results.len() <= RESULTS_MAX).then_some(())?;
-        let mut digest = 0_u64;
-        let hashed = self.results.iter().map(|(place, answered)| {
+        let (mut by_hash, mut digest) = (HashIndex::with_room(self.results.len()), 0_u64);
+        for (place, answered) in self.results.iter() {
+            let same = |held| self.id_of(held) == answered.id;
+            by_hash.insert(self.hash(answered.id), Held::Answered(place), same).then_some(())?;
             digest = digest.wrapping_add(answered.digest());
-            (self.hash(answered.id), Held::Answered(place))
-        });
-        // Put in order as a whole, which is much faster than one by one.
-        let by_hash = BTreeSet::from_iter(hashed);
-        self.by_hash = by_hash;
-        self.digest = digest;
-        self.has_each_id_once().then_some(())
-    }
-
-    fn has_each_id_once(&self) -> bool {
-        let mut same: Vec<&[u8]> = Vec::new();
-        let mut before = None;
-        self.by_hash.iter().all(|(hash, held)| {
-            if before.replace(*hash) != Some(*hash) {
-                same.clear();
-            }
-            let id = self.id_of(*held);
-            let is_new = !same.contains(&id);
-            same.push(id);
-            is_new
-        })
+        }
+        (self.by_hash, self.digest) = (by_hash, digest);
+        Some(())
     }
 
     /// Adds a request that a checkpoint holds and that has no result yet. `None` if it can't be.
     pub(crate) fn resume_pending(&mut self, call: CallId, pending: Pending) -> Option<()> {
-        if self.find(pending.id.as_bytes()).is_some() || self.pending.contains_key(&call) {
-            return None;
-        }
-        self.add_pending(call, pending);
-        Some(())
+        self.add_pending(call, pending)
     }
 
     /// Those that have a result, in the order of their results.
@@ -213,6 +189,13 @@ impl Requests {
         assert_eq!(by_hash.len(), pending.len() + results.len());
         assert!(results.len() <= RESULTS_MAX);
         results.validate();
+    }
+}
+
+fn id_of<'a>(pending: &'a BTreeMap<CallId, Pending>, results: &'a Results, held: Held) -> &'a [u8] {
+    match held {
+        Held::Pending(call) => pending[&call].id.as_bytes(),
+        Held::Answered(place) => results.at(place).id,
     }
 }
 

@@ -271,8 +271,8 @@ const BUGS: &[Bug] = &[
         name: "a checkpoint lacks the requests without an answer",
         file: "host/core/src/checkpoint.rs",
         changes: &[(
-            "        put_u32(out, self.requests.pending().len());\n        for (call, id, request) in self.requests.pending() {",
-            "        put_u32(out, 0);\n        for (call, id, request) in self.requests.pending().take(0) {",
+            "        put_u32(out, self.requests.pending().len());\n        for (call, Pending { id, accepted }) in self.requests.pending() {",
+            "        put_u32(out, 0);\n        for (call, Pending { id, accepted }) in self.requests.pending().take(0) {",
         )],
     },
     Bug {
