@@ -1,5 +1,14 @@
 //! What the host offers to the guest, one function each. Natively the test harness is the host.
 
+/// Longest name of an instance.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Whether an instance can have that name, by the same rule as the host's.
+pub(crate) fn is_instance_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.len() <= NAME_BYTES_MAX && name.chars().all(plain)
+}
+
 #[cfg(target_arch = "wasm32")]
 pub(crate) use crate::bindings::ambrosia::runtime::host::{attach, instance_name, now, peer_name, random};
 
@@ -50,9 +59,7 @@ pub(crate) mod native {
     }
 
     fn checked_name(name: &str) -> String {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-        assert!(starts_well && name.len() <= 64 && name.chars().all(plain), "{name:?} is not an instance name");
+        assert!(super::is_instance_name(name), "{name:?} is not an instance name");
         name.to_string()
     }
 

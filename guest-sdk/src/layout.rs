@@ -29,8 +29,14 @@ const EFFECT_HEADER_BYTES: usize = EFFECT_PREFIX_BYTES + MESSAGE_HEADER_BYTES;
 /// The peer that stands for the outside world.
 pub(crate) const OUTSIDE: u32 = 0;
 
-/// Largest arguments of one message.
+/// Largest arguments of one message, and the largest answer.
 pub(crate) const ARGUMENTS_BYTES_MAX: usize = 80 << 20;
+
+/// What messages with more than a few bytes may have in all in one delivery: the host takes 512 MiB of effects.
+pub(crate) const LARGE_EFFECTS_BYTES_MAX: usize = 448 << 20;
+
+/// Arguments up to this size are never refused.
+pub(crate) const SMALL_ARGUMENTS_BYTES: usize = 1 << 10;
 
 /// What a message is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

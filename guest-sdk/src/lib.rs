@@ -109,7 +109,7 @@ pub use ambrosia_sdk_macros::{immortal, interface};
 pub use call::{Call, CallError};
 pub use codec::Arguments;
 pub use immortal::{Immortal, Method, This, method_id};
-pub use peer::Peer;
+pub use peer::{AttachError, Peer};
 pub use serde;
 pub use task::{Sleep, Task, TimedOut, after, sleep, sleep_until, spawn, timeout};
 pub use world::{Timestamp, exit, instance_name, now, random, random_range};

@@ -25,9 +25,24 @@ pub struct Peer {
 impl Peer {
     /// The instance called `name`. It need not be running, nor be registered yet: messages wait for it.
     ///
-    /// Traps if `name` can't be the name of an instance.
+    /// Panics if that can't be, which ends the instance: for a name that comes from a caller use [`Peer::try_attach`].
     pub fn attach(name: &str) -> Peer {
-        Peer::try_attach(name).unwrap_or_else(|| panic!("{name:?} is not an instance name"))
+        Peer::try_attach(name).unwrap_or_else(|error| panic!("{error}; `try_attach` gives an error instead"))
+    }
+
+    /// The same for a name that may be a wrong one, such as one that a caller gave.
+    ///
+    /// # Errors
+    /// [`AttachError::Name`] if no instance can have that name, [`AttachError::TooManyPeers`] if this instance knows as
+    /// many peers as it can.
+    pub fn try_attach(name: &str) -> Result<Peer, AttachError> {
+        if !host::is_instance_name(name) {
+            return Err(AttachError::Name(name.to_string()));
+        }
+        match host::attach(name) {
+            0 => Err(AttachError::TooManyPeers(name.to_string())),
+            index => Ok(Peer { index }),
+        }
     }
 
     /// The instance that this runs in. What it sends to itself arrives as any message does, in a later delivery.
@@ -67,12 +82,32 @@ impl Peer {
     pub fn call_raw(self, method: &'static str, bytes: &[u8]) -> Call<Vec<u8>> {
         self.call_raw_by_id(method_id(method), method, bytes)
     }
+}
 
-    fn try_attach(name: &str) -> Option<Peer> {
-        let index = host::attach(name);
-        (index != 0).then_some(Peer { index })
+/// Why a name gives no peer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AttachError {
+    /// No instance can have that name.
+    Name(String),
+    /// This instance knows as many peers as it can.
+    TooManyPeers(String),
+}
+
+impl fmt::Display for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AttachError::Name(name) => write!(
+                f,
+                "{name:?} is not an instance name: use 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit"
+            ),
+            AttachError::TooManyPeers(name) => {
+                write!(f, "{name:?} can't be attached: this instance knows as many peers as it can")
+            }
+        }
     }
 }
+
+impl std::error::Error for AttachError {}
 
 /// What generated code calls.
 #[doc(hidden)]
@@ -132,6 +167,6 @@ impl Serialize for Peer {
 impl<'de> Deserialize<'de> for Peer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
-        Peer::try_attach(&name).ok_or_else(|| D::Error::custom(format!("{name:?} is not an instance name")))
+        Peer::try_attach(&name).map_err(D::Error::custom)
     }
 }

@@ -141,12 +141,14 @@ impl AnswerTo {
         let encoded =
             runtime.push_encoded(self.peer, Kind::Reply, 0, self.call_id, |out| codec::encode_value(out, value));
         if let Err(reason) = encoded {
-            self.send_error(runtime, &format!("the answer can't be encoded: {reason}"));
+            self.send_error(runtime, &format!("the answer can't be sent: {reason}"));
         }
     }
 
     fn send_raw(self, runtime: &Runtime, value: &impl RawAnswer) {
-        runtime.push(self.peer, Kind::Reply, 0, self.call_id, value.bytes());
+        if let Err(reason) = runtime.push_bytes(self.peer, Kind::Reply, 0, self.call_id, value.bytes()) {
+            self.send_error(runtime, &format!("the answer can't be sent: {reason}"));
+        }
     }
 
     fn send_error(self, runtime: &Runtime, text: &str) {

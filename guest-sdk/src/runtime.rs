@@ -119,7 +119,7 @@ impl Runtime {
         layout::push_effect(&mut self.effects.borrow_mut(), self.current.get().index, target, message);
     }
 
-    /// Appends an effect whose arguments `encode` writes in place. If it can't, there is no effect.
+    /// Appends an effect whose arguments `encode` writes in place. If it can't, or they are too large, there is no effect.
     pub(crate) fn push_encoded(
         &self,
         target: u32,
@@ -130,12 +130,31 @@ impl Runtime {
     ) -> Result<(), String> {
         let mut effects = self.effects.borrow_mut();
         let at = layout::begin_effect(&mut effects, self.current.get().index, target, kind, method, call_id);
-        let encoded = encode(&mut effects);
+        let begin = effects.len();
+        let encoded = encode(&mut effects).and_then(|()| check_size(effects.len() - begin, begin));
         match encoded {
             Ok(()) => layout::finish_effect(&mut effects, at),
-            Err(_) => effects.truncate(at),
+            // The room goes too: a value that was refused may have taken most of the memory.
+            Err(_) => {
+                effects.truncate(at);
+                effects.shrink_to(EFFECTS_ROOM_BYTES_MAX);
+            }
         }
         encoded
+    }
+
+    /// Appends an effect with bytes that a caller may have made too large.
+    pub(crate) fn push_bytes(
+        &self,
+        target: u32,
+        kind: Kind,
+        method: u32,
+        call_id: u64,
+        arguments: &[u8],
+    ) -> Result<(), String> {
+        check_size(arguments.len(), self.effects.borrow().len())?;
+        self.push(target, kind, method, call_id, arguments);
+        Ok(())
     }
 
     /// Takes what gathered, and makes room for as much again.
@@ -164,6 +183,20 @@ impl Runtime {
             self.push(OUTSIDE, Kind::Exit, 0, 0, &code.to_le_bytes());
         }
     }
+}
+
+/// Whether a message with arguments of that many bytes may follow that many bytes of effects.
+fn check_size(bytes: usize, before: usize) -> Result<(), String> {
+    if bytes > layout::ARGUMENTS_BYTES_MAX {
+        return Err(format!("{bytes} bytes exceed the limit of {} bytes", layout::ARGUMENTS_BYTES_MAX));
+    }
+    if bytes > layout::SMALL_ARGUMENTS_BYTES && before + bytes > layout::LARGE_EFFECTS_BYTES_MAX {
+        let max = layout::LARGE_EFFECTS_BYTES_MAX;
+        return Err(format!(
+            "with these {bytes} bytes one delivery would bring about more than {max} bytes: try again"
+        ));
+    }
+    Ok(())
 }
 
 /// Appends bytes as they are, to test what a host says to effects that can't be.

@@ -93,6 +93,34 @@ fn a_guest_with_effects_that_cannot_be_halts() {
     }
 }
 
+/// What one caller asks for is refused to that caller, and the instance goes on.
+#[test]
+fn no_input_of_one_caller_ends_the_instance() {
+    let cluster = cluster();
+    register_with(&cluster, "faulty", "faulty", &[]);
+    let mut faulty = Replicas::none(&cluster, "faulty", &[]);
+    faulty.start_all(1);
+    let refused = |method: &str, arguments: &str, words: &[&str]| {
+        fails(&cluster, &["send", "--instance", "faulty", "--method", method, "--args", arguments], words);
+        assert_eq!(cluster.send("faulty", "ok", json!([])), 42, "after {method} {arguments}");
+    };
+    // A text of that many bytes has five bytes before it.
+    let most = (80 << 20) - 5;
+    refused(
+        "text_of",
+        &json!([most + 1]).to_string(),
+        &["the answer can't be sent: 83886081 bytes exceed the limit of 83886080"],
+    );
+    refused("bytes_of", "[\"83886081\"]", &["the answer can't be sent: 83886081 bytes exceed the limit"]);
+    refused("take_peer", "[\"not a name!\"]", &["`peer: Peer` doesn't decode", "is not an instance name"]);
+    let attached = cluster.send("faulty", "attach_one", json!(["not a name!"]));
+    assert!(attached["Err"].as_str().is_some_and(|error| error.contains("is not an instance name")), "{attached}");
+    assert_eq!(cluster.send("faulty", "attach_one", json!(["anna"])), json!({ "Ok": "anna" }));
+    cluster.send("faulty", "print_many", json!([17 << 20]));
+    faulty.host(0).wait_for_word("ambrosia: 1048576 bytes more were printed in this delivery and are left out");
+    assert_eq!(cluster.send("faulty", "ok", json!([])), 42);
+}
+
 #[test]
 fn a_halted_instance_does_not_disturb_others() {
     let cluster = cluster();

@@ -7,7 +7,7 @@ use syn::{Error, Result};
 use crate::signature::Method;
 
 /// Methods that every proxy has.
-const RESERVED: [&str; 4] = ["attach", "fork", "me", "name"];
+const RESERVED: [&str; 5] = ["attach", "fork", "me", "name", "try_attach"];
 
 /// Refuses methods that a message or a proxy could not tell apart.
 pub(crate) fn check(methods: &[&Method]) -> Result<()> {

@@ -45,9 +45,16 @@ fn common(ident: &Ident, fork_ident: &Ident) -> TokenStream {
         #[allow(dead_code)]
         impl #ident {
             /// The instance called `name`. It need not be running, nor be registered yet.
+            ///
+            /// Panics if no instance can have that name, which ends this one: use `try_attach` for a caller's names.
             #[must_use]
             pub fn attach(name: &str) -> Self {
                 Self(::ambrosia::Peer::attach(name))
+            }
+
+            /// The same for a name that may be a wrong one.
+            pub fn try_attach(name: &str) -> ::core::result::Result<Self, ::ambrosia::AttachError> {
+                ::ambrosia::Peer::try_attach(name).map(Self)
             }
 
             /// The instance that this runs in.

@@ -3,15 +3,9 @@
 //! **Architecture Invariant:** whether something is refused depends on the guest, its world and named limits only,
 //! so every replica refuses the same.
 
-use ambrosia_core::{NameError, limits};
-
 /// Why a call of the guest to the host did not return.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("can't attach: {0}")]
-    AttachName(NameError),
-    #[error("can't attach {0:?}: this instance has {max} peers already, which is the limit", max = limits::PEERS_MAX)]
-    AttachLimit(String),
     #[error("can't attach {0:?} while the component is initialised or described: attach when the first message comes")]
     AttachTooEarly(String),
     #[error("the guest ended its process with status {0}: use ambrosia::exit, which finishes the instance in order")]
@@ -20,8 +14,6 @@ pub(crate) enum Refusal {
     Sleep,
     #[error("the guest used a file, and there is none")]
     File,
-    #[error("printed more than {max} bytes in one delivery, which is the limit", max = limits::PRINTS_BYTES_MAX)]
-    PrintLimit,
     #[error("asked for {0} random bytes at once, and the limit is {max}", max = crate::wasi::RANDOM_BYTES_MAX)]
     RandomLimit(u64),
     #[error("the component starts with {desired} bytes of memory, and its limit is {limit}: register it with more")]

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use ambrosia::__private::push_effect_bytes;
+use ambrosia::{__private::push_effect_bytes, Peer};
 
 #[derive(Default)]
 struct Faulty {
@@ -35,6 +35,34 @@ impl Faulty {
     /// Recurses until there is no more stack.
     fn deep(&mut self) -> u64 {
         descend(black_box(1))
+    }
+
+    /// A text of that many bytes.
+    fn text_of(&self, bytes: usize) -> String {
+        "x".repeat(bytes)
+    }
+
+    /// The same as raw bytes, as many as `bytes` says in decimal digits.
+    #[ambrosia(raw)]
+    fn bytes_of(&self, bytes: &[u8]) -> Vec<u8> {
+        let count = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
+        vec![b'x'; count.expect("a number")]
+    }
+
+    /// Prints that many bytes.
+    fn print_many(&self, bytes: usize) {
+        print!("{}", "x".repeat(bytes));
+    }
+
+    /// Attaches an instance whose name comes from the caller.
+    #[ambrosia(name = "attach_one")]
+    fn attach_named(&self, name: String) -> Result<String, String> {
+        Peer::try_attach(&name).map(Peer::name).map_err(|error| error.to_string())
+    }
+
+    /// The same by the type of the argument.
+    fn take_peer(&self, peer: Peer) -> String {
+        peer.name()
     }
 
     fn exit_with(&mut self, code: i32) {

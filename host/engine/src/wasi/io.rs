@@ -20,7 +20,6 @@ use super::Whole;
 use crate::{
     handles::{self, Kind},
     offers::Offers,
-    refusal::Refusal,
     state::GuestState,
 };
 
@@ -138,11 +137,11 @@ impl streams::HostOutputStream for GuestState {
     }
 
     fn write(&mut self, stream: Resource<OutputStream>, bytes: Vec<u8>) -> StreamResult<()> {
-        print(self, &stream, bytes)
+        print(self, &stream, &bytes)
     }
 
     fn blocking_write_and_flush(&mut self, stream: Resource<OutputStream>, bytes: Vec<u8>) -> StreamResult<()> {
-        print(self, &stream, bytes)
+        print(self, &stream, &bytes)
     }
 
     fn flush(&mut self, _: Resource<OutputStream>) -> StreamResult<()> {
@@ -179,20 +178,12 @@ impl streams::HostOutputStream for GuestState {
     }
 }
 
-/// A refusal ends the delivery; the guest never sees it as the outcome of a stream.
-impl From<Refusal> for StreamError {
-    fn from(refusal: Refusal) -> StreamError {
-        StreamError::Trap(refusal.into())
-    }
-}
-
-fn print(state: &mut GuestState, stream: &Resource<OutputStream>, bytes: Vec<u8>) -> StreamResult<()> {
-    Ok(state.prints.push(print_stream(stream), bytes)?)
+fn print(state: &mut GuestState, stream: &Resource<OutputStream>, bytes: &[u8]) -> StreamResult<()> {
+    state.prints.push(print_stream(stream), bytes);
+    Ok(())
 }
 
 fn print_zeroes(state: &mut GuestState, stream: &Resource<OutputStream>, count: u64) -> StreamResult<()> {
-    if count > WRITE_BYTES {
-        return Err(Refusal::PrintLimit.into());
-    }
-    print(state, stream, vec![0; count as usize])
+    state.prints.push_zeroes(print_stream(stream), count);
+    Ok(())
 }

@@ -89,10 +89,10 @@ fn ending_the_process_and_sleeping_point_to_what_to_use() {
 }
 
 #[test]
-fn attaching_nonsense_is_refused() {
-    let wat = Wat::silent("(drop (call $attach (i32.const 16) (i32.const 3)))").more(r#"(data (i32.const 16) "a/b")"#);
-    let fault = Run::new(&wat).deliver(b"").expect_err("a name has no slash");
-    assert!(fault.reason.starts_with("can't attach: \"a/b\" is not an instance name"), "{}", fault.reason);
+fn attaching_nonsense_gives_no_peer() {
+    let body = "(if (call $attach (i32.const 16) (i32.const 3)) (then (unreachable)))";
+    let wat = Wat::silent(body).more(r#"(data (i32.const 16) "a/b")"#);
+    Run::new(&wat).deliver(b"").expect("a name with a slash gives 0, and the guest goes on");
 }
 
 #[test]
