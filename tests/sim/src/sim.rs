@@ -39,8 +39,8 @@ const PAUSE: (u64, u64) = (MILLISECOND, 3_000 * MILLISECOND);
 const DEPOSED: (u64, u64) = (800 * MILLISECOND, 3_000 * MILLISECOND);
 /// In the course of a takeover a process dies or is paused so many times as often.
 const TAKEOVERS_OFTENER: u64 = 6;
-/// The power fails at so many times fewer syncs than a process dies or is paused at operations.
-const SYNCS_OF_OPERATIONS: u64 = 2;
+/// Of a million syncs, the power fails in the middle of so many.
+const POWER_AT_SYNC: u64 = 5_000;
 
 /// What no run comes near to.
 const EVENTS_MAX: u64 = 2_000_000;
@@ -399,11 +399,10 @@ impl Sim {
     /// The power may fail while a sync is under way, and what was shown before it was there is lost for sure. The others
     /// have had time to read it.
     fn lose_power_at_sync(&self, process: &Process) {
-        let rate = self.options.at_disk / SYNCS_OF_OPERATIONS;
         if !self.storm.get()
             || !self.options.has(FaultKind::Power)
             || self.pauses.get() >= PAUSES_MAX
-            || !self.dice().rarely(rate)
+            || !self.dice().rarely(POWER_AT_SYNC)
         {
             return;
         }

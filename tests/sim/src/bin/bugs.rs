@@ -103,7 +103,8 @@ const BUGS: &[Bug] = &[
                 "if is_torn(&front, cursor.offset()) { Ok(None) } else { plausible(cursor) }",
                 "let _ = is_torn;\n    plausible(cursor)",
             ),
-            ("&& header.durable >= expected", "&& header.durable.0 + 1 >= expected.0"),
+            ("&& header.durable >= expected", "&& header.durable.0 < u64::MAX"),
+            ("if header.durable >= cursor.next_lsn() {", "if header.durable.0 > 0 {"),
         ],
     },
     Bug {
