@@ -341,4 +341,8 @@ fn what_a_segment_follows_is_never_a_torn_tail() {
     let mut damaged = fixture.snapshot();
     damaged.bytes(&last.file)[last.offset as usize + 70] ^= 0x04;
     expect_corrupt(&fixture, &damaged, &last.file, last.offset, last.record.lsn());
+    // Who only looks at the files knows of no page.
+    let found = fixture.store.scan_log(&name(), Lsn(1)).expect("works").last().expect("not empty");
+    let found = found.map(|scanned| scanned.record.lsn());
+    assert!(matches!(found, Err(LogError::Corrupt { lsn, .. }) if lsn == last.record.lsn()), "{found:?}");
 }
