@@ -137,20 +137,20 @@ fn a_candidate_stopped_before_the_fence_is_passed_by() {
     assert_eq!(epoch.0, 1);
     let log = fixture.log();
     // The first try leaves the other candidate its time, and is the only one that fails: nobody spins.
-    let contended = try_once(&*log);
+    let contended = try_once(&log);
     assert!(matches!(contended, Err(AcquireError::Contended { .. })));
     assert_eq!(log.wait_for_vacancy(Duration::from_millis(20)).expect("works"), None, "the pause has begun");
     let vacancy = log.wait_for_vacancy(LIMIT).expect("works");
     assert_eq!(vacancy, Some(Vacancy::Released(Epoch(0))));
-    let acquired = try_once(&*log).expect("nobody holds the reign after that");
+    let acquired = try_once(&log).expect("nobody holds the reign after that");
     assert_eq!(acquired.epoch.0, 2);
     // A second one stopped at the same place blocks nobody either.
     drop(acquired);
     let (third, stopped_too) = fixture.log().lock_reign_for_test();
     assert_eq!(third.0, 3);
-    assert!(try_once(&*log).is_err());
+    assert!(try_once(&log).is_err());
     assert!(log.wait_for_vacancy(LIMIT).expect("works").is_some());
-    assert_eq!(try_once(&*log).expect("nobody holds it").epoch.0, 4);
+    assert_eq!(try_once(&log).expect("nobody holds it").epoch.0, 4);
     drop((stopped, stopped_too));
 }
 
@@ -159,10 +159,10 @@ fn a_candidate_that_dies_before_the_fence_is_not_waited_for() {
     let fixture = Fixture::new(FileLogOptions { patience: LIMIT, ..SMALL });
     let (_, other) = fixture.log().lock_reign_for_test();
     let log = fixture.log();
-    assert!(try_once(&*log).is_err());
+    assert!(try_once(&log).is_err());
     drop(other);
     assert_eq!(log.wait_for_vacancy(LIMIT / 2).expect("works"), Some(Vacancy::Released(Epoch(0))));
-    assert_eq!(try_once(&*log).expect("nobody holds it").epoch.0, 1);
+    assert_eq!(try_once(&log).expect("nobody holds it").epoch.0, 1);
 }
 
 /// Waits that are each much shorter than the silence, as those of a standby that looks at other things in between.
