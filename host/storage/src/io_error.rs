@@ -9,7 +9,7 @@ use std::{
 
 /// The operating system refused something.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}: {source}", path.display())]
+#[error("cannot {action} {}: {source}{}", path.display(), remedy(source))]
 pub struct IoError {
     /// What was tried: a verb that fits before a path.
     pub action: &'static str,
@@ -29,6 +29,15 @@ impl IoError {
 /// Whether the system says that this process may look only.
 pub(crate) fn is_refusal_to_write(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
+/// What to do about an error that says nothing of the file but of a limit.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => ". This process may have no more files open: raise its limit (`ulimit -n`)",
+        Some(libc::ENFILE) => ". The machine may have no more files open: raise fs.file-max, or end something else",
+        _ => "",
+    }
 }
 
 /// Puts action and path to an [`io::Result`].

@@ -22,7 +22,7 @@ use std::{
     io,
     net::SocketAddr,
     path::Path,
-    sync::atomic::{AtomicU64, Ordering, fence},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering, fence},
     time::Duration,
 };
 
@@ -254,8 +254,12 @@ impl Control {
         futex_wake_all(word);
     }
 
+    pub(crate) fn leadership_word(&self) -> &AtomicU32 {
+        self.page.futex(LEADERSHIP_FUTEX_AT)
+    }
+
     pub(crate) fn leadership_changes(&self) -> u32 {
-        self.page.futex(LEADERSHIP_FUTEX_AT).load(Ordering::SeqCst)
+        self.leadership_word().load(Ordering::SeqCst)
     }
 
     pub(crate) fn wait_for_leadership_change(&self, seen: u32, timeout: Duration) {

@@ -12,7 +12,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::atomic::Ordering,
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -62,6 +62,11 @@ impl FileRegistry {
     /// The lock file. Byte 0 is locked while a key changes; the others are free to use.
     pub(crate) fn lock_path(&self) -> &Path {
         &self.lock_path
+    }
+
+    /// The count of changes, fit to be waited for. `None` if the registry can only be looked at.
+    pub(crate) fn changes(&self) -> Option<&AtomicU32> {
+        self.page.as_ref().map(|page| page.futex(CHANGES_FUTEX_AT))
     }
 
     fn path_of(&self, key: &str) -> Result<PathBuf, RegistryError> {

@@ -10,7 +10,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -131,6 +131,12 @@ impl FileStore {
     /// Writes down the methods of a module. They go when the module does.
     pub fn put_methods(&self, module: BlobHash, contents: &[u8]) -> Result<(), IoError> {
         self.blobs.put_methods(module, contents)
+    }
+
+    /// How often the registry has changed, for [`super::AnyChange::of_registry`]. `None` if this process may not know: the
+    /// store can only be looked at.
+    pub fn registry_changes(&self) -> Option<u32> {
+        self.registry.changes().map(|count| count.load(Ordering::SeqCst))
     }
 
     pub(crate) fn log_options(&self) -> FileLogOptions {

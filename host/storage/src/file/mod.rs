@@ -4,6 +4,7 @@
 //! processes tell each other goes through mapped files and locks, both of which outlive no crash wrongly.
 
 mod address;
+mod any_change;
 mod byte_lock;
 mod checkpoint_file;
 mod checkpoints;
@@ -39,6 +40,7 @@ mod silence;
 mod system;
 mod vacancy;
 
+pub use any_change::{AnyChange, Bell};
 pub use checkpoints::{Checkpoints, Trimmed, WrittenCheckpoint};
 pub use control::REPLICAS_MAX;
 pub use deregistration::Deregistered;

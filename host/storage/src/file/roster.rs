@@ -5,7 +5,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU32},
     time::{Duration, Instant},
 };
 
@@ -195,6 +195,11 @@ impl Roster {
     /// How often the primary has changed, or ended.
     pub fn leadership_changes(&self) -> u64 {
         u64::from(self.control.leadership_changes())
+    }
+
+    /// The same count, fit to be waited for.
+    pub(crate) fn leadership_word(&self) -> &AtomicU32 {
+        self.control.leadership_word()
     }
 
     /// Blocks until [`Roster::leadership_changes`] differs from `seen`, or `timeout` ran out; returns it.

@@ -17,6 +17,8 @@ use memmap2::{MmapMut, MmapOptions, MmapRaw};
 
 use crate::io_error::is_refusal_to_write;
 
+use super::system::machine_uptime;
+
 /// A shared mapping of a whole file.
 ///
 /// One that is not writable must not be stored to: the kernel would kill the process.
@@ -112,6 +114,54 @@ pub(crate) fn futex_wait(word: &AtomicU32, seen: u32, timeout: Duration) {
     // SAFETY: both pointers are valid for the call. Every result, errors too, means "look again".
     unsafe {
         libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, seen, &raw const timeout);
+    }
+}
+
+/// Words that the kernel waits for at once.
+pub(crate) const FUTEXES_MAX: usize = 128;
+
+/// Blocks until one of `words`, at most [`FUTEXES_MAX`], does not hold what is beside it, until woken, or `timeout` ran
+/// out. May return early.
+///
+/// # Errors
+/// If the kernel can't do it: it is older than Linux 5.16, or a container forbids the call.
+pub(crate) fn futex_wait_any(words: &[(&AtomicU32, u32)], timeout: Duration) -> io::Result<()> {
+    /// `struct futex_waitv` of linux/futex.h.
+    #[repr(C)]
+    struct Waiter {
+        value: u64,
+        address: u64,
+        flags: u32,
+        reserved: u32,
+    }
+    const FUTEX2_SIZE_U32: u32 = 2;
+    let waiter = |(word, seen): &(&AtomicU32, u32)| Waiter {
+        value: u64::from(*seen),
+        address: word.as_ptr() as u64,
+        flags: FUTEX2_SIZE_U32,
+        reserved: 0,
+    };
+    let waiters: Vec<_> = words.iter().map(waiter).collect();
+    let until = machine_uptime() + timeout.min(Duration::from_secs(1 << 30));
+    let until = libc::timespec { tv_sec: until.as_secs() as libc::time_t, tv_nsec: until.subsec_nanos().into() };
+    // SAFETY: the waiters and the time live until the call returns, and so do the words, which are borrowed.
+    let woken = unsafe {
+        libc::syscall(
+            libc::SYS_futex_waitv,
+            waiters.as_ptr(),
+            waiters.len() as libc::c_uint,
+            0 as libc::c_uint,
+            &raw const until,
+            libc::CLOCK_MONOTONIC,
+        )
+    };
+    if woken >= 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::ETIMEDOUT | libc::EINTR) => Ok(()),
+        _ => Err(error),
     }
 }
 
