@@ -74,6 +74,11 @@ pub enum ClientError {
     /// The instance will not answer any more.
     #[error("{0}")]
     Ended(String),
+    /// The system has no more threads.
+    #[error(
+        "a thread can't be started: {0}. Raise the limit of threads (`ulimit -u`, pids.max), or end something else"
+    )]
+    Thread(std::io::Error),
     /// The registration can't be read.
     #[error(transparent)]
     Instance(#[from] InstanceError),
@@ -84,6 +89,8 @@ pub struct Client {
     store: Arc<FileStore>,
     name: InstanceName,
     primaries: watch::Receiver<Option<PrimaryInfo>>,
+    /// What tells of them.
+    _directory: PeerDirectory,
     connected: Option<Connected>,
     /// What the last try to connect to the present primary has met.
     unreached: Option<Unreached>,
@@ -106,8 +113,9 @@ impl Client {
     /// A client of the instance `name`. Must be called within a tokio runtime.
     pub fn new(store: Arc<FileStore>, name: InstanceName) -> Result<Self, ClientError> {
         store.instance(&name)?;
-        let primaries = PeerDirectory::new(Arc::clone(&store)).follow(&name);
-        Ok(Client { store, name, primaries, connected: None, unreached: None })
+        let directory = PeerDirectory::new(Arc::clone(&store)).map_err(ClientError::Thread)?;
+        let primaries = directory.follow(&name);
+        Ok(Client { store, name, primaries, _directory: directory, connected: None, unreached: None })
     }
 
     /// Sends one request and waits until it has its result, or is durable if `wait` is false. Across takeovers the

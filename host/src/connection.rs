@@ -1,26 +1,26 @@
 //! One TCP connection after its handshake: frames in to the mailbox, frames out from a queue.
 //!
 //! The queue outwards is not bounded here: what is in it shares its bytes with an outbox, which is. Inwards, each
-//! connection has permits for [`INBOX_BYTES_MAX`]; messages carry theirs until they are logged, and without permits
+//! connection has [`Permits`]; messages carry theirs until they are logged, and without permits
 //! the socket is not read: that is how back-pressure reaches the sender.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use ambrosia_core::{ConnectionId, limits::INBOX_BYTES_MAX};
-use bytes::{Bytes, BytesMut};
+use ambrosia_core::ConnectionId;
+use bytes::BytesMut;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::mpsc,
 };
 
-use crate::wire::{self, Frame, FrameDecoder, WireError};
+use crate::{
+    permit::{Permit, Permits},
+    wire::{self, Frame, FrameDecoder, WireError},
+};
 
 /// Bytes gathered before they are written, while there are frames.
 const WRITE_BYTES_FULL: usize = 64 << 10;
@@ -93,7 +93,7 @@ impl Connection {
             half: read_half,
             received: BytesMut::with_capacity(READ_BYTES),
             decoder: FrameDecoder::handshake(),
-            permits: Arc::new(Semaphore::new(INBOX_BYTES_MAX)),
+            permits: Permits::new(),
         };
         Ok((ConnectionHandle { id, queue: sender }, Connection { id, reader, writer, queue }))
     }
@@ -170,7 +170,7 @@ struct FrameReader {
     half: OwnedReadHalf,
     received: BytesMut,
     decoder: FrameDecoder,
-    permits: Arc<Semaphore>,
+    permits: Permits,
 }
 
 impl FrameReader {
@@ -191,29 +191,9 @@ impl FrameReader {
     async fn permit(&self, frame: &Frame) -> Permit {
         let bytes = match frame {
             Frame::Messages { messages, .. } => messages.len(),
-            Frame::Control(crate::control::Control::Request { arguments, .. }) => arguments.len() + 256,
-            _ => return Permit(None),
+            Frame::Control(crate::control::Control::Request { arguments, .. }) => arguments.len(),
+            _ => return Permit::NONE,
         };
-        let permits = Arc::clone(&self.permits);
-        let count = bytes.min(INBOX_BYTES_MAX) as u32;
-        Permit(Some(permits.acquire_many_owned(count).await.expect("the semaphore is never closed")))
-    }
-}
-
-/// The right to have some bytes queued, given back when the bytes it is tied to are dropped.
-#[allow(dead_code, reason = "held for what its drop does")]
-pub(crate) struct Permit(Option<OwnedSemaphorePermit>);
-
-impl Permit {
-    /// The same bytes, with the permit tied to them.
-    pub(crate) fn tie(self, bytes: Bytes) -> Bytes {
-        #[allow(dead_code, reason = "the permit is held for what its drop does")]
-        struct Tied(Bytes, Permit);
-        impl AsRef<[u8]> for Tied {
-            fn as_ref(&self) -> &[u8] {
-                &self.0
-            }
-        }
-        Bytes::from_owner(Tied(bytes, self))
+        self.permits.acquire(bytes).await
     }
 }

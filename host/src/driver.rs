@@ -2,10 +2,7 @@
 //!
 //! **Architecture Invariant:** the driver thread owns the core and the guest; nothing is shared, nothing is locked.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use ambrosia_core::{EpochBody, Fault, InstanceName, Lsn, Record, ReplicaIndex, ScheduleOptions};
 use ambrosia_engine::{Module, WasmGuest};
@@ -21,7 +18,8 @@ use crate::{
     printer::Printer,
     run::{Ending, RunError},
     standby::{Standby, StoodBy},
-    stdin::StdinMethod,
+    stdin::Stdin,
+    vitals::Vitals,
 };
 
 /// Longest part of a fault that is written down and shown.
@@ -47,7 +45,8 @@ pub(crate) struct Driver {
     pub(crate) mailbox: Arc<Mailbox<Event>>,
     pub(crate) directory: PeerDirectory,
     pub(crate) runtime: tokio::runtime::Handle,
-    pub(crate) printer: Printer,
+    pub(crate) printer: Arc<Printer>,
+    pub(crate) stdin: Option<Arc<Stdin>>,
     pub(crate) clock: SystemClock,
     pub(crate) options: DriverOptions,
 }
@@ -55,7 +54,6 @@ pub(crate) struct Driver {
 /// What the operator chose.
 #[derive(Clone, Copy)]
 pub(crate) struct DriverOptions {
-    pub(crate) stdin: Option<StdinMethod>,
     pub(crate) print_replay: bool,
     pub(crate) from_beginning: bool,
     pub(crate) allow_engine_change: bool,
@@ -144,80 +142,6 @@ fn shorten(text: &mut String) {
     if text.len() > FAULT_TEXT_BYTES_MAX {
         text.truncate(text.floor_char_boundary(FAULT_TEXT_BYTES_MAX));
         text.push('…');
-    }
-}
-
-/// What the heartbeat tells others about this replica.
-pub(crate) struct Vitals {
-    /// Epoch of the own reign; 0 on a standby.
-    pub(crate) reign: AtomicU64,
-}
-
-impl Vitals {
-    pub(crate) fn new() -> Self {
-        Vitals { reign: AtomicU64::new(0) }
-    }
-}
-
-/// Tells others every [`ambrosia_storage::HEARTBEAT_INTERVAL`] that this process is alive, and notices when it was
-/// deposed while it was stopped, even if it has nothing to write.
-pub(crate) fn beat(
-    presence: &Presence,
-    log: &dyn LogStore,
-    vitals: &Vitals,
-    mailbox: &Mailbox<Event>,
-    end: &std::sync::mpsc::Receiver<()>,
-) {
-    let mut deposed = 0;
-    let mut store = StoreWatch::default();
-    loop {
-        let reign = vitals.reign.load(Ordering::Acquire);
-        let role = if reign == 0 { Role::Standby } else { Role::Primary };
-        presence.beat(role);
-        store.look(presence, mailbox);
-        if reign != 0 && reign != deposed {
-            match log.head() {
-                Ok(head) if head.epoch.0 > reign => {
-                    deposed = reign;
-                    let cause = ambrosia_storage::StopCause::Fenced { by: head.epoch };
-                    mailbox.push(Event::Log(ambrosia_storage::WriterEvent::Stopped(cause)));
-                }
-                Ok(_) => {}
-                Err(error) => tracing::error!(%error, "the fence of the log can't be read"),
-            }
-        }
-        match end.recv_timeout(ambrosia_storage::HEARTBEAT_INTERVAL) {
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
-            _ => return,
-        }
-    }
-}
-
-/// Sees whether the store is still the one that was opened, and says once if it is not.
-#[derive(Default)]
-struct StoreWatch {
-    is_lost: bool,
-    is_unseen: bool,
-}
-
-impl StoreWatch {
-    fn look(&mut self, presence: &Presence, mailbox: &Mailbox<Event>) {
-        if self.is_lost {
-            return;
-        }
-        match presence.lost_store() {
-            Ok(None) => self.is_unseen = false,
-            Ok(Some(path)) => {
-                self.is_lost = true;
-                mailbox.push(Event::StoreLost(path.to_path_buf()));
-            }
-            // It says nothing of the file that is open, so the replica goes on.
-            Err(error) if !self.is_unseen => {
-                self.is_unseen = true;
-                tracing::error!(%error, "whether the store was replaced can't be seen");
-            }
-            Err(_) => {}
-        }
     }
 }
 

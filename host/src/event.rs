@@ -41,6 +41,8 @@ pub(crate) enum Event {
     WatchFailed(ambrosia_storage::LogError),
     /// The store was replaced or removed: that file is not the one that this process has opened.
     StoreLost(std::path::PathBuf),
+    /// The output has room again.
+    RoomToPrint,
     /// The operator wants the process to end.
     Shutdown,
 }

@@ -69,7 +69,7 @@ impl<'a> Life<'a> {
         for output in outputs.drain(..) {
             match output {
                 Output::Print { stream, bytes, .. } if self.driver.options.print_replay => {
-                    self.driver.printer.print(stream, bytes);
+                    self.driver.printer.print_replayed(stream, bytes);
                 }
                 Output::Checkpoint { by, at } => self.on_checkpoint_asked(by, at),
                 Output::Diverged(found) => self.on_diverged(&found)?,

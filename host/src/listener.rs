@@ -30,14 +30,22 @@ pub(crate) struct Reception {
 
 /// Accepts connections for ever. An error of one connection ends that one only.
 pub(crate) async fn accept_all(listener: TcpListener, reception: Arc<Reception>) {
+    let mut told = None;
     loop {
         match listener.accept().await {
             Ok((socket, from)) => {
+                told = None;
                 tokio::spawn(receive(socket, from, Arc::clone(&reception)));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: others may still be served, so this is no reason to end.
-                tracing::warn!(%error, "a connection could not be accepted");
+                if told.replace(error.kind()) != Some(error.kind()) {
+                    tracing::warn!(
+                        %error,
+                        "connections can't be accepted now, trying again; if too many files are open, raise the limit \
+                         of this process (`ulimit -n`)"
+                    );
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }

@@ -13,7 +13,7 @@ use ambrosia_core::{
 };
 use ambrosia_engine::Captures;
 use ambrosia_storage::{
-    Acquired, AppendError, HEARTBEAT_SILENCE, LOG_QUEUE_BYTES_MAX, LogWriter, Role, StopCause, WriterEvent,
+    Acquired, AppendError, HEARTBEAT_SILENCE, LOG_QUEUE_BYTES_MAX, LogWriter, Member, Role, StopCause, WriterEvent,
 };
 use tokio::task::JoinHandle;
 
@@ -25,9 +25,10 @@ use crate::{
     event::{ClientRequest, Event},
     life::Life,
     link::Link,
+    printer::Flow,
     run::{Ending, RunError},
     standby::refuse,
-    stdin::read_lines,
+    vitals::Phase,
     wire::Frame,
 };
 
@@ -80,6 +81,8 @@ struct Waiting {
 enum End {
     Stopped(StopCause),
     Shutdown,
+    /// The output is stuck, and another replica can go on.
+    Yielded,
     Exited(Exited),
     Halted {
         fault: Fault,
@@ -131,8 +134,10 @@ impl<'a> Primary<'a> {
         self.begin();
         let mut events = Vec::new();
         loop {
+            self.enter(Phase::Working);
             self.carry_held();
             self.end_when_delivered();
+            self.mind_output();
             if self.end.is_some() {
                 break;
             }
@@ -141,13 +146,20 @@ impl<'a> Primary<'a> {
             if worked || tended {
                 self.life.driver.mailbox.take(&mut events);
             } else {
-                self.life.driver.mailbox.wait(self.until_due(), &mut events);
+                let wait = self.until_due();
+                self.enter(Phase::Waiting);
+                self.life.driver.mailbox.wait(wait, &mut events);
             }
             for event in events.drain(..) {
+                self.enter(Phase::Working);
                 self.on_event(event);
             }
         }
         self.conclude()
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.life.driver.vitals.enter(phase);
     }
 
     fn begin(&mut self) {
@@ -160,8 +172,8 @@ impl<'a> Primary<'a> {
         let (instance, replica, epoch, lsn) = (&driver.name, driver.replica, self.epoch, self.life.replica.applied());
         tracing::info!(%instance, %replica, %epoch, %lsn, "became primary");
         self.carry_outputs();
-        if let Some(method) = driver.options.stdin {
-            self.tasks.push(driver.runtime.spawn(read_lines(method, Arc::clone(&driver.mailbox))));
+        if let Some(stdin) = &driver.stdin {
+            self.tasks.push(driver.runtime.spawn(Arc::clone(stdin).read(Arc::clone(&driver.mailbox))));
         }
     }
 
@@ -176,6 +188,14 @@ impl<'a> Primary<'a> {
 
     /// How long nothing happens by itself.
     fn until_due(&self) -> Option<Duration> {
+        let until_stuck = match self.life.driver.printer.flow() {
+            Flow::Full(rest) => Some(rest),
+            Flow::Room | Flow::Stuck => None,
+        };
+        [until_stuck, self.until_due_to_deliver()].into_iter().flatten().min()
+    }
+
+    fn until_due_to_deliver(&self) -> Option<Duration> {
         if let Some(exited) = self.exited {
             return Some(LAST_MESSAGES_TIMEOUT.saturating_sub(exited.at.elapsed()));
         }
@@ -185,11 +205,43 @@ impl<'a> Primary<'a> {
         Some(Duration::from_nanos(wait.max(1_000_000)).min(TIMER_WAIT_MAX))
     }
 
-    /// Makes and executes one record of what has gathered. False if there was nothing, or no room in the log.
+    /// Without an output that takes what the guest prints, a reign has not much sense if another replica may have one.
+    /// A replica that is alone, or has done so before in vain, goes on and drops prints.
+    fn mind_output(&mut self) {
+        let driver = self.life.driver;
+        if driver.printer.flow() != Flow::Stuck {
+            return;
+        }
+        if self.exited.is_none() && driver.printer.may_yield() && self.has_live_standby() {
+            tracing::warn!(
+                instance = %driver.name,
+                replica = %driver.replica,
+                "the output takes nothing, so this replica steps down for another one; read its stdout to have it reign again"
+            );
+            driver.printer.yields();
+            return self.end_with(End::Yielded);
+        }
+        driver.printer.drop_what_has_no_room();
+    }
+
+    fn has_live_standby(&self) -> bool {
+        let running = self.life.driver.roster.running().unwrap_or_else(|error| {
+            tracing::warn!(%error, "it can't be found out whether there is another replica");
+            Vec::new()
+        });
+        let lives = |member: &Member| member.role == Role::Standby && member.heartbeat_age < HEARTBEAT_SILENCE;
+        running.iter().any(lives)
+    }
+
+    /// Makes and executes one record of what has gathered. False if there was nothing, or no room in the log or for what
+    /// it would print.
     fn deliver(&mut self) -> bool {
         let Some(writer) = &self.writer else { return false };
         if writer.queued_bytes() > LOG_QUEUE_BYTES_MAX {
             return false; // the log says when there is room
+        }
+        if self.life.driver.printer.flow() != Flow::Room {
+            return false; // so does the printer
         }
         self.life.replica.step(Input::Deliver { now: self.clock.now() }, &mut self.outputs);
         if self.outputs.is_empty() {
@@ -203,7 +255,9 @@ impl<'a> Primary<'a> {
         });
         self.carry_outputs();
         let begin = Instant::now();
+        self.enter(Phase::Computing);
         self.life.replica.step(Input::Execute, &mut self.outputs);
+        self.enter(Phase::Working);
         self.life.count(&header.expect("a delivery that put something out has put out its record"), begin.elapsed());
         self.carry_outputs();
         true
@@ -223,6 +277,7 @@ impl<'a> Primary<'a> {
             Due::Checkpoint => Some(self.who_takes_it()),
         };
         let me = self.life.driver.replica;
+        self.enter(Phase::Computing);
         if by == Some(me) {
             if self.life.checkpointer.is_busy() {
                 return false; // its end is an event
@@ -362,10 +417,14 @@ impl<'a> Primary<'a> {
                 Input::Disconnected(connection)
             }
             Event::Log(event) => return self.on_log(event),
-            Event::Checkpoint(done) => return self.life.on_checkpoint_done(&done),
+            Event::Checkpoint(done) => {
+                self.enter(Phase::Storing);
+                return self.life.on_checkpoint_done(&done);
+            }
             Event::CheckpointWanted { connection } => return self.on_checkpoint_wanted(connection),
             Event::PeerHindered(peer) => return self.on_peer_hindered(peer),
             Event::PeersWanted { connection } => return self.on_peers_wanted(connection),
+            Event::RoomToPrint => return,
             Event::Vacancy(_) | Event::WatchFailed(_) => return, // of the time as a standby
             Event::StoreLost(path) => return self.end_with(End::StoreLost(path)),
             Event::Shutdown => return self.end_with(End::Shutdown),
@@ -550,6 +609,7 @@ impl<'a> Primary<'a> {
     /// Ends the reign in the way that its reason asks for.
     fn conclude(mut self) -> Result<Option<Ending>, RunError> {
         let end = self.end.take().expect("the loop ended for a reason");
+        self.enter(Phase::Working);
         self.life.driver.vitals.reign.store(0, Ordering::Release);
         self.tasks.drain(..).for_each(|task| task.abort());
         match end {
@@ -564,6 +624,14 @@ impl<'a> Primary<'a> {
                 self.close();
                 tracing::info!(instance = %self.life.driver.name, replica = %self.life.driver.replica, "handed over");
                 Ok(Some(Ending::Stopped))
+            }
+            End::Yielded => {
+                self.close();
+                match self.end.take() {
+                    Some(End::Stopped(StopCause::Failed(reason))) => Err(RunError::LogFailed(reason)),
+                    Some(End::StoreLost(path)) => Err(RunError::StoreLost(path)),
+                    _ => Ok(None),
+                }
             }
             End::Exited(exited) => self.conclude_exit(exited).map(Some),
             End::Halted { fault, lsn } => {
@@ -589,6 +657,7 @@ impl<'a> Primary<'a> {
 
     /// Makes everything durable, lets it out, and says farewell.
     fn close(&mut self) {
+        self.enter(Phase::Storing);
         if let Some(writer) = self.writer.take() {
             let stats = writer.stats();
             let flush_p50_us = stats.sync_times.quantile(0.5).as_micros();
@@ -607,10 +676,13 @@ impl<'a> Primary<'a> {
             match event {
                 Event::Log(event) => self.on_log(event),
                 Event::PeerHello { handle, .. } | Event::ClientHello { handle } => refuse(&handle),
+                // A reign that ends for another reason may be followed by a life as a standby.
+                event @ (Event::Shutdown | Event::StoreLost(_)) => self.life.driver.mailbox.push(event),
                 _ => {}
             }
         }
         self.carry_held();
+        self.enter(Phase::Waiting);
         let connections = std::mem::take(&mut self.connections);
         let farewell = async {
             for handle in connections.into_values() {

@@ -1,64 +1,513 @@
-//! Writes what the guest printed to the streams of the process, in a thread of its own: a slow terminal must not
-//! hold up the log.
+//! Writes what the guest printed to the streams of the process, in a thread of its own.
+//!
+//! A stream that takes nothing just now is waited for; what it refuses for good is dropped and counted. What waits is
+//! bounded: while it is too much, the primary delivers nothing, and when nothing has moved for [`STUCK`] it steps down
+//! or drops prints, so that a terminal that was stopped never stops the instance.
+//!
+//! **Architecture Invariant:** nobody who prints waits here, but a replay whose prints an operator wants to see.
 
 use std::{
-    io::Write,
-    sync::mpsc::{SyncSender, sync_channel},
-    thread::JoinHandle,
+    collections::VecDeque,
+    io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use ambrosia_core::PrintStream;
 use bytes::Bytes;
 
-/// Prints that may wait before the printing replica waits too.
-const PRINTS_WAITING_MAX: usize = 4096;
+use crate::output::{Output, Stream};
 
-/// Dropped, it writes what is left.
-pub(crate) struct Printer {
-    prints: Option<SyncSender<(PrintStream, Bytes)>>,
-    thread: Option<JoinHandle<()>>,
+/// With so many prints, or bytes of them, waiting the primary makes no further ones. It goes on at the half of it.
+const PRINTS_WAITING_MAX: usize = 4096;
+const BYTES_WAITING_MAX: usize = 16 << 20;
+
+/// An output that has taken nothing for this long is stuck.
+pub(crate) const STUCK: Duration = Duration::from_secs(2);
+
+/// Pause before a disk that was full is tried again.
+const FULL_DISK_PAUSE: Duration = Duration::from_millis(500);
+
+/// One wait for a stream that takes nothing just now; at its end it is looked whether anybody still wants it.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// At the end of the process an output has this long to take something, or all of it.
+const END_PATIENCE: Duration = Duration::from_secs(10);
+/// The same, when the operator has asked for the end.
+const END_PATIENCE_ASKED: Duration = Duration::from_millis(700);
+const END_PATIENCE_ASKED_IN_ALL: Duration = Duration::from_secs(5);
+
+/// Whether prints get out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Flow {
+    /// There is room for more.
+    Room,
+    /// There is none; if nothing moves, the output is stuck after this time.
+    Full(Duration),
+    /// There is none, and nothing has moved for [`STUCK`].
+    Stuck,
+}
+
+/// Where prints wait for their stream.
+pub(crate) struct Printer(Arc<Queue>);
+
+/// Both streams, as the printing thread writes to them.
+struct Streams {
+    stdout: Box<dyn Output>,
+    stderr: Box<dyn Output>,
+}
+
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Called when there is room again.
+    on_room: Box<dyn Fn() + Send + Sync>,
+}
+
+struct State {
+    waiting: VecDeque<(PrintStream, Bytes)>,
+    /// Of what waits, and of what is being written.
+    bytes: usize,
+    /// A print was taken from the queue and is not written yet.
+    is_writing: bool,
+    is_full: bool,
+    /// When the output last took something, or had nothing to take.
+    moved: Instant,
+    /// Prints for which there is no room are dropped.
+    is_dropping: bool,
+    /// This replica has stepped down since its output was stuck, and it still is.
+    has_yielded: bool,
+    /// The operator has asked the process to end.
+    is_asked_to_end: bool,
+    /// Nothing is written any more.
+    is_closed: bool,
+    /// Dropped, and not told yet.
+    lost: u64,
+    /// Why, if that was told.
+    told: Option<io::ErrorKind>,
 }
 
 impl Printer {
-    pub(crate) fn new() -> std::io::Result<Self> {
-        let (prints, waiting) = sync_channel::<(PrintStream, Bytes)>(PRINTS_WAITING_MAX);
-        let thread = std::thread::Builder::new().name("printer".to_owned()).spawn(move || {
-            while let Ok((stream, bytes)) = waiting.recv() {
-                if let Err(error) = write(stream, &bytes) {
-                    // The reader of our output is gone. The instance lives on: others may depend on it.
-                    tracing::warn!(%error, "the guest's output can't be written any more");
-                    return;
-                }
-            }
-        })?;
-        Ok(Printer { prints: Some(prints), thread: Some(thread) })
+    /// Writes to the streams of this process; calls `on_room` when there is room again after there was none.
+    pub(crate) fn new(on_room: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
+        let (stdout, stderr) = (Stream(PrintStream::Stdout), Stream(PrintStream::Stderr));
+        Printer::to(Streams { stdout: Box::new(stdout), stderr: Box::new(stderr) }, on_room)
     }
 
+    fn to(mut streams: Streams, on_room: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
+        let state = State {
+            waiting: VecDeque::new(),
+            bytes: 0,
+            is_writing: false,
+            is_full: false,
+            moved: Instant::now(),
+            is_dropping: false,
+            has_yielded: false,
+            is_asked_to_end: false,
+            is_closed: false,
+            lost: 0,
+            told: None,
+        };
+        let queue = Arc::new(Queue { state: Mutex::new(state), changed: Condvar::new(), on_room: Box::new(on_room) });
+        let there = Arc::clone(&queue);
+        let write = move || there.write_all(&mut streams);
+        // Not joined: it may hang in the system for as long as nobody reads.
+        std::thread::Builder::new().name("printer".to_owned()).spawn(write)?;
+        Ok(Printer(queue))
+    }
+
+    /// Queues a print, even if there is no room: what a record that was executed has printed is there already.
     pub(crate) fn print(&self, stream: PrintStream, bytes: Bytes) {
-        let prints = self.prints.as_ref().expect("taken when it is dropped only");
-        // It fails only after the warning above.
-        let _reader_is_gone = prints.send((stream, bytes));
+        self.0.lock().push(stream, bytes);
+        self.0.changed.notify_all();
     }
-}
 
-fn write(stream: PrintStream, bytes: &[u8]) -> std::io::Result<()> {
-    match stream {
-        PrintStream::Stdout => {
-            let mut stdout = std::io::stdout().lock();
-            stdout.write_all(bytes)?;
-            stdout.flush()
-        }
-        PrintStream::Stderr => std::io::stderr().lock().write_all(bytes),
-    }
-}
-
-impl Drop for Printer {
-    fn drop(&mut self) {
-        drop(self.prints.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
+    /// The same for a replay, which waits while there is no room.
+    pub(crate) fn print_replayed(&self, stream: PrintStream, bytes: Bytes) {
+        let mut state = self.0.lock();
+        while let Flow::Full(rest) = state.flow()
+            && !state.is_asked_to_end
         {
-            tracing::error!("the printing thread failed");
+            state = self.0.wait(state, rest);
         }
+        if state.flow() != Flow::Room {
+            state.drop_what_has_no_room();
+        }
+        state.push(stream, bytes);
+        drop(state);
+        self.0.changed.notify_all();
+    }
+
+    /// Whether prints get out. There is always room for a replica that drops them.
+    pub(crate) fn flow(&self) -> Flow {
+        self.0.lock().flow()
+    }
+
+    /// Whether the output is stuck, also if prints are dropped meanwhile.
+    pub(crate) fn is_stuck(&self) -> bool {
+        let state = self.0.lock();
+        state.is_full && state.moved.elapsed() >= STUCK
+    }
+
+    /// Drops prints until there is room.
+    pub(crate) fn drop_what_has_no_room(&self) {
+        self.0.lock().drop_what_has_no_room();
+    }
+
+    /// Whether this replica is to step down for the sake of its output: once, until that moves again.
+    pub(crate) fn may_yield(&self) -> bool {
+        !self.0.lock().has_yielded
+    }
+
+    /// This replica steps down for the sake of its output.
+    pub(crate) fn yields(&self) {
+        self.0.lock().has_yielded = true;
+    }
+
+    /// The operator wants the process to end: [`Printer::close`] waits less, and a replay no more.
+    pub(crate) fn ask_to_end(&self) {
+        self.0.lock().is_asked_to_end = true;
+        self.0.changed.notify_all();
+    }
+
+    /// Waits until all is written, as long as something moves. The rest is given up.
+    pub(crate) fn close(&self) {
+        let began = Instant::now();
+        let mut state = self.0.lock();
+        while state.is_busy() {
+            let patience = if state.is_asked_to_end { END_PATIENCE_ASKED } else { END_PATIENCE };
+            let mut rest = patience.saturating_sub(state.moved.max(began).elapsed());
+            if state.is_asked_to_end {
+                rest = rest.min(END_PATIENCE_ASKED_IN_ALL.saturating_sub(began.elapsed()));
+            }
+            if rest.is_zero() {
+                break;
+            }
+            state = self.0.wait(state, rest);
+        }
+        state.is_closed = true;
+        let given_up = state.waiting.len() as u64 + u64::from(state.is_writing);
+        if given_up > 0 {
+            tracing::warn!(prints = given_up, "the output is not read, so what the guest printed last is not shown");
+        }
+        state.tell_lost();
+        drop(state);
+        self.0.changed.notify_all();
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {
+        self.changed.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Writes what comes until the printer is closed.
+    fn write_all(&self, streams: &mut Streams) {
+        while let Some((stream, bytes)) = self.next() {
+            let output = match stream {
+                PrintStream::Stdout => &mut *streams.stdout,
+                PrintStream::Stderr => &mut *streams.stderr,
+            };
+            let written = self.write(output, &bytes);
+            let mut state = self.lock();
+            if state.is_closed {
+                return; // it was counted as given up
+            }
+            let room = state.on_done(bytes.len(), written);
+            drop(state);
+            self.changed.notify_all();
+            if room {
+                (self.on_room)();
+            }
+        }
+    }
+
+    fn next(&self) -> Option<(PrintStream, Bytes)> {
+        let mut state = self.lock();
+        loop {
+            if state.is_closed {
+                return None;
+            }
+            if let Some(next) = state.waiting.pop_front() {
+                state.is_writing = true;
+                return Some(next);
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Writes one print, for as long as that takes. An error says that it will not be written.
+    fn write(&self, output: &mut dyn Output, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let error = match output.write(bytes) {
+                Ok(written) => {
+                    bytes = &bytes[written..];
+                    self.lock().moved = Instant::now();
+                    self.changed.notify_all();
+                    continue;
+                }
+                Err(error) => error,
+            };
+            match error.kind() {
+                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::WouldBlock => {
+                    output.wait_until_writable(WAIT);
+                }
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => self.wait_for_disk(&error),
+                _ => return Err(error),
+            }
+            if self.lock().is_closed {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_for_disk(&self, error: &io::Error) {
+        let mut state = self.lock();
+        state.tell(error, "the disk takes no more of what the guest prints, trying again until it does");
+        let deadline = Instant::now() + FULL_DISK_PAUSE;
+        while !state.is_closed {
+            let rest = deadline.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                return;
+            }
+            state = self.wait(state, rest);
+        }
+    }
+}
+
+impl State {
+    fn push(&mut self, stream: PrintStream, bytes: Bytes) {
+        if self.is_closed || (self.is_full && self.is_dropping) {
+            self.lost += 1;
+            return;
+        }
+        if !self.is_busy() {
+            self.moved = Instant::now();
+        }
+        self.bytes += bytes.len();
+        self.waiting.push_back((stream, bytes));
+        self.is_full |= self.waiting.len() >= PRINTS_WAITING_MAX || self.bytes >= BYTES_WAITING_MAX;
+    }
+
+    fn is_busy(&self) -> bool {
+        self.is_writing || !self.waiting.is_empty()
+    }
+
+    fn flow(&self) -> Flow {
+        if !self.is_full || self.is_dropping {
+            return Flow::Room;
+        }
+        match STUCK.checked_sub(self.moved.elapsed()) {
+            Some(rest) if !rest.is_zero() => Flow::Full(rest),
+            _ => Flow::Stuck,
+        }
+    }
+
+    fn drop_what_has_no_room(&mut self) {
+        if !self.is_dropping {
+            self.is_dropping = true;
+            tracing::warn!(
+                prints = self.waiting.len(),
+                "the output takes nothing, and no other replica can go on: prints are dropped until it does"
+            );
+        }
+    }
+
+    /// A print was written, or is lost. True if there is room now and was none before.
+    fn on_done(&mut self, bytes: usize, written: io::Result<()>) -> bool {
+        self.is_writing = false;
+        self.bytes -= bytes;
+        self.moved = Instant::now();
+        match written {
+            Ok(()) if !self.is_full => {
+                self.told = None;
+                self.tell_lost();
+            }
+            Ok(()) => self.told = None,
+            Err(error) => {
+                self.lost += 1;
+                // The reader of our output is gone. The instance lives on: others may depend on it.
+                self.tell(&error, "what the guest prints can't be written any more, and is dropped");
+            }
+        }
+        let room = self.waiting.len() <= PRINTS_WAITING_MAX / 2 && self.bytes <= BYTES_WAITING_MAX / 2;
+        let again = self.is_full && room;
+        if again {
+            (self.is_full, self.is_dropping, self.has_yielded) = (false, false, false);
+        }
+        again
+    }
+
+    /// Says once what is wrong, until something is written or something else is wrong.
+    fn tell(&mut self, error: &io::Error, what: &str) {
+        if self.told != Some(error.kind()) {
+            self.told = Some(error.kind());
+            tracing::warn!(%error, "{what}");
+        }
+    }
+
+    fn tell_lost(&mut self) {
+        if self.lost > 0 {
+            tracing::warn!(prints = self.lost, "so many prints of the guest were lost");
+            self.lost = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Answers each write as it is told, and takes one byte less than it is given if there are many.
+    struct Told {
+        answers: Receiver<io::Result<()>>,
+        written: Sender<u8>,
+        waits: Sender<()>,
+    }
+
+    impl Output for Told {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.answers.recv().map_err(|_| io::ErrorKind::BrokenPipe)??;
+            let taken = bytes.len().div_ceil(2);
+            bytes[..taken].iter().for_each(|byte| self.written.send(*byte).expect("the test listens"));
+            Ok(taken)
+        }
+
+        fn wait_until_writable(&mut self, _: Duration) -> bool {
+            self.waits.send(()).is_ok()
+        }
+    }
+
+    struct Bench {
+        printer: Printer,
+        answers: Sender<io::Result<()>>,
+        written: Receiver<u8>,
+        waits: Receiver<()>,
+        room: Receiver<()>,
+    }
+
+    fn bench() -> Bench {
+        let ((answers, told), (taken, written), (wait, waits)) = (channel(), channel(), channel());
+        let (tell, room) = channel();
+        let stdout = Box::new(Told { answers: told, written: taken, waits: wait });
+        let streams = Streams { stdout, stderr: Box::new(Stream(PrintStream::Stderr)) };
+        let printer =
+            Printer::to(streams, move || tell.send(()).expect("the test listens")).expect("a thread can be started");
+        Bench { printer, answers, written, waits, room }
+    }
+
+    impl Bench {
+        fn answer(&self, answer: Result<(), io::ErrorKind>) {
+            self.answers.send(answer.map_err(io::Error::from)).expect("the printer listens");
+        }
+
+        fn print(&self, text: &'static str) {
+            self.printer.print(PrintStream::Stdout, Bytes::from_static(text.as_bytes()));
+        }
+
+        fn written(&self, count: usize) -> String {
+            let next = || char::from(self.written.recv_timeout(PATIENCE).expect("it is written"));
+            (0..count).map(|_| next()).collect()
+        }
+
+        fn wait_until(&self, holds: impl Fn(&State) -> bool) {
+            let state = self.printer.0.lock();
+            let waited = self.printer.0.changed.wait_timeout_while(state, PATIENCE, |state| !holds(state));
+            assert!(!waited.unwrap_or_else(PoisonError::into_inner).1.timed_out());
+        }
+
+        fn fill(&self) {
+            (0..=PRINTS_WAITING_MAX).for_each(|_| self.print("x"));
+        }
+
+        /// Nothing has moved for so long.
+        fn stand_still(&self, time: Duration) {
+            self.printer.0.lock().moved -= time;
+        }
+    }
+
+    #[test]
+    fn a_stream_that_takes_nothing_just_now_is_waited_for_and_nothing_is_lost() {
+        let bench = bench();
+        bench.print("one");
+        bench.print("two");
+        bench.print("six");
+        for answer in [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted, io::ErrorKind::StorageFull] {
+            bench.answer(Err(answer));
+            (0..2).for_each(|_| bench.answer(Ok(())));
+        }
+        assert_eq!(bench.written(9), "onetwosix");
+        assert!(bench.waits.try_recv().is_ok(), "a write that would block waits until it would not");
+        assert_eq!(bench.printer.0.lock().lost, 0);
+    }
+
+    #[test]
+    fn what_is_refused_is_lost_and_counted_and_what_follows_is_tried() {
+        let bench = bench();
+        ["a", "b"].iter().for_each(|text| bench.print(text));
+        (0..2).for_each(|_| bench.answer(Err(io::ErrorKind::BrokenPipe)));
+        bench.wait_until(|state| state.lost == 2);
+        bench.print("c");
+        bench.answer(Ok(()));
+        assert_eq!(bench.written(1), "c");
+        bench.wait_until(|state| state.lost == 0); // told
+    }
+
+    #[test]
+    fn an_output_that_takes_nothing_is_full_then_stuck_and_has_room_again_at_the_half() {
+        let bench = bench();
+        assert_eq!(bench.printer.flow(), Flow::Room);
+        bench.fill();
+        assert!(matches!(bench.printer.flow(), Flow::Full(_)));
+        bench.stand_still(STUCK);
+        assert_eq!((bench.printer.flow(), bench.printer.is_stuck()), (Flow::Stuck, true));
+        bench.printer.yields();
+        assert!(!bench.printer.may_yield());
+        (0..PRINTS_WAITING_MAX / 2).for_each(|_| bench.answer(Ok(())));
+        assert!(bench.room.try_recv().is_err(), "there is no room before the half is written");
+        bench.answer(Ok(()));
+        bench.room.recv_timeout(PATIENCE).expect("there is room");
+        assert_eq!((bench.printer.flow(), bench.printer.is_stuck()), (Flow::Room, false));
+        assert!(bench.printer.may_yield());
+    }
+
+    #[test]
+    fn prints_are_dropped_only_while_there_is_no_room() {
+        let bench = bench();
+        bench.fill();
+        bench.stand_still(STUCK);
+        bench.printer.drop_what_has_no_room();
+        assert_eq!(bench.printer.flow(), Flow::Room, "the instance goes on");
+        (0..10).for_each(|_| bench.print("lost"));
+        assert_eq!(bench.printer.0.lock().lost, 10);
+        (0..=PRINTS_WAITING_MAX).for_each(|_| bench.answer(Ok(())));
+        bench.room.recv_timeout(PATIENCE).expect("there is room");
+        bench.print("y");
+        bench.answer(Ok(()));
+        let all = bench.written(PRINTS_WAITING_MAX + 2);
+        assert_eq!((all.trim_end_matches('y').len(), all.ends_with('y')), (PRINTS_WAITING_MAX + 1, true));
+    }
+
+    #[test]
+    fn the_end_waits_for_what_moves_and_gives_up_the_rest() {
+        let bench = bench();
+        ["a", "b", "c"].iter().for_each(|text| bench.print(text));
+        bench.answer(Ok(()));
+        bench.printer.ask_to_end();
+        bench.printer.close();
+        assert_eq!(bench.written(1), "a");
+        bench.print("d");
+        let state = bench.printer.0.lock();
+        assert_eq!((state.waiting.len(), state.lost), (1, 1), "c waits, d is not even queued");
     }
 }

@@ -22,14 +22,16 @@ use crate::{
     checkpointer::Keeping,
     clock::{ClockError, SystemClock},
     diagnostics::Diagnostics,
-    driver::{Driver, DriverOptions, Vitals, beat},
+    driver::{Driver, DriverOptions},
     event::Event,
     listener::{Reception, accept_all},
     mailbox::Mailbox,
     methods::{Methods, UnknownMethod},
     peers::PeerDirectory,
     printer::Printer,
-    stdin::StdinMethod,
+    resources,
+    stdin::{Stdin, StdinMethod},
+    vitals::{Vitals, beat},
 };
 
 /// Folder of the store that holds compiled modules. They can be made again at any time.
@@ -210,11 +212,20 @@ pub enum RunError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The system has no more threads, or no runtime can be made.
-    #[error("a thread can't be started: {0}")]
+    #[error(
+        "a thread can't be started: {0}. The limit of threads is reached: raise it (`ulimit -u` of the user, pids.max of \
+         the container, kernel.threads-max of the machine), or end something else"
+    )]
     Thread(std::io::Error),
     /// The clock can't be used.
     #[error(transparent)]
     Clock(#[from] ClockError),
+    /// The process may have no more files open.
+    #[error(
+        "not enough files can be opened: {0}. Raise the limit of open files (`ulimit -n`) of this process: it needs one \
+         for each peer and client beside some 32 of its own"
+    )]
+    Descriptors(std::io::Error),
     /// A defect in this program.
     #[error("the driver of the replica failed; this is a defect of ambrosia-host, and the log is intact")]
     Defect,
@@ -239,6 +250,7 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
         return Err(RunError::NotLoopback(options.listen));
     }
     let clock = SystemClock::check()?;
+    resources::check()?;
     let store = Arc::new(FileStore::open(&options.store)?);
     let entry = store.instance(&options.instance)?;
     if !entry.replicas.contains(&options.replica.0) {
@@ -310,7 +322,9 @@ impl Process {
         let reception = Reception { name: name.clone(), methods: self.methods.clone(), mailbox: Arc::clone(&mailbox) };
         runtime.spawn(accept_all(listener, Arc::new(reception)));
         let signals = runtime.block_on(async { Signals::catch() }).map_err(RunError::Thread)?;
-        runtime.spawn(signals.watch(Arc::clone(&mailbox)));
+        let there = Arc::clone(&mailbox);
+        let printer = Arc::new(Printer::new(move || there.push(Event::RoomToPrint)).map_err(RunError::Thread)?);
+        runtime.spawn(signals.watch(Arc::clone(&mailbox), Arc::clone(&printer)));
 
         let (vitals, presence) = (Arc::new(Vitals::new()), Arc::new(self.presence));
         let log = self.store.log(&name)?;
@@ -334,14 +348,14 @@ impl Process {
             engine: self.engine,
             vitals: Arc::clone(&vitals),
             mailbox: Arc::clone(&mailbox),
-            directory: PeerDirectory::new(Arc::clone(&self.store)),
+            directory: PeerDirectory::new(Arc::clone(&self.store)).map_err(RunError::Thread)?,
             presence: Arc::clone(&presence),
             store: self.store,
             runtime: runtime.handle().clone(),
-            printer: Printer::new().map_err(RunError::Thread)?,
+            printer: Arc::clone(&printer),
+            stdin: self.stdin.map(|method| Arc::new(Stdin::new(method))),
             clock: self.clock,
             options: DriverOptions {
-                stdin: self.stdin,
                 print_replay: self.options.print_replay,
                 from_beginning: self.options.from_beginning,
                 allow_engine_change: self.options.allow_engine_change,
@@ -362,6 +376,7 @@ impl Process {
             .spawn(move || driver.live())
             .map_err(RunError::Thread)?;
         let ending = living.join().unwrap_or(Err(RunError::Defect));
+        printer.close();
         drop(end_beat);
         if heart.join().is_err() {
             tracing::error!("the heartbeat thread failed");
@@ -384,7 +399,7 @@ impl Signals {
     }
 
     /// The first signal ends the replica in order, the second at once.
-    async fn watch(mut self, mailbox: Arc<Mailbox<Event>>) {
+    async fn watch(mut self, mailbox: Arc<Mailbox<Event>>, printer: Arc<Printer>) {
         let mut asked: Option<Instant> = None;
         loop {
             tokio::select! {
@@ -394,6 +409,7 @@ impl Signals {
             match asked {
                 None => {
                     mailbox.push(Event::Shutdown);
+                    printer.ask_to_end();
                     tracing::info!("asked to stop, handing over; a second signal stops at once");
                     asked = Some(Instant::now());
                 }

@@ -11,7 +11,9 @@ use std::{
 };
 
 use ambrosia_core::Lsn;
-use ambrosia_storage::{AcquireError, Acquired, LogStore, LogTail, Vacancy, WriterEvent};
+use ambrosia_storage::{
+    AcquireError, Acquired, HEARTBEAT_SILENCE, LogError, LogStore, LogTail, Member, Role, Vacancy, WriterEvent,
+};
 
 use crate::{
     clock::Clock,
@@ -22,6 +24,7 @@ use crate::{
     life::Life,
     mailbox::Mailbox,
     run::{Ending, RunError},
+    vitals::Phase,
     wire::Frame,
 };
 
@@ -48,14 +51,18 @@ pub(crate) struct Standby<'a> {
     watch: Option<VacancyWatch>,
     /// The vacancy that was told last: a further try at the same one is not told.
     told: Option<Vacancy>,
+    /// A vacancy that is left to others first, and since when.
+    left_to_others: Option<(Vacancy, Instant)>,
     progress: Progress,
 }
 
 impl<'a> Standby<'a> {
     /// Builds the replica from what is on the disk.
     pub(crate) fn new(driver: &'a Driver) -> Result<Self, RunError> {
+        driver.vitals.enter(Phase::Computing);
         let (life, tail) = Life::begin(driver)?;
-        Ok(Standby { driver, life, tail: Some(tail), watch: None, told: None, progress: Progress::new() })
+        let (told, left_to_others) = (None, None);
+        Ok(Standby { driver, life, tail: Some(tail), watch: None, told, left_to_others, progress: Progress::new() })
     }
 
     /// Follows until this replica is primary or something ends it.
@@ -65,20 +72,27 @@ impl<'a> Standby<'a> {
             if let Some(ending) = self.finished_for_good()? {
                 return Ok(StoodBy::Ended(ending));
             }
+            let (driver, wait) = (self.driver, self.wait());
             let tail = self.tail.as_mut().expect("it was put back after the last try");
             let interrupter = tail.interrupter();
             self.driver.mailbox.set_alarm(Some(Box::new(move || interrupter.interrupt())));
             // What is there is read without waiting; only a replica that has caught up waits for more.
-            let records = tail.next(if self.watch.is_some() { WAIT } else { Duration::ZERO })?;
+            driver.vitals.enter(Phase::Waiting);
+            let records = tail.next(wait)?;
+            driver.vitals.enter(Phase::Computing);
             for record in records {
                 self.life.apply(record)?;
             }
             self.watch_when_caught_up()?;
+            events.extend(self.what_was_left_to_others()?.map(Event::Vacancy));
             self.driver.mailbox.take(&mut events);
             let mut coming = events.drain(..);
             while let Some(event) = coming.next() {
                 match event {
                     Event::Vacancy(vacancy) => {
+                        if self.leave_to_others(vacancy) {
+                            continue;
+                        }
                         if let Some(ending) = self.finished_for_good()? {
                             return Ok(StoodBy::Ended(ending));
                         }
@@ -97,6 +111,51 @@ impl<'a> Standby<'a> {
                 }
             }
         }
+    }
+
+    /// How long to wait for records at most.
+    fn wait(&self) -> Duration {
+        match self.left_to_others {
+            _ if self.watch.is_none() => Duration::ZERO,
+            Some((_, since)) => HEARTBEAT_SILENCE.saturating_sub(since.elapsed()).min(WAIT),
+            None => WAIT,
+        }
+    }
+
+    /// Whether the vacancy is for others to take: this replica has an output that takes nothing. If nobody takes it,
+    /// [`Standby::what_was_left_to_others`] brings it back.
+    fn leave_to_others(&mut self, vacancy: Vacancy) -> bool {
+        if !self.driver.printer.is_stuck() {
+            self.left_to_others = None;
+            return false;
+        }
+        match self.left_to_others {
+            Some((left, since)) if left.epoch() == vacancy.epoch() && since.elapsed() >= HEARTBEAT_SILENCE => {
+                self.left_to_others = None;
+                tracing::info!("nobody else took over, so this replica does, though its output takes nothing");
+                false
+            }
+            _ => {
+                self.left_to_others = Some((vacancy, Instant::now()));
+                true
+            }
+        }
+    }
+
+    /// The vacancy that others have had their time for, if none of them took it.
+    fn what_was_left_to_others(&mut self) -> Result<Option<Vacancy>, RunError> {
+        let Some((vacancy, since)) = self.left_to_others else { return Ok(None) };
+        let driver = self.driver;
+        let running = driver.roster.running().map_err(LogError::from)?;
+        let reigns = |member: &Member| member.role == Role::Primary && member.heartbeat_age < HEARTBEAT_SILENCE;
+        if driver.log.head()?.epoch > vacancy.epoch() || running.iter().any(reigns) {
+            self.left_to_others = None;
+            if let Some(watch) = &self.watch {
+                watch.go_on();
+            }
+            return Ok(None);
+        }
+        Ok((since.elapsed() >= HEARTBEAT_SILENCE).then_some(vacancy))
     }
 
     /// The ending, once the guest has exited and the primary has seen to it that all its messages were delivered. If
@@ -131,7 +190,10 @@ impl<'a> Standby<'a> {
         let (me, now) = (self.driver.epoch_body(), self.driver.clock.now());
         let tail = self.tail.take().expect("it was put back after the last try");
         let next = tail.position();
-        match self.driver.log.acquire(vacancy.epoch(), me, now, tail, events) {
+        self.driver.vitals.enter(Phase::Storing);
+        let acquired = self.driver.log.acquire(vacancy.epoch(), me, now, tail, events);
+        self.driver.vitals.enter(Phase::Computing);
+        match acquired {
             Ok(acquired) => Ok(Some(acquired)),
             Err(AcquireError::Contended { .. }) => {
                 self.tail = Some(self.driver.log.tail(next)?);

@@ -53,6 +53,11 @@ pub fn show_value(method: &Method, bytes: &[u8]) -> Value {
     if method.message_pack { decode_value(bytes) } else { show_raw(bytes) }
 }
 
+/// Encodes a line as the only argument of a method. For a raw method its bytes are just what was typed.
+pub(crate) fn encode_line(line: String, message_pack: bool) -> Result<Vec<u8>, ValueError> {
+    if message_pack { Ok(rmp_serde::to_vec_named(&(line,))?) } else { Ok(line.into_bytes()) }
+}
+
 /// What a MessagePack value says, as JSON; no bytes at all are null. What is not MessagePack is shown as bytes are.
 pub fn decode_value(bytes: &[u8]) -> Value {
     if bytes.is_empty() {

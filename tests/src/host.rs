@@ -48,6 +48,12 @@ impl Host {
         writeln!(stdin, "{line}").and_then(|()| stdin.flush()).expect("the host reads its stdin");
     }
 
+    /// Types anything.
+    pub fn type_bytes(&mut self, bytes: &[u8]) {
+        let stdin = self.stdin.as_mut().expect("stdin is open until it is closed");
+        stdin.write_all(bytes).and_then(|()| stdin.flush()).expect("the host reads its stdin");
+    }
+
     /// Ends stdin.
     pub fn close_stdin(&mut self) {
         self.stdin = None;

@@ -1,0 +1,58 @@
+//! Sees at the start that the process may have what it needs, so that running out of it is an error with a name.
+//!
+//! Libraries panic where a thread or a descriptor is not to be had. What is asked for here is given back at once.
+
+use std::{fs::File, io, sync::mpsc::channel, thread};
+
+use crate::run::RunError;
+
+/// Threads of a primary with a standby's memories: driver, heartbeat, network, log, printer and so on.
+const THREADS: usize = 14;
+
+/// Open files of a primary without peers, beyond those open at the start.
+const DESCRIPTORS: usize = 24;
+
+/// Asks for all that a replica needs.
+pub(crate) fn check() -> Result<(), RunError> {
+    check_descriptors(DESCRIPTORS).map_err(RunError::Descriptors)?;
+    check_threads(thread::Builder::new, THREADS).map_err(RunError::Thread)
+}
+
+fn check_descriptors(count: usize) -> io::Result<()> {
+    let files: io::Result<Vec<File>> = (0..count).map(|_| File::open("/dev/null")).collect();
+    files.map(drop)
+}
+
+/// Has that many threads at once.
+fn check_threads(builder: impl Fn() -> thread::Builder, count: usize) -> io::Result<()> {
+    thread::scope(|scope| {
+        let mut holds = Vec::new();
+        for _ in 0..count {
+            let (hold, held) = channel::<()>();
+            // It ends when the other end of its channel is dropped.
+            let wait = move || assert!(held.recv().is_err(), "nothing is ever sent");
+            builder().spawn_scoped(scope, wait)?;
+            holds.push(hold);
+        }
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_enough() {
+        check().expect("the tests run on it");
+    }
+
+    #[test]
+    fn what_is_not_to_be_had_is_an_error() {
+        let greedy = || thread::Builder::new().stack_size(1 << 50);
+        assert!(check_threads(greedy, 1).is_err());
+        let error = check_descriptors(1 << 21).expect_err("no process may have so many");
+        let text = RunError::Descriptors(error).to_string();
+        assert!(text.contains("ulimit -n"), "{text}");
+    }
+}

@@ -1,0 +1,34 @@
+//! Notices that the store was replaced or removed under a running replica.
+
+use ambrosia_storage::Presence;
+
+use crate::{event::Event, mailbox::Mailbox};
+
+/// Sees whether the store is still the one that was opened, and says once if it is not.
+#[derive(Default)]
+pub(crate) struct StoreWatch {
+    is_lost: bool,
+    is_unseen: bool,
+}
+
+impl StoreWatch {
+    /// To be called with each heartbeat.
+    pub(crate) fn look(&mut self, presence: &Presence, mailbox: &Mailbox<Event>) {
+        if self.is_lost {
+            return;
+        }
+        match presence.lost_store() {
+            Ok(None) => self.is_unseen = false,
+            Ok(Some(path)) => {
+                self.is_lost = true;
+                mailbox.push(Event::StoreLost(path.to_path_buf()));
+            }
+            // It says nothing of the file that is open, so the replica goes on.
+            Err(error) if !self.is_unseen => {
+                self.is_unseen = true;
+                tracing::error!(%error, "whether the store was replaced can't be seen");
+            }
+            Err(_) => {}
+        }
+    }
+}
