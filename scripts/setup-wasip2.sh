@@ -6,6 +6,8 @@ readonly TARGET=wasm32-wasip2
 readonly WAYS=(present rustup debian archives)
 readonly RUSTUP_SECONDS_MAX=120
 readonly APT_SECONDS_MAX=300
+# In the directory of the target, where this script has built it.
+readonly MARK=ambrosia-built
 readonly LIBC_FILES=(crt1-command.o crt1-reactor.o libc.a)
 
 usage() {
@@ -24,7 +26,7 @@ Provides the standard library of wasm32-wasip2 for the installed rustc, so that
             rust-src-<version of rustc>-library.tar.xz (holds library/, with its crates in library/vendor) and
             wasi-libc-wasip2.tar.xz (holds usr/lib/wasm32-wasip2). Needs no network.
 
-Every way ends with a check that a small cdylib links to a component. To go back: rm -r
+Every way ends with a check that a small cdylib links to a component, and says whose standard library is in use. To go back: rm -r
 "$(rustc --print sysroot)/lib/rustlib/wasm32-wasip2" (also do so before you let rustup manage a target built here).
 
 environment:
@@ -158,11 +160,24 @@ install_std() {
     for file in "${LIBC_FILES[@]}"; do
         cp "$libc/$file" "$staging/new/lib/self-contained/" || return
     done
+    printf 'built by scripts/setup-wasip2.sh (%s), rustc %s\n' "$way" "$release" >"$staging/new/$MARK"
     chmod -R u=rwX,go=rX "$staging/new"
     [[ ! -e $rustlib/$TARGET ]] || mv "$rustlib/$TARGET" "$staging/old" || return
     mv "$staging/new" "$rustlib/$TARGET" || return
     rm -rf "$staging"
     say "  installed into $rustlib/$TARGET"
+}
+
+# Whose standard library it is. The libc of rustup's differs from Debian's.
+whose() {
+    local mark=$rustlib/$TARGET/$MARK
+    if [[ -f $mark ]]; then
+        cat "$mark"
+    elif compgen -G "$rustlib/manifest-rust-std-$TARGET" >/dev/null; then
+        echo "that of rustup"
+    else
+        echo "that of the distribution"
+    fi
 }
 
 # The apt sources of this machine, one "URI keyring" a line ("-" for no keyring), of both formats. Suites of security
@@ -350,6 +365,7 @@ main() {
         reason="it stopped, see the output above"
         if "way_$way" && links; then
             say "  $TARGET works: a small cdylib links to a component"
+            say "  in use: $(whose)"
             return
         fi
         tried+=("$way: $reason")

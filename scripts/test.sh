@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every test in three steps, all of them even if one fails, and fails if any did. `make test` builds the host
+# Runs every test in four steps, all of them even if one fails, and fails if any did. `make test` builds the host
 # program and the guests first, which the integration tests need.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -36,6 +36,24 @@ step() {
     "$@" || failed+=("$name")
 }
 
+# What runs, prints and is captured, with the guests as the other one of rustup's and Debian's libraries makes them.
+other_std() {
+    local built status=0
+    built=$(scripts/other-std.sh "${CARGO_TARGET_DIR:-$PWD/target}/other-std") || status=$?
+    if ((status == 3)); then
+        echo "SKIPPED guests with another standard library: there is none to be had here (see the output)" |
+            tee -a "$AMBROSIA_SKIPPED"
+        return 0
+    fi
+    ((status == 0)) || return "$status"
+    # A filter by names, which `cargo test` does not have: there the whole of the integration tests runs.
+    local filter=()
+    if [[ ${run_tests[1]} == nextest ]]; then
+        filter=(-E 'binary(integration) & test(/^(captures|checkpoints|simulated|walkthrough)::/)')
+    fi
+    AMBROSIA_TEST_GUESTS=$(tail -n 1 <<<"$built") "${run_tests[@]}" --release "${rest[@]}" "${filter[@]}"
+}
+
 assertions=() rest=(--workspace)
 for package in "${WITH_ASSERTIONS[@]}"; do
     assertions+=(-p "$package")
@@ -48,8 +66,10 @@ done
 step "core, storage, simulations, SDK and fuzz corpora with debug assertions" "${run_tests[@]}" "${assertions[@]}"
 step "engine, host, command line, integration and the rest of the corpora" "${run_tests[@]}" --release "${rest[@]}"
 step "documentation of the SDK" cargo test --doc -p ambrosia-sdk
+step "guests with another standard library of wasm32-wasip2" other_std
 
 sort -u "$AMBROSIA_SKIPPED" >&2
+echo "test.sh: $(sort -u "$AMBROSIA_SKIPPED" | wc -l) skipped"
 if ((${#failed[@]} > 0)); then
     printf 'test.sh: failed: %s\n' "${failed[@]}" >&2
     exit 1

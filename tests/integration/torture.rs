@@ -16,6 +16,7 @@ fn holds(kind: Kind, seed: u64) {
         Ok(held) => {
             assert!(held.tally.faults.values().sum::<u64>() >= 3, "{:?}", held.tally);
             assert!(held.tally.requests >= REQUESTS_MIN, "{:?}", held.tally);
+            assert!(held.tally.checkpoints > 0, "faults are to hit checkpoints, too: {:?}", held.tally);
         }
         Err(violation) => panic!(
             "{}\nfiles: {}\nagain: torture --short --kinds {} --rounds 1 --seed {seed}\n{}",

@@ -15,6 +15,10 @@ use tempfile::TempDir;
 
 use crate::Host;
 
+/// Directory of other guests than those of the build directory: `scripts/test.sh` has the same guests, built with another
+/// standard library.
+const GUESTS_VARIABLE: &str = "AMBROSIA_TEST_GUESTS";
+
 /// A store of its own, deleted when dropped.
 pub struct Cluster {
     directory: TempDir,
@@ -58,7 +62,7 @@ impl Cluster {
                 .tempdir_in(parent)
                 .expect("a temporary directory can be made"),
             bin: release.join("ambrosia-host"),
-            guests: target.join("wasm32-wasip2/release"),
+            guests: std::env::var_os(GUESTS_VARIABLE).map_or(target.join("wasm32-wasip2/release"), PathBuf::from),
             environment: Vec::new(),
         };
         for (built, by) in [(&cluster.bin, "make build"), (&cluster.guest("server"), "make guests")] {

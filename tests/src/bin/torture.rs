@@ -104,6 +104,10 @@ fn torture(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         round_seed = random.next_u64() >> 32;
     }
     total.print();
+    if total.rounds > 0 && total.tally.checkpoints == 0 {
+        println!("FAILED: no checkpoint was taken in any round, so none was tested");
+        return Ok(ExitCode::FAILURE);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -158,6 +162,7 @@ impl Total {
             tally.bytes >> 20,
             tally.reigns
         );
+        println!("  {:>6}  checkpoints there at the end of the rounds", tally.checkpoints);
         println!(
             "  worst gap {:.0} ms, in a round of kind {}, not counting {:.0} ms in which the machine was not there",
             ms(tally.worst_gap - tally.worst_gap_stalled),

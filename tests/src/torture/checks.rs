@@ -43,6 +43,8 @@ pub(crate) fn check_all(mut stage: Stage) -> anyhow::Result<Tally> {
         check_log_verb(&world, at)?;
         check_log(&world, at, &books)?;
         tally.reigns += world.epoch(at)?;
+        let checkpoints = &world.status(at)?["checkpoints"];
+        tally.checkpoints += checkpoints.as_array().context("status lists checkpoints")?.len() as u64;
         tally.messages += reports[at].get("received") as u64;
         tally.bytes += reports[at].get("received bytes") as u64;
     }

@@ -63,6 +63,8 @@ pub struct Tally {
     pub bytes: u64,
     /// Reigns of primaries.
     pub reigns: u64,
+    /// Checkpoints that were there at the end.
+    pub checkpoints: u64,
 }
 
 impl Tally {
@@ -83,6 +85,7 @@ impl Tally {
         self.messages += other.messages;
         self.bytes += other.bytes;
         self.reigns += other.reigns;
+        self.checkpoints += other.checkpoints;
     }
 }
 
