@@ -34,9 +34,6 @@ use crate::{
     vitals::{Vitals, beat},
 };
 
-/// Folder of the store that holds compiled modules. They can be made again at any time.
-const COMPILED: &str = "compiled";
-
 /// A second signal within this time is the first one again.
 const SAME_WISH: Duration = Duration::from_secs(1);
 
@@ -286,7 +283,7 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
 /// The module of an instance, compiled or from the cache of compiled ones.
 pub fn load_module(store: &FileStore, engine: &Engine, module: [u8; 32]) -> Result<Module, RunError> {
     let bytes = store.get(BlobHash(module))?;
-    Ok(engine.load_cached(&bytes, &store.root().join(COMPILED))?)
+    Ok(engine.load_cached(&bytes, &store.compiled_path())?)
 }
 
 /// All that is needed to start the threads.

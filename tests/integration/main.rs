@@ -15,6 +15,7 @@ mod messages_to_nobody;
 mod namespaces;
 mod original;
 mod output;
+mod owners;
 mod paused;
 mod replicas;
 mod requests;

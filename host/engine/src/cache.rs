@@ -12,8 +12,10 @@
 //! **Architecture Invariant:** a cache file never decides if a component can be loaded, only how fast.
 
 use std::{
-    fmt::Write,
-    fs, io,
+    fmt::Write as _,
+    fs::{self, File, Permissions},
+    io::{self, Write},
+    os::unix::fs::{MetadataExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -64,12 +66,27 @@ impl CacheFile {
         let bytes = [&MAGIC[..], &Sha256::digest(&contents), &contents].concat();
         let temporary = self.temporary();
         let written = fs::create_dir_all(self.path.parent().unwrap_or(Path::new(".")))
-            .and_then(|()| fs::write(&temporary, &bytes))
+            .and_then(|()| self.write(&temporary, &bytes))
             .and_then(|()| fs::rename(&temporary, &self.path));
         if written.is_err() {
             let _ = fs::remove_file(&temporary);
         }
         written
+    }
+
+    /// The new file belongs to whom its directory belongs to, so that one run as root leaves nothing that the owner can't
+    /// read.
+    fn write(&self, temporary: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = File::create_new(temporary)?;
+        let (own, directory) = (file.metadata()?, fs::metadata(self.path.parent().unwrap_or(Path::new(".")))?);
+        if (own.uid(), own.gid()) != (directory.uid(), directory.gid()) {
+            match fchown(&file, Some(directory.uid()), Some(directory.gid())) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {} // only root may give it away
+                changed => changed?,
+            }
+        }
+        file.set_permissions(Permissions::from_mode(directory.mode() & 0o666))?;
+        file.write_all(bytes)
     }
 
     /// A name beside the file that no other thread or process uses.

@@ -6,13 +6,16 @@
 //! What a log needs of it takes the [`Machine`] that the log runs on; everybody else passes [`ThisMachine`].
 
 use std::{
-    fs::{self, File},
+    fs,
     io::Write,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::machine::{Machine, ThisMachine};
+use super::{
+    machine::{Machine, ThisMachine},
+    ownership::{create_directory, create_file},
+};
 use crate::{IoError, io_error::IoContext};
 
 /// Ends the names of files that nobody has finished.
@@ -21,7 +24,7 @@ pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 /// Writes `contents` to `path`, replacing what is there.
 pub(crate) fn write_durably(path: &Path, contents: &[u8]) -> Result<(), IoError> {
     let temporary = temporary_beside(path);
-    let mut file = File::create(&temporary).context("create", &temporary)?;
+    let mut file = create_file(&temporary).context("create", &temporary)?;
     file.write_all(contents).context("write", &temporary)?;
     file.sync_all().context("sync", &temporary)?;
     rename_durably(&ThisMachine, &temporary, path)
@@ -33,8 +36,22 @@ pub(crate) fn rename_durably(machine: &dyn Machine, from: &Path, to: &Path) -> R
     sync_directory(machine, to.parent().expect("a file lies in a directory"))
 }
 
-/// Makes the directory if there is none.
+/// Makes a directory within a store if there is none.
 pub(crate) fn create_directory_durably(path: &Path) -> Result<(), IoError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    match create_directory(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()), // another process was faster
+        made => {
+            made.context("create", path)?;
+            sync_directory(&ThisMachine, path.parent().expect("a directory of a store lies in one"))
+        }
+    }
+}
+
+/// Makes the directory of a store, and those that it lies in, if there is none.
+pub(crate) fn create_root_durably(path: &Path) -> Result<(), IoError> {
     if path.is_dir() {
         return Ok(());
     }

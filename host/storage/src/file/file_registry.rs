@@ -23,6 +23,7 @@ use super::{
     },
     lock_wait::lock_in_time,
     machine::{Lock, ThisMachine},
+    ownership::create_or_open_file,
     shared_page::{SharedPage, futex_wait, futex_wake_all},
 };
 use crate::{IoError, PutError, Registry, RegistryEntry, RegistryError, Revision, check_key, io_error::IoContext};
@@ -148,7 +149,7 @@ fn lock_changes(lock_path: &Path) -> Result<Lock, IoError> {
 /// Makes what a registry has beside its entries.
 fn make_page(directory: &Path, lock_path: &Path, page_path: &Path) -> Result<SharedPage, IoError> {
     create_directory_durably(directory)?;
-    std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(lock_path).context("open", lock_path)?;
+    create_or_open_file(lock_path).context("open", lock_path)?;
     let _lock = lock_changes(lock_path)?;
     SharedPage::create_or_open(page_path, PAGE_BYTES).context("map", page_path)
 }

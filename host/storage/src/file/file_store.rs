@@ -17,7 +17,9 @@ use std::{
 use ambrosia_core::InstanceUuid;
 
 use super::{
-    durable_file::{TEMPORARY_SUFFIX, create_directory_durably, file_names, read_if_there, write_durably},
+    durable_file::{
+        TEMPORARY_SUFFIX, create_directory_durably, create_root_durably, file_names, read_if_there, write_durably,
+    },
     file_blobs::FileBlobs,
     file_registry::FileRegistry,
     log_directory::LogDirectory,
@@ -35,7 +37,11 @@ const FORMAT: &str = "ambrosia-store 1\n";
 const FORMAT_PREFIX: &str = "ambrosia-store ";
 
 /// What a store has beside its format, once something was registered.
-const DIRECTORIES: [&str; 3] = ["logs", "registry", "blobs"];
+///
+/// The last one holds what the engine has compiled: made here, it has the right owner.
+const DIRECTORIES: [&str; 4] = ["logs", "registry", "blobs", COMPILED];
+
+const COMPILED: &str = "compiled";
 
 /// Logs, registrations and modules in one directory. A clone is the same store.
 #[derive(Clone)]
@@ -83,7 +89,7 @@ impl FileStore {
     /// Opens the store in a directory, made if there is none.
     pub fn create_or_open(root: impl AsRef<Path>) -> Result<FileStore, OpenError> {
         let root = root.as_ref();
-        create_directory_durably(root)?;
+        create_root_durably(root)?;
         refuse_network(root)?;
         if !has_format(root)? {
             refuse_foreign(root)?;
@@ -137,6 +143,11 @@ impl FileStore {
     /// store can only be looked at.
     pub fn registry_changes(&self) -> Option<u32> {
         self.registry.changes().map(|count| count.load(Ordering::SeqCst))
+    }
+
+    /// The directory of compiled modules, a cache that may be deleted at any time.
+    pub fn compiled_path(&self) -> PathBuf {
+        self.root.join(COMPILED)
     }
 
     pub(crate) fn log_options(&self) -> FileLogOptions {

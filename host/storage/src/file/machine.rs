@@ -17,6 +17,7 @@ use std::{
 
 use super::{
     byte_lock::{ByteLock, held_byte},
+    ownership::create_file,
     shared_page::SharedPage,
     system::{boot_id, free_bytes},
 };
@@ -127,8 +128,7 @@ pub(crate) struct ThisMachine;
 
 impl Machine for ThisMachine {
     fn create(&self, path: &Path) -> io::Result<Box<dyn MachineFile>> {
-        let mut options = OpenOptions::new();
-        Ok(Box::new(options.read(true).write(true).create(true).truncate(true).open(path)?))
+        Ok(Box::new(create_file(path)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn MachineFile>> {

@@ -29,6 +29,7 @@ mod log_end;
 mod log_thread;
 mod machine;
 mod options;
+mod ownership;
 mod queue;
 mod roster;
 mod scan;

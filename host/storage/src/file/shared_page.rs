@@ -15,6 +15,7 @@ use std::{
 
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 
+use super::ownership::create_or_open_file;
 use crate::io_error::is_refusal_to_write;
 
 use super::system::machine_uptime;
@@ -32,7 +33,7 @@ pub(crate) struct SharedPage {
 impl SharedPage {
     /// Maps the file at `path`, made or extended with zeros to `bytes`. Two processes must not be at it at once.
     pub(crate) fn create_or_open(path: &Path, bytes: usize) -> io::Result<SharedPage> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file = create_or_open_file(path)?;
         extend(&file, bytes)?;
         let map = MmapOptions::new().len(bytes).map_raw(&file)?;
         Ok(SharedPage { map, is_writable: true, file: Some(identity(&file.metadata()?)) })
