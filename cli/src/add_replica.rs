@@ -1,13 +1,13 @@
 //! `add-replica`: allows one more replica of an instance to run.
 
-use std::{io::Write, path::Path, process::ExitCode};
+use std::{io::Write, process::ExitCode};
 
 use ambrosia_core::ReplicaIndex;
-use ambrosia_storage::FileStore;
+use ambrosia_storage::{FileStore, StorePlace};
 
 use crate::arguments::AddReplica;
 
-pub(crate) fn add_replica(store: &Path, verb: &AddReplica) -> anyhow::Result<ExitCode> {
+pub(crate) fn add_replica(store: &StorePlace, verb: &AddReplica) -> anyhow::Result<ExitCode> {
     let (instance, replica) = (&verb.instance, verb.replica);
     let store = FileStore::open(store)?;
     let mut out = std::io::stdout();

@@ -16,6 +16,11 @@ pub(crate) struct Arguments {
     #[arg(long, global = true, env = "AMBROSIA_STORE", default_value = "./ambrosia-data", value_name = "DIR")]
     pub(crate) store: PathBuf,
 
+    /// Use the store although it lies on a file system that other machines may see, such as NFS or FUSE. Two of them
+    /// that use it at once ruin it
+    #[arg(long, global = true)]
+    pub(crate) allow_network_file_system: bool,
+
     /// Say more on stderr; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,

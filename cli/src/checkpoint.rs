@@ -1,14 +1,14 @@
 //! `checkpoint`: has a checkpoint taken and waits until it is there.
 
-use std::{io::Write, path::Path, process::ExitCode, sync::Arc, time::Duration, time::Instant};
+use std::{io::Write, process::ExitCode, sync::Arc, time::Duration, time::Instant};
 
 use ambrosia_host::Client;
-use ambrosia_storage::FileStore;
+use ambrosia_storage::{FileStore, StorePlace};
 use anyhow::bail;
 
 use crate::arguments::Checkpoint;
 
-pub(crate) fn checkpoint(store: &Path, verb: &Checkpoint) -> anyhow::Result<ExitCode> {
+pub(crate) fn checkpoint(store: &StorePlace, verb: &Checkpoint) -> anyhow::Result<ExitCode> {
     let store = Arc::new(FileStore::open(store)?);
     let checkpoints = store.log(&verb.instance)?.checkpoints();
     if !(verb.timeout > 0.0 && verb.timeout <= 1e9) {

@@ -1,13 +1,13 @@
 //! `deregister-instance`: deletes an instance with its log.
 
-use std::{io::Write, path::Path, process::ExitCode};
+use std::{io::Write, process::ExitCode};
 
-use ambrosia_storage::{Deregistered, FileStore, InstanceError};
+use ambrosia_storage::{Deregistered, FileStore, InstanceError, StorePlace};
 use anyhow::bail;
 
 use crate::arguments::DeregisterInstance;
 
-pub(crate) fn deregister_instance(store: &Path, verb: &DeregisterInstance) -> anyhow::Result<ExitCode> {
+pub(crate) fn deregister_instance(store: &StorePlace, verb: &DeregisterInstance) -> anyhow::Result<ExitCode> {
     let store = FileStore::open(store)?;
     let name = &verb.instance;
     if !verb.yes {

@@ -1,13 +1,13 @@
 //! `log`: the records of an instance, readable.
 
-use std::{collections::BTreeMap, io::Write, path::Path, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, io::Write, process::ExitCode, time::Duration};
 
 use ambrosia_core::{
     Bind, CheckpointState, DeliverBody, DigestBody, EpochBody, Genesis, Kind, Lsn, Message, Messages, PeerIndex,
     Record, RecordKind, Run, Runs, Seq,
 };
 use ambrosia_host::{Methods, decode_value, show_raw, show_value, without_controls};
-use ambrosia_storage::{BlobHash, Checkpoints, FileStore, LogStore};
+use ambrosia_storage::{BlobHash, Checkpoints, FileStore, LogStore, StorePlace};
 use anyhow::bail;
 use serde::Serialize;
 use serde_json::Value;
@@ -51,7 +51,7 @@ struct ShownMessage {
     arguments: Value,
 }
 
-pub(crate) fn log(store: &Path, verb: &Log) -> anyhow::Result<ExitCode> {
+pub(crate) fn log(store: &StorePlace, verb: &Log) -> anyhow::Result<ExitCode> {
     let store = FileStore::open(store)?;
     let entry = store.instance(&verb.instance)?;
     let methods = Methods::of_module(&store, entry.module)?;

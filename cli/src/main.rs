@@ -18,6 +18,7 @@ mod status_peers;
 use std::{io::IsTerminal, process::ExitCode};
 
 use ambrosia_host::Diagnostics;
+use ambrosia_storage::StorePlace;
 use arguments::{Arguments, Verb};
 use clap::Parser;
 
@@ -30,7 +31,8 @@ fn main() -> ExitCode {
 }
 
 fn carry_out(arguments: Arguments) -> ExitCode {
-    let store = arguments.store;
+    let store =
+        StorePlace { directory: arguments.store, allow_network_file_system: arguments.allow_network_file_system };
     let result = match arguments.verb {
         Verb::RegisterInstance(verb) => register_instance::register_instance(&store, &verb),
         Verb::AddReplica(verb) => add_replica::add_replica(&store, &verb),

@@ -1,16 +1,16 @@
 //! `register-instance`: checks a module, keeps a copy of it, and begins a log.
 
-use std::{io::Write, path::Path, process::ExitCode};
+use std::{io::Write, process::ExitCode};
 
 use ambrosia_core::Limits;
 use ambrosia_engine::{Captures, Engine, Module};
 use ambrosia_host::{Clock, Diagnostics, Methods, SystemClock, entropy_u64, fresh_uuid};
-use ambrosia_storage::{BlobHash, FileStore, Registered};
+use ambrosia_storage::{BlobHash, FileStore, Registered, StorePlace};
 use anyhow::Context;
 
 use crate::arguments::RegisterInstance;
 
-pub(crate) fn register_instance(store: &Path, verb: &RegisterInstance) -> anyhow::Result<ExitCode> {
+pub(crate) fn register_instance(store: &StorePlace, verb: &RegisterInstance) -> anyhow::Result<ExitCode> {
     let file = verb.module.display();
     let module = std::fs::read(&verb.module).with_context(|| format!("can't read the module {file}"))?;
     // Everything that can be wrong with a module is found now, not at the first run.

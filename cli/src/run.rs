@@ -1,13 +1,14 @@
 //! `run`: one replica of an instance in this process.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use ambrosia_core::{Lsn, ReplicaIndex};
 use ambrosia_host::{Diagnostics, Ending, RunOptions};
+use ambrosia_storage::StorePlace;
 
 use crate::arguments::Run;
 
-pub(crate) fn run(store: PathBuf, verb: Run) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(store: StorePlace, verb: Run) -> anyhow::Result<ExitCode> {
     let name = verb.instance.clone();
     let ending = ambrosia_host::run(RunOptions {
         store,

@@ -1,15 +1,15 @@
 //! `send`: one request from outside.
 
-use std::{io::Write, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{io::Write, process::ExitCode, sync::Arc, time::Duration};
 
 use ambrosia_core::{RequestId, limits::ARGUMENTS_BYTES_MAX};
 use ambrosia_host::{Answered, Client, Methods, encode_arguments, fresh_request_id, show_value, without_controls};
-use ambrosia_storage::FileStore;
+use ambrosia_storage::{FileStore, StorePlace};
 use anyhow::{Context, bail};
 
 use crate::arguments::Send;
 
-pub(crate) fn send(store: PathBuf, verb: Send) -> anyhow::Result<ExitCode> {
+pub(crate) fn send(store: StorePlace, verb: Send) -> anyhow::Result<ExitCode> {
     let store = Arc::new(FileStore::open(&store)?);
     let entry = store.instance(&verb.instance)?;
     let methods = Methods::of_module(&store, entry.module)?;

@@ -2,15 +2,14 @@
 
 use std::{
     io::Write,
-    path::Path,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
 use ambrosia_core::{InstanceName, ReplicaIndex};
 use ambrosia_storage::{
-    BlobHash, CaptureMeans, FileStore, InstanceEntry, InstanceError, LogStore, Member, Outcome, PrimaryInfo, Registry,
-    Role,
+    BlobHash, CaptureMeans, FileStore, InstanceEntry, InstanceError, LogStore, Member, Outcome, PrimaryInfo,
+    ProcessPlace, Registry, Role, StorePlace,
 };
 use serde::Serialize;
 
@@ -90,6 +89,7 @@ struct Primary {
     replica: u16,
     address: String,
     pid: u32,
+    host: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -98,10 +98,14 @@ struct Replica {
     role: &'static str,
     applied_lsn: Option<u64>,
     pid: Option<u32>,
+    /// Name of the host, or container, in which that is; null if it is not known.
+    host: Option<String>,
     heartbeat_age_ms: Option<u64>,
+    #[serde(skip)]
+    place: ProcessPlace,
 }
 
-pub(crate) fn status(store: &Path, verb: &Status) -> anyhow::Result<ExitCode> {
+pub(crate) fn status(store: &StorePlace, verb: &Status) -> anyhow::Result<ExitCode> {
     let store = FileStore::open(store)?;
     let instances = match &verb.instance {
         Some(name) => {
@@ -204,7 +208,7 @@ fn look(store: &FileStore, entry: InstanceEntry) -> anyhow::Result<Instance> {
         recovery_ms: primary.map(|member| member.replay.as_millis() as u64),
         primary: primary.and_then(|member| {
             let address = member.address?.to_string();
-            Some(Primary { replica: member.replica.0, address, pid: member.pid })
+            Some(Primary { replica: member.replica.0, address, pid: member.pid, host: host(member) })
         }),
         replicas: members.iter().map(replica).collect(),
         peers: None,
@@ -224,8 +228,15 @@ fn replica(member: &Member) -> Replica {
         },
         applied_lsn: alive.then_some(member.applied.0),
         pid: alive.then_some(member.pid),
+        host: alive.then(|| host(member)).flatten(),
+        place: member.place.clone(),
         heartbeat_age_ms: alive.then_some(member.heartbeat_age.as_millis() as u64),
     }
+}
+
+/// Where the process of a replica runs, if it has said so.
+fn host(member: &Member) -> Option<String> {
+    Some(member.place.host.clone()).filter(|host| !host.is_empty())
 }
 
 fn as_text(answer: &Answer) -> String {
@@ -256,6 +267,7 @@ fn as_text(answer: &Answer) -> String {
             if let (Some(applied), Some(pid), Some(age)) = (replica.applied_lsn, replica.pid, replica.heartbeat_age_ms)
             {
                 let lag = durable_lsn.saturating_sub(applied);
+                let pid = format!("{pid}{}", replica.place);
                 text += &format!(" applied {applied:<10} lag {lag:<6} pid {pid:<8} heartbeat {age} ms ago");
             }
             if let Some(primary) = &instance.primary

@@ -11,7 +11,7 @@ use ambrosia_core::{Epoch, InstanceName, Lsn, RecordError, ReplicaIndex, Schedul
 use ambrosia_engine::{Captures, Engine, EngineError, Module, ModuleError, THREAD_STACK_BYTES_MIN, Tracking};
 use ambrosia_storage::{
     AcquireError, BlobError, BlobHash, BlobStore, EnterError, FileStore, InstanceError, LogError, LogStore, OpenError,
-    Outcome, Presence,
+    Outcome, Presence, StorePlace,
 };
 use tokio::{
     net::TcpListener,
@@ -40,8 +40,8 @@ const SAME_WISH: Duration = Duration::from_secs(1);
 /// What to run and how.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
-    /// Directory of the store.
-    pub store: PathBuf,
+    /// Where the store lies.
+    pub store: StorePlace,
     /// The instance.
     pub instance: InstanceName,
     /// Which replica of it.

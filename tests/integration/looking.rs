@@ -10,7 +10,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use ambrosia_tests::{Cluster, LockedBytes, Ran, skip};
+use ambrosia_tests::{Cluster, Host, LockedBytes, Ran, skip};
 use serde_json::{Value, json};
 
 use crate::support::{begin, cluster, fails, role};
@@ -246,4 +246,38 @@ fn status_shows_no_error_of_instances_that_come_and_go() {
         }
         changes.join().expect("no panic");
     });
+}
+
+#[test]
+fn a_process_of_another_container_is_shown_with_its_host() {
+    let cluster = cluster();
+    cluster.register("counter", "counter", 2);
+    let inside = |arguments: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--uts", "--pid", "--fork", "--kill-child", "sh", "-c"]);
+        command.args(["hostname elsewhere || exit 77; exec \"$@\"", "sh"]).arg(cluster.program()).args(arguments);
+        command.env("AMBROSIA_STORE", cluster.store()).env_remove("AMBROSIA_LOG");
+        command
+    };
+    if !inside(&["--version"]).output().is_ok_and(|tried| tried.status.success()) {
+        return skip("a store that containers share", "this user may not make namespaces");
+    }
+    let other = Host::start(inside(&["run", "--instance", "counter"]), |_| {}).expect("it has just been started");
+    other.wait_until_primary();
+    let standby = cluster.start("counter", 1);
+    standby.wait_until_caught_up();
+
+    let text = cluster.must(&["status"]);
+    let line = |replica: &str| text.lines().find(|line| line.contains(replica)).expect("each has a line").to_owned();
+    assert!(line("replica 0").contains("pid 1 on elsewhere"), "{text}");
+    assert!(!line("replica 1").contains(" on "), "a process of this host is named by its number alone: {text}");
+    let status = cluster.status("counter");
+    assert_eq!(
+        (&status["primary"]["host"], &status["replicas"][0]["host"]),
+        (&json!("elsewhere"), &json!("elsewhere"))
+    );
+    assert!(status["replicas"][1]["host"].as_str().is_some_and(|host| host != "elsewhere"), "{status}");
+    fails(&cluster, &["run", "--instance", "counter"], &["already running, as process 1 on elsewhere"]);
+    let seen = ran(&mut inside(&["status"]));
+    assert!(seen.stdout.contains("pid 1 ") && !seen.stdout.contains("elsewhere"), "it is at home: {seen:?}");
 }

@@ -1,5 +1,6 @@
 //! HelloWorld, as the README has a person do it.
 
+use ambrosia_storage::ProcessPlace;
 use ambrosia_tests::Cluster;
 use serde_json::{Value, json};
 
@@ -151,7 +152,11 @@ fn status_has_the_published_shape_and_tells_the_truth() {
     assert_eq!(cluster.run(&["status"]).code, 1, "there is no store yet");
     cluster.register("server", "server", 3);
     let status = cluster.status("server");
-    let down = |replica: u16| json!({"replica": replica, "role": "down", "applied_lsn": null, "pid": null, "heartbeat_age_ms": null});
+    let down = |replica: u16| {
+        json!({
+        "replica": replica, "role": "down", "applied_lsn": null, "pid": null, "host": null,
+        "heartbeat_age_ms": null})
+    };
     let (uuid, module) = (&status["uuid"], &status["module"]);
     assert_eq!(uuid.as_str().map(str::len), Some(36));
     assert_eq!(module.as_str().map(str::len), Some(64));
@@ -173,18 +178,19 @@ fn status_has_the_published_shape_and_tells_the_truth() {
     let status = wait_for_status(&cluster, "server", caught_up);
     let address = status["primary"]["address"].as_str().expect("an address");
     assert!(address.starts_with("127.0.0.1:"), "{address}");
+    let host = &ProcessPlace::here().host;
     let up = |replica: u16, role: &str| {
         let age = status["replicas"][usize::from(replica)]["heartbeat_age_ms"].as_u64().expect("a number");
         assert!(age < 5000, "{age}");
         let pid = server.host(replica).pid();
-        json!({"replica": replica, "role": role, "applied_lsn": 3, "pid": pid, "heartbeat_age_ms": age})
+        json!({"replica": replica, "role": role, "applied_lsn": 3, "pid": pid, "host": host, "heartbeat_age_ms": age})
     };
     let expected = json!({
         "name": "server", "uuid": uuid, "module": module, "state": "running", "epoch": 1, "durable_lsn": 3,
-        "first_lsn": 1, "disk_bytes": status["disk_bytes"], "checkpoints": [], "capture": "memory",
+        "from_files": false, "first_lsn": 1, "disk_bytes": status["disk_bytes"], "checkpoints": [], "capture": "memory",
         "recovery_ms": status["recovery_ms"],
-        "primary": {"replica": 0, "address": address, "pid": server.host(0).pid()},
-        "replicas": [up(0, "primary"), up(1, "standby"), down(2)], "from_files": false, "peers": [],
+        "primary": {"replica": 0, "address": address, "pid": server.host(0).pid(), "host": host},
+        "replicas": [up(0, "primary"), up(1, "standby"), down(2)], "peers": [],
     });
     assert_eq!(status, expected);
 

@@ -20,7 +20,7 @@ pub struct Host {
 
 impl Host {
     /// Starts `command` with its three streams piped; `echo` gets each line that the guest prints.
-    pub(crate) fn start(command: Command, echo: impl Fn(&str) + Send + 'static) -> std::io::Result<Host> {
+    pub fn start(command: Command, echo: impl Fn(&str) + Send + 'static) -> std::io::Result<Host> {
         Host::start_heard(command, echo, |_| {})
     }
 

@@ -12,6 +12,8 @@
 //!      0 role   8 process id   16 applied lsn   24 beats   32 time of the last beat
 //!     40 sequence lock of the address   48 address, 32 bytes
 //!     80 how long a replay would take, in nanoseconds   88 how the guest is captured
+//! 12288 64 places of 128 bytes, where the processes of the replicas run:
+//!      0 pid namespace   8 bytes of the host's name; 0 while it changes   16 the name, 64 bytes
 //! ```
 //!
 //! It need not survive the machine: what it holds is rebuilt from the log at the first use after each start.
@@ -31,6 +33,7 @@ use ambrosia_core::{Epoch, Lsn, ReplicaIndex};
 use super::{
     address::{ADDRESS_WORDS, address_from_words, address_to_words},
     machine::Page,
+    process_place::ProcessPlace,
     shared_page::{futex_wait, futex_wake_all},
 };
 
@@ -51,8 +54,10 @@ const LEADERSHIP_FUTEX_AT: usize = 256;
 const CHECKPOINT_FUTEX_AT: usize = 320;
 const SLOTS_AT: usize = 4096;
 const SLOT_BYTES: usize = 128;
+const PLACES_AT: usize = SLOTS_AT + SLOT_BYTES * REPLICAS_MAX as usize;
+const PLACE_BYTES: usize = 128;
 /// Bytes of the file.
-pub(crate) const CONTROL_BYTES: usize = SLOTS_AT + SLOT_BYTES * REPLICAS_MAX as usize;
+pub(crate) const CONTROL_BYTES: usize = PLACES_AT + PLACE_BYTES * REPLICAS_MAX as usize;
 
 const ROLE_AT: usize = 0;
 const PID_AT: usize = 8;
@@ -64,6 +69,13 @@ const ADDRESS_AT: usize = 48;
 const REPLAY_AT: usize = ADDRESS_AT + 8 * ADDRESS_WORDS;
 const CAPTURE_AT: usize = REPLAY_AT + 8;
 const _: () = assert!(CAPTURE_AT + 8 <= SLOT_BYTES);
+
+const NAMESPACE_AT: usize = 0;
+const HOST_BYTES_AT: usize = 8;
+const HOST_AT: usize = 16;
+/// Longest name of a host on Linux; of a longer one as much is kept.
+const HOST_BYTES_MAX: usize = 64;
+const _: () = assert!(HOST_AT + HOST_BYTES_MAX <= PLACE_BYTES);
 
 /// Tries at an address that is being changed, before it counts as unknown: its owner may have died meanwhile.
 const ADDRESS_TRIES_MAX: u32 = 1000;
@@ -269,7 +281,8 @@ impl Control {
     /// The slot of a replica, whose number is below [`REPLICAS_MAX`].
     pub(crate) fn slot(&self, replica: ReplicaIndex) -> Slot<'_> {
         assert!(replica.0 < REPLICAS_MAX, "a replica gets no number above the limit");
-        Slot { page: &*self.page, at: SLOTS_AT + SLOT_BYTES * usize::from(replica.0) }
+        let number = usize::from(replica.0);
+        Slot { page: &*self.page, at: SLOTS_AT + SLOT_BYTES * number, place_at: PLACES_AT + PLACE_BYTES * number }
     }
 }
 
@@ -277,6 +290,7 @@ impl Control {
 pub(crate) struct Slot<'a> {
     page: &'a dyn Page,
     at: usize,
+    place_at: usize,
 }
 
 impl Slot<'_> {
@@ -284,13 +298,42 @@ impl Slot<'_> {
         self.page.word(self.at + offset)
     }
 
-    pub(crate) fn enter(&self, pid: u32) {
+    fn place_word(&self, offset: usize) -> &AtomicU64 {
+        self.page.word(self.place_at + offset)
+    }
+
+    pub(crate) fn enter(&self, pid: u32, place: &ProcessPlace) {
+        self.set_place(place);
         self.word(PID_AT).store(u64::from(pid), Ordering::SeqCst);
         self.word(ROLE_AT).store(0, Ordering::SeqCst);
         for offset in [APPLIED_AT, REPLAY_AT, CAPTURE_AT] {
             self.word(offset).store(0, Ordering::SeqCst);
         }
         self.set_address(None);
+    }
+
+    fn set_place(&self, place: &ProcessPlace) {
+        let length = place.host.floor_char_boundary(HOST_BYTES_MAX);
+        let mut name = [0; HOST_BYTES_MAX];
+        name[..length].copy_from_slice(&place.host.as_bytes()[..length]);
+        self.place_word(HOST_BYTES_AT).store(0, Ordering::SeqCst);
+        self.place_word(NAMESPACE_AT).store(place.pid_namespace, Ordering::SeqCst);
+        for (i, word) in name.as_chunks().0.iter().enumerate() {
+            self.place_word(HOST_AT + 8 * i).store(u64::from_le_bytes(*word), Ordering::SeqCst);
+        }
+        self.place_word(HOST_BYTES_AT).store(length as u64, Ordering::SeqCst);
+    }
+
+    /// Where the process runs; unknown parts if an older version entered, or while it enters.
+    pub(crate) fn place(&self) -> ProcessPlace {
+        let length = self.place_word(HOST_BYTES_AT).load(Ordering::SeqCst);
+        let pid_namespace = self.place_word(NAMESPACE_AT).load(Ordering::SeqCst);
+        let words = (0..HOST_BYTES_MAX / 8).map(|i| self.place_word(HOST_AT + 8 * i).load(Ordering::SeqCst));
+        let name: Vec<u8> = words.flat_map(u64::to_le_bytes).take(length as usize).collect();
+        if self.place_word(HOST_BYTES_AT).load(Ordering::SeqCst) != length {
+            return ProcessPlace::default();
+        }
+        ProcessPlace { host: String::from_utf8_lossy(&name).into_owned(), pid_namespace }
     }
 
     pub(crate) fn set_applied(&self, applied: Lsn) {

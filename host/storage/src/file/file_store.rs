@@ -52,6 +52,39 @@ pub struct FileStore {
     options: FileLogOptions,
 }
 
+/// Where a store lies. A path is one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StorePlace {
+    /// The directory.
+    pub directory: PathBuf,
+    /// Use it also if it lies on a file system that other machines may see.
+    pub allow_network_file_system: bool,
+}
+
+impl From<PathBuf> for StorePlace {
+    fn from(directory: PathBuf) -> StorePlace {
+        StorePlace { directory, allow_network_file_system: false }
+    }
+}
+
+impl From<&PathBuf> for StorePlace {
+    fn from(directory: &PathBuf) -> StorePlace {
+        directory.clone().into()
+    }
+}
+
+impl From<&Path> for StorePlace {
+    fn from(directory: &Path) -> StorePlace {
+        directory.to_path_buf().into()
+    }
+}
+
+impl From<&StorePlace> for StorePlace {
+    fn from(place: &StorePlace) -> StorePlace {
+        place.clone()
+    }
+}
+
 /// A directory can't be used as a store.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -71,7 +104,8 @@ pub enum OpenError {
     },
     /// Two machines would not see the same fence.
     #[error(
-        "{} lies on a network file system ({file_system}), which can't fence a primary: name a directory on a local disk",
+        "{} lies on a network file system ({file_system}), which can't fence a primary: name a directory on a local \
+         disk. If you know that all processes that use it see one page cache, pass --allow-network-file-system",
         path.display()
     )]
     NetworkFileSystem {
@@ -87,10 +121,11 @@ pub enum OpenError {
 
 impl FileStore {
     /// Opens the store in a directory, made if there is none.
-    pub fn create_or_open(root: impl AsRef<Path>) -> Result<FileStore, OpenError> {
-        let root = root.as_ref();
+    pub fn create_or_open(place: impl Into<StorePlace>) -> Result<FileStore, OpenError> {
+        let place = place.into();
+        let root = &*place.directory;
         create_root_durably(root)?;
-        refuse_network(root)?;
+        place.check_file_system()?;
         if !has_format(root)? {
             refuse_foreign(root)?;
             write_durably(&root.join(FORMAT_FILE), FORMAT.as_bytes())?;
@@ -98,16 +133,17 @@ impl FileStore {
         for directory in DIRECTORIES {
             create_directory_durably(&root.join(directory))?;
         }
-        FileStore::open(root)
+        FileStore::open(place)
     }
 
     /// Opens the store in a directory. It takes no lock and changes nothing, so that it does for who may only read.
-    pub fn open(root: impl AsRef<Path>) -> Result<FileStore, OpenError> {
-        let root = root.as_ref();
+    pub fn open(place: impl Into<StorePlace>) -> Result<FileStore, OpenError> {
+        let place = place.into();
+        let root = &*place.directory;
         if !has_format(root)? {
             return Err(OpenError::NoStore(root.to_path_buf()));
         }
-        refuse_network(root)?;
+        place.check_file_system()?;
         // Absolute, so that the store stays the same when the process changes its directory.
         let root = fs::canonicalize(root).context("find", root)?;
         Ok(FileStore {
@@ -186,11 +222,17 @@ fn refuse_foreign(root: &Path) -> Result<(), OpenError> {
     if file_names(&ThisMachine, root)?.iter().all(ours) { Ok(()) } else { Err(OpenError::NotEmpty(root.to_path_buf())) }
 }
 
-fn refuse_network(root: &Path) -> Result<(), OpenError> {
-    let magic = file_system_magic(root).context("examine the file system of", root)?;
-    match network_file_system(magic) {
-        Some(file_system) => Err(OpenError::NetworkFileSystem { path: root.to_path_buf(), file_system }),
-        None => Ok(()),
+impl StorePlace {
+    fn check_file_system(&self) -> Result<(), OpenError> {
+        let magic = file_system_magic(&self.directory).context("examine the file system of", &self.directory)?;
+        self.check_magic(magic)
+    }
+
+    fn check_magic(&self, magic: i64) -> Result<(), OpenError> {
+        match network_file_system(magic).filter(|_| !self.allow_network_file_system) {
+            Some(file_system) => Err(OpenError::NetworkFileSystem { path: self.directory.clone(), file_system }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -231,5 +273,23 @@ impl BlobStore for FileStore {
 
     fn list(&self) -> Result<Vec<BlobHash>, BlobError> {
         self.blobs.list()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_of_several_machines_is_refused_unless_somebody_knows_better() {
+        let mut place = StorePlace::from(Path::new("/there"));
+        let (fuse, ext4) = (0x6573_5546, 0xef53);
+        assert!(place.check_magic(ext4).is_ok());
+        let refused = place.check_magic(fuse).expect_err("it may be on another machine").to_string();
+        for word in ["/there", "FUSE", "virtiofs", "--allow-network-file-system"] {
+            assert!(refused.contains(word), "{refused}");
+        }
+        place.allow_network_file_system = true;
+        assert!(place.check_magic(fuse).is_ok());
     }
 }

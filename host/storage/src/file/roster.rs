@@ -16,6 +16,7 @@ use super::{
     control::{Control, REPLICAS_MAX, Reign},
     file_log::FileLog,
     log_directory::{reign_byte, replica_byte},
+    process_place::ProcessPlace,
     system::machine_uptime,
 };
 use crate::{IoError, io_error::IoContext};
@@ -67,6 +68,8 @@ pub struct Member {
     pub applied: Lsn,
     /// Its process, or the last one it had.
     pub pid: u32,
+    /// Where that runs.
+    pub place: ProcessPlace,
     /// How long ago it said that it is alive. A replica that runs and is silent was stopped, or its machine is stuck.
     pub heartbeat_age: Duration,
     /// Where it answers.
@@ -94,12 +97,14 @@ pub struct PrimaryInfo {
 #[derive(Debug, thiserror::Error)]
 pub enum EnterError {
     /// It runs already.
-    #[error("replica {replica} is already running, as process {pid}; end that one, or start another replica")]
+    #[error("replica {replica} is already running, as process {pid}{place}; end that one, or start another replica")]
     AlreadyRunning {
         /// Its number.
         replica: ReplicaIndex,
         /// Its process.
         pid: u32,
+        /// Where that runs.
+        place: ProcessPlace,
     },
     /// The number is too high.
     #[error("there can be no replica {replica}: the numbers go from 0 to {max}", max = REPLICAS_MAX - 1)]
@@ -134,8 +139,8 @@ impl Roster {
         let lock = ByteLock::try_take(&self.lock_path, replica_byte(replica)).context("lock", &self.lock_path)?;
         self.control.check_writable().context("write", &self.control_path)?;
         let slot = self.control.slot(replica);
-        let lock = lock.ok_or_else(|| EnterError::AlreadyRunning { replica, pid: slot.pid() })?;
-        slot.enter(std::process::id());
+        let lock = lock.ok_or_else(|| EnterError::AlreadyRunning { replica, pid: slot.pid(), place: slot.place() })?;
+        slot.enter(std::process::id(), ProcessPlace::here());
         slot.beat(STANDBY, machine_uptime());
         let (control, control_path) = (self.control.clone(), self.control_path.clone());
         Ok(Presence { control, control_path, replica, _lock: lock })
@@ -168,6 +173,7 @@ impl Roster {
             role,
             applied: slot.applied(),
             pid: slot.pid(),
+            place: slot.place(),
             heartbeat_age: machine_uptime().saturating_sub(slot.beat_time()),
             address: slot.address().filter(|_| runs),
             replay: slot.replay(),

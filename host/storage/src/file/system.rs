@@ -27,6 +27,15 @@ fn file_system(path: &Path) -> io::Result<libc::statfs> {
     Ok(unsafe { answer.assume_init() })
 }
 
+/// The name of this host, or container; empty if the system does not tell.
+pub(crate) fn host_name() -> String {
+    let mut name = [0_u8; 256];
+    // SAFETY: `name` has room for as many bytes as are said.
+    let failed = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len()) } != 0;
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    if failed { String::new() } else { String::from_utf8_lossy(&name[..end]).into_owned() }
+}
+
 /// Time since the machine started, the same in every process of it.
 pub(crate) fn machine_uptime() -> Duration {
     clock(libc::CLOCK_MONOTONIC)
@@ -78,6 +87,13 @@ pub(crate) fn network_file_system(magic: i64) -> Option<&'static str> {
         0xaad7_aaea => "PanFS",
         0x786f_4256 => "VirtualBox shared folders",
         0xbacb_acbc => "VMware shared folders",
+        0x7c7c_6673 => "Parallels shared folders",
+        0x6163_6673 => "ACFS",
+        0x0131_11a8 => "IBRIX",
+        0x2003_0528 => "OrangeFS",
+        0xbeef_dead => "SNFS",
+        // What lies behind it nobody tells.
+        0x6573_5546 => "FUSE: sshfs, virtiofs, GlusterFS, JuiceFS or another",
         _ => return None,
     })
 }
@@ -91,6 +107,17 @@ mod tests {
         assert_eq!(network_file_system(0x6969), Some("NFS"));
         assert_eq!(network_file_system(i64::from(0xff53_4d42_u32)), Some("CIFS"));
         assert_eq!(network_file_system(i64::from(0xff53_4d42_u32 as i32)), Some("CIFS"));
+        for (shared, name) in [
+            (0x6573_5546, "FUSE: sshfs, virtiofs, GlusterFS, JuiceFS or another"),
+            (0x0102_1997, "9p"),
+            (0x00c3_6400, "Ceph"),
+            (0x5346_414f, "AFS"),
+            (0x0bd0_0bd0, "Lustre"),
+            (0x7461_636f, "OCFS2"),
+            (0x0116_1970, "GFS2"),
+        ] {
+            assert_eq!(network_file_system(shared), Some(name));
+        }
         for (local, name) in [(0xef53, "ext4"), (0x5846_5342, "xfs"), (0x9123_683e, "btrfs"), (0x0102_1994, "tmpfs")] {
             assert_eq!(network_file_system(local), None, "{name}");
         }

@@ -21,7 +21,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 #[test]
 fn writer_process() {
     let Some(directory) = std::env::var_os(STORE_VARIABLE) else { return };
-    let store = FileStore::open(directory).expect("the parent made it").with_log_options(SMALL);
+    let store =
+        FileStore::open(std::path::PathBuf::from(directory)).expect("the parent made it").with_log_options(SMALL);
     let presence = store.roster(&name()).expect("works").enter(ReplicaIndex(0)).expect("not running");
     presence.beat(Role::Primary);
     presence.set_applied(Lsn(0));

@@ -6,8 +6,8 @@ use ambrosia_core::{Epoch, EpochBody, Lsn, ReplicaIndex, Timestamp};
 
 use super::support::{Fixture, SMALL, name};
 use crate::{
-    AcquireError, Acquired, EnterError, FileLog, FileLogOptions, HEARTBEAT_INTERVAL, LogStore, Role, Vacancy,
-    conformance::Reign,
+    AcquireError, Acquired, EnterError, FileLog, FileLogOptions, HEARTBEAT_INTERVAL, LogStore, ProcessPlace, Role,
+    Vacancy, conformance::Reign,
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -52,7 +52,7 @@ fn members_show_what_each_replica_says() {
         (Role::Down, Lsn(0), None),
     ];
     assert_eq!(seen, expected);
-    assert_eq!(members[0].pid, std::process::id());
+    assert_eq!((members[0].pid, &members[0].place), (std::process::id(), ProcessPlace::here()));
     assert!(members[1].heartbeat_age < LIMIT);
     let info = roster.primary().expect("works").expect("there is one");
     assert_eq!((info.replica, info.epoch, info.address), (ReplicaIndex(0), reign.epoch, address(7000)));
@@ -180,4 +180,20 @@ fn try_once(log: &FileLog) -> Result<Acquired, AcquireError> {
     let tail = log.tail(Lsn(1)).expect("works");
     let me = EpochBody { replica: ReplicaIndex(1), engine: [0; 32] };
     log.acquire(head.epoch, me, Timestamp(7), tail, Box::new(|_| ()))
+}
+
+#[test]
+fn a_control_page_of_a_version_without_places_is_extended_while_replicas_run() {
+    let fixture = Fixture::new(SMALL);
+    let before = fixture.store.roster(&name()).expect("works").enter(ReplicaIndex(0)).expect("not running");
+    let file = std::fs::File::options().write(true).open(fixture.log_path().join("control")).expect("it is there");
+    file.set_len(12_288).expect("works");
+    let roster = fixture.store.roster(&name()).expect("works");
+    let _after = roster.enter(ReplicaIndex(1)).expect("not running");
+    before.beat(Role::Standby);
+    let members = roster.members([0, 1].map(ReplicaIndex)).expect("works");
+    let seen: Vec<_> = members.iter().map(|member| (member.role, member.pid, member.place.clone())).collect();
+    let pid = std::process::id();
+    let expected = [(Role::Standby, pid, ProcessPlace::default()), (Role::Standby, pid, ProcessPlace::here().clone())];
+    assert_eq!(seen, expected);
 }
