@@ -99,6 +99,8 @@ mod panics;
 mod peer;
 mod request;
 mod runtime;
+#[cfg(test)]
+mod runtime_tests;
 mod spelled;
 mod task;
 #[cfg(not(target_arch = "wasm32"))]

@@ -92,6 +92,20 @@ fn a_name_is_checked() {
     Harness::<Station>::start("station").impulse("peers", ("a b",));
 }
 
+/// Tools show what brought an effect about, and a replay compares it.
+#[test]
+fn what_is_sent_names_the_message_that_caused_it() {
+    let mut station = Harness::<Station>::start("station");
+    station.impulse("subscribe", ("listener",));
+    station.send("bob", |station| {
+        station.fork().say("first");
+        station.fork().subscribe(Listener::attach("listener"));
+        station.fork().say("third");
+    });
+    let causes: Vec<u32> = station.sent().iter().map(|sent| sent.cause()).collect();
+    assert_eq!(causes, [0, 0, 2, 2]);
+}
+
 #[test]
 fn instances_on_one_thread_are_apart() {
     let mut one = Harness::<Station>::start("one");
