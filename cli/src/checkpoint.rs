@@ -30,6 +30,8 @@ pub(crate) fn checkpoint(store: &StorePlace, verb: &Checkpoint) -> anyhow::Resul
     let infos = checkpoints.list()?;
     // A later one may have made it unnecessary already.
     let bytes = infos.iter().find(|info| info.lsn == newest).map_or(0, |info| info.bytes);
-    writeln!(std::io::stdout(), "checkpoint at lsn {newest}, {bytes} bytes, taken by replica {replica}")?;
+    // Whoever was asked may have died, and then another one was.
+    let by = if newest == lsn { format!("by replica {replica}") } else { format!("in place of replica {replica}") };
+    writeln!(std::io::stdout(), "checkpoint at lsn {newest}, {bytes} bytes, taken {by}")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -45,6 +45,9 @@ const STANDBY_LAG_MAX: u64 = 10_000;
 /// machine was suspended.
 const TIMER_WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether a standby is still there that was asked for a checkpoint.
+const ASKED_LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
 /// How often it is said that peers don't take their messages.
 const BLOCKED_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -68,6 +71,8 @@ pub(crate) struct Primary<'a> {
     wanted_by: Vec<ConnectionId>,
     /// Who was asked for the last checkpoint.
     last_asked: Option<ReplicaIndex>,
+    /// When it was looked last whether that replica is still there.
+    looked: Instant,
 }
 
 /// A client that waits for a request.
@@ -126,6 +131,7 @@ impl<'a> Primary<'a> {
             blocked_said: None,
             wanted_by: Vec::new(),
             last_asked: None,
+            looked: Instant::now(),
         })
     }
 
@@ -192,7 +198,8 @@ impl<'a> Primary<'a> {
             Flow::Full(rest) => Some(rest),
             Flow::Room | Flow::Stuck => None,
         };
-        [until_stuck, self.until_due_to_deliver()].into_iter().flatten().min()
+        let until_look = self.waits_for_a_standby().then_some(ASKED_LOOK_INTERVAL);
+        [until_stuck, until_look, self.until_due_to_deliver()].into_iter().flatten().min()
     }
 
     fn until_due_to_deliver(&self) -> Option<Duration> {
@@ -271,6 +278,7 @@ impl<'a> Primary<'a> {
         let now = self.clock.now();
         // After the end no digest record is made any more. It may have come with a record that is not durable yet.
         let goes_on = self.life.replica.outcome().is_none();
+        self.look_after_the_asked();
         let Some(due) = self.life.schedule.due(now).filter(|_| goes_on) else { return false };
         let by = match due {
             Due::Digest => None,
@@ -307,6 +315,24 @@ impl<'a> Primary<'a> {
             }
         }
         false
+    }
+
+    fn waits_for_a_standby(&self) -> bool {
+        self.life.schedule.is_asked() && self.last_asked.is_some_and(|by| by != self.life.driver.replica)
+    }
+
+    /// Notices that the standby that was asked for a checkpoint is gone, so that another replica is asked.
+    fn look_after_the_asked(&mut self) {
+        let Some(by) = self.last_asked.filter(|_| self.waits_for_a_standby()) else { return };
+        if self.looked.elapsed() < ASKED_LOOK_INTERVAL {
+            return;
+        }
+        self.looked = Instant::now();
+        // One that can't be looked at is not known to be gone.
+        if !self.life.driver.roster.is_running(by).unwrap_or(true) {
+            tracing::warn!(replica = %by, "the replica that was asked for a checkpoint is gone; another one is asked");
+            self.life.schedule.on_gone();
+        }
     }
 
     /// A standby that has heard of almost everything, so that this replica need not stop for it; else this one. Who was

@@ -101,6 +101,36 @@ fn a_standby_takes_the_checkpoint_and_if_it_dies_another_replica_does() {
     assert!(checkpoint(&cluster, "bank").ends_with("by replica 1\n"));
 }
 
+/// The standby stands still from before it is asked, so that it can't have taken one, and is killed then.
+#[test]
+fn if_the_standby_that_was_asked_dies_another_replica_is_asked_at_once() {
+    let cluster = cluster();
+    cluster.register("counter", "counter", 2);
+    let mut counter = Replicas::none(&cluster, "counter", BY_HAND);
+    counter.start_all(2);
+    let asks = || {
+        let log = cluster.log("counter");
+        log.iter().filter(|record| record["kind"] == "digest" && !record["checkpoint_by"].is_null()).count()
+    };
+    let verb = ["checkpoint", "--instance", "counter", "--timeout", "300"];
+    // The primary takes it itself if it hears of the standby's silence before it is asked.
+    loop {
+        let before = asks();
+        counter.host(1).signal(ambrosia_tests::Signal::Stop);
+        let operator = crate::support::begin(&cluster, &verb);
+        wait_for_status(&cluster, "counter", |_| asks() > before);
+        counter.kill(1);
+        let ran = operator.end();
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        if ran.stdout.ends_with("taken in place of replica 1") {
+            counter.host(0).wait_for_word("the replica that was asked for a checkpoint is gone");
+            return;
+        }
+        assert!(ran.stdout.ends_with("taken by replica 0"), "{}", ran.stdout);
+        counter.start_standby(1);
+    }
+}
+
 #[test]
 fn a_replica_added_while_the_primary_runs_takes_checkpoints_too() {
     let cluster = cluster();

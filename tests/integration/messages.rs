@@ -106,3 +106,19 @@ fn messages_to_an_instance_that_is_registered_and_run_later_arrive_then() {
     session.call_until("report", |report| report[0] == 1000);
     assert_eq!(session.call("report", json!([])), json!([1000, 0]));
 }
+
+/// Until two instances have met, a message is for the name: the README says so.
+#[test]
+fn messages_to_a_life_that_was_never_met_reach_whoever_has_the_name_when_they_meet() {
+    let cluster = cluster();
+    let _sender = Replicas::of(&cluster, "sender", "sender", 1);
+    for _life in 0..2 {
+        cluster.register("receiver", "receiver", 1);
+        cluster.send("sender", "start", json!(["receiver", 10, 10, 64]));
+        cluster.must(&["deregister-instance", "--instance", "receiver", "--yes"]);
+    }
+    let _receiver = Replicas::of(&cluster, "receiver", "receiver", 1);
+    let mut session = Session::new(&cluster, "receiver");
+    session.call_until("report", |report| report[0] == 20);
+    assert_eq!(session.call("report", json!([])), json!([20, 0]));
+}

@@ -83,6 +83,8 @@ struct Ask {
     total: Replay,
     /// Whether it is known to have come to nothing.
     failed: bool,
+    /// Whether an operator waits for it.
+    wanted: bool,
 }
 
 impl Schedule {
@@ -134,13 +136,13 @@ impl Schedule {
     pub fn on_asked(&mut self, lsn: Lsn, now: Timestamp) {
         // A try that was never heard of again has failed too.
         self.failures += u32::from(self.asked.is_some_and(|ask| !ask.failed));
-        self.asked = Some(Ask { lsn, at: now, total: self.total, failed: false });
+        self.asked = Some(Ask { lsn, at: now, total: self.total, failed: false, wanted: self.wanted });
         self.wanted = false;
     }
 
     /// Whoever was asked is gone: another one is asked at once.
     pub fn on_gone(&mut self) {
-        self.asked = None;
+        self.wanted |= self.asked.take().is_some_and(|ask| ask.wanted);
     }
 
     /// The try failed. The next one would most likely fail too, and each makes the log longer, so it waits: for its time, and
@@ -284,6 +286,21 @@ mod tests {
         assert_eq!(schedule.due(Timestamp(1)), None, "somebody is at it");
         schedule.on_failed();
         assert_eq!(schedule.due(Timestamp(1)), Some(Due::Checkpoint));
+    }
+
+    /// On an instance in which nothing happens, for which none is due by itself.
+    #[test]
+    fn what_an_operator_wants_of_one_that_is_gone_is_asked_of_another() {
+        let mut schedule = Schedule::new(OPTIONS, Lsn(0));
+        schedule.want();
+        schedule.on_asked(Lsn(3), Timestamp(0));
+        assert_eq!(schedule.due(Timestamp(1)), None);
+        schedule.on_gone();
+        assert_eq!(schedule.due(Timestamp(1)), Some(Due::Checkpoint));
+        schedule.on_asked(Lsn(4), Timestamp(1));
+        schedule.on_checkpoint(Lsn(4));
+        schedule.on_gone();
+        assert_eq!(schedule.due(Timestamp(1)), None, "it is there");
     }
 
     #[test]
