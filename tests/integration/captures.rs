@@ -1,5 +1,7 @@
 //! Guests in Rust, captured and put back without knowing of it.
 
+use std::path::Path;
+
 use ambrosia_core::{
     Capture, Delivered, Genesis, Guest, InstanceName, InstanceUuid, Kind, Limits, MemoryCapture, Message, MethodId,
     PeerIndex, Peers, Random, Seq, Timestamp, World, begin_run, finish_run, limits, push_message,
@@ -12,7 +14,11 @@ use crate::support::cluster;
 const HI: &[u8] = b"\x91\xa2hi";
 
 fn module(guest: &str) -> Module {
-    let bytes = std::fs::read(cluster().guest(guest)).expect("`make guests` has built it");
+    load(&cluster().guest(guest))
+}
+
+fn load(file: &Path) -> Module {
+    let bytes = std::fs::read(file).expect("`make guests` has built it, or it is committed");
     let engine = Engine::new().expect("this machine runs guests");
     engine.load(&bytes).expect("the guest is an immortal")
 }
@@ -59,9 +65,22 @@ fn every_guest_that_we_build_can_be_captured() {
 
 #[test]
 fn a_guest_that_has_printed_and_kept_something_goes_on_after_a_restore() {
+    check_printer(&module("printer"));
+}
+
+/// The same guest as the libraries of rustup and of Debian make it, whichever of the two is in use here.
+#[test]
+fn a_guest_built_with_either_standard_library_goes_on_after_a_restore() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    for library in ["rustup", "debian"] {
+        check_printer(&load(&fixtures.join(format!("printer-{library}.wasm"))));
+    }
+}
+
+fn check_printer(printer: &Module) {
     let methods = ["say", "complain", "mutter", "say"];
     let impulses: Vec<_> = methods.into_iter().map(|method| runs(Kind::Impulse, method, HI)).collect();
-    check_restores(&module("printer"), &impulses, 5);
+    check_restores(printer, &impulses, 5);
 }
 
 #[test]
