@@ -113,6 +113,23 @@ fn within_3_gib(cluster: &Cluster, arguments: &[&str]) -> std::process::Output {
 }
 
 #[test]
+fn who_needs_an_engine_names_the_limit_of_address_space() {
+    let cluster = cluster();
+    cluster.register("counter", "counter", 1);
+    let module = cluster.guest("counter").display().to_string();
+    for verb in [&["run", "--instance", "counter"][..], &["register-instance", "--instance", "b", "--module", &module]]
+    {
+        let output = within_3_gib(&cluster, verb);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        for word in ["this process can't reserve ", " MiB of address space", "ulimit -v"] {
+            assert!(said.contains(word), "{said}");
+        }
+        assert!(!said.contains("the guest broke"), "{said}");
+    }
+}
+
+#[test]
 fn send_log_and_status_need_no_engine() {
     let cluster = cluster();
     let _values = Replicas::of(&cluster, "values", "values", 1);

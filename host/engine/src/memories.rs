@@ -23,6 +23,17 @@ pub(crate) fn gather<T>(instantiate: impl FnOnce() -> T) -> (T, Vec<Arc<Mapping>
     (instance, MADE.take())
 }
 
+/// How the text begins that says that this process is short of address space, which is no fault of the guest.
+pub(crate) const NO_SPACE: &str = "this process can't reserve ";
+
+fn no_space(bytes: usize, error: &std::io::Error) -> String {
+    format!(
+        "{NO_SPACE}{} MiB of address space for a memory of the guest ({error}). Little of it will be used, but its bounds are \
+         checked by it: raise the limit of address space (`ulimit -v`, RLIMIT_AS, LimitAS of a service)",
+        bytes >> 20
+    )
+}
+
 /// Makes memories for wasmtime.
 pub(crate) struct Memories;
 
@@ -37,7 +48,7 @@ unsafe impl MemoryCreator for Memories {
         guard: usize,
     ) -> Result<Box<dyn LinearMemory>, String> {
         let capacity = reserved.unwrap_or(minimum).max(minimum);
-        let mapping = Mapping::reserve(capacity, guard).map_err(|error| format!("can't reserve memory: {error}"))?;
+        let mapping = Mapping::reserve(capacity, guard).map_err(|error| no_space(guard + capacity + guard, &error))?;
         mapping.grow(minimum).map_err(|error| format!("can't map memory: {error}"))?;
         let mapping = Arc::new(mapping);
         MADE.with_borrow_mut(|made| made.push(mapping.clone()));
