@@ -1,5 +1,6 @@
 //! Tests of this crate that need more than one of its parts.
 
+mod chain;
 mod checkpoints;
 mod conformance_of_files;
 mod conformance_of_memory;
