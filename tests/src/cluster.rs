@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
@@ -79,6 +80,18 @@ impl Cluster {
     /// Directory of the store.
     pub fn store(&self) -> PathBuf {
         self.directory.path().join("store")
+    }
+
+    /// Lets every user read the directory and start the program, if the directory above lets them in.
+    ///
+    /// The program is a copy from now on: the build directory may lie in a home that is closed to others.
+    pub fn open_to_all(&mut self) {
+        let copy = self.file("ambrosia-host");
+        std::fs::copy(&self.bin, &copy).expect("a program can be copied");
+        for path in [self.directory.path(), &copy] {
+            std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("it is the test's own");
+        }
+        self.bin = copy;
     }
 
     /// Does not delete the directory when dropped.
