@@ -7,7 +7,6 @@ use crate::{
     limits::{RECORD_MESSAGES_MAX, RUNS_BYTES_FULL},
     outbox::Chunk,
     push_message,
-    replica::next_impulse,
     state::State,
 };
 
@@ -40,7 +39,7 @@ impl Batch {
     /// Adds what comes from outside: the host's own messages always, timers and impulses if `open`.
     pub(crate) fn add_outside(&mut self, state: &State, inbox: &mut Inbox, announce: bool, open: bool) {
         let due = state.timers.next_due().is_some_and(|due| due <= self.header.time);
-        let anything = announce || !state.failed_calls.is_empty() || (open && (due || inbox.has_impulses()));
+        let anything = announce || state.calls.failed().len() > 0 || (open && (due || inbox.has_impulses()));
         if !anything {
             return;
         }
@@ -52,8 +51,8 @@ impl Batch {
         if announce {
             self.push_outside(Kind::Primary, CallId(0), &[]);
         }
-        for call in state.failed_calls.iter().take(RECORD_MESSAGES_MAX as usize) {
-            self.push_outside(Kind::Error, *call, PEER_REPLACED);
+        for call in state.calls.failed().take(RECORD_MESSAGES_MAX as usize) {
+            self.push_outside(Kind::Error, call, PEER_REPLACED);
         }
         if open {
             self.add_timers(state);
@@ -77,12 +76,12 @@ impl Batch {
     }
 
     fn add_impulses(&mut self, state: &State, inbox: &mut Inbox) {
-        self.last_impulse = state.last_impulse;
+        self.last_impulse = state.requests.last_impulse();
         while !self.is_half_full()
             && let Some(WaitingImpulse { method, arguments, request }) = inbox.pop_impulse()
         {
             let call_id = request.map_or(NO_ANSWER, |request| {
-                self.last_impulse = next_impulse(self.last_impulse);
+                self.last_impulse = self.last_impulse.next();
                 self.requests.push(RequestEntry { call_id: self.last_impulse, request });
                 self.last_impulse
             });

@@ -2,20 +2,21 @@
 
 use crate::{
     Genesis, Outcome, World,
+    part::Part,
     state::{Position, State},
-    stream::Stream,
 };
 
 /// What the digest is taken of.
-struct Digested(Vec<u8>);
+pub(crate) struct Digested(Vec<u8>);
 
 impl Digested {
-    fn bytes(&mut self, bytes: &[u8]) {
+    /// Adds bytes with their length, so that two texts that follow each other can't be taken for others.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
     }
 
-    fn number(&mut self, number: u64) {
+    pub(crate) fn number(&mut self, number: u64) {
         self.0.extend_from_slice(&number.to_le_bytes());
     }
 }
@@ -23,43 +24,28 @@ impl Digested {
 impl State {
     /// XXH3 with 64 bits: no protection against malice, which is not what replicas are compared for.
     ///
-    /// What is left out is named: a field that is new has to be decided upon here. What a peer has acknowledged is left
-    /// out since the primary knows it before the log does.
+    /// What is left out is named: a field that is new has to be decided upon here, or in its part.
     pub(crate) fn digest(&self) -> u64 {
         let State {
             genesis: Genesis { uuid, module: _, seed: _, limits: _, name: _ }, // of one life of an instance there is one
             position: Position { lsn, link, epoch: _, time: _ },               // the link is made of these, too
-            world: World { name: _, time: _, peers, random },                  // as in genesis and position
+            world: World { name: _, time: _, peers: _, random },               // as in genesis, position and streams
             streams,
             timers,
             calls,
-            failed_calls,
             requests,
-            last_impulse,
             started,
             outcome,
         } = self;
-        let mut digested = Digested(Vec::new());
+        let (beside, mut digested) = (self.beside(), Digested(Vec::new()));
         digested.bytes(&uuid.0);
         digested.number(lsn.0);
         digested.number(*link);
         digested.number(random.state());
-        for (peer, Stream { uuid, received, outbox }) in streams.iter() {
-            digested.bytes(peers.name(peer).map_or(&[], |name| name.as_str().as_bytes()));
-            digested.bytes(uuid.as_ref().map_or(&[], |uuid| &uuid.0));
-            digested.number(received.0);
-            digested.number(outbox.last_seq().0);
-        }
-        digested.number(timers.digest());
-        for (call, peer) in calls {
-            digested.number(call.0);
-            digested.number(u64::from(peer.0));
-        }
-        for call in failed_calls {
-            digested.number(call.0);
-        }
-        digested.number(requests.digest());
-        digested.number(last_impulse.0);
+        streams.digest(beside, &mut digested);
+        timers.digest(beside, &mut digested);
+        calls.digest(beside, &mut digested);
+        requests.digest(beside, &mut digested);
         digested.number(u64::from(*started));
         digested.number(match outcome {
             None => 0,

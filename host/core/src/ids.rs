@@ -59,6 +59,13 @@ impl Seq {
     }
 }
 
+impl CallId {
+    /// The number of the impulse after this one.
+    pub(crate) fn next(self) -> CallId {
+        CallId(self.0 + 1)
+    }
+}
+
 impl PeerIndex {
     /// Where impulses, timers and the messages of the host come from.
     pub const OUTSIDE: PeerIndex = PeerIndex(0);

@@ -7,6 +7,7 @@
 mod batch;
 mod bodies;
 mod bytes_reader;
+mod calls;
 mod capture;
 mod checkpoint;
 mod digest;
@@ -20,6 +21,7 @@ mod io;
 pub mod limits;
 mod message;
 mod outbox;
+mod part;
 mod record;
 mod replica;
 mod requests;

@@ -4,7 +4,12 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::{Lsn, MESSAGE_HEADER_BYTES, Messages, Seq};
+use crate::{
+    Lsn, MESSAGE_HEADER_BYTES, Messages, Seq, check_travelling,
+    digest::Digested,
+    part::{Beside, Broken, Part, StateReader, holds},
+    shared_state::SharedState,
+};
 
 /// Messages that one record brought about for one peer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -81,14 +86,9 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// An outbox that a checkpoint holds, still without its chunks.
-    pub(crate) fn resumed(last_seq: Seq, acknowledged: Seq) -> Outbox {
-        Outbox { last_seq, acknowledged, ..Outbox::default() }
-    }
-
-    /// Adds the next chunk of such an outbox. `None` if it can't be.
-    pub(crate) fn push_chunk(&mut self, chunk: Chunk) -> Option<()> {
-        let first = self.chunks.back().map_or(chunk.first_seq, |last| Seq(last.last_seq().0 + 1));
+    /// Adds the next chunk of an outbox that is being read. `None` if it can't be.
+    fn push_chunk(&mut self, chunk: Chunk) -> Option<()> {
+        let first = self.chunks.back().map_or(chunk.first_seq, |last| last.last_seq().next());
         let last = chunk.first_seq.0.checked_add(u64::from(chunk.count))?.checked_sub(1)?;
         if chunk.first_seq != first || first.0 == 0 || last > self.last_seq.0 {
             return None;
@@ -98,8 +98,8 @@ impl Outbox {
         Some(())
     }
 
-    /// Whether nothing is missing in such an outbox.
-    pub(crate) fn is_whole(&self) -> bool {
+    /// Whether nothing is missing in an outbox that was read: what was not acknowledged is there up to the last message.
+    fn is_whole(&self) -> bool {
         let first = self.chunks.front().map_or(self.last_seq.0.checked_add(1), |chunk| Some(chunk.first_seq.0));
         let last = self.chunks.back().map_or(self.last_seq, Chunk::last_seq);
         let reaches = first.is_some_and(|first| first <= self.acknowledged.0.saturating_add(1));
@@ -187,17 +187,69 @@ impl Outbox {
         self.bytes
     }
 
-    pub(crate) fn validate(&self) {
-        assert!(self.acknowledged <= self.last_seq);
-        assert_eq!(self.bytes, self.chunks.iter().map(|chunk| chunk.messages.len()).sum::<usize>());
-        assert_eq!(self.open_count, 0, "between records no chunk is open");
-        let mut next = self.chunks.front().map_or(self.last_seq.next(), |chunk| chunk.first_seq);
-        assert!(next <= self.acknowledged.next(), "nothing that was not acknowledged is missing");
-        for chunk in &self.chunks {
-            assert_eq!(chunk.first_seq, next);
-            next = chunk.last_seq().next();
+    pub(crate) fn check(&self) -> Result<(), Broken> {
+        let Outbox { chunks, open, open_count, last_seq, acknowledged, bytes } = self;
+        holds!(*open_count == 0 && open.is_empty(), "between records no chunk is open");
+        holds!(acknowledged <= last_seq, "nothing is acknowledged that was never sent");
+        holds!(*bytes == chunks.iter().map(|chunk| chunk.messages.len()).sum::<usize>(), "the bytes are a sum");
+        let mut next = chunks.front().map_or(last_seq.next(), |chunk| chunk.first_seq);
+        holds!(next <= acknowledged.next(), "nothing that was not acknowledged is missing");
+        let mut after = Lsn(0);
+        for chunk in chunks {
+            holds!(chunk.count > 0, "no chunk is empty");
+            holds!(chunk.first_seq == next, "chunks follow each other without a gap");
+            holds!(chunk.after >= after, "chunks are in the order of their records");
+            (next, after) = (chunk.last_seq().next(), chunk.after);
         }
-        assert_eq!(next, self.last_seq.next());
+        holds!(next == last_seq.next(), "the last chunk ends with the last message");
+        Ok(())
+    }
+}
+
+impl Part for Outbox {
+    fn encode(&self, _: Beside<'_>, out: &mut SharedState) {
+        let Outbox { chunks, open, open_count: _, last_seq, acknowledged, bytes: _ } = self;
+        assert!(open.is_empty(), "between records no chunk is open");
+        out.put_u64(last_seq.0);
+        out.put_u64(acknowledged.0);
+        out.put_count(chunks.len());
+        for Chunk { after, first_seq, count, messages } in chunks {
+            out.put_u64(after.0);
+            out.put_u64(first_seq.0);
+            out.put_count(*count as usize);
+            out.put_count(messages.len());
+            out.share(messages);
+        }
+    }
+
+    fn decode(reader: &mut StateReader<'_>) -> Option<Outbox> {
+        let (last_seq, acknowledged) = (Seq(reader.u64()?), Seq(reader.u64()?));
+        let mut outbox = Outbox { last_seq, acknowledged, ..Outbox::default() };
+        for _ in 0..reader.u32()? {
+            let after = Lsn(reader.u64()?);
+            let first_seq = Seq(reader.u64()?);
+            let count = reader.u32()?;
+            let bytes = reader.u32()? as usize;
+            let messages = reader.bytes(bytes)?;
+            if check_travelling(&messages) != Ok(count) || count == 0 {
+                return None;
+            }
+            outbox.push_chunk(Chunk { after, first_seq, count, messages })?;
+        }
+        outbox.is_whole().then_some(outbox)
+    }
+
+    /// What the peer has acknowledged, and so what is still held, is left out: the primary knows it before the log does.
+    fn digest(&self, _: Beside<'_>, digested: &mut Digested) {
+        let Outbox { chunks: _, open: _, open_count: _, last_seq, acknowledged: _, bytes: _ } = self;
+        digested.number(last_seq.0);
+    }
+
+    fn validate(&self, beside: Beside<'_>) -> Result<(), Broken> {
+        self.check()?;
+        let newest = self.chunks.back().map_or(Lsn(0), |chunk| chunk.after);
+        holds!(newest <= beside.position.lsn, "messages come of records that were applied");
+        Ok(())
     }
 }
 

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::{
-    Bind, CallId, CheckpointState, ConnectionId, Delivered, DigestBody, Divergence, Epoch, Genesis, Guest, Input,
-    InstanceName, InstanceUuid, Lsn, Outcome, Output, PeerIndex, PeerWaits, Record, RecordError, RecordHeader,
-    RecordKind, Refusal, ReplicaIndex, RequestId, Seq, SharedState, Timestamp, Watermark,
+    Bind, CheckpointState, ConnectionId, Delivered, DigestBody, Divergence, Epoch, Genesis, Guest, Input, InstanceName,
+    InstanceUuid, Lsn, Outcome, Output, PeerIndex, PeerWaits, Record, RecordError, RecordHeader, RecordKind, Refusal,
+    ReplicaIndex, RequestId, Seq, SharedState, Timestamp, Watermark,
     batch::Batch,
     inbox::{Inbox, WaitingImpulse},
     limits,
@@ -576,9 +576,4 @@ impl<G: Guest> Replica<G> {
             _ => {}
         }
     }
-}
-
-/// The number of the impulse after `last`.
-pub(crate) fn next_impulse(last: CallId) -> CallId {
-    CallId(last.0 + 1)
 }

@@ -7,9 +7,10 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
 use crate::{
     CallId, Lsn, RequestId, Timestamp,
-    bytes_reader::BytesReader,
+    digest::Digested,
     hash_index::HashIndex,
     limits::{RESULTS_AGE_NS_MAX, RESULTS_BYTES_MAX, RESULTS_MAX},
+    part::{Beside, Broken, Part, StateReader, holds, rises},
     results::{Answered, Place, Results},
     shared_state::SharedState,
 };
@@ -56,6 +57,8 @@ pub(crate) struct Requests {
     hash_seed: u64,
     pending: BTreeMap<CallId, Pending>,
     results: Results,
+    /// Number of the last impulse that got one: those that belong to a request do.
+    last_impulse: CallId,
     /// Sum of the digests of all requests: looking at each of them anew would take too long.
     digest: u64,
 }
@@ -88,6 +91,16 @@ impl Requests {
                 Request { accepted, answer: Some((lsn, self.results.answer_at(place))) }
             }
         })
+    }
+
+    /// Number of the last impulse that got one.
+    pub(crate) fn last_impulse(&self) -> CallId {
+        self.last_impulse
+    }
+
+    /// An impulse was delivered; its number is 0 if it has none.
+    pub(crate) fn note_impulse(&mut self, call: CallId) {
+        self.last_impulse = self.last_impulse.max(call);
     }
 
     /// The impulse `call` of the record `lsn` belongs to the request `id`.
@@ -139,13 +152,20 @@ impl Requests {
         }
     }
 
-    /// Takes `count` results that a checkpoint holds off the front of `reader`, as slices of `whole`. `None` if they
-    /// are not there, or are not those of one instance.
-    pub(crate) fn resume_answered(&mut self, reader: &mut BytesReader<'_>, whole: &Bytes, count: u32) -> Option<()> {
-        self.results = Results::read(reader, whole, count)?;
+    /// Those that have none yet, each with its impulse.
+    pub(crate) fn pending(&self) -> impl ExactSizeIterator<Item = (CallId, &Pending)> {
+        self.pending.iter().map(|(call, pending)| (*call, pending))
+    }
+
+    /// Takes `count` results off the front of `reader`. `None` if they are not there, or are not those of one instance
+    /// up to its record of now.
+    fn read_answered(&mut self, reader: &mut StateReader<'_>, count: u32) -> Option<()> {
+        self.results = Results::read(&mut reader.rest, reader.whole, count)?;
         (self.results.len() <= RESULTS_MAX).then_some(())?;
+        let now = reader.position.lsn;
         let (mut by_hash, mut digest) = (HashIndex::with_room(self.results.len()), 0_u64);
         for (place, answered) in self.results.iter() {
+            (answered.accepted <= now && answered.lsn <= now).then_some(())?;
             let same = |held| self.id_of(held) == answered.id;
             by_hash.insert(self.hash(answered.id), Held::Answered(place), same).then_some(())?;
             digest = digest.wrapping_add(answered.digest());
@@ -154,41 +174,67 @@ impl Requests {
         Some(())
     }
 
-    /// Adds a request that a checkpoint holds and that has no result yet. `None` if it can't be.
-    pub(crate) fn resume_pending(&mut self, call: CallId, pending: Pending) -> Option<()> {
-        self.add_pending(call, pending)
-    }
-
-    /// Those that have a result, in the order of their results.
-    pub(crate) fn answered(&self) -> impl Iterator<Item = Answered<'_>> {
-        self.results.iter().map(|(_, answered)| answered)
-    }
-
-    /// How many of these there are.
-    pub(crate) fn answered_count(&self) -> usize {
-        self.results.len()
-    }
-
-    /// Appends them to a checkpoint.
-    pub(crate) fn share_answered(&self, out: &mut SharedState) {
-        self.results.share(out);
-    }
-
-    /// Those that have none yet, each with its impulse.
-    pub(crate) fn pending(&self) -> impl ExactSizeIterator<Item = (CallId, &Pending)> {
-        self.pending.iter().map(|(call, pending)| (*call, pending))
-    }
-
     /// Differs if any request or result does.
-    pub(crate) fn digest(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn sum(&self) -> u64 {
         self.digest
     }
 
-    pub(crate) fn validate(&self) {
-        let Requests { by_hash, hash_seed: _, pending, results, digest: _ } = self;
-        assert_eq!(by_hash.len(), pending.len() + results.len());
-        assert!(results.len() <= RESULTS_MAX);
-        results.validate();
+    pub(crate) fn check(&self) -> Result<(), Broken> {
+        let Requests { by_hash, hash_seed: _, pending, results, last_impulse: _, digest } = self;
+        holds!(by_hash.len() == pending.len() + results.len(), "each request is found by its id");
+        holds!(results.len() <= RESULTS_MAX, "there are no more results than the limit");
+        holds!(by_hash.len() > 0 || *digest == 0, "without requests their sum is zero");
+        results.check()
+    }
+}
+
+impl Part for Requests {
+    fn encode(&self, _: Beside<'_>, out: &mut SharedState) {
+        // The index and the sum follow from what it finds, the seed from genesis.
+        let Requests { by_hash: _, hash_seed: _, pending, results, last_impulse, digest: _ } = self;
+        out.put_count(results.len());
+        results.share(out);
+        out.put_count(pending.len());
+        for (call, Pending { id, accepted }) in pending {
+            out.put_u8(id.as_bytes().len() as u8);
+            out.put(id.as_bytes());
+            out.put_u64(accepted.0);
+            out.put_u64(call.0);
+        }
+        out.put_u64(last_impulse.0);
+    }
+
+    fn decode(reader: &mut StateReader<'_>) -> Option<Requests> {
+        let mut requests = Requests::new(reader.genesis.seed);
+        let answered = reader.u32()?;
+        requests.read_answered(reader, answered)?;
+        let mut before = None;
+        for _ in 0..reader.u32()? {
+            let bytes = reader.u8()? as usize;
+            let id = RequestId::new(reader.rest.take(bytes)?).ok()?;
+            let accepted = Lsn(reader.u64()?);
+            let call = CallId(reader.u64()?);
+            rises(&mut before, call)?;
+            requests.add_pending(call, Pending { id, accepted })?;
+        }
+        requests.last_impulse = CallId(reader.u64()?);
+        Some(requests)
+    }
+
+    fn digest(&self, _: Beside<'_>, digested: &mut Digested) {
+        // The sum is that of all requests.
+        let Requests { by_hash: _, hash_seed: _, pending: _, results: _, last_impulse, digest } = self;
+        digested.number(*digest);
+        digested.number(last_impulse.0);
+    }
+
+    fn validate(&self, beside: Beside<'_>) -> Result<(), Broken> {
+        for (call, pending) in self.pending() {
+            holds!(call <= self.last_impulse, "the impulse of a request was delivered");
+            holds!(pending.accepted <= beside.position.lsn, "a request is accepted by a record that was applied");
+        }
+        self.check()
     }
 }
 
@@ -202,7 +248,12 @@ fn id_of<'a>(pending: &'a BTreeMap<CallId, Pending>, results: &'a Results, held:
 /// Where the results are cut into blocks does not matter.
 impl PartialEq for Requests {
     fn eq(&self, other: &Requests) -> bool {
-        self.pending == other.pending && self.answered().eq(other.answered())
+        // The index and the sum follow from the others, and the seed decides only where a request is found.
+        let Requests { by_hash: _, hash_seed: _, pending, results, last_impulse, digest: _ } = self;
+        let answered = |(_, answered)| answered;
+        *pending == other.pending
+            && results.iter().map(answered).eq(other.results.iter().map(answered))
+            && *last_impulse == other.last_impulse
     }
 }
 

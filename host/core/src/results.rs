@@ -7,7 +7,12 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::{Answer, Lsn, RequestId, Timestamp, bytes_reader::BytesReader, shared_state::SharedState};
+use crate::{
+    Answer, Lsn, RequestId, Timestamp,
+    bytes_reader::BytesReader,
+    part::{Broken, holds},
+    shared_state::SharedState,
+};
 
 /// A block is full once it has this many bytes; a large result alone may have more.
 const BLOCK_BYTES_FULL: usize = 64 << 10;
@@ -203,10 +208,15 @@ impl Results {
         Some(results)
     }
 
-    pub(crate) fn validate(&self) {
-        assert!(self.blocks.front().map_or(self.open_place, |block| block.place) <= self.oldest);
-        assert!(self.count > 0 || self.oldest == self.open_place + self.open.len() as u64);
-        assert!(self.open.len() < BLOCK_BYTES_FULL);
+    pub(crate) fn check(&self) -> Result<(), Broken> {
+        let Results { blocks, open, open_place, oldest, count, value_bytes } = self;
+        let end = open_place + open.len() as u64;
+        holds!(blocks.front().map_or(*open_place, |block| block.place) <= *oldest, "the oldest result is kept");
+        holds!(*oldest <= end, "the oldest result is not behind the newest");
+        holds!(*count > 0 || *oldest == end, "without results everything is forgotten");
+        holds!(*count > 0 || *value_bytes == 0, "without results there are no values");
+        holds!(open.len() < BLOCK_BYTES_FULL, "a full block is not added to");
+        Ok(())
     }
 }
 

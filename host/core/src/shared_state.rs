@@ -40,6 +40,20 @@ impl SharedState {
         self.last.extend_from_slice(bytes);
     }
 
+    pub(crate) fn put_u8(&mut self, number: u8) {
+        self.put(&[number]);
+    }
+
+    pub(crate) fn put_u64(&mut self, number: u64) {
+        self.put(&number.to_le_bytes());
+    }
+
+    /// A count, a length or an index, which all have limits below: as 4 bytes.
+    pub(crate) fn put_count(&mut self, count: usize) {
+        let count = u32::try_from(count).expect("every count and length has a limit that fits");
+        self.put(&count.to_le_bytes());
+    }
+
     /// Takes `bytes` behind what is there, without a copy if they are many.
     pub(crate) fn share(&mut self, bytes: &Bytes) {
         if bytes.len() < SHARED_BYTES_MIN {

@@ -3,14 +3,21 @@
 //! **Architecture Invariant:** it changes only in [`State::apply`] and what that calls, and only by what is in the
 //! record, so that a replay gives the same state.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
 use crate::{
     Answer, Bind, CallId, DeliverBody, Delivered, DigestBody, Effect, Effects, Epoch, EpochBody, Fault, Genesis, Guest,
     Kind, Lsn, Message, Messages, PeerIndex, Peers, Random, Record, RecordError, RecordKind, RequestId, Run, Runs, Seq,
-    Timestamp, World, outbox::Chunk, requests::Requests, stream::Stream, streams::Streams, timers::Timers,
+    Timestamp, World,
+    calls::Calls,
+    outbox::Chunk,
+    part::{Broken, Part, holds},
+    requests::Requests,
+    stream::Stream,
+    streams::Streams,
+    timers::Timers,
 };
 
 /// How an instance came to its end, or to a stand.
@@ -48,13 +55,8 @@ pub(crate) struct State {
     pub(crate) world: World,
     pub(crate) streams: Streams,
     pub(crate) timers: Timers,
-    /// Calls of the guest that wait for their answer, with the peer called.
-    pub(crate) calls: BTreeMap<CallId, PeerIndex>,
-    /// Calls that fail because their peer was registered anew; the guest is told in the next record.
-    pub(crate) failed_calls: BTreeSet<CallId>,
+    pub(crate) calls: Calls,
     pub(crate) requests: Requests,
-    /// Number of the last impulse that got one.
-    pub(crate) last_impulse: CallId,
     /// True once the guest got its first message.
     pub(crate) started: bool,
     pub(crate) outcome: Option<Outcome>,
@@ -95,9 +97,7 @@ impl State {
             genesis: body,
             streams: Streams::default(),
             timers: Timers::default(),
-            calls: BTreeMap::new(),
-            failed_calls: BTreeSet::new(),
-            last_impulse: CallId(0),
+            calls: Calls::default(),
             started: false,
             outcome: None,
         };
@@ -120,7 +120,7 @@ impl State {
 
     /// Peers that owe an answer.
     pub(crate) fn called_peers(&self) -> impl Iterator<Item = PeerIndex> {
-        self.calls.values().copied()
+        self.calls.waiting().map(|(_, peer)| peer)
     }
 
     fn add_streams(&mut self) {
@@ -178,12 +178,8 @@ impl State {
         if known.is_none_or(|known| known == bind.uuid) {
             return Ok(());
         }
-        let lost: Vec<_> = self.calls.iter().filter(|(_, peer)| **peer == bind.peer).map(|(call, _)| *call).collect();
-        applied.rebound = Some(Rebound { peer: bind.peer, dropped, failed_calls: lost.len() as u64 });
-        for call in lost {
-            self.calls.remove(&call);
-            self.failed_calls.insert(call);
-        }
+        let failed_calls = self.calls.fail(bind.peer);
+        applied.rebound = Some(Rebound { peer: bind.peer, dropped, failed_calls });
         Ok(())
     }
 
@@ -220,7 +216,7 @@ impl State {
     fn take_run(&mut self, run: Run<'_>, applied: &mut Applied) -> Result<(), RecordError> {
         if run.peer == PeerIndex::OUTSIDE {
             for message in Messages::new(run.messages) {
-                self.take_outside_message(message.map_err(|_| RecordError::Shape)?);
+                self.take_outside_message(message.map_err(|_| RecordError::Shape)?)?;
             }
             return Ok(());
         }
@@ -237,7 +233,7 @@ impl State {
         } else {
             applied.received.push((run.peer, received));
         }
-        if !self.calls.is_empty() {
+        if self.calls.waiting().len() > 0 {
             self.settle_calls(run)?;
         }
         Ok(())
@@ -246,24 +242,26 @@ impl State {
     fn settle_calls(&mut self, run: Run<'_>) -> Result<(), RecordError> {
         for message in Messages::new(run.messages) {
             let message = message.map_err(|_| RecordError::Shape)?;
-            if matches!(message.kind, Kind::Reply | Kind::Error) && self.calls.get(&message.call_id) == Some(&run.peer)
-            {
-                self.calls.remove(&message.call_id);
+            if matches!(message.kind, Kind::Reply | Kind::Error) {
+                self.calls.settle(message.call_id, run.peer);
             }
         }
         Ok(())
     }
 
-    fn take_outside_message(&mut self, message: Message<'_>) {
+    /// Notes what a message from outside uses up. Those that no primary delivers are refused.
+    fn take_outside_message(&mut self, message: Message<'_>) -> Result<(), RecordError> {
         match message.kind {
             Kind::Timer => self.timers.cancel(message.call_id),
-            Kind::Error => {
-                self.failed_calls.remove(&message.call_id);
-            }
+            Kind::Error => self.calls.forget_failed(message.call_id),
             Kind::Start => self.started = true,
-            Kind::Impulse => self.last_impulse = self.last_impulse.max(message.call_id),
-            _ => {}
+            Kind::Impulse => self.requests.note_impulse(message.call_id),
+            Kind::Primary => {}
+            Kind::Fork | Kind::Call | Kind::Reply | Kind::Exit | Kind::SetTimer | Kind::CancelTimer => {
+                return Err(RecordError::Shape);
+            }
         }
+        Ok(())
     }
 
     fn take_effects(&mut self, effects: &[u8], applied: &mut Applied) -> Result<(), Fault> {
@@ -312,7 +310,9 @@ impl State {
             Kind::Exit => self.finish(message)?,
             Kind::SetTimer => self.set_timer(message)?,
             Kind::CancelTimer => self.timers.cancel(message.call_id),
-            kind => unreachable!("the decoder refuses {kind:?} to the outside"),
+            Kind::Fork | Kind::Call | Kind::Impulse | Kind::Timer | Kind::Start | Kind::Primary => {
+                unreachable!("the decoder refuses {:?} to the outside", message.kind)
+            }
         }
         Ok(false)
     }
@@ -321,7 +321,7 @@ impl State {
         if call == CallId(0) {
             return Err(blame("the guest made a call without an id".to_owned()));
         }
-        if self.failed_calls.contains(&call) || self.calls.insert(call, peer).is_some() {
+        if !self.calls.begin(call, peer) {
             return Err(blame(format!("the guest made two calls with the id {call}")));
         }
         Ok(())
@@ -353,36 +353,33 @@ impl State {
         self.outcome = Some(Outcome::Halted { fault, lsn: self.position.lsn });
     }
 
-    /// All relations that must hold between records, as one list.
+    /// Asserts that [`State::relations`] hold.
     pub(crate) fn validate(&self) {
-        let State {
-            genesis,
-            position,
-            world,
-            streams,
-            timers,
-            calls,
-            failed_calls,
-            requests,
-            last_impulse,
-            started: _,
-            outcome: _,
-        } = self;
-        assert!(position.lsn >= Lsn(1));
-        assert_eq!((&world.name, world.time), (&genesis.name, position.time));
-        streams.validate(&world.peers, genesis);
-        for (peer, stream) in streams.iter() {
-            stream.outbox.validate();
-            assert!(stream.uuid.is_some() || stream.received == Seq(0), "nobody unknown was listened to");
-            assert!(Some(peer) != self.me() || stream.received == stream.outbox.acknowledged());
+        if let Err(Broken(relation)) = self.relations() {
+            panic!("the state of {} is broken at lsn {}: {relation}", self.genesis.name, self.position.lsn);
         }
-        for (call, peer) in calls {
-            assert!(*call != CallId(0) && peer.0 as usize <= streams.count());
-            assert!(!failed_calls.contains(call));
+    }
+
+    /// All relations that must hold between records, as one list.
+    pub(crate) fn relations(&self) -> Result<(), Broken> {
+        let State { genesis, position, world, streams, timers, calls, requests, started: _, outcome } = self;
+        let Position { lsn, link: _, epoch: _, time } = position;
+        let World { name, time: world_time, peers: _, random: _ } = world;
+        holds!(*lsn >= Lsn(1), "genesis is applied");
+        holds!(*name == genesis.name, "the guest knows the name of genesis");
+        holds!(world_time == time, "the guest sees the time of the record");
+        let beside = self.beside();
+        streams.validate(beside)?;
+        timers.validate(beside)?;
+        calls.validate(beside)?;
+        requests.validate(beside)?;
+        match outcome {
+            Some(Outcome::Finished { lsn: at, .. } | Outcome::Halted { lsn: at, .. }) => {
+                holds!(at <= lsn, "the instance ended by a record that was applied");
+            }
+            None => {}
         }
-        timers.validate();
-        requests.validate();
-        assert!(requests.pending().all(|(call, _)| call <= *last_impulse));
+        Ok(())
     }
 }
 

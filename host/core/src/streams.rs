@@ -1,6 +1,13 @@
 //! The streams between this instance and all its peers, with sums over them, so that nobody has to walk them.
 
-use crate::{Genesis, PeerIndex, Peers, limits::OUTBOX_BYTES_SOFT_MAX, stream::Stream};
+use crate::{
+    Genesis, InstanceName, PeerIndex, Peers,
+    digest::Digested,
+    limits::OUTBOX_BYTES_SOFT_MAX,
+    part::{Beside, Broken, Part, StateReader, holds},
+    shared_state::SharedState,
+    stream::Stream,
+};
 
 /// What waits for other instances. What waits for the instance itself drains by being delivered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -44,13 +51,6 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    /// Streams that a checkpoint holds, one for each of the peers.
-    pub(crate) fn resumed(all: Vec<Stream>, peers: &Peers, genesis: &Genesis) -> Streams {
-        let mut streams = Streams { all, me: peers.index(&genesis.name), waiting: Waiting::default() };
-        streams.waiting = streams.walked();
-        streams
-    }
-
     /// Every peer has a stream; the own instance's is bound from the start.
     pub(crate) fn add(&mut self, peers: &Peers, genesis: &Genesis) {
         for number in self.all.len() as u32 + 1..=peers.count() {
@@ -110,10 +110,56 @@ impl Streams {
         self.others().for_each(|stream| waiting.add(Waiting::of(stream)));
         waiting
     }
+}
 
-    pub(crate) fn validate(&self, peers: &Peers, genesis: &Genesis) {
-        assert_eq!(self.all.len(), peers.count() as usize);
-        assert_eq!(self.me, peers.index(&genesis.name));
-        assert_eq!(self.waiting, self.walked(), "the sums are those of all streams");
+/// Each stream behind the name of its peer.
+impl Part for Streams {
+    fn encode(&self, beside: Beside<'_>, out: &mut SharedState) {
+        let Streams { all, me: _, waiting: _ } = self; // both follow from the streams
+        out.put_count(all.len());
+        for (peer, stream) in self.iter() {
+            let name = beside.peers.name(peer).expect("streams are as many as names").as_str();
+            out.put_u8(name.len() as u8);
+            out.put(name.as_bytes());
+            stream.encode(beside, out);
+        }
+    }
+
+    fn decode(reader: &mut StateReader<'_>) -> Option<Streams> {
+        let mut streams = Streams::default();
+        for number in 1..=reader.u32()? {
+            let name_bytes = reader.u8()? as usize;
+            let name = InstanceName::new(std::str::from_utf8(reader.rest.take(name_bytes)?).ok()?).ok()?;
+            if reader.peers.attach(&name)? != PeerIndex(number) {
+                return None;
+            }
+            streams.all.push(Stream::decode(reader)?);
+        }
+        streams.me = reader.peers.index(&reader.genesis.name);
+        streams.waiting = streams.walked();
+        Some(streams)
+    }
+
+    fn digest(&self, beside: Beside<'_>, digested: &mut Digested) {
+        let Streams { all: _, me: _, waiting: _ } = self;
+        for (peer, stream) in self.iter() {
+            digested.bytes(beside.peers.name(peer).map_or(&[], |name| name.as_str().as_bytes()));
+            stream.digest(beside, digested);
+        }
+    }
+
+    fn validate(&self, beside: Beside<'_>) -> Result<(), Broken> {
+        let Streams { all, me, waiting } = self;
+        holds!(all.len() == beside.peers.count() as usize, "every peer has a stream");
+        holds!(*me == beside.peers.index(&beside.genesis.name), "the instance knows which peer it is itself");
+        holds!(*waiting == self.walked(), "the sums are those of all streams");
+        all.iter().try_for_each(|stream| stream.validate(beside))?;
+        let Some(own) = me.map(|me| self.get(me)) else { return Ok(()) };
+        holds!(
+            own.received == own.outbox.acknowledged(),
+            "what the instance sent itself is acknowledged as it is received"
+        );
+        holds!(own.uuid == Some(beside.genesis.uuid), "the instance is bound to itself");
+        Ok(())
     }
 }

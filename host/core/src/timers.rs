@@ -2,7 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{CallId, Timestamp, limits::TIMERS_MAX};
+use crate::{
+    CallId, Timestamp,
+    digest::Digested,
+    limits::TIMERS_MAX,
+    part::{Beside, Broken, Part, StateReader, holds, rises},
+    shared_state::SharedState,
+};
 
 /// Timers by due time and by id. Both views always hold the same timers.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -34,11 +40,6 @@ impl Timers {
         }
     }
 
-    /// Differs if any timer does.
-    pub(crate) fn digest(&self) -> u64 {
-        self.digest
-    }
-
     /// When the next one is due.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         self.by_time.first().map(|(due, _)| *due)
@@ -49,13 +50,45 @@ impl Timers {
         self.by_time.iter().take_while(move |(due, _)| *due <= now).map(|(_, id)| *id)
     }
 
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &(Timestamp, CallId)> {
-        self.by_time.iter()
+    pub(crate) fn check(&self) -> Result<(), Broken> {
+        let Timers { by_time, by_id, digest } = self;
+        holds!(by_time.len() == by_id.len(), "both views hold the same timers");
+        holds!(by_id.len() <= TIMERS_MAX, "there are no more timers than the limit");
+        holds!(!by_id.is_empty() || *digest == 0, "without timers their sum is zero");
+        Ok(())
+    }
+}
+
+impl Part for Timers {
+    fn encode(&self, _: Beside<'_>, out: &mut SharedState) {
+        let Timers { by_time, by_id: _, digest: _ } = self; // the others follow from the first
+        out.put_count(by_time.len());
+        for (due, id) in by_time {
+            out.put_u64(due.0);
+            out.put_u64(id.0);
+        }
     }
 
-    pub(crate) fn validate(&self) {
-        assert_eq!(self.by_time.len(), self.by_id.len());
-        assert!(self.by_id.len() <= TIMERS_MAX);
+    fn decode(reader: &mut StateReader<'_>) -> Option<Timers> {
+        let mut timers = Timers::default();
+        let (count, mut before) = (reader.u32()?, None);
+        for _ in 0..count {
+            let due = Timestamp(reader.u64()?);
+            let id = CallId(reader.u64()?);
+            rises(&mut before, (due, id))?;
+            timers.set(id, due).then_some(())?;
+        }
+        // One id twice would have replaced the earlier timer.
+        (timers.by_id.len() == count as usize).then_some(timers)
+    }
+
+    fn digest(&self, _: Beside<'_>, digested: &mut Digested) {
+        let Timers { by_time: _, by_id: _, digest } = self;
+        digested.number(*digest);
+    }
+
+    fn validate(&self, _: Beside<'_>) -> Result<(), Broken> {
+        self.check()
     }
 }
 

@@ -37,9 +37,9 @@ impl State {
     pub(crate) fn waits(&self) -> Vec<PeerWaits> {
         let me = self.me();
         let mut calls: BTreeMap<PeerIndex, (u64, CallId)> = BTreeMap::new();
-        for (call, peer) in &self.calls {
+        for (call, peer) in self.calls.waiting() {
             // In the order of their ids, so the first one of a peer is its lowest.
-            calls.entry(*peer).or_insert((0, *call)).0 += 1;
+            calls.entry(peer).or_insert((0, call)).0 += 1;
         }
         let others = self.streams().filter(|(peer, _)| Some(*peer) != me);
         others.map(|(peer, stream)| self.waits_of(peer, stream, calls.get(&peer).copied())).collect()

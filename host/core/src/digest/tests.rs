@@ -34,12 +34,12 @@ fn rich() -> State {
     });
     send(&mut state, FRIEND);
     state.timers.set(CallId(8), Timestamp(9));
-    state.calls.insert(CallId(10), FRIEND);
-    state.failed_calls.insert(CallId(11));
+    fail(&mut state, 11);
+    assert!(state.calls.begin(CallId(10), FRIEND));
     state.requests.accept(id("answered"), CallId(12), Lsn(1));
     state.requests.answer(CallId(12), Lsn(1), Timestamp(100), &answer(b"yes"));
     state.requests.accept(id("pending"), CallId(13), Lsn(1));
-    state.last_impulse = CallId(13);
+    state.requests.note_impulse(CallId(13));
     state.started = true;
     state
 }
@@ -72,6 +72,13 @@ fn renamed(state: &mut State) {
     state.world.peers = peers;
 }
 
+/// A call that has failed.
+fn fail(state: &mut State, call: u64) {
+    const GONE: PeerIndex = PeerIndex(2);
+    assert!(state.calls.begin(CallId(call), GONE));
+    assert_eq!(state.calls.fail(GONE), 1);
+}
+
 type Change = (&'static str, fn(&mut State));
 
 /// Every way in which two states that a log leads to can differ, each alone.
@@ -95,11 +102,14 @@ const CHANGES: &[Change] = &[
     ("a timer more", |state| assert!(state.timers.set(CallId(9), Timestamp(9)))),
     ("a timer at another time", |state| assert!(state.timers.set(CallId(8), Timestamp(10)))),
     ("no timers", |state| state.timers = Timers::default()),
-    ("a call more", |state| assert!(state.calls.insert(CallId(14), FRIEND).is_none())),
-    ("a call of another peer", |state| assert!(state.calls.insert(CallId(10), PeerIndex(3)).is_some())),
-    ("a call less", |state| state.calls.clear()),
-    ("a failed call more", |state| assert!(state.failed_calls.insert(CallId(14)))),
-    ("a failed call less", |state| state.failed_calls.clear()),
+    ("a call more", |state| assert!(state.calls.begin(CallId(14), FRIEND))),
+    ("a call of another peer", |state| {
+        state.calls.settle(CallId(10), FRIEND);
+        assert!(state.calls.begin(CallId(10), PeerIndex(3)));
+    }),
+    ("a call less", |state| state.calls.settle(CallId(10), FRIEND)),
+    ("a failed call more", |state| fail(state, 14)),
+    ("a failed call less", |state| state.calls.forget_failed(CallId(11))),
     ("a request more", |state| state.requests.accept(id("another"), CallId(14), Lsn(1))),
     ("a result", |state| settle(state, 1, &answer(b"yes"))),
     ("a result of another value", |state| settle(state, 1, &answer(b"yet"))),
@@ -108,7 +118,7 @@ const CHANGES: &[Change] = &[
     ("a result of many bytes", |state| settle(state, 1, &answer(&[7; 1000]))),
     ("another result of many bytes", |state| settle(state, 1, &answer(&[8; 1000]))),
     ("no requests", |state| state.requests = Default::default()),
-    ("the number of the last impulse", |state| state.last_impulse = CallId(14)),
+    ("the number of the last impulse", |state| state.requests.note_impulse(CallId(14))),
     ("the start", |state| state.started = false),
     ("an exit", |state| state.outcome = Some(Outcome::Finished { code: 0, lsn: Lsn(1) })),
     ("an exit of another code", |state| state.outcome = Some(Outcome::Finished { code: -1, lsn: Lsn(1) })),

@@ -19,14 +19,14 @@ fn outbox(counts: &[u64]) -> Outbox {
             outbox.push(&message(seq));
         }
         outbox.close_chunk(Lsn(11 + at as u64));
-        outbox.validate();
+        outbox.check().expect("sound");
     }
     outbox
 }
 
 /// First number, count, and bytes of arguments of the first message, of each chunk after `seq`.
 fn check(outbox: &Outbox, seq: u64, expected: &[(u64, u32)]) {
-    outbox.validate();
+    outbox.check().expect("sound");
     let chunks: Vec<_> = outbox.chunks_after(Seq(seq)).collect();
     assert_eq!(chunks.iter().map(|chunk| (chunk.first_seq.0, chunk.count)).collect::<Vec<_>>(), expected);
     for chunk in chunks {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::part::tests::read_back as resumed;
 
 fn id(number: u64) -> RequestId {
     RequestId::new(number.to_le_bytes()).expect("eight bytes")
@@ -14,7 +15,7 @@ fn settle(requests: &mut Requests, numbers: impl Iterator<Item = u64>, bytes: us
         requests.accept(id(number), CallId(number), Lsn(number));
         assert_eq!(requests.answer(CallId(number), Lsn(number + 1), Timestamp(0), &answer(bytes)), Some(id(number)));
     }
-    requests.validate();
+    requests.check().expect("sound");
 }
 
 fn known(requests: &Requests, numbers: &[u64]) -> Vec<u64> {
@@ -31,7 +32,7 @@ fn an_answer_belongs_to_the_request_of_its_call_and_to_one_only() {
     assert_eq!(requests.answer(CallId(12), Lsn(7), Timestamp(0), &answer(2)), None, "the first answer stays");
     assert_eq!(requests.get(&id(2)), Some(Request { accepted: Lsn(5), answer: Some((Lsn(6), answer(1))) }));
     assert_eq!(requests.get(&id(1)), Some(Request { accepted: Lsn(5), answer: None }));
-    requests.validate();
+    requests.check().expect("sound");
 }
 
 #[test]
@@ -90,13 +91,13 @@ fn the_digest_depends_on_what_is_remembered_and_on_nothing_else() {
     settle(&mut requests, 1..=5, RESULTS_BYTES_MAX / 4);
     let mut same = Requests::default();
     settle(&mut same, 2..=5, RESULTS_BYTES_MAX / 4);
-    assert_eq!(requests.digest(), same.digest(), "the first was forgotten");
+    assert_eq!(requests.sum(), same.sum(), "the first was forgotten");
     requests.accept(id(9), CallId(9), Lsn(9));
-    assert_ne!(requests.digest(), same.digest());
+    assert_ne!(requests.sum(), same.sum());
     same.accept(id(9), CallId(9), Lsn(9));
-    assert_eq!(requests.digest(), same.digest());
+    assert_eq!(requests.sum(), same.sum());
     requests.answer(CallId(9), Lsn(10), Timestamp(0), &answer(1));
-    assert_ne!(requests.digest(), same.digest());
+    assert_ne!(requests.sum(), same.sum());
 }
 
 #[test]
@@ -112,23 +113,11 @@ fn requests_of_one_hash_are_told_apart() {
         let answered = requests.answer(CallId(number), Lsn(max + number), Timestamp(0), &answer(number as usize % 5));
         assert_eq!(answered, Some(id(number)));
     }
-    requests.validate();
+    requests.check().expect("sound");
     for number in 1..=max {
         let answer = Some((Lsn(max + number), answer(number as usize % 5)));
         assert_eq!(requests.get(&id(number)), Some(Request { accepted: Lsn(number), answer }));
     }
-}
-
-/// What a checkpoint would hold of the results, read back.
-fn resumed(requests: &Requests) -> Option<Requests> {
-    let mut out = SharedState::default();
-    requests.share_answered(&mut out);
-    let (whole, mut resumed) = (Bytes::from(out), Requests::default());
-    resumed.resume_answered(&mut BytesReader(&whole), &whole, requests.answered_count() as u32)?;
-    for (call, pending) in requests.pending() {
-        resumed.resume_pending(call, pending.clone())?;
-    }
-    Some(resumed)
 }
 
 #[test]
@@ -137,16 +126,16 @@ fn requests_resumed_are_the_same_and_go_on_alike() {
     settle(&mut requests, 1..=RESULTS_MAX as u64 + 5, 3);
     requests.accept(id(0), CallId(0), Lsn(8));
     let mut resumed = resumed(&requests).expect("it was just written");
-    resumed.validate();
+    resumed.check().expect("sound");
     assert_eq!(resumed, requests);
-    assert_eq!(resumed.digest(), requests.digest());
+    assert_eq!(resumed.sum(), requests.sum());
     for requests in [&mut requests, &mut resumed] {
         requests.answer(CallId(0), Lsn(9), Timestamp(1), &answer(4));
         settle(requests, 200_000..=200_100, 1);
         assert_eq!(known(requests, &[6, 105, 106, 107, 108, 0]), [108, 0]);
     }
     assert_eq!(resumed, requests);
-    assert_eq!(resumed.digest(), requests.digest());
+    assert_eq!(resumed.sum(), requests.sum());
 }
 
 #[test]

@@ -34,12 +34,12 @@ fn every_result_is_found_where_it_was_put_until_it_is_forgotten() {
         assert!(results.iter().map(|(place, _)| place).eq(places[forgotten..].iter().copied()));
         let bytes = values[forgotten..].iter().map(Vec::len).sum::<usize>();
         assert_eq!((results.len(), results.value_bytes()), (values.len() - forgotten, bytes));
-        results.validate();
+        results.check().expect("sound");
         results.forget_oldest();
     }
     assert_eq!((results.oldest(), results.len(), results.value_bytes()), (None, 0, 0));
     assert_eq!(encoded(&results), b"");
-    results.validate();
+    results.check().expect("sound");
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn what_a_checkpoint_holds_is_read_back_and_shared() {
         let mut reader = BytesReader(&bytes);
         let mut read = Results::read(&mut reader, &bytes, results.len() as u32).expect("it was just written");
         assert!(reader.0.is_empty());
-        read.validate();
+        read.check().expect("sound");
         assert!(read.iter().map(|(_, answered)| answered).eq(results.iter().map(|(_, answered)| answered)));
         assert!(read.blocks.iter().all(|block| bytes.as_ptr_range().contains(&block.bytes.as_ptr())));
         assert_eq!(encoded(&read), bytes);

@@ -194,9 +194,9 @@ const BUGS: &[Bug] = &[
     },
     Bug {
         name: "calls to a peer that was registered anew wait for ever",
-        file: "host/core/src/state.rs",
+        file: "host/core/src/calls.rs",
         changes: &[(
-            "            self.calls.remove(&call);\n            self.failed_calls.insert(call);\n",
+            "            self.waiting.remove(call);\n            self.failed.insert(*call);\n",
             "            let _ = call;\n",
         )],
     },
@@ -204,8 +204,8 @@ const BUGS: &[Bug] = &[
         name: "a timer that fired is kept",
         file: "host/core/src/state.rs",
         changes: &[(
-            "            Kind::Timer => self.timers.cancel(message.call_id),\n            Kind::Error => {",
-            "            Kind::Timer => {}\n            Kind::Error => {",
+            "            Kind::Timer => self.timers.cancel(message.call_id),\n            Kind::Error => self",
+            "            Kind::Timer => {}\n            Kind::Error => self",
         )],
     },
     Bug {
@@ -244,44 +244,44 @@ const BUGS: &[Bug] = &[
     },
     Bug {
         name: "a checkpoint lacks the newest messages to peers",
-        file: "host/core/src/checkpoint.rs",
+        file: "host/core/src/outbox.rs",
         changes: &[(
-            "            put_u32(out, stream.outbox.chunks().len());\n            for chunk in stream.outbox.chunks() {",
-            "            let some = stream.outbox.chunks().len().saturating_sub(1);\n            put_u32(out, some);\n            for chunk in stream.outbox.chunks().take(some) {",
+            "        out.put_count(chunks.len());\n        for Chunk { after, first_seq, count, messages } in chunks {",
+            "        let some = chunks.len().saturating_sub(1);\n        out.put_count(some);\n        for Chunk { after, first_seq, count, messages } in chunks.iter().take(some) {",
         )],
     },
     Bug {
         name: "what a checkpoint holds for peers may leave before it is durable",
-        file: "host/core/src/checkpoint.rs",
-        changes: &[(
-            "                put_u64(out, chunk.after.0);",
-            "                put_u64(out, chunk.after.0 - 1);",
-        )],
+        file: "host/core/src/outbox.rs",
+        changes: &[("            out.put_u64(after.0);", "            out.put_u64(after.0 - 1);")],
     },
     Bug {
         name: "a checkpoint lacks the random generator",
         file: "host/core/src/checkpoint.rs",
-        changes: &[("        put_u64(out, self.world.random.state());", "        put_u64(out, self.genesis.seed);")],
+        changes: &[(
+            "        out.put_u64(random.state());",
+            "        let _ = random;\n        out.put_u64(genesis.seed);",
+        )],
     },
     Bug {
         name: "a checkpoint lacks the number of the last impulse",
-        file: "host/core/src/checkpoint.rs",
-        changes: &[("        put_u64(out, self.last_impulse.0);", "        put_u64(out, 0);")],
+        file: "host/core/src/requests.rs",
+        changes: &[("        out.put_u64(last_impulse.0);", "        let _ = last_impulse;\n        out.put_u64(0);")],
     },
     Bug {
         name: "a checkpoint lacks the requests without an answer",
-        file: "host/core/src/checkpoint.rs",
+        file: "host/core/src/requests.rs",
         changes: &[(
-            "        put_u32(out, self.requests.pending().len());\n        for (call, Pending { id, accepted }) in self.requests.pending() {",
-            "        put_u32(out, 0);\n        for (call, Pending { id, accepted }) in self.requests.pending().take(0) {",
+            "        out.put_count(pending.len());\n        for (call, Pending { id, accepted }) in pending {",
+            "        out.put_count(0);\n        for (call, Pending { id, accepted }) in pending.iter().take(0) {",
         )],
     },
     Bug {
         name: "a checkpoint lacks the last timer",
-        file: "host/core/src/checkpoint.rs",
+        file: "host/core/src/timers.rs",
         changes: &[(
-            "        put_u32(out, self.timers.iter().len());\n        for (due, id) in self.timers.iter() {",
-            "        let some = self.timers.iter().len().saturating_sub(1);\n        put_u32(out, some);\n        for (due, id) in self.timers.iter().take(some) {",
+            "        out.put_count(by_time.len());\n        for (due, id) in by_time {",
+            "        let some = by_time.len().saturating_sub(1);\n        out.put_count(some);\n        for (due, id) in by_time.iter().take(some) {",
         )],
     },
     Bug {
