@@ -15,10 +15,11 @@ pub(crate) fn register_instance(store: &StorePlace, verb: &RegisterInstance) -> 
     let module = std::fs::read(&verb.module).with_context(|| format!("can't read the module {file}"))?;
     // Everything that can be wrong with a module is found now, not at the first run.
     let loaded = Engine::new()?.load(&module).with_context(|| format!("{file} can't be registered"))?;
-    let methods = Methods::new(loaded.methods().with_context(|| format!("{file} can't be registered"))?);
+    let limits = Limits { fuel: verb.fuel, memory_bytes: verb.memory_mib << 20 };
+    let methods = loaded.methods_within(limits.memory_bytes);
+    let methods = Methods::new(methods.with_context(|| format!("{file} can't be registered"))?);
 
     let store = FileStore::create_or_open(store)?;
-    let limits = Limits { fuel: verb.fuel, memory_bytes: verb.memory_mib << 20 };
     let now = SystemClock::check()?.now();
     let registered = store.register(&verb.instance, &module, entropy_u64(), fresh_uuid(), limits, now)?;
     if let Err(error) = methods.write_down(&store, BlobHash::of(&module).0) {

@@ -8,7 +8,9 @@ use std::{
 };
 
 use ambrosia_core::{Epoch, InstanceName, Lsn, RecordError, ReplicaIndex, ScheduleOptions};
-use ambrosia_engine::{Captures, Engine, EngineError, Module, ModuleError, THREAD_STACK_BYTES_MIN, Tracking};
+use ambrosia_engine::{
+    Captures, Engine, EngineError, Module, ModuleError, THREAD_STACK_BYTES_MIN, Tracking, spare_address_space,
+};
 use ambrosia_storage::{
     AcquireError, BlobError, BlobHash, BlobStore, EnterError, FileStore, InstanceError, LogError, LogStore, OpenError,
     Outcome, Presence, StorePlace,
@@ -210,8 +212,9 @@ pub enum RunError {
     Open(#[from] OpenError),
     /// The system has no more threads, or no runtime can be made.
     #[error(
-        "a thread can't be started: {0}. The limit of threads is reached: raise it (`ulimit -u` of the user, pids.max of \
-         the container, kernel.threads-max of the machine), or end something else"
+        "a thread can't be started: {0}. The limit of threads, or of the address space for their stacks, is reached: raise \
+         it (`ulimit -u` of the user, pids.max of the container, kernel.threads-max of the machine; `ulimit -v`), or end \
+         something else"
     )]
     Thread(std::io::Error),
     /// The clock can't be used.
@@ -247,6 +250,7 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
         return Err(RunError::NotLoopback(options.listen));
     }
     let clock = SystemClock::check()?;
+    spare_address_space();
     resources::check()?;
     let store = Arc::new(FileStore::open(&options.store)?);
     let entry = store.instance(&options.instance)?;

@@ -1,5 +1,6 @@
 //! The real executable, from outside; and the real guest engine inside the simulator.
 
+mod address_space;
 mod bad_input;
 mod bad_store;
 mod captures;

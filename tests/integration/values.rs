@@ -104,46 +104,6 @@ fn arguments_come_from_a_file_or_from_stdin_and_may_be_large() {
     fails(&cluster, &[&send[..], &[&format!("@{file}")]].concat(), &["--args", file, "not JSON"]);
 }
 
-/// A verb within 3 GiB of addresses, less than any engine asks for.
-fn within_3_gib(cluster: &Cluster, arguments: &[&str]) -> std::process::Output {
-    let program = cluster.program().to_str().expect("the path is text");
-    let mut command = std::process::Command::new("sh");
-    command.args(["-c", "ulimit -v 3145728 && exec \"$@\"", "sh", program]).args(arguments);
-    command.env("AMBROSIA_STORE", cluster.store()).stdin(Stdio::null()).output().expect("there is a shell")
-}
-
-#[test]
-fn who_needs_an_engine_names_the_limit_of_address_space() {
-    let cluster = cluster();
-    cluster.register("counter", "counter", 1);
-    let module = cluster.guest("counter").display().to_string();
-    for verb in [&["run", "--instance", "counter"][..], &["register-instance", "--instance", "b", "--module", &module]]
-    {
-        let output = within_3_gib(&cluster, verb);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        for word in ["this process can't reserve ", " MiB of address space", "ulimit -v"] {
-            assert!(said.contains(word), "{said}");
-        }
-        assert!(!said.contains("the guest broke"), "{said}");
-    }
-}
-
-#[test]
-fn send_log_and_status_need_no_engine() {
-    let cluster = cluster();
-    let _values = Replicas::of(&cluster, "values", "values", 1);
-    for (arguments, word) in [
-        (&["send", "--instance", "values", "--method", "text", "--args", "[\"hi\"]"][..], "hi"),
-        (&["log", "--instance", "values"], "deliver"),
-        (&["status"], "values: running"),
-    ] {
-        let output = within_3_gib(&cluster, arguments);
-        let printed = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && printed.contains(word), "{arguments:?}: {output:?}");
-    }
-}
-
 #[test]
 fn a_store_that_does_not_list_the_methods_of_a_module_is_given_the_list() {
     let cluster = cluster();

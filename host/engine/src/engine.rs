@@ -8,6 +8,7 @@ use std::{path::Path, sync::Arc};
 use wasmtime::component::Component;
 
 use crate::{
+    address_space::spare_address_space,
     cache, config,
     error::{EngineError, ModuleError},
     host_interface,
@@ -49,6 +50,7 @@ impl Engine {
     }
 
     fn with_tracker(tracker: Tracker) -> Result<Engine, EngineError> {
+        spare_address_space();
         let config = config::deterministic().map_err(EngineError::Unsupported)?;
         let wasmtime = wasmtime::Engine::new(&config).map_err(EngineError::Unsupported)?;
         Component::from_binary(&wasmtime, EMPTY_COMPONENT).map_err(EngineError::Unsupported)?;

@@ -74,6 +74,9 @@ pub enum ModuleError {
     /// The component trapped or ran into a limit while it was initialised.
     #[error("the component can't be started: {0}")]
     Instantiate(Fault),
+    /// This process may not have the address space that a memory of the component takes.
+    #[error("{0}")]
+    AddressSpace(String),
     /// The component trapped while it listed its methods.
     #[error("the component can't list its methods: {0}")]
     Describe(Fault),

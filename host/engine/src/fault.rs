@@ -6,7 +6,7 @@
 use ambrosia_core::{Fault, Limits, Print, limits};
 use wasmtime::{Error, Store, Trap, WasmBacktrace};
 
-use crate::{memories::NO_SPACE, prints, refusal::Refusal, state::GuestState};
+use crate::{prints, refusal::Refusal, state::GuestState};
 
 /// What the SDK writes in front of the message of a panic, in one line.
 const SDK_PANIC: &str = "ambrosia: panic ";
@@ -65,9 +65,6 @@ fn broken_rule(cause: &str) -> String {
     if cause.starts_with(TOO_MUCH_COPIED) {
         let max = limits::EFFECTS_BYTES_MAX;
         return format!("gave the host more than {max} bytes at once, which is the limit for effects");
-    }
-    if cause.starts_with(NO_SPACE) {
-        return cause.to_owned();
     }
     format!("the guest broke the rules of the component model: {cause}")
 }

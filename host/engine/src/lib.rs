@@ -11,6 +11,7 @@
 
 mod accessor;
 mod accessor_module;
+mod address_space;
 mod ahead;
 mod cache;
 mod capture;
@@ -25,6 +26,7 @@ mod guest;
 mod handles;
 mod host_interface;
 mod layout;
+mod lonely;
 mod mapping;
 mod memories;
 mod memory;
@@ -46,6 +48,7 @@ mod verdict;
 mod wasi;
 mod watched;
 
+pub use address_space::spare_address_space;
 pub use captures::Captures;
 pub use config::THREAD_STACK_BYTES_MIN;
 pub use engine::Engine;

@@ -5,6 +5,9 @@
 //!       │ read and write           │ nothing can be accessed        │
 //! ```
 //!
+//! Where the process may not have so much address space, only what the guest may ever have is mapped, and the rest is a place
+//! that nobody else gets (`lonely.rs`). The code of guests is the same for both, and so is all that a guest can see.
+//!
 //! **Architecture Invariant:** what the guest can write is looked at only through a reference to its store. The guest
 //! runs by a mutable reference to that, so nobody looks while it runs.
 #![allow(unsafe_code, reason = "memory of a guest is mapped from the kernel, and read past the compiler")]
@@ -21,10 +24,18 @@ use std::{
 use ambrosia_core::PAGE_BYTES;
 use wasmtime::{LinearMemory, Store};
 
+use crate::lonely::{self, Lonely};
+
 /// One reservation. The store's memory and who captures it share it.
 pub(crate) struct Mapping {
     base: NonNull<u8>,
+    /// Mapped in front of the base, and never accessible.
     guard: usize,
+    /// Mapped from the base on.
+    mapped: usize,
+    /// From the base on, what the guest can be given: all of it is mapped.
+    room: usize,
+    /// From the base on, what the guest's code takes for its own: it belongs to nobody else.
     capacity: usize,
     /// Changed only by the guest's growth, so never while somebody has a reference to the store.
     bytes: AtomicUsize,
@@ -48,7 +59,33 @@ impl Mapping {
         // SAFETY: the mapping is longer than the guard in front.
         let base = unsafe { start.cast::<u8>().add(guard) };
         let base = NonNull::new(base).expect("the kernel maps nothing at address 0");
-        Ok(Mapping { base, guard, capacity, bytes: AtomicUsize::new(0) })
+        Ok(Mapping { base, guard, mapped: capacity + guard, room: capacity, capacity, bytes: AtomicUsize::new(0) })
+    }
+
+    /// As [`Self::reserve`], of which no more than `room` bytes count as address space of the process. There is no guard in
+    /// front, where nothing is for as far as behind.
+    pub(crate) fn reserve_alone(capacity: usize, guard: usize, room: usize) -> Result<Mapping, io::Error> {
+        let room = room.min(capacity);
+        let mapped = room.max(PAGE_BYTES);
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
+        for Lonely(place) in lonely::places(capacity + guard)? {
+            // SAFETY: it fails where there is a mapping already, so that none is replaced.
+            let start =
+                unsafe { libc::mmap(ptr::without_provenance_mut(place), mapped, libc::PROT_NONE, flags, -1, 0) };
+            if start == libc::MAP_FAILED {
+                match io::Error::last_os_error() {
+                    error if error.raw_os_error() == Some(libc::EEXIST) => continue, // another memory of ours
+                    error => return Err(error),
+                }
+            }
+            let base = NonNull::new(start.cast()).expect("the kernel maps nothing at address 0");
+            let mapping = Mapping { base, guard: 0, mapped, room, capacity, bytes: AtomicUsize::new(0) };
+            if start.addr() == place {
+                return Ok(mapping);
+            }
+            // A kernel before 4.17 takes the place for a hint; what it has given is given back.
+        }
+        Err(io::ErrorKind::OutOfMemory.into())
     }
 
     /// Makes the first `bytes` accessible; what comes anew is zeros.
@@ -56,10 +93,10 @@ impl Mapping {
         let before = self.bytes();
         assert!(bytes.is_multiple_of(PAGE_BYTES));
         assert!(before <= bytes);
-        if bytes > self.capacity {
+        if bytes > self.room {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
-        // SAFETY: the range lies in the reservation, and nothing in it could be accessed before.
+        // SAFETY: the range lies in what is mapped, and nothing in it could be accessed before.
         let changed = unsafe {
             let start = self.base.as_ptr().add(before).cast();
             libc::mprotect(start, bytes - before, libc::PROT_READ | libc::PROT_WRITE)
@@ -78,7 +115,7 @@ impl Mapping {
 
     /// Address and length of all that the memory can ever be.
     pub(crate) fn reservation(&self) -> (usize, usize) {
-        (self.base.as_ptr().addr(), self.capacity)
+        (self.base.as_ptr().addr(), self.room)
     }
 
     /// What is in the memory of the guest in `_store`, which stands still.
@@ -143,7 +180,7 @@ impl Drop for Mapping {
         // SAFETY: the whole reservation was mapped by `reserve`, and the last one who knew of it is gone.
         unsafe {
             let start = self.base.as_ptr().sub(self.guard);
-            libc::munmap(start.cast(), self.guard + self.capacity + self.guard);
+            libc::munmap(start.cast(), self.guard + self.mapped);
         }
     }
 }
@@ -152,7 +189,7 @@ impl Drop for Mapping {
 pub(crate) struct Linear(pub(crate) std::sync::Arc<Mapping>);
 
 // SAFETY: the memory never moves, is accessible as far as `byte_size` says, is inaccessible in the rest of the
-// reservation and in the guard behind it, and new bytes are zeros.
+// capacity and in the guard behind it, where nothing else is mapped, and new bytes are zeros.
 unsafe impl LinearMemory for Linear {
     fn byte_size(&self) -> usize {
         self.0.bytes()

@@ -23,6 +23,9 @@ use crate::{
     verdict::{Finding, Verdict},
 };
 
+/// Least memory in which a component is asked for its methods.
+const DESCRIBE_MEMORY_BYTES_MIN: u64 = 16 << 20;
+
 /// A compiled and checked component. Cheap to clone.
 #[derive(Clone)]
 pub struct Module {
@@ -61,13 +64,34 @@ impl Module {
     }
 
     /// Lists the methods, in the order of the component. Asks the component itself, in an instance that is thrown
-    /// away.
+    /// away. It has as much memory as there are addresses for.
     ///
     /// # Errors
-    /// [`ModuleError::Instantiate`] and [`ModuleError::Describe`] if the component traps,
-    /// [`ModuleError::DuplicateMethod`] and [`ModuleError::WrongMethodId`] if the list can't be.
+    /// As [`Self::methods_within`].
     pub fn methods(&self) -> Result<Vec<Method>, ModuleError> {
-        let genesis = scratch_genesis();
+        let mut memory_bytes = limits::MEMORY_BYTES_DEFAULT;
+        let mut short = None;
+        loop {
+            match self.methods_within(memory_bytes) {
+                Err(error @ ModuleError::AddressSpace(_)) if memory_bytes > DESCRIBE_MEMORY_BYTES_MIN => {
+                    short = Some(error);
+                    memory_bytes /= 2;
+                }
+                // With less memory than it asks for everything can go wrong.
+                Err(error) => return Err(short.unwrap_or(error)),
+                Ok(methods) => return Ok(methods),
+            }
+        }
+    }
+
+    /// As [`Self::methods`], in an instance whose limit of memory is that.
+    ///
+    /// # Errors
+    /// [`ModuleError::Instantiate`] and [`ModuleError::Describe`] if the component traps, [`ModuleError::AddressSpace`] if
+    /// this process has too little, [`ModuleError::DuplicateMethod`] and [`ModuleError::WrongMethodId`] if the list can't
+    /// be.
+    pub fn methods_within(&self, memory_bytes: u64) -> Result<Vec<Method>, ModuleError> {
+        let genesis = scratch_genesis(memory_bytes);
         let Started { mut store, instance, .. } = self.start(&genesis)?;
         let describe = instance
             .get_typed_func::<(), DescribeResults>(&mut store, DESCRIBE)
@@ -82,7 +106,7 @@ impl Module {
     ///
     /// # Errors
     /// [`ModuleError::Instantiate`] if the component's initialisers trap or it starts with more memory than its
-    /// limit.
+    /// limit, [`ModuleError::AddressSpace`] if this process has too little.
     pub fn instantiate(&self, genesis: &Genesis) -> Result<WasmGuest, ModuleError> {
         Ok(WasmGuest::new(self, self.start(genesis)?, genesis.limits))
     }
@@ -92,9 +116,15 @@ impl Module {
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(limits::EFFECTS_BYTES_MAX);
         store.set_fuel(genesis.limits.fuel).expect("the configuration counts fuel");
-        let (instance, mappings) = memories::gather(|| self.linked.instantiate(&mut store));
-        let instance = instance
-            .map_err(|error| ModuleError::Instantiate(fault::before_delivery(error, &mut store, &genesis.limits)))?;
+        let (instance, mappings) =
+            memories::gather(genesis.limits.memory_bytes, || self.linked.instantiate(&mut store));
+        let instance = instance.map_err(|error| {
+            let cause = error.root_cause().to_string();
+            if cause.starts_with(memories::NO_SPACE) {
+                return ModuleError::AddressSpace(cause);
+            }
+            ModuleError::Instantiate(fault::before_delivery(error, &mut store, &genesis.limits))
+        })?;
         store.data_mut().memory.started();
         store.data_mut().prints.begin(&mut Vec::new());
         Ok(Started { store, instance, mappings })
@@ -110,12 +140,12 @@ pub(crate) struct Started {
 }
 
 /// Who the instance is that only lists its methods.
-fn scratch_genesis() -> Genesis {
+fn scratch_genesis(memory_bytes: u64) -> Genesis {
     Genesis {
         uuid: InstanceUuid([0; 16]),
         module: [0; 32],
         seed: 0,
-        limits: Limits { fuel: limits::FUEL_DEFAULT, memory_bytes: limits::MEMORY_BYTES_DEFAULT },
+        limits: Limits { fuel: limits::FUEL_DEFAULT, memory_bytes },
         name: InstanceName::new("describe").expect("letters only"),
     }
 }

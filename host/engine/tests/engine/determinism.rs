@@ -73,3 +73,58 @@ fn what_is_seeded_at_the_start_differs_by_seed_and_is_not_used_again() {
 fn two_engines_have_one_hash() {
     assert_eq!(ENGINE.hash(), Engine::new().expect("this machine runs guests").hash());
 }
+
+/// What guests do at the edges of their memory, with fuel and digest, as text.
+fn at_the_edges() -> String {
+    let load = |address: i64, offset: u64| format!("(drop (i32.load8_u offset={offset} (i32.const {address})))");
+    let store =
+        |address: i64, bytes: u32| format!("(i{}.store (i32.const {address}) (i{}.const 7))", bytes * 8, bytes * 8);
+    let grown = "(drop (memory.grow (i32.const 15)))";
+    let bodies = [
+        load(0xffff, 0),
+        load(0x10000, 0),
+        load(0xffff_ffff, 0),
+        load(0x10000, 32 << 20),
+        load(0xffff_ffff, (32 << 20) - 1),
+        load(0xffff_ffff, 0xffff_ffff),
+        store(0xfff8, 8),
+        store(0xfffc, 8),
+        store(0xffff, 4),
+        format!("{grown} {}", store(0xffff8, 8)),
+        format!("{grown} {}", store(0xffffc, 8)),
+        format!("{grown} (if (i32.ne (memory.grow (i32.const 1)) (i32.const -1)) (then (unreachable)))"),
+        "(memory.fill (i32.const 65535) (i32.const 1) (i32.const 2))".to_owned(),
+        "(call $down)".to_owned(),
+    ];
+    let mut text = String::new();
+    for body in bodies {
+        let mut run = Run::new(&Wat::silent(&body).more("(func $down (call $down) (call $down))"));
+        let outcome = run.deliver(b"");
+        text +=
+            &format!("{outcome:?} {} {} {:?}\n", run.guest.memory_bytes(), run.guest.fuel_used(), run.guest.digest());
+    }
+    text + &format!("{:?}", trace(1))
+}
+
+/// A process that may have less address space than a memory takes lays memories out in another way, which no guest sees.
+#[test]
+fn a_guest_sees_nothing_of_a_limit_of_address_space() {
+    const CHILD: &str = "AMBROSIA_TEST_ADDRESS_SPACE_CHILD";
+    if let Some(file) = std::env::var_os(CHILD) {
+        std::fs::write(file, at_the_edges()).expect("the file can be written");
+        return;
+    }
+    let file = tempfile::NamedTempFile::new().expect("a file can be made");
+    let output = std::process::Command::new("sh")
+        .args(["-c", "ulimit -v 3145728 && exec \"$@\"", "sh"])
+        .arg(std::env::current_exe().expect("a test has a path"))
+        .args(["determinism::a_guest_sees_nothing_of_a_limit_of_address_space", "--exact", "--test-threads=1"])
+        .env(CHILD, file.path())
+        .output()
+        .expect("there is a shell");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let within = std::fs::read_to_string(file.path()).expect("the file can be read");
+    assert_eq!(within, at_the_edges());
+    let traps = within.matches("out of bounds memory access").count();
+    assert_eq!(traps, 9, "{within}");
+}
