@@ -8,7 +8,7 @@ use ambrosia_core::{
 };
 use ambrosia_host::{Methods, decode_value, show_raw, show_value, without_controls};
 use ambrosia_storage::{BlobHash, Checkpoints, FileStore, LogStore, StorePlace};
-use anyhow::bail;
+use anyhow::{Context, bail};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -70,7 +70,7 @@ pub(crate) fn log(store: &StorePlace, verb: &Log) -> anyhow::Result<ExitCode> {
     while tail.position() <= last {
         for record in tail.next(Duration::from_secs(5))? {
             let lsn = record.lsn();
-            let shown = reader.show(&record)?;
+            let shown = reader.show(&record).with_context(|| format!("record {lsn} of the log can't be shown"))?;
             if lsn < from || lsn > last {
                 continue;
             }
@@ -137,7 +137,7 @@ impl Reader {
     }
 
     fn message(&self, body: &DeliverBody<'_>, run: &Run<'_>, at: u64, message: Message<'_>) -> ShownMessage {
-        let named = matches!(message.kind, Kind::Fork | Kind::Call | Kind::Impulse);
+        let named = message.kind.names_method();
         let method = self.methods.by_id(message.method).filter(|_| named);
         let name = named.then(|| method.map_or_else(|| message.method.to_string(), |method| method.name.clone()));
         let arguments = match method {

@@ -59,6 +59,7 @@ impl<'a> Life<'a> {
     /// Applies a durable record of the log.
     pub(crate) fn apply(&mut self, record: Record) -> Result<(), RunError> {
         let header = *record.header();
+        record.check_body().map_err(|error| RunError::Record { lsn: header.lsn, error })?;
         if header.kind == RecordKind::Epoch {
             self.driver.check_engine(&record)?;
         }

@@ -154,6 +154,14 @@ pub enum RunError {
     /// The first record can't be used.
     #[error("a record of the log can't be used: {0}")]
     Genesis(RecordError),
+    /// A record holds what this program does not know.
+    #[error("record {lsn} of the log can't be applied: {error}")]
+    Record {
+        /// The record.
+        lsn: Lsn,
+        /// What is wrong with it.
+        error: RecordError,
+    },
     /// `--stdin` names a method that is not there.
     #[error("--stdin: {0}")]
     Stdin(#[from] UnknownMethod),

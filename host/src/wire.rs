@@ -12,13 +12,15 @@ pub(crate) const PROTOCOL_VERSION: u16 = 1;
 
 const LENGTH_AT: usize = 0;
 const KIND_AT: usize = LENGTH_AT + size_of::<u32>();
+/// Written as zeros, and refused if they are not: a later version means something by them.
 const RESERVED_AT: usize = KIND_AT + size_of::<u8>();
-const CHECKSUM_AT: usize = RESERVED_AT + 3;
+const RESERVED_BYTES: usize = 3;
+const CHECKSUM_AT: usize = RESERVED_AT + RESERVED_BYTES;
 /// Bytes of a frame before its body.
 pub const FRAME_HEADER_BYTES: usize = CHECKSUM_AT + size_of::<u32>();
 const _: () = assert!(FRAME_HEADER_BYTES == 12);
 
-/// Bytes of a messages frame before the messages: first seq, count, reserved.
+/// Bytes of a messages frame before the messages: first seq, count, and a reserved word, which is zero too.
 const MESSAGES_PREFIX_BYTES: usize = 16;
 
 /// A frame of several messages is ended here.
@@ -76,6 +78,9 @@ pub enum WireError {
     /// The kind has no meaning.
     #[error("a frame of unknown kind {0}: the other side does not speak Ambrosia's protocol")]
     UnknownKind(u8),
+    /// A reserved byte is not zero.
+    #[error("a reserved byte of a frame is not zero: the other side is of a later version. Use that version here, too")]
+    Reserved,
     /// The length exceeds what the kind may have.
     #[error("a frame of {length} bytes where at most {max} are allowed")]
     TooLarge {
@@ -191,6 +196,9 @@ impl FrameDecoder {
         let field = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         let length = field(LENGTH_AT) as usize;
         let kind = self.kind(header[KIND_AT], length)?;
+        if header[RESERVED_AT..CHECKSUM_AT] != [0; RESERVED_BYTES] {
+            return Err(WireError::Reserved);
+        }
         let checksum = field(CHECKSUM_AT);
         if received.len() < FRAME_HEADER_BYTES + length {
             return Ok(None);
@@ -230,7 +238,9 @@ fn decode_body(kind: FrameKind, mut body: Bytes) -> Result<Frame, WireError> {
             }
             let first_seq = Seq(body.get_u64_le());
             let count = body.get_u32_le();
-            let _reserved = body.get_u32_le();
+            if body.get_u32_le() != 0 {
+                return Err(WireError::Reserved);
+            }
             let found = check_travelling(&body)?;
             if found != count || count == 0 || first_seq == Seq(0) {
                 return Err(WireError::Count { announced: count, found });

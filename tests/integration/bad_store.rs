@@ -127,12 +127,46 @@ fn tear(last: &ScannedRecord) -> (PathBuf, u64) {
     header.previous = before.link();
     header.durable = before.lsn;
     let torn = Record::seal(header, &[7; 200]);
+    write_behind(last, &torn.stored()[..100])
+}
+
+/// Writes bytes behind all that stands in the file of `last`. Where they stand.
+fn write_behind(last: &ScannedRecord, added: &[u8]) -> (PathBuf, u64) {
     let bytes = std::fs::read(&last.file).expect("it is there");
     let used = bytes.iter().rposition(|byte| *byte != 0).expect("it holds records") + 1;
     let offset = used.next_multiple_of(8) as u64;
     let file = std::fs::File::options().write(true).open(&last.file).expect("it is there");
-    file.write_all_at(&torn.stored()[..100], offset).expect("it can be written");
+    file.write_all_at(added, offset).expect("it can be written");
     (last.file.clone(), offset)
+}
+
+/// What a program writes that keeps several instances in one log, which this one does not know.
+#[test]
+fn a_log_with_several_instances_is_refused_as_too_new_and_nothing_is_cut() {
+    let cluster = cluster();
+    counted_to_ten(&cluster);
+    let last = scan(&cluster, "counter").pop().expect("there are records");
+    let mut body = last.record.body().to_vec();
+    assert_eq!(body[12..16], [0; 4], "the one instance of a log has number 0");
+    body[12] = 1;
+    let mut header = RecordHeader { lsn: last.record.lsn().next(), ..*last.record.header() };
+    header.previous = last.record.header().link();
+    let later = Record::seal(header, &body);
+    let (file, offset) = write_behind(&last, later.stored());
+    let text = "record 14 of the log can't be applied: the record is for instance number 1 of the log: this program is \
+                too old for a log with several instances";
+    fails(&cluster, &["run", "--instance", "counter"], &[text]);
+    fails(&cluster, &["run", "--instance", "counter"], &[text]);
+    let shown = cluster.run(&["log", "--instance", "counter"]);
+    assert_eq!(shown.code, 1, "{}", shown.stderr);
+    assert!(
+        shown.stderr.contains("record 14 of the log can't be shown: the record is for instance"),
+        "{}",
+        shown.stderr
+    );
+    assert!(shown.stdout.lines().any(|line| line.contains(" 13 ")), "what comes before is shown: {}", shown.stdout);
+    let bytes = std::fs::read(file).expect("it is there");
+    assert_eq!(bytes[offset as usize..][..later.stored().len()], later.stored()[..], "it is as it was");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! **Architecture Invariant:** a body knows nothing of the record around it.
 
 use crate::{
-    CallId, Epoch, InstanceName, InstanceUuid, Lsn, PeerIndex, Record, RecordError, RecordHeader, RecordKind,
-    ReplicaIndex, RequestId, Seq, Timestamp, bytes_reader::BytesReader,
+    CallId, Epoch, InstanceName, InstanceNumber, InstanceUuid, Lsn, PeerIndex, Record, RecordError, RecordHeader,
+    RecordKind, ReplicaIndex, RequestId, Seq, Timestamp, bytes_reader::BytesReader,
 };
 
 /// What a guest may use. Equal on all replicas, because running out of it is an outcome.
@@ -185,8 +185,14 @@ pub struct DeliverBody<'a> {
     pub requests: Vec<RequestEntry>,
 }
 
-/// Bytes of a deliver body before its runs: lengths of the three parts and a reserved word.
-const DELIVER_PREFIX_BYTES: usize = 4 * size_of::<u32>();
+const RUNS_BYTES_AT: usize = 0;
+const ACKNOWLEDGED_AT: usize = RUNS_BYTES_AT + size_of::<u32>();
+const REQUESTS_AT: usize = ACKNOWLEDGED_AT + size_of::<u32>();
+/// Which instance of the log the record is for. Today a log carries one, and another number is refused.
+const INSTANCE_AT: usize = REQUESTS_AT + size_of::<u32>();
+/// Bytes of a deliver body before its runs.
+const DELIVER_PREFIX_BYTES: usize = INSTANCE_AT + size_of::<u32>();
+const _: () = assert!(DELIVER_PREFIX_BYTES == 16);
 
 impl<'a> DeliverBody<'a> {
     /// Appends the body to `out`.
@@ -195,7 +201,7 @@ impl<'a> DeliverBody<'a> {
         out.extend_from_slice(&(self.runs.len() as u32).to_le_bytes());
         out.extend_from_slice(&(self.acknowledged.len() as u32).to_le_bytes());
         out.extend_from_slice(&(self.requests.len() as u32).to_le_bytes());
-        out.extend_from_slice(&0_u32.to_le_bytes());
+        out.extend_from_slice(&InstanceNumber::ONLY.0.to_le_bytes());
         out.extend_from_slice(self.runs);
         for watermark in &self.acknowledged {
             out.extend_from_slice(&watermark.peer.0.to_le_bytes());
@@ -210,14 +216,19 @@ impl<'a> DeliverBody<'a> {
 
     /// Decodes the body of a deliver record. The runs are not walked.
     pub fn decode(body: &'a [u8]) -> Result<DeliverBody<'a>, RecordError> {
-        Self::read(&mut BytesReader(body)).ok_or(RecordError::Shape)
+        let instance = body.get(INSTANCE_AT..).and_then(|rest| BytesReader(rest).u32()).map(InstanceNumber);
+        match instance {
+            None => Err(RecordError::Shape),
+            Some(InstanceNumber::ONLY) => Self::read(&mut BytesReader(body)).ok_or(RecordError::Shape),
+            Some(other) => Err(RecordError::Instance(other)),
+        }
     }
 
     fn read(fields: &mut BytesReader<'a>) -> Option<DeliverBody<'a>> {
         let runs_bytes = fields.u32()? as usize;
         let acknowledged_count = fields.u32()?;
         let request_count = fields.u32()?;
-        let _reserved = fields.u32()?;
+        let _instance = fields.u32()?; // looked at before
         let runs = fields.take(runs_bytes)?;
         let mut acknowledged = Vec::new();
         for _ in 0..acknowledged_count {

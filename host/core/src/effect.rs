@@ -66,13 +66,7 @@ impl<'a> Effects<'a> {
         let message = messages.next().ok_or(EffectError::CutOff)??;
         self.rest = BytesReader(messages.rest());
         let encoded = &start[..message.encoded_len()];
-        let allowed = match message.kind {
-            Kind::Fork | Kind::Call => target != PeerIndex::OUTSIDE,
-            Kind::Reply | Kind::Error => true,
-            Kind::Exit | Kind::SetTimer | Kind::CancelTimer => target == PeerIndex::OUTSIDE,
-            Kind::Impulse | Kind::Timer | Kind::Start | Kind::Primary => false,
-        };
-        if !allowed {
+        if !message.kind.may_go_to(target) {
             return Err(EffectError::Target { kind: message.kind, target });
         }
         Ok(Effect { cause, target, message, encoded })

@@ -37,6 +37,11 @@ number!(
     ReplicaIndex(u16)
 );
 number!(
+    /// Number of an instance among those that one log carries. Today a log carries one; the number is written so that a
+    /// program of today refuses a log with several.
+    InstanceNumber(u32)
+);
+number!(
     /// A peer as the guest knows it. 0 is the outside world, real peers count from 1.
     PeerIndex(u32)
 );
@@ -64,6 +69,11 @@ impl CallId {
     pub(crate) fn next(self) -> CallId {
         CallId(self.0 + 1)
     }
+}
+
+impl InstanceNumber {
+    /// The one instance of a log.
+    pub const ONLY: InstanceNumber = InstanceNumber(0);
 }
 
 impl PeerIndex {

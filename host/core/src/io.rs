@@ -303,7 +303,11 @@ pub enum Refusal {
 impl Refusal {
     /// True if an operator has to look at it; the others happen in the course of takeovers.
     pub fn is_serious(self) -> bool {
-        !matches!(self, Refusal::Ended | Refusal::Superseded | Refusal::StaleEpoch)
+        match self {
+            Refusal::Ended | Refusal::Superseded | Refusal::StaleEpoch => false,
+            Refusal::Gap { .. } | Refusal::PeerLostLog { .. } | Refusal::OwnLogLost { .. } => true,
+            Refusal::Acknowledgement { .. } | Refusal::OwnName | Refusal::TooManyPeers => true,
+        }
     }
 }
 

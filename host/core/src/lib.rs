@@ -18,8 +18,10 @@ mod held;
 mod ids;
 mod inbox;
 mod io;
+mod known;
 pub mod limits;
 mod message;
+mod numbered;
 mod outbox;
 mod part;
 mod record;
@@ -42,8 +44,8 @@ pub use effect::{EFFECT_PREFIX_BYTES, Effect, EffectError, Effects, push_effect}
 pub use guest::{Delivered, Fault, Guest, Peers, Print, PrintStream, Random, World};
 pub use held::Held;
 pub use ids::{
-    CallId, Epoch, InstanceName, InstanceUuid, Lsn, MethodId, NameError, PeerIndex, ReplicaIndex, RequestId,
-    RequestIdError, Seq, Timestamp,
+    CallId, Epoch, InstanceName, InstanceNumber, InstanceUuid, Lsn, MethodId, NameError, PeerIndex, ReplicaIndex,
+    RequestId, RequestIdError, Seq, Timestamp,
 };
 pub use io::{ConnectionId, Divergence, Input, Output, Refusal};
 pub use message::{Kind, MESSAGE_HEADER_BYTES, Message, MessageError, Messages, check_travelling, push_message};

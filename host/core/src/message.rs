@@ -1,71 +1,93 @@
 //! One message: the same bytes on the wire, in the log and at the border of the guest (`wit/LAYOUT.md`).
 
-use crate::{CallId, MethodId, bytes_reader::BytesReader, limits::ARGUMENTS_BYTES_MAX};
+use crate::{CallId, MethodId, PeerIndex, bytes_reader::BytesReader, limits::ARGUMENTS_BYTES_MAX, numbered::numbered};
 
 const LENGTH_AT: usize = 0;
 const METHOD_AT: usize = LENGTH_AT + size_of::<u32>();
 const CALL_ID_AT: usize = METHOD_AT + size_of::<u32>();
 const KIND_AT: usize = CALL_ID_AT + size_of::<u64>();
 const RESERVED_AT: usize = KIND_AT + size_of::<u8>();
+/// Written as zeros, and refused if they are not: a later version means something by them.
+const RESERVED_BYTES: usize = 3;
 /// Bytes of a message before its arguments.
-pub const MESSAGE_HEADER_BYTES: usize = RESERVED_AT + 3;
+pub const MESSAGE_HEADER_BYTES: usize = RESERVED_AT + RESERVED_BYTES;
 const _: () = assert!(MESSAGE_HEADER_BYTES == 20);
 
-/// What a message is. See `wit/LAYOUT.md` for who may send which.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Kind {
-    /// Run a method, no answer.
-    Fork = 1,
-    /// Run a method and answer.
-    Call = 2,
-    /// The result of a call.
-    Reply = 3,
-    /// The failure of a call.
-    Error = 4,
-    /// Run a method for the outside world.
-    Impulse = 5,
-    /// A timer is due.
-    Timer = 6,
-    /// First message of an instance's life.
-    Start = 7,
-    /// A replica became primary.
-    Primary = 8,
-    /// Effect: finish the instance.
-    Exit = 9,
-    /// Effect: set a timer.
-    SetTimer = 10,
-    /// Effect: cancel a timer.
-    CancelTimer = 11,
+numbered! {
+    /// What a message is. See `wit/LAYOUT.md` for who may send which.
+    pub enum Kind {
+        /// Run a method, no answer.
+        Fork = 1,
+        /// Run a method and answer.
+        Call = 2,
+        /// The result of a call.
+        Reply = 3,
+        /// The failure of a call.
+        Error = 4,
+        /// Run a method for the outside world.
+        Impulse = 5,
+        /// A timer is due.
+        Timer = 6,
+        /// First message of an instance's life.
+        Start = 7,
+        /// A replica became primary.
+        Primary = 8,
+        /// Effect: finish the instance.
+        Exit = 9,
+        /// Effect: set a timer.
+        SetTimer = 10,
+        /// Effect: cancel a timer.
+        CancelTimer = 11,
+    }
 }
 
+/// Each kind is named in each of these, so that a new one has to be decided upon.
 impl Kind {
-    /// The kind with that number, if there is one.
-    pub const fn from_byte(byte: u8) -> Option<Kind> {
-        Some(match byte {
-            1 => Kind::Fork,
-            2 => Kind::Call,
-            3 => Kind::Reply,
-            4 => Kind::Error,
-            5 => Kind::Impulse,
-            6 => Kind::Timer,
-            7 => Kind::Start,
-            8 => Kind::Primary,
-            9 => Kind::Exit,
-            10 => Kind::SetTimer,
-            11 => Kind::CancelTimer,
-            _ => return None,
-        })
-    }
-
     /// True for the kinds that one instance may send to another.
-    pub fn travels(self) -> bool {
-        matches!(self, Kind::Fork | Kind::Call | Kind::Reply | Kind::Error)
+    pub const fn travels(self) -> bool {
+        match self {
+            Kind::Fork | Kind::Call | Kind::Reply | Kind::Error => true,
+            Kind::Impulse | Kind::Timer | Kind::Start | Kind::Primary => false,
+            Kind::Exit | Kind::SetTimer | Kind::CancelTimer => false,
+        }
     }
 
     /// True for the kinds that the outside world may deliver.
-    pub fn comes_from_outside(self) -> bool {
-        matches!(self, Kind::Error | Kind::Impulse | Kind::Timer | Kind::Start | Kind::Primary)
+    pub const fn comes_from_outside(self) -> bool {
+        match self {
+            Kind::Error | Kind::Impulse | Kind::Timer | Kind::Start | Kind::Primary => true,
+            Kind::Fork | Kind::Call | Kind::Reply => false,
+            Kind::Exit | Kind::SetTimer | Kind::CancelTimer => false,
+        }
+    }
+
+    /// True for the kinds that a guest may bring about for `target`.
+    pub const fn may_go_to(self, target: PeerIndex) -> bool {
+        let is_outside = target.0 == PeerIndex::OUTSIDE.0;
+        match self {
+            Kind::Fork | Kind::Call => !is_outside,
+            Kind::Reply | Kind::Error => true,
+            Kind::Exit | Kind::SetTimer | Kind::CancelTimer => is_outside,
+            Kind::Impulse | Kind::Timer | Kind::Start | Kind::Primary => false,
+        }
+    }
+
+    /// True for the kinds that name a method.
+    pub const fn names_method(self) -> bool {
+        match self {
+            Kind::Fork | Kind::Call | Kind::Impulse => true,
+            Kind::Reply | Kind::Error | Kind::Timer | Kind::Start | Kind::Primary => false,
+            Kind::Exit | Kind::SetTimer | Kind::CancelTimer => false,
+        }
+    }
+
+    /// True for the kinds that answer a call.
+    pub const fn answers(self) -> bool {
+        match self {
+            Kind::Reply | Kind::Error => true,
+            Kind::Fork | Kind::Call | Kind::Impulse | Kind::Timer | Kind::Start | Kind::Primary => false,
+            Kind::Exit | Kind::SetTimer | Kind::CancelTimer => false,
+        }
     }
 }
 
@@ -147,7 +169,7 @@ impl<'a> Messages<'a> {
         let call_id = CallId(fields.u64().ok_or(cut)?);
         let kind = fields.u8().ok_or(cut)?;
         let kind = Kind::from_byte(kind).ok_or(MessageError::UnknownKind(kind))?;
-        if fields.0 != [0; 3] {
+        if fields.0 != [0; RESERVED_BYTES] {
             return Err(MessageError::Reserved);
         }
         if length > ARGUMENTS_BYTES_MAX {

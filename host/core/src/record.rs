@@ -4,7 +4,10 @@
 
 use bytes::Bytes;
 
-use crate::{Epoch, Lsn, Timestamp, bytes_reader::BytesReader, limits::RECORD_BODY_BYTES_MAX};
+use crate::{
+    Epoch, InstanceNumber, Lsn, RunError, Timestamp, bytes_reader::BytesReader, limits::RECORD_BODY_BYTES_MAX,
+    numbered::numbered,
+};
 
 const MAGIC: [u8; 4] = *b"AMBR";
 const VERSION: u8 = 1;
@@ -12,6 +15,7 @@ const VERSION: u8 = 1;
 const MAGIC_AT: usize = 0;
 const VERSION_AT: usize = MAGIC_AT + MAGIC.len();
 const KIND_AT: usize = VERSION_AT + size_of::<u8>();
+/// Written as zeros, and refused if they are not: a later version means something by them.
 const RESERVED_AT: usize = KIND_AT + size_of::<u8>();
 const BODY_BYTES_AT: usize = RESERVED_AT + size_of::<u16>();
 const MESSAGES_AT: usize = BODY_BYTES_AT + size_of::<u32>();
@@ -30,36 +34,22 @@ const _: () = assert!(RECORD_HEADER_BYTES == 64);
 pub const RECORD_ALIGNMENT: usize = 8;
 const _: () = assert!(RECORD_HEADER_BYTES.is_multiple_of(RECORD_ALIGNMENT));
 
-/// What a record is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum RecordKind {
-    /// First record: who the instance is.
-    Genesis = 1,
-    /// A replica became primary; its records follow.
-    Epoch = 2,
-    /// A peer's name now stands for that instance uuid.
-    Bind = 3,
-    /// Messages for the guest.
-    Deliver = 4,
-    /// Written by the storage when the log falls idle, to say what is durable. Takes no lsn of its own: it repeats
-    /// that of the record before it, and is not part of the chain.
-    Mark = 5,
-    /// The digest of the state before it, to compare replicas by. A checkpoint may be taken at it.
-    Digest = 6,
-}
-
-impl RecordKind {
-    fn from_byte(byte: u8) -> Option<RecordKind> {
-        Some(match byte {
-            1 => RecordKind::Genesis,
-            2 => RecordKind::Epoch,
-            3 => RecordKind::Bind,
-            4 => RecordKind::Deliver,
-            5 => RecordKind::Mark,
-            6 => RecordKind::Digest,
-            _ => return None,
-        })
+numbered! {
+    /// What a record is.
+    pub enum RecordKind {
+        /// First record: who the instance is.
+        Genesis = 1,
+        /// A replica became primary; its records follow.
+        Epoch = 2,
+        /// A peer's name now stands for that instance uuid.
+        Bind = 3,
+        /// Messages for the guest.
+        Deliver = 4,
+        /// Written by the storage when the log falls idle, to say what is durable. Takes no lsn of its own: it repeats
+        /// that of the record before it, and is not part of the chain.
+        Mark = 5,
+        /// The digest of the state before it, to compare replicas by. A checkpoint may be taken at it.
+        Digest = 6,
     }
 }
 
@@ -109,12 +99,24 @@ pub enum RecordError {
     /// The kind has no meaning.
     #[error("unknown record kind {0}")]
     UnknownKind(u8),
+    /// A reserved byte is not zero.
+    #[error("a reserved byte of the record header is not zero: a later version wrote the record")]
+    Reserved,
+    /// The record is for another instance than the only one that this program knows of in a log.
+    #[error(
+        "the record is for instance number {0} of the log: this program is too old for a log with several instances. \
+         Use the version that wrote it, or a newer one"
+    )]
+    Instance(InstanceNumber),
     /// The body exceeds [`RECORD_BODY_BYTES_MAX`].
     #[error("a record body of {0} bytes exceeds the limit of {RECORD_BODY_BYTES_MAX}")]
     TooLarge(u32),
     /// The checksums are right and the contents are not: a program wrote nonsense.
     #[error("the body of the record does not have the shape of its kind")]
     Shape,
+    /// The messages of the record are not what they should be.
+    #[error("a record holds a bad run of messages: {0}")]
+    Run(#[from] RunError),
 }
 
 impl RecordHeader {
@@ -132,7 +134,7 @@ impl RecordHeader {
     fn decode_fields(fields: &mut BytesReader<'_>, computed: u32) -> Option<Result<Self, RecordError>> {
         let version = fields.u8()?;
         let kind = fields.u8()?;
-        let _reserved = fields.u16()?;
+        let reserved = fields.u16()?;
         let body_bytes = fields.u32()?;
         let messages = fields.u32()?;
         let epoch = Epoch(fields.u64()?);
@@ -147,6 +149,9 @@ impl RecordHeader {
         }
         if version != VERSION {
             return Some(Err(RecordError::Version(version)));
+        }
+        if reserved != 0 {
+            return Some(Err(RecordError::Reserved));
         }
         let Some(kind) = RecordKind::from_byte(kind) else {
             return Some(Err(RecordError::UnknownKind(kind)));

@@ -229,6 +229,7 @@ impl<G: Guest> Replica<G> {
 
     fn on_record(&mut self, record: &Record, outputs: &mut Vec<Output>) {
         assert!(self.primary.is_none(), "a primary makes its records itself");
+        debug_assert_eq!(record.check_body(), Ok(()), "the driver has checked what it read");
         if record.header().kind == RecordKind::Digest {
             self.compare(record, outputs);
         }

@@ -1,14 +1,15 @@
 //! Runs: consecutive messages of one source inside a record (`wit/LAYOUT.md`).
 
-use crate::{MessageError, Messages, PeerIndex, Seq, bytes_reader::BytesReader};
+use crate::{InstanceNumber, MessageError, Messages, PeerIndex, Seq, bytes_reader::BytesReader};
 
 const PEER_AT: usize = 0;
 const COUNT_AT: usize = PEER_AT + size_of::<u32>();
 const FIRST_SEQ_AT: usize = COUNT_AT + size_of::<u32>();
 const BYTES_AT: usize = FIRST_SEQ_AT + size_of::<u64>();
-const RESERVED_AT: usize = BYTES_AT + size_of::<u32>();
+/// Which instance of the log the run is for. Today a log carries one, and another number is refused.
+const INSTANCE_AT: usize = BYTES_AT + size_of::<u32>();
 /// Bytes of a run before its messages.
-pub const RUN_HEADER_BYTES: usize = RESERVED_AT + size_of::<u32>();
+pub const RUN_HEADER_BYTES: usize = INSTANCE_AT + size_of::<u32>();
 const _: () = assert!(RUN_HEADER_BYTES == 24);
 
 /// A run, borrowed from the bytes that hold it.
@@ -30,6 +31,12 @@ pub enum RunError {
     /// The bytes end inside a run.
     #[error("a run is cut off")]
     CutOff,
+    /// The run is for another instance than the only one that this program knows of in a log.
+    #[error(
+        "the run is for instance number {0} of the log: this program is too old for a log with several instances. Use \
+         the version that wrote it, or a newer one"
+    )]
+    Instance(InstanceNumber),
     /// The number of messages differs from the header.
     #[error("a run announces {announced} messages and holds {found}")]
     Count {
@@ -65,7 +72,9 @@ pub fn begin_run(out: &mut Vec<u8>, peer: PeerIndex, first_seq: Seq) -> usize {
     out.extend_from_slice(&peer.0.to_le_bytes());
     out.extend_from_slice(&0_u32.to_le_bytes());
     out.extend_from_slice(&first_seq.0.to_le_bytes());
-    out.extend_from_slice(&0_u64.to_le_bytes());
+    out.extend_from_slice(&0_u32.to_le_bytes());
+    out.extend_from_slice(&InstanceNumber::ONLY.0.to_le_bytes());
+    debug_assert_eq!(out.len(), at + RUN_HEADER_BYTES, "the header is written as a whole");
     at
 }
 
@@ -73,7 +82,7 @@ pub fn begin_run(out: &mut Vec<u8>, peer: PeerIndex, first_seq: Seq) -> usize {
 pub fn finish_run(out: &mut [u8], at: usize, count: u32) {
     let bytes = (out.len() - at - RUN_HEADER_BYTES) as u32;
     out[at + COUNT_AT..at + FIRST_SEQ_AT].copy_from_slice(&count.to_le_bytes());
-    out[at + BYTES_AT..at + RESERVED_AT].copy_from_slice(&bytes.to_le_bytes());
+    out[at + BYTES_AT..at + INSTANCE_AT].copy_from_slice(&bytes.to_le_bytes());
 }
 
 /// Walks a sequence of runs. The messages inside are not walked: see [`Run::check`]. Ends after the first error.
@@ -88,14 +97,15 @@ impl<'a> Runs<'a> {
         Runs { rest: BytesReader(bytes) }
     }
 
-    fn read(&mut self) -> Option<Run<'a>> {
+    fn read(&mut self) -> Option<Result<Run<'a>, RunError>> {
         let peer = PeerIndex(self.rest.u32()?);
         let count = self.rest.u32()?;
         let first_seq = Seq(self.rest.u64()?);
         let bytes = self.rest.u32()? as usize;
-        let _reserved = self.rest.u32()?;
+        let instance = InstanceNumber(self.rest.u32()?);
         let messages = self.rest.take(bytes)?;
-        Some(Run { peer, count, first_seq, messages })
+        let run = Run { peer, count, first_seq, messages };
+        Some(if instance == InstanceNumber::ONLY { Ok(run) } else { Err(RunError::Instance(instance)) })
     }
 }
 
@@ -106,7 +116,7 @@ impl<'a> Iterator for Runs<'a> {
         if self.rest.0.is_empty() {
             return None;
         }
-        let run = self.read().ok_or(RunError::CutOff);
+        let run = self.read().unwrap_or(Err(RunError::CutOff));
         if run.is_err() {
             self.rest = BytesReader(&[]);
         }

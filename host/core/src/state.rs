@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use crate::{
     Answer, Bind, CallId, DeliverBody, Delivered, DigestBody, Effect, Effects, Epoch, EpochBody, Fault, Genesis, Guest,
-    Kind, Lsn, Message, Messages, PeerIndex, Peers, Random, Record, RecordError, RecordKind, RequestId, Run, Runs, Seq,
-    Timestamp, World,
+    Kind, Lsn, Message, Messages, PeerIndex, Peers, Random, Record, RecordError, RecordKind, RequestId, Run, RunError,
+    Runs, Seq, Timestamp, World,
     calls::Calls,
     outbox::Chunk,
     part::{Broken, Part, holds},
@@ -135,7 +135,8 @@ impl State {
     /// Applies the next record. The guest's part is in `delivered` afterwards.
     ///
     /// # Panics
-    /// If the record does not follow the one before: the storage has checked that already.
+    /// If the record does not follow the one before, or is not known ([`Record::check_body`]): whoever read it has
+    /// checked that already.
     pub(crate) fn apply(&mut self, record: &Record, guest: &mut impl Guest, delivered: &mut Delivered) -> Applied {
         let header = record.header();
         assert_eq!(header.lsn, self.position.lsn.next(), "records are applied without a gap");
@@ -147,7 +148,7 @@ impl State {
         delivered.clear();
         let mut applied = Applied::default();
         self.apply_body(record, guest, delivered, &mut applied)
-            .expect("a record with right checksums has the shape of its kind");
+            .unwrap_or_else(|error| panic!("record {} was not checked when it was read: {error}", header.lsn));
         applied
     }
 
@@ -192,8 +193,7 @@ impl State {
     ) -> Result<(), RecordError> {
         assert!(self.outcome.is_none(), "nothing is delivered after the end");
         for run in Runs::new(body.runs) {
-            let run = run.map_err(|_| RecordError::Shape)?;
-            self.take_run(run, applied)?;
+            self.take_run(run?, applied)?;
         }
         for watermark in &body.acknowledged {
             self.acknowledge(watermark.peer, watermark.seq);
@@ -216,7 +216,7 @@ impl State {
     fn take_run(&mut self, run: Run<'_>, applied: &mut Applied) -> Result<(), RecordError> {
         if run.peer == PeerIndex::OUTSIDE {
             for message in Messages::new(run.messages) {
-                self.take_outside_message(message.map_err(|_| RecordError::Shape)?)?;
+                self.take_outside_message(message.map_err(RunError::from)?)?;
             }
             return Ok(());
         }
@@ -241,8 +241,8 @@ impl State {
 
     fn settle_calls(&mut self, run: Run<'_>) -> Result<(), RecordError> {
         for message in Messages::new(run.messages) {
-            let message = message.map_err(|_| RecordError::Shape)?;
-            if matches!(message.kind, Kind::Reply | Kind::Error) {
+            let message = message.map_err(RunError::from)?;
+            if message.kind.answers() {
                 self.calls.settle(message.call_id, run.peer);
             }
         }

@@ -9,19 +9,7 @@ use ambrosia_core::{
 use ambrosia_test_allocations::counting;
 use proptest::{collection::vec, prelude::*};
 
-const KINDS: [Kind; 11] = [
-    Kind::Fork,
-    Kind::Call,
-    Kind::Reply,
-    Kind::Error,
-    Kind::Impulse,
-    Kind::Timer,
-    Kind::Start,
-    Kind::Primary,
-    Kind::Exit,
-    Kind::SetTimer,
-    Kind::CancelTimer,
-];
+const KINDS: &[Kind] = Kind::ALL;
 
 /// A message that owns its arguments.
 type Parts = (usize, u32, u64, Vec<u8>);
@@ -67,6 +55,9 @@ fn decode_all(bytes: &[u8]) {
         let _ = run.check();
     }
     let _ = Effects::new(bytes).count();
+    if let Ok(record) = Record::split_from(&mut bytes::Bytes::copy_from_slice(bytes)) {
+        let _ = record.check_body();
+    }
 }
 
 proptest! {

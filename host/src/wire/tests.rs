@@ -54,10 +54,25 @@ fn every_flipped_bit_is_an_error_or_an_unfinished_frame() {
     encode(&messages(2, 10), &mut bytes);
     let whole = decode_all(&bytes);
     for bit in 0..bytes.len() * 8 {
-        let in_reserved = (RESERVED_AT * 8..CHECKSUM_AT * 8).contains(&bit);
         let mut damaged = bytes.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
-        assert!(in_reserved || decode_all(&damaged) != whole, "bit {bit}");
+        assert!(decode_all(&damaged) != whole, "bit {bit}");
+    }
+}
+
+#[test]
+fn whatever_stands_in_a_reserved_byte_of_a_frame_it_is_refused() {
+    let mut bytes = Vec::new();
+    encode(&messages(2, 10), &mut bytes);
+    let words = FRAME_HEADER_BYTES + 12..FRAME_HEADER_BYTES + MESSAGES_PREFIX_BYTES;
+    for at in (RESERVED_AT..CHECKSUM_AT).chain(words) {
+        for value in 1..=u8::MAX {
+            let mut later = bytes.clone();
+            later[at] = value;
+            let checksum = crc32c::crc32c(&later[FRAME_HEADER_BYTES..]);
+            later[CHECKSUM_AT..FRAME_HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
+            assert_eq!(decode_all(&later), Err(WireError::Reserved), "byte {at}");
+        }
     }
 }
 

@@ -101,12 +101,12 @@ pub enum CheckpointError {
         reason: String,
     },
     /// Written by another version of this program.
-    #[error("the checkpoint {} has format version {found}, this program reads another one", file.display())]
+    #[error("the checkpoint {} {reason}; use the version of ambrosia-host that wrote it", file.display())]
     OtherVersion {
         /// The file.
         file: PathBuf,
-        /// Its version.
-        found: u32,
+        /// What was found and what was expected.
+        reason: String,
     },
     /// It holds changes since a checkpoint that is not there.
     #[error("the checkpoint at lsn {lsn} rests on one at lsn {parent}, which is missing in {}", directory.display())]

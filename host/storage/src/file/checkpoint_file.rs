@@ -7,7 +7,7 @@
 //!  48 module, 32 bytes       80 engine, 32 bytes
 //! 112 digest of the state   120 digest of the memory    128 bytes of the file, u64
 //! 136 bytes of the index as stored, u64                 144 bytes of the index, u64
-//! 152 CRC-32C of the index as stored, u32               156 zeros          4092 CRC-32C of all before, u32
+//! 152 CRC-32C of the index as stored, u32    156 reserved, zeros  4092 CRC-32C of all before, u32
 //! 4096 the index, an LZ4 block; then, from the next multiple of 4096 on, the pages
 //!
 //! index: u64 bytes, state; u64 bytes, registers; u32 memories; of each:
@@ -45,8 +45,10 @@ const FILE_BYTES_AT: usize = MEMORY_DIGEST_AT + 8;
 const INDEX_STORED_AT: usize = FILE_BYTES_AT + 8;
 const INDEX_BYTES_AT: usize = INDEX_STORED_AT + 8;
 const INDEX_CHECKSUM_AT: usize = INDEX_BYTES_AT + 8;
+/// Written as zeros up to the checksum, and refused if they are not: a later version means something by them.
+const RESERVED_AT: usize = INDEX_CHECKSUM_AT + 4;
 const CHECKSUM_AT: usize = HEADER_BYTES - 4;
-const _: () = assert!(INDEX_CHECKSUM_AT == 152);
+const _: () = assert!(RESERVED_AT == 156);
 
 /// Pages that are compressed together.
 const BLOCK_PAGES: usize = 64;
@@ -357,8 +359,13 @@ impl CheckpointFile {
         if block[..MAGIC.len()] != MAGIC || crc32c::crc32c(&block[..CHECKSUM_AT]) != u32_at(CHECKSUM_AT) {
             return Err(damaged("its first block is not that of a checkpoint"));
         }
+        let other_version = |reason: String| CheckpointError::OtherVersion { file: path.to_path_buf(), reason };
         if u32_at(VERSION_AT) != VERSION {
-            return Err(CheckpointError::OtherVersion { file: path.to_path_buf(), found: u32_at(VERSION_AT) });
+            let found = u32_at(VERSION_AT);
+            return Err(other_version(format!("has format version {found}, this program reads version {VERSION}")));
+        }
+        if block[RESERVED_AT..CHECKSUM_AT].iter().any(|byte| *byte != 0) {
+            return Err(other_version("has a reserved byte in its first block that is not zero".to_owned()));
         }
         let parent = (u64_at(PARENT_AT) != 0).then_some(Lsn(u64_at(PARENT_AT)));
         let found = InstanceUuid(*block[UUID_AT..].first_chunk().expect("inside the block"));

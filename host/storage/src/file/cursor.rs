@@ -376,7 +376,15 @@ fn overtaken(directory: &LogDirectory, asked: Lsn, first: Lsn) -> LogError {
 
 fn header_fault(error: RecordError) -> Fault {
     match error {
-        RecordError::Version(_) | RecordError::UnknownKind(_) | RecordError::TooLarge(_) => Fault::OtherVersion(error),
-        reason => Fault::Unreadable { reason, skip: 0 },
+        RecordError::Version(_)
+        | RecordError::Reserved
+        | RecordError::UnknownKind(_)
+        | RecordError::TooLarge(_)
+        | RecordError::Instance(_)
+        | RecordError::Shape
+        | RecordError::Run(_) => Fault::OtherVersion(error),
+        RecordError::NoMagic | RecordError::CutOff | RecordError::HeaderChecksum | RecordError::BodyChecksum => {
+            Fault::Unreadable { reason: error, skip: 0 }
+        }
     }
 }

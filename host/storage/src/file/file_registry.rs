@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! file: {key, with ':' for '/'}   0 magic "AMBREG"   6 format version, u16   8 revision, u64   16 CRC-32C of revision
-//!       and value, u32   20 zeros, u32   24 value
+//!       and value, u32   20 reserved, zeros, u32   24 value
 //! lock: locked while a key changes      changes: shared page: 0 futex, count of changes   64 newest revision
 //! ```
 //!
@@ -29,6 +29,8 @@ use super::{
 use crate::{IoError, PutError, Registry, RegistryEntry, RegistryError, Revision, check_key, io_error::IoContext};
 
 const MAGIC: [u8; 8] = *b"AMBREG\x01\0";
+/// Written as zeros, and refused if they are not: a later version means something by them.
+const RESERVED_AT: usize = 20;
 const VALUE_AT: usize = 24;
 const LOCK_FILE: &str = ".lock";
 const CHANGES_FILE: &str = ".changes";
@@ -214,7 +216,7 @@ fn encode(revision: Revision, value: &[u8]) -> Vec<u8> {
     contents.extend_from_slice(&MAGIC);
     contents.extend_from_slice(&revision.0.to_le_bytes());
     contents.extend_from_slice(&checksum(revision, value).to_le_bytes());
-    contents.extend_from_slice(&[0; 4]);
+    contents.extend_from_slice(&[0; VALUE_AT - RESERVED_AT]);
     contents.extend_from_slice(value);
     contents
 }
@@ -226,6 +228,9 @@ fn decode(path: &Path, contents: &[u8]) -> Result<(Revision, Vec<u8>), RegistryE
     }
     if contents[6..8] != MAGIC[6..8] {
         return Err(damaged("another version of ambrosia-host wrote it; use that one"));
+    }
+    if contents[RESERVED_AT..VALUE_AT] != [0; VALUE_AT - RESERVED_AT] {
+        return Err(damaged("a reserved byte is not zero: a later version of ambrosia-host wrote it; use that one"));
     }
     let revision = Revision(u64::from_le_bytes(*contents[8..].first_chunk().expect("the length was checked")));
     let stored = u32::from_le_bytes(*contents[16..].first_chunk().expect("the length was checked"));

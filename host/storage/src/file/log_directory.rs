@@ -117,7 +117,7 @@ impl LogDirectory {
         let read = read_up_to(&*file, &mut block, 0).context("read", &path)?;
         let header = SegmentHeader::decode(&block[..read]).map_err(|error| match error {
             SegmentHeaderError::Damaged => self.corrupt(&path, 0, name.first, &error.to_string()),
-            SegmentHeaderError::Version(_) => {
+            SegmentHeaderError::Version(_) | SegmentHeaderError::Reserved => {
                 LogError::OtherVersion { file: path.clone(), offset: 0, reason: error.to_string() }
             }
         })?;

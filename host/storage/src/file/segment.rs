@@ -6,7 +6,7 @@
 //!  16 uuid of the instance   32 first lsn, u64         40 epoch, u64
 //!  48 epoch of the record before, u64                  56 bytes of the file, u64
 //!  64 link of the record before, u64                   72 time of the record before, u64
-//!  80 zeros                4092 CRC-32C of all before, u32
+//!  80 reserved, zeros      4092 CRC-32C of all before, u32
 //! 4096 records, each at a multiple of 8; zeros behind them
 //! ```
 //!
@@ -34,8 +34,10 @@ const FOLLOWS_AT: usize = EPOCH_AT + 8;
 const CAPACITY_AT: usize = FOLLOWS_AT + 8;
 const PREVIOUS_LINK_AT: usize = CAPACITY_AT + 8;
 const PREVIOUS_TIME_AT: usize = PREVIOUS_LINK_AT + 8;
+/// Written as zeros up to the checksum, and refused if they are not: a later version means something by them.
+const RESERVED_AT: usize = PREVIOUS_TIME_AT + 8;
 const CHECKSUM_AT: usize = SEGMENT_HEADER_BYTES - 4;
-const _: () = assert!(PREVIOUS_TIME_AT + 8 == 80);
+const _: () = assert!(RESERVED_AT == 80);
 
 /// What the name of a segment says. Ordered by first lsn, then epoch.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -101,6 +103,8 @@ pub(crate) enum SegmentHeaderError {
     Damaged,
     #[error("the segment has format version {0}, this program reads version {VERSION}")]
     Version(u32),
+    #[error("a reserved byte of the segment's first block is not zero: a later version wrote it")]
+    Reserved,
 }
 
 impl SegmentHeader {
@@ -132,6 +136,9 @@ impl SegmentHeader {
         }
         if u32_at(VERSION_AT) != VERSION {
             return Err(SegmentHeaderError::Version(u32_at(VERSION_AT)));
+        }
+        if block[RESERVED_AT..CHECKSUM_AT].iter().any(|byte| *byte != 0) {
+            return Err(SegmentHeaderError::Reserved);
         }
         let first = u64_at(FIRST_AT);
         let before = LastRecord {
@@ -179,6 +186,18 @@ mod tests {
             let mut damaged = block.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(SegmentHeader::decode(&damaged).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_reserved_byte_that_is_not_zero_is_of_a_later_version() {
+        let block = sample().encode();
+        for at in RESERVED_AT..CHECKSUM_AT {
+            let mut later = block.clone();
+            later[at] = 1;
+            let checksum = crc32c::crc32c(&later[..CHECKSUM_AT]);
+            later[CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
+            assert_eq!(SegmentHeader::decode(&later), Err(SegmentHeaderError::Reserved), "byte {at}");
         }
     }
 }

@@ -198,16 +198,19 @@ fn damage_below_the_published_lsn_is_an_error_while_processes_run() {
 fn a_record_of_another_version_is_not_taken_for_a_torn_one() {
     let fixture = fixture(2);
     let last = fixture.scan().pop().expect("not empty");
-    let mut newer = fixture.snapshot();
-    let at = last.offset as usize;
-    let bytes = newer.bytes(&last.file);
-    bytes[at + 4] = 2;
-    let checksum = crc32c::crc32c(&bytes[at..at + RECORD_HEADER_BYTES - 4]);
-    bytes[at + RECORD_HEADER_BYTES - 4..at + RECORD_HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
-    fixture.restore(&newer);
-    let error = fixture.store.log(&name()).err().expect("another version");
-    assert!(matches!(error, InstanceError::Log(LogError::OtherVersion { .. })), "{error}");
-    assert!(fixture.snapshot() == newer, "nothing may be changed");
+    // The version, the kind, and what is reserved.
+    for (inside, value) in [(4, 2), (5, 77), (6, 1), (7, 0x80)] {
+        let mut newer = fixture.snapshot();
+        let at = last.offset as usize;
+        let bytes = newer.bytes(&last.file);
+        bytes[at + inside] = value;
+        let checksum = crc32c::crc32c(&bytes[at..at + RECORD_HEADER_BYTES - 4]);
+        bytes[at + RECORD_HEADER_BYTES - 4..at + RECORD_HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
+        fixture.restore(&newer);
+        let error = fixture.store.log(&name()).err().expect("another version");
+        assert!(matches!(error, InstanceError::Log(LogError::OtherVersion { .. })), "{error}");
+        assert!(fixture.snapshot() == newer, "nothing may be changed");
+    }
 }
 
 static MARKED: LazyLock<(Mutex<Fixture>, Snapshot)> = LazyLock::new(|| {
