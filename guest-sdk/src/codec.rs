@@ -6,16 +6,29 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned, de::IgnoredAny};
 
-use crate::spelled::Spelled;
+use crate::{
+    bounded::Bounded,
+    shape::{self, NESTING_MAX, TooDeep},
+    spelled::Spelled,
+};
 
 /// Appends `value`, structs as maps with field names.
 pub(crate) fn encode_value<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) -> Result<(), String> {
-    value.serialize(&mut rmp_serde::Serializer::new(out).with_struct_map()).map_err(|error| error.to_string())
+    let mut serializer = rmp_serde::Serializer::new(out).with_struct_map();
+    value.serialize(Bounded::new(&mut serializer)).map_err(|error| error.to_string())
 }
 
 /// Reads the one value that a reply holds.
 pub(crate) fn decode_value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    count_values(bytes, 1).map_err(|error| error.to_string())?;
     rmp_serde::from_slice(bytes).map_err(|error| error.to_string())
+}
+
+/// How many values there are in the first `count` of these bytes, at most; an error if one is nested too deep to be decoded.
+#[inline]
+fn count_values(bytes: &[u8], count: u32) -> Result<u64, TooDeep> {
+    // Each value has a byte at least, and so has each level.
+    if bytes.len() <= NESTING_MAX { Ok(bytes.len() as u64) } else { shape::count_values(bytes, count) }
 }
 
 /// How a caller reads the answer to its call.
@@ -66,11 +79,16 @@ arguments_of_a_tuple!(12: A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10
 
 type Values<'a> = rmp_serde::Deserializer<rmp_serde::decode::ReadRefReader<'a, [u8]>>;
 
+/// Values that are read as people spell them, at most: each takes up to 24 bytes then.
+const SPELLED_VALUES_MAX: u64 = 4 << 20;
+
 /// Reads the arguments of a method one by one, in place.
 #[doc(hidden)]
 pub struct ArgumentReader<'a> {
     values: Values<'a>,
     elements: &'a [u8],
+    /// How many values there are in all, those within others too, at most.
+    within: u64,
     /// How many were read.
     read: u32,
 }
@@ -84,7 +102,8 @@ impl<'a> ArgumentReader<'a> {
         if found != count {
             return Err(format!("it takes {}, not {found}", counted(count)));
         }
-        Ok(ArgumentReader { values: rmp_serde::Deserializer::from_read_ref(elements), elements, read: 0 })
+        let within = count_values(elements, count).map_err(|_| too_deep())?;
+        Ok(ArgumentReader { values: rmp_serde::Deserializer::from_read_ref(elements), elements, within, read: 0 })
     }
 
     /// The next argument. `label` names it, and its type, in the error.
@@ -99,6 +118,9 @@ impl<'a> ArgumentReader<'a> {
     /// The next argument, which can't be read as it stands, as people spell it.
     #[cold]
     fn next_spelled<T: Deserialize<'a>>(&mut self) -> Result<T, ()> {
+        if self.within > SPELLED_VALUES_MAX {
+            return Err(());
+        }
         let mut values = self.after(self.read)?;
         let spelled = Spelled::deserialize(&mut values).map_err(|_| ())?;
         self.values = values;
@@ -123,6 +145,11 @@ impl<'a> ArgumentReader<'a> {
             _ => Err("bytes follow its last argument".to_string()),
         }
     }
+}
+
+#[cold]
+fn too_deep() -> String {
+    format!("an argument is nested deeper than {NESTING_MAX} levels")
 }
 
 #[cold]

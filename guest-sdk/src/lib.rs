@@ -84,6 +84,7 @@ extern crate self as ambrosia;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod bindings;
+mod bounded;
 mod call;
 mod codec;
 #[cfg(target_arch = "wasm32")]
@@ -101,6 +102,7 @@ mod request;
 mod runtime;
 #[cfg(test)]
 mod runtime_tests;
+mod shape;
 mod spelled;
 mod task;
 #[cfg(not(target_arch = "wasm32"))]
@@ -111,7 +113,7 @@ pub use ambrosia_sdk_macros::{immortal, interface};
 pub use call::{Call, CallError};
 pub use codec::Arguments;
 pub use immortal::{Immortal, Method, This, method_id};
-pub use peer::{AttachError, Peer};
+pub use peer::{AttachError, ForkError, Peer};
 pub use serde;
 pub use task::{Sleep, Task, TimedOut, after, sleep, sleep_until, spawn, timeout};
 pub use world::{Timestamp, exit, instance_name, now, random, random_range};

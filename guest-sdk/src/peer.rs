@@ -62,9 +62,18 @@ impl Peer {
 
     /// Runs a method there, for no answer.
     ///
-    /// Traps if an argument can't be encoded.
+    /// Panics if that can't be sent, which ends the instance: for arguments that a caller may have made too large use
+    /// [`Peer::try_fork`].
     pub fn fork(self, method: &str, arguments: impl Arguments) {
         self.fork_by_id(method_id(method), method, arguments);
+    }
+
+    /// The same for arguments that may be too large, or nested too deep, such as those that a caller gave.
+    ///
+    /// # Errors
+    /// [`ForkError`] if they are, or if this delivery has sent too much already; then nothing is sent.
+    pub fn try_fork(self, method: &str, arguments: impl Arguments) -> Result<(), ForkError> {
+        self.try_fork_by_id(method_id(method), method, arguments)
     }
 
     /// Runs a method there; await the answer.
@@ -75,7 +84,15 @@ impl Peer {
     /// Runs a method there that takes raw bytes, for no answer.
     #[inline]
     pub fn fork_raw(self, method: &str, bytes: &[u8]) {
-        self.fork_raw_by_id(method_id(method), bytes);
+        self.fork_raw_by_id(method_id(method), method, bytes);
+    }
+
+    /// The same for bytes that may be too many.
+    ///
+    /// # Errors
+    /// As [`Peer::try_fork`].
+    pub fn try_fork_raw(self, method: &str, bytes: &[u8]) -> Result<(), ForkError> {
+        self.try_fork_raw_by_id(method_id(method), method, bytes)
     }
 
     /// Runs a method there that takes raw bytes; await the bytes of the answer.
@@ -109,15 +126,39 @@ impl fmt::Display for AttachError {
 
 impl std::error::Error for AttachError {}
 
+/// Why a fork was not sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ForkError {
+    /// Name of the method.
+    pub method: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl ForkError {
+    fn new(method: &str, reason: String) -> ForkError {
+        ForkError { method: method.to_string(), reason }
+    }
+}
+
+impl fmt::Display for ForkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the fork of `{}` can't be sent: {}", self.method, self.reason)
+    }
+}
+
+impl std::error::Error for ForkError {}
+
 /// What generated code calls.
 #[doc(hidden)]
 impl Peer {
     pub fn fork_by_id(self, id: u32, name: &str, arguments: impl Arguments) {
-        let encoded =
-            runtime::with(|runtime| runtime.push_encoded(self.index, Kind::Fork, id, 0, |out| arguments.encode(out)));
-        if let Err(reason) = encoded {
-            panic!("the fork of `{name}` can't be sent: {reason}");
-        }
+        sent(self.try_fork_by_id(id, name, arguments));
+    }
+
+    pub fn try_fork_by_id(self, id: u32, name: &str, arguments: impl Arguments) -> Result<(), ForkError> {
+        runtime::with(|runtime| runtime.push_encoded(self.index, Kind::Fork, id, 0, |out| arguments.encode(out)))
+            .map_err(|reason| ForkError::new(name, reason))
     }
 
     pub fn call_by_id<R: DeserializeOwned>(self, id: u32, name: &'static str, arguments: impl Arguments) -> Call<R> {
@@ -125,8 +166,14 @@ impl Peer {
     }
 
     #[inline]
-    pub fn fork_raw_by_id(self, id: u32, bytes: &[u8]) {
-        runtime::with(|runtime| runtime.push(self.index, Kind::Fork, id, 0, bytes));
+    pub fn fork_raw_by_id(self, id: u32, name: &str, bytes: &[u8]) {
+        sent(self.try_fork_raw_by_id(id, name, bytes));
+    }
+
+    #[inline]
+    pub fn try_fork_raw_by_id(self, id: u32, name: &str, bytes: &[u8]) -> Result<(), ForkError> {
+        runtime::with(|runtime| runtime.push_bytes(self.index, Kind::Fork, id, 0, bytes))
+            .map_err(|reason| ForkError::new(name, reason))
     }
 
     pub fn call_raw_by_id(self, id: u32, name: &'static str, bytes: &[u8]) -> Call<Vec<u8>> {
@@ -145,6 +192,13 @@ impl Peer {
         decode: Decode<R>,
     ) -> Call<R> {
         runtime::with(|runtime: &Runtime| Call::send(runtime, self.index, (id, name), encode, decode))
+    }
+}
+
+#[inline]
+fn sent(fork: Result<(), ForkError>) {
+    if let Err(error) = fork {
+        panic!("{error}; `try_fork` gives an error instead");
     }
 }
 

@@ -1,11 +1,13 @@
 //! One fork, call or impulse on its way to a handler, and the way back of its answer.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use crate::{
     codec::{self, ArgumentReader},
     host,
-    layout::{Kind, OUTSIDE},
+    layout::{Kind, OUTSIDE, SMALL_ARGUMENTS_BYTES},
     runtime::{self, Runtime},
 };
 
@@ -117,6 +119,7 @@ impl<'a> Request<'a> {
             self.answer.send_error(self.runtime, text);
             return;
         }
+        let text = cut(text);
         let current = self.runtime.current.get();
         let from = match current.peer {
             OUTSIDE => "outside".to_string(),
@@ -128,6 +131,19 @@ impl<'a> Request<'a> {
             a(current.kind)
         );
     }
+}
+
+/// Bytes of an error's text, at most. With what is around them they are few enough never to be refused.
+const ERROR_BYTES_MAX: usize = 960;
+const _: () = assert!(ERROR_BYTES_MAX + 2 * ELLIPSIS.len() < SMALL_ARGUMENTS_BYTES);
+const ELLIPSIS: &str = " …";
+
+/// The beginning of a text that may repeat what a caller has sent.
+fn cut(text: &str) -> Cow<'_, str> {
+    if text.len() <= ERROR_BYTES_MAX {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text[..text.floor_char_boundary(ERROR_BYTES_MAX)].to_owned() + ELLIPSIS)
 }
 
 /// A kind of message with its article.
@@ -153,8 +169,8 @@ impl AnswerTo {
 
     fn send_error(self, runtime: &Runtime, text: &str) {
         runtime
-            .push_encoded(self.peer, Kind::Error, 0, self.call_id, |out| codec::encode_value(out, text))
-            .expect("a text can be encoded");
+            .push_encoded(self.peer, Kind::Error, 0, self.call_id, |out| codec::encode_value(out, &cut(text)))
+            .expect("a short text can be encoded, and is never refused");
     }
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Runtime {
     methods: Cell<&'static [Method]>,
     state: RefCell<Option<Rc<dyn Any>>>,
     effects: RefCell<Vec<u8>>,
+    /// Where effects with more than a few bytes end, in one delivery.
+    large_effects_bytes_max: usize,
     waits: RefCell<BTreeMap<u64, Wait>>,
     last_id: Cell<u64>,
     exit: Cell<Option<i32>>,
@@ -78,12 +80,20 @@ impl Runtime {
             methods: Cell::new(&[]),
             state: RefCell::new(None),
             effects: RefCell::new(Vec::new()),
+            large_effects_bytes_max: layout::LARGE_EFFECTS_BYTES_MAX,
             waits: RefCell::new(BTreeMap::new()),
             last_id: Cell::new(0),
             exit: Cell::new(None),
             #[cfg(not(target_arch = "wasm32"))]
             world: RefCell::new(world),
         }
+    }
+
+    /// With a lower bound of large effects, that a test can reach.
+    #[cfg(test)]
+    pub(crate) fn with_large_effects_max(mut self, bytes: usize) -> Self {
+        self.large_effects_bytes_max = bytes;
+        self
     }
 
     /// The state of the application; made by its `Default` when this is asked for the first time.
@@ -131,7 +141,7 @@ impl Runtime {
         let mut effects = self.effects.borrow_mut();
         let at = layout::begin_effect(&mut effects, self.current.get().index, target, kind, method, call_id);
         let begin = effects.len();
-        let encoded = encode(&mut effects).and_then(|()| check_size(effects.len() - begin, begin));
+        let encoded = encode(&mut effects).and_then(|()| self.check_size(effects.len() - begin, begin));
         match encoded {
             Ok(()) => layout::finish_effect(&mut effects, at),
             // The room goes too: a value that was refused may have taken most of the memory.
@@ -152,8 +162,22 @@ impl Runtime {
         call_id: u64,
         arguments: &[u8],
     ) -> Result<(), String> {
-        check_size(arguments.len(), self.effects.borrow().len())?;
+        self.check_size(arguments.len(), self.effects.borrow().len())?;
         self.push(target, kind, method, call_id, arguments);
+        Ok(())
+    }
+
+    /// Whether a message with arguments of that many bytes may follow that many bytes of effects.
+    fn check_size(&self, bytes: usize, before: usize) -> Result<(), String> {
+        if bytes > layout::ARGUMENTS_BYTES_MAX {
+            return Err(format!("{bytes} bytes exceed the limit of {} bytes", layout::ARGUMENTS_BYTES_MAX));
+        }
+        let max = self.large_effects_bytes_max;
+        if bytes > layout::SMALL_ARGUMENTS_BYTES && before + bytes > max {
+            return Err(format!(
+                "with these {bytes} bytes one delivery would bring about more than {max} bytes: try again"
+            ));
+        }
         Ok(())
     }
 
@@ -183,20 +207,6 @@ impl Runtime {
             self.push(OUTSIDE, Kind::Exit, 0, 0, &code.to_le_bytes());
         }
     }
-}
-
-/// Whether a message with arguments of that many bytes may follow that many bytes of effects.
-fn check_size(bytes: usize, before: usize) -> Result<(), String> {
-    if bytes > layout::ARGUMENTS_BYTES_MAX {
-        return Err(format!("{bytes} bytes exceed the limit of {} bytes", layout::ARGUMENTS_BYTES_MAX));
-    }
-    if bytes > layout::SMALL_ARGUMENTS_BYTES && before + bytes > layout::LARGE_EFFECTS_BYTES_MAX {
-        let max = layout::LARGE_EFFECTS_BYTES_MAX;
-        return Err(format!(
-            "with these {bytes} bytes one delivery would bring about more than {max} bytes: try again"
-        ));
-    }
-    Ok(())
 }
 
 /// Appends bytes as they are, to test what a host says to effects that can't be.

@@ -7,8 +7,11 @@ use std::{
 };
 
 use crate::{
+    Arguments, CallError, Peer,
     executor::Work,
     host::native::World,
+    layout::{self, Kind},
+    request::{AnswerTo, Request},
     runtime::{self, Answer, Runtime},
 };
 
@@ -91,5 +94,62 @@ fn cancelling_a_task_that_has_ended_does_not_touch_the_one_in_its_place() {
         runtime.executor.cancel(ended);
         runtime.executor.run(runtime);
         assert!(ran.get(), "it was not the one that was cancelled");
+    });
+}
+
+/// What one delivery brings about, each effect's kind and the bytes of its arguments.
+fn effects(runtime: &Runtime) -> Vec<(Kind, usize)> {
+    let bytes = runtime.take_effects();
+    let mut rest = bytes.as_slice();
+    std::iter::from_fn(|| {
+        let (effect, after) = layout::split_effect(rest)?;
+        rest = after;
+        Some((effect.message.kind, effect.message.arguments.len()))
+    })
+    .collect()
+}
+
+/// The host takes 512 MiB of effects: what would bring them there is refused, and what is small never is.
+#[test]
+fn large_answers_that_together_are_too_large_are_refused_to_who_asked_last() {
+    const LARGE: usize = 2 << 10;
+    let runtime = Rc::new(Runtime::new(World::new("it", 1, 1)).with_large_effects_max(5 << 10));
+    within(&runtime, |runtime| {
+        let answer = |call_id| Request::new(runtime, 7, &[], AnswerTo { peer: 1, call_id });
+        for call_id in 1..=2 {
+            answer(call_id).reply_raw(&vec![1; LARGE]);
+        }
+        answer(3).reply_raw(&vec![1; LARGE]);
+        answer(4).reply(&"x".repeat(LARGE));
+        answer(5).reply_raw(&vec![1; layout::SMALL_ARGUMENTS_BYTES]);
+        let error = Peer { index: 1 }.try_fork_raw("keep", &[1; LARGE]).expect_err("too much");
+        assert!(error.to_string().contains("more than 5120 bytes: try again"), "{error}");
+        let error = Peer { index: 1 }.try_fork("keep", ("x".repeat(LARGE),)).expect_err("too much");
+        assert!(error.to_string().contains("more than 5120 bytes: try again"), "{error}");
+        let context = &mut Context::from_waker(Waker::noop());
+        let mut call = Box::pin(Peer { index: 1 }.call_raw("keep", &[1; LARGE]));
+        assert!(matches!(call.as_mut().poll(context), Poll::Ready(Err(CallError::Codec { .. }))));
+        drop(call);
+        let all = effects(runtime);
+        let kinds: Vec<Kind> = all.iter().map(|(kind, _)| *kind).collect();
+        assert_eq!(kinds, [Kind::Reply, Kind::Reply, Kind::Error, Kind::Error, Kind::Reply]);
+        assert!(all[2..4].iter().all(|(_, bytes)| *bytes < 200), "{all:?}");
+        // In the next delivery there is room again.
+        answer(6).reply_raw(&vec![1; LARGE]);
+        assert_eq!(effects(runtime), [(Kind::Reply, LARGE)]);
+    });
+}
+
+/// What a caller has sent may stand in the text of an error, five times as long.
+#[test]
+fn the_text_of_an_error_is_cut() {
+    within(&life(1), |runtime| {
+        let name = "\u{1}\u{e4}".repeat(1 << 20);
+        let mut arguments = Vec::new();
+        (name,).encode(&mut arguments).expect("a text can be encoded");
+        let request = Request::new(runtime, 7, &arguments, AnswerTo { peer: 1, call_id: 1 });
+        assert_eq!(request.arguments(1, |reader| reader.next::<Peer>("peer")), None);
+        let all = effects(runtime);
+        assert!(matches!(all[..], [(Kind::Error, bytes)] if bytes <= layout::SMALL_ARGUMENTS_BYTES), "{all:?}");
     });
 }

@@ -3,7 +3,7 @@
 use ambrosia_tests::Cluster;
 use serde_json::{Value, json};
 
-use crate::support::{Replicas, cluster, fails, register_with};
+use crate::support::{Replicas, Session, cluster, fails, register_with};
 
 /// Sends what makes the guest fail, with a standby looking on; both hosts must end and say each of `words`.
 fn check_halts(cluster: &Cluster, method: &str, arguments: &str, words: &[&str]) {
@@ -116,9 +116,28 @@ fn no_input_of_one_caller_ends_the_instance() {
     let attached = cluster.send("faulty", "attach_one", json!(["not a name!"]));
     assert!(attached["Err"].as_str().is_some_and(|error| error.contains("is not an instance name")), "{attached}");
     assert_eq!(cluster.send("faulty", "attach_one", json!(["anna"])), json!({ "Ok": "anna" }));
+    // What it sends itself for a caller.
+    let called = cluster.send("faulty", "call_with", json!([(80 << 20) + 1]));
+    let exceeds = "exceed the limit of 83886080 bytes";
+    assert!(called["Err"].as_str().is_some_and(|error| error.contains(exceeds)), "{called}");
+    let forked = cluster.send("faulty", "fork_with", json!([(80 << 20) + 1]));
+    for fork in [&forked[0], &forked[1]] {
+        assert!(fork["Err"].as_str().is_some_and(|error| error.contains(exceeds)), "{forked}");
+    }
+    // The text of an error that repeats what a caller has sent, five times as long.
+    let name = "\u{1}".repeat(20 << 20);
+    let error = Session::new(&cluster, "faulty").call_bytes("take_peer", &message_pack(&name)).expect_err("no name");
+    assert!(error.contains("`peer: Peer` doesn't decode") && error.len() < 2000, "{} bytes", error.len());
+    assert_eq!(cluster.send("faulty", "ok", json!([])), 42);
     cluster.send("faulty", "print_many", json!([17 << 20]));
     faulty.host(0).wait_for_word("ambrosia: 1048576 bytes more were printed in this delivery and are left out");
     assert_eq!(cluster.send("faulty", "ok", json!([])), 42);
+}
+
+/// A text as the only argument, of any size.
+fn message_pack(text: &str) -> Vec<u8> {
+    let length = u32::try_from(text.len()).expect("far less than 4 GiB");
+    [&[0x91, 0xdb][..], &length.to_be_bytes(), text.as_bytes()].concat()
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod looking;
 mod messages;
 mod messages_to_nobody;
 mod namespaces;
+mod nested;
 mod original;
 mod output;
 mod owners;

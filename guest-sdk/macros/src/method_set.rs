@@ -7,7 +7,7 @@ use syn::{Error, Result};
 use crate::signature::Method;
 
 /// Methods that every proxy has.
-const RESERVED: [&str; 5] = ["attach", "fork", "me", "name", "try_attach"];
+const RESERVED: [&str; 6] = ["attach", "fork", "me", "name", "try_attach", "try_fork"];
 
 /// Refuses methods that a message or a proxy could not tell apart.
 pub(crate) fn check(methods: &[&Method]) -> Result<()> {

@@ -16,9 +16,12 @@ pub(crate) fn generate(
 ) -> TokenStream {
     let fork_ident = format_ident!("{ident}Fork");
     let fork_doc = format!("Forks to an instance: see [`{ident}::fork`].");
+    let try_fork_ident = format_ident!("{ident}TryFork");
+    let try_fork_doc = format!("Forks to an instance: see [`{ident}::try_fork`].");
     let calls = methods.iter().map(|method| call(method, resolve));
     let forks = methods.iter().map(|method| fork(method, resolve));
-    let common = common(ident, &fork_ident);
+    let try_forks = methods.iter().map(|method| try_fork(method, resolve));
+    let common = common(ident, &fork_ident, &try_fork_ident);
     quote! {
         #(#attributes)*
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,6 +32,11 @@ pub(crate) fn generate(
         #[allow(dead_code, missing_debug_implementations)]
         #visibility struct #fork_ident(::ambrosia::Peer);
 
+        #[doc = #try_fork_doc]
+        #[derive(Clone, Copy)]
+        #[allow(dead_code, missing_debug_implementations)]
+        #visibility struct #try_fork_ident(::ambrosia::Peer);
+
         #common
 
         #[allow(dead_code, missing_docs, private_interfaces, clippy::too_many_arguments)]
@@ -36,10 +44,13 @@ pub(crate) fn generate(
 
         #[allow(dead_code, missing_docs, private_interfaces, clippy::too_many_arguments)]
         impl #fork_ident { #(#forks)* }
+
+        #[allow(dead_code, missing_docs, private_interfaces, clippy::too_many_arguments)]
+        impl #try_fork_ident { #(#try_forks)* }
     }
 }
 
-fn common(ident: &Ident, fork_ident: &Ident) -> TokenStream {
+fn common(ident: &Ident, fork_ident: &Ident, try_fork_ident: &Ident) -> TokenStream {
     let name = ident.to_string();
     quote! {
         #[allow(dead_code)]
@@ -70,9 +81,17 @@ fn common(ident: &Ident, fork_ident: &Ident) -> TokenStream {
             }
 
             /// The same methods, without an answer.
+            ///
+            /// Panics if a message can't be sent, which ends this instance: use `try_fork` for what callers give.
             #[must_use]
             pub fn fork(&self) -> #fork_ident {
                 #fork_ident(self.0)
+            }
+
+            /// The same, with an error if a message is too large or nested too deep to be sent.
+            #[must_use]
+            pub fn try_fork(&self) -> #try_fork_ident {
+                #try_fork_ident(self.0)
             }
         }
 
@@ -127,12 +146,31 @@ fn fork(method: &Method, resolve: &dyn Fn(TokenStream) -> TokenStream) -> TokenS
     let Method { ident, id, name, conditions, docs, raw, .. } = method;
     let parameters = parameters(method, resolve);
     let values = values(method);
-    let body =
-        if *raw { quote!(self.0.fork_raw_by_id(#id, #values)) } else { quote!(self.0.fork_by_id(#id, #name, #values)) };
+    let body = if *raw {
+        quote!(self.0.fork_raw_by_id(#id, #name, #values))
+    } else {
+        quote!(self.0.fork_by_id(#id, #name, #values))
+    };
     quote! {
         #(#conditions)* #(#docs)*
         #[inline]
         pub fn #ident(&self, #parameters) { #body }
+    }
+}
+
+fn try_fork(method: &Method, resolve: &dyn Fn(TokenStream) -> TokenStream) -> TokenStream {
+    let Method { ident, id, name, conditions, docs, raw, .. } = method;
+    let parameters = parameters(method, resolve);
+    let values = values(method);
+    let body = if *raw {
+        quote!(self.0.try_fork_raw_by_id(#id, #name, #values))
+    } else {
+        quote!(self.0.try_fork_by_id(#id, #name, #values))
+    };
+    quote! {
+        #(#conditions)* #(#docs)*
+        #[inline]
+        pub fn #ident(&self, #parameters) -> ::core::result::Result<(), ::ambrosia::ForkError> { #body }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use ambrosia::{__private::push_effect_bytes, Peer};
+use ambrosia::{__private::push_effect_bytes, Peer, This};
 
 #[derive(Default)]
 struct Faulty {
@@ -47,6 +47,18 @@ impl Faulty {
     fn bytes_of(&self, bytes: &[u8]) -> Vec<u8> {
         let count = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
         vec![b'x'; count.expect("a number")]
+    }
+
+    /// Calls itself with that many bytes, and says why that can't be.
+    async fn call_with(_this: This<Self>, bytes: usize) -> Result<(), String> {
+        let answer = Peer::me().call_raw("ok", &vec![0; bytes]).await;
+        answer.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Forks that many bytes to itself, as they are and as a text, and says why that can't be.
+    fn fork_with(&self, bytes: usize) -> [Result<(), String>; 2] {
+        let forks = [Peer::me().try_fork_raw("ok", &vec![0; bytes]), Peer::me().try_fork("ok", ("x".repeat(bytes),))];
+        forks.map(|fork| fork.map_err(|error| error.to_string()))
     }
 
     /// Prints that many bytes.

@@ -62,6 +62,12 @@ impl Session {
         self.send(&fresh_request_id(), method, bytes, PATIENCE).expect(method)
     }
 
+    /// Calls a method with arguments that are encoded already; the error is its text.
+    pub(crate) fn call_bytes(&mut self, method: &str, arguments: &[u8]) -> Result<Value, String> {
+        let sent = self.send(&fresh_request_id(), method, arguments, PATIENCE);
+        sent.map(|bytes| decode_value(&bytes)).map_err(|error| error.to_string())
+    }
+
     fn send(&mut self, id: &RequestId, method: &str, bytes: &[u8], limit: Duration) -> Result<Vec<u8>, ClientError> {
         match self.runtime.block_on(self.client.send(id, method, bytes, true, limit))? {
             Answered::Value(value) => Ok(value.to_vec()),
