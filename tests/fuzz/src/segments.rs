@@ -30,6 +30,10 @@ const STEPS_MAX: usize = 100;
 const SEGMENT_HEADER_BYTES: usize = 4096;
 const UUID: [u8; 16] = [0xa1; 16];
 
+/// Where a segment of version 2 says what the first bytes of its records are mixed with.
+const SALT_AT: usize = 80;
+const SALT: u64 = 0x0123_4567_89ab_cdef;
+
 /// What a step does, by its number.
 mod step {
     pub(super) const FITTING_SEGMENT: u8 = 0;
@@ -141,7 +145,8 @@ impl Fixture {
             };
             let file = found.file.file_name().and_then(|name| name.to_str()).expect("a segment has a name");
             let stored = found.record.stored();
-            assert_eq!(&disk.files[file][found.offset as usize..][..stored.len()], stored);
+            let file = &disk.files[file];
+            assert_eq!(file[found.offset as usize..][..stored.len()], mixed(stored, salt_of(file)));
             check_next(records.last(), &found.record, from);
             records.push(found.record);
         }
@@ -257,7 +262,9 @@ impl Disk {
                 if choices.chance() {
                     claim(&mut record, choices.number() as u32);
                 }
-                self.file().extend_from_slice(&record);
+                // Else it is as a client would forge it.
+                let salt = if lsn % 2 == 1 { salt_of(self.file()) } else { 0 };
+                self.file().extend_from_slice(&mixed(&record, salt));
             }
             step::BYTES => {
                 let count = usize::from(u16::from_le_bytes([choices.byte(), choices.byte()]));
@@ -285,7 +292,7 @@ impl Disk {
                 let mut header = RecordHeader::new(RecordKind::Mark, Epoch(self.epoch), Lsn(lsn), Timestamp(time));
                 (header.previous, header.durable) = (link, Lsn(lsn));
                 let mark = Record::seal(header, &[]);
-                self.file().extend_from_slice(mark.stored());
+                self.push(&mark);
             }
             step::FILE => {
                 let (first, epoch, follows) = (choices.number(), choices.number(), choices.number());
@@ -301,7 +308,7 @@ impl Disk {
         self.files.get_mut(&self.current).expect("there is always a file at hand")
     }
 
-    /// Begins a file with the header of a segment.
+    /// Begins a file with the header of a segment: of version 2 if its capacity is odd.
     fn begin_segment(&mut self, first: u64, epoch: u64, follows: u64, capacity: u64, before: Last) {
         self.current = file_name(first, epoch, follows);
         self.epoch = epoch;
@@ -310,6 +317,10 @@ impl Disk {
         block[16..32].copy_from_slice(&UUID);
         for (at, field) in (32..).step_by(8).zip([first, epoch, follows, capacity, before.link, before.time]) {
             block[at..at + 8].copy_from_slice(&field.to_le_bytes());
+        }
+        if capacity % 2 == 1 {
+            block[8] = 2;
+            block[SALT_AT..SALT_AT + 8].copy_from_slice(&SALT.to_le_bytes());
         }
         let checksum = crc32c::crc32c(&block[..SEGMENT_HEADER_BYTES - 4]);
         block[SEGMENT_HEADER_BYTES - 4..].copy_from_slice(&checksum.to_le_bytes());
@@ -320,18 +331,39 @@ impl Disk {
     fn push_record(&mut self, record: &Record) {
         let header = record.header();
         self.last = Last { lsn: header.lsn.0, link: header.link(), time: header.time.0, epoch: header.epoch.0 };
-        self.file().extend_from_slice(record.stored());
+        self.push(record);
+    }
+
+    /// As the primary of the segment writes it.
+    fn push(&mut self, record: &Record) {
+        let salt = salt_of(self.file());
+        self.file().extend_from_slice(&mixed(record.stored(), salt));
     }
 
     /// Bytes that any intact header says its record has: a reader may make room for that many, and the limit of a
     /// record bounds them.
     fn largest_claim(&self) -> usize {
         let headers = |file: &Vec<u8>| {
-            let places = (0..file.len()).step_by(8);
-            places.filter_map(|at| RecordHeader::decode(&file[at..]).ok()).map(|header| header.stored_bytes()).max()
+            let front = |at: usize| &file[at..file.len().min(at + RECORD_HEADER_BYTES)];
+            let places = (0..file.len()).step_by(8).flat_map(|at| [(at, 0), (at, salt_of(file))]);
+            let headers = places.filter_map(|(at, salt)| RecordHeader::decode(&mixed(front(at), salt)).ok());
+            headers.map(|header| header.stored_bytes()).max()
         };
         self.files.values().filter_map(headers).max().unwrap_or(0)
     }
+}
+
+/// What the records in a segment are mixed with; 0 is nothing.
+fn salt_of(segment: &[u8]) -> u64 {
+    let salt = segment.get(SALT_AT..).and_then(|rest| rest.first_chunk().copied()).map_or(0, u64::from_le_bytes);
+    if segment.get(8) == Some(&2) { salt } else { 0 }
+}
+
+/// A record as it stands in a file, or from there.
+fn mixed(record: &[u8], salt: u64) -> Vec<u8> {
+    let mut mixed = record.to_vec();
+    mixed.iter_mut().zip(salt.to_le_bytes()).for_each(|(byte, salt)| *byte ^= salt);
+    mixed
 }
 
 fn kind(byte: u8) -> RecordKind {
@@ -356,8 +388,9 @@ fn file_name(first: u64, epoch: u64, follows: u64) -> String {
 
 /// Logs that fit, logs that were cut short or damaged, and the log of the golden store.
 pub fn seeds() -> Vec<Seed> {
-    use step::{BYTES, CUT, FILE, FITTING_RECORD, FITTING_SEGMENT, FLIP, MARK, RECORD, SEGMENT, ZEROS};
+    use step::{BYTES, CUT, FITTING_RECORD, FITTING_SEGMENT, FLIP, MARK, RECORD, SEGMENT, ZEROS};
     let reign = [FITTING_SEGMENT, 1, 200, FITTING_RECORD, 1, 3, b'a', b'b', b'c', 1, FITTING_RECORD, 0, 1, b'd', 2];
+    let salted = [FITTING_SEGMENT, 1, 201, FITTING_RECORD, 1, 3, b'a', b'b', b'c', 1, FITTING_RECORD, 0, 1, b'd', 2];
     let seed = |name: &str, parts: &[&[u8]]| (name.to_owned(), parts.concat());
     let mut seeds = vec![
         seed("seed-genesis", &[&[1]]),
@@ -368,6 +401,12 @@ pub fn seeds() -> Vec<Seed> {
         seed("seed-flipped-bit", &[&[1], &reign, &[FLIP, 9, 3]]),
         seed("seed-damage-before-a-mark", &[&[1], &reign, &[FLIP, 9, 3, MARK]]),
         seed("seed-damage-before-a-segment", &[&[1], &reign, &[CUT, 5], &reign]),
+        seed("seed-salted", &[&[2], &salted, &[ZEROS, 9]]),
+        seed("seed-salted-two-reigns", &[&[4], &salted, &[MARK], &reign, &[MARK, ZEROS, 200]]),
+        seed("seed-salted-torn-tail", &[&[1], &salted, &[CUT, 5]]),
+        seed("seed-salted-damage-before-a-mark", &[&[1], &salted, &[FLIP, 9, 3, MARK]]),
+        seed("seed-salted-misplaced-record", &[&[1], &salted, &[RECORD, 1, 9, 0, 0, 7, 1, 0, 0]]),
+        seed("seed-salted-forged-record", &[&[1], &salted, &[CUT, 5, RECORD, 1, 8, 9, 0, 7, 1, 0, 0]]),
         seed("seed-misplaced-record", &[&[1], &reign, &[RECORD, 1, 9, 0, 0, 7, 1, 0, 0]]),
         seed("seed-claims-more-than-there-is", &[&[1], &reign, &[RECORD, 1, 4, 9, 0, 3, 1, 0, 1, 255, 0, 0, 0, 5]]),
         seed("seed-garbage", &[&[1], &reign, &[BYTES, 8, 0], b"AMBRxxxx", &[ZEROS, 1, BYTES, 2, 0, 1, 1]]),
@@ -376,34 +415,55 @@ pub fn seeds() -> Vec<Seed> {
             &[&[253, SEGMENT, 253, 3, 0, 0, 0, 254, FITTING_RECORD, 0, 0, 254, FITTING_RECORD, 0, 0, 0]],
         ),
     ];
+    for (name, segments) in [("seed-golden-store", golden_segments()), ("seed-golden-segments-v2", golden_segments_2())]
+    {
+        seeds.push((name.to_owned(), as_steps(&segments)));
+    }
+    seeds
+}
+
+/// Files as steps that write them byte by byte.
+fn as_steps(segments: &[([u8; 3], &'static [u8])]) -> Vec<u8> {
+    use step::{BYTES, FILE};
     let mut golden = vec![1];
-    for (numbers, contents) in golden_segments() {
+    for (numbers, contents) in segments {
         golden.push(FILE);
-        golden.extend_from_slice(&numbers);
+        golden.extend_from_slice(numbers);
         let end = contents.iter().rposition(|byte| *byte != 0).map_or(0, |last| (last + 1).next_multiple_of(8));
         golden.push(BYTES);
         golden.extend_from_slice(&(end as u16).to_le_bytes());
         golden.extend_from_slice(&contents[..end]);
     }
-    seeds.push(("seed-golden-store".to_owned(), golden));
-    seeds
+    golden
 }
 
-/// First lsn, epoch and epoch before of each segment of a golden log, and its contents.
+/// The golden segments of a log: of each its first lsn, epoch and epoch before, and its contents.
+macro_rules! golden_log {
+    ($folder:literal) => {{
+        macro_rules! segment {
+            ($name:literal) => {
+                include_bytes!(concat!(
+                    "../../../host/storage/golden/",
+                    $folder,
+                    "/logs/a1a1a1a1-a1a1-a1a1-a1a1-a1a1a1a1a1a1/",
+                    $name,
+                    ".seg"
+                ))
+            };
+        }
+        [
+            ([1, 0, 0], segment!("00000000000000000001-0000000000-0000000000")),
+            ([2, 1, 0], segment!("00000000000000000002-0000000001-0000000000")),
+            ([5, 1, 1], segment!("00000000000000000005-0000000001-0000000001")),
+            ([6, 2, 1], segment!("00000000000000000006-0000000002-0000000001")),
+        ]
+    }};
+}
+
 fn golden_segments() -> [([u8; 3], &'static [u8]); 4] {
-    macro_rules! segment {
-        ($name:literal) => {
-            include_bytes!(concat!(
-                "../../../host/storage/golden/store-v1/logs/a1a1a1a1-a1a1-a1a1-a1a1-a1a1a1a1a1a1/",
-                $name,
-                ".seg"
-            ))
-        };
-    }
-    [
-        ([1, 0, 0], segment!("00000000000000000001-0000000000-0000000000")),
-        ([2, 1, 0], segment!("00000000000000000002-0000000001-0000000000")),
-        ([5, 1, 1], segment!("00000000000000000005-0000000001-0000000001")),
-        ([6, 2, 1], segment!("00000000000000000006-0000000002-0000000001")),
-    ]
+    golden_log!("store-v1")
+}
+
+fn golden_segments_2() -> [([u8; 3], &'static [u8]); 4] {
+    golden_log!("segments-v2")
 }

@@ -1,13 +1,13 @@
-//! Bits that flip at rest.
+//! Bits that flip at rest, and sectors of the log that turn to zeros.
 //!
 //! Only damage that can be told from a write cut short is made: of a record that something later says was durable, be
 //! it a record behind it in the same segment, or a segment that follows. Of the very last record of a log nobody can
 //! know that, unless the shared page is there, and a machine that lost its power may have lost that.
 //!
-//! A checkpoint may be damaged anywhere, if an older one or the log is kept to go back to. There is one wrong bit at a
-//! time.
+//! A checkpoint may be damaged anywhere, if an older one or the log is kept to go back to. There is one wrong bit, or
+//! sector, at a time.
 
-use std::path::PathBuf;
+use std::{ops::Range, path::PathBuf};
 
 use ambrosia_core::{InstanceUuid, Lsn, RECORD_HEADER_BYTES, RecordHeader, RecordKind};
 
@@ -21,16 +21,21 @@ use crate::{
 /// Bytes of a segment before its first record.
 const SEGMENT_HEADER_BYTES: usize = 4096;
 
+/// Where a segment says what the first bytes of its records are mixed with.
+const SALT: Range<usize> = 80..88;
+
+const SECTOR_BYTES: usize = 512;
+
 /// An operator notices and restores the file in this time.
 const REPAIR: (u64, u64) = (10 * MILLISECOND, 1_000 * MILLISECOND);
 
-/// The bit that is wrong.
+/// The bits that are wrong.
 #[derive(Clone, Debug)]
 pub(crate) struct Flip {
     path: PathBuf,
     inode: Inode,
     offset: u64,
-    bit: u8,
+    bits: Vec<u8>,
 }
 
 impl Flip {
@@ -52,10 +57,13 @@ struct Target {
     path: PathBuf,
     offset: usize,
     bytes: usize,
+    /// The first sector of a record, if what says that it was durable is not in it.
+    sector: Option<Range<usize>>,
 }
 
 impl Sim {
-    /// Flips a bit of the log or of a checkpoint of that instance, if one can be found. An operator restores it later.
+    /// Flips a bit of the log or of a checkpoint of that instance, if one can be found, or all bits of a sector that are
+    /// not zeros. An operator restores it later.
     pub(crate) fn flip(&self, instance: usize) {
         let (uuid, machine, flipped) = {
             let instances = self.instances.borrow();
@@ -73,12 +81,19 @@ impl Sim {
             return;
         }
         let target = &targets[self.dice().below(targets.len() as u64) as usize];
-        let offset = target.offset as u64 + self.dice().below(target.bytes as u64);
-        let bit = self.dice().below(8) as u8;
+        let offset = target.offset + self.dice().below(target.bytes as u64) as usize;
+        let bit = self.dice().below(16) as u8;
+        let (offset, bits) = match &target.sector {
+            Some(sector) if bit >= 8 => {
+                let (_, bytes) = files.iter().find(|(name, _)| target.path.ends_with(name)).expect("it is one of them");
+                (sector.start, bytes[sector.start..sector.end.min(bytes.len())].to_vec())
+            }
+            _ => (offset, vec![1 << (bit % 8)]),
+        };
         let Some(inode) = machine.inode(&target.path) else { return };
-        let flip = Flip { path: target.path.clone(), inode, offset, bit };
-        self.note(|| format!("a bit flips: {flip:?}"));
-        machine.flip(inode, flip.offset, flip.bit);
+        let flip = Flip { path: target.path.clone(), inode, offset: offset as u64, bits };
+        self.note(|| format!("bits flip: {flip:?}"));
+        machine.flip(inode, flip.offset, &flip.bits);
         self.instances.borrow_mut()[instance].flip = Some(flip);
         let mut witness = self.witness.borrow_mut();
         witness.counts.flips += u64::from(!checkpoint);
@@ -95,7 +110,7 @@ impl Sim {
         let mut instances = self.instances.borrow_mut();
         let it = &mut instances[instance];
         if let Some(flip) = it.flip.take() {
-            it.machine.flip(flip.inode, flip.offset, flip.bit);
+            it.machine.flip(flip.inode, flip.offset, &flip.bits);
             *(if flip.is_log() { &mut it.restored.log } else { &mut it.restored.checkpoint }) = self.now.get();
             drop(instances);
             self.note(|| format!("{} is restored", flip.path.display()));
@@ -113,6 +128,7 @@ impl Sim {
             path: log_directory(uuid).join(name),
             offset: 0,
             bytes: contents.len() - contents.iter().rev().take_while(|byte| **byte == 0).count(),
+            sector: None,
         };
         named.map(target).collect()
     }
@@ -135,10 +151,12 @@ impl Sim {
         for (number, offset, header) in found {
             let (name, bytes) = &files[number];
             let followed = number != last.1;
-            let said = || headers(bytes).any(|(at, later)| at > offset && later.durable >= header.lsn);
-            if followed || said() {
+            let said = |from: usize| headers(bytes).any(|(at, later)| at >= from && later.durable >= header.lsn);
+            if followed || said(offset + 1) {
                 let path = log_directory(uuid).join(name);
-                targets.push(Target { path, offset, bytes: header.stored_bytes() });
+                let sector = offset / SECTOR_BYTES * SECTOR_BYTES..(offset / SECTOR_BYTES + 1) * SECTOR_BYTES;
+                let sector = (followed || said(sector.end)).then_some(sector);
+                targets.push(Target { path, offset, bytes: header.stored_bytes(), sector });
             }
         }
         targets
@@ -149,8 +167,9 @@ impl Sim {
 fn headers(segment: &[u8]) -> impl Iterator<Item = (usize, RecordHeader)> {
     let mut offset = SEGMENT_HEADER_BYTES;
     std::iter::from_fn(move || {
-        let rest = segment.get(offset..).filter(|rest| rest.len() >= RECORD_HEADER_BYTES)?;
-        let header = RecordHeader::decode(rest).ok()?;
+        let mut bytes = *segment.get(offset..)?.first_chunk::<RECORD_HEADER_BYTES>()?;
+        bytes.iter_mut().zip(&segment[SALT]).for_each(|(byte, salt)| *byte ^= salt);
+        let header = RecordHeader::decode(&bytes).ok()?;
         let at = offset;
         offset += header.stored_bytes();
         Some((at, header))

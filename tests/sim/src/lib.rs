@@ -17,9 +17,9 @@
 //! it was, empty, or in part.
 //!
 //! A *disk* may fail a sync: any part of what was to be synced is on it, the rest stays in memory, looks clean, and is
-//! never written. It may refuse writes, and it may be slow. A bit of a log may change at rest, wherever something else
-//! in the log shows that it was durable, or any bit of a checkpoint, if more than one is to be kept; an operator restores
-//! it some time later. There is one such bit at a time in what belongs to an instance.
+//! never written. It may refuse writes, and it may be slow. A bit of a log may change at rest, or a sector turn to zeros,
+//! wherever something else in the log shows that it was durable, or any bit of a checkpoint, if more than one is to be kept; an operator restores
+//! it some time later. There is one such damage at a time in what belongs to an instance.
 //!
 //! A *connection* may break at any moment, and each end notices in its own time, before or after the next connection
 //! is up. What was on the way is lost or still arrives first. While it holds, it keeps the order and loses nothing;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::{
     log_directory::{LogDirectory, read_up_to},
     machine::MachineFile,
+    salt::Salt,
     segment::{LastRecord, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName},
 };
 use crate::{LogError, io_error::IoContext};
@@ -24,6 +25,7 @@ pub(crate) struct Cursor {
     /// Index in `order` of the segment that holds `last`, or holds the next record if it has none of its own yet.
     at: usize,
     file: Box<dyn MachineFile>,
+    salt: Salt,
     length: u64,
     offset: u64,
     last: LastRecord,
@@ -114,6 +116,7 @@ impl Cursor {
             order,
             at,
             file,
+            salt: header.salt,
             length: 0,
             offset: 0,
             last: header.before,
@@ -129,6 +132,7 @@ impl Cursor {
         // A file that was cut short is read as far as it goes: what is missing shows as unreadable.
         self.length = length.max(header.capacity);
         self.offset = SEGMENT_HEADER_BYTES as u64;
+        self.salt = header.salt;
         Ok(())
     }
 
@@ -155,6 +159,11 @@ impl Cursor {
     /// The segment at hand.
     pub(crate) fn segment(&self) -> SegmentName {
         self.order[self.at]
+    }
+
+    /// What the headers in the segment at hand are mixed with.
+    pub(crate) fn salt(&self) -> Salt {
+        self.salt
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -249,7 +258,7 @@ impl Cursor {
         let mut size = self.chunk_bytes;
         loop {
             let mut chunk = self.read_bytes(size)?;
-            let extent = self.extent(&chunk, until);
+            let extent = self.extent(&mut chunk, until);
             if extent.needed > size {
                 size = extent.needed;
                 continue;
@@ -280,8 +289,9 @@ impl Cursor {
         }
     }
 
-    /// Walks the headers in `chunk` as far as records, or parts of the wish, go.
-    fn extent(&self, chunk: &[u8], until: Lsn) -> Extent {
+    /// Walks the headers in `chunk` as far as records, or parts of the wish, go, and brings back what they were before
+    /// they were mixed.
+    fn extent(&self, chunk: &mut [u8], until: Lsn) -> Extent {
         let mut bytes = 0;
         let mut lsn = self.last.lsn;
         loop {
@@ -293,6 +303,7 @@ impl Cursor {
             if rest < RECORD_HEADER_BYTES as u64 {
                 return fault(Fault::Full);
             }
+            self.salt.mix(&mut chunk[bytes..]);
             let header = match RecordHeader::decode(&chunk[bytes..]) {
                 Ok(header) => header,
                 Err(RecordError::CutOff) if bytes > 0 => return Extent { bytes, fault: None, needed: 0 },

@@ -317,7 +317,8 @@ fn write_again(cursor: &Cursor, unsure: &[(Place, Record)]) -> Result<(), IoErro
     let path = cursor.path();
     let file = cursor.directory().machine.open_to_write(&path).context("open", &path)?;
     for (place, record) in unsure.iter().filter(|(place, _)| place.segment == cursor.segment()) {
-        file.write_all_at(record.stored(), place.offset).context("write", &path)?;
+        let stored = cursor.salt().mixed(record.stored());
+        file.write_all_at(&stored, place.offset).context("write", &path)?;
     }
     file.sync().context("sync", &path)
 }

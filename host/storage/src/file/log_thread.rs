@@ -108,27 +108,29 @@ impl LogThread {
 
     /// Hands the records of the batch to the machine.
     fn write_batch(&mut self) -> Result<(), StopCause> {
-        let batch = std::mem::take(&mut self.batch);
-        let written = self.write_records(&batch);
+        let mut batch = std::mem::take(&mut self.batch);
+        let written = self.write_records(&mut batch);
         self.batch = batch;
         written
     }
 
-    fn write_records(&mut self, batch: &Batch) -> Result<(), StopCause> {
+    fn write_records(&mut self, batch: &mut Batch) -> Result<(), StopCause> {
+        let Batch { bytes, lengths } = batch;
         let (mut written, mut end) = (0, 0);
+        let mut first = 0;
         let mut newest = None;
-        for length in &batch.lengths {
+        for (number, length) in lengths.iter().enumerate() {
             let length = *length as usize;
             if !self.segment.has_room(end - written + length) {
-                self.write(&batch.bytes[written..end])?;
-                written = end;
-                let before = newest.map_or(self.last, |at| last_record(&batch.bytes[at..]));
+                self.write(&mut bytes[written..end], &lengths[first..number])?;
+                (written, first) = (end, number);
+                let before = newest.map_or(self.last, |at| last_record(&bytes[at..]));
                 self.timed_sync(|segment| segment.roll(before, length))?;
             }
             newest = Some(end);
             end += length;
         }
-        self.write(&batch.bytes[written..end])
+        self.write(&mut bytes[written..end], &lengths[first..])
     }
 
     /// Makes what was written durable; it counts only if nobody has deposed us meanwhile.
@@ -154,12 +156,12 @@ impl LogThread {
         header.durable = lsn;
         header.previous = link;
         let mark = Record::seal(header, &[]);
-        self.write(mark.stored())?;
+        self.write(&mut mark.stored().to_vec(), &[mark.stored().len() as u32])?;
         self.timed_sync(|segment| segment.sync())
     }
 
-    fn write(&mut self, records: &[u8]) -> Result<(), StopCause> {
-        self.segment.write(records).map_err(|error| self.stop_cause(&error))
+    fn write(&mut self, records: &mut [u8], lengths: &[u32]) -> Result<(), StopCause> {
+        self.segment.write(records, lengths).map_err(|error| self.stop_cause(&error))
     }
 
     fn timed_sync(

@@ -73,6 +73,9 @@ pub trait Machine: fmt::Debug + Send + Sync {
     /// Differs after each start of the machine. 0 if nobody knows.
     fn boot_id(&self) -> u64;
 
+    /// 64 bits that nobody outside can foresee.
+    fn random(&self) -> u64;
+
     /// Does `work` beside everything else.
     fn spawn(&self, name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<()>;
 }
@@ -190,6 +193,12 @@ impl Machine for ThisMachine {
 
     fn boot_id(&self) -> u64 {
         boot_id()
+    }
+
+    fn random(&self) -> u64 {
+        // Six bits of a random uuid are always the same, at places that don't meet here.
+        let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
+        high ^ low.rotate_left(32)
     }
 
     fn spawn(&self, name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<()> {

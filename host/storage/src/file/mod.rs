@@ -13,6 +13,7 @@ mod cursor;
 mod deregistration;
 mod durable_file;
 mod evidence;
+mod evidence_unsalted;
 mod file_blobs;
 mod file_log;
 mod file_registry;
@@ -33,6 +34,7 @@ mod ownership;
 mod process_place;
 mod queue;
 mod roster;
+mod salt;
 mod scan;
 mod segment;
 mod segment_order;
@@ -65,7 +67,10 @@ pub(crate) use segment::LastRecord;
 /// What tests write behind the back of the store.
 #[cfg(test)]
 pub(crate) mod testing {
-    pub(crate) use super::segment::{LastRecord, SegmentHeader, SegmentName};
+    pub(crate) use super::{
+        salt::Salt,
+        segment::{LastRecord, SegmentHeader, SegmentName},
+    };
 
     /// What another process has while it trims.
     pub(crate) fn hold_trim_lock(log: &super::FileLog) -> super::Lock {

@@ -6,9 +6,11 @@
 //!  16 uuid of the instance   32 first lsn, u64         40 epoch, u64
 //!  48 epoch of the record before, u64                  56 bytes of the file, u64
 //!  64 link of the record before, u64                   72 time of the record before, u64
-//!  80 reserved, zeros      4092 CRC-32C of all before, u32
-//! 4096 records, each at a multiple of 8; zeros behind them
+//!  80 salt, u64            88 reserved, zeros          4092 CRC-32C of all before, u32
+//! 4096 records, each at a multiple of 8, its first 8 bytes mixed with the salt; zeros behind them
 //! ```
+//!
+//! Version 1 has zeros in place of the salt, and so mixes nothing. It is still read, and written by tests.
 //!
 //! All records in a segment are of its epoch: each reign begins a segment of its own.
 //!
@@ -19,11 +21,14 @@ use std::{fmt, str::FromStr};
 
 use ambrosia_core::{Epoch, InstanceUuid, Lsn, Timestamp};
 
+use super::salt::Salt;
+
 /// Bytes before the first record.
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 4096;
 
 const MAGIC: [u8; 8] = *b"AMBRSEGM";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+const VERSION_UNSALTED: u32 = 1;
 const MAGIC_AT: usize = 0;
 const VERSION_AT: usize = MAGIC_AT + 8;
 const HEADER_BYTES_AT: usize = VERSION_AT + 4;
@@ -34,10 +39,11 @@ const FOLLOWS_AT: usize = EPOCH_AT + 8;
 const CAPACITY_AT: usize = FOLLOWS_AT + 8;
 const PREVIOUS_LINK_AT: usize = CAPACITY_AT + 8;
 const PREVIOUS_TIME_AT: usize = PREVIOUS_LINK_AT + 8;
+const SALT_AT: usize = PREVIOUS_TIME_AT + 8;
 /// Written as zeros up to the checksum, and refused if they are not: a later version means something by them.
-const RESERVED_AT: usize = PREVIOUS_TIME_AT + 8;
+const RESERVED_AT: usize = SALT_AT + 8;
 const CHECKSUM_AT: usize = SEGMENT_HEADER_BYTES - 4;
-const _: () = assert!(RESERVED_AT == 80);
+const _: () = assert!(RESERVED_AT == 88);
 
 /// What the name of a segment says. Ordered by first lsn, then epoch.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -94,6 +100,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) capacity: u64,
     /// The record before its first.
     pub(crate) before: LastRecord,
+    /// What the headers of its records are mixed with.
+    pub(crate) salt: Salt,
 }
 
 /// Why a block is not the header of a segment.
@@ -101,7 +109,7 @@ pub(crate) struct SegmentHeader {
 pub(crate) enum SegmentHeaderError {
     #[error("the file is not a segment of a log, or its first block is damaged")]
     Damaged,
-    #[error("the segment has format version {0}, this program reads version {VERSION}")]
+    #[error("the segment has format version {0}, this program reads versions {VERSION_UNSALTED} to {VERSION}")]
     Version(u32),
     #[error("a reserved byte of the segment's first block is not zero: a later version wrote it")]
     Reserved,
@@ -113,7 +121,8 @@ impl SegmentHeader {
         let mut block = vec![0; SEGMENT_HEADER_BYTES];
         let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
         put(MAGIC_AT, &MAGIC);
-        put(VERSION_AT, &VERSION.to_le_bytes());
+        let version = if self.salt == Salt::NONE { VERSION_UNSALTED } else { VERSION };
+        put(VERSION_AT, &version.to_le_bytes());
         put(HEADER_BYTES_AT, &(SEGMENT_HEADER_BYTES as u32).to_le_bytes());
         put(UUID_AT, &self.uuid.0);
         put(FIRST_AT, &self.name.first.0.to_le_bytes());
@@ -122,6 +131,7 @@ impl SegmentHeader {
         put(CAPACITY_AT, &self.capacity.to_le_bytes());
         put(PREVIOUS_LINK_AT, &self.before.link.to_le_bytes());
         put(PREVIOUS_TIME_AT, &self.before.time.0.to_le_bytes());
+        put(SALT_AT, &self.salt.0.to_le_bytes());
         let checksum = crc32c::crc32c(&block[..CHECKSUM_AT]);
         block[CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
         block
@@ -134,9 +144,13 @@ impl SegmentHeader {
         if block[..MAGIC.len()] != MAGIC || crc32c::crc32c(&block[..CHECKSUM_AT]) != u32_at(CHECKSUM_AT) {
             return Err(SegmentHeaderError::Damaged);
         }
-        if u32_at(VERSION_AT) != VERSION {
-            return Err(SegmentHeaderError::Version(u32_at(VERSION_AT)));
-        }
+        let salt = match (u32_at(VERSION_AT), u64_at(SALT_AT)) {
+            (VERSION_UNSALTED, 0) => Salt::NONE,
+            (VERSION_UNSALTED, _) => return Err(SegmentHeaderError::Reserved),
+            (VERSION, 0) => return Err(SegmentHeaderError::Damaged),
+            (VERSION, salt) => Salt(salt),
+            (version, _) => return Err(SegmentHeaderError::Version(version)),
+        };
         if block[RESERVED_AT..CHECKSUM_AT].iter().any(|byte| *byte != 0) {
             return Err(SegmentHeaderError::Reserved);
         }
@@ -151,6 +165,7 @@ impl SegmentHeader {
             name: SegmentName { first: Lsn(first), epoch: Epoch(u64_at(EPOCH_AT)), follows: Epoch(u64_at(FOLLOWS_AT)) },
             capacity: u64_at(CAPACITY_AT),
             before,
+            salt,
         })
     }
 }
@@ -165,6 +180,7 @@ mod tests {
             name: SegmentName { first: Lsn(18), epoch: Epoch(4), follows: Epoch(2) },
             capacity: 1 << 20,
             before: LastRecord { lsn: Lsn(17), link: 0xfeed, time: Timestamp(99) },
+            salt: Salt(0x1234_5678_9abc_def0),
         }
     }
 
@@ -191,13 +207,29 @@ mod tests {
 
     #[test]
     fn a_reserved_byte_that_is_not_zero_is_of_a_later_version() {
-        let block = sample().encode();
-        for at in RESERVED_AT..CHECKSUM_AT {
-            let mut later = block.clone();
-            later[at] = 1;
-            let checksum = crc32c::crc32c(&later[..CHECKSUM_AT]);
-            later[CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
-            assert_eq!(SegmentHeader::decode(&later), Err(SegmentHeaderError::Reserved), "byte {at}");
+        let unsalted = SegmentHeader { salt: Salt::NONE, ..sample() };
+        for (header, reserved) in [(sample(), RESERVED_AT..CHECKSUM_AT), (unsalted, SALT_AT..CHECKSUM_AT)] {
+            for at in reserved {
+                let later = with_byte(header, at, 1);
+                assert_eq!(later, Err(SegmentHeaderError::Reserved), "byte {at}");
+            }
         }
+    }
+
+    fn with_byte(header: SegmentHeader, at: usize, byte: u8) -> Result<SegmentHeader, SegmentHeaderError> {
+        let mut block = header.encode();
+        block[at] = byte;
+        let checksum = crc32c::crc32c(&block[..CHECKSUM_AT]);
+        block[CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
+        SegmentHeader::decode(&block)
+    }
+
+    #[test]
+    fn segments_without_a_salt_are_of_version_1_and_those_with_one_of_version_2() {
+        let unsalted = SegmentHeader { salt: Salt::NONE, ..sample() };
+        assert_eq!((unsalted.encode()[VERSION_AT], sample().encode()[VERSION_AT]), (1, 2));
+        assert_eq!(SegmentHeader::decode(&unsalted.encode()), Ok(unsalted));
+        assert_eq!(with_byte(unsalted, VERSION_AT, 2), Err(SegmentHeaderError::Damaged), "a salt of zero is none");
+        assert_eq!(with_byte(sample(), VERSION_AT, 3), Err(SegmentHeaderError::Version(3)));
     }
 }

@@ -19,6 +19,7 @@ use super::{
     log_directory::LogDirectory,
     machine::{Machine, MachineFile},
     options::FileLogOptions,
+    salt::Salt,
     segment::{LastRecord, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName},
 };
 use crate::{IoError, io_error::IoContext};
@@ -41,6 +42,7 @@ pub(crate) struct SegmentWriter {
     epoch: Epoch,
     file: Box<dyn MachineFile>,
     path: PathBuf,
+    salt: Salt,
     capacity: u64,
     offset: u64,
     /// The size to which segments have grown.
@@ -68,7 +70,7 @@ impl SegmentWriter {
         let capacity = options.segment_bytes_first.max(needed_bytes(first.len()));
         let temporary = directory.temporary_path(place.epoch, "first");
         let file = create_zeros(&*directory.machine, &temporary, capacity)?;
-        let path = put_in_place(&directory, &control, &*file, &temporary, capacity, place, first)?;
+        let (path, salt) = put_in_place(&directory, &control, &*file, &temporary, capacity, place, first)?;
         let mut writer = SegmentWriter {
             directory,
             control,
@@ -76,6 +78,7 @@ impl SegmentWriter {
             epoch: place.epoch,
             file,
             path,
+            salt,
             capacity,
             offset: (SEGMENT_HEADER_BYTES + first.len()) as u64,
             grown: capacity,
@@ -90,10 +93,14 @@ impl SegmentWriter {
         self.offset + bytes as u64 + MARK_BYTES <= self.capacity
     }
 
-    /// Writes whole records behind what is there; a mark may use the room kept for it.
-    pub(crate) fn write(&mut self, records: &[u8]) -> Result<(), IoError> {
+    /// Writes whole records of so many bytes behind what is there; a mark may use the room kept for it. The records are
+    /// mixed where they are, since a copy would cost more, and are on return as they were.
+    pub(crate) fn write(&mut self, records: &mut [u8], lengths: &[u32]) -> Result<(), IoError> {
         assert!(self.offset + records.len() as u64 <= self.capacity, "the caller asked whether there is room");
-        self.file.write_all_at(records, self.offset).context("write", &self.path)?;
+        self.salt.mix_all(records, lengths);
+        let written = self.file.write_all_at(records, self.offset).context("write", &self.path);
+        self.salt.mix_all(records, lengths);
+        written?;
         self.offset += records.len() as u64;
         Ok(())
     }
@@ -112,7 +119,8 @@ impl SegmentWriter {
         self.sync()?;
         let place = SegmentPlace { follows: self.epoch, epoch: self.epoch, before };
         let (temporary, file, capacity) = self.next_file(needed_bytes(bytes))?;
-        self.path = put_in_place(&self.directory, &self.control, &*file, &temporary, capacity, place, &[])?;
+        (self.path, self.salt) =
+            put_in_place(&self.directory, &self.control, &*file, &temporary, capacity, place, &[])?;
         (self.file, self.capacity, self.offset) = (file, capacity, SEGMENT_HEADER_BYTES as u64);
         self.prepare_spare();
         Ok(())
@@ -237,10 +245,10 @@ fn put_in_place(
     capacity: u64,
     place: SegmentPlace,
     first: &[u8],
-) -> Result<PathBuf, IoError> {
-    let path = write_segment(directory, file, temporary, capacity, place, first)?;
+) -> Result<(PathBuf, Salt), IoError> {
+    let placed = write_segment(directory, file, temporary, capacity, place, first)?;
     control.count_segment();
-    Ok(path)
+    Ok(placed)
 }
 
 /// As [`put_in_place`], for a log that nobody uses yet.
@@ -251,15 +259,16 @@ pub(crate) fn write_segment(
     capacity: u64,
     place: SegmentPlace,
     first: &[u8],
-) -> Result<PathBuf, IoError> {
+) -> Result<(PathBuf, Salt), IoError> {
     let SegmentPlace { follows, epoch, before } = place;
     let name = SegmentName { first: before.lsn.next(), epoch, follows };
-    let header = SegmentHeader { uuid: directory.uuid, name, capacity, before };
+    let salt = Salt::new(directory.machine.random());
+    let header = SegmentHeader { uuid: directory.uuid, name, capacity, before, salt };
     let mut front = header.encode();
-    front.extend_from_slice(first);
+    front.extend_from_slice(&salt.mixed(first));
     file.write_all_at(&front, 0).context("write", temporary)?;
     file.sync_all().context("sync", temporary)?;
     let path = directory.segment_path(name);
     rename_durably(&*directory.machine, temporary, &path)?;
-    Ok(path)
+    Ok((path, salt))
 }

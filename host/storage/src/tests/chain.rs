@@ -1,11 +1,9 @@
 //! What is whole in itself and does not belong where it stands: records and segments with right checksums, of another
 //! place, another reign, another history or another instance. A reader must never take one for part of the log.
 
-use std::os::unix::fs::FileExt;
-
 use ambrosia_core::{Epoch, Genesis, InstanceUuid, Record, RecordHeader, Timestamp};
 
-use super::support::{Fixture, SMALL, WITHOUT_MARKS, name};
+use super::support::{Fixture, SMALL, WITHOUT_MARKS, name, put_record};
 use crate::{
     InstanceError, LogError, LogStore,
     conformance::{Reign, genesis, read_all},
@@ -37,8 +35,7 @@ fn with_changed_header(change: impl FnOnce(&mut RecordHeader)) -> Fixture {
     let mut header = *last.record.header();
     change(&mut header);
     let changed = Record::seal(header, last.record.body());
-    let file = std::fs::File::options().write(true).open(&last.file).expect("it is there");
-    file.write_all_at(changed.stored(), last.offset).expect("it can be written");
+    put_record(&last.file, last.offset, &changed);
     fixture
 }
 
@@ -64,9 +61,8 @@ fn two_records_that_have_changed_places_are_damage() {
     drop(reign);
     let scanned = fixture.scan();
     let [.., first, second, _] = scanned.as_slice() else { panic!("there are four") };
-    let file = std::fs::File::options().write(true).open(&first.file).expect("it is there");
-    file.write_all_at(second.record.stored(), first.offset).expect("it can be written");
-    file.write_all_at(first.record.stored(), second.offset).expect("it can be written");
+    put_record(&first.file, first.offset, &second.record);
+    put_record(&first.file, second.offset, &first.record);
     let said = damage(&fixture);
     assert!(said.contains(&format!("record {} stands there", second.record.lsn())), "{said}");
 }

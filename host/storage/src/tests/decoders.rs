@@ -6,13 +6,11 @@ use ambrosia_core::{Epoch, InstanceName, InstanceUuid, Lsn, Timestamp};
 use ambrosia_test_allocations::counting;
 use proptest::{collection::vec, prelude::*};
 
-use super::support::{Fixture, SMALL};
+use super::support::{Fixture, SEGMENT_HEADER_BYTES, SMALL};
 use crate::{
     InstanceEntry, Outcome, Registry, RegistryError, Revision,
-    file::testing::{LastRecord, SegmentHeader, SegmentName},
+    file::testing::{LastRecord, Salt, SegmentHeader, SegmentName},
 };
-
-const SEGMENT_HEADER_BYTES: usize = 4096;
 
 /// An entry may claim to be that long, and no longer.
 const ENTRY_BYTES_MAX: usize = 4 << 20;
@@ -36,12 +34,14 @@ prop_compose! {
         capacity in numbers(),
         link: u64,
         time in numbers(),
+        salt in numbers(),
     ) -> SegmentHeader {
         SegmentHeader {
             uuid: InstanceUuid(uuid),
             name: SegmentName { first: Lsn(first), epoch: Epoch(epoch), follows: Epoch(follows) },
             capacity,
             before: LastRecord { lsn: Lsn(first - 1), link, time: Timestamp(time) },
+            salt: Salt(salt),
         }
     }
 }
@@ -73,10 +73,14 @@ prop_compose! {
 
 /// A block whose magic, version and checksum are right and whose other bytes are anything.
 fn sealed_blocks() -> impl Strategy<Value = Vec<u8>> {
-    (any::<[u8; 68]>(), 0..=1_u64).prop_map(|(fields, first)| {
+    (any::<[u8; 68]>(), 0..=1_u64, 1..=2_u8, numbers()).prop_map(|(fields, first, version, salt)| {
         let mut block = vec![0; SEGMENT_HEADER_BYTES];
         block[..12].copy_from_slice(b"AMBRSEGM\x01\0\0\0");
+        block[8] = version;
         block[12..80].copy_from_slice(&fields);
+        if version == 2 {
+            block[80..88].copy_from_slice(&salt.to_le_bytes());
+        }
         // A first lsn of 0 is nonsense that random bytes do not hit.
         block[32..40].iter_mut().for_each(|byte| *byte *= first as u8);
         let checksum = crc32c::crc32c(&block[..SEGMENT_HEADER_BYTES - 4]);
@@ -141,9 +145,10 @@ proptest! {
         let (decoded, allocated) = counting(|| SegmentHeader::decode(&block));
         prop_assert_eq!(allocated, 0);
         let Ok(header) = decoded else {
-            prop_assert_eq!(u64_at(32), 0, "nothing else may be wrong");
+            prop_assert!(u64_at(32) == 0 || block[8] == 2 && u64_at(80) == 0, "nothing else may be wrong");
             return Ok(());
         };
+        prop_assert_eq!(header.salt, if block[8] == 1 { Salt::NONE } else { Salt(u64_at(80)) });
         prop_assert_eq!((header.name.first, header.before.lsn), (Lsn(u64_at(32)), Lsn(u64_at(32) - 1)));
         prop_assert_eq!((header.name.epoch, header.name.follows), (Epoch(u64_at(40)), Epoch(u64_at(48))));
         prop_assert_eq!((header.capacity, header.before.link), (u64_at(56), u64_at(64)));

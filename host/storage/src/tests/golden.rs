@@ -1,5 +1,6 @@
-//! Golden files of store format 1: a whole store as it once stood on a disk. They are never changed, only added to,
-//! and every later program reads them. `AMBROSIA_BLESS=1` writes those that are missing.
+//! Golden files of store format 1: a whole store as it once stood on a disk, and its log with each later version of
+//! segments. They are never changed, only added to, and every later program reads them. `AMBROSIA_BLESS=1` writes those
+//! that are missing.
 //!
 //! ':' in the name of a file of the registry is '+' in the golden one, since not every system has such names. What
 //! need not survive the machine is not there: the shared pages, the lock of the registry, unfinished files.
@@ -14,11 +15,13 @@ use ambrosia_core::{
 use bytes::Bytes;
 use tempfile::TempDir;
 
+use super::support::{segment_header, with_salt};
+
 use crate::{
     Acquired, BlobHash, BlobStore, FileLog, FileLogOptions, FileStore, InstanceEntry, LogStore, Outcome, Registered,
     Registry, Revision,
     conformance::read_all,
-    file::testing::{LastRecord, SegmentHeader, SegmentName},
+    file::testing::{LastRecord, Salt, SegmentHeader, SegmentName},
 };
 
 const MODULE: &[u8] = b"\0asm golden";
@@ -163,6 +166,32 @@ fn golden() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/store-v1")
 }
 
+/// The logs of the same store, with segments of version 2.
+fn golden_segments_2() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/segments-v2")
+}
+
+/// The versions of segments.
+const VERSIONS: [u32; 2] = [1, 2];
+
+/// The golden files of a store with such segments.
+fn golden_files(version: u32) -> BTreeMap<String, Vec<u8>> {
+    let mut files = durable_files(&golden());
+    if version == 2 {
+        files.extend(durable_files(&golden_segments_2()));
+    }
+    files
+}
+
+/// The files of which `name` is said.
+fn only(files: &BTreeMap<String, Vec<u8>>, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Vec<u8>> {
+    files.iter().filter(|(name, _)| wanted(name)).map(|(name, contents)| (name.clone(), contents.clone())).collect()
+}
+
+fn is_segment(name: &str) -> bool {
+    name.ends_with(".seg")
+}
+
 /// The durable files under `root`, by their golden names.
 fn durable_files(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
@@ -193,9 +222,9 @@ fn write_files(root: &Path, files: &BTreeMap<String, Vec<u8>>) {
 }
 
 /// The golden store as a copy that can be used.
-fn opened() -> (TempDir, FileStore) {
+fn opened(version: u32) -> (TempDir, FileStore) {
     let directory = tempfile::tempdir().expect("temporary directory");
-    let files = durable_files(&golden()).into_iter().map(|(name, contents)| (name.replace('+', ":"), contents));
+    let files = golden_files(version).into_iter().map(|(name, contents)| (name.replace('+', ":"), contents));
     write_files(directory.path(), &files.collect());
     let store = FileStore::open(directory.path()).expect("golden stores stay readable").with_log_options(OPTIONS);
     (directory, store)
@@ -206,12 +235,27 @@ fn the_same_store_written_again_has_the_same_bytes() {
     let directory = tempfile::tempdir().expect("temporary directory");
     write_store(directory.path());
     let made = durable_files(directory.path());
+    let mut unsalted = made.clone();
+    unsalted.iter_mut().filter(|(name, _)| is_segment(name)).for_each(|(_, segment)| {
+        *segment = with_salt(segment, Salt::NONE);
+    });
     if env::var_os("AMBROSIA_BLESS").is_some() {
-        write_files(&golden(), &made);
+        write_files(&golden(), &unsalted);
+        write_files(&golden_segments_2(), &only(&made, is_segment));
     }
-    let golden = durable_files(&golden());
+    // But for the salt, which is another one each time, segments of version 2 are as those of version 1.
+    expect_same(&durable_files(&golden()), &unsalted);
+    let segments = durable_files(&golden_segments_2());
+    let mut resalted = only(&made, is_segment);
+    resalted.iter_mut().for_each(|(name, segment)| {
+        *segment = segments.get(name).map_or(segment.clone(), |golden| with_salt(segment, segment_header(golden).salt));
+    });
+    expect_same(&segments, &resalted);
+}
+
+fn expect_same(golden: &BTreeMap<String, Vec<u8>>, made: &BTreeMap<String, Vec<u8>>) {
     assert!(golden.keys().eq(made.keys()), "bless what is missing with AMBROSIA_BLESS=1: {:?}", made.keys());
-    for (name, contents) in &golden {
+    for (name, contents) in golden {
         let first = contents.iter().zip(&made[name]).position(|(golden, made)| golden != made);
         assert!(
             *contents == made[name],
@@ -232,7 +276,7 @@ fn stores_of_version_1_hold_what_they_always_held() {
 
 #[test]
 fn registry_entries_of_version_1_stay_readable() {
-    let (_directory, store) = opened();
+    let (_directory, store) = opened(1);
     assert_eq!(store.instances().expect("golden"), entries().map(|(_, entry)| entry));
     for (revision, entry) in entries() {
         let (found, value) =
@@ -248,7 +292,7 @@ fn registry_entries_of_version_1_stay_readable() {
 
 #[test]
 fn modules_of_version_1_stores_stay_readable() {
-    let (_directory, store) = opened();
+    let (_directory, store) = opened(1);
     assert_eq!(BlobHash::of(MODULE).to_string(), MODULE_HASH);
     assert_eq!(BlobStore::list(&store).expect("golden"), [BlobHash::of(MODULE)]);
     assert_eq!(BlobStore::get(&store, BlobHash::of(MODULE)).expect("golden"), MODULE);
@@ -289,8 +333,12 @@ fn check_bodies(records: &[Record]) {
 }
 
 #[test]
-fn logs_of_version_1_stay_readable() {
-    let (_directory, store) = opened();
+fn logs_of_all_versions_stay_readable() {
+    VERSIONS.into_iter().for_each(a_log_stays_readable);
+}
+
+fn a_log_stays_readable(version: u32) {
+    let (_directory, store) = opened(version);
     let log = store.log(&name("server")).expect("golden");
     let head = log.head().expect("golden");
     assert_eq!((head.epoch, head.durable), (Epoch(2), Lsn(7)));
@@ -311,8 +359,12 @@ fn logs_of_version_1_stay_readable() {
 }
 
 #[test]
-fn a_primary_of_today_goes_on_with_a_log_of_version_1() {
-    let (_directory, store) = opened();
+fn a_primary_of_today_goes_on_with_logs_of_all_versions() {
+    VERSIONS.into_iter().for_each(a_primary_of_today_goes_on);
+}
+
+fn a_primary_of_today_goes_on(version: u32) {
+    let (_directory, store) = opened(version);
     let log = store.log(&name("server")).expect("golden");
     let before = read_all(&*log);
     reign(&log, REIGNS[0], &logged()[1]);
@@ -324,11 +376,13 @@ fn a_primary_of_today_goes_on_with_a_log_of_version_1() {
 }
 
 /// The first block of a segment of the golden log, and all records in it, marks too.
-fn segment(first: u64, epoch: u64, follows: u64) -> (SegmentHeader, Vec<Record>) {
+fn segment(version: u32, first: u64, epoch: u64, follows: u64) -> (SegmentHeader, Vec<Record>) {
     let name = SegmentName { first: Lsn(first), epoch: Epoch(epoch), follows: Epoch(follows) };
-    let path = golden().join("logs/a1a1a1a1-a1a1-a1a1-a1a1-a1a1a1a1a1a1").join(name.to_string());
-    let mut rest = Bytes::from(fs::read(path).expect("golden"));
-    let header = SegmentHeader::decode(&rest.split_to(4096)).expect("golden");
+    let file = &golden_files(version)[&format!("logs/a1a1a1a1-a1a1-a1a1-a1a1-a1a1a1a1a1a1/{name}")];
+    assert_eq!(file[8..12], version.to_le_bytes());
+    let header = SegmentHeader::decode(&file[..4096]).expect("golden");
+    assert_eq!(header.salt == Salt::NONE, version == 1);
+    let mut rest = Bytes::from(with_salt(file, Salt::NONE)).slice(4096..);
     assert_eq!((header.name, header.uuid), (name, InstanceUuid([0xa1; 16])));
     assert_eq!(header.capacity, 4096 + rest.len() as u64);
     let mut records = Vec::new();
@@ -340,7 +394,30 @@ fn segment(first: u64, epoch: u64, follows: u64) -> (SegmentHeader, Vec<Record>)
 }
 
 #[test]
-fn segments_of_version_1_stay_readable() {
+fn segments_of_all_versions_stay_readable() {
+    VERSIONS.into_iter().for_each(segments_stay_readable);
+}
+
+/// What the file of version 2 holds is written down here byte for byte, as docs/formats.md has it.
+#[test]
+fn the_front_of_each_record_in_a_segment_of_version_2_is_mixed_with_its_salt() {
+    let name = "logs/a1a1a1a1-a1a1-a1a1-a1a1-a1a1a1a1a1a1/00000000000000000002-0000000001-0000000000.seg";
+    let (old, new) = (&golden_files(1)[name], &golden_files(2)[name]);
+    let changed: Vec<usize> = (0..old.len()).filter(|at| old[*at] != new[*at]).collect();
+    let (records, [deliver, bind]) = (4096, [4096 + 64 + 40, 4096 + 64 + 40 + 64 + 64]);
+    for at in changed {
+        let in_header = (8..12).contains(&at) || (80..88).contains(&at) || (4092..4096).contains(&at);
+        let in_record = [records, deliver, bind].iter().any(|record| (*record..record + 8).contains(&at));
+        assert!(in_header || in_record, "byte {at}");
+    }
+    for record in [records, deliver, bind] {
+        let mixed: Vec<u8> = (0..8).map(|byte| old[record + byte] ^ new[80 + byte]).collect();
+        assert_eq!(new[record..record + 8], mixed, "the record at {record}");
+    }
+}
+
+fn segments_stay_readable(version: u32) {
+    let segment = |first, epoch, follows| segment(version, first, epoch, follows);
     let kinds = |records: &[Record]| records.iter().map(|record| record.header().kind).collect::<Vec<_>>();
     let (deliver, mark) = (RecordKind::Deliver, RecordKind::Mark);
     let (genesis, first) = segment(1, 0, 0);

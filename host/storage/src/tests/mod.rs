@@ -6,6 +6,7 @@ mod conformance_of_files;
 mod conformance_of_memory;
 mod damage;
 mod decoders;
+mod evidence;
 mod fencing;
 mod golden;
 mod golden_checkpoints;

@@ -1,14 +1,12 @@
 //! Segments: how a log goes from one to the next, and what zombies may leave beside it.
 
-use std::os::unix::fs::FileExt;
-
 use ambrosia_core::{Epoch, Lsn, Record};
 
-use super::support::{Fixture, SMALL, WITHOUT_MARKS};
+use super::support::{Fixture, SMALL, WITHOUT_MARKS, put_record};
 use crate::{
     FileLogOptions, LogError, LogStore,
     conformance::{Reign, read_all},
-    file::testing::{LastRecord, SegmentHeader, SegmentName},
+    file::testing::{LastRecord, Salt, SegmentHeader, SegmentName},
 };
 
 #[test]
@@ -72,8 +70,7 @@ fn what_a_zombie_writes_behind_the_seal_is_not_read() {
     let last = fixture.scan().pop().expect("not empty");
     let zombie_record = first.next_record(b"never acknowledged");
     let mut second = Reign::begin(&*fixture.log(), 1);
-    let file = std::fs::OpenOptions::new().write(true).open(&last.file).expect("works");
-    file.write_all_at(zombie_record.stored(), last.offset + last.record.stored().len() as u64).expect("works");
+    put_record(&last.file, last.offset + last.record.stored().len() as u64, &zombie_record);
     second.append_durably(b"after");
     assert_reads(&fixture, &[b"kept", b"after"]);
     drop((first, second));
@@ -88,8 +85,7 @@ fn what_a_zombie_wrote_before_the_seal_becomes_part_of_the_log() {
     first.append_durably(b"kept");
     let last = fixture.scan().pop().expect("not empty");
     let unacknowledged = first.next_record(b"written, not synced");
-    let file = std::fs::OpenOptions::new().write(true).open(&last.file).expect("works");
-    file.write_all_at(unacknowledged.stored(), last.offset + last.record.stored().len() as u64).expect("works");
+    put_record(&last.file, last.offset + last.record.stored().len() as u64, &unacknowledged);
     let second = Reign::begin(&*fixture.log(), 1);
     assert_eq!(second.records[0], unacknowledged);
     assert_reads(&fixture, &[b"kept", b"written, not synced"]);
@@ -108,7 +104,7 @@ fn a_segment_put_in_place_late_is_not_read() {
     third.append_durably(b"three");
     let name = SegmentName { first: early.lsn.next(), epoch: Epoch(2), follows: Epoch(1) };
     let uuid = fixture.store.instance(&super::support::name()).expect("works").uuid;
-    let late = SegmentHeader { uuid, name, capacity: 4096, before: early };
+    let late = SegmentHeader { uuid, name, capacity: 4096, before: early, salt: Salt::NONE };
     std::fs::write(fixture.log_path().join(name.to_string()), late.encode()).expect("works");
     assert_reads(&fixture, &[b"one", b"two", b"three"]);
     drop((first, third, lock));
@@ -127,7 +123,7 @@ fn who_waits_in_an_empty_segment_goes_on_in_the_one_that_takes_its_place() {
     drop(first);
     let name = SegmentName { first: last.lsn.next(), epoch: Epoch(1), follows: Epoch(1) };
     let uuid = fixture.store.instance(&super::support::name()).expect("works").uuid;
-    let empty = SegmentHeader { uuid, name, capacity: 4096, before: last };
+    let empty = SegmentHeader { uuid, name, capacity: 4096, before: last, salt: Salt::new(9) };
     std::fs::write(fixture.log_path().join(name.to_string()), empty.encode()).expect("works");
     let mut waiting = log.tail(last.lsn.next()).expect("it is one behind the last record");
     let mut second = Reign::begin(&*log, 1);

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 use crate::{
     FileLog, FileLogOptions, FileStore, LogStore, Registered, ScannedRecord,
     conformance::{Handles, MODULE, genesis},
+    file::testing::{Salt, SegmentHeader},
 };
 
 /// Small enough that a few records fill a segment.
@@ -31,6 +33,12 @@ pub(super) const WITHOUT_MARKS: FileLogOptions = FileLogOptions { idle_after: Du
 pub(super) fn name() -> InstanceName {
     InstanceName::new("checked").expect("plain")
 }
+
+/// Where the control page says since which start of the machine it is filled.
+const BOOT_ID: std::ops::Range<usize> = 8..16;
+
+/// Bytes of a segment before its first record.
+pub(super) const SEGMENT_HEADER_BYTES: usize = 4096;
 
 /// A store with one instance.
 pub(super) struct Fixture {
@@ -81,6 +89,18 @@ impl Fixture {
         }
     }
 
+    /// As after a loss of power that the page outlived, such as it was when `page` was read.
+    pub(super) fn lose_power_but_not(&self, page: &[u8]) {
+        let mut page = page.to_vec();
+        page[BOOT_ID].iter_mut().for_each(|byte| *byte ^= 0x5a);
+        std::fs::write(self.log_path().join("control"), page).expect("works");
+    }
+
+    /// What processes tell each other just now.
+    pub(super) fn page(&self) -> Vec<u8> {
+        std::fs::read(self.log_path().join("control")).expect("a log that was used has one")
+    }
+
     pub(super) fn into_handles(self) -> Handles {
         Box::new(move || self.log() as Arc<dyn LogStore>)
     }
@@ -118,4 +138,30 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<_> = entries.map(|entry| entry.expect("works").path()).collect();
     paths.sort();
     paths
+}
+
+/// The secret of a segment, and its first block.
+pub(super) fn segment_header(segment: &[u8]) -> SegmentHeader {
+    SegmentHeader::decode(&segment[..SEGMENT_HEADER_BYTES]).expect("it is whole")
+}
+
+/// Puts a record into a segment, as its primary would.
+pub(super) fn put_record(segment: &Path, offset: u64, record: &Record) {
+    let salt = segment_header(&std::fs::read(segment).expect("it is there")).salt;
+    let file = std::fs::File::options().write(true).open(segment).expect("it is there");
+    file.write_all_at(&salt.mixed(record.stored()), offset).expect("it can be written");
+}
+
+/// The same segment with another salt, or as version 1 has it with none.
+pub(super) fn with_salt(segment: &[u8], salt: Salt) -> Vec<u8> {
+    let header = segment_header(segment);
+    let mut changed = segment.to_vec();
+    changed[..SEGMENT_HEADER_BYTES].copy_from_slice(&SegmentHeader { salt, ..header }.encode());
+    let mut at = SEGMENT_HEADER_BYTES;
+    while let Ok(record) = header.salt.decode(&segment[at..]) {
+        header.salt.mix(&mut changed[at..]);
+        salt.mix(&mut changed[at..]);
+        at += record.stored_bytes();
+    }
+    changed
 }

@@ -78,8 +78,8 @@ const BUGS: &[Bug] = &[
         name: "what a failed sync left in memory is trusted",
         file: "host/storage/src/file/file_log.rs",
         changes: &[(
-            "        file.write_all_at(record.stored(), place.offset).context(\"write\", &path)?;\n",
-            "        let _ = (record, place);\n",
+            "        file.write_all_at(&stored, place.offset).context(\"write\", &path)?;\n",
+            "        let _ = (stored, place);\n",
         )],
     },
     Bug {
@@ -98,14 +98,7 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "a torn tail is taken for damage",
         file: "host/storage/src/file/evidence.rs",
-        changes: &[
-            (
-                "if is_torn(&front, cursor.offset()) { Ok(None) } else { plausible(cursor) }",
-                "let _ = is_torn;\n    plausible(cursor)",
-            ),
-            ("&& header.durable >= expected", "&& header.durable.0 < u64::MAX"),
-            ("if header.durable >= cursor.next_lsn() {", "if header.durable.0 > 0 {"),
-        ],
+        changes: &[("&& header.durable >= cursor.next_lsn()", "&& header.lsn >= cursor.next_lsn()")],
     },
     Bug {
         name: "a segment is begun before the one before is synced",

@@ -226,12 +226,10 @@ impl Disk {
         lost
     }
 
-    pub(crate) fn flip(&mut self, inode: Inode, offset: u64, bit: u8) {
+    pub(crate) fn flip(&mut self, inode: Inode, offset: u64, bits: &[u8]) {
         let Some(file) = self.files.get_mut(&inode) else { return };
         for contents in [&mut file.cache, &mut file.disk] {
-            if let Some(byte) = contents.get_mut(offset as usize) {
-                *byte ^= 1 << bit;
-            }
+            contents.iter_mut().skip(offset as usize).zip(bits).for_each(|(byte, bits)| *byte ^= bits);
         }
     }
 

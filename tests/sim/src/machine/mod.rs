@@ -86,11 +86,14 @@ struct State {
     locks: Locks,
     pages: Pages,
     boot: u64,
+    /// Numbers drawn so far.
+    drawn: u64,
 }
 
 impl SimMachine {
     pub(crate) fn new(number: usize) -> Arc<SimMachine> {
-        let state = State { disk: Disk::default(), locks: Locks::default(), pages: Pages::default(), boot: 1 };
+        let state =
+            State { disk: Disk::default(), locks: Locks::default(), pages: Pages::default(), boot: 1, drawn: 0 };
         Arc::new_cyclic(|me| SimMachine { number, state: Mutex::new(state), me: me.clone() })
     }
 
@@ -132,9 +135,10 @@ impl SimMachine {
         self.state().disk.open(path).ok()
     }
 
-    /// Flips one bit of a file, on the disk and in memory, whatever its name is by now. The same again heals it.
-    pub(crate) fn flip(&self, inode: Inode, offset: u64, bit: u8) {
-        self.state().disk.flip(inode, offset, bit);
+    /// Flips bits of a file from `offset` on, on the disk and in memory, whatever its name is by now. The same again heals
+    /// it.
+    pub(crate) fn flip(&self, inode: Inode, offset: u64, bits: &[u8]) {
+        self.state().disk.flip(inode, offset, bits);
     }
 
     /// The names in a directory.
@@ -241,6 +245,13 @@ impl Machine for SimMachine {
 
     fn boot_id(&self) -> u64 {
         self.state().boot
+    }
+
+    /// Nobody in a simulation tries to foresee it, and it must follow from the seed alone.
+    fn random(&self) -> u64 {
+        let mut state = self.state();
+        state.drawn += 1;
+        (state.drawn ^ (self.number as u64) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 
     fn spawn(&self, _name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<()> {
