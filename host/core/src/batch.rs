@@ -1,8 +1,8 @@
 //! Gathers what waits into the next record. Nothing but the upper bounds of a record limits it.
 
 use crate::{
-    CallId, DeliverBody, Kind, Message, MethodId, PeerIndex, Record, RecordHeader, RequestEntry, Seq, Watermark,
-    begin_run, finish_run,
+    CallId, DeliverBody, Kind, Message, MethodId, PeerIndex, Record, RecordHeader, RecordKind, RequestEntry, Seq,
+    Watermark, begin_run, finish_run,
     inbox::{Inbox, NO_ANSWER, WaitingImpulse},
     limits::{RECORD_MESSAGES_MAX, RUNS_BYTES_FULL},
     outbox::Chunk,
@@ -20,6 +20,9 @@ pub(crate) struct Batch {
 
 impl Batch {
     pub(crate) fn new(header: RecordHeader) -> Self {
+        assert_eq!(header.kind, RecordKind::Deliver, "messages are gathered for a delivery");
+        assert_eq!(header.messages, 0, "nothing is gathered yet");
+        assert!(header.durable < header.lsn, "a record is not durable before it is made");
         Batch { header, runs: Vec::new(), requests: Vec::new(), last_impulse: CallId(0) }
     }
 
@@ -43,6 +46,7 @@ impl Batch {
         if !anything {
             return;
         }
+        assert!(self.is_empty(), "what comes from outside is first in a record");
         let at = begin_run(&mut self.runs, PeerIndex::OUTSIDE, Seq(0));
         let before = self.header.messages;
         if announce && !state.started {
@@ -51,17 +55,20 @@ impl Batch {
         if announce {
             self.push_outside(Kind::Primary, CallId(0), &[]);
         }
-        for call in state.calls.failed().take(RECORD_MESSAGES_MAX as usize) {
+        let room = RECORD_MESSAGES_MAX - self.header.messages;
+        for call in state.calls.failed().take(room as usize) {
             self.push_outside(Kind::Error, call, PEER_REPLACED);
         }
         if open {
             self.add_timers(state);
             self.add_impulses(state, inbox);
         }
+        assert!(self.header.messages > before, "a run holds a message at least");
         finish_run(&mut self.runs, at, self.header.messages - before);
     }
 
     fn push_outside(&mut self, kind: Kind, call_id: CallId, arguments: &[u8]) {
+        debug_assert!(kind.comes_from_outside(), "the outside world may deliver {kind:?}");
         push_message(&mut self.runs, Message { kind, method: MethodId(0), call_id, arguments });
         self.header.messages += 1;
     }
@@ -94,6 +101,7 @@ impl Batch {
     pub(crate) fn add_own(&mut self, state: &State) {
         let Some(me) = state.me() else { return };
         let stream = state.stream(me);
+        assert!(stream.received <= stream.outbox.last_seq(), "the instance hears what it has sent itself");
         let mut chunks = stream.outbox.chunks_after(stream.received);
         self.add_run(me, || chunks.next());
     }
@@ -119,25 +127,34 @@ impl Batch {
             return None;
         }
         let first = next()?;
+        let mut expected = first.first_seq;
         let at = begin_run(&mut self.runs, peer, first.first_seq);
         let before = self.header.messages;
         let mut chunk = Some(first);
         let mut rest = None;
         while let Some(taken) = chunk {
+            assert_eq!(taken.first_seq, expected, "a run of peer {peer} has no gap and no repetition");
+            expected = taken.last_seq().next();
             let (fits, left) = taken.split(
                 RUNS_BYTES_FULL.saturating_sub(self.runs.len()).max(1),
                 RECORD_MESSAGES_MAX - self.header.messages,
             );
             self.runs.extend_from_slice(&fits.messages);
             self.header.messages += fits.count;
+            assert!(left.is_none() || self.is_full(), "only a record that is full leaves messages behind");
             rest = left;
             chunk = if self.is_full() { None } else { next() };
         }
+        assert!(self.header.messages > before, "a run holds a message at least");
         finish_run(&mut self.runs, at, self.header.messages - before);
         rest
     }
 
     pub(crate) fn seal(self, acknowledged: Vec<Watermark>) -> Record {
+        assert!(!self.is_empty(), "a record is made of something");
+        assert!(self.header.messages <= RECORD_MESSAGES_MAX, "a record holds no more messages than the limit");
+        assert!(self.requests.len() <= self.header.messages as usize, "each request has its impulse in the record");
+        debug_assert!(acknowledged.is_sorted_by(|one, next| one.peer < next.peer), "a peer acknowledges once a record");
         let mut body = Vec::new();
         DeliverBody { runs: &self.runs, acknowledged, requests: self.requests }.encode(&mut body);
         Record::seal(self.header, &body)

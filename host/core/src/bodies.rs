@@ -4,7 +4,7 @@
 
 use crate::{
     CallId, Epoch, InstanceName, InstanceNumber, InstanceUuid, Lsn, PeerIndex, Record, RecordError, RecordHeader,
-    RecordKind, ReplicaIndex, RequestId, Seq, Timestamp, bytes_reader::BytesReader,
+    RecordKind, ReplicaIndex, RequestId, Seq, Timestamp, bytes_reader::BytesReader, limits::RECORD_BODY_BYTES_MAX,
 };
 
 /// What a guest may use. Equal on all replicas, because running out of it is an outcome.
@@ -139,6 +139,7 @@ const NOBODY: u16 = u16::MAX;
 impl DigestBody {
     /// Appends the body to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        assert_ne!(self.checkpoint_by, Some(ReplicaIndex(NOBODY)), "that number stands for nobody");
         out.extend_from_slice(&self.state.to_le_bytes());
         out.extend_from_slice(&self.memory.to_le_bytes());
         out.extend_from_slice(&self.checkpoint_by.map_or(NOBODY, |replica| replica.0).to_le_bytes());
@@ -197,11 +198,14 @@ const _: () = assert!(DELIVER_PREFIX_BYTES == 16);
 impl<'a> DeliverBody<'a> {
     /// Appends the body to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        assert!(self.runs.len() <= RECORD_BODY_BYTES_MAX, "whoever gathers the runs keeps to the limit");
+        let before = out.len();
         out.reserve(DELIVER_PREFIX_BYTES + self.runs.len());
         out.extend_from_slice(&(self.runs.len() as u32).to_le_bytes());
         out.extend_from_slice(&(self.acknowledged.len() as u32).to_le_bytes());
         out.extend_from_slice(&(self.requests.len() as u32).to_le_bytes());
         out.extend_from_slice(&InstanceNumber::ONLY.0.to_le_bytes());
+        debug_assert_eq!(out.len(), before + DELIVER_PREFIX_BYTES, "the runs begin where readers look for them");
         out.extend_from_slice(self.runs);
         for watermark in &self.acknowledged {
             out.extend_from_slice(&watermark.peer.0.to_le_bytes());

@@ -33,7 +33,8 @@ pub struct MemoryCapture {
 impl MemoryCapture {
     /// Adds the page with that number, which is higher than all before it.
     pub fn push(&mut self, page: u32, hash: u64, contents: &[u8]) {
-        assert_eq!(contents.len(), PAGE_BYTES);
+        assert_eq!(contents.len(), PAGE_BYTES, "a page is captured as a whole");
+        debug_assert_eq!(hash, page_hash(contents), "the hash of page {page} is that of its contents");
         match self.pages.last_mut() {
             Some(last) if last.end == page => last.end += 1,
             last => {
@@ -43,10 +44,12 @@ impl MemoryCapture {
         }
         self.hashes.push(hash);
         self.contents.extend_from_slice(contents);
+        debug_assert_eq!(self.contents.len(), self.hashes.len() * PAGE_BYTES, "each page held has its hash");
     }
 
     /// Those of the pages held that lie in `pages`, each with its number, hash and contents.
     pub fn within(&self, pages: &Range<u32>) -> impl Iterator<Item = (u32, u64, &[u8])> {
+        assert!(pages.start <= pages.end, "a range of pages goes forward");
         let mut held = 0;
         let parts = self.pages.iter().map(move |range| {
             let first = held;
@@ -66,6 +69,7 @@ impl MemoryCapture {
 
     /// The pages held, each with its number, hash and contents.
     pub fn iter(&self) -> impl Iterator<Item = (u32, u64, &[u8])> {
+        assert_eq!(self.contents.len(), self.hashes.len() * PAGE_BYTES, "each page held has its hash");
         let contents = self.contents.chunks_exact(PAGE_BYTES);
         let pages = self.pages.iter().cloned().flatten();
         pages.zip(&self.hashes).zip(contents).map(|((page, hash), contents)| (page, *hash, contents))

@@ -66,6 +66,7 @@ impl<'a> Effects<'a> {
         let message = messages.next().ok_or(EffectError::CutOff)??;
         self.rest = BytesReader(messages.rest());
         let encoded = &start[..message.encoded_len()];
+        debug_assert_eq!(encoded.len() + self.rest.0.len(), start.len(), "a message is taken off as a whole");
         if !message.kind.may_go_to(target) {
             return Err(EffectError::Target { kind: message.kind, target });
         }

@@ -99,6 +99,8 @@ impl Peers {
         self.names.push(name.clone());
         let index = PeerIndex(self.names.len() as u32);
         self.indices.insert(name.clone(), index);
+        assert_eq!(self.names.len(), self.indices.len(), "each name has one index");
+        debug_assert_eq!(self.name(index), Some(name), "the index is that of the name");
         Some(index)
     }
 
@@ -114,6 +116,7 @@ impl Peers {
 
     /// How many there are; the highest index.
     pub fn count(&self) -> u32 {
+        debug_assert!(self.names.len() <= limits::PEERS_MAX as usize, "there are no more peers than the limit");
         self.names.len() as u32
     }
 }

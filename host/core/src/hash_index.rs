@@ -35,7 +35,9 @@ impl<T> Default for HashIndex<T> {
 impl<T: Copy> HashIndex<T> {
     /// Empty, with room for `count`.
     pub(crate) fn with_room(count: usize) -> Self {
-        HashIndex { slots: vec![Slot::EMPTY; (2 * count).next_power_of_two().max(SLOTS_MIN)], count: 0 }
+        let slots = (2 * count).next_power_of_two().max(SLOTS_MIN);
+        assert!(slots.is_power_of_two() && slots >= 2 * count, "half of the slots stay empty, so that searches end");
+        HashIndex { slots: vec![Slot::EMPTY; slots], count: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -44,6 +46,7 @@ impl<T: Copy> HashIndex<T> {
 
     /// The slot at which a search for `hash` begins. High bits of the product depend on all bits of the hash.
     fn home(&self, hash: u64) -> usize {
+        debug_assert!(self.slots.len() >= SLOTS_MIN, "there is a slot to begin at");
         let bits = self.slots.len().trailing_zeros();
         (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - bits)) as usize
     }
@@ -79,6 +82,7 @@ impl<T: Copy> HashIndex<T> {
         }
         self.slots[at] = Slot { hash, held: Some(held) };
         self.count += 1;
+        assert!(2 * self.count <= self.slots.len(), "half of the slots are empty, so that searches end");
         true
     }
 
@@ -89,6 +93,7 @@ impl<T: Copy> HashIndex<T> {
                 self.insert(hash, held, |_| false);
             }
         }
+        assert_eq!(self.count, before.count, "growing loses nothing");
     }
 
     /// Puts `held` in place of the entry that `is` says yes to, which must be there.
@@ -99,6 +104,7 @@ impl<T: Copy> HashIndex<T> {
 
     /// Removes the entry that `is` says yes to, which must be there.
     pub(crate) fn remove(&mut self, hash: u64, is: impl Fn(T) -> bool) {
+        assert!(self.count > 0, "nothing is removed from what is empty");
         let mut hole = self.search(hash, is);
         self.slots[hole].held.take().expect("what is removed is there");
         self.count -= 1;

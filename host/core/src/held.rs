@@ -39,7 +39,9 @@ impl Held {
         if next.after() > self.durable {
             return None;
         }
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front()?;
+        assert!(output.after() <= self.durable, "nothing is seen before its record is durable");
+        Some(output)
     }
 }
 

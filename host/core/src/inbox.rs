@@ -33,12 +33,14 @@ impl Inbox {
             return;
         }
         self.impulses.push_back(impulse);
+        assert!(self.requests.len() <= self.impulses.len(), "each request that waits has its impulse");
     }
 
     pub(crate) fn pop_impulse(&mut self) -> Option<WaitingImpulse> {
         let impulse = self.impulses.pop_front()?;
         if let Some(request) = &impulse.request {
-            self.requests.remove(request);
+            let waited = self.requests.remove(request);
+            assert!(waited, "a request that waits is known to wait");
         }
         Some(impulse)
     }
@@ -53,12 +55,19 @@ impl Inbox {
     }
 
     pub(crate) fn push_messages(&mut self, peer: PeerIndex, chunk: Chunk) {
-        self.peers.entry(peer).or_default().push_back(chunk);
+        assert!(chunk.count > 0, "there is something to wait for");
+        let queue = self.peers.entry(peer).or_default();
+        let follows = queue.back().is_none_or(|last| last.last_seq().next() == chunk.first_seq);
+        assert!(follows, "messages of peer {peer} wait without a gap or a repetition");
+        queue.push_back(chunk);
     }
 
     /// Puts back what did not fit, to come first the next time.
     pub(crate) fn put_back(&mut self, peer: PeerIndex, chunk: Chunk) {
-        self.peers.entry(peer).or_default().push_front(chunk);
+        let queue = self.peers.entry(peer).or_default();
+        let precedes = queue.front().is_none_or(|first| chunk.last_seq().next() == first.first_seq);
+        assert!(precedes, "what is put back comes just before what waits");
+        queue.push_front(chunk);
     }
 
     /// Forgets what waits of `peer`: it connected anew and sends it again.
@@ -75,6 +84,7 @@ impl Inbox {
         let later = self.peers.range(self.turn..).map(|(peer, _)| *peer);
         let earlier = self.peers.range(..self.turn).map(|(peer, _)| *peer);
         let round: Vec<_> = later.chain(earlier).collect();
+        debug_assert_eq!(round.len(), self.peers.len(), "each peer has its turn once");
         self.turn = round.first().map_or(PeerIndex(0), |first| PeerIndex(first.0 + 1));
         round
     }
@@ -82,6 +92,7 @@ impl Inbox {
     pub(crate) fn pop_messages(&mut self, peer: PeerIndex) -> Option<Chunk> {
         let queue = self.peers.get_mut(&peer)?;
         let chunk = queue.pop_front();
+        assert!(chunk.is_some(), "a peer of which nothing waits is not kept");
         if queue.is_empty() {
             self.peers.remove(&peer);
         }

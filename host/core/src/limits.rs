@@ -55,3 +55,15 @@ const _: () = assert!(RECORD_BODY_BYTES_MAX > RUNS_BYTES_FULL + ARGUMENTS_BYTES_
 const _: () = assert!(RECORD_BODY_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(OUTBOX_BYTES_SOFT_MAX < OUTBOX_BYTES_HARD_MAX);
 const _: () = assert!(EFFECTS_BYTES_MAX < OUTBOX_BYTES_HARD_MAX);
+// The largest message that may come in can also be sent on.
+const _: () = assert!(EFFECTS_BYTES_MAX > ARGUMENTS_BYTES_MAX);
+// Timers and impulses take half of a record, so there must be a half for peers.
+const _: () = assert!(RECORD_MESSAGES_MAX >= 2 && RUNS_BYTES_FULL >= 2);
+// What waits of one source fills more than one record, or the guest would wait for the network.
+const _: () = assert!(INBOX_BYTES_MAX >= 2 * RUNS_BYTES_FULL);
+// Counts in checkpoints and records have 4 bytes.
+const _: () = assert!(RESULTS_MAX < u32::MAX as usize);
+const _: () = assert!(TIMERS_MAX < u32::MAX as usize);
+const _: () = assert!(PEERS_MAX < u32::MAX);
+const _: () = assert!(OUTBOX_BYTES_HARD_MAX + EFFECTS_BYTES_MAX < u32::MAX as usize);
+const _: () = assert!(ARGUMENTS_BYTES_MAX < u32::MAX as usize);

@@ -139,6 +139,7 @@ pub fn push_message(out: &mut Vec<u8>, message: Message<'_>) {
     header[METHOD_AT..CALL_ID_AT].copy_from_slice(&message.method.0.to_le_bytes());
     header[CALL_ID_AT..KIND_AT].copy_from_slice(&message.call_id.0.to_le_bytes());
     header[KIND_AT] = message.kind as u8;
+    debug_assert_eq!(header[RESERVED_AT..], [0; RESERVED_BYTES], "what is reserved is zero");
     out.extend_from_slice(&header);
     out.extend_from_slice(message.arguments);
 }

@@ -27,6 +27,7 @@ pub struct Chunk {
 impl Chunk {
     /// Number of the last message.
     pub fn last_seq(&self) -> Seq {
+        debug_assert!(self.count > 0, "a chunk has a last message");
         Seq(self.first_seq.0 + u64::from(self.count) - 1)
     }
 
@@ -36,6 +37,7 @@ impl Chunk {
             return None;
         }
         let covered = (seq.0 + 1).saturating_sub(self.first_seq.0) as u32;
+        assert!(covered < self.count, "something comes after the number");
         Some(Chunk {
             after: self.after,
             first_seq: Seq(self.first_seq.0 + u64::from(covered)),
@@ -61,6 +63,8 @@ impl Chunk {
         }
         assert!(taken > 0, "there is room for one at least");
         let rest = self.after_seq(Seq(self.first_seq.0 + u64::from(taken) - 1));
+        let left = rest.as_ref().map_or(0, |rest| rest.messages.len());
+        assert_eq!(taken_bytes + left, self.messages.len(), "each message is on one side");
         (Chunk { count: taken, messages: self.messages.slice(..taken_bytes), ..self }, rest)
     }
 }
@@ -113,7 +117,7 @@ impl Outbox {
 
     /// Adds an encoded message.
     pub(crate) fn push(&mut self, message: &[u8]) {
-        debug_assert!(message.len() >= MESSAGE_HEADER_BYTES);
+        debug_assert!(message.len() >= MESSAGE_HEADER_BYTES, "a message has a header");
         self.open.extend_from_slice(message);
         self.open_count += 1;
     }
@@ -129,6 +133,7 @@ impl Outbox {
             count: self.open_count,
             messages: Bytes::copy_from_slice(&self.open),
         };
+        assert!(self.chunks.back().is_none_or(|last| last.after <= after), "chunks are in the order of their records");
         self.open.clear();
         self.open_count = 0;
         self.last_seq = chunk.last_seq();
@@ -153,9 +158,11 @@ impl Outbox {
         while let Some(chunk) = self.chunks.front()
             && chunk.last_seq() <= seq
         {
+            assert!(self.bytes >= chunk.messages.len(), "the bytes held are those of all chunks");
             self.bytes -= chunk.messages.len();
             self.chunks.pop_front();
         }
+        debug_assert!(!self.chunks.is_empty() || self.acknowledged == self.last_seq, "what is not covered is kept");
     }
 
     /// Everything after `seq`, for a peer that connects.
@@ -167,6 +174,8 @@ impl Outbox {
     /// The stream starts afresh: what was not acknowledged is dropped, and numbers begin at 1 again. Returns how many
     /// messages were dropped.
     pub(crate) fn restart(&mut self) -> u64 {
+        assert_eq!(self.open_count, 0, "a stream starts afresh between two deliveries");
+        assert!(self.acknowledged <= self.last_seq, "nothing is acknowledged that was never sent");
         let dropped = self.last_seq.0 - self.acknowledged.0;
         *self = Outbox::default();
         dropped

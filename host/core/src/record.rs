@@ -241,6 +241,8 @@ impl Record {
         stored.extend_from_slice(&header.encode());
         stored.extend_from_slice(body);
         stored.resize(header.stored_bytes(), 0);
+        assert!(stored.len().is_multiple_of(RECORD_ALIGNMENT), "the next record begins where readers look for it");
+        debug_assert_eq!(RecordHeader::decode(&stored), Ok(header), "a header reads back as it was written");
         Record { header, stored: stored.into() }
     }
 
@@ -254,7 +256,9 @@ impl Record {
         if crc32c::crc32c(&bytes[RECORD_HEADER_BYTES..body_end]) != header.body_checksum {
             return Err(RecordError::BodyChecksum);
         }
-        Ok(Record { header, stored: bytes.split_to(header.stored_bytes()) })
+        let record = Record { header, stored: bytes.split_to(header.stored_bytes()) };
+        debug_assert_eq!(record.body().len(), header.body_bytes as usize, "the body is as long as the header says");
+        Ok(record)
     }
 
     /// The fixed part.

@@ -118,6 +118,7 @@ impl Requests {
         self.by_hash.insert(self.hash(id), Held::Pending(call), same).then_some(())?;
         self.digest = self.digest.wrapping_add(added.digest());
         self.pending.insert(call, added);
+        assert_eq!(self.by_hash.len(), self.pending.len() + self.results.len(), "each request is found by its id");
         Some(())
     }
 
@@ -126,6 +127,7 @@ impl Requests {
     pub(crate) fn answer(&mut self, call: CallId, lsn: Lsn, time: Timestamp, answer: &Answer) -> Option<RequestId> {
         let pending = self.pending.remove(&call)?;
         let Pending { id, accepted } = &pending;
+        assert!(*accepted <= lsn, "a request is accepted before it is answered");
         let hash = self.hash(id.as_bytes());
         self.digest = self.digest.wrapping_sub(pending.digest());
         let Answer { success, value } = answer;
@@ -134,6 +136,8 @@ impl Requests {
         let place = self.results.push(&answered);
         self.by_hash.replace(hash, Held::Answered(place), |held| held == Held::Pending(call));
         self.forget_oldest(time);
+        assert!(self.results.len() <= RESULTS_MAX, "there are no more results than the limit");
+        assert_eq!(self.by_hash.len(), self.pending.len() + self.results.len(), "each request is found by its id");
         Some(pending.id)
     }
 

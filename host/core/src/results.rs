@@ -99,7 +99,9 @@ impl Results {
 
     /// Adds the latest.
     pub(crate) fn push(&mut self, answered: &Answered<'_>) -> Place {
+        debug_assert!(RequestId::fits(answered.id), "a result is that of a request");
         let place = self.open_place + self.open.len() as u64;
+        assert!(place >= self.oldest, "the latest result is behind the oldest");
         answered.encode(&mut self.open);
         self.count += 1;
         self.value_bytes += answered.value.len();
@@ -111,7 +113,10 @@ impl Results {
     }
 
     fn push_block(&mut self, bytes: Bytes) {
+        assert!(!bytes.is_empty(), "a block holds a result");
         let place = self.open_place;
+        let behind = self.blocks.back().is_none_or(|last| last.place + last.bytes.len() as u64 == place);
+        assert!(behind, "blocks follow each other without a gap");
         self.open_place += bytes.len() as u64;
         self.blocks.push_back(Block { place, bytes });
     }
@@ -123,9 +128,11 @@ impl Results {
 
     /// Forgets the oldest one.
     pub(crate) fn forget_oldest(&mut self) {
+        assert!(self.count > 0, "there is a result to forget");
         let whole = self.bytes_from(self.oldest);
         let (answered, rest) = read_known(whole);
         let (value, taken) = (answered.value.len(), (whole.len() - rest.len()) as u64);
+        assert!(self.value_bytes >= value, "the bytes of values are a sum");
         self.count -= 1;
         self.value_bytes -= value;
         self.oldest += taken;
@@ -169,11 +176,13 @@ impl Results {
             return None;
         }
         let after = self.blocks.partition_point(|block| block.place <= place);
+        assert!(after > 0, "the block of place {place} is kept");
         Some(&self.blocks[after - 1])
     }
 
     /// From `place` to the end of its block.
     fn bytes_from(&self, place: Place) -> &[u8] {
+        assert!(place >= self.oldest, "nothing is asked for that was forgotten");
         match self.block_of(place) {
             Some(block) => &block.bytes[(place - block.place) as usize..],
             None => &self.open[(place - self.open_place) as usize..],

@@ -80,7 +80,8 @@ pub fn begin_run(out: &mut Vec<u8>, peer: PeerIndex, first_seq: Seq) -> usize {
 
 /// Fills in the header at `at` for `count` messages that have been appended since [`begin_run`].
 pub fn finish_run(out: &mut [u8], at: usize, count: u32) {
-    let bytes = (out.len() - at - RUN_HEADER_BYTES) as u32;
+    assert!(out.len() >= at + RUN_HEADER_BYTES, "the run was begun there");
+    let bytes = u32::try_from(out.len() - at - RUN_HEADER_BYTES).expect("whoever gathers a run keeps to the limit");
     out[at + COUNT_AT..at + FIRST_SEQ_AT].copy_from_slice(&count.to_le_bytes());
     out[at + BYTES_AT..at + INSTANCE_AT].copy_from_slice(&bytes.to_le_bytes());
 }

@@ -51,6 +51,8 @@ pub struct Replay {
 
 impl Replay {
     fn since(self, earlier: Replay) -> Replay {
+        assert!(self.bytes >= earlier.bytes, "a log only grows");
+        assert!(self.guest_ns >= earlier.guest_ns, "work that was done stays done");
         Replay { bytes: self.bytes - earlier.bytes, guest_ns: self.guest_ns - earlier.guest_ns }
     }
 }
@@ -108,6 +110,8 @@ impl Schedule {
         self.total.bytes += header.stored_bytes() as u64;
         self.total.guest_ns += guest_ns;
         if header.kind == RecordKind::Digest {
+            let rises = self.marks.back().is_none_or(|(mark, _)| *mark < header.lsn);
+            assert!(rises, "digest records are applied in the order of the log");
             self.digest_bytes = self.total.bytes;
             if self.marks.len() == MARKS_MAX {
                 self.marks.pop_front();
@@ -128,6 +132,8 @@ impl Schedule {
             self.at_checkpoint = replay;
             self.marks.pop_front();
         }
+        assert!(self.at_checkpoint.bytes <= self.total.bytes, "a checkpoint holds nothing that was not applied");
+        debug_assert!(self.marks.front().is_none_or(|(mark, _)| *mark > lsn), "records before it count no more");
         self.asked.take_if(|ask| ask.lsn <= lsn);
         self.failures = 0;
     }

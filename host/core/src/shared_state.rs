@@ -23,6 +23,7 @@ impl SharedState {
     pub fn to_vec(&self) -> Vec<u8> {
         let mut whole = Vec::with_capacity(self.bytes());
         self.parts().for_each(|part| whole.extend_from_slice(part));
+        assert_eq!(whole.len(), self.bytes(), "the whole is the sum of its pieces");
         whole
     }
 
@@ -62,6 +63,7 @@ impl SharedState {
         if !self.last.is_empty() {
             self.pieces.push(std::mem::take(&mut self.last).into());
         }
+        assert!(self.last.is_empty(), "what was written before a shared piece comes before it");
         self.pieces.push(bytes.clone());
     }
 }

@@ -102,6 +102,7 @@ impl State {
             outcome: None,
         };
         state.add_streams();
+        debug_assert_eq!(state.relations(), Ok(()), "a state is sound from its first record on");
         Ok(state)
     }
 
@@ -149,6 +150,9 @@ impl State {
         let mut applied = Applied::default();
         self.apply_body(record, guest, delivered, &mut applied)
             .unwrap_or_else(|error| panic!("record {} was not checked when it was read: {error}", header.lsn));
+        let brought_about = !delivered.effects.is_empty() || !delivered.prints.is_empty();
+        assert!(!brought_about || header.kind == RecordKind::Deliver, "only a delivery reaches the guest");
+        assert_eq!(self.streams.count(), self.world.peers.count() as usize, "every peer has a stream");
         applied
     }
 
@@ -174,6 +178,7 @@ impl State {
             return Err(RecordError::Shape);
         }
         self.add_streams();
+        assert_ne!(self.me(), Some(bind.peer), "the instance is bound to itself from the start");
         let known = self.stream(bind.peer).uuid;
         let dropped = self.streams.change(bind.peer, |stream| stream.bind(bind.uuid));
         if known.is_none_or(|known| known == bind.uuid) {
@@ -199,6 +204,7 @@ impl State {
             self.acknowledge(watermark.peer, watermark.seq);
         }
         for entry in body.requests {
+            assert!(entry.call_id <= self.requests.last_impulse(), "a request names an impulse of its record");
             self.requests.accept(entry.request.clone(), entry.call_id, self.position.lsn);
             applied.accepted.push(entry.request);
         }
@@ -275,6 +281,7 @@ impl State {
                 touched.insert(effect.target);
             }
         }
+        assert!(applied.answered.is_empty(), "answers count only once no effect is at fault");
         let after = self.position.lsn;
         for peer in touched {
             let chunk = self.streams.change(peer, |stream| stream.outbox.close_chunk(after).cloned());
@@ -348,6 +355,7 @@ impl State {
 
     /// The delivery failed: nothing of what it brought about counts.
     fn halt(&mut self, fault: Fault, applied: &mut Applied) {
+        assert!(applied.answered.is_empty(), "clients must not see the answers of a delivery that failed");
         self.streams.discard_open();
         applied.chunks.clear();
         self.outcome = Some(Outcome::Halted { fault, lsn: self.position.lsn });

@@ -23,6 +23,7 @@ impl Stream {
     /// The name stands for `uuid` from here on. If it stood for another instance, both streams start afresh; returns
     /// how many messages to the old one were dropped.
     pub(crate) fn bind(&mut self, uuid: InstanceUuid) -> u64 {
+        assert!(self.uuid.is_some() || self.received == Seq(0), "nobody unknown was listened to");
         let known = self.uuid.replace(uuid);
         if known.is_none_or(|known| known == uuid) {
             return 0;

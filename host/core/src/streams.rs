@@ -34,6 +34,9 @@ impl Waiting {
     }
 
     fn subtract(&mut self, less: Waiting) {
+        assert!(self.bytes >= less.bytes, "the bytes that wait are a sum over the streams");
+        assert!(self.messages >= less.messages, "the messages that wait are a sum over the streams");
+        assert!(self.full >= less.full, "the full outboxes are counted over the streams");
         self.bytes -= less.bytes;
         self.messages -= less.messages;
         self.full -= less.full;
@@ -57,9 +60,11 @@ impl Streams {
             let is_me = peers.name(PeerIndex(number)) == Some(&genesis.name);
             self.all.push(Stream { uuid: is_me.then_some(genesis.uuid), ..Stream::default() });
             if is_me {
+                assert_eq!(self.me, None, "the instance is one peer of itself");
                 self.me = Some(PeerIndex(number));
             }
         }
+        assert_eq!(self.all.len(), peers.count() as usize, "every peer has a stream");
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -67,6 +72,7 @@ impl Streams {
     }
 
     pub(crate) fn get(&self, peer: PeerIndex) -> &Stream {
+        debug_assert_ne!(peer, PeerIndex::OUTSIDE, "the outside world has no stream");
         &self.all[peer.0 as usize - 1]
     }
 

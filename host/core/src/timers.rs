@@ -29,13 +29,15 @@ impl Timers {
         self.by_time.insert((due, id));
         self.by_id.insert(id, due);
         self.digest = self.digest.wrapping_add(digest(id, due));
+        assert_eq!(self.by_time.len(), self.by_id.len(), "both views hold the same timers");
         true
     }
 
     /// Forgets the timer `id`, if it is set.
     pub(crate) fn cancel(&mut self, id: CallId) {
         if let Some(due) = self.by_id.remove(&id) {
-            self.by_time.remove(&(due, id));
+            let was_set = self.by_time.remove(&(due, id));
+            assert!(was_set, "both views hold the timer {id}");
             self.digest = self.digest.wrapping_sub(digest(id, due));
         }
     }

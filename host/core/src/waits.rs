@@ -53,6 +53,7 @@ impl State {
 
     fn waits_of(&self, peer: PeerIndex, stream: &Stream, calls: Option<(u64, CallId)>) -> PeerWaits {
         let outbox = &stream.outbox;
+        assert!(outbox.acknowledged() <= outbox.last_seq(), "nothing is acknowledged that was never sent");
         PeerWaits {
             peer,
             name: self.world.peers.name(peer).expect("streams are as many as names").clone(),

@@ -125,3 +125,28 @@ fn the_time_of_records_never_falls_whatever_the_clock_says() {
     let times: Vec<_> = bench.records.iter().map(|record| record.header().time.0).collect();
     assert_eq!(times, [100, 100, 100, 500, 500, 500, 501]);
 }
+
+/// An impulse calls a friend very often.
+fn call_a_friend(peer: PeerIndex, message: &ambrosia_core::Message<'_>, hand: &mut Hand<'_>) {
+    if peer == PeerIndex::OUTSIDE && message.kind == Kind::Impulse {
+        let friend = hand.attach("friend");
+        (1..=CALLS).for_each(|call| hand.effect(friend, Kind::Call, u64::from(call), b""));
+    }
+}
+
+const CALLS: u32 = limits::RECORD_MESSAGES_MAX + 1000;
+
+#[test]
+fn a_record_holds_no_more_messages_than_the_limit_also_when_a_new_primary_tells_of_many_failed_calls() {
+    let mut bench = Bench::new(call_a_friend);
+    bench.impulse(b"");
+    bench.reach(1, uuid(7), 0);
+    bench.reach(1, uuid(8), 0); // the calls to the old one fail
+    bench.take_over();
+    let at = bench.records.len();
+    bench.deliver();
+    bench.deliver();
+    let counts: Vec<_> = runs(&bench, at).iter().map(|runs| runs.iter().map(|run| run.2).sum::<u32>()).collect();
+    // The guest is told first that the replica is primary.
+    assert_eq!(counts, [limits::RECORD_MESSAGES_MAX, 1001]);
+}
