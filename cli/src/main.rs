@@ -1,6 +1,7 @@
 //! `ambrosia-host`: registers instances, runs replicas of them, and lets a person look and ask.
 //!
-//! **Architecture Invariant:** verbs parse, call the library, and print; no verb knows how anything is stored or sent.
+//! **Architecture Invariant:** verbs parse, call the libraries, and print; no verb opens a file of a store, or a socket,
+//! itself.
 
 mod add_replica;
 mod argument_source;

@@ -1,4 +1,7 @@
-//! Every queue, loop, frame and record has a limit, and its name is here.
+//! Limits of one instance: of its records, its state and what waits to be delivered.
+//!
+//! A limit that concerns one crate alone is a constant there, such as `LOG_QUEUE_BYTES_MAX` of the storage. Process-wide ones
+//! there are none yet.
 
 /// Largest arguments of one message.
 pub const ARGUMENTS_BYTES_MAX: usize = 80 << 20;

@@ -1,6 +1,7 @@
 //! One record of the log: a fixed header and a body (`docs/formats.md`).
 //!
-//! **Architecture Invariant:** nothing here knows where a record is stored.
+//! **Architecture Invariant:** nothing here knows where a record is stored. What a storage needs so that it can tell a torn
+//! tail from damage is in the header (`durable`) and is a kind of its own (a mark); neither means anything to a replica.
 
 use bytes::Bytes;
 

@@ -9,7 +9,7 @@
 //! 4. [`LogWriter::append`] until a [`WriterEvent::Stopped`], or [`LogWriter::close`] to hand over.
 //!
 //! **Architecture Invariant:** this crate does not know what a record means. It numbers, chains, stores and
-//! returns them; only genesis and epoch records are made here.
+//! returns them; only genesis, epoch and mark records are made here.
 
 mod blob;
 mod checkpoint;

@@ -3,8 +3,9 @@
 //! Authority lies in the log: the epoch record that comes first in it wins. What [`LogStore::wait_for_vacancy`] says
 //! is only a hint who should try; a false suspicion costs a change of primary and never a record.
 //!
-//! **Architecture Invariant:** nothing here knows of files, and nothing is asynchronous: what waits, blocks its
-//! thread and can be interrupted from another one.
+//! **Architecture Invariant:** nothing here opens a file; that a log is kept in files shows in its errors alone, which name
+//! where an operator has to look. Nothing is asynchronous: what waits, blocks its thread and can be interrupted from
+//! another one.
 
 use std::{any::Any, fmt, sync::Arc, time::Duration};
 
