@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use ambrosia_core::{Epoch, Lsn};
+use ambrosia_core::Lsn;
 
 use super::{
     checkpoints,
@@ -83,7 +83,8 @@ fn from_log(directory: &Arc<LogDirectory>, found: Option<&Control>, boot: u64) -
 }
 
 fn fill(directory: &LogDirectory, control: &Control, boot: u64, cursor: &Cursor) -> Result<(), LogError> {
-    let newest = directory.segments()?.iter().map(|name| name.epoch).max().unwrap_or(Epoch(0));
+    // No other segment has a newer epoch, whoever put it in place: the log is read backwards from the newest one.
+    let newest = cursor.segment().epoch;
     control.reset(boot, newest, cursor.last().lsn, checkpoints::newest(directory)?);
     Ok(())
 }

@@ -170,5 +170,15 @@ mod tests {
             history.dedup();
             prop_assert_eq!(reading_order(&model.names), history);
         }
+
+        /// Whoever knows the epoch of the log's newest segment so knows that of any zombie's.
+        #[test]
+        fn of_any_names_the_log_ends_in_the_newest_epoch(
+            names in prop::collection::vec((1_u64..20, 0_u64..6, 0_u64..6), 1..12),
+        ) {
+            let names: Vec<_> = names.into_iter().map(|(first, epoch, follows)| name(first, epoch, follows)).collect();
+            let newest = names.iter().map(|name| name.epoch).max();
+            prop_assert_eq!(reading_order(&names).last().map(|name| name.epoch), newest);
+        }
     }
 }

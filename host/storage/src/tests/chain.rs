@@ -91,7 +91,17 @@ fn a_segment_of_another_history_of_the_instance_is_damage() {
     let (log, copy) = (with_segments(&genesis(), 1), with_segments(&genesis(), 2));
     assert_eq!(read_all(&*log.log()).len(), 42);
     exchange(&copy, &log);
-    damage(&log);
+    let said = damage(&log);
+    assert!(said.contains("the segment does not follow the one before"), "{said}");
+}
+
+#[test]
+fn a_segment_under_the_name_of_another_one_is_damage() {
+    let log = with_segments(&genesis(), 1);
+    let segments = log.segments();
+    std::fs::copy(&segments[3], &segments[2]).expect("works");
+    let said = damage(&log);
+    assert!(said.contains("the segment belongs to another place"), "{said}");
 }
 
 #[test]

@@ -2,13 +2,16 @@
 
 use std::{os::unix::fs::FileExt, path::PathBuf};
 
-use ambrosia_core::{Capture, Lsn, MemoryCapture, PAGE_BYTES, ReplicaIndex, page_hash};
+use ambrosia_core::{
+    Capture, Genesis, InstanceUuid, Lsn, MemoryCapture, PAGE_BYTES, ReplicaIndex, Timestamp, page_hash,
+};
+use ambrosia_test_allocations::counting;
 use proptest::prelude::*;
 
 use super::support::{Fixture, SMALL};
 use crate::{
     Checkpoint, CheckpointError, CheckpointHead, Checkpoints, LoadedMemory, LogError, LogStore, Trimmed,
-    conformance::{Reign, read_all},
+    conformance::{Reign, genesis, read_all},
 };
 
 const ME: ReplicaIndex = ReplicaIndex(3);
@@ -216,6 +219,40 @@ fn files_at_records_that_there_are_never_don_t_count() {
     assert_eq!(checkpoints.list().expect("works").iter().map(|info| info.lsn).collect::<Vec<_>>(), [Lsn(2)]);
     checkpoints.trim(1, &[], false).expect("works");
     assert!(load(&checkpoints, 2).is_ok());
+}
+
+#[test]
+fn a_checkpoint_of_another_instance_or_place_is_refused() {
+    let (fixture, _reign, checkpoints) = with_records(10);
+    take(&checkpoints, &checkpoint(2, None, &memory(2, 1)));
+    let base = |fixture: &Fixture, lsn: u64| fixture.log_path().join(format!("{lsn:020}.base"));
+    let genesis = genesis();
+    let of_another = Genesis { uuid: InstanceUuid([8; 16]), ..Genesis::decode(genesis.body()).expect("whole") };
+    let other = Fixture::with(SMALL, &of_another.record(Timestamp(1)));
+    std::fs::copy(base(&fixture, 2), base(&other, 2)).expect("works");
+    std::fs::copy(base(&fixture, 2), base(&fixture, 3)).expect("works");
+    for (checkpoints, lsn) in [(other.log().checkpoints(), 2), (checkpoints.clone(), 3)] {
+        let error = load(&checkpoints, lsn).expect_err("it is of another place or instance").to_string();
+        assert!(error.contains("it belongs to another place or instance"), "{error}");
+    }
+    assert_eq!(load(&checkpoints, 2).expect("it is where it belongs"), memory(2, 1));
+}
+
+/// Only what is stored can bound what is allocated: checksums are right if a program wrote nonsense.
+#[test]
+fn an_index_that_claims_to_be_huge_is_refused_before_memory_is_taken_for_it() {
+    let (fixture, _reign, checkpoints) = with_records(10);
+    take(&checkpoints, &checkpoint(2, None, &memory(2, 1)));
+    let path = fixture.log_path().join("00000000000000000002.base");
+    let mut file = std::fs::read(&path).expect("works");
+    file[144..152].copy_from_slice(&(4_u64 << 30).to_le_bytes());
+    let checksum = crc32c::crc32c(&file[..4092]);
+    file[4092..4096].copy_from_slice(&checksum.to_le_bytes());
+    std::fs::write(&path, file).expect("works");
+    let (loaded, allocated) = counting(|| load(&checkpoints, 2));
+    let error = loaded.expect_err("its index can't be that large").to_string();
+    assert!(error.contains("the size of its index can't be"), "{error}");
+    assert!(allocated < 1 << 20, "{allocated}");
 }
 
 /// Changes the index of a base by hand, puts sizes and checksums right, and loads it.

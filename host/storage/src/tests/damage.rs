@@ -249,6 +249,22 @@ proptest! {
     }
 }
 
+#[test]
+fn a_record_that_the_page_knew_to_be_durable_is_damage_after_a_loss_of_power() {
+    let fixture = fixture(3);
+    let page = fixture.page();
+    let last = fixture.scan().pop().expect("not empty");
+    let mut damaged = fixture.snapshot();
+    damaged.bytes(&last.file)[last.offset as usize + 70] ^= 0x04;
+    fixture.restore(&damaged);
+    assert_eq!(read_all(&*fixture.log()).len(), 4, "nothing else says it: the page is lost");
+    fixture.restore(&damaged);
+    fixture.lose_power_but_not(&page);
+    let error = fixture.store.log(&name()).err().expect("it was durable").to_string();
+    assert!(error.contains("was published as durable"), "{error}");
+    assert!(fixture.snapshot() == damaged, "nothing may be changed");
+}
+
 /// Neither the shared page nor a mark is left to say it.
 #[test]
 fn what_a_segment_follows_is_never_a_torn_tail() {

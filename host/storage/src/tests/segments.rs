@@ -1,6 +1,8 @@
 //! Segments: how a log goes from one to the next, and what zombies may leave beside it.
 
-use ambrosia_core::{Epoch, Lsn, Record};
+use std::time::Duration;
+
+use ambrosia_core::{Epoch, EpochBody, Lsn, Record, ReplicaIndex, Timestamp};
 
 use super::support::{Fixture, SMALL, WITHOUT_MARKS, put_record};
 use crate::{
@@ -131,6 +133,33 @@ fn who_waits_in_an_empty_segment_goes_on_in_the_one_that_takes_its_place() {
     let read = waiting.next(std::time::Duration::ZERO).expect("nothing is damaged");
     assert_eq!(read.last().expect("not empty").body(), b"two");
     assert_reads(&fixture, &[b"one", b"two"]);
+}
+
+/// No fence that holds lets it come so far: this is what notices one that does not.
+#[test]
+fn a_seal_before_what_was_read_is_told_by_who_has_read_it() {
+    let fixture = Fixture::new(WITHOUT_MARKS);
+    let log = fixture.log();
+    let mut first = Reign::begin(&*log, 0);
+    first.append_durably(b"one");
+    let sealed_behind = LastRecord::of(fixture.scan().pop().expect("not empty").record.header());
+    first.append_durably(b"two");
+    let mut tail = log.tail(Lsn(1)).expect("works");
+    assert_eq!(tail.next(Duration::ZERO).expect("it is durable").last().expect("not empty").body(), b"two");
+    // A candidate that does not know of the second record.
+    let name = SegmentName { first: sealed_behind.lsn.next(), epoch: Epoch(2), follows: Epoch(1) };
+    let uuid = fixture.store.instance(&super::support::name()).expect("works").uuid;
+    let seal = SegmentHeader { uuid, name, capacity: 4096, before: sealed_behind, salt: Salt::NONE };
+    std::fs::write(fixture.log_path().join(name.to_string()), seal.encode()).expect("works");
+    // In a thread of its own: who goes on reading finds neither a record nor an end.
+    let (sender, answer) = std::sync::mpsc::channel();
+    let me = EpochBody { replica: ReplicaIndex(1), engine: [0; 32] };
+    std::thread::spawn(move || {
+        let acquired = log.acquire(Epoch(1), me, Timestamp(9), tail, Box::new(|_| ()));
+        sender.send(acquired.map(drop)).expect("the test waits for it");
+    });
+    let error = answer.recv_timeout(Duration::from_secs(60)).expect("it ends").expect_err("the log has changed");
+    assert!(error.to_string().contains("the log was sealed before a record that was read"), "{error}");
 }
 
 #[test]
