@@ -130,13 +130,16 @@ fn tear(last: &ScannedRecord) -> (PathBuf, u64) {
     write_behind(last, &torn.stored()[..100])
 }
 
-/// Writes bytes behind all that stands in the file of `last`. Where they stand.
-fn write_behind(last: &ScannedRecord, added: &[u8]) -> (PathBuf, u64) {
+/// Writes the front of a record behind all that stands in the file of `last`, as its primary does. Where it stands.
+fn write_behind(last: &ScannedRecord, record: &[u8]) -> (PathBuf, u64) {
     let bytes = std::fs::read(&last.file).expect("it is there");
+    // The first bytes of a record are mixed with the salt of its segment (docs/formats.md).
+    let mut added = record.to_vec();
+    added.iter_mut().zip(&bytes[80..88]).for_each(|(byte, salt)| *byte ^= salt);
     let used = bytes.iter().rposition(|byte| *byte != 0).expect("it holds records") + 1;
     let offset = used.next_multiple_of(8) as u64;
     let file = std::fs::File::options().write(true).open(&last.file).expect("it is there");
-    file.write_all_at(added, offset).expect("it can be written");
+    file.write_all_at(&added, offset).expect("it can be written");
     (last.file.clone(), offset)
 }
 
@@ -166,7 +169,8 @@ fn a_log_with_several_instances_is_refused_as_too_new_and_nothing_is_cut() {
     );
     assert!(shown.stdout.lines().any(|line| line.contains(" 13 ")), "what comes before is shown: {}", shown.stdout);
     let bytes = std::fs::read(file).expect("it is there");
-    assert_eq!(bytes[offset as usize..][..later.stored().len()], later.stored()[..], "it is as it was");
+    let stands = &bytes[offset as usize..][..later.stored().len()];
+    assert_eq!(stands[8..], later.stored()[8..], "it is as it was");
 }
 
 #[test]
