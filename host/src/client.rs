@@ -66,7 +66,7 @@ pub enum ClientError {
     Unreached {
         /// The instance.
         name: InstanceName,
-        /// Why.
+        /// Why the primary was not reached.
         unreached: Unreached,
         /// How long.
         waited: Duration,

@@ -20,19 +20,19 @@ pub enum Hindrance {
     #[error("no instance of that name is registered; is the name right? What was sent waits until there is one")]
     NotRegistered,
     /// It has come to its end.
-    #[error("it finished with exit code {code}, and will take nothing any more")]
+    #[error("the instance finished with exit code {code} and takes no more messages")]
     Finished {
         /// Its exit code.
         code: i32,
     },
     /// It stands still since its guest failed.
-    #[error("it halted at lsn {lsn}; `ambrosia-host status` tells why")]
+    #[error("the instance halted at lsn {lsn}; `ambrosia-host status` tells why")]
     Halted {
         /// The record at which it did.
         lsn: Lsn,
     },
     /// Nobody runs it.
-    #[error("it has no primary: start one with `ambrosia-host run --instance {name}`")]
+    #[error("the instance has no primary: start one with `ambrosia-host run --instance {name}`")]
     NoPrimary {
         /// Its name.
         name: InstanceName,

@@ -64,7 +64,7 @@ pub enum Control {
     },
     /// The request can't be taken; it was not logged.
     Rejected {
-        /// Which.
+        /// Id of the request, as its client chose it.
         #[serde(deserialize_with = "octets")]
         request: Vec<u8>,
         /// Why, for a person to read.
@@ -73,13 +73,13 @@ pub enum Control {
     },
     /// The request is durable.
     Accepted {
-        /// Which.
+        /// Id of the request, as its client chose it.
         #[serde(deserialize_with = "octets")]
         request: Vec<u8>,
     },
     /// The result of a request is durable.
     Answer {
-        /// Which.
+        /// Id of the request, as its client chose it.
         #[serde(deserialize_with = "octets")]
         request: Vec<u8>,
         /// False if the value is the text of a failure.

@@ -97,7 +97,7 @@ impl Driver {
         self.presence.publish_primary(epoch, self.options.address);
     }
 
-    /// Sees that the reign was written by this engine.
+    /// Checks that the reign was written by this engine.
     pub(crate) fn check_engine(&self, record: &Record) -> Result<(), RunError> {
         let body = EpochBody::decode(record.body()).map_err(RunError::Genesis)?;
         if body.engine == self.engine {
@@ -125,7 +125,7 @@ impl Driver {
         }
         let outcome = Outcome::Halted { lsn, reason: fault.reason.clone(), backtrace: fault.backtrace.clone() };
         if let Err(error) = self.store.set_outcome(&self.name, outcome) {
-            tracing::error!(%error, "that the instance halted could not be written down");
+            tracing::error!(%error, "could not record in the registry that the instance halted");
         }
         RunError::Halted {
             name: self.name.clone(),

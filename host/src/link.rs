@@ -27,8 +27,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
-/// A connection that lasted this long was a good one.
-const LASTING: Duration = Duration::from_secs(1);
+/// After a connection that held this long, the first pause is the shortest again.
+const HELD_MIN: Duration = Duration::from_secs(1);
 
 /// Who connects to whom.
 pub(crate) struct Link {
@@ -65,7 +65,7 @@ impl Link {
                 Some(unreached) => self.hindered(unreached.into()),
                 None => self.contact.connecting(Moment::now()),
             }
-            backoff = if began.elapsed() >= LASTING { BACKOFF_MIN } else { (backoff * 2).min(BACKOFF_MAX) };
+            backoff = if began.elapsed() >= HELD_MIN { BACKOFF_MIN } else { (backoff * 2).min(BACKOFF_MAX) };
             tokio::select! {
                 _changed = self.primaries.changed() => backoff = BACKOFF_MIN,
                 () = sleep(backoff) => {}

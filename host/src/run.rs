@@ -36,8 +36,8 @@ use crate::{
     vitals::{Vitals, beat},
 };
 
-/// A second signal within this time is the first one again.
-const SAME_WISH: Duration = Duration::from_secs(1);
+/// Signals closer together than this count as one.
+const SIGNAL_DEBOUNCE: Duration = Duration::from_secs(1);
 
 /// What to run and how.
 #[derive(Clone, Debug)]
@@ -167,9 +167,9 @@ pub enum RunError {
     Stdin(#[from] UnknownMethod),
     /// No checkpoint can be used, and the log does not go back to the beginning.
     #[error(
-        "instance {name} can't be recovered: its log begins at lsn {first}, since it was trimmed, and no checkpoint can \
-         be used that reaches so far. Missing is a checkpoint at lsn {} or later, or the log before. Restore one of \
-         them from a copy. What was tried:{}",
+        "instance {name} can't be recovered: its log was trimmed and begins at lsn {first}, and no usable checkpoint reaches \
+         that far. Restore from a backup either a checkpoint at lsn {} or later, or the part of the log that was \
+         removed. Tried:{}",
         first.0 - 1,
         if reasons.is_empty() { "\n  there is no checkpoint" } else { reasons }
     )]
@@ -423,7 +423,7 @@ impl Signals {
                     asked = Some(Instant::now());
                 }
                 // A shell or a wrapper passes on what the terminal has sent as well: that is one wish, not two.
-                Some(first) if first.elapsed() < SAME_WISH => {}
+                Some(first) if first.elapsed() < SIGNAL_DEBOUNCE => {}
                 Some(_) => break,
             }
         }

@@ -102,9 +102,9 @@ struct Line {
 /// Why a line does not become an impulse.
 #[derive(PartialEq, Eq, Debug, thiserror::Error)]
 enum LeftOut {
-    #[error("it has {bytes} bytes, and {ARGUMENTS_BYTES_MAX} is the most")]
+    #[error("the line has {bytes} bytes; the limit is {ARGUMENTS_BYTES_MAX}")]
     TooLong { bytes: u64 },
-    #[error("it is not UTF-8 from byte {at} on")]
+    #[error("the line is not UTF-8 from byte {at} on")]
     NotText { at: usize },
 }
 

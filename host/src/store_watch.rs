@@ -26,7 +26,7 @@ impl StoreWatch {
             // It says nothing of the file that is open, so the replica goes on.
             Err(error) if !self.is_unseen => {
                 self.is_unseen = true;
-                tracing::error!(%error, "whether the store was replaced can't be seen");
+                tracing::error!(%error, "can't check whether the store was replaced");
             }
             Err(_) => {}
         }

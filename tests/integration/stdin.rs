@@ -57,7 +57,7 @@ fn a_line_that_is_no_text_is_left_out_and_the_others_are_not() {
     host.type_bytes(b"one\ntwo\ncaf\xe9\nfour\nfive\n");
     host.wait_for_print("4 five");
     assert_eq!(host.printed(), ["first start", "primary", "1 one", "2 two", "3 four", "4 five"]);
-    host.wait_for_word("a line of stdin is left out: it is not UTF-8 from byte 4 on");
+    host.wait_for_word("a line of stdin is left out: the line is not UTF-8 from byte 4 on");
     assert!(host.said().contains("line=3"), "{}", host.said());
 }
 

@@ -64,8 +64,8 @@ fn what_a_peer_lacks_is_told_by_name() {
     let down = wait_for_peer(&cluster, "down", |peer| peer["state"] == "no primary");
     assert!(down["reason"].as_str().is_some_and(|reason| reason.contains("run --instance down")), "{down}");
     wait_for_peer(&cluster, "halted", |peer| peer["state"] == "halted");
-    values.host(0).wait_for_word("it has no primary: start one with `ambrosia-host run --instance down`");
-    values.host(0).wait_for_word("it halted at lsn");
+    values.host(0).wait_for_word("the instance has no primary: start one with `ambrosia-host run --instance down`");
+    values.host(0).wait_for_word("the instance halted at lsn");
     wait_for_peer(&cluster, "stopped", |peer| peer["state"] == "silent");
     values.host(0).wait_for_word("does not answer: it is busy or stopped");
     stopped.host(0).signal(Signal::Continue);

@@ -53,9 +53,9 @@ impl Delivered {
 /// Some bytes that a guest printed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Print {
-    /// Where to.
+    /// The stream that it was printed to.
     pub stream: PrintStream,
-    /// What.
+    /// The bytes as they were printed.
     pub bytes: Vec<u8>,
 }
 

@@ -68,9 +68,9 @@ pub enum Input {
     Disconnected(ConnectionId),
     /// A client, a timer of the host, or a line of stdin wants a method run.
     Impulse {
-        /// Which.
+        /// The method to run.
         method: MethodId,
-        /// With what.
+        /// Its arguments, as the client encoded them.
         arguments: Bytes,
         /// Set by a client that wants the answer, or may repeat the request.
         request: Option<RequestId>,
@@ -132,19 +132,19 @@ pub enum Output {
     Refuse {
         /// The connection.
         connection: ConnectionId,
-        /// Why.
+        /// What is wrong with the peer or its connection.
         reason: Refusal,
     },
     /// A client's request is in the log.
     Accepted {
-        /// Which.
+        /// The request.
         request: RequestId,
         /// Not before this is durable.
         after: Lsn,
     },
     /// A client's request has its result.
     Answered {
-        /// Which.
+        /// The request.
         request: RequestId,
         /// The result.
         answer: Answer,
@@ -153,9 +153,9 @@ pub enum Output {
     },
     /// The guest printed something.
     Print {
-        /// Where to.
+        /// The stream that it was printed to.
         stream: PrintStream,
-        /// What.
+        /// The bytes as the guest printed them.
         bytes: Bytes,
         /// Not before this is durable.
         after: Lsn,
@@ -165,7 +165,7 @@ pub enum Output {
     /// The replica named is to take a checkpoint of what it is now, before the next input. It counts only once the
     /// record `at` is durable.
     Checkpoint {
-        /// Who.
+        /// The replica that is to take the checkpoint.
         by: ReplicaIndex,
         /// The record just applied.
         at: Lsn,
@@ -190,7 +190,7 @@ pub enum Output {
     },
     /// The guest failed; the instance stands still at this record.
     Halted {
-        /// How.
+        /// What the guest did wrong.
         fault: Fault,
         /// The record; nothing is to be said of it before it is durable.
         after: Lsn,

@@ -181,7 +181,7 @@ impl Schedule {
         (self.total.bytes - self.digest_bytes >= DIGEST_LOG_BYTES).then_some(Due::Digest)
     }
 
-    /// Whether nobody is at it, as far as is known. An operator need not wait after a try that has failed.
+    /// Whether no replica takes a checkpoint just now, as far as is known. An operator need not wait after a try that has failed.
     fn may_ask(&self, now: Timestamp) -> bool {
         let Some(ask) = self.asked else { return true };
         let pause = ASK_AGAIN_NS << self.failures.min(DOUBLINGS_MAX);
@@ -289,7 +289,7 @@ mod tests {
         let mut schedule = Schedule::new(OPTIONS, Lsn(0));
         schedule.on_asked(Lsn(3), Timestamp(0));
         schedule.want();
-        assert_eq!(schedule.due(Timestamp(1)), None, "somebody is at it");
+        assert_eq!(schedule.due(Timestamp(1)), None, "a replica takes one");
         schedule.on_failed();
         assert_eq!(schedule.due(Timestamp(1)), Some(Due::Checkpoint));
     }

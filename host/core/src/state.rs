@@ -32,7 +32,7 @@ pub enum Outcome {
     },
     /// The guest failed.
     Halted {
-        /// How.
+        /// What the guest did wrong.
         fault: Fault,
         /// The record that brought it about.
         lsn: Lsn,

@@ -112,7 +112,7 @@ pub enum CaptureError {
     )]
     Refused(Vec<Finding>),
     /// It can be captured after another delivery.
-    #[error("checkpoint skipped: {0}; another one is tried after the next deliveries")]
+    #[error("checkpoint skipped: {0}; the host tries again after the next deliveries")]
     NotNow(NotNow),
     /// Changes since when?
     #[error("there is nothing since which changes could be counted: capture all first")]

@@ -89,7 +89,7 @@ fn up_to(last: Lsn) -> String {
 /// Becoming the writer of a log failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AcquireError {
-    /// Another candidate is at it: wait for its reign to end.
+    /// Another candidate takes over: wait for its reign to end.
     #[error("another replica is becoming primary with epoch {epoch}")]
     Contended {
         /// The epoch that it will have, or has.

@@ -1,6 +1,6 @@
 //! Small named values with revisions: who is registered, and with what outcome.
 //!
-//! **Architecture Invariant:** a value is bytes here; what they mean is known to who puts them.
+//! **Architecture Invariant:** a value is bytes here; whoever puts them knows what they mean.
 
 use std::time::Duration;
 

@@ -35,7 +35,7 @@ pub struct Report {
 /// A promise that was broken.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
-    /// Which.
+    /// The promise, and how it was broken.
     pub what: String,
     /// Where that was found, as a place in the source.
     pub place: String,

@@ -89,7 +89,7 @@ pub(crate) struct Reign {
 
 impl Reign {
     fn to_word(self) -> u64 {
-        assert!(self.epoch.0 < 1 << 48, "an epoch a nanosecond would take three days for that");
+        assert!(self.epoch.0 < 1 << 48, "epochs stay below 2^48, the room that the word has for them");
         self.epoch.0 << 16 | u64::from(self.replica.0)
     }
 

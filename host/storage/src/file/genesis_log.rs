@@ -35,7 +35,7 @@ pub(crate) fn create_log(logs: &Path, directory: &LogDirectory, genesis: &Record
     rename_durably(&ThisMachine, &unfinished.path, &directory.path)
 }
 
-/// Puts into an empty directory what a log begins with.
+/// Writes lock file and first segment into an empty directory.
 pub(crate) fn begin_log(directory: &LogDirectory, genesis: &Record) -> Result<(), IoError> {
     directory.create_lock_file()?;
     let capacity = (SEGMENT_HEADER_BYTES + genesis.stored().len()) as u64;

@@ -79,7 +79,7 @@ pub enum InstanceError {
         what: String,
     },
     /// The number of the replica is too high.
-    #[error("there can be no replica {replica}: the numbers go from 0 to {max}", max = REPLICAS_MAX - 1)]
+    #[error("replica number {replica} is out of range: use 0 to {max}", max = REPLICAS_MAX - 1)]
     NumberTooHigh {
         /// The number.
         replica: ReplicaIndex,
@@ -91,7 +91,7 @@ pub enum InstanceError {
     Entry {
         /// The name.
         name: String,
-        /// Why.
+        /// What is wrong with the entry.
         source: EntryError,
     },
     /// The registry can't be used.

@@ -36,7 +36,10 @@ pub(crate) const TRIM_BYTE: Range<u64> = FIRST_USE_BYTE.end..FIRST_USE_BYTE.end 
 pub(crate) const REPLICA_BYTES: Range<u64> = 1 << 62..(1 << 62) + (1 << 16);
 
 pub(crate) fn reign_byte(epoch: Epoch) -> Range<u64> {
-    assert!(REIGN_BYTES.contains(&epoch.0), "an epoch a nanosecond would take 36 years for that");
+    assert!(
+        REIGN_BYTES.contains(&epoch.0),
+        "epochs stay below 2^60: above that, bytes of the lock mean something else"
+    );
     epoch.0..epoch.0 + 1
 }
 

@@ -1,7 +1,7 @@
 //! The store on files: one directory on a local disk, used by any number of processes at once.
 //!
 //! **Architecture Invariant:** no process has to be running for another one to work: there is no server, and what
-//! processes tell each other goes through mapped files and locks, both of which outlive no crash wrongly.
+//! processes tell each other goes through mapped files and locks, neither of which survives a crash in a state that misleads.
 
 mod address;
 mod any_change;

@@ -107,7 +107,7 @@ pub enum EnterError {
         place: ProcessPlace,
     },
     /// The number is too high.
-    #[error("there can be no replica {replica}: the numbers go from 0 to {max}", max = REPLICAS_MAX - 1)]
+    #[error("replica number {replica} is out of range: use 0 to {max}", max = REPLICAS_MAX - 1)]
     NumberTooHigh {
         /// The number.
         replica: ReplicaIndex,
