@@ -31,6 +31,16 @@ fn messages() -> Vec<Message<'static>> {
     ]
 }
 
+#[test]
+fn every_byte_is_the_kind_of_that_number_or_none() {
+    let all = messages();
+    for byte in 0..=u8::MAX {
+        let expected = all.iter().map(|message| message.kind).find(|kind| *kind as u8 == byte);
+        assert_eq!(Kind::from_byte(byte), expected, "byte {byte}");
+    }
+    assert!(all.iter().map(|message| message.kind as u8).eq(1..=11), "one of each kind");
+}
+
 /// Peer, first seq and messages of each run.
 fn runs() -> Vec<(u32, u64, Vec<Message<'static>>)> {
     let of = |kinds: &[Kind]| messages().into_iter().filter(|message| kinds.contains(&message.kind)).collect();

@@ -15,9 +15,10 @@ const PEER_AT: usize = 0;
 const COUNT_AT: usize = PEER_AT + size_of::<u32>();
 const FIRST_SEQ_AT: usize = COUNT_AT + size_of::<u32>();
 const BYTES_AT: usize = FIRST_SEQ_AT + size_of::<u64>();
-const RUN_RESERVED_AT: usize = BYTES_AT + size_of::<u32>();
+/// Number of the instance in its log: the host has looked at it, and a guest has no use for it.
+const RUN_INSTANCE_AT: usize = BYTES_AT + size_of::<u32>();
 /// Bytes of a run before its messages.
-pub(crate) const RUN_HEADER_BYTES: usize = RUN_RESERVED_AT + size_of::<u32>();
+pub(crate) const RUN_HEADER_BYTES: usize = RUN_INSTANCE_AT + size_of::<u32>();
 const _: () = assert!(RUN_HEADER_BYTES == 24);
 
 const CAUSE_AT: usize = 0;
@@ -56,6 +57,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// The kind with that number, if there is one; held to the numbers of the variants by a test over all bytes.
     #[inline]
     pub(crate) const fn from_byte(byte: u8) -> Option<Kind> {
         Some(match byte {
@@ -170,7 +172,7 @@ pub(crate) fn push_run(out: &mut Vec<u8>, run: Run<'_>) {
     header[PEER_AT..COUNT_AT].copy_from_slice(&run.peer.to_le_bytes());
     header[COUNT_AT..FIRST_SEQ_AT].copy_from_slice(&run.count.to_le_bytes());
     header[FIRST_SEQ_AT..BYTES_AT].copy_from_slice(&run.first_seq.to_le_bytes());
-    header[BYTES_AT..RUN_RESERVED_AT].copy_from_slice(&(run.messages.len() as u32).to_le_bytes());
+    header[BYTES_AT..RUN_INSTANCE_AT].copy_from_slice(&(run.messages.len() as u32).to_le_bytes());
     out.extend_from_slice(&header);
     out.extend_from_slice(run.messages);
 }

@@ -42,6 +42,7 @@ impl Batch {
     /// Adds what comes from outside: the host's own messages always, timers and impulses if `open`.
     pub(crate) fn add_outside(&mut self, state: &State, inbox: &mut Inbox, announce: bool, open: bool) {
         let due = state.timers.next_due().is_some_and(|due| due <= self.header.time);
+        // A guest with full outboxes still hears what the host itself says: a call that failed may be what it waits for.
         let anything = announce || state.calls.failed().len() > 0 || (open && (due || inbox.has_impulses()));
         if !anything {
             return;
@@ -130,11 +131,15 @@ impl Batch {
         let mut expected = first.first_seq;
         let at = begin_run(&mut self.runs, peer, first.first_seq);
         let before = self.header.messages;
+        // Chunks are one record of the sender each; here they follow each other as one run, so where the sender's records
+        // ended is forgotten, and a chunk may be cut anywhere between two messages.
         let mut chunk = Some(first);
         let mut rest = None;
         while let Some(taken) = chunk {
             assert_eq!(taken.first_seq, expected, "a run of peer {peer} has no gap and no repetition");
             expected = taken.last_seq().next();
+            // One byte of room at least, so that a message larger than any record's share goes somewhere: alone, or as the
+            // last of a record, which is why a body may be larger than what fills a record.
             let (fits, left) = taken.split(
                 RUNS_BYTES_FULL.saturating_sub(self.runs.len()).max(1),
                 RECORD_MESSAGES_MAX - self.header.messages,

@@ -108,7 +108,8 @@ impl<T: Copy> HashIndex<T> {
         let mut hole = self.search(hash, is);
         self.slots[hole].held.take().expect("what is removed is there");
         self.count -= 1;
-        // Whatever was put behind it for want of its own slot moves up.
+        // Whatever was put behind it for want of its own slot moves up, for a search ends at the first empty slot. An entry
+        // may move if the hole lies between its home and where it is, counted around the end of the table.
         let mut at = self.next(hole);
         while self.slots[at].held.is_some() {
             let mask = self.slots.len() - 1;

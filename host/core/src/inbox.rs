@@ -81,6 +81,7 @@ impl Inbox {
 
     /// Peers with waiting messages, each once, beginning with another one each time so that none starves.
     pub(crate) fn next_round(&mut self) -> Vec<PeerIndex> {
+        // By index and not by who came first: a peer that sends much can't push itself forward.
         let later = self.peers.range(self.turn..).map(|(peer, _)| *peer);
         let earlier = self.peers.range(..self.turn).map(|(peer, _)| *peer);
         let round: Vec<_> = later.chain(earlier).collect();

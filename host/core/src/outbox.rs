@@ -104,6 +104,8 @@ impl Outbox {
 
     /// Whether nothing is missing in an outbox that was read: what was not acknowledged is there up to the last message.
     fn is_whole(&self) -> bool {
+        // A chunk goes only when all of it is acknowledged, so the first one may begin before what is missing at the peer, but
+        // never behind it; and without chunks nothing may be missing there.
         let first = self.chunks.front().map_or(self.last_seq.0.checked_add(1), |chunk| Some(chunk.first_seq.0));
         let last = self.chunks.back().map_or(self.last_seq, Chunk::last_seq);
         let reaches = first.is_some_and(|first| first <= self.acknowledged.0.saturating_add(1));

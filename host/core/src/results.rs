@@ -191,6 +191,8 @@ impl Results {
 
     /// Appends all of them to a checkpoint.
     pub(crate) fn share(&self, out: &mut SharedState) {
+        // Blocks are cut where it suits this replica. The bytes that come out are the same on each, for a reader finds results
+        // one behind the other and not by blocks; only how many pieces are shared differs.
         for block in &self.blocks {
             let forgotten = self.oldest.saturating_sub(block.place) as usize;
             out.share(&block.bytes.slice(forgotten..));

@@ -200,6 +200,7 @@ impl State {
         for run in Runs::new(body.runs) {
             self.take_run(run?, applied)?;
         }
+        // Before the guest runs: what it sends in this delivery is not covered by what was acknowledged before.
         for watermark in &body.acknowledged {
             self.acknowledge(watermark.peer, watermark.seq);
         }
