@@ -1,7 +1,7 @@
 //! The deterministic configuration of wasmtime, built in one place, and the hash that names it.
 //!
 //! **Architecture Invariant:** no other file calls a method of [`Config`] except `cpu.rs`, which this one calls, and
-//! no setting depends on the machine, the environment or a feature flag.
+//! no setting that a guest could notice depends on the machine, the environment or a feature flag.
 
 use std::{
     hash::{Hash, Hasher},
@@ -12,7 +12,7 @@ use ambrosia_core::limits;
 use sha2::{Digest, Sha256};
 use wasmtime::{Config, Engine, OptLevel, WasmBacktraceDetails, WasmFeatures};
 
-use crate::{cpu, memories::Memories, memory, wasi};
+use crate::{cpu, memories::Memories, memory, threads, wasi};
 
 /// Stack that wasm code may use, counted from where the guest is entered.
 const WASM_STACK_BYTES: usize = 1 << 20;
@@ -59,6 +59,8 @@ pub(crate) fn deterministic() -> Result<Config, wasmtime::Error> {
     config.cranelift_opt_level(OptLevel::Speed).signals_based_traps(true);
     // Names of functions are enough; source lines would show paths of the machine that built the guest.
     config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
+    // Who compiles, not what comes of it.
+    config.parallel_compilation(threads::can_be_had(threads::of_the_compiler()));
     // Threads race. The rest hides state from checkpoints, or is not finished in this version of wasmtime.
     config.wasm_features(features_off(), false).shared_memory(false);
     Ok(config)

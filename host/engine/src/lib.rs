@@ -42,6 +42,7 @@ mod restore;
 mod rewriter;
 mod state;
 mod survey;
+mod threads;
 mod tracking;
 mod userfault;
 mod verdict;
