@@ -156,6 +156,10 @@ fn a_halted_instance_does_not_disturb_others() {
 fn an_exit_ends_with_its_code_although_a_checkpoint_is_due() {
     let cluster = cluster();
     let mut faulty = Replicas::of_with(&cluster, "faulty", "faulty", 1, &["--checkpoint-every", "1"]);
+    // As long as the one of the start is being written, none is taken. Its end is an event of the replica, which answers
+    // `status` by a later one.
+    faulty.host(0).wait_for_word("took a checkpoint");
+    cluster.status("faulty");
     let ran = cluster.run(&["send", "--instance", "faulty", "--method", "exit_with", "--args", "[7]"]);
     let (code, said) = faulty.wait_for_end(0);
     assert_eq!(code, 7, "{said}");

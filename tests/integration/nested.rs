@@ -36,6 +36,10 @@ fn a_client_is_refused_what_is_nested_too_deep() {
             let error = session.call_bytes(method, &arguments(level, most - 1, wrong)).expect_err("wrong");
             assert!(error.contains("doesn't decode"), "{error}");
         }
+        // Nor is what follows the last argument decoded.
+        let trailing = [arguments(level, 1, innermost), vec![0x91; 100_000]].concat();
+        let error = session.call_bytes(method, &trailing).expect_err("too much");
+        assert!(error.contains("bytes follow its last argument"), "{error}");
         assert_eq!(session.call("ok", json!([])), 42);
     }
 }

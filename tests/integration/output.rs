@@ -4,7 +4,7 @@ use std::{
     fs::OpenOptions,
     io::{PipeReader, PipeWriter, Write, pipe},
     process::Stdio,
-    thread::JoinHandle,
+    sync::mpsc::{Receiver, channel},
 };
 
 use ambrosia_tests::{Cluster, Lines, PATIENCE, Signal, make_nonblocking, shrink_pipe};
@@ -36,8 +36,9 @@ impl Shown {
     }
 
     /// Types that many lines, as fast as the host takes them.
-    fn type_lines(&self, count: usize) -> JoinHandle<()> {
+    fn type_lines(&self, count: usize) -> Typing {
         let mut stdin = self.stdin.try_clone().expect("there are descriptors");
+        let (done, is_done) = channel();
         std::thread::spawn(move || {
             for line in 1..=count {
                 // The host may have been ended by the test.
@@ -45,7 +46,10 @@ impl Shown {
                     return;
                 }
             }
-        })
+            // It fails only if nobody waits for it.
+            let _unheard = done.send(());
+        });
+        Typing(is_done)
     }
 
     fn wait_for_word(&self, word: &str) {
@@ -59,6 +63,15 @@ impl Shown {
         assert_eq!(host.exit_code(), 0);
         assert!(said.wait_for_end(PATIENCE));
         said
+    }
+}
+
+/// Lines that are being typed.
+struct Typing(Receiver<()>);
+
+impl Typing {
+    fn wait(self) {
+        self.0.recv_timeout(PATIENCE).expect("the host takes all lines");
     }
 }
 
@@ -103,7 +116,7 @@ fn a_primary_that_is_alone_and_whose_output_is_not_read_goes_on() {
     cluster.register("printer", "printer", 1);
     let (unread, stdout) = small_pipe();
     let shown = Shown::start(&cluster, stdout);
-    shown.type_lines(MANY).join().expect("all is typed");
+    shown.type_lines(MANY).wait();
     shown.wait_for_word("prints are dropped until it does");
     say(&cluster, "and on");
     let said = shown.ends_when_asked().all().join("\n");
@@ -148,7 +161,7 @@ fn an_output_that_is_not_ready_gets_all_of_it_in_the_end() {
     let (unread, stdout) = small_pipe();
     make_nonblocking(&stdout).expect("the mode of a pipe can be set");
     let shown = Shown::start(&cluster, stdout);
-    (1..=100).for_each(|_| drop(shown.type_lines(30).join()));
+    (1..=100).for_each(|_| shown.type_lines(30).wait());
     say(&cluster, "the last one");
     let read = Lines::of(unread, |_| {});
     read.wait_for(0, PATIENCE, |line| line.starts_with("3001 ")).expect("all is printed");

@@ -152,7 +152,7 @@ fn what_the_guest_says_on_standard_error_goes_there() {
     let printer = Replicas::of(&cluster, "printer", "printer", 1);
     cluster.send("printer", "complain", json!(["loudly"]));
     printer.host(0).wait_for_word("1 loudly");
-    assert_eq!(printer.host(0).printed(), ["first start", "primary"]);
+    assert_eq!(printer.host(0).wait_for_lines(2), ["first start", "primary"]);
 }
 
 #[test]

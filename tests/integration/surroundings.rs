@@ -38,6 +38,18 @@ fn too_few_threads_are_an_error_that_names_the_limit() {
     assert!(said.contains("a thread can't be started") && said.contains("pids.max"), "{said}");
 }
 
+/// The compiler would take a thread for each processor, and panics if there is none.
+#[test]
+fn a_module_is_compiled_and_registered_without_another_thread() {
+    let cluster = cluster();
+    let mut command = Command::new(cluster.program());
+    command.args(["register-instance", "--instance", "counter", "--module"]).arg(cluster.guest("counter"));
+    command.env("AMBROSIA_STORE", cluster.store()).env("RUST_MIN_STACK", "1125899906842624").stdin(Stdio::null());
+    let output = command.output().expect("the program can be started");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && !said.contains("panicked"), "{said}");
+}
+
 #[test]
 fn peers_take_no_thread_each() {
     const PEERS: usize = 300;
