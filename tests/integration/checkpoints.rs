@@ -341,8 +341,14 @@ fn falsify_last_digest(cluster: &Cluster) -> u64 {
     let lsn = log.last().expect("not empty")["lsn"].as_u64().expect("a number");
     let file = files(cluster, "seg").pop().expect("there is one");
     let bytes = std::fs::read(&file).expect("works");
+    // The first bytes of a record are mixed with the salt of its segment (docs/formats.md).
+    let mixed = |record: &[u8]| {
+        let mut mixed = record.to_vec();
+        mixed.iter_mut().zip(&bytes[80..88]).for_each(|(byte, salt)| *byte ^= salt);
+        bytes::Bytes::from(mixed)
+    };
     for at in (0..bytes.len() - 64).step_by(8) {
-        let mut rest = bytes::Bytes::copy_from_slice(&bytes[at..(at + 200).min(bytes.len())]);
+        let mut rest = mixed(&bytes[at..(at + 200).min(bytes.len())]);
         let Ok(record) = Record::split_from(&mut rest) else { continue };
         let Ok(right) = DigestBody::decode(record.body()) else { continue };
         if record.lsn().0 != lsn {
@@ -352,7 +358,7 @@ fn falsify_last_digest(cluster: &Cluster) -> u64 {
         DigestBody { memory: right.memory ^ 1, ..right }.encode(&mut body);
         let wrong = Record::seal(*record.header(), &body);
         let mut changed = bytes.clone();
-        changed[at..at + wrong.stored().len()].copy_from_slice(wrong.stored());
+        changed[at..at + wrong.stored().len()].copy_from_slice(&mixed(wrong.stored()));
         // The mark behind it says that it was durable, and of which record it says so.
         changed.truncate(at + wrong.stored().len());
         changed.resize(bytes.len(), 0);
