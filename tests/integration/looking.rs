@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    os::unix::{fs::MetadataExt, process::CommandExt},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -129,6 +132,14 @@ fn who_may_only_read_sees_what_the_owner_sees_and_changes_nothing() {
     assert_eq!(refused.stderr.matches("Permission denied").count(), 1, "it is said once: {}", refused.stderr);
     drop(host);
     see_it_all(&cluster, |arguments| as_nobody(&cluster, arguments), None);
+    // The lock alone is not enough: who stores to a page that is mapped for reading is killed.
+    let lock = log_directory(&cluster, "counter").join("lock");
+    let own = std::fs::metadata(&lock).expect("it is there").permissions();
+    std::fs::set_permissions(&lock, PermissionsExt::from_mode(0o666)).expect("it is the test's own");
+    let refused = as_nobody(&cluster, &["run", "--instance", "counter"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("this process may only read the control page"), "{}", refused.stderr);
+    std::fs::set_permissions(&lock, own).expect("it is the test's own");
     // As after a restart of the machine: nobody has filled the page.
     std::fs::remove_file(log_directory(&cluster, "counter").join("control")).expect("it was there");
     see_it_all(&cluster, |arguments| as_nobody(&cluster, arguments), None);
