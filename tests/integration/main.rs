@@ -8,6 +8,7 @@ mod checkpoints;
 mod clock;
 mod command_line;
 mod determinism;
+mod file_systems;
 mod guest_faults;
 mod kill_restart;
 mod looking;

@@ -124,8 +124,8 @@ impl FileStore {
     pub fn create_or_open(place: impl Into<StorePlace>) -> Result<FileStore, OpenError> {
         let place = place.into();
         let root = &*place.directory;
-        create_root_durably(root)?;
         place.check_file_system()?;
+        create_root_durably(root)?;
         if !has_format(root)? {
             refuse_foreign(root)?;
             write_durably(&root.join(FORMAT_FILE), FORMAT.as_bytes())?;
@@ -223,8 +223,10 @@ fn refuse_foreign(root: &Path) -> Result<(), OpenError> {
 }
 
 impl StorePlace {
+    /// Looks at the directory, or at the one that it would be made in.
     fn check_file_system(&self) -> Result<(), OpenError> {
-        let magic = file_system_magic(&self.directory).context("examine the file system of", &self.directory)?;
+        let there = self.directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+        let magic = file_system_magic(there).context("examine the file system of", there)?;
         self.check_magic(magic)
     }
 
