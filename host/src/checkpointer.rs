@@ -1,26 +1,26 @@
 //! Takes the checkpoints of one replica: captures between two deliveries, writes in a thread of its own.
 //!
-//! **Architecture Invariant:** the driver thread never waits for the disk here, and nothing is published before the
-//! record that it holds is durable in the reign that made it.
+//! **Architecture Invariant:** the driver thread never waits for the disk here, but when a life of the replica ends; what is
+//! done when is the member's to decide.
 
 use std::{
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{Lsn, ReplicaIndex};
-use ambrosia_storage::{Checkpoint, CheckpointError, CheckpointHead, Checkpoints, IoError, LogError, Roster};
+use ambrosia_core::{
+    Lsn, ReplicaIndex,
+    member::{CheckpointEvent, CheckpointHead},
+};
+use ambrosia_storage::{Checkpoint, CheckpointError, Checkpoints, WrittenCheckpoint};
 
 use crate::{
     driver::{Driver, Replica},
     event::Event,
     mailbox::Mailbox,
 };
-
-/// A replica that has not been heard of for this long keeps nobody from trimming the log: when it wakes, it begins anew
-/// from a checkpoint.
-const IN_USE: Duration = Duration::from_secs(60);
 
 /// Bytes of memory copied between two deliveries, ahead of a capture of all of it.
 const COPY_AHEAD_BYTES: usize = 2 << 20;
@@ -34,95 +34,73 @@ pub(crate) struct Keeping {
 
 /// Takes checkpoints of one replica, as long as that lives.
 pub(crate) struct Checkpointer {
-    files: Files,
-    head: CheckpointHead,
-    mailbox: Arc<Mailbox<Event>>,
-    /// The checkpoint since which the guest counts its changes, once it is published.
-    parent: Option<Lsn>,
-    work: Option<Work>,
-    /// Why the guest could not be captured the last time, so that one cause is said once.
-    said: Option<String>,
-}
-
-/// What the thread works with.
-#[derive(Clone)]
-struct Files {
     checkpoints: Checkpoints,
-    roster: Roster,
     me: ReplicaIndex,
     keeping: Keeping,
+    head: CheckpointHead,
+    mailbox: Arc<Mailbox<Event>>,
+    captured: Option<Captured>,
+    written: Option<Written>,
+    job: Option<Job>,
+    /// Jobs so far, over all lives: a job of an earlier one is never taken for this one's.
+    jobs: u64,
 }
 
-/// A checkpoint under way.
-struct Work {
-    lsn: Lsn,
-    permission: Arc<Permission>,
-    thread: JoinHandle<()>,
+/// A checkpoint, and how it was captured.
+struct Captured {
+    checkpoint: Checkpoint,
+    began: Instant,
+    pause: Duration,
 }
 
-/// Whether the record of a checkpoint is known to be durable.
-#[derive(Default)]
-struct Permission {
-    /// `None` as long as nobody knows.
-    given: Mutex<Option<bool>>,
-    changed: Condvar,
+/// A checkpoint that is on the disk and does not count yet, and how it got there.
+struct Written {
+    checkpoint: WrittenCheckpoint,
+    pages: usize,
+    changes_since: Lsn,
+    pause: Duration,
+    write: Duration,
 }
 
-impl Permission {
-    fn set(&self, given: bool) {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(given);
-        self.changed.notify_all();
+/// What the thread does.
+struct Job {
+    number: u64,
+    thread: JoinHandle<Done>,
+}
+
+/// What has come of it.
+struct Done {
+    event: CheckpointEvent,
+    written: Option<Written>,
+}
+
+impl From<CheckpointEvent> for Done {
+    fn from(event: CheckpointEvent) -> Self {
+        Done { event, written: None }
     }
-
-    /// Blocks until somebody knows.
-    fn wait(&self) -> bool {
-        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
-        let given = self.changed.wait_while(given, |given| given.is_none()).unwrap_or_else(PoisonError::into_inner);
-        given.expect("waited for")
-    }
-}
-
-/// What became of a checkpoint.
-pub(crate) struct CheckpointDone {
-    pub(crate) lsn: Lsn,
-    /// False if there is none now.
-    pub(crate) published: bool,
-}
-
-/// A checkpoint was not taken.
-#[derive(Debug, thiserror::Error)]
-enum CheckpointFailure {
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    #[error(transparent)]
-    Io(#[from] IoError),
-    #[error("the log can't be trimmed: {0}")]
-    Log(#[from] LogError),
 }
 
 impl Checkpointer {
-    /// For a replica that was restored from the checkpoint `from`, or from none.
-    pub(crate) fn new(driver: &Driver, from: Option<Lsn>) -> Self {
+    pub(crate) fn new(driver: &Driver) -> Self {
         let module = driver.module_hash;
         let head = CheckpointHead { lsn: Lsn(0), module, engine: driver.engine, state_digest: 0, memory_digest: 0 };
-        let files = Files {
+        Checkpointer {
             checkpoints: driver.checkpoints.clone(),
-            roster: driver.roster.clone(),
             me: driver.replica,
             keeping: driver.options.keeping,
-        };
-        Checkpointer { files, head, mailbox: Arc::clone(&driver.mailbox), parent: from, work: None, said: None }
-    }
-
-    /// Whether one is being written.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.work.is_some()
+            head,
+            mailbox: Arc::clone(&driver.mailbox),
+            captured: None,
+            written: None,
+            job: None,
+            jobs: 0,
+        }
     }
 
     /// Copies some memory ahead, so that the capture itself takes no longer for a large memory. True if nothing is left
     /// to be copied.
-    pub(crate) fn copy_ahead(&self, replica: &mut Replica) -> bool {
-        if self.has_parent() {
+    pub(crate) fn copy_ahead(&self, replica: &mut Replica, parent: Option<Lsn>) -> bool {
+        if self.existing(parent).is_some() {
             return true;
         }
         match replica.guest_mut().copy_ahead(COPY_AHEAD_BYTES) {
@@ -134,139 +112,162 @@ impl Checkpointer {
         }
     }
 
-    /// Whether only what has changed has to be captured.
-    fn has_parent(&self) -> bool {
-        let Some(parent) = self.parent else { return false };
-        // Another replica may have removed it.
-        self.files.checkpoints.is_complete(parent).unwrap_or(false)
+    /// The checkpoint, unless another replica has removed it.
+    fn existing(&self, parent: Option<Lsn>) -> Option<Lsn> {
+        parent.filter(|parent| self.checkpoints.is_complete(*parent).unwrap_or(false))
     }
 
-    /// Captures the replica as it is, and has it written. `durable` says whether its last record is known to be.
-    ///
-    /// # Errors
-    /// Why that can't be done now. It was said already.
-    pub(crate) fn take(&mut self, replica: &mut Replica, durable: bool) -> Result<(), String> {
-        let lsn = replica.applied();
-        if self.is_busy() {
-            tracing::debug!(%lsn, "no checkpoint: the one before is still being written");
-            return Err("the checkpoint before is still being written".to_owned());
-        }
-        let begin = Instant::now();
-        let parent = self.parent.filter(|_| self.has_parent());
+    /// Captures the replica as it is.
+    pub(crate) fn capture(&mut self, replica: &mut Replica, at: Lsn, parent: Option<Lsn>) -> CheckpointEvent {
+        assert_eq!(replica.applied(), at, "a checkpoint holds what it is asked to hold");
+        assert!(self.captured.is_none() && self.job.is_none(), "one checkpoint is taken at a time");
+        let began = Instant::now();
+        let parent = self.existing(parent);
         let guest = replica.guest_mut();
         let captured = if parent.is_some() { guest.capture_changes() } else { guest.capture_all() };
-        // Changes are counted from here on, and there is no checkpoint here yet.
-        self.parent = None;
         let capture = match captured {
             Ok(capture) => capture,
-            Err(error) => return Err(self.say_why_not(lsn, error.to_string())),
+            Err(error) => return CheckpointEvent::Captured(Err(error.to_string())),
         };
-        self.said = None;
         let (state_digest, memory_digest) = (replica.digest(), replica.guest_mut().digest());
-        let head = CheckpointHead { lsn, state_digest, memory_digest, ..self.head };
+        let head = CheckpointHead { lsn: at, state_digest, memory_digest, ..self.head };
         let checkpoint = Checkpoint { head, parent, state: replica.checkpoint(), capture };
-        let pause = begin.elapsed();
-        self.write(checkpoint, pause, durable)
+        self.captured = Some(Captured { checkpoint, began, pause: began.elapsed() });
+        CheckpointEvent::Captured(Ok(()))
     }
 
-    fn say_why_not(&mut self, lsn: Lsn, reason: String) -> String {
-        if self.said.as_ref() != Some(&reason) {
-            tracing::warn!(%lsn, "{reason}");
-            self.said = Some(reason.clone());
-        }
-        reason
+    /// Writes what was captured; [`Event::JobEnded`] says when that is done. An event that comes back at once says that it
+    /// can't be.
+    pub(crate) fn write(&mut self) -> Option<CheckpointEvent> {
+        let captured = self.captured.take().expect("something was captured before");
+        let (checkpoints, me) = (self.checkpoints.clone(), self.me);
+        self.start(CheckpointEvent::Written, move || {
+            let Captured { checkpoint, began, pause } = captured;
+            match checkpoints.write(&checkpoint, me) {
+                Ok(written) => {
+                    let written = Written {
+                        checkpoint: written,
+                        pages: checkpoint.capture.memories.iter().map(|memory| memory.hashes.len()).sum(),
+                        changes_since: checkpoint.parent.unwrap_or_default(),
+                        pause,
+                        write: began.elapsed(),
+                    };
+                    Done { event: CheckpointEvent::Written(Ok(())), written: Some(written) }
+                }
+                Err(error) => CheckpointEvent::Written(Err(error.to_string())).into(),
+            }
+        })
     }
 
-    fn write(&mut self, checkpoint: Checkpoint, pause: Duration, durable: bool) -> Result<(), String> {
-        let lsn = checkpoint.head.lsn;
-        let permission = Arc::new(Permission::default());
-        if durable {
-            permission.set(true);
-        }
-        let (files, mailbox, asked) = (self.files.clone(), Arc::clone(&self.mailbox), Arc::clone(&permission));
-        let work = move || {
-            let published = files.write(&checkpoint, pause, &asked).unwrap_or_else(|error| {
-                tracing::error!(%lsn, "no checkpoint: {error}; the log is intact and not trimmed");
-                false
+    /// Makes what was written count.
+    pub(crate) fn publish(&mut self, at: Lsn) -> Option<CheckpointEvent> {
+        let written = self.written.take().expect("a checkpoint was written before");
+        let checkpoints = self.checkpoints.clone();
+        self.start(CheckpointEvent::Published, move || {
+            let Written { checkpoint, pages, changes_since, pause, write } = written;
+            let published = checkpoints.publish(checkpoint).map_err(|error| error.to_string());
+            if published.is_ok() {
+                let (pause_us, write_ms) = (pause.as_micros() as u64, write.as_millis() as u64);
+                tracing::info!(lsn = %at, pages, changes_since = changes_since.0, pause_us, write_ms, "took a checkpoint");
+            }
+            CheckpointEvent::Published(published).into()
+        })
+    }
+
+    /// Makes a base of it if it rests on too much.
+    pub(crate) fn compact(&mut self, at: Lsn) -> Option<CheckpointEvent> {
+        let (checkpoints, me) = (self.checkpoints.clone(), self.me);
+        self.start(CheckpointEvent::Compacted, move || {
+            let compacted = match checkpoints.compact(at, me) {
+                Ok(false) => Ok(()),
+                Ok(true) => {
+                    tracing::info!(lsn = %at, "made a base of the checkpoint");
+                    Ok(())
+                }
+                Err(error) if is_of_a_file_that_vanished(&error) => Ok(()), // a newer one has taken its place
+                Err(error) => Err(error.to_string()),
+            };
+            CheckpointEvent::Compacted(compacted).into()
+        })
+    }
+
+    /// Removes what no replica needs any more; `applied` tells how far each is.
+    pub(crate) fn trim(&mut self, applied: Vec<Lsn>) -> Option<CheckpointEvent> {
+        let (checkpoints, keeping) = (self.checkpoints.clone(), self.keeping);
+        self.start(CheckpointEvent::Tidied, move || {
+            let tidied = checkpoints.trim(keeping.checkpoints, &applied, keeping.log).map(|trimmed| {
+                if trimmed.segments > 0 || trimmed.checkpoints > 0 {
+                    let (segments, checkpoints) = (trimmed.segments, trimmed.checkpoints);
+                    tracing::info!(segments, checkpoints, "trimmed the log");
+                }
             });
-            mailbox.push(Event::Checkpoint(CheckpointDone { lsn, published }));
+            CheckpointEvent::Tidied(tidied.map_err(|error| error.to_string())).into()
+        })
+    }
+
+    /// Does `work` in a thread of its own. `failed` makes the event for a work that could not be done at all.
+    fn start(
+        &mut self,
+        failed: fn(Result<(), String>) -> CheckpointEvent,
+        work: impl FnOnce() -> Done + Send + 'static,
+    ) -> Option<CheckpointEvent> {
+        assert!(self.job.is_none(), "one thing is done to a checkpoint at a time");
+        self.jobs += 1;
+        let (number, mailbox) = (self.jobs, Arc::clone(&self.mailbox));
+        let run = move || {
+            let done = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+                failed(Err("the thread that writes checkpoints failed; this is a defect of ambrosia-host".to_owned()))
+                    .into()
+            });
+            mailbox.push(Event::JobEnded(number));
+            done
         };
-        match std::thread::Builder::new().name("checkpoint".to_owned()).spawn(work) {
+        match std::thread::Builder::new().name("checkpoint".to_owned()).spawn(run) {
             Ok(thread) => {
-                self.work = Some(Work { lsn, permission, thread });
-                Ok(())
+                self.job = Some(Job { number, thread });
+                None
             }
-            Err(error) => {
-                Err(self.say_why_not(lsn, format!("checkpoint skipped: no thread could be started: {error}")))
-            }
+            Err(error) => Some(failed(Err(format!("no thread could be started: {error}")))),
         }
     }
 
-    /// Records up to this one are durable in the reign of this replica.
-    pub(crate) fn on_durable(&self, lsn: Lsn) {
-        if let Some(work) = self.work.as_ref().filter(|work| work.lsn <= lsn) {
-            work.permission.set(true);
-        }
+    /// What has come of that job, unless it is one of an earlier life.
+    pub(crate) fn on_ended(&mut self, number: u64) -> Option<CheckpointEvent> {
+        let job = self.job.take_if(|job| job.number == number)?;
+        let Done { event, written } = job.thread.join().expect("it catches what goes wrong");
+        self.written = written;
+        Some(event)
     }
 
-    /// The thread has ended.
-    pub(crate) fn on_done(&mut self, done: &CheckpointDone) {
-        if let Some(work) = self.work.take_if(|work| work.lsn == done.lsn) {
-            if work.thread.join().is_err() {
-                tracing::error!("the thread that writes checkpoints failed");
-            }
-            self.parent = done.published.then_some(done.lsn);
+    /// Gives up what does not count yet. What is being done is waited for.
+    pub(crate) fn abandon(&mut self) {
+        self.captured = None;
+        if let Some(job) = self.job.take()
+            && let Ok(done) = job.thread.join()
+        {
+            self.written = done.written;
+        }
+        if let Some(written) = self.written.take()
+            && let Err(error) = self.checkpoints.discard(written.checkpoint)
+        {
+            tracing::warn!(%error, "a checkpoint that was given up is left on the disk until the replica starts again");
         }
     }
 }
 
 impl Drop for Checkpointer {
-    /// What is not known to be durable by now never will be in this life of the replica.
     fn drop(&mut self) {
-        if let Some(work) = self.work.take() {
-            work.permission.set(false);
-            if work.thread.join().is_err() {
-                tracing::error!("the thread that writes checkpoints failed");
-            }
-        }
+        self.abandon();
     }
 }
 
-impl Files {
-    /// Writes and publishes a checkpoint, and removes what it makes unnecessary. False if it was given up.
-    fn write(
-        &self,
-        checkpoint: &Checkpoint,
-        pause: Duration,
-        permission: &Permission,
-    ) -> Result<bool, CheckpointFailure> {
-        let begin = Instant::now();
-        let written = self.checkpoints.write(checkpoint, self.me)?;
-        if !permission.wait() {
-            self.checkpoints.discard(written)?;
-            return Ok(false);
+/// Whether somebody may have removed a file just now, since another one took its place.
+pub(crate) fn is_of_a_file_that_vanished(error: &CheckpointError) -> bool {
+    match error {
+        CheckpointError::Missing { .. } | CheckpointError::ParentMissing { .. } => true,
+        CheckpointError::Io(error) => error.source.kind() == std::io::ErrorKind::NotFound,
+        CheckpointError::Damaged { .. } | CheckpointError::OtherVersion { .. } | CheckpointError::NoRoom { .. } => {
+            false
         }
-        self.checkpoints.publish(written)?;
-        let lsn = checkpoint.head.lsn;
-        let pages: usize = checkpoint.capture.memories.iter().map(|memory| memory.hashes.len()).sum();
-        let (pause_us, write_ms) = (pause.as_micros() as u64, begin.elapsed().as_millis() as u64);
-        let changes_since = checkpoint.parent.map_or(0, |parent| parent.0);
-        tracing::info!(%lsn, pages, changes_since, pause_us, write_ms, "took a checkpoint");
-        self.tidy(lsn)?;
-        Ok(true)
-    }
-
-    fn tidy(&self, lsn: Lsn) -> Result<(), CheckpointFailure> {
-        if self.checkpoints.compact(lsn, self.me)? {
-            tracing::info!(%lsn, "made a base of the checkpoint");
-        }
-        let running = self.roster.running()?;
-        let in_use = running.iter().filter(|member| member.heartbeat_age < IN_USE);
-        let applied: Vec<_> = in_use.map(|member| member.applied).collect();
-        let trimmed = self.checkpoints.trim(self.keeping.checkpoints, &applied, self.keeping.log)?;
-        if trimmed.segments > 0 || trimmed.checkpoints > 0 {
-            tracing::info!(segments = trimmed.segments, checkpoints = trimmed.checkpoints, "trimmed the log");
-        }
-        Ok(())
     }
 }

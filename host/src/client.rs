@@ -6,7 +6,7 @@ use std::{
 };
 
 use ambrosia_core::{InstanceName, Lsn, ReplicaIndex, RequestId};
-use ambrosia_storage::{FileStore, InstanceError, Outcome, PrimaryInfo};
+use ambrosia_storage::{Checkpoints, FileStore, InstanceError, Outcome, PrimaryInfo};
 use bytes::Bytes;
 use tokio::{
     sync::watch,
@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Pause before the same primary is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
+/// One wait for a checkpoint; at its end it is seen whether another replica was asked meanwhile.
+const ASKED_ANEW_LOOK: Duration = Duration::from_millis(250);
+
 /// What became of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answered {
@@ -50,6 +53,19 @@ pub enum ClientError {
     /// No answer came in time. It may still take effect: repeat it with the same id.
     #[error("no answer within {0:?}; the request may still take effect, so repeat it with --request-id {1}")]
     Timeout(Duration, String),
+    /// A checkpoint was begun, and not finished in time.
+    #[error(
+        "replica {replica} was asked for a checkpoint at lsn {lsn} and has taken none within {waited:?}; what it says on its \
+         stderr tells why. The log is intact"
+    )]
+    NotTaken {
+        /// Who was asked last.
+        replica: ReplicaIndex,
+        /// At which record.
+        lsn: Lsn,
+        /// How long it had.
+        waited: Duration,
+    },
     /// No checkpoint was begun in time.
     #[error("no checkpoint was begun within {0:?}: the primary is busy, or stopped; see `ambrosia-host status`")]
     NoCheckpoint(Duration),
@@ -82,6 +98,17 @@ pub enum ClientError {
     /// The registration can't be read.
     #[error(transparent)]
     Instance(#[from] InstanceError),
+}
+
+/// A checkpoint that was wanted, and is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CheckpointTaken {
+    /// The newest, which is the one wanted or a later one.
+    pub lsn: Lsn,
+    /// The record at which it was to be taken.
+    pub asked: Lsn,
+    /// The replica that was asked for it.
+    pub replica: ReplicaIndex,
 }
 
 /// A client of one instance. It keeps its connection for the next request.
@@ -139,15 +166,56 @@ impl Client {
         self.ask(control, limit, late, |answer| answer_to(request, answer)).await
     }
 
-    /// Asks for a checkpoint. Says at which record it will be taken, and by which replica.
-    pub async fn checkpoint(&mut self, limit: Duration) -> Result<(Lsn, ReplicaIndex), ClientError> {
+    /// Has a checkpoint taken, and waits until it is there. Whoever is primary is asked, and the next one if that is lost; if
+    /// the replica that takes it dies, another one does.
+    ///
+    /// # Errors
+    /// [`ClientError::Rejected`] if there will be none, [`ClientError::NoCheckpoint`] or [`ClientError::NotTaken`] if there
+    /// is none in time.
+    pub async fn checkpoint(
+        &mut self,
+        checkpoints: &Checkpoints,
+        limit: Duration,
+    ) -> Result<CheckpointTaken, ClientError> {
+        let (asked, mut told) = watch::channel(None);
         let late = || ClientError::NoCheckpoint(limit);
-        self.ask(Control::Checkpoint, limit, late, |answer| match answer {
-            Control::CheckpointAsked { lsn, replica } => Some(Ok((Lsn(lsn), ReplicaIndex(replica)))),
+        let mut who = asked.subscribe();
+        let asking = self.ask(Control::Checkpoint, limit, late, |answer| match answer {
+            Control::CheckpointAsked { lsn, replica } => {
+                asked.send_replace(Some((Lsn(lsn), ReplicaIndex(replica))));
+                None // it is to be taken yet
+            }
             Control::CheckpointRefused { reason } => Some(Err(ClientError::Rejected(reason))),
             _ => None,
-        })
-        .await
+        });
+        let taken = async {
+            loop {
+                let now = *told.borrow_and_update();
+                let Some((lsn, replica)): Option<(Lsn, ReplicaIndex)> = now else {
+                    // It ends with the asking, which ends this one too.
+                    let _changed = told.changed().await;
+                    continue;
+                };
+                let checkpoints = checkpoints.clone();
+                let wait = tokio::task::spawn_blocking(move || checkpoints.wait_for(lsn, ASKED_ANEW_LOOK));
+                let newest = wait.await.unwrap_or_default();
+                // Another replica may have been asked meanwhile, at a later record.
+                let (lsn, replica) = told.borrow().unwrap_or((lsn, replica));
+                if newest >= lsn {
+                    return CheckpointTaken { lsn: newest, asked: lsn, replica };
+                }
+            }
+        };
+        let refused: Result<CheckpointTaken, ClientError> = tokio::select! {
+            refused = asking => refused,
+            taken = taken => return Ok(taken),
+        };
+        match (refused, *who.borrow_and_update()) {
+            (Err(ClientError::NoCheckpoint(_)), Some((lsn, replica))) => {
+                Err(ClientError::NotTaken { replica, lsn, waited: limit })
+            }
+            (refused, _) => refused,
+        }
     }
 
     /// Asks the primary, and the next one if that is lost, until `take` finds the answer among what comes back.

@@ -1,10 +1,10 @@
 //! What can happen to a replica, as its driver thread finds it in the mailbox.
 
 use ambrosia_core::{ConnectionId, Epoch, InstanceName, InstanceUuid, MethodId, PeerIndex, RequestId, Seq};
-use ambrosia_storage::{Vacancy, WriterEvent};
+use ambrosia_storage::{LogEvent, Vacancy};
 use bytes::Bytes;
 
-use crate::{checkpointer::CheckpointDone, connection::ConnectionHandle};
+use crate::connection::ConnectionHandle;
 
 pub(crate) enum Event {
     /// A peer has connected and wants to send its stream.
@@ -25,10 +25,12 @@ pub(crate) enum Event {
     Line { method: MethodId, arguments: Bytes },
     /// A connection ended.
     Disconnected(ConnectionId),
-    /// The log of this reign reports.
-    Log(WriterEvent),
-    /// The thread that writes checkpoints has ended.
-    Checkpoint(CheckpointDone),
+    /// The log reports, of the reign that came of this try to become primary.
+    Log { attempt: u64, event: LogEvent },
+    /// The log belongs to a later reign.
+    Fenced { by: Epoch },
+    /// The thread that does something to a checkpoint has ended, with the job of that number.
+    JobEnded(u64),
     /// An operator wants a checkpoint.
     CheckpointWanted { connection: ConnectionId },
     /// A peer can't be reached for some time.

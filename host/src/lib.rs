@@ -1,12 +1,13 @@
-//! The shell around the core: it waits for what happens, steps the core, and carries out what the core says.
+//! The shell around the core: it waits for what happens, steps the member, and carries out what that says.
 //!
-//! **Architecture Invariant:** nothing here decides what is delivered, in which order, or what may be seen when; the
-//! core does. The wall clock is read in `clock.rs` alone, randomness in `entropy.rs`.
+//! **Architecture Invariant:** nothing here decides what is delivered, in which order, what may be seen when, or what a
+//! replica does next; the core does. The wall clock is read in `clock.rs` alone, randomness in `entropy.rs`.
 
 mod checkpointer;
 mod client;
 mod clock;
 mod connection;
+mod connections;
 mod contact;
 mod control;
 mod diagnostics;
@@ -14,32 +15,35 @@ mod divergence;
 mod driver;
 mod entropy;
 mod event;
-mod life;
 mod link;
+mod links;
 mod listener;
 mod mailbox;
+mod member_driver;
 mod methods;
+mod notices;
 mod output;
 mod peer_report;
 mod peers;
 mod permit;
-mod primary;
 mod printer;
 mod record_times;
 mod recovery;
+mod replay_progress;
 mod resources;
 mod run;
+mod shell;
 mod shown;
 mod socket;
-mod standby;
 mod stdin;
 mod store_watch;
 mod unreached;
+mod vacancy_watch;
 mod values;
 mod vitals;
 mod wire;
 
-pub use client::{Answered, Client, ClientError};
+pub use client::{Answered, CheckpointTaken, Client, ClientError};
 pub use clock::{Clock, ClockError, SystemClock};
 pub use contact::Hindrance;
 pub use diagnostics::Diagnostics;

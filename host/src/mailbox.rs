@@ -1,6 +1,7 @@
 //! Where everything that happens to a replica waits for its driver thread.
 
 use std::{
+    collections::VecDeque,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -51,12 +52,12 @@ impl<T> Mailbox<T> {
     }
 
     /// Moves all that is there to the end of `events`.
-    pub(crate) fn take(&self, events: &mut Vec<T>) {
-        events.append(&mut self.lock().events);
+    pub(crate) fn take(&self, events: &mut VecDeque<T>) {
+        events.extend(self.lock().events.drain(..));
     }
 
     /// The same, waiting for at least one event or until `wait` has passed; `None` waits as long as it takes.
-    pub(crate) fn wait(&self, wait: Option<Duration>, events: &mut Vec<T>) {
+    pub(crate) fn wait(&self, wait: Option<Duration>, events: &mut VecDeque<T>) {
         let deadline = wait.map(|wait| Instant::now() + wait);
         let mut waiting = self.lock();
         while waiting.events.is_empty() {
@@ -70,6 +71,6 @@ impl<T> Mailbox<T> {
             }
             waiting = self.arrived.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        events.append(&mut waiting.events);
+        events.extend(waiting.events.drain(..));
     }
 }

@@ -7,13 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{Epoch, InstanceName, Lsn, RecordError, ReplicaIndex, ScheduleOptions};
+use ambrosia_core::{Epoch, InstanceName, Lsn, RecordError, ReplicaIndex, ScheduleOptions, member::MemberSettings};
 use ambrosia_engine::{
     Captures, Engine, EngineError, Module, ModuleError, THREAD_STACK_BYTES_MIN, Tracking, spare_address_space,
 };
 use ambrosia_storage::{
-    AcquireError, BlobError, BlobHash, BlobStore, EnterError, FileStore, InstanceError, LogError, LogStore, OpenError,
-    Outcome, Presence, StorePlace,
+    AcquireError, BlobError, BlobHash, BlobStore, EnterError, FileStore, HEARTBEAT_SILENCE, InstanceError, LogError,
+    LogStore, OpenError, Outcome, Presence, StorePlace,
 };
 use tokio::{
     net::TcpListener,
@@ -28,6 +28,7 @@ use crate::{
     event::Event,
     listener::{Reception, accept_all},
     mailbox::Mailbox,
+    member_driver::MemberDriver,
     methods::{Methods, UnknownMethod},
     peers::PeerDirectory,
     printer::Printer,
@@ -335,16 +336,12 @@ impl Process {
         let printer = Arc::new(Printer::new(move || there.push(Event::RoomToPrint)).map_err(RunError::Thread)?);
         runtime.spawn(signals.watch(Arc::clone(&mailbox), Arc::clone(&printer)));
 
+        let settings = self.settings();
         let (vitals, presence) = (Arc::new(Vitals::new()), Arc::new(self.presence));
         let log = self.store.log(&name)?;
         let checkpoints = log.checkpoints();
         checkpoints.remove_leftovers(self.options.replica).map_err(LogError::from)?;
         let log: Arc<dyn LogStore> = log;
-        let schedule = ScheduleOptions {
-            checkpoints: !matches!(self.module.capture_means(), Captures::Nothing(_)),
-            checkpoint_every_bytes: self.options.checkpoint_every_bytes,
-            recovery_target_ns: self.options.recovery_target.as_nanos() as u64,
-        };
         let roster = self.store.roster(&name)?;
         let driver = Driver {
             name,
@@ -364,12 +361,9 @@ impl Process {
             printer: Arc::clone(&printer),
             stdin: self.stdin.map(|method| Arc::new(Stdin::new(method))),
             clock: self.clock,
+            settings,
             options: DriverOptions {
                 print_replay: self.options.print_replay,
-                from_beginning: self.options.from_beginning,
-                allow_engine_change: self.options.allow_engine_change,
-                allow_divergence: self.options.allow_divergence,
-                schedule,
                 keeping: Keeping { checkpoints: self.options.keep_checkpoints, log: self.options.keep_log },
                 address,
             },
@@ -382,7 +376,7 @@ impl Process {
         let living = std::thread::Builder::new()
             .name("driver".to_owned())
             .stack_size(THREAD_STACK_BYTES_MIN)
-            .spawn(move || driver.live())
+            .spawn(move || MemberDriver::new(&driver).live())
             .map_err(RunError::Thread)?;
         let ending = living.join().unwrap_or(Err(RunError::Defect));
         printer.close();
@@ -393,6 +387,34 @@ impl Process {
         // Reading stdin may hang in the system for ever; nothing else is under way any more.
         runtime.shutdown_background();
         ending
+    }
+}
+
+impl Process {
+    /// What its member is told.
+    fn settings(&self) -> MemberSettings {
+        let cannot_capture = match self.module.capture_means() {
+            Captures::Nothing(findings) => {
+                Some(findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+            }
+            Captures::Memory | Captures::Save(_) => None,
+        };
+        MemberSettings {
+            replica: self.options.replica,
+            engine: self.engine,
+            from_beginning: self.options.from_beginning,
+            allow_engine_change: self.options.allow_engine_change,
+            allow_divergence: self.options.allow_divergence,
+            schedule: ScheduleOptions {
+                checkpoints: cannot_capture.is_none(),
+                checkpoint_every_bytes: self.options.checkpoint_every_bytes,
+                recovery_target_ns: self.options.recovery_target.as_nanos() as u64,
+            },
+            cannot_capture,
+            keep_checkpoints: self.options.keep_checkpoints,
+            keep_log: self.options.keep_log,
+            silence: HEARTBEAT_SILENCE,
+        }
     }
 }
 

@@ -165,6 +165,8 @@ mod tests {
     use ambrosia_core::limits::INBOX_BYTES_MAX;
     use tokio::io::AsyncReadExt;
 
+    use std::collections::VecDeque;
+
     use super::*;
 
     #[test]
@@ -175,7 +177,7 @@ mod tests {
     }
 
     /// Bytes of all lines that are in the mailbox.
-    fn passed_on(mailbox: &Mailbox<Event>, lines: &mut Vec<Event>) -> usize {
+    fn passed_on(mailbox: &Mailbox<Event>, lines: &mut VecDeque<Event>) -> usize {
         mailbox.take(lines);
         let bytes = |event: &Event| match event {
             Event::Line { arguments, .. } => arguments.len(),
@@ -206,7 +208,7 @@ mod tests {
                     () = async { for _ in 0..10_000 { tokio::task::yield_now().await } } => {}
                 }
             });
-            let mut lines = Vec::new();
+            let mut lines = VecDeque::new();
             let bytes = passed_on(&mailbox, &mut lines);
             assert!(bytes <= INBOX_BYTES_MAX, "{bytes} bytes wait to be logged");
             all += lines.len();

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_storage::{HEARTBEAT_INTERVAL, HEARTBEAT_SILENCE, LogStore, Presence, Role, StopCause, WriterEvent};
+use ambrosia_storage::{HEARTBEAT_INTERVAL, HEARTBEAT_SILENCE, LogStore, Presence, Role};
 
 use crate::{event::Event, mailbox::Mailbox, store_watch::StoreWatch};
 
@@ -148,8 +148,7 @@ pub(crate) fn beat(
             match log.head() {
                 Ok(head) if head.epoch.0 > reign => {
                     deposed = reign;
-                    let cause = StopCause::Fenced { by: head.epoch };
-                    mailbox.push(Event::Log(WriterEvent::Stopped(cause)));
+                    mailbox.push(Event::Fenced { by: head.epoch });
                 }
                 Ok(_) => {}
                 Err(error) => tracing::error!(%error, "the fence of the log can't be read"),

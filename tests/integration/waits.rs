@@ -44,7 +44,8 @@ fn a_call_to_a_name_that_nobody_has_is_told_once_and_goes_on_when_there_is_one()
     wait_for_peer(&cluster, "acount", |peer| {
         peer["state"] == "connected" && peer["unacknowledged"] == 0 && peer["unanswered_calls"] == 0
     });
-    assert_eq!(count(&values, "what is sent to the peer waits"), 1);
+    let told = "what is sent to the peer waits: no instance of that name is registered";
+    assert_eq!(count(&values, told), 1);
     assert_eq!(cluster.send("acount", "total", json!([])), 1);
 }
 

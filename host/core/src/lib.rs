@@ -20,6 +20,7 @@ mod inbox;
 mod io;
 mod known;
 pub mod limits;
+pub mod member;
 mod message;
 mod numbered;
 mod outbox;

@@ -142,7 +142,8 @@ impl Schedule {
     pub fn on_asked(&mut self, lsn: Lsn, now: Timestamp) {
         // A try that was never heard of again has failed too.
         self.failures += u32::from(self.asked.is_some_and(|ask| !ask.failed));
-        self.asked = Some(Ask { lsn, at: now, total: self.total, failed: false, wanted: self.wanted });
+        let wanted = self.is_wanted();
+        self.asked = Some(Ask { lsn, at: now, total: self.total, failed: false, wanted });
         self.wanted = false;
     }
 
@@ -172,20 +173,39 @@ impl Schedule {
         self.wanted = true;
     }
 
+    /// Whether an operator waits for one, which may have been asked of somebody who was not heard of again. How a try
+    /// has failed an operator is told, and may want another one.
+    fn is_wanted(&self) -> bool {
+        let waits = self.asked.is_some_and(|ask| ask.wanted && !ask.failed);
+        self.wanted || (waits && self.failures < DOUBLINGS_MAX)
+    }
+
     /// What is due now.
     pub fn due(&self, now: Timestamp) -> Option<Due> {
-        let due = self.wanted || (self.is_checkpoint_due() && self.may_try_again());
+        let due = self.is_wanted() || (self.is_checkpoint_due() && self.may_try_again());
         if self.options.checkpoints && due && self.may_ask(now) {
             return Some(Due::Checkpoint);
         }
         (self.total.bytes - self.digest_bytes >= DIGEST_LOG_BYTES).then_some(Due::Digest)
     }
 
+    /// When a checkpoint will be due that is not yet, if that is a matter of time alone.
+    pub fn wake_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let ask = self.asked?;
+        let due = self.is_wanted() || (self.is_checkpoint_due() && self.may_try_again());
+        let at = Timestamp(ask.at.0.saturating_add(self.pause()));
+        (self.options.checkpoints && due && at > now).then_some(at)
+    }
+
+    /// Nanoseconds that whoever was asked has.
+    fn pause(&self) -> u64 {
+        ASK_AGAIN_NS << self.failures.min(DOUBLINGS_MAX)
+    }
+
     /// Whether no replica takes a checkpoint just now, as far as is known. An operator need not wait after a try that has failed.
     fn may_ask(&self, now: Timestamp) -> bool {
         let Some(ask) = self.asked else { return true };
-        let pause = ASK_AGAIN_NS << self.failures.min(DOUBLINGS_MAX);
-        (ask.failed && self.wanted) || now.0.saturating_sub(ask.at.0) >= pause
+        (ask.failed && self.wanted) || now.0.saturating_sub(ask.at.0) >= self.pause()
     }
 
     /// Nothing is written when nothing has happened, but for one try more after one that was not heard of again.
@@ -307,6 +327,23 @@ mod tests {
         schedule.on_checkpoint(Lsn(4));
         schedule.on_gone();
         assert_eq!(schedule.due(Timestamp(1)), None, "it is there");
+    }
+
+    #[test]
+    fn what_an_operator_wants_of_one_that_is_silent_is_asked_of_others_in_their_time_and_not_for_ever() {
+        let mut schedule = Schedule::new(OPTIONS, Lsn(0));
+        schedule.want();
+        let (mut now, mut lsn, mut asked) = (Timestamp(0), 3, 0);
+        while schedule.due(now) == Some(Due::Checkpoint) {
+            schedule.on_asked(Lsn(lsn), now);
+            asked += 1;
+            assert_eq!(schedule.due(now), None, "it has its time");
+            let Some(at) = schedule.wake_at(now) else { break };
+            assert_eq!(schedule.due(Timestamp(at.0 - 1)), None, "all of it");
+            (now, lsn) = (at, lsn + 1);
+        }
+        assert_eq!(asked, DOUBLINGS_MAX + 1);
+        assert_eq!(schedule.wake_at(now), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{
 use ambrosia_core::{
     EpochBody, InstanceName, InstanceUuid, Limits, Lsn, Record, RecordHeader, RecordKind, ReplicaIndex, Timestamp,
 };
-use ambrosia_storage::{Acquired, FileStore, LOG_QUEUE_BYTES_MAX, LogStore, WriterEvent};
+use ambrosia_storage::{Acquired, FileStore, LOG_QUEUE_BYTES_MAX, LogEvent, LogStore};
 
 const RUN: Duration = Duration::from_secs(3);
 
@@ -61,9 +61,9 @@ fn run(store: &FileStore, body_bytes: usize, window: u64) -> Result<(), Box<dyn 
             writer.append(record)?;
         }
         match events.recv()? {
-            WriterEvent::Durable(lsn) => durable = lsn,
-            WriterEvent::Room => {}
-            WriterEvent::Stopped(cause) => return Err(cause.into()),
+            LogEvent::Durable(lsn) => durable = lsn,
+            LogEvent::Room => {}
+            LogEvent::Stopped(cause) => return Err(cause.into()),
         }
     }
     let seconds = begin.elapsed().as_secs_f64();

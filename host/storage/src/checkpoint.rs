@@ -8,22 +8,7 @@ use std::{fs::File, path::PathBuf};
 use ambrosia_core::{Capture, Lsn, MemoryCapture, SharedState};
 use bytes::Bytes;
 
-use crate::IoError;
-
-/// What a checkpoint is of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct CheckpointHead {
-    /// The last record that it holds.
-    pub lsn: Lsn,
-    /// SHA-256 of the module that the guest runs.
-    pub module: [u8; 32],
-    /// Hash of the engine that captured it.
-    pub engine: [u8; 32],
-    /// Digest of the replicated state.
-    pub state_digest: u64,
-    /// Digest of the guest's memory; 0 if it can't be told.
-    pub memory_digest: u64,
-}
+use crate::{CheckpointHead, IoError};
 
 /// A checkpoint to be written.
 #[derive(Clone, PartialEq, Eq, Debug)]

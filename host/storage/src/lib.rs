@@ -6,7 +6,7 @@
 //! 1. [`Roster::enter`], then [`Presence::beat`] every [`HEARTBEAT_INTERVAL`] from a thread of its own;
 //! 2. [`LogStore::tail`] and [`LogTail::next`] until the replica has caught up, and further while it is a standby;
 //! 3. [`LogStore::wait_for_vacancy`], then [`LogStore::acquire`] with the tail, then [`Presence::publish_primary`];
-//! 4. [`LogWriter::append`] until a [`WriterEvent::Stopped`], or [`LogWriter::close`] to hand over.
+//! 4. [`LogWriter::append`] until a [`LogEvent::Stopped`], or [`LogWriter::close`] to hand over.
 //!
 //! **Architecture Invariant:** this crate does not know what a record means. It numbers, chains, stores and
 //! returns them; only genesis, epoch and mark records are made here.
@@ -25,15 +25,13 @@ mod sync_times;
 #[cfg(test)]
 mod tests;
 
+pub use ambrosia_core::member::{CheckpointHead, LogEvent, StopCause};
 pub use blob::{BlobError, BlobHash, BlobStore};
-pub use checkpoint::{
-    Checkpoint, CheckpointError, CheckpointHead, CheckpointInfo, LoadedCheckpoint, LoadedMemory, MappedMemory,
-};
+pub use checkpoint::{Checkpoint, CheckpointError, CheckpointInfo, LoadedCheckpoint, LoadedMemory, MappedMemory};
 pub use file::*;
 pub use io_error::IoError;
 pub use log::{
-    Acquired, Events, Head, Interrupter, LOG_QUEUE_BYTES_MAX, LogStore, LogTail, LogWriter, StopCause, Vacancy,
-    WriterEvent, WriterStats,
+    Acquired, Events, Head, Interrupter, LOG_QUEUE_BYTES_MAX, LogStore, LogTail, LogWriter, Vacancy, WriterStats,
 };
 pub use log_error::{AcquireError, AppendError, LogError};
 pub use memory::{MemoryLog, MemoryStore};

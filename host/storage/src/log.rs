@@ -11,7 +11,7 @@ use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use ambrosia_core::{Epoch, EpochBody, Lsn, Record, Timestamp};
 
-use crate::{AcquireError, AppendError, LogError, SyncTimes};
+use crate::{AcquireError, AppendError, LogError, LogEvent, SyncTimes};
 
 /// The primary delivers nothing more while this much is queued for the disk.
 pub const LOG_QUEUE_BYTES_MAX: usize = 16 << 20;
@@ -48,8 +48,8 @@ pub trait LogStore: Send + Sync {
     ) -> Result<Acquired, AcquireError>;
 }
 
-/// Takes the [`WriterEvent`]s of one reign.
-pub type Events = Box<dyn Fn(WriterEvent) + Send + Sync>;
+/// Takes the [`LogEvent`]s of one reign.
+pub type Events = Box<dyn Fn(LogEvent) + Send + Sync>;
 
 /// How far a log goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -154,7 +154,7 @@ pub trait LogWriter: Send {
     fn append(&mut self, record: Record) -> Result<(), AppendError>;
 
     /// Bytes queued and not yet handed to the disk. The caller stops delivering above [`LOG_QUEUE_BYTES_MAX`] and
-    /// goes on at [`WriterEvent::Room`].
+    /// goes on at [`LogEvent::Room`].
     fn queued_bytes(&self) -> usize;
 
     /// Makes all that is queued durable and ends the reign, so that others take over at once.
@@ -162,32 +162,6 @@ pub trait LogWriter: Send {
 
     /// What it did so far.
     fn stats(&self) -> WriterStats;
-}
-
-/// What the thread of the log reports.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum WriterEvent {
-    /// All records up to this one are durable. It only rises.
-    Durable(Lsn),
-    /// The queue was above [`LOG_QUEUE_BYTES_MAX`] and is no more.
-    Room,
-    /// Nothing will be durable any more. It comes once, and last.
-    Stopped(StopCause),
-}
-
-/// Why a writer stopped.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum StopCause {
-    /// Another replica is primary.
-    #[error("another replica became primary with epoch {by}")]
-    Fenced {
-        /// The epoch of its reign, or a later one.
-        by: Epoch,
-    },
-    /// The log could not be written, and nobody knows what of the last write is on the disk: the state must be built
-    /// anew from the log.
-    #[error("the log failed: {0}")]
-    Failed(String),
 }
 
 /// What a writer did so far.

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use ambrosia_core::{ConnectionId, PeerIndex};
-use ambrosia_storage::WriterEvent;
+use ambrosia_core::{ConnectionId, Epoch, PeerIndex};
+use ambrosia_storage::LogEvent;
 
 use crate::ids::{Place, ProcessId};
 
-/// Something that happens at a moment.
+/// Something that happens at a moment. What belongs to a reign has its epoch.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// A process starts as replica `Place`, if none runs there.
@@ -21,13 +21,13 @@ pub(crate) enum Event {
     /// A timer of the guest may be due.
     Wake(ProcessId),
     /// The log of a primary writes what is queued.
-    Write(ProcessId),
+    Write(ProcessId, Epoch),
     /// The log of a primary syncs what it wrote.
-    Settle(ProcessId),
+    Settle(ProcessId, Epoch),
     /// The log of a primary may have been idle for a while.
-    Idle(ProcessId),
+    Idle(ProcessId, Epoch),
     /// The log tells the primary something.
-    LogSays(ProcessId, WriterEvent),
+    LogSays(ProcessId, Epoch, LogEvent),
     /// A primary connects to a peer.
     Dial(ProcessId, PeerIndex),
     /// A process notices that a connection broke.
@@ -51,7 +51,7 @@ pub(crate) enum Event {
     /// A process goes on with the checkpoint that it is taking.
     Checkpoint(ProcessId),
     /// Everybody who should be connected looks whether they are.
-    Mend(ProcessId),
+    Mend(ProcessId, Epoch),
 }
 
 impl Event {
@@ -62,15 +62,15 @@ impl Event {
             | Event::Watch(id)
             | Event::Deliver(id)
             | Event::Wake(id)
-            | Event::Write(id)
-            | Event::Settle(id)
-            | Event::Idle(id)
-            | Event::LogSays(id, _)
+            | Event::Write(id, _)
+            | Event::Settle(id, _)
+            | Event::Idle(id, _)
+            | Event::LogSays(id, ..)
             | Event::Dial(id, _)
             | Event::Request(id, _)
             | Event::Broken(id, _)
             | Event::Checkpoint(id)
-            | Event::Mend(id) => Some(*id),
+            | Event::Mend(id, _) => Some(*id),
             _ => None,
         }
     }

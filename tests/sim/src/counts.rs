@@ -47,6 +47,8 @@ counts! {
     suspicions
     lags
     hand_overs
+    outputs_stuck
+    captures_failed
     rebirths
     takeovers
     contended

@@ -2,8 +2,9 @@
 //! time, in one thread and all of it drawn from one seed.
 //!
 //! What runs in it is the product's own: the core, and the log on files with its takeover, fence, segments,
-//! checkpoints and recovery, on machines that are simulated ([`ambrosia_storage::Machine`]). The driver around them is a
-//! second one, beside that of the host.
+//! checkpoints and recovery, on machines that are simulated ([`ambrosia_storage::Machine`]). What a replica decides in its
+//! whole life is the product's own too ([`ambrosia_core::member::Member`]): a process here only hands it what happens, and
+//! carries out what it wants.
 //!
 //! # The fault model
 //!
@@ -30,7 +31,8 @@
 //! A *standby* may take a primary that is well for dead, and it may lag far behind. What it still needs of the log may be
 //! removed if the others have not heard of it for a while. Several replicas may take checkpoints, and remove old ones, at
 //! the same time, and each may die or stand still in the middle of it. A *clock* differs from the others
-//! by up to 200 ms and jumps forth and back. A *client* asks again whenever it likes, whoever it takes for the primary,
+//! by up to 200 ms when a reign begins, and jumps by hours within it. An *output* may take nothing for a while, and the
+//! guest of a process may be one that can't be captured. A *client* asks again whenever it likes, whoever it takes for the primary,
 //! answered or not. An *instance* may be registered anew under its name: the processes of its old life are gone and its
 //! log with them, while packets of the old life are still on their way.
 //!
@@ -57,6 +59,7 @@ mod network;
 mod options;
 mod process;
 mod run;
+mod shell;
 mod shrink;
 mod sim;
 mod start;

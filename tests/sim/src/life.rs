@@ -1,21 +1,26 @@
-//! What a process does once it has begun: follow the log, take over, reign. A second driver of the core, beside that of the host.
+//! How a process drives its member: hands it what happens, and carries out what it decides.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use ambrosia_core::{Epoch, EpochBody, Held, Input, Lsn, Output, Record, Refusal, ReplicaIndex, Timestamp};
-use ambrosia_storage::{
-    AcquireError, Acquired, AppendError, LogError, LogStore, LogTurns, StopCause, Vacancy, WriterEvent,
+use ambrosia_core::{
+    ConnectionId, Epoch, EpochBody, Lsn, Outcome, Output, Record, Refusal, ReplicaIndex, Timestamp,
+    member::{
+        CheckpointEvent, Command, Ending, Flow, MemberInput, Next, Notice, Other, OtherRole, Surroundings, Verdict,
+    },
 };
+use ambrosia_storage::{AcquireError, Acquired, LogError, LogEvent, LogStore, Vacancy};
 
 use crate::{
     agenda::Event,
-    checkpointing::guest_ns,
+    checkpointing::may_be_silent,
     damage::Flip,
     network::{Back, Side},
     options::{FaultKind, MICROSECOND, MILLISECOND},
-    process::{Driver, Process, Reign},
+    process::{Driver, Process},
+    shell::SimShell,
     sim::{Sim, number_of},
-    start::is_overtaken,
+    start::{ENGINE, SILENCE},
+    storm::SKEW,
 };
 
 /// A process that ended is started again after this time.
@@ -26,19 +31,165 @@ const GATHER: (u64, u64) = (0, 20 * MICROSECOND);
 const IDLE: u64 = 20 * MILLISECOND;
 /// A primary that has nothing to write looks this often whether it was deposed.
 const FENCE_LOOK: u64 = 100 * MILLISECOND;
-/// A primary is taken for dead when it has been paused so long.
-const SILENCE: u64 = 600 * MILLISECOND;
 /// A primary looks this often whether it is connected to whom it should be.
 const MEND: (u64, u64) = (10 * MILLISECOND, 30 * MILLISECOND);
 /// Of a million looks of a standby, so many take a primary that is well for dead.
 const SUSPICIONS: u64 = 2_000;
 
-/// The digest of the replicated state is compared after every so many records.
-const DIGEST_RECORDS: u64 = 16;
+/// One that has been silent for this long keeps nobody from trimming the log, and one for this long is not asked for
+/// anything.
+const SILENT_FOR_LONG: Duration = Duration::from_secs(61);
+const SILENT: Duration = Duration::from_secs(1);
+
+type Input = MemberInput<Box<dyn crate::guest::SimGuest>>;
 
 impl Sim {
     pub(crate) fn clock(&self, process: &Process) -> Timestamp {
         Timestamp(self.now.get().saturating_add_signed(process.skew.get()))
+    }
+
+    fn uptime(&self) -> Duration {
+        Duration::from_nanos(self.now.get())
+    }
+
+    /// Begins the life of the member.
+    pub(crate) fn begin_member(&self, process: &Process, driver: &mut Driver) {
+        let Driver { member, hands, .. } = driver;
+        member.begin(self.uptime(), &mut SimShell { sim: self, process, hands });
+        self.carry_out(process, driver);
+    }
+
+    /// Hands the member what has happened, and carries out what it decides.
+    pub(crate) fn step(&self, process: &Process, driver: &mut Driver, input: Input) {
+        self.give(process, driver, input);
+        self.carry_out(process, driver);
+    }
+
+    /// Hands the member what has happened.
+    pub(crate) fn give(&self, process: &Process, driver: &mut Driver, input: Input) {
+        let Driver { member, hands, .. } = driver;
+        member.step(self.uptime(), input, &mut SimShell { sim: self, process, hands });
+    }
+
+    fn carry_out(&self, process: &Process, driver: &mut Driver) {
+        while let Some(command) = driver.hands.commands.pop_front() {
+            if let Err(error) = self.carry(process, driver, command) {
+                self.stop(process, &error);
+            }
+            if process.dead.get() {
+                return;
+            }
+        }
+    }
+
+    fn carry(&self, process: &Process, driver: &mut Driver, command: Command) -> Result<(), LogError> {
+        match command {
+            Command::ListCheckpoints => self.list(process, driver)?,
+            Command::Load(lsn) => self.load(process, driver, lsn)?,
+            Command::Restore => self.restore_guest(process, driver),
+            Command::MakeGuest(genesis) => self.fresh_guest(process, driver, &genesis),
+            Command::Open(lsn) => self.open_log(process, driver, lsn)?,
+            Command::Read if driver.replica().is_none() => self.read(process, driver)?,
+            Command::Read => driver.hands.is_reading = true, // in its time
+            Command::Watch => {
+                let (applied, durable) = (driver.the_replica().applied(), driver.hands.seen_durable);
+                assert!(applied >= durable, "a takeover must not wait for a replay of {durable} from {applied}");
+                driver.hands.is_watching = true;
+            }
+            Command::WatchOn => driver.hands.is_watching = true,
+            Command::Acquire(over) => self.acquire(process, driver, over)?,
+            Command::LookAtOutcome => {
+                let is_written_down = self.instances.borrow()[process.place.instance].is_finished;
+                self.give(process, driver, Input::Outcome { is_written_down });
+            }
+            Command::Look => self.look_at_others(process, driver)?,
+            Command::Announce(epoch) => self.announce(process, driver, epoch),
+            Command::Out(output) => self.let_out(process, driver, output),
+            Command::Answer { verdict: Verdict::Asked { .. }, .. } => {}
+            Command::Answer { verdict: Verdict::Refused(reason), .. } => {
+                self.note(|| format!("{} takes no checkpoint: {reason}", process.id));
+                self.instances.borrow_mut()[process.place.instance].wished = None;
+            }
+            Command::CopyAhead { .. } => {
+                let is_done = self.dice().percent(50);
+                self.give(process, driver, Input::Checkpoint(CheckpointEvent::CopiedAhead { is_done }));
+            }
+            Command::Capture { at, parent } => self.capture(process, driver, at, parent),
+            Command::Write(_) | Command::Publish(_) | Command::Compact(_) | Command::Trim { .. } => {
+                self.plan_job(process, driver, command);
+            }
+            Command::Yield => assert!(!process.has_yielded.replace(true), "a process steps down for its output once"),
+            Command::DropPrints => process.stuck_until.set(0),
+            Command::WriteDown(Outcome::Finished { code, .. }) => {
+                assert_eq!(code, crate::model::EXIT_CODE);
+                self.witness.borrow_mut().counts.exits += 1;
+                self.instances.borrow_mut()[process.place.instance].is_finished = true;
+            }
+            Command::WriteDown(Outcome::Halted { fault, .. }) => panic!("the model does not fail: {fault}"),
+            Command::Close => self.close_log(process, driver),
+            Command::Abandon => self.abandon(process, driver),
+            Command::Tell(notice) => self.on_notice(process, driver, notice),
+            Command::End(ending) => self.end_process(process, ending),
+        }
+        Ok(())
+    }
+
+    fn on_notice(&self, process: &Process, driver: &mut Driver, notice: Notice) {
+        self.note(|| format!("{} says: {notice:?}", process.id));
+        let mut witness = self.witness.borrow_mut();
+        match notice {
+            Notice::Restored(lsn) => {
+                driver.hands.is_exact = witness.replays.is_exact(process.uuid, lsn);
+                witness.counts.checkpoints_restored += 1;
+            }
+            Notice::Unusable { lsn, reason } => {
+                let accepted = std::mem::take(&mut driver.hands.is_unusable);
+                assert!(accepted, "the checkpoint at lsn {lsn} could be read, and is of no use: {reason}");
+            }
+            Notice::BeginsAnew(_) => {
+                assert!(process.left_out.replace(false), "{} was overtaken by trimming although it ran", process.id);
+                witness.counts.overtaken += 1;
+            }
+            Notice::Rebound { failed_calls, .. } => {
+                witness.counts.rebounds += 1;
+                witness.counts.failed_calls += failed_calls;
+            }
+            Notice::Deposed { own, by } => {
+                assert!(own == process.epoch.get() && by > own && self.is_deposed(process, driver), "fenced by nobody");
+                witness.counts.fenced += 1;
+            }
+            Notice::NoCheckpoint { .. } | Notice::NotTidied { .. } => {} // accepted where it failed
+            Notice::CaughtUp(_)
+            | Notice::TakesWhatWasLeft
+            | Notice::StepsDownForOutput
+            | Notice::BecamePrimary { .. }
+            | Notice::ClockBehind(_)
+            | Notice::ClockJumped(_)
+            | Notice::Blocked(_)
+            | Notice::AskedOneIsGone(_) => {}
+            Notice::OtherEngine { .. }
+            | Notice::DivergenceAllowed(_)
+            | Notice::OthersUnknown
+            | Notice::Undelivered(_) => panic!("nothing here makes a member say {notice:?}"),
+        }
+    }
+
+    /// The member is at its end.
+    fn end_process(&self, process: &Process, ending: Ending) {
+        self.note(|| format!("{} ends: {ending:?}", process.id));
+        match ending {
+            Ending::Finished { code, .. } => {
+                assert_eq!(code, crate::model::EXIT_CODE);
+                self.instances.borrow_mut()[process.place.instance].finished.insert(process.place.replica);
+            }
+            Ending::Stopped { .. } => self.witness.borrow_mut().counts.hand_overs += 1,
+            Ending::LogFailed(reason) => {
+                assert!(process.hurt.get(), "a log that nothing was done to failed: {reason}");
+                self.witness.borrow_mut().counts.stopped_by_errors += 1;
+            }
+            ending => panic!("{} ends: {ending:?}", process.id),
+        }
+        self.exit(process, RESTART);
     }
 
     pub(crate) fn note_durable(&self, process: &Process, record: &Record) {
@@ -50,42 +201,6 @@ impl Sim {
             drop(witness);
             self.mix(record.header().link());
         }
-    }
-
-    /// A record of the log.
-    pub(crate) fn apply(&self, process: &Process, driver: &mut Driver, record: Record) {
-        self.note_durable(process, &record);
-        driver.links.push(record.header().link());
-        driver.durable = record.lsn();
-        driver.schedule.on_applied(record.header(), guest_ns(record.header()));
-        let mut outputs = Vec::new();
-        driver.replica.step(Input::Record(record), &mut outputs);
-        self.note_applied(process, driver);
-        for output in outputs {
-            match output {
-                Output::Print { replayed: true, .. } | Output::Rebound { .. } => {}
-                Output::Finished { code, .. } => {
-                    assert_eq!(code, crate::model::EXIT_CODE);
-                    self.witness.borrow_mut().counts.exits += 1;
-                }
-                Output::Halted { fault, .. } => panic!("the model does not fail: {fault}"),
-                Output::Checkpoint { by, at } => self.capture(process, driver, by, at),
-                Output::Diverged(divergence) => panic!("{divergence}"),
-                output => panic!("a record brings about nothing to do: {output:?}"),
-            }
-        }
-    }
-
-    pub(crate) fn note_applied(&self, process: &Process, driver: &Driver) {
-        process.applied.set(driver.replica.applied());
-        // The guest's is at hand; the other one takes longer the more requests there were.
-        let whole = driver.replica.applied().0.is_multiple_of(DIGEST_RECORDS);
-        let digest = (if whole { driver.replica.digest() } else { 0 }, driver.replica.guest().model().history);
-        let (last, link) = driver.links.last();
-        assert_eq!(driver.replica.applied(), last, "what is applied was appended or read");
-        let mut witness = self.witness.borrow_mut();
-        witness.digests.on_applied(process.uuid, link, digest);
-        witness.counts.states_compared += 1;
     }
 
     /// The log failed the process, which says so and ends. That is right only if something was broken before.
@@ -122,14 +237,13 @@ impl Sim {
         process.followed.set(self.now.get());
         let mut driver = process.driver.borrow_mut();
         let driver = driver.as_mut().expect("it has opened the log");
-        if driver.reign.is_some() {
+        if !driver.hands.is_reading {
             return;
         }
-        let done = match self.read_on(process, driver) {
-            Err(error) if is_overtaken(&error) => self.begin_anew(process, driver),
-            done => done,
-        };
-        if let Err(error) = done {
+        if let Err(error) = self.read(process, driver).and_then(|()| {
+            self.carry_out(process, driver);
+            if process.dead.get() { Ok(()) } else { self.look_for_vacancy(process, driver) }
+        }) {
             self.stop(process, &error);
         }
     }
@@ -144,18 +258,40 @@ impl Sim {
         }
     }
 
-    fn read_on(&self, process: &Process, driver: &mut Driver) -> Result<(), LogError> {
-        let tail = driver.tail.as_mut().expect("it was put back after the last try");
-        for record in tail.next(Duration::ZERO)? {
-            self.apply(process, driver, record);
+    fn read(&self, process: &Process, driver: &mut Driver) -> Result<(), LogError> {
+        (driver.hands.is_reading, driver.hands.tries) = (false, 0);
+        let tail = driver.hands.tail.as_mut().expect("the log was opened before it is read");
+        let records = match tail.next(Duration::ZERO) {
+            Ok(records) => records,
+            Err(error) => return self.on_missing(process, driver, error),
+        };
+        for record in &records {
+            self.note_durable(process, record);
         }
-        if driver.replica.applied() < driver.log.head()?.durable {
+        driver.hands.durable = records.last().map_or(driver.hands.durable, Record::lsn);
+        let (durable, published) = (driver.log.head()?.durable, driver.checkpoints.newest_published());
+        driver.hands.seen_durable = durable;
+        self.give(process, driver, Input::Read { records, durable, published });
+        Ok(())
+    }
+
+    /// Says if nobody seems to be primary, to a standby that wants to know.
+    fn look_for_vacancy(&self, process: &Process, driver: &mut Driver) -> Result<(), LogError> {
+        if !driver.hands.is_watching || !driver.hands.is_reading {
             return Ok(());
         }
-        match self.vacancy(driver)? {
-            Some(vacancy) => self.take_over(process, driver, vacancy),
-            None => Ok(()),
+        if let Some(vacancy) = self.vacancy(driver)? {
+            self.note(|| format!("{} sees: {vacancy}", process.id));
+            let (over, is_stuck) = (vacancy.epoch(), self.is_stuck(process));
+            let seen = driver.hands.vacant.filter(|(epoch, _)| *epoch == over && is_stuck);
+            driver.hands.vacant = seen.or(is_stuck.then_some((over, self.now.get())));
+            self.step(process, driver, Input::Vacant { over, is_stuck });
         }
+        Ok(())
+    }
+
+    fn is_stuck(&self, process: &Process) -> bool {
+        process.stuck_until.get() > self.now.get()
     }
 
     fn vacancy(&self, driver: &Driver) -> Result<Option<Vacancy>, LogError> {
@@ -163,7 +299,7 @@ impl Sim {
             return Ok(Some(vacancy));
         }
         let epoch = driver.log.head()?.epoch;
-        let number = number_of(&driver.replica.genesis().name);
+        let number = number_of(&driver.the_replica().genesis().name);
         let silent = self.living().iter().any(|p| p.place.instance == number && p.silent_for(self.now.get()) > SILENCE);
         if silent {
             return Ok(Some(Vacancy::Silent(epoch)));
@@ -175,27 +311,45 @@ impl Sim {
         Ok(suspects.then_some(Vacancy::Silent(epoch)))
     }
 
-    fn take_over(&self, process: &Process, driver: &mut Driver, vacancy: Vacancy) -> Result<(), LogError> {
-        self.note(|| format!("{} takes over: {vacancy}", process.id));
-        let me = EpochBody { replica: ReplicaIndex(process.place.replica), engine: [9; 32] };
-        let tail = driver.tail.take().expect("it was put back after the last try");
-        let next = tail.position();
+    fn acquire(&self, process: &Process, driver: &mut Driver, over: Epoch) -> Result<(), LogError> {
+        self.note(|| format!("{} takes over from epoch {over}", process.id));
+        let me = EpochBody { replica: ReplicaIndex(process.place.replica), engine: ENGINE };
+        let tail = driver.hands.tail.take().expect("the log was opened before");
+        (driver.hands.is_reading, driver.hands.tries) = (false, driver.hands.tries + 1);
+        assert!(driver.hands.tries == 1, "a candidate that was too late reads before it tries again");
+        if let Some((epoch, since)) = driver.hands.vacant.take()
+            && epoch == over
+        {
+            let waited = self.now.get() - since;
+            assert!(waited >= SILENCE, "{} has an output that is stuck, and others had only {waited} ns", process.id);
+        }
+        if process.skew.get().unsigned_abs() > SKEW {
+            process.skew.set(0); // somebody has set it
+        }
         let reports = Arc::clone(&process.reports);
         let events = Box::new(move |event| {
             let mut reports = reports.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             reports.push_back(event);
         });
         process.taking_over.set(true);
-        let acquired = driver.log.acquire_by_turns(vacancy.epoch(), me, self.clock(process), tail, events);
+        let acquired = driver.log.acquire_by_turns(over, me, self.clock(process), tail, events);
         process.taking_over.set(false);
         match acquired {
-            Ok((acquired, turns)) => self.begin_reign(process, driver, acquired, turns),
+            Ok((Acquired { records, epoch, writer }, turns)) => {
+                for record in &records {
+                    self.note_durable(process, record);
+                }
+                driver.hands.durable = records.last().map_or(driver.hands.durable, Record::lsn);
+                (driver.hands.writer, driver.hands.is_watching) = (Some(writer), false);
+                *process.turns.borrow_mut() = Some(turns);
+                self.give(process, driver, Input::Acquired { epoch, records, wall: self.clock(process) });
+            }
             Err(AcquireError::Contended { .. }) => {
                 self.witness.borrow_mut().counts.contended += 1;
-                driver.tail = Some(driver.log.tail(next)?);
-                self.check_availability(process, vacancy.epoch(), driver.log.head()?.epoch);
+                self.check_availability(process, over, driver.log.head()?.epoch);
+                self.give(process, driver, Input::Contended);
             }
-            Err(AcquireError::Log(error)) => return Err(error),
+            Err(AcquireError::Log(error)) => self.on_missing(process, driver, error)?,
         }
         Ok(())
     }
@@ -208,24 +362,16 @@ impl Sim {
         assert!(!blocked, "{} failed twice to take over from epoch {over}, and nobody else has", process.id);
     }
 
-    fn begin_reign(&self, process: &Process, driver: &mut Driver, acquired: Acquired, turns: LogTurns) {
-        let Acquired { records, epoch, writer } = acquired;
-        for record in records {
-            self.apply(process, driver, record);
-        }
-        let lsn = driver.replica.applied();
+    fn announce(&self, process: &Process, driver: &mut Driver, epoch: Epoch) {
+        let lsn = driver.the_replica().applied();
         self.note(|| format!("{} ({}) became primary, epoch {epoch}, lsn {lsn}", process.id, process.place));
         // From now on it hears itself what peers have.
-        driver.exact = false;
-        let (held, appended) = (Held::new(lsn), VecDeque::new());
-        driver.reign = Some(Reign { writer: Some(writer), held, appended, wanted: Default::default() });
-        *process.turns.borrow_mut() = Some(turns);
+        driver.hands.is_exact = false;
         process.epoch.set(epoch);
         self.witness.borrow_mut().counts.takeovers += 1;
         self.publish(process);
-        self.step(process, driver, Input::Elected);
-        self.put_in(MEND, Event::Mend(process.id));
-        self.put(self.now.get() + IDLE, Event::Idle(process.id));
+        self.put_in(MEND, Event::Mend(process.id, epoch));
+        self.put(self.now.get() + IDLE, Event::Idle(process.id, epoch));
         self.plan_delivery(process);
     }
 
@@ -238,58 +384,48 @@ impl Sim {
         }
     }
 
-    /// Gives the replica of a primary an input, and lets leave what may.
-    pub(crate) fn step(&self, process: &Process, driver: &mut Driver, input: Input) {
-        let mut outputs = Vec::new();
-        driver.replica.step(input, &mut outputs);
-        for output in outputs {
-            match output {
-                Output::Append(record) => self.append(process, driver, record),
-                Output::Checkpoint { by, at } => self.capture(process, driver, by, at),
-                output if output.after() == Lsn(0) => self.carry_out(process, driver, output),
-                output => reign(driver).held.push(output),
+    /// Who runs, as far as others have heard of it.
+    fn look_at_others(&self, process: &Process, driver: &mut Driver) -> Result<(), LogError> {
+        let mut running = Vec::new();
+        driver.hands.silent.clear();
+        for other in self.living().iter().filter(|other| other.uuid == process.uuid && other.id != process.id) {
+            let heartbeat_age = match may_be_silent(other) {
+                true if self.dice().percent(30) => SILENT_FOR_LONG,
+                true if self.dice().percent(80) => SILENT,
+                _ => Duration::ZERO,
+            };
+            if heartbeat_age == SILENT_FOR_LONG {
+                driver.hands.silent.push(other.id);
             }
+            let role = if other.is_primary() { OtherRole::Primary } else { OtherRole::Standby };
+            let (replica, applied) = (ReplicaIndex(other.place.replica), other.applied.get());
+            running.push(Other { replica, role, applied, heartbeat_age });
         }
-        self.carry_held(process, driver);
+        let fence = driver.log.head()?.epoch;
+        self.give(process, driver, Input::Others { running: Some(running), fence });
+        Ok(())
     }
 
-    fn append(&self, process: &Process, driver: &mut Driver, record: Record) {
-        driver.links.push(record.header().link());
-        driver.schedule.on_applied(record.header(), guest_ns(record.header()));
-        let reign = reign(driver);
-        let Some(writer) = &mut reign.writer else { return };
-        match writer.append(record.clone()) {
-            Ok(()) => reign.appended.push_back(record),
-            // The log has reported why, or is about to; nothing of this record is seen.
-            Err(AppendError::Fenced { .. } | AppendError::Failed(_)) => {}
-            Err(error @ AppendError::Misplaced { .. }) => panic!("the core numbers and chains records: {error}"),
-        }
-        process.queued.set(process.settle_planned.get());
-        self.plan_write(process);
-    }
-
-    fn carry_held(&self, process: &Process, driver: &mut Driver) {
-        while let Some(output) = reign(driver).held.pop() {
-            self.carry_out(process, driver, output);
-        }
-    }
-
-    fn carry_out(&self, process: &Process, driver: &mut Driver, output: Output) {
+    /// What a primary lets out is durable.
+    fn let_out(&self, process: &Process, driver: &mut Driver, output: Output) {
         let after = output.after();
-        if after > Lsn(0) {
+        if after > Lsn(0) && process.is_primary() {
             let logs = &self.witness.borrow().logs;
-            let executed = driver.links.at(after);
+            let links = driver.hands.links.as_ref().expect("it has applied the record that began its reign");
             // The checkpoint that it began with was compared with the log.
-            let executed = if driver.links.is_before(after) { logs.link(process.uuid, after) } else { executed };
+            let executed = if links.is_before(after) { logs.link(process.uuid, after) } else { links.at(after) };
             logs.on_leaving(process.uuid, after, executed);
         }
         let uuid = process.uuid;
         let mut witness = self.witness.borrow_mut();
         match output {
-            Output::Append(_) | Output::Checkpoint { .. } => unreachable!("it was done at once"),
-            Output::Diverged(divergence) => panic!("{divergence}"),
+            Output::Print { replayed: true, .. } => assert!(!process.is_primary(), "a primary replays nothing"),
+            Output::Print { bytes, .. } => {
+                witness.counts.prints += 1;
+                witness.prints.on_print(uuid, &bytes);
+            }
             Output::Connect { peer, name } => {
-                reign(driver).wanted.insert(peer, name);
+                driver.hands.wanted.insert(peer, name);
                 drop(witness);
                 self.put_in(self.options.latency, Event::Dial(process.id, peer));
             }
@@ -315,25 +451,12 @@ impl Sim {
                 witness.counts.answers += 1;
                 witness.requests.on_answered(&request, answer);
             }
-            Output::Print { bytes, replayed, .. } => {
-                assert!(!replayed, "a primary executes, and replays nothing");
-                witness.counts.prints += 1;
-                witness.prints.on_print(uuid, &bytes);
-            }
-            Output::Rebound { failed_calls, .. } => {
-                witness.counts.rebounds += 1;
-                witness.counts.failed_calls += failed_calls;
-            }
-            Output::Finished { code, .. } => {
-                assert_eq!(code, crate::model::EXIT_CODE);
-                witness.counts.exits += 1;
-            }
-            Output::Halted { fault, .. } => panic!("the model does not fail: {fault}"),
+            output => unreachable!("a member keeps this to itself: {output:?}"),
         }
     }
 
     /// Only who was deposed, or talks to one who was, may be refused for what it has.
-    fn on_refuse(&self, process: &Process, driver: &Driver, connection: ambrosia_core::ConnectionId, reason: Refusal) {
+    fn on_refuse(&self, process: &Process, driver: &Driver, connection: ConnectionId, reason: Refusal) {
         let side = {
             let network = self.network.borrow();
             let Some(c) = network.connections.get(&connection) else { return };
@@ -367,31 +490,37 @@ impl Sim {
         }
     }
 
-    /// Makes and executes one record of what has gathered.
+    /// Has the member do what is due and make a record of what has gathered.
     pub(crate) fn deliver(&self, process: &Process) {
         process.deliver_planned.set(false);
         let mut driver = process.driver.borrow_mut();
         let driver = driver.as_mut().expect("it has opened the log");
-        let now = self.clock(process);
-        let before = driver.links.last();
-        self.step(process, driver, Input::Deliver { now });
-        if driver.links.last() == before {
-            self.digest_if_due(process, driver);
-            if let Some(due) = driver.replica.wake_at() {
-                let wait = due.0.saturating_sub(now.0).max(MILLISECOND);
-                self.put(self.now.get() + wait, Event::Wake(process.id));
-            }
+        let surroundings = Surroundings {
+            wall: self.clock(process),
+            log_has_room: driver.hands.writer.is_some(),
+            output: if self.is_stuck(process) { Flow::Stuck } else { Flow::Room },
+            may_yield: !process.has_yielded.get(),
+            published: driver.checkpoints.newest_published(),
+        };
+        let Driver { member, hands, .. } = driver;
+        let next = member.turn(self.uptime(), &surroundings, &mut SimShell { sim: self, process, hands });
+        let has_commands = !driver.hands.commands.is_empty();
+        self.carry_out(process, driver);
+        if process.dead.get() {
             return;
         }
-        self.step(process, driver, Input::Execute);
-        self.note_applied(process, driver);
-        self.digest_if_due(process, driver);
-        self.plan_delivery(process);
+        match next {
+            Next::After(Some(wait)) if !has_commands => {
+                self.put(self.now.get() + (wait.as_nanos() as u64).max(MILLISECOND), Event::Wake(process.id));
+            }
+            Next::After(None) if !has_commands => {}
+            Next::Again | Next::After(_) => self.plan_delivery(process),
+        }
     }
 
-    fn plan_write(&self, process: &Process) {
+    pub(crate) fn plan_write(&self, process: &Process) {
         if !process.settle_planned.get() && !process.write_planned.replace(true) {
-            self.put_in(GATHER, Event::Write(process.id));
+            self.put_in(GATHER, Event::Write(process.id, process.epoch.get()));
         }
     }
 
@@ -404,7 +533,10 @@ impl Sim {
             process.settle_planned.set(true);
             let slow = self.instances.borrow()[process.place.instance].slow_until > self.now.get();
             let (low, high) = self.options.sync;
-            self.put_in(if slow { (20 * low, 100 * high) } else { (low, high) }, Event::Settle(process.id));
+            self.put_in(
+                if slow { (20 * low, 100 * high) } else { (low, high) },
+                Event::Settle(process.id, process.epoch.get()),
+            );
         }
         process.last_write.set(self.now.get());
         self.pass_on_reports(process);
@@ -434,62 +566,55 @@ impl Sim {
             self.pass_on_reports(process);
         }
         let next = if turns.is_marked() { FENCE_LOOK } else { IDLE };
-        self.put(self.now.get() + next, Event::Idle(process.id));
+        self.put(self.now.get() + next, Event::Idle(process.id, process.epoch.get()));
     }
 
     fn pass_on_reports(&self, process: &Process) {
         let reports = std::mem::take(&mut *process.reports());
-        if reports.iter().any(|report| matches!(report, WriterEvent::Durable(_))) {
+        if reports.iter().any(|report| matches!(report, LogEvent::Durable(_))) {
             self.wake_standbys(process.place.instance);
         }
         for report in reports {
-            self.put_in(GATHER, Event::LogSays(process.id, report));
+            self.put_in(GATHER, Event::LogSays(process.id, process.epoch.get(), report));
         }
     }
 
     /// What the log has to say to the driver of its reign.
-    pub(crate) fn on_log(&self, process: &Process, event: WriterEvent) {
+    pub(crate) fn on_log(&self, process: &Process, epoch: Epoch, event: LogEvent) {
         let mut driver = process.driver.borrow_mut();
         let driver = driver.as_mut().expect("it has opened the log");
-        match event {
-            WriterEvent::Room => {}
-            WriterEvent::Durable(lsn) => {
-                self.on_durable(process, driver, lsn);
-                self.plan_delivery(process);
-            }
-            WriterEvent::Stopped(StopCause::Fenced { by }) => {
-                assert!(by > process.epoch.get() && self.is_deposed(process, driver), "fenced by nobody");
-                self.note(|| format!("{} was deposed by epoch {by}", process.id));
-                self.witness.borrow_mut().counts.fenced += 1;
-                self.discard_checkpoint(driver);
-                self.exit(process, (0, MILLISECOND));
-            }
-            WriterEvent::Stopped(StopCause::Failed(reason)) => {
-                assert!(process.hurt.get(), "a log that nothing was done to failed: {reason}");
-                self.note(|| format!("{} stops: the log failed: {reason}", process.id));
-                self.witness.borrow_mut().counts.stopped_by_errors += 1;
-                self.exit(process, RESTART);
-            }
+        self.note_report(process, driver, epoch, &event);
+        self.step(process, driver, Input::Log { epoch, event });
+        if !process.dead.get() {
+            self.plan_delivery(process);
         }
     }
 
-    fn on_durable(&self, process: &Process, driver: &mut Driver, lsn: Lsn) {
-        while let Some(record) = reign(driver).appended.pop_front_if(|record| record.lsn() <= lsn) {
+    /// What a log says to be durable was appended to it.
+    fn note_report(&self, process: &Process, driver: &mut Driver, epoch: Epoch, event: &LogEvent) {
+        let LogEvent::Durable(lsn) = event else { return };
+        if epoch != process.epoch.get() {
+            return;
+        }
+        while let Some(record) = driver.hands.appended.pop_front_if(|record| record.lsn() <= *lsn) {
             self.note_durable(process, &record);
         }
-        driver.durable = lsn;
-        reign(driver).held.set_durable(lsn);
-        self.step(process, driver, Input::Durable(lsn));
+        driver.hands.durable = driver.hands.durable.max(*lsn);
     }
 
-    /// A primary makes all it has durable, lets it out, and ends, so that another one takes over at once.
+    /// The operator wants the process to end: a primary makes all it has durable and lets it out before, so that another
+    /// one takes over at once.
     pub(crate) fn hand_over(&self, process: &Process) {
         let mut driver = process.driver.borrow_mut();
         let Some(driver) = driver.as_mut() else { return };
-        if let Some(reign) = &mut driver.reign
-            && let Some(writer) = reign.writer.take()
-        {
+        self.step(process, driver, Input::Shutdown);
+    }
+
+    fn close_log(&self, process: &Process, driver: &mut Driver) {
+        if let Some(writer) = driver.hands.writer.take() {
             writer.close();
+        }
+        {
             let mut turns = process.turns.borrow_mut();
             let turns = turns.as_mut().expect("a reign has a log");
             if process.settle_planned.replace(true) {
@@ -498,22 +623,43 @@ impl Sim {
             while turns.write() {
                 turns.settle();
             }
-            let reports = std::mem::take(&mut *process.reports());
-            for report in reports {
-                if let WriterEvent::Durable(lsn) = report {
-                    self.on_durable(process, driver, lsn);
-                }
-            }
         }
-        self.witness.borrow_mut().counts.hand_overs += 1;
-        self.exit(process, RESTART);
+        let epoch = process.epoch.get();
+        let reports = std::mem::take(&mut *process.reports());
+        for event in reports {
+            self.note_report(process, driver, epoch, &event);
+            self.give(process, driver, Input::Log { epoch, event });
+        }
+        self.give(process, driver, Input::Closed);
+    }
+
+    /// Nothing of this life is left but the process, in which another one begins.
+    fn abandon(&self, process: &Process, driver: &mut Driver) {
+        let reigned = process.is_primary();
+        self.discard_checkpoint(driver);
+        let commands = std::mem::take(&mut driver.hands.commands);
+        driver.hands = crate::process::Hands { commands, is_exact: true, ..Default::default() };
+        *process.turns.borrow_mut() = None;
+        process.reports().clear();
+        process.epoch.set(Epoch(0));
+        process.applied.set(Lsn(0));
+        for flag in [&process.settle_planned, &process.write_planned, &process.queued, &process.deliver_planned] {
+            flag.set(false);
+        }
+        let ends = self.network.borrow().of(process.id);
+        for (connection, side) in ends {
+            self.close(connection, side, false);
+        }
+        if reigned {
+            self.put_in(self.options.poll, Event::Watch(process.id));
+        }
     }
 
     /// A primary looks whether it is connected to those that it should be.
     pub(crate) fn mend(&self, process: &Process) {
         let driver = process.driver.borrow();
-        let Some(reign) = driver.as_ref().and_then(|driver| driver.reign.as_ref()) else { return };
-        for (peer, name) in &reign.wanted {
+        let Some(driver) = &*driver else { return };
+        for (peer, name) in &driver.hands.wanted {
             let there = self.instances.borrow()[number_of(name)].primary;
             match self.network.borrow().dialled(process.id, *peer) {
                 Some((_, to)) if there.is_none_or(|there| there == to) => continue,
@@ -521,10 +667,6 @@ impl Sim {
             }
             self.put_in(self.options.latency, Event::Dial(process.id, *peer));
         }
-        self.put_in(MEND, Event::Mend(process.id));
+        self.put_in(MEND, Event::Mend(process.id, process.epoch.get()));
     }
-}
-
-fn reign(driver: &mut Driver) -> &mut Reign {
-    driver.reign.as_mut().expect("only a primary is asked")
 }

@@ -68,6 +68,10 @@ kinds! {
     HandOver = "hand-over",
     /// An instance is registered anew under its name.
     Rebirth = "rebirth",
+    /// The output of a process takes nothing for a while.
+    Stuck = "stuck",
+    /// The guest of a process can't be captured for a while.
+    Uncapturable = "uncapturable",
 }
 
 /// What a run is like. Times in nanoseconds, both ends included.

@@ -6,12 +6,17 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use ambrosia_core::{Epoch, Held, InstanceName, InstanceUuid, Lsn, PeerIndex, Record, Replica, Schedule};
-use ambrosia_storage::{Checkpoints, FileLog, LogTail, LogTurns, LogWriter, WriterEvent};
+use ambrosia_core::{
+    Epoch, InstanceName, InstanceUuid, Lsn, PeerIndex, Record, Replica, Timestamp,
+    member::{Command, Member},
+};
+use ambrosia_storage::{
+    Checkpoint, Checkpoints, FileLog, LoadedCheckpoint, LogEvent, LogTail, LogTurns, LogWriter, WrittenCheckpoint,
+};
 
 use crate::{
     agenda::Event,
-    checkpointing::{Taking, Task},
+    checkpointing::Task,
     guest::SimGuest,
     ids::{Place, ProcessId},
     machine::SimMachine,
@@ -28,7 +33,7 @@ pub(crate) struct Process {
     /// The thread of the log, while it reigns.
     pub(crate) turns: RefCell<Option<LogTurns>>,
     /// What the log has to tell the driver.
-    pub(crate) reports: Arc<Mutex<VecDeque<WriterEvent>>>,
+    pub(crate) reports: Arc<Mutex<VecDeque<LogEvent>>>,
     /// The epoch of its reign, 0 on a standby.
     pub(crate) epoch: Cell<Epoch>,
     /// It is about to become primary.
@@ -63,28 +68,79 @@ pub(crate) struct Process {
     pub(crate) left_out: Cell<bool>,
     /// What it does to a checkpoint.
     pub(crate) task: Cell<Option<Task>>,
+    /// Until when its output takes nothing, and whether it has stepped down for that before.
+    pub(crate) stuck_until: Cell<u64>,
+    pub(crate) has_yielded: Cell<bool>,
+    /// Until when its guest can't be captured.
+    pub(crate) uncapturable_until: Cell<u64>,
 }
 
 /// What its driver thread owns.
 pub(crate) struct Driver {
     pub(crate) log: FileLog,
-    pub(crate) replica: Replica<Box<dyn SimGuest>>,
-    pub(crate) links: Links,
-    /// Taken while it tries to become primary.
-    pub(crate) tail: Option<Box<dyn LogTail>>,
-    pub(crate) reign: Option<Reign>,
-    /// The last record that it knows to be durable.
-    pub(crate) durable: Lsn,
     pub(crate) checkpoints: Checkpoints,
-    pub(crate) schedule: Schedule,
-    /// The replica that was asked for a checkpoint.
-    pub(crate) asked: Option<ProcessId>,
-    /// The checkpoint that is being taken.
-    pub(crate) taking: Option<Taking>,
-    /// The checkpoint since which the guest knows what has changed.
-    pub(crate) parent: Option<Lsn>,
+    pub(crate) member: Member<Box<dyn SimGuest>>,
+    pub(crate) hands: Hands,
+}
+
+impl Driver {
+    /// The replica, once it was built.
+    pub(crate) fn replica(&self) -> Option<&Replica<Box<dyn SimGuest>>> {
+        self.member.replica()
+    }
+
+    /// The replica of a member that is known to have one.
+    pub(crate) fn the_replica(&self) -> &Replica<Box<dyn SimGuest>> {
+        self.member.replica().expect("it has recovered")
+    }
+}
+
+/// What a driver has beside its member.
+#[derive(Default)]
+pub(crate) struct Hands {
+    /// To be carried out.
+    pub(crate) commands: VecDeque<Command>,
+    /// Where the log is read. Taken while it tries to become primary.
+    pub(crate) tail: Option<Box<dyn LogTail>>,
+    /// The member waits for records.
+    pub(crate) is_reading: bool,
+    /// The member wants to know of vacancies.
+    pub(crate) is_watching: bool,
+    /// The log of the reign.
+    pub(crate) writer: Option<Box<dyn LogWriter>>,
+    /// Appended, and not known to be durable.
+    pub(crate) appended: VecDeque<Record>,
+    /// The last record known to be durable, of those it has read or made.
+    pub(crate) durable: Lsn,
+    /// What was durable when it last looked.
+    pub(crate) seen_durable: Lsn,
+    /// Of the records that it has applied; `None` before the first.
+    pub(crate) links: Option<Links>,
+    /// Peers to stay connected to.
+    pub(crate) wanted: BTreeMap<PeerIndex, InstanceName>,
+    /// A checkpoint that was read, to make a guest of.
+    pub(crate) loaded: Option<LoadedCheckpoint>,
+    /// The last checkpoint that was tried was of no use, for a reason that was made.
+    pub(crate) is_unusable: bool,
+    pub(crate) captured: Option<Checkpoint>,
+    pub(crate) written: Option<WrittenCheckpoint>,
+    /// What is to be done to a checkpoint next.
+    pub(crate) job: Option<Command>,
+    /// Replicas that had been silent for long when it was last looked who runs, and when that was done to trim the log.
+    pub(crate) silent: Vec<ProcessId>,
+    pub(crate) left_out: Vec<ProcessId>,
+    /// When the first record of the reign was made, in true time and by its own.
+    pub(crate) reign_began: Option<(u64, Timestamp)>,
+    /// Digest records since the last record of another kind.
+    pub(crate) digests_in_a_row: u32,
+    /// A vacancy that it saw first at that time, with an output that was stuck.
+    pub(crate) vacant: Option<(Epoch, u64)>,
+    /// Tries to become primary since it has read the log last.
+    pub(crate) tries: u32,
     /// All that peers have acknowledged it knows from the log.
-    pub(crate) exact: bool,
+    pub(crate) is_exact: bool,
+    /// The checkpoint that was captured last, and whether it was exact then.
+    pub(crate) captured_exact: bool,
 }
 
 /// Links of the records applied, from the one that the replica began with.
@@ -118,17 +174,6 @@ impl Links {
     }
 }
 
-/// What only a primary has.
-pub(crate) struct Reign {
-    pub(crate) writer: Option<Box<dyn LogWriter>>,
-    /// What waits to leave.
-    pub(crate) held: Held,
-    /// Appended, and not known to be durable.
-    pub(crate) appended: VecDeque<Record>,
-    /// Peers to stay connected to.
-    pub(crate) wanted: BTreeMap<PeerIndex, InstanceName>,
-}
-
 impl Process {
     pub(crate) fn new(id: ProcessId, place: Place, uuid: InstanceUuid, machine: Arc<SimMachine>) -> Process {
         Process {
@@ -160,6 +205,9 @@ impl Process {
             applied: Cell::default(),
             left_out: Cell::default(),
             task: Cell::default(),
+            stuck_until: Cell::default(),
+            has_yielded: Cell::default(),
+            uncapturable_until: Cell::default(),
         }
     }
 
@@ -176,7 +224,7 @@ impl Process {
         }
     }
 
-    pub(crate) fn reports(&self) -> MutexGuard<'_, VecDeque<WriterEvent>> {
+    pub(crate) fn reports(&self) -> MutexGuard<'_, VecDeque<LogEvent>> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

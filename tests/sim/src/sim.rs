@@ -14,7 +14,7 @@ use std::{
     sync::Arc,
 };
 
-use ambrosia_core::{Genesis, InstanceName, InstanceUuid, Limits, Timestamp};
+use ambrosia_core::{Epoch, Genesis, InstanceName, InstanceUuid, Limits, Lsn, Timestamp};
 use ambrosia_storage::FileLog;
 
 use crate::{
@@ -72,6 +72,11 @@ pub(crate) struct Instance {
     /// The bit of its log that is wrong.
     pub(crate) flip: Option<Flip>,
     pub(crate) restored: Restored,
+    /// The registry says that it has finished, and these replicas have ended with that.
+    pub(crate) is_finished: bool,
+    pub(crate) finished: std::collections::BTreeSet<u16>,
+    /// An operator waits for a checkpoint later than this.
+    pub(crate) wished: Option<Lsn>,
     /// Until when its disk is slow, and refuses writes.
     pub(crate) slow_until: u64,
     pub(crate) full_until: u64,
@@ -91,6 +96,8 @@ pub(crate) struct Sim {
     /// False once everything is being healed.
     pub(crate) storm: Cell<bool>,
     make_guest: Rc<MakeGuest>,
+    /// Whether the guests can be captured.
+    pub(crate) is_capturable: Cell<bool>,
     last_process: Cell<u32>,
     pub(crate) actor: Cell<Option<ProcessId>>,
     pauses: Cell<usize>,
@@ -112,6 +119,7 @@ impl Sim {
             partitions: RefCell::default(),
             storm: Cell::new(true),
             make_guest,
+            is_capturable: Cell::default(),
             last_process: Cell::default(),
             actor: Cell::default(),
             pauses: Cell::default(),
@@ -135,6 +143,9 @@ impl Sim {
                 primary_before: None,
                 flip: None,
                 restored: Restored::default(),
+                is_finished: false,
+                finished: Default::default(),
+                wished: None,
                 slow_until: 0,
                 full_until: 0,
             });
@@ -162,6 +173,7 @@ impl Sim {
             limits: Limits { fuel: 1_000_000_000, memory_bytes: 64 << 20 },
             name: name_of(number),
         };
+        self.is_capturable.set(self.make_guest(&genesis).can_be_captured());
         let record = genesis.record(Timestamp(self.now.get()));
         FileLog::create_on(machine, log_directory(uuid), uuid, &record).expect("the operator's machine works");
         for replica in 0..self.options.replicas {
@@ -272,14 +284,14 @@ impl Sim {
             Event::Watch(id) => self.with(id, |process| self.watch(process)),
             Event::Deliver(id) => self.with(id, |process| self.deliver(process)),
             Event::Wake(id) => self.with(id, |process| self.plan_delivery(process)),
-            Event::Write(id) => self.with(id, |process| self.write(process)),
-            Event::Settle(id) => self.with(id, |process| self.settle(process)),
-            Event::Idle(id) => self.with(id, |process| self.look(process)),
-            Event::LogSays(id, event) => self.with(id, |process| self.on_log(process, event)),
+            Event::Write(id, epoch) => self.in_reign(id, epoch, |process| self.write(process)),
+            Event::Settle(id, epoch) => self.in_reign(id, epoch, |process| self.settle(process)),
+            Event::Idle(id, epoch) => self.in_reign(id, epoch, |process| self.look(process)),
+            Event::LogSays(id, epoch, event) => self.with(id, |process| self.on_log(process, epoch, event)),
             Event::Dial(id, peer) => self.with(id, |process| self.dial(process, peer)),
-            Event::Mend(id) => self.with(id, |process| self.mend(process)),
+            Event::Mend(id, epoch) => self.in_reign(id, epoch, |process| self.mend(process)),
             Event::Request(id, number) => self.with(id, |process| self.on_request(process, number)),
-            Event::Checkpoint(id) => self.with(id, |process| self.go_on_with_checkpoint(process)),
+            Event::Checkpoint(id) => self.with(id, |process| self.do_job(process)),
             Event::Broken(id, connection) => self.with(id, |process| self.on_broken(process, connection)),
             Event::Forth(connection) => self.carry_forth(connection),
             Event::Back(connection) => self.carry_back(connection),
@@ -301,11 +313,20 @@ impl Sim {
         }
     }
 
+    /// The process works for that reign, unless it is over.
+    fn in_reign(&self, id: ProcessId, epoch: Epoch, work: impl FnOnce(&Process)) {
+        self.with(id, |process| {
+            if process.epoch.get() == epoch {
+                work(process);
+            }
+        });
+    }
+
     fn start(&self, place: Place) {
         let (uuid, machine) = {
             let instances = self.instances.borrow();
             let instance = &instances[place.instance];
-            if instance.replicas[usize::from(place.replica)].is_some() {
+            if instance.replicas[usize::from(place.replica)].is_some() || instance.is_finished {
                 return;
             }
             (instance.uuid, instance.machine.clone())

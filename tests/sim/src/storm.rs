@@ -20,6 +20,10 @@ const SPELL: (u64, u64) = (MILLISECOND, 3_000 * MILLISECOND);
 /// Long enough for the others to do without a process for good.
 const LONG_SPELL: (u64, u64) = (1_000 * MILLISECOND, 6_000 * MILLISECOND);
 
+/// How far a clock is off, in nanoseconds, and how far it may jump within a reign.
+pub(crate) const SKEW: u64 = 200 * MILLISECOND;
+const HOURS: u64 = 7_200_000 * MILLISECOND;
+
 /// A process that was killed starts again after this time.
 const RESTART: (u64, u64) = (MILLISECOND, 500 * MILLISECOND);
 
@@ -63,8 +67,10 @@ impl Sim {
             (FaultKind::Cut, _) => self.cut_one(),
             (FaultKind::Partition, _) => self.part(instance),
             (FaultKind::Clock, Some(process)) => {
-                let skew = self.dice().below(400) as i64 - 200;
-                process.skew.set(skew * MILLISECOND as i64);
+                // What the clock shows when a reign begins is believed, so it is far off only after that.
+                let most = if process.is_primary() && self.dice().percent(50) { HOURS } else { SKEW };
+                let skew = self.dice().below(2 * most) as i64 - most as i64;
+                process.skew.set(skew);
                 self.witness.borrow_mut().counts.clock_jumps += 1;
             }
             (FaultKind::Lag, Some(process)) => {
@@ -75,6 +81,17 @@ impl Sim {
             (FaultKind::HandOver, Some(process)) if !process.paused.get() => {
                 self.note(|| format!("{} hands over", process.id));
                 self.with(process.id, |process| self.hand_over(process));
+            }
+            (FaultKind::Stuck, Some(process)) => {
+                let until = self.now.get() + self.dice().spread(SPELL);
+                self.note(|| format!("the output of {} takes nothing", process.id));
+                process.stuck_until.set(until);
+                self.put(until, Event::Wake(process.id));
+                self.with(process.id, |process| self.plan_delivery(process));
+                self.witness.borrow_mut().counts.outputs_stuck += 1;
+            }
+            (FaultKind::Uncapturable, Some(process)) => {
+                process.uncapturable_until.set(self.now.get() + self.dice().spread(SPELL));
             }
             (FaultKind::Rebirth, _) => self.rebirth(instance),
             // The others happen at other places, or nobody was there.
@@ -193,6 +210,8 @@ impl Sim {
         for process in self.living() {
             process.skew.set(0);
             process.lag.set(0);
+            process.stuck_until.set(0);
+            process.uncapturable_until.set(0);
             self.put(self.now.get(), Event::Resume(process.id));
         }
         for instance in 0..self.options.instances {

@@ -1,6 +1,9 @@
 //! What goes between processes, and what clients ask.
 
-use ambrosia_core::{Chunk, ConnectionId, Input, PeerIndex, RequestId, Seq, check_travelling};
+use ambrosia_core::{
+    Chunk, ConnectionId, PeerIndex, RequestId, Seq, check_travelling,
+    member::{MemberInput, Traffic},
+};
 
 use crate::{
     agenda::Event,
@@ -8,7 +11,7 @@ use crate::{
     model::{Arguments, EXIT, WORK},
     network::{Back, Forth, Side},
     options::{FaultKind, MILLISECOND},
-    process::Process,
+    process::{Driver, Process},
     sim::{Sim, name_of, number_of},
 };
 
@@ -16,6 +19,9 @@ use crate::{
 const PATIENCE: (u64, u64) = (20 * MILLISECOND, 500 * MILLISECOND);
 /// How long a chain of messages one request may start.
 const HOPS_MAX: u64 = 6;
+
+/// The connection of an operator; no peer has it.
+const OPERATOR: ConnectionId = ConnectionId(u64::MAX);
 
 impl Sim {
     fn latency(&self) -> u64 {
@@ -32,7 +38,7 @@ impl Sim {
     pub(crate) fn dial(&self, process: &Process, peer: PeerIndex) {
         let driver = process.driver.borrow();
         let Some(driver) = &*driver else { return };
-        let Some(name) = driver.reign.as_ref().and_then(|reign| reign.wanted.get(&peer)) else { return };
+        let Some(name) = driver.hands.wanted.get(&peer) else { return };
         let number = number_of(name);
         let (newest, before) = {
             let instances = self.instances.borrow();
@@ -51,7 +57,7 @@ impl Sim {
         if self.is_cut_off(process.place.instance, number) {
             return; // tried again by `mend`
         }
-        let genesis = driver.replica.genesis();
+        let genesis = driver.the_replica().genesis();
         let hello = Forth::Hello { name: genesis.name.clone(), uuid: genesis.uuid, epoch: process.epoch.get() };
         let connection = self.network.borrow_mut().dial((process.id, process.uuid), peer, (to.id, to.uuid));
         self.note(|| format!("{} connects to {} as {connection:?}", process.id, to.id));
@@ -123,16 +129,15 @@ impl Sim {
             self.network.borrow_mut().close(connection, Side::To, false);
         }
         self.with(to, |process| {
-            let now = self.clock(process);
-            let input = match packet {
-                Some(Forth::Hello { name, uuid, epoch }) => Input::PeerConnected { connection, name, uuid, epoch, now },
+            let traffic = match packet {
+                Some(Forth::Hello { name, uuid, epoch }) => Traffic::PeerConnected { connection, name, uuid, epoch },
                 Some(Forth::Messages(Chunk { first_seq, count, messages, .. })) => {
                     assert_eq!(check_travelling(&messages), Ok(count), "what is sent is sound");
-                    Input::Messages { connection, first_seq, count, messages }
+                    Traffic::Messages { connection, first_seq, count, messages }
                 }
-                None => Input::Disconnected(connection),
+                None => Traffic::Disconnected(connection),
             };
-            self.come_in(process, input, (connection, Side::To));
+            self.come_in(process, traffic, (connection, Side::To));
         });
     }
 
@@ -152,34 +157,39 @@ impl Sim {
             self.put_in((MILLISECOND, 10 * MILLISECOND), Event::Dial(from, peer));
         }
         self.with(from, |process| {
-            let now = self.clock(process);
-            let input = match packet {
-                Some(Back::Welcome { uuid, received }) => Input::PeerReached { connection, peer, uuid, received, now },
-                Some(Back::Acknowledge(seq)) => Input::Acknowledged { connection, seq },
-                None => Input::Disconnected(connection),
+            let traffic = match packet {
+                Some(Back::Welcome { uuid, received }) => Traffic::PeerReached { connection, peer, uuid, received },
+                Some(Back::Acknowledge(seq)) => Traffic::Acknowledged { connection, seq },
+                None => Traffic::Disconnected(connection),
             };
-            self.come_in(process, input, (connection, Side::From));
+            self.come_in(process, traffic, (connection, Side::From));
         });
     }
 
     /// A connection broke, and this end of it notices.
     pub(crate) fn on_broken(&self, process: &Process, connection: ConnectionId) {
-        let mut driver = process.driver.borrow_mut();
-        if let Some(driver) = driver.as_mut().filter(|driver| driver.reign.is_some()) {
-            self.step(process, driver, Input::Disconnected(connection));
-        }
+        self.at_reign(process, |driver| {
+            self.step(process, driver, MemberInput::Traffic(Traffic::Disconnected(connection)));
+        });
     }
 
     /// Something reaches a process, which knows it if it is primary, and otherwise says that it is not.
-    fn come_in(&self, process: &Process, input: Input, (connection, side): (ConnectionId, Side)) {
-        let mut driver = process.driver.borrow_mut();
-        match driver.as_mut().filter(|driver| driver.reign.is_some()) {
-            Some(driver) => {
-                self.step(process, driver, input);
-                self.plan_delivery(process);
-            }
-            None => self.close(connection, side, false),
+    fn come_in(&self, process: &Process, traffic: Traffic, (connection, side): (ConnectionId, Side)) {
+        let reigned = self.at_reign(process, |driver| {
+            self.step(process, driver, MemberInput::Traffic(traffic));
+            self.plan_delivery(process);
+        });
+        if !reigned {
+            self.close(connection, side, false);
         }
+    }
+
+    /// Does something with a process that reigns. False if it does not.
+    fn at_reign(&self, process: &Process, work: impl FnOnce(&mut Driver)) -> bool {
+        let mut driver = process.driver.borrow_mut();
+        let Some(driver) = driver.as_mut().filter(|driver| driver.member.reign().is_some()) else { return false };
+        work(driver);
+        true
     }
 
     /// A client asks something new, with or without wanting an answer.
@@ -227,29 +237,40 @@ impl Sim {
 
     /// A request arrives at what the client took for the primary.
     pub(crate) fn on_request(&self, process: &Process, number: usize) {
-        let mut driver = process.driver.borrow_mut();
-        let Some(driver) = driver.as_mut().filter(|driver| driver.reign.is_some()) else { return };
-        let (id, arguments) = {
-            let mut witness = self.witness.borrow_mut();
-            let request = &witness.requests.all[number];
-            if request.uuid != process.uuid {
-                return;
-            }
-            let asked = (request.id.clone(), request.arguments.clone());
-            witness.counts.repeated_requests += u64::from(witness.requests.all[number].accepted);
-            asked
-        };
-        let input = Input::Impulse { method: WORK, arguments: arguments.into(), request: Some(id) };
-        self.step(process, driver, input);
-        self.plan_delivery(process);
+        self.at_reign(process, |driver| {
+            let (id, arguments) = {
+                let mut witness = self.witness.borrow_mut();
+                let request = &witness.requests.all[number];
+                if request.uuid != process.uuid {
+                    return;
+                }
+                let asked = (request.id.clone(), request.arguments.clone());
+                witness.counts.repeated_requests += u64::from(witness.requests.all[number].accepted);
+                asked
+            };
+            let traffic = Traffic::Impulse { method: WORK, arguments: arguments.into(), request: Some(id) };
+            self.step(process, driver, MemberInput::Traffic(traffic));
+            self.plan_delivery(process);
+        });
     }
 
     /// Something without a client asks the instance to finish.
     pub(crate) fn ask_to_exit(&self, process: &Process) {
-        let mut driver = process.driver.borrow_mut();
-        let Some(driver) = driver.as_mut().filter(|driver| driver.reign.is_some()) else { return };
-        self.note(|| format!("{} is asked to exit", name_of(process.place.instance)));
-        self.step(process, driver, Input::Impulse { method: EXIT, arguments: Default::default(), request: None });
-        self.plan_delivery(process);
+        self.at_reign(process, |driver| {
+            self.note(|| format!("{} is asked to exit", name_of(process.place.instance)));
+            let traffic = Traffic::Impulse { method: EXIT, arguments: Default::default(), request: None };
+            self.step(process, driver, MemberInput::Traffic(traffic));
+            self.plan_delivery(process);
+        });
+    }
+
+    /// An operator wants a checkpoint.
+    pub(crate) fn want_checkpoint(&self, process: &Process) {
+        self.at_reign(process, |driver| {
+            let wished = driver.the_replica().applied();
+            self.instances.borrow_mut()[process.place.instance].wished = Some(wished);
+            self.step(process, driver, MemberInput::CheckpointWanted(OPERATOR));
+            self.plan_delivery(process);
+        });
     }
 }

@@ -111,7 +111,7 @@ mod tests {
         let paths = |text: &str| span(text).paths();
         let path = |owner: &str, member: &str| (owner.to_owned(), member.to_owned());
         assert_eq!(paths("State::apply"), [path("State", "apply")]);
-        assert_eq!(paths("Event::Log(WriterEvent::Durable)"), [path("Event", "Log"), path("WriterEvent", "Durable")]);
+        assert_eq!(paths("Event::Log(LogEvent::Durable)"), [path("Event", "Log"), path("LogEvent", "Durable")]);
         assert_eq!(paths("This::<Self>::current()"), [path("This", "current")]);
         assert_eq!(paths("this: ambrosia::This<Self>"), [path("ambrosia", "This")]);
         assert_eq!(paths("ambrosia::testing::Harness"), [path("testing", "Harness")]);

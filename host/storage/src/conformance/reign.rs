@@ -12,7 +12,7 @@ use ambrosia_core::{
     Timestamp,
 };
 
-use crate::{Acquired, AppendError, BlobHash, LogStore, LogTail, LogWriter, StopCause, WriterEvent};
+use crate::{Acquired, AppendError, BlobHash, LogEvent, LogStore, LogTail, LogWriter, StopCause};
 
 /// Nothing in a check takes that long.
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
@@ -60,7 +60,7 @@ pub struct Reign {
     pub records: Vec<Record>,
     /// Where it appends.
     pub writer: Box<dyn LogWriter>,
-    events: mpsc::Receiver<WriterEvent>,
+    events: mpsc::Receiver<LogEvent>,
     last: RecordHeader,
     durable: Lsn,
     stopped: Option<StopCause>,
@@ -144,12 +144,12 @@ impl Reign {
 
     fn next_event(&mut self) {
         match self.events.recv_timeout(LIMIT).expect("an event comes") {
-            WriterEvent::Durable(durable) => {
+            LogEvent::Durable(durable) => {
                 assert!(durable > self.durable, "durable events rise");
                 self.durable = durable;
             }
-            WriterEvent::Room => {}
-            WriterEvent::Stopped(cause) => self.stopped = Some(cause),
+            LogEvent::Room => {}
+            LogEvent::Stopped(cause) => self.stopped = Some(cause),
         }
     }
 }

@@ -18,7 +18,7 @@ use super::{
     segment::LastRecord,
     segment_writer::SegmentWriter,
 };
-use crate::{Events, LOG_QUEUE_BYTES_MAX, StopCause, WriterEvent, WriterStats};
+use crate::{Events, LOG_QUEUE_BYTES_MAX, LogEvent, StopCause, WriterStats};
 
 /// An idle primary looks that often whether it was deposed.
 const FENCE_LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -76,7 +76,7 @@ impl LogThread {
         drop((reign, segment));
         control.count_leadership_change();
         if let Err(cause) = end {
-            events(WriterEvent::Stopped(cause));
+            events(LogEvent::Stopped(cause));
         }
     }
 
@@ -85,7 +85,7 @@ impl LogThread {
         match self.queue.take(&mut self.batch, idle) {
             Taken::Records => {
                 if self.batch.bytes.len() > LOG_QUEUE_BYTES_MAX {
-                    (self.events)(WriterEvent::Room);
+                    (self.events)(LogEvent::Room);
                 }
                 self.write_batch()?;
                 Ok(Turn::Wrote)
@@ -142,7 +142,7 @@ impl LogThread {
         self.count();
         self.batch.clear();
         self.control.publish_durable(self.last.lsn);
-        (self.events)(WriterEvent::Durable(self.last.lsn));
+        (self.events)(LogEvent::Durable(self.last.lsn));
         Ok(())
     }
 

@@ -16,8 +16,8 @@ use std::{
 use ambrosia_core::{Epoch, EpochBody, Lsn, Record, Timestamp};
 
 use crate::{
-    AcquireError, Acquired, AppendError, Events, Head, Interrupter, LOG_QUEUE_BYTES_MAX, LogError, LogStore, LogTail,
-    LogWriter, StopCause, Vacancy, WriterEvent, WriterStats,
+    AcquireError, Acquired, AppendError, Events, Head, Interrupter, LOG_QUEUE_BYTES_MAX, LogError, LogEvent, LogStore,
+    LogTail, LogWriter, StopCause, Vacancy, WriterStats,
     file::{LastRecord, check_follows, epoch_record},
 };
 
@@ -150,7 +150,7 @@ fn make_durable(shared: &Shared, epoch: Epoch, events: &Events) {
         if state.epoch != epoch {
             let by = state.epoch;
             drop(state);
-            return events(WriterEvent::Stopped(StopCause::Fenced { by }));
+            return events(LogEvent::Stopped(StopCause::Fenced { by }));
         }
         if state.queue.is_empty() {
             return;
@@ -165,9 +165,9 @@ fn make_durable(shared: &Shared, epoch: Epoch, events: &Events) {
         drop(state);
         shared.changed.notify_all();
         if bytes > LOG_QUEUE_BYTES_MAX {
-            events(WriterEvent::Room);
+            events(LogEvent::Room);
         }
-        events(WriterEvent::Durable(durable));
+        events(LogEvent::Durable(durable));
     }
 }
 

@@ -332,6 +332,153 @@ const BUGS: &[Bug] = &[
             "        if stored.is_empty() {",
         )],
     },
+    Bug {
+        name: "a member lets out what is not durable",
+        file: "host/core/src/member/primary.rs",
+        changes: &[
+            (
+                "                output if output.after() == Lsn(0) => self.carry(context, output),",
+                "                output if output.after() <= self.life.replica.applied() => self.carry(context, output),",
+            ),
+            ("        assert!(output.after() <= self.held.durable(), \"nothing is seen before it is durable\");\n", ""),
+        ],
+    },
+    Bug {
+        name: "a checkpoint is published before its record is durable",
+        file: "host/core/src/member/own_checkpoint.rs",
+        changes: &[
+            (
+                "            (Step::Write { is_durable: true }, CheckpointEvent::Written(Ok(()))) => {",
+                "            (Step::Write { .. }, CheckpointEvent::Written(Ok(()))) => {",
+            ),
+            (
+                "            (Step::Write { is_durable: false }, CheckpointEvent::Written(Ok(()))) => (Some(Step::Durable), None),\n",
+                "",
+            ),
+        ],
+    },
+    Bug {
+        name: "a record that became durable while its checkpoint was written is forgotten",
+        file: "host/core/src/member/own_checkpoint.rs",
+        changes: &[(
+            "            Step::Capture { is_durable } | Step::Write { is_durable } => *is_durable = true,",
+            "            Step::Capture { .. } | Step::Write { .. } => {}",
+        )],
+    },
+    Bug {
+        name: "a guest goes on before it is captured",
+        file: "host/core/src/member/standby.rs",
+        changes: &[("        while !self.life.own.is_capturing() {", "        loop {")],
+    },
+    Bug {
+        name: "a capture that failed is tried again at once",
+        file: "host/core/src/member/life.rs",
+        changes: &[(
+            "Some(Attempt::Failed(_)) => self.schedule.on_failed(),",
+            "Some(Attempt::Failed(_)) => self.schedule.on_gone(),",
+        )],
+    },
+    Bug {
+        name: "a checkpoint is taken of an instance that has ended",
+        file: "host/core/src/member/primary.rs",
+        changes: &[(
+            "        if self.life.replica.outcome().is_some() || self.end.is_some() {\n            return;\n        }\n        self.look_after",
+            "        self.look_after",
+        )],
+    },
+    Bug {
+        name: "a candidate that was too late tries again without reading",
+        file: "host/core/src/member/standby.rs",
+        changes: &[
+            (
+                "                self.phase = Phase::Open;\n                context.carry(Command::Open(self.life.replica.applied().next()));",
+                "                let Phase::Acquire(over) = self.phase else { unreachable!() };\n                context.carry(Command::Open(self.life.replica.applied().next()));\n                context.carry(Command::Acquire(over));",
+            ),
+            (
+                "                assert_eq!(self.phase, Phase::Open, \"the log is opened anew after a try to become primary\");\n                self.phase = Phase::Read;\n                context.carry(Command::WatchOn);\n                context.carry(Command::Read);\n",
+                "",
+            ),
+        ],
+    },
+    Bug {
+        name: "a candidate that was too late leaves a record out",
+        file: "host/core/src/member/standby.rs",
+        changes: &[(
+            "Command::Open(self.life.replica.applied().next())",
+            "Command::Open(self.life.replica.applied().next().next())",
+        )],
+    },
+    Bug {
+        name: "the log is trimmed although a replica that was added needs it",
+        file: "host/core/src/member/own_checkpoint.rs",
+        changes: &[(
+            "running.iter().filter(|other| other.heartbeat_age < IN_USE);",
+            "running.iter().filter(|other| other.heartbeat_age < IN_USE && other.replica.0 == 0);",
+        )],
+    },
+    Bug {
+        name: "the log is trimmed although a replica that was silent for a moment needs it",
+        file: "host/core/src/member/own_checkpoint.rs",
+        changes: &[(
+            "const IN_USE: Duration = Duration::from_secs(60);",
+            "const IN_USE: Duration = Duration::from_millis(600);",
+        )],
+    },
+    Bug {
+        name: "a recovery that trimming has overtaken gives up",
+        file: "host/core/src/member/recovery.rs",
+        changes: &[(
+            "        let may_be_overtaken = self.tried != Some(self.newest) && (self.vanished || published > self.newest);",
+            "        let may_be_overtaken = published == Lsn(u64::MAX) && self.tried != Some(self.newest);",
+        )],
+    },
+    Bug {
+        name: "a deposed primary keeps what belongs to its reign",
+        file: "host/core/src/member/primary.rs",
+        changes: &[(
+            "    fn begin_anew(self: Box<Self>, context: &mut Context<'_, G>) -> Stage<G> {\n        context.carry(Command::Abandon);",
+            "    fn begin_anew(self: Box<Self>, context: &mut Context<'_, G>) -> Stage<G> {",
+        )],
+    },
+    Bug {
+        name: "a reign goes by the wall clock",
+        file: "host/core/src/member/clock.rs",
+        changes: &[(
+            "        self.told_ahead = ahead;\n",
+            "        self.told_ahead = 0;\n        (self.began, self.began_at) = (wall, now);\n",
+        )],
+    },
+    Bug {
+        name: "changes are counted since a checkpoint that was not taken",
+        file: "host/core/src/member/own_checkpoint.rs",
+        changes: &[("let parent = self.parent.take();", "let parent = self.parent;")],
+    },
+    Bug {
+        name: "a checkpoint is asked of nobody",
+        file: "host/core/src/member/primary.rs",
+        changes: &[("        self.digest(context, Some(by));", "        self.digest(context, None);")],
+    },
+    Bug {
+        name: "a standby takes over before it has read the log",
+        file: "host/core/src/member/standby.rs",
+        changes: &[("self.durable.is_some_and(|durable| applied >= durable)", "applied >= Lsn(1)")],
+    },
+    Bug {
+        name: "a standby that was overtaken goes on reading",
+        file: "host/core/src/member/standby.rs",
+        changes: &[(
+            "        if published < asked {\n            return self.end(context, Ending::Overtaken { asked, first });\n        }\n",
+            "        if published < Lsn(u64::MAX) {\n            return self.end(context, Ending::Overtaken { asked, first });\n        }\n",
+        )],
+    },
+    Bug {
+        name: "who stepped down for its output takes over again at once",
+        file: "host/core/src/member/standby.rs",
+        changes: &[(
+            "        if !is_stuck {\n            self.left = None;\n            return false;\n        }",
+            "        if !is_stuck || self.left.is_none() {\n            self.left = None;\n            return false;\n        }",
+        )],
+    },
 ];
 
 /// Puts deliberate bugs into a copy of the sources, one after the other, and sees that the simulator finds each.

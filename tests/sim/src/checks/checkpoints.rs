@@ -126,9 +126,13 @@ impl Sim {
             }
             let mut witness = self.witness.borrow_mut();
             let witness = &mut *witness;
-            let replayed = witness.replays.replay(&witness.logs, process.uuid, driver.replica.applied());
-            assert_eq!(replayed.digest(), driver.replica.digest(), "a replay of the whole log gives the same state");
-            assert_eq!(replayed.guest(), driver.replica.guest().model(), "and the same guest");
+            let replayed = witness.replays.replay(&witness.logs, process.uuid, driver.the_replica().applied());
+            assert_eq!(
+                replayed.digest(),
+                driver.the_replica().digest(),
+                "a replay of the whole log gives the same state"
+            );
+            assert_eq!(replayed.guest(), driver.the_replica().guest().model(), "and the same guest");
         });
     }
 
@@ -137,7 +141,7 @@ impl Sim {
         let Some(options) = self.options.checkpoints else { return };
         self.at_primary(instance, |process, driver| {
             let taken = driver.checkpoints.newest_published() > before;
-            let capturable = driver.replica.guest().can_be_captured() && driver.replica.outcome().is_none();
+            let capturable = driver.the_replica().guest().can_be_captured() && driver.the_replica().outcome().is_none();
             assert!(taken || !capturable, "a checkpoint that is wanted is taken");
             let names = process.machine.names(&log_directory(process.uuid));
             let files = names.iter().filter(|name| name.ends_with(".base") || name.ends_with(".delta")).count();

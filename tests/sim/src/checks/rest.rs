@@ -1,7 +1,7 @@
 //! What must be so when the storm is over: service is restored by itself, everything that was asked is done, and all
 //! replicas agree.
 
-use ambrosia_core::{InstanceUuid, Outcome};
+use ambrosia_core::InstanceUuid;
 use ambrosia_storage::LogStore;
 
 use crate::{
@@ -43,6 +43,12 @@ impl Sim {
         let living = self.living();
         for (number, _) in lives.iter().enumerate() {
             let replicas = living.iter().filter(|process| process.place.instance == number);
+            if self.instances.borrow()[number].is_finished {
+                if replicas.count() > 0 {
+                    return Some(format!("replicas of i{number} have not ended, and it has"));
+                }
+                continue;
+            }
             if replicas.clone().count() < usize::from(self.options.replicas) {
                 return Some(format!("i{number} lacks replicas"));
             }
@@ -61,25 +67,30 @@ impl Sim {
     }
 
     fn unrest_of(&self, process: &Process, driver: &Driver) -> Option<String> {
+        let Some(replica) = driver.replica() else { return Some("recovers".to_owned()) };
         let head = driver.log.head().expect("a healthy log").durable;
-        if driver.replica.applied() != head {
-            return Some(format!("has applied {} of {head} records", driver.replica.applied()));
+        if replica.applied() != head {
+            return Some(format!("has applied {} of {head} records", replica.applied()));
         }
-        if driver.taking.is_some() {
+        if driver.hands.job.is_some() || driver.hands.captured.is_some() || driver.hands.written.is_some() {
             return Some("takes a checkpoint".to_owned());
         }
-        let Some(reign) = &driver.reign else { return None };
-        let model = driver.replica.guest().model();
-        if !reign.appended.is_empty() || process.settle_planned.get() {
+        let wished = self.instances.borrow()[process.place.instance].wished;
+        if wished.is_some_and(|before| driver.checkpoints.newest_published() <= before) {
+            return Some("a checkpoint is wanted".to_owned());
+        }
+        driver.member.reign()?;
+        let model = replica.guest().model();
+        if !driver.hands.appended.is_empty() || process.settle_planned.get() {
             return Some("its log is busy".to_owned());
         }
-        if driver.replica.outcome().is_some() {
-            return None;
+        if replica.outcome().is_some() {
+            return Some("it has finished, and has not ended".to_owned());
         }
         if !model.started || !model.pending.is_empty() || !model.timers.is_empty() {
             return Some(format!("{} calls and {} timers wait", model.pending.len(), model.timers.len()));
         }
-        (driver.replica.undelivered() > 0).then(|| format!("{} messages wait", driver.replica.undelivered()))
+        (replica.undelivered() > 0).then(|| format!("{} messages wait", replica.undelivered()))
     }
 
     /// Everything that was sent, asked and promised has come true.
@@ -105,14 +116,8 @@ impl Sim {
         let mut before = Vec::new();
         for instance in 0..self.options.instances {
             let primary = self.instances.borrow()[instance].primary.expect("there is one at rest");
-            self.with(primary, |process| {
-                let mut driver = process.driver.borrow_mut();
-                let driver = driver.as_mut().expect("it reigns");
-                before.push(driver.replica.applied());
-                driver.schedule.on_gone();
-                driver.schedule.want();
-                self.plan_delivery(process);
-            });
+            before.push(self.at_primary(instance, |_, driver| driver.the_replica().applied()));
+            self.with(primary, |process| self.want_checkpoint(process));
         }
         self.come_to_rest();
         for (instance, before) in before.into_iter().enumerate() {
@@ -131,7 +136,7 @@ impl Sim {
     }
 
     fn of_primary<T>(&self, instance: usize, look: impl FnOnce(&Model) -> T) -> T {
-        self.at_primary(instance, |_, driver| look(driver.replica.guest().model()))
+        self.at_primary(instance, |_, driver| look(driver.the_replica().guest().model()))
     }
 
     pub(crate) fn at_primary<T>(&self, instance: usize, look: impl FnOnce(&Process, &Driver) -> T) -> T {
@@ -153,10 +158,10 @@ impl Sim {
         for process in self.living().iter().filter(|process| process.place.instance == instance) {
             let driver = process.driver.borrow();
             let driver = driver.as_ref().expect("it is at rest");
-            assert_eq!(*driver.replica.guest().model(), of_primary, "the guests of all replicas are equal");
-            digests.insert(driver.replica.digest());
+            assert_eq!(*driver.the_replica().guest().model(), of_primary, "the guests of all replicas are equal");
+            digests.insert(driver.the_replica().digest());
             let head = self.witness.borrow().logs.head(process.uuid);
-            assert_eq!(driver.replica.applied(), head, "every replica has all that was ever durable");
+            assert_eq!(driver.the_replica().applied(), head, "every replica has all that was ever durable");
         }
         assert_eq!(digests.len(), 1, "the states of all replicas of i{instance} are equal");
     }
@@ -202,16 +207,19 @@ impl Sim {
         assert!(answers >= numbers.len() as u64, "{answers} of {} requests still have their answer", numbers.len());
     }
 
-    /// One instance finishes: on every replica, with the same code.
+    /// One instance finishes: every replica ends with that.
     pub(crate) fn check_exit(&self) {
         let primary = self.instances.borrow()[0].primary.expect("there is one at rest");
-        self.with(primary, |process| self.ask_to_exit(process));
+        let checkpoint = self.dice().percent(50);
+        self.with(primary, |process| {
+            // It is due when the guest is at its end, and there is none any more.
+            if checkpoint {
+                self.want_checkpoint(process);
+            }
+            self.ask_to_exit(process);
+        });
         self.come_to_rest();
-        for process in self.living().iter().filter(|process| process.place.instance == 0) {
-            let driver = process.driver.borrow();
-            let outcome = driver.as_ref().and_then(|driver| driver.replica.outcome());
-            let finished = matches!(outcome, Some(Outcome::Finished { code: crate::model::EXIT_CODE, .. }));
-            assert!(finished, "every replica finishes, and {} has {outcome:?}", process.place);
-        }
+        let finished = self.instances.borrow()[0].finished.len();
+        assert_eq!(finished, usize::from(self.options.replicas), "every replica finishes");
     }
 }

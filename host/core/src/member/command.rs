@@ -1,0 +1,103 @@
+//! What a member has done.
+
+use super::{Ending, Notice};
+use crate::{ConnectionId, Epoch, Genesis, Lsn, Outcome, Output, ReplicaIndex};
+
+/// Something to be done by the driver, in the order in which it was put out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// List the checkpoints. Answered by [`super::MemberInput::Listed`].
+    ListCheckpoints,
+    /// Read that checkpoint. Answered by [`super::MemberInput::Loaded`], or by [`super::MemberInput::Unusable`].
+    Load(Lsn),
+    /// Make a guest of the checkpoint just loaded. Answered by [`super::MemberInput::Made`], or by
+    /// [`super::MemberInput::Unusable`].
+    Restore,
+    /// Make a fresh guest. Answered by [`super::MemberInput::Made`].
+    MakeGuest(Genesis),
+    /// Begin to read the log at that record. Answered by [`super::MemberInput::Opened`] or
+    /// [`super::MemberInput::Trimmed`]; by [`super::MemberInput::Unusable`] if the log can't be read there and a
+    /// checkpoint was just restored.
+    Open(Lsn),
+    /// Read on. Answered by [`super::MemberInput::Read`], as soon as there are records or something else came in.
+    Read,
+    /// Notice from now on when nobody seems to be primary, and say so by [`super::MemberInput::Vacant`].
+    Watch,
+    /// The last such notice was another one's: notice the next.
+    WatchOn,
+    /// Become primary in place of the one of that reign. Answered by [`super::MemberInput::Acquired`] or
+    /// [`super::MemberInput::Contended`].
+    Acquire(Epoch),
+    /// See whether the registry says how the instance ended. Answered by [`super::MemberInput::Outcome`].
+    LookAtOutcome,
+    /// Look which replicas run. Answered by [`super::MemberInput::Others`].
+    Look,
+    /// Tell all that this replica is primary.
+    Announce(Epoch),
+    /// Carry out what the replica wants, which may be seen by now.
+    Out(Output),
+    /// Answer an operator who wanted a checkpoint.
+    Answer {
+        /// Who.
+        connection: ConnectionId,
+        /// What becomes of it.
+        verdict: Verdict,
+    },
+    /// Copy some of the guest's memory ahead of a capture, unless the checkpoint `parent` is there, since which it counts
+    /// its changes. Answered by [`CheckpointEvent::CopiedAhead`](super::CheckpointEvent::CopiedAhead).
+    CopyAhead {
+        /// The checkpoint since which the guest counts its changes.
+        parent: Option<Lsn>,
+    },
+    /// Capture the replica as it is, before any other input: what has changed since `parent`, or everything if that is
+    /// `None` or not there any more. Answered by [`CheckpointEvent::Captured`](super::CheckpointEvent::Captured).
+    Capture {
+        /// The record just applied.
+        at: Lsn,
+        /// The checkpoint since which the guest counts its changes.
+        parent: Option<Lsn>,
+    },
+    /// Write what was captured. Answered by [`CheckpointEvent::Written`](super::CheckpointEvent::Written).
+    Write(Lsn),
+    /// Make the checkpoint written count. Answered by
+    /// [`CheckpointEvent::Published`](super::CheckpointEvent::Published).
+    Publish(Lsn),
+    /// Make a base of the checkpoint, if it rests on too much. Answered by
+    /// [`CheckpointEvent::Compacted`](super::CheckpointEvent::Compacted).
+    Compact(Lsn),
+    /// Remove what is not needed any more. Answered by [`CheckpointEvent::Tidied`](super::CheckpointEvent::Tidied).
+    Trim {
+        /// How far the replicas are that still read the log.
+        applied: Vec<Lsn>,
+    },
+    /// The replica ends its reign for an output that is stuck: it does so once.
+    Yield,
+    /// Drop what the guest prints and has no room.
+    DropPrints,
+    /// Write into the registry how the instance ended.
+    WriteDown(Outcome),
+    /// Make all that was appended durable and end the reign in the log; what the log reports comes first. Answered by
+    /// [`super::MemberInput::Closed`].
+    Close,
+    /// Drop all that belongs to this life of the replica: log, connections, and a checkpoint that does not count yet.
+    /// Another life begins.
+    Abandon,
+    /// Tell the operator.
+    Tell(Notice),
+    /// It is over: nothing follows.
+    End(Ending),
+}
+
+/// What becomes of a checkpoint that an operator wants.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// A replica was asked for it.
+    Asked {
+        /// At which record.
+        lsn: Lsn,
+        /// Which replica.
+        replica: ReplicaIndex,
+    },
+    /// There will be none.
+    Refused(String),
+}

@@ -1,0 +1,141 @@
+//! What a replica has from its recovery until it stops or is deposed, as a standby and as a primary.
+//!
+//! **Architecture Invariant:** every record that a replica applies is counted here, whoever made it, so that the next
+//! primary knows when a checkpoint is due.
+
+use super::{CheckpointEvent, Command, Context, Ending, Notice, others::Others, own_checkpoint::OwnCheckpoint};
+use crate::{
+    Divergence, EpochBody, Guest, Input, Lsn, Output, Record, RecordHeader, RecordKind, Replica, ReplicaIndex, Schedule,
+};
+
+/// What a replica has, whatever its role.
+pub(super) struct Life<G> {
+    pub(super) replica: Replica<G>,
+    pub(super) schedule: Schedule,
+    pub(super) own: OwnCheckpoint,
+    pub(super) others: Others,
+    /// Kept for its memory.
+    pub(super) outputs: Vec<Output>,
+}
+
+/// What a try to take a checkpoint has come to.
+pub(super) enum Attempt {
+    Failed(String),
+    Published,
+}
+
+impl<G: Guest> Life<G> {
+    /// Begins with a replica that was restored from that checkpoint, or from none.
+    pub(super) fn new(context: &Context<'_, G>, replica: Replica<G>, checkpoint: Option<Lsn>) -> Self {
+        assert!(checkpoint.is_none_or(|lsn| lsn == replica.applied()), "a replica begins at its checkpoint");
+        Life {
+            replica,
+            schedule: Schedule::new(context.settings.schedule, checkpoint.unwrap_or_default()),
+            own: OwnCheckpoint::new(checkpoint),
+            others: Others::default(),
+            outputs: Vec::new(),
+        }
+    }
+
+    /// Applies a durable record of the log.
+    ///
+    /// # Errors
+    /// Why the replica can't go on.
+    pub(super) fn apply(&mut self, context: &mut Context<'_, G>, record: Record) -> Result<(), Ending> {
+        assert!(!self.own.is_capturing(), "nothing is applied before the capture of the record before");
+        let header = *record.header();
+        record.check_body().map_err(|error| Ending::BadRecord { lsn: header.lsn, error })?;
+        if header.kind == RecordKind::Epoch {
+            check_engine(context, &record)?;
+        }
+        let mut outputs = std::mem::take(&mut self.outputs);
+        self.replica.step(Input::Record(record), &mut outputs);
+        self.count(context, &header);
+        for output in outputs.drain(..) {
+            match output {
+                Output::Print { .. } => context.carry(Command::Out(output)),
+                Output::Checkpoint { by, at } => self.on_asked(context, by, at),
+                Output::Diverged(found) => on_diverged(context, found)?,
+                Output::Halted { fault, after } => return Err(Ending::Halted { fault, lsn: after }),
+                // What a peer's new life does to this replica is told by the primary, and how the guest has finished is
+                // read from the state.
+                Output::Rebound { .. } | Output::Finished { .. } => {}
+                Output::Append(_)
+                | Output::Connect { .. }
+                | Output::Welcome { .. }
+                | Output::Send { .. }
+                | Output::Acknowledge { .. }
+                | Output::Refuse { .. }
+                | Output::Accepted { .. }
+                | Output::Answered { .. } => unreachable!("a record brings about nothing to do: {output:?}"),
+            }
+        }
+        self.outputs = outputs;
+        Ok(())
+    }
+
+    /// A record was applied.
+    pub(super) fn count(&mut self, context: &mut Context<'_, G>, header: &RecordHeader) {
+        assert_eq!(self.replica.applied(), header.lsn, "a record is counted once it was applied");
+        let work = context.shell.applied(header, &mut self.replica);
+        self.schedule.on_applied(header, if header.kind == RecordKind::Deliver { work } else { 0 });
+    }
+
+    /// A standby is to take a checkpoint. What it reads is durable; what it reads late was taken by another one since.
+    fn on_asked(&mut self, context: &mut Context<'_, G>, by: ReplicaIndex, at: Lsn) {
+        if by != context.settings.replica || at <= self.schedule.checkpoint() {
+            return;
+        }
+        if self.own.is_busy() {
+            return; // the primary finds out by its absence
+        }
+        self.own.capture(context, at, true);
+    }
+
+    /// A checkpoint of this replica is further.
+    pub(super) fn on_checkpoint(&mut self, context: &mut Context<'_, G>, event: CheckpointEvent) -> Option<Attempt> {
+        let attempt = self.own.on_event(context, event);
+        match &attempt {
+            Some(Attempt::Failed(_)) => self.schedule.on_failed(),
+            Some(Attempt::Published) => {
+                let published = self.own.parent().expect("changes are counted since the checkpoint published");
+                self.schedule.on_checkpoint(published);
+            }
+            None => {}
+        }
+        if self.own.wants_to_trim() {
+            // What others need is looked at last, and anew: one may have begun since.
+            self.others.forget();
+            self.others.ask(context);
+        }
+        attempt
+    }
+
+    /// The others were looked at.
+    pub(super) fn on_others(&mut self, context: &mut Context<'_, G>, running: Option<Vec<super::Other>>) {
+        self.own.on_others(context, running.as_deref(), self.replica.applied());
+        self.others.set(context.now, running, context.settings.replica);
+    }
+}
+
+/// Sees that the reign was written by this engine.
+fn check_engine<G>(context: &mut Context<'_, G>, record: &Record) -> Result<(), Ending> {
+    let body = EpochBody::decode(record.body()).map_err(|error| Ending::BadRecord { lsn: record.lsn(), error })?;
+    if body.engine == context.settings.engine {
+        return Ok(());
+    }
+    let (epoch, lsn) = (record.header().epoch, record.lsn());
+    if !context.settings.allow_engine_change {
+        return Err(Ending::ForeignEngine { epoch, lsn });
+    }
+    context.tell(Notice::OtherEngine { epoch, lsn });
+    Ok(())
+}
+
+fn on_diverged<G>(context: &mut Context<'_, G>, found: Divergence) -> Result<(), Ending> {
+    if context.settings.allow_divergence != Some(found.lsn) {
+        return Err(Ending::Diverged(found));
+    }
+    context.tell(Notice::DivergenceAllowed(found));
+    Ok(())
+}

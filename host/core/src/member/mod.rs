@@ -1,0 +1,193 @@
+//! One replica of one log, through its whole life: recovery, following, taking over, reigning, its checkpoints, stepping
+//! down, and the end.
+//!
+//! A [`Member`] decides; its driver does. What happens comes in as a [`MemberInput`], what is to be done goes out to a
+//! [`Shell`], as a [`Command`] or, where the log works while the guest does, as a call. The product, the simulator and the
+//! tests drive the same member.
+//!
+//! **Architecture Invariant:** a member never blocks, has no thread, and reads no clock. Whatever it asks for is answered
+//! by an input, at once or later; what was asked by an earlier life, or of an earlier reign, is never taken for an answer.
+
+mod clock;
+mod command;
+mod ending;
+mod input;
+mod life;
+mod notice;
+mod others;
+mod own_checkpoint;
+mod primary;
+mod recovery;
+mod settings;
+mod shell;
+mod standby;
+
+use core::time::Duration;
+
+pub use command::{Command, Verdict};
+pub use ending::Ending;
+pub use input::{CheckpointEvent, Flow, LogEvent, MemberInput, StopCause, Surroundings, Traffic};
+pub use notice::Notice;
+pub use others::{Other, OtherRole};
+pub use recovery::{CheckpointHead, Unusable, check_head, resume};
+pub use settings::MemberSettings;
+pub use shell::Shell;
+
+use crate::{Epoch, Guest, Replica};
+use life::Life;
+use primary::Primary;
+use recovery::Recovery;
+use standby::Standby;
+
+/// One replica of one log.
+///
+/// Its driver calls [`Member::begin`] once, carries out each [`Command`] in order, and answers it by
+/// [`Member::step`] where the command says so. Whenever it has nothing else in hand it calls [`Member::turn`], and does so
+/// again when that says. Between a [`Command::Capture`] and its answer nothing else may come in.
+pub struct Member<G> {
+    settings: MemberSettings,
+    stage: Stage<G>,
+}
+
+/// Where a member is in its life.
+enum Stage<G> {
+    Recovering(Box<Recovery<G>>),
+    Following(Box<Standby<G>>),
+    Reigning(Box<Primary<G>>),
+    /// With the replica, if there was one.
+    Ended(Option<Box<Life<G>>>),
+}
+
+/// When a driver is to call [`Member::turn`] again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// There is more to be done just now.
+    Again,
+    /// Nothing happens by itself before that time has passed; `None` if nothing ever does.
+    After(Option<Duration>),
+}
+
+/// What every decision is made with.
+struct Context<'a, G> {
+    settings: &'a MemberSettings,
+    /// Time that has passed since some moment, also while the machine was suspended.
+    now: Duration,
+    shell: &'a mut dyn Shell<G>,
+}
+
+impl<G> Context<'_, G> {
+    fn carry(&mut self, command: Command) {
+        self.shell.carry(command);
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        self.shell.carry(Command::Tell(notice));
+    }
+
+    fn end(&mut self, ending: Ending, life: Option<Box<Life<G>>>) -> Stage<G> {
+        self.shell.carry(Command::End(ending));
+        Stage::Ended(life)
+    }
+}
+
+impl<G: Guest> Member<G> {
+    /// A member that has not begun.
+    pub fn new(settings: MemberSettings) -> Self {
+        assert!(settings.keep_checkpoints > 0, "the newest checkpoint is always kept");
+        Member { settings, stage: Stage::Ended(None) }
+    }
+
+    /// Begins its life.
+    ///
+    /// # Panics
+    /// If it has one.
+    pub fn begin(&mut self, now: Duration, shell: &mut dyn Shell<G>) {
+        assert!(matches!(self.stage, Stage::Ended(None)), "a member begins once");
+        let mut context = Context { settings: &self.settings, now, shell };
+        self.stage = Stage::Recovering(Box::new(Recovery::begin(&mut context)));
+    }
+
+    /// Takes one input. `now` is the time that has passed since some moment, the same for all calls.
+    ///
+    /// # Panics
+    /// If the driver answers what was not asked.
+    pub fn step(&mut self, now: Duration, input: MemberInput<G>, shell: &mut dyn Shell<G>) {
+        let mut context = Context { settings: &self.settings, now, shell };
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Ended(None)) {
+            Stage::Recovering(recovery) => recovery.step(&mut context, input),
+            Stage::Following(standby) => standby.step(&mut context, input),
+            Stage::Reigning(primary) => primary.step(&mut context, input),
+            Stage::Ended(life) => Stage::Ended(life),
+        };
+    }
+
+    /// Does what is due, and what has gathered. Says when to be called again if nothing comes in.
+    pub fn turn(&mut self, now: Duration, surroundings: &Surroundings, shell: &mut dyn Shell<G>) -> Next {
+        let mut context = Context { settings: &self.settings, now, shell };
+        let (stage, next) = match std::mem::replace(&mut self.stage, Stage::Ended(None)) {
+            Stage::Following(standby) => {
+                let next = standby.wake_after(&context);
+                (Stage::Following(standby), Next::After(next))
+            }
+            Stage::Reigning(primary) => primary.turn(&mut context, surroundings),
+            stage @ (Stage::Recovering(_) | Stage::Ended(_)) => (stage, Next::After(None)),
+        };
+        self.stage = stage;
+        next
+    }
+
+    /// What it was told at its beginning.
+    pub fn settings(&self) -> &MemberSettings {
+        &self.settings
+    }
+
+    /// The replica, once it was built.
+    pub fn replica(&self) -> Option<&Replica<G>> {
+        self.life().map(|life| &life.replica)
+    }
+
+    /// The same, to capture its guest.
+    pub fn replica_mut(&mut self) -> Option<&mut Replica<G>> {
+        match &mut self.stage {
+            Stage::Recovering(_) => None,
+            Stage::Following(standby) => Some(&mut standby.life.replica),
+            Stage::Reigning(primary) => Some(&mut primary.life.replica),
+            Stage::Ended(life) => life.as_mut().map(|life| &mut life.replica),
+        }
+    }
+
+    /// What a replay of all since the newest checkpoint would have to do.
+    pub fn replay(&self) -> Option<crate::Replay> {
+        self.life().map(|life| life.schedule.replay())
+    }
+
+    /// The epoch of its reign, while it reigns.
+    pub fn reign(&self) -> Option<Epoch> {
+        match &self.stage {
+            Stage::Reigning(primary) => Some(primary.epoch()),
+            _ => None,
+        }
+    }
+
+    /// The time of its reign, for whoever tells how old something is.
+    pub fn reign_time(&self, now: Duration) -> Option<crate::Timestamp> {
+        match &self.stage {
+            Stage::Reigning(primary) => Some(primary.time(now)),
+            _ => None,
+        }
+    }
+
+    /// Whether its life is over.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.stage, Stage::Ended(_))
+    }
+
+    fn life(&self) -> Option<&Life<G>> {
+        match &self.stage {
+            Stage::Recovering(_) => None,
+            Stage::Following(standby) => Some(&standby.life),
+            Stage::Reigning(primary) => Some(&primary.life),
+            Stage::Ended(life) => life.as_deref(),
+        }
+    }
+}

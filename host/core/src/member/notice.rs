@@ -1,0 +1,83 @@
+//! What a member has to tell its operator.
+
+use crate::{Blocked, Epoch, InstanceName, Lsn, ReplicaIndex};
+
+/// What a member has to tell its operator. How it is said is the driver's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// A checkpoint was restored.
+    Restored(Lsn),
+    /// A checkpoint can't be used.
+    Unusable {
+        /// Which.
+        lsn: Lsn,
+        /// Why.
+        reason: String,
+    },
+    /// The log was trimmed beyond what this replica has; it begins anew from a checkpoint.
+    BeginsAnew(Lsn),
+    /// All that is durable was applied.
+    CaughtUp(Lsn),
+    /// A reign was written by another engine, which the operator allows.
+    OtherEngine {
+        /// The reign.
+        epoch: Epoch,
+        /// Its first record.
+        lsn: Lsn,
+    },
+    /// The replica differs from the log, which the operator allows.
+    DivergenceAllowed(crate::Divergence),
+    /// Nobody else took over, so this replica does although its output takes nothing.
+    TakesWhatWasLeft,
+    /// This replica is primary.
+    BecamePrimary {
+        /// Its reign.
+        epoch: Epoch,
+        /// The record that begins it.
+        lsn: Lsn,
+    },
+    /// The wall clock was behind the last record, by so many nanoseconds.
+    ClockBehind(i128),
+    /// The wall clock jumped by so many nanoseconds.
+    ClockJumped(i128),
+    /// Peers don't take their messages.
+    Blocked(Blocked),
+    /// A peer's name stands for another instance now.
+    Rebound {
+        /// The peer.
+        name: InstanceName,
+        /// Messages to the old instance that are dropped.
+        dropped: u64,
+        /// Calls to it that fail.
+        failed_calls: u64,
+    },
+    /// The replica that was asked for a checkpoint is gone.
+    AskedOneIsGone(ReplicaIndex),
+    /// This replica can't take the checkpoint that is due.
+    NoCheckpoint {
+        /// At which record.
+        lsn: Lsn,
+        /// Why.
+        reason: String,
+    },
+    /// The checkpoint counts, and what it makes unnecessary could not be removed.
+    NotTidied {
+        /// The checkpoint.
+        lsn: Lsn,
+        /// Why.
+        reason: String,
+    },
+    /// It can't be found out which other replicas there are.
+    OthersUnknown,
+    /// The output takes nothing, so that another replica is to reign.
+    StepsDownForOutput,
+    /// Peers did not take the last messages of an instance that has finished.
+    Undelivered(u64),
+    /// Another replica is primary.
+    Deposed {
+        /// The reign that is over.
+        own: Epoch,
+        /// The reign that ended it.
+        by: Epoch,
+    },
+}

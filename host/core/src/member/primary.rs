@@ -1,0 +1,564 @@
+//! A member that reigns: it makes records of what comes in, and lets out what they bring about once it is durable.
+
+use core::time::Duration;
+
+use super::{
+    CheckpointEvent, Command, Context, Ending, Flow, LogEvent, MemberInput, Next, Notice, OtherRole, Stage, StopCause,
+    Surroundings, Verdict,
+    clock::ReignClock,
+    life::{Attempt, Life},
+    recovery::Recovery,
+};
+use crate::{
+    ConnectionId, Due, Epoch, Fault, Guest, Held, Input, Lsn, Outcome, Output, Record, RecordKind, ReplicaIndex,
+    Timestamp,
+};
+
+/// When the guest has exited, peers have this long to take its last messages; later runs go on with that.
+const LAST_MESSAGES_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A standby that lags behind by more records than this is not asked for a checkpoint.
+const STANDBY_LAG_MAX: u64 = 10_000;
+
+/// While a timer waits, the member looks at the time at least this often: the wait of its driver does not count the time in
+/// which the machine was suspended.
+const TIMER_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// How old a look at the others may be. That often it is looked whether a standby is still there that was asked for a
+/// checkpoint.
+const LOOK_AGE_MAX: Duration = Duration::from_millis(250);
+
+/// How often it is told that peers don't take their messages.
+const BLOCKED_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A member that reigns.
+pub(super) struct Primary<G> {
+    pub(super) life: Life<G>,
+    me: ReplicaIndex,
+    epoch: Epoch,
+    clock: ReignClock,
+    held: Held,
+    /// Why the reign is over.
+    end: Option<End>,
+    /// Why the log is being closed.
+    closing: Option<End>,
+    /// The operator wants the process to end, too.
+    is_shut_down: bool,
+    exited: Option<Exited>,
+    /// When it was told last that peers don't take their messages.
+    blocked_told: Option<Duration>,
+    /// Operators that want a checkpoint.
+    wanted_by: Vec<ConnectionId>,
+    /// Operators that were told who takes it, and at which record.
+    promised: Vec<ConnectionId>,
+    /// Who was asked for the last checkpoint.
+    last_asked: Option<ReplicaIndex>,
+    ahead: Ahead,
+    /// The others are being looked at to see who takes the checkpoint that is due.
+    is_looking: bool,
+}
+
+/// How far memory was copied ahead of a capture.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ahead {
+    /// Nothing was, since the last capture.
+    Not,
+    /// There is more to be copied.
+    Behind,
+    /// Some is being copied.
+    Asked,
+    /// Nothing is left.
+    Ready,
+}
+
+/// Why a reign is over.
+#[derive(Clone, Debug)]
+enum End {
+    Stopped(StopCause),
+    Shutdown,
+    /// The output is stuck, and another replica can go on.
+    Yielded,
+    Exited(Exited),
+    Halted {
+        fault: Fault,
+        lsn: Lsn,
+    },
+    StoreLost,
+}
+
+/// The guest has exited.
+#[derive(Clone, Copy, Debug)]
+struct Exited {
+    code: i32,
+    lsn: Lsn,
+    at: Duration,
+}
+
+impl<G: Guest> Primary<G> {
+    /// Begins the reign: all records up to the one that begins it were applied.
+    pub(super) fn begin(context: &mut Context<'_, G>, life: Life<G>, epoch: Epoch, wall: Timestamp) -> Stage<G> {
+        assert_eq!(life.replica.epoch(), epoch, "a reign begins with its own record");
+        let lsn = life.replica.applied();
+        let clock = ReignClock::begin(wall, life.replica.time(), context.now);
+        let exited = match life.replica.outcome() {
+            Some(Outcome::Finished { code, lsn }) => Some(Exited { code: *code, lsn: *lsn, at: context.now }),
+            _ => None,
+        };
+        let mut primary = Box::new(Primary {
+            life,
+            me: context.settings.replica,
+            epoch,
+            clock,
+            held: Held::new(lsn),
+            end: None,
+            closing: None,
+            is_shut_down: false,
+            exited,
+            blocked_told: None,
+            wanted_by: Vec::new(),
+            promised: Vec::new(),
+            last_asked: None,
+            ahead: Ahead::Not,
+            is_looking: false,
+        });
+        if let Some(behind) = primary.clock.behind() {
+            context.tell(Notice::ClockBehind(behind));
+        }
+        context.carry(Command::Announce(epoch));
+        context.tell(Notice::BecamePrimary { epoch, lsn });
+        primary.input(context, Input::Elected);
+        primary.settle(context)
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    pub(super) fn time(&self, now: Duration) -> Timestamp {
+        self.clock.time(now)
+    }
+
+    pub(super) fn step(mut self: Box<Self>, context: &mut Context<'_, G>, input: MemberInput<G>) -> Stage<G> {
+        match input {
+            // What comes after the end is for the next primary.
+            MemberInput::Traffic(_) | MemberInput::CheckpointWanted(_) if self.closing.is_some() => {}
+            MemberInput::Traffic(traffic) => {
+                let time = self.time(context.now);
+                self.input(context, traffic.at(time));
+            }
+            MemberInput::Log { epoch, event } if epoch == self.epoch => self.on_log(context, event),
+            MemberInput::Fenced { by } if by > self.epoch => self.end_with(End::Stopped(StopCause::Fenced { by })),
+            // Of an earlier reign.
+            MemberInput::Log { .. } | MemberInput::Fenced { .. } => {}
+            MemberInput::Others { running, .. } => self.life.on_others(context, running),
+            MemberInput::CheckpointWanted(connection) => self.on_checkpoint_wanted(context, connection),
+            MemberInput::Checkpoint(CheckpointEvent::CopiedAhead { is_done }) => {
+                assert_eq!(self.ahead, Ahead::Asked, "memory is copied ahead when that is asked for");
+                self.ahead = if is_done { Ahead::Ready } else { Ahead::Behind };
+            }
+            MemberInput::Checkpoint(event) => self.on_checkpoint(context, event),
+            MemberInput::Shutdown if self.closing.is_some() => self.is_shut_down = true,
+            MemberInput::Shutdown => self.end_with(End::Shutdown),
+            MemberInput::StoreLost => self.end_with(End::StoreLost),
+            MemberInput::Closed => return self.on_closed(context),
+            // Of the time as a standby.
+            MemberInput::Vacant { .. } | MemberInput::Outcome { .. } => {}
+            MemberInput::Listed { .. }
+            | MemberInput::Loaded { .. }
+            | MemberInput::Unusable { .. }
+            | MemberInput::Made(_)
+            | MemberInput::Opened(_)
+            | MemberInput::Trimmed { .. }
+            | MemberInput::Read { .. }
+            | MemberInput::Acquired { .. }
+            | MemberInput::Contended => panic!("a primary does not ask for this"),
+        }
+        self.settle(context)
+    }
+
+    /// Delivers what has gathered, and does what is due.
+    pub(super) fn turn(
+        mut self: Box<Self>,
+        context: &mut Context<'_, G>,
+        surroundings: &Surroundings,
+    ) -> (Stage<G>, Next) {
+        if self.closing.is_some() || self.life.own.is_capturing() {
+            return (Stage::Reigning(self), Next::After(None));
+        }
+        self.end_when_delivered(context);
+        let minded = self.mind_output(context, surroundings);
+        if self.end.is_some() {
+            return (self.settle(context), Next::Again);
+        }
+        let worked = self.deliver(context, surroundings);
+        self.tend(context, surroundings);
+        let next = if worked || minded { Next::Again } else { Next::After(self.until_due(context, surroundings)) };
+        (self.settle(context), next)
+    }
+
+    /// After an exit the last messages are still delivered; then the reign ends.
+    fn end_when_delivered(&mut self, context: &Context<'_, G>) {
+        if let Some(exited) = self.exited
+            && (self.life.replica.undelivered() == 0 || context.now.saturating_sub(exited.at) >= LAST_MESSAGES_TIMEOUT)
+        {
+            self.end_with(End::Exited(exited));
+        }
+    }
+
+    /// How long nothing happens by itself.
+    fn until_due(&self, context: &Context<'_, G>, surroundings: &Surroundings) -> Option<Duration> {
+        let until_stuck = match surroundings.output {
+            Flow::Full(rest) => Some(rest),
+            Flow::Room | Flow::Stuck => None,
+        };
+        let time = self.time(context.now);
+        let until_look = self.waits_for_a_standby().then_some(LOOK_AGE_MAX);
+        let until_checkpoint = self.life.schedule.wake_at(time).map(|at| until(at, time));
+        let all = [until_stuck, until_look, until_checkpoint, self.until_due_to_deliver(context, time)];
+        all.into_iter().flatten().min()
+    }
+
+    fn until_due_to_deliver(&self, context: &Context<'_, G>, time: Timestamp) -> Option<Duration> {
+        if let Some(exited) = self.exited {
+            return Some(LAST_MESSAGES_TIMEOUT.saturating_sub(context.now.saturating_sub(exited.at)));
+        }
+        Some(until(self.life.replica.wake_at()?, time))
+    }
+
+    /// Without an output that takes what the guest prints, a reign has not much sense if another replica may have one.
+    /// A replica that is alone, or has done so before in vain, goes on and drops prints. True if it does.
+    fn mind_output(&mut self, context: &mut Context<'_, G>, surroundings: &Surroundings) -> bool {
+        if surroundings.output != Flow::Stuck {
+            return false;
+        }
+        if self.exited.is_none() && surroundings.may_yield {
+            let silence = context.settings.silence;
+            let Some(others) = self.life.others.within(LOOK_AGE_MAX, context) else { return false };
+            match others {
+                None => context.tell(Notice::OthersUnknown),
+                Some(others)
+                    if others.iter().any(|other| other.role == OtherRole::Standby && other.is_alive(silence)) =>
+                {
+                    context.tell(Notice::StepsDownForOutput);
+                    context.carry(Command::Yield);
+                    self.end_with(End::Yielded);
+                    return false;
+                }
+                Some(_) => {}
+            }
+        }
+        context.carry(Command::DropPrints);
+        true
+    }
+
+    /// Makes and executes one record of what has gathered. False if there was nothing, or no room in the log or for what
+    /// it would print.
+    fn deliver(&mut self, context: &mut Context<'_, G>, surroundings: &Surroundings) -> bool {
+        if !surroundings.log_has_room || surroundings.output != Flow::Room {
+            return false; // both say when there is room
+        }
+        let now = self.time(context.now);
+        let mut outputs = std::mem::take(&mut self.life.outputs);
+        self.life.replica.step(Input::Deliver { now }, &mut outputs);
+        let delivered = outputs.pop();
+        assert!(outputs.is_empty(), "a delivery puts out its record and nothing else before it is executed");
+        self.life.outputs = outputs;
+        let Some(Output::Append(record)) = delivered else {
+            assert!(delivered.is_none(), "a delivery puts out its record: {delivered:?}");
+            self.tell_blocked(context);
+            return false;
+        };
+        // The log has the record before the guest runs, so that both work at the same time.
+        let header = *record.header();
+        self.append(context, record);
+        let mut outputs = std::mem::take(&mut self.life.outputs);
+        self.life.replica.step(Input::Execute, &mut outputs);
+        self.life.count(context, &header);
+        self.carry_outputs(context, outputs);
+        true
+    }
+
+    fn tell_blocked(&mut self, context: &mut Context<'_, G>) {
+        let recently = self.blocked_told.is_some_and(|told| context.now.saturating_sub(told) < BLOCKED_INTERVAL);
+        if !recently && let Some(blocked) = self.life.replica.blocked() {
+            self.blocked_told = Some(context.now);
+            context.tell(Notice::Blocked(blocked));
+        }
+    }
+
+    /// Makes the digest record that is due, and has a checkpoint taken with it if that is.
+    fn tend(&mut self, context: &mut Context<'_, G>, surroundings: &Surroundings) {
+        self.life.schedule.on_checkpoint(surroundings.published);
+        if let Some(jump) = self.clock.jump(surroundings.wall, context.now) {
+            context.tell(Notice::ClockJumped(jump));
+        }
+        // After the end no digest record is made any more. It may have come with a record that is not durable yet.
+        if self.life.replica.outcome().is_some() || self.end.is_some() {
+            return;
+        }
+        self.look_after_the_asked(context);
+        match self.life.schedule.due(self.time(context.now)) {
+            None => {}
+            Some(Due::Digest) => self.digest(context, None),
+            Some(Due::Checkpoint) => self.ask_for_checkpoint(context),
+        }
+    }
+
+    fn digest(&mut self, context: &mut Context<'_, G>, checkpoint_by: Option<ReplicaIndex>) {
+        let now = self.time(context.now);
+        self.input(context, Input::Digest { checkpoint_by, now });
+    }
+
+    fn ask_for_checkpoint(&mut self, context: &mut Context<'_, G>) {
+        let Some(by) = self.who_takes_it(context) else { return };
+        let me = context.settings.replica;
+        if by == me && !self.is_ready_to_capture(context) {
+            return;
+        }
+        self.digest(context, Some(by));
+        let at = self.life.replica.applied();
+        self.life.schedule.on_asked(at, self.time(context.now));
+        self.last_asked = Some(by);
+        if by == me {
+            self.ahead = Ahead::Not;
+            return self.life.own.capture(context, at, false); // its answer is that to the operators
+        }
+        self.promise(context, at, by);
+    }
+
+    /// Tells the operators that want a checkpoint who takes it.
+    fn promise(&mut self, context: &mut Context<'_, G>, lsn: Lsn, replica: ReplicaIndex) {
+        self.promised.append(&mut self.wanted_by);
+        for connection in &self.promised {
+            let verdict = Verdict::Asked { lsn, replica };
+            context.carry(Command::Answer { connection: *connection, verdict });
+        }
+    }
+
+    /// Whether nothing has to be done before this replica is captured. What has, is.
+    fn is_ready_to_capture(&mut self, context: &mut Context<'_, G>) -> bool {
+        if self.life.own.is_busy() || self.ahead == Ahead::Asked {
+            return false; // its end is an input
+        }
+        if self.ahead != Ahead::Ready {
+            self.ahead = Ahead::Asked;
+            context.carry(Command::CopyAhead { parent: self.life.own.parent() });
+            return false;
+        }
+        true
+    }
+
+    fn waits_for_a_standby(&self) -> bool {
+        self.life.schedule.is_asked() && self.last_asked.is_some_and(|by| by != self.me)
+    }
+
+    /// Notices that the standby that was asked for a checkpoint is gone, so that another replica is asked.
+    fn look_after_the_asked(&mut self, context: &mut Context<'_, G>) {
+        let Some(by) = self.last_asked.filter(|_| self.waits_for_a_standby()) else { return };
+        // One that can't be looked at is not known to be gone.
+        let Some(Some(others)) = self.life.others.within(LOOK_AGE_MAX, context) else { return };
+        if !others.iter().any(|other| other.replica == by) {
+            context.tell(Notice::AskedOneIsGone(by));
+            self.life.schedule.on_gone();
+        }
+    }
+
+    /// A standby that has heard of almost everything, so that this replica need not stop for it; else this one. Who was
+    /// asked last and has not done it is not asked again if there is another one. `None` if it is to be looked first.
+    fn who_takes_it(&mut self, context: &mut Context<'_, G>) -> Option<ReplicaIndex> {
+        // Whoever has died since the last look is not to be asked. While memory is copied ahead, that goes on.
+        if self.ahead == Ahead::Not && !std::mem::replace(&mut self.is_looking, true) {
+            self.life.others.forget();
+        }
+        let failed = self.last_asked.filter(|_| self.life.schedule.is_asked());
+        let (durable, silence) = (self.held.durable(), context.settings.silence);
+        let others = self.life.others.within(LOOK_AGE_MAX, context)?.unwrap_or_default();
+        self.is_looking = false;
+        let able = others.iter().filter(|other| {
+            other.role == OtherRole::Standby
+                && other.is_alive(silence)
+                && other.applied.0 + STANDBY_LAG_MAX >= durable.0
+                && Some(other.replica) != failed
+        });
+        Some(able.max_by_key(|other| other.applied).map_or(context.settings.replica, |other| other.replica))
+    }
+
+    fn on_checkpoint_wanted(&mut self, context: &mut Context<'_, G>, connection: ConnectionId) {
+        let refusal = match &context.settings.cannot_capture {
+            Some(reason) => format!("the guest can't be captured: {reason}"),
+            None if self.life.replica.outcome().is_some() => "the instance has ended".to_owned(),
+            None => {
+                self.life.schedule.want();
+                return self.wanted_by.push(connection);
+            }
+        };
+        context.carry(Command::Answer { connection, verdict: Verdict::Refused(refusal) });
+    }
+
+    fn on_checkpoint(&mut self, context: &mut Context<'_, G>, event: CheckpointEvent) {
+        let was_capturing = self.life.own.is_capturing();
+        match self.life.on_checkpoint(context, event) {
+            Some(Attempt::Failed(reason)) => {
+                self.promised.append(&mut self.wanted_by);
+                for connection in self.promised.drain(..) {
+                    let verdict = Verdict::Refused(reason.clone());
+                    context.carry(Command::Answer { connection, verdict });
+                }
+            }
+            Some(Attempt::Published) => self.promised.clear(),
+            None if was_capturing => {
+                let (lsn, replica) = (self.life.replica.applied(), context.settings.replica);
+                self.promise(context, lsn, replica);
+            }
+            None => {}
+        }
+    }
+
+    fn on_log(&mut self, context: &mut Context<'_, G>, event: LogEvent) {
+        match event {
+            LogEvent::Durable(lsn) => {
+                self.held.set_durable(lsn);
+                self.life.own.on_durable(context, lsn);
+                self.input(context, Input::Durable(lsn));
+            }
+            LogEvent::Room => {}
+            LogEvent::Stopped(cause) => self.end_with(End::Stopped(cause)),
+        }
+    }
+
+    /// Steps the replica, and lets out what may be seen.
+    fn input(&mut self, context: &mut Context<'_, G>, input: Input) {
+        let mut outputs = std::mem::take(&mut self.life.outputs);
+        self.life.replica.step(input, &mut outputs);
+        self.carry_outputs(context, outputs);
+    }
+
+    /// Carries out what need not wait, and holds the rest.
+    fn carry_outputs(&mut self, context: &mut Context<'_, G>, mut outputs: Vec<Output>) {
+        for output in outputs.drain(..) {
+            match output {
+                Output::Append(record) => {
+                    let header = *record.header();
+                    assert_ne!(header.kind, RecordKind::Deliver, "a delivery is appended before it is executed");
+                    self.append(context, record);
+                    self.life.count(context, &header);
+                }
+                output if output.after() == Lsn(0) => self.carry(context, output),
+                output => self.held.push(output),
+            }
+        }
+        self.life.outputs = outputs;
+        self.carry_held(context);
+    }
+
+    fn append(&mut self, context: &mut Context<'_, G>, record: Record) {
+        assert_eq!(record.header().epoch, self.epoch, "a primary writes records of its own reign");
+        assert!(self.closing.is_none(), "nothing is appended to a log that is being closed");
+        if let Err(cause) = context.shell.append(record) {
+            self.end_with(End::Stopped(cause)); // nothing of this record will be seen
+        }
+    }
+
+    /// Lets out what is durable by now.
+    fn carry_held(&mut self, context: &mut Context<'_, G>) {
+        while !matches!(self.end, Some(End::StoreLost)) {
+            let Some(output) = self.held.pop() else { return };
+            self.carry(context, output);
+        }
+    }
+
+    /// Carries out an output that may be seen.
+    fn carry(&mut self, context: &mut Context<'_, G>, output: Output) {
+        assert!(output.after() <= self.held.durable(), "nothing is seen before it is durable");
+        match output {
+            // What this primary asks for is taken where it is asked, and a primary is what others are compared with.
+            Output::Checkpoint { .. } | Output::Diverged(_) => {}
+            Output::Finished { code, after } => self.exited = Some(Exited { code, lsn: after, at: context.now }),
+            Output::Halted { fault, after } => self.end_with(End::Halted { fault, lsn: after }),
+            Output::Rebound { name, dropped, failed_calls } => {
+                context.tell(Notice::Rebound { name, dropped, failed_calls });
+            }
+            Output::Append(_) => unreachable!("a record is appended where it is put out"),
+            Output::Connect { .. }
+            | Output::Welcome { .. }
+            | Output::Send { .. }
+            | Output::Acknowledge { .. }
+            | Output::Refuse { .. }
+            | Output::Accepted { .. }
+            | Output::Answered { .. }
+            | Output::Print { .. } => context.carry(Command::Out(output)),
+        }
+    }
+
+    /// The first reason stands, but that the log has stopped outweighs all others, and that it is another one that.
+    fn end_with(&mut self, end: End) {
+        let stands = match &self.end {
+            None => false,
+            Some(End::StoreLost) => true,
+            Some(_) => !matches!(end, End::Stopped(_) | End::StoreLost),
+        };
+        if !stands {
+            self.end = Some(end);
+        }
+    }
+
+    /// Begins to end the reign, if there is a reason.
+    fn settle(mut self: Box<Self>, context: &mut Context<'_, G>) -> Stage<G> {
+        if self.closing.is_some() || self.life.own.is_capturing() {
+            return Stage::Reigning(self);
+        }
+        let Some(end) = self.end.take() else { return Stage::Reigning(self) };
+        match &end {
+            End::Stopped(StopCause::Fenced { by }) => {
+                context.tell(Notice::Deposed { own: self.epoch, by: *by });
+                return self.begin_anew(context);
+            }
+            End::Stopped(StopCause::Failed(reason)) => return self.end(context, Ending::LogFailed(reason.clone())),
+            // Nothing more is let out, not even what is durable: whoever looks for it looks elsewhere.
+            End::StoreLost => return self.end(context, Ending::StoreLost),
+            End::Shutdown | End::Yielded => {}
+            End::Exited(exited) => match self.life.replica.undelivered() {
+                0 => context.carry(Command::WriteDown(Outcome::Finished { code: exited.code, lsn: exited.lsn })),
+                undelivered => context.tell(Notice::Undelivered(undelivered)),
+            },
+            End::Halted { fault, lsn } => {
+                context.carry(Command::WriteDown(Outcome::Halted { fault: fault.clone(), lsn: *lsn }));
+            }
+        }
+        self.closing = Some(end);
+        context.carry(Command::Close);
+        Stage::Reigning(self)
+    }
+
+    /// All that was appended is durable, or never will be.
+    fn on_closed(mut self: Box<Self>, context: &mut Context<'_, G>) -> Stage<G> {
+        let closing = self.closing.take().expect("a log is closed when that is asked for");
+        self.carry_held(context);
+        match (self.end.take(), closing) {
+            (Some(End::StoreLost), _) => self.end(context, Ending::StoreLost),
+            (Some(End::Stopped(StopCause::Failed(reason))), _) => self.end(context, Ending::LogFailed(reason)),
+            (_, End::Shutdown) => self.end(context, Ending::Stopped { reigned: true }),
+            (_, End::Exited(Exited { code, lsn, .. })) => self.end(context, Ending::Finished { code, lsn }),
+            (_, End::Halted { fault, lsn }) => self.end(context, Ending::Halted { fault, lsn }),
+            (_, End::Yielded) if self.is_shut_down => self.end(context, Ending::Stopped { reigned: true }),
+            (_, End::Yielded) => self.begin_anew(context),
+            (_, End::Stopped(_) | End::StoreLost) => unreachable!("a log that has failed, or is lost, is not closed"),
+        }
+    }
+
+    /// What was executed may not be in the log, so everything is built anew from it.
+    fn begin_anew(self: Box<Self>, context: &mut Context<'_, G>) -> Stage<G> {
+        context.carry(Command::Abandon);
+        Stage::Recovering(Box::new(Recovery::begin(context)))
+    }
+
+    fn end(self: Box<Self>, context: &mut Context<'_, G>, ending: Ending) -> Stage<G> {
+        context.end(ending, Some(Box::new(self.life)))
+    }
+}
+
+/// How long to wait for a time. One that has passed waits for something else, so it is not to be polled.
+fn until(at: Timestamp, now: Timestamp) -> Duration {
+    let wait = at.0.saturating_sub(now.0).max(1_000_000);
+    Duration::from_nanos(wait).min(TIMER_WAIT_MAX)
+}

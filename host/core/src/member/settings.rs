@@ -1,0 +1,30 @@
+//! What a member is told at its beginning.
+
+use core::time::Duration;
+
+use crate::{Lsn, ReplicaIndex, ScheduleOptions};
+
+/// What a member is told at its beginning, and does not change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemberSettings {
+    /// Which replica it is.
+    pub replica: ReplicaIndex,
+    /// Hash of the engine that runs its guest.
+    pub engine: [u8; 32],
+    /// Replay the log from its beginning, or from the oldest checkpoint if it was trimmed.
+    pub from_beginning: bool,
+    /// Go on although the log or a checkpoint was written by another engine.
+    pub allow_engine_change: bool,
+    /// The record at which the replica may differ from what the log says.
+    pub allow_divergence: Option<Lsn>,
+    /// When checkpoints are due.
+    pub schedule: ScheduleOptions,
+    /// Why the guest can't be captured, if it can't.
+    pub cannot_capture: Option<String>,
+    /// How many checkpoints are kept; one at least.
+    pub keep_checkpoints: usize,
+    /// Keep the whole log.
+    pub keep_log: bool,
+    /// A replica that has not been heard of for this long may be taken for dead.
+    pub silence: Duration,
+}

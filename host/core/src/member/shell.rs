@@ -1,0 +1,22 @@
+//! What surrounds a member.
+
+use super::{Command, StopCause};
+use crate::{Record, RecordHeader, Replica};
+
+/// What surrounds a member, and carries out what it decides.
+///
+/// It is called in the middle of a step, so it can't step the member: what it has to answer it keeps until the step is over.
+pub trait Shell<G> {
+    /// Hands a record of this reign to the log, which writes it while the guest works. It must not block.
+    ///
+    /// # Errors
+    /// Why the reign is over. Nothing of the record is seen then.
+    fn append(&mut self, record: Record) -> Result<(), StopCause>;
+
+    /// The replica has just applied this record, which it made itself or read. Returns for how many nanoseconds the guest
+    /// has worked for it.
+    fn applied(&mut self, header: &RecordHeader, replica: &mut Replica<G>) -> u64;
+
+    /// Takes a command, to be carried out after those before it.
+    fn carry(&mut self, command: Command);
+}

@@ -1,0 +1,251 @@
+//! A member that follows: it applies records as they become durable, and is ready to take over.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use super::{
+    Command, Context, Ending, MemberInput, Notice, Other, OtherRole, Stage,
+    life::{Attempt, Life},
+    primary::Primary,
+    recovery::Recovery,
+};
+use crate::{Epoch, Guest, Lsn, Outcome, Record, Replica, Timestamp};
+
+/// A member that follows.
+pub(super) struct Standby<G> {
+    pub(super) life: Life<G>,
+    /// Records read and not applied yet.
+    read: VecDeque<Record>,
+    /// Whether it has had all that was durable, and is told of vacancies since.
+    is_caught_up: bool,
+    /// What it waits for.
+    phase: Phase,
+    /// A vacancy to be taken once it is known that the instance has not ended for good.
+    vacancy: Option<Epoch>,
+    /// A vacancy that is left to others first, and since when.
+    left: Option<(Epoch, Duration)>,
+    /// What is durable, as far as is known; `None` before it has read once.
+    durable: Option<Lsn>,
+}
+
+/// What a standby waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// For records.
+    Read,
+    /// Whether it becomes primary in place of the one of that reign.
+    Acquire(Epoch),
+    /// It is, and has records to apply before it reigns.
+    Acquired(Epoch, Timestamp),
+    /// Another one was faster: it reads on from where it was.
+    Open,
+}
+
+impl<G: Guest> Standby<G> {
+    /// Begins to follow behind a replica that was built; `records` come next in the log.
+    pub(super) fn begin(
+        context: &mut Context<'_, G>,
+        replica: Replica<G>,
+        checkpoint: Option<Lsn>,
+        records: Vec<Record>,
+    ) -> Stage<G> {
+        let life = Life::new(context, replica, checkpoint);
+        let standby = Standby {
+            life,
+            read: records.into(),
+            is_caught_up: false,
+            phase: Phase::Read,
+            vacancy: None,
+            left: None,
+            durable: None,
+        };
+        Box::new(standby).apply_read(context)
+    }
+
+    /// How long to wait for records before this member wants to be asked again.
+    pub(super) fn wake_after(&self, context: &Context<'_, G>) -> Option<Duration> {
+        if !self.is_caught_up {
+            return Some(Duration::ZERO);
+        }
+        let (_, since) = self.left?;
+        Some(context.settings.silence.saturating_sub(context.now.saturating_sub(since)))
+    }
+
+    pub(super) fn step(mut self: Box<Self>, context: &mut Context<'_, G>, input: MemberInput<G>) -> Stage<G> {
+        match input {
+            MemberInput::Read { records, durable, published } => {
+                assert_eq!(self.phase, Phase::Read, "records are read while none of a reign are");
+                self.life.schedule.on_checkpoint(published);
+                self.durable = self.durable.max(Some(durable));
+                self.read.extend(records);
+                return self.apply_read(context);
+            }
+            MemberInput::Trimmed { first, published } => return self.on_trimmed(context, first, published),
+            MemberInput::Vacant { over, is_stuck } => self.on_vacant(context, over, is_stuck),
+            MemberInput::Outcome { is_written_down } => return self.on_outcome(context, is_written_down),
+            MemberInput::Acquired { epoch, records, wall } => {
+                assert!(matches!(self.phase, Phase::Acquire(over) if over < epoch), "a reign follows the one it ends");
+                self.phase = Phase::Acquired(epoch, wall);
+                self.read.extend(records);
+                return self.apply_read(context);
+            }
+            MemberInput::Contended => {
+                assert!(matches!(self.phase, Phase::Acquire(_)), "only a candidate can be too late");
+                self.phase = Phase::Open;
+                context.carry(Command::Open(self.life.replica.applied().next()));
+            }
+            MemberInput::Opened(_) => {
+                assert_eq!(self.phase, Phase::Open, "the log is opened anew after a try to become primary");
+                self.phase = Phase::Read;
+                context.carry(Command::WatchOn);
+                context.carry(Command::Read);
+            }
+            MemberInput::Others { running, fence } => self.on_others(context, running, fence),
+            MemberInput::Checkpoint(event) => {
+                let was_capturing = self.life.own.is_capturing();
+                let _: Option<Attempt> = self.life.on_checkpoint(context, event);
+                if was_capturing {
+                    return self.apply_read(context);
+                }
+            }
+            MemberInput::Shutdown => return self.end(context, Ending::Stopped { reigned: false }),
+            MemberInput::StoreLost => return self.end(context, Ending::StoreLost),
+            // Of an earlier reign, or of an earlier life.
+            MemberInput::Log { .. }
+            | MemberInput::Fenced { .. }
+            | MemberInput::Traffic(_)
+            | MemberInput::CheckpointWanted(_)
+            | MemberInput::Closed => {}
+            MemberInput::Listed { .. }
+            | MemberInput::Loaded { .. }
+            | MemberInput::Unusable { .. }
+            | MemberInput::Made(_) => panic!("a standby has begun, and did not ask for this"),
+        }
+        Stage::Following(self)
+    }
+
+    /// Applies what was read, up to a record that is to be captured, and goes on with what is due then.
+    fn apply_read(mut self: Box<Self>, context: &mut Context<'_, G>) -> Stage<G> {
+        while !self.life.own.is_capturing() {
+            let Some(record) = self.read.pop_front() else { break };
+            if let Err(ending) = self.life.apply(context, record) {
+                return self.end(context, ending);
+            }
+        }
+        if self.life.own.is_capturing() {
+            return Stage::Following(self); // its answer goes on
+        }
+        match self.phase {
+            Phase::Acquired(epoch, wall) => return Primary::begin(context, self.life, epoch, wall),
+            Phase::Read => {}
+            Phase::Acquire(_) | Phase::Open => return Stage::Following(self),
+        }
+        self.watch_when_caught_up(context);
+        // Whether the primary has seen to the last messages, and nothing is left to be done.
+        if matches!(self.life.replica.outcome(), Some(Outcome::Finished { .. })) {
+            context.carry(Command::LookAtOutcome);
+        }
+        if self.left.is_some() {
+            self.life.others.ask(context);
+        }
+        context.carry(Command::Read);
+        Stage::Following(self)
+    }
+
+    /// Only a replica that has all durable records may become primary: a takeover must not wait for a long replay.
+    fn watch_when_caught_up(&mut self, context: &mut Context<'_, G>) {
+        let applied = self.life.replica.applied();
+        if !self.is_caught_up && self.durable.is_some_and(|durable| applied >= durable) {
+            self.is_caught_up = true;
+            context.tell(Notice::CaughtUp(applied));
+            context.carry(Command::Watch);
+        }
+    }
+
+    /// The log was trimmed beyond what this replica has: it had stopped for so long that nobody waited for it any more.
+    fn on_trimmed(self: Box<Self>, context: &mut Context<'_, G>, first: Lsn, published: Lsn) -> Stage<G> {
+        let asked = self.life.replica.applied().next();
+        if published < asked {
+            return self.end(context, Ending::Overtaken { asked, first });
+        }
+        context.tell(Notice::BeginsAnew(asked));
+        context.carry(Command::Abandon);
+        Stage::Recovering(Box::new(Recovery::begin(context)))
+    }
+
+    fn on_vacant(&mut self, context: &mut Context<'_, G>, over: Epoch, is_stuck: bool) {
+        assert!(self.is_caught_up, "only who has all that is durable is told of vacancies");
+        if self.phase != Phase::Read || self.leave_to_others(context, over, is_stuck) {
+            return;
+        }
+        self.take(context, over);
+    }
+
+    fn take(&mut self, context: &mut Context<'_, G>, over: Epoch) {
+        if matches!(self.life.replica.outcome(), Some(Outcome::Finished { .. })) {
+            self.vacancy = Some(over);
+            return context.carry(Command::LookAtOutcome);
+        }
+        self.acquire(context, over);
+    }
+
+    fn acquire(&mut self, context: &mut Context<'_, G>, over: Epoch) {
+        assert_eq!(self.phase, Phase::Read, "one try is made at a time");
+        self.phase = Phase::Acquire(over);
+        context.carry(Command::Acquire(over));
+    }
+
+    /// Whether the vacancy is for others to take: this replica has an output that takes nothing. If nobody takes it,
+    /// [`Standby::on_others`] brings it back.
+    fn leave_to_others(&mut self, context: &mut Context<'_, G>, over: Epoch, is_stuck: bool) -> bool {
+        if !is_stuck {
+            self.left = None;
+            return false;
+        }
+        if self.left.is_none_or(|(left, _)| left != over) {
+            self.left = Some((over, context.now));
+        }
+        self.life.others.ask(context);
+        true
+    }
+
+    /// What becomes of a vacancy that was left to others: they have had it, or their time, or wait for it still.
+    fn on_others(&mut self, context: &mut Context<'_, G>, running: Option<Vec<Other>>, fence: Epoch) {
+        let silence = context.settings.silence;
+        let reigns = |other: &Other| other.role == OtherRole::Primary && other.is_alive(silence);
+        let is_taken = running.iter().flatten().any(reigns);
+        self.life.on_others(context, running);
+        let Some((over, since)) = self.left else { return };
+        if fence > over || is_taken {
+            self.left = None;
+            context.carry(Command::WatchOn);
+        } else if context.now.saturating_sub(since) >= silence && self.phase == Phase::Read {
+            self.left = None;
+            context.tell(Notice::TakesWhatWasLeft);
+            self.take(context, over);
+        }
+    }
+
+    /// Once the guest has exited and the primary has seen to it that all its messages were delivered, nothing is left to
+    /// be done. If the primary died before, this replica takes over to do the same.
+    fn on_outcome(mut self: Box<Self>, context: &mut Context<'_, G>, is_written_down: bool) -> Stage<G> {
+        let Some(Outcome::Finished { code, lsn }) = self.life.replica.outcome() else {
+            panic!("it was looked how an instance ended that goes on")
+        };
+        let (code, lsn) = (*code, *lsn);
+        if is_written_down {
+            return self.end(context, Ending::Finished { code, lsn });
+        }
+        if let Some(over) = self.vacancy.take_if(|_| self.phase == Phase::Read) {
+            self.acquire(context, over);
+        }
+        Stage::Following(self)
+    }
+
+    fn end(self: Box<Self>, context: &mut Context<'_, G>, ending: Ending) -> Stage<G> {
+        if let Ending::Halted { fault, lsn } = &ending {
+            context.carry(Command::WriteDown(Outcome::Halted { fault: fault.clone(), lsn: *lsn }));
+        }
+        context.end(ending, Some(Box::new(self.life)))
+    }
+}

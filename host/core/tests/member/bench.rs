@@ -1,0 +1,186 @@
+//! A member under a test, whose surroundings do nothing: what it wants is seen, and what happens the test says.
+
+use std::time::Duration;
+
+use ambrosia_core::{
+    Delivered, DigestBody, Epoch, EpochBody, Fault, Genesis, Guest, InstanceName, InstanceUuid, Limits, Lsn, Record,
+    RecordHeader, RecordKind, Replica, ReplicaIndex, ScheduleOptions, Timestamp, World,
+    member::{Command, Flow, Member, MemberInput, MemberSettings, Next, Notice, Shell, StopCause, Surroundings},
+};
+
+pub(crate) const ENGINE: [u8; 32] = [7; 32];
+pub(crate) const ME: ReplicaIndex = ReplicaIndex(0);
+pub(crate) const SILENCE: Duration = Duration::from_millis(600);
+
+/// A guest that does nothing.
+#[derive(Debug)]
+pub(crate) struct Nothing;
+
+impl Guest for Nothing {
+    fn deliver(&mut self, _: &[u8], _: &mut World, _: &mut Delivered) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// What the member has put out.
+#[derive(Default)]
+pub(crate) struct Seen {
+    commands: Vec<Command>,
+    pub(crate) appended: Vec<Record>,
+}
+
+impl Shell<Nothing> for Seen {
+    fn append(&mut self, record: Record) -> Result<(), StopCause> {
+        self.appended.push(record);
+        Ok(())
+    }
+
+    fn applied(&mut self, _: &RecordHeader, _: &mut Replica<Nothing>) -> u64 {
+        0
+    }
+
+    fn carry(&mut self, command: Command) {
+        self.commands.push(command);
+    }
+}
+
+pub(crate) struct Bench {
+    pub(crate) member: Member<Nothing>,
+    pub(crate) now: Duration,
+    pub(crate) seen: Seen,
+    pub(crate) log: Vec<Record>,
+    pub(crate) surroundings: Surroundings,
+}
+
+pub(crate) fn settings() -> MemberSettings {
+    MemberSettings {
+        replica: ME,
+        engine: ENGINE,
+        from_beginning: false,
+        allow_engine_change: false,
+        allow_divergence: None,
+        schedule: ScheduleOptions { checkpoints: true, checkpoint_every_bytes: 1 << 20, recovery_target_ns: 1 << 40 },
+        cannot_capture: None,
+        keep_checkpoints: 2,
+        keep_log: false,
+        silence: SILENCE,
+    }
+}
+
+pub(crate) fn genesis() -> Genesis {
+    Genesis {
+        uuid: InstanceUuid([1; 16]),
+        module: [2; 32],
+        seed: 3,
+        limits: Limits { fuel: 4, memory_bytes: 5 },
+        name: InstanceName::new("me").expect("a plain name"),
+    }
+}
+
+impl Bench {
+    /// A member that has begun, with a log of one record. What it wants first is not taken yet.
+    pub(crate) fn begin(settings: MemberSettings) -> Bench {
+        let surroundings = Surroundings {
+            wall: Timestamp(1000),
+            log_has_room: true,
+            output: Flow::Room,
+            may_yield: true,
+            published: Lsn(0),
+        };
+        let (member, now) = (Member::new(settings), Duration::from_secs(1));
+        let log = vec![genesis().record(Timestamp(100))];
+        let mut bench = Bench { member, now, seen: Seen::default(), log, surroundings };
+        bench.member.begin(bench.now, &mut bench.seen);
+        bench
+    }
+
+    /// A standby that has applied the beginning of the log and all the rest that was durable.
+    pub(crate) fn standby() -> Bench {
+        let mut bench = Bench::begin(settings());
+        assert_eq!(bench.commands(), [Command::ListCheckpoints]);
+        let wanted = bench.on(MemberInput::Listed { checkpoints: Vec::new(), published: Lsn(0) });
+        assert_eq!(wanted, [Command::Open(Lsn(1))]);
+        assert_eq!(bench.on(MemberInput::Opened(0)), [Command::Read]);
+        let records = bench.log.clone();
+        let wanted = bench.on(MemberInput::Read { records, durable: Lsn(1), published: Lsn(0) });
+        assert_eq!(wanted, [Command::MakeGuest(genesis())]);
+        assert_eq!(bench.on(MemberInput::Made(Nothing)), [Command::Read], "it does not know yet that this is all");
+        let caught_up = [Command::Tell(Notice::CaughtUp(Lsn(1))), Command::Watch, Command::Read];
+        assert_eq!(bench.read(Vec::new()), caught_up);
+        bench
+    }
+
+    /// A primary of epoch 1.
+    pub(crate) fn primary() -> Bench {
+        let mut bench = Bench::standby();
+        let wanted = bench.on(MemberInput::Vacant { over: Epoch(0), is_stuck: false });
+        assert_eq!(wanted, [Command::Acquire(Epoch(0))]);
+        let record = bench.epoch_record(ENGINE);
+        let wall = bench.surroundings.wall;
+        let wanted = bench.on(MemberInput::Acquired { epoch: Epoch(1), records: vec![record], wall });
+        let became = Notice::BecamePrimary { epoch: Epoch(1), lsn: Lsn(2) };
+        assert_eq!(wanted, [Command::Announce(Epoch(1)), Command::Tell(became)]);
+        // The guest is told that it has started.
+        while bench.turn() == Next::Again {}
+        assert_eq!(bench.commands(), []);
+        bench
+    }
+
+    fn push(&mut self, kind: RecordKind, epoch: Epoch, body: &[u8]) -> Record {
+        let last = *self.log.last().expect("genesis").header();
+        let mut header = RecordHeader::new(kind, epoch, last.lsn.next(), last.time);
+        header.previous = last.link();
+        let record = Record::seal(header, body);
+        self.log.push(record.clone());
+        record
+    }
+
+    /// The record that begins the next reign.
+    pub(crate) fn epoch_record(&mut self, engine: [u8; 32]) -> Record {
+        let epoch = Epoch(self.log.last().expect("genesis").header().epoch.0 + 1);
+        let mut body = Vec::new();
+        EpochBody { replica: ME, engine }.encode(&mut body);
+        self.push(RecordKind::Epoch, epoch, &body)
+    }
+
+    /// A digest record of another primary that is equal, which asks `by` for a checkpoint.
+    pub(crate) fn digest_record(&mut self, by: Option<ReplicaIndex>) -> Record {
+        let state = self.member.replica().expect("it was built").digest();
+        let epoch = self.log.last().expect("genesis").header().epoch;
+        let mut body = Vec::new();
+        DigestBody { state, memory: 0, checkpoint_by: by }.encode(&mut body);
+        self.push(RecordKind::Digest, epoch, &body)
+    }
+
+    /// What the member wants since this was asked last.
+    pub(crate) fn commands(&mut self) -> Vec<Command> {
+        std::mem::take(&mut self.seen.commands)
+    }
+
+    /// Something happens: what the member wants then.
+    pub(crate) fn on(&mut self, input: MemberInput<Nothing>) -> Vec<Command> {
+        self.member.step(self.now, input, &mut self.seen);
+        self.commands()
+    }
+
+    /// These records were read, and there are no more.
+    pub(crate) fn read(&mut self, records: Vec<Record>) -> Vec<Command> {
+        let durable = self.log.last().expect("genesis").lsn();
+        self.on(MemberInput::Read { records, durable, published: self.surroundings.published })
+    }
+
+    pub(crate) fn turn(&mut self) -> Next {
+        self.member.turn(self.now, &self.surroundings, &mut self.seen)
+    }
+
+    /// Turns until nothing is left to be done: what the member wants then.
+    pub(crate) fn turned(&mut self) -> Vec<Command> {
+        while self.turn() == Next::Again && self.seen.commands.is_empty() {}
+        self.commands()
+    }
+
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.surroundings.wall.0 += time.as_nanos() as u64;
+    }
+}

@@ -1,0 +1,144 @@
+//! The connections of a primary: who is there, and who waits for what.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use ambrosia_core::{Answer, ConnectionId, Epoch, InstanceUuid, Output, Refusal, RequestId, member::Verdict};
+
+use crate::{connection::ConnectionHandle, control::Control, event::ClientRequest, wire::Frame};
+
+/// At the end, others have this long to take what is still to be sent to them.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The connections of a primary.
+#[derive(Default)]
+pub(crate) struct Connections {
+    open: BTreeMap<ConnectionId, ConnectionHandle>,
+    waiting: BTreeMap<RequestId, Vec<Waiting>>,
+}
+
+/// A client that waits for a request.
+struct Waiting {
+    connection: ConnectionId,
+    /// False if it is content with the request being durable.
+    for_answer: bool,
+}
+
+impl Connections {
+    pub(crate) fn keep(&mut self, handle: ConnectionHandle) -> ConnectionId {
+        let id = handle.id;
+        self.open.insert(id, handle);
+        id
+    }
+
+    pub(crate) fn remove(&mut self, connection: ConnectionId) {
+        self.open.remove(&connection);
+    }
+
+    pub(crate) fn welcome_client(&mut self, handle: ConnectionHandle, epoch: Epoch) {
+        handle.send(Frame::Control(Control::ClientWelcome { epoch: epoch.0 }));
+        self.keep(handle);
+    }
+
+    /// A client waits for a request from here on.
+    pub(crate) fn wait_for(&mut self, request: &ClientRequest) {
+        let waiting = Waiting { connection: request.connection, for_answer: request.wait };
+        self.waiting.entry(request.request.clone()).or_default().push(waiting);
+    }
+
+    pub(crate) fn tell(&self, connection: ConnectionId, control: Control) {
+        self.send(connection, || Frame::Control(control));
+    }
+
+    /// Tells an operator what becomes of a checkpoint.
+    pub(crate) fn answer(&self, connection: ConnectionId, verdict: Verdict) {
+        self.tell(
+            connection,
+            match verdict {
+                Verdict::Asked { lsn, replica } => Control::CheckpointAsked { lsn: lsn.0, replica: replica.0 },
+                Verdict::Refused(reason) => Control::CheckpointRefused { reason },
+            },
+        );
+    }
+
+    /// Sends what the replica wants sent.
+    ///
+    /// # Panics
+    /// If that is for something else than a connection.
+    pub(crate) fn carry(&mut self, output: Output, me: InstanceUuid) {
+        match output {
+            Output::Welcome { connection, received, .. } => {
+                self.tell(connection, Control::Welcome { uuid: me.0, received: received.0 });
+            }
+            Output::Send { connection, chunk } => self.send(connection, || Frame::Messages {
+                first_seq: chunk.first_seq,
+                count: chunk.count,
+                messages: chunk.messages.clone(),
+            }),
+            Output::Acknowledge { connection, seq, .. } => self.send(connection, || Frame::Acknowledge(seq)),
+            Output::Refuse { connection, reason } => self.refuse(connection, reason),
+            Output::Accepted { request, .. } => self.accepted(&request),
+            Output::Answered { request, answer, .. } => self.answered(&request, &answer),
+            output => unreachable!("no connection carries it: {output:?}"),
+        }
+    }
+
+    fn send(&self, connection: ConnectionId, frame: impl FnOnce() -> Frame) {
+        if let Some(handle) = self.open.get(&connection) {
+            handle.send(frame());
+        }
+    }
+
+    fn refuse(&mut self, connection: ConnectionId, reason: Refusal) {
+        if let Some(handle) = self.open.remove(&connection) {
+            if reason.is_serious() {
+                tracing::error!("a connection with a peer can't go on: {reason}");
+            }
+            handle
+                .send(Frame::Control(Control::Refused { elsewhere: !reason.is_serious(), reason: reason.to_string() }));
+        }
+    }
+
+    fn accepted(&mut self, request: &RequestId) {
+        let Some(waiting) = self.waiting.get_mut(request) else { return };
+        let content: Vec<_> = waiting.extract_if(.., |waiting| !waiting.for_answer).collect();
+        if waiting.is_empty() {
+            self.waiting.remove(request);
+        }
+        for waiting in content {
+            self.tell(waiting.connection, Control::Accepted { request: request.as_bytes().to_vec() });
+        }
+    }
+
+    fn answered(&mut self, request: &RequestId, answer: &Answer) {
+        for waiting in self.waiting.remove(request).unwrap_or_default() {
+            let (request, value) = (request.as_bytes().to_vec(), answer.value.to_vec());
+            self.tell(waiting.connection, Control::Answer { request, success: answer.success, value });
+        }
+    }
+
+    /// Waits until everybody has taken what was sent, and ends all connections.
+    pub(crate) fn say_farewell(&mut self, runtime: &tokio::runtime::Handle) {
+        self.waiting.clear();
+        let open = std::mem::take(&mut self.open);
+        let farewell = async {
+            for handle in open.into_values() {
+                handle.finish().await;
+            }
+        };
+        if runtime.block_on(async { tokio::time::timeout(FAREWELL_TIMEOUT, farewell).await }).is_err() {
+            tracing::warn!("not everybody took what was sent to them; it is sent again when they connect");
+        }
+    }
+
+    /// Ends all connections; what was queued on them is still written.
+    pub(crate) fn drop_all(&mut self) {
+        self.waiting.clear();
+        self.open.clear();
+    }
+}
+
+/// Tells somebody who connected that another replica is primary.
+pub(crate) fn refuse(handle: &ConnectionHandle) {
+    let reason = "this replica is not the primary".to_owned();
+    handle.send(Frame::Control(Control::Refused { elsewhere: true, reason }));
+}

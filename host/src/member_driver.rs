@@ -1,0 +1,634 @@
+//! Drives one member: hands it what happens, and carries out what it decides.
+//!
+//! **Architecture Invariant:** the driver thread owns the member and its guest; nothing is shared, nothing is locked. What
+//! a command asks for is answered before anything else comes in, but for what a thread of its own does.
+
+use std::{
+    collections::VecDeque,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use ambrosia_core::{
+    Epoch, Genesis, Lsn, Output,
+    member::{
+        self, CheckpointEvent, Command, Flow, Member, MemberInput, Next, Notice, Other, OtherRole, Surroundings,
+        Traffic,
+    },
+};
+use ambrosia_engine::{Captures, Image, WasmGuest};
+use ambrosia_storage::{
+    AcquireError, Acquired, CaptureMeans, LogError, LogEvent, LogTail, Role, Vacancy, time_since_boot,
+};
+
+use crate::{
+    checkpointer::Checkpointer,
+    clock::Clock,
+    connections::{Connections, refuse},
+    control::Control,
+    divergence,
+    driver::{Driver, Replica},
+    event::Event,
+    links::Links,
+    printer,
+    replay_progress::ReplayProgress,
+    run::{Ending, RunError},
+    shell::ProcessShell,
+    vacancy_watch::VacancyWatch,
+    vitals::Phase,
+};
+
+/// One wait for records; events of the mailbox end it early.
+const WAIT: Duration = Duration::from_millis(500);
+
+/// The log is read back at least as fast, in bytes a nanosecond.
+const READ_BYTES_PER_NS: u64 = 1;
+
+/// Drives one member.
+pub(crate) struct MemberDriver<'a> {
+    driver: &'a Driver,
+    member: Member<WasmGuest>,
+    shell: ProcessShell<'a>,
+    /// What has happened and was not handed to the member yet.
+    events: VecDeque<Event>,
+    /// Where the log is read. Taken while this replica tries to become primary, and while it is.
+    tail: Option<Box<dyn LogTail>>,
+    /// Whether the member waits for records.
+    is_reading: bool,
+    /// The guest of the checkpoint that was loaded, and when that began.
+    loaded: Option<(Genesis, Image)>,
+    restore_began: Instant,
+    progress: ReplayProgress,
+    watch: Option<VacancyWatch>,
+    /// The last vacancy, and the last that was told: a further try at the same one is not told.
+    vacancy: Option<Vacancy>,
+    told: Option<Vacancy>,
+    /// Tries to become primary so far. What the log reports of an earlier one is dropped.
+    attempts: u64,
+    /// The reign that the log is written in.
+    epoch: Epoch,
+    connections: Connections,
+    links: Links,
+    checkpointer: Checkpointer,
+    /// The log of the last reign was closed in order: others are told all before they are left.
+    is_closed: bool,
+    lost: Option<PathBuf>,
+    ending: Option<member::Ending>,
+}
+
+impl<'a> MemberDriver<'a> {
+    pub(crate) fn new(driver: &'a Driver) -> Self {
+        MemberDriver {
+            driver,
+            member: Member::new(driver.settings.clone()),
+            shell: ProcessShell::new(&driver.presence),
+            events: VecDeque::new(),
+            tail: None,
+            is_reading: false,
+            loaded: None,
+            restore_began: Instant::now(),
+            progress: ReplayProgress::begin(),
+            watch: None,
+            vacancy: None,
+            told: None,
+            attempts: 0,
+            epoch: Epoch(0),
+            connections: Connections::default(),
+            links: Links::default(),
+            checkpointer: Checkpointer::new(driver),
+            is_closed: false,
+            lost: None,
+            ending: None,
+        }
+    }
+
+    /// Lives until the instance or the operator ends it.
+    pub(crate) fn live(mut self) -> Result<Ending, RunError> {
+        self.driver.presence.set_capture(match self.driver.module.capture_means() {
+            Captures::Memory => CaptureMeans::Memory,
+            Captures::Save(_) => CaptureMeans::Save,
+            Captures::Nothing(_) => CaptureMeans::None,
+        });
+        self.enter(Phase::Computing);
+        self.member.begin(time_since_boot(), &mut self.shell);
+        loop {
+            self.carry_out()?;
+            if let Some(ending) = self.ending.take() {
+                return self.conclude(ending);
+            }
+            if let Some(event) = self.events.pop_front() {
+                self.on_event(event)?;
+            } else if self.is_reading {
+                self.read()?;
+            } else {
+                self.take_turn();
+            }
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.driver.vitals.enter(phase);
+    }
+
+    fn step(&mut self, input: MemberInput<WasmGuest>) {
+        self.enter(Phase::Computing);
+        self.shell.begin_work();
+        self.member.step(time_since_boot(), input, &mut self.shell);
+        self.enter(Phase::Working);
+    }
+
+    fn replica(&mut self) -> &mut Replica {
+        self.member.replica_mut().expect("a member has a replica when it asks for this")
+    }
+
+    /// Carries out all commands, and those that come of the answers.
+    fn carry_out(&mut self) -> Result<(), RunError> {
+        while let Some(command) = self.shell.next() {
+            self.carry(command)?;
+        }
+        if let Some(replay) = self.member.replay() {
+            let read = Duration::from_nanos(replay.guest_ns + replay.bytes / READ_BYTES_PER_NS);
+            self.driver.presence.set_replay(read);
+        }
+        Ok(())
+    }
+
+    /// Has the member do what is due, and waits for what happens next.
+    fn take_turn(&mut self) {
+        let surroundings = self.surroundings();
+        self.enter(Phase::Computing);
+        self.shell.begin_work();
+        let next = self.member.turn(time_since_boot(), &surroundings, &mut self.shell);
+        self.enter(Phase::Working);
+        match next {
+            Next::After(wait) if !self.shell.has_commands() => {
+                self.enter(Phase::Waiting);
+                self.driver.mailbox.wait(wait, &mut self.events);
+                self.enter(Phase::Working);
+            }
+            Next::Again | Next::After(_) => self.driver.mailbox.take(&mut self.events),
+        }
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        let printer = &self.driver.printer;
+        Surroundings {
+            wall: self.driver.clock.now(),
+            log_has_room: self.shell.log_has_room(),
+            output: match printer.flow() {
+                printer::Flow::Room => Flow::Room,
+                printer::Flow::Full(rest) => Flow::Full(rest),
+                printer::Flow::Stuck => Flow::Stuck,
+            },
+            may_yield: printer.may_yield(),
+            published: self.driver.checkpoints.newest_published(),
+        }
+    }
+
+    /// Waits for records, or for an event. What is there is read without waiting.
+    fn read(&mut self) -> Result<(), RunError> {
+        let wait = match self.member.turn(time_since_boot(), &self.surroundings(), &mut self.shell) {
+            _ if self.watch.is_none() => Duration::ZERO,
+            Next::After(Some(wait)) => wait.min(WAIT),
+            Next::After(None) | Next::Again => WAIT,
+        };
+        let tail = self.tail.as_mut().expect("the log was opened before it is read");
+        let interrupter = tail.interrupter();
+        self.driver.mailbox.set_alarm(Some(Box::new(move || interrupter.interrupt())));
+        self.enter(Phase::Waiting);
+        let records = self.tail.as_mut().expect("as before").next(wait);
+        self.enter(Phase::Computing);
+        self.is_reading = false;
+        match records {
+            Ok(records) => {
+                let (published, durable) = (self.driver.checkpoints.newest_published(), self.durable()?);
+                self.step(MemberInput::Read { records, durable, published });
+            }
+            Err(error) => self.on_missing(error)?,
+        }
+        self.driver.mailbox.take(&mut self.events);
+        Ok(())
+    }
+
+    /// What is durable, which matters until all of it was read once.
+    fn durable(&mut self) -> Result<Lsn, RunError> {
+        if self.watch.is_some() {
+            return Ok(Lsn(0));
+        }
+        let durable = self.driver.log.head()?.durable;
+        if let Some(replica) = self.member.replica() {
+            self.progress.report(replica.applied(), durable);
+        }
+        Ok(durable)
+    }
+
+    /// Part of the log was removed, or it can't be read.
+    fn on_missing(&mut self, error: LogError) -> Result<(), RunError> {
+        let LogError::Missing { first, .. } = error else { return Err(error.into()) };
+        let published = self.driver.checkpoints.newest_published();
+        self.step(MemberInput::Trimmed { first, published });
+        Ok(())
+    }
+
+    fn on_event(&mut self, event: Event) -> Result<(), RunError> {
+        let input = match event {
+            Event::PeerHello { handle, name, uuid, epoch } if self.member.reign().is_some() => {
+                let connection = self.connections.keep(handle);
+                MemberInput::Traffic(Traffic::PeerConnected { connection, name, uuid, epoch })
+            }
+            Event::ClientHello { handle } if self.member.reign().is_some() => {
+                self.connections.welcome_client(handle, self.epoch);
+                return Ok(());
+            }
+            Event::PeerHello { handle, .. } | Event::ClientHello { handle } => {
+                refuse(&handle);
+                return Ok(());
+            }
+            Event::Log { attempt, event } if attempt == self.attempts => MemberInput::Log { epoch: self.epoch, event },
+            Event::Log { .. } => return Ok(()),
+            Event::Fenced { by } => MemberInput::Fenced { by },
+            Event::JobEnded(number) => {
+                let ended = self.checkpointer.on_ended(number);
+                return self.on_job(ended);
+            }
+            Event::Vacancy(vacancy) => {
+                if self.watch.is_none() {
+                    return Ok(()); // of an earlier life, or seen before this replica became primary
+                }
+                self.vacancy = Some(vacancy);
+                MemberInput::Vacant { over: vacancy.epoch(), is_stuck: self.driver.printer.is_stuck() }
+            }
+            Event::WatchFailed(error) if self.watch.is_some() => return Err(error.into()),
+            Event::WatchFailed(_) | Event::RoomToPrint => return Ok(()),
+            Event::StoreLost(path) => {
+                self.lost = Some(path);
+                MemberInput::StoreLost
+            }
+            Event::Shutdown => MemberInput::Shutdown,
+            event => match self.traffic(event) {
+                Some(input) => input,
+                None => return Ok(()),
+            },
+        };
+        self.step(input);
+        Ok(())
+    }
+
+    /// What comes from outside to a primary. Others have nobody who would send it.
+    fn traffic(&mut self, event: Event) -> Option<MemberInput<WasmGuest>> {
+        self.member.reign()?;
+        Some(MemberInput::Traffic(match event {
+            Event::PeerReached { handle, peer, uuid, received } => {
+                self.links.on_reached(self.member.replica()?, peer);
+                let connection = self.connections.keep(handle);
+                Traffic::PeerReached { connection, peer, uuid, received }
+            }
+            Event::Messages { connection, first_seq, count, messages } => {
+                Traffic::Messages { connection, first_seq, count, messages }
+            }
+            Event::Acknowledged { connection, seq } => Traffic::Acknowledged { connection, seq },
+            Event::Request(request) => {
+                self.connections.wait_for(&request);
+                let (method, arguments) = (request.method, request.arguments);
+                Traffic::Impulse { method, arguments, request: Some(request.request) }
+            }
+            Event::BadRequest { connection, request, reason } => {
+                let request = request.as_bytes().to_vec();
+                self.connections.tell(connection, Control::Rejected { request, reason });
+                return None;
+            }
+            Event::Line { method, arguments } => Traffic::Impulse { method, arguments, request: None },
+            Event::Disconnected(connection) => {
+                self.connections.remove(connection);
+                Traffic::Disconnected(connection)
+            }
+            Event::CheckpointWanted { connection } => return Some(MemberInput::CheckpointWanted(connection)),
+            Event::PeerHindered(peer) => {
+                self.links.on_hindered(self.member.replica()?, peer);
+                return None;
+            }
+            Event::PeersWanted { connection } => {
+                let now = self.member.reign_time(time_since_boot())?;
+                self.links.report(self.member.replica()?, &self.shell.times, now, &self.connections, connection);
+                return None;
+            }
+            _ => return None, // said to a driver, whatever its member is
+        }))
+    }
+
+    fn carry(&mut self, command: Command) -> Result<(), RunError> {
+        match command {
+            Command::ListCheckpoints => {
+                let listed = self.driver.checkpoints.list().map_err(LogError::from)?;
+                let checkpoints = listed.iter().map(|info| info.lsn).collect();
+                let published = self.driver.checkpoints.newest_published();
+                self.step(MemberInput::Listed { checkpoints, published });
+            }
+            Command::Load(lsn) => self.load(lsn),
+            Command::Restore => self.restore(),
+            Command::MakeGuest(genesis) => {
+                let guest = self.driver.module.instantiate(&genesis)?;
+                self.step(MemberInput::Made(guest));
+            }
+            Command::Open(lsn) => self.open(lsn)?,
+            Command::Read => self.is_reading = true,
+            Command::Watch => self.watch = Some(VacancyWatch::start(&self.driver.log, &self.driver.mailbox)?),
+            Command::WatchOn => {
+                if let Some(watch) = &self.watch {
+                    watch.go_on();
+                }
+            }
+            Command::Acquire(over) => self.acquire(over)?,
+            Command::LookAtOutcome => {
+                let is_written_down = self.driver.store.instance(&self.driver.name)?.outcome.is_some();
+                self.step(MemberInput::Outcome { is_written_down });
+            }
+            Command::Look => self.look()?,
+            Command::Announce(epoch) => self.announce(epoch),
+            Command::Out(output) => self.out(output),
+            Command::Answer { connection, verdict } => self.connections.answer(connection, verdict),
+            Command::CopyAhead { parent } => {
+                self.enter(Phase::Computing);
+                let replica = self.member.replica_mut().expect("a member has a replica when it asks for this");
+                let is_done = self.checkpointer.copy_ahead(replica, parent);
+                self.step(MemberInput::Checkpoint(CheckpointEvent::CopiedAhead { is_done }));
+            }
+            Command::Capture { at, parent } => {
+                self.enter(Phase::Computing);
+                let replica = self.member.replica_mut().expect("a member has a replica when it asks for this");
+                let captured = self.checkpointer.capture(replica, at, parent);
+                self.step(MemberInput::Checkpoint(captured));
+            }
+            Command::Write(_) => {
+                let event = self.checkpointer.write();
+                self.on_job(event)?;
+            }
+            Command::Publish(at) => {
+                let event = self.checkpointer.publish(at);
+                self.on_job(event)?;
+            }
+            Command::Compact(at) => {
+                if cfg!(debug_assertions) {
+                    self.driver.check_checkpoint(at);
+                }
+                let event = self.checkpointer.compact(at);
+                self.on_job(event)?;
+            }
+            Command::Trim { applied } => {
+                let event = self.checkpointer.trim(applied);
+                self.on_job(event)?;
+            }
+            Command::Yield => self.driver.printer.yields(),
+            Command::DropPrints => self.driver.printer.drop_what_has_no_room(),
+            Command::WriteDown(outcome) => self.driver.write_down(outcome)?,
+            Command::Close => self.close(),
+            Command::Abandon => self.abandon(),
+            Command::Tell(Notice::Restored(lsn)) => {
+                let ms = self.restore_began.elapsed().as_secs_f64() * 1e3;
+                tracing::info!(instance = %self.driver.name, %lsn, "restored a checkpoint in {ms:.1} ms");
+                self.driver.presence.set_applied(lsn);
+            }
+            Command::Tell(Notice::CaughtUp(lsn)) => {
+                tracing::info!(%lsn, "caught up with the log in {:.3} s", self.progress.seconds());
+            }
+            Command::Tell(notice) => self.driver.tell(notice),
+            Command::End(ending) => self.ending = Some(ending),
+        }
+        Ok(())
+    }
+
+    /// Passes on what has come of a job, unless it is still being done.
+    fn on_job(&mut self, event: Option<CheckpointEvent>) -> Result<(), RunError> {
+        if let Some(event) = event {
+            self.step(MemberInput::Checkpoint(event));
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, lsn: Lsn) {
+        self.enter(Phase::Computing);
+        self.restore_began = Instant::now();
+        match self.driver.load(lsn) {
+            Ok((head, state, image)) => {
+                self.loaded = Some((state.genesis().clone(), image));
+                self.step(MemberInput::Loaded { head, state: Box::new(state) });
+            }
+            Err(error) => {
+                let vanished = error.is_of_a_file_that_vanished();
+                self.step(MemberInput::Unusable { reason: error.to_string(), vanished });
+            }
+        }
+    }
+
+    fn restore(&mut self) {
+        self.enter(Phase::Computing);
+        let (genesis, image) = self.loaded.take().expect("a checkpoint was loaded before");
+        match self.driver.module.restore(&genesis, image) {
+            Ok(guest) => self.step(MemberInput::Made(guest)),
+            Err(error) => {
+                let reason = format!("its guest can't be restored: {error}");
+                self.step(MemberInput::Unusable { reason, vanished: false });
+            }
+        }
+    }
+
+    fn open(&mut self, lsn: Lsn) -> Result<(), RunError> {
+        match self.driver.log.tail(lsn) {
+            Ok(tail) => {
+                let link = tail.link();
+                self.tail = Some(tail);
+                self.step(MemberInput::Opened(link));
+                Ok(())
+            }
+            // An older checkpoint may do, from which the log is read on the way to the place that can't be.
+            Err(error) if self.member.replica().is_none() && lsn > Lsn(1) && !is_missing(&error) => {
+                let reason = format!("the log does not go on where it ends: {error}");
+                self.step(MemberInput::Unusable { reason, vanished: false });
+                Ok(())
+            }
+            Err(error) => self.on_missing(error),
+        }
+    }
+
+    fn acquire(&mut self, over: Epoch) -> Result<(), RunError> {
+        let driver = self.driver;
+        if let Some(vacancy) = self.vacancy.filter(|vacancy| vacancy.epoch() == over)
+            && self.told.replace(vacancy) != Some(vacancy)
+        {
+            tracing::info!(instance = %driver.name, replica = %driver.replica, "{vacancy}, taking over");
+        }
+        self.attempts += 1;
+        let (attempt, mailbox) = (self.attempts, Arc::clone(&driver.mailbox));
+        let events = Box::new(move |event: LogEvent| mailbox.push(Event::Log { attempt, event }));
+        let tail = self.tail.take().expect("the log was opened before, and is not read after");
+        self.is_reading = false;
+        self.enter(Phase::Storing);
+        let acquired = driver.log.acquire(over, driver.epoch_body(), driver.clock.now(), tail, events);
+        self.enter(Phase::Working);
+        match acquired {
+            Ok(Acquired { records, epoch, writer }) => {
+                (self.shell.writer, self.epoch, self.is_closed) = (Some(writer), epoch, false);
+                self.watch = None;
+                driver.mailbox.set_alarm(None);
+                self.step(MemberInput::Acquired { epoch, records, wall: driver.clock.now() });
+            }
+            Err(AcquireError::Contended { .. }) => self.step(MemberInput::Contended),
+            Err(AcquireError::Log(error)) if is_missing(&error) => self.on_missing(error)?,
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn look(&mut self) -> Result<(), RunError> {
+        let running = self.driver.roster.running().map(|members| {
+            let others = members.iter().filter_map(|member| {
+                let role = match member.role {
+                    Role::Standby => OtherRole::Standby,
+                    Role::Primary => OtherRole::Primary,
+                    Role::Down => return None,
+                };
+                let (applied, heartbeat_age) = (member.applied, member.heartbeat_age);
+                Some(Other { replica: member.replica, role, applied, heartbeat_age })
+            });
+            others.collect()
+        });
+        let running = running.inspect_err(|error| tracing::warn!(%error, "the other replicas can't be looked at")).ok();
+        let fence = self.driver.log.head()?.epoch;
+        self.step(MemberInput::Others { running, fence });
+        Ok(())
+    }
+
+    fn announce(&mut self, epoch: Epoch) {
+        let driver = self.driver;
+        driver.vitals.reign.store(epoch.0, Ordering::Release);
+        driver.publish(epoch);
+        if let Some(stdin) = &driver.stdin {
+            self.links.push(driver.runtime.spawn(Arc::clone(stdin).read(Arc::clone(&driver.mailbox))));
+        }
+    }
+
+    fn out(&mut self, output: Output) {
+        let driver = self.driver;
+        match output {
+            Output::Print { stream, bytes, replayed: true, .. } => {
+                if driver.options.print_replay {
+                    driver.printer.print_replayed(stream, bytes);
+                }
+            }
+            Output::Print { stream, bytes, .. } => driver.printer.print(stream, bytes),
+            Output::Connect { peer, name } => {
+                let replica = self.member.replica().expect("a member has a replica when it connects");
+                self.links.connect(driver, replica, self.epoch, peer, name);
+            }
+            output => {
+                let me = self.replica().genesis().uuid;
+                self.connections.carry(output, me);
+            }
+        }
+    }
+
+    /// Makes everything durable, and hands the member all that the log reports of it.
+    fn close(&mut self) {
+        self.driver.vitals.reign.store(0, Ordering::Release);
+        self.links = Links::default();
+        self.enter(Phase::Storing);
+        if let Some(writer) = self.shell.writer.take() {
+            let stats = writer.stats();
+            let flush_p50_us = stats.sync_times.quantile(0.5).as_micros();
+            let (records, bytes, flushes) = (stats.records, stats.bytes, stats.flushes);
+            tracing::info!(records, bytes, flushes, flush_p50_us, "the log of this reign");
+            writer.close();
+        }
+        self.is_closed = true;
+        self.driver.mailbox.take(&mut self.events);
+        // What else has come in waits for what becomes of this replica.
+        let (reports, others): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.events).into_iter().partition(is_report);
+        self.events = others;
+        for event in reports {
+            if let Event::Log { attempt, event } = event
+                && attempt == self.attempts
+            {
+                self.step(MemberInput::Log { epoch: self.epoch, event });
+            }
+        }
+        self.step(MemberInput::Closed);
+    }
+
+    /// Nothing of this life is left.
+    fn abandon(&mut self) {
+        let reigned = self.epoch > Epoch(0);
+        self.leave();
+        (self.tail, self.loaded, self.watch, self.is_reading, self.epoch) = (None, None, None, false, Epoch(0));
+        self.progress = ReplayProgress::begin();
+        self.enter(Phase::Storing);
+        self.checkpointer.abandon();
+        self.enter(Phase::Working);
+        if reigned {
+            let (instance, replica) = (&self.driver.name, self.driver.replica);
+            tracing::info!(%instance, %replica, "stepped down, following again");
+        }
+    }
+
+    /// Leaves peers and clients: those of a reign that was closed in order are told all before.
+    fn leave(&mut self) {
+        self.driver.vitals.reign.store(0, Ordering::Release);
+        self.links = Links::default();
+        self.shell.writer = None;
+        if std::mem::take(&mut self.is_closed) {
+            self.enter(Phase::Waiting);
+            self.refuse_who_came_late();
+            self.connections.say_farewell(&self.driver.runtime);
+            self.enter(Phase::Working);
+        }
+        self.connections.drop_all();
+    }
+
+    fn refuse_who_came_late(&mut self) {
+        for event in &self.events {
+            if let Event::PeerHello { handle, .. } | Event::ClientHello { handle } = event {
+                refuse(handle);
+            }
+        }
+    }
+
+    fn conclude(mut self, ending: member::Ending) -> Result<Ending, RunError> {
+        self.leave();
+        let name = self.driver.name.clone();
+        Err(match ending {
+            member::Ending::Finished { code, lsn } => return Ok(Ending::Finished { code, lsn }),
+            member::Ending::Stopped { reigned } => {
+                if reigned {
+                    tracing::info!(instance = %name, replica = %self.driver.replica, "handed over");
+                }
+                return Ok(Ending::Stopped);
+            }
+            member::Ending::Halted { fault, lsn } => self.driver.halted(fault, lsn),
+            member::Ending::Diverged(found) => {
+                let driver = self.driver;
+                let description = divergence::describe(driver, self.replica(), &found);
+                RunError::Diverged { name, lsn: found.lsn, description }
+            }
+            member::Ending::ForeignEngine { epoch, lsn } => RunError::ForeignEngine { epoch, lsn },
+            member::Ending::LogFailed(reason) => RunError::LogFailed(reason),
+            member::Ending::Overtaken { asked, first } => RunError::NothingToBeginAt {
+                name,
+                first,
+                reasons: format!("\n  the replica itself, which needs lsn {asked}"),
+            },
+            member::Ending::StoreLost => RunError::StoreLost(self.lost.take().unwrap_or_default()),
+            member::Ending::NoGenesis => RunError::NoGenesis,
+            member::Ending::BadRecord { lsn, error } => RunError::Record { lsn, error },
+            member::Ending::NothingToBeginAt { first, reasons } => RunError::NothingToBeginAt { name, first, reasons },
+        })
+    }
+}
+
+fn is_report(event: &Event) -> bool {
+    matches!(event, Event::Log { .. })
+}
+
+fn is_missing(error: &LogError) -> bool {
+    matches!(error, LogError::Missing { .. })
+}

@@ -1,0 +1,79 @@
+//! Tells the operator what a member has to tell.
+
+use ambrosia_core::member::Notice;
+
+use crate::driver::Driver;
+
+impl Driver {
+    /// Tells the operator.
+    pub(crate) fn tell(&self, notice: Notice) {
+        let (instance, replica) = (&self.name, self.replica);
+        match notice {
+            Notice::Restored(lsn) => tracing::info!(%instance, %lsn, "restored a checkpoint"),
+            Notice::Unusable { lsn, reason } => {
+                tracing::warn!(%instance, %lsn, "a checkpoint can't be used: {reason}");
+            }
+            Notice::BeginsAnew(asked) => {
+                tracing::warn!(%instance, %asked, "the log was trimmed meanwhile, beginning anew");
+            }
+            Notice::CaughtUp(lsn) => tracing::info!(%instance, %lsn, "caught up with the log"),
+            Notice::OtherEngine { epoch, lsn } => {
+                tracing::warn!(%instance, %epoch, %lsn, "this reign was written by another version of the engine");
+            }
+            Notice::DivergenceAllowed(found) => tracing::warn!(%instance, "{found}; this is accepted as asked for"),
+            Notice::TakesWhatWasLeft => tracing::info!(
+                %instance,
+                %replica,
+                "nobody else took over, so this replica does, though its output takes nothing"
+            ),
+            Notice::BecamePrimary { epoch, lsn } => {
+                tracing::info!(%instance, %replica, %epoch, %lsn, "became primary");
+            }
+            Notice::ClockBehind(by) => tracing::warn!(
+                "the clock of this machine is {} behind the last record; time goes on from there",
+                seconds(by)
+            ),
+            Notice::ClockJumped(by) => tracing::warn!(
+                "the clock of this machine jumped by {}; this reign goes on by the time that passes, and the next one begins \
+                 at the clock or at the last record, whichever is later",
+                seconds(by)
+            ),
+            Notice::Blocked(blocked) => {
+                tracing::warn!(?blocked, "peers do not take their messages, so deliveries wait until they do");
+            }
+            Notice::Rebound { name, dropped, failed_calls } => {
+                tracing::warn!(%name, dropped, failed_calls, "a peer was registered anew: its streams start afresh");
+            }
+            Notice::AskedOneIsGone(replica) => {
+                tracing::warn!(%replica, "the replica that was asked for a checkpoint is gone; another one is asked");
+            }
+            Notice::NoCheckpoint { lsn, reason } => {
+                tracing::error!(%lsn, "no checkpoint: {reason}; the log is intact and not trimmed");
+            }
+            Notice::NotTidied { lsn, reason } => tracing::error!(
+                %lsn,
+                "the checkpoint was taken, and what it makes unnecessary was not removed: {reason}"
+            ),
+            Notice::OthersUnknown => {
+                tracing::warn!(%instance, "it can't be found out whether there is another replica");
+            }
+            Notice::StepsDownForOutput => tracing::warn!(
+                %instance,
+                %replica,
+                "the output takes nothing, so this replica steps down for another one; read its stdout to have it reign again"
+            ),
+            Notice::Undelivered(undelivered) => tracing::warn!(
+                %instance,
+                undelivered,
+                "peers did not take the last messages; run the instance again to deliver them"
+            ),
+            Notice::Deposed { own, by } => {
+                tracing::warn!(%instance, %own, %by, "deposed: another replica is primary");
+            }
+        }
+    }
+}
+
+fn seconds(nanoseconds: i128) -> String {
+    format!("{:.1} s", nanoseconds as f64 / 1e9)
+}
