@@ -120,7 +120,7 @@ impl Checkpointer {
     /// Captures the replica as it is.
     pub(crate) fn capture(&mut self, replica: &mut Replica, at: Lsn, parent: Option<Lsn>) -> CheckpointEvent {
         assert_eq!(replica.applied(), at, "a checkpoint holds what it is asked to hold");
-        assert!(self.captured.is_none() && self.job.is_none(), "one checkpoint is taken at a time");
+        assert!(self.captured.is_none() && self.written.is_none(), "one checkpoint is taken at a time");
         let began = Instant::now();
         let parent = self.existing(parent);
         let guest = replica.guest_mut();

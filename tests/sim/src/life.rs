@@ -160,6 +160,7 @@ impl Sim {
             }
             Notice::NoCheckpoint { .. } | Notice::NotTidied { .. } => {} // accepted where it failed
             Notice::CaughtUp(_)
+            | Notice::OthersUnknown
             | Notice::TakesWhatWasLeft
             | Notice::StepsDownForOutput
             | Notice::BecamePrimary { .. }
@@ -167,10 +168,9 @@ impl Sim {
             | Notice::ClockJumped(_)
             | Notice::Blocked(_)
             | Notice::AskedOneIsGone(_) => {}
-            Notice::OtherEngine { .. }
-            | Notice::DivergenceAllowed(_)
-            | Notice::OthersUnknown
-            | Notice::Undelivered(_) => panic!("nothing here makes a member say {notice:?}"),
+            Notice::OtherEngine { .. } | Notice::DivergenceAllowed(_) | Notice::Undelivered(_) => {
+                panic!("nothing here makes a member say {notice:?}")
+            }
         }
     }
 
@@ -402,7 +402,8 @@ impl Sim {
             running.push(Other { replica, role, applied, heartbeat_age });
         }
         let fence = driver.log.head()?.epoch;
-        self.give(process, driver, Input::Others { running: Some(running), fence });
+        let is_known = !self.storm.get() || !self.dice().percent(2);
+        self.give(process, driver, Input::Others { running: is_known.then_some(running), fence });
         Ok(())
     }
 

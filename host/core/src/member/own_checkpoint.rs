@@ -18,8 +18,18 @@ pub(super) struct OwnCheckpoint {
     parent: Option<Lsn>,
     /// The one under way.
     work: Option<(Lsn, Step)>,
+    /// The next one, captured while the one before counts already and is being tidied.
+    next: Option<NextOne>,
     /// Why the guest could not be captured the last time, so that one cause is told once.
     told: Option<String>,
+}
+
+/// A checkpoint that waits for the one before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct NextOne {
+    at: Lsn,
+    is_captured: bool,
+    is_durable: bool,
 }
 
 /// What is waited for.
@@ -37,17 +47,19 @@ enum Step {
 impl OwnCheckpoint {
     /// For a replica that was restored from that checkpoint, or from none.
     pub(super) fn new(from: Option<Lsn>) -> Self {
-        OwnCheckpoint { parent: from, work: None, told: None }
+        OwnCheckpoint { parent: from, work: None, next: None, told: None }
     }
 
-    /// Whether one is under way.
+    /// Whether none can be captured now.
     pub(super) fn is_busy(&self) -> bool {
-        self.work.is_some()
+        let is_tidying = matches!(self.work, None | Some((_, Step::Compact | Step::Look | Step::Trim)));
+        !is_tidying || self.next.is_some()
     }
 
     /// Whether the guest must stay as it is.
     pub(super) fn is_capturing(&self) -> bool {
-        matches!(self.work, Some((_, Step::Capture { .. })))
+        let of_next = self.next.is_some_and(|next| !next.is_captured);
+        of_next || matches!(self.work, Some((_, Step::Capture { .. })))
     }
 
     /// Whether the others are to be looked at, to remove what none of them needs.
@@ -66,12 +78,18 @@ impl OwnCheckpoint {
         // Changes are counted from here on, and there is no checkpoint here yet.
         let parent = self.parent.take();
         assert!(parent.is_none_or(|parent| parent < at), "a checkpoint holds more than the one before");
-        self.work = Some((at, Step::Capture { is_durable }));
+        match self.work {
+            None => self.work = Some((at, Step::Capture { is_durable })),
+            Some(_) => self.next = Some(NextOne { at, is_captured: false, is_durable }),
+        }
         context.carry(Command::Capture { at, parent });
     }
 
     /// It is further. Says what the try has come to, once that is known.
     pub(super) fn on_event<G>(&mut self, context: &mut Context<'_, G>, event: CheckpointEvent) -> Option<Attempt> {
+        if let Some(next) = self.next.filter(|next| !next.is_captured) {
+            return self.on_next_captured(context, next, event);
+        }
         let Some((at, step)) = self.work.take() else { panic!("no checkpoint is under way: {event:?}") };
         let (next, attempt) = match (step, event) {
             (Step::Capture { is_durable }, CheckpointEvent::Captured(Ok(()))) => {
@@ -114,7 +132,39 @@ impl OwnCheckpoint {
             (step, event) => panic!("a checkpoint that waits for {step:?} gets {event:?}"),
         };
         self.work = next.map(|next| (at, next));
+        self.begin_next(context);
         attempt
+    }
+
+    fn on_next_captured<G>(
+        &mut self,
+        context: &mut Context<'_, G>,
+        next: NextOne,
+        event: CheckpointEvent,
+    ) -> Option<Attempt> {
+        let CheckpointEvent::Captured(captured) = event else { panic!("a capture is answered first, by no {event:?}") };
+        match captured {
+            Ok(()) => {
+                self.told = None;
+                self.next = Some(NextOne { is_captured: true, ..next });
+                None
+            }
+            Err(reason) => {
+                self.next = None;
+                self.tell_once(context, next.at, &reason);
+                Some(Attempt::Failed(reason))
+            }
+        }
+    }
+
+    /// Goes on with the next one when the one before is done with.
+    fn begin_next<G>(&mut self, context: &mut Context<'_, G>) {
+        if self.work.is_none()
+            && let Some(NextOne { at, is_durable, .. }) = self.next.take()
+        {
+            self.work = Some((at, Step::Write { is_durable }));
+            context.carry(Command::Write(at));
+        }
     }
 
     /// Tells why the guest can't be captured, once a cause.
@@ -127,6 +177,9 @@ impl OwnCheckpoint {
 
     /// Records up to this one are durable in the reign of this replica.
     pub(super) fn on_durable<G>(&mut self, context: &mut Context<'_, G>, durable: Lsn) {
+        if let Some(next) = &mut self.next {
+            next.is_durable |= next.at <= durable;
+        }
         let Some((at, step)) = &mut self.work else { return };
         if *at > durable {
             return;
@@ -147,7 +200,8 @@ impl OwnCheckpoint {
         let Some(running) = running else {
             // Somebody may need all of it.
             self.work = None;
-            return context.tell(Notice::OthersUnknown);
+            context.tell(Notice::OthersUnknown);
+            return self.begin_next(context);
         };
         let in_use = running.iter().filter(|other| other.heartbeat_age < IN_USE);
         let applied = in_use.map(|other| other.applied).chain([applied]).collect();

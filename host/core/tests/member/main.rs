@@ -176,6 +176,32 @@ fn a_standby_that_is_asked_for_a_checkpoint_stands_still_until_it_is_captured() 
     assert_eq!(wanted, [Command::Trim { applied: vec![Lsn(3), lsn.next()] }]);
 }
 
+/// What it makes unnecessary is removed meanwhile, which keeps nobody waiting.
+#[test]
+fn the_next_checkpoint_is_captured_while_the_one_before_is_tidied_and_written_after_it() {
+    let mut bench = Bench::standby();
+    let (epoch, asks) = (bench.epoch_record(bench::ENGINE), Some(ME));
+    bench.read(vec![epoch]);
+    let first = bench.digest_record(asks);
+    let before = first.lsn();
+    bench.read(vec![first]);
+    for event in [CheckpointEvent::Captured(Ok(())), CheckpointEvent::Written(Ok(()))] {
+        bench.on(MemberInput::Checkpoint(event));
+    }
+    bench.surroundings.published = before;
+    assert_eq!(bench.on(MemberInput::Checkpoint(CheckpointEvent::Published(Ok(())))), [Command::Compact(before)]);
+    let second = bench.digest_record(asks);
+    let at = second.lsn();
+    assert_eq!(bench.read(vec![second]), [Command::Capture { at, parent: Some(before) }]);
+    let third = bench.digest_record(asks);
+    assert_eq!(bench.on(MemberInput::Checkpoint(CheckpointEvent::Captured(Ok(())))), [Command::Read]);
+    assert_eq!(bench.read(vec![third]), [Command::Read], "two are under way");
+    assert_eq!(bench.on(MemberInput::Checkpoint(CheckpointEvent::Compacted(Ok(())))), [Command::Look]);
+    assert_eq!(bench.on(others(&[], 1)), [Command::Trim { applied: vec![at.next()] }]);
+    assert_eq!(bench.on(MemberInput::Checkpoint(CheckpointEvent::Tidied(Ok(())))), [Command::Write(at)]);
+    assert_eq!(bench.on(MemberInput::Checkpoint(CheckpointEvent::Written(Ok(())))), [Command::Publish(at)]);
+}
+
 #[test]
 fn whoever_was_silent_for_a_minute_keeps_nobody_from_trimming_and_who_is_not_known_keeps_all() {
     for (running, expected) in [
