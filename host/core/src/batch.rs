@@ -155,8 +155,9 @@ impl Batch {
         rest
     }
 
+    /// The record, with what peers have acknowledged.
     pub(crate) fn seal(self, acknowledged: Vec<Watermark>) -> Record {
-        assert!(!self.is_empty(), "a record is made of something");
+        assert!(!self.is_empty() || !acknowledged.is_empty(), "a record is made of something");
         assert!(self.header.messages <= RECORD_MESSAGES_MAX, "a record holds no more messages than the limit");
         assert!(self.requests.len() <= self.header.messages as usize, "each request has its impulse in the record");
         debug_assert!(acknowledged.is_sorted_by(|one, next| one.peer < next.peer), "a peer acknowledges once a record");

@@ -4,6 +4,7 @@
 //! everything else that happens comes in as an [`Input`]; everything to be done goes out as an [`Output`].
 //! Its dependency list proves it, and a test reads that list.
 
+mod acknowledged;
 mod batch;
 mod bodies;
 mod bytes_reader;

@@ -24,6 +24,10 @@ pub const PEERS_MAX: u32 = 64 * 1024;
 /// Impulses, timers and own messages wait once a peer's outbox holds this much that was not acknowledged.
 pub const OUTBOX_BYTES_SOFT_MAX: usize = 64 << 20;
 
+/// Bytes of outboxes that peers have acknowledged and no record says so. From here on a record is made for that alone, so that
+/// all replicas let go of them.
+pub const ACKNOWLEDGED_BYTES_MAX: usize = 1 << 20;
+
 /// Every delivery waits once all outboxes together hold this much.
 pub const OUTBOX_BYTES_HARD_MAX: usize = 1 << 30;
 

@@ -112,9 +112,9 @@ impl Outbox {
         self.acknowledged <= self.last_seq && last == self.last_seq && reaches
     }
 
-    /// All that is held, in order.
-    pub(crate) fn chunks(&self) -> impl ExactSizeIterator<Item = &Chunk> {
-        self.chunks.iter()
+    /// The chunk at that place, from the oldest on.
+    pub(crate) fn chunk(&self, at: usize) -> Option<&Chunk> {
+        self.chunks.get(at)
     }
 
     /// Adds an encoded message.

@@ -7,12 +7,14 @@ use bytes::Bytes;
 use crate::{
     Bind, CheckpointState, ConnectionId, Delivered, DigestBody, Divergence, Epoch, Genesis, Guest, Input, InstanceName,
     InstanceUuid, Lsn, Outcome, Output, PeerIndex, PeerWaits, Record, RecordError, RecordHeader, RecordKind, Refusal,
-    ReplicaIndex, RequestId, Seq, SharedState, Timestamp, Watermark,
+    ReplicaIndex, RequestId, Seq, SharedState, Timestamp,
+    acknowledged::Acknowledged,
     batch::Batch,
     inbox::{Inbox, WaitingImpulse},
     limits,
     outbox::Chunk,
     state::{Applied, State},
+    streams::Waiting,
 };
 
 /// One replica of one instance.
@@ -44,7 +46,7 @@ struct Reign {
     /// The guest is still to be told that this replica is primary.
     announce: bool,
     /// Acknowledgements that no record holds yet.
-    acknowledged: BTreeMap<PeerIndex, Seq>,
+    acknowledged: Acknowledged,
     incoming: BTreeMap<PeerIndex, Incoming>,
     incoming_peers: BTreeMap<ConnectionId, PeerIndex>,
     outgoing: BTreeMap<PeerIndex, ConnectionId>,
@@ -171,12 +173,22 @@ impl<G: Guest> Replica<G> {
     /// Messages to other instances that these have not acknowledged. They are not lost with this process, but nobody
     /// sends them while no replica runs.
     pub fn undelivered(&self) -> u64 {
-        self.state.streams.waiting().messages
+        self.waiting().messages
+    }
+
+    /// What waits for other instances, as far as this replica has heard.
+    fn waiting(&self) -> Waiting {
+        let mut waiting = self.state.streams.waiting();
+        if let Some(reign) = &self.primary {
+            waiting.subtract(reign.acknowledged.freed());
+        }
+        waiting
     }
 
     /// What waits for each peer, in the order of the peers.
     pub fn waits(&self) -> Vec<PeerWaits> {
-        self.state.waits()
+        let none = Acknowledged::default();
+        self.state.waits(self.primary.as_ref().map_or(&none, |reign| &reign.acknowledged))
     }
 
     /// The name of a peer.
@@ -186,7 +198,8 @@ impl<G: Guest> Replica<G> {
 
     /// Whether messages or calls wait for a peer.
     pub fn waits_for(&self, peer: PeerIndex) -> bool {
-        self.state.waits_for(peer)
+        let none = Acknowledged::default();
+        self.state.waits_for(peer, self.primary.as_ref().map_or(&none, |reign| &reign.acknowledged))
     }
 
     /// The guest, to capture it between two deliveries.
@@ -201,7 +214,7 @@ impl<G: Guest> Replica<G> {
 
     /// Why nothing is delivered, if that is so.
     pub fn blocked(&self) -> Option<Blocked> {
-        let waiting = self.state.streams.waiting();
+        let waiting = self.waiting();
         if waiting.bytes >= limits::OUTBOX_BYTES_HARD_MAX {
             return Some(Blocked::OutboxHard);
         }
@@ -366,13 +379,17 @@ impl<G: Guest> Replica<G> {
         // Whatever came from, or was confirmed by, the earlier instance of that name does not count any more.
         let reign = self.reign();
         reign.inbox.forget(peer);
-        reign.acknowledged.remove(&peer);
+        let heard = reign.acknowledged.forget(peer);
         let old = [reign.incoming.get(&peer).map(|old| old.connection), reign.outgoing.get(&peer).copied()];
         for connection in old.into_iter().flatten() {
             outputs.push(Output::Refuse { connection, reason: Refusal::Superseded });
             self.on_disconnected(connection);
         }
-        let applied = self.state.apply(&record, &mut self.guest, &mut self.delivered);
+        let mut applied = self.state.apply(&record, &mut self.guest, &mut self.delivered);
+        if let Some(rebound) = &mut applied.rebound {
+            assert!(heard <= rebound.dropped, "what was acknowledged was kept until now");
+            rebound.dropped -= heard;
+        }
         self.put_rebound(&applied, outputs);
         Some(peer)
     }
@@ -417,8 +434,10 @@ impl<G: Guest> Replica<G> {
         let name = self.state.world.peers.name(peer).expect("the driver connects to peers it was told").clone();
         self.bind(name, uuid, now, outputs);
         let outbox = &self.state.stream(peer).outbox;
-        let refusal = if received < outbox.acknowledged() {
-            Some(Refusal::PeerLostLog { has: received, acknowledged: outbox.acknowledged() })
+        let reign = self.primary.as_mut().expect("the driver sends this to a primary only");
+        let acknowledged = reign.acknowledged.seq(peer, outbox);
+        let refusal = if received < acknowledged {
+            Some(Refusal::PeerLostLog { has: received, acknowledged })
         } else if received > outbox.last_seq() {
             Some(Refusal::OwnLogLost { has: received, made: outbox.last_seq() })
         } else {
@@ -427,12 +446,11 @@ impl<G: Guest> Replica<G> {
         if let Some(reason) = refusal {
             return outputs.push(Output::Refuse { connection, reason });
         }
-        let reign = self.reign();
         if let Some(old) = reign.outgoing.insert(peer, connection) {
             reign.outgoing_peers.remove(&old);
         }
         reign.outgoing_peers.insert(connection, peer);
-        self.note_acknowledged(peer, received);
+        reign.acknowledged.note(peer, received, outbox);
         // The record that binds the peer may be newer than the messages: if it is lost, they are of another stream.
         let after = self.state.position.lsn;
         let chunks = self.state.stream(peer).outbox.chunks_after(received);
@@ -443,19 +461,14 @@ impl<G: Guest> Replica<G> {
         let Some(peer) = self.reign().outgoing_peers.get(&connection).copied() else {
             return; // of a connection that ended since
         };
-        let made = self.state.stream(peer).outbox.last_seq();
+        let outbox = &self.state.stream(peer).outbox;
+        let made = outbox.last_seq();
         if seq > made {
             outputs.push(Output::Refuse { connection, reason: Refusal::Acknowledgement { seq, made } });
             return self.on_disconnected(connection);
         }
-        self.note_acknowledged(peer, seq);
-    }
-
-    fn note_acknowledged(&mut self, peer: PeerIndex, seq: Seq) {
-        if seq > self.state.stream(peer).outbox.acknowledged() {
-            self.state.acknowledge(peer, seq);
-            self.reign().acknowledged.insert(peer, seq);
-        }
+        let reign = self.primary.as_mut().expect("checked above");
+        reign.acknowledged.note(peer, seq, outbox);
     }
 
     fn on_disconnected(&mut self, connection: ConnectionId) {
@@ -503,13 +516,12 @@ impl<G: Guest> Replica<G> {
             batch.add_own(&self.state);
         }
         batch.add_peers(&mut reign.inbox);
-        if batch.is_empty() {
+        // Acknowledgements wait for something to go with, unless they free much.
+        if batch.is_empty() && reign.acknowledged.freed().bytes < limits::ACKNOWLEDGED_BYTES_MAX {
             return;
         }
         reign.announce = false;
-        let acknowledged = std::mem::take(&mut reign.acknowledged);
-        let acknowledged = acknowledged.into_iter().map(|(peer, seq)| Watermark { peer, seq }).collect();
-        let record = batch.seal(acknowledged);
+        let record = batch.seal(reign.acknowledged.take());
         reign.executing = Some(record.clone());
         outputs.push(Output::Append(record));
     }

@@ -24,16 +24,16 @@ impl Waiting {
     fn of(stream: &Stream) -> Waiting {
         let bytes = stream.outbox.bytes();
         let messages = stream.outbox.last_seq().0 - stream.outbox.acknowledged().0;
-        Waiting { bytes, messages, full: usize::from(bytes >= OUTBOX_BYTES_SOFT_MAX) }
+        Waiting { bytes, messages, full: usize::from(is_full(bytes)) }
     }
 
-    fn add(&mut self, more: Waiting) {
+    pub(crate) fn add(&mut self, more: Waiting) {
         self.bytes += more.bytes;
         self.messages += more.messages;
         self.full += more.full;
     }
 
-    fn subtract(&mut self, less: Waiting) {
+    pub(crate) fn subtract(&mut self, less: Waiting) {
         assert!(self.bytes >= less.bytes, "the bytes that wait are a sum over the streams");
         assert!(self.messages >= less.messages, "the messages that wait are a sum over the streams");
         assert!(self.full >= less.full, "the full outboxes are counted over the streams");
@@ -41,6 +41,11 @@ impl Waiting {
         self.messages -= less.messages;
         self.full -= less.full;
     }
+}
+
+/// Whether an outbox that holds so much keeps the guest from beginning anything new.
+pub(crate) fn is_full(bytes: usize) -> bool {
+    bytes >= OUTBOX_BYTES_SOFT_MAX
 }
 
 /// By peer index, from 1.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{CallId, InstanceName, Lsn, PeerIndex, state::State, stream::Stream};
+use crate::{CallId, InstanceName, Lsn, PeerIndex, acknowledged::Acknowledged, state::State, stream::Stream};
 
 /// What waits for one peer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,8 +33,8 @@ impl PeerWaits {
 }
 
 impl State {
-    /// What waits for each peer but the instance itself, in the order of the peers.
-    pub(crate) fn waits(&self) -> Vec<PeerWaits> {
+    /// What waits for each peer but the instance itself, in the order of the peers, if they have acknowledged that much.
+    pub(crate) fn waits(&self, acknowledged: &Acknowledged) -> Vec<PeerWaits> {
         let me = self.me();
         let mut calls: BTreeMap<PeerIndex, (u64, CallId)> = BTreeMap::new();
         for (call, peer) in self.calls.waiting() {
@@ -42,24 +42,31 @@ impl State {
             calls.entry(peer).or_insert((0, call)).0 += 1;
         }
         let others = self.streams().filter(|(peer, _)| Some(*peer) != me);
-        others.map(|(peer, stream)| self.waits_of(peer, stream, calls.get(&peer).copied())).collect()
+        others.map(|(peer, stream)| self.waits_of(peer, stream, acknowledged, calls.get(&peer).copied())).collect()
     }
 
     /// Whether anything waits for a peer.
-    pub(crate) fn waits_for(&self, peer: PeerIndex) -> bool {
+    pub(crate) fn waits_for(&self, peer: PeerIndex, acknowledged: &Acknowledged) -> bool {
         let outbox = &self.stream(peer).outbox;
-        outbox.last_seq() > outbox.acknowledged() || self.called_peers().any(|called| called == peer)
+        outbox.last_seq() > acknowledged.seq(peer, outbox) || self.called_peers().any(|called| called == peer)
     }
 
-    fn waits_of(&self, peer: PeerIndex, stream: &Stream, calls: Option<(u64, CallId)>) -> PeerWaits {
+    fn waits_of(
+        &self,
+        peer: PeerIndex,
+        stream: &Stream,
+        acknowledged: &Acknowledged,
+        calls: Option<(u64, CallId)>,
+    ) -> PeerWaits {
         let outbox = &stream.outbox;
+        let (freed_bytes, freed_chunks) = acknowledged.of(peer);
         assert!(outbox.acknowledged() <= outbox.last_seq(), "nothing is acknowledged that was never sent");
         PeerWaits {
             peer,
             name: self.world.peers.name(peer).expect("streams are as many as names").clone(),
-            messages: outbox.last_seq().0 - outbox.acknowledged().0,
-            bytes: outbox.bytes(),
-            oldest: outbox.chunks().next().map(|chunk| chunk.after),
+            messages: outbox.last_seq().0 - acknowledged.seq(peer, outbox).0,
+            bytes: outbox.bytes() - freed_bytes,
+            oldest: outbox.chunk(freed_chunks).map(|chunk| chunk.after),
             calls: calls.map_or(0, |(count, _)| count),
             oldest_call: calls.map(|(_, oldest)| oldest),
         }

@@ -256,9 +256,8 @@ impl Driver {
             let state = CheckpointState::decode(&self.standby.checkpoint().into()).expect("it was just made");
             assert_eq!(state.link(), self.records.last().expect("genesis").header().link());
             self.standby = Replica::resume(state, Puppet::default());
-            // The primary may know of acknowledgements that are in no record yet.
-            let state = CheckpointState::decode(&self.primary.checkpoint().into()).expect("it was just made");
-            assert_eq!(Replica::resume(state, Puppet::default()).digest(), self.primary.digest());
+            let checkpoints = [&self.primary, &self.standby].map(|replica| replica.checkpoint().to_vec());
+            assert_eq!(checkpoints[0], checkpoints[1], "checkpoints of two replicas at one record are the same");
         }
         self.compare();
     }

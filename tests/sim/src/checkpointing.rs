@@ -56,7 +56,6 @@ impl Sim {
         }
         self.note(|| format!("{} ({}) takes a checkpoint at {at} upon {parent:?}", process.id, process.place));
         driver.hands.captured = Some(Checkpoint { head, parent, state, capture });
-        driver.hands.captured_exact = driver.hands.is_exact;
         self.give(process, driver, MemberInput::Checkpoint(CheckpointEvent::Captured(Ok(()))));
     }
 
@@ -120,11 +119,10 @@ impl Sim {
         process.task.set(Some(Task::Publish));
         let written = driver.hands.written.take().expect("it was written before");
         {
-            let mut witness = self.witness.borrow_mut();
+            let witness = self.witness.borrow();
             let durable = witness.logs.link(process.uuid, at);
             let own = driver.hands.links.as_ref().and_then(|links| links.at(at));
             assert!(durable.is_some() && durable == own, "a checkpoint holds what is durable");
-            witness.replays.on_published(process.uuid, at, driver.hands.captured_exact);
         }
         driver.checkpoints.publish(written).expect("no name is refused");
         self.witness.borrow_mut().counts.checkpoints += 1;

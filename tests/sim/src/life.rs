@@ -138,10 +138,7 @@ impl Sim {
         self.note(|| format!("{} says: {notice:?}", process.id));
         let mut witness = self.witness.borrow_mut();
         match notice {
-            Notice::Restored(lsn) => {
-                driver.hands.is_exact = witness.replays.is_exact(process.uuid, lsn);
-                witness.counts.checkpoints_restored += 1;
-            }
+            Notice::Restored(_) => witness.counts.checkpoints_restored += 1,
             Notice::Unusable { lsn, reason } => {
                 let accepted = std::mem::take(&mut driver.hands.is_unusable);
                 assert!(accepted, "the checkpoint at lsn {lsn} could be read, and is of no use: {reason}");
@@ -365,8 +362,6 @@ impl Sim {
     fn announce(&self, process: &Process, driver: &mut Driver, epoch: Epoch) {
         let lsn = driver.the_replica().applied();
         self.note(|| format!("{} ({}) became primary, epoch {epoch}, lsn {lsn}", process.id, process.place));
-        // From now on it hears itself what peers have.
-        driver.hands.is_exact = false;
         process.epoch.set(epoch);
         self.witness.borrow_mut().counts.takeovers += 1;
         self.publish(process);
@@ -639,7 +634,7 @@ impl Sim {
         let reigned = process.is_primary();
         self.discard_checkpoint(driver);
         let commands = std::mem::take(&mut driver.hands.commands);
-        driver.hands = crate::process::Hands { commands, is_exact: true, ..Default::default() };
+        driver.hands = crate::process::Hands { commands, ..Default::default() };
         *process.turns.borrow_mut() = None;
         process.reports().clear();
         process.epoch.set(Epoch(0));

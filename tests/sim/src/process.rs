@@ -137,10 +137,6 @@ pub(crate) struct Hands {
     pub(crate) vacant: Option<(Epoch, u64)>,
     /// Tries to become primary since it has read the log last.
     pub(crate) tries: u32,
-    /// All that peers have acknowledged it knows from the log.
-    pub(crate) is_exact: bool,
-    /// The checkpoint that was captured last, and whether it was exact then.
-    pub(crate) captured_exact: bool,
 }
 
 /// Links of the records applied, from the one that the replica began with.

@@ -50,8 +50,7 @@ impl Sim {
         let checkpoints = log.checkpoints();
         checkpoints.remove_leftovers(ReplicaIndex(process.place.replica))?;
         let member = Member::new(self.settings(process));
-        let hands = Hands { is_exact: true, ..Hands::default() };
-        Ok(Driver { log, checkpoints, member, hands })
+        Ok(Driver { log, checkpoints, member, hands: Hands::default() })
     }
 
     fn settings(&self, process: &Process) -> MemberSettings {

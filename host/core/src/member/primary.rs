@@ -531,7 +531,7 @@ impl<G: Guest> Primary<G> {
     }
 
     /// All that was appended is durable, or never will be.
-    fn on_closed(mut self: Box<Self>, context: &mut Context<'_, G>) -> Stage<G> {
+    fn on_closed(mut self, context: &mut Context<'_, G>) -> Stage<G> {
         let closing = self.closing.take().expect("a log is closed when that is asked for");
         self.carry_held(context);
         match (self.end.take(), closing) {
@@ -547,12 +547,12 @@ impl<G: Guest> Primary<G> {
     }
 
     /// What was executed may not be in the log, so everything is built anew from it.
-    fn begin_anew(self: Box<Self>, context: &mut Context<'_, G>) -> Stage<G> {
+    fn begin_anew(self, context: &mut Context<'_, G>) -> Stage<G> {
         context.carry(Command::Abandon);
         Stage::Recovering(Box::new(Recovery::begin(context)))
     }
 
-    fn end(self: Box<Self>, context: &mut Context<'_, G>, ending: Ending) -> Stage<G> {
+    fn end(self, context: &mut Context<'_, G>, ending: Ending) -> Stage<G> {
         context.end(ending, Some(Box::new(self.life)))
     }
 }

@@ -163,7 +163,7 @@ impl<G: Guest> Standby<G> {
     }
 
     /// The log was trimmed beyond what this replica has: it had stopped for so long that nobody waited for it any more.
-    fn on_trimmed(self: Box<Self>, context: &mut Context<'_, G>, first: Lsn, published: Lsn) -> Stage<G> {
+    fn on_trimmed(self, context: &mut Context<'_, G>, first: Lsn, published: Lsn) -> Stage<G> {
         let asked = self.life.replica.applied().next();
         if published < asked {
             return self.end(context, Ending::Overtaken { asked, first });
@@ -242,7 +242,7 @@ impl<G: Guest> Standby<G> {
         Stage::Following(self)
     }
 
-    fn end(self: Box<Self>, context: &mut Context<'_, G>, ending: Ending) -> Stage<G> {
+    fn end(self, context: &mut Context<'_, G>, ending: Ending) -> Stage<G> {
         if let Ending::Halted { fault, lsn } = &ending {
             context.carry(Command::WriteDown(Outcome::Halted { fault: fault.clone(), lsn: *lsn }));
         }

@@ -60,6 +60,26 @@ fn a_standby_lets_go_of_what_the_log_says_was_acknowledged() {
     assert_eq!(outputs.len(), 1, "the rest is sent: {}", outputs.len());
 }
 
+/// Nothing else happens, and no replica may keep for ever what a peer has long had.
+#[test]
+fn much_that_was_acknowledged_is_let_go_of_by_all_replicas_though_nothing_else_happens() {
+    let mut bench = Bench::new(flood);
+    bench.impulse(&[1]);
+    bench.impulse(&[1]);
+    bench.deliver(); // the last message to itself
+    let (connection, _) = bench.reach(1, uuid(7), 0);
+    let (records, heard) = (bench.records.len(), bench.heard().len());
+    bench.deliver();
+    assert_eq!(bench.records.len(), records, "nothing is to be said");
+    bench.acknowledge(connection, 1);
+    assert_eq!((bench.replica.undelivered(), bench.replayed().undelivered()), (1, 2));
+    bench.deliver();
+    assert_eq!((bench.records.len(), bench.heard().len()), (records + 1, heard), "the guest hears nothing of it");
+    assert_eq!((bench.replica.undelivered(), bench.replayed().undelivered()), (1, 1));
+    bench.deliver();
+    assert_eq!(bench.records.len(), records + 1, "it is said once");
+}
+
 #[test]
 fn what_is_undelivered_is_what_others_have_not_acknowledged() {
     let mut bench = Bench::new(flood);
