@@ -9,8 +9,8 @@ use std::{
 
 use ambrosia_core::{
     CallId, CheckpointState, Delivered, Epoch, EpochBody, Fault, Genesis, Guest, Input, InstanceName, InstanceUuid,
-    Kind, Limits, Lsn, Message, Messages, MethodId, Output, PeerIndex, Record, RecordHeader, RecordKind, Replica,
-    ReplicaIndex, RequestId, Runs, Timestamp, World, limits::RESULTS_MAX, push_effect,
+    Kind, Limits, Lsn, Message, Messages, MethodId, PeerIndex, Record, RecordHeader, RecordKind, Replica, ReplicaIndex,
+    RequestId, Runs, Timestamp, World, limits::RESULTS_MAX, push_effect,
 };
 use bytes::Bytes;
 
@@ -61,12 +61,8 @@ fn make_log(requests: u64) -> (Vec<Record>, Replica<Echo>) {
         let (method, arguments) = (MethodId(1), Bytes::copy_from_slice(&number.to_le_bytes()));
         primary.step(Input::Impulse { method, arguments, request: Some(request_id(number)) }, &mut outputs);
         if (number + 1).is_multiple_of(REQUESTS_A_RECORD) {
-            primary.step(Input::Deliver { now: Timestamp(number) }, &mut outputs);
-            primary.step(Input::Execute, &mut outputs);
-            records.extend(outputs.drain(..).filter_map(|output| match output {
-                Output::Append(record) => Some(record),
-                _ => None,
-            }));
+            primary.deliver(Timestamp(number), |record| records.push(record), &mut outputs);
+            outputs.clear();
         }
     }
     (records, primary)

@@ -75,20 +75,13 @@ pub enum Input {
         /// Set by a client that wants the answer, or may repeat the request.
         request: Option<RequestId>,
     },
-    /// Make the next record of what has gathered, if anything has.
-    Deliver {
-        /// Time by the driver's clock.
-        now: Timestamp,
-    },
-    /// Append the digest of the state as it is, so that the others can compare; to be sent between two deliveries.
+    /// Append the digest of the state as it is, so that the others can compare.
     Digest {
         /// The replica that is to take a checkpoint of what it is after that record, if one is.
         checkpoint_by: Option<ReplicaIndex>,
         /// Time by the driver's clock.
         now: Timestamp,
     },
-    /// Execute the record that [`Output::Append`] has just handed out.
-    Execute,
 }
 
 /// Something to be done. Outputs are to be carried out in order; one with `after` not before that record is durable.

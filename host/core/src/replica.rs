@@ -23,9 +23,7 @@ use crate::{
 /// - *log*: [`Input::Record`] on a standby and at a restart; [`Input::Elected`] once, after the own epoch record;
 ///   [`Input::Durable`] on a primary;
 /// - *peers* and [`Input::Impulse`], on a primary only; on a standby they are a mistake of the driver;
-/// - *work*, on a primary: [`Input::Deliver`], and whenever that has put out an [`Output::Append`],
-///   [`Input::Execute`] before anything else, so that the driver hands the record to the log first and the guest runs
-///   while it is being written.
+/// - *work*, on a primary: [`Replica::deliver`], and [`Input::Digest`].
 ///
 /// A primary that is fenced is dropped as a whole and built anew from the log, for it has executed records that are
 /// not in it.
@@ -53,8 +51,6 @@ struct Reign {
     outgoing_peers: BTreeMap<ConnectionId, PeerIndex>,
     /// Peers that the driver was told to connect to.
     wanted: BTreeSet<PeerIndex>,
-    /// Appended and not executed yet.
-    executing: Option<Record>,
 }
 
 #[derive(Clone, Copy)]
@@ -123,13 +119,26 @@ impl<G: Guest> Replica<G> {
             Input::Impulse { method, arguments, request } => {
                 self.on_impulse(WaitingImpulse { method, arguments, request }, outputs);
             }
-            Input::Deliver { now } => self.on_deliver(now, outputs),
             Input::Digest { checkpoint_by, now } => self.on_digest(checkpoint_by, now, outputs),
-            Input::Execute => self.on_execute(outputs),
         }
         if cfg!(debug_assertions) {
             self.validate();
         }
+    }
+
+    /// Makes a record of what has gathered, hands it to `append`, and executes it: so the log writes while the guest works.
+    /// False if nothing has gathered, or nothing may be delivered now.
+    ///
+    /// # Panics
+    /// On a standby.
+    pub fn deliver(&mut self, now: Timestamp, append: impl FnOnce(Record), outputs: &mut Vec<Output>) -> bool {
+        let Some(record) = self.next_record(now) else { return false };
+        append(record.clone());
+        self.execute(&record, outputs);
+        if cfg!(debug_assertions) {
+            self.validate();
+        }
+        true
     }
 
     /// Who the instance is.
@@ -285,7 +294,6 @@ impl<G: Guest> Replica<G> {
     }
 
     fn on_digest(&mut self, checkpoint_by: Option<ReplicaIndex>, now: Timestamp, outputs: &mut Vec<Output>) {
-        assert!(self.reign().executing.is_none(), "a digest is taken between two deliveries");
         if self.state.outcome.is_some() {
             return;
         }
@@ -502,13 +510,13 @@ impl<G: Guest> Replica<G> {
         true
     }
 
-    fn on_deliver(&mut self, now: Timestamp, outputs: &mut Vec<Output>) {
+    /// The record of what has gathered, if anything has that may be delivered.
+    fn next_record(&mut self, now: Timestamp) -> Option<Record> {
         let blocked = self.blocked();
         let header = self.next_header(RecordKind::Deliver, now);
         let reign = self.primary.as_mut().expect("only a primary delivers");
-        assert!(reign.executing.is_none(), "a record is executed before the next one is made");
         if self.state.outcome.is_some() || blocked == Some(Blocked::OutboxHard) {
-            return;
+            return None;
         }
         let mut batch = Batch::new(header);
         batch.add_outside(&self.state, &mut reign.inbox, reign.announce, blocked.is_none());
@@ -518,17 +526,14 @@ impl<G: Guest> Replica<G> {
         batch.add_peers(&mut reign.inbox);
         // Acknowledgements wait for something to go with, unless they free much.
         if batch.is_empty() && reign.acknowledged.freed().bytes < limits::ACKNOWLEDGED_BYTES_MAX {
-            return;
+            return None;
         }
         reign.announce = false;
-        let record = batch.seal(reign.acknowledged.take());
-        reign.executing = Some(record.clone());
-        outputs.push(Output::Append(record));
+        Some(batch.seal(reign.acknowledged.take()))
     }
 
-    fn on_execute(&mut self, outputs: &mut Vec<Output>) {
-        let record = self.reign().executing.take().expect("a record was appended just before");
-        let applied = self.state.apply(&record, &mut self.guest, &mut self.delivered);
+    fn execute(&mut self, record: &Record, outputs: &mut Vec<Output>) {
+        let applied = self.state.apply(record, &mut self.guest, &mut self.delivered);
         let after = record.lsn();
         self.put_prints(false, outputs);
         for (peer, chunk) in applied.chunks {

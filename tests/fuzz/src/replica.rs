@@ -240,11 +240,10 @@ impl Driver {
     }
 
     fn deliver(&mut self, now: Timestamp) {
-        let before = self.records.len();
-        self.step(Input::Deliver { now });
-        if self.records.len() > before {
-            self.step(Input::Execute);
-        }
+        let (mut outputs, mut appended) = (Vec::new(), None);
+        self.primary.deliver(now, |record| appended = Some(record), &mut outputs);
+        appended.into_iter().for_each(|record| self.append(record));
+        self.carry_all(outputs);
         self.compare();
     }
 
@@ -266,6 +265,10 @@ impl Driver {
     fn step(&mut self, input: Input) {
         let mut outputs = Vec::new();
         self.primary.step(input, &mut outputs);
+        self.carry_all(outputs);
+    }
+
+    fn carry_all(&mut self, outputs: Vec<Output>) {
         for output in outputs {
             assert!(output.after() <= Lsn(self.records.len() as u64), "nothing waits for a record that is not there");
             self.carry(output);

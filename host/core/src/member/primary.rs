@@ -259,23 +259,23 @@ impl<G: Guest> Primary<G> {
         }
         let now = self.time(context.now);
         let mut outputs = std::mem::take(&mut self.life.outputs);
-        self.life.replica.step(Input::Deliver { now }, &mut outputs);
-        let delivered = outputs.pop();
-        assert!(outputs.is_empty(), "a delivery puts out its record and nothing else before it is executed");
-        self.life.outputs = outputs;
-        let Some(Output::Append(record)) = delivered else {
-            assert!(delivered.is_none(), "a delivery puts out its record: {delivered:?}");
-            self.tell_blocked(context);
-            return false;
-        };
+        let (epoch, mut appended) = (self.epoch, None);
         // The log has the record before the guest runs, so that both work at the same time.
-        let header = *record.header();
-        self.append(context, record);
-        let mut outputs = std::mem::take(&mut self.life.outputs);
-        self.life.replica.step(Input::Execute, &mut outputs);
-        self.life.count(context, &header);
-        self.carry_outputs(context, outputs);
-        true
+        let append = |record: Record| {
+            let header = *record.header();
+            assert_eq!(header.epoch, epoch, "a primary writes records of its own reign");
+            appended = Some((header, context.shell.append(record)));
+        };
+        let delivered = self.life.replica.deliver(now, append, &mut outputs);
+        if let Some((header, done)) = appended {
+            self.life.count(context, &header);
+            self.on_appended(done);
+            self.carry_outputs(context, outputs);
+        } else {
+            self.life.outputs = outputs;
+            self.tell_blocked(context);
+        }
+        delivered
     }
 
     fn tell_blocked(&mut self, context: &mut Context<'_, G>) {
@@ -454,8 +454,14 @@ impl<G: Guest> Primary<G> {
     fn append(&mut self, context: &mut Context<'_, G>, record: Record) {
         assert_eq!(record.header().epoch, self.epoch, "a primary writes records of its own reign");
         assert!(self.closing.is_none(), "nothing is appended to a log that is being closed");
-        if let Err(cause) = context.shell.append(record) {
-            self.end_with(End::Stopped(cause)); // nothing of this record will be seen
+        let done = context.shell.append(record);
+        self.on_appended(done);
+    }
+
+    /// Nothing will be seen of a record that the log did not take.
+    fn on_appended(&mut self, done: Result<(), StopCause>) {
+        if let Err(cause) = done {
+            self.end_with(End::Stopped(cause));
         }
     }
 

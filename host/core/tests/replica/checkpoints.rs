@@ -38,7 +38,7 @@ fn rich() -> Bench {
     bench.acknowledge(friend, 2);
     bench.reach(1, uuid(8), 0); // the calls to the old one fail
     bench.request("r-5", &[5]);
-    bench.step(Input::Deliver { now: bench.now });
+    bench.deliver();
     bench
 }
 
@@ -228,7 +228,7 @@ fn a_checkpoint_copies_neither_results_nor_messages() {
     let mut bench = Bench::new(answer_much);
     for number in 0..12 {
         bench.request(&format!("r-{number}"), &[number]);
-        bench.step(Input::Deliver { now: bench.now });
+        bench.deliver();
     }
     let (shared, asked_for) = counting(|| bench.replica.checkpoint());
     assert!(shared.bytes() > 60 << 20, "{shared:?}");

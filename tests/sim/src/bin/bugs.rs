@@ -436,8 +436,8 @@ const BUGS: &[Bug] = &[
         name: "a deposed primary keeps what belongs to its reign",
         file: "host/core/src/member/primary.rs",
         changes: &[(
-            "    fn begin_anew(self: Box<Self>, context: &mut Context<'_, G>) -> Stage<G> {\n        context.carry(Command::Abandon);",
-            "    fn begin_anew(self: Box<Self>, context: &mut Context<'_, G>) -> Stage<G> {",
+            "    fn begin_anew(self, context: &mut Context<'_, G>) -> Stage<G> {\n        context.carry(Command::Abandon);",
+            "    fn begin_anew(self, context: &mut Context<'_, G>) -> Stage<G> {",
         )],
     },
     Bug {
