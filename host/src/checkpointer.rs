@@ -55,6 +55,7 @@ struct Captured {
 
 /// A checkpoint that is on the disk and does not count yet, and how it got there.
 struct Written {
+    lsn: Lsn,
     checkpoint: WrittenCheckpoint,
     pages: usize,
     changes_since: Lsn,
@@ -140,12 +141,14 @@ impl Checkpointer {
     /// can't be.
     pub(crate) fn write(&mut self) -> Option<CheckpointEvent> {
         let captured = self.captured.take().expect("something was captured before");
+        assert!(self.written.is_none(), "the checkpoint before counts, or was given up");
         let (checkpoints, me) = (self.checkpoints.clone(), self.me);
         self.start(CheckpointEvent::Written, move || {
             let Captured { checkpoint, began, pause } = captured;
             match checkpoints.write(&checkpoint, me) {
                 Ok(written) => {
                     let written = Written {
+                        lsn: checkpoint.head.lsn,
                         checkpoint: written,
                         pages: checkpoint.capture.memories.iter().map(|memory| memory.hashes.len()).sum(),
                         changes_since: checkpoint.parent.unwrap_or_default(),
@@ -162,9 +165,11 @@ impl Checkpointer {
     /// Makes what was written count.
     pub(crate) fn publish(&mut self, at: Lsn) -> Option<CheckpointEvent> {
         let written = self.written.take().expect("a checkpoint was written before");
+        assert_eq!(written.lsn, at, "what was written is what counts from now on");
+        assert!(written.changes_since < at, "a checkpoint rests on an older one");
         let checkpoints = self.checkpoints.clone();
         self.start(CheckpointEvent::Published, move || {
-            let Written { checkpoint, pages, changes_since, pause, write } = written;
+            let Written { lsn: _, checkpoint, pages, changes_since, pause, write } = written;
             let published = checkpoints.publish(checkpoint).map_err(|error| error.to_string());
             if published.is_ok() {
                 let (pause_us, write_ms) = (pause.as_micros() as u64, write.as_millis() as u64);
@@ -233,6 +238,7 @@ impl Checkpointer {
 
     /// What has come of that job, unless it is one of an earlier life.
     pub(crate) fn on_ended(&mut self, number: u64) -> Option<CheckpointEvent> {
+        assert!(number <= self.jobs, "no job ends that was not begun");
         let job = self.job.take_if(|job| job.number == number)?;
         let Done { event, written } = job.thread.join().expect("it catches what goes wrong");
         self.written = written;

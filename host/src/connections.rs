@@ -26,7 +26,7 @@ struct Waiting {
 impl Connections {
     pub(crate) fn keep(&mut self, handle: ConnectionHandle) -> ConnectionId {
         let id = handle.id;
-        self.open.insert(id, handle);
+        assert!(self.open.insert(id, handle).is_none(), "each connection has a number of its own");
         id
     }
 
@@ -100,6 +100,7 @@ impl Connections {
 
     fn accepted(&mut self, request: &RequestId) {
         let Some(waiting) = self.waiting.get_mut(request) else { return };
+        assert!(!waiting.is_empty(), "a request is forgotten with the last who waits for it");
         let content: Vec<_> = waiting.extract_if(.., |waiting| !waiting.for_answer).collect();
         if waiting.is_empty() {
             self.waiting.remove(request);

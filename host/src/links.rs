@@ -32,7 +32,7 @@ impl Links {
         name: InstanceName,
     ) {
         let contact = Contact::new(Instant::now());
-        self.contacts.insert(peer, contact.clone());
+        assert!(self.contacts.insert(peer, contact.clone()).is_none(), "a primary connects to each peer once");
         let genesis = replica.genesis();
         let link = Link {
             store: Arc::clone(&driver.store),

@@ -68,6 +68,8 @@ pub(crate) struct MemberDriver<'a> {
     attempts: u64,
     /// The reign that the log is written in.
     epoch: Epoch,
+    /// What its log has said to be durable.
+    durable: Lsn,
     connections: Connections,
     links: Links,
     checkpointer: Checkpointer,
@@ -94,6 +96,7 @@ impl<'a> MemberDriver<'a> {
             told: None,
             attempts: 0,
             epoch: Epoch(0),
+            durable: Lsn(0),
             connections: Connections::default(),
             links: Links::default(),
             checkpointer: Checkpointer::new(driver),
@@ -156,6 +159,7 @@ impl<'a> MemberDriver<'a> {
 
     /// Has the member do what is due, and waits for what happens next.
     fn take_turn(&mut self) {
+        assert!(!self.is_reading, "whoever waits for records is not asked for its turn");
         let surroundings = self.surroundings();
         self.enter(Phase::Computing);
         self.shell.begin_work();
@@ -193,6 +197,7 @@ impl<'a> MemberDriver<'a> {
             Next::After(Some(wait)) => wait.min(WAIT),
             Next::After(None) | Next::Again => WAIT,
         };
+        assert!(self.shell.writer.is_none(), "whoever writes a log does not read it");
         let tail = self.tail.as_mut().expect("the log was opened before it is read");
         let interrupter = tail.interrupter();
         self.driver.mailbox.set_alarm(Some(Box::new(move || interrupter.interrupt())));
@@ -245,8 +250,10 @@ impl<'a> MemberDriver<'a> {
                 refuse(&handle);
                 return Ok(());
             }
-            Event::Log { attempt, event } if attempt == self.attempts => MemberInput::Log { epoch: self.epoch, event },
-            Event::Log { .. } => return Ok(()),
+            Event::Log { attempt, event } => match self.report(attempt, event) {
+                Some(report) => report,
+                None => return Ok(()), // of an earlier reign
+            },
             Event::Fenced { by } => MemberInput::Fenced { by },
             Event::JobEnded(number) => {
                 let ended = self.checkpointer.on_ended(number);
@@ -273,6 +280,19 @@ impl<'a> MemberDriver<'a> {
         };
         self.step(input);
         Ok(())
+    }
+
+    /// What the log reports, unless it is the log of an earlier reign.
+    fn report(&mut self, attempt: u64, event: LogEvent) -> Option<MemberInput<WasmGuest>> {
+        assert!(attempt <= self.attempts, "nothing reports of a reign that was not tried for");
+        if attempt != self.attempts || self.epoch == Epoch(0) {
+            return None;
+        }
+        if let LogEvent::Durable(lsn) = &event {
+            assert!(*lsn >= self.durable, "what is durable stays so");
+            self.durable = *lsn;
+        }
+        Some(MemberInput::Log { epoch: self.epoch, event })
     }
 
     /// What comes from outside to a primary. Others have nobody who would send it.
@@ -318,6 +338,7 @@ impl<'a> MemberDriver<'a> {
     }
 
     fn carry(&mut self, command: Command) -> Result<(), RunError> {
+        assert!(self.ending.is_none(), "nothing is to be done after the end");
         match command {
             Command::ListCheckpoints => {
                 let listed = self.driver.checkpoints.list().map_err(LogError::from)?;
@@ -333,12 +354,11 @@ impl<'a> MemberDriver<'a> {
             }
             Command::Open(lsn) => self.open(lsn)?,
             Command::Read => self.is_reading = true,
-            Command::Watch => self.watch = Some(VacancyWatch::start(&self.driver.log, &self.driver.mailbox)?),
-            Command::WatchOn => {
-                if let Some(watch) = &self.watch {
-                    watch.go_on();
-                }
+            Command::Watch => {
+                assert!(self.watch.is_none(), "one thread watches for vacancies");
+                self.watch = Some(VacancyWatch::start(&self.driver.log, &self.driver.mailbox)?);
             }
+            Command::WatchOn => self.watch.as_ref().expect("it watches since it has caught up").go_on(),
             Command::Acquire(over) => self.acquire(over)?,
             Command::LookAtOutcome => {
                 let is_written_down = self.driver.store.instance(&self.driver.name)?.outcome.is_some();
@@ -407,6 +427,7 @@ impl<'a> MemberDriver<'a> {
     }
 
     fn load(&mut self, lsn: Lsn) {
+        assert!(self.member.replica().is_none(), "checkpoints are loaded to make a replica of");
         self.enter(Phase::Computing);
         self.restore_began = Instant::now();
         match self.driver.load(lsn) {
@@ -434,6 +455,7 @@ impl<'a> MemberDriver<'a> {
     }
 
     fn open(&mut self, lsn: Lsn) -> Result<(), RunError> {
+        assert!(self.shell.writer.is_none(), "whoever writes a log does not read it");
         match self.driver.log.tail(lsn) {
             Ok(tail) => {
                 let link = tail.link();
@@ -453,6 +475,8 @@ impl<'a> MemberDriver<'a> {
 
     fn acquire(&mut self, over: Epoch) -> Result<(), RunError> {
         let driver = self.driver;
+        assert!(self.watch.is_some(), "only who has caught up becomes primary");
+        assert!(self.shell.writer.is_none(), "whoever writes the log is primary already");
         if let Some(vacancy) = self.vacancy.filter(|vacancy| vacancy.epoch() == over)
             && self.told.replace(vacancy) != Some(vacancy)
         {
@@ -468,7 +492,11 @@ impl<'a> MemberDriver<'a> {
         self.enter(Phase::Working);
         match acquired {
             Ok(Acquired { records, epoch, writer }) => {
-                (self.shell.writer, self.epoch, self.is_closed) = (Some(writer), epoch, false);
+                let last = *records.last().expect("a reign begins with a record").header();
+                assert!(epoch > over, "a reign follows the one that it ends");
+                assert_eq!(last.epoch, epoch, "the last record begins the reign");
+                (self.shell.writer, self.epoch, self.durable) = (Some(writer), epoch, last.lsn);
+                self.is_closed = false;
                 self.watch = None;
                 driver.mailbox.set_alarm(None);
                 self.step(MemberInput::Acquired { epoch, records, wall: driver.clock.now() });
@@ -501,6 +529,7 @@ impl<'a> MemberDriver<'a> {
 
     fn announce(&mut self, epoch: Epoch) {
         let driver = self.driver;
+        assert_eq!(epoch, self.epoch, "a member reigns in the log that it has acquired");
         driver.vitals.reign.store(epoch.0, Ordering::Release);
         driver.publish(epoch);
         if let Some(stdin) = &driver.stdin {
@@ -510,6 +539,9 @@ impl<'a> MemberDriver<'a> {
 
     fn out(&mut self, output: Output) {
         let driver = self.driver;
+        let is_replayed = matches!(output, Output::Print { replayed: true, .. });
+        // The core holds back what is not durable; here it is seen once more, by what the log itself has said.
+        assert!(is_replayed || output.after() <= self.durable, "nothing leaves before its record is durable");
         match output {
             Output::Print { stream, bytes, replayed: true, .. } => {
                 if driver.options.print_replay {
@@ -530,6 +562,7 @@ impl<'a> MemberDriver<'a> {
 
     /// Makes everything durable, and hands the member all that the log reports of it.
     fn close(&mut self) {
+        assert!(self.shell.writer.is_some(), "a log is closed once");
         self.driver.vitals.reign.store(0, Ordering::Release);
         self.links = Links::default();
         self.enter(Phase::Storing);
@@ -548,9 +581,9 @@ impl<'a> MemberDriver<'a> {
         self.events = others;
         for event in reports {
             if let Event::Log { attempt, event } = event
-                && attempt == self.attempts
+                && let Some(report) = self.report(attempt, event)
             {
-                self.step(MemberInput::Log { epoch: self.epoch, event });
+                self.step(report);
             }
         }
         self.step(MemberInput::Closed);
@@ -594,6 +627,7 @@ impl<'a> MemberDriver<'a> {
     }
 
     fn conclude(mut self, ending: member::Ending) -> Result<Ending, RunError> {
+        assert!(self.member.has_ended(), "a driver ends when its member has");
         self.leave();
         let name = self.driver.name.clone();
         Err(match ending {

@@ -233,6 +233,7 @@ impl Queue {
                 return None;
             }
             if let Some(next) = state.waiting.pop_front() {
+                assert!(!state.is_writing, "one print is written at a time");
                 state.is_writing = true;
                 return Some(next);
             }
@@ -321,6 +322,8 @@ impl State {
 
     /// A print was written, or is lost. True if there is room now and was none before.
     fn on_done(&mut self, bytes: usize, written: io::Result<()>) -> bool {
+        assert!(self.is_writing, "what is done was begun");
+        assert!(self.bytes >= bytes, "the bytes that wait are a sum");
         self.is_writing = false;
         self.bytes -= bytes;
         self.moved = Instant::now();

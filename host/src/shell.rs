@@ -63,6 +63,7 @@ impl Shell<WasmGuest> for ProcessShell<'_> {
     }
 
     fn applied(&mut self, header: &RecordHeader, replica: &mut Replica) -> u64 {
+        assert_eq!(header.lsn, replica.applied(), "a record is told of once it was applied");
         let work = self.works_since.elapsed();
         self.begin_work();
         self.times.note(header.lsn, header.time);
