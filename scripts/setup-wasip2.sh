@@ -26,7 +26,8 @@ Provides the standard library of wasm32-wasip2 for the installed rustc, so that
             rust-src-<version of rustc>-library.tar.xz (holds library/, with its crates in library/vendor) and
             wasi-libc-wasip2.tar.xz (holds usr/lib/wasm32-wasip2). Needs no network.
 
-Every way ends with a check that a small cdylib links to a component, and says whose standard library is in use. To go back: rm -r
+Every way ends with a check that a small cdylib links to a component, and says whose standard library is in use. What cargo has
+compiled for another one, in target/ or $CARGO_TARGET_DIR, is removed. To go back: rm -r
 "$(rustc --print sysroot)/lib/rustlib/wasm32-wasip2" (also do so before you let rustup manage a target built here).
 
 environment:
@@ -324,6 +325,18 @@ way_archives() {
     build_and_install
 }
 
+# What was compiled for another std of the same rustc can't be linked with this one, and cargo does not see the change. So it
+# goes, unless it says that it is of this one.
+clear_stale() {
+    local built=${CARGO_TARGET_DIR:-$(dirname "${BASH_SOURCE[0]}")/../target}/$TARGET std
+    std=$(cd "$rustlib/$TARGET/lib" && cksum libstd-*.rlib)
+    if [[ -d $built && $(cat "$built/.std" 2>/dev/null) != "$std" ]]; then
+        say "  what was compiled for another standard library is removed: $built"
+        rm -rf "$built"
+    fi
+    mkdir -p "$built" && echo "$std" >"$built/.std"
+}
+
 main() {
     local way tried=() skip=" ${AMBROSIA_SETUP_SKIP:-} "
     case ${1:-} in
@@ -333,7 +346,6 @@ main() {
     esac
     command -v rustc >/dev/null || { say "there is no rustc in PATH: install Rust first" >&2 && exit 1; }
 
-    local own
     own=$(rustc --print sysroot)
     rustc=$own/bin/rustc
     [[ -x $rustc ]] || rustc=$(command -v rustc)
@@ -366,6 +378,7 @@ main() {
         if "way_$way" && links; then
             say "  $TARGET works: a small cdylib links to a component"
             say "  in use: $(whose)"
+            [[ $sysroot != "$own" ]] || clear_stale
             return
         fi
         tried+=("$way: $reason")
