@@ -205,6 +205,12 @@ impl<G: Guest> Replica<G> {
         self.state.world.peers.name(peer)
     }
 
+    /// Which life of the instance of that name this one talks to, if it has met one.
+    pub fn peer_uuid(&self, name: &InstanceName) -> Option<InstanceUuid> {
+        let peer = self.state.world.peers.index(name)?;
+        self.state.stream(peer).uuid
+    }
+
     /// Whether messages or calls wait for a peer.
     pub fn waits_for(&self, peer: PeerIndex) -> bool {
         let none = Acknowledged::default();
