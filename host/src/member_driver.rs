@@ -13,8 +13,7 @@ use std::{
 use ambrosia_core::{
     Epoch, Genesis, Lsn, Output,
     member::{
-        self, CheckpointEvent, Command, Flow, Member, MemberInput, Next, Notice, Other, OtherRole, Surroundings,
-        Traffic,
+        self, CheckpointEvent, Command, Member, MemberInput, Next, Notice, Other, OtherRole, Surroundings, Traffic,
     },
 };
 use ambrosia_engine::{Captures, Image, WasmGuest};
@@ -31,7 +30,6 @@ use crate::{
     driver::{Driver, Replica},
     event::Event,
     links::Links,
-    printer,
     replay_progress::ReplayProgress,
     run::{Ending, RunError},
     shell::ProcessShell,
@@ -180,11 +178,7 @@ impl<'a> MemberDriver<'a> {
         Surroundings {
             wall: self.driver.clock.now(),
             log_has_room: self.shell.log_has_room(),
-            output: match printer.flow() {
-                printer::Flow::Room => Flow::Room,
-                printer::Flow::Full(rest) => Flow::Full(rest),
-                printer::Flow::Stuck => Flow::Stuck,
-            },
+            output: printer.flow(),
             may_yield: printer.may_yield(),
             published: self.driver.checkpoints.newest_published(),
         }
@@ -201,8 +195,8 @@ impl<'a> MemberDriver<'a> {
         let tail = self.tail.as_mut().expect("the log was opened before it is read");
         let interrupter = tail.interrupter();
         self.driver.mailbox.set_alarm(Some(Box::new(move || interrupter.interrupt())));
-        self.enter(Phase::Waiting);
-        let records = self.tail.as_mut().expect("as before").next(wait);
+        self.driver.vitals.enter(Phase::Waiting);
+        let records = tail.next(wait);
         self.enter(Phase::Computing);
         self.is_reading = false;
         match records {
@@ -257,7 +251,8 @@ impl<'a> MemberDriver<'a> {
             Event::Fenced { by } => MemberInput::Fenced { by },
             Event::JobEnded(number) => {
                 let ended = self.checkpointer.on_ended(number);
-                return self.on_job(ended);
+                self.on_job(ended);
+                return Ok(());
             }
             Event::Vacancy(vacancy) => {
                 if self.watch.is_none() {
@@ -382,22 +377,22 @@ impl<'a> MemberDriver<'a> {
             }
             Command::Write(_) => {
                 let event = self.checkpointer.write();
-                self.on_job(event)?;
+                self.on_job(event);
             }
             Command::Publish(at) => {
                 let event = self.checkpointer.publish(at);
-                self.on_job(event)?;
+                self.on_job(event);
             }
             Command::Compact(at) => {
                 if cfg!(debug_assertions) {
                     self.driver.check_checkpoint(at);
                 }
                 let event = self.checkpointer.compact(at);
-                self.on_job(event)?;
+                self.on_job(event);
             }
             Command::Trim { applied } => {
                 let event = self.checkpointer.trim(applied);
-                self.on_job(event)?;
+                self.on_job(event);
             }
             Command::Yield => self.driver.printer.yields(),
             Command::DropPrints => self.driver.printer.drop_what_has_no_room(),
@@ -419,11 +414,10 @@ impl<'a> MemberDriver<'a> {
     }
 
     /// Passes on what has come of a job, unless it is still being done.
-    fn on_job(&mut self, event: Option<CheckpointEvent>) -> Result<(), RunError> {
+    fn on_job(&mut self, event: Option<CheckpointEvent>) {
         if let Some(event) = event {
             self.step(MemberInput::Checkpoint(event));
         }
-        Ok(())
     }
 
     fn load(&mut self, lsn: Lsn) {
@@ -619,11 +613,11 @@ impl<'a> MemberDriver<'a> {
     }
 
     fn refuse_who_came_late(&mut self) {
-        for event in &self.events {
-            if let Event::PeerHello { handle, .. } | Event::ClientHello { handle } = event {
-                refuse(handle);
-            }
-        }
+        self.events.retain(|event| {
+            let (Event::PeerHello { handle, .. } | Event::ClientHello { handle }) = event else { return true };
+            refuse(handle);
+            false
+        });
     }
 
     fn conclude(mut self, ending: member::Ending) -> Result<Ending, RunError> {

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::PrintStream;
+use ambrosia_core::{PrintStream, member::Flow};
 use bytes::Bytes;
 
 use crate::output::{Output, Stream};
@@ -36,17 +36,6 @@ const END_PATIENCE: Duration = Duration::from_secs(10);
 /// The same, when the operator has asked for the end.
 const END_PATIENCE_ASKED: Duration = Duration::from_millis(700);
 const END_PATIENCE_ASKED_IN_ALL: Duration = Duration::from_secs(5);
-
-/// Whether prints get out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Flow {
-    /// There is room for more.
-    Room,
-    /// There is none; if nothing moves, the output is stuck after this time.
-    Full(Duration),
-    /// There is none, and nothing has moved for [`STUCK`].
-    Stuck,
-}
 
 /// Where prints wait for their stream.
 pub(crate) struct Printer(Arc<Queue>);

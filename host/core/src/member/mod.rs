@@ -136,11 +136,6 @@ impl<G: Guest> Member<G> {
         next
     }
 
-    /// What it was told at its beginning.
-    pub fn settings(&self) -> &MemberSettings {
-        &self.settings
-    }
-
     /// The replica, once it was built.
     pub fn replica(&self) -> Option<&Replica<G>> {
         self.life().map(|life| &life.replica)
