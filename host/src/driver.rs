@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use ambrosia_core::{EpochBody, Fault, InstanceName, Lsn, ReplicaIndex, member::MemberSettings};
+use ambrosia_core::{EpochBody, Fault, InstanceName, InstanceUuid, Lsn, ReplicaIndex, member::MemberSettings};
 use ambrosia_engine::{Module, WasmGuest};
-use ambrosia_storage::{Checkpoints, FileStore, LogStore, Outcome, Presence, Role, Roster};
+use ambrosia_storage::{Checkpoints, FileStore, InstanceError, LogStore, Outcome, Presence, Role, Roster};
 
 use crate::{
     checkpointer::Keeping, clock::SystemClock, event::Event, mailbox::Mailbox, peers::PeerDirectory, printer::Printer,
@@ -53,6 +53,18 @@ impl Driver {
     /// What this replica writes when it becomes primary.
     pub(crate) fn epoch_body(&self) -> EpochBody {
         EpochBody { replica: self.replica, engine: self.engine }
+    }
+
+    /// Which instance has the name now; `None` too if that can't be read, which is told.
+    pub(crate) fn registered(&self, name: &InstanceName) -> Option<InstanceUuid> {
+        match self.store.instance(name) {
+            Ok(entry) => Some(entry.uuid),
+            Err(InstanceError::Unknown { .. }) => None,
+            Err(error) => {
+                tracing::warn!(peer = %name, "the peer is refused until the registry can be read: {error}");
+                None
+            }
+        }
     }
 
     /// Tells everybody that this replica is primary.

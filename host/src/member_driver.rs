@@ -360,6 +360,10 @@ impl<'a> MemberDriver<'a> {
                 self.step(MemberInput::Outcome { is_written_down });
             }
             Command::Look => self.look()?,
+            Command::LookUpPeer { name, traffic } => {
+                let registered = self.driver.registered(&name);
+                self.step(MemberInput::PeerLookedUp { traffic, registered });
+            }
             Command::Announce(epoch) => self.announce(epoch),
             Command::Out(output) => self.out(output),
             Command::Answer { connection, verdict } => self.connections.answer(connection, verdict),

@@ -285,6 +285,9 @@ pub enum Refusal {
     /// The connection is of a primary that was deposed.
     #[error("a later primary of the peer is connected already")]
     StaleEpoch,
+    /// It belongs to an instance that had the name before, or has it no more.
+    #[error("the registry does not say that the peer is the instance of that name now")]
+    NotRegistered,
     /// It says that it is the instance it connects to, which hears itself without a connection.
     #[error("the peer goes by the name of this instance")]
     OwnName,
@@ -297,7 +300,7 @@ impl Refusal {
     /// True if an operator has to look at it; the others happen in the course of takeovers.
     pub fn is_serious(self) -> bool {
         match self {
-            Refusal::Ended | Refusal::Superseded | Refusal::StaleEpoch => false,
+            Refusal::Ended | Refusal::Superseded | Refusal::StaleEpoch | Refusal::NotRegistered => false,
             Refusal::Gap { .. } | Refusal::PeerLostLog { .. } | Refusal::OwnLogLost { .. } => true,
             Refusal::Acknowledgement { .. } | Refusal::OwnName | Refusal::TooManyPeers => true,
         }

@@ -12,6 +12,7 @@ use crate::{
     batch::Batch,
     inbox::{Inbox, WaitingImpulse},
     limits,
+    member::Traffic,
     outbox::Chunk,
     state::{Applied, State},
     streams::Waiting,
@@ -205,10 +206,20 @@ impl<G: Guest> Replica<G> {
         self.state.world.peers.name(peer)
     }
 
-    /// Which life of the instance of that name this one talks to, if it has met one.
-    pub fn peer_uuid(&self, name: &InstanceName) -> Option<InstanceUuid> {
-        let peer = self.state.world.peers.index(name)?;
-        self.state.stream(peer).uuid
+    /// The name that would stand for another instance than before, if this replica took that. What is refused anyway is
+    /// left to that.
+    pub(crate) fn unmet_peer(&self, traffic: &Traffic) -> Option<InstanceName> {
+        let (name, uuid) = match traffic {
+            Traffic::PeerConnected { name, uuid, .. } => (name, *uuid),
+            Traffic::PeerReached { peer, uuid, .. } => (self.peer_name(*peer)?, *uuid),
+            Traffic::Messages { .. }
+            | Traffic::Acknowledged { .. }
+            | Traffic::Disconnected(_)
+            | Traffic::Impulse { .. } => return None,
+        };
+        let met = self.state.world.peers.index(name).and_then(|peer| self.state.stream(peer).uuid);
+        let is_refused = self.state.outcome.is_some() || *name == self.state.genesis.name;
+        (met != Some(uuid) && !is_refused).then(|| name.clone())
     }
 
     /// Whether messages or calls wait for a peer.

@@ -62,6 +62,7 @@ counts! {
     repeated_frames
     lost_frames
     refusals
+    earlier_lives_refused
     rebounds
     failed_calls
     timers

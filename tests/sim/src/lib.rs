@@ -39,8 +39,7 @@
 //! Then the storm is over, and everything must come right by itself.
 //!
 //! Not modelled: disks that lie about a sync, damage to what nothing in the log vouches for (the very last record,
-//! once the power is gone too), two lives of one name that run at once, or a hello of an earlier life that a primary reads after
-//! it has met the later one (see "Not covered" in `docs/reliability.md`), peers and guests that lie, the host's own
+//! once the power is gone too), two lives of one name that run at once, peers and guests that lie, the host's own
 //! sockets, threads and files beside the log. Pauses in the middle of operations end in the reverse order of their
 //! beginnings, and a process that would wait for a lock of one that is paused so is killed instead.
 

@@ -103,6 +103,10 @@ impl Sim {
                 self.give(process, driver, Input::Outcome { is_written_down });
             }
             Command::Look => self.look_at_others(process, driver)?,
+            Command::LookUpPeer { name, traffic } => {
+                let registered = Some(self.instances.borrow()[number_of(&name)].uuid);
+                self.give(process, driver, Input::PeerLookedUp { traffic, registered });
+            }
             Command::Announce(epoch) => self.announce(process, driver, epoch),
             Command::Out(output) => self.let_out(process, driver, output),
             Command::Answer { verdict: Verdict::Asked { .. }, .. } => {}
@@ -451,14 +455,19 @@ impl Sim {
         }
     }
 
-    /// Only who was deposed, or talks to one who was, may be refused for what it has.
+    /// Only who was deposed, or talks to one who was, may be refused for what it has, and only an instance whose name
+    /// another one has for who it is.
     fn on_refuse(&self, process: &Process, driver: &Driver, connection: ConnectionId, reason: Refusal) {
         let side = {
             let network = self.network.borrow();
             let Some(c) = network.connections.get(&connection) else { return };
-            let other = if c.from.process == process.id { c.to.process } else { c.from.process };
-            let serious = !matches!(reason, Refusal::Superseded | Refusal::StaleEpoch | Refusal::Ended);
-            if serious {
+            let (other, uuid) =
+                if c.from.process == process.id { (c.to.process, c.to.uuid) } else { (c.from.process, c.from.uuid) };
+            if reason == Refusal::NotRegistered {
+                let is_registered = self.instances.borrow().iter().any(|instance| instance.uuid == uuid);
+                assert!(!is_registered, "{other} is what its name says, and was refused");
+                self.witness.borrow_mut().counts.earlier_lives_refused += 1;
+            } else if reason.is_serious() {
                 let lost = matches!(reason, Refusal::PeerLostLog { .. } | Refusal::OwnLogLost { .. });
                 let stale = self.is_deposed(process, driver) || self.may_be_deposed(other);
                 let gap = matches!(reason, Refusal::Gap { .. }) && c.broken;

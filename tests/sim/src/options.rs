@@ -125,6 +125,16 @@ impl CheckpointOptions {
     const TIGHT: CheckpointOptions =
         CheckpointOptions { every_bytes: 1 << 9, every_ns: 4 * MICROSECOND, keep: 1, keep_log: false };
 
+    /// Several are kept and each holds much of the log, so that segments could be removed while all rest on one base.
+    fn rare(dice: &mut Dice) -> CheckpointOptions {
+        CheckpointOptions {
+            every_bytes: dice.spread((1 << 14, 1 << 16)),
+            every_ns: u64::MAX,
+            keep: dice.between((2, 3)) as usize,
+            keep_log: false,
+        }
+    }
+
     fn draw(dice: &mut Dice) -> CheckpointOptions {
         CheckpointOptions {
             every_bytes: dice.spread((1 << 10, 1 << 14)),
@@ -149,6 +159,7 @@ impl Options {
         let checkpoints = match dice.below(10) {
             0 => None,
             1 | 2 => Some(CheckpointOptions::TIGHT),
+            3 => Some(CheckpointOptions::rare(dice)),
             _ => Some(CheckpointOptions::draw(dice)),
         };
         let tight = checkpoints == Some(CheckpointOptions::TIGHT);

@@ -1,7 +1,7 @@
 //! What goes between processes, and what clients ask.
 
 use ambrosia_core::{
-    Chunk, ConnectionId, InstanceName, InstanceUuid, PeerIndex, RequestId, Seq, check_travelling,
+    Chunk, ConnectionId, PeerIndex, RequestId, Seq, check_travelling,
     member::{MemberInput, Traffic},
 };
 
@@ -129,11 +129,6 @@ impl Sim {
             self.network.borrow_mut().close(connection, Side::To, false);
         }
         self.with(to, |process| {
-            if let Some(Forth::Hello { name, uuid, .. }) = &packet
-                && self.is_of_an_earlier_life(process, name, *uuid)
-            {
-                return self.close(connection, Side::To, false);
-            }
             let traffic = match packet {
                 Some(Forth::Hello { name, uuid, epoch }) => Traffic::PeerConnected { connection, name, uuid, epoch },
                 Some(Forth::Messages(Chunk { first_seq, count, messages, .. })) => {
@@ -144,15 +139,6 @@ impl Sim {
             };
             self.come_in(process, traffic, (connection, Side::To));
         });
-    }
-
-    /// Whether a peer says hello that is gone, to a primary that has met the life after it: the `lib.rs` says why that is left
-    /// out.
-    fn is_of_an_earlier_life(&self, process: &Process, name: &InstanceName, uuid: InstanceUuid) -> bool {
-        let now = self.instances.borrow()[number_of(name)].uuid;
-        let driver = process.driver.borrow();
-        let replica = driver.as_ref().and_then(|driver| driver.replica());
-        uuid != now && replica.is_some_and(|replica| replica.peer_uuid(name) == Some(now))
     }
 
     /// The same towards the sender.

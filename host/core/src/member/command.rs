@@ -1,7 +1,7 @@
 //! What a member has done.
 
-use super::{Ending, Notice};
-use crate::{ConnectionId, Epoch, Genesis, Lsn, Outcome, Output, ReplicaIndex};
+use super::{Ending, Notice, Traffic};
+use crate::{ConnectionId, Epoch, Genesis, InstanceName, Lsn, Outcome, Output, ReplicaIndex};
 
 /// Something to be done by the driver, in the order in which it was put out.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,6 +32,14 @@ pub enum Command {
     LookAtOutcome,
     /// Look which replicas run. Answered by [`super::MemberInput::Others`].
     Look,
+    /// See which instance the registry has under the name, before any other input. Answered by
+    /// [`super::MemberInput::PeerLookedUp`].
+    LookUpPeer {
+        /// The name of the peer.
+        name: InstanceName,
+        /// What came from the peer, to be handed back.
+        traffic: Traffic,
+    },
     /// Tell all that this replica is primary.
     Announce(Epoch),
     /// Carry out what the replica wants, which may be seen by now.

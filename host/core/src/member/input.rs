@@ -100,6 +100,13 @@ pub enum MemberInput<G> {
     },
     /// Peers, clients and the operator's lines; for a primary.
     Traffic(Traffic),
+    /// Answers [`super::Command::LookUpPeer`].
+    PeerLookedUp {
+        /// What that command holds.
+        traffic: Traffic,
+        /// The instance that the registry has under the name now; `None` if it has none, or can't be read.
+        registered: Option<InstanceUuid>,
+    },
     /// An operator wants a checkpoint.
     CheckpointWanted(ConnectionId),
     /// A checkpoint of this replica is further.
@@ -159,7 +166,7 @@ pub enum CheckpointEvent {
 }
 
 /// What comes from outside to a primary. See [`Input`] for what each means.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Traffic {
     /// A peer connected, to send its stream.
     PeerConnected {

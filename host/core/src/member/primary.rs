@@ -4,14 +4,14 @@ use core::time::Duration;
 
 use super::{
     CheckpointEvent, Command, Context, Ending, Flow, LogEvent, MemberInput, Next, Notice, OtherRole, Stage, StopCause,
-    Surroundings, Verdict,
+    Surroundings, Traffic, Verdict,
     clock::ReignClock,
     life::{Attempt, Life},
     recovery::Recovery,
 };
 use crate::{
-    ConnectionId, Due, Epoch, Fault, Guest, Held, Input, Lsn, Outcome, Output, Record, RecordKind, ReplicaIndex,
-    Timestamp,
+    ConnectionId, Due, Epoch, Fault, Guest, Held, Input, InstanceUuid, Lsn, Outcome, Output, Record, RecordKind,
+    Refusal, ReplicaIndex, Timestamp,
 };
 
 /// When the guest has exited, peers have this long to take its last messages; later runs go on with that.
@@ -141,11 +141,10 @@ impl<G: Guest> Primary<G> {
     pub(super) fn step(mut self: Box<Self>, context: &mut Context<'_, G>, input: MemberInput<G>) -> Stage<G> {
         match input {
             // What comes after the end is for the next primary.
-            MemberInput::Traffic(_) | MemberInput::CheckpointWanted(_) if self.closing.is_some() => {}
-            MemberInput::Traffic(traffic) => {
-                let time = self.time(context.now);
-                self.input(context, traffic.at(time));
-            }
+            MemberInput::Traffic(_) | MemberInput::PeerLookedUp { .. } | MemberInput::CheckpointWanted(_)
+                if self.closing.is_some() => {}
+            MemberInput::Traffic(traffic) => self.on_traffic(context, traffic),
+            MemberInput::PeerLookedUp { traffic, registered } => self.on_looked_up(context, traffic, registered),
             MemberInput::Log { epoch, event } if epoch == self.epoch => self.on_log(context, event),
             MemberInput::Fenced { by } if by > self.epoch => self.end_with(End::Stopped(StopCause::Fenced { by })),
             // Of an earlier reign.
@@ -174,6 +173,32 @@ impl<G: Guest> Primary<G> {
             | MemberInput::Contended => panic!("a primary does not ask for this"),
         }
         self.settle(context)
+    }
+
+    /// What comes from a peer that the replica has not met is not believed before the registry says so: a replica that was
+    /// stopped may find what an instance has sent that is gone by now, and another one has the name.
+    fn on_traffic(&mut self, context: &mut Context<'_, G>, traffic: Traffic) {
+        match self.life.replica.unmet_peer(&traffic) {
+            Some(name) => context.carry(Command::LookUpPeer { name, traffic }),
+            None => self.take_in(context, traffic),
+        }
+    }
+
+    fn on_looked_up(&mut self, context: &mut Context<'_, G>, traffic: Traffic, registered: Option<InstanceUuid>) {
+        let (Traffic::PeerConnected { connection, uuid, .. } | Traffic::PeerReached { connection, uuid, .. }) = traffic
+        else {
+            panic!("only who says which instance it is is looked up: {traffic:?}")
+        };
+        if registered == Some(uuid) {
+            self.take_in(context, traffic);
+        } else {
+            self.carry(context, Output::Refuse { connection, reason: Refusal::NotRegistered });
+        }
+    }
+
+    fn take_in(&mut self, context: &mut Context<'_, G>, traffic: Traffic) {
+        let time = self.time(context.now);
+        self.input(context, traffic.at(time));
     }
 
     /// Delivers what has gathered, and does what is due.

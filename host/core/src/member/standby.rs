@@ -114,6 +114,7 @@ impl<G: Guest> Standby<G> {
             MemberInput::Log { .. }
             | MemberInput::Fenced { .. }
             | MemberInput::Traffic(_)
+            | MemberInput::PeerLookedUp { .. }
             | MemberInput::CheckpointWanted(_)
             | MemberInput::Closed => {}
             MemberInput::Listed { .. }

@@ -5,10 +5,10 @@ mod bench;
 use std::time::Duration;
 
 use ambrosia_core::{
-    ConnectionId, Epoch, Lsn, ReplicaIndex, Timestamp,
+    ConnectionId, Epoch, InstanceName, InstanceUuid, Lsn, Output, RecordKind, Refusal, ReplicaIndex, Timestamp,
     member::{
         CheckpointEvent, Command, Ending, Flow, LogEvent, MemberInput, MemberSettings, Next, Notice, Other, OtherRole,
-        StopCause, Verdict,
+        StopCause, Traffic, Verdict,
     },
 };
 use bench::{Bench, ME, SILENCE, settings};
@@ -356,4 +356,41 @@ fn a_reign_goes_by_the_time_that_passes_and_tells_of_a_clock_that_jumps() {
     assert_eq!(bench.turned(), [Command::Tell(Notice::ClockJumped(3_600_000_000_000))]);
     bench.pass(Duration::from_millis(1));
     assert_eq!(bench.member.reign_time(bench.now), Some(Timestamp(before.0 + 1_000_000)));
+}
+
+const PEER: ConnectionId = ConnectionId(6);
+
+/// A peer says that it is that life of the instance `other`.
+fn hello(life: u8) -> Traffic {
+    let name = InstanceName::new("other").expect("a plain name");
+    Traffic::PeerConnected { connection: PEER, name, uuid: InstanceUuid([life; 16]), epoch: Epoch(1) }
+}
+
+/// What the member wants when such a peer says hello, and the registry has that life under the name.
+fn welcome(bench: &mut Bench, life: u8, registered: Option<u8>) -> Vec<Command> {
+    let name = InstanceName::new("other").expect("a plain name");
+    let wanted = bench.on(MemberInput::Traffic(hello(life)));
+    assert_eq!(wanted, [Command::LookUpPeer { name, traffic: hello(life) }]);
+    let registered = registered.map(|life| InstanceUuid([life; 16]));
+    bench.on(MemberInput::PeerLookedUp { traffic: hello(life), registered })
+}
+
+#[test]
+fn a_peer_that_was_not_met_is_welcomed_if_the_registry_has_it_and_refused_if_it_has_another_or_none() {
+    let mut bench = Bench::primary();
+    let refused = [Command::Out(Output::Refuse { connection: PEER, reason: Refusal::NotRegistered })];
+    assert_eq!(welcome(&mut bench, 1, Some(2)), refused);
+    assert_eq!(welcome(&mut bench, 1, None), refused);
+    let appended = bench.seen.appended.len();
+    assert_eq!(welcome(&mut bench, 2, Some(2)), [], "the record that says so is not durable yet");
+    assert_eq!(bench.seen.appended.len(), appended + 1);
+    let bind = bench.seen.appended.last().expect("just counted");
+    assert_eq!(bind.header().kind, RecordKind::Bind);
+    let lsn = bind.lsn();
+    let welcomed = Command::Out(Output::Welcome { connection: PEER, received: ambrosia_core::Seq(0), after: lsn });
+    assert_eq!(bench.on(durable(1, lsn.0)), [welcomed]);
+
+    let wanted = bench.on(MemberInput::Traffic(hello(2)));
+    assert!(!wanted.iter().any(|command| matches!(command, Command::LookUpPeer { .. })), "it was met: {wanted:?}");
+    assert_eq!(welcome(&mut bench, 1, Some(2)), refused, "what has gone before does not come back");
 }

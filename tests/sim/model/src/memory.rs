@@ -13,12 +13,16 @@ use crate::model::{Model, Owed};
 /// Collections.
 const STRIPS: usize = 9;
 
+/// Pages before the strips that never change: so a delta is much smaller than what it rests on from the first one on.
+const CONSTANT_PAGES: usize = 8;
+const CONSTANT_BYTES: usize = CONSTANT_PAGES * PAGE_BYTES;
+
 /// What a model is between two deliveries.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Image {
     /// Numbers, and how long each strip is.
     pub registers: Vec<u8>,
-    /// The strips; whole pages.
+    /// What never changes, then the strips; whole pages.
     pub memory: Vec<u8>,
 }
 
@@ -33,10 +37,14 @@ impl Model {
         let mut registers = Vec::new();
         let lengths = strips.iter().map(|strip| strip.len() as u64);
         self.numbers().into_iter().chain(lengths).for_each(|number| put(&mut registers, number));
-        let mut memory = vec![0; self.rows as usize * STRIPS * PAGE_BYTES];
+        let mut memory = vec![0; CONSTANT_BYTES + self.rows as usize * STRIPS * PAGE_BYTES];
+        for (number, word) in (1..).zip(memory[..CONSTANT_BYTES].chunks_exact_mut(size_of::<u64>())) {
+            // Nothing that can be compressed.
+            word.copy_from_slice(&u64::wrapping_mul(number, 0x9e37_79b9_7f4a_7c15).to_le_bytes());
+        }
         for (number, strip) in strips.iter().enumerate() {
             for (row, page) in strip.chunks(PAGE_BYTES).enumerate() {
-                let at = (row * STRIPS + number) * PAGE_BYTES;
+                let at = CONSTANT_BYTES + (row * STRIPS + number) * PAGE_BYTES;
                 memory[at..at + page.len()].copy_from_slice(page);
             }
         }
@@ -52,7 +60,7 @@ impl Model {
         let numbers: [u64; 10] = std::array::from_fn(|_| registers.number());
         let strips: [Vec<u8>; STRIPS] = std::array::from_fn(|number| {
             let bytes = registers.number() as usize;
-            let pages = image.memory.chunks_exact(PAGE_BYTES).skip(number).step_by(STRIPS);
+            let pages = image.memory.chunks_exact(PAGE_BYTES).skip(CONSTANT_PAGES + number).step_by(STRIPS);
             let mut strip = pages.take(bytes.div_ceil(PAGE_BYTES)).collect::<Vec<_>>().concat();
             strip.truncate(bytes);
             strip

@@ -479,6 +479,14 @@ const BUGS: &[Bug] = &[
             "        if !is_stuck || self.left.is_none() {\n            self.left = None;\n            return false;\n        }",
         )],
     },
+    Bug {
+        name: "a peer is whoever it says it is, also when it is gone",
+        file: "host/core/src/member/primary.rs",
+        changes: &[(
+            "match self.life.replica.unmet_peer(&traffic) {",
+            "match self.life.replica.unmet_peer(&traffic).filter(|_| false) {",
+        )],
+    },
 ];
 
 /// Puts deliberate bugs into a copy of the sources, one after the other, and sees that the simulator finds each.
