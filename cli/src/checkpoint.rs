@@ -2,7 +2,7 @@
 
 use std::{io::Write, process::ExitCode, sync::Arc, time::Duration};
 
-use ambrosia_host::{CheckpointTaken, Client};
+use ambrosia_host::{CheckpointTaken, client_of};
 use ambrosia_storage::{FileStore, StorePlace};
 use anyhow::bail;
 
@@ -17,8 +17,9 @@ pub(crate) fn checkpoint(store: &StorePlace, verb: &Checkpoint) -> anyhow::Resul
     let limit = Duration::from_secs_f64(verb.timeout);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let CheckpointTaken { lsn, asked, replica } = runtime.block_on(async {
-        let mut client = Client::new(Arc::clone(&store), verb.instance.clone())?;
-        client.checkpoint(&checkpoints, limit).await
+        let mut client = client_of(Arc::clone(&store), verb.instance.clone())?;
+        let there = checkpoints.clone();
+        client.checkpoint(move |lsn, wait| there.wait_for(lsn, wait), limit).await
     })?;
     let infos = checkpoints.list()?;
     // A later one may have made it unnecessary already.

@@ -3,7 +3,7 @@
 use std::{io::Write, process::ExitCode, sync::Arc, time::Duration};
 
 use ambrosia_core::{RequestId, limits::ARGUMENTS_BYTES_MAX};
-use ambrosia_host::{Answered, Client, Methods, encode_arguments, fresh_request_id, show_value, without_controls};
+use ambrosia_host::{Answered, Methods, client_of, encode_arguments, fresh_request_id, show_value, without_controls};
 use ambrosia_storage::{FileStore, StorePlace};
 use anyhow::{Context, bail};
 
@@ -33,7 +33,7 @@ pub(crate) fn send(store: StorePlace, verb: Send) -> anyhow::Result<ExitCode> {
     let limit = Duration::from_secs_f64(verb.timeout);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answered = runtime.block_on(async {
-        let mut client = Client::new(store, verb.instance)?;
+        let mut client = client_of(store, verb.instance)?;
         client.send(&request, &verb.method, &arguments, !verb.no_wait, limit).await
     })?;
     if let Answered::Value(value) = answered {

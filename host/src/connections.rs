@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use ambrosia_core::{Answer, ConnectionId, Epoch, InstanceUuid, Output, Refusal, RequestId, member::Verdict};
+use ambrosia_wire::{ConnectionHandle, Control, Frame};
 
-use crate::{connection::ConnectionHandle, control::Control, event::ClientRequest, wire::Frame};
+use crate::event::ClientRequest;
 
 /// At the end, others have this long to take what is still to be sent to them.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);

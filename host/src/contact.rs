@@ -5,10 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ambrosia_client::Unreached;
 use ambrosia_core::{InstanceName, Lsn};
 use ambrosia_storage::{FileStore, InstanceError, Outcome};
-
-use crate::unreached::Unreached;
 
 /// A peer that can't be reached for this long, while something waits for it, is told of; and looked at again as often.
 pub(crate) const HINDRANCE_PATIENCE: Duration = Duration::from_secs(5);

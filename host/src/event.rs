@@ -2,9 +2,8 @@
 
 use ambrosia_core::{ConnectionId, Epoch, InstanceName, InstanceUuid, MethodId, PeerIndex, RequestId, Seq};
 use ambrosia_storage::{LogEvent, Vacancy};
+use ambrosia_wire::ConnectionHandle;
 use bytes::Bytes;
-
-use crate::connection::ConnectionHandle;
 
 pub(crate) enum Event {
     /// A peer has connected and wants to send its stream.

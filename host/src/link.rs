@@ -2,22 +2,19 @@
 
 use std::{sync::Arc, time::Duration, time::Instant as Moment};
 
+use ambrosia_client::{Primary, Unreached};
 use ambrosia_core::{Epoch, InstanceName, InstanceUuid, PeerIndex, Seq};
-use ambrosia_storage::{FileStore, PrimaryInfo};
+use ambrosia_storage::FileStore;
+use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, PROTOCOL_VERSION, socket};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
 };
 
 use crate::{
-    connection::{Connection, ConnectionError, ConnectionHandle},
     contact::{Contact, HINDRANCE_PATIENCE, Hindrance},
-    control::Control,
     event::Event,
     mailbox::Mailbox,
-    socket,
-    unreached::Unreached,
-    wire::{Frame, PROTOCOL_VERSION},
 };
 
 /// The peer's host has this long to answer.
@@ -39,7 +36,7 @@ pub(crate) struct Link {
     pub(crate) to: InstanceName,
     pub(crate) store: Arc<FileStore>,
     pub(crate) contact: Contact,
-    pub(crate) primaries: watch::Receiver<Option<PrimaryInfo>>,
+    pub(crate) primaries: watch::Receiver<Option<Primary>>,
     pub(crate) mailbox: Arc<Mailbox<Event>>,
 }
 
@@ -80,7 +77,7 @@ impl Link {
         }
     }
 
-    async fn connect(&mut self, primary: &PrimaryInfo) -> ConnectionError {
+    async fn connect(&mut self, primary: &Primary) -> ConnectionError {
         let socket = match timeout(HANDSHAKE_TIMEOUT, socket::connect(primary.address)).await {
             Ok(Ok(socket)) => socket,
             Ok(Err(error)) => return error.into(),
@@ -124,7 +121,7 @@ impl Link {
         mut connection: Connection,
         uuid: InstanceUuid,
         received: Seq,
-        primary: &PrimaryInfo,
+        primary: &Primary,
     ) -> ConnectionError {
         connection.welcome();
         let (id, mailbox) = (connection.id, Arc::clone(&self.mailbox));
@@ -151,9 +148,9 @@ impl Link {
 
     /// Waits until another replica of the peer is primary. A stopped primary keeps its sockets, so their end can't be
     /// waited for.
-    async fn moved(&self, from: &PrimaryInfo) {
+    async fn moved(&self, from: &Primary) {
         let mut primaries = self.primaries.clone();
-        let elsewhere = |primary: &Option<PrimaryInfo>| primary.as_ref().is_some_and(|to| to.epoch != from.epoch);
+        let elsewhere = |primary: &Option<Primary>| primary.as_ref().is_some_and(|to| to.epoch != from.epoch);
         if primaries.wait_for(elsewhere).await.is_err() {
             std::future::pending().await
         }

@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use ambrosia_core::{ConnectionId, Epoch, InstanceName, PeerIndex, Timestamp};
+use ambrosia_wire::Control;
 use tokio::task::JoinHandle;
 
 use crate::{
     connections::Connections,
     contact::{Contact, Standing},
-    control::Control,
     driver::{Driver, Replica},
     link::Link,
     record_times::RecordTimes,

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use ambrosia_core::{Epoch, InstanceName, InstanceUuid, RequestId, limits::ARGUMENTS_BYTES_MAX};
+use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, PROTOCOL_VERSION};
 use bytes::Bytes;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -10,12 +11,9 @@ use tokio::{
 };
 
 use crate::{
-    connection::{Connection, ConnectionError, ConnectionHandle},
-    control::Control,
     event::{ClientRequest, Event},
     mailbox::Mailbox,
     methods::Methods,
-    wire::{Frame, PROTOCOL_VERSION},
 };
 
 /// Somebody who connects has this long to say who they are.

@@ -20,12 +20,12 @@ use ambrosia_engine::{Captures, Image, WasmGuest};
 use ambrosia_storage::{
     AcquireError, Acquired, CaptureMeans, LogError, LogEvent, LogTail, Role, Vacancy, time_since_boot,
 };
+use ambrosia_wire::Control;
 
 use crate::{
     checkpointer::Checkpointer,
     clock::Clock,
     connections::{Connections, refuse},
-    control::Control,
     divergence,
     driver::{Driver, Replica},
     event::Event,

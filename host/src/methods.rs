@@ -4,10 +4,12 @@
 
 use std::sync::Arc;
 
+use ambrosia_client::{decode_value, show_raw};
 use ambrosia_core::MethodId;
 use ambrosia_engine::{Engine, Method};
 use ambrosia_storage::{BlobHash, FileStore, IoError};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::run::{RunError, load_module};
 
@@ -106,6 +108,11 @@ impl Methods {
     pub fn iter(&self) -> impl Iterator<Item = &Method> {
         self.0.iter()
     }
+}
+
+/// What arguments or the result of a method say, as JSON.
+pub fn show_value(method: &Method, bytes: &[u8]) -> Value {
+    if method.message_pack { decode_value(bytes) } else { show_raw(bytes) }
 }
 
 /// One method as it is written down; its id follows from its name.

@@ -6,8 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ambrosia_client::Primary;
 use ambrosia_core::{InstanceName, InstanceUuid};
-use ambrosia_storage::{AnyChange, Bell, FileStore, InstanceError, PrimaryInfo, Roster};
+use ambrosia_storage::{AnyChange, Bell, FileStore, InstanceError, Roster};
 use tokio::sync::watch;
 
 /// How often it is looked whether a primary is still there: its death is no change that one could wait for.
@@ -27,13 +28,13 @@ struct Asked {
 
 #[derive(Default)]
 struct AskedState {
-    known: BTreeMap<InstanceName, watch::Receiver<Option<PrimaryInfo>>>,
+    known: BTreeMap<InstanceName, watch::Receiver<Option<Primary>>>,
     /// Not seen by the thread yet.
     new: Vec<(InstanceName, News)>,
     is_dropped: bool,
 }
 
-type News = watch::Sender<Option<PrimaryInfo>>;
+type News = watch::Sender<Option<Primary>>;
 
 impl PeerDirectory {
     /// Starts the thread that follows whoever is asked for.
@@ -45,7 +46,7 @@ impl PeerDirectory {
     }
 
     /// Changes of the primary of `name`; `None` while it has none, or is not registered.
-    pub(crate) fn follow(&self, name: &InstanceName) -> watch::Receiver<Option<PrimaryInfo>> {
+    pub(crate) fn follow(&self, name: &InstanceName) -> watch::Receiver<Option<Primary>> {
         let mut state = self.asked.lock();
         if let Some(known) = state.known.get(name) {
             return known.clone();
@@ -159,6 +160,7 @@ impl Peer {
         }
         match roster.primary() {
             Ok(primary) => {
+                let primary = primary.map(|info| Primary { epoch: info.epoch, address: info.address });
                 *seen = changes;
                 self.news.send_if_modified(|known| std::mem::replace(known, primary) != primary);
             }

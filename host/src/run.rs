@@ -15,6 +15,7 @@ use ambrosia_storage::{
     AcquireError, BlobError, BlobHash, BlobStore, EnterError, FileStore, HEARTBEAT_SILENCE, InstanceError, LogError,
     LogStore, OpenError, Outcome, Presence, StorePlace,
 };
+use ambrosia_wire::socket;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -323,7 +324,7 @@ impl Process {
         let address = self.options.listen;
         let listen = |error| RunError::Listen { address, error };
         let listener = runtime.block_on(TcpListener::bind(address)).map_err(listen)?;
-        crate::socket::prepare(&listener).map_err(listen)?;
+        socket::prepare(&listener).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         self.presence.set_address(address);
 

@@ -5,7 +5,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use ambrosia_client::encode_line;
 use ambrosia_core::{MethodId, limits::ARGUMENTS_BYTES_MAX};
+use ambrosia_wire::Permits;
 use bytes::Bytes;
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt, BufReader},
@@ -13,7 +15,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{event::Event, mailbox::Mailbox, permit::Permits, values::encode_line};
+use crate::{event::Event, mailbox::Mailbox};
 
 /// Pause before a stdin that has nothing just now, and does not wait, is asked again.
 const NOTHING_YET_PAUSE: Duration = Duration::from_millis(20);

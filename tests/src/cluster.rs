@@ -9,7 +9,7 @@ use std::{
 };
 
 use ambrosia_core::InstanceName;
-use ambrosia_host::Client;
+use ambrosia_host::{Client, client_of};
 use ambrosia_storage::FileStore;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -226,7 +226,7 @@ impl Cluster {
 /// If there is no such store or instance.
 pub fn client(store: &Path, instance: &str) -> Client {
     let store = Arc::new(FileStore::open(store).expect("something was registered in the store"));
-    Client::new(store, InstanceName::new(instance).expect("a plain name")).expect("the instance is registered")
+    client_of(store, InstanceName::new(instance).expect("a plain name")).expect("the instance is registered")
 }
 
 impl Default for Cluster {

@@ -5,8 +5,8 @@
 
 use ambrosia_core::check_travelling;
 use ambrosia_fuzz::corpus::Seed;
-use ambrosia_host::{FRAME_HEADER_BYTES, Frame, FrameDecoder, WireError};
 use ambrosia_test_allocations::within;
+use ambrosia_wire::{FRAME_HEADER_BYTES, Frame, FrameDecoder, WireError};
 use bytes::BytesMut;
 
 /// One call of the decoder may copy what it was given, and no more: text is owned, messages are shared.
@@ -35,7 +35,7 @@ pub fn target(bytes: &[u8]) {
 pub fn seeds() -> Vec<Seed> {
     macro_rules! golden {
         ($($name:literal),*) => {
-            [$(($name, &include_bytes!(concat!("../../../../host/golden/wire-v1-", $name, ".bin"))[..])),*]
+            [$(($name, &include_bytes!(concat!("../../../../host/wire/golden/wire-v1-", $name, ".bin"))[..])),*]
         };
     }
     let golden = golden![

@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::control::{self, Control};
 
 /// Version of the protocol; a handshake with another one is refused.
-pub(crate) const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 1;
 
 const LENGTH_AT: usize = 0;
 const KIND_AT: usize = LENGTH_AT + size_of::<u32>();

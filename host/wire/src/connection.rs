@@ -18,8 +18,9 @@ use tokio::{
 };
 
 use crate::{
-    permit::{Permit, Permits},
-    wire::{self, Frame, FrameDecoder, WireError},
+    control::Control,
+    frame::{self, Frame, FrameDecoder, WireError},
+    permits::{Permit, Permits},
 };
 
 /// Bytes gathered before they are written, while there are frames.
@@ -28,9 +29,10 @@ const WRITE_BYTES_FULL: usize = 64 << 10;
 /// Bytes asked for in one read.
 const READ_BYTES: usize = 256 << 10;
 
-/// The sending end of a connection, held by the driver. Dropped, what is queued is written and the connection ends.
-pub(crate) struct ConnectionHandle {
-    pub(crate) id: ConnectionId,
+/// The sending end of a connection, held by whoever sends. Dropped, what is queued is written and the connection ends.
+pub struct ConnectionHandle {
+    /// Number of the connection in this process.
+    pub id: ConnectionId,
     queue: mpsc::UnboundedSender<Queued>,
 }
 
@@ -43,12 +45,12 @@ enum Queued {
 
 impl ConnectionHandle {
     /// Queues a frame. On a connection that has ended, nothing happens: its end is reported by itself.
-    pub(crate) fn send(&self, frame: Frame) {
+    pub fn send(&self, frame: Frame) {
         let _ended_already = self.queue.send(Queued::Frame(frame));
     }
 
     /// Waits until everything queued is written, or the other side has ended the connection.
-    pub(crate) async fn finish(self) {
+    pub async fn finish(self) {
         if self.queue.send(Queued::End).is_ok() {
             self.queue.closed().await;
         }
@@ -57,24 +59,31 @@ impl ConnectionHandle {
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ConnectionError {
+pub enum ConnectionError {
+    /// The system says so.
     #[error("{0}")]
     Io(#[from] std::io::Error),
+    /// Something came that is no frame.
     #[error(transparent)]
     Wire(#[from] WireError),
+    /// Nothing came.
     #[error("the other side did not complete the handshake in time")]
     HandshakeTimeout,
+    /// The other side says why.
     #[error("the other side refuses the connection: {0}")]
     Refused(String),
+    /// The other side did, without a word.
     #[error("the other side ended the connection")]
     Closed,
+    /// It is a frame, and has no meaning here.
     #[error("the other side sent a frame that does not belong here")]
     Unexpected,
 }
 
 /// A connection: both halves of the socket and the queue to be written.
-pub(crate) struct Connection {
-    pub(crate) id: ConnectionId,
+pub struct Connection {
+    /// Its number in this process.
+    pub id: ConnectionId,
     reader: FrameReader,
     writer: OwnedWriteHalf,
     queue: mpsc::UnboundedReceiver<Queued>,
@@ -84,7 +93,10 @@ static LAST_CONNECTION: AtomicU64 = AtomicU64::new(0);
 
 impl Connection {
     /// Wraps a socket; only handshake frames are read from it at first.
-    pub(crate) fn new(socket: TcpStream) -> std::io::Result<(ConnectionHandle, Connection)> {
+    ///
+    /// # Errors
+    /// If the system does not take an option of the socket.
+    pub fn new(socket: TcpStream) -> std::io::Result<(ConnectionHandle, Connection)> {
         socket.set_nodelay(true)?;
         let (read_half, writer) = socket.into_split();
         let (sender, queue) = mpsc::unbounded_channel();
@@ -99,27 +111,30 @@ impl Connection {
     }
 
     /// Reads one frame before the connection is served.
-    pub(crate) async fn read_frame(&mut self) -> Result<Frame, ConnectionError> {
+    ///
+    /// # Errors
+    /// If none comes, or none that may come before the handshake is done.
+    pub async fn read_frame(&mut self) -> Result<Frame, ConnectionError> {
         self.reader.next().await
     }
 
     /// Writes one frame before the connection is served.
-    pub(crate) async fn write_frame(&mut self, frame: &Frame) -> Result<(), ConnectionError> {
+    ///
+    /// # Errors
+    /// If the connection has ended.
+    pub async fn write_frame(&mut self, frame: &Frame) -> Result<(), ConnectionError> {
         let mut bytes = Vec::new();
-        wire::encode(frame, &mut bytes);
+        frame::encode(frame, &mut bytes);
         Ok(self.writer.write_all(&bytes).await?)
     }
 
     /// The handshake is done: larger frames and messages are read from here on.
-    pub(crate) fn welcome(&mut self) {
+    pub fn welcome(&mut self) {
         self.reader.decoder = FrameDecoder::welcomed();
     }
 
     /// Writes what is queued and gives each frame that comes to `take`, until either side ends.
-    pub(crate) async fn serve(
-        self,
-        mut take: impl FnMut(Frame, Permit) -> Result<(), ConnectionError>,
-    ) -> ConnectionError {
+    pub async fn serve(self, mut take: impl FnMut(Frame, Permit) -> Result<(), ConnectionError>) -> ConnectionError {
         let Connection { mut reader, writer, queue, .. } = self;
         let reading = async {
             loop {
@@ -145,14 +160,14 @@ async fn write_queued(
 ) -> Result<(), ConnectionError> {
     let mut bytes = Vec::with_capacity(2 * WRITE_BYTES_FULL);
     while let Some(Queued::Frame(frame)) = queue.recv().await {
-        wire::encode(&frame, &mut bytes);
+        frame::encode(&frame, &mut bytes);
         let mut end = false;
         while !end
             && bytes.len() < WRITE_BYTES_FULL
             && let Ok(queued) = queue.try_recv()
         {
             match queued {
-                Queued::Frame(frame) => wire::encode(&frame, &mut bytes),
+                Queued::Frame(frame) => frame::encode(&frame, &mut bytes),
                 Queued::End => end = true,
             }
         }
@@ -191,7 +206,7 @@ impl FrameReader {
     async fn permit(&self, frame: &Frame) -> Permit {
         let bytes = match frame {
             Frame::Messages { messages, .. } => messages.len(),
-            Frame::Control(crate::control::Control::Request { arguments, .. }) => arguments.len(),
+            Frame::Control(Control::Request { arguments, .. }) => arguments.len(),
             _ => return Permit::NONE,
         };
         self.permits.acquire(bytes).await

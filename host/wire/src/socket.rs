@@ -21,14 +21,20 @@ const PROBE_SECONDS: libc::c_int = 1;
 const PROBES: libc::c_int = 10;
 
 /// Connects to a host.
-pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+///
+/// # Errors
+/// As the system says.
+pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     prepare(&socket)?;
     socket.connect(address).await
 }
 
 /// Sets the options of a socket. Those that a listener accepts inherit them.
-pub(crate) fn prepare(socket: &impl AsRawFd) -> io::Result<()> {
+///
+/// # Errors
+/// As the system says.
+pub fn prepare(socket: &impl AsRawFd) -> io::Result<()> {
     set(socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
     set(socket, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, IDLE_SECONDS)?;
     set(socket, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, PROBE_SECONDS)?;

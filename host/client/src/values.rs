@@ -5,7 +5,6 @@
 //!
 //! **Architecture Invariant:** nothing is guessed: whether bytes are MessagePack says the method that they are of.
 
-use ambrosia_engine::Method;
 use serde_json::Value;
 
 use crate::shown::Shown;
@@ -48,13 +47,11 @@ pub fn encode_arguments(json: &str, message_pack: bool) -> Result<Vec<u8>, Value
     }
 }
 
-/// What arguments or the result of a method say, as JSON.
-pub fn show_value(method: &Method, bytes: &[u8]) -> Value {
-    if method.message_pack { decode_value(bytes) } else { show_raw(bytes) }
-}
-
 /// Encodes a line as the only argument of a method. For a raw method its bytes are just what was typed.
-pub(crate) fn encode_line(line: String, message_pack: bool) -> Result<Vec<u8>, ValueError> {
+///
+/// # Errors
+/// If the line can't be encoded.
+pub fn encode_line(line: String, message_pack: bool) -> Result<Vec<u8>, ValueError> {
     if message_pack { Ok(rmp_serde::to_vec_named(&(line,))?) } else { Ok(line.into_bytes()) }
 }
 

@@ -1,12 +1,14 @@
 //! A client from outside: sends requests to an instance, wherever its primary is, and each takes effect once.
 
 use std::{
+    error::Error,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use ambrosia_core::{InstanceName, Lsn, ReplicaIndex, RequestId};
-use ambrosia_storage::{Checkpoints, FileStore, InstanceError, Outcome, PrimaryInfo};
+use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, PROTOCOL_VERSION, socket};
 use bytes::Bytes;
 use tokio::{
     sync::watch,
@@ -14,13 +16,9 @@ use tokio::{
 };
 
 use crate::{
-    connection::{Connection, ConnectionError, ConnectionHandle},
-    control::Control,
-    peers::PeerDirectory,
-    socket,
     unreached::Unreached,
     values::{decode_value, without_controls},
-    wire::{Frame, PROTOCOL_VERSION},
+    whereabouts::{Primary, Whereabouts},
 };
 
 /// Without a primary for this long, it is said what is waited for.
@@ -95,9 +93,9 @@ pub enum ClientError {
         "a thread can't be started: {0}. Raise the limit of threads (`ulimit -u`, pids.max), or end something else"
     )]
     Thread(std::io::Error),
-    /// The registration can't be read.
+    /// It can't be found out where the primary is; the registration can't be read, for example.
     #[error(transparent)]
-    Instance(#[from] InstanceError),
+    Whereabouts(Box<dyn Error + Send + Sync>),
 }
 
 /// A checkpoint that was wanted, and is there.
@@ -113,18 +111,16 @@ pub struct CheckpointTaken {
 
 /// A client of one instance. It keeps its connection for the next request.
 pub struct Client {
-    store: Arc<FileStore>,
     name: InstanceName,
-    primaries: watch::Receiver<Option<PrimaryInfo>>,
-    /// What tells of them.
-    _directory: PeerDirectory,
+    whereabouts: Box<dyn Whereabouts>,
+    primaries: watch::Receiver<Option<Primary>>,
     connected: Option<Connected>,
     /// What the last try to connect to the present primary has met.
     unreached: Option<Unreached>,
 }
 
 struct Connected {
-    primary: PrimaryInfo,
+    primary: Primary,
     handle: ConnectionHandle,
     answers: tokio::sync::mpsc::UnboundedReceiver<Control>,
     task: tokio::task::JoinHandle<()>,
@@ -137,12 +133,10 @@ impl Drop for Connected {
 }
 
 impl Client {
-    /// A client of the instance `name`. Must be called within a tokio runtime.
-    pub fn new(store: Arc<FileStore>, name: InstanceName) -> Result<Self, ClientError> {
-        store.instance(&name)?;
-        let directory = PeerDirectory::new(Arc::clone(&store)).map_err(ClientError::Thread)?;
-        let primaries = directory.follow(&name);
-        Ok(Client { store, name, primaries, _directory: directory, connected: None, unreached: None })
+    /// A client of the instance `name`, whose primary is where `whereabouts` say.
+    pub fn new(name: InstanceName, whereabouts: impl Whereabouts + 'static) -> Self {
+        let primaries = whereabouts.primaries();
+        Client { name, whereabouts: Box::new(whereabouts), primaries, connected: None, unreached: None }
     }
 
     /// Sends one request and waits until it has its result, or is durable if `wait` is false. Across takeovers the
@@ -166,7 +160,8 @@ impl Client {
         self.ask(control, limit, late, |answer| answer_to(request, answer)).await
     }
 
-    /// Has a checkpoint taken, and waits until it is there. Whoever is primary is asked, and the next one if that is lost; if
+    /// Has a checkpoint taken, and waits until it is there: until `published`, which is given a record and how long to wait
+    /// for a checkpoint at it or after it, and may block so long, says that the newest is one. Whoever is primary is asked, and the next one if that is lost; if
     /// the replica that takes it dies, another one does.
     ///
     /// # Errors
@@ -174,9 +169,10 @@ impl Client {
     /// is none in time.
     pub async fn checkpoint(
         &mut self,
-        checkpoints: &Checkpoints,
+        published: impl Fn(Lsn, Duration) -> Lsn + Send + Sync + 'static,
         limit: Duration,
     ) -> Result<CheckpointTaken, ClientError> {
+        let published = Arc::new(published);
         let (asked, mut told) = watch::channel(None);
         let late = || ClientError::NoCheckpoint(limit);
         let mut who = asked.subscribe();
@@ -196,8 +192,8 @@ impl Client {
                     let _changed = told.changed().await;
                     continue;
                 };
-                let checkpoints = checkpoints.clone();
-                let wait = tokio::task::spawn_blocking(move || checkpoints.wait_for(lsn, ASKED_ANEW_LOOK));
+                let published = Arc::clone(&published);
+                let wait = tokio::task::spawn_blocking(move || published(lsn, ASKED_ANEW_LOOK));
                 let newest = wait.await.unwrap_or_default();
                 // Another replica may have been asked meanwhile, at a later record.
                 let (lsn, replica) = told.borrow().unwrap_or((lsn, replica));
@@ -241,7 +237,7 @@ impl Client {
                 if let Some(answer) = self.try_to_ask(control.clone(), &mut reached, &take).await? {
                     return Ok(answer);
                 }
-                self.check_alive()?;
+                self.whereabouts.check_alive()?;
             }
         };
         match timeout(limit, asking).await {
@@ -314,7 +310,7 @@ impl Client {
         };
         // A stopped primary's kernel still accepts connections, so it is not waited for longer than it reigns.
         let greeted = tokio::select! {
-            greeted = greet(&self.name, &primary) => greeted,
+            greeted = greet(&self.name, primary.address) => greeted,
             _changed = self.primaries.changed() => Err(ConnectionError::Closed),
         };
         self.unreached = greeted.as_ref().err().and_then(|error| Unreached::of(primary.address, error));
@@ -331,20 +327,6 @@ impl Client {
         });
         self.connected = Some(Connected { primary, handle, answers, task });
         Ok(())
-    }
-
-    /// An error if the instance has come to its end and will never answer.
-    fn check_alive(&self) -> Result<(), ClientError> {
-        let name = &self.name;
-        match self.store.instance(name)?.outcome {
-            None => Ok(()),
-            Some(Outcome::Finished { code, lsn }) => {
-                Err(ClientError::Ended(format!("instance {name} finished with exit code {code} at lsn {lsn}")))
-            }
-            Some(Outcome::Halted { lsn, reason, .. }) => {
-                Err(ClientError::Ended(format!("instance {name} halted at lsn {lsn}: {reason}")))
-            }
-        }
     }
 }
 
@@ -370,9 +352,9 @@ fn answer_to(request: &RequestId, answer: Control) -> Option<Result<Answered, Cl
 /// Connects to the host of a primary and says hello.
 pub(crate) async fn greet(
     name: &InstanceName,
-    primary: &PrimaryInfo,
+    address: SocketAddr,
 ) -> Result<(ConnectionHandle, Connection), ConnectionError> {
-    let (handle, mut connection) = Connection::new(socket::connect(primary.address).await?)?;
+    let (handle, mut connection) = Connection::new(socket::connect(address).await?)?;
     let hello = Control::ClientHello { version: PROTOCOL_VERSION, to: name.as_str().to_owned() };
     connection.write_frame(&Frame::Control(hello)).await?;
     match connection.read_frame().await? {

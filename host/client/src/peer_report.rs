@@ -1,25 +1,19 @@
 //! What the primary of an instance says of its peers, for `status`.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use ambrosia_core::InstanceName;
-use ambrosia_storage::PrimaryInfo;
+use ambrosia_wire::{Connection, ConnectionError, Control, Frame};
 use tokio::time::timeout;
 
-use crate::{
-    client::greet,
-    connection::{Connection, ConnectionError},
-    control::Control,
-    unreached::Unreached,
-    wire::Frame,
-};
+use crate::{client::greet, unreached::Unreached};
 
 /// One peer, as the primary sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PeerReport {
     /// Its name.
     pub name: String,
-    /// "connected", "connecting", or why not, in a word or two: see [`crate::Hindrance::state`].
+    /// "connected", "connecting", or why not, in a word or two.
     pub state: String,
     /// Why not, for a person; empty if it is connected.
     pub reason: String,
@@ -48,13 +42,13 @@ pub enum NoPeerReport {
     Ended,
 }
 
-/// Asks a primary for its peers. Must be called within a tokio runtime.
+/// Asks the primary of `name`, whose host is at `primary`, for its peers. Must be called within a tokio runtime.
 ///
 /// # Errors
 /// If it can't be reached or does not answer within `limit`.
 pub async fn ask_for_peers(
     name: &InstanceName,
-    primary: &PrimaryInfo,
+    primary: SocketAddr,
     limit: Duration,
 ) -> Result<Vec<PeerReport>, NoPeerReport> {
     let asking = async {
@@ -62,7 +56,7 @@ pub async fn ask_for_peers(
         connection.write_frame(&Frame::Control(Control::Peers)).await?;
         gather(&mut connection).await
     };
-    let failed = |error: &ConnectionError| match Unreached::of(primary.address, error) {
+    let failed = |error: &ConnectionError| match Unreached::of(primary, error) {
         Some(unreached) => NoPeerReport::Unreached(unreached),
         None => NoPeerReport::Ended,
     };

@@ -10,15 +10,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const OVERHEAD_BYTES: usize = 256;
 
 /// Permits of one source for [`INBOX_BYTES_MAX`] bytes.
-pub(crate) struct Permits(Arc<Semaphore>);
+pub struct Permits(Arc<Semaphore>);
 
 impl Permits {
-    pub(crate) fn new() -> Self {
+    /// All of them are there.
+    #[allow(clippy::new_without_default, reason = "a source has its permits made for it, and by nobody else")]
+    pub fn new() -> Self {
         Permits(Arc::new(Semaphore::new(INBOX_BYTES_MAX)))
     }
 
     /// Waits until `bytes` more may be queued. More than there are permits take all of them.
-    pub(crate) async fn acquire(&self, bytes: usize) -> Permit {
+    pub async fn acquire(&self, bytes: usize) -> Permit {
         let count = (bytes + OVERHEAD_BYTES).min(INBOX_BYTES_MAX) as u32;
         let permits = Arc::clone(&self.0);
         Permit(Some(permits.acquire_many_owned(count).await.expect("the semaphore is never closed")))
@@ -27,14 +29,14 @@ impl Permits {
 
 /// The right to have some bytes queued, given back when the bytes it is tied to are dropped.
 #[allow(dead_code, reason = "held for what its drop does")]
-pub(crate) struct Permit(Option<OwnedSemaphorePermit>);
+pub struct Permit(Option<OwnedSemaphorePermit>);
 
 impl Permit {
     /// For what is not counted.
-    pub(crate) const NONE: Permit = Permit(None);
+    pub const NONE: Permit = Permit(None);
 
     /// The same bytes, with the permit tied to them.
-    pub(crate) fn tie(self, bytes: Bytes) -> Bytes {
+    pub fn tie(self, bytes: Bytes) -> Bytes {
         #[allow(dead_code, reason = "the permit is held for what its drop does")]
         struct Tied(Bytes, Permit);
         impl AsRef<[u8]> for Tied {

@@ -1,4 +1,4 @@
-//! Handshakes, requests and answers: rare or small, so bincode encodes them. The only use of bincode in this crate.
+//! Handshakes, requests and answers: rare or small, so bincode encodes them. The only use of bincode on the wire.
 
 use serde::{Deserialize, Deserializer, Serialize};
 

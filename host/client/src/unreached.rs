@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr};
 
-use crate::connection::ConnectionError;
+use ambrosia_wire::ConnectionError;
 
 /// A primary could not be reached where it is said to be.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -36,7 +36,7 @@ pub enum Unreached {
 
 impl Unreached {
     /// What an attempt to connect to `address` has met. `None` if it merely ended, as at any change of the primary.
-    pub(crate) fn of(address: SocketAddr, error: &ConnectionError) -> Option<Unreached> {
+    pub fn of(address: SocketAddr, error: &ConnectionError) -> Option<Unreached> {
         match error {
             // A primary that dies resets what it has; it had been reached.
             ConnectionError::Io(error)

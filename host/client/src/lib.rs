@@ -1,0 +1,16 @@
+//! A client from outside: requests to an instance, wherever its primary is, each of which takes effect once.
+//!
+//! **Architecture Invariant:** a client links neither the engine nor the storage. Where a primary is, [`Whereabouts`] tell.
+
+mod client;
+mod peer_report;
+mod shown;
+mod unreached;
+mod values;
+mod whereabouts;
+
+pub use client::{Answered, CheckpointTaken, Client, ClientError};
+pub use peer_report::{NoPeerReport, PeerReport, ask_for_peers};
+pub use unreached::Unreached;
+pub use values::{ValueError, decode_value, encode_arguments, encode_line, show_raw, without_controls};
+pub use whereabouts::{Primary, Whereabouts};

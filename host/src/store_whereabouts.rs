@@ -1,0 +1,63 @@
+//! Tells a client where the primary of an instance is, by what the store says.
+
+use std::sync::Arc;
+
+use ambrosia_client::{Client, ClientError, Primary, Whereabouts};
+use ambrosia_core::InstanceName;
+use ambrosia_storage::{FileStore, InstanceError, Outcome};
+use tokio::sync::watch;
+
+use crate::peers::PeerDirectory;
+
+/// Where the primary of an instance in a store is.
+pub struct StoreWhereabouts {
+    store: Arc<FileStore>,
+    name: InstanceName,
+    primaries: watch::Receiver<Option<Primary>>,
+    /// What tells of them.
+    _directory: PeerDirectory,
+}
+
+impl StoreWhereabouts {
+    /// Follows the primary of `name`.
+    ///
+    /// # Errors
+    /// [`ClientError::Whereabouts`] if no such instance is registered, [`ClientError::Thread`] if the system has no more.
+    pub fn new(store: Arc<FileStore>, name: InstanceName) -> Result<Self, ClientError> {
+        store.instance(&name).map_err(unreadable)?;
+        let directory = PeerDirectory::new(Arc::clone(&store)).map_err(ClientError::Thread)?;
+        let primaries = directory.follow(&name);
+        Ok(StoreWhereabouts { store, name, primaries, _directory: directory })
+    }
+}
+
+/// A client of the instance `name` of a store.
+///
+/// # Errors
+/// As [`StoreWhereabouts::new`].
+pub fn client_of(store: Arc<FileStore>, name: InstanceName) -> Result<Client, ClientError> {
+    Ok(Client::new(name.clone(), StoreWhereabouts::new(store, name)?))
+}
+
+fn unreadable(error: InstanceError) -> ClientError {
+    ClientError::Whereabouts(error.into())
+}
+
+impl Whereabouts for StoreWhereabouts {
+    fn primaries(&self) -> watch::Receiver<Option<Primary>> {
+        self.primaries.clone()
+    }
+
+    fn check_alive(&self) -> Result<(), ClientError> {
+        let name = &self.name;
+        match self.store.instance(name).map_err(unreadable)?.outcome {
+            None => Ok(()),
+            Some(Outcome::Finished { code, lsn }) => {
+                Err(ClientError::Ended(format!("instance {name} finished with exit code {code} at lsn {lsn}")))
+            }
+            Some(Outcome::Halted { lsn, reason, .. }) => {
+                Err(ClientError::Ended(format!("instance {name} halted at lsn {lsn}: {reason}")))
+            }
+        }
+    }
+}
