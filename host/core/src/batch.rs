@@ -1,19 +1,26 @@
 //! Gathers what waits into the next record. Nothing but the upper bounds of a record limits it.
 
 use crate::{
-    CallId, DeliverBody, Kind, Message, MethodId, PeerIndex, Record, RecordHeader, RecordKind, RequestEntry, Seq,
-    Watermark, begin_run, finish_run,
+    CallId, Kind, Message, MethodId, PeerIndex, Record, RecordHeader, RecordKind, RequestEntry, Seq, Watermark,
+    begin_run,
+    bodies::{begin_deliver, finish_deliver},
+    finish_run,
     inbox::{Inbox, NO_ANSWER, WaitingImpulse},
     limits::{RECORD_MESSAGES_MAX, RUNS_BYTES_FULL},
     outbox::Chunk,
     push_message,
+    record::begin_record,
     state::State,
 };
 
 /// The next record while it is being gathered.
 pub(crate) struct Batch {
     header: RecordHeader,
-    runs: Vec<u8>,
+    /// The record as it will be stored, from the first run on: room for what comes before the runs, then those. So what is
+    /// gathered is copied into the record once, and not from place to place.
+    stored: Vec<u8>,
+    /// Where the runs begin in it.
+    runs_at: usize,
     requests: Vec<RequestEntry>,
     last_impulse: CallId,
 }
@@ -23,20 +30,33 @@ impl Batch {
         assert_eq!(header.kind, RecordKind::Deliver, "messages are gathered for a delivery");
         assert_eq!(header.messages, 0, "nothing is gathered yet");
         assert!(header.durable < header.lsn, "a record is not durable before it is made");
-        Batch { header, runs: Vec::new(), requests: Vec::new(), last_impulse: CallId(0) }
+        Batch { header, stored: Vec::new(), runs_at: 0, requests: Vec::new(), last_impulse: CallId(0) }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.header.messages == 0
     }
 
+    /// Where runs are appended.
+    fn out(&mut self) -> &mut Vec<u8> {
+        if self.stored.is_empty() {
+            begin_record(&mut self.stored);
+            self.runs_at = begin_deliver(&mut self.stored);
+        }
+        &mut self.stored
+    }
+
+    fn runs_bytes(&self) -> usize {
+        self.stored.len() - self.runs_at
+    }
+
     fn is_full(&self) -> bool {
-        self.runs.len() >= RUNS_BYTES_FULL || self.header.messages >= RECORD_MESSAGES_MAX
+        self.runs_bytes() >= RUNS_BYTES_FULL || self.header.messages >= RECORD_MESSAGES_MAX
     }
 
     /// True when a source that comes before the peers has taken its share, so that a flood of it starves nobody.
     fn is_half_full(&self) -> bool {
-        self.runs.len() >= RUNS_BYTES_FULL / 2 || self.header.messages >= RECORD_MESSAGES_MAX / 2
+        self.runs_bytes() >= RUNS_BYTES_FULL / 2 || self.header.messages >= RECORD_MESSAGES_MAX / 2
     }
 
     /// Adds what comes from outside: the host's own messages always, timers and impulses if `open`.
@@ -48,7 +68,7 @@ impl Batch {
             return;
         }
         assert!(self.is_empty(), "what comes from outside is first in a record");
-        let at = begin_run(&mut self.runs, PeerIndex::OUTSIDE, Seq(0));
+        let at = begin_run(self.out(), PeerIndex::OUTSIDE, Seq(0));
         let before = self.header.messages;
         if announce && !state.started {
             self.push_outside(Kind::Start, CallId(0), &[]);
@@ -65,12 +85,12 @@ impl Batch {
             self.add_impulses(state, inbox);
         }
         assert!(self.header.messages > before, "a run holds a message at least");
-        finish_run(&mut self.runs, at, self.header.messages - before);
+        finish_run(&mut self.stored, at, self.header.messages - before);
     }
 
     fn push_outside(&mut self, kind: Kind, call_id: CallId, arguments: &[u8]) {
         debug_assert!(kind.comes_from_outside(), "the outside world may deliver {kind:?}");
-        push_message(&mut self.runs, Message { kind, method: MethodId(0), call_id, arguments });
+        push_message(self.out(), Message { kind, method: MethodId(0), call_id, arguments });
         self.header.messages += 1;
     }
 
@@ -93,7 +113,7 @@ impl Batch {
                 self.requests.push(RequestEntry { call_id: self.last_impulse, request });
                 self.last_impulse
             });
-            push_message(&mut self.runs, Message { kind: Kind::Impulse, method, call_id, arguments: &arguments });
+            push_message(self.out(), Message { kind: Kind::Impulse, method, call_id, arguments: &arguments });
             self.header.messages += 1;
         }
     }
@@ -129,7 +149,7 @@ impl Batch {
         }
         let first = next()?;
         let mut expected = first.first_seq;
-        let at = begin_run(&mut self.runs, peer, first.first_seq);
+        let at = begin_run(self.out(), peer, first.first_seq);
         let before = self.header.messages;
         // Chunks are one record of the sender each; here they follow each other as one run, so where the sender's records
         // ended is forgotten, and a chunk may be cut anywhere between two messages.
@@ -141,29 +161,29 @@ impl Batch {
             // One byte of room at least, so that a message larger than any record's share goes somewhere: alone, or as the
             // last of a record, which is why a body may be larger than what fills a record.
             let (fits, left) = taken.split(
-                RUNS_BYTES_FULL.saturating_sub(self.runs.len()).max(1),
+                RUNS_BYTES_FULL.saturating_sub(self.runs_bytes()).max(1),
                 RECORD_MESSAGES_MAX - self.header.messages,
             );
-            self.runs.extend_from_slice(&fits.messages);
+            self.out().extend_from_slice(&fits.messages);
             self.header.messages += fits.count;
             assert!(left.is_none() || self.is_full(), "only a record that is full leaves messages behind");
             rest = left;
             chunk = if self.is_full() { None } else { next() };
         }
         assert!(self.header.messages > before, "a run holds a message at least");
-        finish_run(&mut self.runs, at, self.header.messages - before);
+        finish_run(&mut self.stored, at, self.header.messages - before);
         rest
     }
 
     /// The record, with what peers have acknowledged.
-    pub(crate) fn seal(self, acknowledged: Vec<Watermark>) -> Record {
+    pub(crate) fn seal(mut self, acknowledged: Vec<Watermark>) -> Record {
         assert!(!self.is_empty() || !acknowledged.is_empty(), "a record is made of something");
         assert!(self.header.messages <= RECORD_MESSAGES_MAX, "a record holds no more messages than the limit");
         assert!(self.requests.len() <= self.header.messages as usize, "each request has its impulse in the record");
         debug_assert!(acknowledged.is_sorted_by(|one, next| one.peer < next.peer), "a peer acknowledges once a record");
-        let mut body = Vec::new();
-        DeliverBody { runs: &self.runs, acknowledged, requests: self.requests }.encode(&mut body);
-        Record::seal(self.header, &body)
+        self.out(); // a record that only acknowledges has no run
+        finish_deliver(&mut self.stored, self.runs_at, &acknowledged, &self.requests);
+        Record::seal_written(self.header, self.stored)
     }
 }
 

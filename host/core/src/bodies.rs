@@ -195,27 +195,40 @@ const INSTANCE_AT: usize = REQUESTS_AT + size_of::<u32>();
 const DELIVER_PREFIX_BYTES: usize = INSTANCE_AT + size_of::<u32>();
 const _: () = assert!(DELIVER_PREFIX_BYTES == 16);
 
+/// Leaves room at the end of `out` for what a deliver body has before its runs, and returns where the runs begin; they are
+/// to be appended, then [`finish_deliver`] writes the rest.
+pub(crate) fn begin_deliver(out: &mut Vec<u8>) -> usize {
+    out.resize(out.len() + DELIVER_PREFIX_BYTES, 0);
+    out.len()
+}
+
+/// Ends the deliver body whose runs, which begin at `runs_at`, have been appended to `out`.
+pub(crate) fn finish_deliver(out: &mut Vec<u8>, runs_at: usize, acknowledged: &[Watermark], requests: &[RequestEntry]) {
+    let runs_bytes = out.len() - runs_at;
+    assert!(runs_bytes <= RECORD_BODY_BYTES_MAX, "whoever gathers the runs keeps to the limit");
+    let prefix = &mut out[runs_at - DELIVER_PREFIX_BYTES..runs_at];
+    prefix[RUNS_BYTES_AT..ACKNOWLEDGED_AT].copy_from_slice(&(runs_bytes as u32).to_le_bytes());
+    prefix[ACKNOWLEDGED_AT..REQUESTS_AT].copy_from_slice(&(acknowledged.len() as u32).to_le_bytes());
+    prefix[REQUESTS_AT..INSTANCE_AT].copy_from_slice(&(requests.len() as u32).to_le_bytes());
+    prefix[INSTANCE_AT..].copy_from_slice(&InstanceNumber::ONLY.0.to_le_bytes());
+    for watermark in acknowledged {
+        out.extend_from_slice(&watermark.peer.0.to_le_bytes());
+        out.extend_from_slice(&watermark.seq.0.to_le_bytes());
+    }
+    for entry in requests {
+        out.extend_from_slice(&entry.call_id.0.to_le_bytes());
+        out.push(entry.request.as_bytes().len() as u8);
+        out.extend_from_slice(entry.request.as_bytes());
+    }
+}
+
 impl<'a> DeliverBody<'a> {
     /// Appends the body to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        assert!(self.runs.len() <= RECORD_BODY_BYTES_MAX, "whoever gathers the runs keeps to the limit");
-        let before = out.len();
         out.reserve(DELIVER_PREFIX_BYTES + self.runs.len());
-        out.extend_from_slice(&(self.runs.len() as u32).to_le_bytes());
-        out.extend_from_slice(&(self.acknowledged.len() as u32).to_le_bytes());
-        out.extend_from_slice(&(self.requests.len() as u32).to_le_bytes());
-        out.extend_from_slice(&InstanceNumber::ONLY.0.to_le_bytes());
-        debug_assert_eq!(out.len(), before + DELIVER_PREFIX_BYTES, "the runs begin where readers look for them");
+        let at = begin_deliver(out);
         out.extend_from_slice(self.runs);
-        for watermark in &self.acknowledged {
-            out.extend_from_slice(&watermark.peer.0.to_le_bytes());
-            out.extend_from_slice(&watermark.seq.0.to_le_bytes());
-        }
-        for entry in &self.requests {
-            out.extend_from_slice(&entry.call_id.0.to_le_bytes());
-            out.push(entry.request.as_bytes().len() as u8);
-            out.extend_from_slice(entry.request.as_bytes());
-        }
+        finish_deliver(out, at, &self.acknowledged, &self.requests);
     }
 
     /// Decodes the body of a deliver record. The runs are not walked.

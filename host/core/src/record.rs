@@ -228,19 +228,35 @@ pub struct Record {
     stored: Bytes,
 }
 
+/// Leaves room for the header of a record in `out`, which is empty; the body is to be written behind it.
+pub(crate) fn begin_record(out: &mut Vec<u8>) {
+    assert!(out.is_empty(), "a record begins where nothing is");
+    out.resize(RECORD_HEADER_BYTES, 0);
+}
+
 impl Record {
     /// Makes a record around `body`, fills in lengths and checksums. `header.previous` must be the link of the
     /// record before it.
     ///
     /// # Panics
     /// If the body exceeds [`RECORD_BODY_BYTES_MAX`]: whoever gathers the body keeps to the limit.
-    pub fn seal(mut header: RecordHeader, body: &[u8]) -> Record {
+    pub fn seal(header: RecordHeader, body: &[u8]) -> Record {
+        let mut stored = Vec::with_capacity(RECORD_HEADER_BYTES + body.len().next_multiple_of(RECORD_ALIGNMENT));
+        begin_record(&mut stored);
+        stored.extend_from_slice(body);
+        Record::seal_written(header, stored)
+    }
+
+    /// The same of a body that was written where it stays: `stored` has it behind [`begin_record`].
+    ///
+    /// # Panics
+    /// As [`Record::seal`].
+    pub(crate) fn seal_written(mut header: RecordHeader, mut stored: Vec<u8>) -> Record {
+        let body = &stored[RECORD_HEADER_BYTES..];
         assert!(body.len() <= RECORD_BODY_BYTES_MAX, "whoever gathers the body keeps to the limit");
         header.body_bytes = body.len() as u32;
         header.body_checksum = crc32c::crc32c(body);
-        let mut stored = Vec::with_capacity(header.stored_bytes());
-        stored.extend_from_slice(&header.encode());
-        stored.extend_from_slice(body);
+        stored[..RECORD_HEADER_BYTES].copy_from_slice(&header.encode());
         stored.resize(header.stored_bytes(), 0);
         assert!(stored.len().is_multiple_of(RECORD_ALIGNMENT), "the next record begins where readers look for it");
         debug_assert_eq!(RecordHeader::decode(&stored), Ok(header), "a header reads back as it was written");
