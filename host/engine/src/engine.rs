@@ -101,6 +101,7 @@ impl Engine {
     /// Compiles the component with accessors to its state, or as it is.
     fn compile(&self, component: &[u8]) -> Result<(Component, Verdict), ModuleError> {
         requirements::check_kind(component)?;
+        requirements::check_names(component, &self.offers)?;
         let (rewritten, verdict) = rewriter::rewrite(component);
         let compile = |bytes: &[u8]| Component::from_binary(&self.wasmtime, bytes);
         let as_it_is = || compile(component).map_err(|error| ModuleError::Compile(format!("{error:#}")));
@@ -117,7 +118,7 @@ impl Engine {
     }
 
     fn checked(&self, component: Component, verdict: Verdict) -> Result<Module, ModuleError> {
-        requirements::check(&component, &self.offers)?;
+        requirements::check_exports(&component)?;
         let linked = self.offers.linker().instantiate_pre(&component);
         let linked = linked.map_err(|error| ModuleError::WrongImport(format!("{error:#}")))?;
         Ok(Module::new(linked, verdict, self.tracker.clone()))

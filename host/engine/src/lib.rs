@@ -33,6 +33,7 @@ mod memory;
 mod method;
 mod module;
 mod offers;
+mod outline;
 mod page_set;
 mod prints;
 mod refusal;

@@ -2,10 +2,7 @@
 //!
 //! **Architecture Invariant:** nothing is instantiated here; all that is missing is found at once and by name.
 
-use wasmtime::component::{
-    Component, ComponentNamedList, Lift, Lower,
-    types::{ComponentInstance, ComponentItem},
-};
+use wasmtime::component::{Component, ComponentNamedList, Lift, Lower, types::ComponentItem};
 
 use crate::{
     error::ModuleError,
@@ -13,6 +10,7 @@ use crate::{
     host_interface::{HOST, PACKAGE},
     method::{DESCRIBE, DescribeResults},
     offers::{Offers, compatible},
+    outline::{Import, Imported, ItemKind, Outline},
 };
 
 const MAGIC: &[u8; 4] = b"\0asm";
@@ -28,37 +26,58 @@ pub(crate) fn check_kind(bytes: &[u8]) -> Result<(), ModuleError> {
     }
 }
 
-/// Checks imports and exports. The version comes first: a component for another version lacks the rest as well.
-pub(crate) fn check(component: &Component, offers: &Offers) -> Result<(), ModuleError> {
-    check_version(component)?;
-    check_exports(component)?;
-    check_imports(component, offers)
+/// Checks the names of imports and exports, before anything is compiled. The version comes first: a component for another
+/// version lacks the rest as well. What is no valid component is left to whoever compiles it.
+pub(crate) fn check_names(component: &[u8], offers: &Offers) -> Result<(), ModuleError> {
+    let Some(outline) = Outline::of(component) else { return Ok(()) };
+    check_version(&outline)?;
+    check_exported_names(&outline)?;
+    check_imports(&outline, offers)
 }
 
-fn check_version(component: &Component) -> Result<(), ModuleError> {
-    let engine = component.engine();
+fn check_version(outline: &Outline) -> Result<(), ModuleError> {
     let (_, offered) = HOST.split_once('@').expect("the name has a version");
-    for (name, _) in component.component_type().imports(engine) {
+    for Import { name, .. } in &outline.imports {
         let Some((interface, imported)) = name.strip_prefix(PACKAGE).and_then(|rest| rest.split_once('@')) else {
             continue;
         };
         let of_ours = format!("{PACKAGE}{interface}@{offered}");
         if compatible(&of_ours) != compatible(&format!("{PACKAGE}{interface}@{imported}")) {
-            return Err(ModuleError::WrongVersion { imported: name.to_owned(), offered: HOST });
+            return Err(ModuleError::WrongVersion { imported: name.clone(), offered: HOST });
         }
     }
     Ok(())
 }
 
-fn check_exports(component: &Component) -> Result<(), ModuleError> {
-    let missing: Vec<String> = [DELIVER, DESCRIBE]
-        .into_iter()
-        .filter(|name| component.component_type().get_export(component.engine(), name).is_none())
-        .map(str::to_owned)
-        .collect();
-    if !missing.is_empty() {
-        return Err(ModuleError::NoExport(missing));
+fn check_exported_names(outline: &Outline) -> Result<(), ModuleError> {
+    let wanted = [DELIVER, DESCRIBE].into_iter();
+    let missing: Vec<_> =
+        wanted.filter(|name| !outline.exports.iter().any(|export| export == name)).map(str::to_owned).collect();
+    if missing.is_empty() { Ok(()) } else { Err(ModuleError::NoExport(missing)) }
+}
+
+fn check_imports(outline: &Outline, offers: &Offers) -> Result<(), ModuleError> {
+    let missing: Vec<_> = outline.imports.iter().flat_map(|import| missing_of(import, offers)).collect();
+    if missing.is_empty() { Ok(()) } else { Err(ModuleError::MissingImports(missing)) }
+}
+
+/// The whole interface if the host has nothing of it, else the functions that are not there.
+fn missing_of(Import { name, what }: &Import, offers: &Offers) -> Vec<String> {
+    let items = match what {
+        Imported::Interface(items) => items,
+        Imported::Type => return Vec::new(),
+        Imported::Other => return vec![name.clone()],
+    };
+    if !offers.has_interface(name) {
+        let needs_more_than_types = items.iter().any(|item| item.kind != ItemKind::Type);
+        return if needs_more_than_types { vec![name.clone()] } else { Vec::new() };
     }
+    let functions = items.iter().filter(|item| item.kind == ItemKind::Function);
+    functions.filter(|item| !offers.has_item(name, &item.name)).map(|item| format!("{name}#{}", item.name)).collect()
+}
+
+/// Checks the types of the exports.
+pub(crate) fn check_exports(component: &Component) -> Result<(), ModuleError> {
     check_export::<DeliverParameters<'_>, DeliverResults>(component, DELIVER)?;
     check_export::<(), DescribeResults>(component, DESCRIBE)
 }
@@ -79,35 +98,6 @@ where
         _ => "it is not a function".to_owned(),
     };
     Err(ModuleError::WrongExport { name, why })
-}
-
-fn check_imports(component: &Component, offers: &Offers) -> Result<(), ModuleError> {
-    let mut missing = Vec::new();
-    for (name, import) in component.component_type().imports(component.engine()) {
-        match import.ty {
-            ComponentItem::ComponentInstance(interface) => {
-                missing.extend(missing_of(component, name, &interface, offers));
-            }
-            ComponentItem::Type(_) => {}
-            _ => missing.push(name.to_owned()),
-        }
-    }
-    if missing.is_empty() { Ok(()) } else { Err(ModuleError::MissingImports(missing)) }
-}
-
-/// The whole interface if the host has nothing of it, else the functions that are not there.
-fn missing_of(component: &Component, name: &str, interface: &ComponentInstance, offers: &Offers) -> Vec<String> {
-    let needs_more_than_types =
-        interface.exports(component.engine()).any(|(_, export)| !matches!(export.ty, ComponentItem::Type(_)));
-    if !offers.has_interface(name) {
-        return if needs_more_than_types { vec![name.to_owned()] } else { Vec::new() };
-    }
-    interface
-        .exports(component.engine())
-        .filter(|(_, export)| !matches!(export.ty, ComponentItem::Type(_) | ComponentItem::Resource(_)))
-        .filter(|(item, _)| !offers.has_item(name, item))
-        .map(|(item, _)| format!("{name}#{item}"))
-        .collect()
 }
 
 #[cfg(test)]

@@ -77,6 +77,18 @@ fn imports_that_the_host_does_not_offer_are_all_listed() {
 }
 
 #[test]
+fn imports_are_checked_before_anything_is_compiled() {
+    // Its code does not validate, which only a compiler finds.
+    let kit = include_str!("kit.wat").replace("DELIVER", "").replace("DESCRIBE", "(i32.const 8)").replace("MORE", "");
+    assert!(matches!(error_of_text(&kit), ModuleError::Compile(_)));
+    let more = r#"(import "print" (func)) (core module $libc"#;
+    let error = error_of_text(&kit.replacen("(core module $libc", more, 1));
+    assert!(matches!(&error, ModuleError::MissingImports(names) if names == &["print"]), "{error}");
+    let error = error_of_text(&kit.replace("ambrosia:runtime/host@0.1.0", "ambrosia:runtime/host@0.9.0"));
+    assert!(matches!(error, ModuleError::WrongVersion { .. }), "{error}");
+}
+
+#[test]
 fn a_component_that_opens_files() {
     let error = changed("[method]descriptor.get-flags", "[method]descriptor.open-at");
     let expected = ["wasi:filesystem/types@0.2.6#[method]descriptor.open-at"];
@@ -123,7 +135,7 @@ fn a_damaged_component() {
 #[test]
 fn features_of_wasm_that_are_switched_off() {
     for module in ["(memory i64 1)", "(memory 1 1 shared)", "(tag)", "(type (struct))"] {
-        let error = error_of_text(&format!("(component (core module {module}))"));
+        let error = changed("(core module $libc", &format!("(core module {module}) (core module $libc"));
         assert!(matches!(error, ModuleError::Compile(_)), "{module}: {error}");
     }
 }
