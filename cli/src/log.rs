@@ -1,12 +1,12 @@
 //! `log`: the records of an instance, readable.
 
-use std::{collections::BTreeMap, io::Write, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, io::Write, process::ExitCode, sync::Arc, time::Duration};
 
 use ambrosia_core::{
     Bind, CheckpointState, DeliverBody, DigestBody, EpochBody, Genesis, Kind, Lsn, Message, Messages, PeerIndex,
     Record, RecordKind, Run, Runs, Seq,
 };
-use ambrosia_host::{Methods, decode_value, show_raw, show_value, without_controls};
+use ambrosia_host::{Methods, Modules, decode_value, show_raw, show_value, without_controls};
 use ambrosia_storage::{BlobHash, Checkpoints, FileStore, LogStore, StorePlace};
 use anyhow::{Context, bail};
 use serde::Serialize;
@@ -52,9 +52,8 @@ struct ShownMessage {
 }
 
 pub(crate) fn log(store: &StorePlace, verb: &Log) -> anyhow::Result<ExitCode> {
-    let store = FileStore::open(store)?;
+    let store = Arc::new(FileStore::open(store)?);
     let entry = store.instance(&verb.instance)?;
-    let methods = Methods::of_module(&store, entry.module)?;
     let log = store.log(&verb.instance)?;
     let last = verb.to.map_or(log.head()?.durable, |to| Lsn(to).min(log.head().map_or(Lsn(to), |head| head.durable)));
     let first = log.first()?;
@@ -62,8 +61,11 @@ pub(crate) fn log(store: &StorePlace, verb: &Log) -> anyhow::Result<ExitCode> {
     if from > last || from < first {
         bail!("instance {} has records {first} to {} only", verb.instance, log.head()?.durable);
     }
-    let peers = peers_before(&log.checkpoints(), first);
-    let mut reader = Reader { methods, peers, me: entry.name.to_string() };
+    let before = state_before(&log.checkpoints(), first);
+    let module = before.as_ref().map_or(entry.module, CheckpointState::module);
+    let peers = before.iter().flat_map(CheckpointState::peers).map(|(peer, name)| (peer, name.to_string())).collect();
+    let modules = Modules::new(store);
+    let mut reader = Reader { methods: modules.methods(module)?, modules, peers, me: entry.name.to_string() };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     // Names of peers are told by bind records, so the log is read from its beginning.
     let mut tail = log.tail(first)?;
@@ -85,18 +87,20 @@ pub(crate) fn log(store: &StorePlace, verb: &Log) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Names that records before `first` have told, as far as a checkpoint knows them.
-fn peers_before(checkpoints: &Checkpoints, first: Lsn) -> BTreeMap<PeerIndex, String> {
-    let newest = checkpoints.newest_published();
-    if first == Lsn(1) || newest == Lsn(0) {
-        return BTreeMap::new();
+/// What records before `first` have told, as far as the oldest checkpoint knows it that can be read.
+fn state_before(checkpoints: &Checkpoints, first: Lsn) -> Option<CheckpointState> {
+    if first == Lsn(1) {
+        return None; // genesis tells all
     }
-    let state = checkpoints.load(newest).ok().and_then(|loaded| CheckpointState::decode(&loaded.state).ok());
-    state.map(|state| state.peers().map(|(peer, name)| (peer, name.to_string())).collect()).unwrap_or_default()
+    let infos = checkpoints.list().unwrap_or_default();
+    let decoded = |lsn| CheckpointState::decode(&checkpoints.load(lsn).ok()?.state).ok();
+    infos.iter().filter(|info| info.lsn.next() >= first).find_map(|info| decoded(info.lsn))
 }
 
 /// Knows what the records before have told.
 struct Reader {
+    modules: Modules,
+    /// Those of the module that handles the records from here on.
     methods: Methods,
     peers: BTreeMap<PeerIndex, String>,
     me: String,
@@ -106,7 +110,7 @@ impl Reader {
     fn show(&mut self, record: &Record) -> anyhow::Result<Shown> {
         let header = record.header();
         let (kind, body) = match header.kind {
-            RecordKind::Genesis => ("genesis", genesis(Genesis::decode(record.body())?)),
+            RecordKind::Genesis => ("genesis", self.genesis(Genesis::decode(record.body())?)?),
             RecordKind::Epoch => ("epoch", epoch(EpochBody::decode(record.body())?)),
             RecordKind::Bind => ("bind", self.bind(Bind::decode(record.body())?)),
             RecordKind::Deliver => ("deliver", self.deliver(&DeliverBody::decode(record.body())?)?),
@@ -116,6 +120,18 @@ impl Reader {
         let time = jiff::Timestamp::from_nanosecond(i128::from(header.time.0))?;
         let time = format!("{time:.6}");
         Ok(Shown { lsn: header.lsn.0, kind, epoch: header.epoch.0, time, bytes: header.stored_bytes(), body })
+    }
+
+    fn genesis(&mut self, genesis: Genesis) -> anyhow::Result<Body> {
+        self.methods = self.modules.methods(genesis.module)?;
+        Ok(Body::Genesis {
+            instance: genesis.name.to_string(),
+            uuid: genesis.uuid.to_string(),
+            module: BlobHash(genesis.module).to_string(),
+            seed: genesis.seed,
+            fuel: genesis.limits.fuel,
+            memory_bytes: genesis.limits.memory_bytes,
+        })
     }
 
     fn bind(&mut self, bind: Bind) -> Body {
@@ -175,17 +191,6 @@ impl Reader {
 fn request_id(bytes: &[u8]) -> String {
     let shown = show_raw(bytes);
     shown.as_str().map_or_else(|| shown.to_string(), str::to_owned)
-}
-
-fn genesis(genesis: Genesis) -> Body {
-    Body::Genesis {
-        instance: genesis.name.to_string(),
-        uuid: genesis.uuid.to_string(),
-        module: BlobHash(genesis.module).to_string(),
-        seed: genesis.seed,
-        fuel: genesis.limits.fuel,
-        memory_bytes: genesis.limits.memory_bytes,
-    }
 }
 
 fn epoch(body: EpochBody) -> Body {

@@ -3,7 +3,7 @@
 use std::{io::Write, process::ExitCode, sync::Arc, time::Duration};
 
 use ambrosia_core::{RequestId, limits::ARGUMENTS_BYTES_MAX};
-use ambrosia_host::{Answered, Methods, client_of, encode_arguments, fresh_request_id, show_value, without_controls};
+use ambrosia_host::{Answered, Modules, client_of, encode_arguments, fresh_request_id, show_value, without_controls};
 use ambrosia_storage::{FileStore, StorePlace};
 use anyhow::{Context, bail};
 
@@ -12,7 +12,7 @@ use crate::arguments::Send;
 pub(crate) fn send(store: StorePlace, verb: Send) -> anyhow::Result<ExitCode> {
     let store = Arc::new(FileStore::open(&store)?);
     let entry = store.instance(&verb.instance)?;
-    let methods = Methods::of_module(&store, entry.module)?;
+    let methods = Modules::new(Arc::clone(&store)).methods(entry.module)?;
     let method = methods.find(&verb.method)?;
     let arguments = verb.args.read().and_then(|json| Ok(encode_arguments(&json, method.message_pack)?));
     let arguments = arguments.with_context(|| format!("--args{}", verb.args.place()))?;

@@ -37,7 +37,8 @@ pub(crate) struct Checkpointer {
     checkpoints: Checkpoints,
     me: ReplicaIndex,
     keeping: Keeping,
-    head: CheckpointHead,
+    /// Hash of the engine that captures.
+    engine: [u8; 32],
     mailbox: Arc<Mailbox<Event>>,
     captured: Option<Captured>,
     written: Option<Written>,
@@ -83,13 +84,11 @@ impl From<CheckpointEvent> for Done {
 
 impl Checkpointer {
     pub(crate) fn new(driver: &Driver) -> Self {
-        let module = driver.module_hash;
-        let head = CheckpointHead { lsn: Lsn(0), module, engine: driver.engine, state_digest: 0, memory_digest: 0 };
         Checkpointer {
             checkpoints: driver.checkpoints.clone(),
             me: driver.replica,
             keeping: driver.options.keeping,
-            head,
+            engine: driver.engine,
             mailbox: Arc::clone(&driver.mailbox),
             captured: None,
             written: None,
@@ -131,7 +130,8 @@ impl Checkpointer {
             Err(error) => return CheckpointEvent::Captured(Err(error.to_string())),
         };
         let (state_digest, memory_digest) = (replica.digest(), replica.guest_mut().digest());
-        let head = CheckpointHead { lsn: at, state_digest, memory_digest, ..self.head };
+        let (module, engine) = (replica.module(), self.engine);
+        let head = CheckpointHead { lsn: at, module, engine, state_digest, memory_digest };
         let checkpoint = Checkpoint { head, parent, state: replica.checkpoint(), capture };
         self.captured = Some(Captured { checkpoint, began, pause: began.elapsed() });
         CheckpointEvent::Captured(Ok(()))

@@ -3,12 +3,20 @@
 use std::sync::Arc;
 
 use ambrosia_core::{EpochBody, Fault, InstanceName, InstanceUuid, Lsn, ReplicaIndex, member::MemberSettings};
-use ambrosia_engine::{Module, WasmGuest};
+use ambrosia_engine::WasmGuest;
 use ambrosia_storage::{Checkpoints, FileStore, InstanceError, LogStore, Outcome, Presence, Role, Roster};
 
 use crate::{
-    checkpointer::Keeping, clock::SystemClock, event::Event, mailbox::Mailbox, peers::PeerDirectory, printer::Printer,
-    run::RunError, stdin::Stdin, vitals::Vitals,
+    checkpointer::Keeping,
+    clock::SystemClock,
+    event::Event,
+    mailbox::Mailbox,
+    modules::{CurrentMethods, Modules},
+    peers::PeerDirectory,
+    printer::Printer,
+    run::RunError,
+    stdin::Stdin,
+    vitals::Vitals,
 };
 
 /// Longest part of a fault that is written down and shown.
@@ -25,9 +33,9 @@ pub(crate) struct Driver {
     pub(crate) log: Arc<dyn LogStore>,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) roster: Roster,
-    /// SHA-256 of the module.
-    pub(crate) module_hash: [u8; 32],
-    pub(crate) module: Module,
+    pub(crate) modules: Arc<Modules>,
+    /// Those of the module that the replica runs.
+    pub(crate) methods: Arc<CurrentMethods>,
     pub(crate) engine: [u8; 32],
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) presence: Arc<Presence>,

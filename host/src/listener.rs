@@ -13,7 +13,7 @@ use tokio::{
 use crate::{
     event::{ClientRequest, Event},
     mailbox::Mailbox,
-    methods::Methods,
+    modules::CurrentMethods,
 };
 
 /// Somebody who connects has this long to say who they are.
@@ -22,7 +22,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What every accepted connection needs to know.
 pub(crate) struct Reception {
     pub(crate) name: InstanceName,
-    pub(crate) methods: Methods,
+    pub(crate) methods: Arc<CurrentMethods>,
     pub(crate) mailbox: Arc<Mailbox<Event>>,
 }
 
@@ -149,7 +149,7 @@ impl Reception {
                 format!("arguments of {} bytes exceed the limit of {ARGUMENTS_BYTES_MAX} bytes", arguments.len());
             return self.mailbox.push(Event::BadRequest { connection, request, reason });
         }
-        self.mailbox.push(match self.methods.find(&method) {
+        self.mailbox.push(match self.methods.get().find(&method) {
             Ok(found) => Event::Request(ClientRequest { connection, request, method: found.id, arguments, wait }),
             Err(error) => Event::BadRequest { connection, request, reason: error.to_string() },
         });

@@ -43,6 +43,13 @@ const WAIT: Duration = Duration::from_millis(500);
 /// The log is read back at least as fast, in bytes a nanosecond.
 const READ_BYTES_PER_NS: u64 = 1;
 
+/// The guest of a checkpoint that is to be made.
+struct Loaded {
+    module: [u8; 32],
+    genesis: Genesis,
+    image: Image,
+}
+
 /// Drives one member.
 pub(crate) struct MemberDriver<'a> {
     driver: &'a Driver,
@@ -55,7 +62,7 @@ pub(crate) struct MemberDriver<'a> {
     /// Whether the member waits for records.
     is_reading: bool,
     /// The guest of the checkpoint that was loaded, and when that began.
-    loaded: Option<(Genesis, Image)>,
+    loaded: Option<Loaded>,
     restore_began: Instant,
     progress: ReplayProgress,
     watch: Option<VacancyWatch>,
@@ -106,11 +113,6 @@ impl<'a> MemberDriver<'a> {
 
     /// Lives until the instance or the operator ends it.
     pub(crate) fn live(mut self) -> Result<Ending, RunError> {
-        self.driver.presence.set_capture(match self.driver.module.capture_means() {
-            Captures::Memory => CaptureMeans::Memory,
-            Captures::Save(_) => CaptureMeans::Save,
-            Captures::Nothing(_) => CaptureMeans::None,
-        });
         self.enter(Phase::Computing);
         self.member.begin(time_since_boot(), &mut self.shell);
         loop {
@@ -342,9 +344,10 @@ impl<'a> MemberDriver<'a> {
                 self.step(MemberInput::Listed { checkpoints, published });
             }
             Command::Load(lsn) => self.load(lsn),
-            Command::Restore => self.restore(),
+            Command::Restore => self.restore()?,
             Command::MakeGuest(genesis) => {
-                let guest = self.driver.module.instantiate(&genesis)?;
+                let guest = self.driver.modules.module(genesis.module)?.instantiate(&genesis)?;
+                self.runs(genesis.module)?;
                 self.step(MemberInput::Made(guest));
             }
             Command::Open(lsn) => self.open(lsn)?,
@@ -430,7 +433,7 @@ impl<'a> MemberDriver<'a> {
         self.restore_began = Instant::now();
         match self.driver.load(lsn) {
             Ok((head, state, image)) => {
-                self.loaded = Some((state.genesis().clone(), image));
+                self.loaded = Some(Loaded { module: state.module(), genesis: state.genesis().clone(), image });
                 self.step(MemberInput::Loaded { head, state: Box::new(state) });
             }
             Err(error) => {
@@ -440,16 +443,29 @@ impl<'a> MemberDriver<'a> {
         }
     }
 
-    fn restore(&mut self) {
+    fn restore(&mut self) -> Result<(), RunError> {
         self.enter(Phase::Computing);
-        let (genesis, image) = self.loaded.take().expect("a checkpoint was loaded before");
-        match self.driver.module.restore(&genesis, image) {
-            Ok(guest) => self.step(MemberInput::Made(guest)),
-            Err(error) => {
-                let reason = format!("its guest can't be restored: {error}");
-                self.step(MemberInput::Unusable { reason, vanished: false });
+        let Loaded { module, genesis, image } = self.loaded.take().expect("a checkpoint was loaded before");
+        match self.driver.restore_guest(module, &genesis, image) {
+            Ok(guest) => {
+                self.runs(module)?;
+                self.step(MemberInput::Made(guest));
             }
+            Err(error) => self.step(MemberInput::Unusable { reason: error.to_string(), vanished: false }),
         }
+        Ok(())
+    }
+
+    /// The replica runs that module from here on, so what comes in is for its methods.
+    fn runs(&mut self, module: [u8; 32]) -> Result<(), RunError> {
+        let modules = &self.driver.modules;
+        self.driver.methods.set(modules.methods(module)?);
+        self.driver.presence.set_capture(match modules.module(module)?.capture_means() {
+            Captures::Memory => CaptureMeans::Memory,
+            Captures::Save(_) => CaptureMeans::Save,
+            Captures::Nothing(_) => CaptureMeans::None,
+        });
+        Ok(())
     }
 
     fn open(&mut self, lsn: Lsn) -> Result<(), RunError> {

@@ -6,12 +6,10 @@ use std::sync::Arc;
 
 use ambrosia_client::{decode_value, show_raw};
 use ambrosia_core::MethodId;
-use ambrosia_engine::{Engine, Method};
-use ambrosia_storage::{BlobHash, FileStore, IoError};
+use ambrosia_engine::Method;
+use ambrosia_storage::{BlobError, BlobHash, FileStore, IoError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-use crate::run::{RunError, load_module};
 
 /// First word and version of what is written down. The checksum of the rest follows, as eight hexadecimal digits.
 const FORMAT: &str = "ambrosia-methods 1 ";
@@ -35,25 +33,14 @@ fn listed(known: &[String]) -> String {
 }
 
 impl Methods {
-    /// The methods of a registered module, as they were written down beside it.
-    ///
-    /// A store of an earlier version, or a damaged file, has none: then the module is loaded to describe them, and they
-    /// are written down for the next one who asks, if the store can be written.
+    /// The methods of a registered module, as they were written down beside it; `None` if they were not, or the file is
+    /// damaged.
     ///
     /// # Errors
-    /// As [`load_module`], and if the file can't be read.
-    pub fn of_module(store: &FileStore, module: [u8; 32]) -> Result<Methods, RunError> {
-        let hash = BlobHash(module);
-        let written = store.methods(hash).map_err(ambrosia_storage::BlobError::from)?;
-        if let Some(methods) = written.and_then(|contents| Methods::decode(&contents)) {
-            return Ok(methods);
-        }
-        tracing::debug!(module = %hash, "the methods of the module are not written down, so it is loaded");
-        let methods = Methods::new(load_module(store, &Engine::new()?, module)?.methods()?);
-        if let Err(error) = methods.write_down(store, module) {
-            tracing::debug!(%error, "the methods of the module can't be written down");
-        }
-        Ok(methods)
+    /// If the file can't be read.
+    pub(crate) fn written_down(store: &FileStore, module: [u8; 32]) -> Result<Option<Methods>, BlobError> {
+        let written = store.methods(BlobHash(module))?;
+        Ok(written.and_then(|contents| Methods::decode(&contents)))
     }
 
     /// Writes them down beside the module.
@@ -62,11 +49,6 @@ impl Methods {
     /// If the store can't be written.
     pub fn write_down(&self, store: &FileStore, module: [u8; 32]) -> Result<(), IoError> {
         store.put_methods(BlobHash(module), &self.encode())
-    }
-
-    /// Whether exactly these are written down beside the module.
-    pub(crate) fn are_written_down(&self, store: &FileStore, module: [u8; 32]) -> bool {
-        store.methods(BlobHash(module)).is_ok_and(|written| written.is_some_and(|written| written == self.encode()))
     }
 
     fn encode(&self) -> Vec<u8> {

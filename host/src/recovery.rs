@@ -6,7 +6,7 @@ use ambrosia_core::{
     CheckpointState, Genesis, Lsn, Record, StateError,
     member::{CheckpointHead, Unusable, check_head, resume},
 };
-use ambrosia_engine::{Image, MappedFile, MemoryImage, RestoreError};
+use ambrosia_engine::{Image, MappedFile, MemoryImage, RestoreError, WasmGuest};
 use ambrosia_storage::{CheckpointError, LoadedCheckpoint, LoadedMemory, LogError, LogTail, MappedMemory};
 
 use crate::{
@@ -29,6 +29,8 @@ pub(crate) enum NotRestored {
     Checkpoint(#[from] CheckpointError),
     #[error("its state can't be read: {0}")]
     State(#[from] StateError),
+    #[error("its module can't be loaded: {0}")]
+    Module(String),
     #[error("its guest can't be restored: {0}")]
     Guest(#[from] RestoreError),
     #[error(transparent)]
@@ -57,6 +59,17 @@ impl Driver {
         Ok((loaded.head, state, image(loaded)))
     }
 
+    /// Makes the guest of a checkpoint, which ran that module.
+    pub(crate) fn restore_guest(
+        &self,
+        module: [u8; 32],
+        genesis: &Genesis,
+        image: Image,
+    ) -> Result<WasmGuest, NotRestored> {
+        let module = self.modules.module(module).map_err(|error| NotRestored::Module(error.to_string()))?;
+        Ok(module.restore(genesis, image)?)
+    }
+
     fn begin_at_genesis(&self) -> Result<Recovered, RunError> {
         let mut tail = self.log.tail(Lsn(1))?;
         let mut records = tail.next(Duration::ZERO)?;
@@ -65,7 +78,8 @@ impl Driver {
         }
         let genesis = records.remove(0);
         let body = Genesis::decode(genesis.body()).map_err(RunError::Genesis)?;
-        let replica = Replica::new(&genesis, self.module.instantiate(&body)?).map_err(RunError::Genesis)?;
+        let guest = self.modules.module(body.module)?.instantiate(&body)?;
+        let replica = Replica::new(&genesis, guest).map_err(RunError::Genesis)?;
         Ok(Recovered { replica, tail, records })
     }
 
@@ -81,7 +95,7 @@ impl Driver {
     fn restore_replica(&self, lsn: Lsn) -> Result<Replica, NotRestored> {
         let (head, state, image) = self.load(lsn)?;
         check_head(&self.settings, &head, &state)?;
-        let guest = self.module.restore(state.genesis(), image)?;
+        let guest = self.restore_guest(state.module(), state.genesis(), image)?;
         Ok(resume(&head, state, guest)?)
     }
 

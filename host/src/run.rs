@@ -9,11 +9,11 @@ use std::{
 
 use ambrosia_core::{Epoch, InstanceName, Lsn, RecordError, ReplicaIndex, ScheduleOptions, member::MemberSettings};
 use ambrosia_engine::{
-    Captures, Engine, EngineError, Module, ModuleError, THREAD_STACK_BYTES_MIN, Tracking, spare_address_space,
+    Captures, EngineError, Module, ModuleError, THREAD_STACK_BYTES_MIN, Tracking, spare_address_space,
 };
 use ambrosia_storage::{
-    AcquireError, BlobError, BlobHash, BlobStore, EnterError, FileStore, HEARTBEAT_SILENCE, InstanceError, LogError,
-    LogStore, OpenError, Outcome, Presence, StorePlace,
+    AcquireError, BlobError, EnterError, FileStore, HEARTBEAT_SILENCE, InstanceError, LogError, LogStore, OpenError,
+    Outcome, Presence, StorePlace,
 };
 use ambrosia_wire::socket;
 use tokio::{
@@ -30,11 +30,12 @@ use crate::{
     listener::{Reception, accept_all},
     mailbox::Mailbox,
     member_driver::MemberDriver,
-    methods::{Methods, UnknownMethod},
+    methods::UnknownMethod,
+    modules::{CurrentMethods, Modules},
     peers::PeerDirectory,
     printer::Printer,
     resources,
-    stdin::{Stdin, StdinMethod},
+    stdin::Stdin,
     vitals::{Vitals, beat},
 };
 
@@ -276,28 +277,19 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
         None => {}
     }
     let presence = store.roster(&options.instance)?.enter(options.replica)?;
-    let engine = Engine::new()?;
+    let modules = Arc::new(Modules::new(Arc::clone(&store)));
+    let engine = modules.engine()?;
     match engine.tracking() {
         Tracking::WriteProtect => tracing::info!("the kernel tells which pages of the guest were written"),
         Tracking::Shadow => tracing::info!("pages of the guest are compared with a copy to see which were written"),
     }
-    let module = load_module(&store, &engine, entry.module)?;
-    let methods = Methods::new(module.methods()?);
-    if !methods.are_written_down(&store, entry.module)
-        && let Err(error) = methods.write_down(&store, entry.module)
-    {
-        tracing::warn!(%error, "the methods of the module can't be written down; `send` and `log` load the module then");
+    // The replica runs the one that its state names. What is wrong with it is found before anything is started.
+    let (module, methods) = (modules.module(entry.module)?, modules.methods(entry.module)?);
+    if let Some(name) = &options.stdin {
+        methods.find(name)?;
     }
-    let stdin = options.stdin.as_deref().map(|name| methods.find(name)).transpose()?;
-    let stdin = stdin.map(|method| StdinMethod { id: method.id, message_pack: method.message_pack });
-    let (engine, module_hash) = (engine.hash(), entry.module);
-    Process { store, presence, engine, module, module_hash, methods, stdin, clock, options }.run()
-}
-
-/// The module of an instance, compiled or from the cache of compiled ones.
-pub fn load_module(store: &FileStore, engine: &Engine, module: [u8; 32]) -> Result<Module, RunError> {
-    let bytes = store.get(BlobHash(module))?;
-    Ok(engine.load_cached(&bytes, &store.compiled_path())?)
+    let methods = Arc::new(CurrentMethods::new(methods));
+    Process { store, presence, engine: engine.hash(), modules, module, methods, clock, options }.run()
 }
 
 /// All that is needed to start the threads.
@@ -305,10 +297,10 @@ struct Process {
     store: Arc<FileStore>,
     presence: Presence,
     engine: [u8; 32],
+    modules: Arc<Modules>,
+    /// The one that the instance is registered with.
     module: Module,
-    module_hash: [u8; 32],
-    methods: Methods,
-    stdin: Option<StdinMethod>,
+    methods: Arc<CurrentMethods>,
     clock: SystemClock,
     options: RunOptions,
 }
@@ -330,7 +322,8 @@ impl Process {
 
         let mailbox = Arc::new(Mailbox::new());
         let name = self.options.instance.clone();
-        let reception = Reception { name: name.clone(), methods: self.methods.clone(), mailbox: Arc::clone(&mailbox) };
+        let methods = Arc::clone(&self.methods);
+        let reception = Reception { name: name.clone(), methods, mailbox: Arc::clone(&mailbox) };
         runtime.spawn(accept_all(listener, Arc::new(reception)));
         let signals = runtime.block_on(async { Signals::catch() }).map_err(RunError::Thread)?;
         let there = Arc::clone(&mailbox);
@@ -350,8 +343,8 @@ impl Process {
             log: Arc::clone(&log),
             checkpoints,
             roster,
-            module_hash: self.module_hash,
-            module: self.module,
+            modules: self.modules,
+            methods: Arc::clone(&self.methods),
             engine: self.engine,
             vitals: Arc::clone(&vitals),
             mailbox: Arc::clone(&mailbox),
@@ -360,7 +353,7 @@ impl Process {
             store: self.store,
             runtime: runtime.handle().clone(),
             printer: Arc::clone(&printer),
-            stdin: self.stdin.map(|method| Arc::new(Stdin::new(method))),
+            stdin: self.options.stdin.map(|name| Arc::new(Stdin::new(name, self.methods))),
             clock: self.clock,
             settings,
             options: DriverOptions {

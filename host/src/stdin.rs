@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ambrosia_client::encode_line;
+use ambrosia_client::{ValueError, encode_line};
 use ambrosia_core::{MethodId, limits::ARGUMENTS_BYTES_MAX};
 use ambrosia_wire::Permits;
 use bytes::Bytes;
@@ -15,54 +15,48 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{event::Event, mailbox::Mailbox};
+use crate::{event::Event, mailbox::Mailbox, methods::UnknownMethod, modules::CurrentMethods};
 
 /// Pause before a stdin that has nothing just now, and does not wait, is asked again.
 const NOTHING_YET_PAUSE: Duration = Duration::from_millis(20);
 
-/// Which method takes the lines.
-#[derive(Clone, Copy)]
-pub(crate) struct StdinMethod {
-    pub(crate) id: MethodId,
-    pub(crate) message_pack: bool,
-}
-
 /// The stdin of the process. It outlives a reign, so that what was read and not passed on is there in the next one.
 pub(crate) struct Stdin {
-    method: StdinMethod,
+    /// Name of the method that takes the lines.
+    method: String,
+    methods: Arc<CurrentMethods>,
     state: Mutex<State>,
 }
 
 struct State {
     lines: Lines<Box<dyn AsyncBufRead + Send + Unpin>>,
     permits: Permits,
-    /// Waits for permits.
-    next: Option<Bytes>,
+    /// A method with its arguments, which wait for permits.
+    next: Option<(MethodId, Bytes)>,
 }
 
 impl Stdin {
-    pub(crate) fn new(method: StdinMethod) -> Self {
-        Stdin::of(method, Box::new(BufReader::new(tokio::io::stdin())))
+    pub(crate) fn new(method: String, methods: Arc<CurrentMethods>) -> Self {
+        Stdin::of(method, methods, Box::new(BufReader::new(tokio::io::stdin())))
     }
 
-    fn of(method: StdinMethod, source: Box<dyn AsyncBufRead + Send + Unpin>) -> Self {
+    fn of(method: String, methods: Arc<CurrentMethods>, source: Box<dyn AsyncBufRead + Send + Unpin>) -> Self {
         let lines = Lines::of(source);
-        Stdin { method, state: Mutex::new(State { lines, permits: Permits::new(), next: None }) }
+        Stdin { method, methods, state: Mutex::new(State { lines, permits: Permits::new(), next: None }) }
     }
 
     /// Passes on lines to the end of stdin, or of the reign. A line that was passed on and not logged when the process
     /// dies is lost, as if it had not been typed.
     pub(crate) async fn read(self: Arc<Self>, mailbox: Arc<Mailbox<Event>>) {
-        let method = self.method;
         let state = &mut *self.state.lock().await;
         loop {
-            if let Some(arguments) = &state.next {
+            if let Some((_, arguments)) = &state.next {
                 let permit = state.permits.acquire(arguments.len()).await;
-                let arguments = permit.tie(state.next.take().expect("it is there, just above"));
-                mailbox.push(Event::Line { method: method.id, arguments });
+                let (method, arguments) = state.next.take().expect("it is there, just above");
+                mailbox.push(Event::Line { method, arguments: permit.tie(arguments) });
             }
             match state.lines.next().await {
-                Ok(Some(line)) => state.next = encode(line, method),
+                Ok(Some(line)) => state.next = self.encode(line),
                 Ok(None) => return,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => sleep(NOTHING_YET_PAUSE).await,
                 Err(error) => return tracing::error!(%error, "stdin can't be read, so no more lines come from it"),
@@ -71,43 +65,41 @@ impl Stdin {
     }
 }
 
-/// The arguments of a line, or nothing if it has to be left out.
-fn encode(line: Line, method: StdinMethod) -> Option<Bytes> {
-    let text = match line.content {
-        Ok(text) => text,
-        Err(reason) => {
-            tracing::error!(line = line.number, "a line of stdin is left out: {reason}");
-            return None;
-        }
-    };
-    match encode_line(text, method.message_pack) {
-        Ok(arguments) if arguments.len() <= ARGUMENTS_BYTES_MAX => Some(arguments.into()),
-        Ok(arguments) => {
-            let reason = LeftOut::TooLong { bytes: arguments.len() as u64 };
-            tracing::error!(line = line.number, "a line of stdin is left out: {reason}");
-            None
-        }
-        Err(error) => {
-            tracing::error!(line = line.number, %error, "a line of stdin can't be encoded and is left out");
-            None
-        }
+impl Stdin {
+    /// The method and the arguments of a line, or nothing if it has to be left out.
+    fn encode(&self, line: Line) -> Option<(MethodId, Bytes)> {
+        let Line { number, content } = line;
+        let encoded = content.and_then(|text| {
+            let methods = self.methods.get();
+            let method = methods.find(&self.method)?;
+            let arguments = encode_line(text, method.message_pack)?;
+            match arguments.len() {
+                ..=ARGUMENTS_BYTES_MAX => Ok((method.id, arguments.into())),
+                bytes => Err(LeftOut::TooLong { bytes: bytes as u64 }),
+            }
+        });
+        encoded.map_err(|reason| tracing::error!(line = number, "a line of stdin is left out: {reason}")).ok()
     }
 }
 
 /// A line and its number, from 1.
-#[derive(PartialEq, Eq, Debug)]
+#[derive(Debug)]
 struct Line {
     number: u64,
     content: Result<String, LeftOut>,
 }
 
 /// Why a line does not become an impulse.
-#[derive(PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 enum LeftOut {
     #[error("the line has {bytes} bytes; the limit is {ARGUMENTS_BYTES_MAX}")]
     TooLong { bytes: u64 },
     #[error("the line is not UTF-8 from byte {at} on")]
     NotText { at: usize },
+    #[error(transparent)]
+    NoMethod(#[from] UnknownMethod),
+    #[error("the line can't be encoded: {0}")]
+    Value(#[from] ValueError),
 }
 
 /// Takes a stream of bytes apart into lines, none of which it keeps beyond [`ARGUMENTS_BYTES_MAX`].
@@ -165,11 +157,13 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
 #[cfg(test)]
 mod tests {
     use ambrosia_core::limits::INBOX_BYTES_MAX;
+    use ambrosia_engine::Method;
     use tokio::io::AsyncReadExt;
 
     use std::collections::VecDeque;
 
     use super::*;
+    use crate::methods::Methods;
 
     #[test]
     fn a_line_is_what_was_typed() {
@@ -194,8 +188,10 @@ mod tests {
         const LINES: usize = 4 * INBOX_BYTES_MAX / LINE_BYTES;
         let line = [&[b'x'; LINE_BYTES - 1][..], b"\n"].concat();
         let source = std::io::Cursor::new(line.repeat(LINES));
-        let method = StdinMethod { id: MethodId(1), message_pack: false };
-        let stdin = Arc::new(Stdin::of(method, Box::new(source)));
+        let method =
+            Method { id: MethodId::of("take"), name: "take".to_owned(), arguments: Vec::new(), message_pack: false };
+        let methods = Arc::new(CurrentMethods::new(Methods::new(vec![method])));
+        let stdin = Arc::new(Stdin::of("take".to_owned(), methods, Box::new(source)));
         let mailbox = Arc::new(Mailbox::new());
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let (mut all, mut reigns) = (0, 0);
@@ -219,12 +215,12 @@ mod tests {
     }
 
     /// All lines of `bytes`, which are read in pieces of `piece` bytes.
-    fn lines(bytes: impl tokio::io::AsyncRead + Unpin, piece: usize) -> Vec<Result<String, LeftOut>> {
+    fn lines(bytes: impl tokio::io::AsyncRead + Unpin, piece: usize) -> Vec<Result<String, String>> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let mut lines = Lines::of(BufReader::with_capacity(piece, bytes));
         let mut all = Vec::new();
         while let Some(line) = runtime.block_on(lines.next()).expect("memory can be read") {
-            all.push(line.content);
+            all.push(line.content.map_err(|reason| reason.to_string()));
             assert_eq!(line.number, all.len() as u64);
         }
         all
@@ -243,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_text_is_left_out_alone() {
-        let expected = [Ok("one".to_owned()), Err(LeftOut::NotText { at: 4 }), Ok("three".to_owned())];
+        let expected = [Ok("one".to_owned()), Err(LeftOut::NotText { at: 4 }.to_string()), Ok("three".to_owned())];
         assert_eq!(lines(&b"one\ncaf\xe9\nthree\n"[..], 3), expected);
     }
 
@@ -251,7 +247,7 @@ mod tests {
     fn a_line_that_is_too_long_is_counted_and_not_kept() {
         let long = |bytes: usize| tokio::io::repeat(b'x').take(bytes as u64);
         let source = long(ARGUMENTS_BYTES_MAX + 5).chain(&b"\nshort\n"[..]);
-        let too_long = LeftOut::TooLong { bytes: ARGUMENTS_BYTES_MAX as u64 + 5 };
+        let too_long = LeftOut::TooLong { bytes: ARGUMENTS_BYTES_MAX as u64 + 5 }.to_string();
         assert_eq!(lines(source, 1 << 20), [Err(too_long), Ok("short".to_owned())]);
         let longest = lines(long(ARGUMENTS_BYTES_MAX).chain(&b"\n"[..]), 1 << 20);
         assert_eq!(longest[0].as_ref().map(String::len), Ok(ARGUMENTS_BYTES_MAX));

@@ -64,6 +64,11 @@ impl CheckpointState {
         &self.0.genesis
     }
 
+    /// SHA-256 of the module that its guest runs.
+    pub fn module(&self) -> [u8; 32] {
+        self.0.module
+    }
+
     /// The last record that it holds.
     pub fn lsn(&self) -> Lsn {
         self.0.position.lsn
@@ -90,6 +95,7 @@ impl State {
         // No field is left out by oversight: a new one has to be named here.
         let State {
             genesis,
+            module,
             position: Position { lsn, link, epoch, time },
             world: World { name: _, time: _, peers: _, random }, // as in genesis, position and streams
             streams,
@@ -100,6 +106,7 @@ impl State {
             outcome,
         } = self;
         assert!(outcome.is_none(), "nothing goes on from an instance that has ended");
+        assert_eq!(*module, genesis.module, "version 1 of the format has no room for another module than the first");
         let beside = self.beside();
         out.put_count(VERSION as usize);
         let mut genesis_bytes = Vec::new();
@@ -150,6 +157,17 @@ impl State {
         let StateReader { rest, peers, .. } = reader;
         rest.0.is_empty().then_some(())?;
         let world = World { name: genesis.name.clone(), time: position.time, peers, random };
-        Some(State { genesis, position, world, streams, timers, calls, requests, started, outcome: None })
+        Some(State {
+            module: genesis.module,
+            genesis,
+            position,
+            world,
+            streams,
+            timers,
+            calls,
+            requests,
+            started,
+            outcome: None,
+        })
     }
 }

@@ -28,6 +28,7 @@ impl State {
     pub(crate) fn digest(&self) -> u64 {
         let State {
             genesis: Genesis { uuid, module: _, seed: _, limits: _, name: _ }, // of one life of an instance there is one
+            module: _,                                                         // as in genesis
             position: Position { lsn, link, epoch: _, time: _ },               // the link is made of these, too
             world: World { name: _, time: _, peers: _, random },               // as in genesis, position and streams
             streams,

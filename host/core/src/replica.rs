@@ -147,6 +147,11 @@ impl<G: Guest> Replica<G> {
         &self.state.genesis
     }
 
+    /// SHA-256 of the module that handles the next delivery.
+    pub fn module(&self) -> [u8; 32] {
+        self.state.module
+    }
+
     /// Chain value of the last record applied: what the next one carries as `previous`.
     pub fn link(&self) -> u64 {
         self.state.position.link

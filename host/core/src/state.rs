@@ -51,6 +51,8 @@ pub(crate) struct Position {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct State {
     pub(crate) genesis: Genesis,
+    /// SHA-256 of the module that handles the next delivery. No record changes it yet, so it is that of genesis.
+    pub(crate) module: [u8; 32],
     pub(crate) position: Position,
     pub(crate) world: World,
     pub(crate) streams: Streams,
@@ -94,6 +96,7 @@ impl State {
                 random: Random::new(body.seed),
             },
             requests: Requests::new(body.seed),
+            module: body.module,
             genesis: body,
             streams: Streams::default(),
             timers: Timers::default(),
@@ -372,10 +375,11 @@ impl State {
 
     /// All relations that must hold between records, as one list.
     pub(crate) fn relations(&self) -> Result<(), Broken> {
-        let State { genesis, position, world, streams, timers, calls, requests, started: _, outcome } = self;
+        let State { genesis, module, position, world, streams, timers, calls, requests, started: _, outcome } = self;
         let Position { lsn, link: _, epoch: _, time } = position;
         let World { name, time: world_time, peers: _, random: _ } = world;
         holds!(*lsn >= Lsn(1), "genesis is applied");
+        holds!(*module == genesis.module, "no record changes the module");
         holds!(*name == genesis.name, "the guest knows the name of genesis");
         holds!(world_time == time, "the guest sees the time of the record");
         let beside = self.beside();

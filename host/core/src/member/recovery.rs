@@ -54,7 +54,7 @@ pub fn check_head(settings: &MemberSettings, head: &CheckpointHead, state: &Chec
     if head.lsn != state.lsn() {
         return Err(Unusable::Lsn);
     }
-    if head.module != state.genesis().module {
+    if head.module != state.module() {
         return Err(Unusable::Module);
     }
     if head.engine != settings.engine && !settings.allow_engine_change {

@@ -5,13 +5,14 @@ mod bench;
 use std::time::Duration;
 
 use ambrosia_core::{
-    ConnectionId, Epoch, InstanceName, InstanceUuid, Lsn, Output, RecordKind, Refusal, ReplicaIndex, Timestamp,
+    CheckpointState, ConnectionId, Epoch, InstanceName, InstanceUuid, Lsn, Output, RecordKind, Refusal, Replica,
+    ReplicaIndex, Timestamp,
     member::{
-        CheckpointEvent, Command, Ending, Flow, LogEvent, MemberInput, MemberSettings, Next, Notice, Other, OtherRole,
-        StopCause, Traffic, Verdict,
+        CheckpointEvent, CheckpointHead, Command, Ending, Flow, LogEvent, MemberInput, MemberSettings, Next, Notice,
+        Other, OtherRole, StopCause, Traffic, Unusable, Verdict, check_head,
     },
 };
-use bench::{Bench, ME, SILENCE, settings};
+use bench::{Bench, ME, SILENCE, genesis, settings};
 
 const OTHER: ReplicaIndex = ReplicaIndex(1);
 const OPERATOR: ConnectionId = ConnectionId(5);
@@ -57,6 +58,23 @@ fn a_recovery_tries_the_newest_checkpoint_then_older_ones_then_the_log_and_says_
     let [Command::End(Ending::NothingToBeginAt { first: Lsn(5), reasons })] = &ended[..] else { panic!("{ended:?}") };
     assert!(reasons.contains("lsn 20: damaged") && reasons.contains("lsn 10: gone bad"), "{reasons}");
     assert!(bench.member.has_ended());
+}
+
+#[test]
+fn a_checkpoint_is_put_back_into_the_module_that_its_state_names_or_not_at_all() {
+    let replica = Replica::new(&genesis().record(Timestamp(100)), bench::Nothing).expect("genesis is sound");
+    let read = CheckpointState::decode(&replica.checkpoint().to_vec().into()).expect("it was just written");
+    assert_eq!((read.module(), replica.module()), (genesis().module, genesis().module));
+    let head = CheckpointHead {
+        lsn: Lsn(1),
+        module: read.module(),
+        engine: bench::ENGINE,
+        state_digest: replica.digest(),
+        memory_digest: 0,
+    };
+    assert_eq!(check_head(&settings(), &head, &read), Ok(()));
+    let foreign = CheckpointHead { module: [9; 32], ..head };
+    assert_eq!(check_head(&settings(), &foreign, &read), Err(Unusable::Module));
 }
 
 #[test]

@@ -1,0 +1,134 @@
+//! The modules of a store by their hashes: compiled, and what they describe.
+//!
+//! **Architecture Invariant:** a module is asked for by its hash, which whoever asks has from the state of a replica or
+//! from the log at some lsn; there is no "module of the instance" here. An engine is started for the first module that has
+//! to be compiled or run, and not before.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use ambrosia_engine::{Engine, EngineError, Module};
+use ambrosia_storage::{BlobHash, BlobStore, FileStore};
+
+use crate::{methods::Methods, run::RunError};
+
+/// The modules of a store that somebody has asked for.
+pub struct Modules {
+    store: Arc<FileStore>,
+    engine: Mutex<Option<Engine>>,
+    compiled: Mutex<BTreeMap<[u8; 32], Module>>,
+    described: Mutex<BTreeMap<[u8; 32], Methods>>,
+}
+
+impl Modules {
+    /// The modules of `store`. Nothing is read yet.
+    pub fn new(store: Arc<FileStore>) -> Modules {
+        Modules {
+            store,
+            engine: Mutex::new(None),
+            compiled: Mutex::new(BTreeMap::new()),
+            described: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// The engine that all modules are compiled by.
+    ///
+    /// # Errors
+    /// If this machine can't run guests.
+    pub fn engine(&self) -> Result<Engine, EngineError> {
+        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = &*engine {
+            return Ok(engine.clone());
+        }
+        Ok(engine.insert(Engine::new()?).clone())
+    }
+
+    /// A module, ready to be instantiated: compiled, or from the cache of compiled ones.
+    ///
+    /// # Errors
+    /// If the store does not have it, or it can't be run here.
+    pub fn module(&self, hash: [u8; 32]) -> Result<Module, RunError> {
+        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(module) = compiled.get(&hash) {
+            return Ok(module.clone());
+        }
+        let engine = self.engine()?;
+        let bytes = self.store.get(BlobHash(hash))?;
+        let module = engine.load_cached(&bytes, &self.store.compiled_path())?;
+        compiled.insert(hash, module.clone());
+        Ok(module)
+    }
+
+    /// What a module describes, as it was written down beside it.
+    ///
+    /// A store of an earlier version, or a damaged file, has nothing: then the module is loaded to describe itself, and
+    /// that is written down for the next one who asks, if the store can be written.
+    ///
+    /// # Errors
+    /// As [`Modules::module`], and if what is written down can't be read.
+    pub fn methods(&self, hash: [u8; 32]) -> Result<Methods, RunError> {
+        let mut described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(methods) = described.get(&hash) {
+            return Ok(methods.clone());
+        }
+        let methods = match Methods::written_down(&self.store, hash)? {
+            Some(methods) => methods,
+            None => self.describe(hash)?,
+        };
+        described.insert(hash, methods.clone());
+        Ok(methods)
+    }
+
+    fn describe(&self, hash: [u8; 32]) -> Result<Methods, RunError> {
+        tracing::debug!(module = %BlobHash(hash), "what the module describes is not written down, so it is loaded");
+        let methods = Methods::new(self.module(hash)?.methods()?);
+        if let Err(error) = methods.write_down(&self.store, hash) {
+            tracing::warn!(%error, "the methods of the module can't be written down; `send` and `log` load it for them");
+        }
+        Ok(methods)
+    }
+}
+
+/// The methods of the module that handles what comes in now: a request or a line is looked up in these.
+pub(crate) struct CurrentMethods(RwLock<Methods>);
+
+impl CurrentMethods {
+    pub(crate) fn new(methods: Methods) -> CurrentMethods {
+        CurrentMethods(RwLock::new(methods))
+    }
+
+    pub(crate) fn get(&self) -> Methods {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The replica runs a module with these methods from here on.
+    pub(crate) fn set(&self, methods: Methods) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = methods;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ambrosia_core::MethodId;
+    use ambrosia_engine::Method;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_down_outlives_the_module_and_takes_no_engine() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Arc::new(FileStore::create_or_open(directory.path()).expect("a new store"));
+        let hash = BlobHash::of(b"a module that is gone").0;
+        let name = "add".to_owned();
+        let method = Method { id: MethodId::of(&name), name, arguments: vec!["n".to_owned()], message_pack: true };
+        Methods::new(vec![method.clone()]).write_down(&store, hash).expect("the store can be written");
+        let modules = Modules::new(store);
+        let methods = modules.methods(hash).expect("they are written down");
+        assert_eq!(methods.find("add"), Ok(&method));
+        assert!(modules.engine.lock().expect("not poisoned").is_none(), "an engine was started to read a file");
+        let error = modules.methods([7; 32]).expect_err("nothing is known of it");
+        assert!(matches!(error, RunError::Blob(_)), "{error}");
+    }
+}
