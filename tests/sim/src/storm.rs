@@ -2,13 +2,15 @@
 
 use std::rc::Rc;
 
+use ambrosia_core::PeerIndex;
+
 use crate::{
     agenda::Event,
     ids::Place,
-    network::Side,
+    network::{Forth, Side},
     options::{FaultKind, MILLISECOND},
     process::Process,
-    sim::{Sim, log_directory},
+    sim::{Sim, log_directory, name_of},
 };
 
 /// Lives of one instance.
@@ -177,7 +179,12 @@ impl Sim {
             return;
         }
         self.note(|| format!("i{instance} is registered anew"));
+        let last_primary =
+            self.living().into_iter().find(|process| process.place.instance == instance && process.is_primary());
         self.kill_all(instance);
+        if let Some(gone) = last_primary {
+            self.leave_hellos_behind(&gone);
+        }
         let (machine, uuid) = {
             let mut instances = self.instances.borrow_mut();
             let it = &mut instances[instance];
@@ -187,6 +194,25 @@ impl Sim {
         machine.remove_directory(&log_directory(uuid));
         self.register(instance);
         self.witness.borrow_mut().counts.rebirths += 1;
+    }
+
+    /// What a process has said to others before its end waits in their sockets, and some read it late.
+    fn leave_hellos_behind(&self, gone: &Process) {
+        let name = name_of(gone.place.instance);
+        for to in self.living().iter().filter(|process| process.place.instance != gone.place.instance) {
+            if self.dice().percent(50) {
+                continue;
+            }
+            let hello = Forth::Hello { name: name.clone(), uuid: gone.uuid, epoch: gone.epoch.get() };
+            let at = self.now.get() + self.dice().spread(SPELL);
+            let mut network = self.network.borrow_mut();
+            let connection = network.dial((gone.id, gone.uuid), PeerIndex(1), (to.id, to.uuid));
+            network.connections.get_mut(&connection).expect("it was just made").to.packets.push_back(hello);
+            network.close(connection, Side::From, false);
+            // The hello, and then the end of the connection.
+            self.put(at, Event::Forth(connection));
+            self.put(at, Event::Forth(connection));
+        }
     }
 
     /// Every process dies: what comes back has read the whole log again.
