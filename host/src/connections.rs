@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use ambrosia_client::Primary;
 use ambrosia_core::{Answer, ConnectionId, Epoch, InstanceUuid, Output, Refusal, RequestId, member::Verdict};
 use ambrosia_wire::{ConnectionHandle, Control, Frame};
 
@@ -113,8 +114,8 @@ impl Connections {
 
     fn answered(&mut self, request: &RequestId, answer: &Answer) {
         for waiting in self.waiting.remove(request).unwrap_or_default() {
-            let (request, value) = (request.as_bytes().to_vec(), answer.value.to_vec());
-            self.tell(waiting.connection, Control::Answer { request, success: answer.success, value });
+            let (success, value) = (answer.success, answer.value.clone());
+            self.send(waiting.connection, || Frame::Answer { request: request.clone(), success, value });
         }
     }
 
@@ -139,8 +140,11 @@ impl Connections {
     }
 }
 
-/// Tells somebody who connected that another replica is primary.
-pub(crate) fn refuse(handle: &ConnectionHandle) {
+/// Tells somebody who connected that another replica is primary, and which, as far as that is known.
+pub(crate) fn refuse(handle: &ConnectionHandle, primary: Option<Primary>) {
     let reason = "this replica is not the primary".to_owned();
     handle.send(Frame::Control(Control::Refused { elsewhere: true, reason }));
+    if let Some(Primary { epoch, address }) = primary {
+        handle.send(Frame::Control(Control::Elsewhere { epoch: epoch.0, address: address.to_string() }));
+    }
 }

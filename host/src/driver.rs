@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ambrosia_client::Primary;
 use ambrosia_core::{EpochBody, Fault, InstanceName, InstanceUuid, Lsn, ReplicaIndex, member::MemberSettings};
 use ambrosia_engine::WasmGuest;
 use ambrosia_storage::{Checkpoints, FileStore, InstanceError, LogStore, Outcome, Presence, Role, Roster};
@@ -73,6 +74,14 @@ impl Driver {
                 None
             }
         }
+    }
+
+    /// Who is primary, if it is another replica and that is known.
+    pub(crate) fn primary_elsewhere(&self) -> Option<Primary> {
+        let primary =
+            self.roster.primary().inspect_err(|error| tracing::debug!(%error, "who is primary can't be read"));
+        let info = primary.ok()?.filter(|info| info.replica != self.replica)?;
+        Some(Primary { epoch: info.epoch, address: info.address })
     }
 
     /// Tells everybody that this replica is primary.

@@ -36,8 +36,8 @@ mod vacancy_watch;
 mod vitals;
 
 pub use ambrosia_client::{
-    Answered, CheckpointTaken, Client, ClientError, NoPeerReport, PeerReport, Primary, Unreached, ValueError,
-    Whereabouts, ask_for_peers, decode_value, encode_arguments, show_raw, without_controls,
+    Addresses, Answered, CheckpointTaken, Client, ClientError, NoPeerReport, PeerReport, Primary, Unreached,
+    ValueError, Whereabouts, ask_for_peers, decode_value, encode_arguments, show_raw, without_controls,
 };
 pub use clock::{Clock, ClockError, SystemClock};
 pub use contact::Hindrance;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration, time::Instant as Moment};
 use ambrosia_client::{Primary, Unreached};
 use ambrosia_core::{Epoch, InstanceName, InstanceUuid, PeerIndex, Seq};
 use ambrosia_storage::FileStore;
-use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, PROTOCOL_VERSION, socket};
+use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, socket};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -16,6 +16,9 @@ use crate::{
     event::Event,
     mailbox::Mailbox,
 };
+
+/// The version of the protocol that brought streams as they are: hosts of that version understand this one.
+const STREAM_VERSION: u16 = 1;
 
 /// The peer's host has this long to answer.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -100,7 +103,7 @@ impl Link {
 
     async fn greet(&self, connection: &mut Connection) -> Result<(InstanceUuid, Seq), ConnectionError> {
         let hello = Control::Hello {
-            version: PROTOCOL_VERSION,
+            version: STREAM_VERSION,
             from: self.from.as_str().to_owned(),
             from_uuid: self.from_uuid.0,
             epoch: self.epoch.0,
@@ -123,7 +126,7 @@ impl Link {
         received: Seq,
         primary: &Primary,
     ) -> ConnectionError {
-        connection.welcome();
+        connection.welcome(STREAM_VERSION);
         let (id, mailbox) = (connection.id, Arc::clone(&self.mailbox));
         self.contact.connected(Moment::now());
         mailbox.push(Event::PeerReached { handle, peer: self.peer, uuid, received });

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use ambrosia_core::{Epoch, InstanceName, InstanceUuid, RequestId, limits::ARGUMENTS_BYTES_MAX};
-use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, PROTOCOL_VERSION};
+use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, PROTOCOL_VERSIONS};
 use bytes::Bytes;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -68,15 +68,15 @@ async fn greet(handle: ConnectionHandle, mut connection: Connection, reception: 
         Ok(Err(error)) => return error,
         Err(_) => return ConnectionError::HandshakeTimeout,
     };
-    let event = match introduce(handle, hello, &reception.name) {
-        Ok(event) => event,
+    let (version, event) = match introduce(handle, hello, &reception.name) {
+        Ok(introduced) => introduced,
         Err(reason) => {
             tracing::warn!("a connection was refused: {reason}");
             let refused = Frame::Control(Control::Refused { elsewhere: false, reason });
             return connection.write_frame(&refused).await.err().unwrap_or(ConnectionError::Closed);
         }
     };
-    connection.welcome();
+    connection.welcome(version);
     let id = connection.id;
     reception.mailbox.push(event);
     let ended = connection
@@ -86,9 +86,8 @@ async fn greet(handle: ConnectionHandle, mut connection: Connection, reception: 
                 reception.mailbox.push(Event::Messages { connection: id, first_seq, count, messages });
                 Ok(())
             }
-            Frame::Control(Control::Request { request, method, arguments, wait }) => {
-                let arguments = permit.tie(arguments.into());
-                let request = RequestId::new(request).map_err(|_| ConnectionError::Unexpected)?;
+            Frame::Request { request, method, arguments, wait } => {
+                let arguments = permit.tie(arguments);
                 reception.request(id, request, method, arguments, wait);
                 Ok(())
             }
@@ -107,13 +106,14 @@ async fn greet(handle: ConnectionHandle, mut connection: Connection, reception: 
     ended
 }
 
-/// Who connected, or why they are turned away.
-fn introduce(handle: ConnectionHandle, hello: Control, me: &InstanceName) -> Result<Event, String> {
+/// Who connected, and the version of the protocol that they speak, or why they are turned away.
+fn introduce(handle: ConnectionHandle, hello: Control, me: &InstanceName) -> Result<(u16, Event), String> {
     let check = |version: u16, to: &str| {
-        if version != PROTOCOL_VERSION {
+        if !PROTOCOL_VERSIONS.contains(&version) {
+            let (first, last) = PROTOCOL_VERSIONS.into_inner();
             return Err(format!(
-                "this host speaks version {PROTOCOL_VERSION} of the protocol, the other side version {version}: run \
-                 the same version of ambrosia-host on both sides"
+                "this host speaks versions {first} to {last} of the protocol, the other side version {version}: run the \
+                 same version of ambrosia-host on both sides"
             ));
         }
         if to != me.as_str() {
@@ -125,11 +125,11 @@ fn introduce(handle: ConnectionHandle, hello: Control, me: &InstanceName) -> Res
         Control::Hello { version, from, from_uuid, epoch, to } => {
             check(version, &to)?;
             let name = InstanceName::new(from).map_err(|error| error.to_string())?;
-            Ok(Event::PeerHello { handle, name, uuid: InstanceUuid(from_uuid), epoch: Epoch(epoch) })
+            Ok((version, Event::PeerHello { handle, name, uuid: InstanceUuid(from_uuid), epoch: Epoch(epoch) }))
         }
         Control::ClientHello { version, to } => {
             check(version, &to)?;
-            Ok(Event::ClientHello { handle })
+            Ok((version, Event::ClientHello { handle }))
         }
         _ => Err("the first frame is no hello".to_owned()),
     }

@@ -243,7 +243,7 @@ impl<'a> MemberDriver<'a> {
                 return Ok(());
             }
             Event::PeerHello { handle, .. } | Event::ClientHello { handle } => {
-                refuse(&handle);
+                refuse(&handle, self.driver.primary_elsewhere());
                 return Ok(());
             }
             Event::Log { attempt, event } => match self.report(attempt, event) {
@@ -633,9 +633,10 @@ impl<'a> MemberDriver<'a> {
     }
 
     fn refuse_who_came_late(&mut self) {
+        let primary = self.driver.primary_elsewhere();
         self.events.retain(|event| {
             let (Event::PeerHello { handle, .. } | Event::ClientHello { handle }) = event else { return true };
-            refuse(handle);
+            refuse(handle, primary);
             false
         });
     }

@@ -1,6 +1,7 @@
 //! The real executable, from outside; and the real guest engine inside the simulator.
 
 mod address_space;
+mod addresses;
 mod bad_input;
 mod bad_store;
 mod captures;

@@ -15,6 +15,8 @@ use crate::support::{Replicas, Session, cluster};
 const CONTROL: u8 = 1;
 const MESSAGES: u8 = 2;
 const ACKNOWLEDGE: u8 = 3;
+const REQUEST: u8 = 4;
+const ANSWER: u8 = 5;
 /// `FrameKind::Control`, `Control::ClientHello` and `Control::Hello`, version 1.
 const CLIENT_HELLO: u8 = 2;
 const HELLO: u8 = 0;
@@ -124,7 +126,7 @@ fn another_version_of_the_protocol_and_another_instance_are_refused_with_the_rea
     let cluster = cluster();
     let mut counter = Replicas::of(&cluster, "counter", "counter", 1);
     for (hello, reason) in [
-        (client_hello(99, "counter"), "this host speaks version 1 of the protocol, the other side version 99"),
+        (client_hello(99, "counter"), "this host speaks versions 1 to 2 of the protocol, the other side version 99"),
         (client_hello(1, "server"), "this host runs the instance counter, not \"server\""),
         (peer_hello("sender", [7; 16], "server"), "this host runs the instance counter, not \"server\""),
     ] {
@@ -133,6 +135,50 @@ fn another_version_of_the_protocol_and_another_instance_are_refused_with_the_rea
         assert!(answer.contains(reason), "{answer:?} does not give {reason:?}");
     }
     check_unharmed(&cluster, &mut counter, 1);
+}
+
+/// The next frame: its kind and its body.
+fn next_frame(socket: &mut TcpStream) -> (u8, Vec<u8>) {
+    let mut header = [0; 12];
+    socket.read_exact(&mut header).expect("the host answers");
+    let mut body = vec![0; u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize];
+    socket.read_exact(&mut body).expect("a frame comes as a whole");
+    (header[4], body)
+}
+
+#[test]
+fn a_client_gets_its_answer_in_the_words_of_the_version_that_it_speaks() {
+    let cluster = cluster();
+    let mut counter = Replicas::of(&cluster, "counter", "counter", 1);
+    // Control::Request and Control::Answer of version 1; arguments [5], then a result of 5.
+    let request = frame(CONTROL, &[&[5][..], &text("r1"), &text("add"), &[2, 0x91, 5, 1]].concat());
+    let mut socket = connect(&cluster, "counter");
+    socket.write_all(&[client_hello(1, "counter"), request].concat()).expect("the host listens");
+    assert_eq!(next_frame(&mut socket), (CONTROL, vec![3, 1]), "the welcome");
+    assert_eq!(next_frame(&mut socket), (CONTROL, [&[8][..], &text("r1"), &[1, 1, 5]].concat()));
+    // The frames of version 2 have a message in them.
+    let message = |kind, method, arguments| {
+        let mut bytes = Vec::new();
+        push_message(&mut bytes, Message { kind, method, call_id: CallId(0), arguments });
+        bytes
+    };
+    let add = |method: &str, of: MethodId| {
+        let prefix = [2, 1, method.len() as u8, 0];
+        frame(REQUEST, &[&prefix[..], b"r2", method.as_bytes(), &message(Kind::Impulse, of, &[0x91, 2])].concat())
+    };
+    let mut socket = connect(&cluster, "counter");
+    let request = add("add", MethodId::of("add"));
+    socket.write_all(&[client_hello(2, "counter"), request].concat()).expect("the host listens");
+    assert_eq!(next_frame(&mut socket), (CONTROL, vec![3, 1]), "the welcome");
+    let answer = [&[2, 0, 0, 0][..], b"r2", &message(Kind::Reply, MethodId(0), &[7])].concat();
+    assert_eq!(next_frame(&mut socket), (ANSWER, answer));
+    // A name and an id that do not belong together.
+    let mut socket = connect(&cluster, "counter");
+    let mixed = [client_hello(2, "counter"), add("add", MethodId::of("get"))].concat();
+    sends_and_is_cut_off(&mut socket, &mixed);
+    counter.host(0).wait_for_word("a frame of kind Request has a malformed body");
+    assert_eq!(cluster.send("counter", "add", json!([1])), 8);
+    assert_eq!(counter.reign().epoch, 1);
 }
 
 /// Bytes of the uuid of an instance.

@@ -2,13 +2,12 @@
 
 use std::{
     error::Error,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{InstanceName, Lsn, ReplicaIndex, RequestId};
-use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, PROTOCOL_VERSION, socket};
+use ambrosia_core::{InstanceName, Lsn, ReplicaIndex, RequestId, limits::ARGUMENTS_BYTES_MAX};
+use ambrosia_wire::{ConnectionError, ConnectionHandle, Control, Frame};
 use bytes::Bytes;
 use tokio::{
     sync::watch,
@@ -16,6 +15,7 @@ use tokio::{
 };
 
 use crate::{
+    greeting::greet,
     unreached::Unreached,
     values::{decode_value, without_controls},
     whereabouts::{Primary, Whereabouts},
@@ -23,6 +23,9 @@ use crate::{
 
 /// Without a primary for this long, it is said what is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A primary that has not answered for this long may be one no more: it is looked who is, and again as often.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Pause before the same primary is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
@@ -122,7 +125,7 @@ pub struct Client {
 struct Connected {
     primary: Primary,
     handle: ConnectionHandle,
-    answers: tokio::sync::mpsc::UnboundedReceiver<Control>,
+    answers: tokio::sync::mpsc::UnboundedReceiver<Frame>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -149,15 +152,15 @@ impl Client {
         wait: bool,
         limit: Duration,
     ) -> Result<Answered, ClientError> {
-        let control = Control::Request {
-            request: request.as_bytes().to_vec(),
-            method: method.to_owned(),
-            arguments: arguments.to_vec(),
-            wait,
-        };
+        if arguments.len() > ARGUMENTS_BYTES_MAX {
+            let (bytes, max) = (arguments.len(), ARGUMENTS_BYTES_MAX);
+            return Err(ClientError::Rejected(format!("arguments of {bytes} bytes exceed the limit of {max} bytes")));
+        }
+        let arguments = Bytes::copy_from_slice(arguments);
+        let frame = Frame::Request { request: request.clone(), method: method.to_owned(), arguments, wait };
         let id = without_controls(&String::from_utf8_lossy(request.as_bytes()));
         let late = || ClientError::Timeout(limit, id);
-        self.ask(control, limit, late, |answer| answer_to(request, answer)).await
+        self.ask(frame, limit, late, |answer| answer_to(request, answer)).await
     }
 
     /// Has a checkpoint taken, and waits until it is there: until `published`, which is given a record and how long to wait
@@ -176,12 +179,12 @@ impl Client {
         let (asked, mut told) = watch::channel(None);
         let late = || ClientError::NoCheckpoint(limit);
         let mut who = asked.subscribe();
-        let asking = self.ask(Control::Checkpoint, limit, late, |answer| match answer {
-            Control::CheckpointAsked { lsn, replica } => {
+        let asking = self.ask(Frame::Control(Control::Checkpoint), limit, late, |answer| match answer {
+            Frame::Control(Control::CheckpointAsked { lsn, replica }) => {
                 asked.send_replace(Some((Lsn(lsn), ReplicaIndex(replica))));
                 None // it is to be taken yet
             }
-            Control::CheckpointRefused { reason } => Some(Err(ClientError::Rejected(reason))),
+            Frame::Control(Control::CheckpointRefused { reason }) => Some(Err(ClientError::Rejected(reason))),
             _ => None,
         });
         let taken = async {
@@ -217,10 +220,10 @@ impl Client {
     /// Asks the primary, and the next one if that is lost, until `take` finds the answer among what comes back.
     async fn ask<T>(
         &mut self,
-        control: Control,
+        frame: Frame,
         limit: Duration,
         late: impl FnOnce() -> ClientError,
-        take: impl Fn(Control) -> Option<Result<T, ClientError>>,
+        take: impl Fn(Frame) -> Option<Result<T, ClientError>>,
     ) -> Result<T, ClientError> {
         let began = Instant::now();
         let mut reached = false;
@@ -234,7 +237,7 @@ impl Client {
                         None => tracing::info!(instance = %self.name, "waiting for a primary"),
                     }
                 }
-                if let Some(answer) = self.try_to_ask(control.clone(), &mut reached, &take).await? {
+                if let Some(answer) = self.try_to_ask(frame.clone(), &mut reached, &take).await? {
                     return Ok(answer);
                 }
                 self.whereabouts.check_alive()?;
@@ -264,18 +267,19 @@ impl Client {
     /// One try; `None` if the connection was lost and another try is due.
     async fn try_to_ask<T>(
         &mut self,
-        control: Control,
+        frame: Frame,
         reached: &mut bool,
-        take: impl Fn(Control) -> Option<Result<T, ClientError>>,
+        take: impl Fn(Frame) -> Option<Result<T, ClientError>>,
     ) -> Result<Option<T>, ClientError> {
         if let Err(error) = self.connect().await {
             tracing::debug!(%error, "no connection to the primary yet");
+            self.whereabouts.look_again();
             let _changed = timeout(RETRY_PAUSE, self.primaries.changed()).await;
             return Ok(None);
         }
         let Some(connected) = &mut self.connected else { return Ok(None) };
         *reached = true;
-        connected.handle.send(Frame::Control(control));
+        connected.handle.send(frame);
         let mut primaries = self.primaries.clone();
         let epoch = connected.primary.epoch;
         loop {
@@ -283,12 +287,16 @@ impl Client {
             let answer = tokio::select! {
                 answer = connected.answers.recv() => answer,
                 _moved = moved => None,
+                () = sleep(LOOK_INTERVAL) => {
+                    self.whereabouts.look_again();
+                    continue;
+                }
             };
             let Some(answer) = answer else {
                 self.connected = None;
                 return Ok(None);
             };
-            if let Control::Refused { reason, .. } = answer {
+            if let Frame::Control(Control::Refused { reason, .. }) = answer {
                 tracing::debug!("the host ends the connection: {reason}");
                 self.connected = None;
                 sleep(RETRY_PAUSE).await;
@@ -319,7 +327,7 @@ impl Client {
         let task = tokio::spawn(async move {
             let ended = connection
                 .serve(|frame, _permit| match frame {
-                    Frame::Control(control) => sender.send(control).map_err(|_| ConnectionError::Closed),
+                    Frame::Control(_) | Frame::Answer { .. } => sender.send(frame).map_err(|_| ConnectionError::Closed),
                     _ => Err(ConnectionError::Unexpected),
                 })
                 .await;
@@ -331,43 +339,20 @@ impl Client {
 }
 
 /// What a frame says of that request, if it is of it.
-fn answer_to(request: &RequestId, answer: Control) -> Option<Result<Answered, ClientError>> {
+fn answer_to(request: &RequestId, answer: Frame) -> Option<Result<Answered, ClientError>> {
     match answer {
-        Control::Accepted { request: of } if of == request.as_bytes() => Some(Ok(Answered::Accepted)),
-        Control::Rejected { request: of, reason } if of == request.as_bytes() => {
+        Frame::Control(Control::Accepted { request: of }) if of == request.as_bytes() => Some(Ok(Answered::Accepted)),
+        Frame::Control(Control::Rejected { request: of, reason }) if of == request.as_bytes() => {
             Some(Err(ClientError::Rejected(reason)))
         }
-        Control::Answer { request: of, success: true, value } if of == request.as_bytes() => {
-            Some(Ok(Answered::Value(value.into())))
-        }
-        Control::Answer { request: of, success: false, value } if of == request.as_bytes() => {
+        Frame::Answer { request: of, success: true, value } if of == *request => Some(Ok(Answered::Value(value))),
+        Frame::Answer { request: of, success: false, value } if of == *request => {
             let text = decode_value(&value);
             let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
             Some(Err(ClientError::Failed(text)))
         }
         _ => None,
     }
-}
-
-/// Connects to the host of a primary and says hello.
-pub(crate) async fn greet(
-    name: &InstanceName,
-    address: SocketAddr,
-) -> Result<(ConnectionHandle, Connection), ConnectionError> {
-    let (handle, mut connection) = Connection::new(socket::connect(address).await?)?;
-    let hello = Control::ClientHello { version: PROTOCOL_VERSION, to: name.as_str().to_owned() };
-    connection.write_frame(&Frame::Control(hello)).await?;
-    match connection.read_frame().await? {
-        Frame::Control(Control::ClientWelcome { .. }) => {}
-        Frame::Control(Control::Refused { reason, elsewhere: false }) => return Err(ConnectionError::Refused(reason)),
-        Frame::Control(Control::Refused { reason, elsewhere: true }) => {
-            tracing::debug!("the host has another role by now: {reason}");
-            return Err(ConnectionError::Closed);
-        }
-        _ => return Err(ConnectionError::Unexpected),
-    }
-    connection.welcome();
-    Ok((handle, connection))
 }
 
 #[cfg(test)]
@@ -378,11 +363,12 @@ mod tests {
     fn says(asked: &str, of: &str) -> Vec<bool> {
         let asked = RequestId::new(asked).expect("short");
         let request = || of.as_bytes().to_vec();
+        let id = || RequestId::new(of).expect("short");
         let frames = [
-            Control::Accepted { request: request() },
-            Control::Rejected { request: request(), reason: "why".to_owned() },
-            Control::Answer { request: request(), success: true, value: vec![0xc0] },
-            Control::Answer { request: request(), success: false, value: vec![0xa0] },
+            Frame::Control(Control::Accepted { request: request() }),
+            Frame::Control(Control::Rejected { request: request(), reason: "why".to_owned() }),
+            Frame::Answer { request: id(), success: true, value: b"\xc0"[..].into() },
+            Frame::Answer { request: id(), success: false, value: b"\xa0"[..].into() },
         ];
         frames.into_iter().map(|frame| answer_to(&asked, frame).is_some()).collect()
     }
@@ -390,7 +376,7 @@ mod tests {
     #[test]
     fn only_what_is_of_the_request_answers_it() {
         assert_eq!(says("a", "a"), [true; 4]);
-        for of in ["b", "", "aa"] {
+        for of in ["b", "A", "aa"] {
             assert_eq!(says("a", of), [false; 4], "{of}");
         }
     }

@@ -2,13 +2,16 @@
 //!
 //! **Architecture Invariant:** a client links neither the engine nor the storage. Where a primary is, [`Whereabouts`] tell.
 
+mod addresses;
 mod client;
+mod greeting;
 mod peer_report;
 mod shown;
 mod unreached;
 mod values;
 mod whereabouts;
 
+pub use addresses::Addresses;
 pub use client::{Answered, CheckpointTaken, Client, ClientError};
 pub use peer_report::{NoPeerReport, PeerReport, ask_for_peers};
 pub use unreached::Unreached;

@@ -6,7 +6,7 @@ use ambrosia_core::InstanceName;
 use ambrosia_wire::{Connection, ConnectionError, Control, Frame};
 use tokio::time::timeout;
 
-use crate::{client::greet, unreached::Unreached};
+use crate::{greeting::greet, unreached::Unreached};
 
 /// One peer, as the primary sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]

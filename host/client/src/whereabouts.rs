@@ -16,10 +16,13 @@ pub struct Primary {
     pub address: SocketAddr,
 }
 
-/// Knows where the primary of one instance is: a store, for example.
+/// Knows where the primary of one instance is: a store, or hosts that can be asked.
 pub trait Whereabouts: Send + Sync {
     /// Changes of the primary; `None` while there is none, or none is known.
     fn primaries(&self) -> watch::Receiver<Option<Primary>>;
+
+    /// The primary that was told does not answer: whoever does not see changes by itself looks again. Called often.
+    fn look_again(&self) {}
 
     /// Whether the instance may still answer.
     ///

@@ -18,16 +18,16 @@ use tokio::{
 };
 
 use crate::{
-    control::Control,
-    frame::{self, Frame, FrameDecoder, WireError},
+    frame::{self, Frame, FrameDecoder, PROTOCOL_VERSION, PROTOCOL_VERSIONS, WireError},
     permits::{Permit, Permits},
+    request,
 };
 
 /// Bytes gathered before they are written, while there are frames.
 const WRITE_BYTES_FULL: usize = 64 << 10;
 
-/// Bytes asked for in one read.
-const READ_BYTES: usize = 256 << 10;
+/// Bytes asked for in one read: few of somebody who says little, for many connections are idle, and more as they come.
+const READ_BYTES: std::ops::RangeInclusive<usize> = 4 << 10..=256 << 10;
 
 /// The sending end of a connection, held by whoever sends. Dropped, what is queued is written and the connection ends.
 pub struct ConnectionHandle {
@@ -87,6 +87,8 @@ pub struct Connection {
     reader: FrameReader,
     writer: OwnedWriteHalf,
     queue: mpsc::UnboundedReceiver<Queued>,
+    /// Version of the protocol that the other side speaks.
+    version: u16,
 }
 
 static LAST_CONNECTION: AtomicU64 = AtomicU64::new(0);
@@ -103,11 +105,15 @@ impl Connection {
         let id = ConnectionId(LAST_CONNECTION.fetch_add(1, Ordering::Relaxed) + 1);
         let reader = FrameReader {
             half: read_half,
-            received: BytesMut::with_capacity(READ_BYTES),
+            received: BytesMut::new(),
+            read_bytes: *READ_BYTES.start(),
             decoder: FrameDecoder::handshake(),
             permits: Permits::new(),
         };
-        Ok((ConnectionHandle { id, queue: sender }, Connection { id, reader, writer, queue }))
+        Ok((
+            ConnectionHandle { id, queue: sender },
+            Connection { id, reader, writer, queue, version: PROTOCOL_VERSION },
+        ))
     }
 
     /// Reads one frame before the connection is served.
@@ -128,17 +134,20 @@ impl Connection {
         Ok(self.writer.write_all(&bytes).await?)
     }
 
-    /// The handshake is done: larger frames and messages are read from here on.
-    pub fn welcome(&mut self) {
+    /// The handshake is done in that version of the protocol: larger frames and messages are read from here on.
+    pub fn welcome(&mut self, version: u16) {
+        assert!(PROTOCOL_VERSIONS.contains(&version), "another version was refused");
+        self.version = version;
         self.reader.decoder = FrameDecoder::welcomed();
     }
 
-    /// Writes what is queued and gives each frame that comes to `take`, until either side ends.
+    /// Writes what is queued and gives each frame that comes to `take`, until either side ends. What the two of them say in
+    /// an older version is put into the words of this one, and back.
     pub async fn serve(self, mut take: impl FnMut(Frame, Permit) -> Result<(), ConnectionError>) -> ConnectionError {
-        let Connection { mut reader, writer, queue, .. } = self;
+        let Connection { mut reader, writer, queue, version, .. } = self;
         let reading = async {
             loop {
-                let frame = reader.next().await?;
+                let frame = request::of_version_1(reader.next().await?)?;
                 let permit = reader.permit(&frame).await;
                 take(frame, permit)?;
             }
@@ -148,7 +157,7 @@ impl Connection {
                 let ended: Result<std::convert::Infallible, ConnectionError> = ended;
                 match ended { Ok(never) => match never {}, Err(error) => error }
             }
-            ended = write_queued(writer, queue) => ended.err().unwrap_or(ConnectionError::Closed),
+            ended = write_queued(writer, queue, version) => ended.err().unwrap_or(ConnectionError::Closed),
         }
     }
 }
@@ -157,17 +166,19 @@ impl Connection {
 async fn write_queued(
     mut writer: OwnedWriteHalf,
     mut queue: mpsc::UnboundedReceiver<Queued>,
+    version: u16,
 ) -> Result<(), ConnectionError> {
-    let mut bytes = Vec::with_capacity(2 * WRITE_BYTES_FULL);
+    let said = |frame| if version == 1 { request::to_version_1(frame) } else { frame };
+    let mut bytes = Vec::new();
     while let Some(Queued::Frame(frame)) = queue.recv().await {
-        frame::encode(&frame, &mut bytes);
+        frame::encode(&said(frame), &mut bytes);
         let mut end = false;
         while !end
             && bytes.len() < WRITE_BYTES_FULL
             && let Ok(queued) = queue.try_recv()
         {
             match queued {
-                Queued::Frame(frame) => frame::encode(&frame, &mut bytes),
+                Queued::Frame(frame) => frame::encode(&said(frame), &mut bytes),
                 Queued::End => end = true,
             }
         }
@@ -184,6 +195,8 @@ async fn write_queued(
 struct FrameReader {
     half: OwnedReadHalf,
     received: BytesMut,
+    /// Bytes asked for in the next read.
+    read_bytes: usize,
     decoder: FrameDecoder,
     permits: Permits,
 }
@@ -195,9 +208,11 @@ impl FrameReader {
                 return Ok(frame);
             }
             // The buffer grows with what really arrives, never with what a header announces.
-            self.received.reserve(READ_BYTES);
-            if self.half.read_buf(&mut self.received).await? == 0 {
-                return Err(ConnectionError::Closed);
+            self.received.reserve(self.read_bytes);
+            match self.half.read_buf(&mut self.received).await? {
+                0 => return Err(ConnectionError::Closed),
+                read if read >= self.read_bytes => self.read_bytes = (self.read_bytes * 4).min(*READ_BYTES.end()),
+                _ => {}
             }
         }
     }
@@ -206,7 +221,7 @@ impl FrameReader {
     async fn permit(&self, frame: &Frame) -> Permit {
         let bytes = match frame {
             Frame::Messages { messages, .. } => messages.len(),
-            Frame::Control(Control::Request { arguments, .. }) => arguments.len(),
+            Frame::Request { arguments, .. } => arguments.len(),
             _ => return Permit::NONE,
         };
         self.permits.acquire(bytes).await

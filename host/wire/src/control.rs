@@ -1,4 +1,4 @@
-//! Handshakes, requests and answers: rare or small, so bincode encodes them. The only use of bincode on the wire.
+//! Handshakes and whatever else is rare or small, so bincode encodes them. The only use of bincode on the wire.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -48,7 +48,7 @@ pub enum Control {
         #[serde(deserialize_with = "text")]
         reason: String,
     },
-    /// A client wants a method run.
+    /// A client of version 1 wants a method run; later ones send a frame of its own.
     Request {
         /// Chosen by the client.
         #[serde(deserialize_with = "octets")]
@@ -77,7 +77,7 @@ pub enum Control {
         #[serde(deserialize_with = "octets")]
         request: Vec<u8>,
     },
-    /// The result of a request is durable.
+    /// The result of a request is durable, for a client of version 1.
     Answer {
         /// Id of the request, as its client chose it.
         #[serde(deserialize_with = "octets")]
@@ -131,6 +131,14 @@ pub enum Control {
     },
     /// These were all peers.
     PeersEnd,
+    /// Behind a [`Control::Refused`]: who is primary, as far as the host knows.
+    Elsewhere {
+        /// Epoch of its reign.
+        epoch: u64,
+        /// Address and port where its host takes connections.
+        #[serde(deserialize_with = "text")]
+        address: String,
+    },
 }
 
 fn configuration() -> impl bincode::config::Config {

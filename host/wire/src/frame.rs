@@ -2,13 +2,23 @@
 //!
 //! **Architecture Invariant:** frames are bounded and checked before they are believed, and nothing here does I/O.
 
-use ambrosia_core::{Chunk, Lsn, MessageError, Messages, Seq, check_travelling, limits::ARGUMENTS_BYTES_MAX};
+use std::ops::RangeInclusive;
+
+use ambrosia_core::{
+    Chunk, Lsn, MessageError, Messages, RequestId, Seq, check_travelling, limits::ARGUMENTS_BYTES_MAX,
+};
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::control::{self, Control};
+use crate::{
+    control::{self, Control},
+    request::{decode_answer, decode_request, encode_answer, encode_request},
+};
 
-/// Version of the protocol; a handshake with another one is refused.
-pub const PROTOCOL_VERSION: u16 = 1;
+/// Version of the protocol that a client says. A peer says the lowest one that has all that a stream needs, which is 1.
+pub const PROTOCOL_VERSION: u16 = 2;
+
+/// Versions that a host takes; a handshake with another one is refused.
+pub const PROTOCOL_VERSIONS: RangeInclusive<u16> = 1..=PROTOCOL_VERSION;
 
 const LENGTH_AT: usize = 0;
 const KIND_AT: usize = LENGTH_AT + size_of::<u32>();
@@ -39,18 +49,22 @@ const HANDSHAKE_FRAME_MAX: usize = 4096;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum FrameKind {
-    /// Handshakes, requests, answers: see [`Control`].
+    /// Handshakes and whatever is rare: see [`Control`].
     Control = 1,
     /// Messages of a stream.
     Messages = 2,
     /// The stream is durable up to a message.
     Acknowledge = 3,
+    /// A client wants a method run; since version 2.
+    Request = 4,
+    /// The result of a request; since version 2.
+    Answer = 5,
 }
 
 /// One frame, decoded.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Frame {
-    /// Handshakes, requests, answers.
+    /// Handshakes and whatever is rare.
     Control(Control),
     /// Consecutive messages of a stream.
     Messages {
@@ -63,10 +77,33 @@ pub enum Frame {
     },
     /// The stream is durable up to this message.
     Acknowledge(Seq),
+    /// A client wants a method run.
+    Request {
+        /// Chosen by the client.
+        request: RequestId,
+        /// Name of the method.
+        method: String,
+        /// Encoded arguments.
+        arguments: Bytes,
+        /// False if the client is content with the request being durable.
+        wait: bool,
+    },
+    /// The result of a request is durable.
+    Answer {
+        /// Id of the request, as its client chose it.
+        request: RequestId,
+        /// False if the value is the text of a failure.
+        success: bool,
+        /// Encoded result.
+        value: Bytes,
+    },
 }
 
 impl Frame {
     /// Appends the frame to `out`, a frame of messages as several if they are many.
+    ///
+    /// # Panics
+    /// If arguments or a value exceed [`ARGUMENTS_BYTES_MAX`].
     pub fn encode(&self, out: &mut Vec<u8>) {
         encode(self, out);
     }
@@ -118,6 +155,12 @@ pub(crate) fn encode(frame: &Frame, out: &mut Vec<u8>) {
         Frame::Messages { first_seq, count, messages } => {
             let chunk = Chunk { after: Lsn(0), first_seq: *first_seq, count: *count, messages: messages.clone() };
             encode_messages(&chunk, out);
+        }
+        Frame::Request { request, method, arguments, wait } => {
+            encode_body(out, FrameKind::Request, |out| encode_request(request, method, arguments, *wait, out));
+        }
+        Frame::Answer { request, success, value } => {
+            encode_body(out, FrameKind::Answer, |out| encode_answer(request, *success, value, out));
         }
     }
 }
@@ -216,6 +259,8 @@ impl FrameDecoder {
             1 => (FrameKind::Control, self.control_max),
             2 if self.messages => (FrameKind::Messages, MESSAGES_FRAME_MAX),
             3 if self.messages => (FrameKind::Acknowledge, size_of::<u64>()),
+            4 if self.messages => (FrameKind::Request, REQUEST_FRAME_MAX),
+            5 if self.messages => (FrameKind::Answer, REQUEST_FRAME_MAX),
             _ => return Err(WireError::UnknownKind(byte)),
         };
         if length > max {
@@ -228,6 +273,8 @@ impl FrameDecoder {
 fn decode_body(kind: FrameKind, mut body: Bytes) -> Result<Frame, WireError> {
     match kind {
         FrameKind::Control => control::decode(&body).map(Frame::Control).ok_or(WireError::Shape(kind)),
+        FrameKind::Request => decode_request(body),
+        FrameKind::Answer => decode_answer(body),
         FrameKind::Acknowledge => {
             let seq = body.try_get_u64_le().map_err(|_| WireError::Shape(kind))?;
             Ok(Frame::Acknowledge(Seq(seq)))

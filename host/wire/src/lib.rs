@@ -7,9 +7,10 @@ mod connection;
 mod control;
 mod frame;
 mod permits;
+mod request;
 pub mod socket;
 
 pub use connection::{Connection, ConnectionError, ConnectionHandle};
 pub use control::Control;
-pub use frame::{FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameKind, PROTOCOL_VERSION, WireError};
+pub use frame::{FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameKind, PROTOCOL_VERSION, PROTOCOL_VERSIONS, WireError};
 pub use permits::{Permit, Permits};

@@ -1,9 +1,12 @@
 //! A client in the test's own process, for many requests one after the other.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
-use ambrosia_core::RequestId;
-use ambrosia_host::{Answered, Client, ClientError, decode_value, encode_arguments, fresh_request_id};
+use ambrosia_core::{InstanceName, RequestId};
+use ambrosia_host::{Addresses, Answered, Client, ClientError, decode_value, encode_arguments, fresh_request_id};
 use ambrosia_tests::{Cluster, PATIENCE};
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -19,6 +22,16 @@ impl Session {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime can be made");
         let client = runtime.block_on(async { cluster.client(instance) });
+        Session { runtime, client }
+    }
+
+    /// A client that knows no store, but where some replicas of the instance answer, or did.
+    pub(crate) fn of_addresses(instance: &str, addresses: &[SocketAddr]) -> Session {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime can be made");
+        let name = InstanceName::new(instance).expect("a plain name");
+        let addresses = addresses.to_vec();
+        let client = runtime.block_on(async { Client::new(name.clone(), Addresses::new(name, addresses)) });
         Session { runtime, client }
     }
 

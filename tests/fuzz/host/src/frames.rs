@@ -35,28 +35,35 @@ pub fn target(bytes: &[u8]) {
 pub fn seeds() -> Vec<Seed> {
     macro_rules! golden {
         ($($name:literal),*) => {
-            [$(($name, &include_bytes!(concat!("../../../../host/wire/golden/wire-v1-", $name, ".bin"))[..])),*]
+            [$(($name, &include_bytes!(concat!("../../../../host/wire/golden/wire-", $name, ".bin"))[..])),*]
         };
     }
     let golden = golden![
-        "accepted",
-        "acknowledge",
-        "answer-failure",
-        "answer",
-        "client-hello",
-        "client-welcome",
-        "hello",
-        "messages",
-        "refused-elsewhere",
-        "refused",
-        "rejected",
-        "request-answer",
-        "request-durable",
-        "welcome"
+        "v1-accepted",
+        "v1-acknowledge",
+        "v1-answer-failure",
+        "v1-answer",
+        "v1-client-hello",
+        "v1-client-welcome",
+        "v1-elsewhere",
+        "v1-hello",
+        "v1-messages",
+        "v1-refused-elsewhere",
+        "v1-refused",
+        "v1-rejected",
+        "v1-request-answer",
+        "v1-request-durable",
+        "v1-welcome",
+        "v2-answer",
+        "v2-answer-failure",
+        "v2-request-answer",
+        "v2-request-durable"
     ];
     let stream: Vec<u8> = golden.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect();
-    let mut seeds: Vec<Seed> =
-        golden.iter().map(|(name, bytes)| (format!("seed-{name}"), [&[255][..], bytes].concat())).collect();
+    let mut seeds: Vec<Seed> = golden
+        .iter()
+        .map(|(name, bytes)| (format!("seed-{}", name.trim_start_matches("v1-")), [&[255][..], bytes].concat()))
+        .collect();
     seeds.push(("seed-all".to_owned(), [&[6][..], &stream].concat()));
     let claims = FRONTS.iter().map(|(name, front)| (format!("seed-claims-{name}"), huge_claim(front)));
     seeds.extend(claims);
@@ -64,7 +71,7 @@ pub fn seeds() -> Vec<Seed> {
 }
 
 /// What stands in a control frame before each of its strings: a byte for the variant, then the fields.
-const FRONTS: [(&str, &[u8]); 12] = [
+const FRONTS: [(&str, &[u8]); 13] = [
     ("hello-from", &[0, 1]),
     ("hello-to", &[0, 1, 0, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 3]),
     ("client-hello-to", &[2, 1]),
@@ -77,6 +84,7 @@ const FRONTS: [(&str, &[u8]); 12] = [
     ("accepted", &[7]),
     ("answer", &[8]),
     ("answer-value", &[8, 0, 1]),
+    ("elsewhere-address", &[15, 0]),
 ];
 
 /// A frame whose next string claims to be 2^60 bytes long: to make room for it would be the end.

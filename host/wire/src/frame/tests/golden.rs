@@ -1,15 +1,15 @@
-//! Golden files of protocol 1: frames as they once went over a wire. They are never changed, only added to, and every
-//! later program that speaks protocol 1 reads and writes them. `AMBROSIA_BLESS=1` writes those that are missing.
+//! Golden files of protocols 1 and 2: frames as they once went over a wire. They are never changed, only added to, and every
+//! later program that speaks that protocol reads and writes them. `AMBROSIA_BLESS=1` writes those that are missing.
 
 use std::{env, fs, path::PathBuf};
 
-use ambrosia_core::{CallId, Kind, Message, MethodId, Seq, push_message};
+use ambrosia_core::{CallId, Kind, Message, MethodId, RequestId, Seq, push_message};
 use bytes::BytesMut;
 
 use super::super::{FRAME_HEADER_BYTES, Frame, FrameDecoder, PROTOCOL_VERSION, encode};
 use crate::control::Control;
 
-const _: () = assert!(PROTOCOL_VERSION == 1, "golden files of a new protocol lie beside those of the old one");
+const _: () = assert!(PROTOCOL_VERSION == 2, "golden files of a new protocol lie beside those of the old one");
 
 fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
@@ -17,7 +17,11 @@ fn path(name: &str) -> PathBuf {
 
 /// The frame in the golden file `wire-v1-{name}.bin` is `frame`, and this program makes the same bytes of it.
 fn check(name: &str, kind: u8, frame: &Frame) {
-    let path = path(&format!("wire-v1-{name}.bin"));
+    check_file(&format!("wire-v1-{name}.bin"), kind, frame);
+}
+
+fn check_file(name: &str, kind: u8, frame: &Frame) {
+    let path = path(name);
     let mut made = Vec::new();
     encode(frame, &mut made);
     if env::var_os("AMBROSIA_BLESS").is_some() && !path.exists() {
@@ -57,6 +61,7 @@ fn hellos_of_protocol_1_stay_readable() {
 fn refusals_of_protocol_1_stay_readable() {
     let refused = |elsewhere, reason: &str| Control::Refused { elsewhere, reason: reason.to_owned() };
     check_control("refused", 4, refused(false, "this host speaks version 1, the other side speaks version 2"));
+    check_control("elsewhere", 15, Control::Elsewhere { epoch: 300, address: "[::1]:65535".to_owned() });
     check_control("refused-elsewhere", 4, refused(true, "this replica is not the primary — «ask» another"));
 }
 
@@ -129,6 +134,24 @@ fn acknowledgements_of_protocol_1_stay_readable() {
 }
 
 #[test]
+fn requests_and_answers_of_protocol_2_stay_readable() {
+    let request = RequestId::new("client-7/12").expect("short");
+    let (method, arguments) = ("deposit".to_owned(), [&b"\x92\xcd\x01\x2c\xc5\x01\x2c"[..], &[0xfb; 300]].concat());
+    let asks = |wait| Frame::Request {
+        request: request.clone(),
+        method: method.clone(),
+        arguments: arguments.clone().into(),
+        wait,
+    };
+    let answer =
+        |success, value: &'static [u8]| Frame::Answer { request: request.clone(), success, value: value.into() };
+    check_file("wire-v2-request-durable.bin", 4, &asks(false));
+    check_file("wire-v2-request-answer.bin", 4, &asks(true));
+    check_file("wire-v2-answer.bin", 5, &answer(true, b"\xcd\x01\x2c"));
+    check_file("wire-v2-answer-failure.bin", 5, &answer(false, b"\xa4gone"));
+}
+
+#[test]
 fn every_golden_file_is_a_frame() {
     let files = fs::read_dir(path("")).expect("the golden files are here");
     let mut count = 0;
@@ -137,5 +160,5 @@ fn every_golden_file_is_a_frame() {
         assert!(matches!(FrameDecoder::welcomed().next(&mut BytesMut::from(&bytes[..])), Ok(Some(_))));
         count += 1;
     }
-    assert!(count >= 15 + 2, "one for each control frame and each other kind");
+    assert!(count >= 16 + 4, "one for each control frame and each other kind");
 }

@@ -1,7 +1,7 @@
 //! What the decoder does with bytes of anybody: it never panics, it allocates no more than it was given, and where the
 //! network cuts the stream makes no difference.
 
-use ambrosia_core::{CallId, Kind, Message, MethodId, Seq, push_message};
+use ambrosia_core::{CallId, Kind, Message, MethodId, RequestId, Seq, push_message};
 use ambrosia_test_allocations::counting;
 use bytes::BytesMut;
 use proptest::{collection::vec, prelude::*, sample::Index};
@@ -59,6 +59,7 @@ fn controls() -> impl Strategy<Value = Control> {
             value
         }),
         peers(),
+        (numbers(), text()).prop_map(|(epoch, address)| Control::Elsewhere { epoch, address }),
         checkpoints(),
     ]
 }
@@ -76,9 +77,20 @@ fn messages() -> impl Strategy<Value = Frame> {
     })
 }
 
+fn requests() -> impl Strategy<Value = Frame> {
+    let id = || vec(any::<u8>(), 1..=RequestId::BYTES_MAX).prop_map(|id| RequestId::new(id).expect("not too long"));
+    prop_oneof![
+        (id(), any::<String>(), octets(), any::<bool>()).prop_map(|(request, method, arguments, wait)| {
+            Frame::Request { request, method, arguments: arguments.into(), wait }
+        }),
+        (id(), any::<bool>(), octets())
+            .prop_map(|(request, success, value)| { Frame::Answer { request, success, value: value.into() } }),
+    ]
+}
+
 fn frames() -> impl Strategy<Value = Vec<Frame>> {
     let acknowledge = any::<u64>().prop_map(|seq| Frame::Acknowledge(Seq(seq)));
-    vec(prop_oneof![controls().prop_map(Frame::Control), messages(), acknowledge], 0..8)
+    vec(prop_oneof![controls().prop_map(Frame::Control), messages(), acknowledge, requests()], 0..8)
 }
 
 /// Bytes around which the decoder has reasons to look further: a frame with a right length and checksum.

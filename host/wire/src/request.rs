@@ -1,0 +1,106 @@
+//! Requests and their answers, in the layout of messages (`docs/formats.md`): the bytes that a client sends are those that
+//! are logged, and nobody encodes them in between.
+
+use ambrosia_core::{CallId, Kind, MESSAGE_HEADER_BYTES, Message, Messages, MethodId, RequestId, push_message};
+use bytes::{Buf, Bytes};
+
+use crate::{
+    control::Control,
+    frame::{Frame, FrameKind, WireError},
+};
+
+/// The only flag of a request: its client waits for the answer.
+const WAITS: u8 = 1;
+
+/// Appends the body of a request.
+pub(crate) fn encode_request(request: &RequestId, method: &str, arguments: &[u8], wait: bool, out: &mut Vec<u8>) {
+    let name_bytes = u16::try_from(method.len()).expect("a method has a name that fits a frame");
+    out.push(request.as_bytes().len() as u8);
+    out.push(if wait { WAITS } else { 0 });
+    out.extend_from_slice(&name_bytes.to_le_bytes());
+    out.extend_from_slice(request.as_bytes());
+    out.extend_from_slice(method.as_bytes());
+    push_message(out, Message { kind: Kind::Impulse, method: MethodId::of(method), call_id: CallId(0), arguments });
+}
+
+/// Reads the body of a request. The arguments share its bytes.
+pub(crate) fn decode_request(mut body: Bytes) -> Result<Frame, WireError> {
+    let shape = || WireError::Shape(FrameKind::Request);
+    let id_bytes = body.try_get_u8().map_err(|_| shape())?;
+    let flags = body.try_get_u8().map_err(|_| shape())?;
+    let name_bytes = body.try_get_u16_le().map_err(|_| shape())?;
+    if flags & !WAITS != 0 {
+        return Err(WireError::Reserved);
+    }
+    let request = take(&mut body, id_bytes.into()).and_then(|id| RequestId::new(id).ok()).ok_or_else(shape)?;
+    let name = take(&mut body, name_bytes.into()).ok_or_else(shape)?;
+    let method = std::str::from_utf8(&name).map_err(|_| shape())?.to_owned();
+    let (message, arguments) = only_message(body, FrameKind::Request)?;
+    let is_of_it = message == (Kind::Impulse, MethodId::of(&method));
+    if is_of_it { Ok(Frame::Request { request, method, arguments, wait: flags == WAITS }) } else { Err(shape()) }
+}
+
+/// Appends the body of an answer.
+pub(crate) fn encode_answer(request: &RequestId, success: bool, value: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&[request.as_bytes().len() as u8, 0, 0, 0]);
+    out.extend_from_slice(request.as_bytes());
+    let kind = if success { Kind::Reply } else { Kind::Error };
+    push_message(out, Message { kind, method: MethodId(0), call_id: CallId(0), arguments: value });
+}
+
+/// Reads the body of an answer. The value shares its bytes.
+pub(crate) fn decode_answer(mut body: Bytes) -> Result<Frame, WireError> {
+    let shape = || WireError::Shape(FrameKind::Answer);
+    let id_bytes = body.try_get_u8().map_err(|_| shape())?;
+    if take(&mut body, 3).ok_or_else(shape)?[..] != [0; 3] {
+        return Err(WireError::Reserved);
+    }
+    let request = take(&mut body, id_bytes.into()).and_then(|id| RequestId::new(id).ok()).ok_or_else(shape)?;
+    match only_message(body, FrameKind::Answer)? {
+        ((Kind::Reply, MethodId(0)), value) => Ok(Frame::Answer { request, success: true, value }),
+        ((Kind::Error, MethodId(0)), value) => Ok(Frame::Answer { request, success: false, value }),
+        _ => Err(shape()),
+    }
+}
+
+fn take(body: &mut Bytes, bytes: usize) -> Option<Bytes> {
+    (body.len() >= bytes).then(|| body.split_to(bytes))
+}
+
+/// Kind, method and arguments of the one message that is left of a body.
+fn only_message(body: Bytes, of: FrameKind) -> Result<((Kind, MethodId), Bytes), WireError> {
+    let mut messages = Messages::new(&body);
+    let message = messages.next().ok_or(WireError::Shape(of))??;
+    if !messages.rest().is_empty() || message.call_id != CallId(0) {
+        return Err(WireError::Shape(of));
+    }
+    Ok(((message.kind, message.method), body.slice(MESSAGE_HEADER_BYTES..)))
+}
+
+/// A frame as version 1 of the protocol says it.
+pub(crate) fn to_version_1(frame: Frame) -> Frame {
+    Frame::Control(match frame {
+        Frame::Request { request, method, arguments, wait } => {
+            Control::Request { request: request.as_bytes().to_vec(), method, arguments: arguments.to_vec(), wait }
+        }
+        Frame::Answer { request, success, value } => {
+            Control::Answer { request: request.as_bytes().to_vec(), success, value: value.to_vec() }
+        }
+        frame => return frame,
+    })
+}
+
+/// What version 1 says in a control frame, as this version says it.
+pub(crate) fn of_version_1(frame: Frame) -> Result<Frame, WireError> {
+    let id = |request: Vec<u8>, kind| RequestId::new(request).map_err(|_| WireError::Shape(kind));
+    Ok(match frame {
+        Frame::Control(Control::Request { request, method, arguments, wait }) => {
+            let request = id(request, FrameKind::Request)?;
+            Frame::Request { request, method, arguments: arguments.into(), wait }
+        }
+        Frame::Control(Control::Answer { request, success, value }) => {
+            Frame::Answer { request: id(request, FrameKind::Answer)?, success, value: value.into() }
+        }
+        frame => frame,
+    })
+}
