@@ -8,7 +8,7 @@ use wasmtime::{
 };
 
 use crate::{
-    accessor_module::{DROP, GET, GROW, OPEN, SET},
+    accessor_module::{DROP, GET, GROW, OPEN, SET, export_name},
     handles::{Handles, Kind},
     layout::Layout,
     state::GuestState,
@@ -20,8 +20,13 @@ pub(crate) const WASM_PAGE_BYTES: u64 = 64 << 10;
 /// What `memory.grow` returns if it fails.
 const FAILED: u32 = u32::MAX;
 
-/// Calls into one instance.
-pub(crate) struct Accessor {
+/// Calls into all parts of one instance.
+pub(crate) struct Accessors {
+    parts: Vec<Accessor>,
+}
+
+/// Calls into one part.
+struct Accessor {
     get: TypedFunc<(u32,), (u64,)>,
     set: TypedFunc<(u32, u64), ()>,
     grow: TypedFunc<(u32, u32), (u32,)>,
@@ -29,37 +34,57 @@ pub(crate) struct Accessor {
     drop: TypedFunc<(u32, u32), ()>,
 }
 
-impl Accessor {
-    /// The functions of `instance`, whose component was rewritten.
-    pub(crate) fn of(store: &mut Store<GuestState>, instance: &Instance) -> Accessor {
-        Accessor {
-            get: function(store, instance, GET),
-            set: function(store, instance, SET),
-            grow: function(store, instance, GROW),
-            open: function(store, instance, OPEN),
-            drop: function(store, instance, DROP),
-        }
+impl Accessors {
+    /// The functions of `instance`, whose component was rewritten if it has parts.
+    pub(crate) fn of(store: &mut Store<GuestState>, instance: &Instance, layout: &Layout) -> Accessors {
+        let parts = 0..layout.parts.len() as u32;
+        Accessors { parts: parts.map(|part| Accessor::of(store, instance, part)).collect() }
     }
 
     /// The bits of all globals.
     pub(crate) fn globals(&self, store: &mut Store<GuestState>, layout: &Layout) -> Result<Vec<u64>, wasmtime::Error> {
-        let get =
-            |store: &mut _| (0..layout.globals.len() as u32).map(|global| call(&self.get, store, (global,))).collect();
-        let bits: Result<Vec<(u64,)>, _> = beside_the_fuel(store, get);
-        Ok(bits?.into_iter().map(|(bits,)| bits).collect())
+        let numbers = |globals: &Vec<_>| 0..globals.len() as u32;
+        let each = self.parts.iter().zip(&layout.parts);
+        let mut each = each.flat_map(|(part, globals)| numbers(globals).map(move |number| (part, number)));
+        beside_the_fuel(store, |store| {
+            each.try_fold(Vec::new(), |mut all, (part, number)| {
+                let (bits,) = call(&part.get, store, (number,))?;
+                all.push(bits);
+                Ok(all)
+            })
+        })
     }
 
     /// Sets all globals.
-    pub(crate) fn set_globals(&self, store: &mut Store<GuestState>, bits: &[u64]) -> Result<(), wasmtime::Error> {
+    pub(crate) fn set_globals(
+        &self,
+        store: &mut Store<GuestState>,
+        layout: &Layout,
+        bits: &[u64],
+    ) -> Result<(), wasmtime::Error> {
+        let mut bits = bits.iter();
         beside_the_fuel(store, |store| {
-            (0..).zip(bits).try_for_each(|(global, bits)| call(&self.set, store, (global, *bits)))
+            for (part, globals) in self.parts.iter().zip(&layout.parts) {
+                for (number, bits) in (0..).zip(bits.by_ref().take(globals.len())) {
+                    call(&part.set, store, (number, *bits))?;
+                }
+            }
+            Ok(())
         })
     }
 
     /// Grows a memory by that many bytes. False if its type or the limit forbids it.
-    pub(crate) fn grow(&self, store: &mut Store<GuestState>, memory: u32, bytes: u64) -> Result<bool, wasmtime::Error> {
+    pub(crate) fn grow(
+        &self,
+        store: &mut Store<GuestState>,
+        layout: &Layout,
+        memory: u32,
+        bytes: u64,
+    ) -> Result<bool, wasmtime::Error> {
         let Ok(pages) = u32::try_from(bytes / WASM_PAGE_BYTES) else { return Ok(false) };
-        let (before,) = beside_the_fuel(store, |store| call(&self.grow, store, (memory, pages)))?;
+        let (number, part) = layout.within_part(memory);
+        let grow = &self.parts[part as usize].grow;
+        let (before,) = beside_the_fuel(store, |store| call(grow, store, (number, pages)))?;
         Ok(before != FAILED)
     }
 
@@ -73,8 +98,21 @@ impl Accessor {
         if store.data().handles == *target {
             return Ok(true);
         }
-        beside_the_fuel(store, |store| self.replay(store, layout, target).map(|done| done.is_some()))?;
+        let Some(holder) = self.parts.get(layout.handles_part as usize) else { return Ok(false) };
+        beside_the_fuel(store, |store| holder.replay(store, layout, target).map(|done| done.is_some()))?;
         Ok(store.data().handles == *target)
+    }
+}
+
+impl Accessor {
+    fn of(store: &mut Store<GuestState>, instance: &Instance, part: u32) -> Accessor {
+        Accessor {
+            get: function(store, instance, GET, part),
+            set: function(store, instance, SET, part),
+            grow: function(store, instance, GROW, part),
+            open: function(store, instance, OPEN, part),
+            drop: function(store, instance, DROP, part),
+        }
     }
 
     /// Takes every place, frees them all in a known order, and takes and frees again what `target` has. `None` if a
@@ -155,12 +193,13 @@ fn function<Parameters, Results>(
     store: &mut Store<GuestState>,
     instance: &Instance,
     name: &str,
+    part: u32,
 ) -> TypedFunc<Parameters, Results>
 where
     Parameters: ComponentNamedList + Lower,
     Results: ComponentNamedList + Lift,
 {
-    instance.get_typed_func(store, name).expect("the rewriter exports it with that type")
+    instance.get_typed_func(store, &export_name(name, part)).expect("the rewriter exports it with that type")
 }
 
 fn call<Parameters, Results>(

@@ -1,4 +1,5 @@
-//! The core module that is added to a component: it reaches the globals, memories and handles of all its instances.
+//! The core module that is added to a component: it reaches the globals, memories and handles of the component's own
+//! instances. Components inside of it have one of their own.
 //!
 //! | export | what it does |
 //! |---|---|
@@ -8,7 +9,7 @@
 //! | `open(kind, parent) -> u32` | a new handle, with the help of the handle `parent` if the kind has parents |
 //! | `drop(kind, handle)` | drops it |
 //!
-//! Each takes the number of what it is about, in the order of [`Layout`](crate::layout::Layout). A number that is too
+//! Each takes the number of what it is about among those of its part, in the order of [`Layout`](crate::layout::Layout). A number that is too
 //! high is the mistake of who calls, and means the last one.
 //!
 //! **Architecture Invariant:** the module has no state of its own.
@@ -21,7 +22,7 @@ use wasm_encoder::{
 use crate::{
     handles::Kind,
     layout::Scalar,
-    survey::{CoreModule, Survey},
+    survey::{CoreModule, Facts},
 };
 
 /// Name under which the module imports what opens and drops handles.
@@ -34,7 +35,7 @@ pub(crate) struct Export {
     pub(crate) result: Option<ValType>,
 }
 
-/// Names under which the component exports them, too.
+/// Names under which the component exports them, too: as they are for its first part.
 pub(crate) const GET: &str = "ambrosia-accessor-get";
 pub(crate) const SET: &str = "ambrosia-accessor-set";
 pub(crate) const GROW: &str = "ambrosia-accessor-grow";
@@ -50,6 +51,14 @@ pub(crate) const FUNCTIONS: [Export; 5] = [
     Export { name: DROP, parameters: &[ValType::I32, ValType::I32], result: None },
 ];
 
+/// Name under which a component exports the function of one of its parts.
+pub(crate) fn export_name(function: &str, part: u32) -> String {
+    match part {
+        0 => function.to_owned(),
+        part => format!("{function}-p{part}"),
+    }
+}
+
 /// Types of the host's functions, behind those of the exports.
 const OPENER_TYPE: u32 = FUNCTIONS.len() as u32;
 const DROPPER_TYPE: u32 = OPENER_TYPE + 1;
@@ -57,8 +66,8 @@ const SUBSCRIBER_TYPE: u32 = OPENER_TYPE + 2;
 
 /// What the module imports.
 pub(crate) struct Imports {
-    pub(crate) globals: Vec<ImportedGlobal>,
-    pub(crate) memories: Vec<ImportedMemory>,
+    globals: Vec<ImportedGlobal>,
+    memories: Vec<ImportedMemory>,
     /// The kinds of handles.
     handles: Vec<Kind>,
 }
@@ -67,7 +76,7 @@ pub(crate) struct Imports {
 pub(crate) struct ImportedGlobal {
     instance: u32,
     index: u32,
-    pub(crate) scalar: Scalar,
+    scalar: Scalar,
 }
 
 /// A memory of an instance.
@@ -79,11 +88,11 @@ pub(crate) struct ImportedMemory {
 
 impl Imports {
     /// All globals and memories in the order in which they are made.
-    pub(crate) fn of(survey: &Survey) -> Imports {
-        let handles = survey.openers.iter().map(|opener| opener.kind).collect();
+    pub(crate) fn of(facts: &Facts) -> Imports {
+        let handles = facts.openers.iter().map(|opener| opener.kind).collect();
         let mut imports = Imports { globals: Vec::new(), memories: Vec::new(), handles };
-        for (instance, module) in &survey.instances {
-            let (instance, CoreModule { globals, memories, .. }) = (*instance, &survey.modules[*module]);
+        for (instance, module) in facts.modules_made() {
+            let CoreModule { globals, memories, .. } = &facts.modules[module];
             let global = |(index, scalar): &(u32, Scalar)| ImportedGlobal { instance, index: *index, scalar: *scalar };
             imports.globals.extend(globals.iter().map(global));
             imports.memories.extend(memories.iter().map(|(index, ty)| ImportedMemory {

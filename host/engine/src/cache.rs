@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! offset size field
-//! 0      8    "AMBCWSM2"
+//! 0      8    "AMBCWSM3"
 //! 8      32   SHA-256 of what follows
 //! 40     …    the verdict (layout.rs)
 //! …      …    what wasmtime serialised
@@ -25,7 +25,7 @@ use wasmtime::{Engine, component::Component};
 
 use crate::{deserialize::deserialize, layout, verdict::Verdict};
 
-const MAGIC: &[u8; 8] = b"AMBCWSM2";
+const MAGIC: &[u8; 8] = b"AMBCWSM3";
 const DIGEST_BYTES: usize = 32;
 
 /// The place of one compiled component.

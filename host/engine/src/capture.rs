@@ -7,7 +7,7 @@ use ambrosia_core::{Capture, MemoryCapture, page_hash};
 use wasmtime::component::Instance;
 
 use crate::{
-    accessor::Accessor,
+    accessor::Accessors,
     error::{CaptureError, NotNow},
     fault,
     guest::WasmGuest,
@@ -23,16 +23,16 @@ type SaveResults = (Vec<u8>,);
 
 /// What a guest has for captures, from the first one on.
 pub(crate) struct Capturer {
-    pub(crate) accessor: Option<Accessor>,
+    pub(crate) accessors: Accessors,
     pub(crate) memories: Vec<WatchedMemory>,
     /// If there was a capture or a restore, from which changes are counted.
     pub(crate) based: bool,
 }
 
 impl Capturer {
-    pub(crate) fn accessor(guest: &mut WasmGuest, layout: &Layout) -> Option<Accessor> {
+    pub(crate) fn accessors(guest: &mut WasmGuest, layout: &Layout) -> Accessors {
         let instance: Instance = guest.instance;
-        (*layout != Layout::default()).then(|| Accessor::of(&mut guest.store, &instance))
+        Accessors::of(&mut guest.store, &instance, layout)
     }
 }
 
@@ -127,11 +127,11 @@ impl WasmGuest {
         }
         let verdict = self.verdict.clone();
         let layout = verdict.as_ref().as_ref().expect("only what can be captured is watched");
-        assert_eq!(self.mappings.len(), layout.memories as usize, "all memories are reached");
-        let accessor = Capturer::accessor(self, layout);
+        assert_eq!(self.mappings.len(), layout.memories.len(), "all memories are reached");
+        let accessors = Capturer::accessors(self, layout);
         let watch = |mapping| WatchedMemory::new(mapping, &self.tracker, &self.store);
         let memories = self.mappings.iter().cloned().map(watch).collect();
-        self.capturer = Some(Capturer { accessor, memories, based: false });
+        self.capturer = Some(Capturer { accessors, memories, based: false });
     }
 
     fn check_alive(&self) -> Result<(), CaptureError> {
@@ -160,10 +160,10 @@ impl WasmGuest {
     /// The registers as they are.
     fn state(&mut self) -> Registers {
         let layout = self.verdict.as_ref().as_ref().expect("only of what can be captured");
-        let accessor = self.capturer.as_ref().and_then(|capturer| capturer.accessor.as_ref());
-        let bits = accessor.map(|accessor| accessor.globals(&mut self.store, layout));
-        let bits = bits.transpose().expect("reading a global does nothing that could fail").unwrap_or_default();
-        let globals = layout.globals.iter().copied().zip(bits).collect();
+        let accessors = &self.capturer.as_ref().expect("it is made first").accessors;
+        let bits = accessors.globals(&mut self.store, layout);
+        let bits = bits.expect("reading a global does nothing that could fail");
+        let globals = layout.globals().zip(bits).collect();
         Registers::State { globals, handles: self.store.data().handles.clone() }
     }
 

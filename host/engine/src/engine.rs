@@ -13,6 +13,7 @@ use crate::{
     error::{EngineError, ModuleError},
     host_interface,
     module::Module,
+    nesting::Nesting,
     offers::Offers,
     requirements, rewriter,
     tracking::{Tracker, Tracking},
@@ -101,8 +102,9 @@ impl Engine {
     /// Compiles the component with accessors to its state, or as it is.
     fn compile(&self, component: &[u8]) -> Result<(Component, Verdict), ModuleError> {
         requirements::check_kind(component)?;
+        let nesting = Nesting::of(component)?;
         requirements::check_names(component, &self.offers)?;
-        let (rewritten, verdict) = rewriter::rewrite(component);
+        let (rewritten, verdict) = rewriter::rewrite(component, &nesting);
         let compile = |bytes: &[u8]| Component::from_binary(&self.wasmtime, bytes);
         let as_it_is = || compile(component).map_err(|error| ModuleError::Compile(format!("{error:#}")));
         let Some(rewritten) = rewritten else { return Ok((as_it_is()?, verdict)) };

@@ -68,6 +68,12 @@ pub enum ModuleError {
         /// What the host offers.
         offered: &'static str,
     },
+    /// Components in components beyond what can be compiled in bounded time.
+    #[error("the component has other components in it, and {what}: compose it of fewer, or of each once")]
+    Nesting {
+        /// What is too much.
+        what: String,
+    },
     /// Damaged, or uses features of wasm that are switched off.
     #[error("the component can't be compiled; it is damaged, or uses a feature of wasm that is switched off: {0}")]
     Compile(String),

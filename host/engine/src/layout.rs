@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! u8   1 if the state can be captured, else 0
-//! captured:   u32 globals, then u8 type of each; u32 memories; u8 kinds of handles, one bit each
+//! captured:   u32 parts, then of each u32 globals and u8 type of each; u32 memories, then u32 part of each;
+//!             u8 kinds of handles, one bit each; u32 part that has them
 //! else:       u32 findings, then of each u32 length and UTF-8
 //! ```
 //!
@@ -44,10 +45,27 @@ impl Scalar {
 /// See the head of the file.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Layout {
-    pub(crate) globals: Vec<Scalar>,
-    pub(crate) memories: u32,
+    /// The globals of each part (parts.rs).
+    pub(crate) parts: Vec<Vec<Scalar>>,
+    /// The part that each memory is in, in the order in which they are made.
+    pub(crate) memories: Vec<u32>,
     /// Kinds of handles that the component can open, in their order.
     pub(crate) handles: Vec<Kind>,
+    /// The part that has them.
+    pub(crate) handles_part: u32,
+}
+
+impl Layout {
+    /// All globals, part by part.
+    pub(crate) fn globals(&self) -> impl Iterator<Item = Scalar> {
+        self.parts.iter().flatten().copied()
+    }
+
+    /// Number of a memory among those of its part, and the part.
+    pub(crate) fn within_part(&self, memory: u32) -> (u32, u32) {
+        let (before, part) = (&self.memories[..memory as usize], self.memories[memory as usize]);
+        (before.iter().filter(|other| **other == part).count() as u32, part)
+    }
 }
 
 /// The bytes of a verdict.
@@ -55,10 +73,15 @@ pub(crate) fn encode(verdict: &Verdict) -> Vec<u8> {
     let mut bytes = vec![u8::from(verdict.is_ok())];
     match verdict {
         Ok(layout) => {
-            bytes.extend((layout.globals.len() as u32).to_le_bytes());
-            bytes.extend(layout.globals.iter().map(|scalar| *scalar as u8));
-            bytes.extend(layout.memories.to_le_bytes());
+            bytes.extend((layout.parts.len() as u32).to_le_bytes());
+            for globals in &layout.parts {
+                bytes.extend((globals.len() as u32).to_le_bytes());
+                bytes.extend(globals.iter().map(|scalar| *scalar as u8));
+            }
+            bytes.extend((layout.memories.len() as u32).to_le_bytes());
+            bytes.extend(layout.memories.iter().flat_map(|part| part.to_le_bytes()));
             bytes.push(layout.handles.iter().fold(0, |all, kind| all | 1 << *kind as u8));
+            bytes.extend(layout.handles_part.to_le_bytes());
         }
         Err(findings) => {
             bytes.extend((findings.len() as u32).to_le_bytes());
@@ -83,12 +106,20 @@ pub(crate) fn decode(mut bytes: &[u8]) -> Option<(Verdict, &[u8])> {
 }
 
 fn decode_layout(bytes: &mut &[u8]) -> Option<Layout> {
-    let count = take_u32(bytes)? as usize;
-    let globals = take(bytes, count)?.iter().map(|number| Scalar::of_number(*number)).collect::<Option<_>>()?;
-    let memories = take_u32(bytes)?;
+    let mut parts = Vec::new();
+    for _ in 0..take_u32(bytes)? {
+        let count = take_u32(bytes)? as usize;
+        let globals = take(bytes, count)?.iter().map(|number| Scalar::of_number(*number)).collect::<Option<_>>()?;
+        parts.push(globals);
+    }
+    let count = take_u32(bytes)?;
+    let memories: Vec<u32> = (0..count).map(|_| take_u32(bytes)).collect::<Option<_>>()?;
     let [bits] = take(bytes, 1)? else { return None };
     let handles = Kind::ALL.into_iter().filter(|kind| bits & 1 << *kind as u8 != 0).collect();
-    Some(Layout { globals, memories, handles })
+    let layout = Layout { parts, memories, handles, handles_part: take_u32(bytes)? };
+    let parts = layout.parts.len() as u32;
+    let has_parts = layout.memories.iter().all(|part| *part < parts);
+    (has_parts && (layout.handles.is_empty() || layout.handles_part < parts)).then_some(layout)
 }
 
 fn decode_findings(bytes: &mut &[u8]) -> Option<Vec<Finding>> {
@@ -123,10 +154,14 @@ mod tests {
 
     #[test]
     fn a_verdict_comes_back_and_damage_is_none() {
-        let globals = vec![Scalar::F32, Scalar::I64];
         let verdicts = [
             Ok(Layout::default()),
-            Ok(Layout { globals, memories: 2, handles: vec![Kind::Stdin, Kind::Stderr, Kind::OutputPollable] }),
+            Ok(Layout {
+                parts: vec![vec![Scalar::F32, Scalar::I64], vec![], vec![Scalar::I32]],
+                memories: vec![0, 2, 0],
+                handles: vec![Kind::Stdin, Kind::Stderr, Kind::OutputPollable],
+                handles_part: 2,
+            }),
             Err(vec![Finding::new("one"), Finding::new("")]),
         ];
         for verdict in verdicts {
@@ -136,5 +171,13 @@ mod tests {
                 assert_eq!(decode(&bytes[..end]), None);
             }
         }
+    }
+
+    #[test]
+    fn a_memory_is_known_by_its_number_within_its_part() {
+        let layout = Layout { parts: vec![vec![]; 3], memories: vec![1, 0, 1, 1], ..Layout::default() };
+        assert_eq!([0, 1, 2, 3].map(|memory| layout.within_part(memory)), [(0, 1), (0, 0), (1, 1), (2, 1)]);
+        let beyond = Layout { memories: vec![3], ..layout };
+        assert_eq!(decode(&encode(&Ok(beyond))), None);
     }
 }

@@ -106,29 +106,27 @@ fn put_back(
     handles: &Handles,
     images: Vec<MemoryImage>,
 ) -> Result<WasmGuest, RestoreError> {
-    assert_eq!(guest.mappings.len(), layout.memories as usize, "all memories are reached");
-    let accessor = Capturer::accessor(&mut guest, layout);
-    if let Some(accessor) = &accessor {
-        let store = &mut guest.store;
-        for ((mapping, image), number) in guest.mappings.iter().zip(&images).zip(0..) {
-            let grown = image.bytes.checked_sub(mapping.bytes() as u64);
-            let grown = grown.ok_or(RestoreError::Memory(number, "it is smaller than the component starts with"))?;
-            if !accessor.grow(store, number, grown)? || mapping.bytes() as u64 != image.bytes {
-                return Err(RestoreError::Memory(number, "it is larger than the component allows"));
-            }
+    assert_eq!(guest.mappings.len(), layout.memories.len(), "all memories are reached");
+    let accessors = Capturer::accessors(&mut guest, layout);
+    let store = &mut guest.store;
+    for ((mapping, image), number) in guest.mappings.iter().zip(&images).zip(0..) {
+        let grown = image.bytes.checked_sub(mapping.bytes() as u64);
+        let grown = grown.ok_or(RestoreError::Memory(number, "it is smaller than the component starts with"))?;
+        if !accessors.grow(store, layout, number, grown)? || mapping.bytes() as u64 != image.bytes {
+            return Err(RestoreError::Memory(number, "it is larger than the component allows"));
         }
-        if !accessor.restore_handles(store, layout, handles)? {
-            return Err(RestoreError::Registers("they have handles that the component can't open"));
-        }
-        let bits: Vec<u64> = globals.iter().map(|(_, bits)| *bits).collect();
-        accessor.set_globals(store, &bits)?;
     }
+    if !accessors.restore_handles(store, layout, handles)? {
+        return Err(RestoreError::Registers("they have handles that the component can't open"));
+    }
+    let bits: Vec<u64> = globals.iter().map(|(_, bits)| *bits).collect();
+    accessors.set_globals(store, layout, &bits)?;
     let mut memories = Vec::new();
     for (mapping, image) in guest.mappings.clone().into_iter().zip(images) {
         fill(&mapping, &mut guest, &image)?;
         memories.push(WatchedMemory::restored(mapping, &guest.tracker, image.hashes, &guest.store));
     }
-    guest.capturer = Some(Capturer { accessor, memories, based: true });
+    guest.capturer = Some(Capturer { accessors, memories, based: true });
     Ok(guest.with_all_fuel())
 }
 
@@ -152,7 +150,7 @@ fn fill(mapping: &Arc<Mapping>, guest: &mut WasmGuest, image: &MemoryImage) -> R
 }
 
 fn check_globals(globals: &[(Scalar, u64)], layout: &Layout) -> Result<(), RestoreError> {
-    if globals.iter().map(|(scalar, _)| scalar).eq(&layout.globals) {
+    if globals.iter().map(|(scalar, _)| *scalar).eq(layout.globals()) {
         Ok(())
     } else {
         Err(RestoreError::Registers("they have other globals than the component"))
@@ -160,7 +158,7 @@ fn check_globals(globals: &[(Scalar, u64)], layout: &Layout) -> Result<(), Resto
 }
 
 fn check_memories(images: &[MemoryImage], layout: &Layout, limits: &Limits) -> Result<(), RestoreError> {
-    if images.len() != layout.memories as usize {
+    if images.len() != layout.memories.len() {
         return Err(RestoreError::Registers("the component has another number of memories"));
     }
     let mut all: u64 = 0;

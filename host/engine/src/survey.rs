@@ -2,7 +2,7 @@
 //!
 //! What can change in a running component is its memories, its globals, its tables, which segments were dropped, and
 //! the handles of its instances. Memories, globals of numbers and the handles of one instance can be captured, so all
-//! that could change the rest is found here.
+//! that could change the rest is found here. Components inside of the component are taken apart like it.
 //!
 //! **Architecture Invariant:** nothing is changed here, and nothing is believed that was not validated; what functions
 //! do is read, and validated by wasmtime later.
@@ -10,47 +10,58 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use wasmparser::{
-    BinaryReaderError, CanonicalFunction, CanonicalOption, ComponentExternalKind, ComponentType, Encoding, Instance,
-    KnownCustom, MemoryType, Name, Operator, Parser, Payload, TypeRef, ValType, Validator, WasmFeatures,
-    component_types::{
-        ComponentAnyTypeId, ComponentDefinedType, ComponentEntityType, ComponentInstanceTypeId, ComponentValType,
-        ResourceId,
-    },
-    types::TypesRef,
+    BinaryReaderError, CanonicalFunction, CanonicalOption, ComponentAlias, ComponentExternalKind, ComponentInstance,
+    ComponentOuterAliasKind, ComponentType, Encoding, Instance, KnownCustom, MemoryType, Name, Operator, Parser,
+    Payload, TypeRef, ValType, Validator, WasmFeatures, component_types::ComponentAnyTypeId, types::TypesRef,
 };
 
 use crate::{
-    handles::Kind,
-    layout::{GLOBALS_MAX, MEMORIES_MAX, Scalar},
-    offers::compatible,
+    handle_types::{HandleTypes, OPENERS, Opener, find_opener},
+    layout::Scalar,
+    nesting::Nesting,
     verdict::{FINDINGS_MAX, Finding},
 };
-
-/// The functions that open handles, with their interfaces, in the order of the kinds.
-const OPENERS: [(Kind, &str, &str); Kind::ALL.len()] = [
-    (Kind::Stdin, "wasi:cli/stdin@0.2", "get-stdin"),
-    (Kind::Stdout, "wasi:cli/stdout@0.2", "get-stdout"),
-    (Kind::Stderr, "wasi:cli/stderr@0.2", "get-stderr"),
-    (Kind::OutputPollable, "wasi:io/streams@0.2", "[method]output-stream.subscribe"),
-    (Kind::InputPollable, "wasi:io/streams@0.2", "[method]input-stream.subscribe"),
-];
 
 /// Characters of a function's name that are worth showing.
 const NAME_CHARS_MAX: usize = 100;
 
 /// What is needed to give a component accessors to its state.
-#[derive(Default)]
 pub(crate) struct Survey {
-    /// Sections of the component itself, in order: number and contents.
-    pub(crate) sections: Vec<(u8, Range<usize>)>,
-    pub(crate) modules: Vec<CoreModule>,
-    /// Instances of modules in the order in which they are made: index of the instance, and of the module.
-    pub(crate) instances: Vec<(u32, usize)>,
-    pub(crate) openers: Vec<Opener>,
-    pub(crate) counts: Counts,
+    /// The components in the order in which they begin: the first one is the component itself.
+    pub(crate) components: Vec<Facts>,
 }
 
-/// One module of the component.
+/// What a component consists of, without what is inside of the components in it.
+#[derive(Default)]
+pub(crate) struct Facts {
+    /// Its sections in order: number and contents.
+    pub(crate) sections: Vec<(u8, Range<usize>)>,
+    /// Its own modules, in the order of their sections.
+    pub(crate) modules: Vec<CoreModule>,
+    /// The components in it, in the order of their sections, by number.
+    pub(crate) components: Vec<usize>,
+    /// The instances that it makes, in order.
+    pub(crate) made: Vec<Made>,
+    /// The functions that it imports to open handles. None if it has nothing to do with handles.
+    pub(crate) openers: Vec<Opener>,
+    pub(crate) has_handles: bool,
+    pub(crate) counts: Counts,
+    /// Instances that it imports.
+    imports: Vec<(String, u32)>,
+    /// Its index space of core modules: which of its own each is, if any.
+    core_modules: Vec<Option<usize>>,
+}
+
+/// An instance that a component makes.
+pub(crate) enum Made {
+    /// Index of the instance, and which of the component's own modules it is of.
+    OfModule { instance: u32, module: usize },
+    /// Index of the instance, number of the component that it is of, and the names under which it is given instances that
+    /// were imported, with the names of their imports.
+    OfComponent { instance: u32, component: usize, given: Vec<(String, String)> },
+}
+
+/// One module of a component.
 #[derive(Default)]
 pub(crate) struct CoreModule {
     /// Mutable globals that it defines, by index.
@@ -66,17 +77,8 @@ pub(crate) struct CoreModule {
     names: BTreeMap<u32, String>,
 }
 
-/// A function of the host that opens a handle, and the type of the handles that it gives.
-pub(crate) struct Opener {
-    pub(crate) kind: Kind,
-    pub(crate) instance: u32,
-    pub(crate) function: &'static str,
-    /// Instance and name of the type.
-    pub(crate) of_type: (u32, String),
-}
-
-/// How many of each there are in the component: the indices that come next.
-#[derive(Default)]
+/// How many of each there are in a component: the indices that come next.
+#[derive(Clone, Default)]
 pub(crate) struct Counts {
     pub(crate) modules: u32,
     pub(crate) core_instances: u32,
@@ -89,31 +91,39 @@ pub(crate) struct Counts {
 ///
 /// # Errors
 /// All that was found, if its state can't be captured.
-pub(crate) fn survey(component: &[u8]) -> Result<Survey, Vec<Finding>> {
+pub(crate) fn survey(component: &[u8], nesting: &Nesting) -> Result<Survey, Vec<Finding>> {
     let mut surveyor = Surveyor {
         validator: Validator::new_with_features(WasmFeatures::all()),
-        nested: Vec::new(),
-        survey: Survey::default(),
-        imports: Vec::new(),
+        nesting,
+        inside: Vec::new(),
+        components: Vec::new(),
+        handle_types: HandleTypes::default(),
         findings: Vec::new(),
     };
     if let Err(error) = surveyor.walk(component) {
         surveyor.find(format!("the component can't be taken apart: {}", error.message()));
     }
-    if surveyor.findings.is_empty() { Ok(surveyor.survey) } else { Err(surveyor.findings) }
+    if surveyor.findings.is_empty() { Ok(Survey { components: surveyor.components }) } else { Err(surveyor.findings) }
 }
 
-struct Surveyor {
+struct Surveyor<'a> {
     validator: Validator,
-    /// Components and modules that the payload at hand is in, from the outside.
-    nested: Vec<Encoding>,
-    survey: Survey,
-    /// Instances that the component imports.
-    imports: Vec<(String, u32)>,
+    nesting: &'a Nesting,
+    /// What the payload at hand is in, from the outside.
+    inside: Vec<Inside>,
+    components: Vec<Facts>,
+    handle_types: HandleTypes,
     findings: Vec<Finding>,
 }
 
-impl Surveyor {
+/// A component, or a module of the component before it.
+#[derive(Clone, Copy)]
+enum Inside {
+    Component(usize),
+    Module,
+}
+
+impl Surveyor<'_> {
     fn find(&mut self, sentence: impl Into<String>) {
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(Finding::new(sentence));
@@ -126,7 +136,7 @@ impl Surveyor {
             self.before_validation(&payload)?;
             self.validator.payload(&payload)?;
             match &payload {
-                Payload::Version { encoding, .. } => self.nested.push(*encoding),
+                Payload::Version { encoding, .. } => self.begin(*encoding),
                 Payload::End(_) => self.end(),
                 payload => self.section(payload)?,
             }
@@ -134,30 +144,50 @@ impl Surveyor {
         Ok(())
     }
 
+    fn begin(&mut self, encoding: Encoding) {
+        let number = self.components.len();
+        let around = self.inside.last().copied();
+        match (encoding, around) {
+            (Encoding::Component, around) => {
+                if let Some(Inside::Component(around)) = around {
+                    self.components[around].components.push(number);
+                }
+                self.inside.push(Inside::Component(number));
+                self.components.push(Facts::default());
+            }
+            (Encoding::Module, _) => self.inside.push(Inside::Module),
+        }
+    }
+
     /// What has to be asked of the validator before it goes on.
     fn before_validation(&mut self, payload: &Payload<'_>) -> Result<(), BinaryReaderError> {
-        if self.nested != [Encoding::Component] {
-            return Ok(());
-        }
+        let Some(Inside::Component(number)) = self.inside.last().copied() else { return Ok(()) };
         let Some(types) = self.validator.types(0) else { return Ok(()) };
+        let facts = &mut self.components[number];
         match payload {
             Payload::ComponentImportSection(imports) => {
                 let mut next = types.component_instance_count();
                 for import in imports.clone() {
                     let import = import?;
-                    if import.ty.kind() == ComponentExternalKind::Instance {
-                        self.imports.push((import.name.name.to_owned(), next));
-                        next += 1;
+                    match import.ty.kind() {
+                        ComponentExternalKind::Instance => {
+                            facts.imports.push((import.name.name.to_owned(), next));
+                            next += 1;
+                        }
+                        ComponentExternalKind::Module => facts.core_modules.push(None),
+                        _ => {}
                     }
                 }
             }
             Payload::End(_) => {
-                self.survey.counts = counts(types);
-                let openers: Vec<_> = OPENERS.iter().map(|opener| find_opener(*opener, &self.imports, types)).collect();
-                for opener in openers {
-                    match opener {
-                        Ok(opener) => self.survey.openers.extend(opener),
-                        Err(sentence) => self.find(sentence),
+                facts.counts = counts(types);
+                if facts.has_handles {
+                    let openers = OPENERS.map(|opener| find_opener(opener, &facts.imports, types));
+                    for opener in openers {
+                        match opener {
+                            Ok(opener) => self.components[number].openers.extend(opener),
+                            Err(sentence) => self.find(sentence),
+                        }
                     }
                 }
             }
@@ -167,44 +197,68 @@ impl Surveyor {
     }
 
     fn section(&mut self, payload: &Payload<'_>) -> Result<(), BinaryReaderError> {
-        match self.nested.as_slice() {
-            [Encoding::Component] => {
+        match self.inside.as_slice() {
+            [.., Inside::Component(number)] => {
+                let number = *number;
                 if let Some((id, contents)) = payload.as_section() {
-                    self.survey.sections.push((id, contents));
+                    self.components[number].sections.push((id, contents));
                 }
-                self.component_section(payload)
+                self.component_section(number, payload)
             }
-            [Encoding::Component, Encoding::Module] => self.module_section(payload),
-            // What is wrong with a module in there was found with the component that it is in.
-            [.., Encoding::Module] => Ok(()),
-            _ => {
-                self.nested_section(payload);
-                Ok(())
-            }
+            [.., Inside::Component(number), Inside::Module] => self.module_section(*number, payload),
+            _ => Ok(()),
         }
     }
 
-    fn component_section(&mut self, payload: &Payload<'_>) -> Result<(), BinaryReaderError> {
+    fn component_section(&mut self, number: usize, payload: &Payload<'_>) -> Result<(), BinaryReaderError> {
         match payload {
-            Payload::ModuleSection { .. } => self.survey.modules.push(CoreModule::default()),
+            Payload::ModuleSection { .. } => {
+                let facts = &mut self.components[number];
+                facts.core_modules.push(Some(facts.modules.len()));
+                facts.modules.push(CoreModule::default());
+            }
             Payload::InstanceSection(instances) => {
                 let count = self.validator.types(0).map_or(0, |types| types.core_instance_count());
                 for (index, instance) in (count - instances.count()..).zip(instances.clone()) {
                     if let Instance::Instantiate { module_index, .. } = instance? {
-                        self.instantiate(index, module_index as usize);
+                        self.instantiate(number, index, module_index as usize);
+                    }
+                }
+            }
+            Payload::ComponentInstanceSection(instances) => {
+                let count = self.validator.types(0).map_or(0, |types| types.component_instance_count());
+                for (index, instance) in (count - instances.count()..).zip(instances.clone()) {
+                    if let ComponentInstance::Instantiate { args, .. } = instance? {
+                        self.instantiate_component(number, index, &args);
+                    }
+                }
+            }
+            Payload::ComponentAliasSection(aliases) => {
+                for alias in aliases.clone() {
+                    if is_of_core_module(&alias?) {
+                        self.components[number].core_modules.push(None);
+                    }
+                }
+            }
+            Payload::ComponentExportSection(exports) => {
+                for export in exports.clone() {
+                    let export = export?;
+                    if export.kind == ComponentExternalKind::Module {
+                        let modules = &mut self.components[number].core_modules;
+                        modules.push(modules.get(export.index as usize).copied().flatten());
                     }
                 }
             }
             Payload::ComponentTypeSection(types) => {
                 for ty in types.clone() {
                     if matches!(ty?, ComponentType::Resource { .. }) {
-                        self.find("the component defines a resource type, whose handles can't be seen");
+                        self.find(format!("{} defines a resource type, whose handles can't be seen", place(number)));
                     }
                 }
             }
             Payload::ComponentCanonicalSection(functions) => {
                 for function in functions.clone() {
-                    self.canonical(&function?);
+                    self.canonical(number, &function?);
                 }
             }
             _ => {}
@@ -212,51 +266,66 @@ impl Surveyor {
         Ok(())
     }
 
-    fn instantiate(&mut self, index: u32, module: usize) {
-        if module >= self.survey.modules.len() {
-            self.find("the component instantiates a core module that it does not contain itself");
-        } else if self.survey.instances.iter().any(|(_, other)| *other == module) {
-            self.find(format!("core module {module} is instantiated twice"));
-        } else {
-            self.survey.instances.push((index, module));
+    fn instantiate(&mut self, number: usize, instance: u32, module: usize) {
+        let facts = &mut self.components[number];
+        match facts.core_modules.get(module).copied().flatten() {
+            Some(module) => facts.made.push(Made::OfModule { instance, module }),
+            None => self.find(format!("{} instantiates a core module that it does not contain itself", place(number))),
         }
     }
 
-    fn canonical(&mut self, function: &CanonicalFunction) {
+    fn instantiate_component(
+        &mut self,
+        number: usize,
+        instance: u32,
+        arguments: &[wasmparser::ComponentInstantiationArg<'_>],
+    ) {
+        let facts = &mut self.components[number];
+        let before = facts.made.iter().filter(|made| matches!(made, Made::OfComponent { .. })).count();
+        let component = self.nesting.instantiated(number).nth(before).expect("both read the same bytes");
+        let given = arguments.iter().filter(|argument| argument.kind == ComponentExternalKind::Instance);
+        let given = given.filter_map(|argument| {
+            let import = facts.imports.iter().find(|(_, index)| *index == argument.index);
+            import.map(|(name, _)| (argument.name.to_owned(), name.clone()))
+        });
+        let given = given.collect();
+        facts.made.push(Made::OfComponent { instance, component, given });
+    }
+
+    fn canonical(&mut self, number: usize, function: &CanonicalFunction) {
         let is_async = |options: &[CanonicalOption]| {
             options.iter().any(|option| matches!(option, CanonicalOption::Async | CanonicalOption::Callback(_)))
         };
-        match function {
-            CanonicalFunction::Lift { options, .. } | CanonicalFunction::Lower { options, .. }
-                if !is_async(options) => {}
-            CanonicalFunction::ResourceDrop { .. } => {}
+        let Some(types) = self.validator.types(0) else { return };
+        let has_handles = match function {
+            CanonicalFunction::Lift { options, type_index, .. } if !is_async(options) => {
+                match types.component_any_type_at(*type_index) {
+                    ComponentAnyTypeId::Func(function) => self.handle_types.in_function(function, types),
+                    _ => false,
+                }
+            }
+            CanonicalFunction::Lower { options, func_index, .. } if !is_async(options) => {
+                self.handle_types.in_function(types.component_function_at(*func_index), types)
+            }
+            CanonicalFunction::ResourceDrop { .. } => true,
             CanonicalFunction::ResourceNew { .. } | CanonicalFunction::ResourceRep { .. } => {
-                self.find("the component makes handles of a resource of its own, which can't be seen");
+                let place = place(number);
+                return self.find(format!("{place} makes handles of a resource of its own, which can't be seen"));
             }
-            _ => self.find("the component uses the async part of the component model, whose tasks can't be seen"),
-        }
-    }
-
-    /// A component inside of the component, as compilers make them around exported interfaces, must have no code.
-    fn nested_section(&mut self, payload: &Payload<'_>) {
-        let what = match payload {
-            Payload::ModuleSection { .. } => "contains a core module",
-            Payload::InstanceSection(_) => "instantiates a core module",
-            Payload::ComponentCanonicalSection(_) => "has canonical functions",
-            Payload::ComponentTypeSection(types)
-                if types.clone().into_iter().flatten().any(|ty| matches!(ty, ComponentType::Resource { .. })) =>
-            {
-                "defines a resource type"
+            _ => {
+                let place = place(number);
+                return self
+                    .find(format!("{place} uses the async part of the component model, whose tasks can't be seen"));
             }
-            _ => return,
         };
-        self.find(format!("a component inside of the component {what}, so there is more than one instance with state"));
+        self.components[number].has_handles |= has_handles;
     }
 
-    fn module_section(&mut self, payload: &Payload<'_>) -> Result<(), BinaryReaderError> {
-        let number = self.survey.modules.len().saturating_sub(1);
+    fn module_section(&mut self, component: usize, payload: &Payload<'_>) -> Result<(), BinaryReaderError> {
+        let modules = &mut self.components[component].modules;
+        let place = place_of_module(component, modules.len().saturating_sub(1));
         let mut findings = Vec::new();
-        let Some(module) = self.survey.modules.last_mut() else { return Ok(()) };
+        let Some(module) = modules.last_mut() else { return Ok(()) };
         match payload {
             Payload::ImportSection(imports) => {
                 for import in imports.clone().into_imports() {
@@ -272,7 +341,7 @@ impl Surveyor {
                 for (index, memory) in (module.imported_memories..).zip(memories.clone()) {
                     let memory = memory?;
                     if memory.shared {
-                        findings.push(format!("core module {number} has a shared memory"));
+                        findings.push(format!("{place} has a shared memory"));
                     }
                     module.memories.push((index, memory));
                 }
@@ -284,7 +353,7 @@ impl Surveyor {
                         _ if !global.mutable => {}
                         Some(scalar) => module.globals.push((index, scalar)),
                         None => findings.push(format!(
-                            "core module {number} has the mutable global {index} of type {}, which can't be read",
+                            "{place} has the mutable global {index} of type {}, which can't be read",
                             global.content_type
                         )),
                     }
@@ -312,31 +381,19 @@ impl Surveyor {
     }
 
     fn end(&mut self) {
-        if self.nested == [Encoding::Component, Encoding::Module] {
-            let number = self.survey.modules.len().saturating_sub(1);
-            let module = self.survey.modules.last_mut().map(std::mem::take).unwrap_or_default();
-            for (function, what) in &module.found {
-                let name = module.names.get(function).map(|name| format!(" (`{name}`)")).unwrap_or_default();
-                self.find(format!("core module {number}, function {function}{name}: {what}"));
-            }
-            self.survey.modules[number] = CoreModule { names: BTreeMap::new(), ..module };
+        if let [.., Inside::Component(number), Inside::Module] = self.inside.as_slice() {
+            self.end_of_module(*number);
         }
-        self.nested.pop();
-        if self.nested.is_empty() {
-            self.count();
-        }
+        self.inside.pop();
     }
 
-    fn count(&mut self) {
-        let modules = self.survey.instances.iter().map(|(_, module)| &self.survey.modules[*module]);
-        let (globals, memories) = modules.fold((0, 0), |(globals, memories), module| {
-            (globals + module.globals.len(), memories + module.memories.len())
-        });
-        if globals > GLOBALS_MAX {
-            self.find(format!("the component has {globals} mutable globals, and the limit is {GLOBALS_MAX}"));
-        }
-        if memories > MEMORIES_MAX {
-            self.find(format!("the component has {memories} memories, and the limit is {MEMORIES_MAX}"));
+    fn end_of_module(&mut self, component: usize) {
+        let Some(module) = self.components[component].modules.last_mut() else { return };
+        let (found, names) = (std::mem::take(&mut module.found), std::mem::take(&mut module.names));
+        let place = place_of_module(component, self.components[component].modules.len() - 1);
+        for (function, what) in found {
+            let name = names.get(&function).map(|name| format!(" (`{name}`)")).unwrap_or_default();
+            self.find(format!("{place}, function {function}{name}: {what}"));
         }
     }
 }
@@ -353,6 +410,30 @@ impl CoreModule {
             }
         }
     }
+}
+
+/// A component, for people.
+fn place(component: usize) -> String {
+    match component {
+        0 => "the component".to_owned(),
+        number => format!("component {number} inside of the component"),
+    }
+}
+
+/// A module, for people.
+fn place_of_module(component: usize, module: usize) -> String {
+    match component {
+        0 => format!("core module {module}"),
+        number => format!("core module {module} of component {number} inside of the component"),
+    }
+}
+
+fn is_of_core_module(alias: &ComponentAlias<'_>) -> bool {
+    matches!(
+        alias,
+        ComponentAlias::InstanceExport { kind: ComponentExternalKind::Module, .. }
+            | ComponentAlias::Outer { kind: ComponentOuterAliasKind::CoreModule, .. }
+    )
 }
 
 /// What an operator changes that can't be captured.
@@ -387,47 +468,4 @@ fn counts(types: TypesRef<'_>) -> Counts {
         types: types.component_type_count(),
         functions: types.component_function_count(),
     }
-}
-
-/// The function of that name, if the component imports it.
-fn find_opener(
-    (kind, interface, function): (Kind, &str, &'static str),
-    imports: &[(String, u32)],
-    types: TypesRef<'_>,
-) -> Result<Option<Opener>, String> {
-    let mut found = imports.iter().filter(|(name, _)| compatible(name) == interface);
-    let Some((_, instance)) = found.next() else { return Ok(None) };
-    if found.next().is_some() {
-        return Err(format!("the component imports `{interface}` twice, so its handles can't be told apart"));
-    }
-    let Some(ty) = types[types.component_instance_at(*instance)].exports.get(function) else { return Ok(None) };
-    let of_type = resource_given(&ty.ty, types).and_then(|resource| type_of(resource, imports, types));
-    match of_type {
-        Some(of_type) => Ok(Some(Opener { kind, instance: *instance, function, of_type })),
-        None => Err(format!("the type of the handles of `{interface}` is not to be found")),
-    }
-}
-
-/// The resource of which a function gives a handle.
-fn resource_given(function: &ComponentEntityType, types: TypesRef<'_>) -> Option<ResourceId> {
-    let ComponentEntityType::Func(function) = function else { return None };
-    let Some(ComponentValType::Type(result)) = types[*function].result else { return None };
-    match &types[result] {
-        ComponentDefinedType::Own(resource) => Some(resource.resource()),
-        _ => None,
-    }
-}
-
-/// An imported instance that exports the type, and its name there.
-fn type_of(resource: ResourceId, imports: &[(String, u32)], types: TypesRef<'_>) -> Option<(u32, String)> {
-    let exported = |instance: ComponentInstanceTypeId| {
-        let named = types[instance].exports.iter().find(|(_, item)| match item.ty {
-            ComponentEntityType::Type { created: ComponentAnyTypeId::Resource(id), .. } => id.resource() == resource,
-            _ => false,
-        });
-        named.map(|(name, _)| name.clone())
-    };
-    imports
-        .iter()
-        .find_map(|(_, instance)| exported(types.component_instance_at(*instance)).map(|name| (*instance, name)))
 }

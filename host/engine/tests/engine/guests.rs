@@ -13,12 +13,20 @@ pub(crate) struct Wat {
     describe: String,
     more: String,
     changes: Vec<(String, String)>,
+    /// What is around it, if it lies in another component: fields of that, and further arguments that it is given.
+    around: Option<(String, String)>,
 }
 
 impl Wat {
     /// One whose `deliver` has that body. `$at` and `$length` are the runs, and `$i` is free.
     pub(crate) fn deliver(body: &str) -> Wat {
-        Wat { deliver: body.into(), describe: NO_METHODS.into(), more: String::new(), changes: Vec::new() }
+        Wat {
+            deliver: body.into(),
+            describe: NO_METHODS.into(),
+            more: String::new(),
+            changes: Vec::new(),
+            around: None,
+        }
     }
 
     /// One that does that and answers with nothing.
@@ -48,6 +56,14 @@ impl Wat {
         self
     }
 
+    /// Inside of another component, which has nothing but those fields, hands on its own imports unless those arguments
+    /// are other ones, and exports what this one does.
+    #[allow(dead_code, reason = "the benchmark lies in no other component")]
+    pub(crate) fn inside(mut self, fields: &str, arguments: &str) -> Wat {
+        self.around = Some((fields.into(), arguments.into()));
+        self
+    }
+
     /// As the binary that a compiler would have made.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let kit = include_str!("kit.wat");
@@ -59,6 +75,28 @@ impl Wat {
         }
         let text =
             text.replace("DELIVER", &self.deliver).replace("DESCRIBE", &self.describe).replace("MORE", &self.more);
-        wat::parse_str(format!("(component\n{text}")).expect("the bodies are valid")
+        let text = format!("(component\n{text}");
+        let text = match &self.around {
+            Some((fields, arguments)) => around(&text, fields, arguments),
+            None => text,
+        };
+        wat::parse_str(text).expect("the bodies are valid")
     }
+}
+
+/// A component with the same imports, in which the other one lies.
+fn around(inner: &str, fields: &str, arguments: &str) -> String {
+    let (imports, _) = inner.split_once("\n\n  ;; The memory").expect("the kit begins with its imports");
+    let named = imports.split("(import \"").skip(1).filter_map(|import| {
+        let (name, rest) = import.split_once("\" (instance $")?;
+        Some((name, rest.split([' ', '\n']).next()?))
+    });
+    let given = named.filter(|(name, _)| !arguments.contains(&format!("\"{name}\"")));
+    let given: String = given.map(|(name, id)| format!("(with \"{name}\" (instance ${id}))")).collect();
+    format!(
+        r#"{imports} {fields} (component $inner {}
+           (instance $inner (instantiate $inner {given} {arguments}))
+           (export "deliver" (func $inner "deliver")) (export "describe" (func $inner "describe")))"#,
+        inner.strip_prefix("(component").expect("it is one")
+    )
 }

@@ -9,6 +9,7 @@ mod guests;
 mod handles;
 mod kept;
 mod loading;
+mod nested;
 mod printing;
 mod restoring;
 mod saving;
