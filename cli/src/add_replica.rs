@@ -3,13 +3,13 @@
 use std::{io::Write, process::ExitCode};
 
 use ambrosia_core::ReplicaIndex;
-use ambrosia_storage::{FileStore, StorePlace};
+use ambrosia_storage::{Instances, StorePlace};
 
 use crate::arguments::AddReplica;
 
 pub(crate) fn add_replica(store: &StorePlace, verb: &AddReplica) -> anyhow::Result<ExitCode> {
     let (instance, replica) = (&verb.instance, verb.replica);
-    let store = FileStore::open(store)?;
+    let store = store.open()?;
     let mut out = std::io::stdout();
     if store.instance(instance)?.replicas.contains(&replica) {
         writeln!(out, "instance {instance} has replica {replica} already: nothing to do")?;

@@ -2,24 +2,24 @@
 
 use std::{io::Write, process::ExitCode, sync::Arc, time::Duration};
 
-use ambrosia_host::{CheckpointTaken, client_of};
-use ambrosia_storage::{FileStore, StorePlace};
+use ambrosia_host::{CheckpointTaken, client_of, follow_checkpoints};
+use ambrosia_storage::{Instances, StorePlace};
 use anyhow::bail;
 
 use crate::arguments::Checkpoint;
 
 pub(crate) fn checkpoint(store: &StorePlace, verb: &Checkpoint) -> anyhow::Result<ExitCode> {
-    let store = Arc::new(FileStore::open(store)?);
-    let checkpoints = store.log(&verb.instance)?.checkpoints();
+    let store = store.open()?;
+    let checkpoints = store.checkpoints(store.log_of(&verb.instance)?)?;
     if !(verb.timeout > 0.0 && verb.timeout <= 1e9) {
         bail!("--timeout must be a number of seconds above 0");
     }
     let limit = Duration::from_secs_f64(verb.timeout);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let CheckpointTaken { lsn, asked, replica } = runtime.block_on(async {
+        let (published, _subscription) = follow_checkpoints(&checkpoints)?;
         let mut client = client_of(Arc::clone(&store), verb.instance.clone())?;
-        let there = checkpoints.clone();
-        client.checkpoint(move |lsn, wait| there.wait_for(lsn, wait), limit).await
+        client.checkpoint(published, limit).await
     })?;
     let infos = checkpoints.list()?;
     // A later one may have made it unnecessary already.

@@ -2,13 +2,13 @@
 
 use std::{io::Write, process::ExitCode};
 
-use ambrosia_storage::{Deregistered, FileStore, InstanceError, StorePlace};
+use ambrosia_storage::{Deregistered, InstanceError, Instances, StorePlace};
 use anyhow::bail;
 
 use crate::arguments::DeregisterInstance;
 
 pub(crate) fn deregister_instance(store: &StorePlace, verb: &DeregisterInstance) -> anyhow::Result<ExitCode> {
-    let store = FileStore::open(store)?;
+    let store = store.open()?;
     let name = &verb.instance;
     if !verb.yes {
         match store.instance(name) {
@@ -25,9 +25,8 @@ pub(crate) fn deregister_instance(store: &StorePlace, verb: &DeregisterInstance)
         Some(uuid) => writeln!(out, "deregistered instance {name} ({uuid})")?,
         None => writeln!(out, "deregistered instance {name}, whose registration could not be read")?,
     }
-    for directory in left {
-        let directory = directory.display();
-        writeln!(out, "it may be that {directory} was its log; remove it if you know that it was")?;
+    for log in left {
+        writeln!(out, "it may be that {log} was its log; remove it if you know that it was")?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,13 +1,13 @@
 //! `log`: the records of an instance, readable.
 
-use std::{collections::BTreeMap, io::Write, process::ExitCode, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io::Write, process::ExitCode, time::Duration};
 
 use ambrosia_core::{
     Bind, CheckpointState, DeliverBody, DigestBody, EpochBody, Genesis, Kind, Lsn, Message, Messages, PeerIndex,
     Record, RecordKind, Run, Runs, Seq,
 };
 use ambrosia_host::{Methods, Modules, decode_value, show_raw, show_value, without_controls};
-use ambrosia_storage::{BlobHash, Checkpoints, FileStore, LogStore, StorePlace};
+use ambrosia_storage::{BlobHash, Checkpoints, Instances, StorePlace};
 use anyhow::{Context, bail};
 use serde::Serialize;
 use serde_json::Value;
@@ -52,16 +52,16 @@ struct ShownMessage {
 }
 
 pub(crate) fn log(store: &StorePlace, verb: &Log) -> anyhow::Result<ExitCode> {
-    let store = Arc::new(FileStore::open(store)?);
+    let store = store.open()?;
     let entry = store.instance(&verb.instance)?;
-    let log = store.log(&verb.instance)?;
+    let log = store.log(entry.log())?;
     let last = verb.to.map_or(log.head()?.durable, |to| Lsn(to).min(log.head().map_or(Lsn(to), |head| head.durable)));
     let first = log.first()?;
     let from = verb.from.map_or(first, Lsn);
     if from > last || from < first {
         bail!("instance {} has records {first} to {} only", verb.instance, log.head()?.durable);
     }
-    let before = state_before(&log.checkpoints(), first);
+    let before = state_before(&*store.checkpoints(entry.log())?, first);
     let module = before.as_ref().map_or(entry.module, CheckpointState::module);
     let peers = before.iter().flat_map(CheckpointState::peers).map(|(peer, name)| (peer, name.to_string())).collect();
     let modules = Modules::new(store);
@@ -88,7 +88,7 @@ pub(crate) fn log(store: &StorePlace, verb: &Log) -> anyhow::Result<ExitCode> {
 }
 
 /// What records before `first` have told, as far as the oldest checkpoint knows it that can be read.
-fn state_before(checkpoints: &Checkpoints, first: Lsn) -> Option<CheckpointState> {
+fn state_before(checkpoints: &dyn Checkpoints, first: Lsn) -> Option<CheckpointState> {
     if first == Lsn(1) {
         return None; // genesis tells all
     }

@@ -5,7 +5,7 @@ use std::{io::Write, process::ExitCode};
 use ambrosia_core::Limits;
 use ambrosia_engine::{Captures, Engine, Module};
 use ambrosia_host::{Clock, Diagnostics, Methods, SystemClock, entropy_u64, fresh_uuid};
-use ambrosia_storage::{BlobHash, FileStore, Registered, StorePlace};
+use ambrosia_storage::{BlobHash, Instances, Registered, StorePlace};
 use anyhow::Context;
 
 use crate::arguments::RegisterInstance;
@@ -19,10 +19,10 @@ pub(crate) fn register_instance(store: &StorePlace, verb: &RegisterInstance) -> 
     let methods = loaded.methods_within(limits.memory_bytes);
     let methods = Methods::new(methods.with_context(|| format!("{file} can't be registered"))?);
 
-    let store = FileStore::create_or_open(store)?;
+    let store = store.create_or_open()?;
     let now = SystemClock::check()?.now();
     let registered = store.register(&verb.instance, &module, entropy_u64(), fresh_uuid(), limits, now)?;
-    if let Err(error) = methods.write_down(&store, BlobHash::of(&module).0) {
+    if let Err(error) = methods.write_down(&*store, BlobHash::of(&module).0) {
         Diagnostics::say(format_args!(
             "ambrosia-host: the methods of the module can't be written down ({error}); `send` loads it for them"
         ));

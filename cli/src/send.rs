@@ -4,13 +4,13 @@ use std::{io::Write, process::ExitCode, sync::Arc, time::Duration};
 
 use ambrosia_core::{RequestId, limits::ARGUMENTS_BYTES_MAX};
 use ambrosia_host::{Answered, Modules, client_of, encode_arguments, fresh_request_id, show_value, without_controls};
-use ambrosia_storage::{FileStore, StorePlace};
+use ambrosia_storage::{Instances, StorePlace};
 use anyhow::{Context, bail};
 
 use crate::arguments::Send;
 
 pub(crate) fn send(store: StorePlace, verb: Send) -> anyhow::Result<ExitCode> {
-    let store = Arc::new(FileStore::open(&store)?);
+    let store = store.open()?;
     let entry = store.instance(&verb.instance)?;
     let methods = Modules::new(Arc::clone(&store)).methods(entry.module)?;
     let method = methods.find(&verb.method)?;

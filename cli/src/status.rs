@@ -8,8 +8,8 @@ use std::{
 
 use ambrosia_core::{InstanceName, ReplicaIndex};
 use ambrosia_storage::{
-    BlobHash, CaptureMeans, FileStore, InstanceEntry, InstanceError, LogStore, Member, Outcome, PrimaryInfo,
-    ProcessPlace, Registry, Role, StorePlace,
+    BlobHash, CaptureMeans, InstanceEntry, InstanceError, Instances, Member, Outcome, PrimaryInfo, ProcessPlace, Role,
+    Store, StorePlace,
 };
 use serde::Serialize;
 
@@ -106,19 +106,19 @@ struct Replica {
 }
 
 pub(crate) fn status(store: &StorePlace, verb: &Status) -> anyhow::Result<ExitCode> {
-    let store = FileStore::open(store)?;
+    let store = store.open()?;
     let instances = match &verb.instance {
         Some(name) => {
-            let shown = show(&store, name)?;
+            let shown = show(&*store, name)?;
             vec![shown.ok_or_else(|| InstanceError::Unknown { name: name.clone() })?]
         }
         None => {
             let names = store.survey()?.into_iter().map(|found| found.name);
-            names.filter_map(|name| show(&store, &name).transpose()).collect::<Result<_, _>>()?
+            names.filter_map(|name| show(&*store, &name).transpose()).collect::<Result<_, _>>()?
         }
     };
     let mut answer = Answer { instances };
-    add_peers(&store, &mut answer)?;
+    add_peers(&*store, &mut answer)?;
     let is_whole = answer.instances.iter().all(|shown| matches!(shown, Shown::Instance(_)));
     let mut out = std::io::stdout();
     if verb.json {
@@ -132,7 +132,7 @@ pub(crate) fn status(store: &StorePlace, verb: &Status) -> anyhow::Result<ExitCo
 }
 
 /// Asks the primaries what they wait for.
-fn add_peers(store: &FileStore, answer: &mut Answer) -> anyhow::Result<()> {
+fn add_peers(store: &dyn Store, answer: &mut Answer) -> anyhow::Result<()> {
     let instances = answer.instances.iter_mut().filter_map(|shown| match shown {
         Shown::Instance(instance) => Some((instance.answers.take()?, instance)),
         Shown::Broken { .. } => None,
@@ -150,8 +150,8 @@ fn add_peers(store: &FileStore, answer: &mut Answer) -> anyhow::Result<()> {
 /// What is to be shown of an instance; `None` if there is none of that name.
 ///
 /// While somebody registers or deregisters, files come and go: an error counts if nobody has done so meanwhile.
-fn show(store: &FileStore, name: &InstanceName) -> Result<Option<Shown>, InstanceError> {
-    let changes = || Ok::<_, InstanceError>((store.is_changing()?, store.wait_for_change(0, Duration::ZERO)?));
+fn show(store: &dyn Store, name: &InstanceName) -> Result<Option<Shown>, InstanceError> {
+    let changes = || Ok::<_, InstanceError>((store.is_changing()?, store.registry().changes()));
     let deadline = Instant::now() + CHANGES_WAIT_MAX;
     loop {
         let before = changes()?;
@@ -171,12 +171,13 @@ fn show(store: &FileStore, name: &InstanceName) -> Result<Option<Shown>, Instanc
     }
 }
 
-fn look(store: &FileStore, entry: InstanceEntry) -> anyhow::Result<Instance> {
-    let roster = store.roster(&entry.name)?;
-    let log = store.log(&entry.name)?;
+fn look(store: &dyn Store, entry: InstanceEntry) -> anyhow::Result<Instance> {
+    let replicas = store.members(entry.log())?;
+    let log = store.log(entry.log())?;
     let head = log.head()?;
-    let checkpoints = log.checkpoints().list()?;
-    let members = roster.members(entry.replicas.iter().copied().map(ReplicaIndex))?;
+    let checkpoints = store.checkpoints(entry.log())?.list()?;
+    let numbers: Vec<_> = entry.replicas.iter().copied().map(ReplicaIndex).collect();
+    let members = replicas.members(&numbers)?;
     let primary = members.iter().find(|member| member.role == Role::Primary);
     let state = match (&entry.outcome, primary) {
         (Some(Outcome::Finished { .. }), _) => "finished",
@@ -196,9 +197,9 @@ fn look(store: &FileStore, entry: InstanceEntry) -> anyhow::Result<Instance> {
         outcome,
         epoch: head.epoch.0,
         durable_lsn: head.durable.0,
-        from_files: log.is_from_files(),
+        from_files: log.is_at_rest(),
         first_lsn: log.first()?.0,
-        disk_bytes: log.disk_bytes()?,
+        disk_bytes: log.stored_bytes()?,
         checkpoints: checkpoints.iter().map(|info| ShownCheckpoint { lsn: info.lsn.0, bytes: info.bytes }).collect(),
         capture: primary.and_then(|member| member.capture).map(|means| match means {
             CaptureMeans::Memory => "memory",
@@ -213,7 +214,7 @@ fn look(store: &FileStore, entry: InstanceEntry) -> anyhow::Result<Instance> {
         replicas: members.iter().map(replica).collect(),
         peers: None,
         peers_error: None,
-        answers: roster.primary()?.map(|primary| (entry.name, primary)),
+        answers: replicas.primary()?.map(|primary| (entry.name, primary)),
     })
 }
 

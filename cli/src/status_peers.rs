@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ambrosia_core::InstanceName;
 use ambrosia_host::{Hindrance, PeerReport, ask_for_peers, without_controls};
-use ambrosia_storage::{FileStore, PrimaryInfo};
+use ambrosia_storage::{PrimaryInfo, Store};
 use serde::Serialize;
 
 /// A primary that is well answers long before that.
@@ -35,7 +35,7 @@ pub(crate) struct ShownPeer {
 pub(crate) type Peers = Result<Vec<ShownPeer>, String>;
 
 /// Asks all primaries at once; the answers are in the same order.
-pub(crate) fn ask_all(store: &FileStore, primaries: Vec<(InstanceName, PrimaryInfo)>) -> anyhow::Result<Vec<Peers>> {
+pub(crate) fn ask_all(store: &dyn Store, primaries: Vec<(InstanceName, PrimaryInfo)>) -> anyhow::Result<Vec<Peers>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let reports = runtime.block_on(async {
         let ask = |(name, primary): (InstanceName, PrimaryInfo)| {
@@ -56,7 +56,7 @@ pub(crate) fn ask_all(store: &FileStore, primaries: Vec<(InstanceName, PrimaryIn
 }
 
 impl ShownPeer {
-    fn of(store: &FileStore, peer: PeerReport) -> ShownPeer {
+    fn of(store: &dyn Store, peer: PeerReport) -> ShownPeer {
         let PeerReport { name, state, reason, since, messages, bytes, oldest, calls, oldest_call } = peer;
         let (state, reason) = newest_word(store, &name, state, reason);
         ShownPeer {
@@ -95,7 +95,7 @@ impl ShownPeer {
 }
 
 /// Why a peer has no primary the store tells too, and newer: the primary that was asked looks now and then.
-fn newest_word(store: &FileStore, name: &str, state: String, reason: String) -> (String, String) {
+fn newest_word(store: &dyn Store, name: &str, state: String, reason: String) -> (String, String) {
     let of_store = ["not registered", "finished", "halted", "no primary", "unreadable"];
     match InstanceName::new(name) {
         Ok(name) if of_store.contains(&state.as_str()) => {

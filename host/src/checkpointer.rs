@@ -34,7 +34,7 @@ pub(crate) struct Keeping {
 
 /// Takes checkpoints of one replica, as long as that lives.
 pub(crate) struct Checkpointer {
-    checkpoints: Checkpoints,
+    checkpoints: Arc<dyn Checkpoints>,
     me: ReplicaIndex,
     keeping: Keeping,
     /// Hash of the engine that captures.
@@ -57,7 +57,7 @@ struct Captured {
 /// A checkpoint that is on the disk and does not count yet, and how it got there.
 struct Written {
     lsn: Lsn,
-    checkpoint: WrittenCheckpoint,
+    checkpoint: Box<dyn WrittenCheckpoint>,
     pages: usize,
     changes_since: Lsn,
     pause: Duration,
@@ -85,7 +85,7 @@ impl From<CheckpointEvent> for Done {
 impl Checkpointer {
     pub(crate) fn new(driver: &Driver) -> Self {
         Checkpointer {
-            checkpoints: driver.checkpoints.clone(),
+            checkpoints: Arc::clone(&driver.checkpoints),
             me: driver.replica,
             keeping: driver.options.keeping,
             engine: driver.engine,
@@ -142,7 +142,7 @@ impl Checkpointer {
     pub(crate) fn write(&mut self) -> Option<CheckpointEvent> {
         let captured = self.captured.take().expect("something was captured before");
         assert!(self.written.is_none(), "the checkpoint before counts, or was given up");
-        let (checkpoints, me) = (self.checkpoints.clone(), self.me);
+        let (checkpoints, me) = (Arc::clone(&self.checkpoints), self.me);
         self.start(CheckpointEvent::Written, move || {
             let Captured { checkpoint, began, pause } = captured;
             match checkpoints.write(&checkpoint, me) {
@@ -167,10 +167,9 @@ impl Checkpointer {
         let written = self.written.take().expect("a checkpoint was written before");
         assert_eq!(written.lsn, at, "what was written is what counts from now on");
         assert!(written.changes_since < at, "a checkpoint rests on an older one");
-        let checkpoints = self.checkpoints.clone();
         self.start(CheckpointEvent::Published, move || {
             let Written { lsn: _, checkpoint, pages, changes_since, pause, write } = written;
-            let published = checkpoints.publish(checkpoint).map_err(|error| error.to_string());
+            let published = checkpoint.publish().map_err(|error| error.to_string());
             if published.is_ok() {
                 let (pause_us, write_ms) = (pause.as_micros() as u64, write.as_millis() as u64);
                 tracing::info!(lsn = %at, pages, changes_since = changes_since.0, pause_us, write_ms, "took a checkpoint");
@@ -181,7 +180,7 @@ impl Checkpointer {
 
     /// Makes a base of it if it rests on too much.
     pub(crate) fn compact(&mut self, at: Lsn) -> Option<CheckpointEvent> {
-        let (checkpoints, me) = (self.checkpoints.clone(), self.me);
+        let (checkpoints, me) = (Arc::clone(&self.checkpoints), self.me);
         self.start(CheckpointEvent::Compacted, move || {
             let compacted = match checkpoints.compact(at, me) {
                 Ok(false) => Ok(()),
@@ -198,7 +197,7 @@ impl Checkpointer {
 
     /// Removes what no replica needs any more; `applied` tells how far each is.
     pub(crate) fn trim(&mut self, applied: Vec<Lsn>) -> Option<CheckpointEvent> {
-        let (checkpoints, keeping) = (self.checkpoints.clone(), self.keeping);
+        let (checkpoints, keeping) = (Arc::clone(&self.checkpoints), self.keeping);
         self.start(CheckpointEvent::Tidied, move || {
             let tidied = checkpoints.trim(keeping.checkpoints, &applied, keeping.log).map(|trimmed| {
                 if trimmed.segments > 0 || trimmed.checkpoints > 0 {
@@ -254,7 +253,7 @@ impl Checkpointer {
             self.written = done.written;
         }
         if let Some(written) = self.written.take()
-            && let Err(error) = self.checkpoints.discard(written.checkpoint)
+            && let Err(error) = written.checkpoint.discard()
         {
             tracing::warn!(%error, "a checkpoint that was given up is left on the disk until the replica starts again");
         }

@@ -7,7 +7,7 @@ use std::{
 
 use ambrosia_client::Unreached;
 use ambrosia_core::{InstanceName, Lsn};
-use ambrosia_storage::{FileStore, InstanceError, Outcome};
+use ambrosia_storage::{InstanceError, Instances, Outcome, Store};
 
 /// A peer that can't be reached for this long, while something waits for it, is told of; and looked at again as often.
 pub(crate) const HINDRANCE_PATIENCE: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ pub enum Hindrance {
 
 impl Hindrance {
     /// Why an instance has no primary.
-    pub fn without_primary(store: &FileStore, name: &InstanceName) -> Hindrance {
+    pub fn without_primary(store: &dyn Store, name: &InstanceName) -> Hindrance {
         match store.instance(name).map(|entry| entry.outcome) {
             Ok(Some(Outcome::Finished { code, .. })) => Hindrance::Finished { code },
             Ok(Some(Outcome::Halted { lsn, .. })) => Hindrance::Halted { lsn },

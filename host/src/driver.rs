@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ambrosia_client::Primary;
 use ambrosia_core::{EpochBody, Fault, InstanceName, InstanceUuid, Lsn, ReplicaIndex, member::MemberSettings};
 use ambrosia_engine::WasmGuest;
-use ambrosia_storage::{Checkpoints, FileStore, InstanceError, LogStore, Outcome, Presence, Role, Roster};
+use ambrosia_storage::{Checkpoints, InstanceError, Instances, LogStore, Members, Outcome, Presence, Role, Store};
 
 use crate::{
     checkpointer::Keeping,
@@ -30,16 +30,16 @@ pub(crate) type Replica = ambrosia_core::Replica<WasmGuest>;
 pub(crate) struct Driver {
     pub(crate) name: InstanceName,
     pub(crate) replica: ReplicaIndex,
-    pub(crate) store: Arc<FileStore>,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) log: Arc<dyn LogStore>,
-    pub(crate) checkpoints: Checkpoints,
-    pub(crate) roster: Roster,
+    pub(crate) checkpoints: Arc<dyn Checkpoints>,
+    pub(crate) members: Arc<dyn Members>,
     pub(crate) modules: Arc<Modules>,
     /// Those of the module that the replica runs.
     pub(crate) methods: Arc<CurrentMethods>,
     pub(crate) engine: [u8; 32],
     pub(crate) vitals: Arc<Vitals>,
-    pub(crate) presence: Arc<Presence>,
+    pub(crate) presence: Arc<dyn Presence>,
     pub(crate) mailbox: Arc<Mailbox<Event>>,
     pub(crate) directory: PeerDirectory,
     pub(crate) runtime: tokio::runtime::Handle,
@@ -79,7 +79,7 @@ impl Driver {
     /// Who is primary, if it is another replica and that is known.
     pub(crate) fn primary_elsewhere(&self) -> Option<Primary> {
         let primary =
-            self.roster.primary().inspect_err(|error| tracing::debug!(%error, "who is primary can't be read"));
+            self.members.primary().inspect_err(|error| tracing::debug!(%error, "who is primary can't be read"));
         let info = primary.ok()?.filter(|info| info.replica != self.replica)?;
         Some(Primary { epoch: info.epoch, address: info.address })
     }

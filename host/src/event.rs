@@ -40,8 +40,8 @@ pub(crate) enum Event {
     Vacancy(Vacancy),
     /// Watching for a vacancy failed.
     WatchFailed(ambrosia_storage::LogError),
-    /// The store was replaced or removed: that file is not the one that this process has opened.
-    StoreLost(std::path::PathBuf),
+    /// The store was replaced or removed: what lies there is not what this process has opened.
+    StoreLost(String),
     /// The output has room again.
     RoomToPrint,
     /// The operator wants the process to end.

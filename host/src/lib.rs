@@ -46,4 +46,4 @@ pub use entropy::{entropy_u64, fresh_request_id, fresh_uuid};
 pub use methods::{Methods, UnknownMethod, show_value};
 pub use modules::Modules;
 pub use run::{Ending, RunError, RunOptions, run};
-pub use store_whereabouts::{StoreWhereabouts, client_of};
+pub use store_whereabouts::{StoreWhereabouts, client_of, follow_checkpoints};

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration, time::Instant as Moment};
 
 use ambrosia_client::{Primary, Unreached};
 use ambrosia_core::{Epoch, InstanceName, InstanceUuid, PeerIndex, Seq};
-use ambrosia_storage::FileStore;
+use ambrosia_storage::Store;
 use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, socket};
 use tokio::{
     sync::watch,
@@ -37,7 +37,7 @@ pub(crate) struct Link {
     pub(crate) epoch: Epoch,
     pub(crate) peer: PeerIndex,
     pub(crate) to: InstanceName,
-    pub(crate) store: Arc<FileStore>,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) contact: Contact,
     pub(crate) primaries: watch::Receiver<Option<Primary>>,
     pub(crate) mailbox: Arc<Mailbox<Event>>,
@@ -50,7 +50,7 @@ impl Link {
         loop {
             let primary = *self.primaries.borrow_and_update();
             let Some(primary) = primary else {
-                self.hindered(Hindrance::without_primary(&self.store, &self.to));
+                self.hindered(Hindrance::without_primary(&*self.store, &self.to));
                 match timeout(HINDRANCE_PATIENCE, self.primaries.changed()).await {
                     Ok(Err(_)) => {
                         return tracing::error!(to = %self.to, "the primary of a peer is not followed any more");

@@ -5,7 +5,6 @@
 
 use std::{
     collections::VecDeque,
-    path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -18,7 +17,7 @@ use ambrosia_core::{
 };
 use ambrosia_engine::{Captures, Image, WasmGuest};
 use ambrosia_storage::{
-    AcquireError, Acquired, CaptureMeans, LogError, LogEvent, LogTail, Role, Vacancy, time_since_boot,
+    AcquireError, Acquired, CaptureMeans, Instances, LogError, LogEvent, LogTail, Role, Vacancy, time_since_boot,
 };
 use ambrosia_wire::Control;
 
@@ -80,7 +79,7 @@ pub(crate) struct MemberDriver<'a> {
     checkpointer: Checkpointer,
     /// The log of the last reign was closed in order: others are told all before they are left.
     is_closed: bool,
-    lost: Option<PathBuf>,
+    lost: Option<String>,
     ending: Option<member::Ending>,
 }
 
@@ -89,7 +88,7 @@ impl<'a> MemberDriver<'a> {
         MemberDriver {
             driver,
             member: Member::new(driver.settings.clone()),
-            shell: ProcessShell::new(&driver.presence),
+            shell: ProcessShell::new(&*driver.presence),
             events: VecDeque::new(),
             tail: None,
             is_reading: false,
@@ -265,8 +264,8 @@ impl<'a> MemberDriver<'a> {
             }
             Event::WatchFailed(error) if self.watch.is_some() => return Err(error.into()),
             Event::WatchFailed(_) | Event::RoomToPrint => return Ok(()),
-            Event::StoreLost(path) => {
-                self.lost = Some(path);
+            Event::StoreLost(place) => {
+                self.lost = Some(place);
                 MemberInput::StoreLost
             }
             Event::Shutdown => MemberInput::Shutdown,
@@ -523,7 +522,7 @@ impl<'a> MemberDriver<'a> {
     }
 
     fn look(&mut self) -> Result<(), RunError> {
-        let running = self.driver.roster.running().map(|members| {
+        let running = self.driver.members.running().map(|members| {
             let others = members.iter().filter_map(|member| {
                 let role = match member.role {
                     Role::Standby => OtherRole::Standby,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ambrosia_client::{decode_value, show_raw};
 use ambrosia_core::MethodId;
 use ambrosia_engine::Method;
-use ambrosia_storage::{BlobError, BlobHash, FileStore, IoError};
+use ambrosia_storage::{BlobError, BlobHash, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -38,8 +38,8 @@ impl Methods {
     ///
     /// # Errors
     /// If the file can't be read.
-    pub(crate) fn written_down(store: &FileStore, module: [u8; 32]) -> Result<Option<Methods>, BlobError> {
-        let written = store.methods(BlobHash(module))?;
+    pub(crate) fn written_down(store: &dyn Store, module: [u8; 32]) -> Result<Option<Methods>, BlobError> {
+        let written = store.blobs().methods(BlobHash(module))?;
         Ok(written.and_then(|contents| Methods::decode(&contents)))
     }
 
@@ -47,8 +47,8 @@ impl Methods {
     ///
     /// # Errors
     /// If the store can't be written.
-    pub fn write_down(&self, store: &FileStore, module: [u8; 32]) -> Result<(), IoError> {
-        store.put_methods(BlobHash(module), &self.encode())
+    pub fn write_down(&self, store: &dyn Store, module: [u8; 32]) -> Result<(), BlobError> {
+        store.blobs().put_methods(BlobHash(module), &self.encode())
     }
 
     fn encode(&self) -> Vec<u8> {

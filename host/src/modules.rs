@@ -10,13 +10,13 @@ use std::{
 };
 
 use ambrosia_engine::{Engine, EngineError, Module};
-use ambrosia_storage::{BlobHash, BlobStore, FileStore};
+use ambrosia_storage::{BlobHash, Store};
 
 use crate::{methods::Methods, run::RunError};
 
 /// The modules of a store that somebody has asked for.
 pub struct Modules {
-    store: Arc<FileStore>,
+    store: Arc<dyn Store>,
     engine: Mutex<Option<Engine>>,
     compiled: Mutex<BTreeMap<[u8; 32], Module>>,
     described: Mutex<BTreeMap<[u8; 32], Methods>>,
@@ -24,7 +24,7 @@ pub struct Modules {
 
 impl Modules {
     /// The modules of `store`. Nothing is read yet.
-    pub fn new(store: Arc<FileStore>) -> Modules {
+    pub fn new(store: Arc<dyn Store>) -> Modules {
         Modules {
             store,
             engine: Mutex::new(None),
@@ -55,8 +55,11 @@ impl Modules {
             return Ok(module.clone());
         }
         let engine = self.engine()?;
-        let bytes = self.store.get(BlobHash(hash))?;
-        let module = engine.load_cached(&bytes, &self.store.compiled_path())?;
+        let bytes = self.store.blobs().get(BlobHash(hash))?;
+        let module = match self.store.cache() {
+            Some(cache) => engine.load_cached(&bytes, cache)?,
+            None => engine.load(&bytes)?,
+        };
         compiled.insert(hash, module.clone());
         Ok(module)
     }
@@ -73,7 +76,7 @@ impl Modules {
         if let Some(methods) = described.get(&hash) {
             return Ok(methods.clone());
         }
-        let methods = match Methods::written_down(&self.store, hash)? {
+        let methods = match Methods::written_down(&*self.store, hash)? {
             Some(methods) => methods,
             None => self.describe(hash)?,
         };
@@ -84,7 +87,7 @@ impl Modules {
     fn describe(&self, hash: [u8; 32]) -> Result<Methods, RunError> {
         tracing::debug!(module = %BlobHash(hash), "what the module describes is not written down, so it is loaded");
         let methods = Methods::new(self.module(hash)?.methods()?);
-        if let Err(error) = methods.write_down(&self.store, hash) {
+        if let Err(error) = methods.write_down(&*self.store, hash) {
             tracing::warn!(%error, "the methods of the module can't be written down; `send` and `log` load it for them");
         }
         Ok(methods)
@@ -113,17 +116,18 @@ impl CurrentMethods {
 mod tests {
     use ambrosia_core::MethodId;
     use ambrosia_engine::Method;
+    use ambrosia_storage::StorePlace;
 
     use super::*;
 
     #[test]
     fn what_is_written_down_outlives_the_module_and_takes_no_engine() {
         let directory = tempfile::tempdir().expect("a directory");
-        let store = Arc::new(FileStore::create_or_open(directory.path()).expect("a new store"));
+        let store = StorePlace::from(directory.path()).create_or_open().expect("a new store");
         let hash = BlobHash::of(b"a module that is gone").0;
         let name = "add".to_owned();
         let method = Method { id: MethodId::of(&name), name, arguments: vec!["n".to_owned()], message_pack: true };
-        Methods::new(vec![method.clone()]).write_down(&store, hash).expect("the store can be written");
+        Methods::new(vec![method.clone()]).write_down(&*store, hash).expect("the store can be written");
         let modules = Modules::new(store);
         let methods = modules.methods(hash).expect("they are written down");
         assert_eq!(methods.find("add"), Ok(&method));

@@ -2,16 +2,19 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use ambrosia_client::Primary;
-use ambrosia_core::{InstanceName, InstanceUuid};
-use ambrosia_storage::{AnyChange, Bell, FileStore, InstanceError, Roster};
+use ambrosia_core::InstanceName;
+use ambrosia_storage::{InstanceError, Instances, IoError, LogId, Members, Store, Subscription};
 use tokio::sync::watch;
 
-/// How often it is looked whether a primary is still there: its death is no change that one could wait for.
+/// How often it is looked whether a primary is still there: its death is no change that is told.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Who is primary, of each instance that somebody asked for.
@@ -19,11 +22,11 @@ pub(crate) struct PeerDirectory {
     asked: Arc<Asked>,
 }
 
-/// What the directory asks of its thread.
+/// What the directory, and the store, ask of the thread.
 #[derive(Default)]
 struct Asked {
     state: Mutex<AskedState>,
-    bell: Bell,
+    rung: Condvar,
 }
 
 #[derive(Default)]
@@ -31,6 +34,10 @@ struct AskedState {
     known: BTreeMap<InstanceName, watch::Receiver<Option<Primary>>>,
     /// Not seen by the thread yet.
     new: Vec<(InstanceName, News)>,
+    /// Something was registered, deregistered or changed.
+    is_registry_changed: bool,
+    /// There is anything for the thread to look at.
+    is_rung: bool,
     is_dropped: bool,
 }
 
@@ -38,9 +45,16 @@ type News = watch::Sender<Option<Primary>>;
 
 impl PeerDirectory {
     /// Starts the thread that follows whoever is asked for.
-    pub(crate) fn new(store: Arc<FileStore>) -> std::io::Result<Self> {
+    pub(crate) fn new(store: Arc<dyn Store>) -> std::io::Result<Self> {
         let asked = Arc::<Asked>::default();
-        let watcher = Watcher { store, asked: Arc::clone(&asked), peers: Vec::new() };
+        let there = Arc::downgrade(&asked);
+        let on_change = move || {
+            if let Some(asked) = there.upgrade() {
+                asked.ring(|state| state.is_registry_changed = true);
+            }
+        };
+        let registry = store.registry().subscribe(Box::new(on_change))?;
+        let watcher = Watcher { store, registry, asked: Arc::clone(&asked), peers: Vec::new() };
         std::thread::Builder::new().name("peers".to_owned()).spawn(move || watcher.watch())?;
         Ok(PeerDirectory { asked })
     }
@@ -53,17 +67,15 @@ impl PeerDirectory {
         }
         let (news, receiver) = watch::channel(None);
         state.known.insert(name.clone(), receiver.clone());
-        state.new.push((name.clone(), news));
         drop(state);
-        self.asked.bell.ring();
+        self.asked.ring(|state| state.new.push((name.clone(), news)));
         receiver
     }
 }
 
 impl Drop for PeerDirectory {
     fn drop(&mut self) {
-        self.asked.lock().is_dropped = true;
-        self.asked.bell.ring();
+        self.asked.ring(|state| state.is_dropped = true);
     }
 }
 
@@ -71,11 +83,29 @@ impl Asked {
     fn lock(&self) -> MutexGuard<'_, AskedState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn ring(&self, tell: impl FnOnce(&mut AskedState)) {
+        let mut state = self.lock();
+        tell(&mut state);
+        state.is_rung = true;
+        drop(state);
+        self.rung.notify_one();
+    }
+
+    /// Waits until there is something to look at, or `time` is over.
+    fn wait(&self, time: Duration) -> MutexGuard<'_, AskedState> {
+        let waited = self.rung.wait_timeout_while(self.lock(), time, |state| !state.is_rung);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.is_rung = false;
+        state
+    }
 }
 
 /// The thread that follows.
 struct Watcher {
-    store: Arc<FileStore>,
+    store: Arc<dyn Store>,
+    /// `None` if this process may not know of changes.
+    registry: Option<Subscription>,
     asked: Arc<Asked>,
     peers: Vec<Peer>,
 }
@@ -95,89 +125,67 @@ enum Place {
     NotRegistered,
     /// It was not to be found out; it is tried again.
     Failed,
-    /// Here, with the count of changes that was seen.
-    Found { uuid: InstanceUuid, roster: Roster, seen: u64 },
+    /// Here. The flag says that there may be another primary.
+    Found { log: LogId, members: Arc<dyn Members>, is_changed: Arc<AtomicBool>, _subscription: Subscription },
 }
 
 impl Watcher {
     /// Reports every change until the directory is dropped. An instance may be registered later, or anew.
     fn watch(mut self) {
-        let mut registry = self.store.registry_changes();
         let mut looked = Instant::now();
         loop {
-            let rings = self.asked.bell.rings();
-            if !self.take_asked() {
+            let mut state = self.asked.wait(LOOK_INTERVAL.saturating_sub(looked.elapsed()));
+            if state.is_dropped {
                 return;
             }
-            // Read before what it counts, so that no change is missed.
-            let changes = self.store.registry_changes();
+            let new = std::mem::take(&mut state.new);
+            let is_registry_changed = std::mem::take(&mut state.is_registry_changed);
+            drop(state);
+            self.peers.extend(new.into_iter().map(|(name, news)| Peer { name, news, place: Place::Unknown }));
             let is_due = looked.elapsed() >= LOOK_INTERVAL;
             for peer in &mut self.peers {
                 // Who may not know of changes looks every time.
-                peer.look(&self.store, changes != registry || (changes.is_none() && is_due), is_due);
+                peer.look(&self.store, &self.asked, is_registry_changed || (self.registry.is_none() && is_due), is_due);
             }
-            registry = changes;
             if is_due {
                 looked = Instant::now();
             }
-            let mut any = AnyChange::default();
-            any.of_bell(&self.asked.bell, rings);
-            any.of_registry(&self.store, registry);
-            for peer in &self.peers {
-                if let Place::Found { roster, seen, .. } = &peer.place {
-                    any.of_leadership(roster, *seen);
-                }
-            }
-            any.wait(LOOK_INTERVAL.saturating_sub(looked.elapsed()));
         }
-    }
-
-    /// Takes up who was asked for since. False if nobody asks any more.
-    fn take_asked(&mut self) -> bool {
-        let mut state = self.asked.lock();
-        let new = std::mem::take(&mut state.new);
-        self.peers.extend(new.into_iter().map(|(name, news)| Peer { name, news, place: Place::Unknown }));
-        !state.is_dropped
     }
 }
 
 impl Peer {
-    fn look(&mut self, store: &FileStore, registry_changed: bool, is_due: bool) {
+    fn look(&mut self, store: &Arc<dyn Store>, asked: &Arc<Asked>, is_registry_changed: bool, is_due: bool) {
         match &self.place {
-            Place::Unknown => self.find(store),
-            Place::NotRegistered if registry_changed => self.find(store),
-            Place::Failed if registry_changed || is_due => self.find(store),
-            Place::Found { .. } if registry_changed => self.find(store),
+            Place::Unknown => self.find(store, asked),
+            Place::NotRegistered if is_registry_changed => self.find(store, asked),
+            Place::Failed if is_registry_changed || is_due => self.find(store, asked),
+            Place::Found { .. } if is_registry_changed => self.find(store, asked),
             _ => {}
         }
-        let Place::Found { roster, seen, .. } = &mut self.place else {
+        let Place::Found { members, is_changed, .. } = &self.place else {
             self.news.send_if_modified(|known| known.take().is_some());
             return;
         };
-        let changes = roster.leadership_changes();
-        if changes == *seen && !is_due {
+        if !is_changed.swap(false, Ordering::SeqCst) && !is_due {
             return;
         }
-        match roster.primary() {
+        match members.primary() {
             Ok(primary) => {
                 let primary = primary.map(|info| Primary { epoch: info.epoch, address: info.address });
-                *seen = changes;
                 self.news.send_if_modified(|known| std::mem::replace(known, primary) != primary);
             }
             Err(error) => self.fail(&error.into()),
         }
     }
 
-    fn find(&mut self, store: &FileStore) {
-        let found = store.instance(&self.name).and_then(|entry| {
-            let known = matches!(&self.place, Place::Found { uuid, .. } if *uuid == entry.uuid);
-            // No count is this one, so that it is looked at once.
-            let place = |roster| Place::Found { uuid: entry.uuid, roster, seen: u64::MAX };
-            Ok(if known { None } else { Some(place(store.roster(&self.name)?)) })
-        });
-        match found {
-            Ok(None) => {}
-            Ok(Some(place)) => self.place = place,
+    fn find(&mut self, store: &Arc<dyn Store>, asked: &Arc<Asked>) {
+        match store.log_of(&self.name) {
+            Ok(log) if matches!(&self.place, Place::Found { log: known, .. } if *known == log) => {}
+            Ok(log) => match found(store, asked, log) {
+                Ok(place) => self.place = place,
+                Err(error) => self.fail(&error),
+            },
             Err(InstanceError::Unknown { .. }) => self.place = Place::NotRegistered,
             Err(error) => self.fail(&error),
         }
@@ -187,4 +195,23 @@ impl Peer {
         tracing::debug!(name = %self.name, %error, "the primary of an instance can't be followed yet");
         self.place = Place::Failed;
     }
+}
+
+/// Follows the primary of a log from now on. It is looked at once.
+fn found(store: &Arc<dyn Store>, asked: &Arc<Asked>, log: LogId) -> Result<Place, InstanceError> {
+    let members = store.members(log)?;
+    let is_changed = Arc::new(AtomicBool::new(true));
+    let (there, flag) = (Arc::downgrade(asked), Arc::clone(&is_changed));
+    let on_change = move || {
+        flag.store(true, Ordering::SeqCst);
+        if let Some(asked) = there.upgrade() {
+            asked.ring(|_| {});
+        }
+    };
+    let subscription = members.subscribe(Box::new(on_change)).map_err(|source| IoError {
+        action: "start the thread that follows the primary of",
+        place: store.place_of(log),
+        source,
+    })?;
+    Ok(Place::Found { log, members, is_changed, _subscription: subscription })
 }

@@ -1,6 +1,6 @@
 //! Builds replicas from what is on the disk: from a checkpoint, or from the beginning of the log.
 
-use std::time::Duration;
+use std::{os::fd::OwnedFd, time::Duration};
 
 use ambrosia_core::{
     CheckpointState, Genesis, Lsn, Record, StateError,
@@ -145,7 +145,11 @@ fn memory_image(memory: LoadedMemory) -> MemoryImage {
     MemoryImage {
         bytes: memory.bytes,
         hashes: memory.hashes,
-        mapped: memory.mapped.map(|MappedMemory { file, offset, bytes }| MappedFile { file, offset, bytes }),
+        mapped: memory.mapped.map(|MappedMemory { source, offset, bytes }| MappedFile {
+            file: OwnedFd::from(source).into(),
+            offset,
+            bytes,
+        }),
         pages: memory.pages,
     }
 }

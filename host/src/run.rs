@@ -2,7 +2,6 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,8 +11,8 @@ use ambrosia_engine::{
     Captures, EngineError, Module, ModuleError, THREAD_STACK_BYTES_MIN, Tracking, spare_address_space,
 };
 use ambrosia_storage::{
-    AcquireError, BlobError, EnterError, FileStore, HEARTBEAT_SILENCE, InstanceError, LogError, LogStore, OpenError,
-    Outcome, Presence, StorePlace,
+    AcquireError, BlobError, EnterError, HEARTBEAT_SILENCE, InstanceError, Instances, LogError, LogId, Members,
+    OpenError, Outcome, Presence, Store, StorePlace,
 };
 use ambrosia_wire::socket;
 use tokio::{
@@ -145,12 +144,11 @@ pub enum RunError {
     LogFailed(String),
     /// Another directory lies where the store was.
     #[error(
-        "the store was replaced or removed under this replica: {} is not the file that it opened. It stops, and has \
+        "the store was replaced or removed under this replica: {0} is not the file that it opened. It stops, and has \
          acknowledged nothing since it noticed. What it acknowledged before is in the directory that it had opened, \
-         wherever that is now; start it again to go on with what lies there now",
-        .0.display()
+         wherever that is now; start it again to go on with what lies there now"
     )]
-    StoreLost(PathBuf),
+    StoreLost(String),
     /// The log holds nothing.
     #[error("the log has no genesis record; deregister the instance and register it again")]
     NoGenesis,
@@ -263,20 +261,27 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
     let clock = SystemClock::check()?;
     spare_address_space();
     resources::check()?;
-    let store = Arc::new(FileStore::open(&options.store)?);
+    let store = options.store.open()?;
     let entry = store.instance(&options.instance)?;
     if !entry.replicas.contains(&options.replica.0) {
         return Err(RunError::NoReplica { name: options.instance, replica: options.replica });
     }
-    match entry.outcome {
-        Some(Outcome::Finished { code, lsn }) => return Ok(Ending::Finished { code, lsn }),
+    match &entry.outcome {
+        Some(Outcome::Finished { code, lsn }) => return Ok(Ending::Finished { code: *code, lsn: *lsn }),
         Some(Outcome::Halted { lsn, reason, backtrace }) => {
-            let (name, stderr) = (options.instance, String::new());
-            return Err(RunError::Halted { name, lsn, reason, backtrace, stderr });
+            return Err(RunError::Halted {
+                name: options.instance,
+                lsn: *lsn,
+                reason: reason.clone(),
+                backtrace: backtrace.clone(),
+                stderr: String::new(),
+            });
         }
         None => {}
     }
-    let presence = store.roster(&options.instance)?.enter(options.replica)?;
+    let log = entry.log();
+    let members = store.members(log)?;
+    let presence = members.enter(options.replica)?;
     let modules = Arc::new(Modules::new(Arc::clone(&store)));
     let engine = modules.engine()?;
     match engine.tracking() {
@@ -289,13 +294,15 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
         methods.find(name)?;
     }
     let methods = Arc::new(CurrentMethods::new(methods));
-    Process { store, presence, engine: engine.hash(), modules, module, methods, clock, options }.run()
+    Process { store, log, members, presence, engine: engine.hash(), modules, module, methods, clock, options }.run()
 }
 
 /// All that is needed to start the threads.
 struct Process {
-    store: Arc<FileStore>,
-    presence: Presence,
+    store: Arc<dyn Store>,
+    log: LogId,
+    members: Arc<dyn Members>,
+    presence: Box<dyn Presence>,
     engine: [u8; 32],
     modules: Arc<Modules>,
     /// The one that the instance is registered with.
@@ -331,18 +338,16 @@ impl Process {
         runtime.spawn(signals.watch(Arc::clone(&mailbox), Arc::clone(&printer)));
 
         let settings = self.settings();
-        let (vitals, presence) = (Arc::new(Vitals::new()), Arc::new(self.presence));
-        let log = self.store.log(&name)?;
-        let checkpoints = log.checkpoints();
+        let (vitals, presence) = (Arc::new(Vitals::new()), Arc::<dyn Presence>::from(self.presence));
+        let log = self.store.log(self.log)?;
+        let checkpoints = self.store.checkpoints(self.log)?;
         checkpoints.remove_leftovers(self.options.replica).map_err(LogError::from)?;
-        let log: Arc<dyn LogStore> = log;
-        let roster = self.store.roster(&name)?;
         let driver = Driver {
             name,
             replica: self.options.replica,
             log: Arc::clone(&log),
             checkpoints,
-            roster,
+            members: self.members,
             modules: self.modules,
             methods: Arc::clone(&self.methods),
             engine: self.engine,
@@ -365,7 +370,7 @@ impl Process {
         let (end_beat, beat_ends) = std::sync::mpsc::channel();
         let heart = std::thread::Builder::new()
             .name("heartbeat".to_owned())
-            .spawn(move || beat(&presence, &*log, &vitals, &mailbox, &beat_ends))
+            .spawn(move || beat(&*presence, &*log, &vitals, &mailbox, &beat_ends))
             .map_err(RunError::Thread)?;
         let living = std::thread::Builder::new()
             .name("driver".to_owned())

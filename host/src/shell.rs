@@ -13,7 +13,7 @@ use crate::{driver::Replica, record_times::RecordTimes};
 
 /// What surrounds the member of a process while it steps.
 pub(crate) struct ProcessShell<'a> {
-    presence: &'a Presence,
+    presence: &'a dyn Presence,
     commands: VecDeque<Command>,
     /// The log of the reign.
     pub(crate) writer: Option<Box<dyn LogWriter>>,
@@ -24,7 +24,7 @@ pub(crate) struct ProcessShell<'a> {
 }
 
 impl<'a> ProcessShell<'a> {
-    pub(crate) fn new(presence: &'a Presence) -> Self {
+    pub(crate) fn new(presence: &'a dyn Presence) -> Self {
         let (commands, times, works_since) = (VecDeque::new(), RecordTimes::default(), Instant::now());
         ProcessShell { presence, commands, writer: None, times, works_since }
     }

@@ -13,15 +13,15 @@ pub(crate) struct StoreWatch {
 
 impl StoreWatch {
     /// To be called with each heartbeat.
-    pub(crate) fn look(&mut self, presence: &Presence, mailbox: &Mailbox<Event>) {
+    pub(crate) fn look(&mut self, presence: &dyn Presence, mailbox: &Mailbox<Event>) {
         if self.is_lost {
             return;
         }
         match presence.lost_store() {
             Ok(None) => self.is_unseen = false,
-            Ok(Some(path)) => {
+            Ok(Some(place)) => {
                 self.is_lost = true;
-                mailbox.push(Event::StoreLost(path.to_path_buf()));
+                mailbox.push(Event::StoreLost(place));
             }
             // It says nothing of the file that is open, so the replica goes on.
             Err(error) if !self.is_unseen => {

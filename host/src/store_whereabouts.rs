@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use ambrosia_client::{Client, ClientError, Primary, Whereabouts};
-use ambrosia_core::InstanceName;
-use ambrosia_storage::{FileStore, InstanceError, Outcome};
+use ambrosia_core::{InstanceName, Lsn};
+use ambrosia_storage::{Checkpoints, InstanceError, Instances, Outcome, Store, Subscription};
 use tokio::sync::watch;
 
 use crate::peers::PeerDirectory;
 
 /// Where the primary of an instance in a store is.
 pub struct StoreWhereabouts {
-    store: Arc<FileStore>,
+    store: Arc<dyn Store>,
     name: InstanceName,
     primaries: watch::Receiver<Option<Primary>>,
     /// What tells of them.
@@ -23,7 +23,7 @@ impl StoreWhereabouts {
     ///
     /// # Errors
     /// [`ClientError::Whereabouts`] if no such instance is registered, [`ClientError::Thread`] if the system has no more.
-    pub fn new(store: Arc<FileStore>, name: InstanceName) -> Result<Self, ClientError> {
+    pub fn new(store: Arc<dyn Store>, name: InstanceName) -> Result<Self, ClientError> {
         store.instance(&name).map_err(unreadable)?;
         let directory = PeerDirectory::new(Arc::clone(&store)).map_err(ClientError::Thread)?;
         let primaries = directory.follow(&name);
@@ -35,8 +35,27 @@ impl StoreWhereabouts {
 ///
 /// # Errors
 /// As [`StoreWhereabouts::new`].
-pub fn client_of(store: Arc<FileStore>, name: InstanceName) -> Result<Client, ClientError> {
+pub fn client_of(store: Arc<dyn Store>, name: InstanceName) -> Result<Client, ClientError> {
     Ok(Client::new(name.clone(), StoreWhereabouts::new(store, name)?))
+}
+
+/// Follows the newest checkpoint of a log, as long as the subscription is kept.
+///
+/// # Errors
+/// [`ClientError::Thread`] if the system has no more threads.
+pub fn follow_checkpoints(
+    checkpoints: &Arc<dyn Checkpoints>,
+) -> Result<(watch::Receiver<Lsn>, Subscription), ClientError> {
+    let (news, newest) = watch::channel(Lsn(0));
+    let (news, there) = (Arc::new(news), Arc::clone(checkpoints));
+    let tell = move || {
+        let found = there.newest_published();
+        news.send_if_modified(|newest| std::mem::replace(newest, found.max(*newest)) < found);
+    };
+    let told = tell.clone();
+    let subscription = checkpoints.subscribe(Box::new(tell)).map_err(ClientError::Thread)?;
+    told();
+    Ok((newest, subscription))
 }
 
 fn unreadable(error: InstanceError) -> ClientError {

@@ -117,7 +117,7 @@ impl Pulse {
 /// Tells others every [`HEARTBEAT_INTERVAL`] that the driver of this replica moves, and notices when it was deposed while
 /// it was stopped, even if it has nothing to write.
 pub(crate) fn beat(
-    presence: &Presence,
+    presence: &dyn Presence,
     log: &dyn LogStore,
     vitals: &Vitals,
     mailbox: &Mailbox<Event>,

@@ -5,12 +5,11 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Arc,
 };
 
 use ambrosia_core::InstanceName;
 use ambrosia_host::{Client, client_of};
-use ambrosia_storage::FileStore;
+use ambrosia_storage::StorePlace;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -225,7 +224,7 @@ impl Cluster {
 /// # Panics
 /// If there is no such store or instance.
 pub fn client(store: &Path, instance: &str) -> Client {
-    let store = Arc::new(FileStore::open(store).expect("something was registered in the store"));
+    let store = StorePlace::from(store).open().expect("something was registered in the store");
     client_of(store, InstanceName::new(instance).expect("a plain name")).expect("the instance is registered")
 }
 

@@ -2,7 +2,6 @@
 
 use std::{
     error::Error,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -29,9 +28,6 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Pause before the same primary is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
-
-/// One wait for a checkpoint; at its end it is seen whether another replica was asked meanwhile.
-const ASKED_ANEW_LOOK: Duration = Duration::from_millis(250);
 
 /// What became of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -163,19 +159,18 @@ impl Client {
         self.ask(frame, limit, late, |answer| answer_to(request, answer)).await
     }
 
-    /// Has a checkpoint taken, and waits until it is there: until `published`, which is given a record and how long to wait
-    /// for a checkpoint at it or after it, and may block so long, says that the newest is one. Whoever is primary is asked, and the next one if that is lost; if
-    /// the replica that takes it dies, another one does.
+    /// Has a checkpoint taken, and waits until it is there: until `published`, which tells at which record the newest is, has
+    /// come so far. Whoever is primary is asked, and the next one if that is lost; if the replica that takes it dies,
+    /// another one does.
     ///
     /// # Errors
     /// [`ClientError::Rejected`] if there will be none, [`ClientError::NoCheckpoint`] or [`ClientError::NotTaken`] if there
     /// is none in time.
     pub async fn checkpoint(
         &mut self,
-        published: impl Fn(Lsn, Duration) -> Lsn + Send + Sync + 'static,
+        mut published: watch::Receiver<Lsn>,
         limit: Duration,
     ) -> Result<CheckpointTaken, ClientError> {
-        let published = Arc::new(published);
         let (asked, mut told) = watch::channel(None);
         let late = || ClientError::NoCheckpoint(limit);
         let mut who = asked.subscribe();
@@ -195,13 +190,19 @@ impl Client {
                     let _changed = told.changed().await;
                     continue;
                 };
-                let published = Arc::clone(&published);
-                let wait = tokio::task::spawn_blocking(move || published(lsn, ASKED_ANEW_LOOK));
-                let newest = wait.await.unwrap_or_default();
-                // Another replica may have been asked meanwhile, at a later record.
-                let (lsn, replica) = told.borrow().unwrap_or((lsn, replica));
+                let newest = *published.borrow_and_update();
                 if newest >= lsn {
                     return CheckpointTaken { lsn: newest, asked: lsn, replica };
+                }
+                tokio::select! {
+                    changed = published.changed() => {
+                        if changed.is_err() {
+                            // Nobody tells of checkpoints any more, so the time runs out.
+                            std::future::pending::<()>().await;
+                        }
+                    }
+                    // Another replica is asked, at a later record.
+                    _changed = told.changed() => {}
                 }
             }
         };

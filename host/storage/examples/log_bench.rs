@@ -12,7 +12,7 @@ use std::{
 use ambrosia_core::{
     EpochBody, InstanceName, InstanceUuid, Limits, Lsn, Record, RecordHeader, RecordKind, ReplicaIndex, Timestamp,
 };
-use ambrosia_storage::{Acquired, FileStore, LOG_QUEUE_BYTES_MAX, LogEvent, LogStore};
+use ambrosia_storage::{Acquired, FileStore, Instances, LOG_QUEUE_BYTES_MAX, LogEvent, LogStore};
 
 const RUN: Duration = Duration::from_secs(3);
 
@@ -38,7 +38,7 @@ fn run(store: &FileStore, body_bytes: usize, window: u64) -> Result<(), Box<dyn 
     uuid[8..].copy_from_slice(&(body_bytes as u64).to_le_bytes());
     let limits = Limits { fuel: 1, memory_bytes: 1 };
     store.register(&name, b"module", 0, InstanceUuid(uuid), limits, Timestamp(0))?;
-    let log = store.log(&name)?;
+    let log = store.file_log(&name)?;
     let (sender, events) = mpsc::channel();
     let me = EpochBody { replica: ReplicaIndex(0), engine: [0; 32] };
     let send = move |event| drop(sender.send(event));

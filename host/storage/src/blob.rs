@@ -51,7 +51,14 @@ pub trait BlobStore: Send + Sync {
     /// The contents with that hash, checked.
     fn get(&self, hash: BlobHash) -> Result<Vec<u8>, BlobError>;
 
-    /// Deletes them; it is no error if they are not there.
+    /// What was written down of the methods of a module, if that was: for tools, which then need not run the module to
+    /// know them. The contents are the caller's; they are not checked here.
+    fn methods(&self, module: BlobHash) -> Result<Option<Vec<u8>>, BlobError>;
+
+    /// Writes down the methods of a module. They go when the module does.
+    fn put_methods(&self, module: BlobHash, contents: &[u8]) -> Result<(), BlobError>;
+
+    /// Deletes them, and what is written down beside; it is no error if they are not there.
     fn delete(&self, hash: BlobHash) -> Result<(), BlobError>;
 
     /// The hashes of all contents, in order.

@@ -2,24 +2,26 @@
 //!
 //! **Architecture Invariant:** no error of a file leaves this crate without its path.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path};
 
 /// The operating system refused something.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}: {source}{}", path.display(), remedy(source))]
+#[error("cannot {action} {place}: {source}{}", remedy(source))]
 pub struct IoError {
-    /// What was tried: a verb that fits before a path.
+    /// What was tried: a verb that fits before a place.
     pub action: &'static str,
-    /// On which file or directory.
-    pub path: PathBuf,
+    /// On what: a file or a directory, where a store is on files.
+    pub place: String,
     /// The answer.
     pub source: io::Error,
 }
 
 impl IoError {
+    /// What was tried on the file or directory at `path`, and the answer.
+    pub(crate) fn at(path: &Path, action: &'static str, source: io::Error) -> IoError {
+        IoError { action, place: path.display().to_string(), source }
+    }
+
     /// Whether the system says that this process may look only.
     pub(crate) fn is_refusal_to_write(&self) -> bool {
         is_refusal_to_write(&self.source)
@@ -47,6 +49,6 @@ pub(crate) trait IoContext<T> {
 
 impl<T> IoContext<T> for io::Result<T> {
     fn context(self, action: &'static str, path: &Path) -> Result<T, IoError> {
-        self.map_err(|source| IoError { action, path: path.to_path_buf(), source })
+        self.map_err(|source| IoError::at(path, action, source))
     }
 }

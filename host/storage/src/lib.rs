@@ -1,9 +1,10 @@
 //! Where logs, registrations and modules are kept: the traits, one store on files, one in memory.
 //!
-//! An embedder opens a [`FileStore`] over one directory, registers instances in it, and for each replica it runs
-//! takes the [`LogStore`] of the instance and a place in its [`Roster`]. The order of calls in the life of a replica:
+//! An embedder opens a [`Store`], such as a [`FileStore`] over one directory, registers [`Instances`] in it, and for each
+//! replica it runs takes the [`LogStore`] of the instance and a place among its [`Members`]. The order of calls in the life
+//! of a replica:
 //!
-//! 1. [`Roster::enter`], then [`Presence::beat`] every [`HEARTBEAT_INTERVAL`] from a thread of its own;
+//! 1. [`Members::enter`], then [`Presence::beat`] every [`HEARTBEAT_INTERVAL`] from a thread of its own;
 //! 2. [`LogStore::tail`] and [`LogTail::next`] until the replica has caught up, and further while it is a standby;
 //! 3. [`LogStore::wait_for_vacancy`], then [`LogStore::acquire`] with the tail, then [`Presence::publish_primary`];
 //! 4. [`LogWriter::append`] until a [`LogEvent::Stopped`], or [`LogWriter::close`] to hand over.
@@ -12,28 +13,51 @@
 //! returns them; only genesis, epoch and mark records are made here.
 
 mod blob;
-mod checkpoint;
+mod checkpoints;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod deregistration;
 mod file;
+mod instance_entry;
+mod instances;
 mod io_error;
 mod log;
 mod log_error;
+mod members;
 mod memory;
+mod process_place;
 mod registry;
+mod store;
+mod subscription;
 mod sync_times;
 #[cfg(test)]
 mod tests;
 
 pub use ambrosia_core::member::{CheckpointHead, LogEvent, StopCause};
 pub use blob::{BlobError, BlobHash, BlobStore};
-pub use checkpoint::{Checkpoint, CheckpointError, CheckpointInfo, LoadedCheckpoint, LoadedMemory, MappedMemory};
-pub use file::*;
+pub use checkpoints::{
+    Checkpoint, CheckpointError, CheckpointInfo, Checkpoints, LoadedCheckpoint, LoadedMemory, MappedMemory,
+    MemorySource, Trimmed, WrittenCheckpoint,
+};
+pub use deregistration::Deregistered;
+pub use file::{
+    FileCheckpoints, FileLog, FileLogOptions, FileScan, FileStore, Lock, LogTurns, Machine, MachineFile, OpenError,
+    Page, ScannedRecord, StorePlace, WrittenFile, time_since_boot,
+};
+pub use instance_entry::{EntryError, InstanceEntry, Outcome};
+pub use instances::{Found, InstanceError, Instances, Registered};
 pub use io_error::IoError;
 pub use log::{
     Acquired, Events, Head, Interrupter, LOG_QUEUE_BYTES_MAX, LogStore, LogTail, LogWriter, Vacancy, WriterStats,
 };
 pub use log_error::{AcquireError, AppendError, LogError};
+pub use members::{
+    CaptureMeans, EnterError, HEARTBEAT_INTERVAL, HEARTBEAT_SILENCE, Member, Members, Presence, PrimaryInfo,
+    REPLICAS_MAX, Role,
+};
 pub use memory::{MemoryLog, MemoryStore};
+pub use process_place::ProcessPlace;
 pub use registry::{KeyError, PutError, Registry, RegistryEntry, RegistryError, Revision, check_key};
+pub use store::{CloseError, ClosedLog, Held, LogId, LogScan, PlacedRecord, Store};
+pub use subscription::{Callback, Subscription};
 pub use sync_times::SyncTimes;

@@ -11,7 +11,7 @@ use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use ambrosia_core::{Epoch, EpochBody, Lsn, Record, Timestamp};
 
-use crate::{AcquireError, AppendError, LogError, LogEvent, SyncTimes};
+use crate::{AcquireError, AppendError, IoError, LogError, LogEvent, SyncTimes};
 
 /// The primary delivers nothing more while this much is queued for the disk.
 pub const LOG_QUEUE_BYTES_MAX: usize = 16 << 20;
@@ -23,6 +23,16 @@ pub trait LogStore: Send + Sync {
 
     /// How far the log is known to go just now.
     fn head(&self) -> Result<Head, LogError>;
+
+    /// The first record that the log still has.
+    fn first(&self) -> Result<Lsn, LogError>;
+
+    /// Bytes that the log, its checkpoints and all that lies beside them take.
+    fn stored_bytes(&self) -> Result<u64, IoError>;
+
+    /// Whether this process may only look, and sees what was kept when the log was opened: nobody has used it since the
+    /// machine started.
+    fn is_at_rest(&self) -> bool;
 
     /// Blocks until nobody seems to be primary. `None` if `timeout` ran out or [`LogStore::interrupt`] was called.
     fn wait_for_vacancy(&self, timeout: Duration) -> Result<Option<Vacancy>, LogError>;

@@ -2,8 +2,6 @@
 //!
 //! **Architecture Invariant:** damage is never mapped to "end of the log".
 
-use std::path::PathBuf;
-
 use ambrosia_core::{Epoch, Lsn};
 
 use crate::IoError;
@@ -16,35 +14,30 @@ pub enum LogError {
     Io(#[from] IoError),
     /// Something that was durable can't be read back. Nothing was changed.
     #[error(
-        "the log is damaged: {}, offset {offset}, record {lsn}: {reason}; nothing was cut off; restore the file from \
-         a copy, or copy the directory away before you repair it",
-        file.display()
+        "the log is damaged: {place}, record {lsn}: {reason}; nothing was cut off; restore the file from \
+         a copy, or copy the directory away before you repair it"
     )]
     Corrupt {
-        /// The damaged file.
-        file: PathBuf,
-        /// Byte in it at which the damaged part begins.
-        offset: u64,
+        /// Where the damaged part begins.
+        place: String,
         /// The record expected there.
         lsn: Lsn,
         /// What is wrong with it.
         reason: String,
     },
     /// Written by another version of this program.
-    #[error("{}, offset {offset}: {reason}; use the version of ambrosia-host that wrote it", file.display())]
+    #[error("{place}: {reason}; use the version of ambrosia-host that wrote it")]
     OtherVersion {
-        /// The file.
-        file: PathBuf,
-        /// Byte in it.
-        offset: u64,
+        /// Where it is.
+        place: String,
         /// What was found and what was expected.
         reason: String,
     },
     /// The log does not have the record that was asked for.
-    #[error("the log in {} has no record {asked}: it goes from {first} {}", directory.display(), up_to(*last))]
+    #[error("the log in {place} has no record {asked}: it goes from {first} {}", up_to(*last))]
     Missing {
-        /// Directory of the log.
-        directory: PathBuf,
+        /// Where the log is.
+        place: String,
         /// The record asked for.
         asked: Lsn,
         /// First record of the log.
@@ -52,33 +45,26 @@ pub enum LogError {
         /// Last record of the log; the highest number there is if that is not known.
         last: Lsn,
     },
-    /// The directory of the log is not there.
-    #[error(
-        "the log is gone: there is no directory {}; restore it from a copy, or deregister the instance",
-        directory.display()
-    )]
+    /// The log is not there.
+    #[error("the log is gone: there is no {place}; restore it from a copy, or deregister the instance")]
     Gone {
-        /// Directory of the log.
-        directory: PathBuf,
+        /// Where it should be.
+        place: String,
     },
     /// The shared page that this process has opened is not the one of the log any more.
     #[error(
-        "the store was replaced or removed under this replica: {} is not the file that it opened; start it again to go \
-         on with what lies there now",
-        path.display()
+        "the store was replaced or removed under this replica: {place} is not the file that it opened; start it again to \
+         go on with what lies there now"
     )]
     Replaced {
-        /// The file that was replaced.
-        path: PathBuf,
+        /// What was replaced.
+        place: String,
     },
     /// The shared page of the log was removed while replicas run.
-    #[error(
-        "{} was replaced while replicas of the instance run: end all their processes, then start them again",
-        path.display()
-    )]
+    #[error("{place} was replaced while replicas of the instance run: end all their processes, then start them again")]
     ControlLost {
-        /// The file that was replaced.
-        path: PathBuf,
+        /// What was replaced.
+        place: String,
     },
 }
 

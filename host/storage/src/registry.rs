@@ -2,9 +2,9 @@
 //!
 //! **Architecture Invariant:** a value is bytes here; whoever puts them knows what they mean.
 
-use std::time::Duration;
+use std::io;
 
-use crate::IoError;
+use crate::{Callback, IoError, Subscription};
 
 /// Longest key, in bytes.
 pub(crate) const KEY_BYTES_MAX: usize = 128;
@@ -23,10 +23,23 @@ pub trait Registry: Send + Sync {
     /// All entries whose key begins with `prefix`, ordered by key.
     fn list(&self, prefix: &str) -> Result<Vec<RegistryEntry>, RegistryError>;
 
-    /// Blocks until the count of changes differs from `seen` or `timeout` ran out; returns the count.
+    /// The keys that begin with `prefix`, in order, also those whose values can't be read.
+    fn keys(&self, prefix: &str) -> Result<Vec<String>, RegistryError>;
+
+    /// The value of a key as it is kept, damaged or not; `None` if there is not even the beginning of one.
+    fn unchecked_value(&self, key: &str) -> Result<Option<Vec<u8>>, RegistryError>;
+
+    /// Removes a key whose value can't be read.
+    fn remove_damaged(&self, key: &str) -> Result<(), RegistryError>;
+
+    /// A number that is another one after each change. `None` if this process may not know, since it can only look.
+    fn changes(&self) -> Option<u64>;
+
+    /// Calls back after each change. `None` if this process may not know of changes.
     ///
-    /// With no timeout it just tells the count. Take the count, read what you watch, then wait for another count.
-    fn wait_for_change(&self, seen: u64, timeout: Duration) -> Result<u64, RegistryError>;
+    /// # Errors
+    /// If the system has no more threads.
+    fn subscribe(&self, call: Callback) -> io::Result<Option<Subscription>>;
 }
 
 /// Number of a change. It only rises.
@@ -51,10 +64,10 @@ pub enum RegistryError {
     #[error(transparent)]
     Io(#[from] IoError),
     /// A value can't be read back as it was written.
-    #[error("{path} is damaged: {reason}; restore it from a copy, or deregister the instance that it is of")]
+    #[error("{place} is damaged: {reason}; restore it from a copy, or deregister the instance that it is of")]
     Damaged {
-        /// The file.
-        path: String,
+        /// Where it is.
+        place: String,
         /// What is wrong with it.
         reason: String,
     },

@@ -6,7 +6,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Arc, LazyLock, Mutex, PoisonError},
     time::Duration,
@@ -17,8 +16,8 @@ use ambrosia_core::{
     RecordHeader, RecordKind, ReplicaIndex, Timestamp, page_hash,
 };
 use ambrosia_storage::{
-    Acquired, Checkpoint, CheckpointError, CheckpointHead, Checkpoints, FileLog, FileLogOptions, FileStore,
-    LoadedCheckpoint, LogStore,
+    Acquired, Checkpoint, CheckpointError, CheckpointHead, FileCheckpoints, FileLog, FileLogOptions, FileStore,
+    Instances, LoadedCheckpoint, LogStore,
 };
 use ambrosia_test_allocations::peak_of;
 use tempfile::TempDir;
@@ -89,7 +88,7 @@ fn contents(loaded: &LoadedCheckpoint) -> Contents {
             (None, Some(mapped)) if u64::from(page) < mapped.bytes / PAGE_BYTES as u64 => {
                 let mut contents = vec![0; PAGE_BYTES];
                 let at = mapped.offset + u64::from(page) * PAGE_BYTES as u64;
-                mapped.file.read_exact_at(&mut contents, at).expect("the file was checked");
+                mapped.source.read_exact_at(&mut contents, at).expect("the file was checked");
                 contents
             }
             _ => vec![0; PAGE_BYTES],
@@ -132,7 +131,7 @@ impl Fixture {
         let uuid = InstanceUuid([7; 16]);
         let name = InstanceName::new("server").expect("letters only");
         store.register(&name, b"module", 1, uuid, Limits { fuel: 1, memory_bytes: 1 }, Timestamp(1)).expect("works");
-        let log = store.log(&name).expect("it is new");
+        let log = store.file_log(&name).expect("it is new");
         write_records(&log);
         let path = directory.path().join("logs").join(uuid.to_string());
         let mut segments = files(&path);
@@ -188,7 +187,7 @@ impl Fixture {
 }
 
 /// What is there, as contents, unless it is damaged, which can be told to a person.
-fn load(checkpoints: &Checkpoints, lsn: Lsn) -> Option<Contents> {
+fn load(checkpoints: &FileCheckpoints, lsn: Lsn) -> Option<Contents> {
     match checkpoints.load(lsn) {
         Ok(loaded) => {
             assert_eq!(loaded.head.lsn, lsn);

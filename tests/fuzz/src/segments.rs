@@ -15,7 +15,7 @@ use ambrosia_core::{
     Epoch, Genesis, InstanceName, InstanceUuid, Limits, Lsn, RECORD_HEADER_BYTES, Record, RecordHeader, RecordKind,
     Timestamp,
 };
-use ambrosia_storage::{FileStore, InstanceError, LogError, LogStore};
+use ambrosia_storage::{FileStore, InstanceError, Instances, LogError, LogStore};
 use ambrosia_test_allocations::within;
 use tempfile::TempDir;
 
@@ -157,7 +157,7 @@ impl Fixture {
     /// Everything that a replica reads which opens the log.
     fn follow(&self) -> Read {
         let mut records = Vec::new();
-        let log = match self.store.log(&name()) {
+        let log = match self.store.file_log(&name()) {
             Ok(log) => log,
             Err(InstanceError::Log(error)) => return failed(records, &error),
             Err(error) => panic!("the registration is whole: {error}"),

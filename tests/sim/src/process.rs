@@ -11,7 +11,7 @@ use ambrosia_core::{
     member::{Command, Member},
 };
 use ambrosia_storage::{
-    Checkpoint, Checkpoints, FileLog, LoadedCheckpoint, LogEvent, LogTail, LogTurns, LogWriter, WrittenCheckpoint,
+    Checkpoint, FileCheckpoints, FileLog, LoadedCheckpoint, LogEvent, LogTail, LogTurns, LogWriter, WrittenFile,
 };
 
 use crate::{
@@ -78,7 +78,7 @@ pub(crate) struct Process {
 /// What its driver thread owns.
 pub(crate) struct Driver {
     pub(crate) log: FileLog,
-    pub(crate) checkpoints: Checkpoints,
+    pub(crate) checkpoints: FileCheckpoints,
     pub(crate) member: Member<Box<dyn SimGuest>>,
     pub(crate) hands: Hands,
 }
@@ -123,7 +123,7 @@ pub(crate) struct Hands {
     /// The last checkpoint that was tried was of no use, for a reason that was made.
     pub(crate) is_unusable: bool,
     pub(crate) captured: Option<Checkpoint>,
-    pub(crate) written: Option<WrittenCheckpoint>,
+    pub(crate) written: Option<WrittenFile>,
     /// What is to be done to a checkpoint next.
     pub(crate) job: Option<Command>,
     /// Replicas that had been silent for long when it was last looked who runs, and when that was done to trim the log.

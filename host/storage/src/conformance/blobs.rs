@@ -21,3 +21,15 @@ pub fn blobs_are_listed_and_deleted(blobs: &dyn BlobStore) {
     let missing = blobs.get(hashes[0]).expect_err("it was deleted");
     assert!(matches!(missing, BlobError::Missing { .. }), "{missing}");
 }
+
+pub fn what_is_written_down_of_a_module_goes_with_it(blobs: &dyn BlobStore) {
+    let [module, other] = [blobs.put(b"module").expect("works"), blobs.put(b"other").expect("works")];
+    assert_eq!(blobs.methods(module).expect("works"), None);
+    blobs.put_methods(module, b"one").expect("works");
+    blobs.put_methods(module, b"both").expect("works");
+    assert_eq!(blobs.methods(module).expect("works"), Some(b"both".to_vec()));
+    assert_eq!(blobs.methods(other).expect("works"), None);
+    assert_eq!(blobs.list().expect("works").len(), 2, "it is no blob of its own");
+    blobs.delete(module).expect("works");
+    assert_eq!(blobs.methods(module).expect("works"), None);
+}

@@ -41,32 +41,37 @@ macro_rules! log_conformance {
     };
 }
 
-/// Makes a test of each check of [`registry`]. `$new` makes an empty registry in a box.
+/// Makes a test of each check of [`registry`]. `$new` makes an empty store, and `$of` gives its registry.
 #[macro_export]
 macro_rules! registry_conformance {
-    ($new:expr) => {
-        $crate::registry_conformance! { @ $new,
+    ($new:expr, $of:expr) => {
+        $crate::registry_conformance! { @ $new, $of,
             a_value_is_read_back_with_its_revision
             a_change_needs_the_current_revision
             a_revision_is_never_used_again
             keys_are_listed_by_prefix_in_order
             of_many_changes_at_once_one_wins
-            a_change_wakes_those_who_wait
+            a_change_is_told_to_those_who_have_subscribed
+            a_value_as_it_is_kept_can_be_had_and_removed
             a_bad_key_is_refused
         }
     };
-    (@ $new:expr, $($name:ident)*) => {
-        $(#[test] fn $name() { $crate::conformance::registry::$name(&*$new()); })*
+    (@ $new:expr, $of:expr, $($name:ident)*) => {
+        $(#[test] fn $name() { $crate::conformance::registry::$name($of(&$new())); })*
     };
 }
 
-/// Makes a test of each check of [`blobs`]. `$new` makes an empty store in a box.
+/// Makes a test of each check of [`blobs`]. `$new` makes an empty store, and `$of` gives its blobs.
 #[macro_export]
 macro_rules! blob_conformance {
-    ($new:expr) => {
-        $crate::blob_conformance! { @ $new, a_blob_is_named_by_its_hash blobs_are_listed_and_deleted }
+    ($new:expr, $of:expr) => {
+        $crate::blob_conformance! { @ $new, $of,
+            a_blob_is_named_by_its_hash
+            blobs_are_listed_and_deleted
+            what_is_written_down_of_a_module_goes_with_it
+        }
     };
-    (@ $new:expr, $($name:ident)*) => {
-        $(#[test] fn $name() { $crate::conformance::blobs::$name(&*$new()); })*
+    (@ $new:expr, $of:expr, $($name:ident)*) => {
+        $(#[test] fn $name() { $crate::conformance::blobs::$name($of(&$new())); })*
     };
 }

@@ -1,6 +1,6 @@
 //! What a registry must do.
 
-use std::{thread, time::Duration};
+use std::{sync::mpsc::channel, thread};
 
 use super::reign::LIMIT;
 use crate::{PutError, Registry, RegistryError, Revision};
@@ -44,6 +44,7 @@ pub fn keys_are_listed_by_prefix_in_order(registry: &dyn Registry) {
     assert_eq!(keys(""), ["a/1", "b", "b/1", "b/2"]);
     assert_eq!(keys("b/"), ["b/1", "b/2"]);
     assert_eq!(registry.list("a").expect("works")[0].value, b"a/1");
+    assert_eq!(registry.keys("b/").expect("works"), ["b/1", "b/2"]);
 }
 
 pub fn of_many_changes_at_once_one_wins(registry: &dyn Registry) {
@@ -56,14 +57,33 @@ pub fn of_many_changes_at_once_one_wins(registry: &dyn Registry) {
     assert_eq!(won, 1);
 }
 
-pub fn a_change_wakes_those_who_wait(registry: &dyn Registry) {
-    let seen = registry.wait_for_change(u64::MAX, Duration::ZERO).expect("works");
-    assert_eq!(registry.wait_for_change(seen, Duration::from_millis(1)).expect("works"), seen);
-    thread::scope(|scope| {
-        let waiter = scope.spawn(|| registry.wait_for_change(seen, LIMIT).expect("works"));
-        registry.put_if("key", None, b"").expect("works");
-        assert_ne!(waiter.join().expect("no panic"), seen);
-    });
+pub fn a_change_is_told_to_those_who_have_subscribed(registry: &dyn Registry) {
+    let (sender, calls) = channel();
+    let call = move || sender.send(()).expect("the check waits for it");
+    let subscription = registry.subscribe(Box::new(call)).expect("there are threads").expect("changes are known");
+    let mut seen = registry.changes().expect("changes are known");
+    let mut revision = None;
+    for value in [b"1", b"2"] {
+        revision = Some(registry.put_if("key", revision, value).expect("works"));
+        calls.recv_timeout(LIMIT).expect("it is told");
+        let changes = registry.changes().expect("changes are known");
+        assert_ne!(std::mem::replace(&mut seen, changes), changes);
+    }
+    registry.delete_if("key", revision.expect("it is there")).expect("works");
+    calls.recv_timeout(LIMIT).expect("it is told");
+    drop(subscription);
+    registry.put_if("key", None, b"").expect("works");
+    assert!(calls.iter().next().is_none(), "nothing is told any more, and nothing is kept that could");
+}
+
+pub fn a_value_as_it_is_kept_can_be_had_and_removed(registry: &dyn Registry) {
+    assert_eq!(registry.unchecked_value("key").expect("works"), None);
+    let first = registry.put_if("key", None, b"value").expect("works");
+    assert_eq!(registry.unchecked_value("key").expect("works"), Some(b"value".to_vec()));
+    registry.remove_damaged("key").expect("works");
+    assert_eq!(registry.get("key").expect("works"), None);
+    let second = registry.put_if("key", None, b"value").expect("it is gone");
+    assert!(second > first, "a revision is never used again");
 }
 
 pub fn a_bad_key_is_refused(registry: &dyn Registry) {

@@ -352,14 +352,16 @@ impl CheckpointFile {
         uuid: InstanceUuid,
         name: CheckpointName,
     ) -> Result<CheckpointFile, CheckpointError> {
-        let damaged = |reason: &str| CheckpointError::Damaged { file: path.to_path_buf(), reason: reason.to_owned() };
+        let damaged =
+            |reason: &str| CheckpointError::Damaged { place: path.display().to_string(), reason: reason.to_owned() };
         let block = read(&*file, path, 0, HEADER_BYTES)?.ok_or_else(|| damaged("it is cut short"))?;
         let u32_at = |at: usize| u32::from_le_bytes(*block[at..].first_chunk().expect("inside the block"));
         let u64_at = |at: usize| u64::from_le_bytes(*block[at..].first_chunk().expect("inside the block"));
         if block[..MAGIC.len()] != MAGIC || crc32c::crc32c(&block[..CHECKSUM_AT]) != u32_at(CHECKSUM_AT) {
             return Err(damaged("its first block is not that of a checkpoint"));
         }
-        let other_version = |reason: String| CheckpointError::OtherVersion { file: path.to_path_buf(), reason };
+        let other_version =
+            |reason: String| CheckpointError::OtherVersion { place: path.display().to_string(), reason };
         if u32_at(VERSION_AT) != VERSION {
             let found = u32_at(VERSION_AT);
             return Err(other_version(format!("has format version {found}, this program reads version {VERSION}")));
@@ -410,7 +412,7 @@ impl CheckpointFile {
     }
 
     pub(crate) fn damaged(&self, reason: String) -> CheckpointError {
-        CheckpointError::Damaged { file: self.path.clone(), reason }
+        CheckpointError::Damaged { place: self.path.display().to_string(), reason }
     }
 
     pub(crate) fn path(&self) -> &Path {

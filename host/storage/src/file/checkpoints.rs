@@ -10,9 +10,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
 };
 
 use ambrosia_core::{Lsn, MemoryCapture, PAGE_BYTES, ReplicaIndex};
@@ -23,10 +23,11 @@ use super::{
     durable_file::{TEMPORARY_SUFFIX, file_names, remove_durably, rename_durably},
     log_directory::{LogDirectory, TRIM_BYTE},
     segment_order::trimmed,
+    watcher::Watcher,
 };
 use crate::{
     Checkpoint, CheckpointError, CheckpointInfo, IoError, LoadedCheckpoint, LoadedMemory, LogError, MappedMemory,
-    io_error::IoContext,
+    Trimmed, io_error::IoContext,
 };
 
 /// A base is made of a chain of deltas that has become as long as this.
@@ -35,44 +36,36 @@ const DEPTH_MAX: usize = 4;
 /// No checkpoint is written where less than this would be left for the log.
 const ROOM_FOR_LOG_BYTES: u64 = 64 << 20;
 
-/// The checkpoints of one log.
+/// The checkpoints of one log on files.
 #[derive(Clone)]
-pub struct Checkpoints {
+pub struct FileCheckpoints {
     directory: Arc<LogDirectory>,
-    control: Arc<Control>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) watcher: Watcher,
     mapped_bytes_min: u64,
 }
 
 /// A checkpoint that is on the disk and does not count yet.
 #[derive(Debug)]
 #[must_use = "it counts once it is published"]
-pub struct WrittenCheckpoint {
+pub struct WrittenFile {
     name: CheckpointName,
     temporary: PathBuf,
 }
 
-/// What was removed, and what is left.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Trimmed {
-    /// Checkpoints removed.
-    pub checkpoints: usize,
-    /// Segments of the log removed.
-    pub segments: usize,
-}
-
-impl Checkpoints {
-    pub(crate) fn new(directory: Arc<LogDirectory>, control: Arc<Control>) -> Checkpoints {
-        Checkpoints { directory, control, mapped_bytes_min: MAPPED_BYTES_MIN }
+impl FileCheckpoints {
+    pub(crate) fn new(directory: Arc<LogDirectory>, control: Arc<Control>, watcher: Watcher) -> FileCheckpoints {
+        FileCheckpoints { directory, control, watcher, mapped_bytes_min: MAPPED_BYTES_MIN }
     }
 
     /// Keeps smaller memories as they are, too.
     #[cfg(test)]
-    pub(crate) fn mapping_from(self, mapped_bytes_min: u64) -> Checkpoints {
-        Checkpoints { mapped_bytes_min, ..self }
+    pub(crate) fn mapping_from(self, mapped_bytes_min: u64) -> FileCheckpoints {
+        FileCheckpoints { mapped_bytes_min, ..self }
     }
 
     /// Writes a checkpoint to the disk. `by` is the replica that does it, one at a time.
-    pub fn write(&self, checkpoint: &Checkpoint, by: ReplicaIndex) -> Result<WrittenCheckpoint, CheckpointError> {
+    pub fn write(&self, checkpoint: &Checkpoint, by: ReplicaIndex) -> Result<WrittenFile, CheckpointError> {
         let Checkpoint { head, parent, state, capture } = checkpoint;
         let name = CheckpointName { lsn: head.lsn, parent: *parent };
         let mut index = CheckpointIndex {
@@ -93,7 +86,7 @@ impl Checkpoints {
         index: &mut CheckpointIndex,
         sources: &[&dyn PageSource],
         by: ReplicaIndex,
-    ) -> Result<WrittenCheckpoint, CheckpointError> {
+    ) -> Result<WrittenFile, CheckpointError> {
         self.check_room(index, sources)?;
         let temporary = self.directory.path.join(format!("checkpoint{}", temporary_ending(by)));
         let file = self.directory.machine.create(&temporary).context("create", &temporary)?;
@@ -102,7 +95,7 @@ impl Checkpoints {
             // The error that matters is the one at hand; the next checkpoint of this replica replaces the file.
             let _gone = self.directory.machine.remove(&temporary);
         }
-        written.map(|()| WrittenCheckpoint { name, temporary })
+        written.map(|()| WrittenFile { name, temporary })
     }
 
     /// Whether the log has room left beside a checkpoint of that size: without a checkpoint a recovery takes longer, and
@@ -120,8 +113,8 @@ impl Checkpoints {
     }
 
     /// Makes a checkpoint count. All records that it holds must be durable.
-    pub fn publish(&self, written: WrittenCheckpoint) -> Result<(), IoError> {
-        let WrittenCheckpoint { name, temporary } = written;
+    pub fn publish(&self, written: WrittenFile) -> Result<(), IoError> {
+        let WrittenFile { name, temporary } = written;
         assert!(name.lsn <= self.control.durable(), "a checkpoint holds durable records only");
         rename_durably(&*self.directory.machine, &temporary, &self.directory.path.join(name.to_string()))?;
         self.control.publish_checkpoint(name.lsn);
@@ -129,27 +122,13 @@ impl Checkpoints {
     }
 
     /// Gives up a checkpoint that is not to count.
-    pub fn discard(&self, written: WrittenCheckpoint) -> Result<(), IoError> {
+    pub fn discard(&self, written: WrittenFile) -> Result<(), IoError> {
         self.remove(&written.temporary)
     }
 
     /// The newest checkpoint that was published since the machine started; 0 if there is none. A hint that is cheap.
     pub fn newest_published(&self) -> Lsn {
         self.control.checkpoint()
-    }
-
-    /// Blocks until a checkpoint at `lsn` or a later one was published, or `timeout` ran out; returns the newest.
-    pub fn wait_for(&self, lsn: Lsn, timeout: Duration) -> Lsn {
-        let begin = Instant::now();
-        loop {
-            let seen = self.control.checkpoints_published();
-            let newest = self.newest_published();
-            let rest = timeout.saturating_sub(begin.elapsed());
-            if newest >= lsn || rest.is_zero() {
-                return newest;
-            }
-            self.control.wait_for_checkpoint(seen, rest);
-        }
     }
 
     /// Blocks no longer than it takes to list a directory: all checkpoints that are complete, oldest first.
@@ -191,13 +170,13 @@ impl Checkpoints {
     /// The files of a checkpoint: the newest first, the base last.
     fn open_chain(&self, lsn: Lsn) -> Result<Vec<CheckpointFile>, CheckpointError> {
         let files = self.files()?;
-        let directory = || self.directory.path.clone();
+        let place = || self.directory.path.display().to_string();
         if files.names.range(of(lsn)).next().is_none() {
-            return Err(CheckpointError::Missing { lsn, directory: directory() });
+            return Err(CheckpointError::Missing { lsn, place: place() });
         }
         let names = files.chain(lsn).ok_or_else(|| {
             let parent = files.missing_parent(lsn);
-            CheckpointError::ParentMissing { lsn, parent, directory: directory() }
+            CheckpointError::ParentMissing { lsn, parent, place: place() }
         })?;
         let mut chain: Vec<CheckpointFile> = Vec::new();
         for name in names {
@@ -417,7 +396,11 @@ fn map(
     let memory = &file.index.memories[at];
     if let Some(real) = file.file().to_map() {
         let real = real.context("open once more", file.path())?;
-        return Ok(Some(MappedMemory { file: real, offset: memory.offset, bytes: memory.bytes }));
+        return Ok(Some(MappedMemory {
+            source: OwnedFd::from(real).into(),
+            offset: memory.offset,
+            bytes: memory.bytes,
+        }));
     }
     let mut capture = MemoryCapture { bytes: memory.bytes, ..MemoryCapture::default() };
     let mut contents = Vec::new();

@@ -33,12 +33,9 @@ use ambrosia_core::{Epoch, Lsn, ReplicaIndex};
 use super::{
     address::{ADDRESS_WORDS, address_from_words, address_to_words},
     machine::Page,
-    process_place::ProcessPlace,
     shared_page::{futex_wait, futex_wake_all},
 };
-
-/// Replicas of one instance.
-pub const REPLICAS_MAX: u16 = 64;
+use crate::{ProcessPlace, REPLICAS_MAX};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"AMBCTL\0\x01");
 const MAGIC_AT: usize = 0;
@@ -220,13 +217,9 @@ impl Control {
         futex_wake_all(word);
     }
 
-    /// To be read before [`Control::checkpoint`], and given to [`Control::wait_for_checkpoint`].
-    pub(crate) fn checkpoints_published(&self) -> u32 {
-        self.page.futex(CHECKPOINT_FUTEX_AT).load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn wait_for_checkpoint(&self, seen: u32, timeout: Duration) {
-        futex_wait(self.page.futex(CHECKPOINT_FUTEX_AT), seen, timeout);
+    /// Changes after [`Control::checkpoint`] has.
+    pub(crate) fn checkpoint_word(&self) -> &AtomicU32 {
+        self.page.futex(CHECKPOINT_FUTEX_AT)
     }
 
     /// The newest checkpoint published since the page was filled.
@@ -268,14 +261,6 @@ impl Control {
 
     pub(crate) fn leadership_word(&self) -> &AtomicU32 {
         self.page.futex(LEADERSHIP_FUTEX_AT)
-    }
-
-    pub(crate) fn leadership_changes(&self) -> u32 {
-        self.leadership_word().load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn wait_for_leadership_change(&self, seen: u32, timeout: Duration) {
-        futex_wait(self.page.futex(LEADERSHIP_FUTEX_AT), seen, timeout);
     }
 
     /// The slot of a replica, whose number is below [`REPLICAS_MAX`].

@@ -8,7 +8,7 @@ use ambrosia_core::{Lsn, RECORD_HEADER_BYTES, Record, RecordError, RecordHeader,
 use bytes::Bytes;
 
 use super::{
-    log_directory::{LogDirectory, read_up_to},
+    log_directory::{LogDirectory, place_in, read_up_to},
     machine::MachineFile,
     salt::Salt,
     segment::{LastRecord, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName},
@@ -85,7 +85,8 @@ impl Cursor {
     pub(crate) fn open(directory: Arc<LogDirectory>, from: Lsn, known: Lsn) -> Result<Cursor, LogError> {
         let order = directory.reading_order()?;
         let first = order[0].first;
-        let missing = |last| LogError::Missing { directory: directory.path.clone(), asked: from, first, last };
+        let place = || directory.path.display().to_string();
+        let missing = |last| LogError::Missing { place: place(), asked: from, first, last };
         if from < first || from.0 > known.0.saturating_add(1) {
             return Err(missing(known));
         }
@@ -186,7 +187,7 @@ impl Cursor {
     /// Says that a record that was durable is not readable here.
     pub(crate) fn corrupt(&self, fault: &Fault) -> LogError {
         if let Fault::OtherVersion(reason) = fault {
-            return LogError::OtherVersion { file: self.path(), offset: self.offset, reason: reason.to_string() };
+            return LogError::OtherVersion { place: place_in(&self.path(), self.offset), reason: reason.to_string() };
         }
         self.directory.corrupt(&self.path(), self.offset, self.next_lsn(), &fault.to_string())
     }
@@ -382,7 +383,7 @@ fn unless_trimmed(directory: &LogDirectory, asked: Lsn, error: LogError) -> Resu
 
 /// The log begins behind the record asked for, and how far it goes is not known.
 fn overtaken(directory: &LogDirectory, asked: Lsn, first: Lsn) -> LogError {
-    LogError::Missing { directory: directory.path.clone(), asked, first, last: Lsn(u64::MAX) }
+    LogError::Missing { place: directory.path.display().to_string(), asked, first, last: Lsn(u64::MAX) }
 }
 
 fn header_fault(error: RecordError) -> Fault {

@@ -83,7 +83,7 @@ pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, IoError> {
     match fs::read(path) {
         Ok(contents) => Ok(Some(contents)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(IoError { action: "read", path: path.to_path_buf(), source }),
+        Err(source) => Err(IoError::at(path, "read", source)),
     }
 }
 

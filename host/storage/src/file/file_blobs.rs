@@ -8,7 +8,7 @@ use super::{
     durable_file::{file_names, read_if_there, remove_durably, write_durably},
     machine::ThisMachine,
 };
-use crate::{BlobError, BlobHash, BlobStore, IoError};
+use crate::{BlobError, BlobHash, BlobStore};
 
 /// Blobs in a directory.
 pub(crate) struct FileBlobs {
@@ -26,16 +26,6 @@ impl FileBlobs {
 
     fn methods_path_of(&self, hash: BlobHash) -> PathBuf {
         self.directory.join(format!("{hash}.methods"))
-    }
-
-    /// What was written down of the methods of a module, if that was.
-    pub(crate) fn methods(&self, module: BlobHash) -> Result<Option<Vec<u8>>, IoError> {
-        read_if_there(&self.methods_path_of(module))
-    }
-
-    /// Writes down the methods of a module. They go when the module is deleted.
-    pub(crate) fn put_methods(&self, module: BlobHash, contents: &[u8]) -> Result<(), IoError> {
-        write_durably(&self.methods_path_of(module), contents)
     }
 }
 
@@ -60,6 +50,14 @@ impl BlobStore for FileBlobs {
             return Err(BlobError::Damaged { hash, found, place: path.display().to_string() });
         }
         Ok(contents)
+    }
+
+    fn methods(&self, module: BlobHash) -> Result<Option<Vec<u8>>, BlobError> {
+        Ok(read_if_there(&self.methods_path_of(module))?)
+    }
+
+    fn put_methods(&self, module: BlobHash, contents: &[u8]) -> Result<(), BlobError> {
+        Ok(write_durably(&self.methods_path_of(module), contents)?)
     }
 
     fn delete(&self, hash: BlobHash) -> Result<(), BlobError> {

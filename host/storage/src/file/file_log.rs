@@ -14,8 +14,8 @@ use std::{
 use ambrosia_core::{Epoch, EpochBody, InstanceUuid, Lsn, Record, RecordHeader, RecordKind, Timestamp};
 
 use super::{
-    checkpoints::Checkpoints,
-    control::{Control, REPLICAS_MAX, Reign},
+    checkpoints::FileCheckpoints,
+    control::{Control, Reign},
     cursor::{Cursor, Place, Stop},
     file_tail::FileTail,
     file_writer::FileWriter,
@@ -30,59 +30,49 @@ use super::{
     segment::LastRecord,
     segment_writer::{SegmentPlace, SegmentWriter},
     vacancy::VacancyWatch,
+    watcher::Watcher,
 };
-use crate::{AcquireError, Acquired, Events, Head, IoError, LogError, LogStore, LogTail, Vacancy, io_error::IoContext};
+use crate::{
+    AcquireError, Acquired, Events, Head, IoError, LogError, LogStore, LogTail, REPLICAS_MAX, Vacancy,
+    io_error::IoContext,
+};
 
 /// Reigns that a candidate tries: each other replica can be stopped while it holds one, and once more each time that it
 /// was started again beside a process that is still stopped.
 const REIGNS_TRIED_MAX: usize = 4 * REPLICAS_MAX as usize;
 
-/// The log of one instance on files. Get one from [`super::FileStore::log`].
+/// The log of one instance on files.
 pub struct FileLog {
     directory: Arc<LogDirectory>,
     control: Arc<Control>,
     watch: VacancyWatch,
     options: FileLogOptions,
+    watcher: Watcher,
 }
 
 impl FileLog {
-    pub(crate) fn open(directory: LogDirectory, options: FileLogOptions) -> Result<FileLog, LogError> {
+    pub(crate) fn open(
+        directory: LogDirectory,
+        options: FileLogOptions,
+        watcher: Watcher,
+    ) -> Result<FileLog, LogError> {
         let directory = Arc::new(directory);
         let control = Arc::new(open_control(&directory)?);
         let watch = VacancyWatch::new(&directory, control.clone(), &options);
-        Ok(FileLog { directory, control, watch, options })
+        Ok(FileLog { directory, control, watch, options, watcher })
     }
 
     pub(crate) fn directory(&self) -> &LogDirectory {
         &self.directory
     }
 
-    /// The first record that the log still has.
-    pub fn first(&self) -> Result<Lsn, LogError> {
-        Ok(self.directory.reading_order()?[0].first)
-    }
-
-    /// Bytes that the log, its checkpoints and all that lies beside them take on the disk.
-    pub fn disk_bytes(&self) -> Result<u64, IoError> {
-        let path = &self.directory.path;
-        let mut bytes = 0;
-        for entry in std::fs::read_dir(path).context("list", path)? {
-            // Holes of sparse files take nothing, and a file may be removed just now.
-            let entry = entry.context("list", path)?;
-            bytes += entry.metadata().map_or(0, |metadata| metadata.blocks() * 512);
-        }
-        Ok(bytes)
-    }
-
     /// The checkpoints beside the log.
-    pub fn checkpoints(&self) -> Checkpoints {
-        Checkpoints::new(self.directory.clone(), self.control.clone())
+    pub fn checkpoints(&self) -> FileCheckpoints {
+        FileCheckpoints::new(self.directory.clone(), self.control.clone(), self.watcher.clone())
     }
 
-    /// Whether this process may only look, and sees what the files told when the log was opened: nobody has used it
-    /// since the machine started.
-    pub fn is_from_files(&self) -> bool {
-        self.control.is_from_log()
+    pub(crate) fn watcher(&self) -> &Watcher {
+        &self.watcher
     }
 
     pub(crate) fn control(&self) -> &Arc<Control> {
@@ -258,7 +248,7 @@ impl FileLog {
         uuid: InstanceUuid,
         options: FileLogOptions,
     ) -> Result<FileLog, LogError> {
-        FileLog::open(LogDirectory { path: directory, uuid, machine }, options)
+        FileLog::open(LogDirectory { path: directory, uuid, machine }, options, Watcher::default())
     }
 
     /// As [`LogStore::acquire`], and the caller does the turns of the log.
@@ -283,6 +273,25 @@ impl LogStore for FileLog {
 
     fn head(&self) -> Result<Head, LogError> {
         Ok(Head { epoch: self.control.fence(), durable: self.control.durable() })
+    }
+
+    fn first(&self) -> Result<Lsn, LogError> {
+        Ok(self.directory.reading_order()?[0].first)
+    }
+
+    fn stored_bytes(&self) -> Result<u64, IoError> {
+        let path = &self.directory.path;
+        let mut bytes = 0;
+        for entry in std::fs::read_dir(path).context("list", path)? {
+            // Holes of sparse files take nothing, and a file may be removed just now.
+            let entry = entry.context("list", path)?;
+            bytes += entry.metadata().map_or(0, |metadata| metadata.blocks() * 512);
+        }
+        Ok(bytes)
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.control.is_from_log()
     }
 
     fn wait_for_vacancy(&self, timeout: Duration) -> Result<Option<Vacancy>, LogError> {

@@ -12,9 +12,10 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
-    thread,
-    time::{Duration, Instant},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use super::{
@@ -24,9 +25,13 @@ use super::{
     lock_wait::lock_in_time,
     machine::{Lock, ThisMachine},
     ownership::create_or_open_file,
-    shared_page::{SharedPage, futex_wait, futex_wake_all},
+    shared_page::{SharedPage, futex_wake_all},
+    watcher::{Watched, Watcher},
 };
-use crate::{IoError, PutError, Registry, RegistryEntry, RegistryError, Revision, check_key, io_error::IoContext};
+use crate::{
+    Callback, IoError, PutError, Registry, RegistryEntry, RegistryError, Revision, Subscription, check_key,
+    io_error::IoContext,
+};
 
 const MAGIC: [u8; 8] = *b"AMBREG\x01\0";
 /// Written as zeros, and refused if they are not: a later version means something by them.
@@ -43,12 +48,22 @@ pub(crate) struct FileRegistry {
     directory: PathBuf,
     lock_path: PathBuf,
     /// `None` if it is not there, and this process may not make it.
-    page: Option<SharedPage>,
+    page: Option<Arc<SharedPage>>,
+    watcher: Watcher,
+}
+
+/// The count of changes.
+struct Changes(Arc<SharedPage>);
+
+impl Watched for Changes {
+    fn word(&self) -> &AtomicU32 {
+        self.0.futex(CHANGES_FUTEX_AT)
+    }
 }
 
 impl FileRegistry {
     /// Opens the registry in a directory, which is made if it is not there and this process may.
-    pub(crate) fn open(directory: PathBuf) -> Result<FileRegistry, IoError> {
+    pub(crate) fn open(directory: PathBuf, watcher: Watcher) -> Result<FileRegistry, IoError> {
         let lock_path = directory.join(LOCK_FILE);
         let page_path = directory.join(CHANGES_FILE);
         let mut page = SharedPage::open(&page_path, PAGE_BYTES).context("map", &page_path)?;
@@ -59,17 +74,12 @@ impl FileRegistry {
                 Err(error) => return Err(error),
             };
         }
-        Ok(FileRegistry { directory, lock_path, page })
+        Ok(FileRegistry { directory, lock_path, page: page.map(Arc::new), watcher })
     }
 
     /// The lock file. Byte 0 is locked while a key changes; the others are free to use.
     pub(crate) fn lock_path(&self) -> &Path {
         &self.lock_path
-    }
-
-    /// The count of changes, fit to be waited for. `None` if the registry can only be looked at.
-    pub(crate) fn changes(&self) -> Option<&AtomicU32> {
-        self.page.as_ref().map(|page| page.futex(CHANGES_FUTEX_AT))
     }
 
     fn path_of(&self, key: &str) -> Result<PathBuf, RegistryError> {
@@ -83,34 +93,18 @@ impl FileRegistry {
 
     /// The page to store to.
     fn page(&self) -> Result<&SharedPage, IoError> {
-        self.page.as_ref().filter(|page| page.is_writable()).ok_or_else(|| IoError {
-            action: "write",
-            path: self.directory.join(CHANGES_FILE),
-            source: io::Error::new(io::ErrorKind::PermissionDenied, "this process may only read it"),
+        self.page.as_deref().filter(|page| page.is_writable()).ok_or_else(|| {
+            let refused = io::Error::new(io::ErrorKind::PermissionDenied, "this process may only read it");
+            IoError::at(&self.directory.join(CHANGES_FILE), "write", refused)
         })
     }
 
-    /// The keys that begin with `prefix`, in order.
-    pub(crate) fn keys(&self, prefix: &str) -> Result<Vec<String>, IoError> {
+    fn names_of_keys(&self, prefix: &str) -> Result<Vec<String>, IoError> {
         let names = file_names(&ThisMachine, &self.directory)?;
         let keys = names.iter().filter(|name| !name.ends_with(TEMPORARY_SUFFIX)).map(|name| name.replace(':', "/"));
         let mut keys: Vec<_> = keys.filter(|key| key.starts_with(prefix) && check_key(key).is_ok()).collect();
         keys.sort_unstable();
         Ok(keys)
-    }
-
-    /// The value of a key as it is on the disk, damaged or not; `None` if there is not even the beginning of one.
-    pub(crate) fn unchecked_value(&self, key: &str) -> Result<Option<Vec<u8>>, RegistryError> {
-        let contents = read_if_there(&self.path_of(key)?)?;
-        Ok(contents.and_then(|contents| contents.get(VALUE_AT..).map(<[u8]>::to_vec)))
-    }
-
-    /// Removes a key whose value can't be read.
-    pub(crate) fn remove_damaged(&self, key: &str) -> Result<(), RegistryError> {
-        let path = self.path_of(key)?;
-        let _lock = self.lock()?;
-        remove_durably(&ThisMachine, &path)?;
-        Ok(self.announce_change()?)
     }
 
     /// Checks that `key` stands at `expected`, under the lock.
@@ -122,7 +116,7 @@ impl FileRegistry {
     /// A revision above all that ever were, as far as any process alive can know.
     fn next_revision(&self) -> Result<Revision, RegistryError> {
         let mut newest = 0;
-        for key in self.keys("")? {
+        for key in self.names_of_keys("")? {
             match self.get(&key) {
                 Ok(found) => newest = newest.max(found.map_or(0, |(revision, _)| revision.0)),
                 // Nobody can expect a revision that can't be read, and it is not in the way of other keys.
@@ -184,7 +178,7 @@ impl Registry for FileRegistry {
 
     fn list(&self, prefix: &str) -> Result<Vec<RegistryEntry>, RegistryError> {
         let mut entries = Vec::new();
-        for key in self.keys(prefix)? {
+        for key in self.names_of_keys(prefix)? {
             // It may have been deleted since the directory was read.
             if let Some((revision, value)) = self.get(&key)? {
                 entries.push(RegistryEntry { key, revision, value });
@@ -193,21 +187,29 @@ impl Registry for FileRegistry {
         Ok(entries)
     }
 
-    fn wait_for_change(&self, seen: u64, timeout: Duration) -> Result<u64, RegistryError> {
-        let begin = Instant::now();
-        let Some(page) = &self.page else {
-            thread::park_timeout(timeout);
-            return Ok(seen);
-        };
-        let word = page.futex(CHANGES_FUTEX_AT);
-        loop {
-            let changes = word.load(Ordering::SeqCst);
-            let rest = timeout.saturating_sub(begin.elapsed());
-            if u64::from(changes) != seen || rest.is_zero() {
-                return Ok(u64::from(changes));
-            }
-            futex_wait(word, changes, rest);
-        }
+    fn keys(&self, prefix: &str) -> Result<Vec<String>, RegistryError> {
+        Ok(self.names_of_keys(prefix)?)
+    }
+
+    fn unchecked_value(&self, key: &str) -> Result<Option<Vec<u8>>, RegistryError> {
+        let contents = read_if_there(&self.path_of(key)?)?;
+        Ok(contents.and_then(|contents| contents.get(VALUE_AT..).map(<[u8]>::to_vec)))
+    }
+
+    fn remove_damaged(&self, key: &str) -> Result<(), RegistryError> {
+        let path = self.path_of(key)?;
+        let _lock = self.lock()?;
+        remove_durably(&ThisMachine, &path)?;
+        Ok(self.announce_change()?)
+    }
+
+    fn changes(&self) -> Option<u64> {
+        self.page.as_ref().map(|page| page.futex(CHANGES_FUTEX_AT).load(Ordering::SeqCst).into())
+    }
+
+    fn subscribe(&self, call: Callback) -> io::Result<Option<Subscription>> {
+        let changes = self.page.as_ref().map(|page| Changes(Arc::clone(page)));
+        changes.map(|changes| self.watcher.subscribe(Box::new(changes), call)).transpose()
     }
 }
 
@@ -222,7 +224,8 @@ fn encode(revision: Revision, value: &[u8]) -> Vec<u8> {
 }
 
 fn decode(path: &Path, contents: &[u8]) -> Result<(Revision, Vec<u8>), RegistryError> {
-    let damaged = |reason: &str| RegistryError::Damaged { path: path.display().to_string(), reason: reason.to_owned() };
+    let damaged =
+        |reason: &str| RegistryError::Damaged { place: path.display().to_string(), reason: reason.to_owned() };
     if contents.len() < VALUE_AT || contents[..6] != MAGIC[..6] {
         return Err(damaged("it is no registry entry"));
     }

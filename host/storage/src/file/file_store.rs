@@ -8,28 +8,37 @@
 //! **Architecture Invariant:** it holds no state of its own: two stores opened over one directory are the same.
 
 use std::{
+    collections::BTreeSet,
     fs,
+    ops::Range,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
+    sync::Arc,
 };
 
-use ambrosia_core::InstanceUuid;
+use ambrosia_core::{InstanceName, InstanceUuid, Lsn, Record, ReplicaIndex};
 
 use super::{
+    byte_lock::held_byte,
+    closed_log,
     durable_file::{
         TEMPORARY_SUFFIX, create_directory_durably, create_root_durably, file_names, read_if_there, write_durably,
     },
     file_blobs::FileBlobs,
+    file_log::FileLog,
+    file_members::FileMembers,
     file_registry::FileRegistry,
+    genesis_log,
+    lock_wait::lock_in_time,
     log_directory::LogDirectory,
     machine::ThisMachine,
     options::FileLogOptions,
+    scan::FileScan,
     system::{file_system_magic, network_file_system},
+    watcher::Watcher,
 };
 use crate::{
-    BlobError, BlobHash, BlobStore, IoError, PutError, Registry, RegistryEntry, RegistryError, Revision,
-    io_error::IoContext,
+    BlobStore, Checkpoints, CloseError, ClosedLog, Held, InstanceError, Instances, IoError, LogError, LogId, LogScan,
+    LogStore, Members, PlacedRecord, Registry, Store, io_error::IoContext,
 };
 
 const FORMAT_FILE: &str = "FORMAT";
@@ -43,6 +52,9 @@ const DIRECTORIES: [&str; 4] = ["logs", "registry", "blobs", COMPILED];
 
 const COMPILED: &str = "compiled";
 
+/// Byte of the registry's lock file that is held while the instances change.
+const INSTANCES_BYTE: Range<u64> = 1..2;
+
 /// Logs, registrations and modules in one directory. A clone is the same store.
 #[derive(Clone)]
 pub struct FileStore {
@@ -50,6 +62,8 @@ pub struct FileStore {
     registry: Arc<FileRegistry>,
     blobs: Arc<FileBlobs>,
     options: FileLogOptions,
+    watcher: Watcher,
+    compiled: PathBuf,
 }
 
 /// Where a store lies. A path is one.
@@ -146,10 +160,13 @@ impl FileStore {
         place.check_file_system()?;
         // Absolute, so that the store stays the same when the process changes its directory.
         let root = fs::canonicalize(root).context("find", root)?;
+        let watcher = Watcher::default();
         Ok(FileStore {
-            registry: Arc::new(FileRegistry::open(root.join("registry"))?),
+            registry: Arc::new(FileRegistry::open(root.join("registry"), watcher.clone())?),
             blobs: Arc::new(FileBlobs::open(root.join("blobs"))),
             options: FileLogOptions::default(),
+            watcher,
+            compiled: root.join(COMPILED),
             root,
         })
     }
@@ -164,41 +181,27 @@ impl FileStore {
         &self.root
     }
 
-    /// What was written down of the methods of a module, if that was: for tools, which then need not run the module to
-    /// know them. The contents are the caller's; they are not checked here.
-    pub fn methods(&self, module: BlobHash) -> Result<Option<Vec<u8>>, IoError> {
-        self.blobs.methods(module)
+    /// The log of the instance of that name: for tools and tests that have to do with its files.
+    pub fn file_log(&self, name: &InstanceName) -> Result<Arc<FileLog>, InstanceError> {
+        Ok(Arc::new(self.open_log(self.log_of(name)?)?))
     }
 
-    /// Writes down the methods of a module. They go when the module does.
-    pub fn put_methods(&self, module: BlobHash, contents: &[u8]) -> Result<(), IoError> {
-        self.blobs.put_methods(module, contents)
+    /// All records of the log of that instance from `from` on, with the places in the files at which they stand.
+    pub fn scan_log(&self, name: &InstanceName, from: Lsn) -> Result<FileScan, InstanceError> {
+        Ok(FileScan::open(self.log_directory(self.log_of(name)?.0), from)?)
     }
 
-    /// How often the registry has changed, for [`super::AnyChange::of_registry`]. `None` if this process may not know: the
-    /// store can only be looked at.
-    pub fn registry_changes(&self) -> Option<u32> {
-        self.registry.changes().map(|count| count.load(Ordering::SeqCst))
+    fn open_log(&self, id: LogId) -> Result<FileLog, LogError> {
+        let directory = self.log_directory(id.0);
+        directory.check_there()?;
+        FileLog::open(directory, self.options, self.watcher.clone())
     }
 
-    /// The directory of compiled modules, a cache that may be deleted at any time.
-    pub fn compiled_path(&self) -> PathBuf {
-        self.root.join(COMPILED)
-    }
-
-    pub(crate) fn log_options(&self) -> FileLogOptions {
-        self.options
-    }
-
-    pub(crate) fn registry(&self) -> &FileRegistry {
-        &self.registry
-    }
-
-    pub(crate) fn logs_path(&self) -> PathBuf {
+    fn logs_path(&self) -> PathBuf {
         self.root.join("logs")
     }
 
-    pub(crate) fn log_directory(&self, uuid: InstanceUuid) -> LogDirectory {
+    fn log_directory(&self, uuid: InstanceUuid) -> LogDirectory {
         LogDirectory { path: self.logs_path().join(uuid.to_string()), uuid, machine: Arc::new(ThisMachine) }
     }
 }
@@ -223,6 +226,16 @@ fn refuse_foreign(root: &Path) -> Result<(), OpenError> {
 }
 
 impl StorePlace {
+    /// Opens the store there.
+    pub fn open(&self) -> Result<Arc<dyn Store>, OpenError> {
+        Ok(Arc::new(FileStore::open(self)?))
+    }
+
+    /// The same, and makes one if there is none.
+    pub fn create_or_open(&self) -> Result<Arc<dyn Store>, OpenError> {
+        Ok(Arc::new(FileStore::create_or_open(self)?))
+    }
+
     /// Looks at the directory, or at the one that it would be made in.
     fn check_file_system(&self) -> Result<(), OpenError> {
         let there = self.directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
@@ -238,43 +251,73 @@ impl StorePlace {
     }
 }
 
-impl Registry for FileStore {
-    fn get(&self, key: &str) -> Result<Option<(Revision, Vec<u8>)>, RegistryError> {
-        self.registry.get(key)
+impl Store for FileStore {
+    fn registry(&self) -> &dyn Registry {
+        &*self.registry
     }
 
-    fn put_if(&self, key: &str, expected: Option<Revision>, value: &[u8]) -> Result<Revision, PutError> {
-        self.registry.put_if(key, expected, value)
+    fn blobs(&self) -> &dyn BlobStore {
+        &*self.blobs
     }
 
-    fn delete_if(&self, key: &str, expected: Revision) -> Result<(), PutError> {
-        self.registry.delete_if(key, expected)
+    fn log(&self, id: LogId) -> Result<Arc<dyn LogStore>, LogError> {
+        Ok(Arc::new(self.open_log(id)?))
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<RegistryEntry>, RegistryError> {
-        self.registry.list(prefix)
+    fn checkpoints(&self, id: LogId) -> Result<Arc<dyn Checkpoints>, LogError> {
+        Ok(Arc::new(self.open_log(id)?.checkpoints()))
     }
 
-    fn wait_for_change(&self, seen: u64, timeout: Duration) -> Result<u64, RegistryError> {
-        self.registry.wait_for_change(seen, timeout)
-    }
-}
-
-impl BlobStore for FileStore {
-    fn put(&self, contents: &[u8]) -> Result<BlobHash, BlobError> {
-        self.blobs.put(contents)
+    fn members(&self, id: LogId) -> Result<Arc<dyn Members>, LogError> {
+        Ok(Arc::new(FileMembers::new(&self.open_log(id)?)))
     }
 
-    fn get(&self, hash: BlobHash) -> Result<Vec<u8>, BlobError> {
-        self.blobs.get(hash)
+    fn scan(&self, id: LogId, from: Lsn) -> Result<LogScan, LogError> {
+        let scan = FileScan::open(self.log_directory(id.0), from)?;
+        Ok(Box::new(scan.map(|found| found.map(PlacedRecord::from))))
     }
 
-    fn delete(&self, hash: BlobHash) -> Result<(), BlobError> {
-        self.blobs.delete(hash)
+    fn logs(&self) -> Result<Vec<LogId>, IoError> {
+        let names = file_names(&ThisMachine, &self.logs_path())?;
+        let uuids = names.iter().filter_map(|name| uuid::Uuid::parse_str(name).ok());
+        Ok(uuids.map(|uuid| LogId(InstanceUuid(uuid.into_bytes()))).collect())
     }
 
-    fn list(&self) -> Result<Vec<BlobHash>, BlobError> {
-        self.blobs.list()
+    fn place_of(&self, id: LogId) -> String {
+        self.log_directory(id.0).path.display().to_string()
+    }
+
+    fn hold_registrations(&self) -> Result<Held, IoError> {
+        let action = "take the lock of registrations (byte 1) of";
+        lock_in_time(&ThisMachine, self.registry.lock_path(), INSTANCES_BYTE, action)
+    }
+
+    fn is_changing(&self) -> Result<bool, IoError> {
+        let path = self.registry.lock_path();
+        match held_byte(path, INSTANCES_BYTE) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            held => Ok(held.context("examine the locks of", path)?.is_some()),
+        }
+    }
+
+    fn create_log(&self, id: LogId, genesis: &Record) -> Result<(), IoError> {
+        genesis_log::create_log(&self.logs_path(), &self.log_directory(id.0), genesis)
+    }
+
+    fn remove_orphans(&self, known: &BTreeSet<LogId>, is_all_known: bool) -> Result<(), IoError> {
+        genesis_log::remove_orphans(&self.logs_path(), known, is_all_known)
+    }
+
+    fn close_log(
+        &self,
+        id: LogId,
+        replicas: &BTreeSet<ReplicaIndex>,
+    ) -> Result<Option<Box<dyn ClosedLog>>, CloseError> {
+        closed_log::close(self.log_directory(id.0), replicas)
+    }
+
+    fn cache(&self) -> Option<&Path> {
+        Some(&self.compiled)
     }
 }
 

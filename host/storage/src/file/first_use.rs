@@ -56,7 +56,11 @@ fn fill_shared(directory: &Arc<LogDirectory>, boot: u64) -> Result<Control, LogE
         return Ok(control);
     }
     if is_in_use(directory)? {
-        return if control.has_magic() { Ok(control) } else { Err(LogError::ControlLost { path }) };
+        return if control.has_magic() {
+            Ok(control)
+        } else {
+            Err(LogError::ControlLost { place: path.display().to_string() })
+        };
     }
     let known = if control.has_magic() { control.durable() } else { Lsn(0) };
     let mut cursor = Cursor::open_newest(directory.clone())?;
@@ -71,7 +75,7 @@ fn fill_shared(directory: &Arc<LogDirectory>, boot: u64) -> Result<Control, LogE
 fn from_log(directory: &Arc<LogDirectory>, found: Option<&Control>, boot: u64) -> Result<Control, LogError> {
     let path = directory.control_path();
     if is_in_use(directory)? {
-        return Err(LogError::ControlLost { path });
+        return Err(LogError::ControlLost { place: path.display().to_string() });
     }
     let known = found.filter(|control| control.has_magic()).map_or(Lsn(0), Control::durable);
     let mut cursor = Cursor::open_newest(directory.clone())?;

@@ -8,13 +8,12 @@ use ambrosia_core::{Epoch, Record};
 
 use super::{
     durable_file::{create_directory_durably, file_names, rename_durably, sync_directory, write_durably},
-    instances::Found,
     log_directory::LogDirectory,
     machine::ThisMachine,
     segment::{LastRecord, SEGMENT_HEADER_BYTES, SegmentName},
     segment_writer::{SegmentPlace, write_segment},
 };
-use crate::{IoError, io_error::IoContext};
+use crate::{IoError, LogId, io_error::IoContext};
 
 /// Ends the name of a directory that nobody has finished.
 const UNFINISHED_SUFFIX: &str = ".new";
@@ -62,12 +61,9 @@ pub(crate) fn remove_log(directory: &LogDirectory) -> Result<(), IoError> {
     sync_directory(&ThisMachine, logs)
 }
 
-/// Removes what crashes have left of logs being made or removed.
-pub(crate) fn remove_orphans(logs: &Path, instances: &[Found]) -> Result<(), IoError> {
-    let entries = instances.iter().filter_map(|found| found.entry.as_ref().ok());
-    let known: BTreeSet<String> = entries.map(|entry| entry.uuid.to_string()).collect();
-    // The log of one whose entry can't be read may be any.
-    let is_all_known = instances.iter().all(|found| found.entry.is_ok());
+/// Removes what crashes have left of logs being made or removed. `known` are the logs that instances have.
+pub(crate) fn remove_orphans(logs: &Path, known: &BTreeSet<LogId>, is_all_known: bool) -> Result<(), IoError> {
+    let known: BTreeSet<String> = known.iter().map(LogId::to_string).collect();
     for name in file_names(&ThisMachine, logs)? {
         let path = logs.join(&name);
         if !known.contains(&name) && is_leftover(&name, &path, is_all_known)? {

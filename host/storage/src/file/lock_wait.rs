@@ -25,7 +25,7 @@ pub(crate) fn lock_in_time(
                      or end it"
                 .to_owned(),
         };
-        IoError { action, path: path.to_path_buf(), source: io::Error::new(io::ErrorKind::TimedOut, text) }
+        IoError::at(path, action, io::Error::new(io::ErrorKind::TimedOut, text))
     })
 }
 

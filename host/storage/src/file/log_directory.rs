@@ -69,7 +69,7 @@ impl LogDirectory {
     pub(crate) fn check_there(&self) -> Result<(), LogError> {
         match std::fs::metadata(&self.path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Err(LogError::Gone { directory: self.path.clone() })
+                Err(LogError::Gone { place: format!("directory {}", self.path.display()) })
             }
             found => Ok(found.context("examine", &self.path).map(drop)?),
         }
@@ -79,7 +79,11 @@ impl LogDirectory {
     /// are others than those of whoever shares the page.
     pub(crate) fn check_control(&self, control: &Control) -> Result<(), LogError> {
         let path = self.control_path();
-        if control.is_at(&path).context("examine", &path)? { Ok(()) } else { Err(LogError::Replaced { path }) }
+        if control.is_at(&path).context("examine", &path)? {
+            Ok(())
+        } else {
+            Err(LogError::Replaced { place: path.display().to_string() })
+        }
     }
 
     pub(crate) fn segment_path(&self, name: SegmentName) -> PathBuf {
@@ -121,7 +125,7 @@ impl LogDirectory {
         let header = SegmentHeader::decode(&block[..read]).map_err(|error| match error {
             SegmentHeaderError::Damaged => self.corrupt(&path, 0, name.first, &error.to_string()),
             SegmentHeaderError::Version(_) | SegmentHeaderError::Reserved => {
-                LogError::OtherVersion { file: path.clone(), offset: 0, reason: error.to_string() }
+                LogError::OtherVersion { place: place_in(&path, 0), reason: error.to_string() }
             }
         })?;
         if header.uuid != self.uuid || header.name != name {
@@ -142,8 +146,13 @@ impl LogDirectory {
     }
 
     pub(crate) fn corrupt(&self, file: &Path, offset: u64, lsn: Lsn, reason: &str) -> LogError {
-        LogError::Corrupt { file: file.to_path_buf(), offset, lsn, reason: reason.to_owned() }
+        LogError::Corrupt { place: place_in(file, offset), lsn, reason: reason.to_owned() }
     }
+}
+
+/// A byte of a file, for people.
+pub(crate) fn place_in(file: &Path, offset: u64) -> String {
+    format!("{}, offset {offset}", file.display())
 }
 
 /// Fills `buffer` from `offset` on, or as much of it as the file has.

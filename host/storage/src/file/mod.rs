@@ -4,26 +4,24 @@
 //! processes tell each other goes through mapped files and locks, neither of which survives a crash in a state that misleads.
 
 mod address;
-mod any_change;
 mod byte_lock;
 mod checkpoint_file;
 mod checkpoints;
+mod closed_log;
 mod control;
 mod cursor;
-mod deregistration;
 mod durable_file;
 mod evidence;
 mod evidence_unsalted;
 mod file_blobs;
 mod file_log;
+mod file_members;
 mod file_registry;
 mod file_store;
 mod file_tail;
 mod file_writer;
 mod first_use;
 mod genesis_log;
-mod instance_entry;
-mod instances;
 mod lock_wait;
 mod log_directory;
 mod log_end;
@@ -31,9 +29,7 @@ mod log_thread;
 mod machine;
 mod options;
 mod ownership;
-mod process_place;
 mod queue;
-mod roster;
 mod salt;
 mod scan;
 mod segment;
@@ -43,26 +39,22 @@ mod shared_page;
 mod silence;
 mod system;
 mod vacancy;
+mod watcher;
+mod written_checkpoint;
 
-pub use any_change::{AnyChange, Bell};
-pub use checkpoints::{Checkpoints, Trimmed, WrittenCheckpoint};
-pub use control::REPLICAS_MAX;
-pub use deregistration::Deregistered;
+pub use checkpoints::{FileCheckpoints, WrittenFile};
 pub use file_log::FileLog;
 pub use file_store::{FileStore, OpenError, StorePlace};
-pub use instance_entry::{EntryError, InstanceEntry, Outcome};
-pub use instances::{Found, InstanceError, Registered};
 pub use log_thread::LogTurns;
 pub use machine::{Lock, Machine, MachineFile, Page};
-pub use options::{FileLogOptions, HEARTBEAT_INTERVAL, HEARTBEAT_SILENCE};
-pub use process_place::ProcessPlace;
-pub use roster::{CaptureMeans, EnterError, Member, Presence, PrimaryInfo, Role, Roster};
-pub use scan::{LogScan, ScannedRecord};
+pub use options::FileLogOptions;
+pub use scan::{FileScan, ScannedRecord};
 pub use system::time_since_boot;
 
 pub(crate) use file_log::epoch_record;
 pub(crate) use file_writer::check_follows;
 pub(crate) use segment::LastRecord;
+pub(crate) use system::host_name;
 
 /// What tests write behind the back of the store.
 #[cfg(test)]

@@ -6,12 +6,7 @@
 use std::time::Duration;
 
 use super::segment::SEGMENT_HEADER_BYTES;
-
-/// A replica says that often that it is alive.
-pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(100);
-
-/// A primary that has not been heard of for that long is deposed.
-pub const HEARTBEAT_SILENCE: Duration = Duration::from_millis(600);
+use crate::HEARTBEAT_SILENCE;
 
 /// How a log on files is written and watched. The defaults are right but for tests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

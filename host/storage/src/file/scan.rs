@@ -8,10 +8,10 @@ use ambrosia_core::{Lsn, Record};
 
 use super::{
     cursor::{Cursor, Stop},
-    log_directory::LogDirectory,
+    log_directory::{LogDirectory, place_in},
     log_end::end_or_damage,
 };
-use crate::LogError;
+use crate::{LogError, PlacedRecord};
 
 /// Bytes read at once.
 const BUDGET_BYTES: usize = 1 << 20;
@@ -27,19 +27,25 @@ pub struct ScannedRecord {
     pub offset: u64,
 }
 
+impl From<ScannedRecord> for PlacedRecord {
+    fn from(ScannedRecord { record, file, offset }: ScannedRecord) -> Self {
+        PlacedRecord { record, place: place_in(&file, offset) }
+    }
+}
+
 /// All records of a log in order, durable or not. Damage is the last item, as an error.
 ///
 /// A log that is being written while it is scanned seems to end somewhere near its end.
-pub struct LogScan {
+pub struct FileScan {
     cursor: Cursor,
     found: VecDeque<ScannedRecord>,
     end: Option<Result<u64, LogError>>,
 }
 
-impl LogScan {
-    pub(crate) fn open(directory: LogDirectory, from: Lsn) -> Result<LogScan, LogError> {
+impl FileScan {
+    pub(crate) fn open(directory: LogDirectory, from: Lsn) -> Result<FileScan, LogError> {
         let cursor = Cursor::open(Arc::new(directory), from, Lsn(u64::MAX))?;
-        Ok(LogScan { cursor, found: VecDeque::new(), end: None })
+        Ok(FileScan { cursor, found: VecDeque::new(), end: None })
     }
 
     /// Once the end was reached without damage: bytes behind the last record that a write cut short has left.
@@ -57,7 +63,7 @@ impl LogScan {
     }
 }
 
-impl LogScan {
+impl FileScan {
     /// A record that was being written when it was read may be there by now, and others behind it that say so: then
     /// the log goes on.
     fn look_again(&mut self, damage: LogError) -> Option<Result<u64, LogError>> {
@@ -69,7 +75,7 @@ impl LogScan {
     }
 }
 
-impl Iterator for LogScan {
+impl Iterator for FileScan {
     type Item = Result<ScannedRecord, LogError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -16,13 +16,13 @@ use std::{
 use ambrosia_core::Epoch;
 
 use super::{
-    control::{Control, REPLICAS_MAX, Reign},
+    control::{Control, Reign},
     log_directory::{LogDirectory, reign_byte},
     machine::Machine,
     options::FileLogOptions,
     silence::{LOOK_INTERVAL, Silence},
 };
-use crate::{LogError, Vacancy, io_error::IoContext};
+use crate::{LogError, REPLICAS_MAX, Vacancy, io_error::IoContext};
 
 /// Watches the reigns of one log.
 pub(crate) struct VacancyWatch {
@@ -151,7 +151,7 @@ impl VacancyWatch {
     fn is_held(&self, epoch: Epoch) -> Result<bool, LogError> {
         let held = self.machine.held_byte(&self.lock_path, reign_byte(epoch));
         if held.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
-            return Err(LogError::Replaced { path: self.lock_path.with_file_name("control") });
+            return Err(LogError::Replaced { place: self.lock_path.with_file_name("control").display().to_string() });
         }
         Ok(held.context("examine the locks of", &self.lock_path)?.is_some())
     }

@@ -16,8 +16,8 @@ use std::{
 use ambrosia_core::{Epoch, EpochBody, Lsn, Record, Timestamp};
 
 use crate::{
-    AcquireError, Acquired, AppendError, Events, Head, Interrupter, LOG_QUEUE_BYTES_MAX, LogError, LogEvent, LogStore,
-    LogTail, LogWriter, StopCause, Vacancy, WriterStats,
+    AcquireError, Acquired, AppendError, Events, Head, Interrupter, IoError, LOG_QUEUE_BYTES_MAX, LogError, LogEvent,
+    LogStore, LogTail, LogWriter, StopCause, Vacancy, WriterStats,
     file::{LastRecord, check_follows, epoch_record},
 };
 
@@ -88,7 +88,7 @@ impl LogStore for MemoryLog {
     fn tail(&self, from: Lsn) -> Result<Box<dyn LogTail>, LogError> {
         let last = Lsn(self.shared.lock().records.len() as u64);
         if from < Lsn(1) || from > last.next() {
-            return Err(LogError::Missing { directory: "memory".into(), asked: from, first: Lsn(1), last });
+            return Err(LogError::Missing { place: "memory".to_owned(), asked: from, first: Lsn(1), last });
         }
         Ok(Box::new(MemoryTail { shared: self.shared.clone(), next: from, interrupted: Arc::default() }))
     }
@@ -96,6 +96,18 @@ impl LogStore for MemoryLog {
     fn head(&self) -> Result<Head, LogError> {
         let state = self.shared.lock();
         Ok(Head { epoch: state.epoch, durable: Lsn(state.records.len() as u64) })
+    }
+
+    fn first(&self) -> Result<Lsn, LogError> {
+        Ok(Lsn(1))
+    }
+
+    fn stored_bytes(&self) -> Result<u64, IoError> {
+        Ok(self.shared.lock().records.iter().map(|record| record.stored().len() as u64).sum())
+    }
+
+    fn is_at_rest(&self) -> bool {
+        false
     }
 
     fn wait_for_vacancy(&self, timeout: Duration) -> Result<Option<Vacancy>, LogError> {

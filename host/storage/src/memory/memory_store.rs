@@ -4,23 +4,28 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{BlobError, BlobHash, BlobStore, PutError, Registry, RegistryEntry, RegistryError, Revision, check_key};
+use super::subscribers::Subscribers;
+use crate::{
+    BlobError, BlobHash, BlobStore, Callback, PutError, Registry, RegistryEntry, RegistryError, Revision, Subscription,
+    check_key,
+};
 
 #[derive(Default)]
 struct State {
     keys: BTreeMap<String, (Revision, Vec<u8>)>,
     changes: u64,
     blobs: BTreeMap<BlobHash, Vec<u8>>,
+    methods: BTreeMap<BlobHash, Vec<u8>>,
 }
 
 /// A registry and blobs in memory. A clone is the same store.
 #[derive(Clone, Default)]
 pub struct MemoryStore {
-    shared: Arc<(Mutex<State>, Condvar)>,
+    shared: Arc<(Mutex<State>, Subscribers)>,
 }
 
 impl MemoryStore {
@@ -42,7 +47,8 @@ impl MemoryStore {
             Some(value) => drop(state.keys.insert(key.to_owned(), (revision, value.to_vec()))),
             None => drop(state.keys.remove(key)),
         }
-        self.shared.1.notify_all();
+        drop(state);
+        self.shared.1.call();
         Ok(revision)
     }
 
@@ -77,9 +83,29 @@ impl Registry for MemoryStore {
         Ok(entries.map(entry).collect())
     }
 
-    fn wait_for_change(&self, seen: u64, timeout: Duration) -> Result<u64, RegistryError> {
-        let waited = self.shared.1.wait_timeout_while(self.lock(), timeout, |state| state.changes == seen);
-        Ok(waited.unwrap_or_else(PoisonError::into_inner).0.changes)
+    fn keys(&self, prefix: &str) -> Result<Vec<String>, RegistryError> {
+        Ok(self.lock().keys.keys().filter(|key| key.starts_with(prefix)).cloned().collect())
+    }
+
+    fn unchecked_value(&self, key: &str) -> Result<Option<Vec<u8>>, RegistryError> {
+        Ok(Registry::get(self, key)?.map(|(_, value)| value))
+    }
+
+    fn remove_damaged(&self, key: &str) -> Result<(), RegistryError> {
+        let mut state = self.lock();
+        state.changes += 1;
+        state.keys.remove(key);
+        drop(state);
+        self.shared.1.call();
+        Ok(())
+    }
+
+    fn changes(&self) -> Option<u64> {
+        Some(self.lock().changes)
+    }
+
+    fn subscribe(&self, call: Callback) -> io::Result<Option<Subscription>> {
+        Ok(Some(self.shared.1.subscribe(call)))
     }
 }
 
@@ -98,8 +124,19 @@ impl BlobStore for MemoryStore {
         if found == hash { Ok(contents) } else { Err(BlobError::Damaged { hash, found, place: place() }) }
     }
 
+    fn methods(&self, module: BlobHash) -> Result<Option<Vec<u8>>, BlobError> {
+        Ok(self.lock().methods.get(&module).cloned())
+    }
+
+    fn put_methods(&self, module: BlobHash, contents: &[u8]) -> Result<(), BlobError> {
+        self.lock().methods.insert(module, contents.to_vec());
+        Ok(())
+    }
+
     fn delete(&self, hash: BlobHash) -> Result<(), BlobError> {
-        self.lock().blobs.remove(&hash);
+        let mut state = self.lock();
+        state.methods.remove(&hash);
+        state.blobs.remove(&hash);
         Ok(())
     }
 

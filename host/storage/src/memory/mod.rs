@@ -4,6 +4,7 @@
 
 mod memory_log;
 mod memory_store;
+mod subscribers;
 
 pub use memory_log::MemoryLog;
 pub use memory_store::MemoryStore;

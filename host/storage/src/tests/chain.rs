@@ -12,7 +12,7 @@ use crate::{
 /// What is said of the log after a start of the machine. It must not read whole.
 fn damage(fixture: &Fixture) -> String {
     fixture.forget_control();
-    let tried = fixture.store.log(&name()).and_then(|log| {
+    let tried = fixture.store.file_log(&name()).and_then(|log| {
         let mut tail = log.tail(ambrosia_core::Lsn(1))?;
         while !tail.next(std::time::Duration::ZERO)?.is_empty() {}
         Ok(())

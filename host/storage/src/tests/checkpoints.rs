@@ -1,6 +1,6 @@
-//! Checkpoints: what is written is read back, what is damaged is told, and what is needed is never removed.
+//! FileCheckpoints: what is written is read back, what is damaged is told, and what is needed is never removed.
 
-use std::{os::unix::fs::FileExt, path::PathBuf};
+use std::{os::unix::fs::FileExt, path::PathBuf, sync::mpsc::channel, time::Duration};
 
 use ambrosia_core::{
     Capture, Genesis, InstanceUuid, Lsn, MemoryCapture, PAGE_BYTES, ReplicaIndex, Timestamp, page_hash,
@@ -10,7 +10,8 @@ use proptest::prelude::*;
 
 use super::support::{Fixture, SMALL};
 use crate::{
-    Checkpoint, CheckpointError, CheckpointHead, Checkpoints, LoadedMemory, LogError, LogStore, Trimmed,
+    Checkpoint, CheckpointError, CheckpointHead, Checkpoints, FileCheckpoints, LoadedMemory, LogError, LogStore,
+    Trimmed,
     conformance::{Reign, genesis, read_all},
 };
 
@@ -50,7 +51,7 @@ pub(super) fn checkpoint(lsn: u64, parent: Option<(u64, &Memory)>, memory: &Memo
 pub(super) fn contents(memory: &LoadedMemory) -> Memory {
     let mut bytes = vec![0; memory.bytes as usize];
     if let Some(mapped) = &memory.mapped {
-        mapped.file.read_exact_at(&mut bytes[..mapped.bytes as usize], mapped.offset).expect("it was checked");
+        mapped.source.read_exact_at(&mut bytes[..mapped.bytes as usize], mapped.offset).expect("it was checked");
     }
     for (page, _, contents) in memory.pages.iter() {
         bytes[page as usize * PAGE_BYTES..][..PAGE_BYTES].copy_from_slice(contents);
@@ -61,7 +62,7 @@ pub(super) fn contents(memory: &LoadedMemory) -> Memory {
 }
 
 /// A log of so many durable records, and its checkpoints.
-pub(super) fn with_records(count: u64) -> (Fixture, Reign, Checkpoints) {
+pub(super) fn with_records(count: u64) -> (Fixture, Reign, FileCheckpoints) {
     let fixture = Fixture::new(SMALL);
     let log = fixture.log();
     let mut reign = Reign::begin(&*log, 0);
@@ -72,12 +73,12 @@ pub(super) fn with_records(count: u64) -> (Fixture, Reign, Checkpoints) {
     (fixture, reign, log.checkpoints())
 }
 
-pub(super) fn take(checkpoints: &Checkpoints, checkpoint: &Checkpoint) {
+pub(super) fn take(checkpoints: &FileCheckpoints, checkpoint: &Checkpoint) {
     let written = checkpoints.write(checkpoint, ME).expect("there is room");
     checkpoints.publish(written).expect("it was written");
 }
 
-pub(super) fn load(checkpoints: &Checkpoints, lsn: u64) -> Result<Memory, CheckpointError> {
+pub(super) fn load(checkpoints: &FileCheckpoints, lsn: u64) -> Result<Memory, CheckpointError> {
     let loaded = checkpoints.load(Lsn(lsn))?;
     assert_eq!(loaded.head, head(lsn));
     assert_eq!(loaded.state, format!("state at {lsn}"));
@@ -337,14 +338,17 @@ fn what_was_never_published_does_not_count_and_is_swept_away() {
 }
 
 #[test]
-fn who_waits_for_a_checkpoint_is_woken_when_there_is_one() {
+fn a_checkpoint_is_told_to_those_who_have_subscribed() {
     let (fixture, _reign, checkpoints) = with_records(10);
+    let (sender, calls) = channel();
     let waiting = fixture.log().checkpoints();
-    let thread = std::thread::spawn(move || waiting.wait_for(Lsn(5), std::time::Duration::from_secs(60)));
-    take(&checkpoints, &checkpoint(4, None, &memory(1, 1)));
-    take(&checkpoints, &checkpoint(6, None, &memory(1, 1)));
-    assert_eq!(thread.join().expect("no panic"), Lsn(6));
-    assert_eq!(checkpoints.wait_for(Lsn(7), std::time::Duration::ZERO), Lsn(6));
+    let call = move || sender.send(()).expect("the test waits for it");
+    let _subscription = waiting.subscribe(Box::new(call)).expect("there are threads");
+    for lsn in [4, 6] {
+        take(&checkpoints, &checkpoint(lsn, None, &memory(1, 1)));
+        calls.recv_timeout(Duration::from_secs(60)).expect("it is told");
+        assert_eq!(waiting.newest_published(), Lsn(lsn));
+    }
 }
 
 #[test]

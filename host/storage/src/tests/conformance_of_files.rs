@@ -1,12 +1,10 @@
 //! The conformance suite against the stores on files, with segments as they are and with very small ones.
 
-use std::ops::Deref;
-
 use ambrosia_core::Record;
 use tempfile::TempDir;
 
 use super::support::{Fixture, SMALL};
-use crate::{BlobError, BlobStore, FileLogOptions, FileStore, conformance::Handles};
+use crate::{BlobError, BlobStore, FileLogOptions, FileStore, Registry, Store, conformance::Handles};
 
 fn new_log(genesis: Record) -> Handles {
     Fixture::with(FileLogOptions::default(), &genesis).into_handles()
@@ -22,17 +20,18 @@ struct Empty {
     directory: TempDir,
 }
 
-impl Deref for Empty {
-    type Target = FileStore;
-    fn deref(&self) -> &FileStore {
-        &self.store
-    }
-}
-
 fn empty() -> Empty {
     let directory = tempfile::tempdir().expect("temporary directory");
     let store = FileStore::create_or_open(directory.path()).expect("works");
     Empty { store, directory }
+}
+
+fn registry(empty: &Empty) -> &dyn Registry {
+    empty.store.registry()
+}
+
+fn blobs(empty: &Empty) -> &dyn BlobStore {
+    empty.store.blobs()
 }
 
 mod log {
@@ -44,21 +43,21 @@ mod log_of_small_segments {
 }
 
 mod registry {
-    crate::registry_conformance!(super::empty);
+    crate::registry_conformance!(super::empty, super::registry);
 }
 
 mod blobs {
-    crate::blob_conformance!(super::empty);
+    crate::blob_conformance!(super::empty, super::blobs);
 }
 
 #[test]
 fn a_damaged_blob_is_told_and_putting_it_again_repairs_it() {
-    let store = empty();
-    let hash = store.put(b"contents").expect("works");
-    std::fs::write(store.directory.path().join("blobs").join(hash.to_string()), b"other").expect("works");
-    let damaged = BlobStore::get(&*store, hash).expect_err("it was changed");
+    let Empty { store, directory } = empty();
+    let hash = store.blobs().put(b"contents").expect("works");
+    std::fs::write(directory.path().join("blobs").join(hash.to_string()), b"other").expect("works");
+    let damaged = store.blobs().get(hash).expect_err("it was changed");
     assert!(matches!(damaged, BlobError::Damaged { .. }), "{damaged}");
     assert!(damaged.to_string().contains(&hash.to_string()));
-    store.put(b"contents").expect("works");
-    assert_eq!(BlobStore::get(&*store, hash).expect("repaired"), b"contents");
+    store.blobs().put(b"contents").expect("works");
+    assert_eq!(store.blobs().get(hash).expect("repaired"), b"contents");
 }

@@ -4,11 +4,19 @@ use std::sync::Arc;
 
 use ambrosia_core::Record;
 
-use crate::{BlobError, BlobStore, LogStore, MemoryLog, MemoryStore, conformance::Handles};
+use crate::{BlobError, BlobStore, LogStore, MemoryLog, MemoryStore, Registry, conformance::Handles};
 
 fn new_log(genesis: Record) -> Handles {
     let log = MemoryLog::new(genesis);
     Box::new(move || Arc::new(log.clone()) as Arc<dyn LogStore>)
+}
+
+fn registry(store: &MemoryStore) -> &dyn Registry {
+    store
+}
+
+fn blobs(store: &MemoryStore) -> &dyn BlobStore {
+    store
 }
 
 mod log {
@@ -16,11 +24,11 @@ mod log {
 }
 
 mod registry {
-    crate::registry_conformance!(Box::<crate::MemoryStore>::default);
+    crate::registry_conformance!(crate::MemoryStore::default, super::registry);
 }
 
 mod blobs {
-    crate::blob_conformance!(Box::<crate::MemoryStore>::default);
+    crate::blob_conformance!(crate::MemoryStore::default, super::blobs);
 }
 
 #[test]

@@ -42,12 +42,12 @@ fn marked_fixture(records: u8) -> Fixture {
 fn expect_corrupt(fixture: &Fixture, damaged: &Snapshot, file: &Path, place: u64, record: Lsn) {
     fixture.restore(damaged);
     let Err(InstanceError::Log(error)) =
-        fixture.store.log(&name()).map(|log| try_read_all(&log)).and_then(|read| Ok(read?))
+        fixture.store.file_log(&name()).map(|log| try_read_all(&log)).and_then(|read| Ok(read?))
     else {
         panic!("damage of record {record} at {place} was not noticed")
     };
-    let LogError::Corrupt { file: named, offset, lsn, .. } = &error else { panic!("{error}") };
-    assert_eq!((named.as_path(), *offset, *lsn), (file, place, record), "{error}");
+    let LogError::Corrupt { place: named, lsn, .. } = &error else { panic!("{error}") };
+    assert_eq!((named, *lsn), (&format!("{}, offset {place}", file.display()), record), "{error}");
     assert!(fixture.snapshot() == *damaged, "nothing may be changed");
 }
 
@@ -211,7 +211,7 @@ fn a_record_of_another_version_is_not_taken_for_a_torn_one() {
         header[RECORD_HEADER_BYTES - 4..].copy_from_slice(&checksum.to_le_bytes());
         salt.mix(header);
         fixture.restore(&newer);
-        let error = fixture.store.log(&name()).err().expect("another version");
+        let error = fixture.store.file_log(&name()).err().expect("another version");
         assert!(matches!(error, InstanceError::Log(LogError::OtherVersion { .. })), "{error}");
         assert!(fixture.snapshot() == newer, "nothing may be changed");
     }
@@ -239,7 +239,7 @@ proptest! {
         let at = at % contents.len();
         contents[at] ^= 1_u8 << bit;
         fixture.restore(&damaged);
-        match fixture.store.log(&name()).map(|log| try_read_all(&log)) {
+        match fixture.store.file_log(&name()).map(|log| try_read_all(&log)) {
             Ok(Ok(records)) => prop_assert_eq!(bodies(records), before),
             Ok(Err(LogError::Corrupt { .. } | LogError::OtherVersion { .. })) => {}
             Err(InstanceError::Log(LogError::Corrupt { .. } | LogError::OtherVersion { .. })) => {}
@@ -260,7 +260,7 @@ fn a_record_that_the_page_knew_to_be_durable_is_damage_after_a_loss_of_power() {
     assert_eq!(read_all(&*fixture.log()).len(), 4, "nothing else says it: the page is lost");
     fixture.restore(&damaged);
     fixture.lose_power_but_not(&page);
-    let error = fixture.store.log(&name()).err().expect("it was durable").to_string();
+    let error = fixture.store.file_log(&name()).err().expect("it was durable").to_string();
     assert!(error.contains("was published as durable"), "{error}");
     assert!(fixture.snapshot() == damaged, "nothing may be changed");
 }

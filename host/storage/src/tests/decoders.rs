@@ -8,7 +8,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::support::{Fixture, SEGMENT_HEADER_BYTES, SMALL};
 use crate::{
-    InstanceEntry, Outcome, Registry, RegistryError, Revision,
+    InstanceEntry, Instances, Outcome, RegistryError, Revision, Store,
     file::testing::{LastRecord, Salt, SegmentHeader, SegmentName},
 };
 
@@ -201,13 +201,13 @@ proptest! {
         let path = fixture.directory.path().join("registry/some:key");
         let mut contents = registry_file(revision, &value);
         std::fs::write(&path, &contents).expect("works");
-        let found = Registry::get(&fixture.store, "some/key").expect("it is whole");
+        let found = fixture.store.registry().get("some/key").expect("it is whole");
         prop_assert_eq!(found, Some((Revision(revision), value)));
         let bit = bit.index(contents.len() * 8);
         contents[bit / 8] ^= 1 << (bit % 8);
         std::fs::write(&path, &contents).expect("works");
         let unread = (20 * 8..24 * 8).contains(&bit);
-        let found = Registry::get(&fixture.store, "some/key");
+        let found = fixture.store.registry().get("some/key");
         prop_assert!(unread || matches!(found, Err(RegistryError::Damaged { .. })), "bit {}: {:?}", bit, found);
     }
 
@@ -216,7 +216,7 @@ proptest! {
         let fixture = Fixture::new(SMALL);
         let contents = if magic { [&b"AMBREG\x01\0"[..], &contents].concat() } else { contents };
         std::fs::write(fixture.directory.path().join("registry/instances:other"), &contents).expect("works");
-        let found = Registry::get(&fixture.store, "instances/other");
+        let found = fixture.store.registry().get("instances/other");
         prop_assert!(matches!(found, Err(RegistryError::Damaged { .. })), "{:?}", found);
         prop_assert!(fixture.store.instances().is_err());
     }

@@ -29,7 +29,7 @@ fn forgery() -> impl Strategy<Value = Vec<u8>> {
 
 /// What is read of the log, or what is said of its damage.
 fn read(fixture: &Fixture) -> Result<usize, String> {
-    let records = fixture.store.log(&name()).and_then(|log| {
+    let records = fixture.store.file_log(&name()).and_then(|log| {
         let mut tail = crate::LogStore::tail(&*log, Lsn(1))?;
         let mut records = 0;
         loop {

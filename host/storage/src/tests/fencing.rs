@@ -13,7 +13,7 @@ use std::{
 use ambrosia_core::{Lsn, Record, RecordKind, ReplicaIndex};
 
 use super::support::{Fixture, SMALL, name};
-use crate::{FileLogOptions, FileStore, LogStore, Role, StopCause, Vacancy, conformance::Reign};
+use crate::{FileLogOptions, FileStore, Instances, LogStore, Role, StopCause, Vacancy, conformance::Reign};
 
 const STORE_VARIABLE: &str = "AMBROSIA_TEST_STORE";
 const LIMIT: Duration = Duration::from_secs(20);
@@ -23,10 +23,10 @@ fn writer_process() {
     let Some(directory) = std::env::var_os(STORE_VARIABLE) else { return };
     let store =
         FileStore::open(std::path::PathBuf::from(directory)).expect("the parent made it").with_log_options(SMALL);
-    let presence = store.roster(&name()).expect("works").enter(ReplicaIndex(0)).expect("not running");
+    let presence = store.members_of(&name()).expect("works").enter(ReplicaIndex(0)).expect("not running");
     presence.beat(Role::Primary);
     presence.set_applied(Lsn(0));
-    let log = store.log(&name()).expect("works");
+    let log = store.file_log(&name()).expect("works");
     let durable = log.head().expect("works").durable;
     let mut reign = Reign::begin_with(&*log, 0, log.tail(durable.next()).expect("works"));
     let mut out = std::io::stdout();

@@ -18,8 +18,8 @@ use tempfile::TempDir;
 use super::support::{segment_header, with_salt};
 
 use crate::{
-    Acquired, BlobHash, BlobStore, FileLog, FileLogOptions, FileStore, InstanceEntry, LogStore, Outcome, Registered,
-    Registry, Revision,
+    Acquired, BlobHash, FileLog, FileLogOptions, FileStore, InstanceEntry, Instances, LogStore, Outcome, Registered,
+    Revision, Store,
     conformance::read_all,
     file::testing::{LastRecord, Salt, SegmentHeader, SegmentName},
 };
@@ -158,7 +158,7 @@ fn write_store(root: &Path) {
             store.set_outcome(&name(text), outcome).expect("works");
         }
     }
-    let log = store.log(&name("server")).expect("works");
+    let log = store.file_log(&name("server")).expect("works");
     REIGNS.iter().zip(logged()).for_each(|(primary, bodies)| reign(&log, *primary, &bodies));
 }
 
@@ -280,7 +280,7 @@ fn registry_entries_of_version_1_stay_readable() {
     assert_eq!(store.instances().expect("golden"), entries().map(|(_, entry)| entry));
     for (revision, entry) in entries() {
         let (found, value) =
-            Registry::get(&store, &format!("instances/{}", entry.name)).expect("golden").expect("there");
+            store.registry().get(&format!("instances/{}", entry.name)).expect("golden").expect("there");
         assert_eq!(found, revision);
         assert_eq!(InstanceEntry::decode(&value), Ok(entry.clone()));
         assert_eq!(entry.encode(), value);
@@ -294,8 +294,8 @@ fn registry_entries_of_version_1_stay_readable() {
 fn modules_of_version_1_stores_stay_readable() {
     let (_directory, store) = opened(1);
     assert_eq!(BlobHash::of(MODULE).to_string(), MODULE_HASH);
-    assert_eq!(BlobStore::list(&store).expect("golden"), [BlobHash::of(MODULE)]);
-    assert_eq!(BlobStore::get(&store, BlobHash::of(MODULE)).expect("golden"), MODULE);
+    assert_eq!(store.blobs().list().expect("golden"), [BlobHash::of(MODULE)]);
+    assert_eq!(store.blobs().get(BlobHash::of(MODULE)).expect("golden"), MODULE);
 }
 
 /// Kind, epoch, lsn, nanoseconds since the beginning of the reign, durable, messages.
@@ -339,7 +339,7 @@ fn logs_of_all_versions_stay_readable() {
 
 fn a_log_stays_readable(version: u32) {
     let (_directory, store) = opened(version);
-    let log = store.log(&name("server")).expect("golden");
+    let log = store.file_log(&name("server")).expect("golden");
     let head = log.head().expect("golden");
     assert_eq!((head.epoch, head.durable), (Epoch(2), Lsn(7)));
     let records = read_all(&*log);
@@ -365,7 +365,7 @@ fn a_primary_of_today_goes_on_with_logs_of_all_versions() {
 
 fn a_primary_of_today_goes_on(version: u32) {
     let (_directory, store) = opened(version);
-    let log = store.log(&name("server")).expect("golden");
+    let log = store.file_log(&name("server")).expect("golden");
     let before = read_all(&*log);
     reign(&log, REIGNS[0], &logged()[1]);
     let after = read_all(&*log);

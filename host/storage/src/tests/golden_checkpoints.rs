@@ -12,7 +12,7 @@ use super::{
     checkpoints::{Memory, checkpoint, contents, load, memory, take, with_records},
     support::Fixture,
 };
-use crate::{Checkpoint, CheckpointInfo, Checkpoints};
+use crate::{Checkpoint, CheckpointInfo, FileCheckpoints};
 
 const BASE: &str = "00000000000000000003.base";
 const DELTA: &str = "00000000000000000005-00000000000000000003.delta";
@@ -54,7 +54,7 @@ fn golden(name: &str) -> PathBuf {
 }
 
 /// A log of ten records with the golden checkpoints as they are written today.
-fn written() -> (Fixture, Checkpoints) {
+fn written() -> (Fixture, FileCheckpoints) {
     let (fixture, _reign, checkpoints) = with_records(10);
     for (_, checkpoint, mapped_bytes_min) in golden_checkpoints() {
         take(&checkpoints.clone().mapping_from(mapped_bytes_min), &checkpoint);
@@ -62,7 +62,7 @@ fn written() -> (Fixture, Checkpoints) {
     (fixture, checkpoints)
 }
 
-fn check(checkpoints: &Checkpoints) {
+fn check(checkpoints: &FileCheckpoints) {
     for (lsn, memory, is_mapped) in [(3, before(), false), (5, after(), false), (7, mapped(), true)] {
         assert!(load(checkpoints, lsn).expect("it stays readable") == memory, "the memory at {lsn}");
         let loaded = checkpoints.load(Lsn(lsn)).expect("it stays readable");

@@ -6,7 +6,7 @@ use ambrosia_core::{InstanceName, InstanceUuid, Limits, Lsn, ReplicaIndex, Times
 
 use super::support::{Fixture, SMALL};
 use crate::{
-    BlobStore, FileStore, InstanceEntry, InstanceError, LogStore, OpenError, Outcome, Registered, Role,
+    FileStore, InstanceEntry, InstanceError, Instances, LogStore, OpenError, Outcome, Registered, Role, Store,
     conformance::{Reign, read_all},
 };
 
@@ -65,9 +65,9 @@ fn an_instance_is_registered_once_with_one_module() {
     assert!(error.to_string().contains("upgrade"), "{error}");
     let entry = store.instance(&named("server")).expect("works");
     assert_eq!((entry.uuid, entry.replicas.len()), (InstanceUuid([1; 16]), 1));
-    assert_eq!(BlobStore::get(&store, crate::BlobHash(entry.module)).expect("works"), b"module");
-    assert_eq!(read_all(&*store.log(&named("server")).expect("works")).len(), 1);
-    let unknown = store.log(&named("client")).err().expect("not registered");
+    assert_eq!(store.blobs().get(crate::BlobHash(entry.module)).expect("works"), b"module");
+    assert_eq!(read_all(&*store.file_log(&named("server")).expect("works")).len(), 1);
+    let unknown = store.file_log(&named("client")).err().expect("not registered");
     assert!(matches!(unknown, InstanceError::Unknown { .. }), "{unknown}");
 }
 
@@ -96,9 +96,9 @@ fn a_crash_at_any_point_of_a_registration_leaves_nothing_in_the_way() {
         let (_directory, store) = empty();
         register(&store, "other", b"module", 9).expect("works");
         leave_partial_registration(&store, point);
-        assert!(matches!(store.log(&named("server")), Err(InstanceError::Unknown { .. })), "{what}");
+        assert!(matches!(store.file_log(&named("server")), Err(InstanceError::Unknown { .. })), "{what}");
         assert_eq!(register(&store, "server", b"its module", 2).expect("works"), Registered::New, "{what}");
-        assert_eq!(read_all(&*store.log(&named("server")).expect("works")).len(), 1, "{what}");
+        assert_eq!(read_all(&*store.file_log(&named("server")).expect("works")).len(), 1, "{what}");
         let logs = std::fs::read_dir(store.root().join("logs")).expect("works").count();
         assert_eq!(logs, 2, "what was left after {what} is removed");
     }
@@ -106,7 +106,7 @@ fn a_crash_at_any_point_of_a_registration_leaves_nothing_in_the_way() {
 
 /// Registers "server" in a store beside, and copies what would be there had it crashed.
 fn leave_partial_registration(store: &FileStore, point: usize) {
-    store.put(b"its module").expect("works");
+    store.blobs().put(b"its module").expect("works");
     if point == 0 {
         return;
     }
@@ -144,7 +144,7 @@ fn the_log_of_an_instance_is_not_taken_for_a_leftover_when_its_entry_is_lost() {
 fn an_instance_is_not_deregistered_while_a_replica_runs() {
     let fixture = Fixture::new(SMALL);
     let (store, name) = (&fixture.store, super::support::name());
-    let presence = store.roster(&name).expect("works").enter(ReplicaIndex(0)).expect("not running");
+    let presence = store.members_of(&name).expect("works").enter(ReplicaIndex(0)).expect("not running");
     presence.beat(Role::Standby);
     presence.set_applied(Lsn(1));
     let refused = store.deregister(&name).expect_err("it runs");
@@ -158,9 +158,9 @@ fn an_instance_is_not_deregistered_while_a_replica_runs() {
     register(store, "twin", crate::conformance::MODULE, 8).expect("works");
     store.deregister(&name).expect("nothing runs");
     assert!(matches!(store.instance(&name), Err(InstanceError::Unknown { .. })));
-    assert!(BlobStore::get(store, module).is_ok(), "the twin needs it");
+    assert!(store.blobs().get(module).is_ok(), "the twin needs it");
     store.deregister(&named("twin")).expect("nothing runs");
-    assert!(BlobStore::get(store, module).is_err(), "nobody needs it");
+    assert!(store.blobs().get(module).is_err(), "nobody needs it");
     assert_eq!(std::fs::read_dir(store.root().join("logs")).expect("works").count(), 0);
 }
 
@@ -223,7 +223,7 @@ fn a_broken_instance_can_be_deregistered_and_others_registered_beside_it() {
         let left: BTreeSet<_> =
             left.map(|entry| entry.expect("works").file_name().into_string().expect("plain")).collect();
         assert_eq!(left, logs, "{what}: its log is gone, and no other");
-        assert_eq!(read_all(&*store.log(&named("healthy")).expect("works")).len(), 1, "{what}");
+        assert_eq!(read_all(&*store.file_log(&named("healthy")).expect("works")).len(), 1, "{what}");
     }
 }
 
@@ -236,7 +236,7 @@ fn a_log_that_nobody_knows_is_left_and_named_when_a_damaged_entry_does_not_tell_
         std::fs::write(segment, b"garbage").expect("works");
     }
     let done = fixture.store.deregister(&super::support::name()).expect("works");
-    assert_eq!((done.uuid, done.left), (None, vec![log.clone()]));
+    assert_eq!((done.uuid, done.left), (None, vec![log.display().to_string()]));
     assert!(log.exists());
 }
 
@@ -258,7 +258,7 @@ fn the_log_of_a_damaged_entry_is_not_taken_for_a_leftover() {
 fn a_broken_instance_is_not_deregistered_while_a_replica_runs() {
     let fixture = Fixture::new(SMALL);
     let name = super::support::name();
-    let presence = fixture.store.roster(&name).expect("works").enter(ReplicaIndex(5)).expect("not running");
+    let presence = fixture.store.members_of(&name).expect("works").enter(ReplicaIndex(5)).expect("not running");
     damage_entry(&fixture, |contents| contents[16] ^= 1);
     assert!(matches!(fixture.store.deregister(&name), Err(InstanceError::Running { .. })));
     drop(presence);
@@ -268,14 +268,23 @@ fn a_broken_instance_is_not_deregistered_while_a_replica_runs() {
 #[test]
 fn a_replica_sees_that_another_store_lies_in_the_place_of_its_own() {
     let fixture = Fixture::new(SMALL);
-    let presence = fixture.store.roster(&super::support::name()).expect("works").enter(ReplicaIndex(0)).expect("free");
+    let presence =
+        fixture.store.members_of(&super::support::name()).expect("works").enter(ReplicaIndex(0)).expect("free");
     assert_eq!(presence.lost_store().expect("works"), None);
     let (log, moved) = (fixture.log_path(), fixture.directory.path().join("moved"));
     std::fs::rename(&log, &moved).expect("works");
-    assert_eq!(presence.lost_store().expect("works"), Some(&*log.join("control")), "nothing is there");
+    assert_eq!(
+        presence.lost_store().expect("works"),
+        Some(log.join("control").display().to_string()),
+        "nothing is there"
+    );
     std::fs::create_dir(&log).expect("works");
     std::fs::copy(moved.join("control"), log.join("control")).expect("works");
-    assert_eq!(presence.lost_store().expect("works"), Some(&*log.join("control")), "a copy is there");
+    assert_eq!(
+        presence.lost_store().expect("works"),
+        Some(log.join("control").display().to_string()),
+        "a copy is there"
+    );
 }
 
 #[test]
@@ -283,7 +292,7 @@ fn a_control_file_replaced_under_running_replicas_is_told() {
     let fixture = Fixture::new(SMALL);
     let reign = Reign::begin(&*fixture.log(), 0);
     fixture.forget_control();
-    let error = fixture.store.log(&super::support::name()).err().expect("two fences would be none");
+    let error = fixture.store.file_log(&super::support::name()).err().expect("two fences would be none");
     assert!(matches!(error, InstanceError::Log(crate::LogError::ControlLost { .. })), "{error}");
     drop(reign);
     assert_eq!(fixture.log().head().expect("works").durable, Lsn(2));

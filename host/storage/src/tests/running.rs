@@ -1,13 +1,13 @@
 //! The roster: who runs, who is primary, and how others learn of it.
 
-use std::{net::SocketAddr, thread, time::Duration};
+use std::{net::SocketAddr, sync::mpsc::channel, thread, time::Duration};
 
 use ambrosia_core::{Epoch, EpochBody, Lsn, ReplicaIndex, Timestamp};
 
 use super::support::{Fixture, SMALL, name};
 use crate::{
-    AcquireError, Acquired, EnterError, FileLog, FileLogOptions, HEARTBEAT_INTERVAL, LogStore, ProcessPlace, Role,
-    Vacancy, conformance::Reign,
+    AcquireError, Acquired, EnterError, FileLog, FileLogOptions, HEARTBEAT_INTERVAL, Instances, LogStore, ProcessPlace,
+    Role, Vacancy, conformance::Reign,
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -19,9 +19,9 @@ fn address(port: u16) -> SocketAddr {
 #[test]
 fn a_replica_runs_once() {
     let fixture = Fixture::new(SMALL);
-    let roster = fixture.store.roster(&name()).expect("works");
+    let roster = fixture.store.members_of(&name()).expect("works");
     let presence = roster.enter(ReplicaIndex(3)).expect("not running");
-    let other = fixture.store.roster(&name()).expect("works");
+    let other = fixture.store.members_of(&name()).expect("works");
     let error = other.enter(ReplicaIndex(3)).err().expect("it runs already");
     assert!(matches!(error, EnterError::AlreadyRunning { .. }), "{error}");
     assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
@@ -34,7 +34,7 @@ fn a_replica_runs_once() {
 #[test]
 fn members_show_what_each_replica_says() {
     let fixture = Fixture::new(SMALL);
-    let roster = fixture.store.roster(&name()).expect("works");
+    let roster = fixture.store.members_of(&name()).expect("works");
     let primary = roster.enter(ReplicaIndex(0)).expect("not running");
     let standby = roster.enter(ReplicaIndex(1)).expect("not running");
     let reign = Reign::begin(&*fixture.log(), 0);
@@ -44,7 +44,7 @@ fn members_show_what_each_replica_says() {
     standby.beat(Role::Standby);
     standby.set_applied(Lsn(1));
     standby.set_address(address(7001));
-    let members = roster.members([0, 1, 2].map(ReplicaIndex)).expect("works");
+    let members = roster.members(&[0, 1, 2].map(ReplicaIndex)).expect("works");
     let seen: Vec<_> = members.iter().map(|member| (member.role, member.applied, member.address)).collect();
     let expected = [
         (Role::Primary, Lsn(2), Some(address(7000))),
@@ -58,13 +58,13 @@ fn members_show_what_each_replica_says() {
     assert_eq!((info.replica, info.epoch, info.address), (ReplicaIndex(0), reign.epoch, address(7000)));
     drop((primary, reign));
     assert_eq!(roster.primary().expect("works"), None);
-    assert_eq!(roster.members([ReplicaIndex(0)]).expect("works")[0].role, Role::Down);
+    assert_eq!(roster.members(&[ReplicaIndex(0)]).expect("works")[0].role, Role::Down);
 }
 
 #[test]
 fn a_deposed_primary_is_not_shown_as_primary() {
     let fixture = Fixture::new(SMALL);
-    let roster = fixture.store.roster(&name()).expect("works");
+    let roster = fixture.store.members_of(&name()).expect("works");
     let old = roster.enter(ReplicaIndex(0)).expect("not running");
     let new = roster.enter(ReplicaIndex(1)).expect("not running");
     let first = Reign::begin(&*fixture.log(), 0);
@@ -78,28 +78,31 @@ fn a_deposed_primary_is_not_shown_as_primary() {
     new.publish_primary(second.epoch, address(7001));
     old.publish_primary(first.epoch, address(7000));
     assert_eq!(roster.primary().expect("works").expect("there is one").address, address(7001));
-    let roles: Vec<_> = roster.members([0, 1].map(ReplicaIndex)).expect("works").iter().map(|m| m.role).collect();
+    let roles: Vec<_> = roster.members(&[0, 1].map(ReplicaIndex)).expect("works").iter().map(|m| m.role).collect();
     assert_eq!(roles, [Role::Standby, Role::Primary]);
 }
 
 #[test]
-fn a_new_primary_wakes_those_who_wait_for_it() {
+fn a_new_primary_and_its_end_are_told_to_those_who_have_subscribed() {
     let fixture = Fixture::new(SMALL);
-    let roster = fixture.store.roster(&name()).expect("works");
+    let roster = fixture.store.members_of(&name()).expect("works");
     let presence = roster.enter(ReplicaIndex(0)).expect("not running");
     let reign = Reign::begin(&*fixture.log(), 0);
-    let seen = roster.leadership_changes();
-    let waiting = fixture.store.roster(&name()).expect("works");
-    let waiter = thread::spawn(move || waiting.wait_for_leadership_change(seen, LIMIT));
+    let (sender, calls) = channel();
+    let waiting = fixture.store.members_of(&name()).expect("works");
+    let call = move || sender.send(()).expect("the test waits for it");
+    let _subscription = waiting.subscribe(Box::new(call)).expect("there are threads");
     presence.publish_primary(reign.epoch, address(7000));
-    assert_ne!(waiter.join().expect("no panic"), seen);
+    calls.recv_timeout(LIMIT).expect("it is told");
+    drop(reign);
+    calls.recv_timeout(LIMIT).expect("its end is told too");
 }
 
 #[test]
 fn a_primary_that_beats_is_not_silent_and_one_that_does_not_is() {
     let options = FileLogOptions { silence: 3 * HEARTBEAT_INTERVAL, ..SMALL };
     let fixture = Fixture::new(options);
-    let presence = fixture.store.roster(&name()).expect("works").enter(ReplicaIndex(0)).expect("not running");
+    let presence = fixture.store.members_of(&name()).expect("works").enter(ReplicaIndex(0)).expect("not running");
     let _reign = Reign::begin(&*fixture.log(), 0);
     let log = fixture.log();
     let vacancy = thread::scope(|scope| {
@@ -185,13 +188,13 @@ fn try_once(log: &FileLog) -> Result<Acquired, AcquireError> {
 #[test]
 fn a_control_page_of_a_version_without_places_is_extended_while_replicas_run() {
     let fixture = Fixture::new(SMALL);
-    let before = fixture.store.roster(&name()).expect("works").enter(ReplicaIndex(0)).expect("not running");
+    let before = fixture.store.members_of(&name()).expect("works").enter(ReplicaIndex(0)).expect("not running");
     let file = std::fs::File::options().write(true).open(fixture.log_path().join("control")).expect("it is there");
     file.set_len(12_288).expect("works");
-    let roster = fixture.store.roster(&name()).expect("works");
+    let roster = fixture.store.members_of(&name()).expect("works");
     let _after = roster.enter(ReplicaIndex(1)).expect("not running");
     before.beat(Role::Standby);
-    let members = roster.members([0, 1].map(ReplicaIndex)).expect("works");
+    let members = roster.members(&[0, 1].map(ReplicaIndex)).expect("works");
     let seen: Vec<_> = members.iter().map(|member| (member.role, member.pid, member.place.clone())).collect();
     let pid = std::process::id();
     let expected = [(Role::Standby, pid, ProcessPlace::default()), (Role::Standby, pid, ProcessPlace::here().clone())];

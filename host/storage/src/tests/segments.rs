@@ -6,7 +6,7 @@ use ambrosia_core::{Epoch, EpochBody, Lsn, Record, ReplicaIndex, Timestamp};
 
 use super::support::{Fixture, SMALL, WITHOUT_MARKS, put_record};
 use crate::{
-    FileLogOptions, LogError, LogStore,
+    FileLogOptions, Instances, LogError, LogStore,
     conformance::{Reign, read_all},
     file::testing::{LastRecord, Salt, SegmentHeader, SegmentName},
 };

@@ -12,7 +12,7 @@ use ambrosia_core::{Genesis, InstanceName, Lsn, Record, Timestamp};
 use tempfile::TempDir;
 
 use crate::{
-    FileLog, FileLogOptions, FileStore, LogStore, Registered, ScannedRecord,
+    FileLog, FileLogOptions, FileStore, Instances, LogStore, Registered, ScannedRecord,
     conformance::{Handles, MODULE, genesis},
     file::testing::{Salt, SegmentHeader},
 };
@@ -61,7 +61,7 @@ impl Fixture {
     }
 
     pub(super) fn log(&self) -> Arc<FileLog> {
-        self.store.log(&name()).expect("works")
+        self.store.file_log(&name()).expect("works")
     }
 
     pub(super) fn log_path(&self) -> PathBuf {

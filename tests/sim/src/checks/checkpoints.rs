@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use ambrosia_core::{CheckpointState, Guest, Input, InstanceUuid, Lsn, Output, Replica};
-use ambrosia_storage::{CheckpointError, Checkpoints, LogError, LogStore};
+use ambrosia_storage::{CheckpointError, FileCheckpoints, LogError, LogStore};
 
 use super::logs::Logs;
 use crate::{
@@ -52,7 +52,7 @@ impl Sim {
     }
 
     /// The checkpoint is what a replay gives. One that is damaged, or that somebody has just removed, is not looked at.
-    pub(crate) fn check_checkpoint(&self, process: &Process, checkpoints: &Checkpoints, lsn: Lsn) {
+    pub(crate) fn check_checkpoint(&self, process: &Process, checkpoints: &FileCheckpoints, lsn: Lsn) {
         let loaded = match self.undisturbed(|| checkpoints.load(lsn)) {
             Ok(loaded) => loaded,
             Err(CheckpointError::Missing { .. } | CheckpointError::ParentMissing { .. }) => return,

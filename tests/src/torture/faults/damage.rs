@@ -128,7 +128,7 @@ impl Damage {
     fn damage(&self, stage: &Stage, draw: &mut Draw) -> anyhow::Result<Option<Done>> {
         let store = FileStore::open(stage.world.cluster.store())?;
         let name = InstanceName::new(INSTANCES[self.instance])?;
-        let durable = store.log(&name)?.head()?.durable;
+        let durable = store.file_log(&name)?.head()?.durable;
         let scan = store.scan_log(&name, Lsn(1))?;
         let mut records: Vec<ScannedRecord> = if self.where_ == Where::ClosedSegment {
             // The end of a log that is written meanwhile may look damaged.

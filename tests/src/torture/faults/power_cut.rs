@@ -4,7 +4,7 @@
 use std::{fs::File, os::unix::fs::FileExt, path::Path, time::Instant};
 
 use ambrosia_core::{InstanceName, Lsn};
-use ambrosia_storage::{FileStore, LogStore};
+use ambrosia_storage::{FileStore, Instances, LogStore};
 use anyhow::Context;
 
 use crate::{
@@ -121,7 +121,7 @@ impl PowerCut {
                 continue;
             }
             // It is the same machine still, so the page of the copy says what was durable when it was made.
-            let durable = opened.log(&name)?.head()?.durable;
+            let durable = opened.file_log(&name)?.head()?.durable;
             lose_sectors(&opened, &name, durable, self.lost_percent, draw)?;
             match self.control {
                 Control::Gone => std::fs::remove_file(&control)?,

@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 use ambrosia_core::{InstanceName, InstanceUuid, Lsn, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::LogId;
+
 const VERSION: u32 = 1;
 
 /// Longest entry that is believed, in bytes.
@@ -90,6 +92,11 @@ pub enum EntryError {
 }
 
 impl InstanceEntry {
+    /// The log of this life of it.
+    pub fn log(&self) -> LogId {
+        LogId(self.uuid)
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let stored = Stored {
             version: VERSION,

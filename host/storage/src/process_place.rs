@@ -2,7 +2,7 @@
 
 use std::{fmt, os::unix::fs::MetadataExt, sync::OnceLock};
 
-use super::system::host_name;
+use crate::file::host_name;
 
 /// A host, by its name, and the namespace in which its processes have their numbers.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]

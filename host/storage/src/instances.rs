@@ -1,0 +1,259 @@
+//! Registered instances: their entries, logs and modules as one thing.
+//!
+//! To register is: the module into the blobs, the log with its genesis record beside the other logs, and last the
+//! entry in the registry. What a crash leaves in between is not reachable, and removed the next time.
+//!
+//! **Architecture Invariant:** an entry in the registry implies a module and a log with its genesis record.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use ambrosia_core::{Genesis, InstanceName, InstanceUuid, Limits, ReplicaIndex, Timestamp};
+
+use crate::{
+    BlobError, BlobHash, CloseError, Deregistered, EntryError, InstanceEntry, IoError, LogError, LogId, Members,
+    Outcome, PutError, REPLICAS_MAX, RegistryError, Revision, Store,
+};
+
+const KEY_PREFIX: &str = "instances/";
+
+/// An entry of the registry, or why it can't be read.
+#[derive(Debug)]
+pub struct Found {
+    /// The name of the instance.
+    pub name: InstanceName,
+    /// What is registered.
+    pub entry: Result<InstanceEntry, InstanceError>,
+}
+
+/// What [`Instances::register`] did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Registered {
+    /// The instance is new.
+    New,
+    /// It was registered with this module before; nothing was changed.
+    Same,
+}
+
+/// Something can't be done with an instance.
+#[derive(Debug, thiserror::Error)]
+pub enum InstanceError {
+    /// There is no such instance.
+    #[error("there is no instance {name}: register it first")]
+    Unknown {
+        /// The name asked for.
+        name: InstanceName,
+    },
+    /// The name is taken.
+    #[error(
+        "instance {name} is registered with another module ({registered}, not {given}): upgrade it to change its \
+         module, or deregister it to begin anew"
+    )]
+    OtherModule {
+        /// The name.
+        name: InstanceName,
+        /// The module that it has.
+        registered: BlobHash,
+        /// The module given.
+        given: BlobHash,
+    },
+    /// Replicas of it run.
+    #[error("{what} of instance {name} is running: end it first")]
+    Running {
+        /// The name.
+        name: InstanceName,
+        /// Which one.
+        what: String,
+    },
+    /// The number of the replica is too high.
+    #[error("replica number {replica} is out of range: use 0 to {max}", max = REPLICAS_MAX - 1)]
+    NumberTooHigh {
+        /// The number.
+        replica: ReplicaIndex,
+    },
+    /// Its entry can't be understood.
+    #[error(
+        "the registration of instance {name} can't be read: {source}; restore it from a copy, or deregister the instance"
+    )]
+    Entry {
+        /// The name.
+        name: String,
+        /// What is wrong with the entry.
+        source: EntryError,
+    },
+    /// The registry can't be used.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The module can't be had.
+    #[error(transparent)]
+    Module(#[from] BlobError),
+    /// The log can't be used.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+impl InstanceError {
+    pub(crate) fn not_closed(name: &InstanceName, error: CloseError) -> InstanceError {
+        match error {
+            CloseError::Running { what } => InstanceError::Running { name: name.clone(), what },
+            CloseError::Io(error) => error.into(),
+        }
+    }
+}
+
+/// The instances of a store, by name. Every store has them.
+pub trait Instances: Store {
+    /// Registers an instance whose first module is `module`. It has replica 0 from the start.
+    fn register(
+        &self,
+        name: &InstanceName,
+        module: &[u8],
+        seed: u64,
+        uuid: InstanceUuid,
+        limits: Limits,
+        now: Timestamp,
+    ) -> Result<Registered, InstanceError> {
+        let _held = self.hold_registrations()?;
+        let hash = BlobHash::of(module);
+        if let Some((_, entry)) = find(self, name)? {
+            let registered = BlobHash(entry.module);
+            return if registered == hash {
+                self.blobs().put(module)?;
+                Ok(Registered::Same)
+            } else {
+                Err(InstanceError::OtherModule { name: name.clone(), registered, given: hash })
+            };
+        }
+        remove_orphans(self)?;
+        self.blobs().put(module)?;
+        let genesis = Genesis { uuid, module: hash.0, seed, limits, name: name.clone() };
+        let replicas = [0].into();
+        let entry =
+            InstanceEntry { name: name.clone(), uuid, module: hash.0, replicas, registered: now, outcome: None };
+        self.create_log(entry.log(), &genesis.record(now))?;
+        match put_entry(self, None, &entry)? {
+            Some(_) => Ok(Registered::New),
+            None => unreachable!("the registrations are held"),
+        }
+    }
+
+    /// Removes an instance with its log, and its module unless another instance has it.
+    ///
+    /// # Errors
+    /// If there is no such instance, if a replica of it runs, or if another version wrote its entry.
+    fn deregister(&self, name: &InstanceName) -> Result<Deregistered, InstanceError> {
+        crate::deregistration::deregister(self, name)
+    }
+
+    /// Adds a replica, unless it is there.
+    fn add_replica(&self, name: &InstanceName, replica: ReplicaIndex) -> Result<(), InstanceError> {
+        if replica.0 >= REPLICAS_MAX {
+            return Err(InstanceError::NumberTooHigh { replica });
+        }
+        change(self, name, |entry| {
+            entry.replicas.insert(replica.0);
+        })
+    }
+
+    /// Notes how the instance ended.
+    fn set_outcome(&self, name: &InstanceName, outcome: Outcome) -> Result<(), InstanceError> {
+        change(self, name, |entry| entry.outcome = Some(outcome.clone()))
+    }
+
+    /// Notes that the instance goes on.
+    fn clear_outcome(&self, name: &InstanceName) -> Result<(), InstanceError> {
+        change(self, name, |entry| entry.outcome = None)
+    }
+
+    /// The instance of that name.
+    fn instance(&self, name: &InstanceName) -> Result<InstanceEntry, InstanceError> {
+        Ok(found(self, name)?.1)
+    }
+
+    /// The log of the instance of that name.
+    fn log_of(&self, name: &InstanceName) -> Result<LogId, InstanceError> {
+        Ok(self.instance(name)?.log())
+    }
+
+    /// The replicas of the instance of that name.
+    fn members_of(&self, name: &InstanceName) -> Result<Arc<dyn Members>, InstanceError> {
+        Ok(self.members(self.log_of(name)?)?)
+    }
+
+    /// All instances, by name.
+    fn instances(&self) -> Result<Vec<InstanceEntry>, InstanceError> {
+        let entries = self.registry().list(KEY_PREFIX)?;
+        entries.iter().map(|entry| decode(&entry.key[KEY_PREFIX.len()..], &entry.value)).collect()
+    }
+
+    /// All instances, by name, also those whose entries can't be read.
+    fn survey(&self) -> Result<Vec<Found>, InstanceError> {
+        let mut instances = Vec::new();
+        for key in self.registry().keys(KEY_PREFIX)? {
+            let Ok(name) = InstanceName::new(&key[KEY_PREFIX.len()..]) else { continue };
+            match find(self, &name) {
+                Ok(Some((_, entry))) => instances.push(Found { name, entry: Ok(entry) }),
+                Ok(None) => {} // deregistered meanwhile
+                Err(error) => instances.push(Found { name, entry: Err(error) }),
+            }
+        }
+        Ok(instances)
+    }
+}
+
+impl<S: Store + ?Sized> Instances for S {}
+
+fn find<S: Store + ?Sized>(store: &S, name: &InstanceName) -> Result<Option<(Revision, InstanceEntry)>, InstanceError> {
+    let Some((revision, value)) = store.registry().get(&key(name))? else { return Ok(None) };
+    Ok(Some((revision, decode(name.as_str(), &value)?)))
+}
+
+fn found<S: Store + ?Sized>(store: &S, name: &InstanceName) -> Result<(Revision, InstanceEntry), InstanceError> {
+    find(store, name)?.ok_or_else(|| InstanceError::Unknown { name: name.clone() })
+}
+
+fn change<S: Store + ?Sized>(
+    store: &S,
+    name: &InstanceName,
+    change: impl Fn(&mut InstanceEntry),
+) -> Result<(), InstanceError> {
+    loop {
+        let (revision, mut entry) = found(store, name)?;
+        change(&mut entry);
+        if put_entry(store, Some(revision), &entry)?.is_some() {
+            return Ok(());
+        }
+    }
+}
+
+/// `None` if the entry was changed since.
+fn put_entry<S: Store + ?Sized>(
+    store: &S,
+    expected: Option<Revision>,
+    entry: &InstanceEntry,
+) -> Result<Option<Revision>, InstanceError> {
+    match store.registry().put_if(&key(&entry.name), expected, &entry.encode()) {
+        Ok(revision) => Ok(Some(revision)),
+        Err(PutError::Conflict { .. }) => Ok(None),
+        Err(PutError::Registry(error)) => Err(error.into()),
+    }
+}
+
+/// Removes what registrations that were cut short have left.
+fn remove_orphans<S: Store + ?Sized>(store: &S) -> Result<(), InstanceError> {
+    let instances = store.survey()?;
+    let known: BTreeSet<LogId> = instances.iter().filter_map(|found| Some(found.entry.as_ref().ok()?.log())).collect();
+    // The log of one whose entry can't be read may be any.
+    let is_all_known = instances.iter().all(|found| found.entry.is_ok());
+    Ok(store.remove_orphans(&known, is_all_known)?)
+}
+
+pub(crate) fn key(name: &InstanceName) -> String {
+    format!("{KEY_PREFIX}{name}")
+}
+
+fn decode(name: &str, value: &[u8]) -> Result<InstanceEntry, InstanceError> {
+    InstanceEntry::decode(value).map_err(|source| InstanceError::Entry { name: name.to_owned(), source })
+}

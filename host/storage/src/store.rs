@@ -1,0 +1,105 @@
+//! A store as whoever uses one sees it: the registry of instances, and of each log its records, checkpoints and members.
+//!
+//! **Architecture Invariant:** nothing here knows how anything is kept. What an operator has to look for is named as text,
+//! and what is handed out is behind a trait; so registration, recovery and tools are the same on every store.
+
+use std::{collections::BTreeSet, fmt, path::Path, sync::Arc};
+
+use ambrosia_core::{InstanceUuid, Lsn, Record, ReplicaIndex};
+
+use crate::{BlobStore, Checkpoints, IoError, LogError, LogStore, Members, Registry};
+
+/// Names a log: it begins when an instance is registered, and one that is registered anew gets another one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LogId(pub InstanceUuid);
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Where instances, their logs and their modules are kept. Instances by name are in [`crate::Instances`].
+pub trait Store: Send + Sync {
+    /// Small named values.
+    fn registry(&self) -> &dyn Registry;
+
+    /// Modules.
+    fn blobs(&self) -> &dyn BlobStore;
+
+    /// A log. Each call gives a handle of its own: one for each replica.
+    fn log(&self, id: LogId) -> Result<Arc<dyn LogStore>, LogError>;
+
+    /// The checkpoints of a log.
+    fn checkpoints(&self, id: LogId) -> Result<Arc<dyn Checkpoints>, LogError>;
+
+    /// The replicas of a log.
+    fn members(&self, id: LogId) -> Result<Arc<dyn Members>, LogError>;
+
+    /// All records of a log from `from` on, durable or not, without taking part in it: for tools. Damage is the last item,
+    /// as an error. A log that is being written meanwhile seems to end somewhere near its end.
+    fn scan(&self, id: LogId, from: Lsn) -> Result<LogScan, LogError>;
+
+    /// All logs, also those that no instance has, but not what [`Store::remove_orphans`] removes in any case.
+    fn logs(&self) -> Result<Vec<LogId>, IoError>;
+
+    /// Where a log is, for people.
+    fn place_of(&self, id: LogId) -> String;
+
+    /// Keeps others from registering and deregistering until it is dropped.
+    fn hold_registrations(&self) -> Result<Held, IoError>;
+
+    /// Whether somebody registers or deregisters an instance just now.
+    fn is_changing(&self) -> Result<bool, IoError>;
+
+    /// Makes a log that begins with `genesis`. It is there as a whole, or not at all.
+    fn create_log(&self, id: LogId, genesis: &Record) -> Result<(), IoError>;
+
+    /// Removes what was left of logs when a registration or a deregistration was cut short. `known` are the logs that
+    /// instances have; if these are not all of them, only what is left over for certain is removed.
+    fn remove_orphans(&self, known: &BTreeSet<LogId>, is_all_known: bool) -> Result<(), IoError>;
+
+    /// Closes a log for good: no replica runs, and none begins to until the answer is dropped. From now on the log may be
+    /// removed once no instance has it. `None` if there is no such log.
+    fn close_log(&self, id: LogId, replicas: &BTreeSet<ReplicaIndex>)
+    -> Result<Option<Box<dyn ClosedLog>>, CloseError>;
+
+    /// A directory of this machine for what can be made again at any time, such as compiled modules. It is no part of what
+    /// the store keeps; `None` if it has none.
+    fn cache(&self) -> Option<&Path>;
+}
+
+/// Held until dropped.
+pub type Held = Box<dyn Send + Sync>;
+
+/// A log that nobody uses any more, and nobody may.
+pub trait ClosedLog: Send {
+    /// Removes it with its checkpoints.
+    fn remove(self: Box<Self>) -> Result<(), IoError>;
+}
+
+/// A log can't be closed.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseError {
+    /// Somebody uses it.
+    #[error("{what} is running: end it first")]
+    Running {
+        /// What runs: a replica, or a primary.
+        what: String,
+    },
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+/// The records that [`Store::scan`] finds.
+pub type LogScan = Box<dyn Iterator<Item = Result<PlacedRecord, LogError>> + Send>;
+
+/// A record and where it stands.
+#[derive(Clone, Debug)]
+pub struct PlacedRecord {
+    /// The record.
+    pub record: Record,
+    /// Where it is, for people.
+    pub place: String,
+}
