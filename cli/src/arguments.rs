@@ -73,6 +73,9 @@ pub(crate) struct RegisterInstance {
     #[arg(long, value_name = "UNITS", default_value_t = ambrosia_core::limits::FUEL_DEFAULT,
           value_parser = clap::value_parser!(u64).range(1_000_000..))]
     pub(crate) fuel: u64,
+    /// Refuse a module that imports what is denied to it when it asks: files and sockets
+    #[arg(long)]
+    pub(crate) strict_imports: bool,
 }
 
 #[derive(Args, Debug)]

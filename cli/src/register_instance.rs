@@ -13,8 +13,17 @@ use crate::arguments::RegisterInstance;
 pub(crate) fn register_instance(store: &StorePlace, verb: &RegisterInstance) -> anyhow::Result<ExitCode> {
     let file = verb.module.display();
     let module = std::fs::read(&verb.module).with_context(|| format!("can't read the module {file}"))?;
+    let engine = Engine::new()?;
+    let denied = engine.denied(&module);
+    if verb.strict_imports && !denied.is_empty() {
+        let names = denied.iter().map(|(interface, functions)| listed(interface, functions)).collect::<Vec<_>>();
+        anyhow::bail!(
+            "{file} can't be registered with --strict-imports, since it imports what is denied to an immortal: {}",
+            names.join("; ")
+        );
+    }
     // Everything that can be wrong with a module is found now, not at the first run.
-    let loaded = Engine::new()?.load(&module).with_context(|| format!("{file} can't be registered"))?;
+    let loaded = engine.load(&module).with_context(|| format!("{file} can't be registered"))?;
     let limits = Limits { fuel: verb.fuel, memory_bytes: verb.memory_mib << 20 };
     let methods = loaded.methods_within(limits.memory_bytes);
     let methods = Methods::new(methods.with_context(|| format!("{file} can't be registered"))?);
@@ -28,6 +37,7 @@ pub(crate) fn register_instance(store: &StorePlace, verb: &RegisterInstance) -> 
         ));
     }
     let mut out = std::io::stdout();
+    say_what_is_denied(&denied);
     say_how_captured(&loaded);
     match registered {
         Registered::New => {
@@ -39,6 +49,24 @@ pub(crate) fn register_instance(store: &StorePlace, verb: &RegisterInstance) -> 
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says now what would otherwise be noticed when the guest asks for a file or a socket.
+fn say_what_is_denied(denied: &[(String, Vec<String>)]) {
+    if denied.is_empty() {
+        return;
+    }
+    Diagnostics::say(format_args!(
+        "ambrosia-host: the module imports files or sockets, and an immortal has none; it runs, and is denied what it asks for:"
+    ));
+    for (interface, functions) in denied {
+        Diagnostics::say(format_args!("  {}", listed(interface, functions)));
+    }
+}
+
+fn listed(interface: &str, functions: &[String]) -> String {
+    let functions: Vec<_> = functions.iter().map(|name| name.trim_start_matches("[method]")).collect();
+    format!("{interface} ({})", functions.join(", "))
 }
 
 /// Says now what would otherwise be noticed when a recovery takes long.

@@ -99,6 +99,12 @@ impl Engine {
         self.checked(compiled, verdict)
     }
 
+    /// The functions that a component imports and that are there but of no use: they deny what they are asked for. Each
+    /// interface comes with its functions, in the order of the component. Nothing is compiled.
+    pub fn denied(&self, component: &[u8]) -> Vec<(String, Vec<String>)> {
+        requirements::denied(component, &self.offers)
+    }
+
     /// Compiles the component with accessors to its state, or as it is.
     fn compile(&self, component: &[u8]) -> Result<(Component, Verdict), ModuleError> {
         requirements::check_kind(component)?;

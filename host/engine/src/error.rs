@@ -30,6 +30,22 @@ pub enum ModuleError {
     /// A core module.
     #[error("this is a core WebAssembly module and not a component: build the guest for the target wasm32-wasip2")]
     CoreModule,
+    /// A core module for WASI 0.1.
+    #[error(
+        "this is a core WebAssembly module for WASI 0.1 and not a component: build the guest for the target \
+         wasm32-wasip2, or make a component of it with `wasm-tools component new MODULE --adapt \
+         wasi_snapshot_preview1.reactor.wasm`"
+    )]
+    CoreModuleOfWasi1,
+    /// A component for WASI 0.3, or one that uses the async part of the component model.
+    #[error(
+        "the component is built for WASI 0.3 ({sign}), and this host offers 0.2: build it for that, in Rust for the target \
+         wasm32-wasip2, in JavaScript with `componentize-qjs --sync`, in Python without async exports"
+    )]
+    Wasi3 {
+        /// What shows it.
+        sign: String,
+    },
     /// A component without the exports of an immortal.
     #[error(
         "this component is not an immortal, for it does not export {}: use #[ambrosia::immortal], or export the \
@@ -49,8 +65,8 @@ pub enum ModuleError {
     },
     /// All the imports that the host does not offer.
     #[error(
-        "the component imports what an immortal can't have: {}. Files, sockets and HTTP can't be replayed from a \
-         log: leave out the dependency that uses them, and send messages or impulses instead",
+        "the component imports what an immortal can't have: {}. What comes from outside can't be replayed \
+         from a log: leave out the dependency that uses it, and send messages or impulses instead",
         listed(.0)
     )]
     MissingImports(Vec<String>),

@@ -19,6 +19,7 @@ pub(crate) const OPENERS: [(Kind, &str, &str); Kind::ALL.len()] = [
     (Kind::Stdin, "wasi:cli/stdin@0.2", "get-stdin"),
     (Kind::Stdout, "wasi:cli/stdout@0.2", "get-stdout"),
     (Kind::Stderr, "wasi:cli/stderr@0.2", "get-stderr"),
+    (Kind::Network, "wasi:sockets/instance-network@0.2", "instance-network"),
     (Kind::OutputPollable, "wasi:io/streams@0.2", "[method]output-stream.subscribe"),
     (Kind::InputPollable, "wasi:io/streams@0.2", "[method]input-stream.subscribe"),
 ];

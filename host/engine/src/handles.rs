@@ -21,12 +21,14 @@ pub(crate) enum Kind {
     OutputPollable = 4,
     /// The same for an input stream.
     InputPollable = 5,
+    /// What libraries ask for before they ask for an address or a socket, which there are none of.
+    Network = 6,
 }
 
 impl Kind {
-    /// All of them, those that are opened with the help of another one behind that.
-    pub(crate) const ALL: [Kind; 5] =
-        [Kind::Stdin, Kind::Stdout, Kind::Stderr, Kind::OutputPollable, Kind::InputPollable];
+    /// All of them in the order of layouts, those that are opened with the help of another one behind that.
+    pub(crate) const ALL: [Kind; 6] =
+        [Kind::Stdin, Kind::Stdout, Kind::Stderr, Kind::Network, Kind::OutputPollable, Kind::InputPollable];
 
     /// What it is, for people.
     pub(crate) fn name(self) -> &'static str {
@@ -36,13 +38,14 @@ impl Kind {
             Kind::Stderr => "stderr",
             Kind::OutputPollable => "a pollable of an output stream",
             Kind::InputPollable => "a pollable of an input stream",
+            Kind::Network => "a network",
         }
     }
 
     /// The kinds of which one must be at hand to open a handle of this one. Empty if it takes none.
     pub(crate) fn parents(self) -> &'static [Kind] {
         match self {
-            Kind::Stdin | Kind::Stdout | Kind::Stderr => &[],
+            Kind::Stdin | Kind::Stdout | Kind::Stderr | Kind::Network => &[],
             Kind::OutputPollable => &[Kind::Stdout, Kind::Stderr],
             Kind::InputPollable => &[Kind::Stdin],
         }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use wasmtime::component::{ComponentNamedList, Lift, Linker, LinkerInstance, Lower, ResourceType};
+use wasmtime::component::{ComponentNamedList, Lift, Linker, LinkerInstance, Lower, ResourceType, Val};
 
 use crate::{refusal::Refusal, state::GuestState};
 
@@ -15,17 +15,23 @@ pub(crate) type AddToLinker =
 /// A linker that knows what is in it.
 pub(crate) struct Offers {
     linker: Linker<GuestState>,
-    names: BTreeSet<(String, &'static str)>,
+    names: Names,
+    /// Those of them that are of no use.
+    denied: Names,
 }
+
+/// Interfaces, with as much of their version as counts, and their functions and resources.
+type Names = BTreeSet<(String, &'static str)>;
 
 impl Offers {
     pub(crate) fn new(engine: &wasmtime::Engine) -> Self {
-        Offers { linker: Linker::new(engine), names: BTreeSet::new() }
+        Offers { linker: Linker::new(engine), names: Names::new(), denied: Names::new() }
     }
 
     /// Begins to offer the interface with that name and version.
     pub(crate) fn interface(&mut self, name: &str) -> Result<Interface<'_>, wasmtime::Error> {
-        Ok(Interface { instance: self.linker.instance(name)?, compatible: compatible(name), names: &mut self.names })
+        let (names, denied) = (&mut self.names, &mut self.denied);
+        Ok(Interface { instance: self.linker.instance(name)?, compatible: compatible(name), names, denied })
     }
 
     /// Offers the interface with that name and version by its generated bindings.
@@ -63,6 +69,12 @@ impl Offers {
         self.names.iter().any(|(offered, name)| *offered == wanted && *name == item)
     }
 
+    /// True if that function of `interface` is there and of no use.
+    pub(crate) fn denies(&self, interface: &str, function: &str) -> bool {
+        let wanted = compatible(interface);
+        self.denied.iter().any(|(offered, name)| *offered == wanted && *name == function)
+    }
+
     pub(crate) fn linker(&self) -> &Linker<GuestState> {
         &self.linker
     }
@@ -72,7 +84,8 @@ impl Offers {
 pub(crate) struct Interface<'a> {
     instance: LinkerInstance<'a, GuestState>,
     compatible: String,
-    names: &'a mut BTreeSet<(String, &'static str)>,
+    names: &'a mut Names,
+    denied: &'a mut Names,
 }
 
 impl Interface<'_> {
@@ -94,6 +107,35 @@ impl Interface<'_> {
     pub(crate) fn refused_function(&mut self, name: &'static str, refusal: Refusal) -> Result<(), wasmtime::Error> {
         self.names.insert((self.compatible.clone(), name));
         self.instance.func_new(name, move |_, _, _, _| Err(refusal.clone().into()))
+    }
+
+    /// Offers functions that are of no use, since what they take is never made.
+    pub(crate) fn refused_functions(
+        &mut self,
+        names: &[&'static str],
+        refusal: &Refusal,
+    ) -> Result<(), wasmtime::Error> {
+        for name in names {
+            self.refused_function(name, refusal.clone())?;
+            self.denies(name);
+        }
+        Ok(())
+    }
+
+    /// Offers a function that is of no use: its result is always that error, a case of an enum.
+    pub(crate) fn denied_function(&mut self, name: &'static str, error: &'static str) -> Result<(), wasmtime::Error> {
+        self.names.insert((self.compatible.clone(), name));
+        self.denies(name);
+        self.instance.func_new(name, move |_, _, _, results| {
+            let error = Some(Box::new(Val::Enum(error.to_owned())));
+            results.fill(Val::Result(Err(error)));
+            Ok(())
+        })
+    }
+
+    /// That function is of no use.
+    pub(crate) fn denies(&mut self, name: &'static str) {
+        self.denied.insert((self.compatible.clone(), name));
     }
 
     /// Offers a resource. `dropped` is told the rep of each handle that the guest drops.

@@ -4,7 +4,7 @@
 //! is refused in milliseconds, whatever its size.
 
 use wasmparser::{
-    BinaryReaderError, Parser, Payload, ValidPayload, Validator, WasmFeatures,
+    BinaryReaderError, CanonicalFunction, CanonicalOption, Parser, Payload, ValidPayload, Validator, WasmFeatures,
     component_types::{ComponentAnyTypeId, ComponentEntityType, ComponentInstanceTypeId, ComponentItem},
     types::TypesRef,
 };
@@ -14,6 +14,8 @@ use wasmparser::{
 pub(crate) struct Outline {
     pub(crate) imports: Vec<Import>,
     pub(crate) exports: Vec<String>,
+    /// If it, or a component in it, uses the async part of the component model.
+    pub(crate) is_async: bool,
 }
 
 /// One import of a component.
@@ -72,6 +74,11 @@ fn read(component: &[u8]) -> Result<Outline, BinaryReaderError> {
                     imports.push(import?.name.name.to_owned());
                 }
             }
+            Payload::ComponentCanonicalSection(section) => {
+                for function in section.clone() {
+                    outline.is_async |= is_async(&function?);
+                }
+            }
             Payload::ComponentExportSection(section) if depth == 1 => {
                 for export in section.clone() {
                     outline.exports.push(export?.name.name.to_owned());
@@ -87,6 +94,19 @@ fn read(component: &[u8]) -> Result<Outline, BinaryReaderError> {
         }
     }
     Ok(outline)
+}
+
+/// What is neither lifted nor lowered, nor has to do with resources, has to do with tasks.
+fn is_async(function: &CanonicalFunction) -> bool {
+    match function {
+        CanonicalFunction::Lift { options, .. } | CanonicalFunction::Lower { options, .. } => {
+            options.iter().any(|option| matches!(option, CanonicalOption::Async | CanonicalOption::Callback(_)))
+        }
+        CanonicalFunction::ResourceNew { .. }
+        | CanonicalFunction::ResourceDrop { .. }
+        | CanonicalFunction::ResourceRep { .. } => false,
+        _ => true,
+    }
 }
 
 fn import(name: String, types: TypesRef<'_>) -> Import {
@@ -135,6 +155,7 @@ mod tests {
                 import("g", Imported::Other),
             ],
             exports: vec!["h".to_owned()],
+            is_async: false,
         };
         assert_eq!(Outline::of(&wat::parse_str(text).expect("valid")), Some(expected));
     }

@@ -14,6 +14,8 @@ pub(crate) enum Refusal {
     Sleep,
     #[error("the guest used a file, and there is none")]
     File,
+    #[error("the guest used a network, and there is none")]
+    Network,
     #[error("asked for {0} random bytes at once, and the limit is {max}", max = crate::wasi::RANDOM_BYTES_MAX)]
     RandomLimit(u64),
     #[error("the component starts with {desired} bytes of memory, and its limit is {limit}: register it with more")]

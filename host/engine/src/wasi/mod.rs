@@ -8,14 +8,15 @@
 //! | `wasi:cli/stdout`, `stderr` | the prints of the delivery |
 //! | `wasi:cli/terminal-*` | nothing: it is no terminal |
 //! | `wasi:clocks/monotonic-clock`, `wall-clock` | the time of the record; waiting is a fault |
-//! | `wasi:filesystem/preopens`, `types` | no directory, and nothing to open a file with |
+//! | `wasi:filesystem/preopens`, `types` | no directory, and so nothing to open a file with |
 //! | `wasi:io/error`, `poll`, `streams` | what the above need; everything is always ready |
+//! | `wasi:sockets/*` | a network that denies to look up a name and to make a socket |
 //! | `wasi:random/random`, `insecure`, `insecure-seed` | the generator of the world, the seed of genesis |
 //!
 //! Types, traits and linking come from the synchronous bindings of `wasmtime-wasi`, one `add_to_linker` for each
 //! interface. What stands behind the traits is ours, on [`GuestState`]: that crate's own `WasiCtx` reads the clocks of
-//! the machine, waits on a tokio runtime and keeps a `ResourceTable`, which a capture would miss. Only
-//! `wasi:filesystem/types` is linked by hand, since its bindings would offer to open files (`filesystem.rs`).
+//! the machine, waits on a tokio runtime and keeps a `ResourceTable`, which a capture would miss.
+//! `wasi:filesystem/types` and `wasi:sockets` are linked by hand, since nothing of them is ever done.
 //!
 //! **Architecture Invariant:** no function here waits, and none keeps anything between two calls but what it prints and
 //! which handles there are. So the host's side of a guest has no state that a capture could miss: prints end with their
@@ -26,6 +27,7 @@ mod clocks;
 mod filesystem;
 mod io;
 mod random;
+mod sockets;
 
 pub(crate) use random::RANDOM_BYTES_MAX;
 
@@ -45,7 +47,8 @@ pub(crate) fn add_to(offers: &mut Offers) -> Result<(), wasmtime::Error> {
     cli::add_to(offers)?;
     clocks::add_to(offers)?;
     filesystem::add_to(offers)?;
-    random::add_to(offers)
+    random::add_to(offers)?;
+    sockets::add_to(offers)
 }
 
 impl Offers {

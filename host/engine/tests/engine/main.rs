@@ -3,6 +3,7 @@
 mod caching;
 mod capturing;
 mod delivering;
+mod denied;
 mod determinism;
 mod faults;
 mod guests;
