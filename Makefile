@@ -35,7 +35,7 @@ vopr: ## hunt in simulated clusters for SECONDS (60), or run one SEED with its t
 bugs: ## put deliberate bugs into a copy of the sources, and see that the simulator finds each
 	$(CARGO) run --quiet --profile vopr -p ambrosia-sim --bin bugs
 
-fuzz: ## fuzz each decoder, the replica and the engine for SECONDS (60)
+fuzz: ## fuzz each decoder, the member and the engine for SECONDS (60)
 	scripts/fuzz.sh --seconds $(SECONDS)
 
 bench: build ## run the benchmarks

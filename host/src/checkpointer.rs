@@ -12,7 +12,7 @@ use std::{
 
 use ambrosia_core::{
     Lsn, ReplicaIndex,
-    member::{CheckpointEvent, CheckpointHead},
+    member::{CheckpointEvent, CheckpointHead, Keep},
 };
 use ambrosia_storage::{Checkpoint, CheckpointError, Checkpoints, WrittenCheckpoint};
 
@@ -25,18 +25,10 @@ use crate::{
 /// Bytes of memory copied between two deliveries, ahead of a capture of all of it.
 const COPY_AHEAD_BYTES: usize = 2 << 20;
 
-/// How checkpoints are kept.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Keeping {
-    pub(crate) checkpoints: usize,
-    pub(crate) log: bool,
-}
-
 /// Takes checkpoints of one replica, as long as that lives.
 pub(crate) struct Checkpointer {
     checkpoints: Arc<dyn Checkpoints>,
     me: ReplicaIndex,
-    keeping: Keeping,
     /// Hash of the engine that captures.
     engine: [u8; 32],
     mailbox: Arc<Mailbox<Event>>,
@@ -87,7 +79,6 @@ impl Checkpointer {
         Checkpointer {
             checkpoints: Arc::clone(&driver.checkpoints),
             me: driver.replica,
-            keeping: driver.options.keeping,
             engine: driver.engine,
             mailbox: Arc::clone(&driver.mailbox),
             captured: None,
@@ -196,10 +187,10 @@ impl Checkpointer {
     }
 
     /// Removes what no replica needs any more; `applied` tells how far each is.
-    pub(crate) fn trim(&mut self, applied: Vec<Lsn>) -> Option<CheckpointEvent> {
-        let (checkpoints, keeping) = (Arc::clone(&self.checkpoints), self.keeping);
+    pub(crate) fn trim(&mut self, keep: Keep, applied: Vec<Lsn>) -> Option<CheckpointEvent> {
+        let checkpoints = Arc::clone(&self.checkpoints);
         self.start(CheckpointEvent::Tidied, move || {
-            let tidied = checkpoints.trim(keeping.checkpoints, &applied, keeping.log).map(|trimmed| {
+            let tidied = checkpoints.trim(keep.checkpoints, &applied, keep.log).map(|trimmed| {
                 if trimmed.segments > 0 || trimmed.checkpoints > 0 {
                     let (segments, checkpoints) = (trimmed.segments, trimmed.checkpoints);
                     tracing::info!(segments, checkpoints, "trimmed the log");

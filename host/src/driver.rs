@@ -8,7 +8,6 @@ use ambrosia_engine::WasmGuest;
 use ambrosia_storage::{Checkpoints, InstanceError, Instances, LogStore, Members, Outcome, Presence, Role, Store};
 
 use crate::{
-    checkpointer::Keeping,
     clock::SystemClock,
     event::Event,
     mailbox::Mailbox,
@@ -54,7 +53,6 @@ pub(crate) struct Driver {
 #[derive(Clone, Copy)]
 pub(crate) struct DriverOptions {
     pub(crate) print_replay: bool,
-    pub(crate) keeping: Keeping,
     pub(crate) address: std::net::SocketAddr,
 }
 

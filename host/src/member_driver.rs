@@ -10,10 +10,8 @@ use std::{
 };
 
 use ambrosia_core::{
-    Epoch, Genesis, Lsn, Output,
-    member::{
-        self, CheckpointEvent, Command, Member, MemberInput, Next, Notice, Other, OtherRole, Surroundings, Traffic,
-    },
+    Epoch, Genesis, Lsn, Output, Traffic,
+    member::{self, CheckpointEvent, Command, Member, MemberInput, Next, Notice, Other, OtherRole, Surroundings},
 };
 use ambrosia_engine::{Captures, Image, WasmGuest};
 use ambrosia_storage::{
@@ -396,8 +394,8 @@ impl<'a> MemberDriver<'a> {
                 let event = self.checkpointer.compact(at);
                 self.on_job(event);
             }
-            Command::Trim { applied } => {
-                let event = self.checkpointer.trim(applied);
+            Command::Trim { keep, applied } => {
+                let event = self.checkpointer.trim(keep, applied);
                 self.on_job(event);
             }
             Command::Yield => self.driver.printer.yields(),

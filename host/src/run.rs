@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{Epoch, InstanceName, Lsn, RecordError, ReplicaIndex, ScheduleOptions, member::MemberSettings};
+use ambrosia_core::{
+    Epoch, InstanceName, Lsn, RecordError, ReplicaIndex, ScheduleOptions,
+    member::{Keep, MemberSettings},
+};
 use ambrosia_engine::{
     Captures, EngineError, Module, ModuleError, THREAD_STACK_BYTES_MIN, Tracking, spare_address_space,
 };
@@ -21,7 +24,6 @@ use tokio::{
 };
 
 use crate::{
-    checkpointer::Keeping,
     clock::{ClockError, SystemClock},
     diagnostics::Diagnostics,
     driver::{Driver, DriverOptions},
@@ -361,11 +363,7 @@ impl Process {
             stdin: self.options.stdin.map(|name| Arc::new(Stdin::new(name, self.methods))),
             clock: self.clock,
             settings,
-            options: DriverOptions {
-                print_replay: self.options.print_replay,
-                keeping: Keeping { checkpoints: self.options.keep_checkpoints, log: self.options.keep_log },
-                address,
-            },
+            options: DriverOptions { print_replay: self.options.print_replay, address },
         };
         let (end_beat, beat_ends) = std::sync::mpsc::channel();
         let heart = std::thread::Builder::new()
@@ -410,8 +408,7 @@ impl Process {
                 recovery_target_ns: self.options.recovery_target.as_nanos() as u64,
             },
             cannot_capture,
-            keep_checkpoints: self.options.keep_checkpoints,
-            keep_log: self.options.keep_log,
+            keep: Keep { checkpoints: self.options.keep_checkpoints, log: self.options.keep_log },
             silence: HEARTBEAT_SILENCE,
         }
     }

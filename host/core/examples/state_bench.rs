@@ -10,7 +10,7 @@ use std::{
 use ambrosia_core::{
     CallId, CheckpointState, Delivered, Epoch, EpochBody, Fault, Genesis, Guest, Input, InstanceName, InstanceUuid,
     Kind, Limits, Lsn, Message, Messages, MethodId, PeerIndex, Record, RecordHeader, RecordKind, Replica, ReplicaIndex,
-    RequestId, Runs, Timestamp, World, limits::RESULTS_MAX, push_effect,
+    RequestId, Runs, Timestamp, Traffic, World, limits::RESULTS_MAX, push_effect,
 };
 use bytes::Bytes;
 
@@ -59,7 +59,8 @@ fn make_log(requests: u64) -> (Vec<Record>, Replica<Echo>) {
     primary.step(Input::Elected, &mut outputs);
     for number in 0..requests {
         let (method, arguments) = (MethodId(1), Bytes::copy_from_slice(&number.to_le_bytes()));
-        primary.step(Input::Impulse { method, arguments, request: Some(request_id(number)) }, &mut outputs);
+        let traffic = Traffic::Impulse { method, arguments, request: Some(request_id(number)) };
+        primary.step(Input::Traffic { traffic, now: Timestamp(0) }, &mut outputs);
         if (number + 1).is_multiple_of(REQUESTS_A_RECORD) {
             primary.deliver(Timestamp(number), |record| records.push(record), &mut outputs);
             outputs.clear();

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::{
-    Answer, Chunk, Epoch, Fault, InstanceName, InstanceUuid, Lsn, MethodId, PeerIndex, PrintStream, Record,
-    ReplicaIndex, RequestId, Seq, Timestamp,
+    Answer, Chunk, Epoch, Fault, InstanceName, Lsn, PeerIndex, PrintStream, Record, ReplicaIndex, RequestId, Seq,
+    Timestamp, Traffic,
 };
 
 /// Names one connection, so that what was meant for an older one is dropped. Given out by the driver.
@@ -20,60 +20,12 @@ pub enum Input {
     Elected,
     /// The log has made durable everything up to this record.
     Durable(Lsn),
-    /// A peer connected, to send its stream.
-    PeerConnected {
-        /// The connection.
-        connection: ConnectionId,
-        /// Who it says it is.
-        name: InstanceName,
-        /// Which life of it.
-        uuid: InstanceUuid,
-        /// Epoch of its primary that connected.
-        epoch: Epoch,
+    /// Something came from outside.
+    Traffic {
+        /// What came.
+        traffic: Traffic,
         /// Time by the driver's clock.
         now: Timestamp,
-    },
-    /// Messages of a peer that was welcomed. The driver has checked them with [`crate::check_travelling`].
-    Messages {
-        /// The connection that they came by.
-        connection: ConnectionId,
-        /// Number of the first.
-        first_seq: Seq,
-        /// How many there are.
-        count: u32,
-        /// The messages.
-        messages: Bytes,
-    },
-    /// The driver has connected to a peer, to send our stream; the peer told what it has.
-    PeerReached {
-        /// The connection.
-        connection: ConnectionId,
-        /// The peer.
-        peer: PeerIndex,
-        /// Which life of it.
-        uuid: InstanceUuid,
-        /// Last message of our stream that it has durable.
-        received: Seq,
-        /// Time by the driver's clock.
-        now: Timestamp,
-    },
-    /// The peer has made our stream durable up to `seq`.
-    Acknowledged {
-        /// The connection that it came by.
-        connection: ConnectionId,
-        /// Last message covered.
-        seq: Seq,
-    },
-    /// A connection ended.
-    Disconnected(ConnectionId),
-    /// A client, a timer of the host, or a line of stdin wants a method run.
-    Impulse {
-        /// The method to run.
-        method: MethodId,
-        /// Its arguments, as the client encoded them.
-        arguments: Bytes,
-        /// Set by a client that wants the answer, or may repeat the request.
-        request: Option<RequestId>,
     },
     /// Append the digest of the state as it is, so that the others can compare.
     Digest {

@@ -37,6 +37,7 @@ mod state;
 mod stream;
 mod streams;
 mod timers;
+mod traffic;
 mod waits;
 
 pub use bodies::{Bind, DeliverBody, DigestBody, EpochBody, Genesis, Limits, RequestEntry, Watermark};
@@ -59,4 +60,5 @@ pub use run::{RUN_HEADER_BYTES, Run, RunError, Runs, begin_run, finish_run};
 pub use schedule::{Due, Replay, Schedule, ScheduleOptions};
 pub use shared_state::SharedState;
 pub use state::Outcome;
+pub use traffic::Traffic;
 pub use waits::PeerWaits;

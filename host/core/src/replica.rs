@@ -7,12 +7,11 @@ use bytes::Bytes;
 use crate::{
     Bind, CheckpointState, ConnectionId, Delivered, DigestBody, Divergence, Epoch, Genesis, Guest, Input, InstanceName,
     InstanceUuid, Lsn, Outcome, Output, PeerIndex, PeerWaits, Record, RecordError, RecordHeader, RecordKind, Refusal,
-    ReplicaIndex, RequestId, Seq, SharedState, Timestamp,
+    ReplicaIndex, RequestId, Seq, SharedState, Timestamp, Traffic,
     acknowledged::Acknowledged,
     batch::Batch,
     inbox::{Inbox, WaitingImpulse},
     limits,
-    member::Traffic,
     outbox::Chunk,
     state::{Applied, State},
     streams::Waiting,
@@ -23,7 +22,7 @@ use crate::{
 /// Its inputs come in families:
 /// - *log*: [`Input::Record`] on a standby and at a restart; [`Input::Elected`] once, after the own epoch record;
 ///   [`Input::Durable`] on a primary;
-/// - *peers* and [`Input::Impulse`], on a primary only; on a standby they are a mistake of the driver;
+/// - [`Input::Traffic`], on a primary only; on a standby it is a mistake of the driver;
 /// - *work*, on a primary: [`Replica::deliver`], and [`Input::Digest`].
 ///
 /// A primary that is fenced is dropped as a whole and built anew from the log, for it has executed records that are
@@ -106,20 +105,7 @@ impl<G: Guest> Replica<G> {
             Input::Record(record) => self.on_record(&record, outputs),
             Input::Elected => self.on_elected(outputs),
             Input::Durable(lsn) => self.on_durable(lsn),
-            Input::PeerConnected { connection, name, uuid, epoch, now } => {
-                self.on_peer_connected(connection, name, uuid, epoch, now, outputs);
-            }
-            Input::Messages { connection, first_seq, count, messages } => {
-                self.on_messages(connection, Chunk { after: Lsn(0), first_seq, count, messages }, outputs);
-            }
-            Input::PeerReached { connection, peer, uuid, received, now } => {
-                self.on_peer_reached(connection, peer, uuid, received, now, outputs);
-            }
-            Input::Acknowledged { connection, seq } => self.on_acknowledged(connection, seq, outputs),
-            Input::Disconnected(connection) => self.on_disconnected(connection),
-            Input::Impulse { method, arguments, request } => {
-                self.on_impulse(WaitingImpulse { method, arguments, request }, outputs);
-            }
+            Input::Traffic { traffic, now } => self.on_traffic(traffic, now, outputs),
             Input::Digest { checkpoint_by, now } => self.on_digest(checkpoint_by, now, outputs),
         }
         if cfg!(debug_assertions) {
@@ -348,6 +334,25 @@ impl<G: Guest> Replica<G> {
         let reign = self.reign();
         assert!(lsn >= reign.durable, "what is durable stays so");
         reign.durable = lsn;
+    }
+
+    fn on_traffic(&mut self, traffic: Traffic, now: Timestamp, outputs: &mut Vec<Output>) {
+        match traffic {
+            Traffic::PeerConnected { connection, name, uuid, epoch } => {
+                self.on_peer_connected(connection, name, uuid, epoch, now, outputs);
+            }
+            Traffic::Messages { connection, first_seq, count, messages } => {
+                self.on_messages(connection, Chunk { after: Lsn(0), first_seq, count, messages }, outputs);
+            }
+            Traffic::PeerReached { connection, peer, uuid, received } => {
+                self.on_peer_reached(connection, peer, uuid, received, now, outputs);
+            }
+            Traffic::Acknowledged { connection, seq } => self.on_acknowledged(connection, seq, outputs),
+            Traffic::Disconnected(connection) => self.on_disconnected(connection),
+            Traffic::Impulse { method, arguments, request } => {
+                self.on_impulse(WaitingImpulse { method, arguments, request }, outputs);
+            }
+        }
     }
 
     fn on_peer_connected(

@@ -11,9 +11,9 @@ pub mod checkpoints;
 pub mod choices;
 pub mod corpus;
 pub mod layout;
+pub mod member;
 pub mod mutation;
 pub mod records;
-pub mod replica;
 pub mod segments;
 pub mod states;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ambrosia_fuzz::{checkpoints, corpus, layout, records, replica, segments, states};
+use ambrosia_fuzz::{checkpoints, corpus, layout, member, records, segments, states};
 
 fn replay(name: &str, seeds: Vec<corpus::Seed>, target: fn(&[u8])) {
     corpus::replay(&Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name), seeds, target);
@@ -24,8 +24,8 @@ fn segments_of_the_corpus() {
 }
 
 #[test]
-fn replicas_of_the_corpus() {
-    replay("replica", replica::seeds(), replica::target);
+fn members_of_the_corpus() {
+    replay("member", member::seeds(), member::target);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use ambrosia_core::{
     Guest, Lsn, ReplicaIndex,
-    member::{CheckpointEvent, CheckpointHead, Command, MemberInput},
+    member::{CheckpointEvent, CheckpointHead, Command, Keep, MemberInput},
 };
 use ambrosia_storage::{Checkpoint, CheckpointError};
 
@@ -83,8 +83,8 @@ impl Sim {
                 CheckpointEvent::Published(Ok(()))
             }
             Command::Compact(at) => CheckpointEvent::Compacted(self.compact(process, driver, at)),
-            Command::Trim { applied } => {
-                self.trim(process, driver, &applied);
+            Command::Trim { keep, applied } => {
+                self.trim(process, driver, keep, &applied);
                 CheckpointEvent::Tidied(Ok(()))
             }
             job => unreachable!("that is not done to a checkpoint: {job:?}"),
@@ -151,25 +151,24 @@ impl Sim {
         }
     }
 
-    fn trim(&self, process: &Process, driver: &Driver, applied: &[Lsn]) {
+    fn trim(&self, process: &Process, driver: &Driver, keep: Keep, applied: &[Lsn]) {
         process.task.set(Some(Task::Trim));
-        let Some(options) = self.options.checkpoints else { panic!("no checkpoints are taken in this run") };
         // Whoever was silent for long when it was looked who runs does not count as running.
         for silent in driver.hands.left_out.iter().filter_map(|id| self.process(*id)) {
             silent.left_out.set(true);
         }
         self.note(|| format!("{} is about to trim", process.id));
         let before = self.undisturbed(|| driver.checkpoints.list()).expect("a directory can be listed").len();
-        let trimmed = driver.checkpoints.trim(options.keep, applied, options.keep_log);
+        let trimmed = driver.checkpoints.trim(keep.checkpoints, applied, keep.log);
         let trimmed = trimmed.unwrap_or_else(|error| panic!("what is not needed can be removed: {error}"));
         self.note(|| format!("{} has removed {trimmed:?}, as others have applied {applied:?}", process.id));
-        assert!(!options.keep_log || trimmed.segments == 0, "the log is kept");
+        assert!(!keep.log || trimmed.segments == 0, "the log is kept");
         {
             let mut witness = self.witness.borrow_mut();
             witness.counts.checkpoints_trimmed += trimmed.checkpoints as u64;
             witness.counts.segments_trimmed += trimmed.segments as u64;
         }
-        self.check_kept(process, driver, options.keep.min(before));
+        self.check_kept(process, driver, keep.checkpoints.min(before));
     }
 
     /// A life that is over takes nothing with it that does not count.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ambrosia_core::{
     CheckpointState, Genesis, Lsn, ReplicaIndex, ScheduleOptions,
-    member::{Member, MemberInput, MemberSettings},
+    member::{Keep, Member, MemberInput, MemberSettings},
 };
 use ambrosia_storage::{CheckpointError, FileLog, FileLogOptions, IoError, LogError, LogStore};
 
@@ -69,8 +69,10 @@ impl Sim {
                 recovery_target_ns: options.map_or(u64::MAX, |options| options.every_ns),
             },
             cannot_capture: cannot.map(str::to_owned),
-            keep_checkpoints: options.map_or(1, |options| options.keep),
-            keep_log: options.is_some_and(|options| options.keep_log),
+            keep: options.map_or(Keep { checkpoints: 1, log: false }, |options| Keep {
+                checkpoints: options.keep,
+                log: options.keep_log,
+            }),
             silence: Duration::from_nanos(SILENCE),
         }
     }

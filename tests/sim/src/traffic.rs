@@ -1,9 +1,6 @@
 //! What goes between processes, and what clients ask.
 
-use ambrosia_core::{
-    Chunk, ConnectionId, PeerIndex, RequestId, Seq, check_travelling,
-    member::{MemberInput, Traffic},
-};
+use ambrosia_core::{Chunk, ConnectionId, PeerIndex, RequestId, Seq, Traffic, check_travelling, member::MemberInput};
 
 use crate::{
     agenda::Event,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::InstanceUuid;
 use crate::{Genesis, Held, Limits};
 
 const LSN: Lsn = Lsn(7);

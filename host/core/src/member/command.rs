@@ -1,7 +1,7 @@
 //! What a member has done.
 
-use super::{Ending, Notice, Traffic};
-use crate::{ConnectionId, Epoch, Genesis, InstanceName, Lsn, Outcome, Output, ReplicaIndex};
+use super::{Ending, Keep, Notice};
+use crate::{ConnectionId, Epoch, Genesis, InstanceName, Lsn, Outcome, Output, ReplicaIndex, Traffic};
 
 /// Something to be done by the driver, in the order in which it was put out.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,6 +75,8 @@ pub enum Command {
     Compact(Lsn),
     /// Remove what is not needed any more. Answered by [`CheckpointEvent::Tidied`](super::CheckpointEvent::Tidied).
     Trim {
+        /// What is kept in any case.
+        keep: Keep,
         /// How far the replicas are that still read the log.
         applied: Vec<Lsn>,
     },

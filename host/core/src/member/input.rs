@@ -2,13 +2,8 @@
 
 use core::time::Duration;
 
-use bytes::Bytes;
-
 use super::{CheckpointHead, Other};
-use crate::{
-    CheckpointState, ConnectionId, Epoch, Input, InstanceName, InstanceUuid, Lsn, MethodId, PeerIndex, Record,
-    RequestId, Seq, Timestamp,
-};
+use crate::{CheckpointState, ConnectionId, Epoch, InstanceUuid, Lsn, Record, Timestamp, Traffic};
 
 /// Something that happened.
 #[derive(Debug)]
@@ -163,82 +158,6 @@ pub enum CheckpointEvent {
     Compacted(Result<(), String>),
     /// Answers [`super::Command::Trim`].
     Tidied(Result<(), String>),
-}
-
-/// What comes from outside to a primary. See [`Input`] for what each means.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Traffic {
-    /// A peer connected, to send its stream.
-    PeerConnected {
-        /// The connection.
-        connection: ConnectionId,
-        /// Who it says it is.
-        name: InstanceName,
-        /// Which life of it.
-        uuid: InstanceUuid,
-        /// Epoch of its primary that connected.
-        epoch: Epoch,
-    },
-    /// Messages of a peer that was welcomed.
-    Messages {
-        /// The connection that they came by.
-        connection: ConnectionId,
-        /// Number of the first.
-        first_seq: Seq,
-        /// How many there are.
-        count: u32,
-        /// The messages.
-        messages: Bytes,
-    },
-    /// The driver has connected to a peer; the peer told what it has.
-    PeerReached {
-        /// The connection.
-        connection: ConnectionId,
-        /// The peer.
-        peer: PeerIndex,
-        /// Which life of it.
-        uuid: InstanceUuid,
-        /// Last message of our stream that it has durable.
-        received: Seq,
-    },
-    /// The peer has made our stream durable up to `seq`.
-    Acknowledged {
-        /// The connection that it came by.
-        connection: ConnectionId,
-        /// Last message covered.
-        seq: Seq,
-    },
-    /// A connection ended.
-    Disconnected(ConnectionId),
-    /// A client, or a line of stdin, wants a method run.
-    Impulse {
-        /// Which.
-        method: MethodId,
-        /// With what.
-        arguments: Bytes,
-        /// Set by a client that wants the answer, or may repeat the request.
-        request: Option<RequestId>,
-    },
-}
-
-impl Traffic {
-    /// The same for the replica, at that time.
-    pub(super) fn at(self, now: Timestamp) -> Input {
-        match self {
-            Traffic::PeerConnected { connection, name, uuid, epoch } => {
-                Input::PeerConnected { connection, name, uuid, epoch, now }
-            }
-            Traffic::Messages { connection, first_seq, count, messages } => {
-                Input::Messages { connection, first_seq, count, messages }
-            }
-            Traffic::PeerReached { connection, peer, uuid, received } => {
-                Input::PeerReached { connection, peer, uuid, received, now }
-            }
-            Traffic::Acknowledged { connection, seq } => Input::Acknowledged { connection, seq },
-            Traffic::Disconnected(connection) => Input::Disconnected(connection),
-            Traffic::Impulse { method, arguments, request } => Input::Impulse { method, arguments, request },
-        }
-    }
 }
 
 /// Whether there is room for what the guest prints.

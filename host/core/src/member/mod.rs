@@ -26,11 +26,11 @@ use core::time::Duration;
 
 pub use command::{Command, Verdict};
 pub use ending::Ending;
-pub use input::{CheckpointEvent, Flow, LogEvent, MemberInput, StopCause, Surroundings, Traffic};
+pub use input::{CheckpointEvent, Flow, LogEvent, MemberInput, StopCause, Surroundings};
 pub use notice::Notice;
 pub use others::{Other, OtherRole};
 pub use recovery::{CheckpointHead, Unusable, check_head, resume};
-pub use settings::MemberSettings;
+pub use settings::{Keep, MemberSettings};
 pub use shell::Shell;
 
 use crate::{Epoch, Guest, Replica};
@@ -93,7 +93,7 @@ impl<G> Context<'_, G> {
 impl<G: Guest> Member<G> {
     /// A member that has not begun.
     pub fn new(settings: MemberSettings) -> Self {
-        assert!(settings.keep_checkpoints > 0, "the newest checkpoint is always kept");
+        assert!(settings.keep.checkpoints > 0, "the newest checkpoint is always kept");
         Member { settings, stage: Stage::Ended(None) }
     }
 

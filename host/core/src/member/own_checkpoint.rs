@@ -206,6 +206,6 @@ impl OwnCheckpoint {
         let in_use = running.iter().filter(|other| other.heartbeat_age < IN_USE);
         let applied = in_use.map(|other| other.applied).chain([applied]).collect();
         self.work = Some((at, Step::Trim));
-        context.carry(Command::Trim { applied });
+        context.carry(Command::Trim { keep: context.settings.keep, applied });
     }
 }

@@ -4,14 +4,14 @@ use core::time::Duration;
 
 use super::{
     CheckpointEvent, Command, Context, Ending, Flow, LogEvent, MemberInput, Next, Notice, OtherRole, Stage, StopCause,
-    Surroundings, Traffic, Verdict,
+    Surroundings, Verdict,
     clock::ReignClock,
     life::{Attempt, Life},
     recovery::Recovery,
 };
 use crate::{
     ConnectionId, Due, Epoch, Fault, Guest, Held, Input, InstanceUuid, Lsn, Outcome, Output, Record, RecordKind,
-    Refusal, ReplicaIndex, Timestamp,
+    Refusal, ReplicaIndex, Timestamp, Traffic,
 };
 
 /// When the guest has exited, peers have this long to take its last messages; later runs go on with that.
@@ -197,8 +197,8 @@ impl<G: Guest> Primary<G> {
     }
 
     fn take_in(&mut self, context: &mut Context<'_, G>, traffic: Traffic) {
-        let time = self.time(context.now);
-        self.input(context, traffic.at(time));
+        let now = self.time(context.now);
+        self.input(context, Input::Traffic { traffic, now });
     }
 
     /// Delivers what has gathered, and does what is due.

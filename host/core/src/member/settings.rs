@@ -4,6 +4,15 @@ use core::time::Duration;
 
 use crate::{Lsn, ReplicaIndex, ScheduleOptions};
 
+/// What is kept of what newer checkpoints make unnecessary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Keep {
+    /// How many checkpoints; one at least.
+    pub checkpoints: usize,
+    /// The whole log.
+    pub log: bool,
+}
+
 /// What a member is told at its beginning, and does not change.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MemberSettings {
@@ -21,10 +30,8 @@ pub struct MemberSettings {
     pub schedule: ScheduleOptions,
     /// Why the guest can't be captured, if it can't.
     pub cannot_capture: Option<String>,
-    /// How many checkpoints are kept; one at least.
-    pub keep_checkpoints: usize,
-    /// Keep the whole log.
-    pub keep_log: bool,
+    /// What is kept when checkpoints and the log are trimmed.
+    pub keep: Keep,
     /// A replica that has not been heard of for this long may be taken for dead.
     pub silence: Duration,
 }

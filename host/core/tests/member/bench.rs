@@ -5,7 +5,7 @@ use std::time::Duration;
 use ambrosia_core::{
     Delivered, DigestBody, Epoch, EpochBody, Fault, Genesis, Guest, InstanceName, InstanceUuid, Limits, Lsn, Record,
     RecordHeader, RecordKind, Replica, ReplicaIndex, ScheduleOptions, Timestamp, World,
-    member::{Command, Flow, Member, MemberInput, MemberSettings, Next, Notice, Shell, StopCause, Surroundings},
+    member::{Command, Flow, Keep, Member, MemberInput, MemberSettings, Next, Notice, Shell, StopCause, Surroundings},
 };
 
 pub(crate) const ENGINE: [u8; 32] = [7; 32];
@@ -61,8 +61,7 @@ pub(crate) fn settings() -> MemberSettings {
         allow_divergence: None,
         schedule: ScheduleOptions { checkpoints: true, checkpoint_every_bytes: 1 << 20, recovery_target_ns: 1 << 40 },
         cannot_capture: None,
-        keep_checkpoints: 2,
-        keep_log: false,
+        keep: Keep { checkpoints: 2, log: false },
         silence: SILENCE,
     }
 }

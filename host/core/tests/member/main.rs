@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use ambrosia_core::{
     CheckpointState, ConnectionId, Epoch, InstanceName, InstanceUuid, Lsn, Output, RecordKind, Refusal, Replica,
-    ReplicaIndex, Timestamp,
+    ReplicaIndex, Timestamp, Traffic,
     member::{
         CheckpointEvent, CheckpointHead, Command, Ending, Flow, LogEvent, MemberInput, MemberSettings, Next, Notice,
-        Other, OtherRole, StopCause, Traffic, Unusable, Verdict, check_head,
+        Other, OtherRole, StopCause, Unusable, Verdict, check_head,
     },
 };
 use bench::{Bench, ME, SILENCE, genesis, settings};
@@ -191,7 +191,7 @@ fn a_standby_that_is_asked_for_a_checkpoint_stands_still_until_it_is_captured() 
     assert_eq!(bench.on(MemberInput::Checkpoint(CheckpointEvent::Compacted(Ok(())))), [Command::Look]);
     let running = [other(OtherRole::Primary, 3, Duration::from_secs(59))];
     let wanted = bench.on(others(&running, 2));
-    assert_eq!(wanted, [Command::Trim { applied: vec![Lsn(3), lsn.next()] }]);
+    assert_eq!(wanted, [Command::Trim { keep: settings().keep, applied: vec![Lsn(3), lsn.next()] }]);
 }
 
 /// What it makes unnecessary is removed meanwhile, which keeps nobody waiting.
@@ -215,7 +215,7 @@ fn the_next_checkpoint_is_captured_while_the_one_before_is_tidied_and_written_af
     assert_eq!(bench.on(MemberInput::Checkpoint(CheckpointEvent::Captured(Ok(())))), [Command::Read]);
     assert_eq!(bench.read(vec![third]), [Command::Read], "two are under way");
     assert_eq!(bench.on(MemberInput::Checkpoint(CheckpointEvent::Compacted(Ok(())))), [Command::Look]);
-    assert_eq!(bench.on(others(&[], 1)), [Command::Trim { applied: vec![at.next()] }]);
+    assert_eq!(bench.on(others(&[], 1)), [Command::Trim { keep: settings().keep, applied: vec![at.next()] }]);
     assert_eq!(bench.on(MemberInput::Checkpoint(CheckpointEvent::Tidied(Ok(())))), [Command::Write(at)]);
     assert_eq!(bench.on(MemberInput::Checkpoint(CheckpointEvent::Written(Ok(())))), [Command::Publish(at)]);
 }
@@ -223,7 +223,10 @@ fn the_next_checkpoint_is_captured_while_the_one_before_is_tidied_and_written_af
 #[test]
 fn whoever_was_silent_for_a_minute_keeps_nobody_from_trimming_and_who_is_not_known_keeps_all() {
     for (running, expected) in [
-        (Some(vec![other(OtherRole::Standby, 1, Duration::from_secs(61))]), Command::Trim { applied: vec![Lsn(3)] }),
+        (
+            Some(vec![other(OtherRole::Standby, 1, Duration::from_secs(61))]),
+            Command::Trim { keep: settings().keep, applied: vec![Lsn(3)] },
+        ),
         (None, Command::Tell(Notice::OthersUnknown)),
     ] {
         let mut bench = Bench::standby();

@@ -1,6 +1,6 @@
 //! What a record holds, and that it ends somewhere.
 
-use ambrosia_core::{DeliverBody, Input, Kind, MethodId, PeerIndex, RecordKind, Runs, Seq, limits};
+use ambrosia_core::{DeliverBody, Kind, MethodId, PeerIndex, RecordKind, Runs, Seq, Traffic, limits};
 use bytes::Bytes;
 
 use crate::bench::{Bench, Hand, forks, uuid};
@@ -91,7 +91,7 @@ fn what_does_not_fit_of_a_frame_comes_first_in_the_next_record() {
     let at = bench.records.len();
     let count = limits::RECORD_MESSAGES_MAX + 3;
     let messages = forks(&vec![&b"x"[..]; count as usize]);
-    bench.step(Input::Messages { connection, first_seq: Seq(1), count, messages });
+    bench.traffic(Traffic::Messages { connection, first_seq: Seq(1), count, messages });
     bench.messages(connection, u64::from(count) + 1, &[b"y"]);
     bench.messages(connection, u64::from(count), &[b"x", b"y"]); // came already
     bench.deliver();
@@ -108,7 +108,7 @@ fn impulses_take_half_a_record_at_most_and_the_rest_waits() {
     let arguments = Bytes::from(vec![0; 8]);
     let half = limits::RECORD_MESSAGES_MAX / 2;
     for _ in 0..half + 1 {
-        bench.step(Input::Impulse { method: MethodId(0), arguments: arguments.clone(), request: None });
+        bench.traffic(Traffic::Impulse { method: MethodId(0), arguments: arguments.clone(), request: None });
     }
     bench.deliver();
     bench.deliver();

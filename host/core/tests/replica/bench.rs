@@ -3,7 +3,7 @@
 use ambrosia_core::{
     CallId, CheckpointState, ConnectionId, Delivered, Epoch, EpochBody, Fault, Genesis, Guest, Input, InstanceName,
     InstanceUuid, Kind, Limits, Lsn, Message, Messages, MethodId, Output, PeerIndex, Record, RecordHeader, RecordKind,
-    Replica, ReplicaIndex, RequestId, Runs, Seq, Timestamp, World, push_effect, push_message,
+    Replica, ReplicaIndex, RequestId, Runs, Seq, Timestamp, Traffic, World, push_effect, push_message,
 };
 use bytes::Bytes;
 
@@ -171,7 +171,7 @@ impl Bench {
     /// Gives the guest an impulse and delivers it.
     pub(crate) fn impulse(&mut self, arguments: &[u8]) -> Vec<Output> {
         let arguments = Bytes::copy_from_slice(arguments);
-        let mut outputs = self.step(Input::Impulse { method: MethodId(0), arguments, request: None });
+        let mut outputs = self.traffic(Traffic::Impulse { method: MethodId(0), arguments, request: None });
         outputs.extend(self.deliver());
         outputs
     }
@@ -179,7 +179,12 @@ impl Bench {
     pub(crate) fn request(&mut self, id: &str, arguments: &[u8]) -> Vec<Output> {
         let request = Some(RequestId::new(id).expect("short"));
         let arguments = Bytes::copy_from_slice(arguments);
-        self.step(Input::Impulse { method: MethodId(0), arguments, request })
+        self.traffic(Traffic::Impulse { method: MethodId(0), arguments, request })
+    }
+
+    /// Something comes from outside.
+    pub(crate) fn traffic(&mut self, traffic: Traffic) -> Vec<Output> {
+        self.step(Input::Traffic { traffic, now: self.now })
     }
 
     pub(crate) fn connection(&mut self) -> ConnectionId {
@@ -190,25 +195,25 @@ impl Bench {
     /// A peer connects to send its stream.
     pub(crate) fn connect(&mut self, text: &str, life: InstanceUuid, epoch: u64) -> (ConnectionId, Vec<Output>) {
         let connection = self.connection();
-        let (name, epoch, now) = (name(text), Epoch(epoch), self.now);
-        (connection, self.step(Input::PeerConnected { connection, name, uuid: life, epoch, now }))
+        let (name, epoch) = (name(text), Epoch(epoch));
+        (connection, self.traffic(Traffic::PeerConnected { connection, name, uuid: life, epoch }))
     }
 
     /// A connection to a peer is up.
     pub(crate) fn reach(&mut self, peer: u32, life: InstanceUuid, received: u64) -> (ConnectionId, Vec<Output>) {
         let connection = self.connection();
-        let (peer, received, now) = (PeerIndex(peer), Seq(received), self.now);
-        (connection, self.step(Input::PeerReached { connection, peer, uuid: life, received, now }))
+        let (peer, received) = (PeerIndex(peer), Seq(received));
+        (connection, self.traffic(Traffic::PeerReached { connection, peer, uuid: life, received }))
     }
 
     pub(crate) fn messages(&mut self, connection: ConnectionId, first: u64, arguments: &[&[u8]]) -> Vec<Output> {
         let messages = forks(arguments);
         let count = arguments.len() as u32;
-        self.step(Input::Messages { connection, first_seq: Seq(first), count, messages })
+        self.traffic(Traffic::Messages { connection, first_seq: Seq(first), count, messages })
     }
 
     pub(crate) fn acknowledge(&mut self, connection: ConnectionId, seq: u64) -> Vec<Output> {
-        self.step(Input::Acknowledged { connection, seq: Seq(seq) })
+        self.traffic(Traffic::Acknowledged { connection, seq: Seq(seq) })
     }
 
     /// What the guest heard since the last time, without the arguments of the start.

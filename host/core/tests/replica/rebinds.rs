@@ -1,7 +1,7 @@
 //! A peer that is registered anew: its streams start afresh, and calls to it fail once.
 
 use ambrosia_core::{
-    CallId, ConnectionId, Input, Kind, Lsn, Message, MethodId, Output, PeerIndex, Refusal, Seq, push_message,
+    CallId, ConnectionId, Kind, Lsn, Message, MethodId, Output, PeerIndex, Refusal, Seq, Traffic, push_message,
 };
 
 use crate::bench::{Bench, Hand, uuid};
@@ -132,7 +132,7 @@ fn answer(bench: &mut Bench, connection: ConnectionId, kind: Kind, call: u64) {
     let (method, call_id) = (MethodId(0), CallId(call));
     push_message(&mut reply, Message { kind, method, call_id, arguments: b"\xa4done" });
     let (first_seq, messages) = (Seq(1), reply.into());
-    bench.step(Input::Messages { connection, first_seq, count: 1, messages });
+    bench.traffic(Traffic::Messages { connection, first_seq, count: 1, messages });
     bench.deliver();
 }
 

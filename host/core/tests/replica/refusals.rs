@@ -126,7 +126,7 @@ fn a_finished_instance_refuses_peers_but_sends_what_it_owes() {
 fn what_was_deposed_or_cut_is_not_heard() {
     let mut bench = Bench::new(fork_to_p);
     let (connection, _) = bench.connect("p", uuid(7), 1);
-    bench.step(ambrosia_core::Input::Disconnected(connection));
+    bench.traffic(ambrosia_core::Traffic::Disconnected(connection));
     bench.messages(connection, 1, &[b"late"]);
     assert_eq!(bench.deliver(), []);
     let (connection, outputs) = bench.connect("p", uuid(7), 1);
