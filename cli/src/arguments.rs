@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use ambrosia_core::InstanceName;
 use clap::{Args, Parser, Subcommand};
 
-use crate::argument_source::ArgumentSource;
+use crate::{argument_source::ArgumentSource, serve::NamedReplica};
 
 /// Runs WebAssembly components as immortals: named instances that survive the death of any process, and handle every
 /// message exactly once.
@@ -46,6 +46,8 @@ pub(crate) enum Verb {
     DeregisterInstance(DeregisterInstance),
     /// Run a replica of an instance
     Run(Run),
+    /// Run replicas of many instances in one process
+    Serve(Serve),
     /// Show who is primary, the epoch, the lsn, and how far each replica is
     Status(Status),
     /// Send a request to an instance and print its result as JSON
@@ -143,6 +145,45 @@ pub(crate) struct Run {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) keep_checkpoints: u16,
     /// Keep the whole log
+    #[arg(long)]
+    pub(crate) keep_log: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ambrosia-host serve --instance bank --instance shop
+  ambrosia-host serve --instance bank:1 --instance shop:1    # in another terminal: takes over when the first dies
+  ambrosia-host serve --all --replica 0
+
+Each line that a guest prints has the name of its instance in front. An instance that is registered later is not served. A replica
+that ends or fails does not end the others; the process ends with the last, and its exit code is 0 if all ended well.")]
+#[command(group(clap::ArgGroup::new("which").required(true).multiple(false)))]
+pub(crate) struct Serve {
+    /// Name of an instance, or name and number of the replica; may be given several times
+    #[arg(long, value_name = "NAME[:K]", value_parser = NamedReplica::parse, group = "which")]
+    pub(crate) instance: Vec<NamedReplica>,
+    /// All instances that have such a replica
+    #[arg(long, group = "which")]
+    pub(crate) all: bool,
+    /// Number of the replicas, where none is given
+    #[arg(long, value_name = "K", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..64))]
+    pub(crate) replica: u16,
+    /// Loopback address for peers and clients of all of them; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+    /// Go on although a log was written by another version of the engine
+    #[arg(long)]
+    pub(crate) allow_engine_change: bool,
+    /// Take a checkpoint when a log has grown by so much: a number of bytes, or with KiB, MiB or GiB
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
+    pub(crate) checkpoint_every: u64,
+    /// Take a checkpoint before a replay would take longer than this: with ms, s or min
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
+    pub(crate) recovery_target: Duration,
+    /// Checkpoints kept of each; the log behind the oldest of them is removed
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) keep_checkpoints: u16,
+    /// Keep the whole logs
     #[arg(long)]
     pub(crate) keep_log: bool,
 }

@@ -13,6 +13,7 @@ mod register_instance;
 mod run;
 mod said;
 mod send;
+mod serve;
 mod status;
 mod status_peers;
 
@@ -39,6 +40,7 @@ fn carry_out(arguments: Arguments) -> ExitCode {
         Verb::AddReplica(verb) => add_replica::add_replica(&store, &verb),
         Verb::DeregisterInstance(verb) => deregister_instance::deregister_instance(&store, &verb),
         Verb::Run(verb) => run::run(store, verb),
+        Verb::Serve(verb) => serve::serve(store, verb),
         Verb::Status(verb) => status::status(&store, &verb),
         Verb::Send(verb) => send::send(store, verb),
         Verb::Checkpoint(verb) => checkpoint::checkpoint(&store, &verb),

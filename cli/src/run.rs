@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use ambrosia_core::{Lsn, ReplicaIndex};
-use ambrosia_host::{Diagnostics, Ending, RunOptions};
+use ambrosia_host::{Diagnostics, Ending, MemberOptions, RunOptions};
 use ambrosia_storage::StorePlace;
 
 use crate::arguments::Run;
@@ -16,15 +16,17 @@ pub(crate) fn run(store: StorePlace, verb: Run) -> anyhow::Result<ExitCode> {
         replica: ReplicaIndex(verb.replica),
         listen: verb.listen,
         stdin: verb.stdin,
-        print_replay: verb.print_replay,
-        // All that can be shown is to be shown.
-        from_beginning: verb.print_replay || verb.ignore_checkpoints,
-        allow_engine_change: verb.allow_engine_change,
-        allow_divergence: verb.allow_divergence.map(Lsn),
-        checkpoint_every_bytes: verb.checkpoint_every,
-        recovery_target: verb.recovery_target,
-        keep_checkpoints: usize::from(verb.keep_checkpoints),
-        keep_log: verb.keep_log,
+        member: MemberOptions {
+            print_replay: verb.print_replay,
+            // All that can be shown is to be shown.
+            from_beginning: verb.print_replay || verb.ignore_checkpoints,
+            allow_engine_change: verb.allow_engine_change,
+            allow_divergence: verb.allow_divergence.map(Lsn),
+            checkpoint_every_bytes: verb.checkpoint_every,
+            recovery_target: verb.recovery_target,
+            keep_checkpoints: usize::from(verb.keep_checkpoints),
+            keep_log: verb.keep_log,
+        },
     })?;
     Ok(match ending {
         Ending::Stopped => ExitCode::SUCCESS,

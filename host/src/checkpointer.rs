@@ -32,6 +32,7 @@ pub(crate) struct Checkpointer {
     /// Hash of the engine that captures.
     engine: [u8; 32],
     mailbox: Arc<Mailbox<Event>>,
+    span: tracing::Span,
     captured: Option<Captured>,
     written: Option<Written>,
     job: Option<Job>,
@@ -81,6 +82,7 @@ impl Checkpointer {
             me: driver.replica,
             engine: driver.engine,
             mailbox: Arc::clone(&driver.mailbox),
+            span: driver.span.clone(),
             captured: None,
             written: None,
             job: None,
@@ -209,7 +211,9 @@ impl Checkpointer {
         assert!(self.job.is_none(), "one thing is done to a checkpoint at a time");
         self.jobs += 1;
         let (number, mailbox) = (self.jobs, Arc::clone(&self.mailbox));
+        let span = self.span.clone();
         let run = move || {
+            let _in_span = span.enter();
             let done = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
                 failed(Err("the thread that writes checkpoints failed; this is a defect of ambrosia-host".to_owned()))
                     .into()

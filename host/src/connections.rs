@@ -142,9 +142,14 @@ impl Connections {
 
 /// Tells somebody who connected that another replica is primary, and which, as far as that is known.
 pub(crate) fn refuse(handle: &ConnectionHandle, primary: Option<Primary>) {
-    let reason = "this replica is not the primary".to_owned();
-    handle.send(Frame::Control(Control::Refused { elsewhere: true, reason }));
-    if let Some(Primary { epoch, address }) = primary {
-        handle.send(Frame::Control(Control::Elsewhere { epoch: epoch.0, address: address.to_string() }));
+    for frame in refusal(true, "this replica is not the primary".to_owned(), primary) {
+        handle.send(frame);
     }
+}
+
+/// What is said to somebody who is turned away, and where they should go instead, if that is known.
+pub(crate) fn refusal(elsewhere: bool, reason: String, primary: Option<Primary>) -> Vec<Frame> {
+    let refused = Control::Refused { elsewhere, reason };
+    let there = primary.map(|to| Control::Elsewhere { epoch: to.epoch.0, address: to.address.to_string() });
+    [Some(refused), there].into_iter().flatten().map(Frame::Control).collect()
 }

@@ -13,7 +13,7 @@ use crate::{
     mailbox::Mailbox,
     modules::{CurrentMethods, Modules},
     peers::PeerDirectory,
-    printer::Printer,
+    prints::Prints,
     run::RunError,
     stdin::Stdin,
     vitals::Vitals,
@@ -40,13 +40,15 @@ pub(crate) struct Driver {
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) presence: Arc<dyn Presence>,
     pub(crate) mailbox: Arc<Mailbox<Event>>,
-    pub(crate) directory: PeerDirectory,
+    pub(crate) directory: Arc<PeerDirectory>,
     pub(crate) runtime: tokio::runtime::Handle,
-    pub(crate) printer: Arc<Printer>,
+    pub(crate) printer: Prints,
     pub(crate) stdin: Option<Arc<Stdin>>,
     pub(crate) clock: SystemClock,
     pub(crate) settings: MemberSettings,
     pub(crate) options: DriverOptions,
+    /// Says whose the messages are, if the process has several members.
+    pub(crate) span: tracing::Span,
 }
 
 /// What the operator chose, and what a member does not decide by.

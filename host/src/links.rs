@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use ambrosia_core::{ConnectionId, Epoch, InstanceName, PeerIndex, Timestamp};
 use ambrosia_wire::Control;
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use crate::{
     connections::Connections,
@@ -45,7 +46,7 @@ impl Links {
             to: name,
             mailbox: Arc::clone(&driver.mailbox),
         };
-        self.tasks.push(driver.runtime.spawn(link.keep()));
+        self.tasks.push(driver.runtime.spawn(link.keep().instrument(driver.span.clone())));
     }
 
     /// A task that ends with the reign.

@@ -1,8 +1,15 @@
-//! Accepts peers and clients of one replica.
+//! Accepts peers and clients of the members of this process.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
+use ambrosia_client::Primary;
 use ambrosia_core::{Epoch, InstanceName, InstanceUuid, RequestId, limits::ARGUMENTS_BYTES_MAX};
+use ambrosia_storage::{Instances, Store};
 use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, PROTOCOL_VERSIONS};
 use bytes::Bytes;
 use tokio::{
@@ -11,6 +18,7 @@ use tokio::{
 };
 
 use crate::{
+    connections::refusal,
     event::{ClientRequest, Event},
     mailbox::Mailbox,
     modules::CurrentMethods,
@@ -18,6 +26,50 @@ use crate::{
 
 /// Somebody who connects has this long to say who they are.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Who lives here, by the name of the instance.
+pub(crate) struct Receptions {
+    store: Arc<dyn Store>,
+    here: RwLock<BTreeMap<InstanceName, Arc<Reception>>>,
+}
+
+impl Receptions {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Receptions {
+        Receptions { store, here: RwLock::default() }
+    }
+
+    /// Connections to that member are taken from now on.
+    pub(crate) fn add(&self, reception: Reception) {
+        let mut here = self.here.write().unwrap_or_else(PoisonError::into_inner);
+        here.insert(reception.name.clone(), Arc::new(reception));
+    }
+
+    /// The member with that mailbox has ended.
+    pub(crate) fn remove(&self, mailbox: &Arc<Mailbox<Event>>) {
+        let mut here = self.here.write().unwrap_or_else(PoisonError::into_inner);
+        here.retain(|_, reception| !Arc::ptr_eq(&reception.mailbox, mailbox));
+    }
+
+    /// The member of that instance, or why there is none here, for whoever has asked for it.
+    fn find(&self, name: &str) -> Result<Arc<Reception>, String> {
+        let here = self.here.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reception) = InstanceName::new(name).ok().and_then(|name| here.get(&name)) {
+            return Ok(Arc::clone(reception));
+        }
+        Err(match here.len() {
+            1 => format!("this host runs the instance {}, not {name:?}", here.keys().next().expect("there is one")),
+            count => format!("this host runs {count} instances, and {name:?} is none of them"),
+        })
+    }
+
+    /// Who is primary of an instance that nobody runs here.
+    fn elsewhere(&self, name: &str) -> Option<Primary> {
+        let name = InstanceName::new(name).ok()?;
+        let log = self.store.instance(&name).ok()?.log();
+        let info = self.store.members(log).ok()?.primary().ok()??;
+        Some(Primary { epoch: info.epoch, address: info.address })
+    }
+}
 
 /// What every accepted connection needs to know.
 pub(crate) struct Reception {
@@ -27,13 +79,13 @@ pub(crate) struct Reception {
 }
 
 /// Accepts connections for ever. An error of one connection ends that one only.
-pub(crate) async fn accept_all(listener: TcpListener, reception: Arc<Reception>) {
+pub(crate) async fn accept_all(listener: TcpListener, receptions: Arc<Receptions>) {
     let mut told = None;
     loop {
         match listener.accept().await {
             Ok((socket, from)) => {
                 told = None;
-                tokio::spawn(receive(socket, from, Arc::clone(&reception)));
+                tokio::spawn(receive(socket, from, Arc::clone(&receptions)));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: others may still be served, so this is no reason to end.
@@ -50,30 +102,30 @@ pub(crate) async fn accept_all(listener: TcpListener, reception: Arc<Reception>)
     }
 }
 
-async fn receive(socket: TcpStream, from: SocketAddr, reception: Arc<Reception>) {
+async fn receive(socket: TcpStream, from: SocketAddr, receptions: Arc<Receptions>) {
     let (handle, connection) = match Connection::new(socket) {
         Ok(pair) => pair,
         Err(error) => return tracing::warn!(%from, %error, "a connection could not be set up"),
     };
-    let ended = greet(handle, connection, &reception).await;
+    let ended = greet(handle, connection, &receptions).await;
     if !matches!(ended, ConnectionError::Closed) {
         tracing::warn!(%from, "connection ended: {ended}");
     }
 }
 
-async fn greet(handle: ConnectionHandle, mut connection: Connection, reception: &Reception) -> ConnectionError {
+async fn greet(handle: ConnectionHandle, mut connection: Connection, receptions: &Receptions) -> ConnectionError {
     let hello = match timeout(HANDSHAKE_TIMEOUT, connection.read_frame()).await {
         Ok(Ok(Frame::Control(hello))) => hello,
         Ok(Ok(_)) => return ConnectionError::Unexpected,
         Ok(Err(error)) => return error,
         Err(_) => return ConnectionError::HandshakeTimeout,
     };
-    let (version, event) = match introduce(handle, hello, &reception.name) {
+    let (version, reception, event) = match introduce(handle, hello, receptions) {
         Ok(introduced) => introduced,
-        Err(reason) => {
+        Err(NotHere { reason, primary }) => {
             tracing::warn!("a connection was refused: {reason}");
-            let refused = Frame::Control(Control::Refused { elsewhere: false, reason });
-            return connection.write_frame(&refused).await.err().unwrap_or(ConnectionError::Closed);
+            let refused = refusal(false, reason, primary);
+            return connection.write_frames(&refused).await.err().unwrap_or(ConnectionError::Closed);
         }
     };
     connection.welcome(version);
@@ -106,32 +158,43 @@ async fn greet(handle: ConnectionHandle, mut connection: Connection, reception: 
     ended
 }
 
-/// Who connected, and the version of the protocol that they speak, or why they are turned away.
-fn introduce(handle: ConnectionHandle, hello: Control, me: &InstanceName) -> Result<(u16, Event), String> {
-    let check = |version: u16, to: &str| {
+/// Why somebody is turned away, and who could take them.
+struct NotHere {
+    reason: String,
+    primary: Option<Primary>,
+}
+
+impl From<String> for NotHere {
+    fn from(reason: String) -> NotHere {
+        NotHere { reason, primary: None }
+    }
+}
+
+/// Who connected to whom, and the version of the protocol that they speak, or why they are turned away.
+fn introduce(
+    handle: ConnectionHandle,
+    hello: Control,
+    receptions: &Receptions,
+) -> Result<(u16, Arc<Reception>, Event), NotHere> {
+    let find = |version: u16, to: &str| {
         if !PROTOCOL_VERSIONS.contains(&version) {
             let (first, last) = PROTOCOL_VERSIONS.into_inner();
-            return Err(format!(
+            return Err(NotHere::from(format!(
                 "this host speaks versions {first} to {last} of the protocol, the other side version {version}: run the \
                  same version of ambrosia-host on both sides"
-            ));
+            )));
         }
-        if to != me.as_str() {
-            return Err(format!("this host runs the instance {me}, not {to:?}"));
-        }
-        Ok(())
+        receptions.find(to).map_err(|reason| NotHere { reason, primary: receptions.elsewhere(to) })
     };
     match hello {
         Control::Hello { version, from, from_uuid, epoch, to } => {
-            check(version, &to)?;
+            let reception = find(version, &to)?;
             let name = InstanceName::new(from).map_err(|error| error.to_string())?;
-            Ok((version, Event::PeerHello { handle, name, uuid: InstanceUuid(from_uuid), epoch: Epoch(epoch) }))
+            let event = Event::PeerHello { handle, name, uuid: InstanceUuid(from_uuid), epoch: Epoch(epoch) };
+            Ok((version, reception, event))
         }
-        Control::ClientHello { version, to } => {
-            check(version, &to)?;
-            Ok((version, Event::ClientHello { handle }))
-        }
-        _ => Err("the first frame is no hello".to_owned()),
+        Control::ClientHello { version, to } => Ok((version, find(version, &to)?, Event::ClientHello { handle })),
+        _ => Err("the first frame is no hello".to_owned().into()),
     }
 }
 

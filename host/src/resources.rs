@@ -6,16 +6,20 @@ use std::{fs::File, io, sync::mpsc::channel, thread};
 
 use crate::run::RunError;
 
-/// Threads of a primary with a standby's memories: driver, heartbeat, network, log, printer and so on.
+/// Threads of a primary with a standby's memories: driver, heartbeat, network, log, printer and so on; and those of each
+/// further member.
 const THREADS: usize = 14;
+const THREADS_MORE: usize = 3;
 
-/// Open files of a primary without peers, beyond those open at the start.
+/// Open files of a primary without peers, beyond those open at the start; and those of each further member.
 const DESCRIPTORS: usize = 24;
+const DESCRIPTORS_MORE: usize = 8;
 
-/// Asks for all that a replica needs.
-pub(crate) fn check() -> Result<(), RunError> {
-    check_descriptors(DESCRIPTORS).map_err(RunError::Descriptors)?;
-    check_threads(thread::Builder::new, THREADS).map_err(RunError::Thread)
+/// Asks for all that so many replicas need.
+pub(crate) fn check(replicas: usize) -> Result<(), RunError> {
+    let more = replicas.saturating_sub(1);
+    check_descriptors(DESCRIPTORS + DESCRIPTORS_MORE * more).map_err(RunError::Descriptors)?;
+    check_threads(thread::Builder::new, THREADS + THREADS_MORE * more).map_err(RunError::Thread)
 }
 
 fn check_descriptors(count: usize) -> io::Result<()> {
@@ -44,7 +48,7 @@ mod tests {
 
     #[test]
     fn this_machine_has_enough() {
-        check().expect("the tests run on it");
+        check(1).expect("the tests run on it");
     }
 
     #[test]

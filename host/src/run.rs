@@ -1,47 +1,18 @@
-//! Runs one replica in this process: opens everything, starts the threads, and waits for the end.
+//! Runs one replica in this process, or several.
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use ambrosia_core::{
-    Epoch, InstanceName, Lsn, RecordError, ReplicaIndex, ScheduleOptions,
-    member::{Keep, MemberSettings},
-};
-use ambrosia_engine::{
-    Captures, EngineError, Module, ModuleError, THREAD_STACK_BYTES_MIN, Tracking, spare_address_space,
-};
-use ambrosia_storage::{
-    AcquireError, BlobError, EnterError, HEARTBEAT_SILENCE, InstanceError, Instances, LogError, LogId, Members,
-    OpenError, Outcome, Presence, Store, StorePlace,
-};
-use ambrosia_wire::socket;
-use tokio::{
-    net::TcpListener,
-    signal::unix::{Signal, SignalKind, signal},
-};
+use ambrosia_core::{Epoch, InstanceName, Lsn, RecordError, ReplicaIndex};
+use ambrosia_engine::{EngineError, ModuleError, spare_address_space};
+use ambrosia_storage::{AcquireError, BlobError, EnterError, InstanceError, LogError, OpenError, StorePlace};
 
 use crate::{
     clock::{ClockError, SystemClock},
-    diagnostics::Diagnostics,
-    driver::{Driver, DriverOptions},
-    event::Event,
-    listener::{Reception, accept_all},
-    mailbox::Mailbox,
-    member_driver::MemberDriver,
+    host::{Entrance, Host, enter, start_engine},
     methods::UnknownMethod,
-    modules::{CurrentMethods, Modules},
-    peers::PeerDirectory,
-    printer::Printer,
+    modules::Modules,
     resources,
-    stdin::Stdin,
-    vitals::{Vitals, beat},
 };
-
-/// Signals closer together than this count as one.
-const SIGNAL_DEBOUNCE: Duration = Duration::from_secs(1);
 
 /// What to run and how.
 #[derive(Clone, Debug)]
@@ -56,6 +27,13 @@ pub struct RunOptions {
     pub listen: SocketAddr,
     /// The method that gets each line of stdin.
     pub stdin: Option<String>,
+    /// How it lives.
+    pub member: MemberOptions,
+}
+
+/// How a replica lives.
+#[derive(Clone, Debug)]
+pub struct MemberOptions {
     /// Show what the guest prints during replay too.
     pub print_replay: bool,
     /// Replay the log from its beginning, or from the oldest checkpoint if it was trimmed.
@@ -114,6 +92,21 @@ pub enum RunError {
         name: InstanceName,
         /// The replica asked for.
         replica: ReplicaIndex,
+    },
+    /// Two replicas of one instance are to run in one process, which would die together.
+    #[error(
+        "instance {0} is named twice: a process runs one replica of an instance. Run the other one in another process"
+    )]
+    Twice(InstanceName),
+    /// One of the replicas that are to be served can't be started.
+    #[error("replica {replica} of instance {name} can't be served, so nothing is: {error}")]
+    NotServed {
+        /// The instance.
+        name: InstanceName,
+        /// The replica.
+        replica: ReplicaIndex,
+        /// Why.
+        error: Box<RunError>,
     },
     /// The instance stands still since its guest failed.
     #[error("{}", halted_text(.name, *.lsn, .reason, .backtrace, .stderr))]
@@ -256,197 +249,33 @@ fn halted_text(name: &InstanceName, lsn: Lsn, reason: &str, backtrace: &str, std
 }
 
 /// Runs a replica until the instance ends or the process gets SIGTERM or SIGINT.
+///
+/// # Errors
+/// If the replica can't run, or not any more. The log is intact in every case.
 pub fn run(options: RunOptions) -> Result<Ending, RunError> {
-    if !options.listen.ip().is_loopback() {
-        return Err(RunError::NotLoopback(options.listen));
-    }
+    check_loopback(options.listen)?;
     let clock = SystemClock::check()?;
     spare_address_space();
-    resources::check()?;
+    resources::check(1)?;
     let store = options.store.open()?;
-    let entry = store.instance(&options.instance)?;
-    if !entry.replicas.contains(&options.replica.0) {
-        return Err(RunError::NoReplica { name: options.instance, replica: options.replica });
-    }
-    match &entry.outcome {
-        Some(Outcome::Finished { code, lsn }) => return Ok(Ending::Finished { code: *code, lsn: *lsn }),
-        Some(Outcome::Halted { lsn, reason, backtrace }) => {
-            return Err(RunError::Halted {
-                name: options.instance,
-                lsn: *lsn,
-                reason: reason.clone(),
-                backtrace: backtrace.clone(),
-                stderr: String::new(),
-            });
-        }
-        None => {}
-    }
-    let log = entry.log();
-    let members = store.members(log)?;
-    let presence = members.enter(options.replica)?;
+    let entered = match enter(&*store, options.instance, options.replica)? {
+        Entrance::Entered(entered) => entered,
+        Entrance::Over(ending) => return ending,
+    };
     let modules = Arc::new(Modules::new(Arc::clone(&store)));
-    let engine = modules.engine()?;
-    match engine.tracking() {
-        Tracking::WriteProtect => tracing::info!("the kernel tells which pages of the guest were written"),
-        Tracking::Shadow => tracing::info!("pages of the guest are compared with a copy to see which were written"),
-    }
-    // The replica runs the one that its state names. What is wrong with it is found before anything is started.
-    let (module, methods) = (modules.module(entry.module)?, modules.methods(entry.module)?);
+    start_engine(&modules)?;
+    let ready = entered.get_ready(&modules)?;
     if let Some(name) = &options.stdin {
-        methods.find(name)?;
+        ready.methods().get().find(name)?;
     }
-    let methods = Arc::new(CurrentMethods::new(methods));
-    Process { store, log, members, presence, engine: engine.hash(), modules, module, methods, clock, options }.run()
+    let mut host = Host::start(store, modules, clock, options.listen, false)?;
+    host.add(ready, options.stdin, &options.member)?;
+    let mut ending = Err(RunError::Defect);
+    host.wait(|ended| ending = ended.ending);
+    ending
 }
 
-/// All that is needed to start the threads.
-struct Process {
-    store: Arc<dyn Store>,
-    log: LogId,
-    members: Arc<dyn Members>,
-    presence: Box<dyn Presence>,
-    engine: [u8; 32],
-    modules: Arc<Modules>,
-    /// The one that the instance is registered with.
-    module: Module,
-    methods: Arc<CurrentMethods>,
-    clock: SystemClock,
-    options: RunOptions,
-}
-
-impl Process {
-    fn run(self) -> Result<Ending, RunError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .thread_name("network")
-            .build()
-            .map_err(RunError::Thread)?;
-        let address = self.options.listen;
-        let listen = |error| RunError::Listen { address, error };
-        let listener = runtime.block_on(TcpListener::bind(address)).map_err(listen)?;
-        socket::prepare(&listener).map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
-        self.presence.set_address(address);
-
-        let mailbox = Arc::new(Mailbox::new());
-        let name = self.options.instance.clone();
-        let methods = Arc::clone(&self.methods);
-        let reception = Reception { name: name.clone(), methods, mailbox: Arc::clone(&mailbox) };
-        runtime.spawn(accept_all(listener, Arc::new(reception)));
-        let signals = runtime.block_on(async { Signals::catch() }).map_err(RunError::Thread)?;
-        let there = Arc::clone(&mailbox);
-        let printer = Arc::new(Printer::new(move || there.push(Event::RoomToPrint)).map_err(RunError::Thread)?);
-        runtime.spawn(signals.watch(Arc::clone(&mailbox), Arc::clone(&printer)));
-
-        let settings = self.settings();
-        let (vitals, presence) = (Arc::new(Vitals::new()), Arc::<dyn Presence>::from(self.presence));
-        let log = self.store.log(self.log)?;
-        let checkpoints = self.store.checkpoints(self.log)?;
-        checkpoints.remove_leftovers(self.options.replica).map_err(LogError::from)?;
-        let driver = Driver {
-            name,
-            replica: self.options.replica,
-            log: Arc::clone(&log),
-            checkpoints,
-            members: self.members,
-            modules: self.modules,
-            methods: Arc::clone(&self.methods),
-            engine: self.engine,
-            vitals: Arc::clone(&vitals),
-            mailbox: Arc::clone(&mailbox),
-            directory: PeerDirectory::new(Arc::clone(&self.store)).map_err(RunError::Thread)?,
-            presence: Arc::clone(&presence),
-            store: self.store,
-            runtime: runtime.handle().clone(),
-            printer: Arc::clone(&printer),
-            stdin: self.options.stdin.map(|name| Arc::new(Stdin::new(name, self.methods))),
-            clock: self.clock,
-            settings,
-            options: DriverOptions { print_replay: self.options.print_replay, address },
-        };
-        let (end_beat, beat_ends) = std::sync::mpsc::channel();
-        let heart = std::thread::Builder::new()
-            .name("heartbeat".to_owned())
-            .spawn(move || beat(&*presence, &*log, &vitals, &mailbox, &beat_ends))
-            .map_err(RunError::Thread)?;
-        let living = std::thread::Builder::new()
-            .name("driver".to_owned())
-            .stack_size(THREAD_STACK_BYTES_MIN)
-            .spawn(move || MemberDriver::new(&driver).live())
-            .map_err(RunError::Thread)?;
-        let ending = living.join().unwrap_or(Err(RunError::Defect));
-        printer.close();
-        drop(end_beat);
-        if heart.join().is_err() {
-            tracing::error!("the heartbeat thread failed");
-        }
-        // Reading stdin may hang in the system for ever; nothing else is under way any more.
-        runtime.shutdown_background();
-        ending
-    }
-}
-
-impl Process {
-    /// What its member is told.
-    fn settings(&self) -> MemberSettings {
-        let cannot_capture = match self.module.capture_means() {
-            Captures::Nothing(findings) => {
-                Some(findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-            }
-            Captures::Memory | Captures::Save(_) => None,
-        };
-        MemberSettings {
-            replica: self.options.replica,
-            engine: self.engine,
-            from_beginning: self.options.from_beginning,
-            allow_engine_change: self.options.allow_engine_change,
-            allow_divergence: self.options.allow_divergence,
-            schedule: ScheduleOptions {
-                checkpoints: cannot_capture.is_none(),
-                checkpoint_every_bytes: self.options.checkpoint_every_bytes,
-                recovery_target_ns: self.options.recovery_target.as_nanos() as u64,
-            },
-            cannot_capture,
-            keep: Keep { checkpoints: self.options.keep_checkpoints, log: self.options.keep_log },
-            silence: HEARTBEAT_SILENCE,
-        }
-    }
-}
-
-/// SIGTERM and SIGINT, caught from the moment that this is made.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn catch() -> std::io::Result<Signals> {
-        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    /// The first signal ends the replica in order, the second at once.
-    async fn watch(mut self, mailbox: Arc<Mailbox<Event>>, printer: Arc<Printer>) {
-        let mut asked: Option<Instant> = None;
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => {}
-                _ = self.interrupt.recv() => {}
-            }
-            match asked {
-                None => {
-                    mailbox.push(Event::Shutdown);
-                    printer.ask_to_end();
-                    tracing::info!("asked to stop, handing over; a second signal stops at once");
-                    asked = Some(Instant::now());
-                }
-                // A shell or a wrapper passes on what the terminal has sent as well: that is one wish, not two.
-                Some(first) if first.elapsed() < SIGNAL_DEBOUNCE => {}
-                Some(_) => break,
-            }
-        }
-        // As if killed: the log is made for that.
-        Diagnostics::flush_at_end();
-        std::process::exit(1);
-    }
+/// There is no encryption yet.
+pub(crate) fn check_loopback(listen: SocketAddr) -> Result<(), RunError> {
+    if listen.ip().is_loopback() { Ok(()) } else { Err(RunError::NotLoopback(listen)) }
 }

@@ -4,16 +4,11 @@
 //! run says nothing of the replica.
 
 use std::{
-    sync::{
-        atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
-use ambrosia_storage::{HEARTBEAT_INTERVAL, HEARTBEAT_SILENCE, LogStore, Presence, Role};
-
-use crate::{event::Event, mailbox::Mailbox, store_watch::StoreWatch};
+use ambrosia_storage::HEARTBEAT_SILENCE;
 
 /// A disk may take this long for what a takeover or a farewell writes. Were it less, each replica would depose the one
 /// before on a machine with a slow disk, and none would ever reign.
@@ -68,7 +63,7 @@ impl Vitals {
 }
 
 /// Watches the progress of a driver.
-struct Pulse {
+pub(crate) struct Pulse {
     progress: u64,
     /// When the progress was seen first.
     since: Instant,
@@ -77,7 +72,7 @@ struct Pulse {
 
 /// What is to be told of a driver.
 #[derive(PartialEq, Eq, Debug)]
-enum Beat {
+pub(crate) enum Beat {
     /// It lives.
     Alive,
     /// It lives, and had not moved for so long.
@@ -89,12 +84,12 @@ enum Beat {
 }
 
 impl Pulse {
-    fn new(vitals: &Vitals, now: Instant) -> Self {
+    pub(crate) fn new(vitals: &Vitals, now: Instant) -> Self {
         Pulse { progress: vitals.progress.load(Ordering::Acquire), since: now, is_missed: false }
     }
 
-    /// To be called every [`HEARTBEAT_INTERVAL`].
-    fn look(&mut self, vitals: &Vitals, now: Instant) -> Beat {
+    /// To be called every [`ambrosia_storage::HEARTBEAT_INTERVAL`].
+    pub(crate) fn look(&mut self, vitals: &Vitals, now: Instant) -> Beat {
         let progress = vitals.progress.load(Ordering::Acquire);
         if progress != self.progress {
             let still = now.saturating_duration_since(self.since);
@@ -114,55 +109,10 @@ impl Pulse {
     }
 }
 
-/// Tells others every [`HEARTBEAT_INTERVAL`] that the driver of this replica moves, and notices when it was deposed while
-/// it was stopped, even if it has nothing to write.
-pub(crate) fn beat(
-    presence: &dyn Presence,
-    log: &dyn LogStore,
-    vitals: &Vitals,
-    mailbox: &Mailbox<Event>,
-    end: &Receiver<()>,
-) {
-    let mut deposed = 0;
-    let mut pulse = Pulse::new(vitals, Instant::now());
-    let mut store = StoreWatch::default();
-    loop {
-        let reign = vitals.reign.load(Ordering::Acquire);
-        let role = if reign == 0 { Role::Standby } else { Role::Primary };
-        let beat = pulse.look(vitals, Instant::now());
-        match &beat {
-            Beat::AliveAgain(still) => {
-                tracing::warn!("this replica moves again, after it had stood still for {still:?}")
-            }
-            Beat::Missed(phase) => tracing::error!(
-                ?phase,
-                "this replica stands still and is silent until it moves, so that another one takes over if it was primary"
-            ),
-            Beat::Alive | Beat::None => {}
-        }
-        if matches!(beat, Beat::Alive | Beat::AliveAgain(_)) {
-            presence.beat(role);
-        }
-        store.look(presence, mailbox);
-        if reign != 0 && reign != deposed {
-            match log.head() {
-                Ok(head) if head.epoch.0 > reign => {
-                    deposed = reign;
-                    mailbox.push(Event::Fenced { by: head.epoch });
-                }
-                Ok(_) => {}
-                Err(error) => tracing::error!(%error, "the fence of the log can't be read"),
-            }
-        }
-        match end.recv_timeout(HEARTBEAT_INTERVAL) {
-            Err(RecvTimeoutError::Timeout) => {}
-            _ => return,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use ambrosia_storage::HEARTBEAT_INTERVAL;
+
     use super::*;
 
     /// What is told of a driver that is at `phase` and stands still, look by look.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use ambrosia_core::{InstanceName, ReplicaIndex};
-use ambrosia_storage::FileStore;
+use ambrosia_storage::{FileStore, Instances, Store};
 use ambrosia_tests::{Cluster, Signal};
 use serde_json::json;
 
@@ -13,8 +13,9 @@ use crate::support::{Replicas, Session, cluster};
 fn address(cluster: &Cluster, instance: &str, replica: u16) -> SocketAddr {
     let store = FileStore::open(cluster.store()).expect("it is there");
     let name = InstanceName::new(instance).expect("a plain name");
-    let roster = store.roster(&name).expect("it is registered");
-    let running = roster.running().expect("its directory can be read");
+    let log = store.instance(&name).expect("it is registered").log();
+    let members = store.members(log).expect("its directory is there");
+    let running = members.running().expect("its directory can be read");
     let member = running.iter().find(|member| member.replica == ReplicaIndex(replica)).expect("it was added");
     member.address.expect("it runs")
 }

@@ -23,6 +23,7 @@ mod owners;
 mod paused;
 mod replicas;
 mod requests;
+mod serving;
 mod simulated;
 mod stdin;
 mod store_replaced;

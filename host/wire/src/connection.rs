@@ -129,8 +129,16 @@ impl Connection {
     /// # Errors
     /// If the connection has ended.
     pub async fn write_frame(&mut self, frame: &Frame) -> Result<(), ConnectionError> {
+        self.write_frames(std::slice::from_ref(frame)).await
+    }
+
+    /// Writes frames before the connection is served, all at once.
+    ///
+    /// # Errors
+    /// If the connection has ended.
+    pub async fn write_frames(&mut self, frames: &[Frame]) -> Result<(), ConnectionError> {
         let mut bytes = Vec::new();
-        frame::encode(frame, &mut bytes);
+        frames.iter().for_each(|frame| frame::encode(frame, &mut bytes));
         Ok(self.writer.write_all(&bytes).await?)
     }
 

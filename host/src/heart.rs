@@ -1,0 +1,154 @@
+//! One thread that tells others, for each member of this process, that its driver moves.
+//!
+//! **Architecture Invariant:** it waits for no member, and no member waits for it but to be added or removed.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::Ordering,
+        mpsc::{RecvTimeoutError, Sender, channel},
+    },
+    thread::JoinHandle,
+    time::Instant,
+};
+
+use ambrosia_storage::{HEARTBEAT_INTERVAL, LogStore, Presence, Role};
+
+use crate::{
+    event::Event,
+    mailbox::Mailbox,
+    store_watch::StoreWatch,
+    vitals::{Beat, Pulse, Vitals},
+};
+
+/// Members whose store is looked for in one beat. With more, each has its turn in one of the next beats: to look is a call
+/// of the system, and a thousand of them in each beat would be most of what an idle process does.
+const STORES_LOOKED_FOR_MAX: usize = 64;
+
+/// The heart of the process. Dropped, it stops.
+pub(crate) struct Heart {
+    bodies: Arc<Mutex<Bodies>>,
+    end: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Bodies {
+    all: Vec<Body>,
+    /// Whose store is looked for next.
+    turn: usize,
+}
+
+/// What the heart knows of one member.
+pub(crate) struct Body {
+    presence: Arc<dyn Presence>,
+    log: Arc<dyn LogStore>,
+    vitals: Arc<Vitals>,
+    mailbox: Arc<Mailbox<Event>>,
+    span: tracing::Span,
+    pulse: Pulse,
+    store: StoreWatch,
+    /// The own reign that was deposed, which is told once.
+    deposed: u64,
+}
+
+impl Heart {
+    /// Starts the thread.
+    pub(crate) fn start() -> std::io::Result<Heart> {
+        let bodies = Arc::<Mutex<Bodies>>::default();
+        let (end, ends) = channel::<()>();
+        let there = Arc::clone(&bodies);
+        let beat = move || {
+            loop {
+                lock(&there).beat();
+                match ends.recv_timeout(HEARTBEAT_INTERVAL) {
+                    Err(RecvTimeoutError::Timeout) => {}
+                    _ => return,
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("heartbeat".to_owned()).spawn(beat)?;
+        Ok(Heart { bodies, end: Some(end), thread: Some(thread) })
+    }
+
+    /// Beats for a member too, at once and from then on.
+    pub(crate) fn add(&self, mut body: Body) {
+        body.beat();
+        lock(&self.bodies).all.push(body);
+    }
+
+    /// Lets go of the place of the member with that mailbox.
+    pub(crate) fn remove(&self, mailbox: &Arc<Mailbox<Event>>) {
+        lock(&self.bodies).all.retain(|body| !Arc::ptr_eq(&body.mailbox, mailbox));
+    }
+}
+
+impl Drop for Heart {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the heartbeat thread failed");
+        }
+    }
+}
+
+fn lock(bodies: &Mutex<Bodies>) -> std::sync::MutexGuard<'_, Bodies> {
+    bodies.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Bodies {
+    fn beat(&mut self) {
+        self.all.iter_mut().for_each(Body::beat);
+        for _ in 0..self.all.len().min(STORES_LOOKED_FOR_MAX) {
+            self.turn = (self.turn + 1) % self.all.len();
+            let body = &mut self.all[self.turn];
+            let _in_span = body.span.enter();
+            body.store.look(&*body.presence, &body.mailbox);
+        }
+    }
+}
+
+impl Body {
+    pub(crate) fn new(
+        presence: Arc<dyn Presence>,
+        log: Arc<dyn LogStore>,
+        vitals: Arc<Vitals>,
+        mailbox: Arc<Mailbox<Event>>,
+        span: tracing::Span,
+    ) -> Body {
+        let pulse = Pulse::new(&vitals, Instant::now());
+        Body { presence, log, vitals, mailbox, span, pulse, store: StoreWatch::default(), deposed: 0 }
+    }
+
+    /// Tells others that the driver of this replica moves, and notices when it was deposed while it was stopped, even if it
+    /// has nothing to write.
+    fn beat(&mut self) {
+        let _in_span = self.span.enter();
+        let reign = self.vitals.reign.load(Ordering::Acquire);
+        let role = if reign == 0 { Role::Standby } else { Role::Primary };
+        let beat = self.pulse.look(&self.vitals, Instant::now());
+        match &beat {
+            Beat::AliveAgain(still) => {
+                tracing::warn!("this replica moves again, after it had stood still for {still:?}")
+            }
+            Beat::Missed(phase) => tracing::error!(
+                ?phase,
+                "this replica stands still and is silent until it moves, so that another one takes over if it was primary"
+            ),
+            Beat::Alive | Beat::None => {}
+        }
+        if matches!(beat, Beat::Alive | Beat::AliveAgain(_)) {
+            self.presence.beat(role);
+        }
+        if reign != 0 && reign != self.deposed {
+            match self.log.head() {
+                Ok(head) if head.epoch.0 > reign => {
+                    self.deposed = reign;
+                    self.mailbox.push(Event::Fenced { by: head.epoch });
+                }
+                Ok(_) => {}
+                Err(error) => tracing::error!(%error, "the fence of the log can't be read"),
+            }
+        }
+    }
+}

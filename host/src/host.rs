@@ -1,0 +1,291 @@
+//! The process that carries members: what all of them share, and the life and the end of each.
+//!
+//! **Architecture Invariant:** members of one process know nothing of each other: whoever fails takes no other one along.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
+};
+
+use ambrosia_core::{
+    InstanceName, ReplicaIndex, ScheduleOptions,
+    member::{Keep, MemberSettings},
+};
+use ambrosia_engine::{Captures, Module, THREAD_STACK_BYTES_MIN, Tracking};
+use ambrosia_storage::{HEARTBEAT_SILENCE, InstanceEntry, Instances, LogError, Members, Outcome, Presence, Store};
+use ambrosia_wire::socket;
+use tokio::net::TcpListener;
+
+use crate::{
+    clock::SystemClock,
+    driver::{Driver, DriverOptions},
+    everyone::Everyone,
+    heart::{Body, Heart},
+    listener::{Reception, Receptions, accept_all},
+    mailbox::Mailbox,
+    member_driver::MemberDriver,
+    modules::{CurrentMethods, Modules},
+    peers::PeerDirectory,
+    printer::Printer,
+    prints::Prints,
+    run::{Ending, MemberOptions, RunError},
+    signals::Signals,
+    stdin::Stdin,
+    vitals::Vitals,
+};
+
+/// The process, once it runs members.
+pub(crate) struct Host {
+    store: Arc<dyn Store>,
+    modules: Arc<Modules>,
+    engine: [u8; 32],
+    clock: SystemClock,
+    runtime: tokio::runtime::Runtime,
+    address: SocketAddr,
+    receptions: Arc<Receptions>,
+    everyone: Everyone,
+    printer: Arc<Printer>,
+    directory: Arc<PeerDirectory>,
+    heart: Heart,
+    /// Whether the output says whose it is.
+    names_members: bool,
+    endings: (Sender<Ended>, Receiver<Ended>),
+    living: usize,
+}
+
+/// A member, and how it ended.
+pub(crate) struct Ended {
+    pub(crate) instance: InstanceName,
+    pub(crate) replica: ReplicaIndex,
+    pub(crate) ending: Result<Ending, RunError>,
+    mailbox: Arc<Mailbox<crate::event::Event>>,
+}
+
+/// A replica that has taken its place, so that nobody else can.
+pub(crate) struct Entered {
+    instance: InstanceName,
+    replica: ReplicaIndex,
+    entry: InstanceEntry,
+    members: Arc<dyn Members>,
+    presence: Box<dyn Presence>,
+}
+
+/// What comes of the wish to run a replica.
+pub(crate) enum Entrance {
+    /// It may live.
+    Entered(Box<Entered>),
+    /// The instance has come to its end before.
+    Over(Result<Ending, RunError>),
+}
+
+/// Takes the place of a replica.
+///
+/// # Errors
+/// If there is no such replica, or it runs already.
+pub(crate) fn enter(store: &dyn Store, instance: InstanceName, replica: ReplicaIndex) -> Result<Entrance, RunError> {
+    let entry = store.instance(&instance)?;
+    if !entry.replicas.contains(&replica.0) {
+        return Err(RunError::NoReplica { name: instance, replica });
+    }
+    match &entry.outcome {
+        Some(Outcome::Finished { code, lsn }) => {
+            return Ok(Entrance::Over(Ok(Ending::Finished { code: *code, lsn: *lsn })));
+        }
+        Some(Outcome::Halted { lsn, reason, backtrace }) => {
+            let (reason, backtrace, stderr) = (reason.clone(), backtrace.clone(), String::new());
+            return Ok(Entrance::Over(Err(RunError::Halted { name: instance, lsn: *lsn, reason, backtrace, stderr })));
+        }
+        None => {}
+    }
+    let members = store.members(entry.log())?;
+    let presence = members.enter(replica)?;
+    Ok(Entrance::Entered(Box::new(Entered { instance, replica, entry, members, presence })))
+}
+
+/// A replica with the module that its instance is registered with.
+pub(crate) struct Ready {
+    entered: Entered,
+    module: Module,
+    methods: Arc<CurrentMethods>,
+}
+
+impl Entered {
+    /// Loads what the replica runs: what is wrong with that is found before anything is started.
+    pub(crate) fn get_ready(self, modules: &Modules) -> Result<Ready, RunError> {
+        let (module, methods) = (modules.module(self.entry.module)?, modules.methods(self.entry.module)?);
+        Ok(Ready { entered: self, module, methods: Arc::new(CurrentMethods::new(methods)) })
+    }
+}
+
+impl Ready {
+    /// Its methods just now.
+    pub(crate) fn methods(&self) -> &CurrentMethods {
+        &self.methods
+    }
+}
+
+/// Starts the engine, and says how it finds what a guest has written.
+pub(crate) fn start_engine(modules: &Modules) -> Result<[u8; 32], RunError> {
+    let engine = modules.engine()?;
+    match engine.tracking() {
+        Tracking::WriteProtect => tracing::info!("the kernel tells which pages of the guest were written"),
+        Tracking::Shadow => tracing::info!("pages of the guest are compared with a copy to see which were written"),
+    }
+    Ok(engine.hash())
+}
+
+impl Host {
+    /// Starts all that members share. From now on signals are heard and connections are accepted.
+    pub(crate) fn start(
+        store: Arc<dyn Store>,
+        modules: Arc<Modules>,
+        clock: SystemClock,
+        listen: SocketAddr,
+        names_members: bool,
+    ) -> Result<Host, RunError> {
+        let engine = modules.engine()?.hash();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .thread_name("network")
+            .build()
+            .map_err(RunError::Thread)?;
+        let failed = |error| RunError::Listen { address: listen, error };
+        let listener = runtime.block_on(TcpListener::bind(listen)).map_err(failed)?;
+        socket::prepare(&listener).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let receptions = Arc::new(Receptions::new(Arc::clone(&store)));
+        runtime.spawn(accept_all(listener, Arc::clone(&receptions)));
+        let signals = runtime.block_on(async { Signals::catch() }).map_err(RunError::Thread)?;
+        let everyone = Everyone::default();
+        let there = everyone.clone();
+        let printer = Arc::new(Printer::new(move || there.tell_of_room()).map_err(RunError::Thread)?);
+        runtime.spawn(signals.watch(everyone.clone(), Arc::clone(&printer)));
+        let directory = Arc::new(PeerDirectory::new(Arc::clone(&store)).map_err(RunError::Thread)?);
+        let heart = Heart::start().map_err(RunError::Thread)?;
+        Ok(Host {
+            store,
+            modules,
+            engine,
+            clock,
+            runtime,
+            address,
+            receptions,
+            everyone,
+            printer,
+            directory,
+            heart,
+            names_members,
+            endings: channel(),
+            living: 0,
+        })
+    }
+
+    /// Has a replica live from now on.
+    pub(crate) fn add(&mut self, ready: Ready, stdin: Option<String>, options: &MemberOptions) -> Result<(), RunError> {
+        let Ready { entered: Entered { instance, replica, entry, members, presence }, module, methods } = ready;
+        presence.set_address(self.address);
+        let mailbox = Arc::new(Mailbox::new());
+        let span = if self.names_members {
+            tracing::error_span!("member", instance = %instance, replica = %replica)
+        } else {
+            tracing::Span::none()
+        };
+        let log = self.store.log(entry.log())?;
+        let checkpoints = self.store.checkpoints(entry.log())?;
+        checkpoints.remove_leftovers(replica).map_err(LogError::from)?;
+        let (vitals, presence) = (Arc::new(Vitals::new()), Arc::<dyn Presence>::from(presence));
+        let printer = Arc::clone(&self.printer);
+        let driver = Driver {
+            name: instance.clone(),
+            replica,
+            log: Arc::clone(&log),
+            checkpoints,
+            members,
+            modules: Arc::clone(&self.modules),
+            methods: Arc::clone(&methods),
+            engine: self.engine,
+            vitals: Arc::clone(&vitals),
+            mailbox: Arc::clone(&mailbox),
+            directory: Arc::clone(&self.directory),
+            presence: Arc::clone(&presence),
+            store: Arc::clone(&self.store),
+            runtime: self.runtime.handle().clone(),
+            printer: if self.names_members { Prints::of(instance.clone(), printer) } else { Prints::alone(printer) },
+            stdin: stdin.map(|name| Arc::new(Stdin::new(name, Arc::clone(&methods)))),
+            clock: self.clock,
+            settings: settings(replica, self.engine, &module, options),
+            options: DriverOptions { print_replay: options.print_replay, address: self.address },
+            span: span.clone(),
+        };
+        self.receptions.add(Reception { name: instance.clone(), methods, mailbox: Arc::clone(&mailbox) });
+        self.everyone.add(Arc::clone(&mailbox));
+        self.heart.add(Body::new(presence, log, vitals, Arc::clone(&mailbox), span));
+        self.begin(driver, mailbox)
+    }
+
+    /// Starts the thread of a driver. That it ends is reported, whatever it ends of.
+    fn begin(&mut self, driver: Driver, mailbox: Arc<Mailbox<crate::event::Event>>) -> Result<(), RunError> {
+        let (instance, replica) = (driver.name.clone(), driver.replica);
+        let ended = self.endings.0.clone();
+        let live = move || {
+            let in_span = driver.span.clone().entered();
+            let ending = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| MemberDriver::new(&driver).live()));
+            driver.printer.end();
+            drop((in_span, driver));
+            let ending = ending.unwrap_or(Err(RunError::Defect));
+            // Nobody listens if another member could not be started: the process ends then.
+            let _nobody = ended.send(Ended { instance, replica, ending, mailbox });
+        };
+        let driver = std::thread::Builder::new().name("driver".to_owned()).stack_size(THREAD_STACK_BYTES_MIN);
+        driver.spawn(live).map_err(RunError::Thread)?;
+        self.living += 1;
+        Ok(())
+    }
+
+    /// Waits for all members to end, and tells of each.
+    pub(crate) fn wait(mut self, mut tell: impl FnMut(Ended)) {
+        while self.living > 0 {
+            let ended = self.endings.1.recv().expect("this host has a sender itself");
+            self.living -= 1;
+            self.receptions.remove(&ended.mailbox);
+            self.everyone.remove(&ended.mailbox);
+            if self.living > 0 {
+                self.heart.remove(&ended.mailbox);
+            } else {
+                // The last one holds its place until all is printed.
+                self.printer.close();
+            }
+            tell(ended);
+        }
+        drop(self.heart);
+        // Reading stdin may hang in the system for ever; nothing else is under way any more.
+        self.runtime.shutdown_background();
+    }
+}
+
+/// What a member is told.
+fn settings(replica: ReplicaIndex, engine: [u8; 32], module: &Module, options: &MemberOptions) -> MemberSettings {
+    let cannot_capture = match module.capture_means() {
+        Captures::Nothing(findings) => Some(findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+        Captures::Memory | Captures::Save(_) => None,
+    };
+    MemberSettings {
+        replica,
+        engine,
+        from_beginning: options.from_beginning,
+        allow_engine_change: options.allow_engine_change,
+        allow_divergence: options.allow_divergence,
+        schedule: ScheduleOptions {
+            checkpoints: cannot_capture.is_none(),
+            checkpoint_every_bytes: options.checkpoint_every_bytes,
+            recovery_target_ns: options.recovery_target.as_nanos() as u64,
+        },
+        cannot_capture,
+        keep: Keep { checkpoints: options.keep_checkpoints, log: options.keep_log },
+        silence: HEARTBEAT_SILENCE,
+    }
+}

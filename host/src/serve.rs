@@ -1,0 +1,99 @@
+//! Runs replicas of many instances in this process.
+
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
+
+use ambrosia_core::{InstanceName, ReplicaIndex};
+use ambrosia_engine::spare_address_space;
+use ambrosia_storage::{Instances, Store, StorePlace};
+
+use crate::{
+    clock::SystemClock,
+    host::{Entered, Entrance, Host, enter, start_engine},
+    modules::Modules,
+    resources,
+    run::{Ending, MemberOptions, RunError, check_loopback},
+};
+
+/// What to run and how.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// Where the store lies.
+    pub store: StorePlace,
+    /// Which replicas.
+    pub which: Which,
+    /// Where peers and clients of all of them connect; a loopback address, port 0 for a free one.
+    pub listen: SocketAddr,
+    /// How each of them lives.
+    pub member: MemberOptions,
+}
+
+/// Replicas of a store.
+#[derive(Clone, Debug)]
+pub enum Which {
+    /// These.
+    Named(Vec<(InstanceName, ReplicaIndex)>),
+    /// The replica of that number of each instance that has one and has not come to its end.
+    All(ReplicaIndex),
+}
+
+/// One of the replicas has ended.
+#[derive(Debug)]
+pub struct MemberEnded {
+    /// Its instance.
+    pub instance: InstanceName,
+    /// Its number.
+    pub replica: ReplicaIndex,
+    /// How.
+    pub ending: Result<Ending, RunError>,
+}
+
+/// Runs replicas until all of them have ended, or the process gets SIGTERM or SIGINT. One that ends or fails does no harm to the
+/// others; `tell` hears of each.
+///
+/// # Errors
+/// If one of them can't be started: then none is.
+pub fn serve(options: ServeOptions, mut tell: impl FnMut(MemberEnded)) -> Result<(), RunError> {
+    check_loopback(options.listen)?;
+    let clock = SystemClock::check()?;
+    spare_address_space();
+    let store = options.store.open()?;
+    let which = chosen(&*store, options.which)?;
+    resources::check(which.len())?;
+    let mut entered: Vec<Entered> = Vec::new();
+    for (instance, replica) in which {
+        let failed = |error| RunError::NotServed { name: instance.clone(), replica, error: Box::new(error) };
+        match enter(&*store, instance.clone(), replica).map_err(failed)? {
+            Entrance::Entered(one) => entered.push(*one),
+            Entrance::Over(ending) => tell(MemberEnded { instance, replica, ending }),
+        }
+    }
+    let modules = Arc::new(Modules::new(Arc::clone(&store)));
+    start_engine(&modules)?;
+    let ready = entered.into_iter().map(|entered| entered.get_ready(&modules));
+    let ready = ready.collect::<Result<Vec<_>, _>>()?;
+    let mut host = Host::start(store, modules, clock, options.listen, true)?;
+    tracing::info!(replicas = ready.len(), "serving");
+    for ready in ready {
+        host.add(ready, None, &options.member)?;
+    }
+    host.wait(|ended| {
+        tell(MemberEnded { instance: ended.instance, replica: ended.replica, ending: ended.ending });
+    });
+    Ok(())
+}
+
+fn chosen(store: &dyn Store, which: Which) -> Result<Vec<(InstanceName, ReplicaIndex)>, RunError> {
+    let replica = match which {
+        Which::Named(named) => {
+            let mut names = BTreeSet::new();
+            return match named.iter().find(|(name, _)| !names.insert(name.clone())) {
+                Some((twice, _)) => Err(RunError::Twice(twice.clone())),
+                None => Ok(named),
+            };
+        }
+        Which::All(replica) => replica,
+    };
+    let entries = store.instances()?.into_iter();
+    let runnable = entries.filter(|entry| entry.outcome.is_none() && entry.replicas.contains(&replica.0));
+    Ok(runnable.map(|entry| (entry.name, replica)).collect())
+}

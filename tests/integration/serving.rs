@@ -1,0 +1,87 @@
+//! Replicas of many instances in one process.
+
+use ambrosia_tests::{Cluster, Host, Signal};
+use serde_json::json;
+
+use crate::support::{cluster, fails, role};
+
+/// Starts `serve` with these arguments.
+fn serve(cluster: &Cluster, arguments: &[&str]) -> Host {
+    let arguments = [&["serve"], arguments].concat();
+    Host::start(cluster.command(&arguments), |_| {}).expect("the program can be started")
+}
+
+fn wait_for_primaries(host: &Host, instances: &[&str]) {
+    for instance in instances {
+        host.wait_for_word(&format!("became primary instance={instance} "));
+    }
+}
+
+const THREE: [&str; 3] = ["anna", "bert", "carl"];
+
+#[test]
+fn instances_of_one_process_are_served_at_one_address_and_taken_over_together() {
+    let cluster = cluster();
+    THREE.iter().for_each(|instance| cluster.register(instance, "counter", 2));
+    let mut first = serve(&cluster, &["--instance", "anna", "--instance", "bert:0", "--instance", "carl"]);
+    wait_for_primaries(&first, &THREE);
+    let second = serve(&cluster, &["--all", "--replica", "1"]);
+    for instance in THREE {
+        second.wait_for_word(&format!("member{{instance={instance} replica=1}}: caught up with the log"));
+    }
+    let addresses = THREE.map(|instance| cluster.status(instance)["primary"]["address"].clone());
+    assert!(addresses.iter().all(|address| *address == addresses[0]), "{addresses:?}");
+    for (n, instance) in THREE.iter().enumerate() {
+        assert_eq!(cluster.send(instance, "add", json!([n + 1])), n as u64 + 1);
+    }
+    first.kill();
+    wait_for_primaries(&second, &THREE);
+    for (n, instance) in THREE.iter().enumerate() {
+        assert_eq!(cluster.send(instance, "add", json!([10])), n as u64 + 11);
+    }
+}
+
+#[test]
+fn who_fails_takes_nobody_along_and_each_line_says_whose_it_is() {
+    let cluster = cluster();
+    cluster.register("anna", "printer", 1);
+    cluster.register("bert", "printer", 1);
+    cluster.register("fails", "faulty", 1);
+    let mut host = serve(&cluster, &["--all"]);
+    wait_for_primaries(&host, &["anna", "bert", "fails"]);
+    fails(&cluster, &["send", "--instance", "fails", "--method", "trap"], &["instance fails halted at lsn"]);
+    host.wait_for_word("replica 0 of instance fails ended: instance fails halted at lsn");
+    // Pieces of lines of two instances come by turns, and come out as lines.
+    for (instance, method, text) in [
+        ("anna", "mutter", "a piece "),
+        ("bert", "say", "a line"),
+        ("anna", "say", "and the rest"),
+        ("bert", "mutter", "no end"),
+    ] {
+        cluster.send(instance, method, json!([text]));
+    }
+    host.signal(Signal::Terminate);
+    assert_eq!(host.exit_code(), 1, "one has failed: {}", host.said());
+    let printed: Vec<_> = host.printed().into_iter().filter(|line| !line.contains("primary")).collect();
+    let wanted =
+        ["anna: first start", "bert: first start", "bert: 1 a line", "anna: a piece 1 and the rest", "bert: no end"];
+    assert!(wanted.iter().all(|line| printed.contains(&(*line).to_owned())), "{printed:?}");
+    assert_eq!(printed.len(), wanted.len(), "{printed:?}");
+    assert_eq!(role(&cluster.status("anna"), 0), "down");
+}
+
+#[test]
+fn what_can_not_be_served_is_said_before_anything_is_started() {
+    let cluster = cluster();
+    cluster.register("anna", "counter", 1);
+    fails(&cluster, &["serve", "--instance", "anna", "--instance", "nobody"], &["nobody"]);
+    fails(&cluster, &["serve", "--instance", "anna:1"], &["instance anna has no replica 1", "add-replica"]);
+    fails(&cluster, &["serve", "--instance", "anna", "--instance", "anna:1"], &["instance anna is named twice"]);
+    let alone = cluster.start("anna", 0);
+    alone.wait_until_primary();
+    fails(
+        &cluster,
+        &["serve", "--all"],
+        &["replica 0 of instance anna can't be served", "replica 0 is already running"],
+    );
+}
