@@ -12,7 +12,7 @@ use super::{
     checkpoints::{Memory, checkpoint, contents, load, memory, take, with_records},
     support::Fixture,
 };
-use crate::{Checkpoint, CheckpointInfo, FileCheckpoints};
+use crate::{Checkpoint, CheckpointError, CheckpointInfo, FileCheckpoints};
 
 const BASE: &str = "00000000000000000003.base";
 const DELTA: &str = "00000000000000000005-00000000000000000003.delta";
@@ -104,6 +104,25 @@ fn checkpoints_written_again_have_the_same_header_and_hold_the_same() {
     }
     let golden = fs::read(golden(MAPPED)).expect("just read");
     assert_eq!(golden[golden.len() - mapped().len()..], mapped(), "each page is at its place, and holes are zeros");
+}
+
+#[test]
+fn a_checkpoint_whose_reserved_bytes_are_not_zero_is_of_a_later_version() {
+    let (fixture, checkpoints) = written();
+    let path = fixture.log_path().join(BASE);
+    let written = fs::read(&path).expect("it was just written");
+    // As `docs/formats.md` has them, written down once more: all from there to the checksum of the block.
+    const CHECKSUM_AT: usize = 4092;
+    for at in [156, 157, 2000, CHECKSUM_AT - 1] {
+        let mut contents = written.clone();
+        assert_eq!(contents[at], 0, "it is written as zeros");
+        contents[at] = 1;
+        let checksum = crc32c::crc32c(&contents[..CHECKSUM_AT]);
+        contents[CHECKSUM_AT..CHECKSUM_AT + 4].copy_from_slice(&checksum.to_le_bytes());
+        fs::write(&path, contents).expect("writable");
+        let error = checkpoints.load(Lsn(3)).expect_err("it is refused");
+        assert!(matches!(error, CheckpointError::OtherVersion { .. }), "byte {at}: {error}");
+    }
 }
 
 /// The index of a file, but for what depends on how well something was compressed.

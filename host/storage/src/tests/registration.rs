@@ -175,6 +175,22 @@ fn a_damaged_entry_is_told_with_its_file() {
     assert!(error.contains("registry/instances:checked"), "{error}");
 }
 
+#[test]
+fn an_entry_whose_reserved_bytes_are_not_zero_is_of_a_later_version() {
+    let fixture = Fixture::new(SMALL);
+    let path = fixture.store.root().join("registry/instances:checked");
+    let written = std::fs::read(&path).expect("works");
+    // As `docs/formats.md` has them, written down once more.
+    for at in 20..24 {
+        let mut contents = written.clone();
+        assert_eq!(contents[at], 0, "it is written as zeros");
+        contents[at] = 1;
+        std::fs::write(&path, contents).expect("works");
+        let error = fixture.store.instance(&super::support::name()).expect_err("it is refused").to_string();
+        assert!(error.contains("a later version of ambrosia-host wrote it"), "{error}");
+    }
+}
+
 type Break = fn(&Fixture);
 
 /// Ways in which what an instance has on the disk can be broken.
