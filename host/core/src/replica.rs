@@ -30,7 +30,7 @@ use crate::{
 pub struct Replica<G> {
     guest: G,
     state: State,
-    primary: Option<Reign>,
+    primary: Option<PrimaryState>,
     delivered: Delivered,
     /// The last record at which this replica was found equal to the primary.
     compared: Lsn,
@@ -38,7 +38,7 @@ pub struct Replica<G> {
 
 /// What only a primary has. Lost with it.
 #[derive(Default)]
-struct Reign {
+struct PrimaryState {
     durable: Lsn,
     inbox: Inbox,
     /// The guest is still to be told that this replica is primary.
@@ -253,7 +253,7 @@ impl<G: Guest> Replica<G> {
         }
     }
 
-    fn reign(&mut self) -> &mut Reign {
+    fn primary_state(&mut self) -> &mut PrimaryState {
         self.primary.as_mut().expect("the driver sends this to a primary only")
     }
 
@@ -317,7 +317,7 @@ impl<G: Guest> Replica<G> {
     fn on_elected(&mut self, outputs: &mut Vec<Output>) {
         assert!(self.primary.is_none(), "a reign begins once");
         let durable = self.state.position.lsn;
-        self.primary = Some(Reign { durable, announce: true, ..Reign::default() });
+        self.primary = Some(PrimaryState { durable, announce: true, ..PrimaryState::default() });
         let me = self.state.me();
         let to_send = |(peer, stream): (PeerIndex, &crate::stream::Stream)| {
             (stream.outbox.acknowledged() < stream.outbox.last_seq()).then_some(peer)
@@ -331,7 +331,7 @@ impl<G: Guest> Replica<G> {
     }
 
     fn on_durable(&mut self, lsn: Lsn) {
-        let reign = self.reign();
+        let reign = self.primary_state();
         assert!(lsn >= reign.durable, "what is durable stays so");
         reign.durable = lsn;
     }
@@ -373,7 +373,7 @@ impl<G: Guest> Replica<G> {
         let Some(peer) = self.bind(name, uuid, now, outputs) else {
             return outputs.push(Output::Refuse { connection, reason: Refusal::TooManyPeers });
         };
-        let reign = self.reign();
+        let reign = self.primary_state();
         if let Some(known) = reign.incoming.get(&peer).copied() {
             if known.epoch > epoch {
                 return outputs.push(Output::Refuse { connection, reason: Refusal::StaleEpoch });
@@ -412,7 +412,7 @@ impl<G: Guest> Replica<G> {
         let record = Record::seal(self.next_header(RecordKind::Bind, now), &body);
         outputs.push(Output::Append(record.clone()));
         // Whatever came from, or was confirmed by, the earlier instance of that name does not count any more.
-        let reign = self.reign();
+        let reign = self.primary_state();
         reign.inbox.forget(peer);
         let heard = reign.acknowledged.forget(peer);
         let old = [reign.incoming.get(&peer).map(|old| old.connection), reign.outgoing.get(&peer).copied()];
@@ -438,14 +438,14 @@ impl<G: Guest> Replica<G> {
     }
 
     fn on_messages(&mut self, connection: ConnectionId, chunk: Chunk, outputs: &mut Vec<Output>) {
-        let Some(peer) = self.reign().incoming_peers.get(&connection).copied() else {
+        let Some(peer) = self.primary_state().incoming_peers.get(&connection).copied() else {
             return; // of a connection that was refused since
         };
         if chunk.count == 0 {
             return;
         }
         let received = self.state.stream(peer).received;
-        let reign = self.reign();
+        let reign = self.primary_state();
         let last = reign.inbox.last_seq(peer, received);
         if chunk.first_seq > last.next() {
             let reason = Refusal::Gap { expected: last.next(), found: chunk.first_seq };
@@ -493,7 +493,7 @@ impl<G: Guest> Replica<G> {
     }
 
     fn on_acknowledged(&mut self, connection: ConnectionId, seq: Seq, outputs: &mut Vec<Output>) {
-        let Some(peer) = self.reign().outgoing_peers.get(&connection).copied() else {
+        let Some(peer) = self.primary_state().outgoing_peers.get(&connection).copied() else {
             return; // of a connection that ended since
         };
         let outbox = &self.state.stream(peer).outbox;
@@ -507,7 +507,7 @@ impl<G: Guest> Replica<G> {
     }
 
     fn on_disconnected(&mut self, connection: ConnectionId) {
-        let reign = self.reign();
+        let reign = self.primary_state();
         if let Some(peer) = reign.incoming_peers.remove(&connection) {
             reign.incoming.remove(&peer);
         }
@@ -522,7 +522,7 @@ impl<G: Guest> Replica<G> {
         {
             return;
         }
-        self.reign().inbox.push_impulse(impulse);
+        self.primary_state().inbox.push_impulse(impulse);
     }
 
     /// Says again what is known of a request. False if it is new.
@@ -582,14 +582,14 @@ impl<G: Guest> Replica<G> {
         if self.state.me() == Some(peer) {
             return; // it stays in the outbox and is delivered from there
         }
-        match self.reign().outgoing.get(&peer).copied() {
+        match self.primary_state().outgoing.get(&peer).copied() {
             Some(connection) => outputs.push(Output::Send { connection, chunk }),
             None => self.want(peer, outputs),
         }
     }
 
     fn want(&mut self, peer: PeerIndex, outputs: &mut Vec<Output>) {
-        if self.reign().wanted.insert(peer) {
+        if self.primary_state().wanted.insert(peer) {
             let name = self.state.world.peers.name(peer).expect("streams are as many as names").clone();
             outputs.push(Output::Connect { peer, name });
         }

@@ -89,8 +89,8 @@ pub enum Command {
     /// Make all that was appended durable and end the reign in the log; what the log reports comes first. Answered by
     /// [`super::MemberInput::Closed`].
     Close,
-    /// Drop all that belongs to this life of the replica: log, connections, and a checkpoint that does not count yet.
-    /// Another life begins.
+    /// Drop all that belongs to this incarnation of the replica: log, connections, and a checkpoint that does not count yet.
+    /// Another one begins.
     Abandon,
     /// Tell the operator.
     Tell(Notice),

@@ -6,13 +6,13 @@
 //! tests drive the same member.
 //!
 //! **Architecture Invariant:** a member never blocks, has no thread, and reads no clock. Whatever it asks for is answered
-//! by an input, at once or later; what was asked by an earlier life, or of an earlier reign, is never taken for an answer.
+//! by an input, at once or later; what was asked by an earlier incarnation (before a [`Command::Abandon`]), or of an earlier reign, is never taken for an answer.
 
 mod clock;
 mod command;
+mod common;
 mod ending;
 mod input;
-mod life;
 mod notice;
 mod others;
 mod own_checkpoint;
@@ -34,7 +34,7 @@ pub use settings::{Keep, MemberSettings};
 pub use shell::Shell;
 
 use crate::{Epoch, Guest, Replica};
-use life::Life;
+use common::Common;
 use primary::Primary;
 use recovery::Recovery;
 use standby::Standby;
@@ -55,7 +55,7 @@ enum Stage<G> {
     Following(Box<Standby<G>>),
     Reigning(Box<Primary<G>>),
     /// With the replica, if there was one.
-    Ended(Option<Box<Life<G>>>),
+    Ended(Option<Box<Common<G>>>),
 }
 
 /// When a driver is to call [`Member::turn`] again.
@@ -84,9 +84,9 @@ impl<G> Context<'_, G> {
         self.shell.carry(Command::Tell(notice));
     }
 
-    fn end(&mut self, ending: Ending, life: Option<Box<Life<G>>>) -> Stage<G> {
+    fn end(&mut self, ending: Ending, common: Option<Box<Common<G>>>) -> Stage<G> {
         self.shell.carry(Command::End(ending));
-        Stage::Ended(life)
+        Stage::Ended(common)
     }
 }
 
@@ -117,7 +117,7 @@ impl<G: Guest> Member<G> {
             Stage::Recovering(recovery) => recovery.step(&mut context, input),
             Stage::Following(standby) => standby.step(&mut context, input),
             Stage::Reigning(primary) => primary.step(&mut context, input),
-            Stage::Ended(life) => Stage::Ended(life),
+            Stage::Ended(common) => Stage::Ended(common),
         };
     }
 
@@ -138,22 +138,22 @@ impl<G: Guest> Member<G> {
 
     /// The replica, once it was built.
     pub fn replica(&self) -> Option<&Replica<G>> {
-        self.life().map(|life| &life.replica)
+        self.common().map(|common| &common.replica)
     }
 
     /// The same, to capture its guest.
     pub fn replica_mut(&mut self) -> Option<&mut Replica<G>> {
         match &mut self.stage {
             Stage::Recovering(_) => None,
-            Stage::Following(standby) => Some(&mut standby.life.replica),
-            Stage::Reigning(primary) => Some(&mut primary.life.replica),
-            Stage::Ended(life) => life.as_mut().map(|life| &mut life.replica),
+            Stage::Following(standby) => Some(&mut standby.common.replica),
+            Stage::Reigning(primary) => Some(&mut primary.common.replica),
+            Stage::Ended(common) => common.as_mut().map(|common| &mut common.replica),
         }
     }
 
     /// What a replay of all since the newest checkpoint would have to do.
     pub fn replay(&self) -> Option<crate::Replay> {
-        self.life().map(|life| life.schedule.replay())
+        self.common().map(|common| common.schedule.replay())
     }
 
     /// The epoch of its reign, while it reigns.
@@ -177,12 +177,12 @@ impl<G: Guest> Member<G> {
         matches!(self.stage, Stage::Ended(_))
     }
 
-    fn life(&self) -> Option<&Life<G>> {
+    fn common(&self) -> Option<&Common<G>> {
         match &self.stage {
             Stage::Recovering(_) => None,
-            Stage::Following(standby) => Some(&standby.life),
-            Stage::Reigning(primary) => Some(&primary.life),
-            Stage::Ended(life) => life.as_deref(),
+            Stage::Following(standby) => Some(&standby.common),
+            Stage::Reigning(primary) => Some(&primary.common),
+            Stage::Ended(common) => common.as_deref(),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use core::time::Duration;
 
-use super::{CheckpointEvent, Command, Context, Notice, Other, life::Attempt};
+use super::{CheckpointEvent, Command, Context, Notice, Other, common::Attempt};
 use crate::Lsn;
 
 /// A replica that has not been heard of for this long keeps nobody from trimming the log: when it wakes, it begins anew

@@ -6,7 +6,7 @@ use super::{
     CheckpointEvent, Command, Context, Ending, Flow, LogEvent, MemberInput, Next, Notice, OtherRole, Stage, StopCause,
     Surroundings, Verdict,
     clock::ReignClock,
-    life::{Attempt, Life},
+    common::{Attempt, Common},
     recovery::Recovery,
 };
 use crate::{
@@ -33,7 +33,7 @@ const BLOCKED_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A member that reigns.
 pub(super) struct Primary<G> {
-    pub(super) life: Life<G>,
+    pub(super) common: Common<G>,
     me: ReplicaIndex,
     epoch: Epoch,
     clock: ReignClock,
@@ -96,16 +96,16 @@ struct Exited {
 
 impl<G: Guest> Primary<G> {
     /// Begins the reign: all records up to the one that begins it were applied.
-    pub(super) fn begin(context: &mut Context<'_, G>, life: Life<G>, epoch: Epoch, wall: Timestamp) -> Stage<G> {
-        assert_eq!(life.replica.epoch(), epoch, "a reign begins with its own record");
-        let lsn = life.replica.applied();
-        let clock = ReignClock::begin(wall, life.replica.time(), context.now);
-        let exited = match life.replica.outcome() {
+    pub(super) fn begin(context: &mut Context<'_, G>, common: Common<G>, epoch: Epoch, wall: Timestamp) -> Stage<G> {
+        assert_eq!(common.replica.epoch(), epoch, "a reign begins with its own record");
+        let lsn = common.replica.applied();
+        let clock = ReignClock::begin(wall, common.replica.time(), context.now);
+        let exited = match common.replica.outcome() {
             Some(Outcome::Finished { code, lsn }) => Some(Exited { code: *code, lsn: *lsn, at: context.now }),
             _ => None,
         };
         let mut primary = Box::new(Primary {
-            life,
+            common,
             me: context.settings.replica,
             epoch,
             clock,
@@ -149,7 +149,7 @@ impl<G: Guest> Primary<G> {
             MemberInput::Fenced { by } if by > self.epoch => self.end_with(End::Stopped(StopCause::Fenced { by })),
             // Of an earlier reign.
             MemberInput::Log { .. } | MemberInput::Fenced { .. } => {}
-            MemberInput::Others { running, .. } => self.life.on_others(context, running),
+            MemberInput::Others { running, .. } => self.common.on_others(context, running),
             MemberInput::CheckpointWanted(connection) => self.on_checkpoint_wanted(context, connection),
             MemberInput::Checkpoint(CheckpointEvent::CopiedAhead { is_done }) => {
                 assert_eq!(self.ahead, Ahead::Asked, "memory is copied ahead when that is asked for");
@@ -178,7 +178,7 @@ impl<G: Guest> Primary<G> {
     /// What comes from a peer that the replica has not met is not believed before the registry says so: a replica that was
     /// stopped may find what an instance has sent that is gone by now, and another one has the name.
     fn on_traffic(&mut self, context: &mut Context<'_, G>, traffic: Traffic) {
-        match self.life.replica.unmet_peer(&traffic) {
+        match self.common.replica.unmet_peer(&traffic) {
             Some(name) => context.carry(Command::LookUpPeer { name, traffic }),
             None => self.take_in(context, traffic),
         }
@@ -207,7 +207,7 @@ impl<G: Guest> Primary<G> {
         context: &mut Context<'_, G>,
         surroundings: &Surroundings,
     ) -> (Stage<G>, Next) {
-        if self.closing.is_some() || self.life.own.is_capturing() {
+        if self.closing.is_some() || self.common.own.is_capturing() {
             return (Stage::Reigning(self), Next::After(None));
         }
         self.end_when_delivered(context);
@@ -224,7 +224,8 @@ impl<G: Guest> Primary<G> {
     /// After an exit the last messages are still delivered; then the reign ends.
     fn end_when_delivered(&mut self, context: &Context<'_, G>) {
         if let Some(exited) = self.exited
-            && (self.life.replica.undelivered() == 0 || context.now.saturating_sub(exited.at) >= LAST_MESSAGES_TIMEOUT)
+            && (self.common.replica.undelivered() == 0
+                || context.now.saturating_sub(exited.at) >= LAST_MESSAGES_TIMEOUT)
         {
             self.end_with(End::Exited(exited));
         }
@@ -238,7 +239,7 @@ impl<G: Guest> Primary<G> {
         };
         let time = self.time(context.now);
         let until_look = self.waits_for_a_standby().then_some(LOOK_AGE_MAX);
-        let until_checkpoint = self.life.schedule.wake_at(time).map(|at| until(at, time));
+        let until_checkpoint = self.common.schedule.wake_at(time).map(|at| until(at, time));
         let all = [until_stuck, until_look, until_checkpoint, self.until_due_to_deliver(context, time)];
         all.into_iter().flatten().min()
     }
@@ -247,7 +248,7 @@ impl<G: Guest> Primary<G> {
         if let Some(exited) = self.exited {
             return Some(LAST_MESSAGES_TIMEOUT.saturating_sub(context.now.saturating_sub(exited.at)));
         }
-        Some(until(self.life.replica.wake_at()?, time))
+        Some(until(self.common.replica.wake_at()?, time))
     }
 
     /// Without an output that takes what the guest prints, a reign has not much sense if another replica may have one.
@@ -258,7 +259,7 @@ impl<G: Guest> Primary<G> {
         }
         if self.exited.is_none() && surroundings.may_yield {
             let silence = context.settings.silence;
-            let Some(others) = self.life.others.within(LOOK_AGE_MAX, context) else { return false };
+            let Some(others) = self.common.others.within(LOOK_AGE_MAX, context) else { return false };
             match others {
                 None => context.tell(Notice::OthersUnknown),
                 Some(others)
@@ -283,7 +284,7 @@ impl<G: Guest> Primary<G> {
             return false; // both say when there is room
         }
         let now = self.time(context.now);
-        let mut outputs = std::mem::take(&mut self.life.outputs);
+        let mut outputs = std::mem::take(&mut self.common.outputs);
         let (epoch, mut appended) = (self.epoch, None);
         // The log has the record before the guest runs, so that both work at the same time.
         let append = |record: Record| {
@@ -291,13 +292,13 @@ impl<G: Guest> Primary<G> {
             assert_eq!(header.epoch, epoch, "a primary writes records of its own reign");
             appended = Some((header, context.shell.append(record)));
         };
-        let delivered = self.life.replica.deliver(now, append, &mut outputs);
+        let delivered = self.common.replica.deliver(now, append, &mut outputs);
         if let Some((header, done)) = appended {
-            self.life.count(context, &header);
+            self.common.count(context, &header);
             self.on_appended(done);
             self.carry_outputs(context, outputs);
         } else {
-            self.life.outputs = outputs;
+            self.common.outputs = outputs;
             self.tell_blocked(context);
         }
         delivered
@@ -305,7 +306,7 @@ impl<G: Guest> Primary<G> {
 
     fn tell_blocked(&mut self, context: &mut Context<'_, G>) {
         let recently = self.blocked_told.is_some_and(|told| context.now.saturating_sub(told) < BLOCKED_INTERVAL);
-        if !recently && let Some(blocked) = self.life.replica.blocked() {
+        if !recently && let Some(blocked) = self.common.replica.blocked() {
             self.blocked_told = Some(context.now);
             context.tell(Notice::Blocked(blocked));
         }
@@ -313,16 +314,16 @@ impl<G: Guest> Primary<G> {
 
     /// Makes the digest record that is due, and has a checkpoint taken with it if that is.
     fn tend(&mut self, context: &mut Context<'_, G>, surroundings: &Surroundings) {
-        self.life.schedule.on_checkpoint(surroundings.published);
+        self.common.schedule.on_checkpoint(surroundings.published);
         if let Some(jump) = self.clock.jump(surroundings.wall, context.now) {
             context.tell(Notice::ClockJumped(jump));
         }
         // After the end no digest record is made any more. It may have come with a record that is not durable yet.
-        if self.life.replica.outcome().is_some() || self.end.is_some() {
+        if self.common.replica.outcome().is_some() || self.end.is_some() {
             return;
         }
         self.look_after_the_asked(context);
-        match self.life.schedule.due(self.time(context.now)) {
+        match self.common.schedule.due(self.time(context.now)) {
             None => {}
             Some(Due::Digest) => self.digest(context, None),
             Some(Due::Checkpoint) => self.ask_for_checkpoint(context),
@@ -341,12 +342,12 @@ impl<G: Guest> Primary<G> {
             return;
         }
         self.digest(context, Some(by));
-        let at = self.life.replica.applied();
-        self.life.schedule.on_asked(at, self.time(context.now));
+        let at = self.common.replica.applied();
+        self.common.schedule.on_asked(at, self.time(context.now));
         self.last_asked = Some(by);
         if by == me {
             self.ahead = Ahead::Not;
-            return self.life.own.capture(context, at, false); // its answer is that to the operators
+            return self.common.own.capture(context, at, false); // its answer is that to the operators
         }
         self.promise(context, at, by);
     }
@@ -362,29 +363,29 @@ impl<G: Guest> Primary<G> {
 
     /// Whether nothing has to be done before this replica is captured. What has, is.
     fn is_ready_to_capture(&mut self, context: &mut Context<'_, G>) -> bool {
-        if self.life.own.is_busy() || self.ahead == Ahead::Asked {
+        if self.common.own.is_busy() || self.ahead == Ahead::Asked {
             return false; // its end is an input
         }
         if self.ahead != Ahead::Ready {
             self.ahead = Ahead::Asked;
-            context.carry(Command::CopyAhead { parent: self.life.own.parent() });
+            context.carry(Command::CopyAhead { parent: self.common.own.parent() });
             return false;
         }
         true
     }
 
     fn waits_for_a_standby(&self) -> bool {
-        self.life.schedule.is_asked() && self.last_asked.is_some_and(|by| by != self.me)
+        self.common.schedule.is_asked() && self.last_asked.is_some_and(|by| by != self.me)
     }
 
     /// Notices that the standby that was asked for a checkpoint is gone, so that another replica is asked.
     fn look_after_the_asked(&mut self, context: &mut Context<'_, G>) {
         let Some(by) = self.last_asked.filter(|_| self.waits_for_a_standby()) else { return };
         // One that can't be looked at is not known to be gone.
-        let Some(Some(others)) = self.life.others.within(LOOK_AGE_MAX, context) else { return };
+        let Some(Some(others)) = self.common.others.within(LOOK_AGE_MAX, context) else { return };
         if !others.iter().any(|other| other.replica == by) {
             context.tell(Notice::AskedOneIsGone(by));
-            self.life.schedule.on_gone();
+            self.common.schedule.on_gone();
         }
     }
 
@@ -393,11 +394,11 @@ impl<G: Guest> Primary<G> {
     fn who_takes_it(&mut self, context: &mut Context<'_, G>) -> Option<ReplicaIndex> {
         // Whoever has died since the last look is not to be asked. While memory is copied ahead, that goes on.
         if self.ahead == Ahead::Not && !std::mem::replace(&mut self.is_looking, true) {
-            self.life.others.forget();
+            self.common.others.forget();
         }
-        let failed = self.last_asked.filter(|_| self.life.schedule.is_asked());
+        let failed = self.last_asked.filter(|_| self.common.schedule.is_asked());
         let (durable, silence) = (self.held.durable(), context.settings.silence);
-        let others = self.life.others.within(LOOK_AGE_MAX, context)?.unwrap_or_default();
+        let others = self.common.others.within(LOOK_AGE_MAX, context)?.unwrap_or_default();
         self.is_looking = false;
         let able = others.iter().filter(|other| {
             other.role == OtherRole::Standby
@@ -411,9 +412,9 @@ impl<G: Guest> Primary<G> {
     fn on_checkpoint_wanted(&mut self, context: &mut Context<'_, G>, connection: ConnectionId) {
         let refusal = match &context.settings.cannot_capture {
             Some(reason) => format!("the guest can't be captured: {reason}"),
-            None if self.life.replica.outcome().is_some() => "the instance has ended".to_owned(),
+            None if self.common.replica.outcome().is_some() => "the instance has ended".to_owned(),
             None => {
-                self.life.schedule.want();
+                self.common.schedule.want();
                 return self.wanted_by.push(connection);
             }
         };
@@ -421,8 +422,8 @@ impl<G: Guest> Primary<G> {
     }
 
     fn on_checkpoint(&mut self, context: &mut Context<'_, G>, event: CheckpointEvent) {
-        let was_capturing = self.life.own.is_capturing();
-        match self.life.on_checkpoint(context, event) {
+        let was_capturing = self.common.own.is_capturing();
+        match self.common.on_checkpoint(context, event) {
             Some(Attempt::Failed(reason)) => {
                 self.promised.append(&mut self.wanted_by);
                 for connection in self.promised.drain(..) {
@@ -432,7 +433,7 @@ impl<G: Guest> Primary<G> {
             }
             Some(Attempt::Published) => self.promised.clear(),
             None if was_capturing => {
-                let (lsn, replica) = (self.life.replica.applied(), context.settings.replica);
+                let (lsn, replica) = (self.common.replica.applied(), context.settings.replica);
                 self.promise(context, lsn, replica);
             }
             None => {}
@@ -443,7 +444,7 @@ impl<G: Guest> Primary<G> {
         match event {
             LogEvent::Durable(lsn) => {
                 self.held.set_durable(lsn);
-                self.life.own.on_durable(context, lsn);
+                self.common.own.on_durable(context, lsn);
                 self.input(context, Input::Durable(lsn));
             }
             LogEvent::Room => {}
@@ -453,8 +454,8 @@ impl<G: Guest> Primary<G> {
 
     /// Steps the replica, and lets out what may be seen.
     fn input(&mut self, context: &mut Context<'_, G>, input: Input) {
-        let mut outputs = std::mem::take(&mut self.life.outputs);
-        self.life.replica.step(input, &mut outputs);
+        let mut outputs = std::mem::take(&mut self.common.outputs);
+        self.common.replica.step(input, &mut outputs);
         self.carry_outputs(context, outputs);
     }
 
@@ -466,13 +467,13 @@ impl<G: Guest> Primary<G> {
                     let header = *record.header();
                     assert_ne!(header.kind, RecordKind::Deliver, "a delivery is appended before it is executed");
                     self.append(context, record);
-                    self.life.count(context, &header);
+                    self.common.count(context, &header);
                 }
                 output if output.after() == Lsn(0) => self.carry(context, output),
                 output => self.held.push(output),
             }
         }
-        self.life.outputs = outputs;
+        self.common.outputs = outputs;
         self.carry_held(context);
     }
 
@@ -535,7 +536,7 @@ impl<G: Guest> Primary<G> {
 
     /// Begins to end the reign, if there is a reason.
     fn settle(mut self: Box<Self>, context: &mut Context<'_, G>) -> Stage<G> {
-        if self.closing.is_some() || self.life.own.is_capturing() {
+        if self.closing.is_some() || self.common.own.is_capturing() {
             return Stage::Reigning(self);
         }
         let Some(end) = self.end.take() else { return Stage::Reigning(self) };
@@ -548,7 +549,7 @@ impl<G: Guest> Primary<G> {
             // Nothing more is let out, not even what is durable: whoever looks for it looks elsewhere.
             End::StoreLost => return self.end(context, Ending::StoreLost),
             End::Shutdown | End::Yielded => {}
-            End::Exited(exited) => match self.life.replica.undelivered() {
+            End::Exited(exited) => match self.common.replica.undelivered() {
                 0 => context.carry(Command::WriteDown(Outcome::Finished { code: exited.code, lsn: exited.lsn })),
                 undelivered => context.tell(Notice::Undelivered(undelivered)),
             },
@@ -584,7 +585,7 @@ impl<G: Guest> Primary<G> {
     }
 
     fn end(self, context: &mut Context<'_, G>, ending: Ending) -> Stage<G> {
-        context.end(ending, Some(Box::new(self.life)))
+        context.end(ending, Some(Box::new(self.common)))
     }
 }
 

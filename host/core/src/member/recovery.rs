@@ -167,7 +167,7 @@ impl<G: Guest> Recovery<G> {
                 Ok(replica) => Standby::begin(context, replica, None, records),
                 Err(error) => context.end(Ending::BadRecord { lsn: Lsn(1), error }, None),
             },
-            // Of an earlier life, or for a primary.
+            // Of an earlier incarnation, or for a primary.
             (phase, _) => {
                 self.phase = phase;
                 Stage::Recovering(self)

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::{
     Command, Context, Ending, MemberInput, Notice, Other, OtherRole, Stage,
-    life::{Attempt, Life},
+    common::{Attempt, Common},
     primary::Primary,
     recovery::Recovery,
 };
@@ -13,7 +13,7 @@ use crate::{Epoch, Guest, Lsn, Outcome, Record, Replica, Timestamp};
 
 /// A member that follows.
 pub(super) struct Standby<G> {
-    pub(super) life: Life<G>,
+    pub(super) common: Common<G>,
     /// Records read and not applied yet.
     read: VecDeque<Record>,
     /// Whether it has had all that was durable, and is told of vacancies since.
@@ -49,9 +49,9 @@ impl<G: Guest> Standby<G> {
         checkpoint: Option<Lsn>,
         records: Vec<Record>,
     ) -> Stage<G> {
-        let life = Life::new(context, replica, checkpoint);
+        let common = Common::new(context, replica, checkpoint);
         let standby = Standby {
-            life,
+            common,
             read: records.into(),
             is_caught_up: false,
             phase: Phase::Read,
@@ -75,7 +75,7 @@ impl<G: Guest> Standby<G> {
         match input {
             MemberInput::Read { records, durable, published } => {
                 assert_eq!(self.phase, Phase::Read, "records are read while none of a reign are");
-                self.life.schedule.on_checkpoint(published);
+                self.common.schedule.on_checkpoint(published);
                 self.durable = self.durable.max(Some(durable));
                 self.read.extend(records);
                 return self.apply_read(context);
@@ -92,7 +92,7 @@ impl<G: Guest> Standby<G> {
             MemberInput::Contended => {
                 assert!(matches!(self.phase, Phase::Acquire(_)), "only a candidate can be too late");
                 self.phase = Phase::Open;
-                context.carry(Command::Open(self.life.replica.applied().next()));
+                context.carry(Command::Open(self.common.replica.applied().next()));
             }
             MemberInput::Opened(_) => {
                 assert_eq!(self.phase, Phase::Open, "the log is opened anew after a try to become primary");
@@ -102,15 +102,15 @@ impl<G: Guest> Standby<G> {
             }
             MemberInput::Others { running, fence } => self.on_others(context, running, fence),
             MemberInput::Checkpoint(event) => {
-                let was_capturing = self.life.own.is_capturing();
-                let _: Option<Attempt> = self.life.on_checkpoint(context, event);
+                let was_capturing = self.common.own.is_capturing();
+                let _: Option<Attempt> = self.common.on_checkpoint(context, event);
                 if was_capturing {
                     return self.apply_read(context);
                 }
             }
             MemberInput::Shutdown => return self.end(context, Ending::Stopped { reigned: false }),
             MemberInput::StoreLost => return self.end(context, Ending::StoreLost),
-            // Of an earlier reign, or of an earlier life.
+            // Of an earlier reign, or of an earlier incarnation.
             MemberInput::Log { .. }
             | MemberInput::Fenced { .. }
             | MemberInput::Traffic(_)
@@ -127,27 +127,27 @@ impl<G: Guest> Standby<G> {
 
     /// Applies what was read, up to a record that is to be captured, and goes on with what is due then.
     fn apply_read(mut self: Box<Self>, context: &mut Context<'_, G>) -> Stage<G> {
-        while !self.life.own.is_capturing() {
+        while !self.common.own.is_capturing() {
             let Some(record) = self.read.pop_front() else { break };
-            if let Err(ending) = self.life.apply(context, record) {
+            if let Err(ending) = self.common.apply(context, record) {
                 return self.end(context, ending);
             }
         }
-        if self.life.own.is_capturing() {
+        if self.common.own.is_capturing() {
             return Stage::Following(self); // its answer goes on
         }
         match self.phase {
-            Phase::Acquired(epoch, wall) => return Primary::begin(context, self.life, epoch, wall),
+            Phase::Acquired(epoch, wall) => return Primary::begin(context, self.common, epoch, wall),
             Phase::Read => {}
             Phase::Acquire(_) | Phase::Open => return Stage::Following(self),
         }
         self.watch_when_caught_up(context);
         // Whether the primary has seen to the last messages, and nothing is left to be done.
-        if matches!(self.life.replica.outcome(), Some(Outcome::Finished { .. })) {
+        if matches!(self.common.replica.outcome(), Some(Outcome::Finished { .. })) {
             context.carry(Command::LookAtOutcome);
         }
         if self.left.is_some() {
-            self.life.others.ask(context);
+            self.common.others.ask(context);
         }
         context.carry(Command::Read);
         Stage::Following(self)
@@ -155,7 +155,7 @@ impl<G: Guest> Standby<G> {
 
     /// Only a replica that has all durable records may become primary: a takeover must not wait for a long replay.
     fn watch_when_caught_up(&mut self, context: &mut Context<'_, G>) {
-        let applied = self.life.replica.applied();
+        let applied = self.common.replica.applied();
         if !self.is_caught_up && self.durable.is_some_and(|durable| applied >= durable) {
             self.is_caught_up = true;
             context.tell(Notice::CaughtUp(applied));
@@ -165,7 +165,7 @@ impl<G: Guest> Standby<G> {
 
     /// The log was trimmed beyond what this replica has: it had stopped for so long that nobody waited for it any more.
     fn on_trimmed(self, context: &mut Context<'_, G>, first: Lsn, published: Lsn) -> Stage<G> {
-        let asked = self.life.replica.applied().next();
+        let asked = self.common.replica.applied().next();
         if published < asked {
             return self.end(context, Ending::Overtaken { asked, first });
         }
@@ -183,7 +183,7 @@ impl<G: Guest> Standby<G> {
     }
 
     fn take(&mut self, context: &mut Context<'_, G>, over: Epoch) {
-        if matches!(self.life.replica.outcome(), Some(Outcome::Finished { .. })) {
+        if matches!(self.common.replica.outcome(), Some(Outcome::Finished { .. })) {
             self.vacancy = Some(over);
             return context.carry(Command::LookAtOutcome);
         }
@@ -206,7 +206,7 @@ impl<G: Guest> Standby<G> {
         if self.left.is_none_or(|(left, _)| left != over) {
             self.left = Some((over, context.now));
         }
-        self.life.others.ask(context);
+        self.common.others.ask(context);
         true
     }
 
@@ -215,7 +215,7 @@ impl<G: Guest> Standby<G> {
         let silence = context.settings.silence;
         let reigns = |other: &Other| other.role == OtherRole::Primary && other.is_alive(silence);
         let is_taken = running.iter().flatten().any(reigns);
-        self.life.on_others(context, running);
+        self.common.on_others(context, running);
         let Some((over, since)) = self.left else { return };
         if fence > over || is_taken {
             self.left = None;
@@ -230,7 +230,7 @@ impl<G: Guest> Standby<G> {
     /// Once the guest has exited and the primary has seen to it that all its messages were delivered, nothing is left to
     /// be done. If the primary died before, this replica takes over to do the same.
     fn on_outcome(mut self: Box<Self>, context: &mut Context<'_, G>, is_written_down: bool) -> Stage<G> {
-        let Some(Outcome::Finished { code, lsn }) = self.life.replica.outcome() else {
+        let Some(Outcome::Finished { code, lsn }) = self.common.replica.outcome() else {
             panic!("it was looked how an instance ended that goes on")
         };
         let (code, lsn) = (*code, *lsn);
@@ -247,6 +247,6 @@ impl<G: Guest> Standby<G> {
         if let Ending::Halted { fault, lsn } = &ending {
             context.carry(Command::WriteDown(Outcome::Halted { fault: fault.clone(), lsn: *lsn }));
         }
-        context.end(ending, Some(Box::new(self.life)))
+        context.end(ending, Some(Box::new(self.common)))
     }
 }

@@ -338,7 +338,7 @@ const BUGS: &[Bug] = &[
         changes: &[
             (
                 "                output if output.after() == Lsn(0) => self.carry(context, output),",
-                "                output if output.after() <= self.life.replica.applied() => self.carry(context, output),",
+                "                output if output.after() <= self.common.replica.applied() => self.carry(context, output),",
             ),
             ("        assert!(output.after() <= self.held.durable(), \"nothing is seen before it is durable\");\n", ""),
         ],
@@ -368,11 +368,11 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "a guest goes on before it is captured",
         file: "host/core/src/member/standby.rs",
-        changes: &[("        while !self.life.own.is_capturing() {", "        loop {")],
+        changes: &[("        while !self.common.own.is_capturing() {", "        loop {")],
     },
     Bug {
         name: "a capture that failed is tried again at once",
-        file: "host/core/src/member/life.rs",
+        file: "host/core/src/member/common.rs",
         changes: &[(
             "Some(Attempt::Failed(_)) => self.schedule.on_failed(),",
             "Some(Attempt::Failed(_)) => self.schedule.on_gone(),",
@@ -382,7 +382,7 @@ const BUGS: &[Bug] = &[
         name: "a checkpoint is taken of an instance that has ended",
         file: "host/core/src/member/primary.rs",
         changes: &[(
-            "        if self.life.replica.outcome().is_some() || self.end.is_some() {\n            return;\n        }\n        self.look_after",
+            "        if self.common.replica.outcome().is_some() || self.end.is_some() {\n            return;\n        }\n        self.look_after",
             "        self.look_after",
         )],
     },
@@ -391,8 +391,8 @@ const BUGS: &[Bug] = &[
         file: "host/core/src/member/standby.rs",
         changes: &[
             (
-                "                self.phase = Phase::Open;\n                context.carry(Command::Open(self.life.replica.applied().next()));",
-                "                let Phase::Acquire(over) = self.phase else { unreachable!() };\n                context.carry(Command::Open(self.life.replica.applied().next()));\n                context.carry(Command::Acquire(over));",
+                "                self.phase = Phase::Open;\n                context.carry(Command::Open(self.common.replica.applied().next()));",
+                "                let Phase::Acquire(over) = self.phase else { unreachable!() };\n                context.carry(Command::Open(self.common.replica.applied().next()));\n                context.carry(Command::Acquire(over));",
             ),
             (
                 "                assert_eq!(self.phase, Phase::Open, \"the log is opened anew after a try to become primary\");\n                self.phase = Phase::Read;\n                context.carry(Command::WatchOn);\n                context.carry(Command::Read);\n",
@@ -404,8 +404,8 @@ const BUGS: &[Bug] = &[
         name: "a candidate that was too late leaves a record out",
         file: "host/core/src/member/standby.rs",
         changes: &[(
-            "Command::Open(self.life.replica.applied().next())",
-            "Command::Open(self.life.replica.applied().next().next())",
+            "Command::Open(self.common.replica.applied().next())",
+            "Command::Open(self.common.replica.applied().next().next())",
         )],
     },
     Bug {
@@ -483,8 +483,8 @@ const BUGS: &[Bug] = &[
         name: "a peer is whoever it says it is, also when it is gone",
         file: "host/core/src/member/primary.rs",
         changes: &[(
-            "match self.life.replica.unmet_peer(&traffic) {",
-            "match self.life.replica.unmet_peer(&traffic).filter(|_| false) {",
+            "match self.common.replica.unmet_peer(&traffic) {",
+            "match self.common.replica.unmet_peer(&traffic).filter(|_| false) {",
         )],
     },
 ];

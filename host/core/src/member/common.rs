@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// What a replica has, whatever its role.
-pub(super) struct Life<G> {
+pub(super) struct Common<G> {
     pub(super) replica: Replica<G>,
     pub(super) schedule: Schedule,
     pub(super) own: OwnCheckpoint,
@@ -24,11 +24,11 @@ pub(super) enum Attempt {
     Published,
 }
 
-impl<G: Guest> Life<G> {
+impl<G: Guest> Common<G> {
     /// Begins with a replica that was restored from that checkpoint, or from none.
     pub(super) fn new(context: &Context<'_, G>, replica: Replica<G>, checkpoint: Option<Lsn>) -> Self {
         assert!(checkpoint.is_none_or(|lsn| lsn == replica.applied()), "a replica begins at its checkpoint");
-        Life {
+        Common {
             replica,
             schedule: Schedule::new(context.settings.schedule, checkpoint.unwrap_or_default()),
             own: OwnCheckpoint::new(checkpoint),
