@@ -120,6 +120,7 @@ impl Fixture {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let options = FileLogOptions {
             segment_bytes_first: 8 << 10,
+            segment_bytes_second: 0,
             segment_growth: 1,
             segment_bytes_max: 8 << 10,
             idle_after: Duration::from_secs(3600),

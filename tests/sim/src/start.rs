@@ -38,6 +38,7 @@ impl Sim {
     fn driver(&self, process: &Process) -> Result<Driver, LogError> {
         let options = FileLogOptions {
             segment_bytes_first: self.options.segment_bytes.0,
+            segment_bytes_second: 0,
             segment_growth: 2,
             segment_bytes_max: self.options.segment_bytes.1,
             // Real time is none of the simulation's: who is silent it decides itself, and no candidate is waited for.

@@ -11,8 +11,10 @@ use crate::HEARTBEAT_SILENCE;
 /// How a log on files is written and watched. The defaults are right but for tests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileLogOptions {
-    /// Bytes of the first segment of a reign.
+    /// Bytes of the first segment of a reign: few, since most logs of many are idle.
     pub segment_bytes_first: u64,
+    /// Bytes of the second one at least: who fills the first writes more.
+    pub segment_bytes_second: u64,
     /// Each further segment is that many times as large as the one before …
     pub segment_growth: u64,
     /// … up to this many bytes. A record that is larger gets a segment of its size.
@@ -28,7 +30,8 @@ pub struct FileLogOptions {
 impl Default for FileLogOptions {
     fn default() -> Self {
         FileLogOptions {
-            segment_bytes_first: 1 << 20,
+            segment_bytes_first: 64 << 10,
+            segment_bytes_second: 4 << 20,
             segment_growth: 4,
             segment_bytes_max: 64 << 20,
             idle_after: Duration::from_millis(20),
@@ -41,6 +44,12 @@ impl Default for FileLogOptions {
 impl FileLogOptions {
     /// Bytes of the segment after one of `bytes`.
     pub(crate) fn segment_bytes_after(&self, bytes: u64) -> u64 {
-        (bytes * self.segment_growth).clamp(2 * SEGMENT_HEADER_BYTES as u64, self.segment_bytes_max.max(bytes))
+        let grown = (bytes * self.segment_growth).max(self.segment_bytes_second);
+        grown.clamp(2 * SEGMENT_HEADER_BYTES as u64, self.segment_bytes_max.max(bytes))
+    }
+
+    /// Bytes of a segment that takes the place of the one after one of `bytes`, if that is not ready.
+    pub(crate) fn segment_bytes_instead(&self, bytes: u64) -> u64 {
+        bytes.max(self.segment_bytes_second / self.segment_growth)
     }
 }

@@ -31,6 +31,9 @@ const ZEROS_SYNC_BYTES: usize = 16 << 20;
 /// Bytes of a segment that takes the place of a spare that is not ready.
 const FILL_IN_BYTES: u64 = 16 << 20;
 
+/// The next segment is prepared from this part of the first one on, and at once behind that.
+const SPARE_FROM: u64 = 4;
+
 /// Kept free at the end of a segment for a mark, so that the last record can always be said to be durable.
 const MARK_BYTES: u64 = RECORD_HEADER_BYTES as u64;
 
@@ -84,7 +87,7 @@ impl SegmentWriter {
             grown: capacity,
             spare: None,
         };
-        writer.prepare_spare();
+        writer.prepare_if_it_grows();
         Ok(writer)
     }
 
@@ -102,6 +105,7 @@ impl SegmentWriter {
         self.salt.mix_all(records, lengths);
         written?;
         self.offset += records.len() as u64;
+        self.prepare_if_it_grows();
         Ok(())
     }
 
@@ -134,11 +138,18 @@ impl SegmentWriter {
             let (path, bytes) = (spare.path.clone(), spare.bytes);
             return Ok((path, spare.finish()?, bytes));
         }
-        let capacity = needed.max(self.grown.min(FILL_IN_BYTES));
+        let capacity = needed.max(self.options.segment_bytes_instead(self.grown).min(FILL_IN_BYTES));
         let path = self.directory.temporary_path(self.epoch, "fill-in");
         let file = create(&*self.directory.machine, &path)?;
         file.set_bytes(capacity).context("extend", &path)?;
         Ok((path, file, capacity))
+    }
+
+    /// An idle log takes no room for what it may never write.
+    fn prepare_if_it_grows(&mut self) {
+        if self.offset > self.capacity / SPARE_FROM {
+            self.prepare_spare();
+        }
     }
 
     fn prepare_spare(&mut self) {

@@ -41,6 +41,7 @@ const SEGMENT_BYTES: u64 = 8 << 10;
 /// All segments alike, so that it makes no difference whether a spare was ready; and no mark but at the end of a reign.
 const OPTIONS: FileLogOptions = FileLogOptions {
     segment_bytes_first: SEGMENT_BYTES,
+    segment_bytes_second: 0,
     segment_growth: 1,
     segment_bytes_max: SEGMENT_BYTES,
     idle_after: Duration::from_secs(3600),

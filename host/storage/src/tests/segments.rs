@@ -1,6 +1,6 @@
 //! Segments: how a log goes from one to the next, and what zombies may leave beside it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ambrosia_core::{Epoch, EpochBody, Lsn, Record, ReplicaIndex, Timestamp};
 
@@ -32,7 +32,33 @@ fn segments_of_a_reign_grow_up_to_the_largest_size() {
         std::iter::successors(Some(options.segment_bytes_first), |bytes| Some(options.segment_bytes_after(*bytes)))
             .take(5)
             .collect();
-    assert_eq!(sizes, [1 << 20, 4 << 20, 16 << 20, 64 << 20, 64 << 20]);
+    assert_eq!(sizes, [64 << 10, 4 << 20, 16 << 20, 64 << 20, 64 << 20]);
+}
+
+#[test]
+fn a_log_prepares_a_further_segment_once_it_grows_and_not_before() {
+    let options = crate::FileLogOptions { idle_after: Duration::from_secs(3600), ..Default::default() };
+    let fixture = Fixture::new(options);
+    let log = fixture.log();
+    let mut reign = Reign::begin(&*log, 0);
+    reign.append_durably(&[1; 8 << 10]);
+    // A thread that prepares one makes the file at once or later; none is there, and none will be.
+    assert!(log.stored_bytes().expect("the directory can be read") <= 256 << 10);
+    assert_eq!(files_named(&fixture, "next-"), 0);
+    reign.append_durably(&[2; 16 << 10]);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while files_named(&fixture, "next-") == 0 {
+        assert!(Instant::now() < deadline, "a third of the segment is full");
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+/// Files beside the log whose names begin like that.
+fn files_named(fixture: &Fixture, begin: &str) -> usize {
+    let names = std::fs::read_dir(fixture.log_path()).expect("the directory is there");
+    names
+        .filter(|entry| entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with(begin)))
+        .count()
 }
 
 #[test]

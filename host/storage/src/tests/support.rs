@@ -20,6 +20,7 @@ use crate::{
 /// Small enough that a few records fill a segment.
 pub(super) const SMALL: FileLogOptions = FileLogOptions {
     segment_bytes_first: 8 << 10,
+    segment_bytes_second: 0,
     segment_growth: 2,
     segment_bytes_max: 16 << 10,
     idle_after: Duration::from_millis(5),
