@@ -74,8 +74,11 @@ impl Tracker {
 /// not protected, and so counts as written.
 fn protect(userfault: &Userfault, mapping: &Mapping) -> Result<(), io::Error> {
     let (start, capacity) = mapping.reservation();
-    userfault.watch(start, capacity)?;
-    userfault.protect(start, mapping.bytes())
+    // The kernel takes no empty range, and there are memories without a page.
+    if capacity > 0 {
+        userfault.watch(start, capacity)?;
+    }
+    if mapping.bytes() > 0 { userfault.protect(start, mapping.bytes()) } else { Ok(()) }
 }
 
 /// What is known of one page in a shadow.
@@ -207,6 +210,21 @@ mod tests {
             assert_eq!(found(&mut watch, &mapping, &store), []);
             write(&mapping, &mut store, 15);
             assert_eq!(found(&mut watch, &mapping, &store), [15]);
+        }
+    }
+
+    #[test]
+    fn a_memory_without_a_page_is_watched_and_what_it_grows_by_is_found() {
+        for tracker in [Tracker::best(), Tracker::Shadow] {
+            let mapping = Mapping::reserve(PAGES as usize * PAGE_BYTES, PAGE_BYTES).expect("some address space");
+            let mut store = Store::new(&wasmtime::Engine::default(), ());
+            let mut watch = tracker.watch(&mapping);
+            assert!(!matches!(watch, Watch::Lost));
+            assert_eq!(found(&mut watch, &mapping, &store), []);
+            mapping.grow(PAGES as usize * PAGE_BYTES).expect("some memory");
+            write(&mapping, &mut store, 3);
+            assert!(found(&mut watch, &mapping, &store).contains(&3));
+            assert_eq!(found(&mut watch, &mapping, &store), []);
         }
     }
 
