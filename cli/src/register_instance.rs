@@ -10,6 +10,9 @@ use anyhow::Context;
 
 use crate::arguments::RegisterInstance;
 
+/// Functions of one interface that are shown by name.
+const SHOWN_MAX: usize = 3;
+
 pub(crate) fn register_instance(store: &StorePlace, verb: &RegisterInstance) -> anyhow::Result<ExitCode> {
     let file = verb.module.display();
     let module = std::fs::read(&verb.module).with_context(|| format!("can't read the module {file}"))?;
@@ -60,7 +63,10 @@ fn say_what_is_denied(denied: &[(String, Vec<String>)]) {
         "ambrosia-host: the module imports files or sockets, and an immortal has none; it runs, and is denied what it asks for:"
     ));
     for (interface, functions) in denied {
-        Diagnostics::say(format_args!("  {}", listed(interface, functions)));
+        match functions.len() {
+            ..=SHOWN_MAX => Diagnostics::say(format_args!("  {}", listed(interface, functions))),
+            count => Diagnostics::say(format_args!("  {interface} ({count} functions)")),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use ambrosia_core::{
 };
 use ambrosia_engine::{Engine, Image, MemoryImage, Module, WasmGuest};
 
-use crate::support::cluster;
+use crate::{other_languages, support::cluster};
 
 /// `["hi"]` in MessagePack.
 const HI: &[u8] = b"\x91\xa2hi";
@@ -116,5 +116,22 @@ fn check_restores(module: &Module, impulses: &[Vec<u8>], prints: usize) {
             printed += delivered.prints.len();
         }
         assert!(printed >= prints, "{printed} prints");
+    }
+}
+
+/// What each of the other toolchains makes, with all that its runtime keeps in memories, globals and tables of handles.
+#[test]
+fn each_guest_in_another_language_goes_on_after_a_restore() {
+    for guest in [Some(other_languages::javascript()), Some(other_languages::c()), other_languages::python()] {
+        let Some(guest) = guest else { continue };
+        let module = load(&guest);
+        assert_eq!(module.captures(), Ok(()), "{}", guest.display());
+        let impulses = [
+            runs(Kind::Impulse, "add", b"\x91\x05"),
+            runs(Kind::Impulse, "note", HI),
+            runs(Kind::Impulse, "luck", b"\x90"),
+            runs(Kind::Impulse, "add", HI),
+        ];
+        check_restores(&module, &impulses, 2);
     }
 }

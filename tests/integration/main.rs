@@ -18,6 +18,7 @@ mod messages_to_nobody;
 mod namespaces;
 mod nested;
 mod original;
+mod other_languages;
 mod output;
 mod owners;
 mod paused;
