@@ -44,7 +44,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cp -r "$SOURCES/wit" "$work/wit"
 mkdir "$work/wit/deps/ambrosia-runtime"
-cp wit/immortal.wit "$work/wit/deps/ambrosia-runtime/"
+# They are of that version, which hosts go on to run, whatever versions there are.
+cp "$(grep -rl --include='*.wit' '^package ambrosia:runtime@0.1.0;' wit)" "$work/wit/deps/ambrosia-runtime/"
 
 need() {
     [[ -x $1 ]] || command -v "$1" >/dev/null || { echo "build-other-guests: $1 is not there" >&2 && return 3; }
@@ -68,8 +69,8 @@ build_javascript() {
     local qjs
     qjs=$(tool npm/node_modules/.bin/componentize-qjs)
     need "$qjs" || return
-    # --sync, since the async part of the component model hides state; the world with a stream, since QuickJS has no console.
-    "$qjs" --sync --opt-size --minify --wit "$work/wit" --world guest-that-prints \
+    # --sync, since the async part of the component model hides state; a world of its own for what QuickJS lacks.
+    "$qjs" --sync --opt-size --minify --wit "$work/wit" --world guest-of-quickjs \
         --js "$SOURCES/javascript/counter.js" --output "$dir/counter-javascript.wasm"
 }
 

@@ -128,6 +128,21 @@ fn check_errors(cluster: &Cluster) {
     assert_eq!(cluster.send("counter", "total", json!([])), -270);
 }
 
+/// What a component was when it was built is the same in all instances, and random numbers must not be.
+#[test]
+fn instances_of_one_component_draw_other_numbers() {
+    for module in [javascript(), c()] {
+        let drawn = [(); 2].map(|()| {
+            let cluster = cluster();
+            register(&cluster, &module, 1);
+            let mut counter = Replicas::none(&cluster, "counter", BY_HAND);
+            counter.start_all(1);
+            luck(&mut Session::new(&cluster, "counter"))[1].clone()
+        });
+        assert_ne!(drawn[0], drawn[1], "{}", module.display());
+    }
+}
+
 #[test]
 fn a_program_in_c_that_opens_files_is_told_at_registration_and_is_denied() {
     let cluster = cluster();

@@ -1,5 +1,6 @@
 // What makes an object of handlers an immortal: wit/LAYOUT.md in JavaScript.
 
+import random from "wasi:random/random@0.2.0";
 import stdout from "wasi:cli/stdout@0.2.0";
 import { decode, encode } from "./messagepack.js";
 import { utf8 } from "./utf8.js";
@@ -53,6 +54,12 @@ export function immortal({ first = () => {}, primary = () => {}, methods }) {
 
   return { deliver, describe };
 }
+
+// That of QuickJS goes on from what it was when the component was built, alike in all instances.
+Math.random = () => {
+  const bytes = new DataView(Uint8Array.from(random.getRandomBytes(8)).buffer);
+  return (bytes.getUint32(0) * 2 ** 21 + (bytes.getUint32(4) >>> 11)) / 2 ** 53;
+};
 
 // One line on stdout. QuickJS has no `console`.
 export function print(line) {
