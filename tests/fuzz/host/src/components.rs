@@ -115,7 +115,20 @@ pub fn seeds() -> Vec<Seed> {
         let twice = "(instance (instantiate $c)) (instance (instantiate $c))";
         (0..depth).fold(leaf, |inner, _| format!("(component $c {inner} {twice})"))
     };
+    let counter = "(component $counter (core module $m (memory 1) (global (mut i32) (i32.const 7)))
+                     (core instance (instantiate $m)) (core instance (instantiate $m)))";
+    let composed = |immortal: &str| {
+        let (_comment, inner) = immortal.split_once("(component").expect("it is one");
+        let description = inner.split("(core module").next().expect("it imports a type");
+        let given = "(with \"ambrosia:runtime/description@0.1.0\" (instance $description))";
+        format!(
+            "(component {description} {counter} (instance (instantiate $counter)) (component $inner {inner}
+               (instance $inner (instantiate $inner {given})) (instance (instantiate $counter))
+               (export \"deliver\" (func $inner \"deliver\")) (export \"describe\" (func $inner \"describe\")))"
+        )
+    };
     let texts = [
+        ("seed-composed", composed(&immortal("(i32.const 0)", "(global (mut i64) (i64.const 1))"))),
         ("seed-nested-instances", nested(6)),
         ("bug-sparse-memory-images", format!("(component (core module {memories}))")),
         ("seed-empty", "(component)".to_owned()),
