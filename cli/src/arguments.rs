@@ -231,6 +231,9 @@ pub(crate) struct Status {
     /// Only this instance
     #[arg(long, value_name = "NAME")]
     pub(crate) instance: Option<InstanceName>,
+    /// Show what the methods take and give, and what the source says of them
+    #[arg(long)]
+    pub(crate) methods: bool,
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,

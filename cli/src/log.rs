@@ -6,7 +6,7 @@ use ambrosia_core::{
     Bind, CheckpointState, DeliverBody, DigestBody, EpochBody, Genesis, Kind, Lsn, Message, Messages, PeerIndex,
     Record, RecordKind, Run, Runs, Seq,
 };
-use ambrosia_host::{Methods, Modules, decode_value, show_raw, show_value, without_controls};
+use ambrosia_host::{Diagnostics, Methods, Modules, decode_value, show_raw, show_value, without_controls};
 use ambrosia_storage::{BlobHash, Checkpoints, Instances, StorePlace};
 use anyhow::{Context, bail};
 use serde::Serialize;
@@ -65,7 +65,7 @@ pub(crate) fn log(store: &StorePlace, verb: &Log) -> anyhow::Result<ExitCode> {
     let module = before.as_ref().map_or(entry.module, CheckpointState::module);
     let peers = before.iter().flat_map(CheckpointState::peers).map(|(peer, name)| (peer, name.to_string())).collect();
     let modules = Modules::new(store);
-    let mut reader = Reader { methods: modules.methods(module)?, modules, peers, me: entry.name.to_string() };
+    let mut reader = Reader { methods: described(&modules, module), modules, peers, me: entry.name.to_string() };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     // Names of peers are told by bind records, so the log is read from its beginning.
     let mut tail = log.tail(first)?;
@@ -85,6 +85,17 @@ pub(crate) fn log(store: &StorePlace, verb: &Log) -> anyhow::Result<ExitCode> {
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The methods of a module; none if nothing tells them any more, since a record can be read all the same.
+fn described(modules: &Modules, module: [u8; 32]) -> Methods {
+    modules.methods(module).unwrap_or_else(|error| {
+        let module = BlobHash(module);
+        Diagnostics::say(format_args!(
+            "ambrosia-host: arguments are shown as bytes, since the methods of module {module} are not known: {error}"
+        ));
+        Methods::new(Vec::new())
+    })
 }
 
 /// What records before `first` have told, as far as the oldest checkpoint knows it that can be read.
@@ -110,7 +121,7 @@ impl Reader {
     fn show(&mut self, record: &Record) -> anyhow::Result<Shown> {
         let header = record.header();
         let (kind, body) = match header.kind {
-            RecordKind::Genesis => ("genesis", self.genesis(Genesis::decode(record.body())?)?),
+            RecordKind::Genesis => ("genesis", self.genesis(Genesis::decode(record.body())?)),
             RecordKind::Epoch => ("epoch", epoch(EpochBody::decode(record.body())?)),
             RecordKind::Bind => ("bind", self.bind(Bind::decode(record.body())?)),
             RecordKind::Deliver => ("deliver", self.deliver(&DeliverBody::decode(record.body())?)?),
@@ -122,16 +133,16 @@ impl Reader {
         Ok(Shown { lsn: header.lsn.0, kind, epoch: header.epoch.0, time, bytes: header.stored_bytes(), body })
     }
 
-    fn genesis(&mut self, genesis: Genesis) -> anyhow::Result<Body> {
-        self.methods = self.modules.methods(genesis.module)?;
-        Ok(Body::Genesis {
+    fn genesis(&mut self, genesis: Genesis) -> Body {
+        self.methods = described(&self.modules, genesis.module);
+        Body::Genesis {
             instance: genesis.name.to_string(),
             uuid: genesis.uuid.to_string(),
             module: BlobHash(genesis.module).to_string(),
             seed: genesis.seed,
             fuel: genesis.limits.fuel,
             memory_bytes: genesis.limits.memory_bytes,
-        })
+        }
     }
 
     fn bind(&mut self, bind: Bind) -> Body {

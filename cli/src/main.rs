@@ -15,6 +15,7 @@ mod said;
 mod send;
 mod serve;
 mod status;
+mod status_methods;
 mod status_peers;
 
 use std::{io::IsTerminal, process::ExitCode};

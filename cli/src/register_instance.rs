@@ -4,8 +4,8 @@ use std::{io::Write, process::ExitCode};
 
 use ambrosia_core::Limits;
 use ambrosia_engine::{Captures, Engine, Module};
-use ambrosia_host::{Clock, Diagnostics, Methods, SystemClock, entropy_u64, fresh_uuid};
-use ambrosia_storage::{BlobHash, Instances, Registered, StorePlace};
+use ambrosia_host::{Clock, Diagnostics, Methods, SystemClock, entropy_u64, fresh_uuid, write_down};
+use ambrosia_storage::{BlobHash, Instances, Registered, Store, StorePlace};
 use anyhow::Context;
 
 use crate::arguments::RegisterInstance;
@@ -25,8 +25,14 @@ pub(crate) fn register_instance(store: &StorePlace, verb: &RegisterInstance) -> 
             names.join("; ")
         );
     }
-    // Everything that can be wrong with a module is found now, not at the first run.
-    let loaded = engine.load(&module).with_context(|| format!("{file} can't be registered"))?;
+    // Everything that can be wrong with a module is found now, not at the first run. A module that another instance has was
+    // compiled before.
+    let known = store.open().ok();
+    let loaded = match known.as_deref().and_then(Store::cache) {
+        Some(cache) => engine.load_known(&module, cache),
+        None => engine.load(&module),
+    };
+    let loaded = loaded.with_context(|| format!("{file} can't be registered"))?;
     let limits = Limits { fuel: verb.fuel, memory_bytes: verb.memory_mib << 20 };
     let methods = loaded.methods_within(limits.memory_bytes);
     let methods = Methods::new(methods.with_context(|| format!("{file} can't be registered"))?);
@@ -34,7 +40,10 @@ pub(crate) fn register_instance(store: &StorePlace, verb: &RegisterInstance) -> 
     let store = store.create_or_open()?;
     let now = SystemClock::check()?.now();
     let registered = store.register(&verb.instance, &module, entropy_u64(), fresh_uuid(), limits, now)?;
-    if let Err(error) = methods.write_down(&*store, BlobHash::of(&module).0) {
+    if let Some(cache) = store.cache() {
+        engine.keep(&module, &loaded, cache);
+    }
+    if let Err(error) = write_down(&methods, &*store, BlobHash::of(&module).0) {
         Diagnostics::say(format_args!(
             "ambrosia-host: the methods of the module can't be written down ({error}); `send` loads it for them"
         ));

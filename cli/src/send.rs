@@ -3,7 +3,9 @@
 use std::{io::Write, process::ExitCode, sync::Arc, time::Duration};
 
 use ambrosia_core::{RequestId, limits::ARGUMENTS_BYTES_MAX};
-use ambrosia_host::{Answered, Modules, client_of, encode_arguments, fresh_request_id, show_value, without_controls};
+use ambrosia_host::{
+    Answered, Modules, client_of, encode_arguments_of, fresh_request_id, show_value, without_controls,
+};
 use ambrosia_storage::{Instances, StorePlace};
 use anyhow::{Context, bail};
 
@@ -14,7 +16,7 @@ pub(crate) fn send(store: StorePlace, verb: Send) -> anyhow::Result<ExitCode> {
     let entry = store.instance(&verb.instance)?;
     let methods = Modules::new(Arc::clone(&store)).methods(entry.module)?;
     let method = methods.find(&verb.method)?;
-    let arguments = verb.args.read().and_then(|json| Ok(encode_arguments(&json, method.message_pack)?));
+    let arguments = verb.args.read().and_then(|json| Ok(encode_arguments_of(&json, method)?));
     let arguments = arguments.with_context(|| format!("--args{}", verb.args.place()))?;
     if arguments.len() > ARGUMENTS_BYTES_MAX {
         bail!(

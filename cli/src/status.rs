@@ -3,10 +3,12 @@
 use std::{
     io::Write,
     process::ExitCode,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use ambrosia_core::{InstanceName, ReplicaIndex};
+use ambrosia_host::Modules;
 use ambrosia_storage::{
     BlobHash, CaptureMeans, InstanceEntry, InstanceError, Instances, Member, Outcome, PrimaryInfo, ProcessPlace, Role,
     Store, StorePlace,
@@ -16,6 +18,7 @@ use serde::Serialize;
 use crate::{
     arguments::Status,
     said::said,
+    status_methods::ShownMethod,
     status_peers::{ShownPeer, ask_all},
 };
 
@@ -66,6 +69,15 @@ struct Instance {
     /// Why it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     peers_error: Option<String>,
+    /// What its methods take and give, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    methods: Option<Vec<ShownMethod>>,
+    /// Why that can't be said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    methods_error: Option<String>,
+    /// SHA-256 of the module.
+    #[serde(skip)]
+    module_hash: [u8; 32],
     /// Whom to ask for the peers.
     #[serde(skip)]
     answers: Option<(InstanceName, PrimaryInfo)>,
@@ -119,6 +131,9 @@ pub(crate) fn status(store: &StorePlace, verb: &Status) -> anyhow::Result<ExitCo
     };
     let mut answer = Answer { instances };
     add_peers(&*store, &mut answer)?;
+    if verb.methods {
+        add_methods(store, &mut answer);
+    }
     let is_whole = answer.instances.iter().all(|shown| matches!(shown, Shown::Instance(_)));
     let mut out = std::io::stdout();
     if verb.json {
@@ -129,6 +144,18 @@ pub(crate) fn status(store: &StorePlace, verb: &Status) -> anyhow::Result<ExitCo
         out.write_all(as_text(&answer).as_bytes())?;
     }
     Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Looks up what the modules describe.
+fn add_methods(store: Arc<dyn Store>, answer: &mut Answer) {
+    let modules = Modules::new(store);
+    for shown in &mut answer.instances {
+        let Shown::Instance(instance) = shown else { continue };
+        match modules.methods(instance.module_hash) {
+            Ok(methods) => instance.methods = Some(methods.iter().map(ShownMethod::of).collect()),
+            Err(error) => instance.methods_error = Some(error.to_string()),
+        }
+    }
 }
 
 /// Asks the primaries what they wait for.
@@ -193,6 +220,9 @@ fn look(store: &dyn Store, entry: InstanceEntry) -> anyhow::Result<Instance> {
         name: entry.name.to_string(),
         uuid: entry.uuid.to_string(),
         module: BlobHash(entry.module).to_string(),
+        module_hash: entry.module,
+        methods: None,
+        methods_error: None,
         state,
         outcome,
         epoch: head.epoch.0,
@@ -277,6 +307,10 @@ fn as_text(answer: &Answer) -> String {
                 text += &format!("  at {}", primary.address);
             }
             text += "\n";
+        }
+        instance.methods.iter().flatten().for_each(|method| text += &method.as_text());
+        if let Some(reason) = &instance.methods_error {
+            text += &format!("  methods: not known, {reason}\n");
         }
         instance.peers.iter().flatten().for_each(|peer| text += &peer.as_text());
         if let Some(reason) = &instance.peers_error {

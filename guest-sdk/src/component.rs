@@ -3,7 +3,8 @@
 use std::{cell::RefCell, io::Write, marker::PhantomData, rc::Rc};
 
 use crate::{
-    Immortal, Method, bindings,
+    Argument, Immortal, Method, MethodKind,
+    bindings::{self, ambrosia::runtime::description::Kind},
     deliver::deliver,
     panics,
     runtime::{self, Runtime},
@@ -40,10 +41,21 @@ fn begin() -> Rc<Runtime> {
 }
 
 fn description(method: &Method) -> bindings::Method {
+    let argument = |argument: &Argument| bindings::ambrosia::runtime::description::Argument {
+        name: argument.name.to_string(),
+        type_: argument.ty.text(),
+    };
     bindings::Method {
         id: method.id,
         name: method.name.to_string(),
-        arguments: method.arguments.iter().map(|name| name.to_string()).collect(),
-        message_pack: method.message_pack,
+        kind: match method.kind {
+            MethodKind::Update => Kind::Update,
+            MethodKind::Query => Kind::Query,
+            MethodKind::Raw => Kind::Raw,
+        },
+        arguments: method.arguments.iter().map(argument).collect(),
+        result: method.result.text(),
+        docs: method.docs.to_string(),
+        formerly: method.formerly.iter().map(|name| name.to_string()).collect(),
     }
 }

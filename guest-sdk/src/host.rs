@@ -10,7 +10,14 @@ pub(crate) fn is_instance_name(name: &str) -> bool {
 }
 
 #[cfg(target_arch = "wasm32")]
-pub(crate) use crate::bindings::ambrosia::runtime::host::{attach, instance_name, now, peer_name, random};
+pub(crate) use crate::bindings::ambrosia::runtime::host::{attach, instance_name, peer_name, random};
+
+/// Nanoseconds since 1970.
+#[cfg(target_arch = "wasm32")]
+pub(crate) fn now() -> u64 {
+    let time = crate::bindings::ambrosia::runtime::host::now();
+    time.seconds * 1_000_000_000 + u64::from(time.nanoseconds)
+}
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use native::*;

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, fmt, rc::Rc};
 
-use crate::{request::Request, runtime};
+use crate::{request::Request, runtime, types::TypeOf};
 
 /// An application. [`#[ambrosia::immortal]`](macro@crate::immortal) implements it.
 pub trait Immortal: Default + Sized + 'static {
@@ -32,17 +32,50 @@ pub fn keep<S: Immortal>() {
     let _ = (S::default, S::dispatch, S::start, S::primary);
 }
 
-/// One method of an immortal, as tools see it.
+/// What it means to run a method.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MethodKind {
+    /// It may change the state.
+    Update,
+    /// It changes nothing and sends nothing: `#[ambrosia(query)]`.
+    Query,
+    /// Takes and gives bytes instead of MessagePack: `#[ambrosia(raw)]`.
+    Raw,
+}
+
+/// One argument of a method, as tools see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Argument {
+    /// As in the source.
+    pub name: &'static str,
+    /// What it takes.
+    pub ty: TypeOf,
+}
+
+/// One method of an immortal, as tools see it.
+#[derive(Clone, Copy, Debug)]
 pub struct Method {
     /// The published hash of the name: [`method_id`].
     pub id: u32,
     /// The name that messages carry the hash of.
     pub name: &'static str,
-    /// Names of the arguments, in order.
-    pub arguments: &'static [&'static str],
-    /// False when the arguments are raw bytes and not a MessagePack array.
-    pub message_pack: bool,
+    /// What it means to run it.
+    pub kind: MethodKind,
+    /// Its arguments, in order.
+    pub arguments: &'static [Argument],
+    /// What it gives back.
+    pub result: TypeOf,
+    /// Its documentation.
+    pub docs: &'static str,
+    /// Names that it had before, which messages may still carry the hash of.
+    pub formerly: &'static [&'static str],
+}
+
+impl Method {
+    /// Whether a message that names `id` is for this method.
+    pub(crate) fn answers_to(&self, id: u32) -> bool {
+        self.id == id || self.formerly.iter().any(|name| method_id(name) == id)
+    }
 }
 
 /// The id of the method `name`: FNV-1a with 32 bits over its UTF-8 bytes.

@@ -107,15 +107,17 @@ mod spelled;
 mod task;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+mod types;
 mod world;
 
 pub use ambrosia_sdk_macros::{immortal, interface};
 pub use call::{Call, CallError};
 pub use codec::Arguments;
-pub use immortal::{Immortal, Method, This, method_id};
+pub use immortal::{Argument, Immortal, Method, MethodKind, This, method_id};
 pub use peer::{AttachError, ForkError, Peer};
 pub use serde;
 pub use task::{Sleep, Task, TimedOut, after, sleep, sleep_until, spawn, timeout};
+pub use types::TypeOf;
 pub use world::{Timestamp, exit, instance_name, now, random, random_range};
 
 /// What generated code uses. Not for applications.

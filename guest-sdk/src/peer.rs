@@ -11,6 +11,7 @@ use crate::{
     layout::Kind,
     method_id,
     runtime::{self, Runtime},
+    types,
 };
 
 /// Another instance, or this one, as a target of messages.
@@ -36,6 +37,9 @@ impl Peer {
     /// [`AttachError::Name`] if no instance can have that name, [`AttachError::TooManyPeers`] if this instance knows as
     /// many peers as it can.
     pub fn try_attach(name: &str) -> Result<Peer, AttachError> {
+        if types::is_tracing() {
+            return Ok(Peer { index: 0 }); // for a value that nobody gets
+        }
         if !host::is_instance_name(name) {
             return Err(AttachError::Name(name.to_string()));
         }

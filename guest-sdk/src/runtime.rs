@@ -110,7 +110,7 @@ impl Runtime {
 
     /// The name of a method of this immortal.
     pub(crate) fn method_name(&self, id: u32) -> Option<&'static str> {
-        self.methods.get().iter().find(|method| method.id == id).map(|method| method.name)
+        self.methods.get().iter().find(|method| method.answers_to(id)).map(|method| method.name)
     }
 
     /// The names of all of them, for an error text.

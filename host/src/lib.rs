@@ -43,13 +43,15 @@ mod vitals;
 
 pub use ambrosia_client::{
     Addresses, Answered, CheckpointTaken, Client, ClientError, NoPeerReport, PeerReport, Primary, Unreached,
-    ValueError, Whereabouts, ask_for_peers, decode_value, encode_arguments, show_raw, without_controls,
+    ValueError, Whereabouts, ask_for_peers, decode_value, encode_arguments, encode_arguments_of, show_raw,
+    without_controls,
 };
+pub use ambrosia_methods::{Argument, Method, Methods, UnknownMethod};
 pub use clock::{Clock, ClockError, SystemClock};
 pub use contact::Hindrance;
 pub use diagnostics::Diagnostics;
 pub use entropy::{entropy_u64, fresh_request_id, fresh_uuid};
-pub use methods::{Methods, UnknownMethod, show_value};
+pub use methods::{show_value, write_down};
 pub use modules::Modules;
 pub use run::{Ending, MemberOptions, RunError, RunOptions, run};
 pub use serve::{MemberEnded, ServeOptions, Which, serve};

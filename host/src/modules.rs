@@ -10,9 +10,13 @@ use std::{
 };
 
 use ambrosia_engine::{Engine, EngineError, Module};
+use ambrosia_methods::Methods;
 use ambrosia_storage::{BlobHash, Store};
 
-use crate::{methods::Methods, run::RunError};
+use crate::{
+    methods::{write_down, written_down},
+    run::RunError,
+};
 
 /// The modules of a store that somebody has asked for.
 pub struct Modules {
@@ -76,7 +80,7 @@ impl Modules {
         if let Some(methods) = described.get(&hash) {
             return Ok(methods.clone());
         }
-        let methods = match Methods::written_down(&*self.store, hash)? {
+        let methods = match written_down(&*self.store, hash)? {
             Some(methods) => methods,
             None => self.describe(hash)?,
         };
@@ -87,7 +91,7 @@ impl Modules {
     fn describe(&self, hash: [u8; 32]) -> Result<Methods, RunError> {
         tracing::debug!(module = %BlobHash(hash), "what the module describes is not written down, so it is loaded");
         let methods = Methods::new(self.module(hash)?.methods()?);
-        if let Err(error) = methods.write_down(&*self.store, hash) {
+        if let Err(error) = write_down(&methods, &*self.store, hash) {
             tracing::warn!(%error, "the methods of the module can't be written down; `send` and `log` load it for them");
         }
         Ok(methods)
@@ -114,8 +118,7 @@ impl CurrentMethods {
 
 #[cfg(test)]
 mod tests {
-    use ambrosia_core::MethodId;
-    use ambrosia_engine::Method;
+    use ambrosia_methods::Method;
     use ambrosia_storage::StorePlace;
 
     use super::*;
@@ -125,9 +128,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let store = StorePlace::from(directory.path()).create_or_open().expect("a new store");
         let hash = BlobHash::of(b"a module that is gone").0;
-        let name = "add".to_owned();
-        let method = Method { id: MethodId::of(&name), name, arguments: vec!["n".to_owned()], message_pack: true };
-        Methods::new(vec![method.clone()]).write_down(&*store, hash).expect("the store can be written");
+        let method = Method::without_types("add".to_owned(), vec!["n".to_owned()], true);
+        write_down(&Methods::new(vec![method.clone()]), &*store, hash).expect("the store can be written");
         let modules = Modules::new(store);
         let methods = modules.methods(hash).expect("they are written down");
         assert_eq!(methods.find("add"), Ok(&method));

@@ -4,12 +4,12 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use ambrosia_core::{Epoch, InstanceName, Lsn, RecordError, ReplicaIndex};
 use ambrosia_engine::{EngineError, ModuleError, spare_address_space};
+use ambrosia_methods::UnknownMethod;
 use ambrosia_storage::{AcquireError, BlobError, EnterError, InstanceError, LogError, OpenError, StorePlace};
 
 use crate::{
     clock::{ClockError, SystemClock},
     host::{Entrance, Host, enter, start_engine},
-    methods::UnknownMethod,
     modules::Modules,
     resources,
 };

@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use ambrosia_client::{ValueError, encode_line};
 use ambrosia_core::{MethodId, limits::ARGUMENTS_BYTES_MAX};
+use ambrosia_methods::UnknownMethod;
 use ambrosia_wire::Permits;
 use bytes::Bytes;
 use tokio::{
@@ -15,7 +16,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{event::Event, mailbox::Mailbox, methods::UnknownMethod, modules::CurrentMethods};
+use crate::{event::Event, mailbox::Mailbox, modules::CurrentMethods};
 
 /// Pause before a stdin that has nothing just now, and does not wait, is asked again.
 const NOTHING_YET_PAUSE: Duration = Duration::from_millis(20);
@@ -72,7 +73,7 @@ impl Stdin {
         let encoded = content.and_then(|text| {
             let methods = self.methods.get();
             let method = methods.find(&self.method)?;
-            let arguments = encode_line(text, method.message_pack)?;
+            let arguments = encode_line(text, method.message_pack())?;
             match arguments.len() {
                 ..=ARGUMENTS_BYTES_MAX => Ok((method.id, arguments.into())),
                 bytes => Err(LeftOut::TooLong { bytes: bytes as u64 }),
@@ -157,13 +158,12 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
 #[cfg(test)]
 mod tests {
     use ambrosia_core::limits::INBOX_BYTES_MAX;
-    use ambrosia_engine::Method;
+    use ambrosia_methods::{Method, Methods};
     use tokio::io::AsyncReadExt;
 
     use std::collections::VecDeque;
 
     use super::*;
-    use crate::methods::Methods;
 
     #[test]
     fn a_line_is_what_was_typed() {
@@ -188,8 +188,7 @@ mod tests {
         const LINES: usize = 4 * INBOX_BYTES_MAX / LINE_BYTES;
         let line = [&[b'x'; LINE_BYTES - 1][..], b"\n"].concat();
         let source = std::io::Cursor::new(line.repeat(LINES));
-        let method =
-            Method { id: MethodId::of("take"), name: "take".to_owned(), arguments: Vec::new(), message_pack: false };
+        let method = Method::without_types("take".to_owned(), Vec::new(), false);
         let methods = Arc::new(CurrentMethods::new(Methods::new(vec![method])));
         let stdin = Arc::new(Stdin::of("take".to_owned(), methods, Box::new(source)));
         let mailbox = Arc::new(Mailbox::new());

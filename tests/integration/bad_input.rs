@@ -1,9 +1,10 @@
 //! Modules that are none, names that are nobody's, arguments that don't decode.
 
-use ambrosia_tests::Cluster;
+use ambrosia_core::RequestId;
+use ambrosia_tests::{Cluster, PATIENCE};
 use serde_json::{Value, json};
 
-use crate::support::{Replicas, cluster, fails, wat_module};
+use crate::support::{Replicas, Session, cluster, fails, wat_module};
 
 /// Registering that file must fail with those words, and leave no instance.
 fn check_refused(cluster: &Cluster, file: &std::path::Path, words: &[&str]) {
@@ -173,17 +174,25 @@ fn arguments_that_are_no_json_array_are_an_error_and_not_logged() {
 fn arguments_that_the_method_does_not_take_fail_alike_each_time_and_change_nothing() {
     let cluster = cluster();
     let mut counter = Replicas::of(&cluster, "counter", "counter", 2);
-    for (at, (arguments, word)) in
-        [("[\"x\"]", "its argument `n: u64` doesn't decode"), ("[1, 2]", "it takes 1 argument, not 2"), ("[]", "not 0")]
-            .into_iter()
-            .enumerate()
+    // `send` looks at the types before; another client may not.
+    let mut session = Session::new(&cluster, "counter");
+    for (at, (arguments, refused, word)) in [
+        (json!(["x"]), "expected u64, not \"x\"", "its argument `n: u64` doesn't decode"),
+        (json!([1, 2]), "2 arguments are given", "it takes 1 argument, not 2"),
+        (json!([]), "no argument is given", "it takes 1 argument, not 0"),
+    ]
+    .into_iter()
+    .enumerate()
     {
-        let id = at.to_string();
-        let send = ["send", "--instance", "counter", "--method", "add", "--args", arguments, "--request-id", &id];
-        let first = fails(&cluster, &send, &["the request failed: method `add`", word]);
+        let send = ["send", "--instance", "counter", "--method", "add", "--args", &arguments.to_string()];
+        fails(&cluster, &send, &["--args", "n: u64", refused]);
+        let id = RequestId::new(at.to_string()).expect("a short id");
+        let mut ask = || session.try_call(&id, "add", &arguments, PATIENCE).expect_err("refused").to_string();
+        let first = ask();
+        assert!(first.contains("the request failed: method `add`") && first.contains(word), "{first}");
         let dead = counter.kill_primary();
         counter.start_standby(dead);
-        assert_eq!(fails(&cluster, &send, &[]), first);
+        assert_eq!(ask(), first);
     }
     assert_eq!(cluster.send("counter", "total", json!([])), 0);
 }

@@ -105,6 +105,95 @@ fn arguments_come_from_a_file_or_from_stdin_and_may_be_large() {
 }
 
 #[test]
+fn arguments_are_encoded_and_checked_by_the_types_that_the_module_describes() {
+    let cluster = cluster();
+    let _values = Replicas::of(&cluster, "values", "values", 1);
+    for (method, arguments, shown) in [
+        ("place", r#"[{"Buy":{"item":"tea","price":"inf"}}]"#, r#"{"Ok":{"Buy":{"item":"tea","price":"inf"}}}"#),
+        ("order", r#"["Nothing"]"#, r#"{"Ok":"Nothing"}"#), // as it was called before
+        ("bytes", r#"["0x00ff"]"#, "[0,255]"),
+        ("bytes", "[[0,255]]", "[0,255]"),
+    ] {
+        assert_eq!(printed(&cluster, method, arguments), format!("{shown}\n"), "{method} {arguments}");
+    }
+    let records = cluster.log("values").len();
+    let order = "`order: variant { Nothing, Buy(record { item: string, price: option<f64> }) }`";
+    for (method, arguments, words) in [
+        (
+            "place",
+            r#"[{"Buy":{"item":"tea","price":"dear"}}]"#,
+            [order, r#"at .Buy.price expected option<f64>, not "dear""#],
+        ),
+        ("place", r#"["Sell"]"#, [order, r#"not "Sell""#]),
+        ("long", "[1]", ["long(unsigned: u64, signed: s64) -> tuple<u64, s64>", "1 argument is given"]),
+        ("long", r#"[1, "x"]"#, ["`signed: s64`", r#"expected s64, not "x""#]),
+    ] {
+        let send = ["send", "--instance", "values", "--method", method, "--args", arguments];
+        fails(&cluster, &send, &[&["--args"][..], &words].concat());
+    }
+    assert_eq!(cluster.log("values").len(), records, "what is of another type is never logged");
+}
+
+#[test]
+fn status_shows_what_methods_take_and_give() {
+    let cluster = cluster();
+    cluster.register("values", "values", 1);
+    let text = cluster.must(&["status", "--methods"]);
+    let line = "  query  place(order: variant { Nothing, Buy(record { item: string, price: option<f64> }) }) -> \
+                result<variant { Nothing, Buy(record { item: string, price: option<f64> }) }, string>  (formerly order)\n\
+                \x20        Gives back an order as it was placed.\n         \n         Even one of nothing.\n";
+    assert!(text.contains(line), "{text}");
+    assert!(text.contains("  raw    raw(bytes: list<u8>) -> list<u8>\n"), "{text}");
+    let json: Value = serde_json::from_str(&cluster.must(&["status", "--methods", "--json"])).expect("JSON");
+    let methods = json["instances"][0]["methods"].as_array().expect("they were asked for");
+    let wide = methods.iter().find(|method| method["name"] == "wide").expect("it is there");
+    let argument = |name: &str, ty: &str| json!({"name": name, "type": ty});
+    assert_eq!(wide["arguments"], json!([argument("unsigned", "u128"), argument("signed", "s128")]));
+    assert_eq!((&wide["kind"], &wide["result"]), (&json!("update"), &json!("tuple<u128, s128>")));
+    let plain: Value = serde_json::from_str(&cluster.must(&["status", "--json"])).expect("JSON");
+    assert_eq!(plain["instances"][0]["methods"], Value::Null, "nobody asked");
+}
+
+#[test]
+fn records_can_be_read_and_sent_when_the_module_is_gone() {
+    let cluster = cluster();
+    let _values = Replicas::of(&cluster, "values", "values", 1);
+    let blobs = cluster.store().join("blobs");
+    let files = || std::fs::read_dir(&blobs).expect("it is there").map(|file| file.expect("readable").path());
+    for module in files().filter(|path| path.extension().is_none()) {
+        std::fs::remove_file(module).expect("it is there");
+    }
+    assert_eq!(printed(&cluster, "long", r#"["9007199254740992", 1]"#), "[\"9007199254740992\",1]\n");
+    let sent = |records: &[Value]| -> Option<Value> {
+        let messages = records.iter().filter_map(|record| record["messages"].as_array()).flatten();
+        messages.filter(|message| message["kind"] == "impulse").map(|message| message["arguments"].clone()).next()
+    };
+    assert_eq!(sent(&cluster.log("values")), Some(json!(["9007199254740992", 1])));
+    // What nothing describes any more is shown as bytes.
+    files().for_each(|file| std::fs::remove_file(file).expect("it is there"));
+    let shown = sent(&cluster.log("values")).expect("the record is there");
+    assert!(shown.as_str().is_some_and(|bytes| bytes.starts_with("0x92cf0020")), "{shown}");
+    fails(&cluster, &["send", "--instance", "values", "--method", "long"], &["there is no blob"]);
+}
+
+#[test]
+fn the_first_run_finds_what_the_registration_compiled() {
+    let cluster = cluster();
+    cluster.register("values", "values", 1);
+    let compiled = cluster.store().join("compiled");
+    let files = || -> Vec<_> {
+        let files = std::fs::read_dir(&compiled).expect("it is there").map(|file| file.expect("readable"));
+        files.map(|file| (file.file_name(), file.metadata().expect("a file").modified().expect("a time"))).collect()
+    };
+    let kept = files();
+    assert_eq!(kept.len(), 1, "registration keeps what it compiled");
+    cluster.register("twin", "values", 1);
+    let _replica = Replicas::of(&cluster, "values", "values", 1);
+    printed(&cluster, "text", r#"["it runs"]"#);
+    assert_eq!(files(), kept, "nobody compiled it once more");
+}
+
+#[test]
 fn a_store_that_does_not_list_the_methods_of_a_module_is_given_the_list() {
     let cluster = cluster();
     cluster.register("values", "values", 1);

@@ -1,12 +1,17 @@
 //! `#[ambrosia(..)]` on a method.
 
-use syn::{Attribute, LitStr, Result, meta::ParseNestedMeta};
+use proc_macro2::Span;
+use syn::{Attribute, LitStr, Result, meta::ParseNestedMeta, spanned::Spanned};
 
 /// What the attributes of one method say.
 #[derive(Default)]
 pub(crate) struct MethodOptions {
     /// Not a handler.
     pub(crate) helper: bool,
+    /// Changes nothing and sends nothing.
+    pub(crate) query: Option<Span>,
+    /// Names that it had in messages before.
+    pub(crate) formerly: Vec<LitStr>,
     /// Takes and gives bytes instead of MessagePack.
     pub(crate) raw: bool,
     /// The name in messages, if it is another than in Rust.
@@ -28,10 +33,14 @@ impl MethodOptions {
             self.helper = true;
         } else if meta.path.is_ident("raw") {
             self.raw = true;
+        } else if meta.path.is_ident("query") {
+            self.query = Some(meta.path.span());
+        } else if meta.path.is_ident("formerly") {
+            self.formerly.push(meta.value()?.parse()?);
         } else if meta.path.is_ident("name") {
             self.name = Some(meta.value()?.parse()?);
         } else {
-            return Err(meta.error("expected `raw`, `helper` or `name = \"..\"`"));
+            return Err(meta.error("expected `raw`, `query`, `helper`, `name = \"..\"` or `formerly = \"..\"`"));
         }
         Ok(())
     }

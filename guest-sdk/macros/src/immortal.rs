@@ -2,7 +2,10 @@
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
-use syn::{Error, Ident, ImplItem, ImplItemFn, ItemImpl, Result, Type, parse_quote, spanned::Spanned};
+use syn::{
+    Attribute, Error, Expr, ExprLit, Ident, ImplItem, ImplItemFn, ItemImpl, Lit, Meta, MetaNameValue, Result, Type,
+    parse_quote, spanned::Spanned,
+};
 
 use crate::{
     attribute::MethodOptions,
@@ -162,7 +165,7 @@ impl Hook {
             let text = format!("`{ident}` is run by the host, which has no arguments for it");
             return Err(Error::new(argument.span(), text));
         }
-        if options.raw || options.name.is_some() {
+        if options.raw || options.query.is_some() || options.name.is_some() || !options.formerly.is_empty() {
             return Err(Error::new(ident.span(), format!("`{ident}` is run by the host: no message names it")));
         }
         Ok(Hook { ident: ident.clone(), access, is_async: signature.asyncness.is_some() })
@@ -185,19 +188,59 @@ impl Hook {
 }
 
 fn description(method: &Method) -> TokenStream {
-    let Method { id, name, raw, conditions, .. } = method;
-    let arguments = method.arguments.iter().map(|argument| argument.ident.to_string());
-    let message_pack = !raw;
+    let Method { id, name, conditions, .. } = method;
+    let kind = match method {
+        Method { raw: true, .. } => quote!(Raw),
+        Method { is_query: true, .. } => quote!(Query),
+        _ => quote!(Update),
+    };
+    let arguments = method.arguments.iter().map(|argument| {
+        let (name, ty) = (argument.name(), type_of(method, &argument.ty));
+        quote!(::ambrosia::Argument { name: #name, ty: #ty })
+    });
+    let result = type_of(method, &method.output);
+    let docs = docs(&method.docs);
+    let formerly = method.formerly.iter().map(|(name, _)| name);
     quote! {
         #(#conditions)*
-        ::ambrosia::Method { id: #id, name: #name, arguments: &[#(#arguments),*], message_pack: #message_pack }
+        ::ambrosia::Method {
+            id: #id,
+            name: #name,
+            kind: ::ambrosia::MethodKind::#kind,
+            arguments: &[#(#arguments),*],
+            result: #result,
+            docs: #docs,
+            formerly: &[#(#formerly),*],
+        }
     }
+}
+
+/// The text of the type, to be found out when the component is asked for it.
+fn type_of(method: &Method, ty: &Type) -> TokenStream {
+    match ty {
+        Type::Tuple(tuple) if tuple.elems.is_empty() => quote!(::ambrosia::TypeOf::nothing()),
+        _ if method.raw => quote!(::ambrosia::TypeOf::bytes()),
+        ty => quote!(::ambrosia::TypeOf::of::<#ty>()),
+    }
+}
+
+/// The text of documentation, without the space that each line begins with. What a macro makes is left out.
+fn docs(attributes: &[Attribute]) -> String {
+    let lines = attributes.iter().filter_map(|attribute| match &attribute.meta {
+        Meta::NameValue(MetaNameValue { value: Expr::Lit(ExprLit { lit: Lit::Str(text), .. }), .. }) => {
+            Some(text.value())
+        }
+        _ => None,
+    });
+    let lines: Vec<_> = lines.map(|line| line.strip_prefix(' ').unwrap_or(&line).to_owned()).collect();
+    lines.join("\n").trim().to_owned()
 }
 
 fn arm(access: &Access, method: &Method) -> TokenStream {
     let Method { id, conditions, .. } = method;
+    let former = method.formerly.iter().map(|(_, id)| id);
     let body = if method.raw { raw_body(access, method) } else { message_pack_body(access, method) };
-    quote! { #(#conditions)* #id => { #body } }
+    quote! { #(#conditions)* #id #(| #former)* => { #body } }
 }
 
 fn message_pack_body(access: &Access, method: &Method) -> TokenStream {

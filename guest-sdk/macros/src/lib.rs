@@ -66,7 +66,11 @@ use proc_macro::TokenStream;
 /// ```
 ///
 /// * **Arguments** are owned values with serde's `Deserialize`, results with `Serialize`. They travel as MessagePack.
-/// * **`#[ambrosia(name = "…")]`** gives a handler another name in messages than in Rust.
+/// * **`#[ambrosia(name = "…")]`** gives a handler another name in messages than in Rust;
+///   **`#[ambrosia(formerly = "…")]`** keeps a renamed one within reach of messages that carry its old name.
+/// * **`#[ambrosia(query)]`** says that a handler with `&self` changes nothing and sends nothing.
+/// * **Types** of arguments and results are described to tools, as is the comment before a handler. They are found out
+///   from `Deserialize`.
 /// * **`DirectoryProxy`** is generated beside it, as by [`interface`](macro@interface): `DirectoryProxy::me()` is this
 ///   instance.
 /// * **`#[ambrosia::immortal(no_exports)]`** leaves out the exports of the component, for an immortal inside a library.

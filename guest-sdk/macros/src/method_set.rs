@@ -12,15 +12,18 @@ const RESERVED: [&str; 6] = ["attach", "fork", "me", "name", "try_attach", "try_
 /// Refuses methods that a message or a proxy could not tell apart.
 pub(crate) fn check(methods: &[&Method]) -> Result<()> {
     let mut errors = Vec::new();
-    let mut known = BTreeMap::<u32, &Method>::new();
+    let mut known = BTreeMap::<u32, (&str, &Method)>::new();
     for &method in methods {
         errors.extend(check_name(method));
-        if let Some(other) = known.insert(method.id, method)
-            // With conditions the compiler decides which of the two there is.
-            && method.conditions.is_empty()
-            && other.conditions.is_empty()
-        {
-            errors.push(clash(method, other));
+        let former = method.formerly.iter().map(|(name, id)| (*id, name.as_str()));
+        for (id, name) in std::iter::once((method.id, method.name.as_str())).chain(former) {
+            if let Some((other_name, other)) = known.insert(id, (name, method))
+                // With conditions the compiler decides which of the two there is.
+                && method.conditions.is_empty()
+                && other.conditions.is_empty()
+            {
+                errors.push(clash(method, name, other_name, id));
+            }
         }
     }
     errors.into_iter().reduce(combined).map_or(Ok(()), Err)
@@ -45,13 +48,13 @@ fn check_name(method: &Method) -> Option<Error> {
         .then(|| Error::new(ident.span(), format!("the hash of `{}` is 0: choose another name", method.name)))
 }
 
-fn clash(method: &Method, other: &Method) -> Error {
-    let text = if method.name == other.name {
-        format!("there are two methods called `{}` in messages", method.name)
+fn clash(method: &Method, name: &str, other: &str, id: u32) -> Error {
+    let text = if name == other {
+        format!("there are two methods called `{name}` in messages")
     } else {
         format!(
-            "the names `{}` and `{}` have the same 32-bit hash, {:#010x}, by which messages name them: choose another",
-            other.name, method.name, method.id
+            "the names `{other}` and `{name}` have the same 32-bit hash, {id:#010x}, by which messages name them: choose \
+             another"
         )
     };
     Error::new(method.ident.span(), text)

@@ -3,7 +3,8 @@
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::{
-    Attribute, Error, FnArg, Ident, Pat, PatType, Receiver, Result, ReturnType, Signature, Type, spanned::Spanned,
+    Attribute, Error, FnArg, Ident, LitStr, Pat, PatType, Receiver, Result, ReturnType, Signature, Type,
+    spanned::Spanned,
 };
 
 use crate::{attribute::MethodOptions, method_id::method_id};
@@ -20,6 +21,9 @@ pub(crate) struct Method {
     pub(crate) arguments: Vec<Argument>,
     pub(crate) output: Type,
     pub(crate) raw: bool,
+    pub(crate) is_query: bool,
+    /// Names that it had before, with their ids.
+    pub(crate) formerly: Vec<(String, u32)>,
     pub(crate) is_async: bool,
     /// `#[cfg]` goes wherever the method goes.
     pub(crate) conditions: Vec<Attribute>,
@@ -33,6 +37,11 @@ pub(crate) struct Argument {
 }
 
 impl Argument {
+    /// Its name for tools.
+    pub(crate) fn name(&self) -> String {
+        self.ident.to_string().trim_start_matches("r#").to_owned()
+    }
+
     /// How an error names it.
     pub(crate) fn label(&self) -> String {
         format!("{}: {}", self.ident, self.ty.to_token_stream().to_string().replace(" ", ""))
@@ -57,6 +66,7 @@ impl Method {
     ) -> Result<Self> {
         check_plain(signature)?;
         check_output(signature, options.raw)?;
+        check_query(signature, options)?;
         let name = options.name.as_ref().map_or_else(|| signature.ident.to_string(), |name| name.value());
         let name = name.trim_start_matches("r#").to_string();
         if name.is_empty() {
@@ -69,6 +79,8 @@ impl Method {
             arguments: arguments.map(|argument| Argument::read(argument, options.raw)).collect::<Result<_>>()?,
             output: output(&signature.output),
             raw: options.raw,
+            is_query: options.query.is_some(),
+            formerly: former_names(options)?,
             is_async: signature.asyncness.is_some(),
             conditions: picked(attributes, "cfg"),
             docs: picked(attributes, "doc"),
@@ -204,6 +216,29 @@ pub(crate) fn check_plain(signature: &Signature) -> Result<()> {
         return refuse(token.span(), format!("`{ident}` is variadic: list its arguments"));
     }
     Ok(())
+}
+
+/// A query changes nothing, which the compiler sees by its receiver.
+fn check_query(signature: &Signature, options: &MethodOptions) -> Result<()> {
+    let Some(span) = options.query else { return Ok(()) };
+    let ident = &signature.ident;
+    if options.raw {
+        return Err(Error::new(span, format!("`{ident}` is raw, so it can't be a query as well")));
+    }
+    let borrows = matches!(signature.inputs.first(), Some(FnArg::Receiver(receiver)) if receiver.mutability.is_none());
+    if !borrows || signature.asyncness.is_some() {
+        let text = format!("a query changes nothing and awaits nothing: write `fn {ident}(&self, ..)`");
+        return Err(Error::new(span, text));
+    }
+    Ok(())
+}
+
+fn former_names(options: &MethodOptions) -> Result<Vec<(String, u32)>> {
+    let former = |name: &LitStr| match name.value() {
+        empty if empty.is_empty() => Err(Error::new(name.span(), "the name of a method can't be empty")),
+        value => Ok((value.clone(), method_id(&value))),
+    };
+    options.formerly.iter().map(former).collect()
 }
 
 /// Refuses results that can't travel. Raw ones are copied, so they may live for ever.

@@ -64,6 +64,87 @@ fn right_uses_expand() {
 }
 
 #[test]
+fn a_query_changes_nothing_and_awaits_nothing() {
+    for method in [
+        quote!(
+            fn total(&mut self) -> u64 {
+                0
+            }
+        ),
+        quote!(
+            fn total(this: This<Self>) -> u64 {
+                0
+            }
+        ),
+        quote!(
+            async fn total(this: This<Self>) -> u64 {
+                0
+            }
+        ),
+    ] {
+        check(&immortal_errors(quote!(#[ambrosia(query)] #method)), "write `fn total(&self, ..)`");
+    }
+    let raw = quote!(
+        #[ambrosia(query, raw)]
+        fn total(&self, bytes: &[u8]) {}
+    );
+    check(&immortal_errors(raw), "`total` is raw");
+    check(
+        &immortal_errors(quote!(
+            #[ambrosia(query)]
+            fn on_first_start(&self) {}
+        )),
+        "no message names it",
+    );
+    check(
+        &interface_errors(quote!(
+            #[ambrosia(query)]
+            fn total() -> u64;
+        )),
+        "belong to the instance that has the method",
+    );
+    assert_eq!(
+        immortal_errors(quote!(
+            #[ambrosia(query)]
+            fn total(&self) -> u64 {
+                0
+            }
+        )),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn former_names_must_not_clash() {
+    let clash = quote! {
+        fn add(&mut self) {}
+        #[ambrosia(formerly = "plus", formerly = "add")]
+        fn sum(&mut self) {}
+    };
+    check(&immortal_errors(clash), "two methods called `add`");
+    let hash = quote! {
+        #[ambrosia(formerly = "costarring")]
+        fn add(&mut self) {}
+        fn liquid(&mut self) {}
+    };
+    check(&immortal_errors(hash), "same 32-bit hash");
+    check(
+        &immortal_errors(quote!(
+            #[ambrosia(formerly = "")]
+            fn add(&mut self) {}
+        )),
+        "can't be empty",
+    );
+    check(
+        &interface_errors(quote!(
+            #[ambrosia(formerly = "plus")]
+            fn add();
+        )),
+        "belong to the instance that has the method",
+    );
+}
+
+#[test]
 fn an_async_handler_cannot_borrow_the_state() {
     let errors = immortal_errors(quote!(
         async fn transfer(&mut self) {}
@@ -280,7 +361,7 @@ fn raw_means_bytes() {
             #[ambrosia(row)]
             fn receive(&mut self) {}
         )),
-        "expected `raw`, `helper` or `name",
+        "expected `raw`, `query`, `helper`, `name",
     );
 }
 

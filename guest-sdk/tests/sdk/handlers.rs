@@ -1,6 +1,6 @@
 //! Sync handlers: arguments, results, and what an unfit message gets.
 
-use ambrosia::{CallError, Immortal, testing::Harness};
+use ambrosia::{CallError, Immortal, Method, testing::Harness};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -22,11 +22,17 @@ struct Shop {
 
 #[ambrosia::immortal]
 impl Shop {
+    /// Puts an item onto the shelf.
+    ///
+    ///     let indented = 1;
+    ///
+    /// That is "all".
     fn put(&mut self, item: Item, times: u8) -> usize {
         (0..times).for_each(|_| self.items.push(item.clone()));
         self.items.len()
     }
 
+    #[ambrosia(formerly = "purchase", formerly = "take")]
     fn buy(&mut self, name: String) -> Result<Item, Refusal> {
         let at = self.items.iter().position(|item| item.name == name);
         at.map(|at| self.items.remove(at)).ok_or(Refusal::Unknown(name))
@@ -36,7 +42,7 @@ impl Shop {
         self.items.clear();
     }
 
-    #[ambrosia(name = "name")]
+    #[ambrosia(name = "name", query)]
     fn name_of(&self, at: usize) -> Option<String> {
         self.items.get(at).map(|item| item.name.clone())
     }
@@ -67,6 +73,12 @@ trait MistakenShop {
     fn sell();
 }
 
+/// As it was before methods got other names.
+#[ambrosia::interface]
+trait FormerShop {
+    fn take(name: u64) -> Item;
+}
+
 #[test]
 fn arguments_and_results_travel() {
     let mut shop = Harness::<Shop>::start("shop");
@@ -89,12 +101,36 @@ fn structs_are_maps_with_names() {
 
 #[test]
 fn methods_are_described() {
-    let described: Vec<_> =
-        Shop::METHODS.iter().map(|method| (method.name, method.arguments, method.message_pack)).collect();
-    let expected: [(&str, &[&str], bool); 4] =
-        [("put", &["item", "times"], true), ("buy", &["name"], true), ("clear", &[], true), ("name", &["at"], true)];
-    assert_eq!(described, expected);
+    let signature = |method: &Method| {
+        let arguments: Vec<_> =
+            method.arguments.iter().map(|argument| format!("{}: {}", argument.name, argument.ty.text())).collect();
+        format!("{:?} {}({}) -> {}", method.kind, method.name, arguments.join(", "), method.result.text())
+    };
+    let item = "record { name: string, price: option<f64> }";
+    let expected = [
+        format!("Update put(item: {item}, times: u8) -> u64"),
+        format!("Update buy(name: string) -> result<{item}, variant {{ Unknown(string), Sold }}>"),
+        "Update clear() -> _".to_string(),
+        "Query name(at: u64) -> option<string>".to_string(),
+    ];
+    assert_eq!(Shop::METHODS.iter().map(signature).collect::<Vec<_>>(), expected);
     assert!(Shop::METHODS.iter().all(|method| method.id == ambrosia::method_id(method.name)));
+    let said: Vec<_> = Shop::METHODS.iter().map(|method| (method.docs, method.formerly)).collect();
+    let none: &[&str] = &[];
+    let put = "Puts an item onto the shelf.\n\n    let indented = 1;\n\nThat is \"all\".";
+    assert_eq!(said, [(put, none), ("", &["purchase", "take"]), ("", none), ("", none)]);
+}
+
+#[test]
+fn messages_may_name_a_method_as_it_was_called_before() {
+    let mut shop = Harness::<Shop>::start("shop");
+    shop.send("client", |shop| shop.fork().put(tea(), 3));
+    shop.impulse("purchase", ("tea",));
+    shop.impulse("take", ("tea",));
+    assert_eq!(shop.state(|shop| shop.count()), 1);
+    // An error names the method as it is called now.
+    let text = refusal(shop.ask(|shop| FormerShop::attach(&shop.name()).take(7)));
+    assert!(text.starts_with("method `buy`: its argument `name: String` doesn't decode: "), "{text}");
 }
 
 #[test]

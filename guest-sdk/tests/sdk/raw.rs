@@ -1,6 +1,6 @@
 //! Methods that take bytes.
 
-use ambrosia::{Immortal, This, testing::Harness};
+use ambrosia::{Immortal, MethodKind, This, testing::Harness};
 
 #[derive(Default)]
 struct Store {
@@ -37,7 +37,7 @@ impl Store {
 #[test]
 fn bytes_go_as_they_are() {
     let mut store = Harness::<Store>::start("store");
-    assert!(Store::METHODS.iter().all(|method| !method.message_pack));
+    assert!(Store::METHODS.iter().all(|method| method.kind == MethodKind::Raw));
     store.send("client", |store| {
         store.fork().append([0xc1, 2]);
         store.fork().append(vec![3]);

@@ -7,6 +7,7 @@ mod client;
 mod greeting;
 mod peer_report;
 mod shown;
+mod typed;
 mod unreached;
 mod values;
 mod whereabouts;
@@ -14,6 +15,9 @@ mod whereabouts;
 pub use addresses::Addresses;
 pub use client::{Answered, CheckpointTaken, Client, ClientError};
 pub use peer_report::{NoPeerReport, PeerReport, ask_for_peers};
+pub use typed::WrongType;
 pub use unreached::Unreached;
-pub use values::{ValueError, decode_value, encode_arguments, encode_line, show_raw, without_controls};
+pub use values::{
+    ValueError, decode_value, encode_arguments, encode_arguments_of, encode_line, show_raw, without_controls,
+};
 pub use whereabouts::{Primary, Whereabouts};

@@ -5,9 +5,13 @@
 //!
 //! **Architecture Invariant:** nothing is guessed: whether bytes are MessagePack says the method that they are of.
 
+use ambrosia_methods::Method;
 use serde_json::Value;
 
-use crate::shown::Shown;
+use crate::{
+    shown::Shown,
+    typed::{Typed, WrongType},
+};
 
 /// A text or some bytes can't be converted.
 #[derive(Debug, thiserror::Error)]
@@ -23,12 +27,60 @@ pub enum ValueError {
         "the method takes raw bytes: give them as a JSON array of one string, such as '[\"text\"]' or '[\"0x00ff\"]'"
     )]
     NotOneString,
+    /// More or fewer than the method takes.
+    #[error("the method is {takes}, and {} given", counted(*.given))]
+    Count {
+        /// The method, with its arguments.
+        takes: String,
+        /// How many there are.
+        given: usize,
+    },
+    /// One of another type.
+    #[error("the argument `{argument}` can't be that: {wrong}")]
+    Argument {
+        /// The argument with its type.
+        argument: String,
+        /// What is wrong with it.
+        wrong: WrongType,
+    },
     /// The arguments can't be encoded.
     #[error("the arguments can't be encoded: {0}")]
     Encode(#[from] rmp_serde::encode::Error),
 }
 
-/// Encodes the arguments of a method from a JSON array.
+fn counted(count: usize) -> String {
+    match count {
+        0 => "no argument is".to_owned(),
+        1 => "1 argument is".to_owned(),
+        _ => format!("{count} arguments are"),
+    }
+}
+
+/// Encodes the arguments of `method` from a JSON array, as the types say that it describes.
+///
+/// # Errors
+/// As [`encode_arguments`], and if there are more or fewer arguments than it takes, or one is of another type.
+pub fn encode_arguments_of(json: &str, method: &Method) -> Result<Vec<u8>, ValueError> {
+    if !method.message_pack() {
+        return encode_arguments(json, false);
+    }
+    let value: Value = serde_json::from_str(json)?;
+    let Value::Array(values) = &value else {
+        return Err(ValueError::NotAnArray(value));
+    };
+    if values.len() != method.arguments.len() {
+        return Err(ValueError::Count { takes: method.to_string(), given: values.len() });
+    }
+    let typed: Vec<_> =
+        values.iter().zip(&method.arguments).map(|(value, argument)| Typed::new(value, &argument.ty)).collect();
+    // Found first, since what a serializer makes of an error is a text.
+    for (typed, argument) in typed.iter().zip(&method.arguments) {
+        typed.check().map_err(|wrong| ValueError::Argument { argument: argument.to_string(), wrong })?;
+    }
+    Ok(rmp_serde::to_vec_named(&typed)?)
+}
+
+/// Encodes the arguments of a method of which no types are known from a JSON array.
 ///
 /// # Errors
 /// If the text is no JSON array, or the method takes raw bytes and it is not one of one string.
@@ -94,7 +146,7 @@ pub fn without_controls(text: &str) -> String {
 }
 
 /// The bytes that "0x" and hexadecimal digits stand for; `None` if the text is nothing like that.
-fn bytes_of(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn bytes_of(text: &str) -> Option<Vec<u8>> {
     let digits = text.strip_prefix("0x")?.as_bytes();
     let digit = |digit: u8| char::from(digit).to_digit(16).map(|value| value as u8);
     let (pairs, []) = digits.as_chunks::<2>() else { return None };

@@ -52,6 +52,11 @@ impl CacheFile {
         component
     }
 
+    /// Whether there is a file, whatever is in it.
+    pub(crate) fn is_there(&self) -> bool {
+        self.path.exists()
+    }
+
     /// Writes the compiled component and its verdict. Readers see all of it or nothing.
     pub(crate) fn store(&self, component: &Component, verdict: &Verdict) {
         if let Err(error) = self.try_store(component, verdict) {

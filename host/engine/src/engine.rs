@@ -99,6 +99,26 @@ impl Engine {
         self.checked(compiled, verdict)
     }
 
+    /// As [`Self::load`], from what is kept in `cache_dir` if that is there; nothing is put there.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_known(&self, component: &[u8], cache_dir: &Path) -> Result<Module, ModuleError> {
+        match cache::CacheFile::of(cache_dir, component, &self.hash).load(&self.wasmtime) {
+            Some((cached, verdict)) => self.checked(cached, verdict),
+            None => self.load(component),
+        }
+    }
+
+    /// Keeps the compiled form of a component in `cache_dir`, for [`Self::load_cached`], unless it is there. One that can't be
+    /// written is a warning.
+    pub fn keep(&self, component: &[u8], module: &Module, cache_dir: &Path) {
+        let file = cache::CacheFile::of(cache_dir, component, &self.hash);
+        if !file.is_there() {
+            file.store(module.component(), &module.verdict());
+        }
+    }
+
     /// The functions that a component imports and that are there but of no use: they deny what they are asked for. Each
     /// interface comes with its functions, in the order of the component. Nothing is compiled.
     pub fn denied(&self, component: &[u8]) -> Vec<(String, Vec<String>)> {

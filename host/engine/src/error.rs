@@ -4,6 +4,7 @@
 //! delivery is a [`Fault`] instead.
 
 use ambrosia_core::{Fault, MethodId};
+use ambrosia_methods::TypeError;
 
 use crate::verdict::{self, Finding};
 
@@ -75,14 +76,23 @@ pub enum ModuleError {
     WrongImport(String),
     /// A component made for another version of the interface between host and guest.
     #[error(
-        "the component was built for {imported}, and this host offers {offered}: use the SDK and the host of one \
-         release"
+        "the component was built for {imported}, and this host offers the versions {}: use the SDK and the host of one \
+         release",
+        offered.join(" and ")
     )]
     WrongVersion {
         /// What the component imports.
         imported: String,
         /// What the host offers.
-        offered: &'static str,
+        offered: &'static [&'static str],
+    },
+    /// A type that can't be read.
+    #[error("{whose} has a type that can't be read ({error}): write it as wit/TYPES.md says")]
+    WrongType {
+        /// Of which argument or result.
+        whose: String,
+        /// What is wrong with it.
+        error: TypeError,
     },
     /// Components in components beyond what can be compiled in bounded time.
     #[error("the component has other components in it, and {what}: compose it of fewer, or of each once")]

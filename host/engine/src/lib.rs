@@ -1,6 +1,6 @@
 //! The guest engine: wasm components run as deterministic [`Guest`](ambrosia_core::Guest)s.
 //!
-//! [`Engine`] compiles a component to a [`Module`]; a module lists its [`Method`]s and makes [`WasmGuest`]s. All of
+//! [`Engine`] compiles a component to a [`Module`]; a module lists its [`Method`](ambrosia_methods::Method)s and makes [`WasmGuest`]s. All of
 //! it is synchronous and belongs on a plain thread with at least [`THREAD_STACK_BYTES_MIN`] of stack.
 //!
 //! Between two deliveries a guest can be captured, compared by its digest, and made again from an [`Image`].
@@ -59,7 +59,6 @@ pub use config::THREAD_STACK_BYTES_MIN;
 pub use engine::Engine;
 pub use error::{CaptureError, EngineError, ModuleError, NotNow, RestoreError};
 pub use guest::WasmGuest;
-pub use method::Method;
 pub use module::Module;
 pub use restore::{Image, MappedFile, MemoryImage};
 pub use tracking::Tracking;

@@ -5,19 +5,22 @@
 use std::collections::BTreeMap;
 
 use ambrosia_core::MethodId;
+use ambrosia_methods::{Argument, Method, MethodKind, Type};
 use wasmtime::component::{ComponentType, Lift};
 
 use crate::error::ModuleError;
 
 /// Name of the export that lists the methods.
 pub(crate) const DESCRIBE: &str = "describe";
-/// What it returns.
-pub(crate) type DescribeResults = (Vec<MethodRecord>,);
+/// What it returns in version 0.1.0 of the interface.
+pub(crate) type DescribeResults1 = (Vec<MethodRecord1>,);
+/// What it returns in version 0.2.0.
+pub(crate) type DescribeResults2 = (Vec<MethodRecord2>,);
 
-/// Record `method` of `ambrosia:runtime/description`.
+/// Record `method` of `ambrosia:runtime/description@0.1.0`.
 #[derive(ComponentType, Lift)]
 #[component(record)]
-pub(crate) struct MethodRecord {
+pub(crate) struct MethodRecord1 {
     id: u32,
     name: String,
     arguments: Vec<String>,
@@ -25,38 +28,99 @@ pub(crate) struct MethodRecord {
     message_pack: bool,
 }
 
-/// One method, so that tools can show names and decode arguments.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Method {
-    /// Hash of the name, as in messages.
-    pub id: MethodId,
-    /// As in the source of the guest.
-    pub name: String,
-    /// Names of the arguments, in order.
-    pub arguments: Vec<String>,
-    /// False when the arguments are raw bytes and not a MessagePack array.
-    pub message_pack: bool,
+/// Record `method` of `ambrosia:runtime/description@0.2.0`.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct MethodRecord2 {
+    id: u32,
+    name: String,
+    kind: KindRecord,
+    arguments: Vec<ArgumentRecord>,
+    result: String,
+    docs: String,
+    formerly: Vec<String>,
 }
 
-impl From<MethodRecord> for Method {
-    fn from(record: MethodRecord) -> Method {
-        let MethodRecord { id, name, arguments, message_pack } = record;
-        Method { id: MethodId(id), name, arguments, message_pack }
+#[derive(Clone, Copy, ComponentType, Lift)]
+#[allow(dead_code, reason = "made by what is lifted")]
+#[component(enum)]
+#[repr(u8)]
+pub(crate) enum KindRecord {
+    #[component(name = "update")]
+    Update,
+    #[component(name = "query")]
+    Query,
+    #[component(name = "raw")]
+    Raw,
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct ArgumentRecord {
+    name: String,
+    #[component(name = "type")]
+    ty: String,
+}
+
+/// What a component says of one method.
+pub(crate) trait MethodRecord {
+    /// The method, and the id that the component gives it.
+    fn read(self) -> Result<(u32, Method), ModuleError>;
+}
+
+impl MethodRecord for MethodRecord1 {
+    fn read(self) -> Result<(u32, Method), ModuleError> {
+        let MethodRecord1 { id, name, arguments, message_pack } = self;
+        Ok((id, Method::without_types(name, arguments, message_pack)))
     }
 }
 
-/// Takes the methods in the order of the component, if each id is the hash of its name and none comes twice.
-pub(crate) fn checked(records: Vec<MethodRecord>) -> Result<Vec<Method>, ModuleError> {
-    let methods: Vec<Method> = records.into_iter().map(Method::from).collect();
-    let mut names = BTreeMap::new();
-    for Method { id, name, .. } in &methods {
-        let expected = MethodId::of(name);
-        if *id != expected {
-            return Err(ModuleError::WrongMethodId { name: name.clone(), found: *id, expected });
+impl MethodRecord for MethodRecord2 {
+    fn read(self) -> Result<(u32, Method), ModuleError> {
+        let MethodRecord2 { id, name, kind, arguments, result, docs, formerly } = self;
+        let argument = |ArgumentRecord { name: argument, ty }| {
+            let ty = type_of(&ty, || format!("the argument `{argument}` of the method `{name}`"))?;
+            Ok(Argument { name: argument, ty })
+        };
+        let method = Method {
+            id: MethodId::of(&name),
+            kind: match kind {
+                KindRecord::Update => MethodKind::Update,
+                KindRecord::Query => MethodKind::Query,
+                KindRecord::Raw => MethodKind::Raw,
+            },
+            arguments: arguments.into_iter().map(argument).collect::<Result<_, ModuleError>>()?,
+            result: type_of(&result, || format!("the result of the method `{name}`"))?,
+            docs,
+            formerly,
+            name,
+        };
+        Ok((id, method))
+    }
+}
+
+fn type_of(text: &str, whose: impl FnOnce() -> String) -> Result<Type, ModuleError> {
+    text.parse().map_err(|error| ModuleError::WrongType { whose: whose(), error })
+}
+
+/// Takes the methods in the order of the component, if each id is the hash of its name and none comes twice, former names
+/// included.
+pub(crate) fn checked(records: Vec<impl MethodRecord>) -> Result<Vec<Method>, ModuleError> {
+    let mut methods = Vec::new();
+    let mut names: BTreeMap<MethodId, String> = BTreeMap::new();
+    for record in records {
+        let (found, method) = record.read()?;
+        if found != method.id.0 {
+            let (name, found, expected) = (method.name, MethodId(found), method.id);
+            return Err(ModuleError::WrongMethodId { name, found, expected });
         }
-        if let Some(first) = names.insert(*id, name) {
-            return Err(ModuleError::DuplicateMethod { id: *id, first: first.clone(), second: name.clone() });
+        for name in [&method.name].into_iter().chain(&method.formerly) {
+            let id = MethodId::of(name);
+            if let Some(first) = names.insert(id, name.clone()) {
+                return Err(ModuleError::DuplicateMethod { id, first, second: name.clone() });
+            }
         }
+        methods.push(method);
     }
     Ok(methods)
 }
@@ -65,8 +129,21 @@ pub(crate) fn checked(records: Vec<MethodRecord>) -> Result<Vec<Method>, ModuleE
 mod tests {
     use super::*;
 
-    fn record(id: MethodId, name: &str) -> MethodRecord {
-        MethodRecord { id: id.0, name: name.to_owned(), arguments: Vec::new(), message_pack: true }
+    fn record(id: MethodId, name: &str) -> MethodRecord1 {
+        MethodRecord1 { id: id.0, name: name.to_owned(), arguments: Vec::new(), message_pack: true }
+    }
+
+    /// A method with a former name, which takes `ty`.
+    fn typed(name: &str, ty: &str, former: &str) -> MethodRecord2 {
+        MethodRecord2 {
+            id: MethodId::of(name).0,
+            name: name.to_owned(),
+            kind: KindRecord::Query,
+            arguments: vec![ArgumentRecord { name: "what".to_owned(), ty: ty.to_owned() }],
+            result: "_".to_owned(),
+            docs: "Docs.".to_owned(),
+            formerly: vec![former.to_owned()],
+        }
     }
 
     #[test]
@@ -78,8 +155,19 @@ mod tests {
     }
 
     #[test]
-    fn an_id_comes_once() {
+    fn an_id_comes_once_and_former_names_count() {
         let twice = vec![record(MethodId::of("add"), "add"), record(MethodId::of("add"), "add")];
         assert!(matches!(checked(twice), Err(ModuleError::DuplicateMethod { .. })));
+        let error = checked(vec![typed("add", "u8", "plus"), typed("plus", "u8", "more")]).expect_err("which one?");
+        assert!(matches!(&error, ModuleError::DuplicateMethod { first, .. } if first == "plus"), "{error}");
+    }
+
+    #[test]
+    fn types_are_read_and_what_is_none_is_told() {
+        let methods = checked(vec![typed("add", "record { n: u32 }", "plus")]).expect("all is well");
+        let [method] = &methods[..] else { panic!("{methods:?}") };
+        assert_eq!((method.to_string(), method.kind), ("add(what: record { n: u32 })".to_owned(), MethodKind::Query));
+        let error = checked(vec![typed("add", "record { n }", "plus")]).expect_err("no type").to_string();
+        assert!(error.contains("the argument `what` of the method `add`") && error.contains("expected ':'"), "{error}");
     }
 }

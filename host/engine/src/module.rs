@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use ambrosia_core::{Genesis, InstanceName, InstanceUuid, Limits, limits};
+use ambrosia_methods::Method;
 use wasmtime::{
     Store,
     component::{Component, Instance, InstancePre},
@@ -17,7 +18,7 @@ use crate::{
     layout::Layout,
     mapping::Mapping,
     memories,
-    method::{self, DESCRIBE, DescribeResults, Method},
+    method::{self, DESCRIBE, DescribeResults1, DescribeResults2},
     state::GuestState,
     tracking::Tracker,
     verdict::{Finding, Verdict},
@@ -93,12 +94,15 @@ impl Module {
     pub fn methods_within(&self, memory_bytes: u64) -> Result<Vec<Method>, ModuleError> {
         let genesis = scratch_genesis(memory_bytes);
         let Started { mut store, instance, .. } = self.start(&genesis)?;
-        let describe = instance
-            .get_typed_func::<(), DescribeResults>(&mut store, DESCRIBE)
-            .expect("the export was checked when the module was loaded");
-        let (records,) = describe
-            .call(&mut store, ())
-            .map_err(|error| ModuleError::Describe(fault::before_delivery(error, &mut store, &genesis.limits)))?;
+        let failed =
+            |error, store: &mut _| ModuleError::Describe(fault::before_delivery(error, store, &genesis.limits));
+        if let Ok(describe) = instance.get_typed_func::<(), DescribeResults1>(&mut store, DESCRIBE) {
+            let (records,) = describe.call(&mut store, ()).map_err(|error| failed(error, &mut store))?;
+            return method::checked(records);
+        }
+        let describe = instance.get_typed_func::<(), DescribeResults2>(&mut store, DESCRIBE);
+        let describe = describe.expect("the export was checked when the module was loaded");
+        let (records,) = describe.call(&mut store, ()).map_err(|error| failed(error, &mut store))?;
         method::checked(records)
     }
 

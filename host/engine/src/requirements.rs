@@ -8,8 +8,8 @@ use wasmtime::component::{Component, ComponentNamedList, Lift, Lower, types::Com
 use crate::{
     error::ModuleError,
     guest::{DELIVER, DeliverParameters, DeliverResults},
-    host_interface::{HOST, PACKAGE},
-    method::{DESCRIBE, DescribeResults},
+    host_interface::{PACKAGE, VERSIONS},
+    method::{DESCRIBE, DescribeResults1, DescribeResults2},
     offers::{Offers, compatible},
     outline::{Import, Imported, ItemKind, Outline},
 };
@@ -75,14 +75,11 @@ pub(crate) fn denied(component: &[u8], offers: &Offers) -> Vec<(String, Vec<Stri
 }
 
 fn check_version(outline: &Outline) -> Result<(), ModuleError> {
-    let (_, offered) = HOST.split_once('@').expect("the name has a version");
     for Import { name, .. } in &outline.imports {
-        let Some((interface, imported)) = name.strip_prefix(PACKAGE).and_then(|rest| rest.split_once('@')) else {
-            continue;
-        };
-        let of_ours = format!("{PACKAGE}{interface}@{offered}");
-        if compatible(&of_ours) != compatible(&format!("{PACKAGE}{interface}@{imported}")) {
-            return Err(ModuleError::WrongVersion { imported: name.clone(), offered: HOST });
+        let Some((interface, _)) = name.strip_prefix(PACKAGE).and_then(|rest| rest.split_once('@')) else { continue };
+        let of_ours = |version: &&str| compatible(&format!("{PACKAGE}{interface}@{version}")) == compatible(name);
+        if !VERSIONS.iter().any(of_ours) {
+            return Err(ModuleError::WrongVersion { imported: name.clone(), offered: &VERSIONS });
         }
     }
     Ok(())
@@ -118,7 +115,9 @@ fn missing_of(Import { name, what }: &Import, offers: &Offers) -> Vec<String> {
 /// Checks the types of the exports.
 pub(crate) fn check_exports(component: &Component) -> Result<(), ModuleError> {
     check_export::<DeliverParameters<'_>, DeliverResults>(component, DELIVER)?;
-    check_export::<(), DescribeResults>(component, DESCRIBE)
+    // The type of the list is of one version or the other. If it is of none, the latest is what a person should look at.
+    check_export::<(), DescribeResults1>(component, DESCRIBE)
+        .or_else(|_| check_export::<(), DescribeResults2>(component, DESCRIBE))
 }
 
 fn check_export<Parameters, Results>(component: &Component, name: &'static str) -> Result<(), ModuleError>

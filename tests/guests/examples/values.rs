@@ -2,11 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use ambrosia::This;
+use ambrosia::{This, serde};
 
 #[ambrosia::interface]
 trait Counter {
     fn add(n: u64) -> u64;
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(crate = "ambrosia::serde")]
+enum Order {
+    Nothing,
+    Buy { item: String, price: Option<f64> },
 }
 
 #[derive(Default)]
@@ -33,6 +40,18 @@ impl Values {
 
     fn floats(&self, values: Vec<f64>) -> Vec<f64> {
         values
+    }
+
+    /// Gives back an order as it was placed.
+    ///
+    /// Even one of nothing.
+    #[ambrosia(query, formerly = "order")]
+    fn place(&self, order: Order) -> Result<Order, String> {
+        Ok(order)
+    }
+
+    fn bytes(&self, bytes: Vec<u8>) -> Option<Vec<u8>> {
+        Some(bytes)
     }
 
     fn text(&self, text: String) -> String {

@@ -29,7 +29,7 @@ mod io;
 mod random;
 mod sockets;
 
-pub(crate) use random::RANDOM_BYTES_MAX;
+pub(crate) use random::{RANDOM_BYTES_MAX, random_bytes};
 
 use wasmtime::component::HasSelf;
 

@@ -45,7 +45,8 @@ impl insecure_seed::Host for GuestState {
     }
 }
 
-fn random_bytes(state: &mut GuestState, count: u64) -> Result<Vec<u8>, Refusal> {
+/// The next bytes of the generator of the world.
+pub(crate) fn random_bytes(state: &mut GuestState, count: u64) -> Result<Vec<u8>, Refusal> {
     if count > RANDOM_BYTES_MAX {
         return Err(Refusal::RandomLimit(count));
     }

@@ -40,6 +40,21 @@ fn the_second_load_takes_the_file_of_the_first() {
 }
 
 #[test]
+fn what_was_compiled_is_kept_once_it_is_wanted_and_not_before() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let component = Wat::deliver(ECHO).bytes();
+    let module = ENGINE.load_known(&component, directory.path()).expect("it loads");
+    assert_eq!(fs::read_dir(directory.path()).expect("it exists").count(), 0, "nobody wants it yet");
+    ENGINE.keep(&component, &module, directory.path());
+    let file = only_file(directory.path());
+    let written = fs::metadata(&file).expect("a file").modified().expect("a time");
+    works(directory.path(), &component);
+    ENGINE.load_known(&component, directory.path()).expect("it loads from the file");
+    ENGINE.keep(&component, &module, directory.path());
+    assert_eq!(fs::metadata(only_file(directory.path())).expect("a file").modified().expect("a time"), written);
+}
+
+#[test]
 fn a_file_is_named_by_component_and_engine() {
     let directory = tempfile::tempdir().expect("a directory");
     works(directory.path(), &Wat::deliver(ECHO).bytes());

@@ -6,7 +6,8 @@ use crate::{
     module,
 };
 use ambrosia_core::MethodId;
-use ambrosia_engine::{Method, ModuleError};
+use ambrosia_engine::ModuleError;
+use ambrosia_methods::Method;
 
 fn error(bytes: &[u8]) -> ModuleError {
     ENGINE.load(bytes).err().expect("this is no immortal")
@@ -102,11 +103,11 @@ fn an_import_of_another_type() {
 
 #[test]
 fn a_component_for_another_version_of_the_host() {
-    for version in ["0.2.0", "1.0.0"] {
+    for version in ["0.3.0", "1.0.0"] {
         let error = changed("ambrosia:runtime/host@0.1.0", &format!("ambrosia:runtime/host@{version}"));
         assert!(matches!(error, ModuleError::WrongVersion { .. }), "{error}");
         assert!(
-            error.to_string().contains(&format!("host@{version}, and this host offers ambrosia:runtime/host@0.1.0"))
+            error.to_string().contains(&format!("host@{version}, and this host offers the versions 0.1.0 and 0.2.0"))
         );
     }
 }
@@ -168,12 +169,7 @@ fn described(methods: &[(MethodId, &str)]) -> Wat {
 #[test]
 fn methods_are_listed() {
     let methods = module(&described(&[(MethodId::of("pay"), "pay"), (MethodId::of("ask"), "ask")])).methods();
-    let method = |name: &str| Method {
-        id: MethodId::of(name),
-        name: name.into(),
-        arguments: vec!["to".into(), "by".into()],
-        message_pack: true,
-    };
+    let method = |name: &str| Method::without_types(name.into(), vec!["to".into(), "by".into()], true);
     assert_eq!(methods.expect("two methods"), [method("pay"), method("ask")]);
     assert_eq!(module(&Wat::deliver(ECHO)).methods().expect("no method"), []);
 }

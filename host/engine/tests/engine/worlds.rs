@@ -1,7 +1,7 @@
 //! What a guest learns of its world, by our interface and by WASI.
 
 use crate::{Run, guests::Wat, world};
-use ambrosia_core::{InstanceName, PeerIndex, Random, World};
+use ambrosia_core::{Fault, InstanceName, PeerIndex, Random, World};
 
 /// The answer to a delivery with that body, which leaves something at 16, and the world after it.
 fn answer(body: &str, bytes: u32) -> (Vec<u8>, World) {
@@ -37,6 +37,57 @@ fn random_values_come_from_the_generator_of_the_world() {
     let expected: Vec<u8> = (0..3).flat_map(|_| random.next_u64().to_le_bytes()).take(20).collect();
     assert_eq!(values, expected);
     assert_eq!(after.random, random);
+}
+
+/// Delivers to a component that imports version 0.2.0 of the host as well, and answers with the time and so many random bytes.
+fn deliver_to_version_2(count: u32) -> (Result<Vec<u8>, Fault>, World) {
+    let body = format!(
+        "(call $now-2 (i32.const 16)) (call $bytes-2 (i32.const {count}) (i32.const 512))
+         (memory.copy (i32.const 28) (i32.load (i32.const 512)) (i32.load (i32.const 516)))
+         (call $answer (i32.const 16) (i32.const 24))"
+    );
+    let wat = Wat::deliver(&body)
+        .change(
+            "(import \"ambrosia:runtime/description@0.1.0\"",
+            "(import \"ambrosia:runtime/host@0.2.0\" (instance $host-2
+               (type $time' (record (field \"seconds\" u64) (field \"nanoseconds\" u32)))
+               (export \"time\" (type $time (eq $time')))
+               (export \"now\" (func (result $time)))
+               (export \"random-bytes\" (func (param \"count\" u32) (result (list u8))))))
+             (import \"ambrosia:runtime/description@0.1.0\"",
+        )
+        .change(
+            "(core func $random (canon",
+            "(core func $now-2 (canon lower (func $host-2 \"now\") (memory $memory)))
+             (core func $bytes-2 (canon lower (func $host-2 \"random-bytes\") (memory $memory) (realloc $realloc)))
+             (core func $random (canon",
+        )
+        .change(
+            "(import \"host\" \"random\"",
+            "(import \"host\" \"now-2\" (func $now-2 (param i32)))
+             (import \"host\" \"bytes-2\" (func $bytes-2 (param i32 i32)))
+             (import \"host\" \"random\"",
+        )
+        .change(
+            "(export \"random\" (func $random))",
+            "(export \"now-2\" (func $now-2)) (export \"bytes-2\" (func $bytes-2)) (export \"random\" (func $random))",
+        );
+    let mut run = Run::new(&wat);
+    let delivered = run.deliver(b"");
+    (delivered, run.world)
+}
+
+#[test]
+fn version_0_2_0_gives_time_in_two_numbers_and_random_bytes() {
+    let (effects, after) = deliver_to_version_2(12);
+    let mut random = Random::new(1);
+    let mut expected = 1_700_000_000_u64.to_le_bytes().to_vec();
+    expected.extend(123_456_789_u32.to_le_bytes());
+    expected.extend((0..2).flat_map(|_| random.next_u64().to_le_bytes()).take(12));
+    assert_eq!(effects.expect("the body is harmless"), expected);
+    assert_eq!(after.random, random);
+    let fault = deliver_to_version_2((16 << 20) + 1).0.expect_err("beyond the limit");
+    assert!(fault.reason.contains("16777217 random bytes"), "{fault:?}");
 }
 
 #[test]

@@ -8,7 +8,13 @@ use std::{
 use ambrosia_core::{Delivered, InstanceName, MethodId, PeerIndex, Print, PrintStream, Timestamp};
 use ambrosia_sim_model::{EXIT, Model, Surroundings, WORK};
 
-use crate::bindings::{self, ambrosia::runtime::host};
+use crate::bindings::{
+    self,
+    ambrosia::runtime::{
+        description::{Argument, Kind},
+        host,
+    },
+};
 
 thread_local! {
     static MODEL: RefCell<Model> = RefCell::default();
@@ -31,8 +37,11 @@ impl bindings::Guest for Component {
         let method = |MethodId(id), name: &str| bindings::Method {
             id,
             name: name.to_owned(),
-            arguments: Vec::new(),
-            message_pack: false,
+            kind: Kind::Raw,
+            arguments: vec![Argument { name: "bytes".to_owned(), type_: "list<u8>".to_owned() }],
+            result: "list<u8>".to_owned(),
+            docs: String::new(),
+            formerly: Vec::new(),
         };
         vec![method(WORK, "work"), method(EXIT, "exit")]
     }
@@ -51,7 +60,8 @@ struct Imports;
 
 impl Surroundings for Imports {
     fn time(&self) -> Timestamp {
-        Timestamp(host::now())
+        let time = host::now();
+        Timestamp(time.seconds * 1_000_000_000 + u64::from(time.nanoseconds))
     }
 
     fn random(&mut self) -> u64 {

@@ -1,0 +1,211 @@
+//! The methods of a module by name and by id, and how they are written down beside it (`docs/formats.md`).
+//!
+//! **Architecture Invariant:** bytes are believed only if they are what was written, by this version or an earlier one.
+
+use std::sync::Arc;
+
+use ambrosia_core::MethodId;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    method::{Argument, Method, MethodKind},
+    types::Type,
+};
+
+/// First word and version of what is written down. The checksum of the rest follows, as eight hexadecimal digits.
+const FORMAT: &str = "ambrosia-methods 2 ";
+/// The version of modules that describe no types.
+const FORMAT_1: &str = "ambrosia-methods 1 ";
+
+/// What a module's `describe` listed. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Methods(Arc<[Method]>);
+
+/// The module has no such method.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("there is no method {name:?}; the module has {}", listed(.known))]
+pub struct UnknownMethod {
+    /// The name asked for.
+    pub name: String,
+    /// The names there are.
+    pub known: Vec<String>,
+}
+
+fn listed(known: &[String]) -> String {
+    if known.is_empty() { "none at all".to_owned() } else { known.join(", ") }
+}
+
+impl Methods {
+    /// Wraps a list.
+    pub fn new(methods: Vec<Method>) -> Self {
+        Methods(methods.into())
+    }
+
+    /// The method `name`, or the one that had that name before.
+    ///
+    /// # Errors
+    /// If there is none; the error lists those that there are.
+    pub fn find(&self, name: &str) -> Result<&Method, UnknownMethod> {
+        let by_name = self.0.iter().find(|method| method.name == name);
+        let found = by_name.or_else(|| self.0.iter().find(|method| method.formerly.iter().any(|old| old == name)));
+        found.ok_or_else(|| UnknownMethod {
+            name: name.to_owned(),
+            known: self.0.iter().map(|method| method.name.clone()).collect(),
+        })
+    }
+
+    /// The method that messages with that id are for, if it is one of these.
+    pub fn by_id(&self, id: MethodId) -> Option<&Method> {
+        self.0.iter().find(|method| method.answers_to(id))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Method> {
+        self.0.iter()
+    }
+
+    /// The bytes to be written down.
+    pub fn encode(&self) -> Vec<u8> {
+        let written: Vec<_> = self.0.iter().map(Written::of).collect();
+        let json = serde_json::to_string(&written).expect("texts are always JSON");
+        format!("{FORMAT}{:08x}\n{json}\n", crc32c::crc32c(json.as_bytes())).into_bytes()
+    }
+
+    /// Reads back what was written down. `None` if that is of a later version, or not what was written.
+    pub fn decode(contents: &[u8]) -> Option<Methods> {
+        let text = std::str::from_utf8(contents).ok()?;
+        let (rest, is_first) = match text.strip_prefix(FORMAT) {
+            Some(rest) => (rest, false),
+            None => (text.strip_prefix(FORMAT_1)?, true),
+        };
+        let (checksum, json) = rest.split_once('\n')?;
+        let json = json.strip_suffix('\n')?;
+        if u32::from_str_radix(checksum, 16).ok()? != crc32c::crc32c(json.as_bytes()) {
+            return None;
+        }
+        let methods = if is_first {
+            let written: Vec<Written1> = serde_json::from_str(json).ok()?;
+            let method =
+                |written: Written1| Method::without_types(written.name, written.arguments, written.message_pack);
+            Some(written.into_iter().map(method).collect())
+        } else {
+            let written: Vec<Written> = serde_json::from_str(json).ok()?;
+            written.into_iter().map(Written::into_method).collect()
+        };
+        methods.map(Methods::new)
+    }
+}
+
+/// One method as it is written down; its id follows from its name.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    name: String,
+    kind: String,
+    arguments: Vec<WrittenArgument>,
+    result: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    docs: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    formerly: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenArgument {
+    name: String,
+    #[serde(rename = "type")]
+    ty: String,
+}
+
+impl Written {
+    fn of(method: &Method) -> Written {
+        let Method { id: _, name, kind, arguments, result, docs, formerly } = method.clone();
+        let argument = |Argument { name, ty }| WrittenArgument { name, ty: ty.to_string() };
+        let arguments = arguments.into_iter().map(argument).collect();
+        Written { name, kind: kind.word().to_owned(), arguments, result: result.to_string(), docs, formerly }
+    }
+
+    fn into_method(self) -> Option<Method> {
+        let Written { name, kind, arguments, result, docs, formerly } = self;
+        let argument = |WrittenArgument { name, ty }| Some(Argument { name, ty: ty.parse().ok()? });
+        let arguments = arguments.into_iter().map(argument).collect::<Option<_>>()?;
+        let (kind, result): (_, Type) = (MethodKind::of_word(&kind)?, result.parse().ok()?);
+        Some(Method { id: MethodId::of(&name), name, kind, arguments, result, docs, formerly })
+    }
+}
+
+/// One method as version 1 wrote it down.
+#[derive(Deserialize)]
+struct Written1 {
+    name: String,
+    arguments: Vec<String>,
+    message_pack: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add() -> Method {
+        Method {
+            id: MethodId::of("add"),
+            name: "add".to_owned(),
+            kind: MethodKind::Update,
+            arguments: vec![Argument { name: "n".to_owned(), ty: Type::Unsigned(64) }],
+            result: Type::Option(Box::new(Type::String)),
+            docs: "Adds.\nThat is all.".to_owned(),
+            formerly: vec!["plus".to_owned()],
+        }
+    }
+
+    #[test]
+    fn methods_are_written_down_like_this_and_read_back() {
+        let swallow = Method::without_types("swallow".to_owned(), Vec::new(), false);
+        let methods = Methods::new(vec![add(), swallow]);
+        let text = "ambrosia-methods 2 8394347d\n\
+                    [{\"name\":\"add\",\"kind\":\"update\",\"arguments\":[{\"name\":\"n\",\"type\":\"u64\"}],\
+                    \"result\":\"option<string>\",\"docs\":\"Adds.\\nThat is all.\",\"formerly\":[\"plus\"]},\
+                    {\"name\":\"swallow\",\"kind\":\"raw\",\"arguments\":[],\"result\":\"any\"}]\n";
+        assert_eq!(String::from_utf8(methods.encode()).expect("text"), text);
+        assert_eq!(Methods::decode(text.as_bytes()), Some(methods));
+        assert_eq!(Methods::decode(&Methods::new(Vec::new()).encode()), Some(Methods::new(Vec::new())));
+    }
+
+    #[test]
+    fn version_1_stays_readable() {
+        let text = "ambrosia-methods 1 f8cee803\n\
+                    [{\"name\":\"add\",\"arguments\":[\"n\"],\"message_pack\":true},\
+                    {\"name\":\"swallow\",\"arguments\":[],\"message_pack\":false}]\n";
+        let read = Methods::decode(text.as_bytes()).expect("version 1 stays readable");
+        let expected = [
+            Method::without_types("add".to_owned(), vec!["n".to_owned()], true),
+            Method::without_types("swallow".to_owned(), Vec::new(), false),
+        ];
+        assert_eq!(read, Methods::new(expected.to_vec()));
+        assert_eq!(read.find("add").expect("it is there").to_string(), "add(n)");
+    }
+
+    #[test]
+    fn what_is_damaged_or_of_another_version_is_not_believed() {
+        let written = Methods::new(vec![add()]).encode();
+        for bit in 0..written.len() * 8 {
+            let mut damaged = written.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            // The case of a hexadecimal digit says nothing.
+            assert!(damaged.eq_ignore_ascii_case(&written) || Methods::decode(&damaged).is_none(), "bit {bit}");
+        }
+        for length in 0..written.len() {
+            assert!(Methods::decode(&written[..length]).is_none(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_method_is_found_by_the_names_that_it_had_before() {
+        let methods = Methods::new(vec![add()]);
+        assert_eq!(methods.find("plus"), Ok(&add()));
+        assert_eq!(methods.by_id(MethodId::of("plus")), Some(&add()));
+        assert_eq!(methods.by_id(MethodId::of("minus")), None);
+        let error = methods.find("minus").expect_err("there is none").to_string();
+        assert_eq!(error, "there is no method \"minus\"; the module has add");
+        assert_eq!(add().to_string(), "add(n: u64) -> option<string>");
+    }
+}
