@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use ambrosia_client::Primary;
-use ambrosia_core::{Answer, ConnectionId, Epoch, InstanceUuid, Output, Refusal, RequestId, member::Verdict};
+use ambrosia_core::{Answer, Chunk, ConnectionId, Epoch, InstanceUuid, Output, Refusal, RequestId, member::Verdict};
 use ambrosia_wire::{ConnectionHandle, Control, Frame};
 
 use crate::event::ClientRequest;
@@ -71,11 +71,11 @@ impl Connections {
             Output::Welcome { connection, received, .. } => {
                 self.tell(connection, Control::Welcome { uuid: me.0, received: received.0 });
             }
-            Output::Send { connection, chunk } => self.send(connection, || Frame::Messages {
-                first_seq: chunk.first_seq,
-                count: chunk.count,
-                messages: chunk.messages.clone(),
-            }),
+            Output::Send { connection, chunk } => {
+                let Chunk { first_seq, count, messages, .. } = chunk;
+                assert!(count > 0, "a peer is sent something");
+                self.send(connection, || Frame::Messages { first_seq, count, messages });
+            }
             Output::Acknowledge { connection, seq, .. } => self.send(connection, || Frame::Acknowledge(seq)),
             Output::Refuse { connection, reason } => self.refuse(connection, reason),
             Output::Accepted { request, .. } => self.accepted(&request),

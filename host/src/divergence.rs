@@ -31,6 +31,7 @@ pub(crate) fn describe(driver: &Driver, replica: &mut Replica, found: &Divergenc
         }
         _ => "A replay of the log agrees with neither: the guest, or this program, is not deterministic",
     };
+    assert!(replayed.applied() <= found.lsn, "what is compared is no newer");
     let pages = differing_pages(replica, &mut replayed);
     format!("{found}\n{verdict}.\n{pages}")
 }
@@ -47,6 +48,7 @@ fn differing_pages(replica: &mut Replica, replayed: &mut Replica) -> String {
             continue;
         }
         let named: Vec<_> = pages.iter().take(PAGES_NAMED_MAX).map(usize::to_string).collect();
+        assert!(pages.is_sorted(), "pages are named in order");
         let more = pages.len().saturating_sub(PAGES_NAMED_MAX);
         write!(
             text,

@@ -150,7 +150,8 @@ impl Printer {
 
     /// This replica steps down for the sake of its output.
     pub(crate) fn yields(&self) {
-        self.0.lock().has_yielded = true;
+        let mut state = self.0.lock();
+        state.has_yielded = state.is_full; // there may be room again by now
     }
 
     /// The operator wants the process to end: [`Printer::close`] waits less, and a replay no more.
@@ -282,6 +283,7 @@ impl State {
         }
         self.bytes += bytes.len();
         self.waiting.push_back((stream, bytes));
+        assert!(self.is_busy(), "what was pushed waits");
         self.is_full |= self.waiting.len() >= PRINTS_WAITING_MAX || self.bytes >= BYTES_WAITING_MAX;
     }
 
@@ -290,6 +292,7 @@ impl State {
     }
 
     fn flow(&self) -> Flow {
+        assert!(!self.is_dropping || self.is_full, "prints are dropped only while there is no room");
         if !self.is_full || self.is_dropping {
             return Flow::Room;
         }
@@ -300,7 +303,8 @@ impl State {
     }
 
     fn drop_what_has_no_room(&mut self) {
-        if !self.is_dropping {
+        // There may be room again by now.
+        if self.is_full && !self.is_dropping {
             self.is_dropping = true;
             tracing::warn!(
                 prints = self.waiting.len(),
@@ -328,8 +332,10 @@ impl State {
                 self.tell(&error, "what the guest prints can't be written any more, and is dropped");
             }
         }
+        assert!(self.is_busy() || self.bytes == 0, "where nothing waits, no bytes do");
         let room = self.waiting.len() <= PRINTS_WAITING_MAX / 2 && self.bytes <= BYTES_WAITING_MAX / 2;
         let again = self.is_full && room;
+        assert!(!room || self.waiting.len() < PRINTS_WAITING_MAX, "room is less than what is full");
         if again {
             (self.is_full, self.is_dropping, self.has_yielded) = (false, false, false);
         }

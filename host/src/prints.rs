@@ -100,6 +100,8 @@ impl Lines {
                 }
             }
         }
+        assert!(begun.len() < LINE_BYTES_MAX, "what waits for its end of line is bounded");
+        assert!(whole.is_empty() || whole.ends_with(b"\n"), "only whole lines go out");
         whole.freeze()
     }
 

@@ -20,13 +20,17 @@ pub(crate) struct RecordTimes(Vec<(Lsn, Timestamp)>);
 impl RecordTimes {
     /// Notes the next record, if it is worth it.
     pub(crate) fn note(&mut self, lsn: Lsn, time: Timestamp) {
+        // What was noted of a reign whose last records were lost has other records in its place now.
+        while self.0.pop_if(|(noted, _)| *noted >= lsn).is_some() {}
         if self.0.last().is_some_and(|(_, last)| time.0.saturating_sub(last.0) < APART_NS) {
             return;
         }
         if self.0.len() == NOTED_MAX {
             self.thin_out();
         }
+        assert!(self.0.last().is_none_or(|(_, last)| *last < time), "the time of records never falls");
         self.0.push((lsn, time));
+        assert!(self.0.len() <= NOTED_MAX, "what is noted is bounded");
     }
 
     /// Forgets times until none is further from the next one than a hundredth of its age: a few thousand are left of
@@ -70,6 +74,20 @@ mod tests {
             assert!((time..time + APART_NS).contains(&(lsn * APART_NS / 4)), "{lsn}");
         }
         assert_eq!(times.of(Lsn(3)), times.of(Lsn(10)), "at least so old");
+    }
+
+    #[test]
+    fn records_that_were_lost_leave_no_times_behind() {
+        let mut times = RecordTimes::default();
+        for lsn in 1..=9 {
+            times.note(Lsn(lsn), Timestamp(lsn * APART_NS));
+        }
+        // From lsn 5 on all was lost, and another reign made records later.
+        times.note(Lsn(5), Timestamp(20 * APART_NS));
+        assert_eq!(times.of(Lsn(4)), Some(Timestamp(4 * APART_NS)));
+        for lsn in 5..=9 {
+            assert_eq!(times.of(Lsn(lsn)), Some(Timestamp(20 * APART_NS)), "{lsn}");
+        }
     }
 
     #[test]

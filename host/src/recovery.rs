@@ -55,6 +55,7 @@ impl Driver {
     /// Reads a checkpoint: what it is of, the replicated state, and the guest.
     pub(crate) fn load(&self, lsn: Lsn) -> Result<(CheckpointHead, CheckpointState, Image), NotRestored> {
         let loaded = self.checkpoints.load(lsn)?;
+        assert_eq!(loaded.head.lsn, lsn, "a checkpoint is of the record that it is named by");
         let state = CheckpointState::decode(&loaded.state)?;
         Ok((loaded.head, state, image(loaded)))
     }
@@ -77,6 +78,7 @@ impl Driver {
             return Err(RunError::NoGenesis);
         }
         let genesis = records.remove(0);
+        assert_eq!(genesis.lsn(), Lsn(1), "the first record of a log is read first");
         let body = Genesis::decode(genesis.body()).map_err(RunError::Genesis)?;
         let guest = self.modules.module(body.module)?.instantiate(&body)?;
         let replica = Replica::new(&genesis, guest).map_err(RunError::Genesis)?;
@@ -85,6 +87,7 @@ impl Driver {
 
     fn restore(&self, lsn: Lsn) -> Result<Recovered, NotRestored> {
         let replica = self.restore_replica(lsn)?;
+        assert_eq!(replica.applied(), lsn, "a replica begins at its checkpoint");
         let tail = self.log.tail(lsn.next())?;
         if tail.link() != replica.link() {
             return Err(Unusable::Link.into());
@@ -120,6 +123,7 @@ impl Driver {
             Some(restored) => restored,
             None => self.begin_at_genesis()?,
         };
+        assert!(replica.applied() <= lsn, "a replay begins before it ends");
         let mut outputs = Vec::new();
         loop {
             for record in records {

@@ -53,6 +53,7 @@ impl Stdin {
         loop {
             if let Some((_, arguments)) = &state.next {
                 let permit = state.permits.acquire(arguments.len()).await;
+                assert!(arguments.len() <= ARGUMENTS_BYTES_MAX, "a line that is too long was left out");
                 let (method, arguments) = state.next.take().expect("it is there, just above");
                 mailbox.push(Event::Line { method, arguments: permit.tie(arguments) });
             }
@@ -133,6 +134,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
             } else {
                 self.gathered.extend_from_slice(part);
             }
+            assert!(self.gathered.len() <= ARGUMENTS_BYTES_MAX, "no more is kept of a line");
             let used = part.len() + usize::from(end.is_some());
             self.source.consume(used);
             if end.is_some() {
@@ -144,6 +146,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
     fn finish(&mut self) -> Line {
         self.number += 1;
         let (mut bytes, left_out) = (std::mem::take(&mut self.gathered), std::mem::take(&mut self.left_out));
+        assert!(left_out == 0 || bytes.is_empty(), "nothing is kept of a line that is too long");
         bytes.pop_if(|last| *last == b'\r');
         let content = match left_out {
             0 => {

@@ -40,6 +40,8 @@ impl Phase {
     }
 }
 
+const _: () = assert!(Phase::ALL.len() <= 1 << Phase::BITS);
+
 /// What the heartbeat tells others about this replica.
 pub(crate) struct Vitals {
     /// Epoch of the own reign; 0 on a standby.

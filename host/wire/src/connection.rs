@@ -137,6 +137,7 @@ impl Connection {
     /// # Errors
     /// If the connection has ended.
     pub async fn write_frames(&mut self, frames: &[Frame]) -> Result<(), ConnectionError> {
+        assert!(!frames.is_empty(), "somebody waits for what is written");
         let mut bytes = Vec::new();
         frames.iter().for_each(|frame| frame::encode(frame, &mut bytes));
         Ok(self.writer.write_all(&bytes).await?)
@@ -190,6 +191,7 @@ async fn write_queued(
                 Queued::End => end = true,
             }
         }
+        assert!(bytes.len() >= frame::FRAME_HEADER_BYTES, "a frame has bytes");
         writer.write_all(&bytes).await?;
         bytes.clear();
         bytes.shrink_to(4 * WRITE_BYTES_FULL);
@@ -215,6 +217,7 @@ impl FrameReader {
             if let Some(frame) = self.decoder.next(&mut self.received)? {
                 return Ok(frame);
             }
+            assert!(READ_BYTES.contains(&self.read_bytes), "a read has bounds");
             // The buffer grows with what really arrives, never with what a header announces.
             self.received.reserve(self.read_bytes);
             match self.half.read_buf(&mut self.received).await? {

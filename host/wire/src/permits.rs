@@ -9,6 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// What an input takes in memory beside its bytes, about.
 const OVERHEAD_BYTES: usize = 256;
 
+const _: () = assert!(OVERHEAD_BYTES < INBOX_BYTES_MAX && INBOX_BYTES_MAX <= Semaphore::MAX_PERMITS);
+
 /// Permits of one source for [`INBOX_BYTES_MAX`] bytes.
 pub struct Permits(Arc<Semaphore>);
 

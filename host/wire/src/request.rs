@@ -74,7 +74,9 @@ fn only_message(body: Bytes, of: FrameKind) -> Result<((Kind, MethodId), Bytes),
     if !messages.rest().is_empty() || message.call_id != CallId(0) {
         return Err(WireError::Shape(of));
     }
-    Ok(((message.kind, message.method), body.slice(MESSAGE_HEADER_BYTES..)))
+    let arguments = body.slice(MESSAGE_HEADER_BYTES..);
+    assert_eq!(arguments, message.arguments, "the arguments of the only message are the rest of its bytes");
+    Ok(((message.kind, message.method), arguments))
 }
 
 /// A frame as version 1 of the protocol says it.
