@@ -25,6 +25,7 @@ mod log;
 mod log_error;
 mod members;
 mod memory;
+mod pool;
 mod process_place;
 mod registry;
 mod store;
@@ -56,6 +57,7 @@ pub use members::{
     REPLICAS_MAX, Role,
 };
 pub use memory::{MemoryLog, MemoryStore};
+pub use pool::{Pool, Task, Turn, Waker};
 pub use process_place::ProcessPlace;
 pub use registry::{KeyError, PutError, Registry, RegistryEntry, RegistryError, Revision, check_key};
 pub use store::{CloseError, ClosedLog, Held, LogId, LogScan, PlacedRecord, Store};

@@ -7,7 +7,6 @@ use std::{
     os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::{Arc, Mutex},
-    thread,
     time::Duration,
 };
 
@@ -202,7 +201,7 @@ impl FileLog {
             batch: Batch::default(),
             marked: last.lsn,
         };
-        (FileWriter { queue, stats, thread: None, epoch, last }, log_thread)
+        (FileWriter { queue, stats, written: None, epoch, last }, log_thread)
     }
 
     fn take_over(
@@ -311,8 +310,8 @@ impl LogStore for FileLog {
         events: Events,
     ) -> Result<Acquired, AcquireError> {
         let (records, mut writer, log_thread) = self.take_over(over, me, now, tail, events)?;
-        let spawned = thread::Builder::new().name("log".to_owned()).spawn(|| log_thread.run());
-        writer.thread = Some(spawned.context("start the thread of the log in", &self.directory.path)?);
+        let started = log_thread.start().context("start a thread for the log in", &self.directory.path);
+        writer.written = Some(started?);
         Ok(Acquired { records, epoch: writer.epoch, writer: Box::new(writer) })
     }
 }

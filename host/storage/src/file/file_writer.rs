@@ -2,14 +2,12 @@
 //!
 //! **Architecture Invariant:** it never touches the disk; the thread of the log does.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    thread::JoinHandle,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ambrosia_core::{Epoch, Record};
 
 use super::{
+    log_thread::Latch,
     queue::{End, Queue},
     segment::LastRecord,
 };
@@ -19,7 +17,8 @@ use crate::{AppendError, LogWriter, WriterStats};
 pub(crate) struct FileWriter {
     pub(crate) queue: Arc<Queue>,
     pub(crate) stats: Arc<Mutex<WriterStats>>,
-    pub(crate) thread: Option<JoinHandle<()>>,
+    /// Opens when the log is written no more. A simulator has none.
+    pub(crate) written: Option<Arc<Latch>>,
     pub(crate) epoch: Epoch,
     /// The record appended last.
     pub(crate) last: LastRecord,
@@ -28,10 +27,8 @@ pub(crate) struct FileWriter {
 impl FileWriter {
     fn finish(&mut self, end: End) {
         self.queue.end(end);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread of the log panicked");
+        if let Some(written) = self.written.take() {
+            written.wait();
         }
     }
 }

@@ -1,10 +1,13 @@
-//! The thread that writes the log: write, sync, look at the fence, and only then say that records are durable.
+//! Writes the log: write, sync, look at the fence, and only then say that records are durable.
+//!
+//! Logs are written by a few threads of the process, each by whichever is free: most logs are idle most of the time.
 //!
 //! **Architecture Invariant:** after an error of a write or sync nothing is ever written or acknowledged again: what
 //! the kernel then holds and what the disk holds are no longer known to be the same.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    io,
+    sync::{Arc, Condvar, LazyLock, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -18,12 +21,18 @@ use super::{
     segment::LastRecord,
     segment_writer::SegmentWriter,
 };
-use crate::{Events, LOG_QUEUE_BYTES_MAX, LogEvent, StopCause, WriterStats};
+use crate::{Events, LOG_QUEUE_BYTES_MAX, LogEvent, Pool, StopCause, Task, WriterStats, pool};
 
-/// An idle primary looks that often whether it was deposed.
-const FENCE_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// A log that is idle looks that often whether its primary was deposed; the heartbeat looks more often.
+const FENCE_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// All that the thread owns.
+/// So many logs of a process are written, or synced, at once. More of them wait for one another.
+const LOG_THREADS_MAX: usize = 32;
+
+/// The threads that write the logs of this process.
+static WRITERS: LazyLock<Pool> = LazyLock::new(|| Pool::new("log", LOG_THREADS_MAX, None));
+
+/// All that whoever writes the log owns.
 pub(crate) struct LogThread {
     pub(crate) queue: Arc<Queue>,
     pub(crate) stats: Arc<Mutex<WriterStats>>,
@@ -33,7 +42,7 @@ pub(crate) struct LogThread {
     pub(crate) last: LastRecord,
     pub(crate) events: Events,
     pub(crate) options: FileLogOptions,
-    /// Held as long as the thread runs.
+    /// Held as long as the log is written.
     pub(crate) reign: Lock,
     /// What was taken from the queue last.
     pub(crate) batch: Batch,
@@ -51,21 +60,16 @@ enum Turn {
 }
 
 impl LogThread {
-    /// Writes until the reign ends.
-    pub(crate) fn run(mut self) {
-        let end = self.write_until_end();
-        self.conclude(end);
-    }
-
-    fn write_until_end(&mut self) -> Result<(), StopCause> {
-        loop {
-            let idle = if self.is_marked() { FENCE_LOOK_INTERVAL } else { self.options.idle_after };
-            match self.turn(idle)? {
-                Turn::Wrote => self.settle()?,
-                Turn::Idle => {}
-                Turn::Ended => return Ok(()),
-            }
-        }
+    /// Has the log written until the reign ends, by the threads of this process. What is returned opens then.
+    ///
+    /// # Errors
+    /// If the system has no thread for it.
+    pub(crate) fn start(self) -> io::Result<Arc<Latch>> {
+        let (end, writer) = (Arc::<Latch>::default(), WRITERS.place());
+        self.queue.set_writer(writer.clone());
+        let (active, concluded) = (Instant::now(), Ok(()));
+        writer.begin(Box::new(Writing { log: self, active, concluded, end: Arc::clone(&end) }))?;
+        Ok(end)
     }
 
     fn conclude(self, end: Result<(), StopCause>) {
@@ -80,9 +84,9 @@ impl LogThread {
         }
     }
 
-    /// Writes what is queued, or what comes within `idle`; a log that falls idle says what of it is durable.
-    fn turn(&mut self, idle: Duration) -> Result<Turn, StopCause> {
-        match self.queue.take(&mut self.batch, idle) {
+    /// Writes what is queued; if that is nothing, the log is idle and says what of it is durable.
+    fn turn(&mut self) -> Result<Turn, StopCause> {
+        match self.queue.take(&mut self.batch) {
             Taken::Records => {
                 if self.batch.bytes.len() > LOG_QUEUE_BYTES_MAX {
                     (self.events)(LogEvent::Room);
@@ -195,7 +199,86 @@ impl LogThread {
     }
 }
 
-/// The thread of a log without a thread: a simulator says when it goes on.
+/// A log that is written by the threads of this process.
+struct Writing {
+    log: LogThread,
+    /// When it was written last, or looked at the fence.
+    active: Instant,
+    /// How the reign has ended, once it has.
+    concluded: Result<(), StopCause>,
+    end: Arc<Latch>,
+}
+
+impl Writing {
+    /// How long a log with an empty queue has nothing to do yet.
+    fn idle_for(&self) -> Option<Duration> {
+        let idle = if self.log.is_marked() { FENCE_LOOK_INTERVAL } else { self.log.options.idle_after };
+        idle.checked_sub(self.active.elapsed()).filter(|rest| !rest.is_zero())
+    }
+
+    fn turn(&mut self) -> Result<Turn, StopCause> {
+        let turn = self.log.turn()?;
+        if turn == Turn::Wrote {
+            self.log.settle()?;
+        }
+        Ok(turn)
+    }
+}
+
+impl Task for Writing {
+    fn go_on(&mut self) -> pool::Turn {
+        if let Some(rest) = self.idle_for()
+            && !self.log.queue.has_news()
+        {
+            return pool::Turn::Wait(Some(rest));
+        }
+        match self.turn() {
+            Ok(Turn::Wrote | Turn::Idle) => {
+                self.active = Instant::now();
+                pool::Turn::Again
+            }
+            Ok(Turn::Ended) => pool::Turn::Ended,
+            Err(cause) => {
+                self.concluded = Err(cause);
+                pool::Turn::Ended
+            }
+        }
+    }
+
+    fn end(self: Box<Self>) {
+        let Writing { log, concluded, end, active: _ } = *self;
+        log.conclude(concluded);
+        end.open();
+    }
+
+    fn fail(mut self: Box<Self>) {
+        let defect = "whoever writes the log has panicked; this is a defect of ambrosia-host";
+        self.concluded = Err(StopCause::Failed(defect.to_owned()));
+        self.end();
+    }
+}
+
+/// Opens once.
+#[derive(Default)]
+pub(crate) struct Latch {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Latch {
+    fn open(&self) {
+        *self.is_open.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.opened.notify_all();
+    }
+
+    /// Waits until it is open.
+    pub(crate) fn wait(&self) {
+        let is_open = self.is_open.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.opened.wait_while(is_open, |is_open| !*is_open).unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// A log without threads: a simulator says when it goes on.
 pub struct LogTurns {
     log: Option<LogThread>,
 }
@@ -208,7 +291,7 @@ impl LogTurns {
     /// Writes what is queued; a queue that is empty means that the log is idle. True if something was written and
     /// [`LogTurns::settle`] is due.
     pub fn write(&mut self) -> bool {
-        let turn = self.log.as_mut().map(|log| log.turn(Duration::ZERO));
+        let turn = self.log.as_mut().map(LogThread::turn);
         match turn {
             None | Some(Ok(Turn::Idle)) => false,
             Some(Ok(Turn::Wrote)) => true,

@@ -1,16 +1,13 @@
-//! Records on their way from the primary to the thread of the log: two buffers that change places.
+//! Records on their way from the primary to whoever writes the log: two buffers that change places.
 //!
 //! **Architecture Invariant:** adding never waits for the disk.
 
-use std::{
-    sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Mutex, MutexGuard, OnceLock, PoisonError,
+    atomic::{AtomicUsize, Ordering},
 };
 
-use crate::{AppendError, LOG_QUEUE_BYTES_MAX, StopCause};
+use crate::{AppendError, LOG_QUEUE_BYTES_MAX, StopCause, Waker};
 
 /// Records behind one another, as they are stored.
 #[derive(Default)]
@@ -69,8 +66,9 @@ impl State {
 #[derive(Default)]
 pub(crate) struct Queue {
     state: Mutex<State>,
-    changed: Condvar,
     queued: AtomicUsize,
+    /// Wakes whoever writes the log. A simulator has nobody wake.
+    writer: OnceLock<Waker>,
 }
 
 impl Queue {
@@ -89,10 +87,29 @@ impl Queue {
         state.waiting.bytes.extend_from_slice(record);
         state.waiting.lengths.push(record.len() as u32);
         self.queued.store(state.waiting.bytes.len(), Ordering::Relaxed);
-        if state.waiting.lengths.len() == 1 {
-            self.changed.notify_one();
+        let is_first = state.waiting.lengths.len() == 1;
+        drop(state);
+        if is_first {
+            self.wake();
         }
         Ok(())
+    }
+
+    /// Whoever writes the log is woken by that from now on.
+    pub(crate) fn set_writer(&self, waker: Waker) {
+        assert!(self.writer.set(waker).is_ok(), "a log has one writer");
+    }
+
+    fn wake(&self) {
+        if let Some(writer) = self.writer.get() {
+            writer.wake();
+        }
+    }
+
+    /// Whether there are records, or the end.
+    pub(crate) fn has_news(&self) -> bool {
+        let state = self.lock();
+        !state.waiting.lengths.is_empty() || state.end.is_some()
     }
 
     pub(crate) fn queued_bytes(&self) -> usize {
@@ -101,7 +118,7 @@ impl Queue {
 
     pub(crate) fn end(&self, end: End) {
         self.lock().end.get_or_insert(end);
-        self.changed.notify_one();
+        self.wake();
     }
 
     pub(crate) fn stop(&self, cause: StopCause) {
@@ -111,12 +128,9 @@ impl Queue {
         self.queued.store(0, Ordering::Relaxed);
     }
 
-    /// Changes places with `batch`, which is empty, once there are records; waits `idle` for that.
-    pub(crate) fn take(&self, batch: &mut Batch, idle: Duration) -> Taken {
-        let state = self.lock();
-        let nothing = |state: &mut State| state.waiting.lengths.is_empty() && state.end.is_none();
-        let waited = self.changed.wait_timeout_while(state, idle, nothing);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+    /// Changes places with `batch`, which is empty, if there are records.
+    pub(crate) fn take(&self, batch: &mut Batch) -> Taken {
+        let mut state = self.lock();
         if state.end == Some(End::Abandoned) {
             return Taken::End(End::Abandoned);
         }
