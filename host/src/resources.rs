@@ -2,6 +2,8 @@
 //!
 //! Libraries panic where a thread or a descriptor is not to be had. What is asked for here is given back at once.
 
+#![allow(unsafe_code, reason = "limits of a process are raised by setrlimit alone")]
+
 use std::{fs::File, io, sync::mpsc::channel, thread};
 
 use crate::run::RunError;
@@ -18,8 +20,25 @@ const DESCRIPTORS_MORE: usize = 8;
 /// Asks for all that so many replicas need.
 pub(crate) fn check(replicas: usize) -> Result<(), RunError> {
     let more = replicas.saturating_sub(1);
+    if more > 0 {
+        raise_descriptors(DESCRIPTORS + DESCRIPTORS_MORE * more);
+    }
     check_descriptors(DESCRIPTORS + DESCRIPTORS_MORE * more).map_err(RunError::Descriptors)?;
     check_threads(thread::Builder::new, THREADS + THREADS_MORE * more).map_err(RunError::Thread)
+}
+
+/// Has the process open so many more files, if the system lets it: what it may have by default is meant for less.
+fn raise_descriptors(count: usize) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls are given a whole value that lives until they return.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            let wanted = limit.rlim_cur.saturating_add(count as libc::rlim_t);
+            limit.rlim_cur = wanted.min(limit.rlim_max);
+            // If it is refused, the check that follows says so.
+            let _refused = libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
 }
 
 fn check_descriptors(count: usize) -> io::Result<()> {

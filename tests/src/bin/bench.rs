@@ -1,5 +1,8 @@
 //! The numbers of the README, each beside its goal and beside what the disk does in the same minute.
 
+#[path = "bench/many.rs"]
+mod many;
+
 use std::time::{Duration, Instant};
 
 use ambrosia_core::RequestId;
@@ -30,6 +33,9 @@ struct Arguments {
     /// Messages before the restart of a receiver
     #[arg(long, default_value_t = 10_000_000)]
     long: u64,
+    /// Instances of one process
+    #[arg(long, default_value_t = 1000)]
+    instances: usize,
     /// Seconds for which the disk in use is watched
     #[arg(long, default_value_t = 60)]
     seconds: u64,
@@ -48,6 +54,8 @@ enum What {
     Long,
     /// Disk in use while messages come without an end, as lines to be plotted
     Disk,
+    /// Very many idle instances in one process
+    Many,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -71,6 +79,9 @@ fn main() -> anyhow::Result<()> {
     }
     if wanted(What::Disk) {
         disk(Duration::from_secs(arguments.seconds))?;
+    }
+    if wanted(What::Many) {
+        many::many(arguments.instances)?;
     }
     if wanted(What::Takeover) {
         takeovers(arguments.rounds)?;

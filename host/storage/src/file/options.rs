@@ -50,6 +50,6 @@ impl FileLogOptions {
 
     /// Bytes of a segment that takes the place of the one after one of `bytes`, if that is not ready.
     pub(crate) fn segment_bytes_instead(&self, bytes: u64) -> u64 {
-        bytes.max(self.segment_bytes_second / self.segment_growth)
+        bytes.max(self.segment_bytes_second)
     }
 }
