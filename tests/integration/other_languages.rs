@@ -3,7 +3,7 @@
 //! Those in JavaScript and C are committed (`tests/fixtures`). The one in Python is twenty megabytes, so it is built where the
 //! tool for it is (`scripts/build-other-guests.sh`), and skipped elsewhere.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ambrosia_tests::{Cluster, skip};
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ fn a_counter_in_python_counts_on_whatever_dies() {
     }
 }
 
-fn register(cluster: &Cluster, module: &PathBuf, replicas: u16) {
+fn register(cluster: &Cluster, module: &Path, replicas: u16) {
     let module = module.to_str().expect("the path is text");
     cluster.must(&["register-instance", "--instance", "counter", "--module", module]);
     for replica in 1..replicas {
@@ -65,7 +65,7 @@ fn register(cluster: &Cluster, module: &PathBuf, replicas: u16) {
 
 /// Counts to 10 on the first primary, of which 6 are in a checkpoint, to 20 on the standby that takes over, and to 30 after
 /// both were killed and started again from checkpoints.
-fn check_counter(language: &str, module: &PathBuf) {
+fn check_counter(language: &str, module: &Path) {
     let cluster = cluster();
     register(&cluster, module, 2);
     let mut counter = Replicas::none(&cluster, "counter", BY_HAND);

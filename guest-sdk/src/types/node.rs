@@ -119,17 +119,16 @@ impl Node {
             What::Tuple(of) => give_up(of.iter()),
             What::Map(key, value) => give_up([&key, &value].into_iter()),
             What::Record { fields, .. } => give_up(fields.iter().map(|(_, field)| field)),
-            What::Variant { cases, .. } => match cases.iter().position(|(_, case)| !case.is_done()) {
-                Some(at) => match &cases[at].1 {
-                    Case::Holds(of) => of.give_up_first_unknown(),
-                    _ => {
-                        let any = Node::unknown();
-                        any.set(What::Plain("any"));
-                        self.set_case(at, Case::Holds(any));
-                    }
-                },
-                None => {}
-            },
+            What::Variant { cases, .. } => {
+                let Some(at) = cases.iter().position(|(_, case)| !case.is_done()) else { return };
+                if let Case::Holds(of) = &cases[at].1 {
+                    of.give_up_first_unknown();
+                } else {
+                    let any = Node::unknown();
+                    any.set(What::Plain("any"));
+                    self.set_case(at, Case::Holds(any));
+                }
+            }
         }
     }
 }

@@ -199,7 +199,7 @@ where
     Parameters: ComponentNamedList + Lower,
     Results: ComponentNamedList + Lift,
 {
-    instance.get_typed_func(store, &export_name(name, part)).expect("the rewriter exports it with that type")
+    instance.get_typed_func(store, export_name(name, part)).expect("the rewriter exports it with that type")
 }
 
 fn call<Parameters, Results>(

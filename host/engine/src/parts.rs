@@ -102,7 +102,7 @@ impl<'a> Gathering<'a> {
     /// that these are; the component itself imports from the host.
     fn instance(&mut self, number: usize, given: Option<&BTreeMap<&'a str, &'a str>>) {
         let facts = &self.survey.components[number];
-        let part = facts.is_part().then(|| self.layout.parts.len() as u32);
+        let part = facts.is_part().then_some(self.layout.parts.len() as u32);
         if part.is_some() {
             let globals = facts.modules_made().flat_map(|(_, module)| &facts.modules[module].globals);
             self.layout.parts.push(globals.map(|(_, scalar)| *scalar).collect());
