@@ -89,7 +89,7 @@ const TYPES: [fn(&str, &[u8]); 23] = [
 fn golden_values_are_of_their_types() {
     let golden = include_str!("../../../wit/golden/values.tsv");
     let mut types = TYPES.iter();
-    let (mut check, mut before): (Option<&fn(&str, &[u8])>, _) = (None, "");
+    let (mut check, mut before) = (None, "");
     for line in golden.lines() {
         let [ty, _json, hex] = line.split('\t').collect::<Vec<_>>().try_into().expect("three columns");
         let digits = hex.as_bytes().chunks(2);

@@ -120,7 +120,7 @@ impl TryFrom<u64> for Even {
     type Error = String;
 
     fn try_from(number: u64) -> Result<Even, String> {
-        if number % 2 == 0 { Ok(Even) } else { Err("odd".to_string()) }
+        if number.is_multiple_of(2) { Ok(Even) } else { Err("odd".to_string()) }
     }
 }
 
