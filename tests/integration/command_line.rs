@@ -197,7 +197,7 @@ fn status_as_text_names_instances_states_and_replicas() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 7, "{text}");
     assert!(lines[0].starts_with("counter: running, epoch 1, durable lsn 3"), "{text}");
-    assert!(lines[1].contains("MiB on the disk, log from lsn 1; no checkpoint yet; replay about"), "{text}");
+    assert!(lines[1].contains(" on the disk, log from lsn 1; no checkpoint yet; replay about"), "{text}");
     assert!(lines[2].starts_with("  replica 0   primary") && lines[2].contains("at 127.0.0.1:"), "{text}");
     assert!(lines[3].starts_with("  replica 1   standby") && lines[3].contains(" lag "), "{text}");
     assert_eq!(lines[4], "idle: down, epoch 0, durable lsn 1");
