@@ -9,7 +9,7 @@ use wasmtime::{
 
 use crate::{
     accessor_module::{DROP, GET, GROW, OPEN, SET, export_name},
-    handles::{Handles, Kind},
+    handles::{HandleKind, Handles},
     layout::Layout,
     state::GuestState,
 };
@@ -127,7 +127,8 @@ impl Accessor {
         layout: &Layout,
         target: &Handles,
     ) -> Result<Option<()>, wasmtime::Error> {
-        let number_of = |kind: Kind| layout.handles.iter().position(|known| *known == kind).map(|number| number as u32);
+        let number_of =
+            |kind: HandleKind| layout.handles.iter().position(|known| *known == kind).map(|number| number as u32);
         let before = store.data().handles.places().to_vec();
         let count = before.len().max(target.places().len()) as u32;
         for (kind, handle) in before.into_iter().zip(1..) {
@@ -171,7 +172,7 @@ impl Accessor {
 
 /// A stream that is opened to open handles of a kind with parents.
 struct Helper {
-    of: Kind,
+    of: HandleKind,
     /// Number of the stream in the layout.
     stream: u32,
 }
@@ -179,9 +180,10 @@ struct Helper {
 impl Helper {
     /// One for each kind in `target` that has parents. `None` if the component opens no stream for one of them.
     fn needed(layout: &Layout, target: &Handles) -> Option<Vec<Helper>> {
-        let kinds =
-            Kind::ALL.into_iter().filter(|kind| !kind.parents().is_empty() && target.places().contains(&Some(*kind)));
-        let helper = |of: Kind| {
+        let kinds = HandleKind::ALL
+            .into_iter()
+            .filter(|kind| !kind.parents().is_empty() && target.places().contains(&Some(*kind)));
+        let helper = |of: HandleKind| {
             let stream = layout.handles.iter().position(|kind| of.parents().contains(kind))?;
             Some(Helper { of, stream: stream as u32 })
         };

@@ -20,7 +20,7 @@ use wasm_encoder::{
 };
 
 use crate::{
-    handles::Kind,
+    handles::HandleKind,
     layout::Scalar,
     survey::{CoreModule, Facts},
 };
@@ -69,7 +69,7 @@ pub(crate) struct Imports {
     globals: Vec<ImportedGlobal>,
     memories: Vec<ImportedMemory>,
     /// The kinds of handles.
-    handles: Vec<Kind>,
+    handles: Vec<HandleKind>,
 }
 
 /// A global of an instance.

@@ -12,21 +12,21 @@ use wasmparser::{
     types::TypesRef,
 };
 
-use crate::{handles::Kind, offers::compatible};
+use crate::{handles::HandleKind, offers::compatible};
 
 /// The functions that open handles, with their interfaces, in the order of the kinds.
-pub(crate) const OPENERS: [(Kind, &str, &str); Kind::ALL.len()] = [
-    (Kind::Stdin, "wasi:cli/stdin@0.2", "get-stdin"),
-    (Kind::Stdout, "wasi:cli/stdout@0.2", "get-stdout"),
-    (Kind::Stderr, "wasi:cli/stderr@0.2", "get-stderr"),
-    (Kind::Network, "wasi:sockets/instance-network@0.2", "instance-network"),
-    (Kind::OutputPollable, "wasi:io/streams@0.2", "[method]output-stream.subscribe"),
-    (Kind::InputPollable, "wasi:io/streams@0.2", "[method]input-stream.subscribe"),
+pub(crate) const OPENERS: [(HandleKind, &str, &str); HandleKind::ALL.len()] = [
+    (HandleKind::Stdin, "wasi:cli/stdin@0.2", "get-stdin"),
+    (HandleKind::Stdout, "wasi:cli/stdout@0.2", "get-stdout"),
+    (HandleKind::Stderr, "wasi:cli/stderr@0.2", "get-stderr"),
+    (HandleKind::Network, "wasi:sockets/instance-network@0.2", "instance-network"),
+    (HandleKind::OutputPollable, "wasi:io/streams@0.2", "[method]output-stream.subscribe"),
+    (HandleKind::InputPollable, "wasi:io/streams@0.2", "[method]input-stream.subscribe"),
 ];
 
 /// A function of the host that opens a handle, and the type of the handles that it gives.
 pub(crate) struct Opener {
-    pub(crate) kind: Kind,
+    pub(crate) kind: HandleKind,
     /// The instance that has it, and the name under which that instance is imported.
     pub(crate) instance: u32,
     pub(crate) import: String,
@@ -83,7 +83,7 @@ impl HandleTypes {
 
 /// The function of that name, if the component imports it.
 pub(crate) fn find_opener(
-    (kind, interface, function): (Kind, &'static str, &'static str),
+    (kind, interface, function): (HandleKind, &'static str, &'static str),
     imports: &[(String, u32)],
     types: TypesRef<'_>,
 ) -> Result<Option<Opener>, String> {

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 /// What a handle is of.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
-pub(crate) enum Kind {
+pub(crate) enum HandleKind {
     Stdin = 1,
     Stdout = 2,
     Stderr = 3,
@@ -25,34 +25,40 @@ pub(crate) enum Kind {
     Network = 6,
 }
 
-impl Kind {
+impl HandleKind {
     /// All of them in the order of layouts, those that are opened with the help of another one behind that.
-    pub(crate) const ALL: [Kind; 6] =
-        [Kind::Stdin, Kind::Stdout, Kind::Stderr, Kind::Network, Kind::OutputPollable, Kind::InputPollable];
+    pub(crate) const ALL: [HandleKind; 6] = [
+        HandleKind::Stdin,
+        HandleKind::Stdout,
+        HandleKind::Stderr,
+        HandleKind::Network,
+        HandleKind::OutputPollable,
+        HandleKind::InputPollable,
+    ];
 
     /// What it is, for people.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Kind::Stdin => "stdin",
-            Kind::Stdout => "stdout",
-            Kind::Stderr => "stderr",
-            Kind::OutputPollable => "a pollable of an output stream",
-            Kind::InputPollable => "a pollable of an input stream",
-            Kind::Network => "a network",
+            HandleKind::Stdin => "stdin",
+            HandleKind::Stdout => "stdout",
+            HandleKind::Stderr => "stderr",
+            HandleKind::OutputPollable => "a pollable of an output stream",
+            HandleKind::InputPollable => "a pollable of an input stream",
+            HandleKind::Network => "a network",
         }
     }
 
     /// The kinds of which one must be at hand to open a handle of this one. Empty if it takes none.
-    pub(crate) fn parents(self) -> &'static [Kind] {
+    pub(crate) fn parents(self) -> &'static [HandleKind] {
         match self {
-            Kind::Stdin | Kind::Stdout | Kind::Stderr | Kind::Network => &[],
-            Kind::OutputPollable => &[Kind::Stdout, Kind::Stderr],
-            Kind::InputPollable => &[Kind::Stdin],
+            HandleKind::Stdin | HandleKind::Stdout | HandleKind::Stderr | HandleKind::Network => &[],
+            HandleKind::OutputPollable => &[HandleKind::Stdout, HandleKind::Stderr],
+            HandleKind::InputPollable => &[HandleKind::Stdin],
         }
     }
 
-    pub(crate) fn of_number(number: u32) -> Option<Kind> {
-        Kind::ALL.into_iter().find(|kind| *kind as u32 == number)
+    pub(crate) fn of_number(number: u32) -> Option<HandleKind> {
+        HandleKind::ALL.into_iter().find(|kind| *kind as u32 == number)
     }
 }
 
@@ -63,14 +69,14 @@ const PLACE_BITS: u32 = 28;
 /// The model. Places are numbered from 0, and what the guest has is one more.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Handles {
-    places: Vec<Option<Kind>>,
+    places: Vec<Option<HandleKind>>,
     /// Free places, the one to be taken next at the end. The places behind the last one follow when there is none.
     free: VecDeque<u32>,
 }
 
 impl Handles {
     /// A table with those places, of which the free ones are taken from the end of `free` on. `None` if that can't be.
-    pub(crate) fn new(places: Vec<Option<Kind>>, free: VecDeque<u32>) -> Option<Handles> {
+    pub(crate) fn new(places: Vec<Option<HandleKind>>, free: VecDeque<u32>) -> Option<Handles> {
         let mut missing: Vec<bool> = places.iter().map(Option::is_none).collect();
         for place in &free {
             // Free, and not listed before.
@@ -84,7 +90,7 @@ impl Handles {
     }
 
     /// A new handle, as the rep that tells it from all others.
-    pub(crate) fn open(&mut self, kind: Kind) -> u32 {
+    pub(crate) fn open(&mut self, kind: HandleKind) -> u32 {
         let place = self.free.pop_back().unwrap_or_else(|| {
             self.places.push(None);
             self.places.len() as u32 - 1
@@ -113,7 +119,7 @@ impl Handles {
     }
 
     /// What each place holds.
-    pub(crate) fn places(&self) -> &[Option<Kind>] {
+    pub(crate) fn places(&self) -> &[Option<HandleKind>] {
         &self.places
     }
 
@@ -123,14 +129,14 @@ impl Handles {
     }
 
     /// The kind of a handle that is open and is none of `kinds`, if there is one.
-    pub(crate) fn other_than(&self, kinds: &[Kind]) -> Option<Kind> {
+    pub(crate) fn other_than(&self, kinds: &[HandleKind]) -> Option<HandleKind> {
         self.places.iter().flatten().copied().find(|kind| !kinds.contains(kind))
     }
 }
 
 /// What the handle with that rep is of.
-pub(crate) fn kind(rep: u32) -> Option<Kind> {
-    Kind::of_number(rep >> PLACE_BITS)
+pub(crate) fn kind(rep: u32) -> Option<HandleKind> {
+    HandleKind::of_number(rep >> PLACE_BITS)
 }
 
 #[cfg(test)]
@@ -140,23 +146,24 @@ mod tests {
     #[test]
     fn the_place_freed_last_is_taken_first() {
         let mut handles = Handles::default();
-        let reps = [Kind::Stdin, Kind::Stdout, Kind::Stderr, Kind::Stdout].map(|kind| handles.open(kind));
+        let reps = [HandleKind::Stdin, HandleKind::Stdout, HandleKind::Stderr, HandleKind::Stdout]
+            .map(|kind| handles.open(kind));
         handles.close(reps[0]);
         handles.close(reps[2]);
-        assert_eq!(handles.open(Kind::OutputPollable), (Kind::OutputPollable as u32) << PLACE_BITS | 2);
-        assert_eq!(handles.open(Kind::Stderr), (Kind::Stderr as u32) << PLACE_BITS);
-        assert_eq!(handles.open(Kind::Stderr), (Kind::Stderr as u32) << PLACE_BITS | 4);
-        assert_eq!(handles.other_than(&[Kind::Stdout, Kind::Stderr]), Some(Kind::OutputPollable));
-        assert_eq!(handles.other_than(&Kind::ALL), None);
+        assert_eq!(handles.open(HandleKind::OutputPollable), (HandleKind::OutputPollable as u32) << PLACE_BITS | 2);
+        assert_eq!(handles.open(HandleKind::Stderr), (HandleKind::Stderr as u32) << PLACE_BITS);
+        assert_eq!(handles.open(HandleKind::Stderr), (HandleKind::Stderr as u32) << PLACE_BITS | 4);
+        assert_eq!(handles.other_than(&[HandleKind::Stdout, HandleKind::Stderr]), Some(HandleKind::OutputPollable));
+        assert_eq!(handles.other_than(&HandleKind::ALL), None);
     }
 
     #[test]
     fn what_is_opened_and_closed_leaves_nothing_behind() {
         let mut handles = Handles::default();
-        let kept = handles.open(Kind::Stdout);
+        let kept = handles.open(HandleKind::Stdout);
         let before = handles.clone();
         for _ in 0..100 {
-            let reps = [handles.open(Kind::Stderr), handles.open(Kind::InputPollable)];
+            let reps = [handles.open(HandleKind::Stderr), handles.open(HandleKind::InputPollable)];
             handles.close(reps[1]);
             handles.close(reps[0]);
         }
@@ -167,7 +174,7 @@ mod tests {
 
     #[test]
     fn tables_that_can_not_be_are_refused() {
-        let open = Some(Kind::Stdout);
+        let open = Some(HandleKind::Stdout);
         assert!(Handles::new(vec![None, open], [0].into()).is_some());
         assert!(Handles::new(vec![None, open], [].into()).is_none());
         assert!(Handles::new(vec![None, open], [1].into()).is_none());

@@ -11,7 +11,7 @@
 //! component is not taken apart at every start.
 
 use crate::{
-    handles::Kind,
+    handles::HandleKind,
     verdict::{FINDINGS_MAX, Finding, Verdict},
 };
 
@@ -50,7 +50,7 @@ pub(crate) struct Layout {
     /// The part that each memory is in, in the order in which they are made.
     pub(crate) memories: Vec<u32>,
     /// Kinds of handles that the component can open, in their order.
-    pub(crate) handles: Vec<Kind>,
+    pub(crate) handles: Vec<HandleKind>,
     /// The part that has them.
     pub(crate) handles_part: u32,
 }
@@ -115,7 +115,7 @@ fn decode_layout(bytes: &mut &[u8]) -> Option<Layout> {
     let count = take_u32(bytes)?;
     let memories: Vec<u32> = (0..count).map(|_| take_u32(bytes)).collect::<Option<_>>()?;
     let [bits] = take(bytes, 1)? else { return None };
-    let handles = Kind::ALL.into_iter().filter(|kind| bits & 1 << *kind as u8 != 0).collect();
+    let handles = HandleKind::ALL.into_iter().filter(|kind| bits & 1 << *kind as u8 != 0).collect();
     let layout = Layout { parts, memories, handles, handles_part: take_u32(bytes)? };
     let parts = layout.parts.len() as u32;
     let has_parts = layout.memories.iter().all(|part| *part < parts);
@@ -159,7 +159,7 @@ mod tests {
             Ok(Layout {
                 parts: vec![vec![Scalar::F32, Scalar::I64], vec![], vec![Scalar::I32]],
                 memories: vec![0, 2, 0],
-                handles: vec![Kind::Stdin, Kind::Stderr, Kind::OutputPollable],
+                handles: vec![HandleKind::Stdin, HandleKind::Stderr, HandleKind::OutputPollable],
                 handles_part: 2,
             }),
             Err(vec![Finding::new("one"), Finding::new("")]),

@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use ambrosia_core::limits;
 
 use crate::{
-    handles::{Handles, Kind},
+    handles::{HandleKind, Handles},
     layout::{Scalar, take, take_u32, take_u64},
 };
 
@@ -82,7 +82,7 @@ fn decode_state(mut bytes: &[u8]) -> Option<Registers> {
     })?;
     let places = take_list(bytes, HANDLES_MAX, |bytes| match take(bytes, 1)? {
         [0] => Some(None),
-        [kind] => Kind::of_number(u32::from(*kind)).map(Some),
+        [kind] => HandleKind::of_number(u32::from(*kind)).map(Some),
         _ => None,
     })?;
     let free = take_list(bytes, HANDLES_MAX, take_u32)?;
@@ -108,7 +108,7 @@ mod tests {
 
     fn state() -> Registers {
         let mut handles = Handles::default();
-        let reps = [Kind::Stdout, Kind::Stderr, Kind::Stdin].map(|kind| handles.open(kind));
+        let reps = [HandleKind::Stdout, HandleKind::Stderr, HandleKind::Stdin].map(|kind| handles.open(kind));
         handles.close(reps[0]);
         Registers::State { globals: vec![(Scalar::F32, 0xffff_ffff), (Scalar::I64, u64::MAX)], handles }
     }

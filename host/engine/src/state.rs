@@ -9,7 +9,7 @@ use ambrosia_core::{Delivered, Genesis, Peers, Random, Timestamp, World};
 use wasmtime::component::Resource;
 
 use crate::{
-    handles::{Handles, Kind},
+    handles::{HandleKind, Handles},
     memory::MemoryLimit,
     prints::Prints,
 };
@@ -47,7 +47,7 @@ impl GuestState {
     }
 
     /// A new handle for the guest.
-    pub(crate) fn open<T: 'static>(&mut self, kind: Kind) -> Resource<T> {
+    pub(crate) fn open<T: 'static>(&mut self, kind: HandleKind) -> Resource<T> {
         Resource::new_own(self.handles.open(kind))
     }
 

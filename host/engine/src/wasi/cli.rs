@@ -14,7 +14,7 @@ use wasmtime_wasi::p2::bindings::sync::{
 };
 
 use super::Whole;
-use crate::{handles::Kind, offers::Offers, refusal::Refusal, state::GuestState};
+use crate::{handles::HandleKind, offers::Offers, refusal::Refusal, state::GuestState};
 
 pub(super) fn add_to(offers: &mut Offers) -> Result<(), wasmtime::Error> {
     let functions = &["get-environment", "get-arguments", "initial-cwd"];
@@ -56,19 +56,19 @@ impl exit::Host for GuestState {
 
 impl stdin::Host for GuestState {
     fn get_stdin(&mut self) -> Result<Resource<InputStream>, wasmtime::Error> {
-        Ok(self.open(Kind::Stdin))
+        Ok(self.open(HandleKind::Stdin))
     }
 }
 
 impl stdout::Host for GuestState {
     fn get_stdout(&mut self) -> Result<Resource<OutputStream>, wasmtime::Error> {
-        Ok(self.open(Kind::Stdout))
+        Ok(self.open(HandleKind::Stdout))
     }
 }
 
 impl stderr::Host for GuestState {
     fn get_stderr(&mut self) -> Result<Resource<OutputStream>, wasmtime::Error> {
-        Ok(self.open(Kind::Stderr))
+        Ok(self.open(HandleKind::Stderr))
     }
 }
 

@@ -18,7 +18,7 @@ use wasmtime_wasi::p2::{
 
 use super::Whole;
 use crate::{
-    handles::{self, Kind},
+    handles::{self, HandleKind},
     offers::Offers,
     state::GuestState,
 };
@@ -55,7 +55,7 @@ pub(super) fn add_to(offers: &mut Offers) -> Result<(), wasmtime::Error> {
 }
 
 fn print_stream(handle: &Resource<OutputStream>) -> PrintStream {
-    if handles::kind(handle.rep()) == Some(Kind::Stderr) { PrintStream::Stderr } else { PrintStream::Stdout }
+    if handles::kind(handle.rep()) == Some(HandleKind::Stderr) { PrintStream::Stderr } else { PrintStream::Stdout }
 }
 
 impl error::Host for GuestState {}
@@ -121,7 +121,7 @@ impl streams::HostInputStream for GuestState {
     }
 
     fn subscribe(&mut self, _: Resource<InputStream>) -> Result<Resource<Pollable>, wasmtime::Error> {
-        Ok(self.open(Kind::InputPollable))
+        Ok(self.open(HandleKind::InputPollable))
     }
 
     fn drop(&mut self, handle: Resource<InputStream>) -> Result<(), wasmtime::Error> {
@@ -153,7 +153,7 @@ impl streams::HostOutputStream for GuestState {
     }
 
     fn subscribe(&mut self, _: Resource<OutputStream>) -> Result<Resource<Pollable>, wasmtime::Error> {
-        Ok(self.open(Kind::OutputPollable))
+        Ok(self.open(HandleKind::OutputPollable))
     }
 
     fn write_zeroes(&mut self, stream: Resource<OutputStream>, count: u64) -> StreamResult<()> {

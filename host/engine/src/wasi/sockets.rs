@@ -15,7 +15,7 @@ use wasmtime_wasi::p2::bindings::sync::io::{
 };
 
 use crate::{
-    handles::Kind,
+    handles::HandleKind,
     offers::{Interface, Offers},
     refusal::Refusal,
 };
@@ -94,7 +94,7 @@ pub(super) fn add_to(offers: &mut Offers) -> Result<(), wasmtime::Error> {
     network.refused_functions(&["network-error-code"], &Refusal::Network)?;
 
     let mut instance_network = interface(offers, "instance-network")?;
-    instance_network.function("instance-network", |state, (): ()| Ok((state.open::<Network>(Kind::Network),)))?;
+    instance_network.function("instance-network", |state, (): ()| Ok((state.open::<Network>(HandleKind::Network),)))?;
     instance_network.denies("instance-network");
 
     let mut lookup = interface(offers, "ip-name-lookup")?;
