@@ -1,6 +1,6 @@
 //! The command line as data. Scripts depend on these names.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use ambrosia_core::InstanceName;
 use clap::{Args, Parser, Subcommand};
@@ -12,9 +12,16 @@ use crate::{argument_source::ArgumentSource, serve::NamedReplica};
 #[derive(Parser, Debug)]
 #[command(name = "ambrosia-host", version, arg_required_else_help = true, after_help = EXAMPLE)]
 pub(crate) struct Arguments {
-    /// Directory that holds the instances, their logs and modules
-    #[arg(long, global = true, env = "AMBROSIA_STORE", default_value = "./ambrosia-data", value_name = "DIR")]
-    pub(crate) store: PathBuf,
+    /// Directory that holds the instances, their logs and modules: a path, or file:PATH
+    #[arg(
+        long,
+        global = true,
+        env = "AMBROSIA_STORE",
+        hide_env_values = true,
+        default_value = "./ambrosia-data",
+        value_name = "DIR"
+    )]
+    pub(crate) store: OsString,
 
     /// Use the store although it lies on a file system that other machines may see, such as NFS or FUSE. Two of them
     /// that use it at once ruin it

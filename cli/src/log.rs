@@ -1,6 +1,6 @@
 //! `log`: the records of an instance, readable.
 
-use std::{collections::BTreeMap, io::Write, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, io::Write, process::ExitCode};
 
 use ambrosia_core::{
     Bind, CheckpointState, DeliverBody, DigestBody, EpochBody, Genesis, Kind, Lsn, Message, Messages, PeerIndex,
@@ -70,7 +70,11 @@ pub(crate) fn log(store: &StorePlace, verb: &Log) -> anyhow::Result<ExitCode> {
     // Names of peers are told by bind records, so the log is read from its beginning.
     let mut tail = log.tail(first)?;
     while tail.position() <= last {
-        for record in tail.next(Duration::from_secs(5))? {
+        let records = tail.read()?;
+        if records.is_empty() {
+            bail!("the log of instance {} ends before record {last}", verb.instance);
+        }
+        for record in records {
             let lsn = record.lsn();
             let shown = reader.show(&record).with_context(|| format!("record {lsn} of the log can't be shown"))?;
             if lsn < from || lsn > last {

@@ -22,6 +22,7 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use ambrosia_host::Diagnostics;
 use ambrosia_storage::StorePlace;
+use anyhow::Context;
 use arguments::{Arguments, Verb};
 use clap::Parser;
 
@@ -33,10 +34,11 @@ fn main() -> ExitCode {
     code
 }
 
-fn carry_out(arguments: Arguments) -> ExitCode {
-    let store =
-        StorePlace { directory: arguments.store, allow_network_file_system: arguments.allow_network_file_system };
-    let result = match arguments.verb {
+/// Carries out the verb on its store.
+fn carry_out_verb(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let allow_network_file_system = arguments.allow_network_file_system;
+    let store = StorePlace { allow_network_file_system, ..StorePlace::parse(&arguments.store).context("--store")? };
+    match arguments.verb {
         Verb::RegisterInstance(verb) => register_instance::register_instance(&store, &verb),
         Verb::AddReplica(verb) => add_replica::add_replica(&store, &verb),
         Verb::DeregisterInstance(verb) => deregister_instance::deregister_instance(&store, &verb),
@@ -46,8 +48,11 @@ fn carry_out(arguments: Arguments) -> ExitCode {
         Verb::Send(verb) => send::send(store, verb),
         Verb::Checkpoint(verb) => checkpoint::checkpoint(&store, &verb),
         Verb::Log(verb) => log::log(&store, &verb),
-    };
-    match result {
+    }
+}
+
+fn carry_out(arguments: Arguments) -> ExitCode {
+    match carry_out_verb(arguments) {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS, // the reader of our output has seen enough
         Err(error) => {

@@ -24,8 +24,10 @@ pub(crate) enum Event {
     Line { method: MethodId, arguments: Bytes },
     /// A connection ended.
     Disconnected(ConnectionId),
-    /// The log reports, of the reign that came of this try to become primary.
-    Log { attempt: u64, event: LogEvent },
+    /// The log of a reign reports.
+    Log { epoch: Epoch, event: LogEvent },
+    /// More of the log may be durable than was read.
+    MoreRecords,
     /// The log belongs to a later reign.
     Fenced { by: Epoch },
     /// The thread that does something to a checkpoint has ended, with the job of that number.
@@ -46,6 +48,8 @@ pub(crate) enum Event {
     RoomToPrint,
     /// The operator wants the process to end.
     Shutdown,
+    /// The process wants the replica to end at once, as if it was killed.
+    Abandoned,
 }
 
 pub(crate) struct ClientRequest {

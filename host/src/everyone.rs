@@ -38,6 +38,13 @@ impl Everyone {
         self.lock().mailboxes.iter().for_each(|mailbox| mailbox.push(Event::RoomToPrint));
     }
 
+    /// All members end as if the process was killed.
+    pub(crate) fn abandon(&self) {
+        let mut members = self.lock();
+        members.is_shutting_down = true;
+        members.mailboxes.iter().for_each(|mailbox| mailbox.push(Event::Abandoned));
+    }
+
     /// The operator wants the process to end.
     pub(crate) fn shut_down(&self) {
         let mut members = self.lock();

@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 use crate::{
     clock::SystemClock,
     driver::{Driver, DriverOptions},
+    embedded::Print,
     everyone::Everyone,
     heart::{Body, Heart},
     listener::{Reception, Receptions, accept_all},
@@ -54,6 +55,43 @@ pub(crate) struct Host {
     names_members: bool,
     endings: (Sender<Ended>, Receiver<Ended>),
     living: usize,
+}
+
+/// What members of this process share with what is around it.
+pub(crate) enum Surface {
+    /// The signals and the streams of the process.
+    Process {
+        /// Whether the output says whose it is.
+        names_members: bool,
+    },
+    /// Neither: somebody else ends the members, and gets what they print.
+    Embedded {
+        /// By which that is done.
+        everyone: Everyone,
+        /// Who gets it.
+        print: Print,
+    },
+}
+
+impl Surface {
+    /// How all members are told, where they print, and whether that says whose it is.
+    fn open(self, runtime: &tokio::runtime::Runtime) -> std::io::Result<(Everyone, Arc<Printer>, bool)> {
+        match self {
+            Surface::Process { names_members } => {
+                let signals = runtime.block_on(async { Signals::catch() })?;
+                let everyone = Everyone::default();
+                let there = everyone.clone();
+                let printer = Arc::new(Printer::new(move || there.tell_of_room())?);
+                runtime.spawn(signals.watch(everyone.clone(), Arc::clone(&printer)));
+                Ok((everyone, printer, names_members))
+            }
+            Surface::Embedded { everyone, print } => {
+                let there = everyone.clone();
+                let printer = Arc::new(Printer::embedded(&print, move || there.tell_of_room())?);
+                Ok((everyone, printer, false))
+            }
+        }
+    }
 }
 
 /// A member, and how it ended.
@@ -144,7 +182,7 @@ impl Host {
         modules: Arc<Modules>,
         clock: SystemClock,
         listen: SocketAddr,
-        names_members: bool,
+        surface: Surface,
     ) -> Result<Host, RunError> {
         let engine = modules.engine()?.hash();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -159,11 +197,7 @@ impl Host {
         let address = listener.local_addr().map_err(failed)?;
         let receptions = Arc::new(Receptions::new(Arc::clone(&store)));
         runtime.spawn(accept_all(listener, Arc::clone(&receptions)));
-        let signals = runtime.block_on(async { Signals::catch() }).map_err(RunError::Thread)?;
-        let everyone = Everyone::default();
-        let there = everyone.clone();
-        let printer = Arc::new(Printer::new(move || there.tell_of_room()).map_err(RunError::Thread)?);
-        runtime.spawn(signals.watch(everyone.clone(), Arc::clone(&printer)));
+        let (everyone, printer, names_members) = surface.open(&runtime).map_err(RunError::Thread)?;
         let directory = Arc::new(PeerDirectory::new(Arc::clone(&store)).map_err(RunError::Thread)?);
         let heart = Heart::start().map_err(RunError::Thread)?;
         Ok(Host {

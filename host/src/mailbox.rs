@@ -11,56 +11,38 @@ use std::{
 /// It has no bound of its own: what is large in an event carries a permit of its connection, and a connection that
 /// has used up its permits is not read.
 pub(crate) struct Mailbox<T> {
-    waiting: Mutex<Waiting<T>>,
+    events: Mutex<Vec<T>>,
     arrived: Condvar,
-}
-
-struct Waiting<T> {
-    events: Vec<T>,
-    /// Called at each arrival while the receiver waits for something else.
-    alarm: Option<Box<dyn Fn() + Send>>,
 }
 
 impl<T> Mailbox<T> {
     pub(crate) fn new() -> Self {
-        Mailbox { waiting: Mutex::new(Waiting { events: Vec::new(), alarm: None }), arrived: Condvar::new() }
+        Mailbox { events: Mutex::default(), arrived: Condvar::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<T>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn push(&self, event: T) {
         let mut waiting = self.lock();
-        waiting.events.push(event);
-        if let Some(alarm) = &waiting.alarm {
-            alarm();
-        }
-        if waiting.events.len() == 1 {
+        waiting.push(event);
+        if waiting.len() == 1 {
             drop(waiting);
             self.arrived.notify_one();
         }
     }
 
-    /// Sets what is called at each arrival, and at once if something is there.
-    pub(crate) fn set_alarm(&self, alarm: Option<Box<dyn Fn() + Send>>) {
-        let mut waiting = self.lock();
-        if let (false, Some(alarm)) = (waiting.events.is_empty(), &alarm) {
-            alarm();
-        }
-        waiting.alarm = alarm;
-    }
-
     /// Moves all that is there to the end of `events`.
     pub(crate) fn take(&self, events: &mut VecDeque<T>) {
-        events.extend(self.lock().events.drain(..));
+        events.extend(self.lock().drain(..));
     }
 
     /// The same, waiting for at least one event or until `wait` has passed; `None` waits as long as it takes.
     pub(crate) fn wait(&self, wait: Option<Duration>, events: &mut VecDeque<T>) {
         let deadline = wait.map(|wait| Instant::now() + wait);
         let mut waiting = self.lock();
-        while waiting.events.is_empty() {
+        while waiting.is_empty() {
             let Some(deadline) = deadline else {
                 waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
                 continue;
@@ -71,6 +53,6 @@ impl<T> Mailbox<T> {
             }
             waiting = self.arrived.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        events.extend(waiting.events.drain(..));
+        events.extend(waiting.drain(..));
     }
 }

@@ -27,14 +27,14 @@ use crate::{
     driver::{Driver, Replica},
     event::Event,
     links::Links,
+    log_watch::LogWatch,
     replay_progress::ReplayProgress,
     run::{Ending, RunError},
     shell::ProcessShell,
-    vacancy_watch::VacancyWatch,
     vitals::Phase,
 };
 
-/// One wait for records; events of the mailbox end it early.
+/// A standby looks that often whether anything has changed of which nobody tells it, such as the newest checkpoint.
 const WAIT: Duration = Duration::from_millis(500);
 
 /// The log is read back at least as fast, in bytes a nanosecond.
@@ -45,6 +45,16 @@ struct Loaded {
     module: [u8; 32],
     genesis: Genesis,
     image: Image,
+}
+
+/// What a driver does next.
+enum Step {
+    /// There is more to be done just now.
+    Again,
+    /// Nothing, until something comes into the mailbox, or that time has passed.
+    Wait(Option<Duration>),
+    /// It is over.
+    Ended(member::Ending),
 }
 
 /// Drives one member.
@@ -62,12 +72,13 @@ pub(crate) struct MemberDriver<'a> {
     loaded: Option<Loaded>,
     restore_began: Instant,
     progress: ReplayProgress,
-    watch: Option<VacancyWatch>,
+    /// What it is told of its log, once it has caught up with it.
+    watch: Option<LogWatch>,
+    /// It has waited for records since it read last.
+    has_waited: bool,
     /// The last vacancy, and the last that was told: a further try at the same one is not told.
     vacancy: Option<Vacancy>,
     told: Option<Vacancy>,
-    /// Tries to become primary so far. What the log reports of an earlier one is dropped.
-    attempts: u64,
     /// The reign that the log is written in.
     epoch: Epoch,
     /// What its log has said to be durable.
@@ -94,9 +105,9 @@ impl<'a> MemberDriver<'a> {
             restore_began: Instant::now(),
             progress: ReplayProgress::begin(),
             watch: None,
+            has_waited: false,
             vacancy: None,
             told: None,
-            attempts: 0,
             epoch: Epoch(0),
             durable: Lsn(0),
             connections: Connections::default(),
@@ -113,17 +124,31 @@ impl<'a> MemberDriver<'a> {
         self.enter(Phase::Computing);
         self.member.begin(time_since_boot(), &mut self.shell);
         loop {
-            self.carry_out()?;
-            if let Some(ending) = self.ending.take() {
-                return self.conclude(ending);
+            match self.go_on()? {
+                Step::Again => {}
+                Step::Wait(time) => {
+                    self.enter(Phase::Waiting);
+                    self.driver.mailbox.wait(time, &mut self.events);
+                    self.enter(Phase::Working);
+                }
+                Step::Ended(ending) => return self.conclude(ending),
             }
-            if let Some(event) = self.events.pop_front() {
-                self.on_event(event)?;
-            } else if self.is_reading {
-                self.read()?;
-            } else {
-                self.take_turn();
-            }
+        }
+    }
+
+    /// Does what is to be done just now. It waits for nothing.
+    fn go_on(&mut self) -> Result<Step, RunError> {
+        self.carry_out()?;
+        if let Some(ending) = self.ending.take() {
+            return Ok(Step::Ended(ending));
+        }
+        if let Some(event) = self.events.pop_front() {
+            self.on_event(event)?;
+            Ok(Step::Again)
+        } else if self.is_reading {
+            self.read()
+        } else {
+            Ok(self.take_turn())
         }
     }
 
@@ -154,8 +179,8 @@ impl<'a> MemberDriver<'a> {
         Ok(())
     }
 
-    /// Has the member do what is due, and waits for what happens next.
-    fn take_turn(&mut self) {
+    /// Has the member do what is due.
+    fn take_turn(&mut self) -> Step {
         assert!(!self.is_reading, "whoever waits for records is not asked for its turn");
         let surroundings = self.surroundings();
         self.enter(Phase::Computing);
@@ -163,12 +188,11 @@ impl<'a> MemberDriver<'a> {
         let next = self.member.turn(time_since_boot(), &surroundings, &mut self.shell);
         self.enter(Phase::Working);
         match next {
-            Next::After(wait) if !self.shell.has_commands() => {
-                self.enter(Phase::Waiting);
-                self.driver.mailbox.wait(wait, &mut self.events);
-                self.enter(Phase::Working);
+            Next::After(wait) if !self.shell.has_commands() => Step::Wait(wait),
+            Next::Again | Next::After(_) => {
+                self.driver.mailbox.take(&mut self.events);
+                Step::Again
             }
-            Next::Again | Next::After(_) => self.driver.mailbox.take(&mut self.events),
         }
     }
 
@@ -183,21 +207,25 @@ impl<'a> MemberDriver<'a> {
         }
     }
 
-    /// Waits for records, or for an event. What is there is read without waiting.
-    fn read(&mut self) -> Result<(), RunError> {
-        let wait = match self.member.turn(time_since_boot(), &self.surroundings(), &mut self.shell) {
-            _ if self.watch.is_none() => Duration::ZERO,
-            Next::After(Some(wait)) => wait.min(WAIT),
-            Next::After(None) | Next::Again => WAIT,
-        };
+    /// Reads what there is. If that is nothing, it is read once more after something has happened, or some time has passed;
+    /// and then the member gets it, whatever it is.
+    fn read(&mut self) -> Result<Step, RunError> {
+        let next = self.member.turn(time_since_boot(), &self.surroundings(), &mut self.shell);
         assert!(self.shell.writer.is_none(), "whoever writes a log does not read it");
+        if let Some(watch) = &self.watch {
+            watch.begin_to_read();
+        }
         let tail = self.tail.as_mut().expect("the log was opened before it is read");
-        let interrupter = tail.interrupter();
-        self.driver.mailbox.set_alarm(Some(Box::new(move || interrupter.interrupt())));
-        self.driver.vitals.enter(Phase::Waiting);
-        let records = tail.next(wait);
+        let records = tail.read();
+        let is_to_wait = self.watch.is_some() && !std::mem::replace(&mut self.has_waited, true);
+        if is_to_wait && records.as_ref().is_ok_and(Vec::is_empty) {
+            return Ok(Step::Wait(Some(match next {
+                Next::After(Some(wait)) => wait.min(WAIT),
+                Next::After(None) | Next::Again => WAIT,
+            })));
+        }
         self.enter(Phase::Computing);
-        self.is_reading = false;
+        (self.is_reading, self.has_waited) = (false, false);
         match records {
             Ok(records) => {
                 let (published, durable) = (self.driver.checkpoints.newest_published(), self.durable()?);
@@ -206,7 +234,7 @@ impl<'a> MemberDriver<'a> {
             Err(error) => self.on_missing(error)?,
         }
         self.driver.mailbox.take(&mut self.events);
-        Ok(())
+        Ok(Step::Again)
     }
 
     /// What is durable, which matters until all of it was read once.
@@ -243,7 +271,7 @@ impl<'a> MemberDriver<'a> {
                 refuse(&handle, self.driver.primary_elsewhere());
                 return Ok(());
             }
-            Event::Log { attempt, event } => match self.report(attempt, event) {
+            Event::Log { epoch, event } => match self.report(epoch, event) {
                 Some(report) => report,
                 None => return Ok(()), // of an earlier reign
             },
@@ -261,11 +289,12 @@ impl<'a> MemberDriver<'a> {
                 MemberInput::Vacant { over: vacancy.epoch(), is_stuck: self.driver.printer.is_stuck() }
             }
             Event::WatchFailed(error) if self.watch.is_some() => return Err(error.into()),
-            Event::WatchFailed(_) | Event::RoomToPrint => return Ok(()),
+            Event::WatchFailed(_) | Event::RoomToPrint | Event::MoreRecords => return Ok(()),
             Event::StoreLost(place) => {
                 self.lost = Some(place);
                 MemberInput::StoreLost
             }
+            Event::Abandoned => return Err(RunError::Abandoned),
             Event::Shutdown => MemberInput::Shutdown,
             event => match self.traffic(event) {
                 Some(input) => input,
@@ -277,9 +306,9 @@ impl<'a> MemberDriver<'a> {
     }
 
     /// What the log reports, unless it is the log of an earlier reign.
-    fn report(&mut self, attempt: u64, event: LogEvent) -> Option<MemberInput<WasmGuest>> {
-        assert!(attempt <= self.attempts, "nothing reports of a reign that was not tried for");
-        if attempt != self.attempts || self.epoch == Epoch(0) {
+    fn report(&mut self, epoch: Epoch, event: LogEvent) -> Option<MemberInput<WasmGuest>> {
+        assert!(epoch > Epoch(0), "a log reports of a reign");
+        if epoch != self.epoch {
             return None;
         }
         if let LogEvent::Durable(lsn) = &event {
@@ -348,12 +377,12 @@ impl<'a> MemberDriver<'a> {
                 self.step(MemberInput::Made(guest));
             }
             Command::Open(lsn) => self.open(lsn)?,
-            Command::Read => self.is_reading = true,
+            Command::Read => (self.is_reading, self.has_waited) = (true, false),
             Command::Watch => {
-                assert!(self.watch.is_none(), "one thread watches for vacancies");
-                self.watch = Some(VacancyWatch::start(&self.driver.log, &self.driver.mailbox)?);
+                assert!(self.watch.is_none(), "a standby begins to watch once");
+                self.watch = Some(LogWatch::start(&self.driver.log, &self.driver.mailbox)?);
             }
-            Command::WatchOn => self.watch.as_ref().expect("it watches since it has caught up").go_on(),
+            Command::WatchOn => self.watch.as_mut().expect("it watches since it has caught up").go_on()?,
             Command::Acquire(over) => self.acquire(over)?,
             Command::LookAtOutcome => {
                 let is_written_down = self.driver.store.instance(&self.driver.name)?.outcome.is_some();
@@ -493,13 +522,12 @@ impl<'a> MemberDriver<'a> {
         {
             tracing::info!(instance = %driver.name, replica = %driver.replica, "{vacancy}, taking over");
         }
-        self.attempts += 1;
-        let (attempt, mailbox) = (self.attempts, Arc::clone(&driver.mailbox));
-        let events = Box::new(move |event: LogEvent| mailbox.push(Event::Log { attempt, event }));
+        let mailbox = Arc::clone(&driver.mailbox);
+        let events = Box::new(move |epoch, event| mailbox.push(Event::Log { epoch, event }));
         let tail = self.tail.take().expect("the log was opened before, and is not read after");
         self.is_reading = false;
         self.enter(Phase::Storing);
-        let acquired = driver.log.acquire(over, driver.epoch_body(), driver.clock.now(), tail, events);
+        let acquired = tail.acquire(over, driver.epoch_body(), driver.clock.now(), events);
         self.enter(Phase::Working);
         match acquired {
             Ok(Acquired { records, epoch, writer }) => {
@@ -509,7 +537,6 @@ impl<'a> MemberDriver<'a> {
                 (self.shell.writer, self.epoch, self.durable) = (Some(writer), epoch, last.lsn);
                 self.is_closed = false;
                 self.watch = None;
-                driver.mailbox.set_alarm(None);
                 self.step(MemberInput::Acquired { epoch, records, wall: driver.clock.now() });
             }
             Err(AcquireError::Contended { .. }) => self.step(MemberInput::Contended),
@@ -591,8 +618,8 @@ impl<'a> MemberDriver<'a> {
             std::mem::take(&mut self.events).into_iter().partition(is_report);
         self.events = others;
         for event in reports {
-            if let Event::Log { attempt, event } = event
-                && let Some(report) = self.report(attempt, event)
+            if let Event::Log { epoch, event } = event
+                && let Some(report) = self.report(epoch, event)
             {
                 self.step(report);
             }

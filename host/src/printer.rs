@@ -16,7 +16,10 @@ use std::{
 use ambrosia_core::{PrintStream, member::Flow};
 use bytes::Bytes;
 
-use crate::output::{Output, Stream};
+use crate::{
+    embedded::{Print, Printed},
+    output::{Output, Stream},
+};
 
 /// With so many prints, or bytes of them, waiting the primary makes no further ones. It goes on at the half of it.
 const PRINTS_WAITING_MAX: usize = 4096;
@@ -81,6 +84,13 @@ impl Printer {
     pub(crate) fn new(on_room: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
         let (stdout, stderr) = (Stream(PrintStream::Stdout), Stream(PrintStream::Stderr));
         Printer::to(Streams { stdout: Box::new(stdout), stderr: Box::new(stderr) }, on_room)
+    }
+
+    /// Gives everything to `print`.
+    pub(crate) fn embedded(print: &Print, on_room: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
+        let output = |stream| Box::new(Printed { stream, print: Arc::clone(print) });
+        let (stdout, stderr) = (output(PrintStream::Stdout), output(PrintStream::Stderr));
+        Printer::to(Streams { stdout, stderr }, on_room)
     }
 
     fn to(mut streams: Streams, on_room: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {

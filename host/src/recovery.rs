@@ -1,6 +1,6 @@
 //! Builds replicas from what is on the disk: from a checkpoint, or from the beginning of the log.
 
-use std::{os::fd::OwnedFd, time::Duration};
+use std::os::fd::OwnedFd;
 
 use ambrosia_core::{
     CheckpointState, Genesis, Lsn, Record, StateError,
@@ -73,7 +73,7 @@ impl Driver {
 
     fn begin_at_genesis(&self) -> Result<Recovered, RunError> {
         let mut tail = self.log.tail(Lsn(1))?;
-        let mut records = tail.next(Duration::ZERO)?;
+        let mut records = tail.read()?;
         if records.is_empty() {
             return Err(RunError::NoGenesis);
         }
@@ -133,7 +133,7 @@ impl Driver {
                 replica.step(ambrosia_core::Input::Record(record), &mut outputs);
                 outputs.clear();
             }
-            records = if replica.applied() < lsn { tail.next(Duration::ZERO)? } else { Vec::new() };
+            records = if replica.applied() < lsn { tail.read()? } else { Vec::new() };
             if records.is_empty() {
                 return Ok(replica);
             }

@@ -9,7 +9,7 @@ use ambrosia_storage::{AcquireError, BlobError, EnterError, InstanceError, LogEr
 
 use crate::{
     clock::{ClockError, SystemClock},
-    host::{Entrance, Host, enter, start_engine},
+    host::{Entrance, Host, Surface, enter, start_engine},
     modules::Modules,
     resources,
 };
@@ -50,6 +50,22 @@ pub struct MemberOptions {
     pub keep_checkpoints: usize,
     /// Keep the whole log, also what no checkpoint needs.
     pub keep_log: bool,
+}
+
+/// As the command line has them.
+impl Default for MemberOptions {
+    fn default() -> Self {
+        MemberOptions {
+            print_replay: false,
+            from_beginning: false,
+            allow_engine_change: false,
+            allow_divergence: None,
+            checkpoint_every_bytes: 64 << 20,
+            recovery_target: Duration::from_secs(1),
+            keep_checkpoints: 3,
+            keep_log: false,
+        }
+    }
 }
 
 /// How a run ended well.
@@ -230,6 +246,9 @@ pub enum RunError {
          for each peer and client beside some 32 of its own"
     )]
     Descriptors(std::io::Error),
+    /// The process that embeds the replica has dropped it.
+    #[error("the replica was abandoned by the process that it runs in; the log is intact")]
+    Abandoned,
     /// A defect in this program.
     #[error("the driver of the replica failed; this is a defect of ambrosia-host, and the log is intact")]
     Defect,
@@ -268,7 +287,7 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
     if let Some(name) = &options.stdin {
         ready.methods().get().find(name)?;
     }
-    let mut host = Host::start(store, modules, clock, options.listen, false)?;
+    let mut host = Host::start(store, modules, clock, options.listen, Surface::Process { names_members: false })?;
     host.add(ready, options.stdin, &options.member)?;
     let mut ending = Err(RunError::Defect);
     host.wait(|ended| ending = ended.ending);

@@ -8,7 +8,7 @@ use ambrosia_storage::{Instances, Store, StorePlace};
 
 use crate::{
     clock::SystemClock,
-    host::{Entered, Entrance, Host, enter, start_engine},
+    host::{Entered, Entrance, Host, Surface, enter, start_engine},
     modules::Modules,
     resources,
     run::{Ending, MemberOptions, RunError, check_loopback},
@@ -71,7 +71,7 @@ pub fn serve(options: ServeOptions, mut tell: impl FnMut(MemberEnded)) -> Result
     start_engine(&modules)?;
     let ready = entered.into_iter().map(|entered| entered.get_ready(&modules));
     let ready = ready.collect::<Result<Vec<_>, _>>()?;
-    let mut host = Host::start(store, modules, clock, options.listen, true)?;
+    let mut host = Host::start(store, modules, clock, options.listen, Surface::Process { names_members: true })?;
     tracing::info!(replicas = ready.len(), "serving");
     for ready in ready {
         host.add(ready, None, &options.member)?;

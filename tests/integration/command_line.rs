@@ -204,3 +204,14 @@ fn status_as_text_names_instances_states_and_replicas() {
     assert!(lines[5].ends_with(" on the disk, log from lsn 1; no checkpoint yet"), "{text}");
     assert_eq!(lines[6].trim_end(), "  replica 0   down");
 }
+
+#[test]
+fn a_store_is_a_path_or_a_file_url_and_other_urls_are_refused_without_their_password() {
+    let cluster = cluster();
+    cluster.register("counter", "counter", 1);
+    let url = format!("file://{}", cluster.store().display());
+    succeeds(&cluster, &["status", "--store", &url], &["counter: down"]);
+    let verb = ["status", "--store", "postgres://me:secret@host/db"];
+    let said = fails(&cluster, &verb, &["--store", "no store for postgres: URLs", "file:PATH"]);
+    assert!(!said.contains("secret"), "{said}");
+}

@@ -4,6 +4,7 @@ mod address_space;
 mod addresses;
 mod bad_input;
 mod bad_store;
+mod both_stores;
 mod captures;
 mod checkpoints;
 mod clock;

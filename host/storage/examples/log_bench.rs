@@ -41,10 +41,10 @@ fn run(store: &FileStore, body_bytes: usize, window: u64) -> Result<(), Box<dyn 
     let log = store.file_log(&name)?;
     let (sender, events) = mpsc::channel();
     let me = EpochBody { replica: ReplicaIndex(0), engine: [0; 32] };
-    let send = move |event| drop(sender.send(event));
+    let send = move |_, event| drop(sender.send(event));
     let begin = Instant::now();
     let Acquired { records, epoch, mut writer } =
-        log.acquire(log.head()?.epoch, me, Timestamp(0), log.tail(Lsn(1))?, Box::new(send))?;
+        log.tail(Lsn(1))?.acquire(log.head()?.epoch, me, Timestamp(0), Box::new(send))?;
     let acquire_millis = begin.elapsed().as_secs_f64() * 1e3;
     let mut last = *records.last().ok_or("no epoch record")?.header();
     let mut durable = last.lsn;

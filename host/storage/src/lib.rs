@@ -5,8 +5,9 @@
 //! of a replica:
 //!
 //! 1. [`Members::enter`], then [`Presence::beat`] every [`HEARTBEAT_INTERVAL`] from a thread of its own;
-//! 2. [`LogStore::tail`] and [`LogTail::next`] until the replica has caught up, and further while it is a standby;
-//! 3. [`LogStore::wait_for_vacancy`], then [`LogStore::acquire`] with the tail, then [`Presence::publish_primary`];
+//! 2. [`LogStore::tail`] and [`LogTail::read`] until the replica has caught up, and whenever [`LogStore::subscribe`] tells
+//!    that there may be more while it is a standby;
+//! 3. [`LogStore::watch`], then [`LogTail::acquire`], then [`Presence::publish_primary`];
 //! 4. [`LogWriter::append`] until a [`LogEvent::Stopped`], or [`LogWriter::close`] to hand over.
 //!
 //! **Architecture Invariant:** this crate does not know what a record means. It numbers, chains, stores and
@@ -25,6 +26,7 @@ mod log;
 mod log_error;
 mod members;
 mod memory;
+mod place;
 mod pool;
 mod process_place;
 mod registry;
@@ -33,6 +35,7 @@ mod subscription;
 mod sync_times;
 #[cfg(test)]
 mod tests;
+mod vacancy_watcher;
 
 pub use ambrosia_core::member::{CheckpointHead, LogEvent, StopCause};
 pub use blob::{BlobError, BlobHash, BlobStore};
@@ -42,14 +45,14 @@ pub use checkpoints::{
 };
 pub use deregistration::Deregistered;
 pub use file::{
-    FileCheckpoints, FileLog, FileLogOptions, FileScan, FileStore, Lock, LogTurns, Machine, MachineFile, OpenError,
-    Page, ScannedRecord, StorePlace, WrittenFile, time_since_boot,
+    FileCheckpoints, FileLog, FileLogOptions, FileScan, FileStore, FileTail, Lock, LogTurns, Machine, MachineFile,
+    OpenError, Page, ScannedRecord, StorePlace, WrittenFile, time_since_boot,
 };
 pub use instance_entry::{EntryError, InstanceEntry, Outcome};
 pub use instances::{Found, InstanceError, Instances, Registered};
 pub use io_error::IoError;
 pub use log::{
-    Acquired, Events, Head, Interrupter, LOG_QUEUE_BYTES_MAX, LogStore, LogTail, LogWriter, Vacancy, WriterStats,
+    Acquired, Events, Head, LOG_QUEUE_BYTES_MAX, LogStore, LogTail, LogWriter, OnVacancy, Vacancy, WriterStats,
 };
 pub use log_error::{AcquireError, AppendError, LogError};
 pub use members::{
@@ -57,6 +60,7 @@ pub use members::{
     REPLICAS_MAX, Role,
 };
 pub use memory::{MemoryLog, MemoryStore};
+pub use place::PlaceError;
 pub use pool::{Pool, Task, Turn, Waker};
 pub use process_place::ProcessPlace;
 pub use registry::{KeyError, PutError, Registry, RegistryEntry, RegistryError, Revision, check_key};

@@ -1,17 +1,16 @@
 //! The log of one instance, as the driver sees it.
 //!
-//! Authority lies in the log: the epoch record that comes first in it wins. What [`LogStore::wait_for_vacancy`] says
-//! is only a hint who should try; a false suspicion costs a change of primary and never a record.
+//! Authority lies in the log: the epoch record that comes first in it wins. What [`LogStore::watch`] says is only a hint who
+//! should try; a false suspicion costs a change of primary and never a record.
 //!
 //! **Architecture Invariant:** nothing here opens a file; that a log is kept in files shows in its errors alone, which name
-//! where an operator has to look. Nothing is asynchronous: what waits, blocks its thread and can be interrupted from
-//! another one.
+//! where an operator has to look. Nothing here waits for news: who wants them has subscribed to them.
 
-use std::{any::Any, fmt, sync::Arc, time::Duration};
+use std::{fmt, io};
 
 use ambrosia_core::{Epoch, EpochBody, Lsn, Record, Timestamp};
 
-use crate::{AcquireError, AppendError, IoError, LogError, LogEvent, SyncTimes};
+use crate::{AcquireError, AppendError, Callback, IoError, LogError, LogEvent, Subscription, SyncTimes};
 
 /// The primary delivers nothing more while this much is queued for the disk.
 pub const LOG_QUEUE_BYTES_MAX: usize = 16 << 20;
@@ -34,32 +33,26 @@ pub trait LogStore: Send + Sync {
     /// machine started.
     fn is_at_rest(&self) -> bool;
 
-    /// Blocks until nobody seems to be primary. `None` if `timeout` ran out or [`LogStore::interrupt`] was called.
-    fn wait_for_vacancy(&self, timeout: Duration) -> Result<Option<Vacancy>, LogError>;
-
-    /// Ends a [`LogStore::wait_for_vacancy`] under way in another thread, or the next one if none is.
-    fn interrupt(&self);
-
-    /// Deposes the reign `over` and becomes the writer, with an epoch record of its own as the newest of the log.
+    /// Calls back when more may be durable than before.
     ///
-    /// `over` is the reign that was found vacant. If another one has begun since, the answer is Contended and nobody is
-    /// deposed: of several standbys that see the same death only one takes over.
+    /// # Errors
+    /// If the system has no more threads.
+    fn subscribe(&self, call: Callback) -> io::Result<Subscription>;
+
+    /// Calls back once, when nobody seems to be primary, or with an error if that can't be found out any more. How long a
+    /// primary has been silent is counted by this handle, from one call to the next.
     ///
-    /// Reads on from where `tail` stands to the true end of the log and returns all of that at once, so read the tail
-    /// until it has nothing more before. `events` is called from the thread of the log: it must not block, and must
-    /// not drop the writer.
-    fn acquire(
-        &self,
-        over: Epoch,
-        me: EpochBody,
-        now: Timestamp,
-        tail: Box<dyn LogTail>,
-        events: Events,
-    ) -> Result<Acquired, AcquireError>;
+    /// # Errors
+    /// If the system has no more threads.
+    fn watch(&self, call: OnVacancy) -> io::Result<Subscription>;
 }
 
-/// Takes the [`LogEvent`]s of one reign.
-pub type Events = Box<dyn Fn(LogEvent) + Send + Sync>;
+/// Told of a vacancy, by a thread of the store: it must neither block nor end a subscription.
+pub type OnVacancy = Box<dyn FnOnce(Result<Vacancy, LogError>) + Send>;
+
+/// Takes the [`LogEvent`]s of one reign, whose epoch comes with each. It is called by the thread of the log: it must not
+/// block, and must not drop the writer.
+pub type Events = Box<dyn Fn(Epoch, LogEvent) + Send + Sync>;
 
 /// How far a log goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,7 +91,7 @@ impl Vacancy {
     }
 }
 
-/// What a successful [`LogStore::acquire`] gives.
+/// What a successful [`LogTail::acquire`] gives.
 pub struct Acquired {
     /// All records that the tail had not returned; the new epoch record is the last. All of them are durable.
     pub records: Vec<Record>,
@@ -116,45 +109,31 @@ impl fmt::Debug for Acquired {
 
 /// Reads the durable records of a log in order, across changes of the primary.
 pub trait LogTail: Send {
-    /// The next durable records: at least one, unless `wait` ran out or the tail was interrupted.
+    /// The next durable records; none if there are none now. [`LogStore::subscribe`] tells when there may be more.
     ///
     /// Bounded to about 4 MiB a call, and at least one record however large it is.
-    fn next(&mut self, wait: Duration) -> Result<Vec<Record>, LogError>;
+    fn read(&mut self) -> Result<Vec<Record>, LogError>;
 
-    /// The record that [`LogTail::next`] returns next.
+    /// The record that [`LogTail::read`] returns next.
     fn position(&self) -> Lsn;
 
     /// Chain value of the record before that one, which is what it will carry as `previous`; 0 before genesis. Whoever
     /// goes on from a checkpoint sees by it that the checkpoint belongs to this log.
     fn link(&self) -> u64;
 
-    /// Wakes a blocked [`LogTail::next`] from another thread.
-    fn interrupter(&self) -> Interrupter;
-
-    /// For the store that made the tail, which goes on from it in [`LogStore::acquire`].
-    fn into_any(self: Box<Self>) -> Box<dyn Any + Send>;
-}
-
-/// Ends a [`LogTail::next`] under way, or the next one if none is.
-#[derive(Clone)]
-pub struct Interrupter(Arc<dyn Fn() + Send + Sync>);
-
-impl Interrupter {
-    /// Wraps what is to be done.
-    pub fn new(interrupt: impl Fn() + Send + Sync + 'static) -> Self {
-        Interrupter(Arc::new(interrupt))
-    }
-
-    /// Interrupts.
-    pub fn interrupt(&self) {
-        (self.0)();
-    }
-}
-
-impl fmt::Debug for Interrupter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Interrupter")
-    }
+    /// Deposes the reign `over` and becomes the writer, with an epoch record of its own as the newest of the log.
+    ///
+    /// `over` is the reign that was found vacant. If another one has begun since, the answer is Contended and nobody is
+    /// deposed: of several standbys that see the same death only one takes over.
+    ///
+    /// Reads on to the true end of the log and returns all of that at once, so read until there is nothing more before.
+    fn acquire(
+        self: Box<Self>,
+        over: Epoch,
+        me: EpochBody,
+        now: Timestamp,
+        events: Events,
+    ) -> Result<Acquired, AcquireError>;
 }
 
 /// The one writer of a reign. Dropped without [`LogWriter::close`], it gives up what is queued and ends the reign.

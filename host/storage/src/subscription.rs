@@ -46,6 +46,14 @@ impl<C> Subscriber<C> {
         }
     }
 
+    /// Calls for the last time, unless it was silenced.
+    pub(crate) fn call_once(&self, make: impl FnOnce(C)) {
+        let mut call = self.call.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(call) = call.take() {
+            make(call);
+        }
+    }
+
     /// Waits for a call under way; there is none after it.
     pub(crate) fn silence(&self) {
         *self.call.lock().unwrap_or_else(PoisonError::into_inner) = None;

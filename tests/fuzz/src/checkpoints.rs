@@ -203,7 +203,7 @@ fn load(checkpoints: &FileCheckpoints, lsn: Lsn) -> Option<Contents> {
 fn write_records(log: &FileLog) {
     let me = EpochBody { replica: ReplicaIndex(0), engine: [0; 32] };
     let tail = log.tail(Lsn(1)).expect("it can be read");
-    let acquired = log.acquire(Epoch(0), me, Timestamp(1), tail, Box::new(|_| ())).expect("nobody else is at it");
+    let acquired = tail.acquire(Epoch(0), me, Timestamp(1), Box::new(|_, _| ())).expect("nobody else is at it");
     let Acquired { records, epoch, mut writer } = acquired;
     let mut last = *records.last().expect("the epoch record is there").header();
     while last.lsn < Lsn(RECORDS) {

@@ -8,7 +8,6 @@ use std::{
     fs,
     path::PathBuf,
     sync::{LazyLock, Mutex, PoisonError},
-    time::Duration,
 };
 
 use ambrosia_core::{
@@ -167,7 +166,7 @@ impl Fixture {
             Err(error) => return failed(records, &error),
         };
         loop {
-            match tail.next(Duration::ZERO) {
+            match tail.read() {
                 Ok(more) if more.is_empty() => return Read { records, whole: true },
                 Ok(more) => records.extend(more),
                 Err(error) => return failed(records, &error),

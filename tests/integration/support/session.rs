@@ -2,11 +2,15 @@
 
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use ambrosia_core::{InstanceName, RequestId};
-use ambrosia_host::{Addresses, Answered, Client, ClientError, decode_value, encode_arguments, fresh_request_id};
+use ambrosia_host::{
+    Addresses, Answered, Client, ClientError, client_of, decode_value, encode_arguments, fresh_request_id,
+};
+use ambrosia_storage::Store;
 use ambrosia_tests::{Cluster, PATIENCE};
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -19,9 +23,19 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(cluster: &Cluster, instance: &str) -> Session {
+        Session::of(|| cluster.client(instance))
+    }
+
+    /// A client of an instance in that store.
+    pub(crate) fn on(store: Arc<dyn Store>, instance: &str) -> Session {
+        let name = InstanceName::new(instance).expect("a plain name");
+        Session::of(|| client_of(store, name).expect("the instance is registered"))
+    }
+
+    fn of(client: impl FnOnce() -> Client) -> Session {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime can be made");
-        let client = runtime.block_on(async { cluster.client(instance) });
+        let client = runtime.block_on(async { client() });
         Session { runtime, client }
     }
 

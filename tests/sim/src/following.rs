@@ -6,7 +6,7 @@ use ambrosia_core::{
     Epoch, EpochBody, Record, ReplicaIndex,
     member::{Other, OtherRole},
 };
-use ambrosia_storage::{AcquireError, Acquired, LogError, LogStore, Vacancy};
+use ambrosia_storage::{AcquireError, Acquired, LogError, LogStore, LogTail, Vacancy};
 
 use crate::{
     agenda::Event,
@@ -68,7 +68,7 @@ impl Sim {
     pub(crate) fn read(&self, process: &Process, driver: &mut Driver) -> Result<(), LogError> {
         (driver.hands.is_reading, driver.hands.tries) = (false, 0);
         let tail = driver.hands.tail.as_mut().expect("the log was opened before it is read");
-        let records = match tail.next(Duration::ZERO) {
+        let records = match tail.read() {
             Ok(records) => records,
             Err(error) => return self.on_missing(process, driver, error),
         };
@@ -102,7 +102,7 @@ impl Sim {
     }
 
     fn vacancy(&self, driver: &Driver) -> Result<Option<Vacancy>, LogError> {
-        if let Some(vacancy) = driver.log.wait_for_vacancy(Duration::ZERO)? {
+        if let Some(vacancy) = driver.log.look_for_vacancy()? {
             return Ok(Some(vacancy));
         }
         let epoch = driver.log.head()?.epoch;
@@ -134,12 +134,12 @@ impl Sim {
             process.skew.set(0); // somebody has set it
         }
         let reports = Arc::clone(&process.reports);
-        let events = Box::new(move |event| {
+        let events = Box::new(move |_, event| {
             let mut reports = reports.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             reports.push_back(event);
         });
         process.taking_over.set(true);
-        let acquired = driver.log.acquire_by_turns(over, me, self.clock(process), tail, events);
+        let acquired = tail.acquire_by_turns(over, me, self.clock(process), events);
         process.taking_over.set(false);
         match acquired {
             Ok((Acquired { records, epoch, writer }, turns)) => {

@@ -11,7 +11,7 @@ use ambrosia_core::{
     member::{Command, Member},
 };
 use ambrosia_storage::{
-    Checkpoint, FileCheckpoints, FileLog, LoadedCheckpoint, LogEvent, LogTail, LogTurns, LogWriter, WrittenFile,
+    Checkpoint, FileCheckpoints, FileLog, FileTail, LoadedCheckpoint, LogEvent, LogTurns, LogWriter, WrittenFile,
 };
 
 use crate::{
@@ -101,7 +101,7 @@ pub(crate) struct Hands {
     /// To be carried out.
     pub(crate) commands: VecDeque<Command>,
     /// Where the log is read. Taken while it tries to become primary.
-    pub(crate) tail: Option<Box<dyn LogTail>>,
+    pub(crate) tail: Option<FileTail>,
     /// The member waits for records.
     pub(crate) is_reading: bool,
     /// The member wants to know of vacancies.

@@ -6,7 +6,7 @@ use ambrosia_core::{
     CheckpointState, Genesis, Lsn, ReplicaIndex, ScheduleOptions,
     member::{Keep, Member, MemberInput, MemberSettings},
 };
-use ambrosia_storage::{CheckpointError, FileLog, FileLogOptions, IoError, LogError, LogStore};
+use ambrosia_storage::{CheckpointError, FileLog, FileLogOptions, IoError, LogError, LogTail};
 
 use crate::{
     agenda::Event,
@@ -137,7 +137,7 @@ impl Sim {
 
     /// Begins to read the log there. What was to be read may have been removed.
     pub(crate) fn open_log(&self, process: &Process, driver: &mut Driver, from: Lsn) -> Result<(), LogError> {
-        match driver.log.tail(from) {
+        match driver.log.read_from(from) {
             Ok(tail) => {
                 let link = tail.link();
                 driver.hands.tail = Some(tail);

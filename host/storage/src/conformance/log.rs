@@ -1,14 +1,14 @@
 //! What the log of an instance must do.
 
 use std::{
-    sync::{Arc, Barrier},
+    sync::{Arc, Barrier, mpsc::channel},
     thread,
     time::Duration,
 };
 
 use ambrosia_core::{Epoch, EpochBody, Lsn, Record, ReplicaIndex, Timestamp};
 
-use super::reign::{Handles, LIMIT, Reign, drain, genesis, read_all};
+use super::reign::{Follower, Handles, LIMIT, Reign, drain, genesis, read_all, wait_for_vacancy};
 use crate::{AcquireError, AppendError, LogError, LogStore, StopCause, Vacancy};
 
 /// Makes a log with the given genesis record.
@@ -78,13 +78,11 @@ pub fn a_second_acquire_fences_the_first_writer(new_log: NewLog<'_>) {
 
 pub fn a_tail_follows_across_a_change_of_the_primary(new_log: NewLog<'_>) {
     let open = new_log(genesis());
-    let mut tail = open().tail(Lsn(1)).expect("works");
+    let mut follower = Follower::new(&*open(), Lsn(1));
     let follower = thread::spawn(move || {
         let mut records = Vec::new();
         while records.len() < 64 {
-            let more = tail.next(LIMIT).expect("works");
-            assert!(!more.is_empty(), "records come");
-            records.extend(more);
+            records.extend(follower.next());
         }
         records
     });
@@ -105,16 +103,16 @@ pub fn a_tail_follows_across_a_change_of_the_primary(new_log: NewLog<'_>) {
 pub fn a_tail_returns_nothing_that_is_not_durable(new_log: NewLog<'_>) {
     let open = new_log(genesis());
     let mut reign = Reign::begin(&*open(), 0);
-    let mut tail = open().tail(Lsn(3)).expect("works");
-    assert!(tail.next(Duration::ZERO).expect("works").is_empty());
+    let mut follower = Follower::new(&*open(), Lsn(3));
+    assert!(follower.tail.read().expect("works").is_empty());
     for n in 0..100_u64 {
         let lsn = reign.append(&n.to_le_bytes()).expect("the reign goes on");
-        let seen = tail.next(LIMIT).expect("works");
+        let seen = follower.next();
         assert_eq!(seen.len(), 1);
         assert_eq!(seen[0].lsn(), lsn);
         reign.wait_durable(lsn);
-        assert_eq!(tail.position(), lsn.next());
-        assert_eq!(tail.link(), seen[0].header().link());
+        assert_eq!(follower.tail.position(), lsn.next());
+        assert_eq!(follower.tail.link(), seen[0].header().link());
     }
 }
 
@@ -170,7 +168,7 @@ fn try_once(log: &dyn LogStore, replica: u16) -> Option<Epoch> {
     let me = EpochBody { replica: ReplicaIndex(replica), engine: [0; 32] };
     let mut tail = log.tail(Lsn(1)).expect("works");
     drain(tail.as_mut());
-    match log.acquire(log.head().expect("works").epoch, me, Timestamp(0), tail, Box::new(|_| ())) {
+    match tail.acquire(log.head().expect("works").epoch, me, Timestamp(0), Box::new(|_, _| ())) {
         Ok(acquired) => Some(acquired.epoch),
         Err(AcquireError::Contended { .. }) => None,
         Err(error) => panic!("{error}"),
@@ -199,8 +197,8 @@ pub fn a_closed_writer_leaves_a_vacancy_and_all_its_records(new_log: NewLog<'_>)
     let open = new_log(genesis());
     let mut reign = Reign::begin(&*open(), 0);
     let log = open();
-    assert_eq!(log.wait_for_vacancy(Duration::from_millis(20)).expect("works"), None);
-    let waiter = thread::spawn(move || log.wait_for_vacancy(LIMIT).expect("works"));
+    assert_eq!(wait_for_vacancy(&*log, Duration::from_millis(20)), None);
+    let waiter = thread::spawn(move || wait_for_vacancy(&*log, LIMIT));
     reign.append(b"queued").expect("the reign goes on");
     reign.writer.close();
     assert_eq!(waiter.join().expect("no panic"), Some(Vacancy::Released(Epoch(1))));
@@ -209,41 +207,84 @@ pub fn a_closed_writer_leaves_a_vacancy_and_all_its_records(new_log: NewLog<'_>)
 
 pub fn a_dropped_writer_leaves_a_vacancy(new_log: NewLog<'_>) {
     let open = new_log(genesis());
-    assert_eq!(open().wait_for_vacancy(LIMIT).expect("works"), Some(Vacancy::Released(Epoch(0))));
+    assert_eq!(wait_for_vacancy(&*open(), LIMIT), Some(Vacancy::Released(Epoch(0))));
     drop(Reign::begin(&*open(), 0));
-    assert_eq!(open().wait_for_vacancy(LIMIT).expect("works"), Some(Vacancy::Released(Epoch(1))));
+    assert_eq!(wait_for_vacancy(&*open(), LIMIT), Some(Vacancy::Released(Epoch(1))));
 }
 
 pub fn of_two_candidates_for_one_vacancy_the_second_deposes_nobody(new_log: NewLog<'_>) {
     let open = new_log(genesis());
-    let vacancy = open().wait_for_vacancy(LIMIT).expect("works").expect("nobody reigns yet");
+    let vacancy = wait_for_vacancy(&*open(), LIMIT).expect("nobody reigns yet");
     let mut first = Reign::begin(&*open(), 0);
     let log = open();
     let me = EpochBody { replica: ReplicaIndex(1), engine: [0; 32] };
     let tail = log.tail(Lsn(1)).expect("works");
-    let second = log.acquire(vacancy.epoch(), me, Timestamp(0), tail, Box::new(|_| ()));
+    let second = tail.acquire(vacancy.epoch(), me, Timestamp(0), Box::new(|_, _| ()));
     assert!(matches!(second, Err(AcquireError::Contended { epoch: Epoch(1) })), "{second:?}");
     first.append_durably(b"the first reigns on");
 }
 
-pub fn a_wait_for_vacancy_can_be_interrupted(new_log: NewLog<'_>) {
+pub fn a_watch_that_was_given_up_tells_nothing(new_log: NewLog<'_>) {
     let open = new_log(genesis());
-    let _reign = Reign::begin(&*open(), 0);
-    let log = open();
-    thread::scope(|scope| {
-        let waiter = scope.spawn(|| log.wait_for_vacancy(LIMIT).expect("works"));
-        log.interrupt();
-        assert_eq!(waiter.join().expect("no panic"), None);
-    });
+    let reign = Reign::begin(&*open(), 0);
+    let (log, (sender, told)) = (open(), channel());
+    let given_up = sender.clone();
+    let watch = log.watch(Box::new(move |_| given_up.send("given up").expect("the check waits for it")));
+    drop(watch.expect("there are threads"));
+    let _watch = log.watch(Box::new(move |_| sender.send("watches").expect("the check waits for it")));
+    reign.writer.close();
+    // Nothing is left that could tell more.
+    assert_eq!(told.iter().collect::<Vec<_>>(), ["watches"]);
 }
 
-pub fn a_blocked_tail_can_be_interrupted(new_log: NewLog<'_>) {
+pub fn a_vacancy_is_told_to_all_who_watch_and_once_to_each(new_log: NewLog<'_>) {
     let open = new_log(genesis());
-    let mut tail = open().tail(Lsn(2)).expect("works");
-    let interrupter = tail.interrupter();
-    let blocked = thread::spawn(move || tail.next(LIMIT).expect("works"));
-    interrupter.interrupt();
-    assert_eq!(blocked.join().expect("no panic"), []);
+    let (sender, told) = channel();
+    let watch = |(number, log): (usize, &Arc<dyn LogStore>)| {
+        let sender = sender.clone();
+        let call = move |found: Result<Vacancy, LogError>| {
+            sender.send((number, found.expect("works").epoch())).expect("the check waits for it");
+        };
+        log.watch(Box::new(call)).expect("there are threads")
+    };
+    let logs = [open(), open(), open()];
+    for epoch in [Epoch(0), Epoch(1)] {
+        let watches: Vec<_> = logs.iter().enumerate().map(watch).collect();
+        let mut seen: Vec<_> = (0..3).map(|_| told.recv_timeout(LIMIT).expect("each is told")).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [(0, epoch), (1, epoch), (2, epoch)]);
+        drop(watches);
+        drop(Reign::begin(&*open(), 0));
+    }
+    drop(sender);
+    assert!(told.iter().next().is_none(), "each was told once");
+}
+
+pub fn more_to_read_is_told_until_that_is_not_wanted_any_more(new_log: NewLog<'_>) {
+    let open = new_log(genesis());
+    let log = open();
+    let (sender, told) = channel();
+    let subscription = log.subscribe(Box::new(move || sender.send(()).expect("the check waits for it")));
+    let mut reign = Reign::begin(&*open(), 0);
+    for body in [b"one", b"two"] {
+        reign.append_durably(body);
+        told.recv_timeout(LIMIT).expect("it is told");
+    }
+    drop(subscription);
+    reign.append_durably(b"three");
+    while told.try_recv().is_ok() {}
+    assert!(told.recv().is_err(), "nothing is left that could tell more");
+}
+
+pub fn events_of_a_reign_come_with_its_epoch(new_log: NewLog<'_>) {
+    let open = new_log(genesis());
+    let mut first = Reign::begin(&*open(), 0);
+    first.append_durably(b"first");
+    let mut second = Reign::begin(&*open(), 1);
+    second.append_durably(b"second");
+    assert!(first.epoch < second.epoch);
+    // Both are compared with each event; the end of the first comes after the second has begun.
+    assert!(matches!(first.wait_stopped(), StopCause::Fenced { .. }));
 }
 
 pub fn a_tail_can_begin_anywhere_in_the_log_and_nowhere_else(new_log: NewLog<'_>) {

@@ -1,17 +1,20 @@
 //! What every store must do, as tests that run against any of them.
 //!
-//! [`log_conformance!`](crate::log_conformance), [`registry_conformance!`](crate::registry_conformance) and
-//! [`blob_conformance!`](crate::blob_conformance) make one test of each check. A failed check panics.
+//! [`store_conformance!`](crate::store_conformance) makes one test of each check of a whole store, and
+//! [`log_conformance!`](crate::log_conformance) of a log by itself. A failed check panics.
 //!
 //! **Architecture Invariant:** the checks know the traits alone.
 #![allow(missing_docs, reason = "a check says by its name what it checks")]
 
 pub mod blobs;
+pub mod checkpoints;
 pub mod log;
+pub mod members;
 pub mod registry;
 mod reign;
+pub mod store;
 
-pub use reign::{Handles, MODULE, Reign, genesis, read_all};
+pub use reign::{Follower, Handles, MODULE, Reign, genesis, read_all, wait_for_vacancy};
 
 /// Makes a test of each check of [`log`]. `$new_log` is called with a genesis record for each of them, makes the log,
 /// and returns a [`Handles`] with which further handles on it are opened.
@@ -30,8 +33,10 @@ macro_rules! log_conformance {
             a_misplaced_record_is_refused_and_changes_nothing
             a_closed_writer_leaves_a_vacancy_and_all_its_records
             a_dropped_writer_leaves_a_vacancy
-            a_wait_for_vacancy_can_be_interrupted
-            a_blocked_tail_can_be_interrupted
+            a_watch_that_was_given_up_tells_nothing
+            a_vacancy_is_told_to_all_who_watch_and_once_to_each
+            more_to_read_is_told_until_that_is_not_wanted_any_more
+            events_of_a_reign_come_with_its_epoch
             a_tail_can_begin_anywhere_in_the_log_and_nowhere_else
             a_large_record_is_read_back
         }
@@ -41,37 +46,66 @@ macro_rules! log_conformance {
     };
 }
 
-/// Makes a test of each check of [`registry`]. `$new` makes an empty store, and `$of` gives its registry.
+/// Makes a test of each check of [`registry`], [`blobs`], [`store`], [`checkpoints`] and [`members`]. `$new` makes an empty store, and `$of` gives it as a `&dyn Store`.
 #[macro_export]
-macro_rules! registry_conformance {
+macro_rules! store_conformance {
     ($new:expr, $of:expr) => {
-        $crate::registry_conformance! { @ $new, $of,
-            a_value_is_read_back_with_its_revision
-            a_change_needs_the_current_revision
-            a_revision_is_never_used_again
-            keys_are_listed_by_prefix_in_order
-            of_many_changes_at_once_one_wins
-            a_change_is_told_to_those_who_have_subscribed
-            a_value_as_it_is_kept_can_be_had_and_removed
-            a_bad_key_is_refused
+        mod registry {
+            $crate::store_conformance! { @ registry, |new| $crate::Store::registry(new), $new, $of,
+                a_value_is_read_back_with_its_revision
+                a_change_needs_the_current_revision
+                a_revision_is_never_used_again
+                keys_are_listed_by_prefix_in_order
+                of_many_changes_at_once_one_wins
+                a_change_is_told_to_those_who_have_subscribed
+                a_value_as_it_is_kept_can_be_had_and_removed
+                a_bad_key_is_refused
+            }
+        }
+        mod blobs {
+            $crate::store_conformance! { @ blobs, |new| $crate::Store::blobs(new), $new, $of,
+                a_blob_is_named_by_its_hash
+                blobs_are_listed_and_deleted
+                what_is_written_down_of_a_module_goes_with_it
+            }
+        }
+        mod instances {
+            $crate::store_conformance! { @ store, |new| new, $new, $of,
+                an_instance_is_registered_once_with_one_module
+                replicas_and_the_outcome_are_kept
+                an_instance_that_is_registered_anew_has_another_log
+                a_log_that_no_instance_has_and_nobody_used_is_removed
+                a_scan_finds_all_records_and_where_they_are
+                registrations_come_one_after_the_other
+            }
+        }
+        mod checkpoints {
+            $crate::store_conformance! { @ checkpoints, |new| new, $new, $of,
+                a_base_with_changes_upon_changes_reads_back
+                a_checkpoint_counts_once_it_is_published
+                changes_without_what_they_rest_on_are_of_no_use
+                a_long_chain_is_made_a_base
+                what_is_needed_is_kept_and_the_rest_is_trimmed
+                who_was_overtaken_by_trimming_is_told
+            }
+        }
+        mod members {
+            $crate::store_conformance! { @ members, |new| new, $new, $of,
+                a_replica_runs_once
+                members_show_what_each_replica_says
+                what_a_replica_said_in_an_earlier_life_is_forgotten
+                a_deposed_primary_is_not_shown_as_primary
+                a_new_primary_and_its_end_are_told_to_those_who_have_subscribed
+                a_primary_that_beats_is_not_silent_and_one_that_does_not_is
+                an_instance_is_not_deregistered_while_a_replica_runs
+            }
         }
     };
-    (@ $new:expr, $of:expr, $($name:ident)*) => {
-        $(#[test] fn $name() { $crate::conformance::registry::$name($of(&$new())); })*
-    };
-}
-
-/// Makes a test of each check of [`blobs`]. `$new` makes an empty store, and `$of` gives its blobs.
-#[macro_export]
-macro_rules! blob_conformance {
-    ($new:expr, $of:expr) => {
-        $crate::blob_conformance! { @ $new, $of,
-            a_blob_is_named_by_its_hash
-            blobs_are_listed_and_deleted
-            what_is_written_down_of_a_module_goes_with_it
-        }
-    };
-    (@ $new:expr, $of:expr, $($name:ident)*) => {
-        $(#[test] fn $name() { $crate::conformance::blobs::$name($of(&$new())); })*
+    (@ $module:ident, |$store:ident| $part:expr, $new:expr, $of:expr, $($name:ident)*) => {
+        $(#[test] fn $name() {
+            let new = $new();
+            let $store: &dyn $crate::Store = $of(&new);
+            $crate::conformance::$module::$name($part);
+        })*
     };
 }

@@ -12,7 +12,9 @@ use ambrosia_core::{
     Timestamp,
 };
 
-use crate::{Acquired, AppendError, BlobHash, LogEvent, LogStore, LogTail, LogWriter, StopCause};
+use crate::{
+    Acquired, AppendError, BlobHash, LogEvent, LogStore, LogTail, LogWriter, StopCause, Subscription, Vacancy,
+};
 
 /// Nothing in a check takes that long.
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
@@ -25,8 +27,13 @@ pub const MODULE: &[u8] = b"module";
 
 /// A genesis record.
 pub fn genesis() -> Record {
+    genesis_of(InstanceUuid([7; 16]))
+}
+
+/// That of another instance of the same name.
+pub(super) fn genesis_of(uuid: InstanceUuid) -> Record {
     Genesis {
-        uuid: InstanceUuid([7; 16]),
+        uuid,
         module: BlobHash::of(MODULE).0,
         seed: 1,
         limits: Limits { fuel: 1, memory_bytes: 1 },
@@ -40,11 +47,54 @@ pub fn read_all(log: &dyn LogStore) -> Vec<Record> {
     drain(log.tail(Lsn(1)).expect("the log can be read").as_mut())
 }
 
+/// Watches until nobody seems to be primary, but no longer than that.
+///
+/// # Panics
+/// If it can't be found out.
+pub fn wait_for_vacancy(log: &dyn LogStore, limit: Duration) -> Option<Vacancy> {
+    let (sender, found) = mpsc::channel();
+    // Whoever waits may have given up.
+    let _watch = log.watch(Box::new(move |vacancy| drop(sender.send(vacancy)))).expect("there are threads");
+    found.recv_timeout(limit).ok().map(|vacancy| vacancy.expect("works"))
+}
+
+/// A tail, and a subscription to what it may read.
+pub struct Follower {
+    /// Where it reads.
+    pub tail: Box<dyn LogTail>,
+    more: mpsc::Receiver<()>,
+    _subscription: Subscription,
+}
+
+impl Follower {
+    /// Follows the log from `from` on.
+    pub fn new(log: &dyn LogStore, from: Lsn) -> Follower {
+        let (sender, more) = mpsc::channel();
+        let call = move || {
+            // Whoever followed may have gone.
+            let _gone = sender.send(());
+        };
+        let subscription = log.subscribe(Box::new(call)).expect("there are threads");
+        Follower { tail: log.tail(from).expect("the log can be read"), more, _subscription: subscription }
+    }
+
+    /// The next records, at least one.
+    pub fn next(&mut self) -> Vec<Record> {
+        loop {
+            let records = self.tail.read().expect("the log can be read");
+            if !records.is_empty() {
+                return records;
+            }
+            self.more.recv_timeout(LIMIT).expect("it is told when there is more");
+        }
+    }
+}
+
 /// All durable records that the tail has not returned yet.
 pub(super) fn drain(tail: &mut dyn LogTail) -> Vec<Record> {
     let mut records = Vec::new();
     loop {
-        let more = tail.next(Duration::ZERO).expect("the log can be read");
+        let more = tail.read().expect("the log can be read");
         if more.is_empty() {
             return records;
         }
@@ -56,11 +106,11 @@ pub(super) fn drain(tail: &mut dyn LogTail) -> Vec<Record> {
 pub struct Reign {
     /// Its epoch.
     pub epoch: Epoch,
-    /// What [`LogStore::acquire`] returned.
+    /// What [`LogTail::acquire`] returned.
     pub records: Vec<Record>,
     /// Where it appends.
     pub writer: Box<dyn LogWriter>,
-    events: mpsc::Receiver<LogEvent>,
+    events: mpsc::Receiver<(Epoch, LogEvent)>,
     last: RecordHeader,
     durable: Lsn,
     stopped: Option<StopCause>,
@@ -79,10 +129,9 @@ impl Reign {
         let (sender, events) = mpsc::channel();
         let me = EpochBody { replica: ReplicaIndex(replica), engine: [3; 32] };
         // The test may have ended: then nobody wants the events any more.
-        let send = move |event| drop(sender.send(event));
-        let acquired = log
-            .acquire(log.head().expect("works").epoch, me, Timestamp(5), tail, Box::new(send))
-            .expect("nobody else is at it");
+        let send = move |epoch, event| drop(sender.send((epoch, event)));
+        let over = log.head().expect("works").epoch;
+        let acquired = tail.acquire(over, me, Timestamp(5), Box::new(send)).expect("nobody else is at it");
         let Acquired { records, epoch, writer } = acquired;
         let last = *records.last().expect("the epoch record is there").header();
         assert_eq!((last.kind, last.epoch), (RecordKind::Epoch, epoch));
@@ -143,7 +192,9 @@ impl Reign {
     }
 
     fn next_event(&mut self) {
-        match self.events.recv_timeout(LIMIT).expect("an event comes") {
+        let (epoch, event) = self.events.recv_timeout(LIMIT).expect("an event comes");
+        assert_eq!(epoch, self.epoch, "an event comes with the epoch of its reign");
+        match event {
             LogEvent::Durable(durable) => {
                 assert!(durable > self.durable, "durable events rise");
                 self.durable = durable;

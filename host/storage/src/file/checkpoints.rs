@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// A base is made of a chain of deltas that has become as long as this.
-const DEPTH_MAX: usize = 4;
+pub(crate) const DEPTH_MAX: usize = 4;
 
 /// No checkpoint is written where less than this would be left for the log.
 const ROOM_FOR_LOG_BYTES: u64 = 64 << 20;
@@ -293,10 +293,10 @@ fn of(lsn: Lsn) -> std::ops::RangeInclusive<CheckpointName> {
 }
 
 /// The checkpoint files that there are.
-struct Files {
-    names: BTreeSet<CheckpointName>,
+pub(crate) struct Files {
+    pub(crate) names: BTreeSet<CheckpointName>,
     /// Of each record at which there is a whole checkpoint, the file to read: the base, or a delta upon one that is whole.
-    complete: BTreeMap<Lsn, CheckpointName>,
+    pub(crate) complete: BTreeMap<Lsn, CheckpointName>,
 }
 
 impl Files {
@@ -305,7 +305,7 @@ impl Files {
         Ok(Files::new(names.iter().filter_map(|name| name.parse().ok()).collect()))
     }
 
-    fn new(names: BTreeSet<CheckpointName>) -> Files {
+    pub(crate) fn new(names: BTreeSet<CheckpointName>) -> Files {
         let mut complete = BTreeMap::new();
         // A parent comes before what rests on it. The base of a record comes first; its deltas are equally good.
         for name in &names {
@@ -317,7 +317,7 @@ impl Files {
     }
 
     /// The files that make up the checkpoint, the newest first and the base last; `None` if one is missing.
-    fn chain(&self, lsn: Lsn) -> Option<Vec<CheckpointName>> {
+    pub(crate) fn chain(&self, lsn: Lsn) -> Option<Vec<CheckpointName>> {
         let mut chain = vec![*self.complete.get(&lsn)?];
         while let Some(parent) = chain.last()?.parent {
             chain.push(*self.complete.get(&parent)?);
@@ -326,7 +326,7 @@ impl Files {
     }
 
     /// Where the chain of a checkpoint breaks off.
-    fn missing_parent(&self, mut lsn: Lsn) -> Lsn {
+    pub(crate) fn missing_parent(&self, mut lsn: Lsn) -> Lsn {
         while let Some(parent) = self.names.range(of(lsn)).next_back().and_then(|name| name.parent) {
             lsn = parent;
         }
@@ -335,7 +335,7 @@ impl Files {
 
     /// The `keep` newest checkpoints that are complete, oldest first, and if these rest on one base all, the newest
     /// that rests on another one.
-    fn kept(&self, keep: usize) -> Vec<Lsn> {
+    pub(crate) fn kept(&self, keep: usize) -> Vec<Lsn> {
         let base = |lsn: &Lsn| *self.chain(*lsn).expect("it is complete").last().expect("it has one link at least");
         let complete: BTreeMap<Lsn, CheckpointName> = self.complete.keys().map(|lsn| (*lsn, base(lsn))).collect();
         let mut kept: Vec<_> = complete.iter().rev().take(keep).collect();
@@ -350,7 +350,7 @@ impl Files {
     }
 
     /// The bases that these checkpoints rest on.
-    fn bases(&self, lsns: &[Lsn]) -> BTreeSet<CheckpointName> {
+    pub(crate) fn bases(&self, lsns: &[Lsn]) -> BTreeSet<CheckpointName> {
         lsns.iter().filter_map(|lsn| self.chain(*lsn)?.pop()).collect()
     }
 }

@@ -33,7 +33,7 @@ use ambrosia_core::{Epoch, Lsn, ReplicaIndex};
 use super::{
     address::{ADDRESS_WORDS, address_from_words, address_to_words},
     machine::Page,
-    shared_page::{futex_wait, futex_wake_all},
+    shared_page::futex_wake_all,
 };
 use crate::{ProcessPlace, REPLICAS_MAX};
 
@@ -207,7 +207,9 @@ impl Control {
 
     pub(crate) fn publish_durable(&self, durable: Lsn) {
         self.page.word(DURABLE_AT).fetch_max(durable.0, Ordering::SeqCst);
-        self.wake_durable_waiters();
+        let word = self.durable_word();
+        word.fetch_add(1, Ordering::SeqCst);
+        futex_wake_all(word);
     }
 
     pub(crate) fn publish_checkpoint(&self, lsn: Lsn) {
@@ -227,19 +229,9 @@ impl Control {
         Lsn(self.page.word(CHECKPOINT_AT).load(Ordering::SeqCst))
     }
 
-    pub(crate) fn wake_durable_waiters(&self) {
-        let word = self.page.futex(DURABLE_FUTEX_AT);
-        word.fetch_add(1, Ordering::SeqCst);
-        futex_wake_all(word);
-    }
-
-    /// To be read before the durable lsn, and given to [`Control::wait_for_durable`].
-    pub(crate) fn durable_changes(&self) -> u32 {
-        self.page.futex(DURABLE_FUTEX_AT).load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn wait_for_durable(&self, seen: u32, timeout: Duration) {
-        futex_wait(self.page.futex(DURABLE_FUTEX_AT), seen, timeout);
+    /// Changes after the durable lsn has.
+    pub(crate) fn durable_word(&self) -> &AtomicU32 {
+        self.page.futex(DURABLE_FUTEX_AT)
     }
 
     /// The last primary that said where it answers.

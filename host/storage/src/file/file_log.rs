@@ -4,10 +4,10 @@
 //! before it is sealed: what the deposed primary acknowledged is in what was read.
 
 use std::{
+    io,
     os::unix::fs::MetadataExt,
     path::PathBuf,
-    sync::{Arc, Mutex},
-    time::Duration,
+    sync::{Arc, Mutex, atomic::AtomicU32},
 };
 
 use ambrosia_core::{Epoch, EpochBody, InstanceUuid, Lsn, Record, RecordHeader, RecordKind, Timestamp};
@@ -29,36 +29,69 @@ use super::{
     segment::LastRecord,
     segment_writer::{SegmentPlace, SegmentWriter},
     vacancy::VacancyWatch,
-    watcher::Watcher,
+    watcher::{Watched, Watcher},
 };
 use crate::{
-    AcquireError, Acquired, Events, Head, IoError, LogError, LogStore, LogTail, REPLICAS_MAX, Vacancy,
+    AcquireError, Acquired, Callback, Events, Head, IoError, LogError, LogStore, LogTail, OnVacancy, REPLICAS_MAX,
+    Subscription, Vacancy,
     io_error::IoContext,
+    vacancy_watcher::{Observer, VacancyWatcher},
 };
 
 /// Reigns that a candidate tries: each other replica can be stopped while it holds one, and once more each time that it
 /// was started again beside a process that is still stopped.
 const REIGNS_TRIED_MAX: usize = 4 * REPLICAS_MAX as usize;
 
-/// The log of one instance on files.
+/// The log of one instance on files. A clone is the same handle.
+#[derive(Clone)]
 pub struct FileLog {
     directory: Arc<LogDirectory>,
     control: Arc<Control>,
-    watch: VacancyWatch,
+    watch: Arc<VacancyWatch>,
     options: FileLogOptions,
-    watcher: Watcher,
+    watchers: Watchers,
+}
+
+/// What watches logs in this process. Clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct Watchers {
+    pub(crate) words: Watcher,
+    pub(crate) vacancies: VacancyWatcher,
+}
+
+/// The count of changes of the durable lsn.
+struct Durable(Arc<Control>);
+
+impl Watched for Durable {
+    fn word(&self) -> &AtomicU32 {
+        self.0.durable_word()
+    }
 }
 
 impl FileLog {
     pub(crate) fn open(
         directory: LogDirectory,
         options: FileLogOptions,
-        watcher: Watcher,
+        watchers: Watchers,
     ) -> Result<FileLog, LogError> {
         let directory = Arc::new(directory);
         let control = Arc::new(open_control(&directory)?);
-        let watch = VacancyWatch::new(&directory, control.clone(), &options);
-        Ok(FileLog { directory, control, watch, options, watcher })
+        let watch = Arc::new(VacancyWatch::new(&directory, control.clone(), &options));
+        Ok(FileLog { directory, control, watch, options, watchers })
+    }
+
+    /// Reads durable records from `from` on.
+    pub fn read_from(&self, from: Lsn) -> Result<FileTail, LogError> {
+        FileTail::open(self.clone(), from)
+    }
+
+    /// Looks once whether nobody seems to be primary.
+    pub fn look_for_vacancy(&self) -> Result<Option<Vacancy>, LogError> {
+        self.watch.look()
+    }
+
+    pub(crate) fn shared_directory(&self) -> &Arc<LogDirectory> {
+        &self.directory
     }
 
     pub(crate) fn directory(&self) -> &LogDirectory {
@@ -67,11 +100,11 @@ impl FileLog {
 
     /// The checkpoints beside the log.
     pub fn checkpoints(&self) -> FileCheckpoints {
-        FileCheckpoints::new(self.directory.clone(), self.control.clone(), self.watcher.clone())
+        FileCheckpoints::new(self.directory.clone(), self.control.clone(), self.watchers.words.clone())
     }
 
     pub(crate) fn watcher(&self) -> &Watcher {
-        &self.watcher
+        &self.watchers.words
     }
 
     pub(crate) fn control(&self) -> &Arc<Control> {
@@ -125,18 +158,6 @@ impl FileLog {
         self.begin_reign(self.control.fence(), &me).expect("nobody else is at it").1
     }
 
-    fn cursor_from(&self, tail: Box<dyn LogTail>) -> Result<Cursor, LogError> {
-        let position = tail.position();
-        match tail.into_any().downcast::<FileTail>() {
-            Ok(tail) if tail.reads(&self.directory) => {
-                let mut cursor = tail.into_cursor();
-                cursor.relist()?;
-                Ok(cursor)
-            }
-            _ => Cursor::open(self.directory.clone(), position, self.control.durable()),
-        }
-    }
-
     /// Reads to the true end, which is durable on return.
     fn read_rest(&self, cursor: &mut Cursor) -> Result<Vec<Record>, LogError> {
         let durable = self.control.durable();
@@ -162,9 +183,9 @@ impl FileLog {
         me: &EpochBody,
         epoch: Epoch,
         now: Timestamp,
-        tail: Box<dyn LogTail>,
+        mut cursor: Cursor,
     ) -> Result<(Vec<Record>, SegmentWriter), LogError> {
-        let mut cursor = self.cursor_from(tail)?;
+        cursor.relist()?;
         let mut records = self.read_rest(&mut cursor)?;
         let record = epoch_record(me, epoch, now, cursor.last());
         let segment = self.seal(&cursor, &record)?;
@@ -209,7 +230,7 @@ impl FileLog {
         over: Epoch,
         me: EpochBody,
         now: Timestamp,
-        tail: Box<dyn LogTail>,
+        tail: Cursor,
         events: Events,
     ) -> Result<(Vec<Record>, FileWriter, LogThread), AcquireError> {
         assert!(me.replica.0 < REPLICAS_MAX, "a replica gets no number above the limit");
@@ -225,6 +246,36 @@ impl FileLog {
         self.control.publish_durable(last.lsn);
         let (writer, log_thread) = self.writer(segment, epoch, last, events, reign);
         Ok((records, writer, log_thread))
+    }
+}
+
+/// Taking over, from where a tail stands.
+impl FileLog {
+    pub(crate) fn acquire(
+        &self,
+        over: Epoch,
+        me: EpochBody,
+        now: Timestamp,
+        tail: Cursor,
+        events: Events,
+    ) -> Result<Acquired, AcquireError> {
+        let (records, mut writer, log_thread) = self.take_over(over, me, now, tail, events)?;
+        let started = log_thread.start().context("start a thread for the log in", &self.directory.path);
+        writer.written = Some(started?);
+        Ok(Acquired { records, epoch: writer.epoch, writer: Box::new(writer) })
+    }
+
+    pub(crate) fn acquire_by_turns(
+        &self,
+        over: Epoch,
+        me: EpochBody,
+        now: Timestamp,
+        tail: Cursor,
+        events: Events,
+    ) -> Result<(Acquired, LogTurns), AcquireError> {
+        let (records, writer, log_thread) = self.take_over(over, me, now, tail, events)?;
+        let acquired = Acquired { records, epoch: writer.epoch, writer: Box::new(writer) };
+        Ok((acquired, LogTurns::new(log_thread)))
     }
 }
 
@@ -247,27 +298,13 @@ impl FileLog {
         uuid: InstanceUuid,
         options: FileLogOptions,
     ) -> Result<FileLog, LogError> {
-        FileLog::open(LogDirectory { path: directory, uuid, machine }, options, Watcher::default())
-    }
-
-    /// As [`LogStore::acquire`], and the caller does the turns of the log.
-    pub fn acquire_by_turns(
-        &self,
-        over: Epoch,
-        me: EpochBody,
-        now: Timestamp,
-        tail: Box<dyn LogTail>,
-        events: Events,
-    ) -> Result<(Acquired, LogTurns), AcquireError> {
-        let (records, writer, log_thread) = self.take_over(over, me, now, tail, events)?;
-        let acquired = Acquired { records, epoch: writer.epoch, writer: Box::new(writer) };
-        Ok((acquired, LogTurns::new(log_thread)))
+        FileLog::open(LogDirectory { path: directory, uuid, machine }, options, Watchers::default())
     }
 }
 
 impl LogStore for FileLog {
     fn tail(&self, from: Lsn) -> Result<Box<dyn LogTail>, LogError> {
-        Ok(Box::new(FileTail::open(&self.directory, self.control.clone(), from)?))
+        Ok(Box::new(self.read_from(from)?))
     }
 
     fn head(&self) -> Result<Head, LogError> {
@@ -293,26 +330,12 @@ impl LogStore for FileLog {
         self.control.is_from_log()
     }
 
-    fn wait_for_vacancy(&self, timeout: Duration) -> Result<Option<Vacancy>, LogError> {
-        self.watch.wait(timeout)
+    fn subscribe(&self, call: Callback) -> io::Result<Subscription> {
+        self.watchers.words.subscribe(Box::new(Durable(Arc::clone(&self.control))), call)
     }
 
-    fn interrupt(&self) {
-        self.watch.interrupt();
-    }
-
-    fn acquire(
-        &self,
-        over: Epoch,
-        me: EpochBody,
-        now: Timestamp,
-        tail: Box<dyn LogTail>,
-        events: Events,
-    ) -> Result<Acquired, AcquireError> {
-        let (records, mut writer, log_thread) = self.take_over(over, me, now, tail, events)?;
-        let started = log_thread.start().context("start a thread for the log in", &self.directory.path);
-        writer.written = Some(started?);
-        Ok(Acquired { records, epoch: writer.epoch, writer: Box::new(writer) })
+    fn watch(&self, call: OnVacancy) -> io::Result<Subscription> {
+        self.watchers.vacancies.watch(Arc::clone(&self.watch) as Arc<dyn Observer>, call)
     }
 }
 

@@ -24,7 +24,7 @@ use super::{
         TEMPORARY_SUFFIX, create_directory_durably, create_root_durably, file_names, read_if_there, write_durably,
     },
     file_blobs::FileBlobs,
-    file_log::FileLog,
+    file_log::{FileLog, Watchers},
     file_members::FileMembers,
     file_registry::FileRegistry,
     genesis_log,
@@ -34,7 +34,6 @@ use super::{
     options::FileLogOptions,
     scan::FileScan,
     system::{file_system_magic, network_file_system},
-    watcher::Watcher,
 };
 use crate::{
     BlobStore, Checkpoints, CloseError, ClosedLog, Held, InstanceError, Instances, IoError, LogError, LogId, LogScan,
@@ -62,7 +61,7 @@ pub struct FileStore {
     registry: Arc<FileRegistry>,
     blobs: Arc<FileBlobs>,
     options: FileLogOptions,
-    watcher: Watcher,
+    watchers: Watchers,
     compiled: PathBuf,
 }
 
@@ -160,12 +159,12 @@ impl FileStore {
         place.check_file_system()?;
         // Absolute, so that the store stays the same when the process changes its directory.
         let root = fs::canonicalize(root).context("find", root)?;
-        let watcher = Watcher::default();
+        let watchers = Watchers::default();
         Ok(FileStore {
-            registry: Arc::new(FileRegistry::open(root.join("registry"), watcher.clone())?),
+            registry: Arc::new(FileRegistry::open(root.join("registry"), watchers.words.clone())?),
             blobs: Arc::new(FileBlobs::open(root.join("blobs"))),
             options: FileLogOptions::default(),
-            watcher,
+            watchers,
             compiled: root.join(COMPILED),
             root,
         })
@@ -194,7 +193,7 @@ impl FileStore {
     fn open_log(&self, id: LogId) -> Result<FileLog, LogError> {
         let directory = self.log_directory(id.0);
         directory.check_there()?;
-        FileLog::open(directory, self.options, self.watcher.clone())
+        FileLog::open(directory, self.options, self.watchers.clone())
     }
 
     fn logs_path(&self) -> PathBuf {

@@ -2,58 +2,47 @@
 //!
 //! **Architecture Invariant:** it returns nothing above the durable lsn, which is read before the list of segments.
 
-use std::{
-    any::Any,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
-};
-
-use ambrosia_core::{Lsn, Record};
+use ambrosia_core::{Epoch, EpochBody, Lsn, Record, Timestamp};
 
 use super::{
-    control::Control,
     cursor::{Cursor, Stop},
+    file_log::FileLog,
+    log_thread::LogTurns,
 };
-use crate::{Interrupter, LogError, LogTail};
+use crate::{AcquireError, Acquired, Events, LogError, LogTail};
 
-/// Bytes after which [`LogTail::next`] returns.
+/// Bytes after which [`LogTail::read`] returns.
 const BUDGET_BYTES: usize = 4 << 20;
 
 /// Reads a log on files as far as it is durable.
-pub(crate) struct FileTail {
+pub struct FileTail {
     cursor: Cursor,
-    control: Arc<Control>,
+    log: FileLog,
     /// Count of segments when the cursor's list was made.
     layout: u64,
-    interrupted: Arc<AtomicBool>,
 }
 
 impl FileTail {
-    pub(crate) fn open(
-        directory: &Arc<super::log_directory::LogDirectory>,
-        control: Arc<Control>,
-        from: Lsn,
-    ) -> Result<FileTail, LogError> {
-        let durable = control.durable();
-        let layout = control.layout();
-        let cursor = Cursor::open(directory.clone(), from, durable)?;
-        Ok(FileTail { cursor, control, layout, interrupted: Arc::default() })
+    pub(crate) fn open(log: FileLog, from: Lsn) -> Result<FileTail, LogError> {
+        let durable = log.control().durable();
+        let layout = log.control().layout();
+        let cursor = Cursor::open(log.shared_directory().clone(), from, durable)?;
+        Ok(FileTail { cursor, log, layout })
     }
 
-    pub(crate) fn into_cursor(self) -> Cursor {
-        self.cursor
-    }
-
-    /// Whether the tail reads the log that `control` belongs to.
-    pub(crate) fn reads(&self, directory: &super::log_directory::LogDirectory) -> bool {
-        self.cursor.directory().path == directory.path && self.cursor.directory().uuid == directory.uuid
+    /// As [`LogTail::acquire`], for simulators: the caller does the turns of the log.
+    pub fn acquire_by_turns(
+        self,
+        over: Epoch,
+        me: EpochBody,
+        now: Timestamp,
+        events: Events,
+    ) -> Result<(Acquired, LogTurns), AcquireError> {
+        self.log.acquire_by_turns(over, me, now, self.cursor, events)
     }
 
     fn read_to(&mut self, durable: Lsn) -> Result<Vec<Record>, LogError> {
-        let layout = self.control.layout();
+        let layout = self.log.control().layout();
         if layout != self.layout {
             self.cursor.relist()?;
             self.layout = layout;
@@ -68,22 +57,9 @@ impl FileTail {
 }
 
 impl LogTail for FileTail {
-    fn next(&mut self, wait: Duration) -> Result<Vec<Record>, LogError> {
-        let begin = Instant::now();
-        loop {
-            let seen = self.control.durable_changes();
-            let durable = self.control.durable();
-            if self.cursor.next_lsn() <= durable {
-                return self.read_to(durable);
-            }
-            let Some(rest) = wait.checked_sub(begin.elapsed()).filter(|rest| !rest.is_zero()) else {
-                return Ok(Vec::new());
-            };
-            if self.interrupted.swap(false, Ordering::SeqCst) {
-                return Ok(Vec::new());
-            }
-            self.control.wait_for_durable(seen, rest);
-        }
+    fn read(&mut self) -> Result<Vec<Record>, LogError> {
+        let durable = self.log.control().durable();
+        if self.cursor.next_lsn() <= durable { self.read_to(durable) } else { Ok(Vec::new()) }
     }
 
     fn position(&self) -> Lsn {
@@ -94,15 +70,13 @@ impl LogTail for FileTail {
         self.cursor.last().link
     }
 
-    fn interrupter(&self) -> Interrupter {
-        let (interrupted, control) = (self.interrupted.clone(), self.control.clone());
-        Interrupter::new(move || {
-            interrupted.store(true, Ordering::SeqCst);
-            control.wake_durable_waiters();
-        })
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
-        self
+    fn acquire(
+        self: Box<Self>,
+        over: Epoch,
+        me: EpochBody,
+        now: Timestamp,
+        events: Events,
+    ) -> Result<Acquired, AcquireError> {
+        self.log.acquire(over, me, now, self.cursor, events)
     }
 }

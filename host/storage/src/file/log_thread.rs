@@ -76,11 +76,11 @@ impl LogThread {
         if let Err(cause) = &end {
             self.queue.stop(cause.clone());
         }
-        let LogThread { events, control, reign, segment, .. } = self;
+        let LogThread { events, epoch, control, reign, segment, .. } = self;
         drop((reign, segment));
         control.count_leadership_change();
         if let Err(cause) = end {
-            events(LogEvent::Stopped(cause));
+            events(epoch, LogEvent::Stopped(cause));
         }
     }
 
@@ -89,7 +89,7 @@ impl LogThread {
         match self.queue.take(&mut self.batch) {
             Taken::Records => {
                 if self.batch.bytes.len() > LOG_QUEUE_BYTES_MAX {
-                    (self.events)(LogEvent::Room);
+                    (self.events)(self.epoch, LogEvent::Room);
                 }
                 self.write_batch()?;
                 Ok(Turn::Wrote)
@@ -146,7 +146,7 @@ impl LogThread {
         self.count();
         self.batch.clear();
         self.control.publish_durable(self.last.lsn);
-        (self.events)(LogEvent::Durable(self.last.lsn));
+        (self.events)(self.epoch, LogEvent::Durable(self.last.lsn));
         Ok(())
     }
 

@@ -45,15 +45,19 @@ mod written_checkpoint;
 pub use checkpoints::{FileCheckpoints, WrittenFile};
 pub use file_log::FileLog;
 pub use file_store::{FileStore, OpenError, StorePlace};
+pub use file_tail::FileTail;
 pub use log_thread::LogTurns;
 pub use machine::{Lock, Machine, MachineFile, Page};
 pub use options::FileLogOptions;
 pub use scan::{FileScan, ScannedRecord};
 pub use system::time_since_boot;
 
+pub(crate) use checkpoint_file::CheckpointName;
+pub(crate) use checkpoints::{DEPTH_MAX, Files};
 pub(crate) use file_log::epoch_record;
 pub(crate) use file_writer::check_follows;
 pub(crate) use segment::LastRecord;
+pub(crate) use silence::Silence;
 pub(crate) use system::host_name;
 
 /// What tests write behind the back of the store.

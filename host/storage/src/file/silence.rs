@@ -5,10 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-/// How often an observer looks. Of a longer gap between two looks, only this much counts twice over.
-pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+use crate::vacancy_watcher::LOOK_INTERVAL;
 
-/// Watches a sign of life.
+/// Watches a sign of life. Of a gap between two looks that is longer than their interval, no more than two of these count.
 pub(crate) struct Silence<S> {
     sign: S,
     looked: Instant,

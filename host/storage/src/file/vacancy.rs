@@ -1,15 +1,15 @@
-//! Waits for the primary to be gone.
+//! Looks whether the primary is gone.
 //!
-//! A thread blocks on the lock that the primary holds, so that its death is known at once; the waiting thread looks
-//! at the primary's heartbeat meanwhile, since a stopped process keeps its locks.
+//! A thread blocks on the lock that the primary holds, so that its death is known at once; the primary's heartbeat is looked at
+//! meanwhile, since a stopped process keeps its locks.
 //!
-//! A silence is counted across waits, so that how long one wait is does not matter.
+//! A silence is counted across looks, whoever has them made.
 //!
 //! **Architecture Invariant:** its answer is a hint. Nothing is deposed here.
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -20,9 +20,13 @@ use super::{
     log_directory::{LogDirectory, reign_byte},
     machine::Machine,
     options::FileLogOptions,
-    silence::{LOOK_INTERVAL, Silence},
+    silence::Silence,
 };
-use crate::{LogError, REPLICAS_MAX, Vacancy, io_error::IoContext};
+use crate::{
+    LogError, REPLICAS_MAX, Vacancy,
+    io_error::IoContext,
+    vacancy_watcher::{Observer, VacancyBell},
+};
 
 /// Watches the reigns of one log.
 pub(crate) struct VacancyWatch {
@@ -31,8 +35,8 @@ pub(crate) struct VacancyWatch {
     control: Arc<Control>,
     silence: Duration,
     patience: Duration,
-    wakes: Arc<Wakes>,
-    /// Kept from one wait to the next, so that a silence is counted once. `None` before the first look.
+    listener: Arc<Mutex<Listener>>,
+    /// Kept from one look to the next, so that a silence is counted once. `None` before the first look.
     silent: Mutex<Option<Silence<Sign>>>,
     pause: Mutex<Option<Pause>>,
 }
@@ -52,19 +56,13 @@ impl Pause {
     }
 }
 
+/// Who blocks on the lock of a reign, and for whom.
 #[derive(Default)]
-struct Wakes {
-    state: Mutex<WakeState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct WakeState {
-    interrupted: bool,
-    /// The lock of a watched reign was released: look again.
-    released: bool,
+struct Listener {
     /// The newest reign that a thread blocks on.
-    watched: Option<Epoch>,
+    epoch: Option<Epoch>,
+    /// Rung when a thread has got the lock that it blocked on.
+    bell: Option<VacancyBell>,
 }
 
 /// What shows that the primary is alive, or that there is a new one.
@@ -78,39 +76,14 @@ impl VacancyWatch {
             control,
             silence: options.silence,
             patience: options.patience,
-            wakes: Arc::default(),
+            listener: Arc::default(),
             silent: Mutex::default(),
             pause: Mutex::default(),
         }
     }
 
-    pub(crate) fn interrupt(&self) {
-        self.wakes.lock().interrupted = true;
-        self.wakes.changed.notify_all();
-    }
-
-    pub(crate) fn wait(&self, timeout: Duration) -> Result<Option<Vacancy>, LogError> {
-        let begin = Instant::now();
-        loop {
-            let fence = self.control.fence();
-            if let Some(vacancy) = self.look(fence, Instant::now())?
-                && !self.pauses(fence)?
-            {
-                return Ok(Some(vacancy));
-            }
-            let rest = timeout.saturating_sub(begin.elapsed());
-            if rest.is_zero() {
-                return Ok(None);
-            }
-            self.watch(fence);
-            if self.wakes.wait(rest.min(LOOK_INTERVAL)) || begin.elapsed() >= timeout {
-                return Ok(None);
-            }
-        }
-    }
-
     /// One look at the reign of `fence`.
-    fn look(&self, fence: Epoch, now: Instant) -> Result<Option<Vacancy>, LogError> {
+    fn look_at(&self, fence: Epoch, now: Instant) -> Result<Option<Vacancy>, LogError> {
         let sign = self.sign();
         let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
         let silence = silent.get_or_insert_with(|| Silence::new(sign, now)).look(sign, now);
@@ -157,23 +130,23 @@ impl VacancyWatch {
     }
 
     /// Has a thread wait for the end of that reign. The thread outlives the watch if the primary is stopped for ever.
-    fn watch(&self, epoch: Epoch) {
+    fn listen_to(&self, epoch: Epoch, bell: VacancyBell) {
         {
-            let mut state = self.wakes.lock();
-            if state.watched >= Some(epoch) {
+            let mut listener = lock(&self.listener);
+            listener.bell = Some(bell);
+            if listener.epoch >= Some(epoch) {
                 return;
             }
-            state.watched = Some(epoch);
+            listener.epoch = Some(epoch);
         }
-        let (machine, path, wakes) = (self.machine.clone(), self.lock_path.clone(), self.wakes.clone());
+        let (machine, path, listener) = (self.machine.clone(), self.lock_path.clone(), Arc::clone(&self.listener));
         let work = move || {
             drop(machine.lock(&path, reign_byte(epoch)));
-            let mut state = wakes.lock();
-            state.released = true;
-            if state.watched == Some(epoch) {
-                state.watched = None;
+            let mut listener = lock(&listener);
+            listener.epoch.take_if(|newest| *newest == epoch);
+            if let Some(bell) = &listener.bell {
+                bell.ring();
             }
-            wakes.changed.notify_all();
         };
         if let Err(error) = self.machine.spawn("vacancy", Box::new(work)) {
             tracing::warn!(%error, "no thread to wait for the end of the primary: it is noticed a little later");
@@ -181,17 +154,18 @@ impl VacancyWatch {
     }
 }
 
-impl Wakes {
-    fn lock(&self) -> std::sync::MutexGuard<'_, WakeState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(listener: &Mutex<Listener>) -> std::sync::MutexGuard<'_, Listener> {
+    listener.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Observer for VacancyWatch {
+    fn look(&self) -> Result<Option<Vacancy>, LogError> {
+        let fence = self.control.fence();
+        let vacancy = self.look_at(fence, Instant::now())?;
+        Ok(if vacancy.is_some() && self.pauses(fence)? { None } else { vacancy })
     }
 
-    /// Waits for a release, an interruption or the end of `time`; whether it was interrupted.
-    fn wait(&self, time: Duration) -> bool {
-        let idle = |state: &mut WakeState| !state.interrupted && !state.released;
-        let waited = self.changed.wait_timeout_while(self.lock(), time, idle);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        state.released = false;
-        std::mem::take(&mut state.interrupted)
+    fn listen(&self, bell: VacancyBell) {
+        self.listen_to(self.control.fence(), bell);
     }
 }

@@ -4,72 +4,46 @@
 //! the newest then.
 
 use std::{
-    any::Any,
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    io,
+    sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ambrosia_core::{Epoch, EpochBody, Lsn, Record, Timestamp};
 
+use super::shared::{Shared, State};
 use crate::{
-    AcquireError, Acquired, AppendError, Events, Head, Interrupter, IoError, LOG_QUEUE_BYTES_MAX, LogError, LogEvent,
-    LogStore, LogTail, LogWriter, StopCause, Vacancy, WriterStats,
-    file::{LastRecord, check_follows, epoch_record},
+    AcquireError, Acquired, AppendError, Callback, Events, Head, IoError, LOG_QUEUE_BYTES_MAX, LogError, LogEvent,
+    LogStore, LogTail, LogWriter, OnVacancy, StopCause, Subscription, Vacancy, WriterStats,
+    file::{LastRecord, Silence, check_follows, epoch_record},
+    vacancy_watcher::{Observer, VacancyBell, VacancyWatcher},
 };
 
 const BUDGET_BYTES: usize = 4 << 20;
 
-#[derive(Default)]
-struct State {
-    records: Vec<Record>,
-    epoch: Epoch,
-    /// Whether the primary of `epoch` is there.
-    reigned: bool,
-    /// What waits to be made durable for the newest epoch.
-    queue: Vec<Record>,
-    held: bool,
-    stats: WriterStats,
-}
-
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait_while(&self, timeout: Duration, idle: impl FnMut(&mut State) -> bool) -> MutexGuard<'_, State> {
-        let waited = self.changed.wait_timeout_while(self.lock(), timeout, idle);
-        waited.unwrap_or_else(PoisonError::into_inner).0
-    }
-}
-
-/// The log of one instance in memory. A clone is the same log with an interruption of its own.
+/// The log of one instance in memory. A clone is the same log, and counts the silence of its primary by itself.
 pub struct MemoryLog {
     shared: Arc<Shared>,
-    interrupted: AtomicBool,
+    observer: Arc<MemoryObserver>,
+    watcher: VacancyWatcher,
 }
 
 impl Clone for MemoryLog {
     fn clone(&self) -> Self {
-        MemoryLog { shared: self.shared.clone(), interrupted: AtomicBool::new(false) }
+        MemoryLog::on(Arc::clone(&self.shared), self.watcher.clone())
     }
 }
 
 impl MemoryLog {
     /// A log that begins with `genesis`.
     pub fn new(genesis: Record) -> MemoryLog {
-        let log = MemoryLog { shared: Arc::default(), interrupted: AtomicBool::new(false) };
-        log.shared.lock().records.push(genesis);
-        log
+        MemoryLog::on(Arc::new(Shared::new(genesis)), VacancyWatcher::default())
+    }
+
+    pub(crate) fn on(shared: Arc<Shared>, watcher: VacancyWatcher) -> MemoryLog {
+        let observer = Arc::new(MemoryObserver { shared: Arc::clone(&shared), silent: Mutex::default() });
+        MemoryLog { shared, observer, watcher }
     }
 
     /// Makes nothing durable until [`MemoryLog::release`], like a disk that hangs.
@@ -80,75 +54,70 @@ impl MemoryLog {
     /// Ends [`MemoryLog::hold`].
     pub fn release(&self) {
         self.shared.lock().held = false;
-        self.shared.changed.notify_all();
+        self.shared.queued.notify_all();
     }
 }
 
 impl LogStore for MemoryLog {
     fn tail(&self, from: Lsn) -> Result<Box<dyn LogTail>, LogError> {
-        let last = Lsn(self.shared.lock().records.len() as u64);
-        if from < Lsn(1) || from > last.next() {
-            return Err(LogError::Missing { place: "memory".to_owned(), asked: from, first: Lsn(1), last });
-        }
-        Ok(Box::new(MemoryTail { shared: self.shared.clone(), next: from, interrupted: Arc::default() }))
+        self.shared.lock().check_has(from)?;
+        Ok(Box::new(MemoryTail { shared: Arc::clone(&self.shared), next: from }))
     }
 
     fn head(&self) -> Result<Head, LogError> {
         let state = self.shared.lock();
-        Ok(Head { epoch: state.epoch, durable: Lsn(state.records.len() as u64) })
+        Ok(Head { epoch: state.reign.epoch, durable: state.last() })
     }
 
     fn first(&self) -> Result<Lsn, LogError> {
-        Ok(Lsn(1))
+        Ok(self.shared.lock().first)
     }
 
     fn stored_bytes(&self) -> Result<u64, IoError> {
-        Ok(self.shared.lock().records.iter().map(|record| record.stored().len() as u64).sum())
+        Ok(self.shared.lock().stored_bytes())
     }
 
     fn is_at_rest(&self) -> bool {
         false
     }
 
-    fn wait_for_vacancy(&self, timeout: Duration) -> Result<Option<Vacancy>, LogError> {
-        let idle = |state: &mut State| state.reigned && !self.interrupted.load(Ordering::SeqCst);
-        let state = self.shared.wait_while(timeout, idle);
-        let interrupted = self.interrupted.swap(false, Ordering::SeqCst);
-        Ok((!state.reigned && !interrupted).then_some(Vacancy::Released(state.epoch)))
+    fn subscribe(&self, call: Callback) -> io::Result<Subscription> {
+        Ok(self.shared.durable.subscribe(call))
     }
 
-    fn interrupt(&self) {
-        let _state = self.shared.lock();
-        self.interrupted.store(true, Ordering::SeqCst);
-        self.shared.changed.notify_all();
+    fn watch(&self, call: OnVacancy) -> io::Result<Subscription> {
+        self.watcher.watch(Arc::clone(&self.observer) as Arc<dyn Observer>, call)
+    }
+}
+
+/// Looks whether the log has a primary that is heard of.
+struct MemoryObserver {
+    shared: Arc<Shared>,
+    /// Epoch and beats of the primary.
+    silent: Mutex<Option<Silence<(Epoch, u64)>>>,
+}
+
+impl Observer for MemoryObserver {
+    fn look(&self) -> Result<Option<Vacancy>, LogError> {
+        let state = self.shared.lock();
+        let (epoch, now) = (state.reign.epoch, Instant::now());
+        let sign = (epoch, state.slots.get(&state.reign.replica).map_or(0, |slot| slot.beats));
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        let silence = silent.get_or_insert_with(|| Silence::new(sign, now)).look(sign, now);
+        Ok(match state.is_reigned {
+            false => Some(Vacancy::Released(epoch)),
+            true => (silence >= self.shared.silence).then_some(Vacancy::Silent(epoch)),
+        })
     }
 
-    fn acquire(
-        &self,
-        over: Epoch,
-        me: EpochBody,
-        now: Timestamp,
-        tail: Box<dyn LogTail>,
-        events: Events,
-    ) -> Result<Acquired, AcquireError> {
+    fn listen(&self, bell: VacancyBell) {
         let mut state = self.shared.lock();
-        if state.epoch != over {
-            return Err(AcquireError::Contended { epoch: state.epoch });
+        if state.is_reigned {
+            state.bells.push(bell);
+        } else {
+            drop(state);
+            bell.ring();
         }
-        let epoch = Epoch(state.epoch.0 + 1);
-        let before = LastRecord::of(state.records.last().expect("genesis is there").header());
-        let record = epoch_record(&me, epoch, now, before);
-        (state.epoch, state.reigned) = (epoch, true);
-        state.queue.clear();
-        state.stats = WriterStats::default();
-        state.records.push(record.clone());
-        self.shared.changed.notify_all();
-        let records = state.records[tail.position().0 as usize - 1..].to_vec();
-        let last = LastRecord::of(record.header());
-        let shared = self.shared.clone();
-        let thread = Some(thread::spawn(move || make_durable(&shared, epoch, &events)));
-        let writer = MemoryWriter { shared: self.shared.clone(), epoch, last, thread };
-        Ok(Acquired { records, epoch, writer: Box::new(writer) })
     }
 }
 
@@ -156,13 +125,16 @@ impl LogStore for MemoryLog {
 fn make_durable(shared: &Shared, epoch: Epoch, events: &Events) {
     loop {
         let idle = |state: &mut State| {
-            state.epoch == epoch && (state.held || state.queue.is_empty()) && (state.reigned || !state.queue.is_empty())
+            state.reign.epoch == epoch
+                && (state.held || state.queue.is_empty())
+                && (!state.is_ending || !state.queue.is_empty())
         };
-        let mut state = shared.wait_while(Duration::MAX, idle);
-        if state.epoch != epoch {
-            let by = state.epoch;
+        let waited = shared.queued.wait_while(shared.lock(), idle);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        if state.reign.epoch != epoch {
+            let by = state.reign.epoch;
             drop(state);
-            return events(LogEvent::Stopped(StopCause::Fenced { by }));
+            return events(epoch, LogEvent::Stopped(StopCause::Fenced { by }));
         }
         if state.queue.is_empty() {
             return;
@@ -172,38 +144,34 @@ fn make_durable(shared: &Shared, epoch: Epoch, events: &Events) {
         state.stats.flushes += 1;
         state.stats.records += queue.len() as u64;
         state.stats.bytes += bytes as u64;
+        state.stats.sync_times.add(Duration::ZERO);
         state.records.extend(queue);
-        let durable = Lsn(state.records.len() as u64);
+        let durable = state.last();
         drop(state);
-        shared.changed.notify_all();
+        shared.durable.call();
         if bytes > LOG_QUEUE_BYTES_MAX {
-            events(LogEvent::Room);
+            events(epoch, LogEvent::Room);
         }
-        events(LogEvent::Durable(durable));
+        events(epoch, LogEvent::Durable(durable));
     }
 }
 
 struct MemoryTail {
     shared: Arc<Shared>,
     next: Lsn,
-    interrupted: Arc<AtomicBool>,
 }
 
 impl LogTail for MemoryTail {
-    fn next(&mut self, wait: Duration) -> Result<Vec<Record>, LogError> {
-        let read = self.next.0 as usize - 1;
-        let idle = |state: &mut State| state.records.len() <= read && !self.interrupted.load(Ordering::SeqCst);
-        let state = self.shared.wait_while(wait, idle);
+    fn read(&mut self) -> Result<Vec<Record>, LogError> {
+        let state = self.shared.lock();
+        state.check_has(self.next)?;
         let mut bytes = 0;
         let within = |record: &&Record| {
             let had = bytes;
             bytes += record.stored().len();
             had < BUDGET_BYTES
         };
-        let records: Vec<Record> = state.records[read..].iter().take_while(within).cloned().collect();
-        if records.is_empty() {
-            self.interrupted.store(false, Ordering::SeqCst);
-        }
+        let records: Vec<Record> = state.from(self.next).take_while(within).cloned().collect();
         self.next.0 += records.len() as u64;
         Ok(records)
     }
@@ -213,21 +181,34 @@ impl LogTail for MemoryTail {
     }
 
     fn link(&self) -> u64 {
-        let before = (self.next.0 as usize).checked_sub(2);
-        before.map_or(0, |before| self.shared.lock().records[before].header().link())
+        self.shared.lock().link_before(self.next)
     }
 
-    fn interrupter(&self) -> Interrupter {
-        let (shared, interrupted) = (self.shared.clone(), self.interrupted.clone());
-        Interrupter::new(move || {
-            let _state = shared.lock();
-            interrupted.store(true, Ordering::SeqCst);
-            shared.changed.notify_all();
-        })
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
-        self
+    fn acquire(
+        self: Box<Self>,
+        over: Epoch,
+        me: EpochBody,
+        now: Timestamp,
+        events: Events,
+    ) -> Result<Acquired, AcquireError> {
+        let mut state = self.shared.lock();
+        if state.reign.epoch != over {
+            return Err(AcquireError::Contended { epoch: state.reign.epoch });
+        }
+        state.check_has(self.next)?;
+        let epoch = Epoch(over.0 + 1);
+        let before = LastRecord::of(state.records.back().expect("a log is never empty").header());
+        let record = epoch_record(&me, epoch, now, before);
+        state.begin_reign(epoch, me.replica, record.clone());
+        let records = state.from(self.next).cloned().collect();
+        drop(state);
+        self.shared.queued.notify_all();
+        self.shared.durable.call();
+        let last = LastRecord::of(record.header());
+        let shared = Arc::clone(&self.shared);
+        let thread = Some(thread::spawn(move || make_durable(&shared, epoch, &events)));
+        let writer = MemoryWriter { shared: Arc::clone(&self.shared), epoch, last, thread };
+        Ok(Acquired { records, epoch, writer: Box::new(writer) })
     }
 }
 
@@ -239,41 +220,45 @@ struct MemoryWriter {
 }
 
 impl MemoryWriter {
-    fn end_reign(&mut self, change: impl FnOnce(&mut State)) {
+    /// Ends the reign, and then waits for its thread. What is still queued is made durable, or given up.
+    fn end_reign(&mut self, gives_up: bool) {
+        let Some(thread) = self.thread.take() else { return };
         let mut state = self.shared.lock();
-        if state.epoch == self.epoch && state.reigned {
-            state.reigned = false;
-            change(&mut state);
+        let is_own = state.reign.epoch == self.epoch;
+        if is_own && gives_up {
+            state.queue.clear();
+        }
+        if is_own {
+            state.is_ending = true;
         }
         drop(state);
-        self.shared.changed.notify_all();
-        if let Some(thread) = self.thread.take() {
-            thread.join().expect("the thread of the log does not panic");
-        }
+        self.shared.queued.notify_all();
+        thread.join().expect("the thread of the log does not panic");
+        self.shared.end_reign(self.epoch);
     }
 }
 
 impl LogWriter for MemoryWriter {
     fn append(&mut self, record: Record) -> Result<(), AppendError> {
         let mut state = self.shared.lock();
-        if state.epoch != self.epoch {
-            return Err(AppendError::Fenced { by: state.epoch });
+        if state.reign.epoch != self.epoch {
+            return Err(AppendError::Fenced { by: state.reign.epoch });
         }
         check_follows(&record, self.epoch, self.last)?;
         self.last = LastRecord::of(record.header());
         state.queue.push(record);
         drop(state);
-        self.shared.changed.notify_all();
+        self.shared.queued.notify_all();
         Ok(())
     }
 
     fn queued_bytes(&self) -> usize {
         let state = self.shared.lock();
-        if state.epoch == self.epoch { state.queue.iter().map(|record| record.stored().len()).sum() } else { 0 }
+        if state.reign.epoch == self.epoch { state.queue.iter().map(|record| record.stored().len()).sum() } else { 0 }
     }
 
     fn close(mut self: Box<Self>) {
-        self.end_reign(|_| ());
+        self.end_reign(false);
     }
 
     fn stats(&self) -> WriterStats {
@@ -283,6 +268,6 @@ impl LogWriter for MemoryWriter {
 
 impl Drop for MemoryWriter {
     fn drop(&mut self) {
-        self.end_reign(|state| state.queue.clear());
+        self.end_reign(true);
     }
 }

@@ -1,146 +1,168 @@
-//! A registry and blobs in memory.
+//! A store in memory.
 //!
-//! **Architecture Invariant:** values are copied in and out, never shared.
+//! **Architecture Invariant:** what one handle has done every clone sees at once.
 
 use std::{
-    collections::BTreeMap,
-    io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use super::subscribers::Subscribers;
+use ambrosia_core::{Lsn, Record, ReplicaIndex};
+
+use super::{
+    memory_checkpoints::MemoryCheckpoints, memory_log::MemoryLog, memory_members::MemoryMembers,
+    memory_registry::MemoryRegistry, shared::Shared,
+};
 use crate::{
-    BlobError, BlobHash, BlobStore, Callback, PutError, Registry, RegistryEntry, RegistryError, Revision, Subscription,
-    check_key,
+    BlobHash, BlobStore, Checkpoints, CloseError, ClosedLog, Held, IoError, LogError, LogId, LogScan, LogStore,
+    Members, PlacedRecord, Registry, Store, vacancy_watcher::VacancyWatcher,
 };
 
-#[derive(Default)]
-struct State {
-    keys: BTreeMap<String, (Revision, Vec<u8>)>,
-    changes: u64,
-    blobs: BTreeMap<BlobHash, Vec<u8>>,
-    methods: BTreeMap<BlobHash, Vec<u8>>,
-}
-
-/// A registry and blobs in memory. A clone is the same store.
+/// A store in memory. A clone is the same store.
 #[derive(Clone, Default)]
 pub struct MemoryStore {
-    shared: Arc<(Mutex<State>, Subscribers)>,
+    registry: MemoryRegistry,
+    logs: Arc<Mutex<BTreeMap<LogId, Arc<Shared>>>>,
+    registrations: Arc<Registrations>,
+    vacancies: VacancyWatcher,
+    cache: Option<PathBuf>,
+}
+
+/// Whether somebody registers or deregisters just now.
+#[derive(Default)]
+struct Registrations {
+    are_held: Mutex<bool>,
+    released: Condvar,
+}
+
+struct HeldRegistrations(Arc<Registrations>);
+
+impl Drop for HeldRegistrations {
+    fn drop(&mut self) {
+        *self.0.are_held.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.released.notify_one();
+    }
 }
 
 impl MemoryStore {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes `key` to `value` if it stands at `expected`.
-    fn change(&self, key: &str, expected: Option<Revision>, value: Option<&[u8]>) -> Result<Revision, PutError> {
-        check_key(key).map_err(RegistryError::from)?;
-        let mut state = self.lock();
-        let current = state.keys.get(key).map(|(revision, _)| *revision);
-        if current != expected {
-            return Err(PutError::Conflict { key: key.to_owned(), current });
-        }
-        state.changes += 1;
-        let revision = Revision(state.changes);
-        match value {
-            Some(value) => drop(state.keys.insert(key.to_owned(), (revision, value.to_vec()))),
-            None => drop(state.keys.remove(key)),
-        }
-        drop(state);
-        self.shared.1.call();
-        Ok(revision)
+    /// The same store, which has a directory for what can be made again, such as compiled modules.
+    pub fn with_cache(self, cache: PathBuf) -> MemoryStore {
+        MemoryStore { cache: Some(cache), ..self }
     }
 
     /// Changes contents in place, as a bad disk does. Whether there were such contents.
     pub fn damage_blob(&self, hash: BlobHash) -> bool {
-        self.lock().blobs.get_mut(&hash).map(|contents| contents.push(0)).is_some()
+        self.registry.damage_blob(hash)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<LogId, Arc<Shared>>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shared(&self, id: LogId) -> Result<Arc<Shared>, LogError> {
+        self.lock().get(&id).cloned().ok_or_else(|| LogError::Gone { place: self.place_of(id) })
     }
 }
 
-impl Registry for MemoryStore {
-    fn get(&self, key: &str) -> Result<Option<(Revision, Vec<u8>)>, RegistryError> {
-        check_key(key)?;
-        Ok(self.lock().keys.get(key).cloned())
+impl Store for MemoryStore {
+    fn registry(&self) -> &dyn Registry {
+        &self.registry
     }
 
-    fn put_if(&self, key: &str, expected: Option<Revision>, value: &[u8]) -> Result<Revision, PutError> {
-        self.change(key, expected, Some(value))
+    fn blobs(&self) -> &dyn BlobStore {
+        &self.registry
     }
 
-    fn delete_if(&self, key: &str, expected: Revision) -> Result<(), PutError> {
-        self.change(key, Some(expected), None).map(drop)
+    fn log(&self, id: LogId) -> Result<Arc<dyn LogStore>, LogError> {
+        Ok(Arc::new(MemoryLog::on(self.shared(id)?, self.vacancies.clone())))
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<RegistryEntry>, RegistryError> {
-        let state = self.lock();
-        let entries = state.keys.iter().filter(|(key, _)| key.starts_with(prefix));
-        let entry = |(key, (revision, value)): (&String, &(Revision, Vec<u8>))| RegistryEntry {
-            key: key.clone(),
-            revision: *revision,
-            value: value.clone(),
+    fn checkpoints(&self, id: LogId) -> Result<Arc<dyn Checkpoints>, LogError> {
+        Ok(Arc::new(MemoryCheckpoints(self.shared(id)?)))
+    }
+
+    fn members(&self, id: LogId) -> Result<Arc<dyn Members>, LogError> {
+        Ok(Arc::new(MemoryMembers(self.shared(id)?)))
+    }
+
+    fn scan(&self, id: LogId, from: Lsn) -> Result<LogScan, LogError> {
+        let shared = self.shared(id)?;
+        let state = shared.lock();
+        state.check_has(from)?;
+        let records: Vec<Record> = state.from(from).cloned().collect();
+        let place = self.place_of(id);
+        Ok(Box::new(records.into_iter().map(move |record| Ok(PlacedRecord { record, place: place.clone() }))))
+    }
+
+    fn logs(&self) -> Result<Vec<LogId>, IoError> {
+        Ok(self.lock().keys().copied().collect())
+    }
+
+    fn place_of(&self, id: LogId) -> String {
+        format!("log {id} in memory")
+    }
+
+    fn hold_registrations(&self) -> Result<Held, IoError> {
+        let held = self.registrations.are_held.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.registrations.released.wait_while(held, |held| *held);
+        *waited.unwrap_or_else(PoisonError::into_inner) = true;
+        Ok(Box::new(HeldRegistrations(Arc::clone(&self.registrations))))
+    }
+
+    fn is_changing(&self) -> Result<bool, IoError> {
+        Ok(*self.registrations.are_held.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn create_log(&self, id: LogId, genesis: &Record) -> Result<(), IoError> {
+        self.lock().insert(id, Arc::new(Shared::new(genesis.clone())));
+        Ok(())
+    }
+
+    fn remove_orphans(&self, known: &BTreeSet<LogId>, is_all_known: bool) -> Result<(), IoError> {
+        let is_left = |id: &LogId, shared: &Arc<Shared>| {
+            let state = shared.lock();
+            let is_unused = state.last() == Lsn(1) && state.slots.values().all(|slot| !slot.runs);
+            !known.contains(id) && (is_all_known && is_unused)
         };
-        Ok(entries.map(entry).collect())
-    }
-
-    fn keys(&self, prefix: &str) -> Result<Vec<String>, RegistryError> {
-        Ok(self.lock().keys.keys().filter(|key| key.starts_with(prefix)).cloned().collect())
-    }
-
-    fn unchecked_value(&self, key: &str) -> Result<Option<Vec<u8>>, RegistryError> {
-        Ok(Registry::get(self, key)?.map(|(_, value)| value))
-    }
-
-    fn remove_damaged(&self, key: &str) -> Result<(), RegistryError> {
-        let mut state = self.lock();
-        state.changes += 1;
-        state.keys.remove(key);
-        drop(state);
-        self.shared.1.call();
+        self.lock().retain(|id, shared| !is_left(id, shared));
         Ok(())
     }
 
-    fn changes(&self) -> Option<u64> {
-        Some(self.lock().changes)
+    fn close_log(&self, id: LogId, _: &BTreeSet<ReplicaIndex>) -> Result<Option<Box<dyn ClosedLog>>, CloseError> {
+        let Some(shared) = self.lock().get(&id).cloned() else { return Ok(None) };
+        let mut state = shared.lock();
+        if let Some((replica, _)) = state.slots.iter().find(|(_, slot)| slot.runs) {
+            return Err(CloseError::Running { what: format!("replica {replica}") });
+        }
+        if state.is_reigned {
+            return Err(CloseError::Running { what: "a primary".to_owned() });
+        }
+        state.is_closed = true;
+        drop(state);
+        Ok(Some(Box::new(ClosedMemory { store: self.clone(), id, shared })))
     }
 
-    fn subscribe(&self, call: Callback) -> io::Result<Option<Subscription>> {
-        Ok(Some(self.shared.1.subscribe(call)))
+    fn cache(&self) -> Option<&Path> {
+        self.cache.as_deref()
     }
 }
 
-impl BlobStore for MemoryStore {
-    fn put(&self, contents: &[u8]) -> Result<BlobHash, BlobError> {
-        let hash = BlobHash::of(contents);
-        self.lock().blobs.insert(hash, contents.to_vec());
-        Ok(hash)
-    }
+struct ClosedMemory {
+    store: MemoryStore,
+    id: LogId,
+    shared: Arc<Shared>,
+}
 
-    fn get(&self, hash: BlobHash) -> Result<Vec<u8>, BlobError> {
-        let place = || "memory".to_owned();
-        let contents =
-            self.lock().blobs.get(&hash).cloned().ok_or_else(|| BlobError::Missing { hash, place: place() })?;
-        let found = BlobHash::of(&contents);
-        if found == hash { Ok(contents) } else { Err(BlobError::Damaged { hash, found, place: place() }) }
-    }
-
-    fn methods(&self, module: BlobHash) -> Result<Option<Vec<u8>>, BlobError> {
-        Ok(self.lock().methods.get(&module).cloned())
-    }
-
-    fn put_methods(&self, module: BlobHash, contents: &[u8]) -> Result<(), BlobError> {
-        self.lock().methods.insert(module, contents.to_vec());
+impl ClosedLog for ClosedMemory {
+    fn remove(self: Box<Self>) -> Result<(), IoError> {
+        self.store.lock().remove(&self.id);
         Ok(())
     }
+}
 
-    fn delete(&self, hash: BlobHash) -> Result<(), BlobError> {
-        let mut state = self.lock();
-        state.methods.remove(&hash);
-        state.blobs.remove(&hash);
-        Ok(())
-    }
-
-    fn list(&self) -> Result<Vec<BlobHash>, BlobError> {
-        Ok(self.lock().blobs.keys().copied().collect())
+impl Drop for ClosedMemory {
+    fn drop(&mut self) {
+        self.shared.lock().is_closed = false;
     }
 }

@@ -14,7 +14,7 @@ fn damage(fixture: &Fixture) -> String {
     fixture.forget_control();
     let tried = fixture.store.file_log(&name()).and_then(|log| {
         let mut tail = log.tail(ambrosia_core::Lsn(1))?;
-        while !tail.next(std::time::Duration::ZERO)?.is_empty() {}
+        while !tail.read()?.is_empty() {}
         Ok(())
     });
     match tried {

@@ -372,7 +372,7 @@ fn the_newest_are_kept_with_what_they_rest_on_and_one_that_rests_on_another_base
     assert_eq!(trimmed.checkpoints, 0, "20 is the newest upon another base, and rests on 10");
     assert_eq!(fixture.segments().len(), segments - trimmed.segments);
     let log = fixture.log();
-    let first = log.tail(Lsn(21)).expect("what the oldest needs is there").next(std::time::Duration::ZERO);
+    let first = log.tail(Lsn(21)).expect("what the oldest needs is there").read();
     assert_eq!(first.expect("works")[0].lsn(), Lsn(21));
     assert!(matches!(log.tail(Lsn(5)), Err(LogError::Missing { asked: Lsn(5), .. })));
     take(&checkpoints, &checkpoint(70, None, &memory));
@@ -403,7 +403,7 @@ fn what_a_running_replica_has_not_applied_stays_and_a_reader_that_was_overtaken_
     let mut ahead = log.tail(Lsn(1)).expect("works");
     let mut behind = log.tail(Lsn(1)).expect("works");
     while ahead.position() <= Lsn(100) {
-        ahead.next(std::time::Duration::ZERO).expect("works");
+        ahead.read().expect("works");
     }
     take(&checkpoints, &checkpoint(90, None, &memory(1, 1)));
     let before = fixture.segments().len();
@@ -416,9 +416,9 @@ fn what_a_running_replica_has_not_applied_stays_and_a_reader_that_was_overtaken_
     // Another reign makes all readers look at the list of segments again.
     let mut next = Reign::begin_with(&*log, 1, log.tail(Lsn(91)).expect("works"));
     next.append_durably(b"after");
-    let read = ahead.next(std::time::Duration::ZERO).expect("it has read all that is gone");
+    let read = ahead.read().expect("it has read all that is gone");
     assert_eq!(read.last().expect("not empty").body(), b"after");
-    let error = behind.next(std::time::Duration::ZERO).expect_err("it has read nothing");
+    let error = behind.read().expect_err("it has read nothing");
     assert!(matches!(error, LogError::Missing { .. }), "{error}");
     drop((reign, next));
     fixture.forget_control();
@@ -435,7 +435,7 @@ fn a_reader_that_was_overtaken_is_told_although_it_has_no_reason_to_look_at_the_
     let trimmed = checkpoints.trim(1, &[], false).expect("works");
     assert!(trimmed.segments > 1);
     // It has the first segment open, and reads that to its end; the next one is gone.
-    let read = std::iter::from_fn(|| Some(behind.next(std::time::Duration::ZERO))).find(Result::is_err);
+    let read = std::iter::from_fn(|| Some(behind.read())).find(Result::is_err);
     let error = read.expect("an error ends it").expect_err("found as one");
     assert!(matches!(error, LogError::Missing { first, .. } if first > Lsn(2)), "{error}");
 }

@@ -4,7 +4,7 @@ use ambrosia_core::Record;
 use tempfile::TempDir;
 
 use super::support::{Fixture, SMALL};
-use crate::{BlobError, BlobStore, FileLogOptions, FileStore, Registry, Store, conformance::Handles};
+use crate::{BlobError, FileLogOptions, FileStore, Store, conformance::Handles};
 
 fn new_log(genesis: Record) -> Handles {
     Fixture::with(FileLogOptions::default(), &genesis).into_handles()
@@ -26,12 +26,8 @@ fn empty() -> Empty {
     Empty { store, directory }
 }
 
-fn registry(empty: &Empty) -> &dyn Registry {
-    empty.store.registry()
-}
-
-fn blobs(empty: &Empty) -> &dyn BlobStore {
-    empty.store.blobs()
+fn store(empty: &Empty) -> &dyn Store {
+    &empty.store
 }
 
 mod log {
@@ -42,13 +38,7 @@ mod log_of_small_segments {
     crate::log_conformance!(super::new_small_log);
 }
 
-mod registry {
-    crate::registry_conformance!(super::empty, super::registry);
-}
-
-mod blobs {
-    crate::blob_conformance!(super::empty, super::blobs);
-}
+crate::store_conformance!(super::empty, super::store);
 
 #[test]
 fn a_damaged_blob_is_told_and_putting_it_again_repairs_it() {

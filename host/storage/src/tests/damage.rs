@@ -55,7 +55,7 @@ fn try_read_all(log: &crate::FileLog) -> Result<Vec<Record>, LogError> {
     let mut tail = crate::LogStore::tail(log, Lsn(1))?;
     let mut records = Vec::new();
     loop {
-        let more = tail.next(std::time::Duration::ZERO)?;
+        let more = tail.read()?;
         if more.is_empty() {
             return Ok(records);
         }
@@ -178,16 +178,9 @@ fn damage_below_the_published_lsn_is_an_error_while_processes_run() {
     // The good records come first; the damage is met behind them, and by every candidate.
     assert!(matches!(error, Err(LogError::Corrupt { .. })), "{error:?}");
     let mut tail = crate::LogStore::tail(&*log, Lsn(1)).expect("works");
-    assert_eq!(tail.next(std::time::Duration::ZERO).expect("good records").len(), 4);
+    assert_eq!(tail.read().expect("good records").len(), 4);
     let me = ambrosia_core::EpochBody { replica: ambrosia_core::ReplicaIndex(1), engine: [0; 32] };
-    let refused = crate::LogStore::acquire(
-        &*log,
-        ambrosia_core::Epoch(1),
-        me,
-        ambrosia_core::Timestamp(1),
-        tail,
-        Box::new(|_| ()),
-    );
+    let refused = tail.acquire(ambrosia_core::Epoch(1), me, ambrosia_core::Timestamp(1), Box::new(|_, _| ()));
     let refused = refused.expect_err("the log is damaged").to_string();
     assert!(refused.contains(&last.file.display().to_string()), "{refused}");
     assert!(refused.contains(&format!("offset {}", last.offset)), "{refused}");

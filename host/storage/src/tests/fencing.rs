@@ -13,7 +13,10 @@ use std::{
 use ambrosia_core::{Lsn, Record, RecordKind, ReplicaIndex};
 
 use super::support::{Fixture, SMALL, name};
-use crate::{FileLogOptions, FileStore, Instances, LogStore, Role, StopCause, Vacancy, conformance::Reign};
+use crate::{
+    FileLogOptions, FileStore, Instances, LogStore, Role, StopCause, Vacancy,
+    conformance::{Reign, wait_for_vacancy},
+};
 
 const STORE_VARIABLE: &str = "AMBROSIA_TEST_STORE";
 const LIMIT: Duration = Duration::from_secs(20);
@@ -129,7 +132,7 @@ fn the_death_of_the_primary_is_noticed_and_nothing_that_it_showed_is_lost() {
         let mut writer = Writer::start(&fixture);
         writer.wait_until_shown(1 + round);
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| log.wait_for_vacancy(LIMIT).expect("works"));
+            let waiter = scope.spawn(|| wait_for_vacancy(&*log, LIMIT));
             writer.signal("-KILL");
             // The death of the process is known by its lock; a loaded machine may notice the silence first.
             let vacancy = waiter.join().expect("no panic");
@@ -151,7 +154,7 @@ fn a_stopped_primary_is_found_silent() {
     let mut writer = Writer::start(&fixture);
     writer.wait_until_shown(1);
     writer.signal("-STOP");
-    let vacancy = fixture.log().wait_for_vacancy(LIMIT).expect("works");
+    let vacancy = wait_for_vacancy(&*fixture.log(), LIMIT);
     assert!(matches!(vacancy, Some(Vacancy::Silent(_))), "{vacancy:?}");
     let next = Reign::begin(&*fixture.log(), 1);
     writer.signal("-CONT");

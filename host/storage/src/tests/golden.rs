@@ -127,7 +127,7 @@ fn acknowledged() -> Vec<Watermark> {
 fn reign(log: &FileLog, (me, now): (EpochBody, Timestamp), bodies: &[(RecordKind, Vec<u8>)]) {
     let over = log.head().expect("works").epoch;
     let tail = log.tail(Lsn(1)).expect("works");
-    let acquired = log.acquire(over, me, now, tail, Box::new(|_| ())).expect("nobody else is at it");
+    let acquired = tail.acquire(over, me, now, Box::new(|_, _| ())).expect("nobody else is at it");
     let Acquired { records, epoch, mut writer } = acquired;
     let begin = *records.last().expect("the epoch record is there").header();
     let mut last = begin;

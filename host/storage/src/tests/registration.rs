@@ -6,7 +6,7 @@ use ambrosia_core::{InstanceName, InstanceUuid, Limits, Lsn, ReplicaIndex, Times
 
 use super::support::{Fixture, SMALL};
 use crate::{
-    FileStore, InstanceEntry, InstanceError, Instances, LogStore, OpenError, Outcome, Registered, Role, Store,
+    FileStore, InstanceError, Instances, LogStore, OpenError, Registered, Role, Store,
     conformance::{Reign, read_all},
 };
 
@@ -53,38 +53,6 @@ fn a_directory_with_other_things_in_it_is_refused() {
     // What a crash of the first open leaves is no such thing.
     std::fs::rename(directory.path().join("thesis.tex"), directory.path().join("FORMAT.1-0.tmp")).expect("works");
     assert!(FileStore::create_or_open(directory.path()).is_ok());
-}
-
-#[test]
-fn an_instance_is_registered_once_with_one_module() {
-    let (_directory, store) = empty();
-    assert_eq!(register(&store, "server", b"module", 1).expect("works"), Registered::New);
-    assert_eq!(register(&store, "server", b"module", 2).expect("works"), Registered::Same);
-    let error = register(&store, "server", b"other", 3).expect_err("another module");
-    assert!(matches!(error, InstanceError::OtherModule { .. }), "{error}");
-    assert!(error.to_string().contains("upgrade"), "{error}");
-    let entry = store.instance(&named("server")).expect("works");
-    assert_eq!((entry.uuid, entry.replicas.len()), (InstanceUuid([1; 16]), 1));
-    assert_eq!(store.blobs().get(crate::BlobHash(entry.module)).expect("works"), b"module");
-    assert_eq!(read_all(&*store.file_log(&named("server")).expect("works")).len(), 1);
-    let unknown = store.file_log(&named("client")).err().expect("not registered");
-    assert!(matches!(unknown, InstanceError::Unknown { .. }), "{unknown}");
-}
-
-#[test]
-fn replicas_and_the_outcome_are_kept_in_the_entry() {
-    let (_directory, store) = empty();
-    register(&store, "server", b"module", 1).expect("works");
-    store.add_replica(&named("server"), ReplicaIndex(2)).expect("works");
-    store.add_replica(&named("server"), ReplicaIndex(2)).expect("it is no error twice");
-    let too_high = store.add_replica(&named("server"), ReplicaIndex(64)).expect_err("too high");
-    assert!(matches!(too_high, InstanceError::NumberTooHigh { .. }), "{too_high}");
-    let outcome = Outcome::Finished { code: 3, lsn: Lsn(17) };
-    store.set_outcome(&named("server"), outcome.clone()).expect("works");
-    let entry: InstanceEntry = store.instances().expect("works").remove(0);
-    assert_eq!((entry.replicas, entry.outcome), ([0, 2].into(), Some(outcome)));
-    store.clear_outcome(&named("server")).expect("works");
-    assert_eq!(store.instance(&named("server")).expect("works").outcome, None);
 }
 
 /// What is in the directory of a store at some point of a registration, named by what was done last.

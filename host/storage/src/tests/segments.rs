@@ -7,7 +7,7 @@ use ambrosia_core::{Epoch, EpochBody, Lsn, Record, ReplicaIndex, Timestamp};
 use super::support::{Fixture, SMALL, WITHOUT_MARKS, put_record};
 use crate::{
     FileLogOptions, Instances, LogError, LogStore,
-    conformance::{Reign, read_all},
+    conformance::{Follower, Reign, read_all},
     file::testing::{LastRecord, Salt, SegmentHeader, SegmentName},
 };
 
@@ -156,7 +156,7 @@ fn who_waits_in_an_empty_segment_goes_on_in_the_one_that_takes_its_place() {
     let mut waiting = log.tail(last.lsn.next()).expect("it is one behind the last record");
     let mut second = Reign::begin(&*log, 1);
     second.append_durably(b"two");
-    let read = waiting.next(std::time::Duration::ZERO).expect("nothing is damaged");
+    let read = waiting.read().expect("nothing is damaged");
     assert_eq!(read.last().expect("not empty").body(), b"two");
     assert_reads(&fixture, &[b"one", b"two"]);
 }
@@ -171,7 +171,7 @@ fn a_seal_before_what_was_read_is_told_by_who_has_read_it() {
     let sealed_behind = LastRecord::of(fixture.scan().pop().expect("not empty").record.header());
     first.append_durably(b"two");
     let mut tail = log.tail(Lsn(1)).expect("works");
-    assert_eq!(tail.next(Duration::ZERO).expect("it is durable").last().expect("not empty").body(), b"two");
+    assert_eq!(tail.read().expect("it is durable").last().expect("not empty").body(), b"two");
     // A candidate that does not know of the second record.
     let name = SegmentName { first: sealed_behind.lsn.next(), epoch: Epoch(2), follows: Epoch(1) };
     let uuid = fixture.store.instance(&super::support::name()).expect("works").uuid;
@@ -181,7 +181,7 @@ fn a_seal_before_what_was_read_is_told_by_who_has_read_it() {
     let (sender, answer) = std::sync::mpsc::channel();
     let me = EpochBody { replica: ReplicaIndex(1), engine: [0; 32] };
     std::thread::spawn(move || {
-        let acquired = log.acquire(Epoch(1), me, Timestamp(9), tail, Box::new(|_| ()));
+        let acquired = tail.acquire(Epoch(1), me, Timestamp(9), Box::new(|_, _| ()));
         sender.send(acquired.map(drop)).expect("the test waits for it");
     });
     let error = answer.recv_timeout(Duration::from_secs(60)).expect("it ends").expect_err("the log has changed");
@@ -201,7 +201,7 @@ fn a_lost_segment_is_an_error() {
     let log = fixture.log();
     let mut tail = log.tail(Lsn(1)).expect("works");
     let error = loop {
-        match tail.next(std::time::Duration::ZERO) {
+        match tail.read() {
             Ok(records) => assert!(!records.is_empty(), "the log seems to end"),
             Err(error) => break error,
         }
@@ -212,11 +212,11 @@ fn a_lost_segment_is_an_error() {
 #[test]
 fn a_tail_reads_on_while_segments_come() {
     let fixture = Fixture::new(FileLogOptions { segment_bytes_max: 9 << 10, ..SMALL });
-    let mut tail = fixture.log().tail(Lsn(1)).expect("works");
+    let mut follower = Follower::new(&*fixture.log(), Lsn(1));
     let follower = std::thread::spawn(move || {
         let mut read: Vec<Record> = Vec::new();
         while read.len() < 302 {
-            read.extend(tail.next(std::time::Duration::from_secs(20)).expect("works"));
+            read.extend(follower.next());
         }
         read
     });

@@ -76,7 +76,7 @@ impl Sim {
             tail => tail?,
         };
         loop {
-            let records = tail.next(std::time::Duration::ZERO)?;
+            let records = tail.read()?;
             if records.is_empty() {
                 return Ok(());
             }

@@ -1,0 +1,197 @@
+//! What a store must do with checkpoints.
+
+use std::sync::mpsc::channel;
+
+use ambrosia_core::{Capture, Lsn, MemoryCapture, PAGE_BYTES, ReplicaIndex, page_hash};
+
+use super::{
+    reign::{LIMIT, Reign},
+    store::registered,
+};
+use crate::{Checkpoint, CheckpointError, CheckpointHead, Checkpoints, LoadedMemory, LogError, LogId, Store, Trimmed};
+
+const ME: ReplicaIndex = ReplicaIndex(3);
+
+type Memory = Vec<u8>;
+
+fn head(lsn: u64) -> CheckpointHead {
+    let byte = |byte| [byte; 32];
+    CheckpointHead { lsn: Lsn(lsn), module: byte(1), engine: byte(2), state_digest: lsn * 3, memory_digest: lsn * 5 }
+}
+
+/// All pages of `memory` that differ from `before`, or that are not zeros if there is none before.
+fn changes(before: Option<&Memory>, memory: &Memory) -> MemoryCapture {
+    let mut capture = MemoryCapture { bytes: memory.len() as u64, ..MemoryCapture::default() };
+    for (page, contents) in memory.chunks_exact(PAGE_BYTES).enumerate() {
+        let at = page * PAGE_BYTES..(page + 1) * PAGE_BYTES;
+        if contents != before.and_then(|before| before.get(at)).unwrap_or(&[0; PAGE_BYTES]) {
+            capture.push(page as u32, page_hash(contents), contents);
+        }
+    }
+    capture
+}
+
+fn checkpoint(lsn: u64, parent: Option<(u64, &Memory)>, memory: &Memory) -> Checkpoint {
+    let capture = Capture {
+        registers: format!("registers at {lsn}").into_bytes(),
+        memories: vec![changes(parent.map(|(_, before)| before), memory)],
+    };
+    let state = format!("state at {lsn}").into_bytes().into();
+    Checkpoint { head: head(lsn), parent: parent.map(|(lsn, _)| Lsn(lsn)), state, capture }
+}
+
+fn contents(memory: &LoadedMemory) -> Memory {
+    let mut bytes = vec![0; memory.bytes as usize];
+    if let Some(mapped) = &memory.mapped {
+        let there = &mut bytes[..mapped.bytes as usize];
+        mapped.source.read_exact_at(there, mapped.offset).expect("it was checked");
+    }
+    for (page, _, contents) in memory.pages.iter() {
+        bytes[page as usize * PAGE_BYTES..][..PAGE_BYTES].copy_from_slice(contents);
+    }
+    let hash = |page: &[u8]| if page.iter().all(|byte| *byte == 0) { 0 } else { page_hash(page) };
+    assert_eq!(bytes.chunks_exact(PAGE_BYTES).map(hash).collect::<Vec<_>>(), memory.hashes);
+    bytes
+}
+
+fn load(checkpoints: &dyn Checkpoints, lsn: u64) -> Result<Memory, CheckpointError> {
+    let loaded = checkpoints.load(Lsn(lsn))?;
+    assert_eq!(loaded.head, head(lsn));
+    assert_eq!(loaded.state, format!("state at {lsn}"));
+    assert_eq!(loaded.registers, format!("registers at {lsn}").as_bytes());
+    Ok(contents(&loaded.memories[0]))
+}
+
+fn take(checkpoints: &dyn Checkpoints, checkpoint: &Checkpoint) {
+    checkpoints.write(checkpoint, ME).expect("there is room").publish().expect("it was written");
+}
+
+/// A log of so many durable records.
+fn with_records(store: &dyn Store, count: u64) -> (LogId, Reign) {
+    let log = registered(store);
+    let mut reign = Reign::begin(&*store.log(log).expect("works"), 0);
+    for _ in 2..count {
+        reign.append(&[7; 1000]).expect("the reign goes on");
+    }
+    reign.wait_durable(Lsn(count));
+    (log, reign)
+}
+
+pub fn a_base_with_changes_upon_changes_reads_back(store: &dyn Store) {
+    let (log, _reign) = with_records(store, 10);
+    let checkpoints = store.checkpoints(log).expect("works");
+    let mut memory = vec![0; 3 * PAGE_BYTES];
+    memory[5000] = 1;
+    take(&*checkpoints, &checkpoint(2, None, &memory));
+    let first = memory.clone();
+    memory[9000] = 2;
+    memory.resize(6 * PAGE_BYTES, 0);
+    memory[5 * PAGE_BYTES] = 3;
+    take(&*checkpoints, &checkpoint(4, Some((2, &first)), &memory));
+    let second = memory.clone();
+    memory[5000] = 9;
+    take(&*checkpoints, &checkpoint(9, Some((4, &second)), &memory));
+    let others = store.checkpoints(log).expect("works");
+    for (lsn, memory) in [(2, &first), (4, &second), (9, &memory)] {
+        assert!(load(&*others, lsn).expect("whole") == *memory, "at lsn {lsn}");
+    }
+    let listed: Vec<_> = others.list().expect("works").iter().map(|info| (info.lsn.0, info.depth)).collect();
+    assert_eq!(listed, [(2, 0), (4, 1), (9, 2)]);
+    assert!(others.is_complete(Lsn(4)).expect("works") && !others.is_complete(Lsn(5)).expect("works"));
+    assert_eq!(others.newest_published(), Lsn(9));
+}
+
+pub fn a_checkpoint_counts_once_it_is_published(store: &dyn Store) {
+    let (log, _reign) = with_records(store, 10);
+    let checkpoints = store.checkpoints(log).expect("works");
+    let memory = vec![1; PAGE_BYTES];
+    let (sender, calls) = channel();
+    let call = move || sender.send(()).expect("the check waits for it");
+    let subscription = store.checkpoints(log).expect("works").subscribe(Box::new(call)).expect("there are threads");
+    let given_up = checkpoints.write(&checkpoint(4, None, &memory), ME).expect("there is room");
+    assert!(!checkpoints.is_complete(Lsn(4)).expect("works"));
+    given_up.discard().expect("works");
+    let missing = load(&*checkpoints, 4).expect_err("it was given up");
+    assert!(matches!(missing, CheckpointError::Missing { lsn: Lsn(4), .. }), "{missing}");
+    for lsn in [6, 8] {
+        take(&*checkpoints, &checkpoint(lsn, None, &memory));
+        calls.recv_timeout(LIMIT).expect("it is told");
+        assert_eq!(checkpoints.newest_published(), Lsn(lsn));
+    }
+    drop(subscription);
+    checkpoints.remove_leftovers(ME).expect("works");
+    assert_eq!(checkpoints.list().expect("works").len(), 2);
+}
+
+pub fn changes_without_what_they_rest_on_are_of_no_use(store: &dyn Store) {
+    let (log, _reign) = with_records(store, 10);
+    let checkpoints = store.checkpoints(log).expect("works");
+    let memory = vec![1; PAGE_BYTES];
+    take(&*checkpoints, &checkpoint(5, Some((2, &memory)), &vec![2; PAGE_BYTES]));
+    let error = load(&*checkpoints, 5).expect_err("there is nothing at 2");
+    assert!(matches!(error, CheckpointError::ParentMissing { lsn: Lsn(5), parent: Lsn(2), .. }), "{error}");
+    assert!(checkpoints.list().expect("works").is_empty());
+}
+
+pub fn a_long_chain_is_made_a_base(store: &dyn Store) {
+    let (log, _reign) = with_records(store, 20);
+    let checkpoints = store.checkpoints(log).expect("works");
+    let mut memory = vec![0; 64 * PAGE_BYTES];
+    memory.iter_mut().enumerate().for_each(|(at, byte)| *byte = (at % 251) as u8);
+    take(&*checkpoints, &checkpoint(2, None, &memory));
+    for lsn in 3..8 {
+        let before = memory.clone();
+        memory[lsn as usize * PAGE_BYTES] ^= 0xff;
+        take(&*checkpoints, &checkpoint(lsn, Some((lsn - 1, &before)), &memory));
+    }
+    assert!(!checkpoints.compact(Lsn(2), ME).expect("it is a base"));
+    assert!(checkpoints.compact(Lsn(7), ME).expect("works"));
+    assert!(!checkpoints.compact(Lsn(7), ME).expect("it is one by now"));
+    assert!(load(&*checkpoints, 7).expect("whole") == memory);
+    let info = checkpoints.list().expect("works").pop().expect("not empty");
+    assert_eq!((info.lsn, info.depth), (Lsn(7), 0));
+}
+
+pub fn what_is_needed_is_kept_and_the_rest_is_trimmed(store: &dyn Store) {
+    let (log, _reign) = with_records(store, 400);
+    let checkpoints = store.checkpoints(log).expect("works");
+    let (one, two) = (vec![1; PAGE_BYTES], vec![2; PAGE_BYTES]);
+    take(&*checkpoints, &checkpoint(300, None, &one));
+    assert_eq!(checkpoints.trim(2, &[Lsn(400)], false).expect("works"), Trimmed::default(), "there is one only");
+    take(&*checkpoints, &checkpoint(310, Some((300, &one)), &two));
+    assert_eq!(checkpoints.trim(2, &[Lsn(400)], false).expect("works"), Trimmed::default(), "both rest on one base");
+    take(&*checkpoints, &checkpoint(390, None, &one));
+    let trimmed = checkpoints.trim(2, &[Lsn(400)], true).expect("works");
+    assert_eq!(trimmed, Trimmed::default(), "the second newest rests on the first, and the log is to be kept");
+    take(&*checkpoints, &checkpoint(395, None, &two));
+    let trimmed = checkpoints.trim(2, &[Lsn(400), Lsn(5)], false).expect("works");
+    assert_eq!(trimmed.checkpoints, 2);
+    let handle = store.log(log).expect("works");
+    assert!(handle.first().expect("works") <= Lsn(6), "a replica still needs it");
+    checkpoints.trim(2, &[Lsn(400)], false).expect("works");
+    assert!(load(&*checkpoints, 390).is_ok() && load(&*checkpoints, 395).is_ok());
+    let mut tail = handle.tail(Lsn(391)).expect("what the oldest needs is there");
+    assert_eq!(tail.read().expect("works")[0].lsn(), Lsn(391));
+}
+
+pub fn who_was_overtaken_by_trimming_is_told(store: &dyn Store) {
+    let log = registered(store);
+    let handle = store.log(log).expect("works");
+    let mut behind = handle.tail(Lsn(1)).expect("works");
+    let checkpoints = store.checkpoints(log).expect("works");
+    // Each reign begins a part of the log that can be removed as a whole.
+    for lsn in [3, 5] {
+        let mut reign = Reign::begin(&*handle, 0);
+        assert_eq!(reign.append_durably(b"record"), Lsn(lsn));
+        take(&*checkpoints, &checkpoint(lsn, None, &vec![1; PAGE_BYTES]));
+    }
+    let _newest = Reign::begin(&*handle, 0);
+    checkpoints.trim(1, &[Lsn(6)], false).expect("works");
+    assert!(handle.first().expect("works") > Lsn(1));
+    let error = handle.tail(Lsn(1)).err().expect("it was removed");
+    assert!(matches!(error, LogError::Missing { asked: Lsn(1), .. }), "{error}");
+    let error = behind.read().expect_err("it has read nothing");
+    assert!(matches!(error, LogError::Missing { .. }), "{error}");
+    let error = store.scan(log, Lsn(1)).err().expect("it was removed");
+    assert!(matches!(error, LogError::Missing { .. }), "{error}");
+}

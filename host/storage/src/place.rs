@@ -1,0 +1,106 @@
+//! Where a store is, as an operator writes it: a path, or a URL.
+//!
+//! **Architecture Invariant:** of a URL nothing but its scheme is repeated in a message, since it may hold a password.
+
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::PathBuf,
+};
+
+use crate::StorePlace;
+
+/// There is no such store.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// This program knows stores on files only.
+    #[error(
+        "this version of ambrosia-host has no store for {scheme}: URLs, only one on files: name a directory of a local disk, \
+         as a path or as file:PATH"
+    )]
+    UnknownScheme {
+        /// The scheme.
+        scheme: String,
+    },
+    /// The files of another machine can't be had.
+    #[error("a file: URL names files of this machine: write file:PATH or file:///PATH, without a host")]
+    ForeignHost,
+    /// There is no path.
+    #[error("a file: URL needs a path: write file:PATH")]
+    NoPath,
+}
+
+impl StorePlace {
+    /// Reads where a store is: a path, `file:PATH` or `file:///PATH`.
+    ///
+    /// # Errors
+    /// If it is a URL of something else.
+    pub fn parse(text: &OsStr) -> Result<StorePlace, PlaceError> {
+        let bytes = text.as_bytes();
+        if let Some(path) = bytes.strip_prefix(b"file:") {
+            return Ok(path_of_url(path)?.into());
+        }
+        match scheme(bytes) {
+            Some(scheme) => Err(PlaceError::UnknownScheme { scheme }),
+            None => Ok(PathBuf::from(text).into()),
+        }
+    }
+}
+
+/// The path behind `file:`.
+fn path_of_url(path: &[u8]) -> Result<PathBuf, PlaceError> {
+    let path = match path.strip_prefix(b"//") {
+        None => path,
+        Some(rest) => match rest.strip_prefix(b"localhost").unwrap_or(rest) {
+            rest if rest.starts_with(b"/") => rest,
+            _ => return Err(PlaceError::ForeignHost),
+        },
+    };
+    if path.is_empty() { Err(PlaceError::NoPath) } else { Ok(OsString::from_vec(path.to_vec()).into()) }
+}
+
+/// The scheme of a URL; a path may have a colon in it too, but hardly `://`.
+fn scheme(text: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (scheme, _) = text.split_once("://")?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    (scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(is_plain)).then(|| scheme.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<PathBuf, PlaceError> {
+        StorePlace::parse(OsStr::new(text)).map(|place| place.directory)
+    }
+
+    #[test]
+    fn a_path_and_a_url_of_files_name_a_directory() {
+        for (text, directory) in [
+            ("./ambrosia-data", "./ambrosia-data"),
+            ("/var/lib/ambrosia", "/var/lib/ambrosia"),
+            ("odd:name", "odd:name"),
+            ("./a://b", "./a://b"),
+            ("file:data", "data"),
+            ("file:/var/lib", "/var/lib"),
+            ("file:///var/lib", "/var/lib"),
+            ("file://localhost/var/lib", "/var/lib"),
+        ] {
+            assert_eq!(parse(text), Ok(directory.into()), "{text}");
+        }
+        let odd = OsString::from_vec(vec![b'a', 0xff]);
+        assert_eq!(StorePlace::parse(&odd).map(|place| place.directory), Ok(odd.into()), "a path need not be text");
+    }
+
+    #[test]
+    fn another_url_is_refused_with_its_scheme_and_without_its_password() {
+        for url in ["postgres://me:secret@host/db", "etcd://secret@host:2379", "s3://bucket/secret"] {
+            let said = parse(url).expect_err(url).to_string();
+            assert!(said.contains(url.split(':').next().expect("a scheme")) && !said.contains("secret"), "{said}");
+            assert!(said.contains("file:PATH"), "{said}");
+        }
+        assert_eq!(parse("file://elsewhere/var"), Err(PlaceError::ForeignHost));
+        assert_eq!(parse("file:"), Err(PlaceError::NoPath));
+    }
+}
