@@ -4,6 +4,7 @@
 
 use std::{
     net::SocketAddr,
+    num::NonZero,
     sync::{
         Arc,
         mpsc::{Receiver, Sender, channel},
@@ -15,19 +16,22 @@ use ambrosia_core::{
     member::{Keep, MemberSettings},
 };
 use ambrosia_engine::{Captures, Module, THREAD_STACK_BYTES_MIN, Tracking};
-use ambrosia_storage::{HEARTBEAT_SILENCE, InstanceEntry, Instances, LogError, Members, Outcome, Presence, Store};
+use ambrosia_storage::{
+    HEARTBEAT_SILENCE, InstanceEntry, Instances, LogError, Members, Outcome, Pool, Presence, Store,
+};
 use ambrosia_wire::socket;
 use tokio::net::TcpListener;
 
 use crate::{
     clock::SystemClock,
     driver::{Driver, DriverOptions},
+    driving::Living,
     embedded::Print,
+    event::Event,
     everyone::Everyone,
     heart::{Body, Heart},
     listener::{Reception, Receptions, accept_all},
     mailbox::Mailbox,
-    member_driver::MemberDriver,
     modules::{CurrentMethods, Modules},
     peers::PeerDirectory,
     printer::Printer,
@@ -51,6 +55,8 @@ pub(crate) struct Host {
     printer: Arc<Printer>,
     directory: Arc<PeerDirectory>,
     heart: Heart,
+    /// Drives members.
+    drivers: Pool,
     /// Whether the output says whose it is.
     names_members: bool,
     endings: (Sender<Ended>, Receiver<Ended>),
@@ -99,7 +105,7 @@ pub(crate) struct Ended {
     pub(crate) instance: InstanceName,
     pub(crate) replica: ReplicaIndex,
     pub(crate) ending: Result<Ending, RunError>,
-    mailbox: Arc<Mailbox<crate::event::Event>>,
+    pub(crate) mailbox: Arc<Mailbox<Event>>,
 }
 
 /// A replica that has taken its place, so that nobody else can.
@@ -200,6 +206,7 @@ impl Host {
         let (everyone, printer, names_members) = surface.open(&runtime).map_err(RunError::Thread)?;
         let directory = Arc::new(PeerDirectory::new(Arc::clone(&store)).map_err(RunError::Thread)?);
         let heart = Heart::start().map_err(RunError::Thread)?;
+        let cores = std::thread::available_parallelism().map_or(2, NonZero::get);
         Ok(Host {
             store,
             modules,
@@ -212,6 +219,7 @@ impl Host {
             printer,
             directory,
             heart,
+            drivers: Pool::new("driver", cores, Some(THREAD_STACK_BYTES_MIN)),
             names_members,
             endings: channel(),
             living: 0,
@@ -258,24 +266,14 @@ impl Host {
         self.receptions.add(Reception { name: instance.clone(), methods, mailbox: Arc::clone(&mailbox) });
         self.everyone.add(Arc::clone(&mailbox));
         self.heart.add(Body::new(presence, log, vitals, Arc::clone(&mailbox), span));
-        self.begin(driver, mailbox)
+        self.begin(driver, &mailbox)
     }
 
-    /// Starts the thread of a driver. That it ends is reported, whatever it ends of.
-    fn begin(&mut self, driver: Driver, mailbox: Arc<Mailbox<crate::event::Event>>) -> Result<(), RunError> {
-        let (instance, replica) = (driver.name.clone(), driver.replica);
-        let ended = self.endings.0.clone();
-        let live = move || {
-            let in_span = driver.span.clone().entered();
-            let ending = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| MemberDriver::new(&driver).live()));
-            driver.printer.end();
-            drop((in_span, driver));
-            let ending = ending.unwrap_or(Err(RunError::Defect));
-            // Nobody listens if another member could not be started: the process ends then.
-            let _nobody = ended.send(Ended { instance, replica, ending, mailbox });
-        };
-        let driver = std::thread::Builder::new().name("driver".to_owned()).stack_size(THREAD_STACK_BYTES_MIN);
-        driver.spawn(live).map_err(RunError::Thread)?;
+    /// Has a driver driven. That it ends is reported, whatever it ends of.
+    fn begin(&mut self, driver: Driver, mailbox: &Mailbox<Event>) -> Result<(), RunError> {
+        let waker = self.drivers.place();
+        mailbox.set_receiver(waker.clone());
+        waker.begin(Box::new(Living::new(driver, self.endings.0.clone()))).map_err(RunError::Thread)?;
         self.living += 1;
         Ok(())
     }

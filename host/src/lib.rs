@@ -10,6 +10,7 @@ mod contact;
 mod diagnostics;
 mod divergence;
 mod driver;
+mod driving;
 mod embedded;
 mod entropy;
 mod event;

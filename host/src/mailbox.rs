@@ -1,10 +1,11 @@
-//! Where everything that happens to a replica waits for its driver thread.
+//! Where everything that happens to a replica waits for its driver.
 
 use std::{
     collections::VecDeque,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
+
+use ambrosia_storage::Waker;
 
 /// Many senders, one receiver that takes all there is at once: while it is busy, events gather.
 ///
@@ -12,47 +13,36 @@ use std::{
 /// has used up its permits is not read.
 pub(crate) struct Mailbox<T> {
     events: Mutex<Vec<T>>,
-    arrived: Condvar,
+    /// Wakes the receiver.
+    receiver: OnceLock<Waker>,
 }
 
 impl<T> Mailbox<T> {
     pub(crate) fn new() -> Self {
-        Mailbox { events: Mutex::default(), arrived: Condvar::new() }
+        Mailbox { events: Mutex::default(), receiver: OnceLock::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<T>> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whoever receives is woken by that from now on. What came before it finds by itself.
+    pub(crate) fn set_receiver(&self, waker: Waker) {
+        assert!(self.receiver.set(waker).is_ok(), "a mailbox has one receiver");
+    }
+
     pub(crate) fn push(&self, event: T) {
         let mut waiting = self.lock();
         waiting.push(event);
-        if waiting.len() == 1 {
-            drop(waiting);
-            self.arrived.notify_one();
+        let is_first = waiting.len() == 1;
+        drop(waiting);
+        if is_first && let Some(receiver) = self.receiver.get() {
+            receiver.wake();
         }
     }
 
     /// Moves all that is there to the end of `events`.
     pub(crate) fn take(&self, events: &mut VecDeque<T>) {
         events.extend(self.lock().drain(..));
-    }
-
-    /// The same, waiting for at least one event or until `wait` has passed; `None` waits as long as it takes.
-    pub(crate) fn wait(&self, wait: Option<Duration>, events: &mut VecDeque<T>) {
-        let deadline = wait.map(|wait| Instant::now() + wait);
-        let mut waiting = self.lock();
-        while waiting.is_empty() {
-            let Some(deadline) = deadline else {
-                waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            waiting = self.arrived.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        events.extend(waiting.drain(..));
     }
 }

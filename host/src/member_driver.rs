@@ -47,6 +47,16 @@ struct Loaded {
     image: Image,
 }
 
+/// What is to be done with a driver next.
+pub(crate) enum Drive {
+    /// It has more to do just now.
+    Again,
+    /// Nothing, until something comes into its mailbox, or that time has passed.
+    Wait(Option<Duration>),
+    /// It has ended like this.
+    Ended(Result<Ending, RunError>),
+}
+
 /// What a driver does next.
 enum Step {
     /// There is more to be done just now.
@@ -58,10 +68,10 @@ enum Step {
 }
 
 /// Drives one member.
-pub(crate) struct MemberDriver<'a> {
-    driver: &'a Driver,
+pub(crate) struct MemberDriver {
+    driver: Arc<Driver>,
     member: Member<WasmGuest>,
-    shell: ProcessShell<'a>,
+    shell: ProcessShell,
     /// What has happened and was not handed to the member yet.
     events: VecDeque<Event>,
     /// Where the log is read. Taken while this replica tries to become primary, and while it is.
@@ -92,12 +102,11 @@ pub(crate) struct MemberDriver<'a> {
     ending: Option<member::Ending>,
 }
 
-impl<'a> MemberDriver<'a> {
-    pub(crate) fn new(driver: &'a Driver) -> Self {
+impl MemberDriver {
+    pub(crate) fn new(driver: Arc<Driver>) -> Self {
         MemberDriver {
-            driver,
             member: Member::new(driver.settings.clone()),
-            shell: ProcessShell::new(&*driver.presence),
+            shell: ProcessShell::new(Arc::clone(&driver.presence)),
             events: VecDeque::new(),
             tail: None,
             is_reading: false,
@@ -112,32 +121,43 @@ impl<'a> MemberDriver<'a> {
             durable: Lsn(0),
             connections: Connections::default(),
             links: Links::default(),
-            checkpointer: Checkpointer::new(driver),
+            checkpointer: Checkpointer::new(&driver),
+            driver,
             is_closed: false,
             lost: None,
             ending: None,
         }
     }
 
-    /// Lives until the instance or the operator ends it.
-    pub(crate) fn live(mut self) -> Result<Ending, RunError> {
+    /// Begins its life. Then [`MemberDriver::go_on`] is to be called, and again whenever something has come into the mailbox or
+    /// the time has passed that it says, until it has ended.
+    pub(crate) fn begin(&mut self) {
         self.enter(Phase::Computing);
         self.member.begin(time_since_boot(), &mut self.shell);
-        loop {
-            match self.go_on()? {
-                Step::Again => {}
-                Step::Wait(time) => {
-                    self.enter(Phase::Waiting);
-                    self.driver.mailbox.wait(time, &mut self.events);
-                    self.enter(Phase::Working);
-                }
-                Step::Ended(ending) => return self.conclude(ending),
+    }
+
+    /// Does some of what is to be done, after something has come in, or nothing.
+    pub(crate) fn go_on(&mut self) -> Drive {
+        self.enter(Phase::Working);
+        self.driver.mailbox.take(&mut self.events);
+        match self.do_next() {
+            Ok(Step::Again) => Drive::Again,
+            Ok(Step::Wait(time)) => {
+                self.rest();
+                Drive::Wait(time)
             }
+            Ok(Step::Ended(ending)) => Drive::Ended(self.conclude(ending)),
+            Err(error) => Drive::Ended(Err(error)),
         }
     }
 
+    /// It is not driven for a while, and that it does not move says nothing then.
+    pub(crate) fn rest(&self) {
+        self.enter(Phase::Waiting);
+    }
+
     /// Does what is to be done just now. It waits for nothing.
-    fn go_on(&mut self) -> Result<Step, RunError> {
+    fn do_next(&mut self) -> Result<Step, RunError> {
         self.carry_out()?;
         if let Some(ending) = self.ending.take() {
             return Ok(Step::Ended(ending));
@@ -514,7 +534,7 @@ impl<'a> MemberDriver<'a> {
     }
 
     fn acquire(&mut self, over: Epoch) -> Result<(), RunError> {
-        let driver = self.driver;
+        let driver = Arc::clone(&self.driver);
         assert!(self.watch.is_some(), "only who has caught up becomes primary");
         assert!(self.shell.writer.is_none(), "whoever writes the log is primary already");
         if let Some(vacancy) = self.vacancy.filter(|vacancy| vacancy.epoch() == over)
@@ -566,7 +586,7 @@ impl<'a> MemberDriver<'a> {
     }
 
     fn announce(&mut self, epoch: Epoch) {
-        let driver = self.driver;
+        let driver = Arc::clone(&self.driver);
         assert_eq!(epoch, self.epoch, "a member reigns in the log that it has acquired");
         driver.vitals.reign.store(epoch.0, Ordering::Release);
         driver.publish(epoch);
@@ -576,7 +596,7 @@ impl<'a> MemberDriver<'a> {
     }
 
     fn out(&mut self, output: Output) {
-        let driver = self.driver;
+        let driver = Arc::clone(&self.driver);
         let is_replayed = matches!(output, Output::Print { replayed: true, .. });
         // The core holds back what is not durable; here it is seen once more, by what the log itself has said.
         assert!(is_replayed || output.after() <= self.durable, "nothing leaves before its record is durable");
@@ -589,7 +609,7 @@ impl<'a> MemberDriver<'a> {
             Output::Print { stream, bytes, .. } => driver.printer.print(stream, bytes),
             Output::Connect { peer, name } => {
                 let replica = self.member.replica().expect("a member has a replica when it connects");
-                self.links.connect(driver, replica, self.epoch, peer, name);
+                self.links.connect(&driver, replica, self.epoch, peer, name);
             }
             output => {
                 let me = self.replica().genesis().uuid;
@@ -665,7 +685,7 @@ impl<'a> MemberDriver<'a> {
         });
     }
 
-    fn conclude(mut self, ending: member::Ending) -> Result<Ending, RunError> {
+    fn conclude(&mut self, ending: member::Ending) -> Result<Ending, RunError> {
         assert!(self.member.has_ended(), "a driver ends when its member has");
         self.leave();
         let name = self.driver.name.clone();
@@ -679,8 +699,8 @@ impl<'a> MemberDriver<'a> {
             }
             member::Ending::Halted { fault, lsn } => self.driver.halted(fault, lsn),
             member::Ending::Diverged(found) => {
-                let driver = self.driver;
-                let description = divergence::describe(driver, self.replica(), &found);
+                let driver = Arc::clone(&self.driver);
+                let description = divergence::describe(&driver, self.replica(), &found);
                 RunError::Diverged { name, lsn: found.lsn, description }
             }
             member::Ending::ForeignEngine { epoch, lsn } => RunError::ForeignEngine { epoch, lsn },

@@ -11,7 +11,7 @@ use crate::run::RunError;
 /// Threads of a primary with a standby's memories: driver, heartbeat, network, log, printer and so on; and those of each
 /// further member.
 const THREADS: usize = 14;
-const THREADS_MORE: usize = 3;
+const THREADS_MORE: usize = 1;
 
 /// Open files of a primary without peers, beyond those open at the start; and those of each further member.
 const DESCRIPTORS: usize = 24;

@@ -1,6 +1,6 @@
 //! What a member calls while it steps, and the commands that it puts out.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use ambrosia_core::{
     Record, RecordHeader,
@@ -12,8 +12,8 @@ use ambrosia_storage::{AppendError, LOG_QUEUE_BYTES_MAX, LogWriter, Presence};
 use crate::{driver::Replica, record_times::RecordTimes};
 
 /// What surrounds the member of a process while it steps.
-pub(crate) struct ProcessShell<'a> {
-    presence: &'a dyn Presence,
+pub(crate) struct ProcessShell {
+    presence: Arc<dyn Presence>,
     commands: VecDeque<Command>,
     /// The log of the reign.
     pub(crate) writer: Option<Box<dyn LogWriter>>,
@@ -23,8 +23,8 @@ pub(crate) struct ProcessShell<'a> {
     works_since: Instant,
 }
 
-impl<'a> ProcessShell<'a> {
-    pub(crate) fn new(presence: &'a dyn Presence) -> Self {
+impl ProcessShell {
+    pub(crate) fn new(presence: Arc<dyn Presence>) -> Self {
         let (commands, times, works_since) = (VecDeque::new(), RecordTimes::default(), Instant::now());
         ProcessShell { presence, commands, writer: None, times, works_since }
     }
@@ -49,7 +49,7 @@ impl<'a> ProcessShell<'a> {
     }
 }
 
-impl Shell<WasmGuest> for ProcessShell<'_> {
+impl Shell<WasmGuest> for ProcessShell {
     fn append(&mut self, record: Record) -> Result<(), StopCause> {
         let writer = self.writer.as_mut().expect("a member that reigns has a log to write");
         let appended = match writer.append(record) {
