@@ -67,7 +67,10 @@ pub enum ClientError {
     #[error("no checkpoint was begun within {0:?}: the primary is busy, or stopped; see `ambrosia-host status`")]
     NoCheckpoint(Duration),
     /// Nobody runs the instance.
-    #[error("instance {name} has no primary: start one with `ambrosia-host run --instance {name}` (waited {waited:?})")]
+    #[error(
+        "instance {name} has no primary: start one with `ambrosia-host run --instance {name}` (waited {:.1} s)",
+        waited.as_secs_f64()
+    )]
     NoPrimary {
         /// The instance.
         name: InstanceName,
@@ -75,7 +78,7 @@ pub enum ClientError {
         waited: Duration,
     },
     /// Somebody runs it, but is not to be reached.
-    #[error("instance {name} runs, but {unreached} (waited {waited:?})")]
+    #[error("instance {name} runs, but {unreached} (waited {:.1} s)", waited.as_secs_f64())]
     Unreached {
         /// The instance.
         name: InstanceName,
