@@ -82,7 +82,7 @@ pub fn a_tail_follows_across_a_change_of_the_primary(new_log: NewLog<'_>) {
     let follower = thread::spawn(move || {
         let mut records = Vec::new();
         while records.len() < 64 {
-            records.extend(follower.next());
+            records.extend(follower.follow());
         }
         records
     });
@@ -107,7 +107,7 @@ pub fn a_tail_returns_nothing_that_is_not_durable(new_log: NewLog<'_>) {
     assert!(follower.tail.read().expect("works").is_empty());
     for n in 0..100_u64 {
         let lsn = reign.append(&n.to_le_bytes()).expect("the reign goes on");
-        let seen = follower.next();
+        let seen = follower.follow();
         assert_eq!(seen.len(), 1);
         assert_eq!(seen[0].lsn(), lsn);
         reign.wait_durable(lsn);

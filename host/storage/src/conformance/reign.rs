@@ -79,7 +79,7 @@ impl Follower {
     }
 
     /// The next records, at least one.
-    pub fn next(&mut self) -> Vec<Record> {
+    pub fn follow(&mut self) -> Vec<Record> {
         loop {
             let records = self.tail.read().expect("the log can be read");
             if !records.is_empty() {

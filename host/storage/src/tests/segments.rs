@@ -216,7 +216,7 @@ fn a_tail_reads_on_while_segments_come() {
     let follower = std::thread::spawn(move || {
         let mut read: Vec<Record> = Vec::new();
         while read.len() < 302 {
-            read.extend(follower.next());
+            read.extend(follower.follow());
         }
         read
     });
