@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io::Write, process::ExitCode};
 
 use ambrosia_core::{
-    Bind, CheckpointState, DeliverBody, DigestBody, EpochBody, Genesis, Kind, Lsn, Message, Messages, PeerIndex,
+    Bind, CheckpointState, DeliverBody, DigestBody, EpochBody, Genesis, Lsn, Message, MessageKind, Messages, PeerIndex,
     Record, RecordKind, Run, Runs, Seq,
 };
 use ambrosia_host::{Diagnostics, Methods, Modules, decode_value, show_raw, show_value, without_controls};
@@ -178,7 +178,7 @@ impl Reader {
             None => decode_value(message.arguments),
         };
         let request = body.requests.iter().find(|entry| {
-            run.peer == PeerIndex::OUTSIDE && message.kind == Kind::Impulse && entry.call_id == message.call_id
+            run.peer == PeerIndex::OUTSIDE && message.kind == MessageKind::Impulse && entry.call_id == message.call_id
         });
         let from_peer = run.first_seq != Seq(0);
         ShownMessage {

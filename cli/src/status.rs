@@ -10,8 +10,8 @@ use std::{
 use ambrosia_core::{InstanceName, ReplicaIndex};
 use ambrosia_host::Modules;
 use ambrosia_storage::{
-    BlobHash, CaptureMeans, InstanceEntry, InstanceError, Instances, Member, Outcome, PrimaryInfo, ProcessPlace, Role,
-    Store, StorePlace,
+    BlobHash, CaptureMeans, InstanceEntry, InstanceError, Instances, Member, PrimaryInfo, ProcessPlace,
+    RecordedOutcome, Role, Store, StorePlace,
 };
 use serde::Serialize;
 
@@ -207,14 +207,14 @@ fn look(store: &dyn Store, entry: InstanceEntry) -> anyhow::Result<Instance> {
     let members = replicas.members(&numbers)?;
     let primary = members.iter().find(|member| member.role == Role::Primary);
     let state = match (&entry.outcome, primary) {
-        (Some(Outcome::Finished { .. }), _) => "finished",
-        (Some(Outcome::Halted { .. }), _) => "halted",
+        (Some(RecordedOutcome::Finished { .. }), _) => "finished",
+        (Some(RecordedOutcome::Halted { .. }), _) => "halted",
         (None, Some(_)) => "running",
         (None, None) => "down",
     };
     let outcome = entry.outcome.map(|outcome| match outcome {
-        Outcome::Finished { code, lsn } => Ended::Finished { code, lsn: lsn.0 },
-        Outcome::Halted { lsn, reason, .. } => Ended::Halted { lsn: lsn.0, reason },
+        RecordedOutcome::Finished { code, lsn } => Ended::Finished { code, lsn: lsn.0 },
+        RecordedOutcome::Halted { lsn, reason, .. } => Ended::Halted { lsn: lsn.0, reason },
     });
     Ok(Instance {
         name: entry.name.to_string(),

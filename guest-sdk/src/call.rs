@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     codec::{self, Decode},
-    layout::Kind,
+    layout::MessageKind,
     runtime::{self, Runtime},
 };
 
@@ -50,7 +50,7 @@ impl<R> Call<R> {
         decode: Decode<R>,
     ) -> Self {
         let id = runtime.next_id();
-        let progress = match runtime.push_encoded(target, Kind::Call, method, id, encode) {
+        let progress = match runtime.push_encoded(target, MessageKind::Call, method, id, encode) {
             Ok(()) => {
                 runtime.expect_answer(id, target, name);
                 Progress::Sent(id)

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::{
     Immortal, This,
     call::error_text,
-    layout::{self, Kind, Message},
+    layout::{self, Message, MessageKind},
     request::{AnswerTo, Request},
     runtime::{Answer, Current, Runtime},
 };
@@ -46,15 +46,17 @@ fn handle_runs<S: Immortal>(runtime: &Runtime, mut runs: &[u8]) {
 fn handle<S: Immortal>(runtime: &Runtime, this: &This<S>, peer: u32, message: Message<'_>) {
     let Message { kind, method, call_id, arguments } = message;
     match kind {
-        Kind::Fork => S::dispatch(this, Request::new(runtime, method, arguments, AnswerTo { peer, call_id: 0 })),
-        Kind::Call | Kind::Impulse => {
+        MessageKind::Fork => S::dispatch(this, Request::new(runtime, method, arguments, AnswerTo { peer, call_id: 0 })),
+        MessageKind::Call | MessageKind::Impulse => {
             S::dispatch(this, Request::new(runtime, method, arguments, AnswerTo { peer, call_id }));
         }
-        Kind::Reply => runtime.on_answer(call_id, peer, Answer::Reply(arguments)),
-        Kind::Error => runtime.on_answer(call_id, peer, Answer::Error(error_text(arguments))),
-        Kind::Timer => runtime.on_timer(call_id),
-        Kind::Start => S::start(this),
-        Kind::Primary => S::primary(this),
-        Kind::Exit | Kind::SetTimer | Kind::CancelTimer => panic!("{} can't be delivered", kind.word()),
+        MessageKind::Reply => runtime.on_answer(call_id, peer, Answer::Reply(arguments)),
+        MessageKind::Error => runtime.on_answer(call_id, peer, Answer::Error(error_text(arguments))),
+        MessageKind::Timer => runtime.on_timer(call_id),
+        MessageKind::Start => S::start(this),
+        MessageKind::Primary => S::primary(this),
+        MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer => {
+            panic!("{} can't be delivered", kind.word())
+        }
     }
 }

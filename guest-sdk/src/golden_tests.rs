@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use crate::{
     layout::{
-        Effect, Kind, Message, Run, begin_effect, finish_effect, push_effect, push_message, push_run, split_effect,
-        split_message, split_run,
+        Effect, Message, MessageKind, Run, begin_effect, finish_effect, push_effect, push_message, push_run,
+        split_effect, split_message, split_run,
     },
     method_id,
 };
@@ -17,17 +17,17 @@ fn messages() -> Vec<Message<'static>> {
     let add = method_id("add");
     let message = |kind, method, call_id, arguments| Message { kind, method, call_id, arguments };
     vec![
-        message(Kind::Fork, add, 0, &[0x91, 0x05]),
-        message(Kind::Call, add, 1, &[0x92, 0x05, 0xa2, b'h', b'i']),
-        message(Kind::Reply, 0, 0x0102_0304_0506_0708, &[0xcd, 0x01, 0x00]),
-        message(Kind::Error, 0, u64::MAX, &[0xa6, b'n', b'o', b' ', b'a', b'd', b'd']),
-        message(Kind::Impulse, method_id("receive"), 0, &[0, 1, 2, 3, 0xfe, 0xff]),
-        message(Kind::Timer, 0, 77, &[]),
-        message(Kind::Start, 0, 0, &[]),
-        message(Kind::Primary, 0, 0, &[]),
-        message(Kind::Exit, 0, 0, &[0xfe, 0xff, 0xff, 0xff]),
-        message(Kind::SetTimer, 0, 77, &[0x00, 0x00, 0x64, 0xa7, 0xb3, 0xb6, 0xe0, 0x0d]),
-        message(Kind::CancelTimer, 0, 77, &[]),
+        message(MessageKind::Fork, add, 0, &[0x91, 0x05]),
+        message(MessageKind::Call, add, 1, &[0x92, 0x05, 0xa2, b'h', b'i']),
+        message(MessageKind::Reply, 0, 0x0102_0304_0506_0708, &[0xcd, 0x01, 0x00]),
+        message(MessageKind::Error, 0, u64::MAX, &[0xa6, b'n', b'o', b' ', b'a', b'd', b'd']),
+        message(MessageKind::Impulse, method_id("receive"), 0, &[0, 1, 2, 3, 0xfe, 0xff]),
+        message(MessageKind::Timer, 0, 77, &[]),
+        message(MessageKind::Start, 0, 0, &[]),
+        message(MessageKind::Primary, 0, 0, &[]),
+        message(MessageKind::Exit, 0, 0, &[0xfe, 0xff, 0xff, 0xff]),
+        message(MessageKind::SetTimer, 0, 77, &[0x00, 0x00, 0x64, 0xa7, 0xb3, 0xb6, 0xe0, 0x0d]),
+        message(MessageKind::CancelTimer, 0, 77, &[]),
     ]
 }
 
@@ -36,18 +36,28 @@ fn every_byte_is_the_kind_of_that_number_or_none() {
     let all = messages();
     for byte in 0..=u8::MAX {
         let expected = all.iter().map(|message| message.kind).find(|kind| *kind as u8 == byte);
-        assert_eq!(Kind::from_byte(byte), expected, "byte {byte}");
+        assert_eq!(MessageKind::from_byte(byte), expected, "byte {byte}");
     }
     assert!(all.iter().map(|message| message.kind as u8).eq(1..=11), "one of each kind");
 }
 
 /// Peer, first seq and messages of each run.
 fn runs() -> Vec<(u32, u64, Vec<Message<'static>>)> {
-    let of = |kinds: &[Kind]| messages().into_iter().filter(|message| kinds.contains(&message.kind)).collect();
+    let of = |kinds: &[MessageKind]| messages().into_iter().filter(|message| kinds.contains(&message.kind)).collect();
     vec![
-        (0, 0, of(&[Kind::Error, Kind::Impulse, Kind::Timer, Kind::Start, Kind::Primary])),
-        (1, 1, of(&[Kind::Fork, Kind::Call])),
-        (2, 0x0000_0002_0000_0001, of(&[Kind::Reply])),
+        (
+            0,
+            0,
+            of(&[
+                MessageKind::Error,
+                MessageKind::Impulse,
+                MessageKind::Timer,
+                MessageKind::Start,
+                MessageKind::Primary,
+            ]),
+        ),
+        (1, 1, of(&[MessageKind::Fork, MessageKind::Call])),
+        (2, 0x0000_0002_0000_0001, of(&[MessageKind::Reply])),
     ]
 }
 
@@ -56,15 +66,15 @@ fn effects() -> Vec<(u32, u32, Message<'static>)> {
     let all = messages();
     let of = |kind| *all.iter().find(|message| message.kind == kind).expect("there is one of each kind");
     vec![
-        (0, 1, of(Kind::Fork)),
-        (0, 65_536, of(Kind::Call)),
-        (1, 2, of(Kind::Reply)),
-        (2, 0, of(Kind::Reply)),
-        (3, 1, of(Kind::Error)),
-        (3, 0, of(Kind::Error)),
-        (4, 0, of(Kind::SetTimer)),
-        (4, 0, of(Kind::CancelTimer)),
-        (16_383, 0, of(Kind::Exit)),
+        (0, 1, of(MessageKind::Fork)),
+        (0, 65_536, of(MessageKind::Call)),
+        (1, 2, of(MessageKind::Reply)),
+        (2, 0, of(MessageKind::Reply)),
+        (3, 1, of(MessageKind::Error)),
+        (3, 0, of(MessageKind::Error)),
+        (4, 0, of(MessageKind::SetTimer)),
+        (4, 0, of(MessageKind::CancelTimer)),
+        (16_383, 0, of(MessageKind::Exit)),
     ]
 }
 

@@ -42,7 +42,7 @@ pub(crate) const SMALL_ARGUMENTS_BYTES: usize = 1 << 10;
 /// What a message is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-pub(crate) enum Kind {
+pub(crate) enum MessageKind {
     Fork = 1,
     Call = 2,
     Reply = 3,
@@ -56,22 +56,22 @@ pub(crate) enum Kind {
     CancelTimer = 11,
 }
 
-impl Kind {
+impl MessageKind {
     /// The kind with that number, if there is one; held to the numbers of the variants by a test over all bytes.
     #[inline]
-    pub(crate) const fn from_byte(byte: u8) -> Option<Kind> {
+    pub(crate) const fn from_byte(byte: u8) -> Option<MessageKind> {
         Some(match byte {
-            1 => Kind::Fork,
-            2 => Kind::Call,
-            3 => Kind::Reply,
-            4 => Kind::Error,
-            5 => Kind::Impulse,
-            6 => Kind::Timer,
-            7 => Kind::Start,
-            8 => Kind::Primary,
-            9 => Kind::Exit,
-            10 => Kind::SetTimer,
-            11 => Kind::CancelTimer,
+            1 => MessageKind::Fork,
+            2 => MessageKind::Call,
+            3 => MessageKind::Reply,
+            4 => MessageKind::Error,
+            5 => MessageKind::Impulse,
+            6 => MessageKind::Timer,
+            7 => MessageKind::Start,
+            8 => MessageKind::Primary,
+            9 => MessageKind::Exit,
+            10 => MessageKind::SetTimer,
+            11 => MessageKind::CancelTimer,
             _ => return None,
         })
     }
@@ -79,17 +79,17 @@ impl Kind {
     /// The word for it in messages to a person.
     pub(crate) const fn word(self) -> &'static str {
         match self {
-            Kind::Fork => "fork",
-            Kind::Call => "call",
-            Kind::Reply => "reply",
-            Kind::Error => "error",
-            Kind::Impulse => "impulse",
-            Kind::Timer => "timer",
-            Kind::Start => "start",
-            Kind::Primary => "primary",
-            Kind::Exit => "exit",
-            Kind::SetTimer => "set-timer",
-            Kind::CancelTimer => "cancel-timer",
+            MessageKind::Fork => "fork",
+            MessageKind::Call => "call",
+            MessageKind::Reply => "reply",
+            MessageKind::Error => "error",
+            MessageKind::Impulse => "impulse",
+            MessageKind::Timer => "timer",
+            MessageKind::Start => "start",
+            MessageKind::Primary => "primary",
+            MessageKind::Exit => "exit",
+            MessageKind::SetTimer => "set-timer",
+            MessageKind::CancelTimer => "cancel-timer",
         }
     }
 }
@@ -97,7 +97,7 @@ impl Kind {
 /// A message, borrowed from the bytes that hold it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Message<'a> {
-    pub(crate) kind: Kind,
+    pub(crate) kind: MessageKind,
     pub(crate) method: u32,
     pub(crate) call_id: u64,
     pub(crate) arguments: &'a [u8],
@@ -141,7 +141,7 @@ pub(crate) fn split_message(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
     let (header, rest) = bytes.split_first_chunk::<MESSAGE_HEADER_BYTES>()?;
     let (arguments, rest) = rest.split_at_checked(u32_at(header, LENGTH_AT) as usize)?;
     let message = Message {
-        kind: Kind::from_byte(header[KIND_AT])?,
+        kind: MessageKind::from_byte(header[KIND_AT])?,
         method: u32_at(header, METHOD_AT),
         call_id: u64_at(header, CALL_ID_AT),
         arguments,
@@ -192,7 +192,14 @@ pub(crate) fn push_effect(out: &mut Vec<u8>, cause: u32, target: u32, message: M
 }
 
 /// Appends an effect whose arguments are not encoded yet: append them, then call [`finish_effect`].
-pub(crate) fn begin_effect(out: &mut Vec<u8>, cause: u32, target: u32, kind: Kind, method: u32, call_id: u64) -> usize {
+pub(crate) fn begin_effect(
+    out: &mut Vec<u8>,
+    cause: u32,
+    target: u32,
+    kind: MessageKind,
+    method: u32,
+    call_id: u64,
+) -> usize {
     let at = out.len();
     out.extend_from_slice(&effect_header(cause, target, kind, method, call_id, 0));
     at
@@ -209,7 +216,7 @@ pub(crate) fn finish_effect(out: &mut [u8], at: usize) {
 fn effect_header(
     cause: u32,
     target: u32,
-    kind: Kind,
+    kind: MessageKind,
     method: u32,
     call_id: u64,
     length: usize,
@@ -222,7 +229,7 @@ fn effect_header(
 }
 
 #[inline]
-fn message_header(kind: Kind, method: u32, call_id: u64, length: usize) -> [u8; MESSAGE_HEADER_BYTES] {
+fn message_header(kind: MessageKind, method: u32, call_id: u64, length: usize) -> [u8; MESSAGE_HEADER_BYTES] {
     let mut header = [0; MESSAGE_HEADER_BYTES];
     header[LENGTH_AT..METHOD_AT].copy_from_slice(&length_field(length));
     header[METHOD_AT..CALL_ID_AT].copy_from_slice(&method.to_le_bytes());

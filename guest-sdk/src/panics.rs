@@ -2,7 +2,7 @@
 
 use crate::{
     host,
-    layout::{Kind, OUTSIDE},
+    layout::{MessageKind, OUTSIDE},
     request::a,
     runtime::{self, Runtime},
 };
@@ -30,8 +30,10 @@ pub(crate) fn handling() -> String {
 fn handling_in(runtime: &Runtime) -> String {
     let current = runtime.current.get();
     let method = match (current.kind, runtime.method_name(current.method)) {
-        (Kind::Fork | Kind::Call | Kind::Impulse, Some(name)) => format!(" of `{name}`"),
-        (Kind::Fork | Kind::Call | Kind::Impulse, None) => format!(" of unknown method {:#010x}", current.method),
+        (MessageKind::Fork | MessageKind::Call | MessageKind::Impulse, Some(name)) => format!(" of `{name}`"),
+        (MessageKind::Fork | MessageKind::Call | MessageKind::Impulse, None) => {
+            format!(" of unknown method {:#010x}", current.method)
+        }
         _ => String::new(),
     };
     let from = match current.peer {

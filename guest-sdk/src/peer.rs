@@ -8,7 +8,7 @@ use crate::{
     Arguments, Call,
     codec::{self, Decode},
     host,
-    layout::Kind,
+    layout::MessageKind,
     method_id,
     runtime::{self, Runtime},
     types,
@@ -161,7 +161,7 @@ impl Peer {
     }
 
     pub fn try_fork_by_id(self, id: u32, name: &str, arguments: impl Arguments) -> Result<(), ForkError> {
-        runtime::with(|runtime| runtime.push_encoded(self.index, Kind::Fork, id, 0, |out| arguments.encode(out)))
+        runtime::with(|runtime| runtime.push_encoded(self.index, MessageKind::Fork, id, 0, |out| arguments.encode(out)))
             .map_err(|reason| ForkError::new(name, reason))
     }
 
@@ -176,7 +176,7 @@ impl Peer {
 
     #[inline]
     pub fn try_fork_raw_by_id(self, id: u32, name: &str, bytes: &[u8]) -> Result<(), ForkError> {
-        runtime::with(|runtime| runtime.push_bytes(self.index, Kind::Fork, id, 0, bytes))
+        runtime::with(|runtime| runtime.push_bytes(self.index, MessageKind::Fork, id, 0, bytes))
             .map_err(|reason| ForkError::new(name, reason))
     }
 

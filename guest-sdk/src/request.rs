@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     codec::{self, ArgumentReader},
     host,
-    layout::{Kind, OUTSIDE, SMALL_ARGUMENTS_BYTES},
+    layout::{MessageKind, OUTSIDE, SMALL_ARGUMENTS_BYTES},
     runtime::{self, Runtime},
 };
 
@@ -147,7 +147,7 @@ fn cut(text: &str) -> Cow<'_, str> {
 }
 
 /// A kind of message with its article.
-pub(crate) fn a(kind: Kind) -> String {
+pub(crate) fn a(kind: MessageKind) -> String {
     let article = if kind.word().starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     format!("{article} {}", kind.word())
 }
@@ -155,21 +155,21 @@ pub(crate) fn a(kind: Kind) -> String {
 impl AnswerTo {
     fn send<T: Serialize>(self, runtime: &Runtime, value: &T) {
         let encoded =
-            runtime.push_encoded(self.peer, Kind::Reply, 0, self.call_id, |out| codec::encode_value(out, value));
+            runtime.push_encoded(self.peer, MessageKind::Reply, 0, self.call_id, |out| codec::encode_value(out, value));
         if let Err(reason) = encoded {
             self.send_error(runtime, &format!("the answer can't be sent: {reason}"));
         }
     }
 
     fn send_raw(self, runtime: &Runtime, value: &impl RawAnswer) {
-        if let Err(reason) = runtime.push_bytes(self.peer, Kind::Reply, 0, self.call_id, value.bytes()) {
+        if let Err(reason) = runtime.push_bytes(self.peer, MessageKind::Reply, 0, self.call_id, value.bytes()) {
             self.send_error(runtime, &format!("the answer can't be sent: {reason}"));
         }
     }
 
     fn send_error(self, runtime: &Runtime, text: &str) {
         runtime
-            .push_encoded(self.peer, Kind::Error, 0, self.call_id, |out| codec::encode_value(out, &cut(text)))
+            .push_encoded(self.peer, MessageKind::Error, 0, self.call_id, |out| codec::encode_value(out, &cut(text)))
             .expect("a short text can be encoded, and is never refused");
     }
 }

@@ -14,7 +14,7 @@ use std::{
 use crate::{
     CallError, Immortal, Method, This,
     executor::Executor,
-    layout::{self, Kind, Message, OUTSIDE},
+    layout::{self, Message, MessageKind, OUTSIDE},
 };
 
 /// The message that is being handled.
@@ -22,7 +22,7 @@ use crate::{
 pub(crate) struct Current {
     pub(crate) index: u32,
     pub(crate) peer: u32,
-    pub(crate) kind: Kind,
+    pub(crate) kind: MessageKind,
     pub(crate) method: u32,
 }
 
@@ -75,7 +75,7 @@ impl Runtime {
     pub(crate) fn new(#[cfg(not(target_arch = "wasm32"))] world: crate::host::native::World) -> Self {
         Runtime {
             executor: Executor::default(),
-            current: Cell::new(Current { index: 0, peer: OUTSIDE, kind: Kind::Start, method: 0 }),
+            current: Cell::new(Current { index: 0, peer: OUTSIDE, kind: MessageKind::Start, method: 0 }),
             me: Cell::new(0),
             methods: Cell::new(&[]),
             state: RefCell::new(None),
@@ -124,7 +124,7 @@ impl Runtime {
 impl Runtime {
     /// Appends an effect whose arguments are at hand.
     #[inline]
-    pub(crate) fn push(&self, target: u32, kind: Kind, method: u32, call_id: u64, arguments: &[u8]) {
+    pub(crate) fn push(&self, target: u32, kind: MessageKind, method: u32, call_id: u64, arguments: &[u8]) {
         let message = Message { kind, method, call_id, arguments };
         layout::push_effect(&mut self.effects.borrow_mut(), self.current.get().index, target, message);
     }
@@ -133,7 +133,7 @@ impl Runtime {
     pub(crate) fn push_encoded(
         &self,
         target: u32,
-        kind: Kind,
+        kind: MessageKind,
         method: u32,
         call_id: u64,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<(), String>,
@@ -157,7 +157,7 @@ impl Runtime {
     pub(crate) fn push_bytes(
         &self,
         target: u32,
-        kind: Kind,
+        kind: MessageKind,
         method: u32,
         call_id: u64,
         arguments: &[u8],
@@ -204,7 +204,7 @@ impl Runtime {
     /// Appends the exit that was asked for, behind all that the message brought about.
     pub(crate) fn push_exit(&self) {
         if let Some(code) = self.exit.get() {
-            self.push(OUTSIDE, Kind::Exit, 0, 0, &code.to_le_bytes());
+            self.push(OUTSIDE, MessageKind::Exit, 0, 0, &code.to_le_bytes());
         }
     }
 }
@@ -241,7 +241,7 @@ impl Runtime {
 
     /// Sets the timer `id`.
     pub(crate) fn set_timer(&self, id: u64, due: u64) {
-        self.push(OUTSIDE, Kind::SetTimer, 0, id, &due.to_le_bytes());
+        self.push(OUTSIDE, MessageKind::SetTimer, 0, id, &due.to_le_bytes());
         self.waits.borrow_mut().insert(id, Wait::Due { waker: None });
     }
 
@@ -249,7 +249,7 @@ impl Runtime {
     pub(crate) fn forget(&self, id: u64) {
         let wait = self.waits.borrow_mut().remove(&id);
         if let Some(Wait::Due { .. }) = wait {
-            self.push(OUTSIDE, Kind::CancelTimer, 0, id, &[]);
+            self.push(OUTSIDE, MessageKind::CancelTimer, 0, id, &[]);
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
     Arguments, CallError, Peer,
     executor::Work,
     host::native::World,
-    layout::{self, Kind},
+    layout::{self, MessageKind},
     request::{AnswerTo, Request},
     runtime::{self, Answer, Runtime},
 };
@@ -98,7 +98,7 @@ fn cancelling_a_task_that_has_ended_does_not_touch_the_one_in_its_place() {
 }
 
 /// What one delivery brings about, each effect's kind and the bytes of its arguments.
-fn effects(runtime: &Runtime) -> Vec<(Kind, usize)> {
+fn effects(runtime: &Runtime) -> Vec<(MessageKind, usize)> {
     let bytes = runtime.take_effects();
     let mut rest = bytes.as_slice();
     std::iter::from_fn(|| {
@@ -131,12 +131,15 @@ fn large_answers_that_together_are_too_large_are_refused_to_who_asked_last() {
         assert!(matches!(call.as_mut().poll(context), Poll::Ready(Err(CallError::Codec { .. }))));
         drop(call);
         let all = effects(runtime);
-        let kinds: Vec<Kind> = all.iter().map(|(kind, _)| *kind).collect();
-        assert_eq!(kinds, [Kind::Reply, Kind::Reply, Kind::Error, Kind::Error, Kind::Reply]);
+        let kinds: Vec<MessageKind> = all.iter().map(|(kind, _)| *kind).collect();
+        assert_eq!(
+            kinds,
+            [MessageKind::Reply, MessageKind::Reply, MessageKind::Error, MessageKind::Error, MessageKind::Reply]
+        );
         assert!(all[2..4].iter().all(|(_, bytes)| *bytes < 200), "{all:?}");
         // In the next delivery there is room again.
         answer(6).reply_raw(&vec![1; LARGE]);
-        assert_eq!(effects(runtime), [(Kind::Reply, LARGE)]);
+        assert_eq!(effects(runtime), [(MessageKind::Reply, LARGE)]);
     });
 }
 
@@ -150,6 +153,6 @@ fn the_text_of_an_error_is_cut() {
         let request = Request::new(runtime, 7, &arguments, AnswerTo { peer: 1, call_id: 1 });
         assert_eq!(request.arguments(1, |reader| reader.next::<Peer>("peer")), None);
         let all = effects(runtime);
-        assert!(matches!(all[..], [(Kind::Error, bytes)] if bytes <= layout::SMALL_ARGUMENTS_BYTES), "{all:?}");
+        assert!(matches!(all[..], [(MessageKind::Error, bytes)] if bytes <= layout::SMALL_ARGUMENTS_BYTES), "{all:?}");
     });
 }

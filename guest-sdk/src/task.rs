@@ -31,7 +31,7 @@ use crate::{
 /// # }
 /// ```
 pub fn spawn<F: Future + 'static>(future: F) -> Task<F::Output> {
-    let outcome = Rc::new(RefCell::new(Outcome { value: None, waker: None }));
+    let outcome = Rc::new(RefCell::new(TaskResult { value: None, waker: None }));
     let written = Rc::clone(&outcome);
     let work = async move {
         let value = future.await;
@@ -57,10 +57,10 @@ pub fn after<F: Future + 'static>(delay: Duration, future: F) -> Task<F::Output>
 /// A spawned future. Await it for its value; dropping it lets the future run on.
 pub struct Task<T> {
     id: TaskId,
-    outcome: Rc<RefCell<Outcome<T>>>,
+    outcome: Rc<RefCell<TaskResult<T>>>,
 }
 
-struct Outcome<T> {
+struct TaskResult<T> {
     value: Option<T>,
     waker: Option<Waker>,
 }

@@ -7,7 +7,7 @@ use std::{
 
 use ambrosia_client::Unreached;
 use ambrosia_core::{InstanceName, Lsn};
-use ambrosia_storage::{InstanceError, Instances, Outcome, Store};
+use ambrosia_storage::{InstanceError, Instances, RecordedOutcome, Store};
 
 /// A peer that can't be reached for this long, while something waits for it, is told of; and looked at again as often.
 pub(crate) const HINDRANCE_PATIENCE: Duration = Duration::from_secs(5);
@@ -48,8 +48,8 @@ impl Hindrance {
     /// Why an instance has no primary.
     pub fn without_primary(store: &dyn Store, name: &InstanceName) -> Hindrance {
         match store.instance(name).map(|entry| entry.outcome) {
-            Ok(Some(Outcome::Finished { code, .. })) => Hindrance::Finished { code },
-            Ok(Some(Outcome::Halted { lsn, .. })) => Hindrance::Halted { lsn },
+            Ok(Some(RecordedOutcome::Finished { code, .. })) => Hindrance::Finished { code },
+            Ok(Some(RecordedOutcome::Halted { lsn, .. })) => Hindrance::Halted { lsn },
             Ok(None) => Hindrance::NoPrimary { name: name.clone() },
             Err(InstanceError::Unknown { .. }) => Hindrance::NotRegistered,
             Err(error) => Hindrance::Unreadable(error.to_string()),
@@ -79,7 +79,7 @@ pub(crate) const NO_PRIMARY: &str = "no primary";
 pub(crate) struct Contact(Arc<Mutex<Inner>>);
 
 struct Inner {
-    state: State,
+    state: Reach,
     since: Instant,
     /// When the driver was last asked to look whether anything waits.
     asked: Option<Instant>,
@@ -87,7 +87,7 @@ struct Inner {
     told: Option<&'static str>,
 }
 
-enum State {
+enum Reach {
     Connecting,
     Connected,
     Hindered(Hindrance),
@@ -105,7 +105,7 @@ pub(crate) struct Standing {
 
 impl Contact {
     pub(crate) fn new(now: Instant) -> Contact {
-        Contact(Arc::new(Mutex::new(Inner { state: State::Connecting, since: now, asked: None, told: None })))
+        Contact(Arc::new(Mutex::new(Inner { state: Reach::Connecting, since: now, asked: None, told: None })))
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -115,14 +115,14 @@ impl Contact {
     /// The peer welcomes the stream.
     pub(crate) fn connected(&self, now: Instant) {
         let mut inner = self.inner();
-        (inner.state, inner.since, inner.asked) = (State::Connected, now, None);
+        (inner.state, inner.since, inner.asked) = (Reach::Connected, now, None);
     }
 
     /// A connection has ended, for no reason that would last.
     pub(crate) fn connecting(&self, now: Instant) {
         let mut inner = self.inner();
-        if matches!(inner.state, State::Connected) {
-            (inner.state, inner.since) = (State::Connecting, now);
+        if matches!(inner.state, Reach::Connected) {
+            (inner.state, inner.since) = (Reach::Connecting, now);
         }
     }
 
@@ -130,11 +130,11 @@ impl Contact {
     /// is to see whether anything waits for the peer: it asks for [`Contact::to_tell`] then.
     pub(crate) fn hindered(&self, hindrance: Hindrance, now: Instant) -> bool {
         let mut inner = self.inner();
-        if matches!(inner.state, State::Connected) {
+        if matches!(inner.state, Reach::Connected) {
             inner.since = now;
         }
         let new = inner.told != Some(hindrance.state());
-        inner.state = State::Hindered(hindrance);
+        inner.state = Reach::Hindered(hindrance);
         let patient =
             |since: Option<Instant>| since.is_none_or(|since| now.duration_since(since) >= HINDRANCE_PATIENCE);
         let ask = new && patient(Some(inner.since)) && patient(inner.asked);
@@ -147,7 +147,7 @@ impl Contact {
     /// What the operator is to be told, once a cause.
     pub(crate) fn to_tell(&self) -> Option<Hindrance> {
         let mut inner = self.inner();
-        let State::Hindered(hindrance) = &inner.state else { return None };
+        let Reach::Hindered(hindrance) = &inner.state else { return None };
         let hindrance = hindrance.clone();
         (inner.told.replace(hindrance.state()) != Some(hindrance.state())).then_some(hindrance)
     }
@@ -160,9 +160,9 @@ impl Contact {
     pub(crate) fn standing(&self) -> Standing {
         let inner = self.inner();
         let (state, reason) = match &inner.state {
-            State::Connecting => ("connecting", String::new()),
-            State::Connected => ("connected", String::new()),
-            State::Hindered(hindrance) => (hindrance.state(), hindrance.to_string()),
+            Reach::Connecting => ("connecting", String::new()),
+            Reach::Connected => ("connected", String::new()),
+            Reach::Hindered(hindrance) => (hindrance.state(), hindrance.to_string()),
         };
         Standing { state, reason, since: inner.since }
     }

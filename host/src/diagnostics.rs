@@ -69,11 +69,11 @@ static MESSAGES: Messages = Messages::new();
 
 /// Messages on their way.
 struct Messages {
-    state: Mutex<State>,
+    state: Mutex<DiagnosticsState>,
     changed: Condvar,
 }
 
-struct State {
+struct DiagnosticsState {
     waiting: VecDeque<Vec<u8>>,
     bytes: usize,
     /// Not written since something was written last.
@@ -95,12 +95,17 @@ enum Writer {
 
 impl Messages {
     const fn new() -> Self {
-        let state =
-            State { waiting: VecDeque::new(), bytes: 0, dropped: 0, is_writing: false, writer: Writer::NotStarted };
+        let state = DiagnosticsState {
+            waiting: VecDeque::new(),
+            bytes: 0,
+            dropped: 0,
+            is_writing: false,
+            writer: Writer::NotStarted,
+        };
         Messages { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, DiagnosticsState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -156,12 +161,12 @@ impl Messages {
     }
 
     fn flush(&self, patience: Duration) {
-        let busy = |state: &mut State| state.is_writing || !state.waiting.is_empty();
+        let busy = |state: &mut DiagnosticsState| state.is_writing || !state.waiting.is_empty();
         drop(self.changed.wait_timeout_while(self.lock(), patience, busy));
     }
 }
 
-impl State {
+impl DiagnosticsState {
     fn push(&mut self, message: &[u8]) {
         if self.bytes + message.len() > WAITING_BYTES_MAX {
             self.dropped += 1;

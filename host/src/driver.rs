@@ -5,7 +5,9 @@ use std::sync::Arc;
 use ambrosia_client::Primary;
 use ambrosia_core::{EpochBody, Fault, InstanceName, InstanceUuid, Lsn, ReplicaIndex, member::MemberSettings};
 use ambrosia_engine::WasmGuest;
-use ambrosia_storage::{Checkpoints, InstanceError, Instances, LogStore, Members, Outcome, Presence, Role, Store};
+use ambrosia_storage::{
+    Checkpoints, InstanceError, Instances, LogStore, Members, Presence, RecordedOutcome, Role, Store,
+};
 
 use crate::{
     clock::SystemClock,
@@ -94,13 +96,15 @@ impl Driver {
     pub(crate) fn write_down(&self, outcome: ambrosia_core::Outcome) -> Result<(), RunError> {
         match outcome {
             ambrosia_core::Outcome::Finished { code, lsn } => {
-                self.store.set_outcome(&self.name, Outcome::Finished { code, lsn })?;
+                self.store.set_outcome(&self.name, RecordedOutcome::Finished { code, lsn })?;
                 tracing::info!(instance = %self.name, code, %lsn, "the instance finished");
             }
             // What it failed of is in the log, so that every start fails again, written down or not.
             ambrosia_core::Outcome::Halted { fault, lsn } => {
                 let Fault { reason, backtrace, .. } = shortened(fault);
-                if let Err(error) = self.store.set_outcome(&self.name, Outcome::Halted { lsn, reason, backtrace }) {
+                if let Err(error) =
+                    self.store.set_outcome(&self.name, RecordedOutcome::Halted { lsn, reason, backtrace })
+                {
                     tracing::error!(%error, "could not record in the registry that the instance halted");
                 }
             }

@@ -17,7 +17,7 @@ use ambrosia_core::{
 };
 use ambrosia_engine::{Captures, Module, THREAD_STACK_BYTES_MIN, Tracking};
 use ambrosia_storage::{
-    HEARTBEAT_SILENCE, InstanceEntry, Instances, LogError, Members, Outcome, Pool, Presence, Store,
+    HEARTBEAT_SILENCE, InstanceEntry, Instances, LogError, Members, Pool, Presence, RecordedOutcome, Store,
 };
 use ambrosia_wire::socket;
 use tokio::net::TcpListener;
@@ -135,10 +135,10 @@ pub(crate) fn enter(store: &dyn Store, instance: InstanceName, replica: ReplicaI
         return Err(RunError::NoReplica { name: instance, replica });
     }
     match &entry.outcome {
-        Some(Outcome::Finished { code, lsn }) => {
+        Some(RecordedOutcome::Finished { code, lsn }) => {
             return Ok(Entrance::Over(Ok(Ending::Finished { code: *code, lsn: *lsn })));
         }
-        Some(Outcome::Halted { lsn, reason, backtrace }) => {
+        Some(RecordedOutcome::Halted { lsn, reason, backtrace }) => {
             let (reason, backtrace, stderr) = (reason.clone(), backtrace.clone(), String::new());
             return Ok(Entrance::Over(Err(RunError::Halted { name: instance, lsn: *lsn, reason, backtrace, stderr })));
         }

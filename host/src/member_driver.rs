@@ -23,10 +23,10 @@ use crate::{
     checkpointer::Checkpointer,
     clock::Clock,
     connections::{Connections, refuse},
+    dialers::Dialers,
     divergence,
     driver::{Driver, Replica},
     event::Event,
-    links::Links,
     log_watch::LogWatch,
     replay_progress::ReplayProgress,
     run::{Ending, RunError},
@@ -94,7 +94,7 @@ pub(crate) struct MemberDriver {
     /// What its log has said to be durable.
     durable: Lsn,
     connections: Connections,
-    links: Links,
+    dialers: Dialers,
     checkpointer: Checkpointer,
     /// The log of the last reign was closed in order: others are told all before they are left.
     is_closed: bool,
@@ -120,7 +120,7 @@ impl MemberDriver {
             epoch: Epoch(0),
             durable: Lsn(0),
             connections: Connections::default(),
-            links: Links::default(),
+            dialers: Dialers::default(),
             checkpointer: Checkpointer::new(&driver),
             driver,
             is_closed: false,
@@ -343,7 +343,7 @@ impl MemberDriver {
         self.member.reign()?;
         Some(MemberInput::Traffic(match event {
             Event::PeerReached { handle, peer, uuid, received } => {
-                self.links.on_reached(self.member.replica()?, peer);
+                self.dialers.on_reached(self.member.replica()?, peer);
                 let connection = self.connections.keep(handle);
                 Traffic::PeerReached { connection, peer, uuid, received }
             }
@@ -368,12 +368,12 @@ impl MemberDriver {
             }
             Event::CheckpointWanted { connection } => return Some(MemberInput::CheckpointWanted(connection)),
             Event::PeerHindered(peer) => {
-                self.links.on_hindered(self.member.replica()?, peer);
+                self.dialers.on_hindered(self.member.replica()?, peer);
                 return None;
             }
             Event::PeersWanted { connection } => {
                 let now = self.member.reign_time(time_since_boot())?;
-                self.links.report(self.member.replica()?, &self.shell.times, now, &self.connections, connection);
+                self.dialers.report(self.member.replica()?, &self.shell.times, now, &self.connections, connection);
                 return None;
             }
             _ => return None, // said to a driver, whatever its member is
@@ -591,7 +591,7 @@ impl MemberDriver {
         driver.vitals.reign.store(epoch.0, Ordering::Release);
         driver.publish(epoch);
         if let Some(stdin) = &driver.stdin {
-            self.links.push(driver.runtime.spawn(Arc::clone(stdin).read(Arc::clone(&driver.mailbox))));
+            self.dialers.push(driver.runtime.spawn(Arc::clone(stdin).read(Arc::clone(&driver.mailbox))));
         }
     }
 
@@ -609,7 +609,7 @@ impl MemberDriver {
             Output::Print { stream, bytes, .. } => driver.printer.print(stream, bytes),
             Output::Connect { peer, name } => {
                 let replica = self.member.replica().expect("a member has a replica when it connects");
-                self.links.connect(&driver, replica, self.epoch, peer, name);
+                self.dialers.connect(&driver, replica, self.epoch, peer, name);
             }
             output => {
                 let me = self.replica().genesis().uuid;
@@ -622,7 +622,7 @@ impl MemberDriver {
     fn close(&mut self) {
         assert!(self.shell.writer.is_some(), "a log is closed once");
         self.driver.vitals.reign.store(0, Ordering::Release);
-        self.links = Links::default();
+        self.dialers = Dialers::default();
         self.enter(Phase::Storing);
         if let Some(writer) = self.shell.writer.take() {
             let stats = writer.stats();
@@ -665,7 +665,7 @@ impl MemberDriver {
     /// Leaves peers and clients: those of a reign that was closed in order are told all before.
     fn leave(&mut self) {
         self.driver.vitals.reign.store(0, Ordering::Release);
-        self.links = Links::default();
+        self.dialers = Dialers::default();
         self.shell.writer = None;
         if std::mem::take(&mut self.is_closed) {
             self.enter(Phase::Waiting);

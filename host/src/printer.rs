@@ -50,13 +50,13 @@ struct Streams {
 }
 
 struct Queue {
-    state: Mutex<State>,
+    state: Mutex<PrinterState>,
     changed: Condvar,
     /// Called when there is room again.
     on_room: Box<dyn Fn() + Send + Sync>,
 }
 
-struct State {
+struct PrinterState {
     waiting: VecDeque<(PrintStream, Bytes)>,
     /// Of what waits, and of what is being written.
     bytes: usize,
@@ -94,7 +94,7 @@ impl Printer {
     }
 
     fn to(mut streams: Streams, on_room: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
-        let state = State {
+        let state = PrinterState {
             waiting: VecDeque::new(),
             bytes: 0,
             is_writing: false,
@@ -197,11 +197,11 @@ impl Printer {
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PrinterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {
+    fn wait<'a>(&self, state: MutexGuard<'a, PrinterState>, limit: Duration) -> MutexGuard<'a, PrinterState> {
         self.changed.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner).0
     }
 
@@ -282,7 +282,7 @@ impl Queue {
     }
 }
 
-impl State {
+impl PrinterState {
     fn push(&mut self, stream: PrintStream, bytes: Bytes) {
         if self.is_closed || (self.is_full && self.is_dropping) {
             self.lost += 1;
@@ -428,7 +428,7 @@ mod tests {
             (0..count).map(|_| next()).collect()
         }
 
-        fn wait_until(&self, holds: impl Fn(&State) -> bool) {
+        fn wait_until(&self, holds: impl Fn(&PrinterState) -> bool) {
             let state = self.printer.0.lock();
             let waited = self.printer.0.changed.wait_timeout_while(state, PATIENCE, |state| !holds(state));
             assert!(!waited.unwrap_or_else(PoisonError::into_inner).1.timed_out());

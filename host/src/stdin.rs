@@ -26,10 +26,10 @@ pub(crate) struct Stdin {
     /// Name of the method that takes the lines.
     method: String,
     methods: Arc<CurrentMethods>,
-    state: Mutex<State>,
+    state: Mutex<StdinState>,
 }
 
-struct State {
+struct StdinState {
     lines: Lines<Box<dyn AsyncBufRead + Send + Unpin>>,
     permits: Permits,
     /// A method with its arguments, which wait for permits.
@@ -43,7 +43,7 @@ impl Stdin {
 
     fn of(method: String, methods: Arc<CurrentMethods>, source: Box<dyn AsyncBufRead + Send + Unpin>) -> Self {
         let lines = Lines::of(source);
-        Stdin { method, methods, state: Mutex::new(State { lines, permits: Permits::new(), next: None }) }
+        Stdin { method, methods, state: Mutex::new(StdinState { lines, permits: Permits::new(), next: None }) }
     }
 
     /// Passes on lines to the end of stdin, or of the reign. A line that was passed on and not logged when the process

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ambrosia_client::{Client, ClientError, Primary, Whereabouts};
 use ambrosia_core::{InstanceName, Lsn};
-use ambrosia_storage::{Checkpoints, InstanceError, Instances, Outcome, Store, Subscription};
+use ambrosia_storage::{Checkpoints, InstanceError, Instances, RecordedOutcome, Store, Subscription};
 use tokio::sync::watch;
 
 use crate::peers::PeerDirectory;
@@ -71,10 +71,10 @@ impl Whereabouts for StoreWhereabouts {
         let name = &self.name;
         match self.store.instance(name).map_err(unreadable)?.outcome {
             None => Ok(()),
-            Some(Outcome::Finished { code, lsn }) => {
+            Some(RecordedOutcome::Finished { code, lsn }) => {
                 Err(ClientError::Ended(format!("instance {name} finished with exit code {code} at lsn {lsn}")))
             }
-            Some(Outcome::Halted { lsn, reason, .. }) => {
+            Some(RecordedOutcome::Halted { lsn, reason, .. }) => {
                 Err(ClientError::Ended(format!("instance {name} halted at lsn {lsn}: {reason}")))
             }
         }

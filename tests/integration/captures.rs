@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use ambrosia_core::{
-    Capture, Delivered, Genesis, Guest, InstanceName, InstanceUuid, Kind, Limits, MemoryCapture, Message, MethodId,
-    PeerIndex, Peers, Random, Seq, Timestamp, World, begin_run, finish_run, limits, push_message,
+    Capture, Delivered, Genesis, Guest, InstanceName, InstanceUuid, Limits, MemoryCapture, Message, MessageKind,
+    MethodId, PeerIndex, Peers, Random, Seq, Timestamp, World, begin_run, finish_run, limits, push_message,
 };
 use ambrosia_engine::{Engine, Image, MemoryImage, Module, WasmGuest};
 
@@ -33,7 +33,7 @@ fn genesis() -> Genesis {
 }
 
 /// A run of the outside world with one message.
-fn runs(kind: Kind, method: &str, arguments: &[u8]) -> Vec<u8> {
+fn runs(kind: MessageKind, method: &str, arguments: &[u8]) -> Vec<u8> {
     let method = if method.is_empty() { MethodId::default() } else { MethodId::of(method) };
     let mut runs = Vec::new();
     let run = begin_run(&mut runs, PeerIndex::OUTSIDE, Seq(0));
@@ -79,14 +79,14 @@ fn a_guest_built_with_either_standard_library_goes_on_after_a_restore() {
 
 fn check_printer(printer: &Module) {
     let methods = ["say", "complain", "mutter", "say"];
-    let impulses: Vec<_> = methods.into_iter().map(|method| runs(Kind::Impulse, method, HI)).collect();
+    let impulses: Vec<_> = methods.into_iter().map(|method| runs(MessageKind::Impulse, method, HI)).collect();
     check_restores(printer, &impulses, 5);
 }
 
 #[test]
 fn each_guest_of_hello_world_goes_on_after_a_restore() {
-    check_restores(&module("server"), &vec![runs(Kind::Impulse, "receive_message", HI); 3], 3);
-    check_restores(&module("client2"), &vec![runs(Kind::Impulse, "receive_keyboard_input", HI); 3], 0);
+    check_restores(&module("server"), &vec![runs(MessageKind::Impulse, "receive_message", HI); 3], 3);
+    check_restores(&module("client2"), &vec![runs(MessageKind::Impulse, "receive_keyboard_input", HI); 3], 0);
     for client in ["client1", "client3"] {
         check_restores(&module(client), &[], 0);
     }
@@ -96,7 +96,7 @@ fn each_guest_of_hello_world_goes_on_after_a_restore() {
 /// guest itself does, through all deliveries that are left and all impulses once more, which print `prints` times at
 /// least.
 fn check_restores(module: &Module, impulses: &[Vec<u8>], prints: usize) {
-    let start = [runs(Kind::Start, "", b""), runs(Kind::Primary, "", b"")];
+    let start = [runs(MessageKind::Start, "", b""), runs(MessageKind::Primary, "", b"")];
     let deliveries: Vec<_> = start.iter().chain(impulses).collect();
     for captured_after in 0..=deliveries.len() {
         let mut world = World { name: name(), time: Timestamp(1), peers: Peers::default(), random: Random::new(1) };
@@ -127,10 +127,10 @@ fn each_guest_in_another_language_goes_on_after_a_restore() {
         let module = load(&guest);
         assert_eq!(module.captures(), Ok(()), "{}", guest.display());
         let impulses = [
-            runs(Kind::Impulse, "add", b"\x91\x05"),
-            runs(Kind::Impulse, "note", HI),
-            runs(Kind::Impulse, "luck", b"\x90"),
-            runs(Kind::Impulse, "add", HI),
+            runs(MessageKind::Impulse, "add", b"\x91\x05"),
+            runs(MessageKind::Impulse, "note", HI),
+            runs(MessageKind::Impulse, "luck", b"\x90"),
+            runs(MessageKind::Impulse, "add", HI),
         ];
         check_restores(&module, &impulses, 2);
     }

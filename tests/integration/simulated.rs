@@ -4,8 +4,8 @@
 use std::rc::Rc;
 
 use ambrosia_core::{
-    CallId, Delivered, Fault, Genesis, Guest, InstanceName, InstanceUuid, Kind, Limits, Message, MethodId, PeerIndex,
-    Peers, Print, PrintStream, Random, Seq, Timestamp, World, begin_run, finish_run, limits, push_message,
+    CallId, Delivered, Fault, Genesis, Guest, InstanceName, InstanceUuid, Limits, Message, MessageKind, MethodId,
+    PeerIndex, Peers, Print, PrintStream, Random, Seq, Timestamp, World, begin_run, finish_run, limits, push_message,
 };
 use ambrosia_engine::{Engine, Module};
 use ambrosia_sim::{Failure, MakeGuest, Model, Options, Report, SimGuest, Twin, models, run, twins};
@@ -65,7 +65,10 @@ fn what_the_model_finds_wrong_is_a_fault_of_the_component_too() {
     let mut world = World { name, time: Timestamp(1), peers: Peers::default(), random: Random::new(1) };
     let mut runs = Vec::new();
     let run = begin_run(&mut runs, PeerIndex::OUTSIDE, Seq(0));
-    push_message(&mut runs, Message { kind: Kind::Primary, method: MethodId(0), call_id: CallId(0), arguments: &[] });
+    push_message(
+        &mut runs,
+        Message { kind: MessageKind::Primary, method: MethodId(0), call_id: CallId(0), arguments: &[] },
+    );
     finish_run(&mut runs, run, 1);
 
     let mut component = component().instantiate(&genesis).expect("the component starts");

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use ambrosia_core::{CallId, Kind, Message, MethodId, push_message};
+use ambrosia_core::{CallId, Message, MessageKind, MethodId, push_message};
 use ambrosia_tests::Cluster;
 use serde_json::json;
 
@@ -164,13 +164,16 @@ fn a_client_gets_its_answer_in_the_words_of_the_version_that_it_speaks() {
     };
     let add = |method: &str, of: MethodId| {
         let prefix = [2, 1, method.len() as u8, 0];
-        frame(REQUEST, &[&prefix[..], b"r2", method.as_bytes(), &message(Kind::Impulse, of, &[0x91, 2])].concat())
+        frame(
+            REQUEST,
+            &[&prefix[..], b"r2", method.as_bytes(), &message(MessageKind::Impulse, of, &[0x91, 2])].concat(),
+        )
     };
     let mut socket = connect(&cluster, "counter");
     let request = add("add", MethodId::of("add"));
     socket.write_all(&[client_hello(2, "counter"), request].concat()).expect("the host listens");
     assert_eq!(next_frame(&mut socket), (CONTROL, vec![3, 1]), "the welcome");
-    let answer = [&[2, 0, 0, 0][..], b"r2", &message(Kind::Reply, MethodId(0), &[7])].concat();
+    let answer = [&[2, 0, 0, 0][..], b"r2", &message(MessageKind::Reply, MethodId(0), &[7])].concat();
     assert_eq!(next_frame(&mut socket), (ANSWER, answer));
     // A name and an id that do not belong together.
     let mut socket = connect(&cluster, "counter");
@@ -215,7 +218,7 @@ fn messages_of_a_client_or_malformed_are_refused() {
 fn numbered(first_seq: u64, count: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     for number in first_seq - 1..first_seq - 1 + u64::from(count) {
-        let (kind, method) = (Kind::Fork, MethodId::of("receive"));
+        let (kind, method) = (MessageKind::Fork, MethodId::of("receive"));
         push_message(&mut bytes, Message { kind, method, call_id: CallId(0), arguments: &number.to_le_bytes() });
     }
     messages(first_seq, count, &bytes)

@@ -7,7 +7,7 @@ use crate::{
     Immortal,
     call::error_text,
     deliver::deliver,
-    layout::{self, Effect, Kind, Message, OUTSIDE, Run},
+    layout::{self, Effect, Message, MessageKind, OUTSIDE, Run},
     panics,
     runtime::{self, Runtime},
 };
@@ -15,7 +15,7 @@ use crate::{
 /// A message to the immortal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Incoming {
-    pub(super) kind: Kind,
+    pub(super) kind: MessageKind,
     pub(super) method: u32,
     pub(super) call_id: u64,
     pub(super) arguments: Vec<u8>,
@@ -23,7 +23,7 @@ pub(super) struct Incoming {
 
 impl Incoming {
     /// A message of which only the kind matters.
-    pub(super) fn bare(kind: Kind) -> Self {
+    pub(super) fn bare(kind: MessageKind) -> Self {
         Incoming { kind, method: 0, call_id: 0, arguments: Vec::new() }
     }
 
@@ -70,7 +70,8 @@ impl<S: Immortal> Harness<S> {
         let peer = self.instance_seen_by_tester;
         let result = Entered::new(&self.tester).run(|| send(S::Proxy::from(peer)));
         let effects = self.tester.take_effects();
-        let messages = walk(&effects).filter(|effect| matches!(effect.message.kind, Kind::Fork | Kind::Call));
+        let messages =
+            walk(&effects).filter(|effect| matches!(effect.message.kind, MessageKind::Fork | MessageKind::Call));
         let instance = self.instance_seen_by_tester;
         let messages = messages.map(|effect| {
             assert_eq!(effect.target, instance.index, "a test sends by the proxy that it is given");
@@ -120,25 +121,25 @@ impl<S: Immortal> Harness<S> {
         let to = self.runtime.world.borrow().peer_name(target);
         assert_eq!(self.exit_code, None, "nothing follows an exit");
         match message.kind {
-            Kind::Fork | Kind::Call | Kind::Reply | Kind::Error if to == self.name => {
+            MessageKind::Fork | MessageKind::Call | MessageKind::Reply | MessageKind::Error if to == self.name => {
                 self.to_itself.push(Incoming::copied(message));
             }
-            Kind::Fork | Kind::Call => {
+            MessageKind::Fork | MessageKind::Call => {
                 assert!(!to.is_empty(), "a fork or call goes to a peer that was attached");
                 self.sent.push(Sent::new(to, target, cause, message));
             }
-            Kind::Reply => {
+            MessageKind::Reply => {
                 self.answers.insert((target, message.call_id), Ok(message.arguments.to_vec()));
             }
-            Kind::Error => {
+            MessageKind::Error => {
                 self.answers.insert((target, message.call_id), Err(error_text(message.arguments)));
             }
-            Kind::Exit => self.exit_code = Some(i32::from_le_bytes(field(message.arguments))),
-            Kind::SetTimer => {
+            MessageKind::Exit => self.exit_code = Some(i32::from_le_bytes(field(message.arguments))),
+            MessageKind::SetTimer => {
                 self.timers.insert((u64::from_le_bytes(field(message.arguments)), message.call_id));
             }
-            Kind::CancelTimer => self.timers.retain(|(_, id)| *id != message.call_id),
-            Kind::Impulse | Kind::Timer | Kind::Start | Kind::Primary => {
+            MessageKind::CancelTimer => self.timers.retain(|(_, id)| *id != message.call_id),
+            MessageKind::Impulse | MessageKind::Timer | MessageKind::Start | MessageKind::Primary => {
                 panic!("{} is no effect", message.kind.word())
             }
         }

@@ -59,7 +59,7 @@ use crate::{
     Arguments, Call, CallError, Immortal, Peer, This, Timestamp,
     call::decode_answer,
     host::native::World,
-    layout::{Kind, OUTSIDE},
+    layout::{MessageKind, OUTSIDE},
     method_id,
     runtime::Runtime,
 };
@@ -109,14 +109,14 @@ impl<S: Immortal> Harness<S> {
     /// A new instance called `name`, started and primary: `on_first_start` and `on_becoming_primary` have run.
     pub fn start(name: &str) -> Self {
         let mut harness = Harness::new(name);
-        let first = [Incoming::bare(Kind::Start), Incoming::bare(Kind::Primary)];
+        let first = [Incoming::bare(MessageKind::Start), Incoming::bare(MessageKind::Primary)];
         harness.deliver(OUTSIDE, &first);
         harness
     }
 
     /// Delivers that a replica became primary, as after a failure.
     pub fn become_primary(&mut self) {
-        self.deliver(OUTSIDE, &[Incoming::bare(Kind::Primary)]);
+        self.deliver(OUTSIDE, &[Incoming::bare(MessageKind::Primary)]);
     }
 
     /// Lets `look` see, or change, the state.
@@ -157,7 +157,7 @@ impl<S: Immortal> Harness<S> {
     pub fn ask<R>(&mut self, call: impl FnOnce(S::Proxy) -> Call<R>) -> Result<R, CallError> {
         let (sent, mut messages) = self.by_tester(|proxy| call(proxy).into_parts());
         for message in &mut messages {
-            message.kind = Kind::Impulse;
+            message.kind = MessageKind::Impulse;
         }
         self.deliver(OUTSIDE, &messages);
         let pending = Pending::new(OUTSIDE, sent);
@@ -184,8 +184,11 @@ impl<S: Immortal> Harness<S> {
 
     /// Delivers an impulse that wants no answer, with arguments that are encoded already.
     pub fn impulse_raw(&mut self, method: &str, arguments: &[u8]) {
-        let message =
-            Incoming { method: method_id(method), arguments: arguments.to_vec(), ..Incoming::bare(Kind::Impulse) };
+        let message = Incoming {
+            method: method_id(method),
+            arguments: arguments.to_vec(),
+            ..Incoming::bare(MessageKind::Impulse)
+        };
         self.deliver(OUTSIDE, &[message]);
     }
 
@@ -234,20 +237,20 @@ impl<S: Immortal> Harness<S> {
 
     /// Answers a call of a raw method.
     pub fn reply_raw(&mut self, call: OpenCall, value: &[u8]) {
-        self.settle(call.peer, Kind::Reply, call, value.to_vec());
+        self.settle(call.peer, MessageKind::Reply, call, value.to_vec());
     }
 
     /// Answers a call as a peer does that can't run the method: [`CallError::Refused`].
     pub fn refuse(&mut self, call: OpenCall, reason: &str) {
-        self.settle(call.peer, Kind::Error, call, sent::encoded(reason));
+        self.settle(call.peer, MessageKind::Error, call, sent::encoded(reason));
     }
 
     /// Answers a call as the host does when the peer is gone: [`CallError::Lost`].
     pub fn lose(&mut self, call: OpenCall, reason: &str) {
-        self.settle(OUTSIDE, Kind::Error, call, sent::encoded(reason));
+        self.settle(OUTSIDE, MessageKind::Error, call, sent::encoded(reason));
     }
 
-    fn settle(&mut self, from: u32, kind: Kind, call: OpenCall, arguments: Vec<u8>) {
+    fn settle(&mut self, from: u32, kind: MessageKind, call: OpenCall, arguments: Vec<u8>) {
         self.deliver(from, &[Incoming { kind, method: 0, call_id: call.id, arguments }]);
     }
 
@@ -278,7 +281,7 @@ impl<S: Immortal> Harness<S> {
         {
             self.timers.pop_first();
             self.set_now(due.max(self.now().as_nanos()));
-            self.deliver(OUTSIDE, &[Incoming { call_id: id, ..Incoming::bare(Kind::Timer) }]);
+            self.deliver(OUTSIDE, &[Incoming { call_id: id, ..Incoming::bare(MessageKind::Timer) }]);
         }
         self.set_now(until);
     }

@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     codec::{self, Decode},
-    layout::{Kind, Message},
+    layout::{Message, MessageKind},
     method_id,
 };
 
@@ -31,8 +31,8 @@ pub struct OpenCall {
 
 impl Sent {
     pub(super) fn new(to: String, peer: u32, cause: u32, message: Message<'_>) -> Self {
-        debug_assert!(matches!(message.kind, Kind::Fork | Kind::Call));
-        debug_assert_eq!(message.kind == Kind::Call, message.call_id != 0);
+        debug_assert!(matches!(message.kind, MessageKind::Fork | MessageKind::Call));
+        debug_assert_eq!(message.kind == MessageKind::Call, message.call_id != 0);
         let Message { method, call_id, arguments, .. } = message;
         Sent { to, peer, cause, method, call_id, bytes: arguments.to_vec() }
     }

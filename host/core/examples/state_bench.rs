@@ -9,8 +9,8 @@ use std::{
 
 use ambrosia_core::{
     CallId, CheckpointState, Delivered, Epoch, EpochBody, Fault, Genesis, Guest, Input, InstanceName, InstanceUuid,
-    Kind, Limits, Lsn, Message, Messages, MethodId, PeerIndex, Record, RecordHeader, RecordKind, Replica, ReplicaIndex,
-    RequestId, Runs, Timestamp, Traffic, World, limits::RESULTS_MAX, push_effect,
+    Limits, Lsn, Message, MessageKind, Messages, MethodId, PeerIndex, Record, RecordHeader, RecordKind, Replica,
+    ReplicaIndex, RequestId, Runs, Timestamp, Traffic, World, limits::RESULTS_MAX, push_effect,
 };
 use bytes::Bytes;
 
@@ -24,8 +24,8 @@ struct Echo;
 impl Guest for Echo {
     fn deliver(&mut self, runs: &[u8], _world: &mut World, delivered: &mut Delivered) -> Result<(), Fault> {
         for message in Runs::new(runs).flatten().flat_map(|run| Messages::new(run.messages)).flatten() {
-            if message.kind == Kind::Impulse {
-                let reply = Message { kind: Kind::Reply, ..message };
+            if message.kind == MessageKind::Impulse {
+                let reply = Message { kind: MessageKind::Reply, ..message };
                 push_effect(&mut delivered.effects, 0, PeerIndex::OUTSIDE, reply);
             }
         }

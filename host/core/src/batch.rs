@@ -1,7 +1,7 @@
 //! Gathers what waits into the next record. Nothing but the upper bounds of a record limits it.
 
 use crate::{
-    CallId, Kind, Message, MethodId, PeerIndex, Record, RecordHeader, RecordKind, RequestEntry, Seq, Watermark,
+    CallId, Message, MessageKind, MethodId, PeerIndex, Record, RecordHeader, RecordKind, RequestEntry, Seq, Watermark,
     begin_run,
     bodies::{begin_deliver, finish_deliver},
     finish_run,
@@ -71,14 +71,14 @@ impl Batch {
         let at = begin_run(self.out(), PeerIndex::OUTSIDE, Seq(0));
         let before = self.header.messages;
         if announce && !state.started {
-            self.push_outside(Kind::Start, CallId(0), &[]);
+            self.push_outside(MessageKind::Start, CallId(0), &[]);
         }
         if announce {
-            self.push_outside(Kind::Primary, CallId(0), &[]);
+            self.push_outside(MessageKind::Primary, CallId(0), &[]);
         }
         let room = RECORD_MESSAGES_MAX - self.header.messages;
         for call in state.calls.failed().take(room as usize) {
-            self.push_outside(Kind::Error, call, PEER_REPLACED);
+            self.push_outside(MessageKind::Error, call, PEER_REPLACED);
         }
         if open {
             self.add_timers(state);
@@ -88,7 +88,7 @@ impl Batch {
         finish_run(&mut self.stored, at, self.header.messages - before);
     }
 
-    fn push_outside(&mut self, kind: Kind, call_id: CallId, arguments: &[u8]) {
+    fn push_outside(&mut self, kind: MessageKind, call_id: CallId, arguments: &[u8]) {
         debug_assert!(kind.comes_from_outside(), "the outside world may deliver {kind:?}");
         push_message(self.out(), Message { kind, method: MethodId(0), call_id, arguments });
         self.header.messages += 1;
@@ -99,7 +99,7 @@ impl Batch {
             if self.is_half_full() {
                 return;
             }
-            self.push_outside(Kind::Timer, timer, &[]);
+            self.push_outside(MessageKind::Timer, timer, &[]);
         }
     }
 
@@ -113,7 +113,7 @@ impl Batch {
                 self.requests.push(RequestEntry { call_id: self.last_impulse, request });
                 self.last_impulse
             });
-            push_message(self.out(), Message { kind: Kind::Impulse, method, call_id, arguments: &arguments });
+            push_message(self.out(), Message { kind: MessageKind::Impulse, method, call_id, arguments: &arguments });
             self.header.messages += 1;
         }
     }

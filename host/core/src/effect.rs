@@ -1,6 +1,6 @@
 //! Effects: what a delivery brings about (`wit/LAYOUT.md`).
 
-use crate::{Kind, Message, MessageError, Messages, PeerIndex, bytes_reader::BytesReader, push_message};
+use crate::{Message, MessageError, MessageKind, Messages, PeerIndex, bytes_reader::BytesReader, push_message};
 
 const CAUSE_AT: usize = 0;
 const TARGET_AT: usize = CAUSE_AT + size_of::<u32>();
@@ -33,7 +33,7 @@ pub enum EffectError {
     #[error("an effect of kind {kind:?} can't go to peer {target}")]
     Target {
         /// What it is.
-        kind: Kind,
+        kind: MessageKind,
         /// Where it was to go.
         target: PeerIndex,
     },

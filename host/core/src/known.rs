@@ -4,8 +4,8 @@
 //! applies it can't go on without it: [`crate::Replica::step`] panics where this gives an error.
 
 use crate::{
-    Bind, DeliverBody, DigestBody, EpochBody, Genesis, Kind, Messages, PeerIndex, Record, RecordError, RecordKind, Run,
-    Runs,
+    Bind, DeliverBody, DigestBody, EpochBody, Genesis, MessageKind, Messages, PeerIndex, Record, RecordError,
+    RecordKind, Run, Runs,
 };
 
 impl Record {
@@ -32,7 +32,7 @@ impl Record {
 
 fn check_run(run: Run<'_>) -> Result<(), RecordError> {
     run.check()?;
-    let may_come = if run.peer == PeerIndex::OUTSIDE { Kind::comes_from_outside } else { Kind::travels };
+    let may_come = if run.peer == PeerIndex::OUTSIDE { MessageKind::comes_from_outside } else { MessageKind::travels };
     let mut messages = Messages::new(run.messages).flatten();
     if messages.all(|message| may_come(message.kind)) { Ok(()) } else { Err(RecordError::Shape) }
 }

@@ -51,7 +51,7 @@ pub use ids::{
     RequestId, RequestIdError, Seq, Timestamp,
 };
 pub use io::{ConnectionId, Divergence, Input, Output, Refusal};
-pub use message::{Kind, MESSAGE_HEADER_BYTES, Message, MessageError, Messages, check_travelling, push_message};
+pub use message::{MESSAGE_HEADER_BYTES, Message, MessageError, MessageKind, Messages, check_travelling, push_message};
 pub use outbox::Chunk;
 pub use record::{RECORD_ALIGNMENT, RECORD_HEADER_BYTES, Record, RecordError, RecordHeader, RecordKind};
 pub use replica::{Blocked, Replica};

@@ -15,7 +15,7 @@ const _: () = assert!(MESSAGE_HEADER_BYTES == 20);
 
 numbered! {
     /// What a message is. See `wit/LAYOUT.md` for who may send which.
-    pub enum Kind {
+    pub enum MessageKind {
         /// Run a method, no answer.
         Fork = 1,
         /// Run a method and answer.
@@ -42,22 +42,26 @@ numbered! {
 }
 
 /// Each kind is named in each of these, so that a new one has to be decided upon.
-impl Kind {
+impl MessageKind {
     /// True for the kinds that one instance may send to another.
     pub const fn travels(self) -> bool {
         match self {
-            Kind::Fork | Kind::Call | Kind::Reply | Kind::Error => true,
-            Kind::Impulse | Kind::Timer | Kind::Start | Kind::Primary => false,
-            Kind::Exit | Kind::SetTimer | Kind::CancelTimer => false,
+            MessageKind::Fork | MessageKind::Call | MessageKind::Reply | MessageKind::Error => true,
+            MessageKind::Impulse | MessageKind::Timer | MessageKind::Start | MessageKind::Primary => false,
+            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer => false,
         }
     }
 
     /// True for the kinds that the outside world may deliver.
     pub const fn comes_from_outside(self) -> bool {
         match self {
-            Kind::Error | Kind::Impulse | Kind::Timer | Kind::Start | Kind::Primary => true,
-            Kind::Fork | Kind::Call | Kind::Reply => false,
-            Kind::Exit | Kind::SetTimer | Kind::CancelTimer => false,
+            MessageKind::Error
+            | MessageKind::Impulse
+            | MessageKind::Timer
+            | MessageKind::Start
+            | MessageKind::Primary => true,
+            MessageKind::Fork | MessageKind::Call | MessageKind::Reply => false,
+            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer => false,
         }
     }
 
@@ -65,28 +69,37 @@ impl Kind {
     pub const fn may_go_to(self, target: PeerIndex) -> bool {
         let is_outside = target.0 == PeerIndex::OUTSIDE.0;
         match self {
-            Kind::Fork | Kind::Call => !is_outside,
-            Kind::Reply | Kind::Error => true,
-            Kind::Exit | Kind::SetTimer | Kind::CancelTimer => is_outside,
-            Kind::Impulse | Kind::Timer | Kind::Start | Kind::Primary => false,
+            MessageKind::Fork | MessageKind::Call => !is_outside,
+            MessageKind::Reply | MessageKind::Error => true,
+            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer => is_outside,
+            MessageKind::Impulse | MessageKind::Timer | MessageKind::Start | MessageKind::Primary => false,
         }
     }
 
     /// True for the kinds that name a method.
     pub const fn names_method(self) -> bool {
         match self {
-            Kind::Fork | Kind::Call | Kind::Impulse => true,
-            Kind::Reply | Kind::Error | Kind::Timer | Kind::Start | Kind::Primary => false,
-            Kind::Exit | Kind::SetTimer | Kind::CancelTimer => false,
+            MessageKind::Fork | MessageKind::Call | MessageKind::Impulse => true,
+            MessageKind::Reply
+            | MessageKind::Error
+            | MessageKind::Timer
+            | MessageKind::Start
+            | MessageKind::Primary => false,
+            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer => false,
         }
     }
 
     /// True for the kinds that answer a call.
     pub const fn answers(self) -> bool {
         match self {
-            Kind::Reply | Kind::Error => true,
-            Kind::Fork | Kind::Call | Kind::Impulse | Kind::Timer | Kind::Start | Kind::Primary => false,
-            Kind::Exit | Kind::SetTimer | Kind::CancelTimer => false,
+            MessageKind::Reply | MessageKind::Error => true,
+            MessageKind::Fork
+            | MessageKind::Call
+            | MessageKind::Impulse
+            | MessageKind::Timer
+            | MessageKind::Start
+            | MessageKind::Primary => false,
+            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer => false,
         }
     }
 }
@@ -95,7 +108,7 @@ impl Kind {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Message<'a> {
     /// What it is.
-    pub kind: Kind,
+    pub kind: MessageKind,
     /// The method it names, or zero.
     pub method: MethodId,
     /// The call, timer or impulse it belongs to, or zero.
@@ -118,7 +131,7 @@ pub enum MessageError {
     Reserved,
     /// A peer sent what only the host may deliver.
     #[error("a message of kind {0:?} does not travel between instances")]
-    NotTravelling(Kind),
+    NotTravelling(MessageKind),
     /// The arguments exceed [`ARGUMENTS_BYTES_MAX`].
     #[error("arguments of {0} bytes exceed the limit of {ARGUMENTS_BYTES_MAX}")]
     TooLarge(usize),
@@ -169,7 +182,7 @@ impl<'a> Messages<'a> {
         let method = MethodId(fields.u32().ok_or(cut)?);
         let call_id = CallId(fields.u64().ok_or(cut)?);
         let kind = fields.u8().ok_or(cut)?;
-        let kind = Kind::from_byte(kind).ok_or(MessageError::UnknownKind(kind))?;
+        let kind = MessageKind::from_byte(kind).ok_or(MessageError::UnknownKind(kind))?;
         if fields.0 != [0; RESERVED_BYTES] {
             return Err(MessageError::Reserved);
         }

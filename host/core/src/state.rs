@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use crate::{
     Answer, Bind, CallId, DeliverBody, Delivered, DigestBody, Effect, Effects, Epoch, EpochBody, Fault, Genesis, Guest,
-    Kind, Lsn, Message, Messages, PeerIndex, Peers, Random, Record, RecordError, RecordKind, RequestId, Run, RunError,
-    Runs, Seq, Timestamp, World,
+    Lsn, Message, MessageKind, Messages, PeerIndex, Peers, Random, Record, RecordError, RecordKind, RequestId, Run,
+    RunError, Runs, Seq, Timestamp, World,
     calls::Calls,
     outbox::Chunk,
     part::{Broken, Part, holds},
@@ -263,12 +263,17 @@ impl State {
     /// Notes what a message from outside uses up. Those that no primary delivers are refused.
     fn take_outside_message(&mut self, message: Message<'_>) -> Result<(), RecordError> {
         match message.kind {
-            Kind::Timer => self.timers.cancel(message.call_id),
-            Kind::Error => self.calls.forget_failed(message.call_id),
-            Kind::Start => self.started = true,
-            Kind::Impulse => self.requests.note_impulse(message.call_id),
-            Kind::Primary => {}
-            Kind::Fork | Kind::Call | Kind::Reply | Kind::Exit | Kind::SetTimer | Kind::CancelTimer => {
+            MessageKind::Timer => self.timers.cancel(message.call_id),
+            MessageKind::Error => self.calls.forget_failed(message.call_id),
+            MessageKind::Start => self.started = true,
+            MessageKind::Impulse => self.requests.note_impulse(message.call_id),
+            MessageKind::Primary => {}
+            MessageKind::Fork
+            | MessageKind::Call
+            | MessageKind::Reply
+            | MessageKind::Exit
+            | MessageKind::SetTimer
+            | MessageKind::CancelTimer => {
                 return Err(RecordError::Shape);
             }
         }
@@ -308,21 +313,26 @@ impl State {
             if effect.target.0 as usize > self.streams.count() {
                 return Err(blame(format!("the guest sent to peer {}, which it never attached", effect.target)));
             }
-            if message.kind == Kind::Call {
+            if message.kind == MessageKind::Call {
                 self.begin_call(message.call_id, effect.target)?;
             }
             self.streams.change(effect.target, |stream| stream.outbox.push(effect.encoded));
             return Ok(true);
         }
         match message.kind {
-            Kind::Reply | Kind::Error => {
+            MessageKind::Reply | MessageKind::Error => {
                 let value = Bytes::copy_from_slice(message.arguments);
-                answers.push((message.call_id, Answer { success: message.kind == Kind::Reply, value }));
+                answers.push((message.call_id, Answer { success: message.kind == MessageKind::Reply, value }));
             }
-            Kind::Exit => self.finish(message)?,
-            Kind::SetTimer => self.set_timer(message)?,
-            Kind::CancelTimer => self.timers.cancel(message.call_id),
-            Kind::Fork | Kind::Call | Kind::Impulse | Kind::Timer | Kind::Start | Kind::Primary => {
+            MessageKind::Exit => self.finish(message)?,
+            MessageKind::SetTimer => self.set_timer(message)?,
+            MessageKind::CancelTimer => self.timers.cancel(message.call_id),
+            MessageKind::Fork
+            | MessageKind::Call
+            | MessageKind::Impulse
+            | MessageKind::Timer
+            | MessageKind::Start
+            | MessageKind::Primary => {
                 unreachable!("the decoder refuses {:?} to the outside", message.kind)
             }
         }

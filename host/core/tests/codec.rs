@@ -1,15 +1,15 @@
 //! Properties of everything that is encoded: it reads back, any cut is noticed, and no bytes do harm.
 
 use ambrosia_core::{
-    Bind, CallId, DeliverBody, Effect, Effects, Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Kind, Limits,
-    Lsn, Message, Messages, MethodId, PeerIndex, Record, RecordError, RecordHeader, RecordKind, ReplicaIndex,
+    Bind, CallId, DeliverBody, Effect, Effects, Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Limits, Lsn,
+    Message, MessageKind, Messages, MethodId, PeerIndex, Record, RecordError, RecordHeader, RecordKind, ReplicaIndex,
     RequestEntry, RequestId, Runs, Seq, Timestamp, Watermark, begin_run, check_travelling, finish_run, push_effect,
     push_message,
 };
 use ambrosia_test_allocations::counting;
 use proptest::{collection::vec, prelude::*};
 
-const KINDS: &[Kind] = Kind::ALL;
+const KINDS: &[MessageKind] = MessageKind::ALL;
 
 /// A message that owns its arguments.
 type Parts = (usize, u32, u64, Vec<u8>);
@@ -139,11 +139,11 @@ proptest! {
         for (cause, target, parts) in &all {
             push_effect(&mut bytes, *cause, PeerIndex(*target), message(parts));
         }
-        let allowed = |kind: Kind, target: u32| match kind {
-            Kind::Fork | Kind::Call => target > 0,
-            Kind::Reply | Kind::Error => true,
-            Kind::Exit | Kind::SetTimer | Kind::CancelTimer => target == 0,
-            Kind::Impulse | Kind::Timer | Kind::Start | Kind::Primary => false,
+        let allowed = |kind: MessageKind, target: u32| match kind {
+            MessageKind::Fork | MessageKind::Call => target > 0,
+            MessageKind::Reply | MessageKind::Error => true,
+            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer => target == 0,
+            MessageKind::Impulse | MessageKind::Timer | MessageKind::Start | MessageKind::Primary => false,
         };
         let fine = all.iter().take_while(|(_, target, parts)| allowed(message(parts).kind, *target)).count();
         let read: Vec<_> = Effects::new(&bytes).collect();
@@ -246,7 +246,10 @@ fn announced_counts_take_no_memory() {
     }
     assert!(counting(|| DeliverBody::decode(&body)).1 < 1024);
     let mut message = Vec::new();
-    push_message(&mut message, Message { kind: Kind::Fork, method: MethodId(0), call_id: CallId(0), arguments: b"" });
+    push_message(
+        &mut message,
+        Message { kind: MessageKind::Fork, method: MethodId(0), call_id: CallId(0), arguments: b"" },
+    );
     message[..4].copy_from_slice(&(80_u32 << 20).to_le_bytes());
     assert_eq!(counting(|| check_travelling(&message)).1, 0);
     assert!(counting(|| vec![0_u8; 5000]).1 >= 5000, "memory is counted");

@@ -4,9 +4,9 @@
 use std::{env, fs, path::PathBuf};
 
 use ambrosia_core::{
-    Bind, CallId, DeliverBody, DigestBody, Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Kind, Limits, Lsn,
-    Message, Messages, MethodId, PeerIndex, Record, RecordHeader, RecordKind, ReplicaIndex, RequestEntry, RequestId,
-    Run, Runs, Seq, Timestamp, Watermark, begin_run, finish_run, push_message,
+    Bind, CallId, DeliverBody, DigestBody, Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Limits, Lsn, Message,
+    MessageKind, Messages, MethodId, PeerIndex, Record, RecordHeader, RecordKind, ReplicaIndex, RequestEntry,
+    RequestId, Run, Runs, Seq, Timestamp, Watermark, begin_run, finish_run, push_message,
 };
 
 fn path(name: &str) -> PathBuf {
@@ -114,17 +114,17 @@ fn messages() -> [(PeerIndex, Vec<Message<'static>>); 2] {
     let message = |kind, method, call_id, arguments| Message { kind, method, call_id: CallId(call_id), arguments };
     let (none, method) = (MethodId(0), MethodId::of("receive_message"));
     let outside = vec![
-        message(Kind::Start, none, 0, &b""[..]),
-        message(Kind::Primary, none, 0, b""),
-        message(Kind::Error, none, 3, b"\xa4gone"),
-        message(Kind::Timer, none, 4, b""),
-        message(Kind::Impulse, method, 5, b"\x91\x01"),
+        message(MessageKind::Start, none, 0, &b""[..]),
+        message(MessageKind::Primary, none, 0, b""),
+        message(MessageKind::Error, none, 3, b"\xa4gone"),
+        message(MessageKind::Timer, none, 4, b""),
+        message(MessageKind::Impulse, method, 5, b"\x91\x01"),
     ];
     let peer = vec![
-        message(Kind::Fork, method, 0, b"\x90"),
-        message(Kind::Call, method, 0x0607_0809, b"\x91\xa2hi"),
-        message(Kind::Reply, none, 8, b"\xc0"),
-        message(Kind::Error, none, 9, b"\xa2no"),
+        message(MessageKind::Fork, method, 0, b"\x90"),
+        message(MessageKind::Call, method, 0x0607_0809, b"\x91\xa2hi"),
+        message(MessageKind::Reply, none, 8, b"\xc0"),
+        message(MessageKind::Error, none, 9, b"\xa2no"),
     ];
     [(PeerIndex::OUTSIDE, outside), (PeerIndex(2), peer)]
 }

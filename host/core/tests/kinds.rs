@@ -1,12 +1,12 @@
 //! What each kind of message and of record is, for all bytes that may name one.
 
 use ambrosia_core::{
-    CallId, DeliverBody, Epoch, Kind, Lsn, Message, MethodId, PeerIndex, Record, RecordError, RecordHeader, RecordKind,
-    Seq, Timestamp, begin_run, finish_run, push_message,
+    CallId, DeliverBody, Epoch, Lsn, Message, MessageKind, MethodId, PeerIndex, Record, RecordError, RecordHeader,
+    RecordKind, Seq, Timestamp, begin_run, finish_run, push_message,
 };
 
 /// From a peer, from outside, to a peer, to the outside, names a method, answers.
-type Row = (Kind, [bool; 6]);
+type Row = (MessageKind, [bool; 6]);
 
 /// `wit/LAYOUT.md` once more: who may send which.
 fn rows() -> Vec<(u8, Row)> {
@@ -15,17 +15,17 @@ fn rows() -> Vec<(u8, Row)> {
         (byte, (kind, marks.try_into().expect("six of them")))
     };
     vec![
-        row(1, Kind::Fork, /*        */ "x . x . x ."),
-        row(2, Kind::Call, /*        */ "x . x . x ."),
-        row(3, Kind::Reply, /*       */ "x . x x . x"),
-        row(4, Kind::Error, /*       */ "x x x x . x"),
-        row(5, Kind::Impulse, /*     */ ". x . . x ."),
-        row(6, Kind::Timer, /*       */ ". x . . . ."),
-        row(7, Kind::Start, /*       */ ". x . . . ."),
-        row(8, Kind::Primary, /*     */ ". x . . . ."),
-        row(9, Kind::Exit, /*        */ ". . . x . ."),
-        row(10, Kind::SetTimer, /*   */ ". . . x . ."),
-        row(11, Kind::CancelTimer, /**/ ". . . x . ."),
+        row(1, MessageKind::Fork, /*        */ "x . x . x ."),
+        row(2, MessageKind::Call, /*        */ "x . x . x ."),
+        row(3, MessageKind::Reply, /*       */ "x . x x . x"),
+        row(4, MessageKind::Error, /*       */ "x x x x . x"),
+        row(5, MessageKind::Impulse, /*     */ ". x . . x ."),
+        row(6, MessageKind::Timer, /*       */ ". x . . . ."),
+        row(7, MessageKind::Start, /*       */ ". x . . . ."),
+        row(8, MessageKind::Primary, /*     */ ". x . . . ."),
+        row(9, MessageKind::Exit, /*        */ ". . . x . ."),
+        row(10, MessageKind::SetTimer, /*   */ ". . . x . ."),
+        row(11, MessageKind::CancelTimer, /**/ ". . . x . ."),
     ]
 }
 
@@ -34,7 +34,7 @@ fn every_byte_is_a_kind_of_message_with_all_that_is_said_of_it_or_none() {
     let rows = rows();
     for byte in 0..=u8::MAX {
         let expected = rows.iter().find(|(number, _)| *number == byte).map(|(_, row)| *row);
-        let found = Kind::from_byte(byte).map(|kind| {
+        let found = MessageKind::from_byte(byte).map(|kind| {
             assert_eq!(kind as u8, byte);
             let to = |peer| kind.may_go_to(PeerIndex(peer));
             assert_eq!(to(1), to(u32::MAX), "peers are alike");
@@ -42,11 +42,11 @@ fn every_byte_is_a_kind_of_message_with_all_that_is_said_of_it_or_none() {
         });
         assert_eq!(found, expected, "byte {byte}");
     }
-    assert!(Kind::ALL.iter().copied().eq(rows.iter().map(|(_, (kind, _))| *kind)), "each kind has a row");
+    assert!(MessageKind::ALL.iter().copied().eq(rows.iter().map(|(_, (kind, _))| *kind)), "each kind has a row");
 }
 
 /// A record with one message of that kind from `peer`.
-fn record_with(kind: Kind, peer: PeerIndex) -> Record {
+fn record_with(kind: MessageKind, peer: PeerIndex) -> Record {
     let mut runs = Vec::new();
     let at = begin_run(&mut runs, peer, Seq(u64::from(peer.0)));
     push_message(&mut runs, Message { kind, method: MethodId(0), call_id: CallId(0), arguments: b"" });

@@ -2,7 +2,7 @@
 //! something by it.
 
 use ambrosia_core::{
-    CallId, DeliverBody, Epoch, InstanceNumber, Kind, Lsn, Message, MessageError, Messages, MethodId, PeerIndex,
+    CallId, DeliverBody, Epoch, InstanceNumber, Lsn, Message, MessageError, MessageKind, Messages, MethodId, PeerIndex,
     RECORD_HEADER_BYTES, Record, RecordError, RecordHeader, RecordKind, RunError, Runs, Seq, Timestamp, begin_run,
     finish_run, push_message,
 };
@@ -23,7 +23,7 @@ fn run() -> Vec<u8> {
     let at = begin_run(&mut runs, PeerIndex(2), Seq(7));
     push_message(
         &mut runs,
-        Message { kind: Kind::Fork, method: MethodId(1), call_id: CallId(0), arguments: b"\x91\x01" },
+        Message { kind: MessageKind::Fork, method: MethodId(1), call_id: CallId(0), arguments: b"\x91\x01" },
     );
     finish_run(&mut runs, at, 1);
     runs

@@ -11,7 +11,7 @@ mod guests;
 use std::time::{Duration, Instant};
 
 use ambrosia_core::{
-    Delivered, Genesis, Guest, InstanceName, InstanceUuid, Kind, Limits, Message, PeerIndex, Peers, Random, Seq,
+    Delivered, Genesis, Guest, InstanceName, InstanceUuid, Limits, Message, MessageKind, PeerIndex, Peers, Random, Seq,
     Timestamp, World, begin_run, finish_run, limits, push_message,
 };
 use ambrosia_engine::{Engine, Module, WasmGuest};
@@ -78,7 +78,7 @@ fn runs(batch: usize, arguments: usize) -> Vec<u8> {
     let start = begin_run(&mut runs, PeerIndex(1), Seq(1));
     for _ in 0..batch {
         let message = Message {
-            kind: Kind::Fork,
+            kind: MessageKind::Fork,
             method: Default::default(),
             call_id: Default::default(),
             arguments: &arguments,

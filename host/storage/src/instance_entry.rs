@@ -30,12 +30,12 @@ pub struct InstanceEntry {
     /// When it was registered.
     pub registered: Timestamp,
     /// How it ended, if it did.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<RecordedOutcome>,
 }
 
 /// How an instance ended.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Outcome {
+pub enum RecordedOutcome {
     /// It exited.
     Finished {
         /// Exit code.
@@ -77,7 +77,7 @@ struct Stored {
     module: [u8; 32],
     replicas: BTreeSet<u16>,
     registered: u64,
-    outcome: Option<Outcome>,
+    outcome: Option<RecordedOutcome>,
 }
 
 /// Why bytes are not an entry.
@@ -143,7 +143,7 @@ mod tests {
             module: [2; 32],
             replicas: BTreeSet::from([0, 3]),
             registered: Timestamp(99),
-            outcome: Some(Outcome::Halted { lsn: Lsn(7), reason: "trap".to_owned(), backtrace: String::new() }),
+            outcome: Some(RecordedOutcome::Halted { lsn: Lsn(7), reason: "trap".to_owned(), backtrace: String::new() }),
         }
     }
 

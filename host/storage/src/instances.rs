@@ -11,7 +11,7 @@ use ambrosia_core::{Genesis, InstanceName, InstanceUuid, Limits, ReplicaIndex, T
 
 use crate::{
     BlobError, BlobHash, CloseError, Deregistered, EntryError, InstanceEntry, IoError, LogError, LogId, Members,
-    Outcome, PutError, REPLICAS_MAX, RegistryError, Revision, Store,
+    PutError, REPLICAS_MAX, RecordedOutcome, RegistryError, Revision, Store,
 };
 
 const KEY_PREFIX: &str = "instances/";
@@ -158,7 +158,7 @@ pub trait Instances: Store {
     }
 
     /// Notes how the instance ended.
-    fn set_outcome(&self, name: &InstanceName, outcome: Outcome) -> Result<(), InstanceError> {
+    fn set_outcome(&self, name: &InstanceName, outcome: RecordedOutcome) -> Result<(), InstanceError> {
         change(self, name, |entry| entry.outcome = Some(outcome.clone()))
     }
 

@@ -48,7 +48,7 @@ pub use file::{
     FileCheckpoints, FileLog, FileLogOptions, FileScan, FileStore, FileTail, Lock, LogTurns, Machine, MachineFile,
     OpenError, Page, ScannedRecord, StorePlace, WrittenFile, time_since_boot,
 };
-pub use instance_entry::{EntryError, InstanceEntry, Outcome};
+pub use instance_entry::{EntryError, InstanceEntry, RecordedOutcome};
 pub use instances::{Found, InstanceError, Instances, Registered};
 pub use io_error::IoError;
 pub use log::{

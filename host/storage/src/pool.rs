@@ -57,14 +57,14 @@ struct Shared {
     name: &'static str,
     threads_max: usize,
     stack_bytes: Option<usize>,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     changed: Condvar,
     /// Tasks that are ready, for a look without the lock.
     waiting: AtomicUsize,
 }
 
 #[derive(Default)]
-struct State {
+struct PoolState {
     ready: VecDeque<Arc<Slot>>,
     alarms: BTreeMap<(Instant, u64), Arc<Slot>>,
     /// Alarms so far.
@@ -156,7 +156,7 @@ impl Waker {
 }
 
 impl Shared {
-    fn start_thread(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
+    fn start_thread(self: &Arc<Self>, state: &mut PoolState) -> io::Result<()> {
         let there = Arc::clone(self);
         let mut builder = thread::Builder::new().name(self.name.to_owned());
         if let Some(bytes) = self.stack_bytes {
@@ -167,7 +167,7 @@ impl Shared {
         Ok(())
     }
 
-    fn wake(self: &Arc<Self>, mut state: MutexGuard<'_, State>, slot: &Arc<Slot>) {
+    fn wake(self: &Arc<Self>, mut state: MutexGuard<'_, PoolState>, slot: &Arc<Slot>) {
         let mut phase = lock(&slot.phase);
         match *phase {
             Phase::Idle(alarm) => {
@@ -185,7 +185,7 @@ impl Shared {
         }
     }
 
-    fn make_ready(self: &Arc<Self>, state: &mut State, slot: Arc<Slot>) {
+    fn make_ready(self: &Arc<Self>, state: &mut PoolState, slot: Arc<Slot>) {
         state.ready.push_back(slot);
         self.waiting.store(state.ready.len(), Ordering::Relaxed);
         let is_short = state.sleeping < state.ready.len() && state.threads < self.threads_max;
@@ -226,7 +226,7 @@ impl Shared {
         }
     }
 
-    fn ring_alarms(self: &Arc<Self>, state: &mut State, now: Instant) {
+    fn ring_alarms(self: &Arc<Self>, state: &mut PoolState, now: Instant) {
         while let Some(first) = state.alarms.first_entry()
             && first.key().0 <= now
         {

@@ -53,12 +53,12 @@ pub(crate) struct VacancyWatcher(Arc<Watchers>);
 
 #[derive(Default)]
 struct Watchers {
-    state: Mutex<State>,
+    state: Mutex<WatcherState>,
     rung: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct WatcherState {
     watched: Vec<Arc<Watched>>,
     is_running: bool,
     is_rung: bool,
@@ -97,7 +97,7 @@ impl VacancyWatcher {
 }
 
 impl Watchers {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, WatcherState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,7 +1,7 @@
 //! Requests and their answers, in the layout of messages (`docs/formats.md`): the bytes that a client sends are those that
 //! are logged, and nobody encodes them in between.
 
-use ambrosia_core::{CallId, Kind, MESSAGE_HEADER_BYTES, Message, Messages, MethodId, RequestId, push_message};
+use ambrosia_core::{CallId, MESSAGE_HEADER_BYTES, Message, MessageKind, Messages, MethodId, RequestId, push_message};
 use bytes::{Buf, Bytes};
 
 use crate::{
@@ -20,7 +20,10 @@ pub(crate) fn encode_request(request: &RequestId, method: &str, arguments: &[u8]
     out.extend_from_slice(&name_bytes.to_le_bytes());
     out.extend_from_slice(request.as_bytes());
     out.extend_from_slice(method.as_bytes());
-    push_message(out, Message { kind: Kind::Impulse, method: MethodId::of(method), call_id: CallId(0), arguments });
+    push_message(
+        out,
+        Message { kind: MessageKind::Impulse, method: MethodId::of(method), call_id: CallId(0), arguments },
+    );
 }
 
 /// Reads the body of a request. The arguments share its bytes.
@@ -36,7 +39,7 @@ pub(crate) fn decode_request(mut body: Bytes) -> Result<Frame, WireError> {
     let name = take(&mut body, name_bytes.into()).ok_or_else(shape)?;
     let method = std::str::from_utf8(&name).map_err(|_| shape())?.to_owned();
     let (message, arguments) = only_message(body, FrameKind::Request)?;
-    let is_of_it = message == (Kind::Impulse, MethodId::of(&method));
+    let is_of_it = message == (MessageKind::Impulse, MethodId::of(&method));
     if is_of_it { Ok(Frame::Request { request, method, arguments, wait: flags == WAITS }) } else { Err(shape()) }
 }
 
@@ -44,7 +47,7 @@ pub(crate) fn decode_request(mut body: Bytes) -> Result<Frame, WireError> {
 pub(crate) fn encode_answer(request: &RequestId, success: bool, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&[request.as_bytes().len() as u8, 0, 0, 0]);
     out.extend_from_slice(request.as_bytes());
-    let kind = if success { Kind::Reply } else { Kind::Error };
+    let kind = if success { MessageKind::Reply } else { MessageKind::Error };
     push_message(out, Message { kind, method: MethodId(0), call_id: CallId(0), arguments: value });
 }
 
@@ -57,8 +60,8 @@ pub(crate) fn decode_answer(mut body: Bytes) -> Result<Frame, WireError> {
     }
     let request = take(&mut body, id_bytes.into()).and_then(|id| RequestId::new(id).ok()).ok_or_else(shape)?;
     match only_message(body, FrameKind::Answer)? {
-        ((Kind::Reply, MethodId(0)), value) => Ok(Frame::Answer { request, success: true, value }),
-        ((Kind::Error, MethodId(0)), value) => Ok(Frame::Answer { request, success: false, value }),
+        ((MessageKind::Reply, MethodId(0)), value) => Ok(Frame::Answer { request, success: true, value }),
+        ((MessageKind::Error, MethodId(0)), value) => Ok(Frame::Answer { request, success: false, value }),
         _ => Err(shape()),
     }
 }
@@ -67,8 +70,8 @@ fn take(body: &mut Bytes, bytes: usize) -> Option<Bytes> {
     (body.len() >= bytes).then(|| body.split_to(bytes))
 }
 
-/// Kind, method and arguments of the one message that is left of a body.
-fn only_message(body: Bytes, of: FrameKind) -> Result<((Kind, MethodId), Bytes), WireError> {
+/// MessageKind, method and arguments of the one message that is left of a body.
+fn only_message(body: Bytes, of: FrameKind) -> Result<((MessageKind, MethodId), Bytes), WireError> {
     let mut messages = Messages::new(&body);
     let message = messages.next().ok_or(WireError::Shape(of))??;
     if !messages.rest().is_empty() || message.call_id != CallId(0) {

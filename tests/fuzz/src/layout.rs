@@ -1,7 +1,7 @@
 //! Messages, runs and effects, as a guest or a peer may send them (`wit/LAYOUT.md`).
 
 use ambrosia_core::{
-    EFFECT_PREFIX_BYTES, Effects, Kind, MESSAGE_HEADER_BYTES, Messages, PeerIndex, Run, Runs, begin_run,
+    EFFECT_PREFIX_BYTES, Effects, MESSAGE_HEADER_BYTES, MessageKind, Messages, PeerIndex, Run, Runs, begin_run,
     check_travelling, finish_run, push_effect, push_message,
 };
 use ambrosia_test_allocations::within;
@@ -91,9 +91,9 @@ fn check_effects(bytes: &[u8]) {
         assert_eq!(effect.encoded, &again[at..], "what is copied on is the message");
         let outside = effect.target == PeerIndex::OUTSIDE;
         match effect.message.kind {
-            Kind::Fork | Kind::Call => assert!(!outside),
-            Kind::Reply | Kind::Error => {}
-            Kind::Exit | Kind::SetTimer | Kind::CancelTimer => assert!(outside),
+            MessageKind::Fork | MessageKind::Call => assert!(!outside),
+            MessageKind::Reply | MessageKind::Error => {}
+            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer => assert!(outside),
             kind => panic!("no guest may bring about {kind:?}"),
         }
     }

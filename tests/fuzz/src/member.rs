@@ -11,8 +11,8 @@ mod puppet;
 use std::{collections::BTreeMap, time::Duration};
 
 use ambrosia_core::{
-    CallId, CheckpointState, ConnectionId, Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Kind, Limits, Lsn,
-    Message, MethodId, Record, RecordHeader, RecordKind, ReplicaIndex, RequestId, Seq, Timestamp, Traffic,
+    CallId, CheckpointState, ConnectionId, Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Limits, Lsn, Message,
+    MessageKind, MethodId, Record, RecordHeader, RecordKind, ReplicaIndex, RequestId, Seq, Timestamp, Traffic,
     check_travelling,
     member::{CheckpointHead, LogEvent, MemberInput, StopCause},
     push_message,
@@ -371,7 +371,8 @@ fn messages(connection: ConnectionId, choices: &mut Choices<'_>) -> Option<Traff
     let mut messages = Vec::new();
     let first_seq = Seq(choices.number().max(1));
     for _ in 0..1 + choices.below(3) {
-        let kind = [Kind::Fork, Kind::Call, Kind::Reply, Kind::Error][usize::from(choices.below(4))];
+        let kind = [MessageKind::Fork, MessageKind::Call, MessageKind::Reply, MessageKind::Error]
+            [usize::from(choices.below(4))];
         let call_id = CallId(choices.number());
         push_message(&mut messages, Message { kind, method: MethodId(2), call_id, arguments: choices.bytes() });
     }
@@ -388,16 +389,17 @@ pub fn seeds() -> Vec<Seed> {
     };
     let seed = |name: &str, parts: &[&[u8]]| (name.to_owned(), parts.concat());
     let counted = |bytes: &[u8]| [&[bytes.len() as u8], bytes].concat();
-    let effect = |kind: Kind, target: u8, call: u8, arguments: &[u8]| {
+    let effect = |kind: MessageKind, target: u8, call: u8, arguments: &[u8]| {
         [&[act::EFFECT, kind as u8, target, 0, call][..], &counted(arguments)].concat()
     };
-    let answer = [&[act::EFFECT, Kind::Reply as u8, 0, 1][..], &counted(b"result")].concat();
+    let answer = [&[act::EFFECT, MessageKind::Reply as u8, 0, 1][..], &counted(b"result")].concat();
     let attach = |peer: u8| vec![act::ATTACH, peer];
     let impulse = |acts: &[&[u8]]| [&[IMPULSE][..], &counted(&acts.concat())].concat();
     let request = |id: u8, acts: &[&[u8]]| [&[REQUEST, id][..], &counted(&acts.concat())].concat();
-    let call = impulse(&[&attach(3), &effect(Kind::Call, 1, 9, b""), &effect(Kind::Fork, 1, 0, b"x")]);
-    let timer = effect(Kind::SetTimer, 0, 4, &50_u64.to_le_bytes());
-    let to_myself = impulse(&[&attach(OWN_NAME), &effect(Kind::Call, 1, 5, &effect(Kind::Reply, 1, 5, b""))]);
+    let call = impulse(&[&attach(3), &effect(MessageKind::Call, 1, 9, b""), &effect(MessageKind::Fork, 1, 0, b"x")]);
+    let timer = effect(MessageKind::SetTimer, 0, 4, &50_u64.to_le_bytes());
+    let to_myself =
+        impulse(&[&attach(OWN_NAME), &effect(MessageKind::Call, 1, 5, &effect(MessageKind::Reply, 1, 5, b""))]);
     vec![
         seed("seed-start", &[&[DELIVER, 1]]),
         seed(
@@ -432,7 +434,7 @@ pub fn seeds() -> Vec<Seed> {
         ),
         seed(
             "seed-exit",
-            &[&impulse(&[&effect(Kind::Exit, 0, 0, &[3, 0, 0, 0])]), &[DELIVER, 1, PEER_CONNECTED, 1, 1, 1, 1]],
+            &[&impulse(&[&effect(MessageKind::Exit, 0, 0, &[3, 0, 0, 0])]), &[DELIVER, 1, PEER_CONNECTED, 1, 1, 1, 1]],
         ),
         seed(
             "seed-fault",

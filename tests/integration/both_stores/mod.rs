@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use ambrosia_core::{InstanceName, Lsn, RecordKind};
 use ambrosia_host::Hindrance;
-use ambrosia_storage::{Instances, Outcome, Role, Store};
+use ambrosia_storage::{Instances, RecordedOutcome, Role, Store};
 use cast::{Cast, register};
 use ground::{Files, Ground, Memory};
 use serde_json::{Value, json};
@@ -260,7 +260,7 @@ fn of_three_replicas_two_may_die(ground: &dyn Ground) {
     let last = counter.primary().replica.0;
     assert_eq!(BTreeSet::from([first, second, last]), BTreeSet::from([0, 1, 2]));
     let store = ground.store();
-    store.set_outcome(&name("counter"), Outcome::Finished { code: 0, lsn: Lsn(1) }).expect("works");
+    store.set_outcome(&name("counter"), RecordedOutcome::Finished { code: 0, lsn: Lsn(1) }).expect("works");
     store.clear_outcome(&name("counter")).expect("works");
     assert_eq!(session.call("total", json!([])), 3, "who runs does not look at it");
 }

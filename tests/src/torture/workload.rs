@@ -107,18 +107,18 @@ pub(crate) struct Workload {
 
 struct Shared {
     phase: watch::Sender<Phase>,
-    state: Mutex<State>,
+    state: Mutex<WorkloadState>,
     news: Condvar,
 }
 
-struct State {
+struct WorkloadState {
     books: Vec<Book>,
     running: usize,
     failure: Option<String>,
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, WorkloadState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -139,7 +139,7 @@ impl Workload {
             acknowledged: Vec::new(),
         };
         let books = plans.iter().map(book).collect();
-        let state = Mutex::new(State { books, running: plans.len(), failure: None });
+        let state = Mutex::new(WorkloadState { books, running: plans.len(), failure: None });
         let shared = Arc::new(Shared { phase: watch::channel(Phase::Run).0, state, news: Condvar::new() });
         let start = |(at, (instance, client, trade)): (usize, (usize, u64, Trade))| {
             let draw = Draw::new(seed ^ client);
@@ -213,7 +213,7 @@ impl Workload {
     }
 }
 
-fn check(state: &State) -> anyhow::Result<()> {
+fn check(state: &WorkloadState) -> anyhow::Result<()> {
     match &state.failure {
         None => Ok(()),
         Some(failure) => bail!("{failure}"),

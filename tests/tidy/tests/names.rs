@@ -112,7 +112,7 @@ fn what_is_not_there_is_not_found() {
         let span = Span { line: 1, text: text.to_owned() };
         assert!(fault(&index, &span).is_some(), "{text}");
     }
-    for text in ["State::apply", "Held::pop", "RECORD_MESSAGES_MAX", "host/core/src/record.rs", "Kind::Fork"] {
+    for text in ["State::apply", "Held::pop", "RECORD_MESSAGES_MAX", "host/core/src/record.rs", "MessageKind::Fork"] {
         let span = Span { line: 1, text: text.to_owned() };
         assert_eq!(fault(&index, &span), None, "{text}");
     }

@@ -1,11 +1,11 @@
 use super::*;
-use crate::{CallId, Kind, Message, MethodId, push_message};
+use crate::{CallId, Message, MessageKind, MethodId, push_message};
 
 /// An encoded fork with that many bytes of arguments.
 fn message(bytes: usize) -> Vec<u8> {
     let mut out = Vec::new();
     let arguments = &vec![7; bytes];
-    push_message(&mut out, Message { kind: Kind::Fork, method: MethodId(0), call_id: CallId(0), arguments });
+    push_message(&mut out, Message { kind: MessageKind::Fork, method: MethodId(0), call_id: CallId(0), arguments });
     out
 }
 

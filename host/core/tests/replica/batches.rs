@@ -1,17 +1,17 @@
 //! What a record holds, and that it ends somewhere.
 
-use ambrosia_core::{DeliverBody, Kind, MethodId, PeerIndex, RecordKind, Runs, Seq, Traffic, limits};
+use ambrosia_core::{DeliverBody, MessageKind, MethodId, PeerIndex, RecordKind, Runs, Seq, Traffic, limits};
 use bytes::Bytes;
 
 use crate::bench::{Bench, Hand, forks, uuid};
 
 /// An impulse forks to the instance itself: `count` (4 bytes) messages of `size` (4 bytes) bytes.
 fn fork_to_myself(peer: PeerIndex, message: &ambrosia_core::Message<'_>, hand: &mut Hand<'_>) {
-    if peer == PeerIndex::OUTSIDE && message.kind == Kind::Impulse && !message.arguments.is_empty() {
+    if peer == PeerIndex::OUTSIDE && message.kind == MessageKind::Impulse && !message.arguments.is_empty() {
         let number = |at: usize| u32::from_le_bytes(message.arguments[at..at + 4].try_into().expect("four"));
         let me = hand.attach("me");
         for _ in 0..number(0) {
-            hand.effect(me, Kind::Fork, 0, &vec![1; number(4) as usize]);
+            hand.effect(me, MessageKind::Fork, 0, &vec![1; number(4) as usize]);
         }
     }
 }
@@ -128,9 +128,9 @@ fn the_time_of_records_never_falls_whatever_the_clock_says() {
 
 /// An impulse calls a friend very often.
 fn call_a_friend(peer: PeerIndex, message: &ambrosia_core::Message<'_>, hand: &mut Hand<'_>) {
-    if peer == PeerIndex::OUTSIDE && message.kind == Kind::Impulse {
+    if peer == PeerIndex::OUTSIDE && message.kind == MessageKind::Impulse {
         let friend = hand.attach("friend");
-        (1..=CALLS).for_each(|call| hand.effect(friend, Kind::Call, u64::from(call), b""));
+        (1..=CALLS).for_each(|call| hand.effect(friend, MessageKind::Call, u64::from(call), b""));
     }
 }
 

@@ -2,13 +2,13 @@
 
 use ambrosia_core::{
     CallId, CheckpointState, ConnectionId, Delivered, Epoch, EpochBody, Fault, Genesis, Guest, Input, InstanceName,
-    InstanceUuid, Kind, Limits, Lsn, Message, Messages, MethodId, Output, PeerIndex, Record, RecordHeader, RecordKind,
-    Replica, ReplicaIndex, RequestId, Runs, Seq, Timestamp, Traffic, World, push_effect, push_message,
+    InstanceUuid, Limits, Lsn, Message, MessageKind, Messages, MethodId, Output, PeerIndex, Record, RecordHeader,
+    RecordKind, Replica, ReplicaIndex, RequestId, Runs, Seq, Timestamp, Traffic, World, push_effect, push_message,
 };
 use bytes::Bytes;
 
 /// What a guest heard: where from, what kind, which call id, with what.
-pub(crate) type Heard = (u32, Kind, u64, Vec<u8>);
+pub(crate) type Heard = (u32, MessageKind, u64, Vec<u8>);
 
 /// The guest: calls `on` for each message.
 pub(crate) struct Script {
@@ -30,7 +30,7 @@ impl Hand<'_> {
         self.world.peers.attach(&name(text)).expect("there are few")
     }
 
-    pub(crate) fn effect(&mut self, target: PeerIndex, kind: Kind, call: u64, arguments: &[u8]) {
+    pub(crate) fn effect(&mut self, target: PeerIndex, kind: MessageKind, call: u64, arguments: &[u8]) {
         let message = Message { kind, method: MethodId(0), call_id: CallId(call), arguments };
         push_effect(self.effects, 0, target, message);
     }
@@ -79,7 +79,7 @@ pub(crate) fn uuid(number: u8) -> InstanceUuid {
 pub(crate) fn forks(arguments: &[&[u8]]) -> Bytes {
     let mut out = Vec::new();
     for arguments in arguments {
-        push_message(&mut out, Message { kind: Kind::Fork, method: MethodId(1), call_id: CallId(0), arguments });
+        push_message(&mut out, Message { kind: MessageKind::Fork, method: MethodId(1), call_id: CallId(0), arguments });
     }
     out.into()
 }

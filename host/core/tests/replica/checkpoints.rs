@@ -3,8 +3,8 @@
 use std::{env, fs, path::PathBuf};
 
 use ambrosia_core::{
-    CallId, CheckpointState, Divergence, Input, Kind, Lsn, Message, MethodId, Output, PeerIndex, Record, RecordKind,
-    Replica, ReplicaIndex, StateError, push_message,
+    CallId, CheckpointState, Divergence, Input, Lsn, Message, MessageKind, MethodId, Output, PeerIndex, Record,
+    RecordKind, Replica, ReplicaIndex, StateError, push_message,
 };
 use ambrosia_test_allocations::counting;
 use bytes::Bytes;
@@ -15,14 +15,14 @@ use crate::bench::{Bench, Hand, uuid};
 fn busy(from: PeerIndex, message: &Message<'_>, hand: &mut Hand<'_>) {
     let friend = hand.attach("friend");
     let myself = hand.attach("me");
-    if message.kind == Kind::Impulse && from == PeerIndex::OUTSIDE {
+    if message.kind == MessageKind::Impulse && from == PeerIndex::OUTSIDE {
         hand.world.random.next_u64();
-        hand.effect(friend, Kind::Fork, 0, message.arguments);
-        hand.effect(friend, Kind::Call, 100 + u64::from(message.arguments[0]), message.arguments);
-        hand.effect(myself, Kind::Fork, 0, b"to myself");
-        hand.effect(PeerIndex::OUTSIDE, Kind::SetTimer, 7, &5000_u64.to_le_bytes());
+        hand.effect(friend, MessageKind::Fork, 0, message.arguments);
+        hand.effect(friend, MessageKind::Call, 100 + u64::from(message.arguments[0]), message.arguments);
+        hand.effect(myself, MessageKind::Fork, 0, b"to myself");
+        hand.effect(PeerIndex::OUTSIDE, MessageKind::SetTimer, 7, &5000_u64.to_le_bytes());
         if message.arguments[0].is_multiple_of(2) {
-            hand.effect(PeerIndex::OUTSIDE, Kind::Reply, message.call_id.0, b"answer");
+            hand.effect(PeerIndex::OUTSIDE, MessageKind::Reply, message.call_id.0, b"answer");
         }
     }
 }
@@ -118,8 +118,8 @@ fn a_replica_that_differs_says_where_and_since_when() {
 #[test]
 fn after_the_end_no_digest_is_taken() {
     let mut bench = Bench::new(|_, message, hand| {
-        if message.kind == Kind::Impulse {
-            hand.effect(PeerIndex::OUTSIDE, Kind::Exit, 0, &3_i32.to_le_bytes());
+        if message.kind == MessageKind::Impulse {
+            hand.effect(PeerIndex::OUTSIDE, MessageKind::Exit, 0, &3_i32.to_le_bytes());
         }
     });
     bench.impulse(b"");
@@ -185,7 +185,7 @@ fn what_no_replica_comes_to_is_refused() {
         push_message(&mut out, Message { kind, method: MethodId(0), call_id: CallId(0), arguments: b"to myself" });
         out
     };
-    refused("a message that no instance sends", &rich, &message(Kind::Fork), &message(Kind::Start));
+    refused("a message that no instance sends", &rich, &message(MessageKind::Fork), &message(MessageKind::Start));
 }
 
 /// The golden file is this state as it is written today, and is read as that, with that digest: logs and checkpoints
@@ -216,10 +216,10 @@ fn states_of_version_1_stay_readable() {
 
 /// Answers each impulse with 4 MiB.
 fn answer_much(_: PeerIndex, message: &Message<'_>, hand: &mut Hand<'_>) {
-    if message.kind == Kind::Impulse {
-        hand.effect(PeerIndex::OUTSIDE, Kind::Reply, message.call_id.0, &vec![message.arguments[0]; 4 << 20]);
+    if message.kind == MessageKind::Impulse {
+        hand.effect(PeerIndex::OUTSIDE, MessageKind::Reply, message.call_id.0, &vec![message.arguments[0]; 4 << 20]);
         let friend = hand.attach("friend");
-        hand.effect(friend, Kind::Fork, 0, &vec![message.arguments[0]; 1 << 20]);
+        hand.effect(friend, MessageKind::Fork, 0, &vec![message.arguments[0]; 1 << 20]);
     }
 }
 

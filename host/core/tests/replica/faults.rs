@@ -1,26 +1,26 @@
 //! Guests at fault: the instance stands still, and nothing of the delivery leaves.
 
-use ambrosia_core::{Kind, Lsn, Outcome, Output, PeerIndex};
+use ambrosia_core::{Lsn, MessageKind, Outcome, Output, PeerIndex};
 
 use crate::bench::{Bench, Hand, uuid};
 
 /// An impulse forks to `p` and then does what its argument says.
 fn misbehave(_: PeerIndex, message: &ambrosia_core::Message<'_>, hand: &mut Hand<'_>) {
-    if message.kind != Kind::Impulse {
+    if message.kind != MessageKind::Impulse {
         return;
     }
     let p = hand.attach("p");
-    hand.effect(p, Kind::Fork, 0, b"hello");
+    hand.effect(p, MessageKind::Fork, 0, b"hello");
     let outside = PeerIndex::OUTSIDE;
     match message.arguments {
         b"trap" => hand.fault = true,
-        b"stranger" => hand.effect(PeerIndex(9), Kind::Fork, 0, b""),
-        b"fork outside" => hand.effect(outside, Kind::Fork, 0, b""),
-        b"impulse" => hand.effect(p, Kind::Impulse, 0, b""),
-        b"timer to p" => hand.effect(p, Kind::SetTimer, 1, &[0; 8]),
-        b"timer without id" => hand.effect(outside, Kind::SetTimer, 0, &[0; 8]),
-        b"timer without time" => hand.effect(outside, Kind::SetTimer, 1, &[0; 7]),
-        b"exit without code" => hand.effect(outside, Kind::Exit, 0, &[0; 5]),
+        b"stranger" => hand.effect(PeerIndex(9), MessageKind::Fork, 0, b""),
+        b"fork outside" => hand.effect(outside, MessageKind::Fork, 0, b""),
+        b"impulse" => hand.effect(p, MessageKind::Impulse, 0, b""),
+        b"timer to p" => hand.effect(p, MessageKind::SetTimer, 1, &[0; 8]),
+        b"timer without id" => hand.effect(outside, MessageKind::SetTimer, 0, &[0; 8]),
+        b"timer without time" => hand.effect(outside, MessageKind::SetTimer, 1, &[0; 7]),
+        b"exit without code" => hand.effect(outside, MessageKind::Exit, 0, &[0; 5]),
         b"cut off" => hand.effects.push(1),
         b"fine" => {}
         _ => unreachable!("no test asks for it"),
@@ -65,9 +65,9 @@ fn a_trap_and_every_effect_that_cant_be_halts_the_instance() {
 #[test]
 fn an_exit_and_what_was_done_beside_it_are_of_their_record() {
     let mut bench = Bench::new(|_, message, hand| {
-        if message.kind == Kind::Impulse {
-            hand.effect(PeerIndex::OUTSIDE, Kind::Reply, message.call_id.0, b"bye");
-            hand.effect(PeerIndex::OUTSIDE, Kind::Exit, 0, &3_i32.to_le_bytes());
+        if message.kind == MessageKind::Impulse {
+            hand.effect(PeerIndex::OUTSIDE, MessageKind::Reply, message.call_id.0, b"bye");
+            hand.effect(PeerIndex::OUTSIDE, MessageKind::Exit, 0, &3_i32.to_le_bytes());
         }
     });
     bench.request("r", b"");

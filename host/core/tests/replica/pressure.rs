@@ -1,6 +1,6 @@
 //! Back-pressure: a peer that takes nothing stops what this instance begins by itself, and nothing else.
 
-use ambrosia_core::{Blocked, Kind, PeerIndex, limits};
+use ambrosia_core::{Blocked, MessageKind, PeerIndex, limits};
 
 use crate::bench::{Bench, Hand, uuid};
 
@@ -8,12 +8,12 @@ const LARGE: usize = 4 << 20;
 
 /// An impulse forks as many large messages to `p` as its argument says, and one to itself.
 fn flood(peer: PeerIndex, message: &ambrosia_core::Message<'_>, hand: &mut Hand<'_>) {
-    if peer == PeerIndex::OUTSIDE && message.kind == Kind::Impulse {
+    if peer == PeerIndex::OUTSIDE && message.kind == MessageKind::Impulse {
         let (p, me) = (hand.attach("p"), hand.attach("me"));
         for _ in 0..message.arguments[0] {
-            hand.effect(p, Kind::Fork, 0, &vec![7; LARGE]);
+            hand.effect(p, MessageKind::Fork, 0, &vec![7; LARGE]);
         }
-        hand.effect(me, Kind::Fork, 0, b"mine");
+        hand.effect(me, MessageKind::Fork, 0, b"mine");
     }
 }
 
@@ -40,7 +40,7 @@ fn at_the_soft_limit_impulses_and_own_messages_wait_and_peers_are_heard() {
     bench.deliver();
     bench.deliver();
     let heard: Vec<_> = bench.heard()[before + 1..].iter().map(|heard| heard.1).collect();
-    assert_eq!(heard, [Kind::Impulse, Kind::Fork, Kind::Fork], "all that waited comes, in order");
+    assert_eq!(heard, [MessageKind::Impulse, MessageKind::Fork, MessageKind::Fork], "all that waited comes, in order");
 }
 
 #[test]
@@ -108,9 +108,9 @@ fn what_is_undelivered_is_what_others_have_not_acknowledged() {
 fn the_hard_limit_is_of_all_peers_together_and_then_peers_are_not_heard_either() {
     /// An impulse forks 63 MiB to the peer of its argument.
     fn spread(peer: PeerIndex, message: &ambrosia_core::Message<'_>, hand: &mut Hand<'_>) {
-        if peer == PeerIndex::OUTSIDE && message.kind == Kind::Impulse {
+        if peer == PeerIndex::OUTSIDE && message.kind == MessageKind::Impulse {
             let target = hand.attach(&format!("p-{}", message.arguments[0]));
-            hand.effect(target, Kind::Fork, 0, &vec![7; limits::OUTBOX_BYTES_SOFT_MAX - (1 << 20)]);
+            hand.effect(target, MessageKind::Fork, 0, &vec![7; limits::OUTBOX_BYTES_SOFT_MAX - (1 << 20)]);
         }
     }
     let mut bench = Bench::new(spread);

@@ -1,7 +1,7 @@
 //! A peer that is registered anew: its streams start afresh, and calls to it fail once.
 
 use ambrosia_core::{
-    CallId, ConnectionId, Kind, Lsn, Message, MethodId, Output, PeerIndex, Refusal, Seq, Traffic, push_message,
+    CallId, ConnectionId, Lsn, Message, MessageKind, MethodId, Output, PeerIndex, Refusal, Seq, Traffic, push_message,
 };
 
 use crate::bench::{Bench, Hand, uuid};
@@ -9,16 +9,16 @@ use crate::bench::{Bench, Hand, uuid};
 /// An impulse calls the peer `p`; its argument is the call id. Without one it does nothing.
 fn call_p(peer: PeerIndex, message: &Message<'_>, hand: &mut Hand<'_>) {
     if peer == PeerIndex::OUTSIDE
-        && message.kind == Kind::Impulse
+        && message.kind == MessageKind::Impulse
         && let [id] = message.arguments
     {
         let target = hand.attach("p");
-        hand.effect(target, Kind::Call, (*id).into(), b"please");
+        hand.effect(target, MessageKind::Call, (*id).into(), b"please");
     }
 }
 
 fn failures(bench: &Bench) -> Vec<u64> {
-    bench.heard().iter().filter(|heard| heard.1 == Kind::Error).map(|heard| heard.2).collect()
+    bench.heard().iter().filter(|heard| heard.1 == MessageKind::Error).map(|heard| heard.2).collect()
 }
 
 fn dropped(outputs: &[Output]) -> Vec<(u64, u64)> {
@@ -119,7 +119,7 @@ fn a_call_is_settled_by_one_answer_of_the_peer_called() {
     let mut bench = Bench::new(call_p);
     bench.impulse(&[5]);
     let (connection, _) = bench.connect("p", uuid(7), 1);
-    answer(&mut bench, connection, Kind::Reply, 5);
+    answer(&mut bench, connection, MessageKind::Reply, 5);
     let (_, outputs) = bench.connect("p", uuid(8), 1);
     assert_eq!(dropped(&outputs), [(1, 0)], "nothing is left to fail");
     bench.impulse(&[5]);
@@ -127,7 +127,7 @@ fn a_call_is_settled_by_one_answer_of_the_peer_called() {
 }
 
 /// A peer answers a call, and that is delivered.
-fn answer(bench: &mut Bench, connection: ConnectionId, kind: Kind, call: u64) {
+fn answer(bench: &mut Bench, connection: ConnectionId, kind: MessageKind, call: u64) {
     let mut reply = Vec::new();
     let (method, call_id) = (MethodId(0), CallId(call));
     push_message(&mut reply, Message { kind, method, call_id, arguments: b"\xa4done" });
@@ -138,7 +138,7 @@ fn answer(bench: &mut Bench, connection: ConnectionId, kind: Kind, call: u64) {
 
 #[test]
 fn an_answer_of_another_peer_settles_no_call() {
-    for kind in [Kind::Reply, Kind::Error] {
+    for kind in [MessageKind::Reply, MessageKind::Error] {
         let mut bench = Bench::new(call_p);
         bench.impulse(&[5]);
         bench.impulse(&[6]);

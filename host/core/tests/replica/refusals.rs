@@ -1,19 +1,19 @@
 //! Connections that are refused, and those that are not.
 
-use ambrosia_core::{ConnectionId, Kind, Lsn, Output, PeerIndex, Refusal, Seq};
+use ambrosia_core::{ConnectionId, Lsn, MessageKind, Output, PeerIndex, Refusal, Seq};
 
 use crate::bench::{Bench, Hand, uuid};
 
 /// An impulse forks to the peer `p`, an empty one exits.
 fn fork_to_p(peer: PeerIndex, message: &ambrosia_core::Message<'_>, hand: &mut Hand<'_>) {
-    if peer != PeerIndex::OUTSIDE || message.kind != Kind::Impulse {
+    if peer != PeerIndex::OUTSIDE || message.kind != MessageKind::Impulse {
         return;
     }
     if message.arguments.is_empty() {
-        return hand.effect(PeerIndex::OUTSIDE, Kind::Exit, 0, &0_i32.to_le_bytes());
+        return hand.effect(PeerIndex::OUTSIDE, MessageKind::Exit, 0, &0_i32.to_le_bytes());
     }
     let target = hand.attach("p");
-    hand.effect(target, Kind::Fork, 0, message.arguments);
+    hand.effect(target, MessageKind::Fork, 0, message.arguments);
 }
 
 fn check(outputs: &[Output], connection: ConnectionId, reason: Refusal) {
@@ -136,7 +136,7 @@ fn what_was_deposed_or_cut_is_not_heard() {
 #[test]
 fn a_peer_too_many_is_refused() {
     fn attach_all(_: PeerIndex, message: &ambrosia_core::Message<'_>, hand: &mut Hand<'_>) {
-        if message.kind == Kind::Start {
+        if message.kind == MessageKind::Start {
             for number in 1..=ambrosia_core::limits::PEERS_MAX {
                 hand.attach(&format!("p{number}"));
             }

@@ -1,16 +1,16 @@
 //! Requests of clients: done once, however often they are asked.
 
-use ambrosia_core::{Answer, Kind, Lsn, Output, PeerIndex, RequestId};
+use ambrosia_core::{Answer, Lsn, MessageKind, Output, PeerIndex, RequestId};
 
 use crate::bench::{Bench, Hand};
 
 /// Answers an impulse with its arguments; `later` is answered by the next impulse.
 fn echo(_: PeerIndex, message: &ambrosia_core::Message<'_>, hand: &mut Hand<'_>) {
-    if message.kind != Kind::Impulse || message.arguments == b"later" {
+    if message.kind != MessageKind::Impulse || message.arguments == b"later" {
         return;
     }
     let call = if message.arguments == b"now" { 1 } else { message.call_id.0 };
-    hand.effect(PeerIndex::OUTSIDE, Kind::Reply, call, message.arguments);
+    hand.effect(PeerIndex::OUTSIDE, MessageKind::Reply, call, message.arguments);
     hand.fault = message.arguments == b"fault";
 }
 
@@ -42,7 +42,7 @@ fn a_request_asked_again_later_has_its_answer_also_after_a_takeover() {
     bench.take_over();
     assert_eq!(bench.request("r", b"x"), known);
     bench.deliver();
-    assert_eq!(bench.heard().iter().filter(|heard| heard.1 == Kind::Impulse).count(), 1);
+    assert_eq!(bench.heard().iter().filter(|heard| heard.1 == MessageKind::Impulse).count(), 1);
 }
 
 #[test]
@@ -70,9 +70,9 @@ fn a_client_never_sees_the_answer_of_a_delivery_that_failed() {
 #[test]
 fn a_client_never_sees_an_answer_beside_a_bad_effect() {
     fn answer_and_fail(_: PeerIndex, message: &ambrosia_core::Message<'_>, hand: &mut Hand<'_>) {
-        if message.kind == Kind::Impulse {
-            hand.effect(PeerIndex::OUTSIDE, Kind::Reply, message.call_id.0, b"yes");
-            hand.effect(PeerIndex::OUTSIDE, Kind::SetTimer, 0, b"");
+        if message.kind == MessageKind::Impulse {
+            hand.effect(PeerIndex::OUTSIDE, MessageKind::Reply, message.call_id.0, b"yes");
+            hand.effect(PeerIndex::OUTSIDE, MessageKind::SetTimer, 0, b"");
         }
     }
     let mut bench = Bench::new(answer_and_fail);
@@ -91,6 +91,6 @@ fn impulses_without_a_request_have_no_number() {
     bench.take_over();
     bench.request("t", b"d");
     bench.deliver();
-    let impulses = bench.heard().iter().filter(|heard| heard.1 == Kind::Impulse);
+    let impulses = bench.heard().iter().filter(|heard| heard.1 == MessageKind::Impulse);
     assert_eq!(impulses.map(|heard| heard.2).collect::<Vec<_>>(), [0, 1, 2, 3]);
 }

@@ -1,23 +1,25 @@
 //! Timers, and what comes first in a life and in a reign.
 
-use ambrosia_core::{Kind, PeerIndex, Timestamp};
+use ambrosia_core::{MessageKind, PeerIndex, Timestamp};
 
 use crate::bench::{Bench, Hand};
 
 /// An impulse of an id and a time sets that timer; of an id alone, cancels it.
 fn obey(_: PeerIndex, message: &ambrosia_core::Message<'_>, hand: &mut Hand<'_>) {
-    if message.kind != Kind::Impulse {
+    if message.kind != MessageKind::Impulse {
         return;
     }
     match message.arguments {
-        [id, due] => hand.effect(PeerIndex::OUTSIDE, Kind::SetTimer, (*id).into(), &u64::from(*due).to_le_bytes()),
-        [id] => hand.effect(PeerIndex::OUTSIDE, Kind::CancelTimer, (*id).into(), &[]),
-        _ => hand.effect(PeerIndex::OUTSIDE, Kind::Exit, 0, &3_i32.to_le_bytes()),
+        [id, due] => {
+            hand.effect(PeerIndex::OUTSIDE, MessageKind::SetTimer, (*id).into(), &u64::from(*due).to_le_bytes())
+        }
+        [id] => hand.effect(PeerIndex::OUTSIDE, MessageKind::CancelTimer, (*id).into(), &[]),
+        _ => hand.effect(PeerIndex::OUTSIDE, MessageKind::Exit, 0, &3_i32.to_le_bytes()),
     }
 }
 
 fn fired(bench: &Bench) -> Vec<u64> {
-    bench.heard().iter().filter(|heard| heard.1 == Kind::Timer).map(|heard| heard.2).collect()
+    bench.heard().iter().filter(|heard| heard.1 == MessageKind::Timer).map(|heard| heard.2).collect()
 }
 
 fn at(bench: &mut Bench, now: u64) -> Vec<u64> {
@@ -68,5 +70,5 @@ fn start_comes_once_in_a_life_and_primary_once_in_a_reign() {
     bench.deliver();
     bench.deliver();
     let kinds: Vec<_> = bench.heard().iter().map(|heard| heard.1).collect();
-    assert_eq!(kinds, [Kind::Start, Kind::Primary, Kind::Primary]);
+    assert_eq!(kinds, [MessageKind::Start, MessageKind::Primary, MessageKind::Primary]);
 }

@@ -1,18 +1,18 @@
 //! What waits for peers, as operators are told.
 
-use ambrosia_core::{CallId, Kind, Message, PeerIndex};
+use ambrosia_core::{CallId, Message, MessageKind, PeerIndex};
 
 use crate::bench::{Bench, Hand, uuid};
 
 /// The start attaches `p`, `me` and `q`; an impulse forks its argument to `p` and to itself, and calls `q` twice.
 fn ask(peer: PeerIndex, message: &Message<'_>, hand: &mut Hand<'_>) {
     let [p, me, q] = ["p", "me", "q"].map(|name| hand.attach(name));
-    if peer == PeerIndex::OUTSIDE && message.kind == Kind::Impulse {
+    if peer == PeerIndex::OUTSIDE && message.kind == MessageKind::Impulse {
         let first = u64::from(message.arguments[0]);
-        hand.effect(p, Kind::Fork, 0, message.arguments);
-        hand.effect(me, Kind::Fork, 0, message.arguments);
-        hand.effect(q, Kind::Call, first + 1, b"second");
-        hand.effect(q, Kind::Call, first, b"first");
+        hand.effect(p, MessageKind::Fork, 0, message.arguments);
+        hand.effect(me, MessageKind::Fork, 0, message.arguments);
+        hand.effect(q, MessageKind::Call, first + 1, b"second");
+        hand.effect(q, MessageKind::Call, first, b"first");
     }
 }
 

@@ -3,7 +3,7 @@
 use ambrosia_core::{InstanceName, InstanceUuid, Limits, Lsn, ReplicaIndex, Timestamp};
 
 use super::reign::{MODULE, Reign, read_all};
-use crate::{BlobHash, InstanceError, Instances, LogError, LogId, Outcome, Registered, Store};
+use crate::{BlobHash, InstanceError, Instances, LogError, LogId, RecordedOutcome, Registered, Store};
 
 /// The instance of the checks.
 pub(super) fn name() -> InstanceName {
@@ -42,7 +42,7 @@ pub fn replicas_and_the_outcome_are_kept(store: &dyn Store) {
     store.add_replica(&name(), ReplicaIndex(2)).expect("it is no error twice");
     let too_high = store.add_replica(&name(), ReplicaIndex(64)).expect_err("too high");
     assert!(matches!(too_high, InstanceError::NumberTooHigh { .. }), "{too_high}");
-    let outcome = Outcome::Finished { code: 3, lsn: Lsn(17) };
+    let outcome = RecordedOutcome::Finished { code: 3, lsn: Lsn(17) };
     store.set_outcome(&name(), outcome.clone()).expect("works");
     let entry = store.instances().expect("works").remove(0);
     assert_eq!((entry.replicas, entry.outcome), ([0, 2].into(), Some(outcome)));

@@ -19,7 +19,7 @@ use ambrosia_core::{Lsn, MemoryCapture, PAGE_BYTES, ReplicaIndex};
 
 use super::{
     checkpoint_file::{CheckpointFile, CheckpointIndex, CheckpointName, Form, MAPPED_BYTES_MIN, PageSource, write},
-    control::Control,
+    control::ControlPage,
     durable_file::{TEMPORARY_SUFFIX, file_names, remove_durably, rename_durably},
     log_directory::{LogDirectory, TRIM_BYTE},
     segment_order::trimmed,
@@ -40,7 +40,7 @@ const ROOM_FOR_LOG_BYTES: u64 = 64 << 20;
 #[derive(Clone)]
 pub struct FileCheckpoints {
     directory: Arc<LogDirectory>,
-    pub(crate) control: Arc<Control>,
+    pub(crate) control: Arc<ControlPage>,
     pub(crate) watcher: Watcher,
     mapped_bytes_min: u64,
 }
@@ -54,7 +54,7 @@ pub struct WrittenFile {
 }
 
 impl FileCheckpoints {
-    pub(crate) fn new(directory: Arc<LogDirectory>, control: Arc<Control>, watcher: Watcher) -> FileCheckpoints {
+    pub(crate) fn new(directory: Arc<LogDirectory>, control: Arc<ControlPage>, watcher: Watcher) -> FileCheckpoints {
         FileCheckpoints { directory, control, watcher, mapped_bytes_min: MAPPED_BYTES_MIN }
     }
 

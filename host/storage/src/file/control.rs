@@ -79,36 +79,36 @@ const ADDRESS_TRIES_MAX: u32 = 1000;
 
 /// Which replica reigns with which epoch.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Reign {
+pub(crate) struct ReignWord {
     pub(crate) epoch: Epoch,
     pub(crate) replica: ReplicaIndex,
 }
 
-impl Reign {
+impl ReignWord {
     fn to_word(self) -> u64 {
         assert!(self.epoch.0 < 1 << 48, "epochs stay below 2^48, the room that the word has for them");
         self.epoch.0 << 16 | u64::from(self.replica.0)
     }
 
-    fn from_word(word: u64) -> Reign {
-        Reign { epoch: Epoch(word >> 16), replica: ReplicaIndex(word as u16) }
+    fn from_word(word: u64) -> ReignWord {
+        ReignWord { epoch: Epoch(word >> 16), replica: ReplicaIndex(word as u16) }
     }
 }
 
 /// The shared page of one log.
-pub(crate) struct Control {
+pub(crate) struct ControlPage {
     page: Box<dyn Page>,
     is_from_log: bool,
 }
 
-impl Control {
-    pub(crate) fn new(page: Box<dyn Page>) -> Control {
-        Control { page, is_from_log: false }
+impl ControlPage {
+    pub(crate) fn new(page: Box<dyn Page>) -> ControlPage {
+        ControlPage { page, is_from_log: false }
     }
 
     /// Memory of this process alone, which shows what the log told when it was opened.
-    pub(crate) fn own(page: Box<dyn Page>) -> Control {
-        Control { page, is_from_log: true }
+    pub(crate) fn own(page: Box<dyn Page>) -> ControlPage {
+        ControlPage { page, is_from_log: true }
     }
 
     pub(crate) fn is_from_log(&self) -> bool {
@@ -166,7 +166,7 @@ impl Control {
     /// holds the lock of the reign.
     ///
     /// What the deposed primary wrote before it last saw the fence down can be read after this returns.
-    pub(crate) fn raise_fence(&self, before: Epoch, reign: Reign) -> bool {
+    pub(crate) fn raise_fence(&self, before: Epoch, reign: ReignWord) -> bool {
         assert!(reign.epoch > before, "a reign is named by a number that no reign before it had");
         let raised = self
             .page
@@ -188,8 +188,8 @@ impl Control {
         self.fence()
     }
 
-    pub(crate) fn reign(&self) -> Reign {
-        Reign::from_word(self.page.word(REIGN_AT).load(Ordering::SeqCst))
+    pub(crate) fn reign(&self) -> ReignWord {
+        ReignWord::from_word(self.page.word(REIGN_AT).load(Ordering::SeqCst))
     }
 
     pub(crate) fn layout(&self) -> u64 {
@@ -219,7 +219,7 @@ impl Control {
         futex_wake_all(word);
     }
 
-    /// Changes after [`Control::checkpoint`] has.
+    /// Changes after [`ControlPage::checkpoint`] has.
     pub(crate) fn checkpoint_word(&self) -> &AtomicU32 {
         self.page.futex(CHECKPOINT_FUTEX_AT)
     }
@@ -235,12 +235,12 @@ impl Control {
     }
 
     /// The last primary that said where it answers.
-    pub(crate) fn primary(&self) -> Option<Reign> {
+    pub(crate) fn primary(&self) -> Option<ReignWord> {
         let word = self.page.word(PRIMARY_AT).load(Ordering::SeqCst);
-        (word != 0).then(|| Reign::from_word(word))
+        (word != 0).then(|| ReignWord::from_word(word))
     }
 
-    pub(crate) fn publish_primary(&self, reign: Reign) {
+    pub(crate) fn publish_primary(&self, reign: ReignWord) {
         self.page.word(PRIMARY_AT).fetch_max(reign.to_word(), Ordering::SeqCst);
         self.count_leadership_change();
     }

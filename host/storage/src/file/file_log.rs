@@ -14,7 +14,7 @@ use ambrosia_core::{Epoch, EpochBody, InstanceUuid, Lsn, Record, RecordHeader, R
 
 use super::{
     checkpoints::FileCheckpoints,
-    control::{Control, Reign},
+    control::{ControlPage, ReignWord},
     cursor::{Cursor, Place, Stop},
     file_tail::FileTail,
     file_writer::FileWriter,
@@ -46,7 +46,7 @@ const REIGNS_TRIED_MAX: usize = 4 * REPLICAS_MAX as usize;
 #[derive(Clone)]
 pub struct FileLog {
     directory: Arc<LogDirectory>,
-    control: Arc<Control>,
+    control: Arc<ControlPage>,
     watch: Arc<VacancyWatch>,
     options: FileLogOptions,
     watchers: Watchers,
@@ -60,7 +60,7 @@ pub(crate) struct Watchers {
 }
 
 /// The count of changes of the durable lsn.
-struct Durable(Arc<Control>);
+struct Durable(Arc<ControlPage>);
 
 impl Watched for Durable {
     fn word(&self) -> &AtomicU32 {
@@ -107,7 +107,7 @@ impl FileLog {
         &self.watchers.words
     }
 
-    pub(crate) fn control(&self) -> &Arc<Control> {
+    pub(crate) fn control(&self) -> &Arc<ControlPage> {
         &self.control
     }
 
@@ -124,7 +124,7 @@ impl FileLog {
         };
         // In a store that was replaced nobody holds the locks of those who share this page.
         self.directory.check_control(&self.control)?;
-        if self.control.raise_fence(before, Reign { epoch, replica: me.replica }) {
+        if self.control.raise_fence(before, ReignWord { epoch, replica: me.replica }) {
             Ok((epoch, lock))
         } else {
             Err(AcquireError::Contended { epoch: self.control.fence() })

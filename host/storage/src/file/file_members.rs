@@ -14,7 +14,7 @@ use ambrosia_core::{Epoch, Lsn, ReplicaIndex};
 
 use super::{
     byte_lock::{ByteLock, held_byte},
-    control::{Control, Reign},
+    control::{ControlPage, ReignWord},
     file_log::FileLog,
     log_directory::{reign_byte, replica_byte},
     system::machine_uptime,
@@ -41,14 +41,14 @@ fn capture_from_word(word: u64) -> Option<CaptureMeans> {
 
 /// The replicas of one log, as all processes see them.
 pub(crate) struct FileMembers {
-    control: Arc<Control>,
+    control: Arc<ControlPage>,
     lock_path: PathBuf,
     control_path: PathBuf,
     watcher: Watcher,
 }
 
 /// The count of changes of the primary.
-struct Leadership(Arc<Control>);
+struct Leadership(Arc<ControlPage>);
 
 impl Watched for Leadership {
     fn word(&self) -> &AtomicU32 {
@@ -67,7 +67,7 @@ impl FileMembers {
         let slot = self.control.slot(replica);
         let role = match (runs, slot.role()) {
             (false, _) => Role::Down,
-            (true, PRIMARY) if self.control.reign() == (Reign { epoch: self.control.fence(), replica }) => {
+            (true, PRIMARY) if self.control.reign() == (ReignWord { epoch: self.control.fence(), replica }) => {
                 Role::Primary
             }
             (true, _) => Role::Standby,
@@ -118,7 +118,7 @@ impl Members for FileMembers {
     }
 
     fn primary(&self) -> Result<Option<PrimaryInfo>, IoError> {
-        let Some(Reign { epoch, replica }) = self.control.primary() else { return Ok(None) };
+        let Some(ReignWord { epoch, replica }) = self.control.primary() else { return Ok(None) };
         let held = held_byte(&self.lock_path, reign_byte(epoch)).context("examine the locks of", &self.lock_path)?;
         if held.is_none() || self.control.fence() != epoch {
             return Ok(None);
@@ -137,7 +137,7 @@ const PRIMARY: u64 = 1;
 
 /// The place of a running replica, until dropped.
 struct FilePresence {
-    control: Arc<Control>,
+    control: Arc<ControlPage>,
     control_path: PathBuf,
     replica: ReplicaIndex,
     _lock: ByteLock,
@@ -172,7 +172,7 @@ impl Presence for FilePresence {
 
     fn publish_primary(&self, epoch: Epoch, address: SocketAddr) {
         self.set_address(address);
-        self.control.publish_primary(Reign { epoch, replica: self.replica });
+        self.control.publish_primary(ReignWord { epoch, replica: self.replica });
     }
 
     fn replica(&self) -> ReplicaIndex {

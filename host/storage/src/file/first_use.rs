@@ -9,7 +9,7 @@ use ambrosia_core::Lsn;
 
 use super::{
     checkpoints,
-    control::{CONTROL_BYTES, Control},
+    control::{CONTROL_BYTES, ControlPage},
     cursor::{Cursor, Stop},
     lock_wait::lock_in_time,
     log_directory::{FIRST_USE_BYTE, LogDirectory, REIGN_BYTES, REPLICA_BYTES},
@@ -19,10 +19,10 @@ use super::{
 use crate::{IoError, LogError, io_error::IoContext};
 
 /// Opens the shared page, filled. Takes no lock if it is.
-pub(crate) fn open_control(directory: &Arc<LogDirectory>) -> Result<Control, LogError> {
+pub(crate) fn open_control(directory: &Arc<LogDirectory>) -> Result<ControlPage, LogError> {
     let (machine, path) = (&directory.machine, directory.control_path());
     let boot = machine.boot_id();
-    let found = machine.map_if_there(&path, CONTROL_BYTES).context("map", &path)?.map(Control::new);
+    let found = machine.map_if_there(&path, CONTROL_BYTES).context("map", &path)?.map(ControlPage::new);
     if let Some(control) = &found
         && (control.is_current(boot) || control.has_magic() && is_in_use(directory)?)
     {
@@ -49,9 +49,9 @@ fn is_in_use(directory: &LogDirectory) -> Result<bool, IoError> {
 }
 
 /// Fills the page for everybody. The caller holds the lock of the first use.
-fn fill_shared(directory: &Arc<LogDirectory>, boot: u64) -> Result<Control, LogError> {
+fn fill_shared(directory: &Arc<LogDirectory>, boot: u64) -> Result<ControlPage, LogError> {
     let path = directory.control_path();
-    let control = Control::new(directory.machine.map(&path, CONTROL_BYTES).context("map", &path)?);
+    let control = ControlPage::new(directory.machine.map(&path, CONTROL_BYTES).context("map", &path)?);
     if control.is_current(boot) {
         return Ok(control);
     }
@@ -72,21 +72,21 @@ fn fill_shared(directory: &Arc<LogDirectory>, boot: u64) -> Result<Control, LogE
 }
 
 /// A page for this process alone, which may only look: what the files tell.
-fn from_log(directory: &Arc<LogDirectory>, found: Option<&Control>, boot: u64) -> Result<Control, LogError> {
+fn from_log(directory: &Arc<LogDirectory>, found: Option<&ControlPage>, boot: u64) -> Result<ControlPage, LogError> {
     let path = directory.control_path();
     if is_in_use(directory)? {
         return Err(LogError::ControlLost { place: path.display().to_string() });
     }
-    let known = found.filter(|control| control.has_magic()).map_or(Lsn(0), Control::durable);
+    let known = found.filter(|control| control.has_magic()).map_or(Lsn(0), ControlPage::durable);
     let mut cursor = Cursor::open_newest(directory.clone())?;
     read_to_end(&mut cursor, known)?;
     let page = SharedPage::private(CONTROL_BYTES).context("make memory in place of", &path)?;
-    let control = Control::own(Box::new(page));
+    let control = ControlPage::own(Box::new(page));
     fill(directory, &control, boot, &cursor)?;
     Ok(control)
 }
 
-fn fill(directory: &LogDirectory, control: &Control, boot: u64, cursor: &Cursor) -> Result<(), LogError> {
+fn fill(directory: &LogDirectory, control: &ControlPage, boot: u64, cursor: &Cursor) -> Result<(), LogError> {
     // No other segment has a newer epoch, whoever put it in place: the log is read backwards from the newest one.
     let newest = cursor.segment().epoch;
     control.reset(boot, newest, cursor.last().lsn, checkpoints::newest(directory)?);

@@ -18,7 +18,7 @@ use std::{
 use ambrosia_core::{Epoch, InstanceUuid, Lsn, ReplicaIndex};
 
 use super::{
-    control::Control,
+    control::ControlPage,
     durable_file::{TEMPORARY_SUFFIX, file_names, remove_durably},
     machine::{Machine, MachineFile},
     segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentHeaderError, SegmentName},
@@ -77,7 +77,7 @@ impl LogDirectory {
 
     /// An error if the file of the shared page is not `control` any more: then the locks that are asked by their path
     /// are others than those of whoever shares the page.
-    pub(crate) fn check_control(&self, control: &Control) -> Result<(), LogError> {
+    pub(crate) fn check_control(&self, control: &ControlPage) -> Result<(), LogError> {
         let path = self.control_path();
         if control.is_at(&path).context("examine", &path)? {
             Ok(())

@@ -14,7 +14,7 @@ use std::{
 use ambrosia_core::{Epoch, Lsn, Record, RecordHeader, RecordKind};
 
 use super::{
-    control::Control,
+    control::ControlPage,
     machine::Lock,
     options::FileLogOptions,
     queue::{Batch, End, Queue, Taken},
@@ -36,7 +36,7 @@ static WRITERS: LazyLock<Pool> = LazyLock::new(|| Pool::new("log", LOG_THREADS_M
 pub(crate) struct LogThread {
     pub(crate) queue: Arc<Queue>,
     pub(crate) stats: Arc<Mutex<WriterStats>>,
-    pub(crate) control: Arc<Control>,
+    pub(crate) control: Arc<ControlPage>,
     pub(crate) segment: SegmentWriter,
     pub(crate) epoch: Epoch,
     pub(crate) last: LastRecord,

@@ -46,13 +46,13 @@ pub(crate) enum Taken {
 }
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     waiting: Batch,
     end: Option<End>,
     stopped: Option<StopCause>,
 }
 
-impl State {
+impl QueueState {
     fn check(&self) -> Result<(), AppendError> {
         match &self.stopped {
             Some(StopCause::Fenced { by }) => Err(AppendError::Fenced { by: *by }),
@@ -65,14 +65,14 @@ impl State {
 /// The records that wait for the disk.
 #[derive(Default)]
 pub(crate) struct Queue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     queued: AtomicUsize,
     /// Wakes whoever writes the log. A simulator has nobody wake.
     writer: OnceLock<Waker>,
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -14,7 +14,7 @@ use std::{
 use ambrosia_core::{Epoch, RECORD_HEADER_BYTES};
 
 use super::{
-    control::Control,
+    control::ControlPage,
     durable_file::rename_durably,
     log_directory::LogDirectory,
     machine::{Machine, MachineFile},
@@ -40,7 +40,7 @@ const MARK_BYTES: u64 = RECORD_HEADER_BYTES as u64;
 /// The segment being written.
 pub(crate) struct SegmentWriter {
     directory: Arc<LogDirectory>,
-    control: Arc<Control>,
+    control: Arc<ControlPage>,
     options: FileLogOptions,
     epoch: Epoch,
     file: Box<dyn MachineFile>,
@@ -65,7 +65,7 @@ impl SegmentWriter {
     /// Seals the log behind `place.before` with a new segment that holds `first` already, durably.
     pub(crate) fn seal(
         directory: Arc<LogDirectory>,
-        control: Arc<Control>,
+        control: Arc<ControlPage>,
         options: FileLogOptions,
         place: SegmentPlace,
         first: &[u8],
@@ -250,7 +250,7 @@ fn write_zeros(file: &dyn MachineFile, path: &Path, range: Range<u64>) -> Result
 /// Writes the first block and `first`, syncs the file, and names it.
 fn put_in_place(
     directory: &LogDirectory,
-    control: &Control,
+    control: &ControlPage,
     file: &dyn MachineFile,
     temporary: &Path,
     capacity: u64,

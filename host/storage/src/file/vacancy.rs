@@ -16,7 +16,7 @@ use std::{
 use ambrosia_core::Epoch;
 
 use super::{
-    control::{Control, Reign},
+    control::{ControlPage, ReignWord},
     log_directory::{LogDirectory, reign_byte},
     machine::Machine,
     options::FileLogOptions,
@@ -32,7 +32,7 @@ use crate::{
 pub(crate) struct VacancyWatch {
     machine: Arc<dyn Machine>,
     lock_path: PathBuf,
-    control: Arc<Control>,
+    control: Arc<ControlPage>,
     silence: Duration,
     patience: Duration,
     listener: Arc<Mutex<Listener>>,
@@ -66,10 +66,10 @@ struct Listener {
 }
 
 /// What shows that the primary is alive, or that there is a new one.
-type Sign = (Epoch, Reign, u64);
+type Sign = (Epoch, ReignWord, u64);
 
 impl VacancyWatch {
-    pub(crate) fn new(directory: &LogDirectory, control: Arc<Control>, options: &FileLogOptions) -> Self {
+    pub(crate) fn new(directory: &LogDirectory, control: Arc<ControlPage>, options: &FileLogOptions) -> Self {
         VacancyWatch {
             machine: directory.machine.clone(),
             lock_path: directory.lock_path(),

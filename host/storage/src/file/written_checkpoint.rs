@@ -9,7 +9,7 @@ use ambrosia_core::{Lsn, ReplicaIndex};
 
 use super::{
     checkpoints::{FileCheckpoints, WrittenFile},
-    control::Control,
+    control::ControlPage,
     watcher::Watched,
 };
 use crate::{
@@ -34,7 +34,7 @@ impl WrittenCheckpoint for Written {
 }
 
 /// The count of checkpoints published.
-struct Published(Arc<Control>);
+struct Published(Arc<ControlPage>);
 
 impl Watched for Published {
     fn word(&self) -> &AtomicU32 {

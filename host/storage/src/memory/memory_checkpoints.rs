@@ -11,7 +11,7 @@ use std::{
 use ambrosia_core::{Lsn, MemoryCapture, PAGE_BYTES, ReplicaIndex};
 use bytes::Bytes;
 
-use super::shared::{Shared, State};
+use super::shared::{MemoryState, Shared};
 use crate::{
     Callback, Checkpoint, CheckpointError, CheckpointHead, CheckpointInfo, Checkpoints, IoError, LoadedCheckpoint,
     LoadedMemory, LogError, Subscription, Trimmed, WrittenCheckpoint,
@@ -60,12 +60,12 @@ impl WrittenCheckpoint for Written {
     }
 }
 
-fn files(state: &State) -> Files {
+fn files(state: &MemoryState) -> Files {
     Files::new(state.checkpoints.keys().copied().collect())
 }
 
 /// The checkpoint with all that it rests on, newest first.
-fn chain(state: &State, lsn: Lsn) -> Result<Vec<(CheckpointName, &Stored)>, CheckpointError> {
+fn chain(state: &MemoryState, lsn: Lsn) -> Result<Vec<(CheckpointName, &Stored)>, CheckpointError> {
     let (files, place) = (files(state), || "memory".to_owned());
     match files.chain(lsn) {
         Some(chain) => Ok(chain.into_iter().map(|name| (name, &state.checkpoints[&name])).collect()),

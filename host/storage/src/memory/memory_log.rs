@@ -12,7 +12,7 @@ use std::{
 
 use ambrosia_core::{Epoch, EpochBody, Lsn, Record, Timestamp};
 
-use super::shared::{Shared, State};
+use super::shared::{MemoryState, Shared};
 use crate::{
     AcquireError, Acquired, AppendError, Callback, Events, Head, IoError, LOG_QUEUE_BYTES_MAX, LogError, LogEvent,
     LogStore, LogTail, LogWriter, OnVacancy, StopCause, Subscription, Vacancy, WriterStats,
@@ -124,7 +124,7 @@ impl Observer for MemoryObserver {
 /// The thread of a reign: moves what is queued into the log until the reign ends.
 fn make_durable(shared: &Shared, epoch: Epoch, events: &Events) {
     loop {
-        let idle = |state: &mut State| {
+        let idle = |state: &mut MemoryState| {
             state.reign.epoch == epoch
                 && (state.held || state.queue.is_empty())
                 && (!state.is_ending || !state.queue.is_empty())

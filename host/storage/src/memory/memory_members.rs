@@ -11,7 +11,7 @@ use std::{
 
 use ambrosia_core::{Epoch, Lsn, ReplicaIndex};
 
-use super::shared::{Reign, Shared, Slot, State};
+use super::shared::{MemoryState, Reign, Shared, Slot};
 use crate::{
     Callback, CaptureMeans, EnterError, IoError, Member, Members, Presence, PrimaryInfo, ProcessPlace, REPLICAS_MAX,
     Role, Subscription,
@@ -19,7 +19,7 @@ use crate::{
 
 pub(crate) struct MemoryMembers(pub(crate) Arc<Shared>);
 
-fn member(state: &State, replica: ReplicaIndex) -> Member {
+fn member(state: &MemoryState, replica: ReplicaIndex) -> Member {
     let slot = state.slots.get(&replica);
     let runs = slot.is_some_and(|slot| slot.runs);
     let reigns = state.is_reigned && state.reign.replica == replica;

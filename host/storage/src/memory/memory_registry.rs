@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[derive(Default)]
-struct State {
+struct RegistryState {
     keys: BTreeMap<String, (Revision, Vec<u8>)>,
     changes: u64,
     blobs: BTreeMap<BlobHash, Vec<u8>>,
@@ -25,11 +25,11 @@ struct State {
 /// A registry and blobs in memory. A clone is the same.
 #[derive(Clone, Default)]
 pub(crate) struct MemoryRegistry {
-    shared: Arc<(Mutex<State>, Subscribers)>,
+    shared: Arc<(Mutex<RegistryState>, Subscribers)>,
 }
 
 impl MemoryRegistry {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RegistryState> {
         self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -19,7 +19,7 @@ use crate::{
 
 /// One log, by whoever has a handle on it.
 pub(crate) struct Shared {
-    state: Mutex<State>,
+    state: Mutex<MemoryState>,
     /// Something was queued, or the reign ends.
     pub(crate) queued: Condvar,
     pub(crate) durable: Subscribers,
@@ -36,7 +36,7 @@ pub(crate) struct Reign {
     pub(crate) replica: ReplicaIndex,
 }
 
-pub(crate) struct State {
+pub(crate) struct MemoryState {
     /// Lsn of the first record that is left.
     pub(crate) first: Lsn,
     pub(crate) records: VecDeque<Record>,
@@ -77,7 +77,7 @@ pub(crate) struct Slot {
 
 impl Shared {
     pub(crate) fn new(genesis: Record) -> Shared {
-        let state = State {
+        let state = MemoryState {
             first: genesis.lsn(),
             records: VecDeque::from([genesis]),
             link_before: 0,
@@ -104,7 +104,7 @@ impl Shared {
         }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, MemoryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -121,7 +121,7 @@ impl Shared {
     }
 }
 
-impl State {
+impl MemoryState {
     /// The last record.
     pub(crate) fn last(&self) -> Lsn {
         Lsn(self.first.0 + self.records.len() as u64 - 1)

@@ -8,7 +8,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::support::{Fixture, SEGMENT_HEADER_BYTES, SMALL};
 use crate::{
-    InstanceEntry, Instances, Outcome, RegistryError, Revision, Store,
+    InstanceEntry, Instances, RecordedOutcome, RegistryError, Revision, Store,
     file::testing::{LastRecord, Salt, SegmentHeader, SegmentName},
 };
 
@@ -46,10 +46,10 @@ prop_compose! {
     }
 }
 
-fn outcomes() -> impl Strategy<Value = Outcome> {
+fn outcomes() -> impl Strategy<Value = RecordedOutcome> {
     prop_oneof![
-        (any::<i32>(), numbers()).prop_map(|(code, lsn)| Outcome::Finished { code, lsn: Lsn(lsn) }),
-        (numbers(), any::<String>(), any::<String>()).prop_map(|(lsn, reason, backtrace)| Outcome::Halted {
+        (any::<i32>(), numbers()).prop_map(|(code, lsn)| RecordedOutcome::Finished { code, lsn: Lsn(lsn) }),
+        (numbers(), any::<String>(), any::<String>()).prop_map(|(lsn, reason, backtrace)| RecordedOutcome::Halted {
             lsn: Lsn(lsn),
             reason,
             backtrace
@@ -105,7 +105,7 @@ fn registry_file(revision: u64, value: &[u8]) -> Vec<u8> {
 
 #[test]
 fn an_entry_that_claims_a_huge_length_allocates_no_such_thing() {
-    let outcome = Outcome::Halted { lsn: Lsn(7), reason: "trap".to_owned(), backtrace: "main".to_owned() };
+    let outcome = RecordedOutcome::Halted { lsn: Lsn(7), reason: "trap".to_owned(), backtrace: "main".to_owned() };
     let entry = InstanceEntry {
         name: InstanceName::new("server").expect("plain"),
         uuid: InstanceUuid([1; 16]),

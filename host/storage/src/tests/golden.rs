@@ -8,9 +8,9 @@
 use std::{collections::BTreeMap, env, fs, path::Path, path::PathBuf, time::Duration};
 
 use ambrosia_core::{
-    Bind, CallId, DeliverBody, Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Kind, Limits, Lsn, Message,
-    MethodId, PeerIndex, Record, RecordHeader, RecordKind, ReplicaIndex, RequestEntry, RequestId, Seq, Timestamp,
-    Watermark, begin_run, finish_run, push_message,
+    Bind, CallId, DeliverBody, Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Limits, Lsn, Message,
+    MessageKind, MethodId, PeerIndex, Record, RecordHeader, RecordKind, ReplicaIndex, RequestEntry, RequestId, Seq,
+    Timestamp, Watermark, begin_run, finish_run, push_message,
 };
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -18,8 +18,8 @@ use tempfile::TempDir;
 use super::support::{segment_header, with_salt};
 
 use crate::{
-    Acquired, BlobHash, FileLog, FileLogOptions, FileStore, InstanceEntry, Instances, LogStore, Outcome, Registered,
-    Revision, Store,
+    Acquired, BlobHash, FileLog, FileLogOptions, FileStore, InstanceEntry, Instances, LogStore, RecordedOutcome,
+    Registered, Revision, Store,
     conformance::read_all,
     file::testing::{LastRecord, Salt, SegmentHeader, SegmentName},
 };
@@ -53,7 +53,7 @@ fn name(text: &str) -> InstanceName {
     InstanceName::new(text).expect("a plain name")
 }
 
-fn entry(text: &str, uuid: u8, replicas: &[u16], outcome: Option<Outcome>) -> InstanceEntry {
+fn entry(text: &str, uuid: u8, replicas: &[u16], outcome: Option<RecordedOutcome>) -> InstanceEntry {
     InstanceEntry {
         name: name(text),
         uuid: InstanceUuid([uuid; 16]),
@@ -66,9 +66,10 @@ fn entry(text: &str, uuid: u8, replicas: &[u16], outcome: Option<Outcome>) -> In
 
 /// One of each outcome, in the order of their names, with the revision of the last change.
 fn entries() -> [(Revision, InstanceEntry); 3] {
-    let finished = Outcome::Finished { code: -3, lsn: Lsn(70_000) };
+    let finished = RecordedOutcome::Finished { code: -3, lsn: Lsn(70_000) };
     let reason = "the guest panicked at src/lib.rs:3:5: no such account".to_owned();
-    let halted = Outcome::Halted { lsn: Lsn(1 << 40), reason, backtrace: "0: a::deposit\n1: a::main".to_owned() };
+    let halted =
+        RecordedOutcome::Halted { lsn: Lsn(1 << 40), reason, backtrace: "0: a::deposit\n1: a::main".to_owned() };
     [
         (Revision(4), entry("finished", 0xa2, &[0], Some(finished))),
         (Revision(6), entry("halted", 0xa3, &[0], Some(halted))),
@@ -89,15 +90,23 @@ fn runs(peer: u32, first_seq: u64, messages: &[Message<'_>]) -> Vec<u8> {
 }
 
 fn start() -> Vec<u8> {
-    runs(0, 0, &[Message { kind: Kind::Start, method: MethodId(0), call_id: CallId(0), arguments: b"" }])
+    runs(0, 0, &[Message { kind: MessageKind::Start, method: MethodId(0), call_id: CallId(0), arguments: b"" }])
 }
 
 fn impulse(arguments: &[u8]) -> Vec<u8> {
-    runs(0, 0, &[Message { kind: Kind::Impulse, method: MethodId::of("deposit"), call_id: CallId(1), arguments }])
+    runs(
+        0,
+        0,
+        &[Message { kind: MessageKind::Impulse, method: MethodId::of("deposit"), call_id: CallId(1), arguments }],
+    )
 }
 
 fn fork() -> Vec<u8> {
-    runs(1, 41, &[Message { kind: Kind::Fork, method: MethodId::of("greet"), call_id: CallId(0), arguments: b"\x90" }])
+    runs(
+        1,
+        41,
+        &[Message { kind: MessageKind::Fork, method: MethodId::of("greet"), call_id: CallId(0), arguments: b"\x90" }],
+    )
 }
 
 /// What is logged after the epoch records of the reigns. The impulse is too large for the first segment of its reign.
@@ -299,7 +308,7 @@ fn modules_of_version_1_stores_stay_readable() {
     assert_eq!(store.blobs().get(BlobHash::of(MODULE)).expect("golden"), MODULE);
 }
 
-/// Kind, epoch, lsn, nanoseconds since the beginning of the reign, durable, messages.
+/// MessageKind, epoch, lsn, nanoseconds since the beginning of the reign, durable, messages.
 type Row = (RecordKind, u64, u64, u64, u64, u32);
 const ROWS: [Row; 7] = [
     (RecordKind::Genesis, 0, 1, 0, 0, 0),

@@ -3,7 +3,7 @@
 mod golden;
 mod properties;
 
-use ambrosia_core::{CallId, Kind, Message, MethodId, push_message};
+use ambrosia_core::{CallId, Message, MessageKind, MethodId, push_message};
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn messages(count: u32, bytes: usize) -> Frame {
     let mut encoded = Vec::new();
     for _ in 0..count {
         let arguments = &vec![7; bytes];
-        let message = Message { kind: Kind::Fork, method: MethodId(1), call_id: CallId(0), arguments };
+        let message = Message { kind: MessageKind::Fork, method: MethodId(1), call_id: CallId(0), arguments };
         push_message(&mut encoded, message);
     }
     Frame::Messages { first_seq: Seq(5), count, messages: encoded.into() }
@@ -88,9 +88,9 @@ fn a_stranger_can_send_small_control_frames_only() {
 #[test]
 fn kinds_that_do_not_travel_are_refused() {
     let mut encoded = Vec::new();
-    let message = Message { kind: Kind::Impulse, method: MethodId(1), call_id: CallId(0), arguments: &[] };
+    let message = Message { kind: MessageKind::Impulse, method: MethodId(1), call_id: CallId(0), arguments: &[] };
     push_message(&mut encoded, message);
     let mut bytes = Vec::new();
     encode_messages_body(Seq(1), 1, &encoded, &mut bytes);
-    assert_eq!(decode_all(&bytes), Err(MessageError::NotTravelling(Kind::Impulse).into()));
+    assert_eq!(decode_all(&bytes), Err(MessageError::NotTravelling(MessageKind::Impulse).into()));
 }

@@ -1,8 +1,8 @@
 //! The guest of the target: its messages tell it what to do.
 
 use ambrosia_core::{
-    CallId, Delivered, Fault, Guest, Kind, Message, Messages, MethodId, PeerIndex, Print, PrintStream, Runs, Seq,
-    World, push_effect,
+    CallId, Delivered, Fault, Guest, Message, MessageKind, Messages, MethodId, PeerIndex, Print, PrintStream, Runs,
+    Seq, World, push_effect,
 };
 
 use super::name;
@@ -38,7 +38,7 @@ impl Guest for Puppet {
                 assert!(from_outside == (run.first_seq == Seq(0)), "peers count from 1, the outside does not");
                 assert!(if from_outside { message.kind.comes_from_outside() } else { message.kind.travels() });
                 // Host's own messages have no arguments of somebody's choice.
-                if message.kind != Kind::Error || !from_outside {
+                if message.kind != MessageKind::Error || !from_outside {
                     self.obey(cause, message, world, delivered)?;
                 }
                 cause += 1;
@@ -63,7 +63,7 @@ impl Puppet {
                     let _index = world.peers.attach(&name(choices.byte()));
                 }
                 act::EFFECT => {
-                    let kind = Kind::from_byte(choices.byte()).unwrap_or(Kind::Fork);
+                    let kind = MessageKind::from_byte(choices.byte()).unwrap_or(MessageKind::Fork);
                     let target = PeerIndex(choices.number() as u32);
                     let call_id = if choices.chance() { message.call_id } else { CallId(choices.number()) };
                     let arguments = choices.bytes();

@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ambrosia_core::{
-    CallId, Delivered, Fault, Guest, InstanceName, Kind, Message, Messages, MethodId, PeerIndex, Print, PrintStream,
-    Runs, World, push_effect,
+    CallId, Delivered, Fault, Guest, InstanceName, Message, MessageKind, Messages, MethodId, PeerIndex, Print,
+    PrintStream, Runs, World, push_effect,
 };
 
 use crate::surroundings::Surroundings;
@@ -128,8 +128,8 @@ impl Turn<'_> {
         self.world.random() % sides
     }
 
-    fn effect(&mut self, target: PeerIndex, kind: Kind, call_id: CallId, arguments: &[u8]) {
-        let method = if matches!(kind, Kind::Fork | Kind::Call) { WORK } else { MethodId(0) };
+    fn effect(&mut self, target: PeerIndex, kind: MessageKind, call_id: CallId, arguments: &[u8]) {
+        let method = if matches!(kind, MessageKind::Fork | MessageKind::Call) { WORK } else { MethodId(0) };
         let message = Message { kind, method, call_id, arguments };
         push_effect(&mut self.delivered.effects, self.cause, target, message);
     }
@@ -203,19 +203,19 @@ impl Model {
     }
 
     fn on_outside(&mut self, message: Message<'_>, turn: &mut Turn<'_>) {
-        self.require(self.started != (message.kind == Kind::Start), "start comes first and once");
+        self.require(self.started != (message.kind == MessageKind::Start), "start comes first and once");
         match message.kind {
-            Kind::Start => {
+            MessageKind::Start => {
                 self.started = true;
                 self.money = MONEY;
                 // Ids of another life must not be mistaken for those of this one.
                 self.last_id = turn.world.random() >> 16 << 16;
             }
-            Kind::Primary => {}
-            Kind::Impulse if message.method == EXIT => {
-                turn.effect(PeerIndex::OUTSIDE, Kind::Exit, CallId(0), &EXIT_CODE.to_le_bytes());
+            MessageKind::Primary => {}
+            MessageKind::Impulse if message.method == EXIT => {
+                turn.effect(PeerIndex::OUTSIDE, MessageKind::Exit, CallId(0), &EXIT_CODE.to_le_bytes());
             }
-            Kind::Impulse => {
+            MessageKind::Impulse => {
                 let arguments = Arguments::decode(message.arguments);
                 if message.call_id != CallId(0) {
                     let news = self.requests_done.insert(arguments.token);
@@ -224,8 +224,8 @@ impl Model {
                 }
                 self.work(arguments, turn);
             }
-            Kind::Timer => self.on_timer(message.call_id, turn),
-            Kind::Error => {
+            MessageKind::Timer => self.on_timer(message.call_id, turn),
+            MessageKind::Error => {
                 let waited = self.pending.remove(&message.call_id).is_some();
                 self.require(waited, "a call fails once, and has no other answer");
                 self.settled.insert(message.call_id);
@@ -259,12 +259,12 @@ impl Model {
         self.require(follows, "a stream has no gap and no repetition");
         self.money += u64::from(arguments.money);
         match message.kind {
-            Kind::Fork => self.work(arguments, turn),
-            Kind::Call => {
+            MessageKind::Fork => self.work(arguments, turn),
+            MessageKind::Call => {
                 self.owe(peer, message.call_id, arguments.token, turn);
                 self.work(arguments, turn);
             }
-            Kind::Reply => self.on_reply(message.call_id, arguments.about),
+            MessageKind::Reply => self.on_reply(message.call_id, arguments.about),
             kind => panic!("no model sends {kind:?}"),
         }
     }
@@ -297,7 +297,7 @@ impl Model {
         if owed.peer != PeerIndex::OUTSIDE {
             self.sent.entry(owed.peer).or_default().push(arguments.token);
         }
-        turn.effect(owed.peer, Kind::Reply, owed.call, &arguments.encode());
+        turn.effect(owed.peer, MessageKind::Reply, owed.call, &arguments.encode());
     }
 
     /// Timers of parity 1 may be cancelled, those of parity 0 pay what is owed.
@@ -306,7 +306,7 @@ impl Model {
         let id = CallId(self.last_id & !1 | parity);
         let due = turn.world.time().0 + turn.dice(80) * MILLISECOND;
         self.timers.insert(id, due);
-        turn.effect(PeerIndex::OUTSIDE, Kind::SetTimer, id, &due.to_le_bytes());
+        turn.effect(PeerIndex::OUTSIDE, MessageKind::SetTimer, id, &due.to_le_bytes());
     }
 
     fn token(&mut self, turn: &mut Turn<'_>) -> u64 {
@@ -320,8 +320,8 @@ impl Model {
         }
         for _ in 0..turn.dice(3) {
             match turn.dice(10) {
-                0..=3 => self.send(Kind::Fork, asked, turn),
-                4..=6 => self.send(Kind::Call, asked, turn),
+                0..=3 => self.send(MessageKind::Fork, asked, turn),
+                4..=6 => self.send(MessageKind::Call, asked, turn),
                 7 => self.set_timer(1, turn),
                 8 => self.cancel_timer(turn),
                 _ => self.print(turn),
@@ -330,7 +330,7 @@ impl Model {
     }
 
     /// To any instance, the own one included.
-    fn send(&mut self, kind: Kind, asked: Arguments, turn: &mut Turn<'_>) {
+    fn send(&mut self, kind: MessageKind, asked: Arguments, turn: &mut Turn<'_>) {
         let name = format!("i{}", turn.dice(u64::from(asked.instances)));
         let peer = turn.world.attach(&InstanceName::new(name).expect("a plain name"));
         let money = turn.dice(self.money.min(MONEY_SENT_MAX) + 1);
@@ -343,8 +343,8 @@ impl Model {
             instances: asked.instances,
             hops: asked.hops - 1,
         };
-        let call = if kind == Kind::Call { CallId(self.last_id) } else { CallId(0) };
-        if kind == Kind::Call {
+        let call = if kind == MessageKind::Call { CallId(self.last_id) } else { CallId(0) };
+        if kind == MessageKind::Call {
             self.pending.insert(call, arguments.token);
         }
         self.sent.entry(peer).or_default().push(arguments.token);
@@ -355,7 +355,7 @@ impl Model {
         let Some(id) = self.timers.keys().find(|id| id.0 & 1 == 1).copied() else { return };
         self.timers.remove(&id);
         self.cancelled_now.insert(id);
-        turn.effect(PeerIndex::OUTSIDE, Kind::CancelTimer, id, &[]);
+        turn.effect(PeerIndex::OUTSIDE, MessageKind::CancelTimer, id, &[]);
     }
 
     /// On the two streams in turn, so that no two neighbours are of one stream: an engine makes one of those.

@@ -36,12 +36,12 @@ const BUGS: &[Bug] = &[
         file: "host/storage/src/file/file_log.rs",
         changes: &[
             (
-                "if self.control.raise_fence(before, Reign { epoch, replica: me.replica }) {",
+                "if self.control.raise_fence(before, ReignWord { epoch, replica: me.replica }) {",
                 "if self.control.fence() == before {",
             ),
             (
                 "let sealed = self.read_and_seal(&me, epoch, now, tail);\n",
-                "let sealed = self.read_and_seal(&me, epoch, now, tail);\n        self.control.raise_fence(over, Reign { epoch, replica: me.replica });\n",
+                "let sealed = self.read_and_seal(&me, epoch, now, tail);\n        self.control.raise_fence(over, ReignWord { epoch, replica: me.replica });\n",
             ),
         ],
     },
@@ -197,8 +197,8 @@ const BUGS: &[Bug] = &[
         name: "a timer that fired is kept",
         file: "host/core/src/state.rs",
         changes: &[(
-            "            Kind::Timer => self.timers.cancel(message.call_id),\n            Kind::Error => self",
-            "            Kind::Timer => {}\n            Kind::Error => self",
+            "            MessageKind::Timer => self.timers.cancel(message.call_id),\n            MessageKind::Error => self",
+            "            MessageKind::Timer => {}\n            MessageKind::Error => self",
         )],
     },
     Bug {

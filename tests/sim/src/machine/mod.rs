@@ -75,13 +75,13 @@ fn stage() -> Rc<dyn Stage> {
 #[derive(Debug)]
 pub(crate) struct SimMachine {
     pub(crate) number: usize,
-    state: Mutex<State>,
+    state: Mutex<MachineState>,
     /// For the files that it hands out.
     me: std::sync::Weak<SimMachine>,
 }
 
 #[derive(Debug)]
-struct State {
+struct MachineState {
     disk: Disk,
     locks: Locks,
     pages: Pages,
@@ -93,16 +93,16 @@ struct State {
 impl SimMachine {
     pub(crate) fn new(number: usize) -> Arc<SimMachine> {
         let state =
-            State { disk: Disk::default(), locks: Locks::default(), pages: Pages::default(), boot: 1, drawn: 0 };
+            MachineState { disk: Disk::default(), locks: Locks::default(), pages: Pages::default(), boot: 1, drawn: 0 };
         Arc::new_cyclic(|me| SimMachine { number, state: Mutex::new(state), me: me.clone() })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, MachineState> {
         // A process that is killed unwinds, and leaves nothing half done under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn operate<T>(&self, operation: Operation, work: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+    fn operate<T>(&self, operation: Operation, work: impl FnOnce(&mut MachineState) -> io::Result<T>) -> io::Result<T> {
         let stage = stage();
         stage.before(self.number, operation)?;
         let result = work(&mut self.state());

@@ -3,7 +3,7 @@
 
 use std::{env, fs, path::PathBuf};
 
-use ambrosia_core::{CallId, Kind, Message, MethodId, RequestId, Seq, push_message};
+use ambrosia_core::{CallId, Message, MessageKind, MethodId, RequestId, Seq, push_message};
 use bytes::BytesMut;
 
 use super::super::{FRAME_HEADER_BYTES, Frame, FrameDecoder, PROTOCOL_VERSION, encode};
@@ -117,10 +117,10 @@ fn messages_of_protocol_1_stay_readable() {
     let method = MethodId::of("receive_message");
     let mut messages = Vec::new();
     for travelling in [
-        message(Kind::Fork, method, 0, &b"\x90"[..]),
-        message(Kind::Call, method, 0x0607_0809, b"\x91\xa2hi"),
-        message(Kind::Reply, MethodId(0), 8, b"\xc0"),
-        message(Kind::Error, MethodId(0), 9, b"\xa2no"),
+        message(MessageKind::Fork, method, 0, &b"\x90"[..]),
+        message(MessageKind::Call, method, 0x0607_0809, b"\x91\xa2hi"),
+        message(MessageKind::Reply, MethodId(0), 8, b"\xc0"),
+        message(MessageKind::Error, MethodId(0), 9, b"\xa2no"),
     ] {
         push_message(&mut messages, travelling);
     }

@@ -1,7 +1,7 @@
 //! What the decoder does with bytes of anybody: it never panics, it allocates no more than it was given, and where the
 //! network cuts the stream makes no difference.
 
-use ambrosia_core::{CallId, Kind, Message, MethodId, RequestId, Seq, push_message};
+use ambrosia_core::{CallId, Message, MessageKind, MethodId, RequestId, Seq, push_message};
 use ambrosia_test_allocations::counting;
 use bytes::BytesMut;
 use proptest::{collection::vec, prelude::*, sample::Index};
@@ -65,7 +65,8 @@ fn controls() -> impl Strategy<Value = Control> {
 }
 
 fn messages() -> impl Strategy<Value = Frame> {
-    let kinds = prop::sample::select(vec![Kind::Fork, Kind::Call, Kind::Reply, Kind::Error]);
+    let kinds =
+        prop::sample::select(vec![MessageKind::Fork, MessageKind::Call, MessageKind::Reply, MessageKind::Error]);
     let message = (kinds, any::<u32>(), any::<u64>(), octets());
     (1..u64::MAX / 2, vec(message, 1..5)).prop_map(|(first_seq, gathered)| {
         let mut messages = Vec::new();

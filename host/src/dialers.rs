@@ -10,19 +10,19 @@ use tracing::Instrument;
 use crate::{
     connections::Connections,
     contact::{Contact, Standing},
+    dialer::Dialer,
     driver::{Driver, Replica},
-    link::Link,
     record_times::RecordTimes,
 };
 
 /// The links of a reign. Dropped, they end.
 #[derive(Default)]
-pub(crate) struct Links {
+pub(crate) struct Dialers {
     contacts: BTreeMap<PeerIndex, Contact>,
     tasks: Vec<JoinHandle<()>>,
 }
 
-impl Links {
+impl Dialers {
     /// Keeps a connection with that peer from now on.
     pub(crate) fn connect(
         &mut self,
@@ -35,7 +35,7 @@ impl Links {
         let contact = Contact::new(Instant::now());
         assert!(self.contacts.insert(peer, contact.clone()).is_none(), "a primary connects to each peer once");
         let genesis = replica.genesis();
-        let link = Link {
+        let dialer = Dialer {
             store: Arc::clone(&driver.store),
             contact,
             from: genesis.name.clone(),
@@ -46,7 +46,7 @@ impl Links {
             to: name,
             mailbox: Arc::clone(&driver.mailbox),
         };
-        self.tasks.push(driver.runtime.spawn(link.keep().instrument(driver.span.clone())));
+        self.tasks.push(driver.runtime.spawn(dialer.keep().instrument(driver.span.clone())));
     }
 
     /// A task that ends with the reign.
@@ -106,7 +106,7 @@ impl Links {
     }
 }
 
-impl Drop for Links {
+impl Drop for Dialers {
     fn drop(&mut self) {
         self.tasks.drain(..).for_each(|task| task.abort());
     }

@@ -31,7 +31,7 @@ const BACKOFF_MAX: Duration = Duration::from_millis(500);
 const HELD_MIN: Duration = Duration::from_secs(1);
 
 /// Who connects to whom.
-pub(crate) struct Link {
+pub(crate) struct Dialer {
     pub(crate) from: InstanceName,
     pub(crate) from_uuid: InstanceUuid,
     pub(crate) epoch: Epoch,
@@ -43,7 +43,7 @@ pub(crate) struct Link {
     pub(crate) mailbox: Arc<Mailbox<Event>>,
 }
 
-impl Link {
+impl Dialer {
     /// Connects, and connects again, until the task is aborted.
     pub(crate) async fn keep(mut self) {
         let mut backoff = BACKOFF_MIN;
