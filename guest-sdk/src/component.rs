@@ -49,9 +49,9 @@ fn description(method: &Method) -> bindings::Method {
         id: method.id,
         name: method.name.to_string(),
         kind: match method.kind {
-            MethodKind::Update => MessageKind::Update,
-            MethodKind::Query => MessageKind::Query,
-            MethodKind::Raw => MessageKind::Raw,
+            MethodKind::Update => Kind::Update,
+            MethodKind::Query => Kind::Query,
+            MethodKind::Raw => Kind::Raw,
         },
         arguments: method.arguments.iter().map(argument).collect(),
         result: method.result.text(),

@@ -559,9 +559,9 @@ struct Copy {
     target: PathBuf,
 }
 
-/// What of the sources the simulator consists of. The engine and the count of allocations are not built, but cargo wants
+/// What of the sources the simulator consists of. Methods, engine and the count of allocations are not built, but cargo wants
 /// to see them.
-const PARTS: &[&str] = &["host/core", "host/storage", "host/engine", "tests/allocations", "tests/sim"];
+const PARTS: &[&str] = &["host/core", "host/storage", "host/methods", "host/engine", "tests/allocations", "tests/sim"];
 
 impl Copy {
     fn make() -> Result<Copy, String> {
