@@ -11,7 +11,7 @@ use ambrosia_sim_model::{EXIT, Model, Surroundings, WORK};
 use crate::bindings::{
     self,
     ambrosia::runtime::{
-        description::{Argument, MessageKind},
+        description::{Argument, Kind},
         host,
     },
 };
@@ -37,7 +37,7 @@ impl bindings::Guest for Component {
         let method = |MethodId(id), name: &str| bindings::Method {
             id,
             name: name.to_owned(),
-            kind: MessageKind::Raw,
+            kind: Kind::Raw,
             arguments: vec![Argument { name: "bytes".to_owned(), type_: "list<u8>".to_owned() }],
             result: "list<u8>".to_owned(),
             docs: String::new(),
