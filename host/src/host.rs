@@ -42,6 +42,10 @@ use crate::{
     vitals::Vitals,
 };
 
+/// Driver threads for each core, at most: while some wait for the disk, as those do that take over, others go on. There are
+/// more than one of them only while there is so much to do.
+const DRIVERS_PER_CORE: usize = 4;
+
 /// The process, once it runs members.
 pub(crate) struct Host {
     store: Arc<dyn Store>,
@@ -219,7 +223,7 @@ impl Host {
             printer,
             directory,
             heart,
-            drivers: Pool::new("driver", cores, Some(THREAD_STACK_BYTES_MIN)),
+            drivers: Pool::new("driver", cores * DRIVERS_PER_CORE, Some(THREAD_STACK_BYTES_MIN)),
             names_members,
             endings: channel(),
             living: 0,

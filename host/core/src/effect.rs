@@ -58,6 +58,7 @@ impl<'a> Effects<'a> {
         Effects { rest: BytesReader(bytes) }
     }
 
+    #[inline]
     fn read(&mut self) -> Result<Effect<'a>, EffectError> {
         let cause = self.rest.u32().ok_or(EffectError::CutOff)?;
         let target = PeerIndex(self.rest.u32().ok_or(EffectError::CutOff)?);
@@ -77,6 +78,7 @@ impl<'a> Effects<'a> {
 impl<'a> Iterator for Effects<'a> {
     type Item = Result<Effect<'a>, EffectError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.0.is_empty() {
             return None;

@@ -174,6 +174,8 @@ impl<'a> Messages<'a> {
         self.rest.0
     }
 
+    // Each message of a delivery comes through here: not inlined, it takes a tenth of the throughput (`bench throughput`).
+    #[inline]
     fn read(&mut self) -> Result<Message<'a>, MessageError> {
         let header: [u8; MESSAGE_HEADER_BYTES] = self.rest.array().ok_or(MessageError::CutOff)?;
         let mut fields = BytesReader(&header);
@@ -197,6 +199,7 @@ impl<'a> Messages<'a> {
 impl<'a> Iterator for Messages<'a> {
     type Item = Result<Message<'a>, MessageError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.0.is_empty() {
             return None;
