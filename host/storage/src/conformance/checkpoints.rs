@@ -2,65 +2,16 @@
 
 use std::sync::mpsc::channel;
 
-use ambrosia_core::{Capture, Lsn, MemoryCapture, PAGE_BYTES, ReplicaIndex, page_hash};
+use ambrosia_core::{Lsn, PAGE_BYTES, ReplicaIndex};
 
 use super::{
     reign::{LIMIT, Reign},
+    sample_checkpoints::{checkpoint, load},
     store::registered,
 };
-use crate::{Checkpoint, CheckpointError, CheckpointHead, Checkpoints, LoadedMemory, LogError, LogId, Store, Trimmed};
+use crate::{Checkpoint, CheckpointError, Checkpoints, LogError, LogId, Store, Trimmed};
 
 const ME: ReplicaIndex = ReplicaIndex(3);
-
-type Memory = Vec<u8>;
-
-fn head(lsn: u64) -> CheckpointHead {
-    let byte = |byte| [byte; 32];
-    CheckpointHead { lsn: Lsn(lsn), module: byte(1), engine: byte(2), state_digest: lsn * 3, memory_digest: lsn * 5 }
-}
-
-/// All pages of `memory` that differ from `before`, or that are not zeros if there is none before.
-fn changes(before: Option<&Memory>, memory: &Memory) -> MemoryCapture {
-    let mut capture = MemoryCapture { bytes: memory.len() as u64, ..MemoryCapture::default() };
-    for (page, contents) in memory.chunks_exact(PAGE_BYTES).enumerate() {
-        let at = page * PAGE_BYTES..(page + 1) * PAGE_BYTES;
-        if contents != before.and_then(|before| before.get(at)).unwrap_or(&[0; PAGE_BYTES]) {
-            capture.push(page as u32, page_hash(contents), contents);
-        }
-    }
-    capture
-}
-
-fn checkpoint(lsn: u64, parent: Option<(u64, &Memory)>, memory: &Memory) -> Checkpoint {
-    let capture = Capture {
-        registers: format!("registers at {lsn}").into_bytes(),
-        memories: vec![changes(parent.map(|(_, before)| before), memory)],
-    };
-    let state = format!("state at {lsn}").into_bytes().into();
-    Checkpoint { head: head(lsn), parent: parent.map(|(lsn, _)| Lsn(lsn)), state, capture }
-}
-
-fn contents(memory: &LoadedMemory) -> Memory {
-    let mut bytes = vec![0; memory.bytes as usize];
-    if let Some(mapped) = &memory.mapped {
-        let there = &mut bytes[..mapped.bytes as usize];
-        mapped.source.read_exact_at(there, mapped.offset).expect("it was checked");
-    }
-    for (page, _, contents) in memory.pages.iter() {
-        bytes[page as usize * PAGE_BYTES..][..PAGE_BYTES].copy_from_slice(contents);
-    }
-    let hash = |page: &[u8]| if page.iter().all(|byte| *byte == 0) { 0 } else { page_hash(page) };
-    assert_eq!(bytes.chunks_exact(PAGE_BYTES).map(hash).collect::<Vec<_>>(), memory.hashes);
-    bytes
-}
-
-fn load(checkpoints: &dyn Checkpoints, lsn: u64) -> Result<Memory, CheckpointError> {
-    let loaded = checkpoints.load(Lsn(lsn))?;
-    assert_eq!(loaded.head, head(lsn));
-    assert_eq!(loaded.state, format!("state at {lsn}"));
-    assert_eq!(loaded.registers, format!("registers at {lsn}").as_bytes());
-    Ok(contents(&loaded.memories[0]))
-}
 
 fn take(checkpoints: &dyn Checkpoints, checkpoint: &Checkpoint) {
     checkpoints.write(checkpoint, ME).expect("there is room").publish().expect("it was written");

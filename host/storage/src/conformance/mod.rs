@@ -12,6 +12,7 @@ pub mod log;
 pub mod members;
 pub mod registry;
 mod reign;
+pub(crate) mod sample_checkpoints;
 pub mod store;
 
 pub use reign::{Follower, Handles, MODULE, Reign, genesis, read_all, wait_for_vacancy};

@@ -2,64 +2,20 @@
 
 use std::{os::unix::fs::FileExt, path::PathBuf, sync::mpsc::channel, time::Duration};
 
-use ambrosia_core::{
-    Capture, Genesis, InstanceUuid, Lsn, MemoryCapture, PAGE_BYTES, ReplicaIndex, Timestamp, page_hash,
-};
+use ambrosia_core::{Genesis, InstanceUuid, Lsn, PAGE_BYTES, ReplicaIndex, Timestamp};
 use ambrosia_test_allocations::counting;
 use proptest::prelude::*;
 
 use super::support::{Fixture, SMALL};
 use crate::{
-    Checkpoint, CheckpointError, CheckpointHead, Checkpoints, FileCheckpoints, LoadedMemory, LogError, LogStore,
-    Trimmed,
-    conformance::{Reign, genesis, read_all},
+    Checkpoint, CheckpointError, Checkpoints, FileCheckpoints, LogError, LogStore, Trimmed,
+    conformance::{
+        Reign, genesis, read_all,
+        sample_checkpoints::{Memory, checkpoint, load},
+    },
 };
 
 const ME: ReplicaIndex = ReplicaIndex(3);
-
-/// Memory as a guest has it.
-pub(super) type Memory = Vec<u8>;
-
-pub(super) fn head(lsn: u64) -> CheckpointHead {
-    let byte = |byte| [byte; 32];
-    CheckpointHead { lsn: Lsn(lsn), module: byte(1), engine: byte(2), state_digest: lsn * 3, memory_digest: lsn * 5 }
-}
-
-/// All pages of `memory` that differ from `before`, or that are not zeros if there is none before.
-fn changes(before: Option<&Memory>, memory: &Memory) -> MemoryCapture {
-    let mut capture = MemoryCapture { bytes: memory.len() as u64, ..MemoryCapture::default() };
-    for (page, contents) in memory.chunks_exact(PAGE_BYTES).enumerate() {
-        let at = page * PAGE_BYTES..(page + 1) * PAGE_BYTES;
-        let zeros = [0; PAGE_BYTES];
-        if contents != before.and_then(|before| before.get(at)).unwrap_or(&zeros) {
-            capture.push(page as u32, page_hash(contents), contents);
-        }
-    }
-    capture
-}
-
-pub(super) fn checkpoint(lsn: u64, parent: Option<(u64, &Memory)>, memory: &Memory) -> Checkpoint {
-    let capture = Capture {
-        registers: format!("registers at {lsn}").into_bytes(),
-        memories: vec![changes(parent.map(|(_, before)| before), memory)],
-    };
-    let state = format!("state at {lsn}").into_bytes().into();
-    Checkpoint { head: head(lsn), parent: parent.map(|(lsn, _)| Lsn(lsn)), state, capture }
-}
-
-/// What a guest finds when it is restored.
-pub(super) fn contents(memory: &LoadedMemory) -> Memory {
-    let mut bytes = vec![0; memory.bytes as usize];
-    if let Some(mapped) = &memory.mapped {
-        mapped.source.read_exact_at(&mut bytes[..mapped.bytes as usize], mapped.offset).expect("it was checked");
-    }
-    for (page, _, contents) in memory.pages.iter() {
-        bytes[page as usize * PAGE_BYTES..][..PAGE_BYTES].copy_from_slice(contents);
-    }
-    let hashes: Vec<_> = bytes.chunks_exact(PAGE_BYTES).map(page_hash).collect();
-    assert_eq!(hashes, memory.hashes);
-    bytes
-}
 
 /// A log of so many durable records, and its checkpoints.
 pub(super) fn with_records(count: u64) -> (Fixture, Reign, FileCheckpoints) {
@@ -76,14 +32,6 @@ pub(super) fn with_records(count: u64) -> (Fixture, Reign, FileCheckpoints) {
 pub(super) fn take(checkpoints: &FileCheckpoints, checkpoint: &Checkpoint) {
     let written = checkpoints.write(checkpoint, ME).expect("there is room");
     checkpoints.publish(written).expect("it was written");
-}
-
-pub(super) fn load(checkpoints: &FileCheckpoints, lsn: u64) -> Result<Memory, CheckpointError> {
-    let loaded = checkpoints.load(Lsn(lsn))?;
-    assert_eq!(loaded.head, head(lsn));
-    assert_eq!(loaded.state, format!("state at {lsn}"));
-    assert_eq!(loaded.registers, format!("registers at {lsn}").as_bytes());
-    Ok(contents(&loaded.memories[0]))
 }
 
 pub(super) fn memory(pages: usize, byte: u8) -> Memory {

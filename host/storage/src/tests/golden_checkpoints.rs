@@ -9,10 +9,13 @@ use std::{env, fs, path::PathBuf};
 use ambrosia_core::{Lsn, PAGE_BYTES};
 
 use super::{
-    checkpoints::{Memory, checkpoint, contents, load, memory, take, with_records},
+    checkpoints::{memory, take, with_records},
     support::Fixture,
 };
-use crate::{Checkpoint, CheckpointError, CheckpointInfo, FileCheckpoints};
+use crate::{
+    Checkpoint, CheckpointError, CheckpointInfo, FileCheckpoints,
+    conformance::sample_checkpoints::{Memory, checkpoint, contents, load},
+};
 
 const BASE: &str = "00000000000000000003.base";
 const DELTA: &str = "00000000000000000005-00000000000000000003.delta";
