@@ -3,6 +3,7 @@
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use ambrosia_core::InstanceName;
+use ambrosia_host::MemberOptions;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{argument_source::ArgumentSource, serve::NamedReplica};
@@ -142,6 +143,13 @@ pub(crate) struct Run {
     /// Go on although this replica is not what the log says that it was at this record
     #[arg(long, value_name = "LSN")]
     pub(crate) allow_divergence: Option<u64>,
+    #[command(flatten)]
+    pub(crate) checkpoints: CheckpointArguments,
+}
+
+// When checkpoints are taken, and what is kept. A doc comment would take the place of what the verb says of itself.
+#[derive(Args, Debug)]
+pub(crate) struct CheckpointArguments {
     /// Take a checkpoint when the log has grown by so much: a number of bytes, or with KiB, MiB or GiB
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
     pub(crate) checkpoint_every: u64,
@@ -181,18 +189,21 @@ pub(crate) struct Serve {
     /// Go on although a log was written by another version of the engine
     #[arg(long)]
     pub(crate) allow_engine_change: bool,
-    /// Take a checkpoint when a log has grown by so much: a number of bytes, or with KiB, MiB or GiB
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
-    pub(crate) checkpoint_every: u64,
-    /// Take a checkpoint before a replay would take longer than this: with ms, s or min
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
-    pub(crate) recovery_target: Duration,
-    /// Checkpoints kept of each; the log behind the oldest of them is removed
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) keep_checkpoints: u16,
-    /// Keep the whole logs
-    #[arg(long)]
-    pub(crate) keep_log: bool,
+    #[command(flatten)]
+    pub(crate) checkpoints: CheckpointArguments,
+}
+
+impl CheckpointArguments {
+    /// The same for a member, and all else as it is by default.
+    pub(crate) fn options(&self) -> MemberOptions {
+        MemberOptions {
+            checkpoint_every_bytes: self.checkpoint_every,
+            recovery_target: self.recovery_target,
+            keep_checkpoints: usize::from(self.keep_checkpoints),
+            keep_log: self.keep_log,
+            ..MemberOptions::default()
+        }
+    }
 }
 
 /// Bytes from a number with an optional unit.

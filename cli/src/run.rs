@@ -22,10 +22,7 @@ pub(crate) fn run(store: StorePlace, verb: Run) -> anyhow::Result<ExitCode> {
             from_beginning: verb.print_replay || verb.ignore_checkpoints,
             allow_engine_change: verb.allow_engine_change,
             allow_divergence: verb.allow_divergence.map(Lsn),
-            checkpoint_every_bytes: verb.checkpoint_every,
-            recovery_target: verb.recovery_target,
-            keep_checkpoints: usize::from(verb.keep_checkpoints),
-            keep_log: verb.keep_log,
+            ..verb.checkpoints.options()
         },
     })?;
     Ok(match ending {

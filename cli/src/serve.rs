@@ -22,16 +22,7 @@ pub(crate) fn serve(store: StorePlace, verb: Serve) -> anyhow::Result<ExitCode> 
             store,
             which,
             listen: verb.listen,
-            member: MemberOptions {
-                print_replay: false,
-                from_beginning: false,
-                allow_engine_change: verb.allow_engine_change,
-                allow_divergence: None,
-                checkpoint_every_bytes: verb.checkpoint_every,
-                recovery_target: verb.recovery_target,
-                keep_checkpoints: usize::from(verb.keep_checkpoints),
-                keep_log: verb.keep_log,
-            },
+            member: MemberOptions { allow_engine_change: verb.allow_engine_change, ..verb.checkpoints.options() },
         },
         tell,
     )?;
