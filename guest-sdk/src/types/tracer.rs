@@ -266,10 +266,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
     ) -> Result<V::Value, Ended> {
         match self.0 {
             Mode::Trace { node, around, depth } => {
-                let of = type_name::<V::Value>();
-                if refers_to(node, around, of) {
-                    return Err(Ended);
-                }
+                let of = enter::<V::Value>(node, around)?;
                 let around = Around { of, node, is_thin: false, next: around };
                 Tracer(Mode::Trace { node, around: Some(&around), depth }).fields(name, fields, visitor)
             }
@@ -285,10 +282,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
     ) -> Result<V::Value, Ended> {
         match self.0 {
             Mode::Trace { node, around, depth } => {
-                let of = type_name::<V::Value>();
-                if refers_to(node, around, of) {
-                    return Err(Ended);
-                }
+                let of = enter::<V::Value>(node, around)?;
                 let unknown = || What::Variant {
                     name,
                     cases: variants.iter().map(|variant| (*variant, Case::Unknown)).collect(),
@@ -326,6 +320,12 @@ impl<'a> Mode<'a> {
             sample => Ok(sample),
         }
     }
+}
+
+/// Begins a type with a name, which is told; ends if it is one of those around it, which it then refers to.
+fn enter<T>(node: &Node, around: Option<&Around<'_>>) -> Result<&'static str, Ended> {
+    let of = type_name::<T>();
+    if refers_to(node, around, of) { Err(Ended) } else { Ok(of) }
 }
 
 /// Notes that the part is one that it lies in, if it is.
