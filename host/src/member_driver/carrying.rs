@@ -1,0 +1,335 @@
+//! Carries out what a member decides: each command, and what comes of it.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
+
+use ambrosia_core::{
+    Epoch, Lsn, Output,
+    member::{CheckpointEvent, Command, MemberInput, Notice, Other, OtherRole},
+};
+use ambrosia_engine::Captures;
+use ambrosia_storage::{AcquireError, Acquired, CaptureMeans, Instances, LogError, Role};
+
+use super::{Loaded, MemberDriver};
+use crate::{
+    clock::Clock, connections::refuse, dialers::Dialers, event::Event, log_watch::LogWatch,
+    replay_progress::ReplayProgress, run::RunError, vitals::Phase,
+};
+
+impl MemberDriver {
+    pub(super) fn carry(&mut self, command: Command) -> Result<(), RunError> {
+        assert!(self.ending.is_none(), "nothing is to be done after the end");
+        match command {
+            Command::ListCheckpoints => {
+                let listed = self.driver.checkpoints.list().map_err(LogError::from)?;
+                let checkpoints = listed.iter().map(|info| info.lsn).collect();
+                let published = self.driver.checkpoints.newest_published();
+                self.step(MemberInput::Listed { checkpoints, published });
+            }
+            Command::Load(lsn) => self.load(lsn),
+            Command::Restore => self.restore()?,
+            Command::MakeGuest(genesis) => {
+                let guest = self.driver.modules.module(genesis.module)?.instantiate(&genesis)?;
+                self.runs(genesis.module)?;
+                self.step(MemberInput::Made(guest));
+            }
+            Command::Open(lsn) => self.open(lsn)?,
+            Command::Read => (self.is_reading, self.has_waited) = (true, false),
+            Command::Watch => {
+                assert!(self.watch.is_none(), "a standby begins to watch once");
+                self.watch = Some(LogWatch::start(&self.driver.log, &self.driver.mailbox)?);
+            }
+            Command::WatchOn => self.watch.as_mut().expect("it watches since it has caught up").go_on()?,
+            Command::Acquire(over) => self.acquire(over)?,
+            Command::LookAtOutcome => {
+                let is_written_down = self.driver.store.instance(&self.driver.name)?.outcome.is_some();
+                self.step(MemberInput::Outcome { is_written_down });
+            }
+            Command::Look => self.look()?,
+            Command::LookUpPeer { name, traffic } => {
+                let registered = self.driver.registered(&name);
+                self.step(MemberInput::PeerLookedUp { traffic, registered });
+            }
+            Command::Announce(epoch) => self.announce(epoch),
+            Command::Out(output) => self.out(output),
+            Command::Answer { connection, verdict } => self.connections.answer(connection, verdict),
+            Command::CopyAhead { parent } => {
+                self.enter(Phase::Computing);
+                let replica = self.member.replica_mut().expect("a member has a replica when it asks for this");
+                let is_done = self.checkpointer.copy_ahead(replica, parent);
+                self.step(MemberInput::Checkpoint(CheckpointEvent::CopiedAhead { is_done }));
+            }
+            Command::Capture { at, parent } => {
+                self.enter(Phase::Computing);
+                let replica = self.member.replica_mut().expect("a member has a replica when it asks for this");
+                let captured = self.checkpointer.capture(replica, at, parent);
+                self.step(MemberInput::Checkpoint(captured));
+            }
+            Command::Write(_) => {
+                let event = self.checkpointer.write();
+                self.on_job(event);
+            }
+            Command::Publish(at) => {
+                let event = self.checkpointer.publish(at);
+                self.on_job(event);
+            }
+            Command::Compact(at) => {
+                if cfg!(debug_assertions) {
+                    self.driver.check_checkpoint(at);
+                }
+                let event = self.checkpointer.compact(at);
+                self.on_job(event);
+            }
+            Command::Trim { keep, applied } => {
+                let event = self.checkpointer.trim(keep, applied);
+                self.on_job(event);
+            }
+            Command::Yield => self.driver.printer.yields(),
+            Command::DropPrints => self.driver.printer.drop_what_has_no_room(),
+            Command::WriteDown(outcome) => self.driver.write_down(outcome)?,
+            Command::Close => self.close(),
+            Command::Abandon => self.abandon(),
+            Command::Tell(Notice::Restored(lsn)) => {
+                let ms = self.restore_began.elapsed().as_secs_f64() * 1e3;
+                tracing::info!(instance = %self.driver.name, %lsn, "restored a checkpoint in {ms:.1} ms");
+                self.driver.presence.set_applied(lsn);
+            }
+            Command::Tell(Notice::CaughtUp(lsn)) => {
+                tracing::info!(%lsn, "caught up with the log in {:.3} s", self.progress.seconds());
+            }
+            Command::Tell(notice) => self.driver.tell(notice),
+            Command::End(ending) => self.ending = Some(ending),
+        }
+        Ok(())
+    }
+
+    /// Passes on what has come of a job, unless it is still being done.
+    pub(super) fn on_job(&mut self, event: Option<CheckpointEvent>) {
+        if let Some(event) = event {
+            self.step(MemberInput::Checkpoint(event));
+        }
+    }
+
+    fn load(&mut self, lsn: Lsn) {
+        assert!(self.member.replica().is_none(), "checkpoints are loaded to make a replica of");
+        self.enter(Phase::Computing);
+        self.restore_began = Instant::now();
+        match self.driver.load(lsn) {
+            Ok((head, state, image)) => {
+                self.loaded = Some(Loaded { module: state.module(), genesis: state.genesis().clone(), image });
+                self.step(MemberInput::Loaded { head, state: Box::new(state) });
+            }
+            Err(error) => {
+                let vanished = error.is_of_a_file_that_vanished();
+                self.step(MemberInput::Unusable { reason: error.to_string(), vanished });
+            }
+        }
+    }
+
+    fn restore(&mut self) -> Result<(), RunError> {
+        self.enter(Phase::Computing);
+        let Loaded { module, genesis, image } = self.loaded.take().expect("a checkpoint was loaded before");
+        match self.driver.restore_guest(module, &genesis, image) {
+            Ok(guest) => {
+                self.runs(module)?;
+                self.step(MemberInput::Made(guest));
+            }
+            Err(error) => self.step(MemberInput::Unusable { reason: error.to_string(), vanished: false }),
+        }
+        Ok(())
+    }
+
+    /// The replica runs that module from here on, so what comes in is for its methods.
+    fn runs(&mut self, module: [u8; 32]) -> Result<(), RunError> {
+        let modules = &self.driver.modules;
+        self.driver.methods.set(modules.methods(module)?);
+        self.driver.presence.set_capture(match modules.module(module)?.capture_means() {
+            Captures::Memory => CaptureMeans::Memory,
+            Captures::Save(_) => CaptureMeans::Save,
+            Captures::Nothing(_) => CaptureMeans::None,
+        });
+        Ok(())
+    }
+
+    fn open(&mut self, lsn: Lsn) -> Result<(), RunError> {
+        assert!(self.shell.writer.is_none(), "whoever writes a log does not read it");
+        match self.driver.log.tail(lsn) {
+            Ok(tail) => {
+                let link = tail.link();
+                self.tail = Some(tail);
+                self.step(MemberInput::Opened(link));
+                Ok(())
+            }
+            // An older checkpoint may do, from which the log is read on the way to the place that can't be.
+            Err(error) if self.member.replica().is_none() && lsn > Lsn(1) && !is_missing(&error) => {
+                let reason = format!("the log does not go on where it ends: {error}");
+                self.step(MemberInput::Unusable { reason, vanished: false });
+                Ok(())
+            }
+            Err(error) => self.on_missing(error),
+        }
+    }
+
+    fn acquire(&mut self, over: Epoch) -> Result<(), RunError> {
+        let driver = Arc::clone(&self.driver);
+        assert!(self.watch.is_some(), "only who has caught up becomes primary");
+        assert!(self.shell.writer.is_none(), "whoever writes the log is primary already");
+        if let Some(vacancy) = self.vacancy.filter(|vacancy| vacancy.epoch() == over)
+            && self.told.replace(vacancy) != Some(vacancy)
+        {
+            tracing::info!(instance = %driver.name, replica = %driver.replica, "{vacancy}, taking over");
+        }
+        let mailbox = Arc::clone(&driver.mailbox);
+        let events = Box::new(move |epoch, event| mailbox.push(Event::Log { epoch, event }));
+        let tail = self.tail.take().expect("the log was opened before, and is not read after");
+        self.is_reading = false;
+        self.enter(Phase::Storing);
+        let acquired = tail.acquire(over, driver.epoch_body(), driver.clock.now(), events);
+        self.enter(Phase::Working);
+        match acquired {
+            Ok(Acquired { records, epoch, writer }) => {
+                let last = *records.last().expect("a reign begins with a record").header();
+                assert!(epoch > over, "a reign follows the one that it ends");
+                assert_eq!(last.epoch, epoch, "the last record begins the reign");
+                (self.shell.writer, self.epoch, self.durable) = (Some(writer), epoch, last.lsn);
+                self.is_closed = false;
+                self.watch = None;
+                self.step(MemberInput::Acquired { epoch, records, wall: driver.clock.now() });
+            }
+            Err(AcquireError::Contended { .. }) => self.step(MemberInput::Contended),
+            Err(AcquireError::Log(error)) if is_missing(&error) => self.on_missing(error)?,
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn look(&mut self) -> Result<(), RunError> {
+        let running = self.driver.members.running().map(|members| {
+            let others = members.iter().filter_map(|member| {
+                let role = match member.role {
+                    Role::Standby => OtherRole::Standby,
+                    Role::Primary => OtherRole::Primary,
+                    Role::Down => return None,
+                };
+                let (applied, heartbeat_age) = (member.applied, member.heartbeat_age);
+                Some(Other { replica: member.replica, role, applied, heartbeat_age })
+            });
+            others.collect()
+        });
+        let running = running.inspect_err(|error| tracing::warn!(%error, "the other replicas can't be looked at")).ok();
+        let fence = self.driver.log.head()?.epoch;
+        self.step(MemberInput::Others { running, fence });
+        Ok(())
+    }
+
+    fn announce(&mut self, epoch: Epoch) {
+        let driver = Arc::clone(&self.driver);
+        assert_eq!(epoch, self.epoch, "a member reigns in the log that it has acquired");
+        driver.vitals.reign.store(epoch.0, Ordering::Release);
+        driver.publish(epoch);
+        if let Some(stdin) = &driver.stdin {
+            self.dialers.push(driver.runtime.spawn(Arc::clone(stdin).read(Arc::clone(&driver.mailbox))));
+        }
+    }
+
+    fn out(&mut self, output: Output) {
+        let driver = Arc::clone(&self.driver);
+        let is_replayed = matches!(output, Output::Print { replayed: true, .. });
+        // The core holds back what is not durable; here it is seen once more, by what the log itself has said.
+        assert!(is_replayed || output.after() <= self.durable, "nothing leaves before its record is durable");
+        match output {
+            Output::Print { stream, bytes, replayed: true, .. } => {
+                if driver.options.print_replay {
+                    driver.printer.print_replayed(stream, bytes);
+                }
+            }
+            Output::Print { stream, bytes, .. } => driver.printer.print(stream, bytes),
+            Output::Connect { peer, name } => {
+                let replica = self.member.replica().expect("a member has a replica when it connects");
+                self.dialers.connect(&driver, replica, self.epoch, peer, name);
+            }
+            output => {
+                let me = self.replica().genesis().uuid;
+                self.connections.carry(output, me);
+            }
+        }
+    }
+
+    /// Makes everything durable, and hands the member all that the log reports of it.
+    fn close(&mut self) {
+        assert!(self.shell.writer.is_some(), "a log is closed once");
+        self.driver.vitals.reign.store(0, Ordering::Release);
+        self.dialers = Dialers::default();
+        self.enter(Phase::Storing);
+        if let Some(writer) = self.shell.writer.take() {
+            let stats = writer.stats();
+            let flush_p50_us = stats.sync_times.quantile(0.5).as_micros();
+            let (records, bytes, flushes) = (stats.records, stats.bytes, stats.flushes);
+            tracing::info!(records, bytes, flushes, flush_p50_us, "the log of this reign");
+            writer.close();
+        }
+        self.is_closed = true;
+        self.driver.mailbox.take(&mut self.events);
+        // What else has come in waits for what becomes of this replica.
+        let (reports, others): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.events).into_iter().partition(is_report);
+        self.events = others;
+        for event in reports {
+            if let Event::Log { epoch, event } = event
+                && let Some(report) = self.report(epoch, event)
+            {
+                self.step(report);
+            }
+        }
+        self.step(MemberInput::Closed);
+    }
+
+    /// Nothing of this life is left.
+    fn abandon(&mut self) {
+        let reigned = self.epoch > Epoch(0);
+        self.leave();
+        (self.tail, self.loaded, self.watch, self.is_reading, self.epoch) = (None, None, None, false, Epoch(0));
+        self.progress = ReplayProgress::begin();
+        self.enter(Phase::Storing);
+        self.checkpointer.abandon();
+        self.enter(Phase::Working);
+        if reigned {
+            let (instance, replica) = (&self.driver.name, self.driver.replica);
+            tracing::info!(%instance, %replica, "stepped down, following again");
+        }
+    }
+
+    /// Leaves peers and clients: those of a reign that was closed in order are told all before.
+    pub(super) fn leave(&mut self) {
+        self.driver.vitals.reign.store(0, Ordering::Release);
+        self.dialers = Dialers::default();
+        self.shell.writer = None;
+        if std::mem::take(&mut self.is_closed) {
+            self.enter(Phase::Waiting);
+            self.refuse_who_came_late();
+            self.connections.say_farewell(&self.driver.runtime);
+            self.enter(Phase::Working);
+        }
+        self.connections.drop_all();
+    }
+
+    fn refuse_who_came_late(&mut self) {
+        let primary = self.driver.primary_elsewhere();
+        self.events.retain(|event| {
+            let (Event::PeerHello { handle, .. } | Event::ClientHello { handle }) = event else { return true };
+            refuse(handle, primary);
+            false
+        });
+    }
+}
+
+fn is_report(event: &Event) -> bool {
+    matches!(event, Event::Log { .. })
+}
+
+fn is_missing(error: &LogError) -> bool {
+    matches!(error, LogError::Missing { .. })
+}
