@@ -1,13 +1,13 @@
 //! `log`: the records of an instance, readable.
 
-use std::{collections::BTreeMap, io::Write, process::ExitCode};
+use std::{collections::BTreeMap, io::Write, process::ExitCode, sync::Arc};
 
 use ambrosia_core::{
     Bind, CheckpointState, DeliverBody, DigestBody, EpochBody, Genesis, Lsn, Message, MessageKind, Messages, PeerIndex,
     Record, RecordKind, Run, Runs, Seq,
 };
 use ambrosia_host::{Diagnostics, Methods, Modules, decode_value, show_raw, show_value, without_controls};
-use ambrosia_storage::{BlobHash, Checkpoints, Instances, StorePlace};
+use ambrosia_storage::{BlobHash, Checkpoints, Instances, LogError, LogStore, LogTail, Store, StorePlace};
 use anyhow::{Context, bail};
 use serde::Serialize;
 use serde_json::Value;
@@ -61,20 +61,31 @@ pub(crate) fn log(store: &StorePlace, verb: &Log) -> anyhow::Result<ExitCode> {
     if from > last || from < first {
         bail!("instance {} has records {first} to {} only", verb.instance, log.head()?.durable);
     }
-    let before = state_before(&*store.checkpoints(entry.log())?, first);
-    let module = before.as_ref().map_or(entry.module, CheckpointState::module);
-    let peers = before.iter().flat_map(CheckpointState::peers).map(|(peer, name)| (peer, name.to_string())).collect();
-    let modules = Modules::new(store);
-    let mut reader = Reader { methods: described(&modules, module), modules, peers, me: entry.name.to_string() };
+    let checkpoints = store.checkpoints(entry.log())?;
+    let mut reader = Reader::new(store, entry.module, entry.name.to_string());
+    reader.begin(&*checkpoints, first);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     // Names of peers are told by bind records, so the log is read from its beginning.
-    let mut tail = log.tail(first)?;
-    while tail.position() <= last {
-        let records = tail.read()?;
-        if records.is_empty() {
+    let mut records = Records::new(log, first);
+    while records.next_lsn() <= last {
+        let part = match records.read()? {
+            Part::Records(part) => part,
+            Part::Trimmed { from: gone, first } => {
+                if last >= from && from < first {
+                    let to = last.min(Lsn(first.0 - 1));
+                    Diagnostics::say(format_args!(
+                        "ambrosia-host: records {} to {to} were trimmed while the log was read",
+                        gone.max(from)
+                    ));
+                }
+                reader.begin(&*checkpoints, first);
+                continue;
+            }
+        };
+        if part.is_empty() {
             bail!("the log of instance {} ends before record {last}", verb.instance);
         }
-        for record in records {
+        for record in part {
             let lsn = record.lsn();
             let shown = reader.show(&record).with_context(|| format!("record {lsn} of the log can't be shown"))?;
             if lsn < from || lsn > last {
@@ -89,6 +100,55 @@ pub(crate) fn log(store: &StorePlace, verb: &Log) -> anyhow::Result<ExitCode> {
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The records of a log that may be trimmed meanwhile.
+struct Records {
+    log: Arc<dyn LogStore>,
+    tail: Option<Box<dyn LogTail>>,
+    next: Lsn,
+}
+
+/// What is read at once.
+enum Part {
+    Records(Vec<Record>),
+    /// The log has no records from `from` to before `first` any more.
+    Trimmed {
+        from: Lsn,
+        first: Lsn,
+    },
+}
+
+impl Records {
+    fn new(log: Arc<dyn LogStore>, next: Lsn) -> Self {
+        Records { log, tail: None, next }
+    }
+
+    fn next_lsn(&self) -> Lsn {
+        self.next
+    }
+
+    fn read(&mut self) -> Result<Part, LogError> {
+        match self.read_on() {
+            Ok(records) => {
+                self.next = records.last().map_or(self.next, |last| last.lsn().next());
+                Ok(Part::Records(records))
+            }
+            Err(LogError::Missing { first, .. }) if first > self.next => {
+                self.tail = None;
+                Ok(Part::Trimmed { from: std::mem::replace(&mut self.next, first), first })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read_on(&mut self) -> Result<Vec<Record>, LogError> {
+        let tail = match &mut self.tail {
+            Some(tail) => tail,
+            closed => closed.insert(self.log.tail(self.next)?),
+        };
+        tail.read()
+    }
 }
 
 /// The methods of a module; none if nothing tells them any more, since a record can be read all the same.
@@ -122,6 +182,18 @@ struct Reader {
 }
 
 impl Reader {
+    fn new(store: Arc<dyn Store>, module: [u8; 32], me: String) -> Self {
+        let modules = Modules::new(store);
+        Reader { methods: described(&modules, module), modules, peers: BTreeMap::new(), me }
+    }
+
+    /// The next record is `first`: takes over what those before have told.
+    fn begin(&mut self, checkpoints: &dyn Checkpoints, first: Lsn) {
+        let Some(before) = state_before(checkpoints, first) else { return };
+        self.methods = described(&self.modules, before.module());
+        self.peers.extend(before.peers().map(|(peer, name)| (peer, name.to_string())));
+    }
+
     fn show(&mut self, record: &Record) -> anyhow::Result<Shown> {
         let header = record.header();
         let (kind, body) = match header.kind {

@@ -1,6 +1,10 @@
 //! Checkpoints: recovery from them, who takes them, what is removed behind them, and what happens when they are damaged.
 
-use std::path::PathBuf;
+use std::{
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::Stdio,
+};
 
 use ambrosia_core::{DigestBody, Record};
 use ambrosia_tests::{Cluster, PATIENCE};
@@ -226,6 +230,45 @@ fn the_log_is_trimmed_behind_the_checkpoints_that_are_kept() {
     bank.host(0).wait_for_word("restored a checkpoint");
     assert_eq!(report(&cluster, "bank")["received bytes"], 0);
     assert_eq!(report(&cluster, "bank")["serial"], put);
+}
+
+/// Whoever reads a long log slowly, as by a pager, must not be told that it is damaged or gone.
+#[test]
+fn a_log_that_is_trimmed_while_it_is_shown_is_shown_on_from_where_it_begins() {
+    let cluster = cluster();
+    cluster.register("bank", "bank", 1);
+    let mut bank = Replicas::none(&cluster, "bank", &[BY_HAND, &["--keep-checkpoints", "1"]].concat());
+    bank.start_all(1);
+    let mut session = Session::new(&cluster, "bank");
+    // More than is read at once, and each record more than a pipe takes.
+    let bytes = vec![7; 500_000];
+    for _ in 0..2 {
+        (0..12).for_each(|_| drop(session.call_raw("put", &bytes)));
+        bank.restart(0); // which begins another segment, so that those before can go
+        bank.next_reign();
+    }
+    let mut shows = cluster.command(&["log", "--instance", "bank", "--json"]);
+    let mut shows = shows.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program can be started");
+    let mut shown = BufReader::new(shows.stdout.take().expect("it is piped"));
+    let mut line = String::new();
+    shown.read_line(&mut line).expect("the log begins to be shown");
+    checkpoint(&cluster, "bank");
+    let trimmed = wait_for_status(&cluster, "bank", |status| status["first_lsn"].as_u64() > Some(20));
+    let mut lsns = Vec::new();
+    while !line.is_empty() {
+        let record: Value = serde_json::from_str(&line).expect("log prints JSON lines");
+        lsns.push(record["lsn"].as_u64().expect("a number"));
+        line.clear();
+        shown.read_line(&mut line).expect("the log is shown to its end");
+    }
+    let ended = shows.wait_with_output().expect("works");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{said}");
+    let first = trimmed["first_lsn"].as_u64().expect("a number");
+    let gap = lsns.iter().position(|lsn| *lsn == first).expect("it was shown on from where it begins");
+    let note = format!("records {} to {} were trimmed while the log was read", lsns[gap - 1] + 1, first - 1);
+    assert!(said.contains(&note), "{note:?} is not in {said:?}");
+    assert!(lsns[..gap].is_sorted() && lsns[gap..].windows(2).all(|two| two[1] == two[0] + 1), "{lsns:?}");
 }
 
 #[test]
