@@ -29,7 +29,7 @@ struct Remains {
     name: InstanceName,
     uuid: Option<InstanceUuid>,
     replicas: BTreeSet<u16>,
-    module: Option<[u8; 32]>,
+    modules: Vec<[u8; 32]>,
     left: Vec<String>,
 }
 
@@ -37,9 +37,7 @@ pub(crate) fn deregister<S: Store + ?Sized>(store: &S, name: &InstanceName) -> R
     let _held = store.hold_registrations()?;
     let others: Vec<_> = store.survey()?.into_iter().filter(|found| found.name != *name).collect();
     let remains = match store.instance(name) {
-        Ok(InstanceEntry { uuid, replicas, module, .. }) => {
-            Remains { name: name.clone(), uuid: Some(uuid), replicas, module: Some(module), left: Vec::new() }
-        }
+        Ok(entry) => remains_of_entry(entry),
         Err(InstanceError::Registry(RegistryError::Damaged { .. }))
         | Err(InstanceError::Entry { source: EntryError::Shape, .. }) => remains_of(store, name, &others)?,
         Err(error) => return Err(error),
@@ -57,11 +55,12 @@ fn remove<S: Store + ?Sized>(store: &S, remains: &Remains, others: &[Found]) -> 
     if let Some(closed) = closed {
         closed.remove()?;
     }
-    if let Some(module) = remains.module {
+    for module in &remains.modules {
         // An instance whose entry can't be read may have it too.
-        let has_it = |found: &Found| found.entry.as_ref().ok().is_none_or(|entry| entry.module == module);
+        let has_it =
+            |found: &Found| found.entry.as_ref().ok().is_none_or(|entry| entry.upgrades.modules.contains(module));
         if !others.iter().any(has_it) {
-            store.blobs().delete(BlobHash(module))?;
+            store.blobs().delete(BlobHash(*module))?;
         }
     }
     Ok(())
@@ -76,7 +75,7 @@ fn delete_entry<S: Store + ?Sized>(store: &S, name: &InstanceName) -> Result<(),
     };
     match deleted {
         Ok(()) => Ok(()),
-        // Only the outcome changes while the registrations are held, and only while a replica runs.
+        // Only what a replica writes down changes while the registrations are held.
         Err(PutError::Conflict { .. }) => {
             Err(InstanceError::Running { name: name.clone(), what: "a replica".to_owned() })
         }
@@ -84,28 +83,33 @@ fn delete_entry<S: Store + ?Sized>(store: &S, name: &InstanceName) -> Result<(),
     }
 }
 
+fn remains_of_entry(entry: InstanceEntry) -> Remains {
+    let InstanceEntry { name, uuid, replicas, upgrades, .. } = entry;
+    Remains { name, uuid: Some(uuid), replicas, modules: upgrades.modules, left: Vec::new() }
+}
+
 /// What the damaged entry and the logs still tell.
 fn remains_of<S: Store + ?Sized>(store: &S, name: &InstanceName, others: &[Found]) -> Result<Remains, InstanceError> {
     let orphans = orphans(store, others)?;
     let told = store.registry().unchecked_value(&key(name))?;
     let told = told.and_then(|value| InstanceEntry::decode(&value).ok()).filter(|entry| entry.name == *name);
-    if let Some(InstanceEntry { uuid, replicas, module, .. }) = told
-        && orphans.contains(&LogId(uuid))
+    if let Some(entry) = told
+        && orphans.contains(&entry.log())
     {
-        return Ok(Remains { name: name.clone(), uuid: Some(uuid), replicas, module: Some(module), left: Vec::new() });
+        return Ok(remains_of_entry(entry));
     }
     let genesis: Vec<_> = orphans.into_iter().map(|log| (genesis_of(store, log), log)).collect();
     let own = genesis.iter().filter_map(|(genesis, _)| genesis.as_ref()).filter(|genesis| genesis.name == *name);
     let own: Vec<&Genesis> = own.collect();
     if let [genesis] = own[..] {
-        let (uuid, module) = (Some(genesis.uuid), Some(genesis.module));
-        return Ok(Remains { name: name.clone(), uuid, replicas: BTreeSet::new(), module, left: Vec::new() });
+        let (uuid, modules) = (Some(genesis.uuid), vec![genesis.module]);
+        return Ok(Remains { name: name.clone(), uuid, replicas: BTreeSet::new(), modules, left: Vec::new() });
     }
     // A log that was trimmed does not tell its name any more.
     let may_be_own = |genesis: &Option<Genesis>| genesis.as_ref().is_none_or(|genesis| genesis.name == *name);
     let left = genesis.into_iter().filter(|(genesis, _)| may_be_own(genesis)).map(|(_, log)| store.place_of(log));
     let left = left.collect();
-    Ok(Remains { name: name.clone(), uuid: None, replicas: BTreeSet::new(), module: None, left })
+    Ok(Remains { name: name.clone(), uuid: None, replicas: BTreeSet::new(), modules: Vec::new(), left })
 }
 
 /// The logs that no other instance has.

@@ -11,7 +11,8 @@ use ambrosia_core::{Genesis, InstanceName, InstanceUuid, Limits, ReplicaIndex, T
 
 use crate::{
     BlobError, BlobHash, CloseError, Deregistered, EntryError, InstanceEntry, IoError, LogError, LogId, Members,
-    PutError, REPLICAS_MAX, RecordedOutcome, RegistryError, Revision, Store,
+    PutError, REPLICAS_MAX, RecordedOutcome, RegistryError, Revision, StandingWish, Store, Upgrades, Wanted,
+    WishAnswer, WishError, Wished, wishes,
 };
 
 const KEY_PREFIX: &str = "instances/";
@@ -118,7 +119,7 @@ pub trait Instances: Store {
         let _held = self.hold_registrations()?;
         let hash = BlobHash::of(module);
         if let Some((_, entry)) = find(self, name)? {
-            let registered = BlobHash(entry.module);
+            let registered = BlobHash(entry.upgrades.current);
             return if registered == hash {
                 self.blobs().put(module)?;
                 Ok(Registered::Same)
@@ -129,9 +130,9 @@ pub trait Instances: Store {
         remove_orphans(self)?;
         self.blobs().put(module)?;
         let genesis = Genesis { uuid, module: hash.0, seed, limits, name: name.clone() };
-        let replicas = [0].into();
-        let entry =
-            InstanceEntry { name: name.clone(), uuid, module: hash.0, replicas, registered: now, outcome: None };
+        let (name, module, replicas, registered) = (name.clone(), hash.0, [0].into(), now);
+        let upgrades = Upgrades::none(module);
+        let entry = InstanceEntry { name, uuid, module, replicas, registered, outcome: None, upgrades };
         self.create_log(entry.log(), &genesis.record(now))?;
         match put_entry(self, None, &entry)? {
             Some(_) => Ok(Registered::New),
@@ -139,7 +140,31 @@ pub trait Instances: Store {
         }
     }
 
-    /// Removes an instance with its log, and its module unless another instance has it.
+    /// Has it stand in the registry that an instance is to run `module`. Whoever is its primary, now or later, carries that
+    /// out.
+    ///
+    /// # Errors
+    /// If the instance has come to its end, or another wish stands.
+    fn wish(&self, name: &InstanceName, module: &[u8], wanted: &Wanted, now: Timestamp) -> Result<Wished, WishError> {
+        wishes::wish(self, name, module, wanted, now)
+    }
+
+    /// Takes the wish that stands back. `None` if there is none.
+    fn cancel_wish(&self, name: &InstanceName) -> Result<Option<StandingWish>, InstanceError> {
+        wishes::cancel(self, name)
+    }
+
+    /// Notes what came of an attempt. What belongs to another attempt stays as it is.
+    fn settle_wish(&self, name: &InstanceName, attempt: u64, answer: &WishAnswer) -> Result<(), InstanceError> {
+        change_if(self, name, |entry| entry.upgrades.settle(attempt, answer))
+    }
+
+    /// Notes which module the log says that the instance runs.
+    fn note_module(&self, name: &InstanceName, module: [u8; 32]) -> Result<(), InstanceError> {
+        change_if(self, name, |entry| entry.upgrades.note_current(module))
+    }
+
+    /// Removes an instance with its log, and its modules unless another instance has them.
     ///
     /// # Errors
     /// If there is no such instance, if a replica of it runs, or if another version wrote its entry.
@@ -210,7 +235,10 @@ fn find<S: Store + ?Sized>(store: &S, name: &InstanceName) -> Result<Option<(Rev
     Ok(Some((revision, decode(name.as_str(), &value)?)))
 }
 
-fn found<S: Store + ?Sized>(store: &S, name: &InstanceName) -> Result<(Revision, InstanceEntry), InstanceError> {
+pub(crate) fn found<S: Store + ?Sized>(
+    store: &S,
+    name: &InstanceName,
+) -> Result<(Revision, InstanceEntry), InstanceError> {
     find(store, name)?.ok_or_else(|| InstanceError::Unknown { name: name.clone() })
 }
 
@@ -219,17 +247,28 @@ fn change<S: Store + ?Sized>(
     name: &InstanceName,
     change: impl Fn(&mut InstanceEntry),
 ) -> Result<(), InstanceError> {
+    change_if(store, name, |entry| {
+        change(entry);
+        true
+    })
+}
+
+/// Changes the entry; nothing is written if `change` says that there is nothing to be changed.
+fn change_if<S: Store + ?Sized>(
+    store: &S,
+    name: &InstanceName,
+    change: impl Fn(&mut InstanceEntry) -> bool,
+) -> Result<(), InstanceError> {
     loop {
         let (revision, mut entry) = found(store, name)?;
-        change(&mut entry);
-        if put_entry(store, Some(revision), &entry)?.is_some() {
+        if !change(&mut entry) || put_entry(store, Some(revision), &entry)?.is_some() {
             return Ok(());
         }
     }
 }
 
 /// `None` if the entry was changed since.
-fn put_entry<S: Store + ?Sized>(
+pub(crate) fn put_entry<S: Store + ?Sized>(
     store: &S,
     expected: Option<Revision>,
     entry: &InstanceEntry,

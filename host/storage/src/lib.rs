@@ -35,7 +35,9 @@ mod subscription;
 mod sync_times;
 #[cfg(test)]
 mod tests;
+mod upgrades;
 mod vacancy_watcher;
+mod wishes;
 
 pub use ambrosia_core::member::{CheckpointHead, LogEvent, StopCause};
 pub use blob::{BlobError, BlobHash, BlobStore};
@@ -67,3 +69,5 @@ pub use registry::{KeyError, PutError, Registry, RegistryEntry, RegistryError, R
 pub use store::{CloseError, ClosedLog, Held, LogId, LogScan, PlacedRecord, Store};
 pub use subscription::{Callback, Subscription};
 pub use sync_times::SyncTimes;
+pub use upgrades::{Answered, MODULES_MAX, StandingWish, Upgrades, Waiting, Wanted, WantedLimits, WishAnswer};
+pub use wishes::{WishError, Wished};

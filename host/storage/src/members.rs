@@ -61,6 +61,9 @@ pub trait Presence: Send + Sync {
     /// Says how the guest is captured.
     fn set_capture(&self, means: CaptureMeans);
 
+    /// Says for which attempt at an upgrade the replica is prepared.
+    fn set_ready(&self, attempt: u64);
+
     /// Says where the replica answers.
     fn set_address(&self, address: SocketAddr);
 
@@ -114,6 +117,8 @@ pub struct Member {
     pub replay: Duration,
     /// How its guest is captured; `None` if it has not said so yet.
     pub capture: Option<CaptureMeans>,
+    /// The attempt at an upgrade that it is prepared for, if there is one.
+    pub ready: Option<u64>,
 }
 
 /// The primary of an instance, once it answers.

@@ -14,6 +14,7 @@ pub mod registry;
 mod reign;
 pub(crate) mod sample_checkpoints;
 pub mod store;
+pub mod wishes;
 
 pub use reign::{Follower, Handles, MODULE, Reign, genesis, read_all, wait_for_vacancy};
 
@@ -47,7 +48,7 @@ macro_rules! log_conformance {
     };
 }
 
-/// Makes a test of each check of [`registry`], [`blobs`], [`store`], [`checkpoints`] and [`members`]. `$new` makes an empty store, and `$of` gives it as a `&dyn Store`.
+/// Makes a test of each check of [`registry`], [`blobs`], [`store`], [`wishes`], [`checkpoints`] and [`members`]. `$new` makes an empty store, and `$of` gives it as a `&dyn Store`.
 #[macro_export]
 macro_rules! store_conformance {
     ($new:expr, $of:expr) => {
@@ -78,6 +79,17 @@ macro_rules! store_conformance {
                 a_log_that_no_instance_has_and_nobody_used_is_removed
                 a_scan_finds_all_records_and_where_they_are
                 registrations_come_one_after_the_other
+            }
+        }
+        mod wishes {
+            $crate::store_conformance! { @ wishes, |new| new, $new, $of,
+                a_wish_stands_until_it_is_settled
+                of_two_operators_one_has_a_wish
+                a_wish_that_is_taken_back_stands_no_more
+                what_settles_an_attempt_leaves_another_one_alone
+                an_instance_that_has_ended_takes_no_wish
+                modules_stay_until_the_last_instance_that_had_them_is_deregistered
+                a_wish_is_told_to_those_who_have_subscribed
             }
         }
         mod checkpoints {

@@ -11,7 +11,7 @@
 //! 4096 64 slots of 128 bytes:
 //!      0 role   8 process id   16 applied lsn   24 beats   32 time of the last beat
 //!     40 sequence lock of the address   48 address, 32 bytes
-//!     80 how long a replay would take, in nanoseconds   88 how the guest is captured
+//!     80 how long a replay would take, in nanoseconds   88 how the guest is captured   96 the upgrade it is prepared for
 //! 12288 64 places of 128 bytes, where the processes of the replicas run:
 //!      0 pid namespace   8 bytes of the host's name; 0 while it changes   16 the name, 64 bytes
 //! ```
@@ -65,7 +65,8 @@ const ADDRESS_LOCK_AT: usize = 40;
 const ADDRESS_AT: usize = 48;
 const REPLAY_AT: usize = ADDRESS_AT + 8 * ADDRESS_WORDS;
 const CAPTURE_AT: usize = REPLAY_AT + 8;
-const _: () = assert!(CAPTURE_AT + 8 <= SLOT_BYTES);
+const READY_AT: usize = CAPTURE_AT + 8;
+const _: () = assert!(READY_AT + 8 <= SLOT_BYTES);
 
 const NAMESPACE_AT: usize = 0;
 const HOST_BYTES_AT: usize = 8;
@@ -283,7 +284,7 @@ impl Slot<'_> {
         self.set_place(place);
         self.word(PID_AT).store(u64::from(pid), Ordering::SeqCst);
         self.word(ROLE_AT).store(0, Ordering::SeqCst);
-        for offset in [APPLIED_AT, REPLAY_AT, CAPTURE_AT] {
+        for offset in [APPLIED_AT, REPLAY_AT, CAPTURE_AT, READY_AT] {
             self.word(offset).store(0, Ordering::SeqCst);
         }
         self.set_address(None);
@@ -331,6 +332,15 @@ impl Slot<'_> {
 
     pub(crate) fn capture(&self) -> u64 {
         self.word(CAPTURE_AT).load(Ordering::SeqCst)
+    }
+
+    /// 0 is what a host writes that knows no upgrades: nothing.
+    pub(crate) fn set_ready(&self, attempt: u64) {
+        self.word(READY_AT).store(attempt, Ordering::SeqCst);
+    }
+
+    pub(crate) fn ready(&self) -> u64 {
+        self.word(READY_AT).load(Ordering::SeqCst)
     }
 
     pub(crate) fn beat(&self, role: u64, now: Duration) {

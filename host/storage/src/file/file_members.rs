@@ -82,6 +82,7 @@ impl FileMembers {
             address: slot.address().filter(|_| runs),
             replay: slot.replay(),
             capture: capture_from_word(slot.capture()).filter(|_| runs),
+            ready: Some(slot.ready()).filter(|attempt| runs && *attempt > 0),
         })
     }
 }
@@ -164,6 +165,10 @@ impl Presence for FilePresence {
 
     fn set_capture(&self, means: CaptureMeans) {
         self.control.slot(self.replica).set_capture(capture_to_word(means));
+    }
+
+    fn set_ready(&self, attempt: u64) {
+        self.control.slot(self.replica).set_ready(attempt);
     }
 
     fn set_address(&self, address: SocketAddr) {

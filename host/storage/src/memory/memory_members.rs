@@ -38,6 +38,7 @@ fn member(state: &MemoryState, replica: ReplicaIndex) -> Member {
         address: slot.and_then(|slot| slot.address).filter(|_| runs),
         replay: slot.map(|slot| slot.replay).unwrap_or_default(),
         capture: slot.and_then(|slot| slot.capture).filter(|_| runs),
+        ready: slot.map(|slot| slot.ready).filter(|attempt| runs && *attempt > 0),
     }
 }
 
@@ -64,6 +65,7 @@ impl Members for MemoryMembers {
             applied: Lsn(0),
             replay: Duration::ZERO,
             capture: None,
+            ready: 0,
             address: None,
         };
         state.slots.insert(replica, slot);
@@ -133,6 +135,10 @@ impl Presence for MemoryPresence {
 
     fn set_capture(&self, means: CaptureMeans) {
         self.tell(|slot| slot.capture = Some(means));
+    }
+
+    fn set_ready(&self, attempt: u64) {
+        self.tell(|slot| slot.ready = attempt);
     }
 
     fn set_address(&self, address: SocketAddr) {

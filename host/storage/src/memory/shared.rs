@@ -72,6 +72,7 @@ pub(crate) struct Slot {
     pub(crate) applied: Lsn,
     pub(crate) replay: Duration,
     pub(crate) capture: Option<CaptureMeans>,
+    pub(crate) ready: u64,
     pub(crate) address: Option<SocketAddr>,
 }
 

@@ -1,6 +1,6 @@
 //! What the decoders do with bytes that nobody wrote: they say so, and neither panic nor allocate more than a bound.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use ambrosia_core::{Epoch, InstanceName, InstanceUuid, Lsn, Timestamp};
 use ambrosia_test_allocations::counting;
@@ -8,7 +8,8 @@ use proptest::{collection::vec, prelude::*};
 
 use super::support::{Fixture, SEGMENT_HEADER_BYTES, SMALL};
 use crate::{
-    InstanceEntry, Instances, RecordedOutcome, RegistryError, Revision, Store,
+    Answered, InstanceEntry, Instances, RecordedOutcome, RegistryError, Revision, StandingWish, Store, Upgrades,
+    Waiting, Wanted, WantedLimits, WishAnswer,
     file::testing::{LastRecord, Salt, SegmentHeader, SegmentName},
 };
 
@@ -61,14 +62,60 @@ prop_compose! {
     fn entries()(
         name in "[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}",
         uuid: [u8; 16],
-        module: [u8; 32],
+        (module, upgrades) in any::<[u8; 32]>().prop_flat_map(|module| (Just(module), upgrades(module))),
         replicas: BTreeSet<u16>,
         registered in numbers(),
         outcome in proptest::option::of(outcomes()),
     ) -> InstanceEntry {
         let (name, uuid) = (InstanceName::new(name).expect("made to be one"), InstanceUuid(uuid));
-        InstanceEntry { name, uuid, module, replicas, registered: Timestamp(registered), outcome }
+        InstanceEntry { name, uuid, module, replicas, registered: Timestamp(registered), outcome, upgrades }
     }
+}
+
+fn wish_answers() -> impl Strategy<Value = WishAnswer> {
+    prop_oneof![
+        numbers().prop_map(|lsn| WishAnswer::Done { lsn: Lsn(lsn) }),
+        ".{0,20}".prop_map(|report| WishAnswer::Refused { report }),
+        ".{0,20}".prop_map(|report| WishAnswer::GivenUp { report }),
+        Just(WishAnswer::Cancelled),
+    ]
+}
+
+prop_compose! {
+    fn standing_wishes(modules: Vec<[u8; 32]>, attempts: u64)(
+        attempt in 1..=attempts.max(1),
+        from: [u8; 32],
+        to in prop::sample::select(modules),
+        fuel in proptest::option::of(numbers()),
+        memory_bytes in proptest::option::of(numbers()),
+        handover_fuel in numbers(),
+        wait in numbers(),
+        hold: bool,
+        end: bool,
+        made in numbers(),
+    ) -> StandingWish {
+        let (limits, waiting) = (WantedLimits { fuel, memory_bytes }, Waiting { hold, end });
+        let wanted = Wanted { limits, handover_fuel, wait: Duration::from_nanos(wait), waiting };
+        StandingWish { attempt, from, to, wanted, made: Timestamp(made) }
+    }
+}
+
+/// Upgrades that an instance can have which began with that module.
+fn upgrades(module: [u8; 32]) -> impl Strategy<Value = Upgrades> {
+    let modules = vec(any::<[u8; 32]>(), 0..4).prop_map(move |more| [vec![module], more].concat());
+    (modules, numbers()).prop_flat_map(|(modules, attempts)| {
+        let current = prop::sample::select(modules.clone());
+        let wanted = proptest::option::of(standing_wishes(modules.clone(), attempts));
+        let answered = (1..=attempts.max(1), any::<[u8; 32]>(), wish_answers());
+        let answered = answered.prop_map(|(attempt, to, answer)| Answered { attempt, to, answer });
+        let all = (Just(modules), Just(attempts), current, wanted, proptest::option::of(answered));
+        all.prop_map(|(modules, attempts, current, mut wanted, mut answered)| {
+            if attempts == 0 {
+                (wanted, answered) = (None, None);
+            }
+            Upgrades { current, modules, attempts, wanted, answered }
+        })
+    })
 }
 
 /// A block whose magic, version and checksum are right and whose other bytes are anything.
@@ -113,6 +160,7 @@ fn an_entry_that_claims_a_huge_length_allocates_no_such_thing() {
         replicas: [0, 3].into(),
         registered: Timestamp(99),
         outcome: Some(outcome),
+        upgrades: Upgrades { modules: vec![[2; 32], [3; 32]], ..Upgrades::none([2; 32]) },
     };
     let encoded = entry.encode();
     for at in 0..encoded.len() {
@@ -174,6 +222,8 @@ proptest! {
         decode_entry(&bytes);
         decode_entry(&[&[1], &bytes[..]].concat());
         decode_entry(&[&b"\x01\x01a"[..], &[7; 48], &bytes].concat());
+        let whole = [&b"\x02\x01a"[..], &[7; 48], &b"\0\x01\0"[..], &[7; 32], b"\x01", &[7; 32]].concat();
+        decode_entry(&[&whole[..], &bytes].concat());
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::support::{segment_header, with_salt};
 
 use crate::{
     Acquired, BlobHash, FileLog, FileLogOptions, FileStore, InstanceEntry, Instances, LogStore, RecordedOutcome,
-    Registered, Revision, Store,
+    Registered, Revision, Store, Upgrades,
     conformance::read_all,
     file::testing::{LastRecord, Salt, SegmentHeader, SegmentName},
 };
@@ -61,6 +61,7 @@ fn entry(text: &str, uuid: u8, replicas: &[u16], outcome: Option<RecordedOutcome
         replicas: replicas.iter().copied().collect(),
         registered: REGISTERED,
         outcome,
+        upgrades: Upgrades::none(BlobHash::of(MODULE).0),
     }
 }
 

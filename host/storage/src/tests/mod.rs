@@ -10,6 +10,7 @@ mod evidence;
 mod fencing;
 mod golden;
 mod golden_checkpoints;
+mod golden_entries;
 mod registration;
 mod running;
 mod segments;

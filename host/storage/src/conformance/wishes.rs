@@ -1,0 +1,149 @@
+//! What becomes of wishes for another module, in any store.
+
+use std::{sync::mpsc::channel, time::Duration};
+
+use ambrosia_core::{InstanceName, InstanceUuid, Limits, Lsn, Timestamp};
+
+use super::{
+    reign::{LIMIT, MODULE},
+    store::{name, registered},
+};
+use crate::{
+    Answered, BlobHash, InstanceError, Instances, RecordedOutcome, Registered, StandingWish, Store, Waiting, Wanted,
+    WantedLimits, WishAnswer, WishError, Wished,
+};
+
+const NOW: Timestamp = Timestamp(1_700_000_000_000_000_000);
+
+fn wanted() -> Wanted {
+    let waiting = Waiting { hold: true, end: false };
+    Wanted { limits: WantedLimits::default(), handover_fuel: 5, wait: Duration::from_secs(30), waiting }
+}
+
+fn wish(store: &dyn Store, module: &[u8]) -> StandingWish {
+    match store.wish(&name(), module, &wanted(), NOW).expect("no other one stands") {
+        Wished::New(wish) => wish,
+        Wished::Same(wish) => panic!("it stood before: {wish:?}"),
+    }
+}
+
+pub fn a_wish_stands_until_it_is_settled(store: &dyn Store) {
+    registered(store);
+    let (old, new) = (BlobHash::of(MODULE), BlobHash::of(b"new"));
+    let wish = wish(store, b"new");
+    assert_eq!(wish, StandingWish { attempt: 1, from: old.0, to: new.0, wanted: wanted(), made: NOW });
+    let entry = store.instance(&name()).expect("works");
+    assert_eq!((entry.upgrades.wanted, entry.upgrades.current), (Some(wish), old.0));
+    assert_eq!(store.blobs().get(new).expect("it is kept"), b"new");
+    store.settle_wish(&name(), 1, &WishAnswer::Done { lsn: Lsn(9) }).expect("works");
+    let entry = store.instance(&name()).expect("works");
+    let answered = Answered { attempt: 1, to: new.0, answer: WishAnswer::Done { lsn: Lsn(9) } };
+    assert_eq!((entry.upgrades.wanted, entry.upgrades.answered), (None, Some(answered)));
+    assert_eq!((entry.module, entry.upgrades.current), (old.0, new.0));
+    // Whoever deploys by registering is told what runs.
+    let limits = Limits { fuel: 1, memory_bytes: 1 };
+    let again = |module: &[u8]| store.register(&name(), module, 1, InstanceUuid([3; 16]), limits, NOW);
+    assert_eq!(again(b"new").expect("it has this module"), Registered::Same);
+    assert!(matches!(again(MODULE), Err(InstanceError::OtherModule { .. })));
+}
+
+pub fn of_two_operators_one_has_a_wish(store: &dyn Store) {
+    registered(store);
+    let modules = [b"one".as_slice(), b"two"];
+    let made: Vec<_> = std::thread::scope(|scope| {
+        let operators = modules.map(|module| scope.spawn(move || store.wish(&name(), module, &wanted(), NOW)));
+        operators.map(|operator| operator.join().expect("no panic")).into()
+    });
+    let refused: Vec<_> = made.iter().filter_map(|made| made.as_ref().err()).collect();
+    assert!(matches!(refused[..], [WishError::AnotherStands { .. }]), "{made:?}");
+    let standing = store.instance(&name()).expect("works").upgrades.wanted.expect("one stands");
+    assert!(refused[0].to_string().contains(&BlobHash(standing.to).to_string()), "{}", refused[0]);
+    // The same wish once more is no other one; one for the same module with other limits is.
+    let module = modules.into_iter().find(|module| BlobHash::of(module).0 == standing.to).expect("one of them");
+    assert_eq!(store.wish(&name(), module, &wanted(), NOW).expect("it stands"), Wished::Same(standing));
+    let more = Wanted { limits: WantedLimits { fuel: Some(1 << 40), memory_bytes: None }, ..wanted() };
+    assert!(matches!(store.wish(&name(), module, &more, NOW), Err(WishError::AnotherStands { .. })));
+}
+
+pub fn a_wish_that_is_taken_back_stands_no_more(store: &dyn Store) {
+    registered(store);
+    assert_eq!(store.cancel_wish(&name()).expect("works"), None);
+    let wish_1 = wish(store, b"one");
+    assert_eq!(store.cancel_wish(&name()).expect("works"), Some(wish_1));
+    let upgrades = store.instance(&name()).expect("works").upgrades;
+    assert_eq!(upgrades.wanted, None);
+    assert_eq!(upgrades.answered.map(|answered| answered.answer), Some(WishAnswer::Cancelled));
+    assert_eq!(wish(store, b"two").attempt, 2);
+}
+
+pub fn what_settles_an_attempt_leaves_another_one_alone(store: &dyn Store) {
+    registered(store);
+    wish(store, b"one");
+    store.cancel_wish(&name()).expect("works");
+    let second = wish(store, b"two");
+    let before = store.registry().get("instances/checked").expect("works");
+    store.settle_wish(&name(), 1, &WishAnswer::Refused { report: "no".to_owned() }).expect("it is no error");
+    assert_eq!(store.registry().get("instances/checked").expect("works"), before);
+    // It was carried out before that was known; the wish that stands does not change by that.
+    store.settle_wish(&name(), 1, &WishAnswer::Done { lsn: Lsn(9) }).expect("works");
+    let upgrades = store.instance(&name()).expect("works").upgrades;
+    assert_eq!((upgrades.current, upgrades.wanted), (BlobHash::of(b"one").0, Some(second)));
+    let before = store.registry().get("instances/checked").expect("works");
+    store.settle_wish(&name(), 1, &WishAnswer::Done { lsn: Lsn(9) }).expect("it is no error twice");
+    assert_eq!(store.registry().get("instances/checked").expect("works"), before);
+    store.settle_wish(&name(), 2, &WishAnswer::GivenUp { report: "add waits".to_owned() }).expect("works");
+    let upgrades = store.instance(&name()).expect("works").upgrades;
+    assert_eq!((upgrades.wanted, upgrades.current), (None, BlobHash::of(b"one").0));
+    store.note_module(&name(), BlobHash::of(MODULE).0).expect("works");
+    assert_eq!(store.instance(&name()).expect("works").upgrades.current, BlobHash::of(MODULE).0);
+    let noted = store.registry().get("instances/checked").expect("works");
+    store.note_module(&name(), BlobHash::of(MODULE).0).expect("works");
+    assert_eq!(store.registry().get("instances/checked").expect("works"), noted, "what is noted is not written again");
+}
+
+pub fn an_instance_that_has_ended_takes_no_wish(store: &dyn Store) {
+    let nobody = store.wish(&name(), b"new", &wanted(), NOW).expect_err("there is none");
+    assert!(matches!(nobody, WishError::Instance(InstanceError::Unknown { .. })), "{nobody}");
+    registered(store);
+    store.set_outcome(&name(), RecordedOutcome::Finished { code: 3, lsn: Lsn(17) }).expect("works");
+    let finished = store.wish(&name(), b"new", &wanted(), NOW).expect_err("it has ended");
+    assert!(matches!(finished, WishError::Finished { code: 3, .. }), "{finished}");
+    let (reason, backtrace) = ("it panicked".to_owned(), String::new());
+    store.set_outcome(&name(), RecordedOutcome::Halted { lsn: Lsn(17), reason, backtrace }).expect("works");
+    let halted = store.wish(&name(), b"new", &wanted(), NOW).expect_err("it stands still");
+    assert!(matches!(halted, WishError::Halted { .. }) && halted.to_string().contains("it panicked"), "{halted}");
+    assert!(store.blobs().get(BlobHash::of(b"new")).is_err(), "nothing of what was refused is kept");
+}
+
+pub fn modules_stay_until_the_last_instance_that_had_them_is_deregistered(store: &dyn Store) {
+    registered(store);
+    let twin = InstanceName::new("twin").expect("plain");
+    let limits = Limits { fuel: 1, memory_bytes: 1 };
+    store.register(&twin, b"two", 1, InstanceUuid([9; 16]), limits, NOW).expect("works");
+    wish(store, b"two");
+    store.settle_wish(&name(), 1, &WishAnswer::Done { lsn: Lsn(9) }).expect("works");
+    wish(store, b"three");
+    store.cancel_wish(&name()).expect("works");
+    store.deregister(&twin).expect("nothing runs");
+    let is_kept = |module: &[u8]| store.blobs().get(BlobHash::of(module)).is_ok();
+    assert_eq!([MODULE, b"two", b"three"].map(is_kept), [true; 3], "a replay from the beginning needs the first ones");
+    store.register(&twin, b"three", 1, InstanceUuid([10; 16]), limits, NOW).expect("works");
+    store.deregister(&name()).expect("nothing runs");
+    assert_eq!([MODULE, b"two", b"three"].map(is_kept), [false, false, true]);
+}
+
+pub fn a_wish_is_told_to_those_who_have_subscribed(store: &dyn Store) {
+    registered(store);
+    let (sender, calls) = channel();
+    // Nobody listens once the check is over.
+    let call = move || {
+        let _nobody = sender.send(());
+    };
+    let _subscription = store.registry().subscribe(Box::new(call)).expect("there are threads").expect("it is ours");
+    wish(store, b"new");
+    calls.recv_timeout(LIMIT).expect("it is told");
+    store.settle_wish(&name(), 1, &WishAnswer::Done { lsn: Lsn(9) }).expect("works");
+    while store.instance(&name()).expect("works").upgrades.wanted.is_some() {
+        calls.recv_timeout(LIMIT).expect("its answer is told");
+    }
+}
