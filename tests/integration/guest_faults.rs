@@ -71,6 +71,33 @@ fn a_guest_that_recurses_for_ever_halts() {
     check_halts(&cluster, "deep", "[]", &["it calls itself too deep", "faulty::descend"]);
 }
 
+/// The guests of these tests have the lines of their source in them.
+#[test]
+fn a_fault_names_its_place_in_the_source_and_not_the_machinery_of_the_panic() {
+    let place = |code: &str| {
+        let source = include_str!("../guests/examples/faulty.rs");
+        let line = source.lines().position(|line| line.contains(code)).expect("it is there") + 1;
+        format!("tests/guests/examples/faulty.rs:{line}:9")
+    };
+    let (panics, traps) = (place("panic!(\"it was asked to\")"), place("unreachable();"));
+    for (method, reason, place) in [
+        ("trap", format!("it was asked to, at {panics}"), panics),
+        ("stop", format!("the guest aborted, at {traps}"), traps),
+    ] {
+        let cluster = cluster();
+        let mut faulty = Replicas::of(&cluster, "faulty", "faulty", 1);
+        fails(&cluster, &["send", "--instance", "faulty", "--method", method], &[&reason]);
+        let (_, said) = faulty.wait_for_end(0);
+        let (_, backtrace) = said.split_once("backtrace:\n").expect("there is a backtrace");
+        let innermost = backtrace.lines().find(|line| !line.contains(" at library/")).expect("it has lines");
+        assert!(innermost.ends_with(&format!("{method} at {place}")), "{said}");
+        assert!(!backtrace.contains("panicking"), "{said}");
+        // From the compiled form, which another process has kept.
+        let again = fails(&cluster, &["run", "--instance", "faulty"], &[&reason]);
+        assert!(again.contains(innermost), "{again}");
+    }
+}
+
 #[test]
 fn a_guest_with_effects_that_cannot_be_halts() {
     for (which, word) in [

@@ -16,6 +16,7 @@ use crate::{
     nesting::Nesting,
     offers::Offers,
     requirements, rewriter,
+    source::Source,
     tracking::{Tracker, Tracking},
     verdict::{Finding, Verdict},
     wasi,
@@ -79,7 +80,7 @@ impl Engine {
     /// Any [`ModuleError`] but those of running it.
     pub fn load(&self, component: &[u8]) -> Result<Module, ModuleError> {
         let (compiled, verdict) = self.compile(component)?;
-        self.checked(compiled, verdict)
+        self.checked(component, compiled, verdict)
     }
 
     /// As [`Self::load`], and keeps the compiled form in `cache_dir`, which takes a millisecond to load the next time.
@@ -92,11 +93,11 @@ impl Engine {
     pub fn load_cached(&self, component: &[u8], cache_dir: &Path) -> Result<Module, ModuleError> {
         let file = cache::CacheFile::of(cache_dir, component, &self.hash);
         if let Some((cached, verdict)) = file.load(&self.wasmtime) {
-            return self.checked(cached, verdict);
+            return self.checked(component, cached, verdict);
         }
         let (compiled, verdict) = self.compile(component)?;
         file.store(&compiled, &verdict);
-        self.checked(compiled, verdict)
+        self.checked(component, compiled, verdict)
     }
 
     /// As [`Self::load`], from what is kept in `cache_dir` if that is there; nothing is put there.
@@ -105,7 +106,7 @@ impl Engine {
     /// As [`Self::load`].
     pub fn load_known(&self, component: &[u8], cache_dir: &Path) -> Result<Module, ModuleError> {
         match cache::CacheFile::of(cache_dir, component, &self.hash).load(&self.wasmtime) {
-            Some((cached, verdict)) => self.checked(cached, verdict),
+            Some((cached, verdict)) => self.checked(component, cached, verdict),
             None => self.load(component),
         }
     }
@@ -145,10 +146,11 @@ impl Engine {
         }
     }
 
-    fn checked(&self, component: Component, verdict: Verdict) -> Result<Module, ModuleError> {
-        requirements::check_exports(&component)?;
-        let linked = self.offers.linker().instantiate_pre(&component);
+    fn checked(&self, component: &[u8], compiled: Component, verdict: Verdict) -> Result<Module, ModuleError> {
+        requirements::check_exports(&compiled)?;
+        let linked = self.offers.linker().instantiate_pre(&compiled);
         let linked = linked.map_err(|error| ModuleError::WrongImport(format!("{error:#}")))?;
-        Ok(Module::new(linked, verdict, self.tracker.clone()))
+        let source = Source::new(component, &verdict);
+        Ok(Module::new(linked, source, verdict, self.tracker.clone()))
     }
 }

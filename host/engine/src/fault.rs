@@ -4,9 +4,15 @@
 //! replica writes the same one.
 
 use ambrosia_core::{Fault, Limits, Print, limits};
-use wasmtime::{Error, Store, Trap, WasmBacktrace};
+use wasmtime::{Error, Store, Trap};
 
-use crate::{prints, refusal::Refusal, state::GuestState};
+use crate::{
+    backtrace::{self, Backtrace},
+    prints,
+    refusal::Refusal,
+    source::Source,
+    state::GuestState,
+};
 
 /// What the SDK writes in front of the message of a panic, in one line.
 const SDK_PANIC: &str = "ambrosia: panic ";
@@ -16,20 +22,20 @@ const PANICKED_AT: &str = "panicked at ";
 const NOTE: &str = "note: ";
 /// What wasmtime says of a list that is larger than all it may lift.
 const TOO_MUCH_COPIED: &str = "too much data is being copied";
-/// The hash that the compiler gives a crate or a function has as many digits; it is of no use to a person.
-const HASH_DIGITS: usize = 16;
 
-/// The fault of a delivery that printed `printed`.
-pub(crate) fn of(error: &Error, printed: &[Print], limits: &Limits) -> Fault {
+/// The fault of a delivery that printed `printed`, in a component with that source.
+pub(crate) fn of(error: &Error, printed: &[Print], limits: &Limits, source: &Source) -> Fault {
     let stderr = prints::stderr(printed);
-    Fault { reason: reason(error, &stderr, limits), backtrace: backtrace(error), stderr }
+    let Backtrace { text, place } = backtrace::of(error, source);
+    let at = place.map_or_else(String::new, |place| format!(", at {place}"));
+    Fault { reason: reason(error, &stderr, limits, &at), backtrace: text, stderr }
 }
 
 /// The fault of a component that did not get as far as its first delivery.
 pub(crate) fn before_delivery(error: Error, store: &mut Store<GuestState>, limits: &Limits) -> Fault {
     let mut printed = Vec::new();
     store.data_mut().prints.end(&mut printed);
-    of(&error, &printed, limits)
+    of(&error, &printed, limits, &store.data().source)
 }
 
 /// The fault of calling a guest that had one.
@@ -41,23 +47,23 @@ pub(crate) fn poisoned() -> Fault {
     }
 }
 
-fn reason(error: &Error, stderr: &str, limits: &Limits) -> String {
+/// What happened; `at` is where, or nothing. A panic says that itself.
+fn reason(error: &Error, stderr: &str, limits: &Limits, at: &str) -> String {
     if let Some(refusal) = error.downcast_ref::<Refusal>() {
-        return refusal.to_string();
+        return format!("{refusal}{at}");
     }
     let Some(trap) = error.downcast_ref::<Trap>() else {
-        return broken_rule(&error.root_cause().to_string());
+        return format!("{}{at}", broken_rule(&error.root_cause().to_string()));
     };
     match trap {
-        Trap::OutOfFuel => out_of_fuel(limits),
-        Trap::StackOverflow => "the guest's stack is exhausted: a function calls itself too deep".into(),
-        Trap::UnreachableCodeReached => aborted(stderr),
-        Trap::MemoryOutOfBounds => {
-            "the guest trapped: out of bounds memory access. If the backtrace repeats a function, \
-                                    it calls itself too deep"
-                .into()
-        }
-        trap => format!("the guest trapped: {}", trap.to_string().trim_start_matches("wasm trap: ")),
+        Trap::OutOfFuel => format!("{}{at}", out_of_fuel(limits)),
+        Trap::StackOverflow => format!("the guest's stack is exhausted: a function calls itself too deep{at}"),
+        Trap::UnreachableCodeReached => panicked(stderr).unwrap_or_else(|| format!("{}{at}", aborted(stderr))),
+        Trap::MemoryOutOfBounds => format!(
+            "the guest trapped: out of bounds memory access{at}. If the backtrace repeats a function, it calls itself \
+             too deep"
+        ),
+        trap => format!("the guest trapped: {}{at}", trap.to_string().trim_start_matches("wasm trap: ")),
     }
 }
 
@@ -76,62 +82,28 @@ fn out_of_fuel(limits: &Limits) -> String {
     )
 }
 
-/// Why a guest gave up, from what it printed last.
-fn aborted(stderr: &str) -> String {
+/// What a panic has said of itself, and where it was.
+fn panicked(stderr: &str) -> Option<String> {
     if let Some((_, panic)) = stderr.rsplit_once(SDK_PANIC) {
-        return format!("the guest panicked {}", panic.lines().next().unwrap_or_default());
+        return Some(format!("the guest panicked {}", panic.lines().next().unwrap_or_default()));
     }
-    if let Some((_, panic)) = stderr.rsplit_once(PANICKED_AT) {
-        let mut lines = panic.lines();
-        let place = lines.next().unwrap_or_default().trim_end_matches(':');
-        return format!("the guest panicked at {place}: {}", lines.next().unwrap_or("no message"));
-    }
+    let (_, panic) = stderr.rsplit_once(PANICKED_AT)?;
+    let mut lines = panic.lines();
+    let place = lines.next().unwrap_or_default().trim_end_matches(':');
+    Some(format!("the guest panicked at {place}: {}", lines.next().unwrap_or("no message")))
+}
+
+/// Why a guest gave up without a panic, from what it printed last.
+fn aborted(stderr: &str) -> String {
     match stderr.lines().rfind(|line| !line.is_empty() && !line.starts_with(NOTE)) {
         Some(line) => format!("the guest aborted: {line}"),
         None => "the guest aborted".into(),
     }
 }
 
-/// The functions of the guest that were active, innermost first, demangled.
-fn backtrace(error: &Error) -> String {
-    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
-        return String::new();
-    };
-    let text = backtrace.to_string();
-    let frames: Vec<String> = text.lines().skip(1).map(without_hashes).collect();
-    frames.join("\n")
-}
-
-/// `std[8e62e0444cce157f]::process::abort` and `abort::h8e62e0444cce157f` without what is in them of the compiler's.
-fn without_hashes(frame: &str) -> String {
-    let is_hash = |text: &str| text.len() == HASH_DIGITS && text.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let frame = frame.rsplit_once("::h").filter(|(_, end)| is_hash(end)).map_or(frame, |(name, _)| name);
-    let mut parts = frame.split('[');
-    let mut kept = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        match part.split_once(']').filter(|(inside, _)| is_hash(inside)) {
-            Some((_, rest)) => kept.push_str(rest),
-            None => kept.extend(["[", part]),
-        }
-    }
-    kept
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{aborted, without_hashes};
-
-    #[test]
-    fn names_lose_their_hashes_and_nothing_else() {
-        for (frame, expected) in [
-            ("a::deposit::h0123456789abcdef", "a::deposit"),
-            ("a::h0123456789abcdef::deposit", "a::h0123456789abcdef::deposit"),
-            ("std[8e62e0444cce157f]::run::<core[69ded7072d0f5a3a]::Never>", "std::run::<core::Never>"),
-            ("sort::<[u8]>", "sort::<[u8]>"),
-        ] {
-            assert_eq!(without_hashes(frame), expected);
-        }
-    }
+    use super::{aborted, panicked};
 
     #[test]
     fn what_was_printed_last_says_why_it_aborted() {
@@ -147,7 +119,7 @@ mod tests {
                 "the guest panicked in message 0 of the delivery: no such account, at src/lib.rs:3:5",
             ),
         ] {
-            assert_eq!(aborted(stderr), expected);
+            assert_eq!(panicked(stderr).unwrap_or_else(|| aborted(stderr)), expected);
         }
     }
 }

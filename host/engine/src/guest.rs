@@ -99,7 +99,8 @@ impl Guest for WasmGuest {
             }
             Err(error) => {
                 self.poisoned = true;
-                Err(fault::of(&error, &delivered.prints[printed_before..], &self.limits))
+                let printed = &delivered.prints[printed_before..];
+                Err(fault::of(&error, printed, &self.limits, &self.store.data().source))
             }
         }
     }

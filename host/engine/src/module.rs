@@ -19,6 +19,7 @@ use crate::{
     mapping::Mapping,
     memories,
     method::{self, DESCRIBE, DescribeResults1, DescribeResults2},
+    source::Source,
     state::GuestState,
     tracking::Tracker,
     verdict::{Finding, Verdict},
@@ -33,11 +34,12 @@ pub struct Module {
     linked: InstancePre<GuestState>,
     verdict: Arc<Verdict>,
     tracker: Tracker,
+    source: Arc<Source>,
 }
 
 impl Module {
-    pub(crate) fn new(linked: InstancePre<GuestState>, verdict: Verdict, tracker: Tracker) -> Module {
-        Module { linked, verdict: Arc::new(verdict), tracker }
+    pub(crate) fn new(linked: InstancePre<GuestState>, source: Source, verdict: Verdict, tracker: Tracker) -> Module {
+        Module { linked, verdict: Arc::new(verdict), tracker, source: Arc::new(source) }
     }
 
     /// Whether memories and registers are all of a guest's state, so that it can be captured without its help.
@@ -116,7 +118,7 @@ impl Module {
     }
 
     fn start(&self, genesis: &Genesis) -> Result<Started, ModuleError> {
-        let mut store = Store::new(self.linked.engine(), GuestState::new(genesis));
+        let mut store = Store::new(self.linked.engine(), GuestState::new(genesis, self.source.clone()));
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(limits::EFFECTS_BYTES_MAX);
         store.set_fuel(genesis.limits.fuel).expect("the configuration counts fuel");

@@ -4,6 +4,8 @@
 //! core, and what stands here is a stand-in. What lives on from one delivery to the next is `handles`, `memory`, which
 //! follows from the guest's memory, and `insecure_seed`, which follows from genesis.
 
+use std::sync::Arc;
+
 use ambrosia_core::{Delivered, Genesis, Peers, Random, Timestamp, World};
 
 use wasmtime::component::Resource;
@@ -12,6 +14,7 @@ use crate::{
     handles::{HandleKind, Handles},
     memory::MemoryLimit,
     prints::Prints,
+    source::Source,
 };
 
 /// The seed of what runs before the first delivery is this far from that of the deliveries, so that a guest does
@@ -27,13 +30,15 @@ pub(crate) struct GuestState {
     pub(crate) handles: Handles,
     /// What the guest's hash maps are seeded with.
     pub(crate) insecure_seed: (u64, u64),
+    /// Where places in the source are looked up once something has failed.
+    pub(crate) source: Arc<Source>,
     /// False while the component is initialised or described: then the world is a stand-in that nobody keeps.
     pub(crate) delivering: bool,
 }
 
 impl GuestState {
     /// The state in which the component is initialised, the same on every replica.
-    pub(crate) fn new(genesis: &Genesis) -> Self {
+    pub(crate) fn new(genesis: &Genesis, source: Arc<Source>) -> Self {
         let mut random = Random::new(genesis.seed ^ START_SEED_SALT);
         let insecure_seed = (random.next_u64(), random.next_u64());
         GuestState {
@@ -42,6 +47,7 @@ impl GuestState {
             memory: MemoryLimit::new(genesis.limits.memory_bytes),
             handles: Handles::default(),
             insecure_seed,
+            source,
             delivering: false,
         }
     }

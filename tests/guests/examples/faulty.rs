@@ -19,6 +19,11 @@ impl Faulty {
         panic!("it was asked to");
     }
 
+    /// Traps without a word.
+    fn stop(&mut self) {
+        core::arch::wasm32::unreachable();
+    }
+
     fn spin(&mut self) {
         loop {
             black_box(&self);
