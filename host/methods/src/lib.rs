@@ -1,14 +1,18 @@
-//! What the methods of a module are called, take and give: their table, and the types in it.
+//! What the methods of a module are called, take and give: their table, the types in it, and in what two modules differ.
 //!
 //! **Architecture Invariant:** nothing here runs a module, reads a file or knows a value; engine, host and client agree on
 //! methods by this crate alone.
 
+mod difference;
 mod method;
 mod parse;
+mod state_type;
 mod table;
 mod types;
 
+pub use difference::{Change, StateDifference, StateVersion, methods_difference, state_difference};
 pub use method::{Argument, Method, MethodKind};
 pub use parse::TypeError;
+pub use state_type::StateType;
 pub use table::{Methods, UnknownMethod};
 pub use types::{Case, Field, Type};
