@@ -6,6 +6,7 @@
 mod add_replica;
 mod argument_source;
 mod arguments;
+mod checked_module;
 mod checkpoint;
 mod deregister_instance;
 mod log;

@@ -22,7 +22,7 @@ use crate::{
 pub struct Modules {
     store: Arc<dyn Store>,
     engine: Mutex<Option<Engine>>,
-    compiled: Mutex<BTreeMap<[u8; 32], Module>>,
+    compiled: Mutex<BTreeMap<[u8; 32], Arc<Mutex<Option<Module>>>>>,
     described: Mutex<BTreeMap<[u8; 32], Methods>>,
 }
 
@@ -49,13 +49,15 @@ impl Modules {
         Ok(engine.insert(Engine::new()?).clone())
     }
 
-    /// A module, ready to be instantiated: compiled, or from the cache of compiled ones.
+    /// A module, ready to be instantiated: compiled, or from the cache of compiled ones. Whoever asks for another one
+    /// meanwhile does not wait.
     ///
     /// # Errors
     /// If the store does not have it, or it can't be run here.
     pub fn module(&self, hash: [u8; 32]) -> Result<Module, RunError> {
-        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(module) = compiled.get(&hash) {
+        let place = Arc::clone(self.compiled.lock().unwrap_or_else(PoisonError::into_inner).entry(hash).or_default());
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(module) = &*place {
             return Ok(module.clone());
         }
         let engine = self.engine()?;
@@ -64,8 +66,7 @@ impl Modules {
             Some(cache) => engine.load_cached(&bytes, cache)?,
             None => engine.load(&bytes)?,
         };
-        compiled.insert(hash, module.clone());
-        Ok(module)
+        Ok(place.insert(module).clone())
     }
 
     /// What a module describes, as it was written down beside it.

@@ -161,8 +161,9 @@ mod tests {
         }
     }
 
-    fn told(before: &[Method], after: &[Method]) -> Vec<String> {
-        let changes = methods_difference(&Methods::new(before.to_vec()), &Methods::new(after.to_vec()));
+    fn told(before: &[&Method], after: &[&Method]) -> Vec<String> {
+        let of = |methods: &[&Method]| Methods::new(methods.iter().copied().cloned().collect());
+        let changes = methods_difference(&of(before), &of(after));
         changes.iter().map(Change::to_string).collect()
     }
 
@@ -178,30 +179,30 @@ mod tests {
             "~ receive_message(text: string) -> u32 => receive_message(text: string, urgent: bool) -> u32",
             "- add_respondee(name: string)",
         ];
-        assert_eq!(told(&[message.clone(), add, total.clone()], &[forget, urgent, total]), expected);
-        assert_eq!(told(&[message.clone()], &[message]), [""; 0]);
+        assert_eq!(told(&[&message, &add, &total], &[&forget, &urgent, &total]), expected);
+        assert_eq!(told(&[&message], &[&message]), [""; 0]);
     }
 
     #[test]
     fn what_callers_see_is_a_difference_and_what_they_do_not_see_is_none() {
         let add = method("add", &[("n", "u64")], "_");
         let documented = Method { docs: "Adds.".to_owned(), ..add.clone() };
-        assert_eq!(told(std::slice::from_ref(&add), &[documented]), [""; 0]);
+        assert_eq!(told(&[&add], &[&documented]), [""; 0]);
         let query = Method { kind: MethodKind::Query, ..add.clone() };
-        assert_eq!(told(std::slice::from_ref(&add), &[query]), ["~ add(n: u64) => query add(n: u64)"]);
+        assert_eq!(told(&[&add], &[&query]), ["~ add(n: u64) => query add(n: u64)"]);
         let wider = method("add", &[("n", "u128")], "_");
-        assert_eq!(told(&[add.clone()], &[wider]), ["~ add(n: u64) => add(n: u128)"]);
-        assert_eq!(told(&[add], &[method("add", &[("by", "u64")], "_")]), ["~ add(n: u64) => add(by: u64)"]);
+        assert_eq!(told(&[&add], &[&wider]), ["~ add(n: u64) => add(n: u128)"]);
+        assert_eq!(told(&[&add], &[&method("add", &[("by", "u64")], "_")]), ["~ add(n: u64) => add(by: u64)"]);
     }
 
     #[test]
     fn a_method_under_another_name_is_neither_new_nor_gone() {
         let plus = method("plus", &[("n", "u64")], "_");
         let add = Method { formerly: vec!["plus".to_owned()], ..method("add", &[("n", "u64")], "_") };
-        assert_eq!(told(&[plus.clone()], &[add.clone()]), ["~ plus(n: u64) => add(n: u64)"]);
-        assert_eq!(told(&[add.clone()], std::slice::from_ref(&plus)), ["+ plus(n: u64)", "- add(n: u64)"]);
+        assert_eq!(told(&[&plus], &[&add]), ["~ plus(n: u64) => add(n: u64)"]);
+        assert_eq!(told(&[&add], &[&plus]), ["+ plus(n: u64)", "- add(n: u64)"]);
         // One of its own beside the one that had its name is another method.
-        assert_eq!(told(&[plus.clone()], &[add, plus]), ["+ add(n: u64)"]);
+        assert_eq!(told(&[&plus], &[&add, &plus]), ["+ add(n: u64)"]);
     }
 
     fn state(name: &str, version: u32, ty: &str) -> StateType {

@@ -248,9 +248,9 @@ mod tests {
         let limits = WantedLimits { fuel: None, memory_bytes: Some(5 << 20) };
         let waiting = Waiting { hold: true, end: false };
         let wanted = Wanted { limits, handover_fuel: 1 << 40, wait: Duration::from_millis(1500), waiting };
-        entry.upgrades.want([3; 32], wanted.clone(), Timestamp(100));
+        entry.upgrades.want([[2; 32], [3; 32]], wanted.clone(), Timestamp(100));
         entry.upgrades.settle(1, &WishAnswer::Done { lsn: Lsn(70_000) });
-        entry.upgrades.want([2; 32], wanted, Timestamp(101));
+        entry.upgrades.want([[3; 32], [2; 32]], wanted, Timestamp(101));
         entry
     }
 

@@ -140,13 +140,20 @@ pub trait Instances: Store {
         }
     }
 
-    /// Has it stand in the registry that an instance is to run `module`. Whoever is its primary, now or later, carries that
-    /// out.
+    /// Has it stand in the registry that an instance which runs `from` is to run `module`. Whoever is its primary, now or
+    /// later, carries that out.
     ///
     /// # Errors
     /// If the instance has come to its end, or another wish stands.
-    fn wish(&self, name: &InstanceName, module: &[u8], wanted: &Wanted, now: Timestamp) -> Result<Wished, WishError> {
-        wishes::wish(self, name, module, wanted, now)
+    fn wish(
+        &self,
+        name: &InstanceName,
+        from: BlobHash,
+        module: &[u8],
+        wanted: &Wanted,
+        now: Timestamp,
+    ) -> Result<Wished, WishError> {
+        wishes::wish(self, name, from, module, wanted, now)
     }
 
     /// Takes the wish that stands back. `None` if there is none.

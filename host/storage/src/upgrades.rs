@@ -128,14 +128,14 @@ impl Upgrades {
         Upgrades { current: module, modules: vec![module], attempts: 0, wanted: None, answered: None }
     }
 
-    /// Makes a wish stand. There must be none.
-    pub(crate) fn want(&mut self, to: [u8; 32], wanted: Wanted, now: Timestamp) -> StandingWish {
+    /// Makes a wish stand, from one module to another. There must be none.
+    pub(crate) fn want(&mut self, [from, to]: [[u8; 32]; 2], wanted: Wanted, now: Timestamp) -> StandingWish {
         assert!(self.wanted.is_none(), "one wish stands at a time");
         self.attempts += 1;
         if !self.modules.contains(&to) {
             self.modules.push(to);
         }
-        let wish = StandingWish { attempt: self.attempts, from: self.current, to, wanted, made: now };
+        let wish = StandingWish { attempt: self.attempts, from, to, wanted, made: now };
         self.wanted = Some(wish.clone());
         wish
     }
@@ -194,7 +194,7 @@ mod tests {
     /// Upgrades of a module 1 with a wish for a module 2.
     fn wished() -> Upgrades {
         let mut upgrades = Upgrades::none([1; 32]);
-        let wish = upgrades.want([2; 32], wanted(), Timestamp(5));
+        let wish = upgrades.want([[1; 32], [2; 32]], wanted(), Timestamp(5));
         assert_eq!((wish.attempt, wish.from, wish.to), (1, [1; 32], [2; 32]));
         upgrades
     }
@@ -215,7 +215,7 @@ mod tests {
     fn an_attempt_never_settles_another_one() {
         let mut upgrades = wished();
         assert!(upgrades.settle(1, &WishAnswer::Done { lsn: Lsn(8) }));
-        assert_eq!(upgrades.want([1; 32], wanted(), Timestamp(6)).attempt, 2);
+        assert_eq!(upgrades.want([[2; 32], [1; 32]], wanted(), Timestamp(6)).attempt, 2);
         let standing = upgrades.clone();
         for late in [WishAnswer::Done { lsn: Lsn(9) }, WishAnswer::Refused { report: String::new() }] {
             assert!(!upgrades.settle(1, &late), "{late:?}");

@@ -75,6 +75,7 @@ pub enum WishError {
 pub(crate) fn wish<S: Store + ?Sized>(
     store: &S,
     name: &InstanceName,
+    from: BlobHash,
     module: &[u8],
     wanted: &Wanted,
     now: Timestamp,
@@ -85,7 +86,7 @@ pub(crate) fn wish<S: Store + ?Sized>(
         let (revision, mut entry) = found(store, name)?;
         check(&entry)?;
         if let Some(standing) = &entry.upgrades.wanted {
-            return if standing.to == to.0 && standing.wanted == *wanted {
+            return if (standing.from, standing.to, &standing.wanted) == (from.0, to.0, wanted) {
                 Ok(Wished::Same(standing.clone()))
             } else {
                 Err(WishError::AnotherStands { name: name.clone(), standing: Box::new(standing.clone()) })
@@ -95,7 +96,7 @@ pub(crate) fn wish<S: Store + ?Sized>(
             return Err(WishError::TooManyModules(name.clone()));
         }
         store.blobs().put(module).map_err(InstanceError::from)?;
-        let wish = entry.upgrades.want(to.0, wanted.clone(), now);
+        let wish = entry.upgrades.want([from.0, to.0], wanted.clone(), now);
         if put_entry(store, Some(revision), &entry)?.is_some() {
             return Ok(Wished::New(wish));
         }

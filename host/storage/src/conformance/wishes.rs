@@ -20,8 +20,13 @@ fn wanted() -> Wanted {
     Wanted { limits: WantedLimits::default(), handover_fuel: 5, wait: Duration::from_secs(30), waiting }
 }
 
+/// The module that is noted as the one that runs.
+fn current(store: &dyn Store) -> BlobHash {
+    BlobHash(store.instance(&name()).expect("works").upgrades.current)
+}
+
 fn wish(store: &dyn Store, module: &[u8]) -> StandingWish {
-    match store.wish(&name(), module, &wanted(), NOW).expect("no other one stands") {
+    match store.wish(&name(), current(store), module, &wanted(), NOW).expect("no other one stands") {
         Wished::New(wish) => wish,
         Wished::Same(wish) => panic!("it stood before: {wish:?}"),
     }
@@ -51,7 +56,8 @@ pub fn of_two_operators_one_has_a_wish(store: &dyn Store) {
     registered(store);
     let modules = [b"one".as_slice(), b"two"];
     let made: Vec<_> = std::thread::scope(|scope| {
-        let operators = modules.map(|module| scope.spawn(move || store.wish(&name(), module, &wanted(), NOW)));
+        let operators =
+            modules.map(|module| scope.spawn(move || store.wish(&name(), current(store), module, &wanted(), NOW)));
         operators.map(|operator| operator.join().expect("no panic")).into()
     });
     let refused: Vec<_> = made.iter().filter_map(|made| made.as_ref().err()).collect();
@@ -60,9 +66,9 @@ pub fn of_two_operators_one_has_a_wish(store: &dyn Store) {
     assert!(refused[0].to_string().contains(&BlobHash(standing.to).to_string()), "{}", refused[0]);
     // The same wish once more is no other one; one for the same module with other limits is.
     let module = modules.into_iter().find(|module| BlobHash::of(module).0 == standing.to).expect("one of them");
-    assert_eq!(store.wish(&name(), module, &wanted(), NOW).expect("it stands"), Wished::Same(standing));
+    assert_eq!(store.wish(&name(), current(store), module, &wanted(), NOW).expect("it stands"), Wished::Same(standing));
     let more = Wanted { limits: WantedLimits { fuel: Some(1 << 40), memory_bytes: None }, ..wanted() };
-    assert!(matches!(store.wish(&name(), module, &more, NOW), Err(WishError::AnotherStands { .. })));
+    assert!(matches!(store.wish(&name(), current(store), module, &more, NOW), Err(WishError::AnotherStands { .. })));
 }
 
 pub fn a_wish_that_is_taken_back_stands_no_more(store: &dyn Store) {
@@ -102,15 +108,15 @@ pub fn what_settles_an_attempt_leaves_another_one_alone(store: &dyn Store) {
 }
 
 pub fn an_instance_that_has_ended_takes_no_wish(store: &dyn Store) {
-    let nobody = store.wish(&name(), b"new", &wanted(), NOW).expect_err("there is none");
+    let nobody = store.wish(&name(), BlobHash::of(MODULE), b"new", &wanted(), NOW).expect_err("there is none");
     assert!(matches!(nobody, WishError::Instance(InstanceError::Unknown { .. })), "{nobody}");
     registered(store);
     store.set_outcome(&name(), RecordedOutcome::Finished { code: 3, lsn: Lsn(17) }).expect("works");
-    let finished = store.wish(&name(), b"new", &wanted(), NOW).expect_err("it has ended");
+    let finished = store.wish(&name(), BlobHash::of(MODULE), b"new", &wanted(), NOW).expect_err("it has ended");
     assert!(matches!(finished, WishError::Finished { code: 3, .. }), "{finished}");
     let (reason, backtrace) = ("it panicked".to_owned(), String::new());
     store.set_outcome(&name(), RecordedOutcome::Halted { lsn: Lsn(17), reason, backtrace }).expect("works");
-    let halted = store.wish(&name(), b"new", &wanted(), NOW).expect_err("it stands still");
+    let halted = store.wish(&name(), BlobHash::of(MODULE), b"new", &wanted(), NOW).expect_err("it stands still");
     assert!(matches!(halted, WishError::Halted { .. }) && halted.to_string().contains("it panicked"), "{halted}");
     assert!(store.blobs().get(BlobHash::of(b"new")).is_err(), "nothing of what was refused is kept");
 }
