@@ -10,6 +10,7 @@ mod checked_module;
 mod checkpoint;
 mod deregister_instance;
 mod log;
+mod records;
 mod register_instance;
 mod run;
 mod said;

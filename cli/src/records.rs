@@ -1,0 +1,236 @@
+//! Records for a person or a script: what is in them, by the names that records before have told.
+//!
+//! **Architecture Invariant:** a record is shown as far as it can be read, whether or not anything tells the methods.
+
+use std::{collections::BTreeMap, io::Write, sync::Arc};
+
+use ambrosia_core::{
+    Bind, CheckpointState, DeliverBody, DigestBody, EpochBody, Genesis, Lsn, Message, MessageKind, Messages, PeerIndex,
+    Record, RecordKind, Run, Runs, Seq,
+};
+use ambrosia_host::{Diagnostics, Methods, Modules, decode_value, show_raw, show_value, without_controls};
+use ambrosia_storage::{BlobHash, Checkpoints, Store};
+use anyhow::bail;
+use serde::Serialize;
+use serde_json::Value;
+
+/// One record for a person or a script.
+#[derive(Serialize)]
+pub(crate) struct Shown {
+    lsn: u64,
+    kind: &'static str,
+    epoch: u64,
+    time: String,
+    bytes: usize,
+    #[serde(flatten)]
+    body: Body,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Body {
+    Genesis { instance: String, uuid: String, module: String, seed: u64, fuel: u64, memory_bytes: u64 },
+    Epoch { replica: u16, engine: String },
+    Bind { peer: String, uuid: String },
+    Deliver { messages: Vec<ShownMessage>, acknowledged: BTreeMap<String, u64> },
+    Digest { state: String, memory: String, checkpoint_by: Option<u16> },
+}
+
+#[derive(Serialize)]
+struct ShownMessage {
+    source: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
+    kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call_id: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<String>,
+    arguments: Value,
+}
+
+/// The methods of a module; none if nothing tells them any more, since a record can be read all the same.
+fn described(modules: &Modules, module: [u8; 32]) -> Methods {
+    modules.methods(module).unwrap_or_else(|error| {
+        let module = BlobHash(module);
+        Diagnostics::say(format_args!(
+            "ambrosia-host: arguments are shown as bytes, since the methods of module {module} are not known: {error}"
+        ));
+        Methods::new(Vec::new())
+    })
+}
+
+/// What records before `first` have told, as far as the oldest checkpoint knows it that can be read.
+fn state_before(checkpoints: &dyn Checkpoints, first: Lsn) -> Option<CheckpointState> {
+    if first == Lsn(1) {
+        return None; // genesis tells all
+    }
+    let infos = checkpoints.list().unwrap_or_default();
+    let decoded = |lsn| CheckpointState::decode(&checkpoints.load(lsn).ok()?.state).ok();
+    infos.iter().filter(|info| info.lsn.next() >= first).find_map(|info| decoded(info.lsn))
+}
+
+/// Knows what the records before have told.
+pub(crate) struct Reader {
+    modules: Modules,
+    /// Those of the module that handles the records from here on.
+    methods: Methods,
+    peers: BTreeMap<PeerIndex, String>,
+    me: String,
+}
+
+impl Reader {
+    pub(crate) fn new(store: Arc<dyn Store>, module: [u8; 32], me: String) -> Self {
+        let modules = Modules::new(store);
+        Reader { methods: described(&modules, module), modules, peers: BTreeMap::new(), me }
+    }
+
+    /// The next record is `first`: takes over what those before have told.
+    pub(crate) fn begin(&mut self, checkpoints: &dyn Checkpoints, first: Lsn) {
+        let Some(before) = state_before(checkpoints, first) else { return };
+        self.methods = described(&self.modules, before.module());
+        self.peers.extend(before.peers().map(|(peer, name)| (peer, name.to_string())));
+    }
+
+    pub(crate) fn show(&mut self, record: &Record) -> anyhow::Result<Shown> {
+        let header = record.header();
+        let (kind, body) = match header.kind {
+            RecordKind::Genesis => ("genesis", self.genesis(Genesis::decode(record.body())?)),
+            RecordKind::Epoch => ("epoch", epoch(EpochBody::decode(record.body())?)),
+            RecordKind::Bind => ("bind", self.bind(Bind::decode(record.body())?)),
+            RecordKind::Deliver => ("deliver", self.deliver(&DeliverBody::decode(record.body())?)?),
+            RecordKind::Digest => ("digest", digest(DigestBody::decode(record.body())?)),
+            RecordKind::Mark => bail!("a mark is no record of its own"),
+        };
+        let time = jiff::Timestamp::from_nanosecond(i128::from(header.time.0))?;
+        let time = format!("{time:.6}");
+        Ok(Shown { lsn: header.lsn.0, kind, epoch: header.epoch.0, time, bytes: header.stored_bytes(), body })
+    }
+
+    fn genesis(&mut self, genesis: Genesis) -> Body {
+        self.methods = described(&self.modules, genesis.module);
+        Body::Genesis {
+            instance: genesis.name.to_string(),
+            uuid: genesis.uuid.to_string(),
+            module: BlobHash(genesis.module).to_string(),
+            seed: genesis.seed,
+            fuel: genesis.limits.fuel,
+            memory_bytes: genesis.limits.memory_bytes,
+        }
+    }
+
+    fn bind(&mut self, bind: Bind) -> Body {
+        self.peers.insert(bind.peer, bind.name.to_string());
+        Body::Bind { peer: bind.name.to_string(), uuid: bind.uuid.to_string() }
+    }
+
+    fn deliver(&self, body: &DeliverBody<'_>) -> anyhow::Result<Body> {
+        let mut messages = Vec::new();
+        for run in Runs::new(body.runs) {
+            let run = run?;
+            for (at, message) in Messages::new(run.messages).enumerate() {
+                messages.push(self.message(body, &run, at as u64, message?));
+            }
+        }
+        let acknowledged = body.acknowledged.iter();
+        let acknowledged = acknowledged.map(|watermark| (self.peer(watermark.peer), watermark.seq.0)).collect();
+        Ok(Body::Deliver { messages, acknowledged })
+    }
+
+    fn message(&self, body: &DeliverBody<'_>, run: &Run<'_>, at: u64, message: Message<'_>) -> ShownMessage {
+        let named = message.kind.names_method();
+        let method = self.methods.by_id(message.method).filter(|_| named);
+        let name = named.then(|| method.map_or_else(|| message.method.to_string(), |method| method.name.clone()));
+        let arguments = match method {
+            Some(method) => show_value(method, message.arguments),
+            None if named => show_raw(message.arguments),
+            // The result of another instance's method, which may be raw: nothing here says so.
+            None => decode_value(message.arguments),
+        };
+        let request = body.requests.iter().find(|entry| {
+            run.peer == PeerIndex::OUTSIDE && message.kind == MessageKind::Impulse && entry.call_id == message.call_id
+        });
+        let from_peer = run.first_seq != Seq(0);
+        ShownMessage {
+            source: self.peer(run.peer),
+            seq: from_peer.then(|| run.first_seq.0 + at),
+            kind: format!("{:?}", message.kind).to_lowercase(),
+            method: name,
+            call_id: (message.call_id.0 != 0).then_some(message.call_id.0),
+            request: request.map(|entry| request_id(entry.request.as_bytes())),
+            arguments,
+        }
+    }
+
+    /// Every peer that sends was bound before, but the instance itself never is.
+    fn peer(&self, peer: PeerIndex) -> String {
+        match self.peers.get(&peer) {
+            Some(name) => name.clone(),
+            None if peer == PeerIndex::OUTSIDE => "outside".to_owned(),
+            None => self.me.clone(),
+        }
+    }
+}
+
+/// Request ids are bytes; `send` makes them of text.
+fn request_id(bytes: &[u8]) -> String {
+    let shown = show_raw(bytes);
+    shown.as_str().map_or_else(|| shown.to_string(), str::to_owned)
+}
+
+fn epoch(body: EpochBody) -> Body {
+    Body::Epoch { replica: body.replica.0, engine: BlobHash(body.engine).to_string() }
+}
+
+fn digest(body: DigestBody) -> Body {
+    let hex = |digest: u64| format!("{digest:016x}");
+    let checkpoint_by = body.checkpoint_by.map(|replica| replica.0);
+    Body::Digest { state: hex(body.state), memory: hex(body.memory), checkpoint_by }
+}
+
+pub(crate) fn print(out: &mut impl Write, shown: &Shown) -> std::io::Result<()> {
+    let Shown { lsn, kind, epoch, time, bytes, body } = shown;
+    write!(out, "{lsn:>8}  {kind:<8} epoch {epoch:<4} {time}  {bytes} bytes")?;
+    match body {
+        Body::Genesis { instance, uuid, module, .. } => writeln!(out, "  instance {instance} {uuid} module {module}"),
+        Body::Digest { state, memory, checkpoint_by } => {
+            write!(out, "  state {state} memory {memory}")?;
+            match checkpoint_by {
+                Some(replica) => writeln!(out, ", checkpoint by replica {replica}"),
+                None => writeln!(out),
+            }
+        }
+        Body::Epoch { replica, .. } => writeln!(out, "  replica {replica} became primary"),
+        Body::Bind { peer, uuid } => writeln!(out, "  peer {peer} is {uuid}"),
+        Body::Deliver { messages, acknowledged } => {
+            for (peer, seq) in acknowledged {
+                write!(out, "  {peer} acknowledged {seq}")?;
+            }
+            writeln!(out)?;
+            messages.iter().try_for_each(|message| print_message(out, message))
+        }
+    }
+}
+
+fn print_message(out: &mut impl Write, message: &ShownMessage) -> std::io::Result<()> {
+    write!(out, "          {}", message.source)?;
+    if let Some(seq) = message.seq {
+        write!(out, "#{seq}")?;
+    }
+    write!(out, " {}", message.kind)?;
+    if let Some(method) = &message.method {
+        write!(out, " {method}")?;
+    }
+    if let Some(call_id) = message.call_id {
+        write!(out, " id {call_id}")?;
+    }
+    if let Some(request) = &message.request {
+        write!(out, " request {}", without_controls(request))?;
+    }
+    if message.arguments != Value::Null {
+        write!(out, " {}", without_controls(&message.arguments.to_string()))?;
+    }
+    writeln!(out)
+}
