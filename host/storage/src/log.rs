@@ -121,6 +121,9 @@ pub trait LogTail: Send {
     /// goes on from a checkpoint sees by it that the checkpoint belongs to this log.
     fn link(&self) -> u64;
 
+    /// Another reader that stands where this one does. It begins with small reads, for whoever wants a few records.
+    fn fork(&self) -> Box<dyn LogTail>;
+
     /// Deposes the reign `over` and becomes the writer, with an epoch record of its own as the newest of the log.
     ///
     /// `over` is the reign that was found vacant. If another one has begun since, the answer is Contended and nobody is

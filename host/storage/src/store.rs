@@ -27,6 +27,10 @@ pub trait Store: Send + Sync {
     /// Modules.
     fn blobs(&self) -> &dyn BlobStore;
 
+    /// The same store for whoever only looks. Logs and checkpoints that are had from it write nothing at all: not even what
+    /// everybody shares is filled, when nobody has used a log since the machine started. Nothing can be written by it.
+    fn looking(&self) -> Arc<dyn Store>;
+
     /// A log. Each call gives a handle of its own: one for each replica.
     fn log(&self, id: LogId) -> Result<Arc<dyn LogStore>, LogError>;
 

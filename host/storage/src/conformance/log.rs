@@ -116,6 +116,28 @@ pub fn a_tail_returns_nothing_that_is_not_durable(new_log: NewLog<'_>) {
     }
 }
 
+pub fn a_forked_tail_reads_on_from_where_the_other_one_stood(new_log: NewLog<'_>) {
+    let open = new_log(genesis());
+    let log = open();
+    let mut reign = Reign::begin(&*log, 0);
+    for n in 0..300_u32 {
+        reign.append(&vec![n as u8; 4000]).expect("the reign goes on");
+    }
+    reign.wait_durable(Lsn(302));
+    let all = read_all(&*open());
+    let mut tail = log.tail(Lsn(100)).expect("works");
+    let forked = tail.fork();
+    let read = drain(&mut *tail);
+    assert_eq!((forked.position(), forked.link()), (Lsn(100), all[98].header().link()));
+    // Each fork is a reader of its own, wherever the one stands that it was forked from.
+    for mut fork in [forked.fork(), forked] {
+        assert_eq!(drain(&mut *fork), all[99..]);
+        assert_eq!((fork.position(), fork.link()), (tail.position(), tail.link()));
+    }
+    assert_eq!(read, all[99..]);
+    assert_eq!(tail.fork().read().expect("works"), []);
+}
+
 pub fn acquire_returns_what_the_tail_had_not_read(new_log: NewLog<'_>) {
     let open = new_log(genesis());
     let log = open();

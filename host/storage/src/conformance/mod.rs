@@ -29,6 +29,7 @@ macro_rules! log_conformance {
             a_second_acquire_fences_the_first_writer
             a_tail_follows_across_a_change_of_the_primary
             a_tail_returns_nothing_that_is_not_durable
+            a_forked_tail_reads_on_from_where_the_other_one_stood
             acquire_returns_what_the_tail_had_not_read
             of_many_candidates_each_gets_an_epoch_of_its_own
             of_two_candidates_for_one_vacancy_the_second_deposes_nobody

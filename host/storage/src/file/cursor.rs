@@ -18,13 +18,14 @@ use crate::{LogError, io_error::IoContext};
 const CHUNK_BYTES_MIN: usize = 64 << 10;
 const CHUNK_BYTES_MAX: usize = 1 << 20;
 
-/// A place in a log.
+/// A place in a log. A clone stands there too.
+#[derive(Clone)]
 pub(crate) struct Cursor {
     directory: Arc<LogDirectory>,
     order: Vec<SegmentName>,
     /// Index in `order` of the segment that holds `last`, or holds the next record if it has none of its own yet.
     at: usize,
-    file: Box<dyn MachineFile>,
+    file: Arc<dyn MachineFile>,
     salt: Salt,
     length: u64,
     offset: u64,
@@ -116,7 +117,7 @@ impl Cursor {
             directory,
             order,
             at,
-            file,
+            file: file.into(),
             salt: header.salt,
             length: 0,
             offset: 0,
@@ -245,7 +246,7 @@ impl Cursor {
         let Some(name) = self.following().filter(|name| name.first == self.next_lsn()) else { return Ok(()) };
         let opened = self.directory.open_segment(name);
         let (file, header) = opened.or_else(|error| Err(unless_trimmed(&self.directory, name.first, error)?))?;
-        (self.at, self.file) = (self.at + 1, file);
+        (self.at, self.file) = (self.at + 1, file.into());
         if header.before.link != self.last.link {
             self.offset = 0;
             return Err(self.corrupt(&Fault::Misplaced("the segment does not follow the one before".to_owned())));

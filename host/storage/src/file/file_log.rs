@@ -18,7 +18,7 @@ use super::{
     cursor::{Cursor, Place, Stop},
     file_tail::FileTail,
     file_writer::FileWriter,
-    first_use::{open_control, warn_of_torn_tail},
+    first_use::{look_at_control, open_control, warn_of_torn_tail},
     genesis_log::begin_log,
     log_directory::{LogDirectory, reign_byte},
     log_end::end_or_damage,
@@ -75,9 +75,30 @@ impl FileLog {
         watchers: Watchers,
     ) -> Result<FileLog, LogError> {
         let directory = Arc::new(directory);
-        let control = Arc::new(open_control(&directory)?);
+        let control = open_control(&directory)?;
+        Ok(FileLog::with(directory, control, options, watchers))
+    }
+
+    /// The same for whoever only looks: nothing is written.
+    pub(crate) fn look(
+        directory: LogDirectory,
+        options: FileLogOptions,
+        watchers: Watchers,
+    ) -> Result<FileLog, LogError> {
+        let directory = Arc::new(directory);
+        let control = look_at_control(&directory)?;
+        Ok(FileLog::with(directory, control, options, watchers))
+    }
+
+    fn with(
+        directory: Arc<LogDirectory>,
+        control: ControlPage,
+        options: FileLogOptions,
+        watchers: Watchers,
+    ) -> FileLog {
+        let control = Arc::new(control);
         let watch = Arc::new(VacancyWatch::new(&directory, control.clone(), &options));
-        Ok(FileLog { directory, control, watch, options, watchers })
+        FileLog { directory, control, watch, options, watchers }
     }
 
     /// Reads durable records from `from` on.

@@ -63,6 +63,8 @@ pub struct FileStore {
     options: FileLogOptions,
     watchers: Watchers,
     compiled: PathBuf,
+    /// For whoever only looks.
+    looks: bool,
 }
 
 /// Where a store lies. A path is one.
@@ -166,6 +168,7 @@ impl FileStore {
             options: FileLogOptions::default(),
             watchers,
             compiled: root.join(COMPILED),
+            looks: false,
             root,
         })
     }
@@ -193,7 +196,8 @@ impl FileStore {
     fn open_log(&self, id: LogId) -> Result<FileLog, LogError> {
         let directory = self.log_directory(id.0);
         directory.check_there()?;
-        FileLog::open(directory, self.options, self.watchers.clone())
+        let open = if self.looks { FileLog::look } else { FileLog::open };
+        open(directory, self.options, self.watchers.clone())
     }
 
     fn logs_path(&self) -> PathBuf {
@@ -257,6 +261,10 @@ impl Store for FileStore {
 
     fn blobs(&self) -> &dyn BlobStore {
         &*self.blobs
+    }
+
+    fn looking(&self) -> Arc<dyn Store> {
+        Arc::new(FileStore { looks: true, ..self.clone() })
     }
 
     fn log(&self, id: LogId) -> Result<Arc<dyn LogStore>, LogError> {

@@ -13,6 +13,8 @@ use crate::{AcquireError, Acquired, Events, LogError, LogTail};
 
 /// Bytes after which [`LogTail::read`] returns.
 const BUDGET_BYTES: usize = 4 << 20;
+/// The same for the first read of one that was forked; each further one is twice as large.
+const FORKED_BUDGET_BYTES: usize = 256 << 10;
 
 /// Reads a log on files as far as it is durable.
 pub struct FileTail {
@@ -20,6 +22,8 @@ pub struct FileTail {
     log: FileLog,
     /// Count of segments when the cursor's list was made.
     layout: u64,
+    /// Bytes after which the next read returns.
+    budget: usize,
 }
 
 impl FileTail {
@@ -27,7 +31,7 @@ impl FileTail {
         let durable = log.control().durable();
         let layout = log.control().layout();
         let cursor = Cursor::open(log.shared_directory().clone(), from, durable)?;
-        Ok(FileTail { cursor, log, layout })
+        Ok(FileTail { cursor, log, layout, budget: BUDGET_BYTES })
     }
 
     /// As [`LogTail::acquire`], for simulators: the caller does the turns of the log.
@@ -48,7 +52,9 @@ impl FileTail {
             self.layout = layout;
         }
         let mut records = Vec::new();
-        match self.cursor.read(durable, BUDGET_BYTES, |_, record| records.push(record))? {
+        let budget = self.budget;
+        self.budget = (budget * 2).min(BUDGET_BYTES);
+        match self.cursor.read(durable, budget, |_, record| records.push(record))? {
             Stop::Fault(fault) if records.is_empty() => Err(self.cursor.corrupt(&fault)),
             // The records before the damage are good; the next call meets it again.
             Stop::Fault(_) | Stop::Satisfied => Ok(records),
@@ -68,6 +74,11 @@ impl LogTail for FileTail {
 
     fn link(&self) -> u64 {
         self.cursor.last().link
+    }
+
+    fn fork(&self) -> Box<dyn LogTail> {
+        let budget = FORKED_BUDGET_BYTES;
+        Box::new(FileTail { cursor: self.cursor.clone(), log: self.log.clone(), layout: self.layout, budget })
     }
 
     fn acquire(

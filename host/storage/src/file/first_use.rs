@@ -20,20 +20,45 @@ use crate::{IoError, LogError, io_error::IoContext};
 
 /// Opens the shared page, filled. Takes no lock if it is.
 pub(crate) fn open_control(directory: &Arc<LogDirectory>) -> Result<ControlPage, LogError> {
-    let (machine, path) = (&directory.machine, directory.control_path());
-    let boot = machine.boot_id();
-    let found = machine.map_if_there(&path, CONTROL_BYTES).context("map", &path)?.map(ControlPage::new);
-    if let Some(control) = &found
-        && (control.is_current(boot) || control.has_magic() && is_in_use(directory)?)
-    {
-        return Ok(found.expect("just looked at"));
-    }
+    let (machine, boot) = (&directory.machine, directory.machine.boot_id());
+    let found = match find_filled(directory, boot)? {
+        Found::Filled(control) => return Ok(control),
+        Found::Other(found) => found,
+    };
     let lock_path = directory.lock_path();
     let action = "take the lock of the first use (byte 2^61) of";
     let first_use = lock_in_time(&**machine, &lock_path, FIRST_USE_BYTE, action);
     match first_use.map_err(LogError::from).and_then(|_held| fill_shared(directory, boot)) {
         Err(LogError::Io(error)) if error.is_refusal_to_write() => from_log(directory, found.as_ref(), boot),
         filled => filled,
+    }
+}
+
+/// Opens the shared page for whoever only looks. One that is not filled stays as it is.
+pub(crate) fn look_at_control(directory: &Arc<LogDirectory>) -> Result<ControlPage, LogError> {
+    let boot = directory.machine.boot_id();
+    match find_filled(directory, boot)? {
+        Found::Filled(control) => Ok(control),
+        Found::Other(found) => from_log(directory, found.as_ref(), boot),
+    }
+}
+
+/// The shared page, as it is found.
+enum Found {
+    /// It was filled since the machine started.
+    Filled(ControlPage),
+    /// It was not, or there is none.
+    Other(Option<ControlPage>),
+}
+
+fn find_filled(directory: &LogDirectory, boot: u64) -> Result<Found, LogError> {
+    let path = directory.control_path();
+    let found = directory.machine.map_if_there(&path, CONTROL_BYTES).context("map", &path)?.map(ControlPage::new);
+    match found {
+        Some(control) if control.is_current(boot) || control.has_magic() && is_in_use(directory)? => {
+            Ok(Found::Filled(control))
+        }
+        found => Ok(Found::Other(found)),
     }
 }
 

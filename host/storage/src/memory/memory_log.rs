@@ -184,6 +184,10 @@ impl LogTail for MemoryTail {
         self.shared.lock().link_before(self.next)
     }
 
+    fn fork(&self) -> Box<dyn LogTail> {
+        Box::new(MemoryTail { shared: Arc::clone(&self.shared), next: self.next })
+    }
+
     fn acquire(
         self: Box<Self>,
         over: Epoch,

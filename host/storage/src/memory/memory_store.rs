@@ -74,6 +74,10 @@ impl Store for MemoryStore {
         &self.registry
     }
 
+    fn looking(&self) -> Arc<dyn Store> {
+        Arc::new(self.clone())
+    }
+
     fn log(&self, id: LogId) -> Result<Arc<dyn LogStore>, LogError> {
         Ok(Arc::new(MemoryLog::on(self.shared(id)?, self.vacancies.clone())))
     }

@@ -1,10 +1,13 @@
 //! Stores and registrations: what is refused, and what a crash at any point leaves.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
 
 use ambrosia_core::{InstanceName, InstanceUuid, Limits, Lsn, ReplicaIndex, Timestamp};
 
-use super::support::{Fixture, SMALL};
+use super::support::{Fixture, SMALL, files};
 use crate::{
     FileStore, InstanceError, Instances, LogStore, OpenError, Registered, Role, Store,
     conformance::{Reign, read_all},
@@ -280,4 +283,38 @@ fn a_control_file_replaced_under_running_replicas_is_told() {
     assert!(matches!(error, InstanceError::Log(crate::LogError::ControlLost { .. })), "{error}");
     drop(reign);
     assert_eq!(fixture.log().head().expect("works").durable, Lsn(2));
+}
+
+/// Nobody has used the log since the machine started, so whoever opens it fills what all share; but not who only looks.
+#[test]
+fn who_only_looks_writes_nothing() {
+    let (_directory, store) = empty();
+    register(&store, "checked", b"module", 1).expect("works");
+    let id = store.log_of(&named("checked")).expect("works");
+    let before = tree(store.root());
+    let looking = store.looking();
+    let log = looking.log(id).expect("works");
+    assert_eq!((log.head().expect("works").durable, log.first().expect("works")), (Lsn(1), Lsn(1)));
+    assert!(log.is_at_rest());
+    assert_eq!(read_all(&*log).len(), 1);
+    assert_eq!(looking.checkpoints(id).expect("works").list().expect("works"), []);
+    assert_eq!(tree(store.root()), before);
+    assert_eq!(store.log(id).expect("works").head().expect("works").durable, Lsn(1));
+    assert_ne!(tree(store.root()), before, "another one fills it");
+    // From then on both see the same.
+    let _reign = Reign::begin(&*store.log(id).expect("works"), 0);
+    assert_eq!(looking.log(id).expect("works").head().expect("works").durable, Lsn(2));
+}
+
+/// All files below a directory, with their contents.
+fn tree(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for path in files(directory) {
+        if path.is_dir() {
+            found.extend(tree(&path));
+        } else {
+            found.insert(path.clone(), std::fs::read(&path).expect("it can be read"));
+        }
+    }
+    found
 }

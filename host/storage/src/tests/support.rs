@@ -134,7 +134,7 @@ impl Snapshot {
     }
 }
 
-fn files(directory: &Path) -> Vec<PathBuf> {
+pub(super) fn files(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).expect("works");
     let mut paths: Vec<_> = entries.map(|entry| entry.expect("works").path()).collect();
     paths.sort();
