@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, io::Write, sync::Arc};
 
 use ambrosia_core::{
     Bind, CheckpointState, DeliverBody, DigestBody, EpochBody, Genesis, Lsn, Message, MessageKind, Messages, PeerIndex,
-    Record, RecordKind, Run, Runs, Seq,
+    Record, RecordKind, Run, Runs, Seq, Upgrade,
 };
 use ambrosia_host::{Diagnostics, Methods, Modules, decode_value, show_raw, show_value, without_controls};
 use ambrosia_storage::{BlobHash, Checkpoints, Store};
@@ -34,6 +34,7 @@ enum Body {
     Bind { peer: String, uuid: String },
     Deliver { messages: Vec<ShownMessage>, acknowledged: BTreeMap<String, u64> },
     Digest { state: String, memory: String, checkpoint_by: Option<u16> },
+    Upgrade { from: String, to: String, fuel: u64, memory_bytes: u64, attempt: u64 },
 }
 
 #[derive(Serialize)]
@@ -102,6 +103,7 @@ impl Reader {
             RecordKind::Bind => ("bind", self.bind(Bind::decode(record.body())?)),
             RecordKind::Deliver => ("deliver", self.deliver(&DeliverBody::decode(record.body())?)?),
             RecordKind::Digest => ("digest", digest(DigestBody::decode(record.body())?)),
+            RecordKind::Upgrade => ("upgrade", self.upgrade(Upgrade::decode(record.body())?)),
             RecordKind::Mark => bail!("a mark is no record of its own"),
         };
         let time = jiff::Timestamp::from_nanosecond(i128::from(header.time.0))?;
@@ -118,6 +120,17 @@ impl Reader {
             seed: genesis.seed,
             fuel: genesis.limits.fuel,
             memory_bytes: genesis.limits.memory_bytes,
+        }
+    }
+
+    fn upgrade(&mut self, upgrade: Upgrade) -> Body {
+        self.methods = described(&self.modules, upgrade.to);
+        Body::Upgrade {
+            from: BlobHash(upgrade.from).to_string(),
+            to: BlobHash(upgrade.to).to_string(),
+            fuel: upgrade.limits.fuel,
+            memory_bytes: upgrade.limits.memory_bytes,
+            attempt: upgrade.attempt,
         }
     }
 
@@ -202,6 +215,7 @@ pub(crate) fn print(out: &mut impl Write, shown: &Shown) -> std::io::Result<()> 
                 None => writeln!(out),
             }
         }
+        Body::Upgrade { from, to, .. } => writeln!(out, "  module {from} became {to}"),
         Body::Epoch { replica, .. } => writeln!(out, "  replica {replica} became primary"),
         Body::Bind { peer, uuid } => writeln!(out, "  peer {peer} is {uuid}"),
         Body::Deliver { messages, acknowledged } => {

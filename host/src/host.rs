@@ -15,7 +15,7 @@ use ambrosia_core::{
     InstanceName, ReplicaIndex, ScheduleOptions,
     member::{Keep, MemberSettings},
 };
-use ambrosia_engine::{Captures, Module, THREAD_STACK_BYTES_MIN, Tracking};
+use ambrosia_engine::{THREAD_STACK_BYTES_MIN, Tracking};
 use ambrosia_storage::{
     HEARTBEAT_SILENCE, InstanceEntry, Instances, LogError, Members, Pool, Presence, RecordedOutcome, Store,
 };
@@ -156,15 +156,15 @@ pub(crate) fn enter(store: &dyn Store, instance: InstanceName, replica: ReplicaI
 /// A replica with the module that its instance is registered with.
 pub(crate) struct Ready {
     entered: Entered,
-    module: Module,
     methods: Arc<CurrentMethods>,
 }
 
 impl Entered {
     /// Loads what the replica runs: what is wrong with that is found before anything is started.
     pub(crate) fn get_ready(self, modules: &Modules) -> Result<Ready, RunError> {
-        let (module, methods) = (modules.module(self.entry.module)?, modules.methods(self.entry.module)?);
-        Ok(Ready { entered: self, module, methods: Arc::new(CurrentMethods::new(methods)) })
+        modules.module(self.entry.module)?;
+        let methods = modules.methods(self.entry.module)?;
+        Ok(Ready { entered: self, methods: Arc::new(CurrentMethods::new(methods)) })
     }
 }
 
@@ -232,7 +232,7 @@ impl Host {
 
     /// Has a replica live from now on.
     pub(crate) fn add(&mut self, ready: Ready, stdin: Option<String>, options: &MemberOptions) -> Result<(), RunError> {
-        let Ready { entered: Entered { instance, replica, entry, members, presence }, module, methods } = ready;
+        let Ready { entered: Entered { instance, replica, entry, members, presence }, methods } = ready;
         presence.set_address(self.address);
         let mailbox = Arc::new(Mailbox::new());
         let span = if self.names_members {
@@ -263,7 +263,7 @@ impl Host {
             printer: if self.names_members { Prints::of(instance.clone(), printer) } else { Prints::alone(printer) },
             stdin: stdin.map(|name| Arc::new(Stdin::new(name, Arc::clone(&methods)))),
             clock: self.clock,
-            settings: settings(replica, self.engine, &module, options),
+            settings: settings(replica, self.engine, options),
             options: DriverOptions { print_replay: options.print_replay, address: self.address },
             span: span.clone(),
         };
@@ -304,11 +304,7 @@ impl Host {
 }
 
 /// What a member is told.
-fn settings(replica: ReplicaIndex, engine: [u8; 32], module: &Module, options: &MemberOptions) -> MemberSettings {
-    let cannot_capture = match module.capture_means() {
-        Captures::Nothing(findings) => Some(findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
-        Captures::Memory | Captures::Save(_) => None,
-    };
+fn settings(replica: ReplicaIndex, engine: [u8; 32], options: &MemberOptions) -> MemberSettings {
     MemberSettings {
         replica,
         engine,
@@ -316,11 +312,9 @@ fn settings(replica: ReplicaIndex, engine: [u8; 32], module: &Module, options: &
         allow_engine_change: options.allow_engine_change,
         allow_divergence: options.allow_divergence,
         schedule: ScheduleOptions {
-            checkpoints: cannot_capture.is_none(),
             checkpoint_every_bytes: options.checkpoint_every_bytes,
             recovery_target_ns: options.recovery_target.as_nanos() as u64,
         },
-        cannot_capture,
         keep: Keep { checkpoints: options.keep_checkpoints, log: options.keep_log },
         silence: HEARTBEAT_SILENCE,
     }

@@ -398,6 +398,7 @@ impl MemberDriver {
                 let description = divergence::describe(&driver, self.replica(), &found);
                 RunError::Diverged { name, lsn: found.lsn, description }
             }
+            member::Ending::UpgradeFailed { fault, lsn } => RunError::UpgradeFailed { name, lsn, fault },
             member::Ending::ForeignEngine { epoch, lsn } => RunError::ForeignEngine { epoch, lsn },
             member::Ending::LogFailed(reason) => RunError::LogFailed(reason),
             member::Ending::Overtaken { asked, first } => RunError::NothingToBeginAt {

@@ -1,6 +1,7 @@
 //! Tells the operator what a member has to tell.
 
 use ambrosia_core::member::Notice;
+use ambrosia_storage::BlobHash;
 
 use crate::driver::Driver;
 
@@ -67,6 +68,22 @@ impl Driver {
                 undelivered,
                 "peers did not take the last messages; run the instance again to deliver them"
             ),
+            Notice::NotReady(replicas) => {
+                let replicas: Vec<_> = replicas.iter().map(ToString::to_string).collect();
+                tracing::warn!(
+                    "replicas {} don't have the new module yet; the upgrade goes on, and they load it when they meet it",
+                    replicas.join(", ")
+                );
+            }
+            Notice::UpgradeWaits { attempt, report } => {
+                tracing::info!(attempt, "the upgrade waits for handlers that can't go on in the new module: {report}");
+            }
+            Notice::Upgraded { upgrade, lsn } => {
+                tracing::info!(%lsn, module = %BlobHash(upgrade.to), "runs the new module");
+            }
+            Notice::UpgradeRefused { attempt, fault } => {
+                tracing::warn!(attempt, "the upgrade was not done, and nothing has changed: {fault}");
+            }
             Notice::Deposed { own, by } => {
                 tracing::warn!(%instance, %own, %by, "deposed: another replica is primary");
             }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use ambrosia_core::{Epoch, InstanceName, Lsn, RecordError, ReplicaIndex};
+use ambrosia_core::{Epoch, Fault, InstanceName, Lsn, RecordError, ReplicaIndex};
 use ambrosia_engine::{EngineError, ModuleError, spare_address_space};
 use ambrosia_methods::UnknownMethod;
 use ambrosia_storage::{AcquireError, BlobError, EnterError, InstanceError, LogError, OpenError, StorePlace};
@@ -205,6 +205,19 @@ pub enum RunError {
         lsn: Lsn,
         /// Where and how.
         description: String,
+    },
+    /// The primary has handed over to another module, and this replica can't.
+    #[error(
+        "replica of instance {name} stops: the upgrade at lsn {lsn} was done by the primary and can't be done here: {fault}. The \
+         log is intact. If the module is missing in the store, restore it, then start the replica again"
+    )]
+    UpgradeFailed {
+        /// The instance.
+        name: InstanceName,
+        /// The record of the upgrade.
+        lsn: Lsn,
+        /// Why.
+        fault: Fault,
     },
     /// The module can't be run.
     #[error("the module of the instance can't be run: {0}")]

@@ -13,6 +13,14 @@ use crate::{
     state::State,
 };
 
+/// What of that which comes from outside may be delivered. The host's own messages always may.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Opening {
+    Host,
+    HostAndTimers,
+    All,
+}
+
 /// The next record while it is being gathered.
 pub(crate) struct Batch {
     header: RecordHeader,
@@ -59,11 +67,13 @@ impl Batch {
         self.runs_bytes() >= RUNS_BYTES_FULL / 2 || self.header.messages >= RECORD_MESSAGES_MAX / 2
     }
 
-    /// Adds what comes from outside: the host's own messages always, timers and impulses if `open`.
-    pub(crate) fn add_outside(&mut self, state: &State, inbox: &mut Inbox, announce: bool, open: bool) {
+    /// Adds what comes from outside.
+    pub(crate) fn add_outside(&mut self, state: &State, inbox: &mut Inbox, announce: bool, opening: Opening) {
+        let (timers, impulses) = (opening >= Opening::HostAndTimers, opening == Opening::All);
         let due = state.timers.next_due().is_some_and(|due| due <= self.header.time);
         // A guest with full outboxes still hears what the host itself says: a call that failed may be what it waits for.
-        let anything = announce || state.calls.failed().len() > 0 || (open && (due || inbox.has_impulses()));
+        let anything =
+            announce || state.calls.failed().len() > 0 || (timers && due) || (impulses && inbox.has_impulses());
         if !anything {
             return;
         }
@@ -80,8 +90,10 @@ impl Batch {
         for call in state.calls.failed().take(room as usize) {
             self.push_outside(MessageKind::Error, call, PEER_REPLACED);
         }
-        if open {
+        if timers {
             self.add_timers(state);
+        }
+        if impulses {
             self.add_impulses(state, inbox);
         }
         assert!(self.header.messages > before, "a run holds a message at least");

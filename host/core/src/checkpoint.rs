@@ -14,6 +14,7 @@
 //! pending      u32 count; each: request, u64 call
 //! impulses     u64 last number
 //! started      u8
+//! code         32 module, u64 fuel, u64 memory bytes, u64 attempt, u64 since, u8 has told, u64 waiting; not in version 1
 //! request      u8 bytes, id; u64 accepted by
 //! ```
 //!
@@ -25,9 +26,10 @@
 use bytes::Bytes;
 
 use crate::{
-    Epoch, Genesis, InstanceName, Lsn, PeerIndex, Peers, Random, Timestamp, World,
+    Epoch, Genesis, InstanceName, Limits, Lsn, PeerIndex, Peers, Random, Timestamp, World,
     bytes_reader::BytesReader,
     calls::Calls,
+    code::Code,
     part::{Part, StateReader},
     requests::Requests,
     shared_state::SharedState,
@@ -36,13 +38,16 @@ use crate::{
     timers::Timers,
 };
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+
+/// Had no code of its own: it was that of genesis.
+const VERSION_WITHOUT_CODE: u32 = 1;
 
 /// Why bytes are not a replicated state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum StateError {
     /// Written by another version.
-    #[error("the state has format version {0}, this program reads version {VERSION}")]
+    #[error("the state has format version {0}, this program reads versions {VERSION_WITHOUT_CODE} and {VERSION}")]
     Version(u32),
     /// Nonsense.
     #[error("the bytes are not the state of an instance")]
@@ -66,7 +71,12 @@ impl CheckpointState {
 
     /// SHA-256 of the module that its guest runs.
     pub fn module(&self) -> [u8; 32] {
-        self.0.module
+        self.0.code.module
+    }
+
+    /// What its guest may use.
+    pub fn limits(&self) -> Limits {
+        self.0.code.limits
     }
 
     /// The last record that it holds.
@@ -95,7 +105,7 @@ impl State {
         // No field is left out by oversight: a new one has to be named here.
         let State {
             genesis,
-            module,
+            code,
             position: Position { lsn, link, epoch, time },
             world: World { name: _, time: _, peers: _, random }, // as in genesis, position and streams
             streams,
@@ -106,7 +116,6 @@ impl State {
             outcome,
         } = self;
         assert!(outcome.is_none(), "nothing goes on from an instance that has ended");
-        assert_eq!(*module, genesis.module, "version 1 of the format has no room for another module than the first");
         let beside = self.beside();
         out.put_count(VERSION as usize);
         let mut genesis_bytes = Vec::new();
@@ -122,23 +131,25 @@ impl State {
         calls.encode(beside, out);
         requests.encode(beside, out);
         out.put_u8(u8::from(*started));
+        code.encode(beside, out);
     }
 
     /// Reads back what [`State::encode`] wrote. The parts agree with each other, as in a state that was made here.
     pub(crate) fn decode(bytes: &Bytes) -> Result<State, StateError> {
         let mut rest = BytesReader(bytes);
-        match rest.u32() {
-            Some(VERSION) => {}
+        let has_code = match rest.u32() {
+            Some(VERSION) => true,
+            Some(VERSION_WITHOUT_CODE) => false,
             Some(version) => return Err(StateError::Version(version)),
             None => return Err(StateError::Shape),
-        }
-        let state = State::read(rest, bytes).ok_or(StateError::Shape)?;
+        };
+        let state = State::read(rest, bytes, has_code).ok_or(StateError::Shape)?;
         state.relations().map_err(|_| StateError::Shape)?;
         Ok(state)
     }
 
     /// Reads what stands behind the version. `None` if that is no state.
-    fn read(mut rest: BytesReader<'_>, whole: &Bytes) -> Option<State> {
+    fn read(mut rest: BytesReader<'_>, whole: &Bytes, has_code: bool) -> Option<State> {
         let genesis_bytes = rest.u32()? as usize;
         let genesis = Genesis::decode(rest.take(genesis_bytes)?).ok()?;
         let position = Position {
@@ -154,20 +165,10 @@ impl State {
         let calls = Calls::decode(&mut reader)?;
         let requests = Requests::decode(&mut reader)?;
         let started = reader.boolean()?;
+        let code = if has_code { Code::decode(&mut reader)? } else { Code::of(&genesis) };
         let StateReader { rest, peers, .. } = reader;
         rest.0.is_empty().then_some(())?;
         let world = World { name: genesis.name.clone(), time: position.time, peers, random };
-        Some(State {
-            module: genesis.module,
-            genesis,
-            position,
-            world,
-            streams,
-            timers,
-            calls,
-            requests,
-            started,
-            outcome: None,
-        })
+        Some(State { code, genesis, position, world, streams, timers, calls, requests, started, outcome: None })
     }
 }

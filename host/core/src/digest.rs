@@ -28,9 +28,9 @@ impl State {
     pub(crate) fn digest(&self) -> u64 {
         let State {
             genesis: Genesis { uuid, module: _, seed: _, limits: _, name: _ }, // of one life of an instance there is one
-            module: _,                                                         // as in genesis
-            position: Position { lsn, link, epoch: _, time: _ },               // the link is made of these, too
-            world: World { name: _, time: _, peers: _, random },               // as in genesis, position and streams
+            code,
+            position: Position { lsn, link, epoch: _, time: _ }, // the link is made of these, too
+            world: World { name: _, time: _, peers: _, random }, // as in genesis, position and streams
             streams,
             timers,
             calls,
@@ -43,6 +43,7 @@ impl State {
         digested.number(lsn.0);
         digested.number(*link);
         digested.number(random.state());
+        code.digest(beside, &mut digested);
         streams.digest(beside, &mut digested);
         timers.digest(beside, &mut digested);
         calls.digest(beside, &mut digested);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{InstanceName, PeerIndex, Timestamp, limits};
+use crate::{HandoverError, InstanceName, PeerIndex, Timestamp, Upgrade, limits};
 
 /// Application code: the real one runs in wasm, the simulator may use one written in Rust.
 ///
@@ -18,6 +18,40 @@ pub trait Guest {
     fn digest(&mut self) -> u64 {
         0
     }
+
+    /// Why it can't be captured, if it can't.
+    fn cannot_capture(&self) -> Option<String> {
+        None
+    }
+
+    /// Hands all that the guest remembers to the module `upgrade.to`, between two deliveries, and goes on as that. What the
+    /// new code brings about is appended to `delivered`, as for a delivery.
+    ///
+    /// It is deterministic as a delivery is. Changes of the guest's memory are counted anew behind it, also behind an error:
+    /// no capture may rest on one from before.
+    ///
+    /// # Errors
+    /// Why not. But for [`HandoverError::Lost`] the guest is what it was, and what it appended to `delivered` does not count.
+    fn upgrade(
+        &mut self,
+        upgrade: &Upgrade,
+        world: &mut World,
+        delivered: &mut Delivered,
+    ) -> Result<(), HandoverError> {
+        let _ = (upgrade, world, delivered);
+        Err(HandoverError::Refused(Fault::because("the guest knows of no other code than its own")))
+    }
+
+    /// After [`Guest::upgrade`]: what the new code brought about is at fault, so the guest becomes again what it was before.
+    ///
+    /// # Errors
+    /// If it can't be put back: it is not to be called again.
+    fn undo_upgrade(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    /// After [`Guest::upgrade`]: it stands, and what was kept for an undo can go.
+    fn keep_upgrade(&mut self) {}
 }
 
 /// All that a guest can learn besides its messages. It is part of the replicated state.
@@ -78,6 +112,13 @@ pub struct Fault {
     pub backtrace: String,
     /// What the guest printed on its standard error during the delivery; a panic says here which message it was.
     pub stderr: String,
+}
+
+impl Fault {
+    /// One that the host found, and not the guest itself.
+    pub fn because(reason: impl Into<String>) -> Fault {
+        Fault { reason: reason.into(), backtrace: String::new(), stderr: String::new() }
+    }
 }
 
 /// Names and numbers of the peers, in the order in which they came up.

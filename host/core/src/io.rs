@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::{
     Answer, Chunk, Epoch, Fault, InstanceName, Lsn, PeerIndex, PrintStream, Record, ReplicaIndex, RequestId, Seq,
-    Timestamp, Traffic,
+    Timestamp, Traffic, Upgrade,
 };
 
 /// Names one connection, so that what was meant for an older one is dropped. Given out by the driver.
@@ -31,6 +31,14 @@ pub enum Input {
     Digest {
         /// The replica that is to take a checkpoint of what it is after that record, if one is.
         checkpoint_by: Option<ReplicaIndex>,
+        /// Time by the driver's clock.
+        now: Timestamp,
+    },
+    /// Hand over to another module now; for a primary. Answered by one of [`Output::Upgraded`],
+    /// [`Output::UpgradeWaits`] and [`Output::UpgradeRefused`].
+    Upgrade {
+        /// To which.
+        upgrade: Upgrade,
         /// Time by the driver's clock.
         now: Timestamp,
     },
@@ -133,6 +141,36 @@ pub enum Output {
         /// Not before this is durable.
         after: Lsn,
     },
+    /// The instance runs another module, or has other limits.
+    Upgraded {
+        /// What was done.
+        upgrade: Upgrade,
+        /// Not before this, the record of it, is durable.
+        after: Lsn,
+    },
+    /// The instance goes on as it was: handlers wait that can't go on in the new code.
+    UpgradeWaits {
+        /// The wish.
+        attempt: u64,
+        /// Which handlers.
+        report: String,
+    },
+    /// The instance goes on as it was. Nothing of the try is in the log.
+    UpgradeRefused {
+        /// The wish.
+        attempt: u64,
+        /// Why.
+        fault: Fault,
+        /// Whether the guest was lost in the try: the replica must be built anew from the log.
+        is_lost: bool,
+    },
+    /// The primary has done an upgrade that this replica can't do: it can't go on.
+    UpgradeFailed {
+        /// Why.
+        fault: Fault,
+        /// The record of the upgrade.
+        at: Lsn,
+    },
     /// The guest failed; the instance stands still at this record.
     Halted {
         /// What the guest did wrong.
@@ -151,7 +189,10 @@ impl Output {
             | Output::Refuse { .. }
             | Output::Rebound { .. }
             | Output::Checkpoint { .. }
-            | Output::Diverged(_) => Lsn(0),
+            | Output::Diverged(_)
+            | Output::UpgradeWaits { .. }
+            | Output::UpgradeRefused { .. }
+            | Output::UpgradeFailed { .. } => Lsn(0),
             Output::Send { chunk, .. } => chunk.after,
             Output::Welcome { after, .. }
             | Output::Acknowledge { after, .. }
@@ -159,6 +200,7 @@ impl Output {
             | Output::Answered { after, .. }
             | Output::Print { after, .. }
             | Output::Finished { after, .. }
+            | Output::Upgraded { after, .. }
             | Output::Halted { after, .. } => *after,
         }
     }

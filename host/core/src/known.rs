@@ -5,7 +5,7 @@
 
 use crate::{
     Bind, DeliverBody, DigestBody, EpochBody, Genesis, MessageKind, Messages, PeerIndex, Record, RecordError,
-    RecordKind, Run, Runs,
+    RecordKind, Run, Runs, Upgrade,
 };
 
 impl Record {
@@ -20,6 +20,7 @@ impl Record {
             RecordKind::Epoch => EpochBody::decode(body).map(|_| ()),
             RecordKind::Bind => Bind::decode(body).map(|_| ()),
             RecordKind::Digest => DigestBody::decode(body).map(|_| ()),
+            RecordKind::Upgrade => Upgrade::decode(body).map(|_| ()),
             RecordKind::Mark if body.is_empty() => Ok(()),
             RecordKind::Mark => Err(RecordError::Shape),
             RecordKind::Deliver => {

@@ -38,6 +38,8 @@ numbered! {
         SetTimer = 10,
         /// Effect: cancel a timer.
         CancelTimer = 11,
+        /// Effect: say how many handlers wait.
+        Waiting = 12,
     }
 }
 
@@ -48,7 +50,7 @@ impl MessageKind {
         match self {
             MessageKind::Fork | MessageKind::Call | MessageKind::Reply | MessageKind::Error => true,
             MessageKind::Impulse | MessageKind::Timer | MessageKind::Start | MessageKind::Primary => false,
-            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer => false,
+            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer | MessageKind::Waiting => false,
         }
     }
 
@@ -61,7 +63,7 @@ impl MessageKind {
             | MessageKind::Start
             | MessageKind::Primary => true,
             MessageKind::Fork | MessageKind::Call | MessageKind::Reply => false,
-            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer => false,
+            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer | MessageKind::Waiting => false,
         }
     }
 
@@ -71,7 +73,7 @@ impl MessageKind {
         match self {
             MessageKind::Fork | MessageKind::Call => !is_outside,
             MessageKind::Reply | MessageKind::Error => true,
-            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer => is_outside,
+            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer | MessageKind::Waiting => is_outside,
             MessageKind::Impulse | MessageKind::Timer | MessageKind::Start | MessageKind::Primary => false,
         }
     }
@@ -85,7 +87,7 @@ impl MessageKind {
             | MessageKind::Timer
             | MessageKind::Start
             | MessageKind::Primary => false,
-            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer => false,
+            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer | MessageKind::Waiting => false,
         }
     }
 
@@ -99,7 +101,7 @@ impl MessageKind {
             | MessageKind::Timer
             | MessageKind::Start
             | MessageKind::Primary => false,
-            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer => false,
+            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer | MessageKind::Waiting => false,
         }
     }
 }

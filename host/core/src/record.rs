@@ -51,6 +51,8 @@ numbered! {
         Mark = 5,
         /// The digest of the state before it, to compare replicas by. A checkpoint may be taken at it.
         Digest = 6,
+        /// Another module, or other limits, from here on.
+        Upgrade = 7,
     }
 }
 

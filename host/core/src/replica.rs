@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::{
-    Bind, CheckpointState, ConnectionId, Delivered, DigestBody, Divergence, Epoch, Genesis, Guest, Input, InstanceName,
-    InstanceUuid, Lsn, Outcome, Output, PeerIndex, PeerWaits, Record, RecordError, RecordHeader, RecordKind, Refusal,
-    ReplicaIndex, RequestId, Seq, SharedState, Timestamp, Traffic,
+    Bind, CheckpointState, ConnectionId, Delivered, DigestBody, Divergence, Epoch, Fault, Genesis, Guest,
+    HandoverError, Input, InstanceName, InstanceUuid, Limits, Lsn, Outcome, Output, PeerIndex, PeerWaits, Record,
+    RecordError, RecordHeader, RecordKind, Refusal, ReplicaIndex, RequestId, Seq, SharedState, Timestamp, Traffic,
+    Upgrade,
     acknowledged::Acknowledged,
-    batch::Batch,
+    batch::{Batch, Opening},
     inbox::{Inbox, WaitingImpulse},
     limits,
     outbox::Chunk,
@@ -51,6 +52,8 @@ struct PrimaryState {
     outgoing_peers: BTreeMap<ConnectionId, PeerIndex>,
     /// Peers that the driver was told to connect to.
     wanted: BTreeSet<PeerIndex>,
+    /// Impulses wait for an upgrade.
+    is_held: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -107,6 +110,7 @@ impl<G: Guest> Replica<G> {
             Input::Durable(lsn) => self.on_durable(lsn),
             Input::Traffic { traffic, now } => self.on_traffic(traffic, now, outputs),
             Input::Digest { checkpoint_by, now } => self.on_digest(checkpoint_by, now, outputs),
+            Input::Upgrade { upgrade, now } => self.on_upgrade(upgrade, now, outputs),
         }
         if cfg!(debug_assertions) {
             self.validate();
@@ -128,6 +132,14 @@ impl<G: Guest> Replica<G> {
         true
     }
 
+    /// Whether impulses are to wait.
+    ///
+    /// # Panics
+    /// On a standby.
+    pub fn hold_impulses(&mut self, hold: bool) {
+        self.primary_state().is_held = hold;
+    }
+
     /// Who the instance is.
     pub fn genesis(&self) -> &Genesis {
         &self.state.genesis
@@ -135,7 +147,27 @@ impl<G: Guest> Replica<G> {
 
     /// SHA-256 of the module that handles the next delivery.
     pub fn module(&self) -> [u8; 32] {
-        self.state.module
+        self.state.code.module
+    }
+
+    /// What the guest may use.
+    pub fn limits(&self) -> Limits {
+        self.state.code.limits
+    }
+
+    /// The wish that the last upgrade fulfilled; 0 if there was none.
+    pub fn attempt(&self) -> u64 {
+        self.state.code.attempt
+    }
+
+    /// The record of that upgrade; 0 if there was none.
+    pub fn upgraded_at(&self) -> Lsn {
+        self.state.code.since
+    }
+
+    /// How many handlers of the guest wait; `None` if it has never told.
+    pub fn waiting_handlers(&self) -> Option<u64> {
+        self.state.code.waiting
     }
 
     /// Chain value of the last record applied: what the next one carries as `previous`.
@@ -264,6 +296,21 @@ impl<G: Guest> Replica<G> {
             self.compare(record, outputs);
         }
         let applied = self.state.apply(record, &mut self.guest, &mut self.delivered);
+        match &applied.upgrade {
+            None => {}
+            Some(Ok(upgrade)) => {
+                self.guest.keep_upgrade();
+                outputs.push(Output::Upgraded { upgrade: *upgrade, after: record.lsn() });
+            }
+            // The primary has done it, so it is this replica that is at fault.
+            Some(Err(error)) => {
+                let fault = match error {
+                    HandoverError::Refused(fault) | HandoverError::Lost(fault) => fault.clone(),
+                    HandoverError::Waits(report) => Fault::because(report.as_str()),
+                };
+                return outputs.push(Output::UpgradeFailed { fault, at: record.lsn() });
+            }
+        }
         self.put_prints(true, outputs);
         self.put_rebound(&applied, outputs);
         self.put_outcome(record.lsn(), outputs);
@@ -312,6 +359,38 @@ impl<G: Guest> Replica<G> {
         self.state.apply(&record, &mut self.guest, &mut self.delivered);
         self.compared = record.lsn();
         self.put_checkpoint(&record, outputs);
+    }
+
+    /// Judged first and written after: what fails leaves no trace in the log, and no replica has to undo anything.
+    fn on_upgrade(&mut self, upgrade: Upgrade, now: Timestamp, outputs: &mut Vec<Output>) {
+        if self.state.outcome.is_some() {
+            let fault = Fault::because("the instance has ended");
+            return outputs.push(Output::UpgradeRefused { attempt: upgrade.attempt, fault, is_lost: false });
+        }
+        let mut body = Vec::new();
+        upgrade.encode(&mut body);
+        let record = Record::seal(self.next_header(RecordKind::Upgrade, now), &body);
+        let mut judged = self.state.clone();
+        let applied = judged.apply(&record, &mut self.guest, &mut self.delivered);
+        let attempt = upgrade.attempt;
+        match applied.upgrade.as_ref().expect("an upgrade was applied") {
+            Ok(_) => {}
+            Err(HandoverError::Waits(report)) => {
+                return outputs.push(Output::UpgradeWaits { attempt, report: report.clone() });
+            }
+            Err(HandoverError::Refused(fault)) => {
+                return outputs.push(Output::UpgradeRefused { attempt, fault: fault.clone(), is_lost: false });
+            }
+            Err(HandoverError::Lost(fault)) => {
+                return outputs.push(Output::UpgradeRefused { attempt, fault: fault.clone(), is_lost: true });
+            }
+        }
+        self.guest.keep_upgrade();
+        self.state = judged;
+        let after = record.lsn();
+        outputs.push(Output::Append(record));
+        self.put_effects(applied, after, outputs);
+        outputs.push(Output::Upgraded { upgrade, after });
     }
 
     fn on_elected(&mut self, outputs: &mut Vec<Output>) {
@@ -546,7 +625,12 @@ impl<G: Guest> Replica<G> {
             return None;
         }
         let mut batch = Batch::new(header);
-        batch.add_outside(&self.state, &mut reign.inbox, reign.announce, blocked.is_none());
+        let opening = match (blocked, reign.is_held) {
+            (Some(_), _) => Opening::Host,
+            (None, true) => Opening::HostAndTimers,
+            (None, false) => Opening::All,
+        };
+        batch.add_outside(&self.state, &mut reign.inbox, reign.announce, opening);
         if blocked.is_none() {
             batch.add_own(&self.state);
         }
@@ -561,7 +645,12 @@ impl<G: Guest> Replica<G> {
 
     fn execute(&mut self, record: &Record, outputs: &mut Vec<Output>) {
         let applied = self.state.apply(record, &mut self.guest, &mut self.delivered);
-        let after = record.lsn();
+        self.put_effects(applied, record.lsn(), outputs);
+        self.put_outcome(record.lsn(), outputs);
+    }
+
+    /// Says what a record of this primary has brought about.
+    fn put_effects(&mut self, applied: Applied, after: Lsn, outputs: &mut Vec<Output>) {
         self.put_prints(false, outputs);
         for (peer, chunk) in applied.chunks {
             self.send(peer, chunk, outputs);
@@ -575,7 +664,6 @@ impl<G: Guest> Replica<G> {
         outputs.extend(applied.accepted.into_iter().map(|request| Output::Accepted { request, after }));
         let answers = applied.answered.into_iter();
         outputs.extend(answers.map(|(request, answer)| Output::Answered { request, answer, after }));
-        self.put_outcome(after, outputs);
     }
 
     fn send(&mut self, peer: PeerIndex, chunk: Chunk, outputs: &mut Vec<Output>) {

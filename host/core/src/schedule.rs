@@ -23,8 +23,6 @@ const MARKS_MAX: usize = 1024;
 /// What an operator chose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ScheduleOptions {
-    /// False if the guest can't be captured.
-    pub checkpoints: bool,
     /// Bytes of the log between two checkpoints, at most.
     pub checkpoint_every_bytes: u64,
     /// How long the guest may need for a replay, in nanoseconds, before there is another checkpoint.
@@ -61,6 +59,8 @@ impl Replay {
 #[derive(Clone, Debug)]
 pub struct Schedule {
     options: ScheduleOptions,
+    /// Whether the guest can be captured.
+    has_checkpoints: bool,
     /// Since this replica was built.
     total: Replay,
     /// What it was at the newest checkpoint.
@@ -94,6 +94,7 @@ impl Schedule {
     pub fn new(options: ScheduleOptions, checkpoint: Lsn) -> Self {
         Schedule {
             options,
+            has_checkpoints: true,
             total: Replay::default(),
             at_checkpoint: Replay::default(),
             checkpoint,
@@ -103,6 +104,11 @@ impl Schedule {
             failures: 0,
             wanted: false,
         }
+    }
+
+    /// Whether the guest can be captured, which another module may change.
+    pub fn set_has_checkpoints(&mut self, has: bool) {
+        self.has_checkpoints = has;
     }
 
     /// The record was applied, for which the guest has worked that long.
@@ -183,7 +189,7 @@ impl Schedule {
     /// What is due now.
     pub fn due(&self, now: Timestamp) -> Option<Due> {
         let due = self.is_wanted() || (self.is_checkpoint_due() && self.may_try_again());
-        if self.options.checkpoints && due && self.may_ask(now) {
+        if self.has_checkpoints && due && self.may_ask(now) {
             return Some(Due::Checkpoint);
         }
         (self.total.bytes - self.digest_bytes >= DIGEST_LOG_BYTES).then_some(Due::Digest)
@@ -194,7 +200,7 @@ impl Schedule {
         let ask = self.asked?;
         let due = self.is_wanted() || (self.is_checkpoint_due() && self.may_try_again());
         let at = Timestamp(ask.at.0.saturating_add(self.pause()));
-        (self.options.checkpoints && due && at > now).then_some(at)
+        (self.has_checkpoints && due && at > now).then_some(at)
     }
 
     /// Nanoseconds that whoever was asked has.
@@ -234,8 +240,7 @@ mod tests {
     use super::*;
     use crate::Epoch;
 
-    const OPTIONS: ScheduleOptions =
-        ScheduleOptions { checkpoints: true, checkpoint_every_bytes: 1000, recovery_target_ns: 500 };
+    const OPTIONS: ScheduleOptions = ScheduleOptions { checkpoint_every_bytes: 1000, recovery_target_ns: 500 };
 
     fn header(kind: RecordKind, lsn: u64) -> RecordHeader {
         RecordHeader::new(kind, Epoch(1), Lsn(lsn), Timestamp(0))
@@ -365,7 +370,8 @@ mod tests {
         let mut schedule = Schedule::new(OPTIONS, Lsn(0));
         schedule.want();
         assert_eq!(schedule.due(Timestamp(0)), Some(Due::Checkpoint));
-        let mut never = Schedule::new(ScheduleOptions { checkpoints: false, ..OPTIONS }, Lsn(0));
+        let mut never = Schedule::new(OPTIONS, Lsn(0));
+        never.set_has_checkpoints(false);
         never.want();
         deliver(&mut never, 2..100, 500);
         assert_eq!(never.due(Timestamp(0)), None);

@@ -9,9 +9,10 @@ use bytes::Bytes;
 
 use crate::{
     Answer, Bind, CallId, DeliverBody, Delivered, DigestBody, Effect, Effects, Epoch, EpochBody, Fault, Genesis, Guest,
-    Lsn, Message, MessageKind, Messages, PeerIndex, Peers, Random, Record, RecordError, RecordKind, RequestId, Run,
-    RunError, Runs, Seq, Timestamp, World,
+    HandoverError, Lsn, Message, MessageKind, Messages, PeerIndex, Peers, Random, Record, RecordError, RecordKind,
+    RequestId, Run, RunError, Runs, Seq, Timestamp, Upgrade, World,
     calls::Calls,
+    code::Code,
     outbox::Chunk,
     part::{Broken, Part, holds},
     requests::Requests,
@@ -51,8 +52,7 @@ pub(crate) struct Position {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct State {
     pub(crate) genesis: Genesis,
-    /// SHA-256 of the module that handles the next delivery. No record changes it yet, so it is that of genesis.
-    pub(crate) module: [u8; 32],
+    pub(crate) code: Code,
     pub(crate) position: Position,
     pub(crate) world: World,
     pub(crate) streams: Streams,
@@ -72,6 +72,9 @@ pub(crate) struct Applied {
     pub(crate) accepted: Vec<RequestId>,
     pub(crate) answered: Vec<(RequestId, Answer)>,
     pub(crate) rebound: Option<Rebound>,
+    /// What an upgrade came to. If to an error, what was applied is of no use, and neither is the guest, unless that was put
+    /// back.
+    pub(crate) upgrade: Option<Result<Upgrade, HandoverError>>,
 }
 
 pub(crate) struct Rebound {
@@ -96,7 +99,7 @@ impl State {
                 random: Random::new(body.seed),
             },
             requests: Requests::new(body.seed),
-            module: body.module,
+            code: Code::of(&body),
             genesis: body,
             streams: Streams::default(),
             timers: Timers::default(),
@@ -154,7 +157,8 @@ impl State {
         self.apply_body(record, guest, delivered, &mut applied)
             .unwrap_or_else(|error| panic!("record {} was not checked when it was read: {error}", header.lsn));
         let brought_about = !delivered.effects.is_empty() || !delivered.prints.is_empty();
-        assert!(!brought_about || header.kind == RecordKind::Deliver, "only a delivery reaches the guest");
+        let reaches_guest = matches!(header.kind, RecordKind::Deliver | RecordKind::Upgrade);
+        assert!(!brought_about || reaches_guest, "only a delivery and an upgrade reach the guest");
         assert_eq!(self.streams.count(), self.world.peers.count() as usize, "every peer has a stream");
         applied
     }
@@ -173,6 +177,10 @@ impl State {
             RecordKind::Digest => DigestBody::decode(record.body()).map(|_| ()),
             RecordKind::Bind => self.apply_bind(Bind::decode(record.body())?, applied),
             RecordKind::Deliver => self.apply_deliver(DeliverBody::decode(record.body())?, guest, delivered, applied),
+            RecordKind::Upgrade => {
+                applied.upgrade = Some(self.apply_upgrade(&Upgrade::decode(record.body())?, guest, delivered, applied));
+                Ok(())
+            }
         }
     }
 
@@ -221,6 +229,31 @@ impl State {
             self.halt(fault, applied);
         }
         Ok(())
+    }
+
+    /// Hands over to another module. On an error the state is of no use any more; the guest is what it was, or is lost.
+    fn apply_upgrade(
+        &mut self,
+        upgrade: &Upgrade,
+        guest: &mut impl Guest,
+        delivered: &mut Delivered,
+        applied: &mut Applied,
+    ) -> Result<Upgrade, HandoverError> {
+        assert!(self.outcome.is_none(), "nothing is upgraded after the end");
+        if upgrade.from != self.code.module {
+            let fault = Fault::because("the upgrade is from another module than the one that runs");
+            return Err(HandoverError::Refused(fault));
+        }
+        let before = self.world.peers.count();
+        guest.upgrade(upgrade, &mut self.world, delivered)?;
+        assert!(self.world.peers.count() >= before, "a guest can't forget peers");
+        self.code.upgrade(upgrade, self.position.lsn);
+        self.add_streams();
+        match self.take_effects(&delivered.effects, applied) {
+            Ok(()) if self.outcome.is_none() => Ok(*upgrade),
+            Ok(()) => Err(put_back(guest, Fault::because("the new code exits while it takes over the state"))),
+            Err(fault) => Err(put_back(guest, fault)),
+        }
     }
 
     /// Notes what a run uses up: numbers of the stream, timers, calls.
@@ -273,7 +306,8 @@ impl State {
             | MessageKind::Reply
             | MessageKind::Exit
             | MessageKind::SetTimer
-            | MessageKind::CancelTimer => {
+            | MessageKind::CancelTimer
+            | MessageKind::Waiting => {
                 return Err(RecordError::Shape);
             }
         }
@@ -285,7 +319,7 @@ impl State {
         let mut last_touched = None;
         let mut answers = Vec::new();
         for effect in Effects::new(effects) {
-            let effect = effect.map_err(|error| blame(format!("the guest returned bad effects: {error}")))?;
+            let effect = effect.map_err(|error| Fault::because(format!("the guest returned bad effects: {error}")))?;
             if self.take_effect(effect, &mut answers)? && last_touched != Some(effect.target) {
                 last_touched = Some(effect.target);
                 touched.insert(effect.target);
@@ -311,7 +345,10 @@ impl State {
         let message = effect.message;
         if effect.target != PeerIndex::OUTSIDE {
             if effect.target.0 as usize > self.streams.count() {
-                return Err(blame(format!("the guest sent to peer {}, which it never attached", effect.target)));
+                return Err(Fault::because(format!(
+                    "the guest sent to peer {}, which it never attached",
+                    effect.target
+                )));
             }
             if message.kind == MessageKind::Call {
                 self.begin_call(message.call_id, effect.target)?;
@@ -327,6 +364,7 @@ impl State {
             MessageKind::Exit => self.finish(message)?,
             MessageKind::SetTimer => self.set_timer(message)?,
             MessageKind::CancelTimer => self.timers.cancel(message.call_id),
+            MessageKind::Waiting => self.set_waiting(message)?,
             MessageKind::Fork
             | MessageKind::Call
             | MessageKind::Impulse
@@ -341,29 +379,36 @@ impl State {
 
     fn begin_call(&mut self, call: CallId, peer: PeerIndex) -> Result<(), Fault> {
         if call == CallId(0) {
-            return Err(blame("the guest made a call without an id".to_owned()));
+            return Err(Fault::because("the guest made a call without an id"));
         }
         if !self.calls.begin(call, peer) {
-            return Err(blame(format!("the guest made two calls with the id {call}")));
+            return Err(Fault::because(format!("the guest made two calls with the id {call}")));
         }
         Ok(())
     }
 
     fn finish(&mut self, message: Message<'_>) -> Result<(), Fault> {
         let code = message.arguments.try_into().map(i32::from_le_bytes);
-        let code = code.map_err(|_| blame("the guest returned an exit without a code of 4 bytes".to_owned()))?;
+        let code = code.map_err(|_| Fault::because("the guest returned an exit without a code of 4 bytes"))?;
         self.outcome.get_or_insert(Outcome::Finished { code, lsn: self.position.lsn });
+        Ok(())
+    }
+
+    fn set_waiting(&mut self, message: Message<'_>) -> Result<(), Fault> {
+        let count = message.arguments.try_into().map(u64::from_le_bytes);
+        let count = count.map_err(|_| Fault::because("the guest told a count of handlers without 8 bytes"))?;
+        self.code.waiting = Some(count);
         Ok(())
     }
 
     fn set_timer(&mut self, message: Message<'_>) -> Result<(), Fault> {
         let due = message.arguments.try_into().map(u64::from_le_bytes);
-        let due = due.map_err(|_| blame("the guest set a timer without a time of 8 bytes".to_owned()))?;
+        let due = due.map_err(|_| Fault::because("the guest set a timer without a time of 8 bytes"))?;
         if message.call_id == CallId(0) {
-            return Err(blame("the guest set a timer without an id".to_owned()));
+            return Err(Fault::because("the guest set a timer without an id"));
         }
         if !self.timers.set(message.call_id, Timestamp(due)) {
-            return Err(blame(format!("the guest has more than {} timers", crate::limits::TIMERS_MAX)));
+            return Err(Fault::because(format!("the guest has more than {} timers", crate::limits::TIMERS_MAX)));
         }
         Ok(())
     }
@@ -385,14 +430,14 @@ impl State {
 
     /// All relations that must hold between records, as one list.
     pub(crate) fn relations(&self) -> Result<(), Broken> {
-        let State { genesis, module, position, world, streams, timers, calls, requests, started: _, outcome } = self;
+        let State { genesis, code, position, world, streams, timers, calls, requests, started: _, outcome } = self;
         let Position { lsn, link: _, epoch: _, time } = position;
         let World { name, time: world_time, peers: _, random: _ } = world;
         holds!(*lsn >= Lsn(1), "genesis is applied");
-        holds!(*module == genesis.module, "no record changes the module");
         holds!(*name == genesis.name, "the guest knows the name of genesis");
         holds!(world_time == time, "the guest sees the time of the record");
         let beside = self.beside();
+        code.validate(beside)?;
         streams.validate(beside)?;
         timers.validate(beside)?;
         calls.validate(beside)?;
@@ -407,6 +452,7 @@ impl State {
     }
 }
 
-fn blame(reason: String) -> Fault {
-    Fault { reason, backtrace: String::new(), stderr: String::new() }
+/// What the new code brought about is at fault, so the old one has to go on.
+fn put_back(guest: &mut impl Guest, fault: Fault) -> HandoverError {
+    guest.undo_upgrade().map_or_else(HandoverError::Lost, |()| HandoverError::Refused(fault))
 }

@@ -142,7 +142,7 @@ proptest! {
         let allowed = |kind: MessageKind, target: u32| match kind {
             MessageKind::Fork | MessageKind::Call => target > 0,
             MessageKind::Reply | MessageKind::Error => true,
-            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer => target == 0,
+            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer | MessageKind::Waiting => target == 0,
             MessageKind::Impulse | MessageKind::Timer | MessageKind::Start | MessageKind::Primary => false,
         };
         let fine = all.iter().take_while(|(_, target, parts)| allowed(message(parts).kind, *target)).count();

@@ -6,7 +6,7 @@ use std::{env, fs, path::PathBuf};
 use ambrosia_core::{
     Bind, CallId, DeliverBody, DigestBody, Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Limits, Lsn, Message,
     MessageKind, Messages, MethodId, PeerIndex, Record, RecordHeader, RecordKind, ReplicaIndex, RequestEntry,
-    RequestId, Run, Runs, Seq, Timestamp, Watermark, begin_run, finish_run, push_message,
+    RequestId, Run, Runs, Seq, Timestamp, Upgrade, Watermark, begin_run, finish_run, push_message,
 };
 
 fn path(name: &str) -> PathBuf {
@@ -107,6 +107,41 @@ fn digest_records_of_version_1_stay_readable() {
         check_header(&record, RecordKind::Digest, 5, 0, 18);
         assert_eq!(DigestBody::decode(record.body()), Ok(body));
     }
+}
+
+#[test]
+fn upgrade_records_of_version_1_stay_readable() {
+    let limits = Limits { fuel: 20_000_000_000, memory_bytes: 4 << 30 };
+    let first = Upgrade {
+        attempt: 0x0102,
+        from: [0xb2; 32],
+        to: [0xb3; 32],
+        limits,
+        handover_fuel: 0x0304_0506,
+        end_waiting: false,
+    };
+    let second = Upgrade { end_waiting: true, to: first.from, ..first };
+    for (file, body) in [("record-v1-upgrade.bin", first), ("record-v1-upgrade-end-waiting.bin", second)] {
+        let mut bytes = Vec::new();
+        body.encode(&mut bytes);
+        let record = check(file, &Record::seal(header(RecordKind::Upgrade, 6), &bytes));
+        check_header(&record, RecordKind::Upgrade, 6, 0, 97);
+        assert_eq!(Upgrade::decode(record.body()), Ok(body));
+    }
+}
+
+#[test]
+fn an_upgrade_body_that_is_cut_off_or_has_another_flag_is_refused() {
+    let limits = Limits { fuel: 1, memory_bytes: 2 };
+    let body = Upgrade { attempt: 3, from: [4; 32], to: [5; 32], limits, handover_fuel: 6, end_waiting: true };
+    let mut bytes = Vec::new();
+    body.encode(&mut bytes);
+    for length in 0..bytes.len() {
+        assert!(Upgrade::decode(&bytes[..length]).is_err(), "{length} bytes");
+    }
+    assert!(Upgrade::decode(&[&bytes[..], &[0]].concat()).is_err(), "a byte more");
+    *bytes.last_mut().expect("not empty") = 2;
+    assert!(Upgrade::decode(&bytes).is_err(), "a flag of a later version");
 }
 
 /// Every kind that a record may hold.

@@ -26,6 +26,7 @@ fn rows() -> Vec<(u8, Row)> {
         row(9, MessageKind::Exit, /*        */ ". . . x . ."),
         row(10, MessageKind::SetTimer, /*   */ ". . . x . ."),
         row(11, MessageKind::CancelTimer, /**/ ". . . x . ."),
+        row(12, MessageKind::Waiting, /*    */ ". . . x . ."),
     ]
 }
 
@@ -75,6 +76,7 @@ fn every_byte_is_a_kind_of_record_or_none() {
         (4, RecordKind::Deliver),
         (5, RecordKind::Mark),
         (6, RecordKind::Digest),
+        (7, RecordKind::Upgrade),
     ];
     for byte in 0..=u8::MAX {
         let expected = kinds.iter().find(|(number, _)| *number == byte).map(|(_, kind)| *kind);

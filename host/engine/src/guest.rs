@@ -12,6 +12,7 @@ use wasmtime::{
 };
 
 use crate::{
+    Captures,
     capture::Capturer,
     fault,
     mapping::Mapping,
@@ -40,6 +41,7 @@ pub struct WasmGuest {
     /// Its memories in the order of the layout.
     pub(crate) mappings: Vec<Arc<Mapping>>,
     pub(crate) verdict: Arc<Verdict>,
+    cannot_capture: Option<String>,
     pub(crate) tracker: Tracker,
     /// Once it was captured or compared.
     pub(crate) capturer: Option<Capturer>,
@@ -57,6 +59,12 @@ impl WasmGuest {
             poisoned: false,
             mappings,
             verdict: module.verdict(),
+            cannot_capture: match module.capture_means() {
+                Captures::Nothing(findings) => {
+                    Some(findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+                }
+                Captures::Memory | Captures::Save(_) => None,
+            },
             tracker: module.tracker(),
             capturer: None,
             store,
@@ -107,6 +115,10 @@ impl Guest for WasmGuest {
 
     fn digest(&mut self) -> u64 {
         WasmGuest::digest(self)
+    }
+
+    fn cannot_capture(&self) -> Option<String> {
+        self.cannot_capture.clone()
     }
 }
 

@@ -87,6 +87,9 @@ impl MemberDriver {
                 let event = self.checkpointer.trim(keep, applied);
                 self.on_job(event);
             }
+            Command::Prepare { .. } | Command::Ready(_) | Command::SettleWish { .. } => {
+                unreachable!("no wish is handed to the member")
+            }
             Command::Yield => self.driver.printer.yields(),
             Command::DropPrints => self.driver.printer.drop_what_has_no_room(),
             Command::WriteDown(outcome) => self.driver.write_down(outcome)?,
@@ -215,7 +218,7 @@ impl MemberDriver {
                     Role::Down => return None,
                 };
                 let (applied, heartbeat_age) = (member.applied, member.heartbeat_age);
-                Some(Other { replica: member.replica, role, applied, heartbeat_age })
+                Some(Other { replica: member.replica, role, applied, ready: 0, heartbeat_age })
             });
             others.collect()
         });

@@ -21,7 +21,10 @@ impl Faulty {
 
     /// Traps without a word.
     fn stop(&mut self) {
+        #[cfg(target_arch = "wasm32")]
         core::arch::wasm32::unreachable();
+        #[cfg(not(target_arch = "wasm32"))]
+        std::process::abort();
     }
 
     fn spin(&mut self) {

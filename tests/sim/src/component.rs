@@ -38,6 +38,10 @@ impl Guest for WithComponent {
     fn digest(&mut self) -> u64 {
         self.model.digest()
     }
+
+    fn cannot_capture(&self) -> Option<String> {
+        self.model.cannot_capture()
+    }
 }
 
 impl SimGuest for WithComponent {
@@ -45,8 +49,8 @@ impl SimGuest for WithComponent {
         self.model.model()
     }
 
-    fn can_be_captured(&self) -> bool {
-        true
+    fn forbid_captures(&mut self) {
+        self.model.forbid_captures();
     }
 
     fn capture(&mut self, whole: bool) -> Capture {

@@ -1,6 +1,9 @@
 //! The guests that a simulation can run.
 
-use ambrosia_core::{Capture, Delivered, Fault, Genesis, Guest, MemoryCapture, PAGE_BYTES, World, is_zero, page_hash};
+use ambrosia_core::{
+    Capture, Delivered, Fault, Genesis, Guest, HandoverError, MemoryCapture, PAGE_BYTES, Upgrade, World, is_zero,
+    page_hash,
+};
 #[cfg(feature = "wasm")]
 use ambrosia_engine::Module;
 use ambrosia_storage::{LoadedCheckpoint, LoadedMemory};
@@ -12,10 +15,8 @@ pub trait SimGuest: Guest {
     /// The model.
     fn model(&self) -> &Model;
 
-    /// Whether it can be captured and restored.
-    fn can_be_captured(&self) -> bool {
-        false
-    }
+    /// It is not to be captured in this run.
+    fn forbid_captures(&mut self) {}
 
     /// What it is, all of it or what has changed since it was captured or restored last.
     ///
@@ -41,6 +42,27 @@ impl Guest for Box<dyn SimGuest> {
 
     fn digest(&mut self) -> u64 {
         (**self).digest()
+    }
+
+    fn cannot_capture(&self) -> Option<String> {
+        (**self).cannot_capture()
+    }
+
+    fn upgrade(
+        &mut self,
+        upgrade: &Upgrade,
+        world: &mut World,
+        delivered: &mut Delivered,
+    ) -> Result<(), HandoverError> {
+        (**self).upgrade(upgrade, world, delivered)
+    }
+
+    fn undo_upgrade(&mut self) -> Result<(), Fault> {
+        (**self).undo_upgrade()
+    }
+
+    fn keep_upgrade(&mut self) {
+        (**self).keep_upgrade();
     }
 }
 
@@ -70,6 +92,7 @@ pub(crate) struct Alone {
     model: Model,
     /// What its memory was when it was captured or restored last.
     before: Vec<u8>,
+    is_forbidden: bool,
 }
 
 impl Guest for Alone {
@@ -80,6 +103,10 @@ impl Guest for Alone {
     fn digest(&mut self) -> u64 {
         self.model.digest()
     }
+
+    fn cannot_capture(&self) -> Option<String> {
+        self.is_forbidden.then(|| "no checkpoints are taken in this run".to_owned())
+    }
 }
 
 impl SimGuest for Alone {
@@ -87,8 +114,8 @@ impl SimGuest for Alone {
         &self.model
     }
 
-    fn can_be_captured(&self) -> bool {
-        true
+    fn forbid_captures(&mut self) {
+        self.is_forbidden = true;
     }
 
     fn capture(&mut self, whole: bool) -> Capture {
@@ -159,6 +186,10 @@ impl<G: Guest> Guest for Twin<G> {
 
     fn digest(&mut self) -> u64 {
         self.model.digest()
+    }
+
+    fn cannot_capture(&self) -> Option<String> {
+        Some("this guest can't be captured yet".to_owned())
     }
 }
 

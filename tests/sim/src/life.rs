@@ -101,6 +101,9 @@ impl Sim {
             Command::Write(_) | Command::Publish(_) | Command::Compact(_) | Command::Trim { .. } => {
                 self.plan_job(process, driver, command);
             }
+            Command::Prepare { .. } | Command::Ready(_) | Command::SettleWish { .. } => {
+                unreachable!("nothing is wished")
+            }
             Command::Yield => assert!(!process.has_yielded.replace(true), "a process steps down for its output once"),
             Command::DropPrints => process.stuck_until.set(0),
             Command::WriteDown(Outcome::Finished { code, .. }) => {
@@ -148,7 +151,13 @@ impl Sim {
             | Notice::ClockJumped(_)
             | Notice::Blocked(_)
             | Notice::AskedOneIsGone(_) => {}
-            Notice::OtherEngine { .. } | Notice::DivergenceAllowed(_) | Notice::Undelivered(_) => {
+            Notice::OtherEngine { .. }
+            | Notice::DivergenceAllowed(_)
+            | Notice::Undelivered(_)
+            | Notice::NotReady(_)
+            | Notice::UpgradeWaits { .. }
+            | Notice::Upgraded { .. }
+            | Notice::UpgradeRefused { .. } => {
                 panic!("nothing here makes a member say {notice:?}")
             }
         }

@@ -96,8 +96,6 @@ pub(crate) struct Sim {
     /// False once everything is being healed.
     pub(crate) storm: Cell<bool>,
     make_guest: Rc<MakeGuest>,
-    /// Whether the guests can be captured.
-    pub(crate) is_capturable: Cell<bool>,
     last_process: Cell<u32>,
     pub(crate) actor: Cell<Option<ProcessId>>,
     pauses: Cell<usize>,
@@ -119,7 +117,6 @@ impl Sim {
             partitions: RefCell::default(),
             storm: Cell::new(true),
             make_guest,
-            is_capturable: Cell::default(),
             last_process: Cell::default(),
             actor: Cell::default(),
             pauses: Cell::default(),
@@ -173,7 +170,6 @@ impl Sim {
             limits: Limits { fuel: 1_000_000_000, memory_bytes: 64 << 20 },
             name: name_of(number),
         };
-        self.is_capturable.set(self.make_guest(&genesis).can_be_captured());
         let record = genesis.record(Timestamp(self.now.get()));
         FileLog::create_on(machine, log_directory(uuid), uuid, &record).expect("the operator's machine works");
         for replica in 0..self.options.replicas {
@@ -182,7 +178,11 @@ impl Sim {
     }
 
     pub(crate) fn make_guest(&self, genesis: &Genesis) -> Box<dyn SimGuest> {
-        (self.make_guest)(genesis)
+        let mut guest = (self.make_guest)(genesis);
+        if self.options.checkpoints.is_none() {
+            guest.forbid_captures();
+        }
+        guest
     }
 
     pub(crate) fn dice(&self) -> RefMut<'_, Dice> {

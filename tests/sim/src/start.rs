@@ -56,8 +56,6 @@ impl Sim {
 
     fn settings(&self, process: &Process) -> MemberSettings {
         let options = self.options.checkpoints;
-        let cannot = if options.is_none() { Some("no checkpoints are taken in this run") } else { None };
-        let cannot = cannot.or((!self.is_capturable.get()).then_some("this guest can't be captured yet"));
         MemberSettings {
             replica: ReplicaIndex(process.place.replica),
             engine: ENGINE,
@@ -65,11 +63,9 @@ impl Sim {
             allow_engine_change: false,
             allow_divergence: None,
             schedule: ScheduleOptions {
-                checkpoints: cannot.is_none(),
                 checkpoint_every_bytes: options.map_or(u64::MAX, |options| options.every_bytes),
                 recovery_target_ns: options.map_or(u64::MAX, |options| options.every_ns),
             },
-            cannot_capture: cannot.map(str::to_owned),
             keep: options.map_or(Keep { checkpoints: 1, log: false }, |options| Keep {
                 checkpoints: options.keep,
                 log: options.keep_log,

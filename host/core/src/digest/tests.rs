@@ -120,6 +120,13 @@ const CHANGES: &[Change] = &[
     ("no requests", |state| state.requests = Default::default()),
     ("the number of the last impulse", |state| state.requests.note_impulse(CallId(14))),
     ("the start", |state| state.started = false),
+    ("the module", |state| state.code.module = [3; 32]),
+    ("the fuel", |state| state.code.limits.fuel = 40),
+    ("the memory", |state| state.code.limits.memory_bytes = 50),
+    ("an upgrade", |state| state.code.attempt = 1),
+    ("the record of an upgrade", |state| state.code.since = Lsn(1)),
+    ("no handlers that wait", |state| state.code.waiting = Some(0)),
+    ("handlers that wait", |state| state.code.waiting = Some(7)),
     ("an exit", |state| state.outcome = Some(Outcome::Finished { code: 0, lsn: Lsn(1) })),
     ("an exit of another code", |state| state.outcome = Some(Outcome::Finished { code: -1, lsn: Lsn(1) })),
     ("a halt", |state| {

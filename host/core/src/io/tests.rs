@@ -14,6 +14,7 @@ fn one_of_each() -> Vec<Output> {
     let chunk = Chunk { after: LSN, first_seq: Seq(1), count: 1, messages: Bytes::from_static(b"message") };
     let answer = Answer { success: true, value: Bytes::from_static(b"value") };
     let fault = Fault { reason: "why".to_owned(), backtrace: String::new(), stderr: String::new() };
+    let upgrade = Upgrade { attempt: 1, from: [2; 32], to: [3; 32], limits, handover_fuel: 1, end_waiting: false };
     let (stream, bytes, replayed) = (PrintStream::Stdout, Bytes::from_static(b"print"), false);
     let divergence =
         Divergence { lsn: LSN, equal_at: Lsn(0), epoch: Epoch(1), state: 1, memory: 2, own_state: 3, own_memory: 4 };
@@ -31,7 +32,11 @@ fn one_of_each() -> Vec<Output> {
         Output::Diverged(divergence),
         Output::Rebound { name, dropped: 1, failed_calls: 1 },
         Output::Finished { code: 1, after: LSN },
-        Output::Halted { fault, after: LSN },
+        Output::Halted { fault: fault.clone(), after: LSN },
+        Output::Upgraded { upgrade, after: LSN },
+        Output::UpgradeWaits { attempt: 1, report: "a waits".to_owned() },
+        Output::UpgradeRefused { attempt: 1, fault: fault.clone(), is_lost: false },
+        Output::UpgradeFailed { fault, at: LSN },
     ]
 }
 
@@ -53,6 +58,11 @@ fn kind(output: &Output) -> (usize, bool) {
         Output::Rebound { .. } => (11, false),
         Output::Finished { .. } => (12, true),
         Output::Halted { .. } => (13, true),
+        Output::Upgraded { .. } => (14, true),
+        // These say that there is no record, or no good one.
+        Output::UpgradeWaits { .. } => (15, false),
+        Output::UpgradeRefused { .. } => (16, false),
+        Output::UpgradeFailed { .. } => (17, false),
     }
 }
 
@@ -60,7 +70,7 @@ fn kind(output: &Output) -> (usize, bool) {
 fn whatever_tells_of_a_record_waits_until_that_is_durable() {
     let outputs = one_of_each();
     let kinds: Vec<_> = outputs.iter().map(|output| kind(output).0).collect();
-    assert!(kinds.into_iter().eq(0..14), "one of each kind");
+    assert!(kinds.into_iter().eq(0..18), "one of each kind");
     for output in outputs {
         let (_, waits) = kind(&output);
         assert_eq!(output.after(), if waits { LSN } else { Lsn(0) }, "{output:?}");

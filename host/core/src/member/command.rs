@@ -1,6 +1,6 @@
 //! What a member has done.
 
-use super::{Ending, Keep, Notice};
+use super::{Ending, Keep, Notice, WishOutcome};
 use crate::{ConnectionId, Epoch, Genesis, InstanceName, Lsn, Outcome, Output, ReplicaIndex, Traffic};
 
 /// Something to be done by the driver, in the order in which it was put out.
@@ -79,6 +79,23 @@ pub enum Command {
         keep: Keep,
         /// How far the replicas are that still read the log.
         applied: Vec<Lsn>,
+    },
+    /// Have the module of a wish at hand, so that a guest can be handed over to it at once. Answered by
+    /// [`super::MemberInput::Prepared`].
+    Prepare {
+        /// The wish.
+        attempt: u64,
+        /// SHA-256 of the module.
+        module: [u8; 32],
+    },
+    /// Tell the others that the module of that wish is at hand here.
+    Ready(u64),
+    /// Write into the registry what became of a wish, which is wished no more.
+    SettleWish {
+        /// The wish.
+        attempt: u64,
+        /// What became of it.
+        outcome: WishOutcome,
     },
     /// The replica ends its reign for an output that is stuck: it does so once.
     Yield,

@@ -28,9 +28,11 @@ impl<G: Guest> Common<G> {
     /// Begins with a replica that was restored from that checkpoint, or from none.
     pub(super) fn new(context: &Context<'_, G>, replica: Replica<G>, checkpoint: Option<Lsn>) -> Self {
         assert!(checkpoint.is_none_or(|lsn| lsn == replica.applied()), "a replica begins at its checkpoint");
+        let mut schedule = Schedule::new(context.settings.schedule, checkpoint.unwrap_or_default());
+        schedule.set_has_checkpoints(replica.guest().cannot_capture().is_none());
         Common {
             replica,
-            schedule: Schedule::new(context.settings.schedule, checkpoint.unwrap_or_default()),
+            schedule,
             own: OwnCheckpoint::new(checkpoint),
             others: Others::default(),
             outputs: Vec::new(),
@@ -57,6 +59,11 @@ impl<G: Guest> Common<G> {
                 Output::Checkpoint { by, at } => self.on_asked(context, by, at),
                 Output::Diverged(found) => on_diverged(context, found)?,
                 Output::Halted { fault, after } => return Err(Ending::Halted { fault, lsn: after }),
+                Output::Upgraded { upgrade, after } => {
+                    self.on_handed_over();
+                    context.tell(Notice::Upgraded { upgrade, lsn: after });
+                }
+                Output::UpgradeFailed { fault, at } => return Err(Ending::UpgradeFailed { fault, lsn: at }),
                 // What a peer's new life does to this replica is told by the primary, and how the guest has finished is
                 // read from the state.
                 Output::Rebound { .. } | Output::Finished { .. } => {}
@@ -67,7 +74,9 @@ impl<G: Guest> Common<G> {
                 | Output::Acknowledge { .. }
                 | Output::Refuse { .. }
                 | Output::Accepted { .. }
-                | Output::Answered { .. } => unreachable!("a record brings about nothing to do: {output:?}"),
+                | Output::Answered { .. }
+                | Output::UpgradeWaits { .. }
+                | Output::UpgradeRefused { .. } => unreachable!("a record brings about nothing to do: {output:?}"),
             }
         }
         self.outputs = outputs;
@@ -78,7 +87,14 @@ impl<G: Guest> Common<G> {
     pub(super) fn count(&mut self, context: &mut Context<'_, G>, header: &RecordHeader) {
         assert_eq!(self.replica.applied(), header.lsn, "a record is counted once it was applied");
         let work = context.shell.applied(header, &mut self.replica);
-        self.schedule.on_applied(header, if header.kind == RecordKind::Deliver { work } else { 0 });
+        let has_worked = matches!(header.kind, RecordKind::Deliver | RecordKind::Upgrade);
+        self.schedule.on_applied(header, if has_worked { work } else { 0 });
+    }
+
+    /// The guest was handed over to another module, or that was tried.
+    pub(super) fn on_handed_over(&mut self) {
+        self.own.forget_parent(self.replica.applied());
+        self.schedule.set_has_checkpoints(self.replica.guest().cannot_capture().is_none());
     }
 
     /// A standby is to take a checkpoint. What it reads is durable; what it reads late was taken by another one since.
@@ -98,8 +114,7 @@ impl<G: Guest> Common<G> {
         match &attempt {
             Some(Attempt::Failed(_)) => self.schedule.on_failed(),
             Some(Attempt::Published) => {
-                let published = self.own.parent().expect("changes are counted since the checkpoint published");
-                self.schedule.on_checkpoint(published);
+                self.schedule.on_checkpoint(self.own.published());
             }
             None => {}
         }

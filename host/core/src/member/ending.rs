@@ -24,6 +24,13 @@ pub enum Ending {
         /// The record that it failed at.
         lsn: Lsn,
     },
+    /// The primary has handed over to another module, and this replica can't.
+    UpgradeFailed {
+        /// Why.
+        fault: Fault,
+        /// The record of the upgrade.
+        lsn: Lsn,
+    },
     /// The replica is not what the log says.
     Diverged(Divergence),
     /// A reign was written by another engine.

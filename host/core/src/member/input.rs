@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{CheckpointHead, Other};
+use super::{CheckpointHead, Other, Wish};
 use crate::{CheckpointState, ConnectionId, Epoch, InstanceUuid, Lsn, Record, Timestamp, Traffic};
 
 /// Something that happened.
@@ -106,6 +106,15 @@ pub enum MemberInput<G> {
     CheckpointWanted(ConnectionId),
     /// A checkpoint of this replica is further.
     Checkpoint(CheckpointEvent),
+    /// What the registry says is wished, at the beginning and whenever that changes.
+    Wish(Option<Wish>),
+    /// Answers [`super::Command::Prepare`].
+    Prepared {
+        /// The wish.
+        attempt: u64,
+        /// Whether the module is at hand; why not.
+        result: Result<(), String>,
+    },
     /// Answers [`super::Command::Close`].
     Closed,
     /// The operator wants the replica to end.

@@ -12,6 +12,7 @@ mod clock;
 mod command;
 mod common;
 mod ending;
+mod fulfilment;
 mod input;
 mod notice;
 mod others;
@@ -21,6 +22,7 @@ mod recovery;
 mod settings;
 mod shell;
 mod standby;
+mod wishes;
 
 use core::time::Duration;
 
@@ -32,12 +34,14 @@ pub use others::{Other, OtherRole};
 pub use recovery::{CheckpointHead, Unusable, check_head, resume};
 pub use settings::{Keep, MemberSettings};
 pub use shell::Shell;
+pub use wishes::{Wish, WishOutcome};
 
 use crate::{Epoch, Guest, Replica};
 use common::Common;
 use primary::Primary;
 use recovery::Recovery;
 use standby::Standby;
+use wishes::Wishes;
 
 /// One replica of one log.
 ///
@@ -46,6 +50,8 @@ use standby::Standby;
 /// again when that says. Between a [`Command::Capture`] and its answer nothing else may come in.
 pub struct Member<G> {
     settings: MemberSettings,
+    /// They outlast the incarnations of the replica.
+    wishes: Wishes,
     stage: Stage<G>,
 }
 
@@ -57,6 +63,10 @@ enum Stage<G> {
     /// With the replica, if there was one.
     Ended(Option<Box<Common<G>>>),
 }
+
+/// How old a look at the others may be. That often it is looked whether a standby is still there that was asked for
+/// something.
+const LOOK_AGE_MAX: Duration = Duration::from_millis(250);
 
 /// When a driver is to call [`Member::turn`] again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,6 +82,7 @@ struct Context<'a, G> {
     settings: &'a MemberSettings,
     /// Time that has passed since some moment, also while the machine was suspended.
     now: Duration,
+    wishes: &'a mut Wishes,
     shell: &'a mut dyn Shell<G>,
 }
 
@@ -94,7 +105,7 @@ impl<G: Guest> Member<G> {
     /// A member that has not begun.
     pub fn new(settings: MemberSettings) -> Self {
         assert!(settings.keep.checkpoints > 0, "the newest checkpoint is always kept");
-        Member { settings, stage: Stage::Ended(None) }
+        Member { settings, wishes: Wishes::default(), stage: Stage::Ended(None) }
     }
 
     /// Begins its life.
@@ -103,7 +114,7 @@ impl<G: Guest> Member<G> {
     /// If it has one.
     pub fn begin(&mut self, now: Duration, shell: &mut dyn Shell<G>) {
         assert!(matches!(self.stage, Stage::Ended(None)), "a member begins once");
-        let mut context = Context { settings: &self.settings, now, shell };
+        let mut context = Context { settings: &self.settings, now, wishes: &mut self.wishes, shell };
         self.stage = Stage::Recovering(Box::new(Recovery::begin(&mut context)));
     }
 
@@ -112,7 +123,12 @@ impl<G: Guest> Member<G> {
     /// # Panics
     /// If the driver answers what was not asked.
     pub fn step(&mut self, now: Duration, input: MemberInput<G>, shell: &mut dyn Shell<G>) {
-        let mut context = Context { settings: &self.settings, now, shell };
+        let mut context = Context { settings: &self.settings, now, wishes: &mut self.wishes, shell };
+        let input = match input {
+            MemberInput::Wish(wish) => return context.on_wish(wish),
+            MemberInput::Prepared { attempt, result } => return context.on_prepared(attempt, result),
+            input => input,
+        };
         self.stage = match std::mem::replace(&mut self.stage, Stage::Ended(None)) {
             Stage::Recovering(recovery) => recovery.step(&mut context, input),
             Stage::Following(standby) => standby.step(&mut context, input),
@@ -123,7 +139,7 @@ impl<G: Guest> Member<G> {
 
     /// Does what is due, and what has gathered. Says when to be called again if nothing comes in.
     pub fn turn(&mut self, now: Duration, surroundings: &Surroundings, shell: &mut dyn Shell<G>) -> Next {
-        let mut context = Context { settings: &self.settings, now, shell };
+        let mut context = Context { settings: &self.settings, now, wishes: &mut self.wishes, shell };
         let (stage, next) = match std::mem::replace(&mut self.stage, Stage::Ended(None)) {
             Stage::Following(standby) => {
                 let next = standby.wake_after(&context);

@@ -1,6 +1,6 @@
 //! What a member has to tell its operator.
 
-use crate::{Blocked, Epoch, InstanceName, Lsn, ReplicaIndex};
+use crate::{Blocked, Epoch, Fault, InstanceName, Lsn, ReplicaIndex, Upgrade};
 
 /// What a member has to tell its operator. How it is said is the driver's.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,6 +73,29 @@ pub enum Notice {
     StepsDownForOutput,
     /// Peers did not take the last messages of an instance that has finished.
     Undelivered(u64),
+    /// Standbys don't have the module of a wish at hand in time; the upgrade goes on without them, and they load it late.
+    NotReady(Vec<ReplicaIndex>),
+    /// Handlers wait that can't go on in another module, so an upgrade waits.
+    UpgradeWaits {
+        /// The wish.
+        attempt: u64,
+        /// Which handlers.
+        report: String,
+    },
+    /// The instance runs another module, or has other limits.
+    Upgraded {
+        /// What was done.
+        upgrade: Upgrade,
+        /// The record of it.
+        lsn: Lsn,
+    },
+    /// The instance goes on as it was.
+    UpgradeRefused {
+        /// The wish.
+        attempt: u64,
+        /// Why.
+        fault: Fault,
+    },
     /// Another replica is primary.
     Deposed {
         /// The reign that is over.

@@ -23,6 +23,8 @@ pub struct Other {
     pub role: OtherRole,
     /// The last record that it has applied.
     pub applied: Lsn,
+    /// The last wish whose module it has at hand.
+    pub ready: u64,
     /// How long ago it was heard of.
     pub heartbeat_age: Duration,
 }

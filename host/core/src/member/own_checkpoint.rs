@@ -16,6 +16,10 @@ const IN_USE: Duration = Duration::from_secs(60);
 pub(super) struct OwnCheckpoint {
     /// The checkpoint since which the guest counts its changes, once it is published.
     parent: Option<Lsn>,
+    /// The last one published.
+    published: Lsn,
+    /// The record up to which captures are of no use as a parent: the guest counts its changes since a later moment.
+    anew_since: Lsn,
     /// The one under way.
     work: Option<(Lsn, Step)>,
     /// The next one, captured while the one before counts already and is being tidied.
@@ -47,7 +51,14 @@ enum Step {
 impl OwnCheckpoint {
     /// For a replica that was restored from that checkpoint, or from none.
     pub(super) fn new(from: Option<Lsn>) -> Self {
-        OwnCheckpoint { parent: from, work: None, next: None, told: None }
+        OwnCheckpoint {
+            parent: from,
+            published: from.unwrap_or_default(),
+            anew_since: Lsn(0),
+            work: None,
+            next: None,
+            told: None,
+        }
     }
 
     /// Whether none can be captured now.
@@ -70,6 +81,18 @@ impl OwnCheckpoint {
     /// The checkpoint since which the guest counts its changes.
     pub(super) fn parent(&self) -> Option<Lsn> {
         self.parent
+    }
+
+    /// The last one published, or that the replica was restored from.
+    pub(super) fn published(&self) -> Lsn {
+        self.published
+    }
+
+    /// The guest counts its changes anew since the record just applied: no delta may rest on a capture up to there.
+    pub(super) fn forget_parent(&mut self, applied: Lsn) {
+        assert!(!self.is_capturing(), "a guest that is being captured stays as it is");
+        self.parent = None;
+        self.anew_since = applied;
     }
 
     /// Has the replica captured as it is now. `is_durable` says whether its last record is known to be.
@@ -107,7 +130,8 @@ impl OwnCheckpoint {
             }
             (Step::Write { is_durable: false }, CheckpointEvent::Written(Ok(()))) => (Some(Step::Durable), None),
             (Step::Publish, CheckpointEvent::Published(Ok(()))) => {
-                self.parent = Some(at);
+                self.published = at;
+                self.parent = (at > self.anew_since).then_some(at);
                 context.carry(Command::Compact(at));
                 (Some(Step::Compact), Some(Attempt::Published))
             }

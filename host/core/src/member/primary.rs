@@ -3,10 +3,11 @@
 use core::time::Duration;
 
 use super::{
-    CheckpointEvent, Command, Context, Ending, Flow, LogEvent, MemberInput, Next, Notice, OtherRole, Stage, StopCause,
-    Surroundings, Verdict,
+    CheckpointEvent, Command, Context, Ending, Flow, LOOK_AGE_MAX, LogEvent, MemberInput, Next, Notice, OtherRole,
+    Stage, StopCause, Surroundings, Verdict,
     clock::ReignClock,
     common::{Attempt, Common},
+    fulfilment::Fulfilment,
     recovery::Recovery,
 };
 use crate::{
@@ -23,10 +24,6 @@ const STANDBY_LAG_MAX: u64 = 10_000;
 /// While a timer waits, the member looks at the time at least this often: the wait of its driver does not count the time in
 /// which the machine was suspended.
 const TIMER_WAIT_MAX: Duration = Duration::from_secs(1);
-
-/// How old a look at the others may be. That often it is looked whether a standby is still there that was asked for a
-/// checkpoint.
-const LOOK_AGE_MAX: Duration = Duration::from_millis(250);
 
 /// How often it is told that peers don't take their messages.
 const BLOCKED_INTERVAL: Duration = Duration::from_secs(10);
@@ -56,6 +53,7 @@ pub(super) struct Primary<G> {
     ahead: Ahead,
     /// The others are being looked at to see who takes the checkpoint that is due.
     is_looking: bool,
+    pub(super) fulfilment: Fulfilment,
 }
 
 /// How far memory was copied ahead of a capture.
@@ -84,6 +82,8 @@ enum End {
         lsn: Lsn,
     },
     StoreLost,
+    /// The guest failed at an upgrade and could not be put back.
+    GuestLost,
 }
 
 /// The guest has exited.
@@ -120,6 +120,7 @@ impl<G: Guest> Primary<G> {
             last_asked: None,
             ahead: Ahead::Not,
             is_looking: false,
+            fulfilment: Fulfilment::begin(),
         });
         if let Some(behind) = primary.clock.behind() {
             context.tell(Notice::ClockBehind(behind));
@@ -170,7 +171,9 @@ impl<G: Guest> Primary<G> {
             | MemberInput::Trimmed { .. }
             | MemberInput::Read { .. }
             | MemberInput::Acquired { .. }
-            | MemberInput::Contended => panic!("a primary does not ask for this"),
+            | MemberInput::Contended
+            | MemberInput::Wish(_)
+            | MemberInput::Prepared { .. } => panic!("a primary does not ask for this"),
         }
         self.settle(context)
     }
@@ -215,7 +218,7 @@ impl<G: Guest> Primary<G> {
         if self.end.is_some() {
             return (self.settle(context), Next::Again);
         }
-        let worked = self.deliver(context, surroundings);
+        let worked = self.fulfil(context, surroundings) || self.deliver(context, surroundings);
         self.tend(context, surroundings);
         let next = if worked || minded { Next::Again } else { Next::After(self.until_due(context, surroundings)) };
         (self.settle(context), next)
@@ -232,7 +235,7 @@ impl<G: Guest> Primary<G> {
     }
 
     /// How long nothing happens by itself.
-    fn until_due(&self, context: &Context<'_, G>, surroundings: &Surroundings) -> Option<Duration> {
+    fn until_due(&mut self, context: &mut Context<'_, G>, surroundings: &Surroundings) -> Option<Duration> {
         let until_stuck = match surroundings.output {
             Flow::Full(rest) => Some(rest),
             Flow::Room | Flow::Stuck => None,
@@ -240,7 +243,8 @@ impl<G: Guest> Primary<G> {
         let time = self.time(context.now);
         let until_look = self.waits_for_a_standby().then_some(LOOK_AGE_MAX);
         let until_checkpoint = self.common.schedule.wake_at(time).map(|at| until(at, time));
-        let all = [until_stuck, until_look, until_checkpoint, self.until_due_to_deliver(context, time)];
+        let until_wish = self.until_wish(context, surroundings);
+        let all = [until_stuck, until_look, until_checkpoint, until_wish, self.until_due_to_deliver(context, time)];
         all.into_iter().flatten().min()
     }
 
@@ -280,8 +284,8 @@ impl<G: Guest> Primary<G> {
     /// Makes and executes one record of what has gathered. False if there was nothing, or no room in the log or for what
     /// it would print.
     fn deliver(&mut self, context: &mut Context<'_, G>, surroundings: &Surroundings) -> bool {
-        if !surroundings.log_has_room || surroundings.output != Flow::Room {
-            return false; // both say when there is room
+        if !surroundings.log_has_room || surroundings.output != Flow::Room || self.wish_comes_first(context) {
+            return false; // each says when it is over
         }
         let now = self.time(context.now);
         let mut outputs = std::mem::take(&mut self.common.outputs);
@@ -374,6 +378,27 @@ impl<G: Guest> Primary<G> {
         true
     }
 
+    /// Whether memory is being copied ahead: the guest must stay what it is.
+    pub(super) fn is_copying_ahead(&self) -> bool {
+        self.ahead == Ahead::Asked
+    }
+
+    /// The guest was captured for an upgrade, whether that was done or not.
+    pub(super) fn on_handed_over(&mut self) {
+        assert!(!self.is_copying_ahead(), "no upgrade is tried meanwhile");
+        self.ahead = Ahead::Not;
+        self.common.on_handed_over();
+    }
+
+    /// Has the replicas compare themselves right behind an upgrade, and a checkpoint taken, so that recoveries seldom
+    /// cross it.
+    pub(super) fn seal_upgrade(&mut self, context: &mut Context<'_, G>) {
+        if self.common.replica.outcome().is_none() {
+            self.digest(context, None);
+            self.common.schedule.want();
+        }
+    }
+
     fn waits_for_a_standby(&self) -> bool {
         self.common.schedule.is_asked() && self.last_asked.is_some_and(|by| by != self.me)
     }
@@ -410,7 +435,7 @@ impl<G: Guest> Primary<G> {
     }
 
     fn on_checkpoint_wanted(&mut self, context: &mut Context<'_, G>, connection: ConnectionId) {
-        let refusal = match &context.settings.cannot_capture {
+        let refusal = match self.common.replica.guest().cannot_capture() {
             Some(reason) => format!("the guest can't be captured: {reason}"),
             None if self.common.replica.outcome().is_some() => "the instance has ended".to_owned(),
             None => {
@@ -453,7 +478,7 @@ impl<G: Guest> Primary<G> {
     }
 
     /// Steps the replica, and lets out what may be seen.
-    fn input(&mut self, context: &mut Context<'_, G>, input: Input) {
+    pub(super) fn input(&mut self, context: &mut Context<'_, G>, input: Input) {
         let mut outputs = std::mem::take(&mut self.common.outputs);
         self.common.replica.step(input, &mut outputs);
         self.carry_outputs(context, outputs);
@@ -510,6 +535,15 @@ impl<G: Guest> Primary<G> {
             Output::Rebound { name, dropped, failed_calls } => {
                 context.tell(Notice::Rebound { name, dropped, failed_calls });
             }
+            Output::Upgraded { upgrade, after } => self.on_upgraded(context, upgrade, after),
+            Output::UpgradeWaits { report, .. } => self.on_upgrade_waits(report),
+            Output::UpgradeRefused { attempt, fault, is_lost } => {
+                self.on_upgrade_refused(context, attempt, fault);
+                if is_lost {
+                    self.end_with(End::GuestLost);
+                }
+            }
+            Output::UpgradeFailed { .. } => unreachable!("a primary judges before it writes"),
             Output::Append(_) => unreachable!("a record is appended where it is put out"),
             Output::Connect { .. }
             | Output::Welcome { .. }
@@ -548,7 +582,7 @@ impl<G: Guest> Primary<G> {
             End::Stopped(StopCause::Failed(reason)) => return self.end(context, Ending::LogFailed(reason.clone())),
             // Nothing more is let out, not even what is durable: whoever looks for it looks elsewhere.
             End::StoreLost => return self.end(context, Ending::StoreLost),
-            End::Shutdown | End::Yielded => {}
+            End::Shutdown | End::Yielded | End::GuestLost => {}
             End::Exited(exited) => match self.common.replica.undelivered() {
                 0 => context.carry(Command::WriteDown(Outcome::Finished { code: exited.code, lsn: exited.lsn })),
                 undelivered => context.tell(Notice::Undelivered(undelivered)),
@@ -572,8 +606,10 @@ impl<G: Guest> Primary<G> {
             (_, End::Shutdown) => self.end(context, Ending::Stopped { reigned: true }),
             (_, End::Exited(Exited { code, lsn, .. })) => self.end(context, Ending::Finished { code, lsn }),
             (_, End::Halted { fault, lsn }) => self.end(context, Ending::Halted { fault, lsn }),
-            (_, End::Yielded) if self.is_shut_down => self.end(context, Ending::Stopped { reigned: true }),
-            (_, End::Yielded) => self.begin_anew(context),
+            (_, End::Yielded | End::GuestLost) if self.is_shut_down => {
+                self.end(context, Ending::Stopped { reigned: true })
+            }
+            (_, End::Yielded | End::GuestLost) => self.begin_anew(context),
             (_, End::Stopped(_) | End::StoreLost) => unreachable!("a log that has failed, or is lost, is not closed"),
         }
     }

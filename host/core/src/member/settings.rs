@@ -28,8 +28,6 @@ pub struct MemberSettings {
     pub allow_divergence: Option<Lsn>,
     /// When checkpoints are due.
     pub schedule: ScheduleOptions,
-    /// Why the guest can't be captured, if it can't.
-    pub cannot_capture: Option<String>,
     /// What is kept when checkpoints and the log are trimmed.
     pub keep: Keep,
     /// A replica that has not been heard of for this long may be taken for dead.

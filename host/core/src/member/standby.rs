@@ -120,7 +120,9 @@ impl<G: Guest> Standby<G> {
             MemberInput::Listed { .. }
             | MemberInput::Loaded { .. }
             | MemberInput::Unusable { .. }
-            | MemberInput::Made(_) => panic!("a standby has begun, and did not ask for this"),
+            | MemberInput::Made(_)
+            | MemberInput::Wish(_)
+            | MemberInput::Prepared { .. } => panic!("a standby has begun, and did not ask for this"),
         }
         Stage::Following(self)
     }

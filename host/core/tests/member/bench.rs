@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ambrosia_core::{
-    Delivered, DigestBody, Epoch, EpochBody, Fault, Genesis, Guest, InstanceName, InstanceUuid, Limits, Lsn, Record,
-    RecordHeader, RecordKind, Replica, ReplicaIndex, ScheduleOptions, Timestamp, World,
+    Delivered, DigestBody, Epoch, EpochBody, Fault, Genesis, Guest, HandoverError, InstanceName, InstanceUuid, Limits,
+    Lsn, Record, RecordHeader, RecordKind, Replica, ReplicaIndex, ScheduleOptions, Timestamp, Upgrade, World,
     member::{Command, Flow, Keep, Member, MemberInput, MemberSettings, Next, Notice, Shell, StopCause, Surroundings},
 };
 
@@ -12,13 +12,43 @@ pub(crate) const ENGINE: [u8; 32] = [7; 32];
 pub(crate) const ME: ReplicaIndex = ReplicaIndex(0);
 pub(crate) const SILENCE: Duration = Duration::from_millis(600);
 
-/// A guest that does nothing.
-#[derive(Debug)]
-pub(crate) struct Nothing;
+/// A guest that does nothing. It takes over as the first byte of the module's hash says.
+#[derive(Debug, Default)]
+pub(crate) struct Nothing {
+    tries: u32,
+    pub(crate) cannot_capture: Option<String>,
+}
+
+pub(crate) const TAKES_ALL: u8 = 10;
+pub(crate) const REFUSES: u8 = 11;
+/// Waits the first time, and says that a handler waits.
+pub(crate) const WAITS_ONCE: u8 = 12;
+pub(crate) const WAITS: u8 = 13;
+pub(crate) const IS_LOST: u8 = 14;
+pub(crate) const CANNOT_BE_CAPTURED: u8 = 15;
 
 impl Guest for Nothing {
     fn deliver(&mut self, _: &[u8], _: &mut World, _: &mut Delivered) -> Result<(), Fault> {
         Ok(())
+    }
+
+    fn cannot_capture(&self) -> Option<String> {
+        self.cannot_capture.clone()
+    }
+
+    fn upgrade(&mut self, upgrade: &Upgrade, _: &mut World, _: &mut Delivered) -> Result<(), HandoverError> {
+        self.tries += 1;
+        match upgrade.to[0] {
+            REFUSES => Err(HandoverError::Refused(Fault::because("it does not fit"))),
+            WAITS_ONCE if self.tries == 1 => Err(HandoverError::Waits("a waits".to_owned())),
+            WAITS => Err(HandoverError::Waits("a waits".to_owned())),
+            IS_LOST => Err(HandoverError::Lost(Fault::because("it traps"))),
+            CANNOT_BE_CAPTURED => {
+                self.cannot_capture = Some("it hides something".to_owned());
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -59,8 +89,7 @@ pub(crate) fn settings() -> MemberSettings {
         from_beginning: false,
         allow_engine_change: false,
         allow_divergence: None,
-        schedule: ScheduleOptions { checkpoints: true, checkpoint_every_bytes: 1 << 20, recovery_target_ns: 1 << 40 },
-        cannot_capture: None,
+        schedule: ScheduleOptions { checkpoint_every_bytes: 1 << 20, recovery_target_ns: 1 << 40 },
         keep: Keep { checkpoints: 2, log: false },
         silence: SILENCE,
     }
@@ -103,7 +132,11 @@ impl Bench {
         let records = bench.log.clone();
         let wanted = bench.on(MemberInput::Read { records, durable: Lsn(1), published: Lsn(0) });
         assert_eq!(wanted, [Command::MakeGuest(genesis())]);
-        assert_eq!(bench.on(MemberInput::Made(Nothing)), [Command::Read], "it does not know yet that this is all");
+        assert_eq!(
+            bench.on(MemberInput::Made(Nothing::default())),
+            [Command::Read],
+            "it does not know yet that this is all"
+        );
         let caught_up = [Command::Tell(Notice::CaughtUp(Lsn(1))), Command::Watch, Command::Read];
         assert_eq!(bench.read(Vec::new()), caught_up);
         bench
@@ -140,6 +173,14 @@ impl Bench {
         let mut body = Vec::new();
         EpochBody { replica: ME, engine }.encode(&mut body);
         self.push(RecordKind::Epoch, epoch, &body)
+    }
+
+    /// An upgrade record of another primary.
+    pub(crate) fn upgrade_record(&mut self, upgrade: &Upgrade) -> Record {
+        let epoch = self.log.last().expect("genesis").header().epoch;
+        let mut body = Vec::new();
+        upgrade.encode(&mut body);
+        self.push(RecordKind::Upgrade, epoch, &body)
     }
 
     /// A digest record of another primary that is equal, which asks `by` for a checkpoint.

@@ -1,6 +1,7 @@
 //! What a member decides, step by step. What comes of it in a cluster the simulator sees.
 
 mod bench;
+mod wishes;
 
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ fn trimmed(first: u64, published: u64) -> MemberInput<bench::Nothing> {
 }
 
 fn other(role: OtherRole, applied: u64, heartbeat_age: Duration) -> Other {
-    Other { replica: OTHER, role, applied: Lsn(applied), heartbeat_age }
+    Other { replica: OTHER, role, applied: Lsn(applied), ready: 0, heartbeat_age }
 }
 
 fn others(running: &[Other], fence: u64) -> MemberInput<bench::Nothing> {
@@ -62,7 +63,7 @@ fn a_recovery_tries_the_newest_checkpoint_then_older_ones_then_the_log_and_says_
 
 #[test]
 fn a_checkpoint_is_put_back_into_the_module_that_its_state_names_or_not_at_all() {
-    let replica = Replica::new(&genesis().record(Timestamp(100)), bench::Nothing).expect("genesis is sound");
+    let replica = Replica::new(&genesis().record(Timestamp(100)), bench::Nothing::default()).expect("genesis is sound");
     let read = CheckpointState::decode(&replica.checkpoint().to_vec().into()).expect("it was just written");
     assert_eq!((read.module(), replica.module()), (genesis().module, genesis().module));
     let head = CheckpointHead {

@@ -1,9 +1,10 @@
 //! One primary under a test: its log is durable at once, and its guest does what the test's function says.
 
 use ambrosia_core::{
-    CallId, CheckpointState, ConnectionId, Delivered, Epoch, EpochBody, Fault, Genesis, Guest, Input, InstanceName,
-    InstanceUuid, Limits, Lsn, Message, MessageKind, Messages, MethodId, Output, PeerIndex, Record, RecordHeader,
-    RecordKind, Replica, ReplicaIndex, RequestId, Runs, Seq, Timestamp, Traffic, World, push_effect, push_message,
+    CallId, CheckpointState, ConnectionId, Delivered, Epoch, EpochBody, Fault, Genesis, Guest, HandoverError, Input,
+    InstanceName, InstanceUuid, Limits, Lsn, Message, MessageKind, Messages, MethodId, Output, PeerIndex, Record,
+    RecordHeader, RecordKind, Replica, ReplicaIndex, RequestId, Runs, Seq, Timestamp, Traffic, Upgrade, World,
+    push_effect, push_message,
 };
 use bytes::Bytes;
 
@@ -14,7 +15,25 @@ pub(crate) type Heard = (u32, MessageKind, u64, Vec<u8>);
 pub(crate) struct Script {
     pub(crate) on: On,
     pub(crate) heard: Vec<Heard>,
+    /// What it was before an upgrade that may be undone.
+    before: Option<Vec<Heard>>,
+    pub(crate) is_lost: bool,
 }
+
+impl Script {
+    pub(crate) fn new(on: On) -> Script {
+        Script { on, heard: Vec::new(), before: None, is_lost: false }
+    }
+}
+
+/// What the code of a module does when it takes over, by the first byte of its hash.
+pub(crate) const TAKES_ALL: u8 = 10;
+pub(crate) const REFUSES: u8 = 11;
+pub(crate) const WAITS: u8 = 12;
+/// Attaches a peer, draws a random number, sets a timer, sends, and then sends to a peer that it never attached.
+pub(crate) const IS_AT_FAULT: u8 = 13;
+pub(crate) const EXITS: u8 = 14;
+pub(crate) const IS_LOST: u8 = 15;
 
 pub(crate) type On = fn(PeerIndex, &Message<'_>, &mut Hand<'_>);
 
@@ -57,6 +76,45 @@ impl Guest for Script {
     fn digest(&mut self) -> u64 {
         self.heard.len() as u64
     }
+
+    fn upgrade(
+        &mut self,
+        upgrade: &Upgrade,
+        world: &mut World,
+        delivered: &mut Delivered,
+    ) -> Result<(), HandoverError> {
+        match upgrade.to[0] {
+            REFUSES => return Err(HandoverError::Refused(Fault::because("it does not fit"))),
+            WAITS => return Err(HandoverError::Waits("transfer awaits withdraw".to_owned())),
+            IS_LOST => {
+                self.is_lost = true;
+                return Err(HandoverError::Lost(Fault::because("it traps")));
+            }
+            _ => {}
+        }
+        self.before = Some(self.heard.clone());
+        self.heard.push((0, MessageKind::Start, world.random.next_u64(), upgrade.to.to_vec()));
+        let mut hand = Hand { world, effects: &mut delivered.effects, fault: false };
+        let fresh = hand.attach("fresh");
+        hand.effect(PeerIndex::OUTSIDE, MessageKind::SetTimer, 77, &9000_u64.to_le_bytes());
+        hand.effect(PeerIndex::OUTSIDE, MessageKind::Waiting, 0, &2_u64.to_le_bytes());
+        hand.effect(fresh, MessageKind::Call, 78, b"hello");
+        match upgrade.to[0] {
+            IS_AT_FAULT => hand.effect(PeerIndex(99), MessageKind::Fork, 0, b"whom?"),
+            EXITS => hand.effect(PeerIndex::OUTSIDE, MessageKind::Exit, 0, &3_i32.to_le_bytes()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn undo_upgrade(&mut self) -> Result<(), Fault> {
+        self.heard = self.before.take().expect("there is an upgrade to be undone");
+        Ok(())
+    }
+
+    fn keep_upgrade(&mut self) {
+        self.before.take().expect("there is an upgrade that stands");
+    }
 }
 
 pub(crate) struct Bench {
@@ -95,7 +153,7 @@ impl Bench {
             name: name("me"),
         };
         let record = genesis.record(Timestamp(100));
-        let replica = Replica::new(&record, Script { on, heard: Vec::new() }).expect("a genesis record");
+        let replica = Replica::new(&record, Script::new(on)).expect("a genesis record");
         let mut bench = Bench { replica, records: vec![record], on, now: Timestamp(100), last_connection: 0 };
         bench.begin_reign();
         bench.deliver();
@@ -147,7 +205,7 @@ impl Bench {
     /// A replica that goes on from a checkpoint, with a guest that remembers what this one does.
     pub(crate) fn resumed(&self, checkpoint: &[u8]) -> Replica<Script> {
         let state = CheckpointState::decode(&Bytes::copy_from_slice(checkpoint)).expect("it was just made");
-        let replica = Replica::resume(state, Script { on: self.on, heard: self.heard().to_vec() });
+        let replica = Replica::resume(state, Script { heard: self.heard().to_vec(), ..Script::new(self.on) });
         replica.validate();
         replica
     }
@@ -174,6 +232,11 @@ impl Bench {
         let mut outputs = self.traffic(Traffic::Impulse { method: MethodId(0), arguments, request: None });
         outputs.extend(self.deliver());
         outputs
+    }
+
+    /// Tries to hand over to another module.
+    pub(crate) fn upgrade(&mut self, upgrade: Upgrade) -> Vec<Output> {
+        self.step(Input::Upgrade { upgrade, now: self.now })
     }
 
     pub(crate) fn request(&mut self, id: &str, arguments: &[u8]) -> Vec<Output> {
@@ -223,7 +286,7 @@ impl Bench {
 
     /// A standby that has read the whole log.
     pub(crate) fn replayed(&self) -> Replica<Script> {
-        let guest = Script { on: self.on, heard: Vec::new() };
+        let guest = Script::new(self.on);
         let mut standby = Replica::new(&self.records[0], guest).expect("a genesis record");
         for record in &self.records[1..] {
             standby.step(Input::Record(record.clone()), &mut Vec::new());

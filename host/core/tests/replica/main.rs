@@ -11,4 +11,5 @@ mod rebinds;
 mod refusals;
 mod requests;
 mod timers;
+mod upgrades;
 mod waits;

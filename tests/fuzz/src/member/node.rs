@@ -76,12 +76,7 @@ impl Node {
             from_beginning: false,
             allow_engine_change: false,
             allow_divergence: None,
-            schedule: ScheduleOptions {
-                checkpoints: true,
-                checkpoint_every_bytes: 8 << 10,
-                recovery_target_ns: 1 << 40,
-            },
-            cannot_capture: None,
+            schedule: ScheduleOptions { checkpoint_every_bytes: 8 << 10, recovery_target_ns: 1 << 40 },
             keep: Keep { checkpoints: 2, log: true },
             silence: Duration::from_millis(600),
         };
@@ -141,7 +136,7 @@ impl Node {
         let role = if self.member.reign().is_some() { OtherRole::Primary } else { OtherRole::Standby };
         let applied = self.member.replica().map_or(Lsn(0), Replica::applied);
         let heartbeat_age = if self.has_ended || self.is_silent { Duration::from_secs(100) } else { Duration::ZERO };
-        Other { replica: self.me, role, applied, heartbeat_age }
+        Other { replica: self.me, role, applied, ready: 0, heartbeat_age }
     }
 
     /// Whether it could take over.
@@ -234,6 +229,9 @@ impl Node {
             }
             Command::Tell(Notice::Unusable { lsn, reason }) => panic!("the checkpoint at {lsn} is sound: {reason}"),
             Command::Tell(_) => {}
+            Command::Prepare { .. } | Command::Ready(_) | Command::SettleWish { .. } => {
+                unreachable!("nothing is wished")
+            }
             Command::Yield | Command::DropPrints => unreachable!("there is room for what is printed"),
             Command::End(ending) => self.end(ending),
         }

@@ -128,7 +128,8 @@ impl Sim {
         let Some(options) = self.options.checkpoints else { return };
         self.at_primary(instance, |process, driver| {
             let taken = driver.checkpoints.newest_published() > before;
-            let capturable = driver.the_replica().guest().can_be_captured() && driver.the_replica().outcome().is_none();
+            let capturable =
+                driver.the_replica().guest().cannot_capture().is_none() && driver.the_replica().outcome().is_none();
             assert!(taken || !capturable, "a checkpoint that is wanted is taken");
             let names = process.machine.names(&log_directory(process.uuid));
             let files = names.iter().filter(|name| name.ends_with(".base") || name.ends_with(".delta")).count();

@@ -1,0 +1,212 @@
+//! How a primary carries out a wish.
+//!
+//! **Architecture Invariant:** an upgrade is tried between two deliveries and judged in memory. What becomes of the wish is
+//! said once the record of the upgrade is durable, or once it is known that there will be none.
+
+use core::time::Duration;
+
+use super::{Context, Flow, Notice, OtherRole, Surroundings, Wish, WishOutcome, primary::Primary, wishes::Readiness};
+use crate::{Fault, Guest, Input, Lsn, ReplicaIndex};
+
+/// Standbys have this long to get the module; one that has not is told of, and loads it when it meets the record.
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often it is tried again when the guest does not say how many handlers wait.
+const TRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How far the primary of one reign is with a wish.
+#[derive(Default)]
+pub(super) struct Fulfilment {
+    /// The wish at hand.
+    attempt: u64,
+    /// Since when.
+    since: Duration,
+    /// The last try, and how many handlers waited then.
+    tried: Option<(Duration, Option<u64>)>,
+    /// Why the last try was put off.
+    report: String,
+    /// Whether the upgrade is in the log, and not known to be durable.
+    is_appended: bool,
+    /// Whether the reign has begun and nothing was delivered in it: then a wish comes first.
+    is_first: bool,
+}
+
+/// What is to be done with a wish now.
+enum Step {
+    /// Nothing, before something comes in or that time has passed.
+    Wait(Option<Duration>),
+    Try,
+    Settle(WishOutcome),
+}
+
+impl Fulfilment {
+    /// For a reign that begins.
+    pub(super) fn begin() -> Self {
+        Fulfilment { is_first: true, ..Fulfilment::default() }
+    }
+}
+
+impl<G: Guest> Primary<G> {
+    /// Whether nothing is to be delivered before the wish was tried.
+    pub(super) fn wish_comes_first(&self, context: &Context<'_, G>) -> bool {
+        self.fulfilment.is_first && context.wishes.wish().is_some()
+    }
+
+    /// Does with the wish what can be done now. True if something was.
+    pub(super) fn fulfil(&mut self, context: &mut Context<'_, G>, surroundings: &Surroundings) -> bool {
+        let Some(wish) = context.wishes.wish().cloned() else {
+            self.fulfilment.is_first = false;
+            self.common.replica.hold_impulses(false);
+            return false;
+        };
+        if self.fulfilment.attempt != wish.attempt {
+            let is_first = self.fulfilment.is_first;
+            self.fulfilment =
+                Fulfilment { attempt: wish.attempt, since: context.now, is_first, ..Fulfilment::default() };
+        }
+        self.common.replica.hold_impulses(wish.hold && self.fulfilment.tried.is_some());
+        match self.next_step(context, surroundings, &wish) {
+            Step::Wait(_) => false,
+            Step::Settle(outcome) => {
+                self.fulfilment.is_first = false;
+                self.common.replica.hold_impulses(false);
+                context.settle_wish(wish.attempt, outcome);
+                true
+            }
+            Step::Try => {
+                self.try_wish(context, &wish);
+                true
+            }
+        }
+    }
+
+    /// How long nothing happens to the wish by itself.
+    pub(super) fn until_wish(&mut self, context: &mut Context<'_, G>, surroundings: &Surroundings) -> Option<Duration> {
+        let wish = context.wishes.wish().filter(|wish| wish.attempt == self.fulfilment.attempt)?.clone();
+        match self.next_step(context, surroundings, &wish) {
+            Step::Wait(time) => time,
+            Step::Try | Step::Settle(_) => Some(Duration::ZERO),
+        }
+    }
+
+    fn next_step(&mut self, context: &mut Context<'_, G>, surroundings: &Surroundings, wish: &Wish) -> Step {
+        let replica = &self.common.replica;
+        if self.fulfilment.is_appended {
+            return Step::Wait(None); // for it to be durable
+        }
+        if replica.attempt() == wish.attempt {
+            // An earlier primary has done it, and could not say so.
+            return Step::Settle(WishOutcome::Done(replica.upgraded_at()));
+        }
+        if let Some(refusal) = self.refusal(wish) {
+            return Step::Settle(WishOutcome::Refused(refusal));
+        }
+        match context.wishes.readiness() {
+            Readiness::Asked => return Step::Wait(None),
+            Readiness::Failed(reason) => return Step::Settle(WishOutcome::Refused(reason.clone())),
+            Readiness::Ready => {}
+        }
+        if !surroundings.log_has_room || surroundings.output != Flow::Room || self.is_copying_ahead() {
+            return Step::Wait(None); // each says when it is over
+        }
+        let waited = context.now.saturating_sub(self.fulfilment.since);
+        let Some((at, waiting)) = self.fulfilment.tried else {
+            return if self.standbys_are_ready(context, wish, waited) {
+                Step::Try
+            } else {
+                Step::Wait(Some(super::LOOK_AGE_MAX))
+            };
+        };
+        if waited >= wish.wait {
+            return Step::Settle(WishOutcome::GivenUp(std::mem::take(&mut self.fulfilment.report)));
+        }
+        let now_waiting = self.common.replica.waiting_handlers();
+        let (pause, rest) = (context.now.saturating_sub(at), wish.wait - waited);
+        let has_ended = now_waiting == Some(0) && waiting != Some(0);
+        let may_have_ended = pause >= TRY_INTERVAL && (now_waiting.is_none() || now_waiting != waiting);
+        if has_ended || may_have_ended {
+            return Step::Try;
+        }
+        Step::Wait(Some(rest.min(TRY_INTERVAL.saturating_sub(pause).max(Duration::from_millis(1)))))
+    }
+
+    fn refusal(&self, wish: &Wish) -> Option<String> {
+        let replica = &self.common.replica;
+        if replica.outcome().is_some() {
+            return Some("the instance has ended".to_owned());
+        }
+        if replica.attempt() > wish.attempt {
+            return Some("a later upgrade was done already".to_owned());
+        }
+        (replica.module() != wish.from)
+            .then(|| "the instance runs another module than the one that was to be replaced".to_owned())
+    }
+
+    /// Whether all standbys that are alive have the module, or have had their time. At the beginning of a reign there is
+    /// no waiting for them: an instance that was down is to deliver nothing to the old code.
+    fn standbys_are_ready(&mut self, context: &mut Context<'_, G>, wish: &Wish, waited: Duration) -> bool {
+        if self.fulfilment.is_first {
+            return true;
+        }
+        let silence = context.settings.silence;
+        // What can't be found out keeps nobody waiting.
+        let Some(others) = self.common.others.within(super::LOOK_AGE_MAX, context) else { return false };
+        let late = |other: &&super::Other| {
+            other.role == OtherRole::Standby && other.is_alive(silence) && other.ready != wish.attempt
+        };
+        let late: Vec<ReplicaIndex> =
+            others.unwrap_or_default().iter().filter(late).map(|other| other.replica).collect();
+        if late.is_empty() {
+            return true;
+        }
+        let is_over = waited >= READY_TIMEOUT;
+        if is_over {
+            context.tell(Notice::NotReady(late));
+        }
+        is_over
+    }
+
+    fn try_wish(&mut self, context: &mut Context<'_, G>, wish: &Wish) {
+        let waiting = self.common.replica.waiting_handlers();
+        let is_first_try = self.fulfilment.tried.is_none();
+        self.fulfilment.tried = Some((context.now, waiting));
+        self.fulfilment.is_first = false;
+        let now = self.time(context.now);
+        self.input(context, Input::Upgrade { upgrade: wish.upgrade(), now });
+        // Whatever came of it, the guest was captured for it.
+        self.on_handed_over();
+        if self.common.replica.attempt() == wish.attempt {
+            self.fulfilment.is_appended = true;
+            self.common.replica.hold_impulses(false);
+            self.seal_upgrade(context);
+        } else if is_first_try && !self.fulfilment.report.is_empty() {
+            context.tell(Notice::UpgradeWaits { attempt: wish.attempt, report: self.fulfilment.report.clone() });
+        }
+    }
+
+    /// The upgrade is durable.
+    pub(super) fn on_upgraded(&mut self, context: &mut Context<'_, G>, upgrade: crate::Upgrade, lsn: Lsn) {
+        context.tell(Notice::Upgraded { upgrade, lsn });
+        context.settle_wish(upgrade.attempt, WishOutcome::Done(lsn));
+    }
+
+    /// Handlers wait that can't go on in the new code.
+    pub(super) fn on_upgrade_waits(&mut self, report: String) {
+        self.fulfilment.report = report;
+    }
+
+    /// The upgrade can't be done.
+    pub(super) fn on_upgrade_refused(&mut self, context: &mut Context<'_, G>, attempt: u64, fault: Fault) {
+        self.common.replica.hold_impulses(false);
+        let report = report_of(&fault);
+        context.tell(Notice::UpgradeRefused { attempt, fault });
+        context.settle_wish(attempt, WishOutcome::Refused(report));
+    }
+}
+
+/// All of a fault as one text.
+fn report_of(fault: &Fault) -> String {
+    let Fault { reason, backtrace, stderr } = fault;
+    let parts = [reason.as_str(), stderr.as_str(), backtrace.as_str()];
+    parts.into_iter().map(str::trim_end).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
+}

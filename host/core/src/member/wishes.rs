@@ -1,0 +1,118 @@
+//! What an operator wants changed of an instance that runs.
+//!
+//! The *wish* is in the registry, the *fact* in the log. Whoever is primary carries the wish out, after any number of
+//! takeovers, and says then what became of it, so that it is wished no more.
+
+use core::time::Duration;
+
+use super::{Command, Context};
+use crate::{Limits, Lsn, Upgrade};
+
+/// An upgrade that an operator wants.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Wish {
+    /// Its number: each wish for an instance has a higher one than those before it.
+    pub attempt: u64,
+    /// SHA-256 of the module that is to be replaced.
+    pub from: [u8; 32],
+    /// SHA-256 of the module that is to run; the same one if it is to have other limits.
+    pub to: [u8; 32],
+    /// What the guest may use from then on.
+    pub limits: Limits,
+    /// Fuel to hand over the state, and to take it, each.
+    pub handover_fuel: u64,
+    /// Whether handlers that wait and can't go on end with an error.
+    pub end_waiting: bool,
+    /// How long each primary waits for a moment without handlers that can't go on.
+    pub wait: Duration,
+    /// Whether impulses from outside wait meanwhile.
+    pub hold: bool,
+}
+
+impl Wish {
+    /// As it will stand in the log.
+    pub fn upgrade(&self) -> Upgrade {
+        let Wish { attempt, from, to, limits, handover_fuel, end_waiting, wait: _, hold: _ } = *self;
+        Upgrade { attempt, from, to, limits, handover_fuel, end_waiting }
+    }
+}
+
+/// What became of a wish.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum WishOutcome {
+    /// The instance runs the module, since that record.
+    Done(Lsn),
+    /// It can't be done, and nothing was changed.
+    Refused(String),
+    /// Handlers waited for all the time, and nothing was changed.
+    GivenUp(String),
+}
+
+/// The wish that is known, and whether its module is at hand.
+#[derive(Default)]
+pub(super) struct Wishes {
+    wish: Option<Wish>,
+    readiness: Readiness,
+    /// The last wish of which this member has said what became of it.
+    settled: u64,
+}
+
+/// Whether the module of the wish is at hand.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) enum Readiness {
+    /// It was asked for, and that is not answered yet.
+    #[default]
+    Asked,
+    Ready,
+    Failed(String),
+}
+
+impl Wishes {
+    /// The wish, while it is not settled.
+    pub(super) fn wish(&self) -> Option<&Wish> {
+        self.wish.as_ref()
+    }
+
+    pub(super) fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+}
+
+impl<G> Context<'_, G> {
+    /// The registry says what is wished. One that was settled may stand there for a while.
+    pub(super) fn on_wish(&mut self, wish: Option<Wish>) {
+        let wish = wish.filter(|wish| wish.attempt > self.wishes.settled);
+        let known = self.wishes.wish.as_ref().map(|known| known.attempt);
+        if wish.as_ref().map(|wish| wish.attempt) == known {
+            return;
+        }
+        if let Some(wish) = &wish {
+            self.carry(Command::Prepare { attempt: wish.attempt, module: wish.to });
+        }
+        self.wishes.wish = wish;
+        self.wishes.readiness = Readiness::Asked;
+    }
+
+    /// The module of a wish is at hand, or can't be. Of another wish than the one that stands, it does not matter.
+    pub(super) fn on_prepared(&mut self, attempt: u64, result: Result<(), String>) {
+        if self.wishes.wish.as_ref().is_none_or(|wish| wish.attempt != attempt) {
+            return;
+        }
+        assert_eq!(self.wishes.readiness, Readiness::Asked, "a module is asked for once a wish");
+        self.wishes.readiness = match result {
+            Ok(()) => {
+                self.carry(Command::Ready(attempt));
+                Readiness::Ready
+            }
+            Err(reason) => Readiness::Failed(reason),
+        };
+    }
+
+    /// Says what became of a wish.
+    pub(super) fn settle_wish(&mut self, attempt: u64, outcome: WishOutcome) {
+        assert!(attempt > self.wishes.settled, "what became of a wish is said once");
+        self.wishes.settled = attempt;
+        self.wishes.wish.take_if(|wish| wish.attempt <= attempt);
+        self.carry(Command::SettleWish { attempt, outcome });
+    }
+}

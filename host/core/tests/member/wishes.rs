@@ -1,0 +1,285 @@
+//! Wishes: prepared by everybody, carried out by whoever is primary, and answered once that is durable.
+
+use std::time::Duration;
+
+use ambrosia_core::{
+    ConnectionId, Epoch, Fault, Limits, Lsn, MethodId, RecordKind, ReplicaIndex, Traffic, Upgrade,
+    member::{CheckpointEvent, Command, Ending, MemberInput, Notice, Other, OtherRole, Verdict, Wish, WishOutcome},
+};
+use bytes::Bytes;
+
+use crate::{
+    OTHER,
+    bench::{Bench, CANNOT_BE_CAPTURED, IS_LOST, Nothing, REFUSES, TAKES_ALL, WAITS, WAITS_ONCE, genesis},
+    durable, others,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn wish(attempt: u64, behaviour: u8) -> Wish {
+    Wish {
+        attempt,
+        from: genesis().module,
+        to: [behaviour; 32],
+        limits: Limits { fuel: 4, memory_bytes: 5 },
+        handover_fuel: 6,
+        end_waiting: false,
+        wait: 30 * SECOND,
+        hold: false,
+    }
+}
+
+fn wished(wish: &Wish) -> MemberInput<Nothing> {
+    MemberInput::Wish(Some(wish.clone()))
+}
+
+fn prepared(attempt: u64) -> MemberInput<Nothing> {
+    MemberInput::Prepared { attempt, result: Ok(()) }
+}
+
+fn settled(attempt: u64, outcome: WishOutcome) -> Command {
+    Command::SettleWish { attempt, outcome }
+}
+
+/// Who follows, with the module of that wish at hand.
+fn standby(ready: u64) -> Other {
+    Other { replica: OTHER, role: OtherRole::Standby, applied: Lsn(2), ready, heartbeat_age: Duration::ZERO }
+}
+
+/// A primary with a wish whose module is at hand, and which has looked at the others.
+fn primary_with(wish: &Wish, running: &[Other]) -> (Bench, Vec<Command>) {
+    let mut bench = Bench::primary();
+    let attempt = wish.attempt;
+    assert_eq!(bench.on(wished(wish)), [Command::Prepare { attempt, module: wish.to }]);
+    assert_eq!(bench.turned(), [], "nothing is tried before the module is at hand");
+    assert_eq!(bench.on(prepared(attempt)), [Command::Ready(attempt)]);
+    assert_eq!(bench.turned(), [Command::Look]);
+    bench.on(others(running, 1));
+    let commands = bench.turned();
+    (bench, commands)
+}
+
+fn kinds(bench: &Bench) -> Vec<RecordKind> {
+    bench.seen.appended.iter().map(|record| record.header().kind).collect()
+}
+
+#[test]
+fn a_wish_is_carried_out_and_said_to_be_once_it_is_durable() {
+    let wish = wish(1, TAKES_ALL);
+    let (mut bench, _) = primary_with(&wish, &[]);
+    let lsn = Lsn(4);
+    assert_eq!(kinds(&bench)[1..3], [RecordKind::Upgrade, RecordKind::Digest], "replicas compare themselves behind it");
+    let replica = bench.member.replica().expect("it was built");
+    assert_eq!((replica.module(), replica.upgraded_at()), (wish.to, lsn));
+    assert!(!bench.turned().contains(&settled(1, WishOutcome::Done(lsn))), "it is not durable yet");
+    let commands = bench.on(durable(1, 4));
+    let told = Command::Tell(Notice::Upgraded { upgrade: wish.upgrade(), lsn });
+    assert_eq!(commands, [told, settled(1, WishOutcome::Done(lsn))]);
+    assert_eq!(bench.on(wished(&wish)), [], "it stands in the registry for a while");
+}
+
+#[test]
+fn a_checkpoint_is_taken_behind_an_upgrade_and_it_rests_on_none_from_before() {
+    let mut bench = Bench::primary();
+    bench.on(MemberInput::CheckpointWanted(ConnectionId(9)));
+    bench.turned();
+    bench.on(others(&[], 1));
+    bench.turned(); // copied ahead
+    bench.on(MemberInput::Checkpoint(CheckpointEvent::CopiedAhead { is_done: true }));
+    let commands = bench.turned();
+    assert!(commands.contains(&Command::Capture { at: Lsn(4), parent: None }), "{commands:?}");
+    bench.on(MemberInput::Checkpoint(CheckpointEvent::Captured(Ok(()))));
+    // It is being written when the upgrade happens, and counts after it.
+    let wish = wish(1, TAKES_ALL);
+    bench.on(wished(&wish));
+    bench.on(prepared(1));
+    bench.pass(SECOND);
+    bench.turned();
+    bench.on(others(&[], 1));
+    bench.turned();
+    assert_eq!(bench.member.replica().expect("it was built").module(), wish.to);
+    bench.on(durable(1, 6));
+    bench.on(MemberInput::Checkpoint(CheckpointEvent::Written(Ok(()))));
+    bench.on(MemberInput::Checkpoint(CheckpointEvent::Published(Ok(()))));
+    bench.on(MemberInput::Checkpoint(CheckpointEvent::Compacted(Ok(()))));
+    bench.on(others(&[], 1));
+    bench.on(MemberInput::Checkpoint(CheckpointEvent::Tidied(Ok(()))));
+    // The one behind the upgrade.
+    let mut seen = Vec::new();
+    for _ in 0..10 {
+        seen.extend(bench.turned());
+        if seen.contains(&Command::Look) {
+            seen.extend(bench.on(others(&[], 1)));
+        }
+        if let Some(at) = seen.iter().position(|command| matches!(command, Command::CopyAhead { .. })) {
+            assert_eq!(seen.remove(at), Command::CopyAhead { parent: None });
+            seen.extend(bench.on(MemberInput::Checkpoint(CheckpointEvent::CopiedAhead { is_done: true })));
+        }
+    }
+    let captures: Vec<_> = seen.iter().filter(|command| matches!(command, Command::Capture { .. })).collect();
+    assert!(matches!(captures[..], [Command::Capture { parent: None, .. }]), "{seen:?}");
+}
+
+#[test]
+fn standbys_are_given_time_to_get_the_module_and_then_left_behind() {
+    let wish = wish(1, TAKES_ALL);
+    let (mut bench, commands) = primary_with(&wish, &[standby(0)]);
+    assert_eq!(commands, [], "one has not got it");
+    bench.pass(SECOND);
+    assert_eq!(bench.turned(), [Command::Look]);
+    bench.on(others(&[standby(1)], 1));
+    bench.turned();
+    assert_eq!(bench.member.replica().expect("it was built").module(), wish.to, "now it has");
+
+    let (mut bench, _) = primary_with(&wish, &[standby(0)]);
+    bench.pass(10 * SECOND);
+    bench.turned();
+    let mut commands = bench.on(others(&[standby(0)], 1));
+    commands.extend(bench.turned());
+    assert!(commands.contains(&Command::Tell(Notice::NotReady(vec![ReplicaIndex(1)]))), "{commands:?}");
+    assert_eq!(bench.member.replica().expect("it was built").module(), wish.to);
+
+    let gone = Other { heartbeat_age: 60 * SECOND, ..standby(0) };
+    let (bench, _) = primary_with(&wish, &[gone]);
+    assert_eq!(bench.member.replica().expect("it was built").module(), wish.to, "who is gone keeps nobody waiting");
+}
+
+#[test]
+fn what_is_refused_is_said_and_nothing_of_it_is_in_the_log() {
+    let (mut bench, commands) = primary_with(&wish(1, REFUSES), &[]);
+    let fault = Fault::because("it does not fit");
+    let told = Command::Tell(Notice::UpgradeRefused { attempt: 1, fault });
+    assert_eq!(commands, [told, settled(1, WishOutcome::Refused("it does not fit".to_owned()))]);
+    assert_eq!(kinds(&bench), [RecordKind::Deliver]);
+    assert_eq!(bench.on(wished(&wish(1, REFUSES))), [], "it is not tried again");
+    // The next wish is another one.
+    let next = wish(2, TAKES_ALL);
+    assert_eq!(bench.on(wished(&next)), [Command::Prepare { attempt: 2, module: next.to }]);
+    bench.on(prepared(2));
+    bench.turned();
+    assert_eq!(bench.member.replica().expect("it was built").module(), next.to);
+}
+
+#[test]
+fn a_module_that_cannot_be_had_or_another_one_to_begin_with_is_a_refusal() {
+    let mut bench = Bench::primary();
+    bench.on(wished(&wish(1, TAKES_ALL)));
+    bench.on(MemberInput::Prepared { attempt: 1, result: Err("the module is damaged".to_owned()) });
+    let refused = settled(1, WishOutcome::Refused("the module is damaged".to_owned()));
+    assert_eq!(bench.turned(), [refused]);
+    bench.on(wished(&Wish { from: [9; 32], ..wish(2, TAKES_ALL) }));
+    let commands = bench.turned();
+    assert!(matches!(&commands[..], [Command::SettleWish { attempt: 2, outcome: WishOutcome::Refused(_) }]));
+    assert_eq!(kinds(&bench), [RecordKind::Deliver]);
+}
+
+#[test]
+fn who_waits_for_handlers_tries_again_and_gives_up_in_the_end() {
+    let (mut bench, commands) = primary_with(&wish(1, WAITS_ONCE), &[]);
+    let report = "a waits".to_owned();
+    assert_eq!(commands, [Command::Tell(Notice::UpgradeWaits { attempt: 1, report: report.clone() })]);
+    assert_eq!(bench.turned(), [], "not at once");
+    bench.pass(SECOND);
+    bench.turned();
+    assert_eq!(bench.member.replica().expect("it was built").module(), [WAITS_ONCE; 32]);
+
+    let (mut bench, _) = primary_with(&wish(1, WAITS), &[]);
+    for _ in 0..29 {
+        bench.pass(SECOND);
+        assert_eq!(bench.turned(), [], "it is told once");
+    }
+    bench.pass(SECOND);
+    assert_eq!(bench.turned(), [settled(1, WishOutcome::GivenUp(report))]);
+    assert_eq!(kinds(&bench), [RecordKind::Deliver]);
+}
+
+#[test]
+fn a_wish_that_is_taken_back_is_not_carried_out() {
+    let (mut bench, _) = primary_with(&wish(1, WAITS_ONCE), &[]);
+    bench.on(MemberInput::Wish(None));
+    bench.pass(2 * SECOND);
+    assert_eq!(bench.turned(), []);
+    assert_eq!(bench.member.replica().expect("it was built").module(), genesis().module);
+    assert_eq!(bench.on(prepared(1)), [], "of a wish that stands no more");
+}
+
+/// An instance that was down is to deliver nothing to the old code.
+#[test]
+fn a_wish_that_is_there_when_a_reign_begins_comes_before_every_delivery() {
+    let mut bench = Bench::standby();
+    let wish = wish(1, TAKES_ALL);
+    assert_eq!(bench.on(wished(&wish)), [Command::Prepare { attempt: 1, module: wish.to }]);
+    bench.on(MemberInput::Vacant { over: Epoch(0), is_stuck: false });
+    let record = bench.epoch_record(crate::bench::ENGINE);
+    let wall = bench.surroundings.wall;
+    bench.on(MemberInput::Acquired { epoch: Epoch(1), records: vec![record], wall });
+    let impulse = Traffic::Impulse { method: MethodId(1), arguments: Bytes::new(), request: None };
+    bench.on(MemberInput::Traffic(impulse));
+    bench.turned();
+    assert_eq!(kinds(&bench), [], "the module is not at hand");
+    assert_eq!(bench.on(prepared(1)), [Command::Ready(1)]);
+    while bench.turn() == ambrosia_core::member::Next::Again {}
+    assert_eq!(kinds(&bench)[..3], [RecordKind::Upgrade, RecordKind::Digest, RecordKind::Deliver]);
+}
+
+#[test]
+fn what_an_earlier_primary_has_done_and_could_not_say_the_next_one_says() {
+    let mut bench = Bench::standby();
+    let wish = wish(1, TAKES_ALL);
+    bench.on(wished(&wish));
+    assert_eq!(bench.on(prepared(1)), [Command::Ready(1)], "a standby has it at hand, too");
+    let first = bench.epoch_record(crate::bench::ENGINE);
+    let upgrade = bench.upgrade_record(&wish.upgrade());
+    let commands = bench.read(vec![first, upgrade]);
+    let told = Command::Tell(Notice::Upgraded { upgrade: wish.upgrade(), lsn: Lsn(3) });
+    assert_eq!(commands, [told, Command::Read]);
+    bench.on(MemberInput::Vacant { over: Epoch(1), is_stuck: false });
+    let record = bench.epoch_record(crate::bench::ENGINE);
+    let wall = bench.surroundings.wall;
+    bench.on(MemberInput::Acquired { epoch: Epoch(2), records: vec![record], wall });
+    assert_eq!(bench.turned(), [settled(1, WishOutcome::Done(Lsn(3)))]);
+    assert!(!kinds(&bench).contains(&RecordKind::Upgrade), "it is not done twice");
+}
+
+#[test]
+fn a_standby_that_cannot_do_what_the_primary_has_done_ends() {
+    let mut bench = Bench::standby();
+    let first = bench.epoch_record(crate::bench::ENGINE);
+    let upgrade = bench.upgrade_record(&wish(1, REFUSES).upgrade());
+    let commands = bench.read(vec![first, upgrade]);
+    let fault = Fault::because("it does not fit");
+    assert_eq!(commands, [Command::End(Ending::UpgradeFailed { fault, lsn: Lsn(3) })]);
+}
+
+#[test]
+fn a_guest_that_is_lost_in_the_try_is_built_anew_from_the_log() {
+    let (mut bench, commands) = primary_with(&wish(1, IS_LOST), &[]);
+    let refused = settled(1, WishOutcome::Refused("it traps".to_owned()));
+    assert_eq!(commands[1..], [refused, Command::Close], "{commands:?}");
+    assert_eq!(bench.on(MemberInput::Closed), [Command::Abandon, Command::ListCheckpoints]);
+}
+
+#[test]
+fn whether_there_are_checkpoints_is_a_matter_of_the_module_that_runs() {
+    let (mut bench, _) = primary_with(&wish(1, CANNOT_BE_CAPTURED), &[]);
+    bench.on(durable(1, 5));
+    assert_eq!(bench.turned(), [], "no checkpoint is asked for behind this upgrade");
+    let connection = ConnectionId(3);
+    let verdict = Verdict::Refused("the guest can't be captured: it hides something".to_owned());
+    assert_eq!(bench.on(MemberInput::CheckpointWanted(connection)), [Command::Answer { connection, verdict }]);
+}
+
+#[test]
+fn impulses_wait_for_an_upgrade_that_waits_if_that_is_wished() {
+    let held = Wish { hold: true, ..wish(1, WAITS) };
+    let (mut bench, _) = primary_with(&held, &[]);
+    let impulse = || Traffic::Impulse { method: MethodId(1), arguments: Bytes::new(), request: None };
+    bench.on(MemberInput::Traffic(impulse()));
+    bench.turned();
+    assert_eq!(kinds(&bench), [RecordKind::Deliver], "it waits");
+    bench.pass(31 * SECOND);
+    bench.turned();
+    while bench.turn() == ambrosia_core::member::Next::Again {}
+    assert_eq!(kinds(&bench), [RecordKind::Deliver, RecordKind::Deliver], "until the upgrade is given up");
+    let _: Upgrade = held.upgrade();
+}
