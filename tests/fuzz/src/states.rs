@@ -25,7 +25,10 @@ pub fn target(bytes: &[u8]) {
         resumed.validate();
         assert_eq!(resumed.applied(), lsn);
         let again = resumed.checkpoint().to_vec();
-        assert_eq!(again, bytes, "a state is written in one way only");
+        // One of an earlier version is written in that of today.
+        if bytes[..4] == again[..4] {
+            assert_eq!(again, bytes, "a state is written in one way only");
+        }
         let state = CheckpointState::decode(&again.into()).expect("it was just written");
         assert_eq!((state.lsn(), state.link(), state.genesis()), (lsn, link, &genesis));
         assert!(state.peers().eq(peers.iter().map(|(peer, name)| (*peer, name))));
@@ -37,10 +40,15 @@ pub fn target(bytes: &[u8]) {
 pub fn seeds() -> Vec<Seed> {
     macro_rules! golden {
         ($name:literal) => {
-            include_bytes!(concat!("../../../host/core/tests/golden/state-v1-", $name, ".bin")).to_vec()
+            include_bytes!(concat!("../../../host/core/tests/golden/state-", $name, ".bin")).to_vec()
         };
     }
-    vec![("seed-rich".to_owned(), golden!("rich")), ("seed-rebound".to_owned(), golden!("rebound"))]
+    vec![
+        ("seed-rich".to_owned(), golden!("v1-rich")),
+        ("seed-rebound".to_owned(), golden!("v1-rebound")),
+        ("seed-rich-2".to_owned(), golden!("v2-rich")),
+        ("seed-upgraded".to_owned(), golden!("v2-upgraded")),
+    ]
 }
 
 /// A guest that is given nothing.
