@@ -41,6 +41,7 @@ mod signals;
 mod stdin;
 mod store_watch;
 mod store_whereabouts;
+pub mod travel;
 mod vitals;
 
 pub use ambrosia_client::{

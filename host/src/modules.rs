@@ -21,6 +21,8 @@ use crate::{
 /// The modules of a store that somebody has asked for.
 pub struct Modules {
     store: Arc<dyn Store>,
+    /// Whether what was compiled and described is kept in the store for others.
+    keeps: bool,
     engine: Mutex<Option<Engine>>,
     compiled: Mutex<BTreeMap<[u8; 32], Arc<Mutex<Option<Module>>>>>,
     described: Mutex<BTreeMap<[u8; 32], Methods>>,
@@ -31,10 +33,16 @@ impl Modules {
     pub fn new(store: Arc<dyn Store>) -> Modules {
         Modules {
             store,
+            keeps: true,
             engine: Mutex::new(None),
             compiled: Mutex::new(BTreeMap::new()),
             described: Mutex::new(BTreeMap::new()),
         }
+    }
+
+    /// The same for whoever only looks: nothing is kept in the store.
+    pub fn looking(store: Arc<dyn Store>) -> Modules {
+        Modules { keeps: false, ..Modules::new(store) }
     }
 
     /// The engine that all modules are compiled by.
@@ -63,7 +71,8 @@ impl Modules {
         let engine = self.engine()?;
         let bytes = self.store.blobs().get(BlobHash(hash))?;
         let module = match self.store.cache() {
-            Some(cache) => engine.load_cached(&bytes, cache)?,
+            Some(cache) if self.keeps => engine.load_cached(&bytes, cache)?,
+            Some(cache) => engine.load_known(&bytes, cache)?,
             None => engine.load(&bytes)?,
         };
         Ok(place.insert(module).clone())
@@ -92,6 +101,9 @@ impl Modules {
     fn describe(&self, hash: [u8; 32]) -> Result<Methods, RunError> {
         tracing::debug!(module = %BlobHash(hash), "what the module describes is not written down, so it is loaded");
         let methods = Methods::new(self.module(hash)?.methods()?);
+        if !self.keeps {
+            return Ok(methods);
+        }
         if let Err(error) = write_down(&methods, &*self.store, hash) {
             tracing::warn!(%error, "the methods of the module can't be written down; `send` and `log` load it for them");
         }

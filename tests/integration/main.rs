@@ -32,6 +32,7 @@ mod store_replaced;
 mod support;
 mod surroundings;
 mod torture;
+mod travel;
 mod values;
 mod waits;
 mod walkthrough;

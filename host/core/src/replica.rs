@@ -285,6 +285,10 @@ impl<G: Guest> Replica<G> {
         }
     }
 
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
     fn primary_state(&mut self) -> &mut PrimaryState {
         self.primary.as_mut().expect("the driver sends this to a primary only")
     }

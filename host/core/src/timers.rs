@@ -52,6 +52,11 @@ impl Timers {
         self.by_time.iter().take_while(move |(due, _)| *due <= now).map(|(_, id)| *id)
     }
 
+    /// All of them, in the order in which they are due.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Timestamp, CallId)> {
+        self.by_time.iter().copied()
+    }
+
     pub(crate) fn check(&self) -> Result<(), Broken> {
         let Timers { by_time, by_id, digest } = self;
         holds!(by_time.len() == by_id.len(), "both views hold the same timers");

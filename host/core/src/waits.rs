@@ -4,7 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::{CallId, InstanceName, Lsn, PeerIndex, acknowledged::Acknowledged, state::State, stream::Stream};
+use crate::{
+    CallId, Guest, InstanceName, Lsn, PeerIndex, Replica, Timestamp, acknowledged::Acknowledged, state::State,
+    stream::Stream,
+};
 
 /// What waits for one peer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +32,18 @@ impl PeerWaits {
     /// Whether anything waits.
     pub fn any(&self) -> bool {
         self.messages > 0 || self.calls > 0
+    }
+}
+
+impl<G: Guest> Replica<G> {
+    /// The timers that the guest has set, each with its id, in the order in which they are due.
+    pub fn timers(&self) -> impl Iterator<Item = (Timestamp, CallId)> {
+        self.state().timers.all()
+    }
+
+    /// The calls that have no answer yet, each with the peer called, in the order of their ids.
+    pub fn open_calls(&self) -> impl ExactSizeIterator<Item = (CallId, PeerIndex)> {
+        self.state().calls.waiting()
     }
 }
 

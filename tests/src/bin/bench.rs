@@ -2,6 +2,8 @@
 
 #[path = "bench/many.rs"]
 mod many;
+#[path = "bench/travel.rs"]
+mod travel;
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +29,7 @@ struct Arguments {
     /// Messages of one run of the throughput
     #[arg(long, default_value_t = 3_000_000)]
     messages: u64,
-    /// Requests of the history before a restart
+    /// Requests of the history before a restart, and of the one that is travelled
     #[arg(long, default_value_t = 1_000_000)]
     history: u64,
     /// Messages before the restart of a receiver
@@ -56,6 +58,8 @@ enum What {
     Disk,
     /// Very many idle instances in one process
     Many,
+    /// Journeys to any record of a log
+    Travel,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -82,6 +86,9 @@ fn main() -> anyhow::Result<()> {
     }
     if wanted(What::Many) {
         many::many(arguments.instances)?;
+    }
+    if wanted(What::Travel) {
+        travel::travel(arguments.history)?;
     }
     if wanted(What::Takeover) {
         takeovers(arguments.rounds)?;

@@ -1,0 +1,19 @@
+//! Travels through the life of an instance: to any record that its log still has, forwards and backwards.
+//!
+//! A [`Traveller`] is a replica that is nobody's: it applies the records of the log as every other one does, and compares
+//! itself with each digest on its way. While it replays it takes [snapshots](snapshot) of itself, in memory, so that going
+//! back is going to the one before, and forwards from there.
+//!
+//! **Architecture Invariant:** nothing here writes into a store, or is seen by a replica that runs.
+
+mod error;
+mod image;
+mod observed;
+mod snapshot;
+mod snapshots;
+mod stretch;
+mod traveller;
+
+pub use error::TravelError;
+pub use observed::Execution;
+pub use traveller::{Moment, Traveller, with_stack_for_guests};

@@ -1,0 +1,52 @@
+//! The guest of a traveller: what it brings about at the record where the traveller stands is kept.
+//!
+//! **Architecture Invariant:** the guest can't tell that it is observed.
+
+use ambrosia_core::{Delivered, Fault, Guest, Print, World};
+use ambrosia_engine::WasmGuest;
+
+/// What the guest did with one delivery.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Execution {
+    /// Effects, as in `wit/LAYOUT.md`: [`ambrosia_core::Effects`] reads them. They did not count if there was a fault.
+    pub effects: Vec<u8>,
+    /// What it printed, in order.
+    pub prints: Vec<Print>,
+    /// Fuel that it took.
+    pub fuel: u64,
+    /// What it did wrong, if it did.
+    pub fault: Option<Fault>,
+}
+
+/// A guest, and what it did last if somebody wants to know.
+pub(super) struct Observed {
+    pub(super) guest: WasmGuest,
+    /// Whether the next delivery is kept.
+    pub(super) is_observed: bool,
+    pub(super) execution: Option<Execution>,
+}
+
+impl Observed {
+    pub(super) fn new(guest: WasmGuest) -> Observed {
+        Observed { guest, is_observed: false, execution: None }
+    }
+}
+
+impl Guest for Observed {
+    fn deliver(&mut self, runs: &[u8], world: &mut World, delivered: &mut Delivered) -> Result<(), Fault> {
+        let result = self.guest.deliver(runs, world, delivered);
+        if self.is_observed {
+            self.execution = Some(Execution {
+                effects: delivered.effects.clone(),
+                prints: delivered.prints.clone(),
+                fuel: self.guest.fuel_used(),
+                fault: result.as_ref().err().cloned(),
+            });
+        }
+        result
+    }
+
+    fn digest(&mut self) -> u64 {
+        self.guest.digest()
+    }
+}

@@ -1,0 +1,155 @@
+//! A stretch of the log that a traveller goes along: a replica, and the records that come next.
+//!
+//! **Architecture Invariant:** it only goes forwards, record by record, as a standby does.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use ambrosia_core::{Capture, Divergence, Input, Lsn, Output, Record, RecordKind};
+use ambrosia_storage::LogTail;
+
+use super::{
+    error::TravelError,
+    image::{Base, Layers, Ledger},
+    observed::Observed,
+    snapshot::Snapshot,
+};
+
+/// The core with a guest that can be observed.
+pub(super) type Replica = ambrosia_core::Replica<Observed>;
+
+/// A snapshot is taken whenever a replay has taken so long since the last.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(20);
+/// And so many times longer than the last snapshot took.
+const SNAPSHOT_SHARE: u32 = 8;
+/// Records between two looks at the clock.
+const CLOCK_RECORDS: u32 = 8;
+
+/// See the head of the file.
+pub(super) struct Stretch {
+    pub(super) replica: Replica,
+    tail: Box<dyn LogTail>,
+    /// Stands where the records at hand begin.
+    behind: Box<dyn LogTail>,
+    read: VecDeque<Record>,
+    /// What the guest's changes are counted from; `None` if it has to be captured as a whole.
+    layers: Option<Layers>,
+    captured_at: Instant,
+    capture_took: Duration,
+    records: u32,
+    outputs: Vec<Output>,
+}
+
+impl Stretch {
+    /// Begins behind the last record that `replica` has applied; `tail` stands there or a little before.
+    pub(super) fn new(replica: Replica, tail: Box<dyn LogTail>, layers: Option<Layers>) -> Stretch {
+        Stretch {
+            replica,
+            behind: tail.fork(),
+            tail,
+            read: VecDeque::new(),
+            layers,
+            captured_at: Instant::now(),
+            capture_took: Duration::ZERO,
+            records: 0,
+            outputs: Vec::new(),
+        }
+    }
+
+    /// The next record, which stays the next one.
+    fn peek(&mut self) -> Result<&Record, TravelError> {
+        let next = self.replica.applied().next();
+        while self.read.front().is_none_or(|record| record.lsn() < next) {
+            if self.read.pop_front().is_some() {
+                continue;
+            }
+            // A fork reads little at once: whoever goes back to a snapshot reads that once more.
+            let mut tail = self.tail.fork();
+            let records = tail.read()?;
+            if records.is_empty() {
+                return Err(TravelError::Ends(next));
+            }
+            self.behind = std::mem::replace(&mut self.tail, tail);
+            self.read = records.into();
+        }
+        let record = self.read.front().expect("it was just looked at");
+        assert_eq!(record.lsn(), next, "a tail reads without gaps");
+        Ok(record)
+    }
+
+    /// Applies the next record, and returns it, and how the replica differs from what it says, if it does.
+    pub(super) fn step(&mut self) -> Result<(Record, Option<Divergence>), TravelError> {
+        let record = self.peek()?.clone();
+        let lsn = record.lsn();
+        record.check_body().map_err(|error| TravelError::BadRecord { lsn, error })?;
+        if record.header().kind == RecordKind::Deliver && self.replica.outcome().is_some() {
+            return Err(TravelError::AfterTheEnd(lsn));
+        }
+        self.read.pop_front();
+        self.outputs.clear();
+        self.replica.step(Input::Record(record.clone()), &mut self.outputs);
+        if !keeps_the_guest(record.header().kind) {
+            self.layers = None;
+        }
+        let divergence = self.outputs.iter().find_map(|output| match output {
+            Output::Diverged(found) => Some(*found),
+            _ => None,
+        });
+        Ok((record, divergence))
+    }
+
+    /// Whether a snapshot is due, as this goes on replaying.
+    pub(super) fn is_snapshot_due(&mut self) -> bool {
+        self.records += 1;
+        self.records.is_multiple_of(CLOCK_RECORDS)
+            && self.captured_at.elapsed() >= SNAPSHOT_INTERVAL.max(self.capture_took * SNAPSHOT_SHARE)
+    }
+
+    /// Captures all that this is; `None` if the guest can't be captured here.
+    pub(super) fn snapshot(&mut self, ledger: &Ledger) -> Option<Snapshot> {
+        let began = Instant::now();
+        if self.replica.outcome().is_some() {
+            return None; // nothing goes on from there
+        }
+        let registers = self.capture(ledger)?;
+        let layers = self.layers.clone().expect("it was captured");
+        let state = self.replica.checkpoint();
+        let snapshot = Snapshot {
+            lsn: self.replica.applied(),
+            _held: ledger.hold(state.bytes() + registers.len() + layers.own_bytes()),
+            state,
+            module: self.replica.module(),
+            registers,
+            layers,
+            tail: self.behind.fork(),
+        };
+        (self.captured_at, self.capture_took) = (Instant::now(), began.elapsed());
+        Some(snapshot)
+    }
+
+    /// Brings the layers up to date, and returns the registers.
+    fn capture(&mut self, ledger: &Ledger) -> Option<Vec<u8>> {
+        let guest = &mut self.replica.guest_mut().guest;
+        if let Some(layers) = &mut self.layers
+            && let Ok(capture) = guest.capture_changes()
+        {
+            layers.lay(&capture, ledger);
+            return Some(capture.registers);
+        }
+        let Capture { registers, memories } = guest.capture_all().ok()?;
+        self.layers = Some(Layers::new(Base::of_capture(memories, ledger)));
+        Some(registers)
+    }
+
+    /// Where this stands.
+    pub(super) fn applied(&self) -> Lsn {
+        self.replica.applied()
+    }
+}
+
+/// Whether a record of that kind leaves the guest the one whose changes were counted before it.
+fn keeps_the_guest(kind: RecordKind) -> bool {
+    matches!(kind, RecordKind::Epoch | RecordKind::Bind | RecordKind::Deliver | RecordKind::Digest)
+}
