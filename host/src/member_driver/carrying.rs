@@ -87,7 +87,7 @@ impl MemberDriver {
                 let event = self.checkpointer.trim(keep, applied);
                 self.on_job(event);
             }
-            Command::Prepare { .. } | Command::Ready(_) | Command::SettleWish { .. } => {
+            Command::Prepare { .. } | Command::Ready(_) | Command::ClaimWish { .. } | Command::SettleWish { .. } => {
                 unreachable!("no wish is handed to the member")
             }
             Command::Yield => self.driver.printer.yields(),

@@ -101,7 +101,7 @@ impl Sim {
             Command::Write(_) | Command::Publish(_) | Command::Compact(_) | Command::Trim { .. } => {
                 self.plan_job(process, driver, command);
             }
-            Command::Prepare { .. } | Command::Ready(_) | Command::SettleWish { .. } => {
+            Command::Prepare { .. } | Command::Ready(_) | Command::ClaimWish { .. } | Command::SettleWish { .. } => {
                 unreachable!("nothing is wished")
             }
             Command::Yield => assert!(!process.has_yielded.replace(true), "a process steps down for its output once"),

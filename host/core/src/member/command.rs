@@ -90,10 +90,20 @@ pub enum Command {
     },
     /// Tell the others that the module of that wish is at hand here.
     Ready(u64),
-    /// Write into the registry what became of a wish, which is wished no more.
+    /// Write into the registry that the primary of that reign sees to the wish, unless a later one does, or it stands no
+    /// more. Answered by [`super::MemberInput::Claimed`].
+    ClaimWish {
+        /// The wish.
+        attempt: u64,
+        /// The reign.
+        epoch: Epoch,
+    },
+    /// Write into the registry what became of a wish, which is wished no more; unless a later reign has claimed it.
     SettleWish {
         /// The wish.
         attempt: u64,
+        /// The reign that has claimed it.
+        epoch: Epoch,
         /// What became of it.
         outcome: WishOutcome,
     },

@@ -5,8 +5,10 @@
 
 use core::time::Duration;
 
-use super::{Context, Flow, Notice, OtherRole, Surroundings, Wish, WishOutcome, primary::Primary, wishes::Readiness};
-use crate::{Fault, Guest, Input, Lsn, ReplicaIndex};
+use super::{
+    Command, Context, Flow, Notice, OtherRole, Surroundings, Wish, WishOutcome, primary::Primary, wishes::Readiness,
+};
+use crate::{Epoch, Fault, Guest, Input, Lsn, ReplicaIndex};
 
 /// Standbys have this long to get the module; one that has not is told of, and loads it when it meets the record.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,6 +23,9 @@ pub(super) struct Fulfilment {
     attempt: u64,
     /// Since when.
     since: Duration,
+    claim: Claim,
+    /// Standbys that have had their time to get the module, and have not.
+    late: Vec<ReplicaIndex>,
     /// The last try, and how many handlers waited then.
     tried: Option<(Duration, Option<u64>)>,
     /// Why the last try was put off.
@@ -29,6 +34,15 @@ pub(super) struct Fulfilment {
     is_appended: bool,
     /// Whether the reign has begun and nothing was delivered in it: then a wish comes first.
     is_first: bool,
+}
+
+/// Whether this reign sees to the wish, as the registry has it.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Claim {
+    #[default]
+    None,
+    Asked,
+    Held,
 }
 
 /// What is to be done with a wish now.
@@ -49,12 +63,12 @@ impl Fulfilment {
 impl<G: Guest> Primary<G> {
     /// Whether nothing is to be delivered before the wish was tried.
     pub(super) fn wish_comes_first(&self, context: &Context<'_, G>) -> bool {
-        self.fulfilment.is_first && context.wishes.wish().is_some()
+        self.fulfilment.is_first && context.wishes.standing(self.epoch()).is_some()
     }
 
     /// Does with the wish what can be done now. True if something was.
     pub(super) fn fulfil(&mut self, context: &mut Context<'_, G>, surroundings: &Surroundings) -> bool {
-        let Some(wish) = context.wishes.wish().cloned() else {
+        let Some(wish) = context.wishes.standing(self.epoch()).cloned() else {
             self.fulfilment.is_first = false;
             self.common.replica.hold_impulses(false);
             return false;
@@ -67,10 +81,16 @@ impl<G: Guest> Primary<G> {
         self.common.replica.hold_impulses(wish.hold && self.fulfilment.tried.is_some());
         match self.next_step(context, surroundings, &wish) {
             Step::Wait(_) => false,
+            Step::Try | Step::Settle(_) if self.fulfilment.claim == Claim::Asked => false, // its answer is an input
+            Step::Try | Step::Settle(_) if self.fulfilment.claim == Claim::None => {
+                self.fulfilment.claim = Claim::Asked;
+                context.carry(Command::ClaimWish { attempt: wish.attempt, epoch: self.epoch() });
+                false
+            }
             Step::Settle(outcome) => {
                 self.fulfilment.is_first = false;
                 self.common.replica.hold_impulses(false);
-                context.settle_wish(wish.attempt, outcome);
+                context.settle_wish(wish.attempt, self.epoch(), outcome);
                 true
             }
             Step::Try => {
@@ -82,10 +102,26 @@ impl<G: Guest> Primary<G> {
 
     /// How long nothing happens to the wish by itself.
     pub(super) fn until_wish(&mut self, context: &mut Context<'_, G>, surroundings: &Surroundings) -> Option<Duration> {
-        let wish = context.wishes.wish().filter(|wish| wish.attempt == self.fulfilment.attempt)?.clone();
+        let wish = context.wishes.standing(self.epoch())?;
+        let wish = Some(wish).filter(|wish| wish.attempt == self.fulfilment.attempt)?.clone();
         match self.next_step(context, surroundings, &wish) {
             Step::Wait(time) => time,
-            Step::Try | Step::Settle(_) => Some(Duration::ZERO),
+            Step::Try | Step::Settle(_) if self.fulfilment.claim == Claim::Held => Some(Duration::ZERO),
+            Step::Try | Step::Settle(_) => None,
+        }
+    }
+
+    /// Whether this reign sees to the wish.
+    pub(super) fn on_claimed(&mut self, context: &mut Context<'_, G>, attempt: u64, epoch: Epoch, is_claimed: bool) {
+        if attempt != self.fulfilment.attempt || epoch != self.epoch() {
+            return; // of another wish, or of an earlier reign
+        }
+        if is_claimed {
+            self.fulfilment.claim = Claim::Held;
+        } else {
+            // If it stands after all, it comes in again.
+            context.drop_wish(attempt);
+            self.fulfilment.claim = Claim::None;
         }
     }
 
@@ -100,6 +136,9 @@ impl<G: Guest> Primary<G> {
         }
         if let Some(refusal) = self.refusal(wish) {
             return Step::Settle(WishOutcome::Refused(refusal));
+        }
+        if wish.is_cancelled {
+            return Step::Settle(WishOutcome::GivenUp("it was taken back".to_owned()));
         }
         match context.wishes.readiness() {
             Readiness::Asked => return Step::Wait(None),
@@ -118,7 +157,7 @@ impl<G: Guest> Primary<G> {
             };
         };
         if waited >= wish.wait {
-            return Step::Settle(WishOutcome::GivenUp(std::mem::take(&mut self.fulfilment.report)));
+            return Step::Settle(WishOutcome::GivenUp(self.fulfilment.report.clone()));
         }
         let now_waiting = self.common.replica.waiting_handlers();
         let (pause, rest) = (context.now.saturating_sub(at), wish.wait - waited);
@@ -154,16 +193,8 @@ impl<G: Guest> Primary<G> {
         let late = |other: &&super::Other| {
             other.role == OtherRole::Standby && other.is_alive(silence) && other.ready != wish.attempt
         };
-        let late: Vec<ReplicaIndex> =
-            others.unwrap_or_default().iter().filter(late).map(|other| other.replica).collect();
-        if late.is_empty() {
-            return true;
-        }
-        let is_over = waited >= READY_TIMEOUT;
-        if is_over {
-            context.tell(Notice::NotReady(late));
-        }
-        is_over
+        self.fulfilment.late = others.unwrap_or_default().iter().filter(late).map(|other| other.replica).collect();
+        self.fulfilment.late.is_empty() || waited >= READY_TIMEOUT
     }
 
     fn try_wish(&mut self, context: &mut Context<'_, G>, wish: &Wish) {
@@ -171,6 +202,9 @@ impl<G: Guest> Primary<G> {
         let is_first_try = self.fulfilment.tried.is_none();
         self.fulfilment.tried = Some((context.now, waiting));
         self.fulfilment.is_first = false;
+        if !self.fulfilment.late.is_empty() {
+            context.tell(Notice::NotReady(std::mem::take(&mut self.fulfilment.late)));
+        }
         let now = self.time(context.now);
         self.input(context, Input::Upgrade { upgrade: wish.upgrade(), now });
         // Whatever came of it, the guest was captured for it.
@@ -187,7 +221,7 @@ impl<G: Guest> Primary<G> {
     /// The upgrade is durable.
     pub(super) fn on_upgraded(&mut self, context: &mut Context<'_, G>, upgrade: crate::Upgrade, lsn: Lsn) {
         context.tell(Notice::Upgraded { upgrade, lsn });
-        context.settle_wish(upgrade.attempt, WishOutcome::Done(lsn));
+        context.settle_wish(upgrade.attempt, self.epoch(), WishOutcome::Done(lsn));
     }
 
     /// Handlers wait that can't go on in the new code.
@@ -200,7 +234,7 @@ impl<G: Guest> Primary<G> {
         self.common.replica.hold_impulses(false);
         let report = report_of(&fault);
         context.tell(Notice::UpgradeRefused { attempt, fault });
-        context.settle_wish(attempt, WishOutcome::Refused(report));
+        context.settle_wish(attempt, self.epoch(), WishOutcome::Refused(report));
     }
 }
 

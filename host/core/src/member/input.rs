@@ -115,6 +115,15 @@ pub enum MemberInput<G> {
         /// Whether the module is at hand; why not.
         result: Result<(), String>,
     },
+    /// Answers [`super::Command::ClaimWish`].
+    Claimed {
+        /// The wish.
+        attempt: u64,
+        /// The reign.
+        epoch: Epoch,
+        /// Whether that reign sees to it. If not, it stands no more, is another one's, or the registry can't be written.
+        is_claimed: bool,
+    },
     /// Answers [`super::Command::Close`].
     Closed,
     /// The operator wants the replica to end.

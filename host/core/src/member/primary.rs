@@ -151,6 +151,7 @@ impl<G: Guest> Primary<G> {
             // Of an earlier reign.
             MemberInput::Log { .. } | MemberInput::Fenced { .. } => {}
             MemberInput::Others { running, .. } => self.common.on_others(context, running),
+            MemberInput::Claimed { attempt, epoch, is_claimed } => self.on_claimed(context, attempt, epoch, is_claimed),
             MemberInput::CheckpointWanted(connection) => self.on_checkpoint_wanted(context, connection),
             MemberInput::Checkpoint(CheckpointEvent::CopiedAhead { is_done }) => {
                 assert_eq!(self.ahead, Ahead::Asked, "memory is copied ahead when that is asked for");

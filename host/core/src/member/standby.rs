@@ -116,6 +116,7 @@ impl<G: Guest> Standby<G> {
             | MemberInput::Traffic(_)
             | MemberInput::PeerLookedUp { .. }
             | MemberInput::CheckpointWanted(_)
+            | MemberInput::Claimed { .. }
             | MemberInput::Closed => {}
             MemberInput::Listed { .. }
             | MemberInput::Loaded { .. }

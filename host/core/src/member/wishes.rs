@@ -1,12 +1,13 @@
 //! What an operator wants changed of an instance that runs.
 //!
-//! The *wish* is in the registry, the *fact* in the log. Whoever is primary carries the wish out, after any number of
-//! takeovers, and says then what became of it, so that it is wished no more.
+//! The *wish* is in the registry, the *fact* in the log. Whoever is primary claims the wish, carries it out, and says what
+//! became of it, so that it is wished no more. A primary that was deposed and does not know it can't say that a wish was
+//! refused which the next one fulfils: the next one claims it first, and what a claim before that has to say is not heard.
 
 use core::time::Duration;
 
 use super::{Command, Context};
-use crate::{Limits, Lsn, Upgrade};
+use crate::{Epoch, Limits, Lsn, Upgrade};
 
 /// An upgrade that an operator wants.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,12 +28,14 @@ pub struct Wish {
     pub wait: Duration,
     /// Whether impulses from outside wait meanwhile.
     pub hold: bool,
+    /// Whether the operator has taken it back after a primary had claimed it.
+    pub is_cancelled: bool,
 }
 
 impl Wish {
     /// As it will stand in the log.
     pub fn upgrade(&self) -> Upgrade {
-        let Wish { attempt, from, to, limits, handover_fuel, end_waiting, wait: _, hold: _ } = *self;
+        let Wish { attempt, from, to, limits, handover_fuel, end_waiting, wait: _, hold: _, is_cancelled: _ } = *self;
         Upgrade { attempt, from, to, limits, handover_fuel, end_waiting }
     }
 }
@@ -53,8 +56,9 @@ pub enum WishOutcome {
 pub(super) struct Wishes {
     wish: Option<Wish>,
     readiness: Readiness,
-    /// The last wish of which this member has said what became of it.
-    settled: u64,
+    /// The last wish of which this member has said what became of it, and the reign in which it did. It may not have been
+    /// heard, so in another reign the wish stands again while the registry has it.
+    settled: Option<(u64, Epoch)>,
 }
 
 /// Whether the module of the wish is at hand.
@@ -68,9 +72,9 @@ pub(super) enum Readiness {
 }
 
 impl Wishes {
-    /// The wish, while it is not settled.
-    pub(super) fn wish(&self) -> Option<&Wish> {
-        self.wish.as_ref()
+    /// The wish, unless that reign has settled it.
+    pub(super) fn standing(&self, epoch: Epoch) -> Option<&Wish> {
+        self.wish.as_ref().filter(|wish| self.settled != Some((wish.attempt, epoch)))
     }
 
     pub(super) fn readiness(&self) -> &Readiness {
@@ -81,9 +85,9 @@ impl Wishes {
 impl<G> Context<'_, G> {
     /// The registry says what is wished. One that was settled may stand there for a while.
     pub(super) fn on_wish(&mut self, wish: Option<Wish>) {
-        let wish = wish.filter(|wish| wish.attempt > self.wishes.settled);
         let known = self.wishes.wish.as_ref().map(|known| known.attempt);
         if wish.as_ref().map(|wish| wish.attempt) == known {
+            self.wishes.wish = wish; // it may be taken back
             return;
         }
         if let Some(wish) = &wish {
@@ -108,11 +112,16 @@ impl<G> Context<'_, G> {
         };
     }
 
-    /// Says what became of a wish.
-    pub(super) fn settle_wish(&mut self, attempt: u64, outcome: WishOutcome) {
-        assert!(attempt > self.wishes.settled, "what became of a wish is said once");
-        self.wishes.settled = attempt;
-        self.wishes.wish.take_if(|wish| wish.attempt <= attempt);
-        self.carry(Command::SettleWish { attempt, outcome });
+    /// Says what became of a wish that the primary of this reign has claimed. If it is not the newest primary any more,
+    /// that is not heard, and the newest one says it.
+    pub(super) fn settle_wish(&mut self, attempt: u64, epoch: Epoch, outcome: WishOutcome) {
+        assert_ne!(self.wishes.settled, Some((attempt, epoch)), "what became of a wish is said once a reign");
+        self.wishes.settled = Some((attempt, epoch));
+        self.carry(Command::SettleWish { attempt, epoch, outcome });
+    }
+
+    /// The wish does not stand any more.
+    pub(super) fn drop_wish(&mut self, attempt: u64) {
+        self.wishes.wish.take_if(|wish| wish.attempt == attempt);
     }
 }

@@ -142,6 +142,19 @@ impl Bench {
         bench
     }
 
+    /// After it was deposed: follows the log as it is, from its beginning, and has caught up. Nothing of its reign but the
+    /// first record was durable.
+    pub(crate) fn follow_anew(&mut self) -> Vec<Command> {
+        self.log.truncate(2);
+        let mut commands = self.on(MemberInput::Listed { checkpoints: Vec::new(), published: Lsn(0) });
+        commands.extend(self.on(MemberInput::Opened(0)));
+        let records = self.log.clone();
+        commands.extend(self.read(records));
+        commands.extend(self.on(MemberInput::Made(Nothing::default())));
+        commands.extend(self.read(Vec::new()));
+        commands
+    }
+
     /// A primary of epoch 1.
     pub(crate) fn primary() -> Bench {
         let mut bench = Bench::standby();

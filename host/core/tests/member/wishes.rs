@@ -26,6 +26,24 @@ fn wish(attempt: u64, behaviour: u8) -> Wish {
         end_waiting: false,
         wait: 30 * SECOND,
         hold: false,
+        is_cancelled: false,
+    }
+}
+
+/// Turns until nothing is left to be done. Every wish that is claimed is the claimer's.
+fn turned(bench: &mut Bench) -> Vec<Command> {
+    let mut commands = Vec::new();
+    loop {
+        let mut news = bench.turned();
+        if news.is_empty() {
+            return commands;
+        }
+        let claim = news.iter().position(|command| matches!(command, Command::ClaimWish { .. }));
+        let claim = claim.map(|at| news.remove(at));
+        commands.extend(news);
+        if let Some(Command::ClaimWish { attempt, epoch }) = claim {
+            commands.extend(bench.on(MemberInput::Claimed { attempt, epoch, is_claimed: true }));
+        }
     }
 }
 
@@ -38,7 +56,11 @@ fn prepared(attempt: u64) -> MemberInput<Nothing> {
 }
 
 fn settled(attempt: u64, outcome: WishOutcome) -> Command {
-    Command::SettleWish { attempt, outcome }
+    settled_in(1, attempt, outcome)
+}
+
+fn settled_in(epoch: u64, attempt: u64, outcome: WishOutcome) -> Command {
+    Command::SettleWish { attempt, epoch: Epoch(epoch), outcome }
 }
 
 /// Who follows, with the module of that wish at hand.
@@ -51,11 +73,11 @@ fn primary_with(wish: &Wish, running: &[Other]) -> (Bench, Vec<Command>) {
     let mut bench = Bench::primary();
     let attempt = wish.attempt;
     assert_eq!(bench.on(wished(wish)), [Command::Prepare { attempt, module: wish.to }]);
-    assert_eq!(bench.turned(), [], "nothing is tried before the module is at hand");
+    assert_eq!(turned(&mut bench), [], "nothing is tried before the module is at hand");
     assert_eq!(bench.on(prepared(attempt)), [Command::Ready(attempt)]);
-    assert_eq!(bench.turned(), [Command::Look]);
+    assert_eq!(turned(&mut bench), [Command::Look]);
     bench.on(others(running, 1));
-    let commands = bench.turned();
+    let commands = turned(&mut bench);
     (bench, commands)
 }
 
@@ -71,7 +93,7 @@ fn a_wish_is_carried_out_and_said_to_be_once_it_is_durable() {
     assert_eq!(kinds(&bench)[1..3], [RecordKind::Upgrade, RecordKind::Digest], "replicas compare themselves behind it");
     let replica = bench.member.replica().expect("it was built");
     assert_eq!((replica.module(), replica.upgraded_at()), (wish.to, lsn));
-    assert!(!bench.turned().contains(&settled(1, WishOutcome::Done(lsn))), "it is not durable yet");
+    assert!(!turned(&mut bench).contains(&settled(1, WishOutcome::Done(lsn))), "it is not durable yet");
     let commands = bench.on(durable(1, 4));
     let told = Command::Tell(Notice::Upgraded { upgrade: wish.upgrade(), lsn });
     assert_eq!(commands, [told, settled(1, WishOutcome::Done(lsn))]);
@@ -82,11 +104,11 @@ fn a_wish_is_carried_out_and_said_to_be_once_it_is_durable() {
 fn a_checkpoint_is_taken_behind_an_upgrade_and_it_rests_on_none_from_before() {
     let mut bench = Bench::primary();
     bench.on(MemberInput::CheckpointWanted(ConnectionId(9)));
-    bench.turned();
+    turned(&mut bench);
     bench.on(others(&[], 1));
-    bench.turned(); // copied ahead
+    turned(&mut bench); // copied ahead
     bench.on(MemberInput::Checkpoint(CheckpointEvent::CopiedAhead { is_done: true }));
-    let commands = bench.turned();
+    let commands = turned(&mut bench);
     assert!(commands.contains(&Command::Capture { at: Lsn(4), parent: None }), "{commands:?}");
     bench.on(MemberInput::Checkpoint(CheckpointEvent::Captured(Ok(()))));
     // It is being written when the upgrade happens, and counts after it.
@@ -94,9 +116,9 @@ fn a_checkpoint_is_taken_behind_an_upgrade_and_it_rests_on_none_from_before() {
     bench.on(wished(&wish));
     bench.on(prepared(1));
     bench.pass(SECOND);
-    bench.turned();
+    turned(&mut bench);
     bench.on(others(&[], 1));
-    bench.turned();
+    turned(&mut bench);
     assert_eq!(bench.member.replica().expect("it was built").module(), wish.to);
     bench.on(durable(1, 6));
     bench.on(MemberInput::Checkpoint(CheckpointEvent::Written(Ok(()))));
@@ -107,7 +129,7 @@ fn a_checkpoint_is_taken_behind_an_upgrade_and_it_rests_on_none_from_before() {
     // The one behind the upgrade.
     let mut seen = Vec::new();
     for _ in 0..10 {
-        seen.extend(bench.turned());
+        seen.extend(turned(&mut bench));
         if seen.contains(&Command::Look) {
             seen.extend(bench.on(others(&[], 1)));
         }
@@ -126,16 +148,16 @@ fn standbys_are_given_time_to_get_the_module_and_then_left_behind() {
     let (mut bench, commands) = primary_with(&wish, &[standby(0)]);
     assert_eq!(commands, [], "one has not got it");
     bench.pass(SECOND);
-    assert_eq!(bench.turned(), [Command::Look]);
+    assert_eq!(turned(&mut bench), [Command::Look]);
     bench.on(others(&[standby(1)], 1));
-    bench.turned();
+    turned(&mut bench);
     assert_eq!(bench.member.replica().expect("it was built").module(), wish.to, "now it has");
 
     let (mut bench, _) = primary_with(&wish, &[standby(0)]);
     bench.pass(10 * SECOND);
-    bench.turned();
+    turned(&mut bench);
     let mut commands = bench.on(others(&[standby(0)], 1));
-    commands.extend(bench.turned());
+    commands.extend(turned(&mut bench));
     assert!(commands.contains(&Command::Tell(Notice::NotReady(vec![ReplicaIndex(1)]))), "{commands:?}");
     assert_eq!(bench.member.replica().expect("it was built").module(), wish.to);
 
@@ -156,7 +178,7 @@ fn what_is_refused_is_said_and_nothing_of_it_is_in_the_log() {
     let next = wish(2, TAKES_ALL);
     assert_eq!(bench.on(wished(&next)), [Command::Prepare { attempt: 2, module: next.to }]);
     bench.on(prepared(2));
-    bench.turned();
+    turned(&mut bench);
     assert_eq!(bench.member.replica().expect("it was built").module(), next.to);
 }
 
@@ -166,10 +188,10 @@ fn a_module_that_cannot_be_had_or_another_one_to_begin_with_is_a_refusal() {
     bench.on(wished(&wish(1, TAKES_ALL)));
     bench.on(MemberInput::Prepared { attempt: 1, result: Err("the module is damaged".to_owned()) });
     let refused = settled(1, WishOutcome::Refused("the module is damaged".to_owned()));
-    assert_eq!(bench.turned(), [refused]);
+    assert_eq!(turned(&mut bench), [refused]);
     bench.on(wished(&Wish { from: [9; 32], ..wish(2, TAKES_ALL) }));
-    let commands = bench.turned();
-    assert!(matches!(&commands[..], [Command::SettleWish { attempt: 2, outcome: WishOutcome::Refused(_) }]));
+    let commands = turned(&mut bench);
+    assert!(matches!(&commands[..], [Command::SettleWish { attempt: 2, outcome: WishOutcome::Refused(_), .. }]));
     assert_eq!(kinds(&bench), [RecordKind::Deliver]);
 }
 
@@ -178,18 +200,18 @@ fn who_waits_for_handlers_tries_again_and_gives_up_in_the_end() {
     let (mut bench, commands) = primary_with(&wish(1, WAITS_ONCE), &[]);
     let report = "a waits".to_owned();
     assert_eq!(commands, [Command::Tell(Notice::UpgradeWaits { attempt: 1, report: report.clone() })]);
-    assert_eq!(bench.turned(), [], "not at once");
+    assert_eq!(turned(&mut bench), [], "not at once");
     bench.pass(SECOND);
-    bench.turned();
+    turned(&mut bench);
     assert_eq!(bench.member.replica().expect("it was built").module(), [WAITS_ONCE; 32]);
 
     let (mut bench, _) = primary_with(&wish(1, WAITS), &[]);
     for _ in 0..29 {
         bench.pass(SECOND);
-        assert_eq!(bench.turned(), [], "it is told once");
+        assert_eq!(turned(&mut bench), [], "it is told once");
     }
     bench.pass(SECOND);
-    assert_eq!(bench.turned(), [settled(1, WishOutcome::GivenUp(report))]);
+    assert_eq!(turned(&mut bench), [settled(1, WishOutcome::GivenUp(report))]);
     assert_eq!(kinds(&bench), [RecordKind::Deliver]);
 }
 
@@ -198,7 +220,7 @@ fn a_wish_that_is_taken_back_is_not_carried_out() {
     let (mut bench, _) = primary_with(&wish(1, WAITS_ONCE), &[]);
     bench.on(MemberInput::Wish(None));
     bench.pass(2 * SECOND);
-    assert_eq!(bench.turned(), []);
+    assert_eq!(turned(&mut bench), []);
     assert_eq!(bench.member.replica().expect("it was built").module(), genesis().module);
     assert_eq!(bench.on(prepared(1)), [], "of a wish that stands no more");
 }
@@ -215,10 +237,10 @@ fn a_wish_that_is_there_when_a_reign_begins_comes_before_every_delivery() {
     bench.on(MemberInput::Acquired { epoch: Epoch(1), records: vec![record], wall });
     let impulse = Traffic::Impulse { method: MethodId(1), arguments: Bytes::new(), request: None };
     bench.on(MemberInput::Traffic(impulse));
-    bench.turned();
+    turned(&mut bench);
     assert_eq!(kinds(&bench), [], "the module is not at hand");
     assert_eq!(bench.on(prepared(1)), [Command::Ready(1)]);
-    while bench.turn() == ambrosia_core::member::Next::Again {}
+    turned(&mut bench);
     assert_eq!(kinds(&bench)[..3], [RecordKind::Upgrade, RecordKind::Digest, RecordKind::Deliver]);
 }
 
@@ -237,7 +259,7 @@ fn what_an_earlier_primary_has_done_and_could_not_say_the_next_one_says() {
     let record = bench.epoch_record(crate::bench::ENGINE);
     let wall = bench.surroundings.wall;
     bench.on(MemberInput::Acquired { epoch: Epoch(2), records: vec![record], wall });
-    assert_eq!(bench.turned(), [settled(1, WishOutcome::Done(Lsn(3)))]);
+    assert_eq!(turned(&mut bench), [settled_in(2, 1, WishOutcome::Done(Lsn(3)))]);
     assert!(!kinds(&bench).contains(&RecordKind::Upgrade), "it is not done twice");
 }
 
@@ -263,7 +285,7 @@ fn a_guest_that_is_lost_in_the_try_is_built_anew_from_the_log() {
 fn whether_there_are_checkpoints_is_a_matter_of_the_module_that_runs() {
     let (mut bench, _) = primary_with(&wish(1, CANNOT_BE_CAPTURED), &[]);
     bench.on(durable(1, 5));
-    assert_eq!(bench.turned(), [], "no checkpoint is asked for behind this upgrade");
+    assert_eq!(turned(&mut bench), [], "no checkpoint is asked for behind this upgrade");
     let connection = ConnectionId(3);
     let verdict = Verdict::Refused("the guest can't be captured: it hides something".to_owned());
     assert_eq!(bench.on(MemberInput::CheckpointWanted(connection)), [Command::Answer { connection, verdict }]);
@@ -275,11 +297,54 @@ fn impulses_wait_for_an_upgrade_that_waits_if_that_is_wished() {
     let (mut bench, _) = primary_with(&held, &[]);
     let impulse = || Traffic::Impulse { method: MethodId(1), arguments: Bytes::new(), request: None };
     bench.on(MemberInput::Traffic(impulse()));
-    bench.turned();
+    turned(&mut bench);
     assert_eq!(kinds(&bench), [RecordKind::Deliver], "it waits");
     bench.pass(31 * SECOND);
-    bench.turned();
+    turned(&mut bench);
     while bench.turn() == ambrosia_core::member::Next::Again {}
     assert_eq!(kinds(&bench), [RecordKind::Deliver, RecordKind::Deliver], "until the upgrade is given up");
     let _: Upgrade = held.upgrade();
+}
+
+/// One that was deposed and does not know it must neither do anything nor say anything of the wish.
+#[test]
+fn a_wish_that_another_primary_sees_to_is_left_to_it() {
+    let mut bench = Bench::primary();
+    let wish = wish(1, REFUSES);
+    bench.on(wished(&wish));
+    bench.on(prepared(1));
+    assert_eq!(bench.turned(), [Command::Look]);
+    bench.on(others(&[], 1));
+    assert_eq!(bench.turned(), [Command::ClaimWish { attempt: 1, epoch: Epoch(1) }]);
+    assert_eq!(bench.turned(), [], "it is claimed once");
+    bench.on(MemberInput::Claimed { attempt: 1, epoch: Epoch(1), is_claimed: false });
+    bench.pass(SECOND);
+    assert_eq!(bench.turned(), []);
+}
+
+/// The answer may not have been heard: a later reign had claimed the wish, and is gone.
+#[test]
+fn a_wish_that_still_stands_in_a_later_reign_is_seen_to_again() {
+    let (mut bench, _) = primary_with(&wish(1, REFUSES), &[]);
+    bench.on(MemberInput::Fenced { by: Epoch(2) });
+    let commands = bench.follow_anew();
+    assert!(!commands.iter().any(|command| matches!(command, Command::Prepare { .. })), "it is at hand");
+    bench.on(MemberInput::Vacant { over: Epoch(1), is_stuck: false });
+    let record = bench.epoch_record(crate::bench::ENGINE);
+    let wall = bench.surroundings.wall;
+    bench.on(MemberInput::Acquired { epoch: Epoch(2), records: vec![record], wall });
+    let refused = settled_in(2, 1, WishOutcome::Refused("it does not fit".to_owned()));
+    assert!(turned(&mut bench).contains(&refused));
+}
+
+#[test]
+fn a_wish_that_is_taken_back_after_it_was_claimed_is_answered() {
+    let waiting = wish(1, WAITS);
+    let (mut bench, _) = primary_with(&waiting, &[]);
+    bench.on(wished(&Wish { is_cancelled: true, ..waiting }));
+    assert_eq!(turned(&mut bench), [settled(1, WishOutcome::GivenUp("it was taken back".to_owned()))]);
+    let done = wish(2, TAKES_ALL);
+    let (mut bench, _) = primary_with(&done, &[]);
+    bench.on(wished(&Wish { is_cancelled: true, ..done }));
+    assert!(bench.on(durable(1, 4)).contains(&settled(2, WishOutcome::Done(Lsn(4)))), "it was too late");
 }

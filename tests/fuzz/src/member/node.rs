@@ -229,7 +229,7 @@ impl Node {
             }
             Command::Tell(Notice::Unusable { lsn, reason }) => panic!("the checkpoint at {lsn} is sound: {reason}"),
             Command::Tell(_) => {}
-            Command::Prepare { .. } | Command::Ready(_) | Command::SettleWish { .. } => {
+            Command::Prepare { .. } | Command::Ready(_) | Command::ClaimWish { .. } | Command::SettleWish { .. } => {
                 unreachable!("nothing is wished")
             }
             Command::Yield | Command::DropPrints => unreachable!("there is room for what is printed"),
