@@ -9,3 +9,17 @@ wit_bindgen::generate!({
     export_macro_name: "export_component",
     default_bindings_module: "ambrosia::__private::bindings",
 });
+
+/// What `interface upgrade` says, which a component exports or not.
+pub mod upgradable {
+    wit_bindgen::generate!({
+        inline: "
+            package ambrosia:sdk;
+            world upgradable { export ambrosia:runtime/upgrade@0.2.0; }
+        ",
+        path: "../wit",
+        pub_export_macro: true,
+        export_macro_name: "export_upgrade",
+        default_bindings_module: "ambrosia::__private::bindings::upgradable",
+    });
+}

@@ -4,10 +4,11 @@
 
 use std::fmt::Display;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned, de::IgnoredAny};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     bounded::Bounded,
+    reader::Reader,
     shape::{self, NESTING_MAX, TooDeep},
     spelled::Spelled,
 };
@@ -21,7 +22,7 @@ pub(crate) fn encode_value<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) 
 /// Reads the one value that a reply holds.
 pub(crate) fn decode_value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     count_values(bytes, 1).map_err(|error| error.to_string())?;
-    rmp_serde::from_slice(bytes).map_err(|error| error.to_string())
+    Reader::new(bytes).whole().map_err(|error| error.to_string())
 }
 
 /// How many values there are in the first `count` of these bytes, at most; an error if one is nested too deep to be decoded.
@@ -77,15 +78,13 @@ arguments_of_a_tuple!(10: A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9);
 arguments_of_a_tuple!(11: A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10);
 arguments_of_a_tuple!(12: A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11);
 
-type Values<'a> = rmp_serde::Deserializer<rmp_serde::decode::ReadRefReader<'a, [u8]>>;
-
 /// Values that are read as people spell them, at most: each takes up to 24 bytes then.
 const SPELLED_VALUES_MAX: u64 = 4 << 20;
 
 /// Reads the arguments of a method one by one, in place.
 #[doc(hidden)]
 pub struct ArgumentReader<'a> {
-    values: Values<'a>,
+    values: Reader<'a>,
     elements: &'a [u8],
     /// How many values there are in all, those within others too, at most.
     within: u64,
@@ -103,7 +102,7 @@ impl<'a> ArgumentReader<'a> {
             return Err(format!("it takes {}, not {found}", counted(count)));
         }
         let within = count_values(elements, count).map_err(|_| too_deep())?;
-        Ok(ArgumentReader { values: rmp_serde::Deserializer::from_read_ref(elements), elements, within, read: 0 })
+        Ok(ArgumentReader { values: Reader::new(elements), elements, within, read: 0 })
     }
 
     /// The next argument. `label` names it, and its type, in the error.
@@ -128,22 +127,18 @@ impl<'a> ArgumentReader<'a> {
     }
 
     /// Stands behind the first arguments.
-    fn after(&self, count: u32) -> Result<Values<'a>, ()> {
-        let mut values = rmp_serde::Deserializer::from_read_ref(self.elements);
+    fn after(&self, count: u32) -> Result<Reader<'a>, ()> {
+        let mut values = Reader::new(self.elements);
         for _ in 0..count {
-            IgnoredAny::deserialize(&mut values).map_err(|_| ())?;
+            values.skip().map_err(|_| ())?;
         }
         Ok(values)
     }
 
     /// Checks that nothing follows the last argument.
     #[inline]
-    pub(crate) fn finish(mut self) -> Result<(), String> {
-        // The reader doesn't tell where it stands, but it does tell that there is nothing more to read.
-        match IgnoredAny::deserialize(&mut self.values) {
-            Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(()),
-            _ => Err("bytes follow its last argument".to_string()),
-        }
+    pub(crate) fn finish(self) -> Result<(), String> {
+        if self.values.is_at_end() { Ok(()) } else { Err("bytes follow its last argument".to_string()) }
     }
 }
 

@@ -3,9 +3,10 @@
 use std::{cell::RefCell, io::Write, marker::PhantomData, rc::Rc};
 
 use crate::{
-    Argument, Immortal, Method, MethodKind,
-    bindings::{self, ambrosia::runtime::description::Kind},
+    Argument, Immortal, Method, MethodKind, State, Timestamp, TypeOf,
+    bindings::{self, ambrosia::runtime::description::Kind, upgradable::exports::ambrosia::runtime::upgrade},
     deliver::deliver,
+    handover::{self, Refusal, Saved, Waiting},
     panics,
     runtime::{self, Runtime},
 };
@@ -20,8 +21,7 @@ thread_local! {
 
 impl<S: Immortal> bindings::Guest for Component<S> {
     fn deliver(runs: Vec<u8>) -> Vec<u8> {
-        let runtime = RUNTIME.with_borrow(Option::clone).unwrap_or_else(begin);
-        let effects = deliver::<S>(&runtime, &runs);
+        let effects = deliver::<S>(&runtime(), &runs);
         // A prompt without a newline belongs to this delivery too. Without a stdout there is nobody to read it.
         let _ = std::io::stdout().flush();
         effects
@@ -30,6 +30,44 @@ impl<S: Immortal> bindings::Guest for Component<S> {
     fn describe() -> Vec<bindings::Method> {
         S::METHODS.iter().map(description).collect()
     }
+}
+
+impl<S: Immortal + State> upgrade::Guest for Component<S> {
+    fn describe() -> upgrade::Description {
+        let type_ = TypeOf::of::<S>().text();
+        upgrade::Description { name: S::NAME.to_string(), version: S::VERSION, type_ }
+    }
+
+    fn save() -> upgrade::Saved {
+        let Saved { version, state, waiting, runtime } = handover::save::<S>(&runtime());
+        let waiting = waiting.into_iter().map(|Waiting { handler, awaits, since }| upgrade::Waiting {
+            handler,
+            awaits,
+            since: since.as_nanos(),
+        });
+        upgrade::Saved { version, state, waiting: waiting.collect(), runtime }
+    }
+
+    fn load(saved: upgrade::Saved, end_waiting: bool) -> Result<Vec<u8>, upgrade::Refusal> {
+        let upgrade::Saved { version, state, waiting, runtime: carried } = saved;
+        let waiting = waiting.into_iter().map(|upgrade::Waiting { handler, awaits, since }| Waiting {
+            handler,
+            awaits,
+            since: Timestamp::from_nanos(since),
+        });
+        let saved = Saved { version, state, waiting: waiting.collect(), runtime: carried };
+        let effects = handover::load::<S>(&runtime(), &saved, end_waiting);
+        // As after a delivery.
+        let _ = std::io::stdout().flush();
+        effects.map_err(|refusal| match refusal {
+            Refusal::Waits(why) => upgrade::Refusal::Waits(why),
+            Refusal::Unreadable(why) => upgrade::Refusal::Unreadable(why),
+        })
+    }
+}
+
+fn runtime() -> Rc<Runtime> {
+    RUNTIME.with_borrow(Option::clone).unwrap_or_else(begin)
 }
 
 fn begin() -> Rc<Runtime> {

@@ -14,6 +14,7 @@ use crate::{
 pub(crate) fn deliver<S: Immortal>(runtime: &Rc<Runtime>, runs: &[u8]) -> Vec<u8> {
     if !runtime.exiting() {
         handle_runs::<S>(runtime, runs);
+        runtime.push_waiting();
         runtime.push_exit();
     }
     runtime.take_effects()
@@ -29,10 +30,16 @@ fn handle_runs<S: Immortal>(runtime: &Runtime, mut runs: &[u8]) {
         while !messages.is_empty() {
             let (message, rest) = layout::split_message(messages).expect("the host hands over whole messages");
             messages = rest;
-            runtime.current.set(Current { index, peer: run.peer, kind: message.kind, method: message.method });
+            runtime.current.set(Current {
+                index,
+                peer: run.peer,
+                kind: message.kind,
+                method: message.method,
+                upgrading: false,
+            });
             handle(runtime, &this, run.peer, message);
             if !runtime.executor.idle() {
-                runtime.executor.run(runtime);
+                run_tasks(runtime, Some((run.peer, message)));
             }
             if runtime.exiting() {
                 return;
@@ -42,8 +49,16 @@ fn handle_runs<S: Immortal>(runtime: &Runtime, mut runs: &[u8]) {
     }
 }
 
+/// Runs what is ready. Handlers that wait after that keep the message they were begun by, for an upgrade.
+pub(crate) fn run_tasks(runtime: &Runtime, message: Option<(u32, Message<'_>)>) {
+    runtime.executor.run(runtime);
+    if !runtime.exiting() {
+        runtime.executor.keep_begun(message.filter(|_| runtime.keeps()), crate::host::now);
+    }
+}
+
 #[inline]
-fn handle<S: Immortal>(runtime: &Runtime, this: &This<S>, peer: u32, message: Message<'_>) {
+pub(crate) fn handle<S: Immortal>(runtime: &Runtime, this: &This<S>, peer: u32, message: Message<'_>) {
     let Message { kind, method, call_id, arguments } = message;
     match kind {
         MessageKind::Fork => S::dispatch(this, Request::new(runtime, method, arguments, AnswerTo { peer, call_id: 0 })),
@@ -55,7 +70,7 @@ fn handle<S: Immortal>(runtime: &Runtime, this: &This<S>, peer: u32, message: Me
         MessageKind::Timer => runtime.on_timer(call_id),
         MessageKind::Start => S::start(this),
         MessageKind::Primary => S::primary(this),
-        MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer => {
+        MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer | MessageKind::Waiting => {
             panic!("{} can't be delivered", kind.word())
         }
     }

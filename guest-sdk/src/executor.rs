@@ -4,14 +4,18 @@
 //! as its cause, and a replay runs it at the same place.
 
 use std::{
-    cell::RefCell,
-    collections::VecDeque,
+    cell::{Cell, RefCell},
+    collections::{BinaryHeap, VecDeque},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
 };
 
-use crate::runtime::{self, Runtime};
+use crate::{
+    carried::{Kept, Origin, Pending},
+    layout::Message,
+    runtime::{self, Runtime},
+};
 
 /// A future that has nothing more to say when it ends.
 pub(crate) type Work = Pin<Box<dyn Future<Output = ()>>>;
@@ -23,13 +27,47 @@ pub(crate) struct TaskId {
     generation: u64,
 }
 
+/// What a task is, to an upgrade.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    /// Run for a message. It may begin again in other code, if that says so; this code says whether it would.
+    Handler { restarts: bool },
+    /// The same, run by the host.
+    Hook { restarts: bool },
+    /// Beside the handlers.
+    Future,
+    /// Ends with the code.
+    UntilUpgrade,
+}
+
+impl Role {
+    /// Whether an upgrade to code like this one waits for it.
+    fn blocks(self) -> bool {
+        matches!(self, Role::Handler { restarts: false } | Role::Hook { restarts: false } | Role::Future)
+    }
+}
+
 struct Slot {
-    /// Which of the tasks that used this slot it is.
+    /// Which of all tasks it is, counted from 1.
     generation: u64,
     state: SlotState,
     name: &'static str,
     queued: bool,
     waker: Waker,
+    role: Role,
+    /// Nanoseconds since 1970, once it waits.
+    since: u64,
+    /// Of a handler, once it waits.
+    kept: Option<Kept>,
+    /// The call or timer that it waits for, 0 for something else.
+    awaits: u64,
+}
+
+/// A task as an upgrade finds it.
+pub(crate) struct PendingTask {
+    pub(crate) pending: Pending,
+    /// The call or timer that it waits for, 0 for something else.
+    pub(crate) awaits: u64,
 }
 
 enum SlotState {
@@ -46,12 +84,31 @@ struct Tasks {
     free: Vec<usize>,
     ready: VecDeque<usize>,
     running: Option<&'static str>,
+    /// How many there were.
+    count: u64,
+    /// Taken up since [`Executor::keep_begun`].
+    begun: Vec<TaskId>,
+    /// How many there are that an upgrade waits for.
+    blocking: u64,
+}
+
+impl Tasks {
+    /// The slot has no task any more.
+    fn free(&mut self, at: usize) {
+        let slot = &mut self.slots[at];
+        slot.state = SlotState::Free;
+        slot.kept = None;
+        self.blocking -= u64::from(slot.role.blocks());
+        self.free.push(at);
+    }
 }
 
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Executor {
     tasks: RefCell<Tasks>,
+    /// What the task that is running found not there yet.
+    awaited: Cell<u64>,
 }
 
 /// Puts the task of one slot in the queue. Waking a slot whose task has ended, or was followed by another, is harmless.
@@ -72,19 +129,35 @@ impl Wake for SlotWaker {
 
 impl Executor {
     /// Takes up a future. It is polled for the first time when the handler that is running returns or awaits.
-    pub(crate) fn spawn(&self, name: &'static str, work: Work) -> TaskId {
+    pub(crate) fn spawn(&self, name: &'static str, role: Role, work: Work) -> TaskId {
         let mut tasks = self.tasks.borrow_mut();
+        tasks.count += 1;
+        tasks.blocking += u64::from(role.blocks());
+        let generation = tasks.count;
         let slot = tasks.free.pop().unwrap_or_else(|| {
             let slot = tasks.slots.len();
             let waker = Waker::from(Arc::new(SlotWaker { slot }));
-            tasks.slots.push(Slot { generation: 0, state: SlotState::Free, name, queued: false, waker });
+            let state = SlotState::Free;
+            tasks.slots.push(Slot {
+                generation,
+                state,
+                name,
+                queued: false,
+                waker,
+                role,
+                since: 0,
+                kept: None,
+                awaits: 0,
+            });
             slot
         });
         let taken = &mut tasks.slots[slot];
-        taken.generation += 1;
+        taken.generation = generation;
         taken.state = SlotState::Waiting(work);
         taken.name = name;
-        let id = TaskId { slot, generation: taken.generation };
+        taken.role = role;
+        let id = TaskId { slot, generation };
+        tasks.begun.push(id);
         drop(tasks);
         self.enqueue(slot);
         id
@@ -101,12 +174,73 @@ impl Executor {
             SlotState::Free => {}
             SlotState::Running | SlotState::Cancelled => slot.state = SlotState::Cancelled,
             SlotState::Waiting(work) => {
-                tasks.free.push(id.slot);
+                tasks.free(id.slot);
                 // What the future holds may want the executor when it is dropped.
                 drop(tasks);
                 drop(work);
             }
         }
+    }
+
+    /// From now on no upgrade waits for a task: it ends with the code.
+    pub(crate) fn end_with_code(&self, id: TaskId) {
+        let mut tasks = self.tasks.borrow_mut();
+        let slot = &mut tasks.slots[id.slot];
+        let is_there = slot.generation == id.generation && !matches!(slot.state, SlotState::Free);
+        if is_there && std::mem::replace(&mut slot.role, Role::UntilUpgrade).blocks() {
+            tasks.blocking -= 1;
+        }
+    }
+
+    /// How many tasks there are that an upgrade waits for.
+    pub(crate) fn blocking(&self) -> u64 {
+        self.tasks.borrow().blocking
+    }
+
+    /// Notes since when the tasks wait that were taken up since this was called before, and of handlers the message that
+    /// they were begun by.
+    pub(crate) fn keep_begun(&self, message: Option<(u32, Message<'_>)>, now: fn() -> u64) {
+        let mut tasks = self.tasks.borrow_mut();
+        if tasks.begun.is_empty() {
+            return;
+        }
+        let mut since = 0;
+        let Tasks { slots, begun, .. } = &mut *tasks;
+        for id in begun.drain(..) {
+            let slot = &mut slots[id.slot];
+            if slot.generation != id.generation || !matches!(slot.state, SlotState::Waiting(_)) {
+                continue;
+            }
+            if since == 0 {
+                since = now();
+            }
+            slot.since = since;
+            if let (Role::Handler { .. }, Some((peer, message))) = (slot.role, message) {
+                slot.kept = Some(Kept::of(peer, message));
+            }
+        }
+    }
+
+    /// The tasks that an upgrade has to do with, in the order in which they began.
+    pub(crate) fn pending(&self) -> Vec<PendingTask> {
+        let tasks = self.tasks.borrow();
+        // It sorts with less code than a sort, which each guest would carry.
+        let mut numbered = BinaryHeap::new();
+        for (at, slot) in tasks.slots.iter().enumerate() {
+            if matches!(slot.state, SlotState::Waiting(_)) && slot.role != Role::UntilUpgrade {
+                numbered.push((slot.generation, at));
+            }
+        }
+        let task = |slot: &Slot| {
+            let origin = match (slot.role, &slot.kept) {
+                (Role::Handler { .. }, Some(kept)) => Origin::Handler(kept.clone()),
+                (Role::Hook { .. }, _) => Origin::Hook,
+                _ => Origin::Future,
+            };
+            let pending = Pending { name: slot.name.to_string(), since: slot.since, origin };
+            PendingTask { pending, awaits: slot.awaits }
+        };
+        numbered.into_sorted_vec().into_iter().map(|(_, at)| task(&tasks.slots[at])).collect()
     }
 
     /// The name of the task that is running.
@@ -126,6 +260,20 @@ impl Executor {
             let Some((slot, mut work, waker)) = self.begin() else { return };
             let finished = work.as_mut().poll(&mut Context::from_waker(&waker)) == Poll::Ready(());
             self.end(slot, work, finished);
+        }
+    }
+
+    /// The task that is running waits for a call's answer.
+    #[inline]
+    pub(crate) fn awaits_answer(&self, id: u64) {
+        self.awaited.set(id);
+    }
+
+    /// The task that is running waits for a timer. If it waits for an answer too, that says more.
+    #[inline]
+    pub(crate) fn awaits_timer(&self, id: u64) {
+        if self.awaited.get() == 0 {
+            self.awaited.set(id);
         }
     }
 
@@ -155,6 +303,7 @@ impl Executor {
                 SlotState::Waiting(work) => {
                     let waker = slot.waker.clone();
                     tasks.running = Some(name);
+                    self.awaited.set(0);
                     return Some((at, work, waker));
                 }
                 other => slot.state = other,
@@ -168,10 +317,10 @@ impl Executor {
         let slot = &mut tasks.slots[at];
         if !finished && matches!(slot.state, SlotState::Running) {
             slot.state = SlotState::Waiting(work);
+            slot.awaits = self.awaited.get();
             return;
         }
-        slot.state = SlotState::Free;
-        tasks.free.push(at);
+        tasks.free(at);
         drop(tasks);
         drop(work);
     }

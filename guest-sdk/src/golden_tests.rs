@@ -28,6 +28,7 @@ fn messages() -> Vec<Message<'static>> {
         message(MessageKind::Exit, 0, 0, &[0xfe, 0xff, 0xff, 0xff]),
         message(MessageKind::SetTimer, 0, 77, &[0x00, 0x00, 0x64, 0xa7, 0xb3, 0xb6, 0xe0, 0x0d]),
         message(MessageKind::CancelTimer, 0, 77, &[]),
+        message(MessageKind::Waiting, 0, 0, &[3, 0, 0, 0, 0, 0, 0, 0]),
     ]
 }
 
@@ -38,7 +39,7 @@ fn every_byte_is_the_kind_of_that_number_or_none() {
         let expected = all.iter().map(|message| message.kind).find(|kind| *kind as u8 == byte);
         assert_eq!(MessageKind::from_byte(byte), expected, "byte {byte}");
     }
-    assert!(all.iter().map(|message| message.kind as u8).eq(1..=11), "one of each kind");
+    assert!(all.iter().map(|message| message.kind as u8).eq(1..=12), "one of each kind");
 }
 
 /// Peer, first seq and messages of each run.
@@ -106,9 +107,15 @@ fn all<'a, T>(mut bytes: &'a [u8], split: impl Fn(&'a [u8]) -> Option<(T, &'a [u
 
 #[test]
 fn golden_messages() {
-    let encoded = encoded(&messages());
+    let mut messages = messages();
+    let waiting = messages.pop().expect("the kind that came last is in a file of its own");
+    let encoded = encoded(&messages);
     check_golden("messages.bin", &encoded);
-    assert_eq!(all(&encoded, split_message), messages());
+    assert_eq!(all(&encoded, split_message), messages);
+    let mut effect = Vec::new();
+    push_effect(&mut effect, 2, 0, waiting);
+    check_golden("waiting.bin", &effect);
+    assert_eq!(all(&effect, split_effect), [Effect { cause: 2, target: 0, message: waiting }]);
 }
 
 #[test]
@@ -147,7 +154,7 @@ fn what_is_cut_off_is_not_taken() {
         assert_eq!(split_message(&bytes[..cut]), None, "{cut}");
     }
     let mut unknown = bytes.clone();
-    unknown[16] = 12;
+    unknown[16] = 13;
     assert_eq!(split_message(&unknown), None);
     let mut run = Vec::new();
     push_run(&mut run, Run { peer: 1, count: 1, first_seq: 1, messages: &bytes });

@@ -28,7 +28,7 @@ pub(crate) mod native {
     use crate::runtime;
 
     /// All that an immortal can learn besides its messages.
-    #[derive(Debug)]
+    #[derive(Clone, Debug)]
     pub(crate) struct World {
         pub(crate) instance_name: String,
         pub(crate) now: u64,

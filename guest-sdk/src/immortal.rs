@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, fmt, rc::Rc};
 
-use crate::{request::Request, runtime, types::TypeOf};
+use crate::{State, request::Request, runtime, types::TypeOf};
 
 /// An application. [`#[ambrosia::immortal]`](macro@crate::immortal) implements it.
 pub trait Immortal: Default + Sized + 'static {
@@ -23,14 +23,34 @@ pub trait Immortal: Default + Sized + 'static {
     /// Handles that a replica became primary.
     #[doc(hidden)]
     fn primary(_this: &This<Self>) {}
+
+    /// Whether its code can be upgraded, so that the messages of handlers that wait are kept.
+    #[doc(hidden)]
+    const UPGRADES: bool = false;
+
+    /// Handles that this code has taken over from another one.
+    #[doc(hidden)]
+    fn upgraded(_this: &This<Self>) {}
+
+    /// The hooks that [`Immortal::restart_hook`] begins again.
+    #[doc(hidden)]
+    const RESTARTING_HOOKS: &'static [&'static str] = &[];
+
+    /// Begins a hook again that was waiting in the code before.
+    #[doc(hidden)]
+    fn restart_hook(_this: &This<Self>, _name: &str) {}
 }
 
 /// Makes the compiler see that an immortal is used.
 #[doc(hidden)]
 #[cfg(not(target_arch = "wasm32"))]
 pub fn keep<S: Immortal>() {
-    let _ = (S::default, S::dispatch, S::start, S::primary);
+    let _ = (S::default, S::dispatch, S::start, S::primary, S::upgraded);
 }
+
+/// Makes the compiler see that an immortal has a state that an upgrade can hand over.
+#[doc(hidden)]
+pub const fn check_state<S: State>() {}
 
 /// What it means to run a method.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +87,8 @@ pub struct Method {
     pub result: TypeOf,
     /// Its documentation.
     pub docs: &'static str,
+    /// Whether a handler of it that waits begins again when this code takes over from another one.
+    pub restarts: bool,
     /// Names that it had before, which messages may still carry the hash of.
     pub formerly: &'static [&'static str],
 }
@@ -98,7 +120,7 @@ pub const fn method_id(name: &str) -> u32 {
 ///
 /// ```
 /// # #[ambrosia::interface] trait Bank { fn withdraw(amount: u64) -> bool; }
-/// #[derive(Default)]
+/// #[ambrosia::state]
 /// struct Till { cash: u64 }
 ///
 /// #[ambrosia::immortal]

@@ -54,6 +54,7 @@ pub(crate) enum MessageKind {
     Exit = 9,
     SetTimer = 10,
     CancelTimer = 11,
+    Waiting = 12,
 }
 
 impl MessageKind {
@@ -72,6 +73,7 @@ impl MessageKind {
             9 => MessageKind::Exit,
             10 => MessageKind::SetTimer,
             11 => MessageKind::CancelTimer,
+            12 => MessageKind::Waiting,
             _ => return None,
         })
     }
@@ -90,6 +92,7 @@ impl MessageKind {
             MessageKind::Exit => "exit",
             MessageKind::SetTimer => "set-timer",
             MessageKind::CancelTimer => "cancel-timer",
+            MessageKind::Waiting => "waiting",
         }
     }
 }
@@ -159,7 +162,6 @@ pub(crate) fn split_effect(bytes: &[u8]) -> Option<(Effect<'_>, &[u8])> {
 }
 
 /// Appends a message.
-#[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "only the test harness writes bare messages"))]
 pub(crate) fn push_message(out: &mut Vec<u8>, message: Message<'_>) {
     out.extend_from_slice(&message_header(message.kind, message.method, message.call_id, message.arguments.len()));
     out.extend_from_slice(message.arguments);

@@ -8,7 +8,7 @@
 //! # A whole application
 //!
 //! ```
-//! #[derive(Default)]
+//! #[ambrosia::state]
 //! struct Counter { total: u64 }
 //!
 //! #[ambrosia::immortal]
@@ -43,7 +43,7 @@
 //!     fn deposit(amount: u64);
 //! }
 //!
-//! #[derive(Default)]
+//! #[ambrosia::state]
 //! struct Clerk { transfers: u64 }
 //!
 //! #[ambrosia::immortal]
@@ -71,7 +71,7 @@
 //!
 //! # In this crate
 //!
-//! * [`macro@immortal`], [`macro@interface`]: handlers and proxies. [`This`], [`Call`], [`CallError`], [`Peer`].
+//! * [`macro@immortal`], [`macro@interface`], [`macro@state`]: handlers, proxies, and what an upgrade of the code hands over. [`This`], [`Call`], [`CallError`], [`Peer`].
 //! * [`spawn`], [`after`], [`sleep`], [`timeout`]: beside and between messages.
 //! * [`now`], [`random`], [`instance_name`], [`exit`]: the world.
 //! * `testing`: runs an immortal natively in `cargo test`.
@@ -86,6 +86,7 @@ extern crate self as ambrosia;
 pub mod bindings;
 mod bounded;
 mod call;
+mod carried;
 mod codec;
 #[cfg(target_arch = "wasm32")]
 mod component;
@@ -93,29 +94,33 @@ mod deliver;
 mod executor;
 #[cfg(test)]
 mod golden_tests;
+mod handover;
 mod host;
 mod immortal;
 mod layout;
 mod panics;
 mod peer;
+mod reader;
 mod request;
 mod runtime;
 #[cfg(test)]
 mod runtime_tests;
 mod shape;
 mod spelled;
+mod state;
 mod task;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod types;
 mod world;
 
-pub use ambrosia_sdk_macros::{immortal, interface};
+pub use ambrosia_sdk_macros::{immortal, interface, state};
 pub use call::{Call, CallError};
 pub use codec::Arguments;
 pub use immortal::{Argument, Immortal, Method, MethodKind, This, method_id};
 pub use peer::{AttachError, ForkError, Peer};
 pub use serde;
+pub use state::State;
 pub use task::{Sleep, Task, TimedOut, after, sleep, sleep_until, spawn, timeout};
 pub use types::TypeOf;
 pub use world::{Timestamp, exit, instance_name, now, random, random_range};
@@ -126,10 +131,12 @@ pub mod __private {
     #[cfg(not(target_arch = "wasm32"))]
     pub use crate::immortal::keep;
     #[cfg(target_arch = "wasm32")]
-    pub use crate::{bindings, bindings::export_component, component::Component};
+    pub use crate::{bindings, bindings::export_component, bindings::upgradable::export_upgrade, component::Component};
     pub use crate::{
         codec::ArgumentReader,
+        immortal::check_state,
         request::{Request, spawn_hook},
         runtime::push_effect_bytes,
+        state::read_as,
     };
 }

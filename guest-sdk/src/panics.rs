@@ -41,5 +41,10 @@ fn handling_in(runtime: &Runtime) -> String {
         peer => format!(" from {:?}", host::peer_name(peer)),
     };
     let task = runtime.executor.running().map(|name| format!(", in `{name}`")).unwrap_or_default();
+    match (current.upgrading, current.method) {
+        (true, 0) => return format!("in the upgrade{task}"),
+        (true, _) => return format!("in the upgrade, as it begins {}{method}{from} again{task}", a(current.kind)),
+        (false, _) => {}
+    }
     format!("in message {} of the delivery ({}{method}{from}{task})", current.index, a(current.kind))
 }

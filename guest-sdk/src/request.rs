@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     codec::{self, ArgumentReader},
+    executor::Role,
     host,
     layout::{MessageKind, OUTSIDE, SMALL_ARGUMENTS_BYTES},
     runtime::{self, Runtime},
@@ -77,8 +78,13 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Runs an async handler and answers when it ends.
-    pub fn spawn<T: Serialize + 'static>(&self, name: &'static str, handler: impl Future<Output = T> + 'static) {
+    /// Runs an async handler and answers when it ends. If it `restarts`, an upgrade begins it again.
+    pub fn spawn<T: Serialize + 'static>(
+        &self,
+        name: &'static str,
+        restarts: bool,
+        handler: impl Future<Output = T> + 'static,
+    ) {
         let answer = self.answer;
         let work = async move {
             let value = handler.await;
@@ -86,11 +92,16 @@ impl<'a> Request<'a> {
                 runtime::with(|runtime| answer.send(runtime, &value));
             }
         };
-        self.runtime.executor.spawn(name, Box::pin(work));
+        self.runtime.executor.spawn(name, Role::Handler { restarts }, Box::pin(work));
     }
 
-    /// Runs an async handler of a raw method and answers when it ends.
-    pub fn spawn_raw<T: RawAnswer + 'static>(&self, name: &'static str, handler: impl Future<Output = T> + 'static) {
+    /// The same for a raw method.
+    pub fn spawn_raw<T: RawAnswer + 'static>(
+        &self,
+        name: &'static str,
+        restarts: bool,
+        handler: impl Future<Output = T> + 'static,
+    ) {
         let answer = self.answer;
         let work = async move {
             let value = handler.await;
@@ -98,7 +109,7 @@ impl<'a> Request<'a> {
                 runtime::with(|runtime| answer.send_raw(runtime, &value));
             }
         };
-        self.runtime.executor.spawn(name, Box::pin(work));
+        self.runtime.executor.spawn(name, Role::Handler { restarts }, Box::pin(work));
     }
 
     /// There is no method of that id.
@@ -125,11 +136,16 @@ impl<'a> Request<'a> {
             OUTSIDE => "outside".to_string(),
             peer => format!("{:?}", host::peer_name(peer)),
         };
-        eprintln!(
-            "ambrosia: message {} of the delivery, {} from {from}, is not handled: {text}",
-            current.index,
-            a(current.kind)
-        );
+        let kind = a(current.kind);
+        match current.upgrading {
+            true => eprintln!("ambrosia: {kind} from {from}, which the upgrade begins again, is not handled: {text}"),
+            false => {
+                eprintln!(
+                    "ambrosia: message {} of the delivery, {kind} from {from}, is not handled: {text}",
+                    current.index
+                );
+            }
+        }
     }
 }
 
@@ -167,7 +183,7 @@ impl AnswerTo {
         }
     }
 
-    fn send_error(self, runtime: &Runtime, text: &str) {
+    pub(crate) fn send_error(self, runtime: &Runtime, text: &str) {
         runtime
             .push_encoded(self.peer, MessageKind::Error, 0, self.call_id, |out| codec::encode_value(out, &cut(text)))
             .expect("a short text can be encoded, and is never refused");
@@ -203,8 +219,8 @@ impl RawAnswer for &'static [u8] {
     }
 }
 
-/// Runs an async lifecycle hook.
+/// Runs an async lifecycle hook. If it `restarts`, an upgrade begins it again.
 #[doc(hidden)]
-pub fn spawn_hook(name: &'static str, hook: impl Future<Output = ()> + 'static) {
-    runtime::with(|runtime| runtime.executor.spawn(name, Box::pin(hook)));
+pub fn spawn_hook(name: &'static str, restarts: bool, hook: impl Future<Output = ()> + 'static) {
+    runtime::with(|runtime| runtime.executor.spawn(name, Role::Hook { restarts }, Box::pin(hook)));
 }

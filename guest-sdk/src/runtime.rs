@@ -24,6 +24,14 @@ pub(crate) struct Current {
     pub(crate) peer: u32,
     pub(crate) kind: MessageKind,
     pub(crate) method: u32,
+    /// Whether that is within an upgrade, which begins it again.
+    pub(crate) upgrading: bool,
+}
+
+impl Current {
+    /// No message, but an upgrade. The cause of its effects is 0.
+    pub(crate) const UPGRADE: Current =
+        Current { index: 0, peer: OUTSIDE, kind: MessageKind::Start, method: 0, upgrading: true };
 }
 
 /// What a future is waiting for, by call id.
@@ -41,12 +49,16 @@ pub(crate) struct Runtime {
     /// The own index as a peer, 0 as long as nobody asked.
     pub(crate) me: Cell<u32>,
     methods: Cell<&'static [Method]>,
+    /// Whether the messages of handlers that wait are kept for an upgrade.
+    keeps: Cell<bool>,
     state: RefCell<Option<Rc<dyn Any>>>,
     effects: RefCell<Vec<u8>>,
     /// Where effects with more than a few bytes end, in one delivery.
     large_effects_bytes_max: usize,
     waits: RefCell<BTreeMap<u64, Wait>>,
     last_id: Cell<u64>,
+    /// How many tasks the host was told of that an upgrade waits for.
+    told_waiting: Cell<u64>,
     exit: Cell<Option<i32>>,
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) world: RefCell<crate::host::native::World>,
@@ -75,14 +87,22 @@ impl Runtime {
     pub(crate) fn new(#[cfg(not(target_arch = "wasm32"))] world: crate::host::native::World) -> Self {
         Runtime {
             executor: Executor::default(),
-            current: Cell::new(Current { index: 0, peer: OUTSIDE, kind: MessageKind::Start, method: 0 }),
+            current: Cell::new(Current {
+                index: 0,
+                peer: OUTSIDE,
+                kind: MessageKind::Start,
+                method: 0,
+                upgrading: false,
+            }),
             me: Cell::new(0),
             methods: Cell::new(&[]),
+            keeps: Cell::new(false),
             state: RefCell::new(None),
             effects: RefCell::new(Vec::new()),
             large_effects_bytes_max: layout::LARGE_EFFECTS_BYTES_MAX,
             waits: RefCell::new(BTreeMap::new()),
             last_id: Cell::new(0),
+            told_waiting: Cell::new(0),
             exit: Cell::new(None),
             #[cfg(not(target_arch = "wasm32"))]
             world: RefCell::new(world),
@@ -99,13 +119,22 @@ impl Runtime {
     /// The state of the application; made by its `Default` when this is asked for the first time.
     pub(crate) fn this<S: Immortal>(&self) -> This<S> {
         let known = self.state.borrow().clone();
-        let state = known.unwrap_or_else(|| {
-            let state: Rc<dyn Any> = Rc::new(RefCell::new(S::default()));
-            self.methods.set(S::METHODS);
-            self.state.replace(Some(Rc::clone(&state)));
-            state
-        });
+        let state = known.unwrap_or_else(|| self.set_state(S::default()));
         This(state.downcast().expect("an instance has one immortal, and this is not its type"))
+    }
+
+    fn set_state<S: Immortal>(&self, state: S) -> Rc<dyn Any> {
+        let state: Rc<dyn Any> = Rc::new(RefCell::new(state));
+        self.methods.set(S::METHODS);
+        self.keeps.set(S::UPGRADES);
+        self.state.replace(Some(Rc::clone(&state)));
+        state
+    }
+
+    /// Whether the messages of handlers that wait are kept for an upgrade.
+    #[inline]
+    pub(crate) fn keeps(&self) -> bool {
+        self.keeps.get()
     }
 
     /// The name of a method of this immortal.
@@ -201,6 +230,15 @@ impl Runtime {
         self.exit.get().is_some()
     }
 
+    /// Appends how many tasks an upgrade would wait for, if the host knows of another number.
+    #[inline]
+    pub(crate) fn push_waiting(&self) {
+        let blocking = self.executor.blocking();
+        if self.told_waiting.replace(blocking) != blocking {
+            self.push(OUTSIDE, MessageKind::Waiting, 0, 0, &blocking.to_le_bytes());
+        }
+    }
+
     /// Appends the exit that was asked for, behind all that the message brought about.
     pub(crate) fn push_exit(&self) {
         if let Some(code) = self.exit.get() {
@@ -217,6 +255,45 @@ pub fn push_effect_bytes(bytes: &[u8]) {
 
 /// Room that is kept for the effects of the next delivery, at most.
 const EFFECTS_ROOM_BYTES_MAX: usize = 1 << 20;
+
+/// Upgrades.
+impl Runtime {
+    /// Nothing has happened yet but that the old code gave this.
+    pub(crate) fn begin_upgrade<S: Immortal>(&self, state: S, last_id: u64) {
+        self.set_state(state);
+        self.last_id.set(last_id);
+        self.current.set(Current::UPGRADE);
+    }
+
+    /// From here on messages are handled.
+    pub(crate) fn end_upgrade(&self) {
+        self.current.set(Current::UPGRADE);
+        let blocking = self.executor.blocking();
+        self.told_waiting.set(blocking);
+        self.push(OUTSIDE, MessageKind::Waiting, 0, 0, &blocking.to_le_bytes());
+        self.push_exit();
+        self.current.set(Current { upgrading: false, ..Current::UPGRADE });
+    }
+
+    pub(crate) fn last_id(&self) -> u64 {
+        self.last_id.get()
+    }
+
+    /// The timers that are set.
+    pub(crate) fn timers(&self) -> Vec<u64> {
+        let waits = self.waits.borrow();
+        waits.iter().filter(|(_, wait)| matches!(wait, Wait::Due { .. })).map(|(id, _)| *id).collect()
+    }
+
+    /// What a call or timer is, in words.
+    pub(crate) fn awaited(&self, id: u64) -> String {
+        match self.waits.borrow().get(&id) {
+            Some(Wait::Answer { peer, method, .. }) => format!("{method} of {}", crate::host::peer_name(*peer)),
+            Some(Wait::Due { .. }) => "a timer".to_string(),
+            _ => "another future".to_string(),
+        }
+    }
+}
 
 /// Waiting for answers and timers.
 impl Runtime {
@@ -260,6 +337,7 @@ impl Runtime {
             Wait::Answered(answer) => Poll::Ready(answer),
             Wait::Answer { peer, method, .. } => {
                 waits.insert(id, Wait::Answer { peer, method, waker: Some(context.waker().clone()) });
+                self.executor.awaits_answer(id);
                 Poll::Pending
             }
             Wait::Due { .. } | Wait::Fired => unreachable!("an id is a call's or a timer's"),
@@ -273,6 +351,7 @@ impl Runtime {
             Wait::Fired => Poll::Ready(()),
             Wait::Due { waker } => {
                 *waker = Some(context.waker().clone());
+                self.executor.awaits_timer(id);
                 Poll::Pending
             }
             Wait::Answer { .. } | Wait::Answered(_) => unreachable!("an id is a call's or a timer's"),

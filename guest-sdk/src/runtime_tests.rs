@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     Arguments, CallError, Peer,
-    executor::Work,
+    executor::{Role, Work},
     host::native::World,
     layout::{self, MessageKind},
     request::{AnswerTo, Request},
@@ -67,7 +67,7 @@ fn tasks_run_in_the_order_in_which_they_were_woken() {
                 wakers.borrow_mut().push(context.waker().clone());
                 Poll::Pending
             });
-            runtime.executor.spawn("task", Box::pin(work));
+            runtime.executor.spawn("task", Role::Future, Box::pin(work));
         }
         runtime.executor.run(runtime);
         assert_eq!(order.take(), [0, 1, 2], "first in the order in which they were spawned");
@@ -85,11 +85,11 @@ fn tasks_run_in_the_order_in_which_they_were_woken() {
 fn cancelling_a_task_that_has_ended_does_not_touch_the_one_in_its_place() {
     within(&life(1), |runtime| {
         let ran = Rc::new(Cell::new(false));
-        let ended = runtime.executor.spawn("first", Box::pin(async {}));
+        let ended = runtime.executor.spawn("first", Role::Future, Box::pin(async {}));
         runtime.executor.run(runtime);
         let flag = Rc::clone(&ran);
         let work: Work = Box::pin(async move { flag.set(true) });
-        let second = runtime.executor.spawn("second", work);
+        let second = runtime.executor.spawn("second", Role::Future, work);
         assert_ne!(second, ended);
         runtime.executor.cancel(ended);
         runtime.executor.run(runtime);

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     Timestamp,
-    executor::TaskId,
+    executor::{Role, TaskId},
     now,
     runtime::{self, Runtime},
 };
@@ -41,7 +41,7 @@ pub fn spawn<F: Future + 'static>(future: F) -> Task<F::Output> {
             waker.wake();
         }
     };
-    let id = runtime::with(|runtime| runtime.executor.spawn("spawned future", Box::pin(work)));
+    let id = runtime::with(|runtime| runtime.executor.spawn("spawned future", Role::Future, Box::pin(work)));
     Task { id, outcome }
 }
 
@@ -69,6 +69,28 @@ impl<T> Task<T> {
     /// Drops the future where it stands: its timers are cancelled, the answers to its calls ignored.
     pub fn cancel(self) {
         runtime::with(|runtime| runtime.executor.cancel(self.id));
+    }
+
+    /// Lets the future end where it stands when the code of the instance is upgraded: `on_upgrade` starts its successor. An
+    /// upgrade waits for other futures. For what never ends by itself, as a ticker.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn tick() {}
+    /// # fn example() {
+    /// ambrosia::spawn(async {
+    ///     loop {
+    ///         ambrosia::sleep(Duration::from_secs(1)).await;
+    ///         tick();
+    ///     }
+    /// })
+    /// .until_upgrade();
+    /// # }
+    /// ```
+    #[expect(clippy::must_use_candidate, reason = "dropping it lets the future run on, as with `spawn`")]
+    pub fn until_upgrade(self) -> Self {
+        runtime::with(|runtime| runtime.executor.end_with_code(self.id));
+        self
     }
 
     /// True once the future has come to its end.

@@ -14,6 +14,8 @@ pub(crate) struct MethodOptions {
     pub(crate) formerly: Vec<LitStr>,
     /// Takes and gives bytes instead of MessagePack.
     pub(crate) raw: bool,
+    /// Begins again in an upgrade, if it is waiting then.
+    pub(crate) restart: Option<Span>,
     /// The name in messages, if it is another than in Rust.
     pub(crate) name: Option<LitStr>,
 }
@@ -35,12 +37,16 @@ impl MethodOptions {
             self.raw = true;
         } else if meta.path.is_ident("query") {
             self.query = Some(meta.path.span());
+        } else if meta.path.is_ident("restart") {
+            self.restart = Some(meta.path.span());
         } else if meta.path.is_ident("formerly") {
             self.formerly.push(meta.value()?.parse()?);
         } else if meta.path.is_ident("name") {
             self.name = Some(meta.value()?.parse()?);
         } else {
-            return Err(meta.error("expected `raw`, `query`, `helper`, `name = \"..\"` or `formerly = \"..\"`"));
+            return Err(
+                meta.error("expected `raw`, `query`, `restart`, `helper`, `name = \"..\"` or `formerly = \"..\"`")
+            );
         }
         Ok(())
     }

@@ -1,17 +1,17 @@
 //! `#[ambrosia::immortal]`.
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::{
-    Attribute, Error, Expr, ExprLit, Ident, ImplItem, ImplItemFn, ItemImpl, Lit, Meta, MetaNameValue, Result, Type,
-    parse_quote, spanned::Spanned,
+    Attribute, Error, Expr, ExprLit, Ident, ImplItem, ImplItemFn, ItemImpl, Lit, Meta, MetaNameValue, Path, Result,
+    Token, Type, parse::Parser, parse_quote, punctuated::Punctuated, spanned::Spanned,
 };
 
 use crate::{
     attribute::MethodOptions,
     method_set::{self, combined},
     proxy,
-    signature::{Access, Method, RawArgument, check_plain, split_receiver, without_self},
+    signature::{Access, Method, RawArgument, check_plain, restarts, split_receiver, without_self},
 };
 
 /// Keeps the `impl` and adds what makes it an immortal.
@@ -34,6 +34,7 @@ struct Application {
     handlers: Vec<(Access, Method)>,
     first_start: Option<Hook>,
     becoming_primary: Option<Hook>,
+    upgrade: Option<Hook>,
 }
 
 /// A method that the host runs by itself.
@@ -41,18 +42,38 @@ struct Hook {
     ident: Ident,
     access: Access,
     is_async: bool,
+    restarts: bool,
+}
+
+/// What stands in the parentheses of the attribute.
+struct Options {
+    /// It is the component that this crate becomes.
+    exported: bool,
+    /// Its code can be upgraded.
+    upgrades: bool,
+}
+
+impl Options {
+    fn read(options: TokenStream) -> Result<Self> {
+        let mut read = Options { exported: true, upgrades: true };
+        let paths = Punctuated::<Path, Token![,]>::parse_terminated.parse2(options)?;
+        for path in paths {
+            match path.get_ident().map(Ident::to_string).as_deref() {
+                Some("no_exports") => read.exported = false,
+                Some("no_upgrade") => read.upgrades = false,
+                _ => return Err(Error::new(path.span(), "the options are `no_upgrade` and `no_exports`")),
+            }
+        }
+        Ok(read)
+    }
 }
 
 fn generate(options: TokenStream, item: &mut ItemImpl) -> Result<TokenStream> {
-    let exported = match options.to_string().as_str() {
-        "" => true,
-        "no_exports" => false,
-        _ => return Err(Error::new(options.span(), "the only option is `no_exports`")),
-    };
-    let application = Application::read(item)?;
+    let options = Options::read(options)?;
+    let application = Application::read(item, &options)?;
     let (ident, proxy_ident) = (&application.ident, format_ident!("{}Proxy", application.ident));
-    let implementation = application.implementation(&proxy_ident);
-    let exports = exported.then(|| exports(ident));
+    let implementation = application.implementation(&proxy_ident, options.upgrades);
+    let exports = options.exported.then(|| exports(ident, options.upgrades));
     let methods: Vec<_> = application.handlers.into_iter().map(|(_, method)| method).collect();
     let doc = format!("Sends messages to an instance that runs `{ident}`.");
     let resolve = |types| without_self(types, ident);
@@ -67,9 +88,10 @@ fn generate(options: TokenStream, item: &mut ItemImpl) -> Result<TokenStream> {
 }
 
 impl Application {
-    fn read(item: &mut ItemImpl) -> Result<Self> {
+    fn read(item: &mut ItemImpl, options: &Options) -> Result<Self> {
         let ident = checked_type(item)?;
-        let mut application = Application { ident, handlers: Vec::new(), first_start: None, becoming_primary: None };
+        let mut application =
+            Application { ident, handlers: Vec::new(), first_start: None, becoming_primary: None, upgrade: None };
         let mut errors = Vec::new();
         for member in &mut item.items {
             if let ImplItem::Fn(function) = member {
@@ -78,6 +100,7 @@ impl Application {
         }
         let methods: Vec<_> = application.handlers.iter().map(|(_, method)| method).collect();
         errors.extend(method_set::check(&methods).err());
+        errors.extend(application.check_upgrade(options).err());
         match errors.into_iter().reduce(combined) {
             Some(error) => Err(error),
             None => Ok(application),
@@ -93,6 +116,7 @@ impl Application {
         match name.as_str() {
             "on_first_start" => self.first_start = Some(Hook::read(function, &options)?),
             "on_becoming_primary" => self.becoming_primary = Some(Hook::read(function, &options)?),
+            "on_upgrade" => self.upgrade = Some(Hook::read(function, &options)?),
             _ => {
                 check_plain(&function.sig)?;
                 let (access, arguments) = split_receiver(&function.sig)?;
@@ -102,12 +126,56 @@ impl Application {
         Ok(())
     }
 
-    fn implementation(&self, proxy_ident: &Ident) -> TokenStream {
+    /// Refuses what has no meaning: where there is no upgrade, and in the hook that an upgrade runs.
+    fn check_upgrade(&self, options: &Options) -> Result<()> {
+        match &self.upgrade {
+            Some(hook) if !options.upgrades => Err(Error::new(
+                hook.ident.span(),
+                "`on_upgrade` never runs: `no_upgrade` says that there is no upgrade",
+            )),
+            Some(hook) if hook.restarts => {
+                Err(Error::new(hook.ident.span(), "`on_upgrade` is run by each upgrade anyway, so leave out `restart`"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How an upgrade runs the new code, and begins hooks again.
+    fn upgrades(&self) -> TokenStream {
+        let upgrade = self.upgrade.as_ref().map(|hook| hook.implementation(format_ident!("upgraded")));
+        let hooks = [(&self.first_start, "start"), (&self.becoming_primary, "primary")];
+        let restarting = hooks.into_iter().filter_map(|(hook, run)| {
+            let hook = hook.as_ref().filter(|hook| hook.restarts)?;
+            Some((hook.ident.to_string(), format_ident!("{run}")))
+        });
+        let (names, runs): (Vec<_>, Vec<_>) = restarting.unzip();
+        let restart = (!names.is_empty()).then(|| {
+            quote! {
+                const RESTARTING_HOOKS: &'static [&'static str] = &[#(#names),*];
+
+                fn restart_hook(this: &::ambrosia::This<Self>, name: &str) {
+                    match name {
+                        #(#names => <Self as ::ambrosia::Immortal>::#runs(this),)*
+                        _ => {}
+                    }
+                }
+            }
+        });
+        quote! {
+            const UPGRADES: bool = true;
+
+            #upgrade
+            #restart
+        }
+    }
+
+    fn implementation(&self, proxy_ident: &Ident, upgrades: bool) -> TokenStream {
         let ident = &self.ident;
         let descriptions = self.handlers.iter().map(|(_, method)| description(method));
         let arms = self.handlers.iter().map(|(access, method)| arm(access, method));
         let start = self.first_start.as_ref().map(|hook| hook.implementation(format_ident!("start")));
         let primary = self.becoming_primary.as_ref().map(|hook| hook.implementation(format_ident!("primary")));
+        let upgrades = upgrades.then(|| self.upgrades());
         quote! {
             #[automatically_derived]
             impl ::ambrosia::Immortal for #ident {
@@ -127,6 +195,7 @@ impl Application {
 
                 #start
                 #primary
+                #upgrades
             }
         }
     }
@@ -168,16 +237,19 @@ impl Hook {
         if options.raw || options.query.is_some() || options.name.is_some() || !options.formerly.is_empty() {
             return Err(Error::new(ident.span(), format!("`{ident}` is run by the host: no message names it")));
         }
-        Ok(Hook { ident: ident.clone(), access, is_async: signature.asyncness.is_some() })
+        let (is_async, restarts) = (signature.asyncness.is_some(), restarts(signature, options)?);
+        Ok(Hook { ident: ident.clone(), access, is_async, restarts })
     }
 
     fn implementation(&self, host_name: Ident) -> TokenStream {
-        let Hook { ident, access, is_async } = self;
+        let Hook { ident, access, is_async, restarts } = self;
         let name = ident.to_string();
         let run = match (access, is_async) {
             (Access::State, _) => quote!(this.with(Self::#ident)),
             (Access::This, false) => quote!(Self::#ident(this.clone())),
-            (Access::This, true) => quote!(::ambrosia::__private::spawn_hook(#name, Self::#ident(this.clone()))),
+            (Access::This, true) => {
+                quote!(::ambrosia::__private::spawn_hook(#name, #restarts, Self::#ident(this.clone())))
+            }
         };
         quote! {
             fn #host_name(this: &::ambrosia::This<Self>) {
@@ -188,7 +260,7 @@ impl Hook {
 }
 
 fn description(method: &Method) -> TokenStream {
-    let Method { id, name, conditions, .. } = method;
+    let Method { id, name, conditions, restarts, .. } = method;
     let kind = match method {
         Method { raw: true, .. } => quote!(Raw),
         Method { is_query: true, .. } => quote!(Query),
@@ -210,6 +282,7 @@ fn description(method: &Method) -> TokenStream {
             arguments: &[#(#arguments),*],
             result: #result,
             docs: #docs,
+            restarts: #restarts,
             formerly: &[#(#formerly),*],
         }
     }
@@ -244,7 +317,7 @@ fn arm(access: &Access, method: &Method) -> TokenStream {
 }
 
 fn message_pack_body(access: &Access, method: &Method) -> TokenStream {
-    let Method { ident, name, .. } = method;
+    let Method { ident, name, restarts, .. } = method;
     let count = method.arguments.len() as u32;
     let idents: Vec<_> = (0..method.arguments.len()).map(|at| format_ident!("argument_{at}")).collect();
     let reads = method.arguments.iter().map(|argument| {
@@ -260,7 +333,7 @@ fn message_pack_body(access: &Access, method: &Method) -> TokenStream {
             let value = Self::#ident(this.clone(), #(#idents),*);
             request.reply(&value);
         },
-        (Access::This, true) => quote!(request.spawn(#name, Self::#ident(this.clone(), #(#idents),*));),
+        (Access::This, true) => quote!(request.spawn(#name, #restarts, Self::#ident(this.clone(), #(#idents),*));),
     };
     let arguments = if method.arguments.is_empty() { quote!(_arguments) } else { quote!(arguments) };
     quote! {
@@ -270,7 +343,7 @@ fn message_pack_body(access: &Access, method: &Method) -> TokenStream {
 }
 
 fn raw_body(access: &Access, method: &Method) -> TokenStream {
-    let Method { ident, name, .. } = method;
+    let Method { ident, name, restarts, .. } = method;
     let bytes = match method.arguments.first().and_then(|argument| RawArgument::of(&argument.ty)) {
         Some(RawArgument::Vector) => quote!(request.bytes().to_vec()),
         _ => quote!(request.bytes()),
@@ -284,16 +357,29 @@ fn raw_body(access: &Access, method: &Method) -> TokenStream {
             let value = Self::#ident(this.clone(), #bytes);
             request.reply_raw(&value);
         },
-        (Access::This, true) => quote!(request.spawn_raw(#name, Self::#ident(this.clone(), #bytes));),
+        (Access::This, true) => quote!(request.spawn_raw(#name, #restarts, Self::#ident(this.clone(), #bytes));),
     }
 }
 
-fn exports(ident: &Ident) -> TokenStream {
+fn exports(ident: &Ident, upgrades: bool) -> TokenStream {
+    // An error about the state points at its name.
+    let check =
+        upgrades.then(|| quote_spanned!(ident.span()=> const _: () = ::ambrosia::__private::check_state::<#ident>();));
+    let export_upgrade = upgrades.then(|| {
+        quote! {
+            ::ambrosia::__private::export_upgrade!(
+                Exported with_types_in ::ambrosia::__private::bindings::upgradable
+            );
+        }
+    });
     quote! {
+        #check
+
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             type Exported = ::ambrosia::__private::Component<#ident>;
             ::ambrosia::__private::export_component!(Exported with_types_in ::ambrosia::__private::bindings);
+            #export_upgrade
         };
 
         // Natively nothing but a test runs it, and the compiler should not call it unused for that.

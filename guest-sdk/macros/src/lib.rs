@@ -9,17 +9,18 @@ mod method_id;
 mod method_set;
 mod proxy;
 mod signature;
+mod state;
 #[cfg(test)]
 mod tests;
 
 use proc_macro::TokenStream;
 
-/// Makes the methods of a plain struct the handlers of an immortal. The struct needs a `Default`.
+/// Makes the methods of a plain struct the handlers of an immortal. The struct is marked [`state`](macro@state).
 ///
 /// ```
 /// use std::collections::BTreeMap;
 ///
-/// #[derive(Default)]
+/// #[ambrosia::state]
 /// struct Directory {
 ///     numbers: BTreeMap<String, u64>,
 ///     lookups: u64,
@@ -35,6 +36,11 @@ use proc_macro::TokenStream;
 ///     /// Runs whenever a replica becomes primary: at the start, after a failure, after a restart.
 ///     fn on_becoming_primary(&mut self) {
 ///         println!("{} numbers", self.numbers.len());
+///     }
+///
+///     /// Runs once in the new code, when the code of the instance has been upgraded.
+///     fn on_upgrade(&mut self) {
+///         println!("new code, {} numbers", self.numbers.len());
 ///     }
 ///
 ///     /// The result goes back to who called; for a fork it is dropped.
@@ -73,12 +79,16 @@ use proc_macro::TokenStream;
 ///   from `Deserialize`.
 /// * **`DirectoryProxy`** is generated beside it, as by [`interface`](macro@interface): `DirectoryProxy::me()` is this
 ///   instance.
+/// * **`#[ambrosia(restart)]`** on an async handler or hook lets an upgrade of the code begin it again, with its arguments and
+///   for its caller, if it is waiting then. An upgrade waits for the others.
+/// * **`#[ambrosia::immortal(no_upgrade)]`** is for a state that can't be handed over to other code: its code stays as it is,
+///   and the struct needs a `Default` only.
 /// * **`#[ambrosia::immortal(no_exports)]`** leaves out the exports of the component, for an immortal inside a library.
 ///
 /// An async handler can't have `&mut self`, since the state would stay borrowed while others run:
 ///
 /// ```compile_fail
-/// #[derive(Default)]
+/// #[ambrosia::state]
 /// struct Server;
 ///
 /// #[ambrosia::immortal]
@@ -91,7 +101,7 @@ use proc_macro::TokenStream;
 /// Handlers are found by a 32-bit hash of their names, and two that collide are refused:
 ///
 /// ```compile_fail
-/// #[derive(Default)]
+/// #[ambrosia::state]
 /// struct Server;
 ///
 /// #[ambrosia::immortal]
@@ -102,10 +112,21 @@ use proc_macro::TokenStream;
 /// # fn main() {}
 /// ```
 ///
-/// What travels can't be borrowed:
+/// A state that other code can't take over is not left so by accident:
 ///
 /// ```compile_fail
 /// #[derive(Default)]
+/// struct Server;
+///
+/// #[ambrosia::immortal]
+/// impl Server {}
+/// # fn main() {}
+/// ```
+///
+/// What travels can't be borrowed:
+///
+/// ```compile_fail
+/// #[ambrosia::state]
 /// struct Server;
 ///
 /// #[ambrosia::immortal]
@@ -147,4 +168,60 @@ pub fn immortal(options: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn interface(options: TokenStream, item: TokenStream) -> TokenStream {
     interface::expand(options.into(), item.into()).into()
+}
+
+/// Makes a struct, or an enum, the state of an immortal: a value that an upgrade of the code hands over, as MessagePack with
+/// the names of the fields. It derives `Default` and serde's `Serialize` and `Deserialize`, where these are not derived
+/// beside it. What it consists of needs serde's as well; this attribute on it serves.
+///
+/// A field that the old state lacks gets its default, and one that is there no more is dropped. A change of meaning takes a
+/// version, and code:
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// #[ambrosia::state(version = 2, from = CounterV1)]
+/// struct Counter {
+///     received: BTreeMap<String, u64>,
+/// }
+///
+/// /// What it was before. It may have a `from` itself.
+/// #[ambrosia::state]
+/// struct CounterV1 {
+///     received: u64,
+/// }
+///
+/// impl From<CounterV1> for Counter {
+///     fn from(old: CounterV1) -> Self {
+///         Counter { received: BTreeMap::from([("before".to_string(), old.received)]) }
+///     }
+/// }
+///
+/// #[ambrosia::immortal]
+/// impl Counter {
+///     fn receive(&mut self, from: String) {
+///         *self.received.entry(from).or_default() += 1;
+///     }
+/// }
+/// # fn main() {}
+/// ```
+///
+/// * **`version = N`**: 1 where nothing is said. A state of a version that is not known is refused.
+/// * **`from = Old`**: the state that it was before, with a lower version, and `impl From<Old>` for this one.
+/// * **`own_default`**: does not derive `Default`, for which there is an `impl`.
+///
+/// ```compile_fail
+/// #[ambrosia::state(version = 1, from = Old)]
+/// struct New;
+///
+/// #[ambrosia::state]
+/// struct Old;
+///
+/// impl From<Old> for New {
+///     fn from(_: Old) -> Self { New }
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn state(options: TokenStream, item: TokenStream) -> TokenStream {
+    state::expand(options.into(), item.into()).into()
 }

@@ -25,6 +25,8 @@ pub(crate) struct Method {
     /// Names that it had before, with their ids.
     pub(crate) formerly: Vec<(String, u32)>,
     pub(crate) is_async: bool,
+    /// Whether an upgrade begins it again.
+    pub(crate) restarts: bool,
     /// `#[cfg]` goes wherever the method goes.
     pub(crate) conditions: Vec<Attribute>,
     pub(crate) docs: Vec<Attribute>,
@@ -82,6 +84,7 @@ impl Method {
             is_query: options.query.is_some(),
             formerly: former_names(options)?,
             is_async: signature.asyncness.is_some(),
+            restarts: restarts(signature, options)?,
             conditions: picked(attributes, "cfg"),
             docs: picked(attributes, "doc"),
         };
@@ -231,6 +234,18 @@ fn check_query(signature: &Signature, options: &MethodOptions) -> Result<()> {
         return Err(Error::new(span, text));
     }
     Ok(())
+}
+
+/// Only what awaits something can be waiting when the code is upgraded.
+pub(crate) fn restarts(signature: &Signature, options: &MethodOptions) -> Result<bool> {
+    let Some(span) = options.restart else { return Ok(false) };
+    if signature.asyncness.is_none() {
+        let ident = &signature.ident;
+        let text =
+            format!("`{ident}` is not async: it is never waiting when the code is upgraded, so leave out `restart`");
+        return Err(Error::new(span, text));
+    }
+    Ok(true)
 }
 
 fn former_names(options: &MethodOptions) -> Result<Vec<(String, u32)>> {

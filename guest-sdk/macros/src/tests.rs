@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Item, Macro};
 
-use crate::{immortal, interface};
+use crate::{immortal, interface, state};
 
 /// The texts of all `compile_error!`s in an expansion.
 fn errors(expansion: TokenStream) -> Vec<String> {
@@ -361,7 +361,7 @@ fn raw_means_bytes() {
             #[ambrosia(row)]
             fn receive(&mut self) {}
         )),
-        "expected `raw`, `query`, `helper`, `name",
+        "expected `raw`, `query`, `restart`, `helper`, `name",
     );
 }
 
@@ -383,7 +383,10 @@ fn an_immortal_is_a_plain_block() {
         )),
         "goes on an `impl` block",
     );
-    check(&errors(immortal::expand(quote!(fast), quote!(impl Server {}))), "the only option is `no_exports`");
+    check(
+        &errors(immortal::expand(quote!(fast), quote!(impl Server {}))),
+        "the options are `no_upgrade` and `no_exports`",
+    );
 }
 
 #[test]
@@ -442,4 +445,119 @@ fn all_errors_are_shown_at_once() {
         fn three(&mut self, text: &str) {}
     );
     assert_eq!(immortal_errors(methods).len(), 3);
+}
+
+#[test]
+fn what_can_be_upgraded_is_said_where_it_means_something() {
+    let restart = |function| immortal_errors(quote!(#[ambrosia(restart)] #function));
+    assert_eq!(
+        restart(quote!(
+            async fn poll(this: This<Self>, n: u64) {}
+        )),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        restart(quote!(
+            async fn on_becoming_primary(this: This<Self>) {}
+        )),
+        Vec::<String>::new()
+    );
+    check(
+        &restart(quote!(
+            fn poll(&mut self) {}
+        )),
+        "`poll` is not async",
+    );
+    check(
+        &restart(quote!(
+            async fn on_upgrade(this: This<Self>) {}
+        )),
+        "leave out `restart`",
+    );
+    check(
+        &interface_errors(quote!(
+            #[ambrosia(restart)]
+            fn poll();
+        )),
+        "belong to the instance that has the method",
+    );
+    let hook = quote!(
+        impl Server {
+            fn on_upgrade(&mut self) {}
+        }
+    );
+    assert_eq!(errors(immortal::expand(quote!(), hook.clone())), Vec::<String>::new());
+    check(&errors(immortal::expand(quote!(no_exports, no_upgrade), hook)), "`on_upgrade` never runs");
+}
+
+#[test]
+fn a_state_is_a_plain_type_with_a_version() {
+    let expand = |options, item| errors(state::expand(options, item));
+    let server = quote!(
+        struct Server {
+            n: u64,
+        }
+    );
+    for options in [quote!(), quote!(version = 2), quote!(version = 2, from = v1::Server), quote!(own_default)] {
+        assert_eq!(expand(options, server.clone()), Vec::<String>::new());
+    }
+    assert_eq!(
+        expand(
+            quote!(),
+            quote!(
+                struct Server;
+            )
+        ),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        expand(
+            quote!(),
+            quote!(
+                enum Server {
+                    #[default]
+                    Off,
+                    On,
+                }
+            )
+        ),
+        Vec::<String>::new()
+    );
+    check(&expand(quote!(from = Old), server.clone()), "write `version = 2` beside it");
+    check(&expand(quote!(version = 0), server.clone()), "counted from 1");
+    check(&expand(quote!(number = 2), server), "the options are `version = N`");
+    check(
+        &expand(
+            quote!(),
+            quote!(
+                struct Server<T>(T);
+            ),
+        ),
+        "can't be generic",
+    );
+    check(&expand(quote!(), quote!(union Server { n: u64 })), "goes on a struct or an enum");
+    check(&expand(quote!(), quote!(impl Server {})), "goes on a struct or an enum");
+}
+
+#[test]
+fn what_is_derived_beside_a_state_is_not_derived_twice() {
+    let expanded = |item| state::expand(quote!(), item).to_string().replace(' ', "");
+    let all = expanded(quote!(
+        #[derive(Debug)]
+        struct Server {
+            n: u64,
+        }
+    ));
+    assert!(all.contains("#[derive(::core::default::Default)]"), "{all}");
+    assert!(all.contains("#[derive(::ambrosia::serde::Serialize,::ambrosia::serde::Deserialize)]"), "{all}");
+    assert!(all.contains("#[serde(default)]"), "{all}");
+    let none = expanded(quote!(
+        #[derive(Default, serde::Serialize, serde::Deserialize)]
+        #[serde(default)]
+        struct Server {
+            n: u64,
+        }
+    ));
+    assert_eq!(none.matches("derive(").count(), 1, "{none}");
+    assert_eq!(none.matches("serde(default)").count(), 1, "{none}");
 }

@@ -116,6 +116,14 @@ impl<S: Immortal> Harness<S> {
         run
     }
 
+    /// What an upgrade brought about.
+    pub(super) fn on_effects_of_upgrade(&mut self, effects: &[u8]) {
+        for effect in walk(effects) {
+            assert_eq!(effect.cause, 0, "an upgrade is message 0");
+            self.on_effect(effect);
+        }
+    }
+
     fn on_effect(&mut self, effect: Effect<'_>) {
         let Effect { cause, target, message } = effect;
         let to = self.runtime.world.borrow().peer_name(target);
@@ -138,6 +146,7 @@ impl<S: Immortal> Harness<S> {
             MessageKind::SetTimer => {
                 self.timers.insert((u64::from_le_bytes(field(message.arguments)), message.call_id));
             }
+            MessageKind::Waiting => self.told_waiting = u64::from_le_bytes(field(message.arguments)),
             MessageKind::CancelTimer => self.timers.retain(|(_, id)| *id != message.call_id),
             MessageKind::Impulse | MessageKind::Timer | MessageKind::Start | MessageKind::Primary => {
                 panic!("{} is no effect", message.kind.word())

@@ -12,7 +12,7 @@
 //!     fn total_is(total: u64);
 //! }
 //!
-//! #[derive(Default)]
+//! #[ambrosia::state]
 //! struct Counter {
 //!     total: u64,
 //! }
@@ -40,6 +40,8 @@
 
 mod delivery;
 mod sent;
+mod state_file;
+mod upgrade;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -50,11 +52,15 @@ use std::{
 
 use serde::Serialize;
 
-pub use self::sent::{OpenCall, Pending, Sent};
 use self::{
     delivery::{Entered, Incoming},
     sent::AnswerKey,
 };
+pub use self::{
+    sent::{OpenCall, Pending, Sent},
+    upgrade::Refused,
+};
+pub use crate::handover::Waiting;
 use crate::{
     Arguments, Call, CallError, Immortal, Peer, This, Timestamp,
     call::decode_answer,
@@ -83,6 +89,8 @@ pub struct Harness<S: Immortal> {
     /// Due time and id.
     timers: BTreeSet<(u64, u64)>,
     exit_code: Option<i32>,
+    /// How many handlers the host was told of that an upgrade waits for.
+    told_waiting: u64,
     application: PhantomData<S>,
 }
 
@@ -102,6 +110,7 @@ impl<S: Immortal> Harness<S> {
             answers: BTreeMap::new(),
             timers: BTreeSet::new(),
             exit_code: None,
+            told_waiting: 0,
             application: PhantomData,
         }
     }

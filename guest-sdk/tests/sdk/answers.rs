@@ -2,7 +2,7 @@
 
 use ambrosia::{This, testing::Harness};
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Partner {
     asked: u32,
 }

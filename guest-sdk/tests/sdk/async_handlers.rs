@@ -7,7 +7,7 @@ trait Bank {
     fn withdraw(amount: u64) -> Result<u64, String>;
 }
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Till {
     cash: u64,
     log: Vec<String>,

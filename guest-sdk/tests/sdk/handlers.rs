@@ -15,7 +15,7 @@ enum Refusal {
     Sold,
 }
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Shop {
     items: Vec<Item>,
 }

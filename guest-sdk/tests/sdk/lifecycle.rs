@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ambrosia::{This, testing::Harness};
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Diary {
     lines: Vec<String>,
 }
@@ -44,7 +44,7 @@ impl Diary {
     }
 }
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Quiet;
 
 #[ambrosia::immortal(no_exports)]

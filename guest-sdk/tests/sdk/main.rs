@@ -7,3 +7,4 @@ mod lifecycle;
 mod proxies;
 mod raw;
 mod timers;
+mod upgrades;

@@ -16,7 +16,7 @@ trait Hub {
     fn subscribe(listener: Listener);
 }
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Station {
     listeners: Vec<Listener>,
 }

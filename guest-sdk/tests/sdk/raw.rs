@@ -2,7 +2,7 @@
 
 use ambrosia::{Immortal, MethodKind, This, testing::Harness};
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Store {
     bytes: Vec<u8>,
 }

@@ -9,7 +9,7 @@ trait Slow {
     fn work() -> u32;
 }
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Clock {
     ticks: Vec<Timestamp>,
     outcome: String,

@@ -13,7 +13,7 @@ const NUMBER_BYTES: usize = size_of::<u64>();
 /// Bytes in front of the pattern of a `put`: the client, and the number of its request.
 const TURN_BYTES: usize = 2 * size_of::<u64>();
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Bank {
     /// All banks together have nothing; one alone may owe.
     balance: i64,
@@ -37,7 +37,7 @@ struct Bank {
 }
 
 /// Messages one way.
-#[derive(Default)]
+#[ambrosia::state]
 struct Stream {
     count: u64,
     bytes: u64,

@@ -6,7 +6,7 @@ trait Big {
     fn receive_blob(bytes: &[u8]);
 }
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Keeper {
     blob: Vec<u8>,
     count: u64,

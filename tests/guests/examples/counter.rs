@@ -1,6 +1,6 @@
 //! A running total, an echo, and a list of what was noted.
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Counter {
     total: u64,
     seen: Vec<u64>,

@@ -5,7 +5,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Deterministic {
     drawn: u64,
 }

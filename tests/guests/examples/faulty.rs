@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use ambrosia::{__private::push_effect_bytes, Peer, This};
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Faulty {
     hoard: Vec<Vec<u8>>,
 }

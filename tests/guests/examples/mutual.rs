@@ -5,7 +5,7 @@ use ambrosia::This;
 /// Calls go this deep at most.
 const DEPTHS: u32 = 8;
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Mutual {
     finished: u32,
     failed: u32,

@@ -31,7 +31,7 @@ trait Other {
     fn tree_of(levels: u32) -> Tree;
 }
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Nested;
 
 #[ambrosia::immortal]

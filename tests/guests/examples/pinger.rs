@@ -7,7 +7,7 @@ trait Counter {
     fn add(n: u64) -> u64;
 }
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Pinger {
     /// Rises when a loop is to end.
     round: u64,

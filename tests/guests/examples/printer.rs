@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Printer {
     lines: u64,
 }

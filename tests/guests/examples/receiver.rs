@@ -1,6 +1,6 @@
 //! Checks that numbered messages come in order, none missing and none twice. Does nothing else, to be fast.
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Receiver {
     expected: u64,
     received: u64,

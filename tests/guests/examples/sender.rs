@@ -11,7 +11,7 @@ trait Counter {
     fn add(n: u64) -> u64;
 }
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Sender {
     target: Option<Receiver>,
     message: Vec<u8>,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ambrosia::This;
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Ticker {
     /// Nanoseconds since 1970.
     times: Vec<u64>,

@@ -16,7 +16,7 @@ enum Order {
     Buy { item: String, price: Option<f64> },
 }
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Values;
 
 #[ambrosia::immortal]

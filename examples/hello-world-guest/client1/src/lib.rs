@@ -7,7 +7,7 @@ trait Server {
     fn receive_message(text: String);
 }
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Client1 {
     sent_all: bool,
 }

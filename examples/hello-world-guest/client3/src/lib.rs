@@ -6,7 +6,7 @@ trait Server {
     fn receive_message(text: String);
 }
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Client3;
 
 #[ambrosia::immortal]

@@ -5,7 +5,7 @@ trait Respondee {
     fn response_from_server(number: u32);
 }
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Server {
     messages_received: u32,
     respondees: Vec<Respondee>,

@@ -6,7 +6,7 @@ mod tally;
 
 use std::time::Duration;
 
-use ambrosia::{Call, This};
+use ambrosia::{Call, This, serde};
 use rounds::Rounds;
 use tally::Tally;
 
@@ -19,7 +19,7 @@ const LINE_BYTES: u64 = 1 << 20;
 /// Between two timers of a server that has work.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(10);
 
-#[derive(Default)]
+#[ambrosia::state]
 struct Job {
     server: Option<JobProxy>,
     /// What the server calls this job.
@@ -42,7 +42,7 @@ struct Job {
 }
 
 /// An instance as the server of jobs.
-#[derive(Default)]
+#[ambrosia::state]
 struct Service {
     jobs: u64,
     echoes: bool,
@@ -52,6 +52,8 @@ struct Service {
     health: u64,
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(crate = "ambrosia::serde")]
 struct Client {
     job: JobProxy,
     received: Tally,

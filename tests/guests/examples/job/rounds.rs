@@ -1,7 +1,7 @@
 //! What a job has to send.
 
 /// Rounds of messages, each round with messages of one size.
-#[derive(Default)]
+#[ambrosia::state]
 pub(crate) struct Rounds {
     sizes: Vec<u64>,
     round_bytes: u64,

@@ -6,7 +6,7 @@ const HEAD_BYTES: usize = 16;
 const PERIOD: usize = 251;
 
 /// Messages of one job, in order.
-#[derive(Default)]
+#[ambrosia::state]
 pub(crate) struct Tally {
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
