@@ -64,6 +64,10 @@ pub(crate) enum Verb {
     Checkpoint(Checkpoint),
     /// Show the records of an instance's log
     Log(Log),
+    /// Travel through the life of an instance, forwards and backwards, and see what each record did
+    Debug(Debug),
+    /// Replay the log of an instance, and see whether it comes to every digest that is written in it
+    Verify(Verify),
 }
 
 #[derive(Args, Debug)]
@@ -299,6 +303,49 @@ pub(crate) struct Log {
     #[arg(long, value_name = "LSN")]
     pub(crate) to: Option<u64>,
     /// One JSON object a record
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ambrosia-host debug --instance server                 # asks for commands; `help` lists them
+  ambrosia-host debug --instance server --at halted
+  ambrosia-host debug --instance server --at 14:03:05 --script look.txt --plain
+
+Nothing is changed: replicas may run meanwhile, and the store may be a copy. Commands come from --script, or from stdin, a
+line each; where that is no terminal, the first that fails ends it with exit code 1.")]
+pub(crate) struct Debug {
+    /// Name of the instance
+    #[arg(long, value_name = "NAME")]
+    pub(crate) instance: InstanceName,
+    /// Where to begin: the number of a record, a time (14:03:05, or with a date), start, end or halted
+    #[arg(long, value_name = "PLACE", default_value = "end")]
+    pub(crate) at: String,
+    /// Go no further than to this record
+    #[arg(long, value_name = "LSN")]
+    pub(crate) to: Option<u64>,
+    /// Take the commands from a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) script: Option<PathBuf>,
+    /// One JSON object a command
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Without colours and prompts
+    #[arg(long)]
+    pub(crate) plain: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  ambrosia-host verify --instance server
+
+Nothing is changed, and replicas may run meanwhile. The exit code is 0 if this program comes to every digest.")]
+pub(crate) struct Verify {
+    /// Name of the instance
+    #[arg(long, value_name = "NAME")]
+    pub(crate) instance: InstanceName,
+    /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -8,6 +8,7 @@ mod argument_source;
 mod arguments;
 mod checked_module;
 mod checkpoint;
+mod debug;
 mod deregister_instance;
 mod log;
 mod records;
@@ -19,6 +20,7 @@ mod serve;
 mod status;
 mod status_methods;
 mod status_peers;
+mod verify;
 
 use std::{io::IsTerminal, process::ExitCode};
 
@@ -50,6 +52,8 @@ fn carry_out_verb(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Send(verb) => send::send(store, verb),
         Verb::Checkpoint(verb) => checkpoint::checkpoint(&store, &verb),
         Verb::Log(verb) => log::log(&store, &verb),
+        Verb::Debug(verb) => debug::debug(&store, &verb),
+        Verb::Verify(verb) => verify::verify(&store, &verb),
     }
 }
 

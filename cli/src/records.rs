@@ -17,18 +17,18 @@ use serde_json::Value;
 /// One record for a person or a script.
 #[derive(Serialize)]
 pub(crate) struct Shown {
-    lsn: u64,
-    kind: &'static str,
-    epoch: u64,
-    time: String,
-    bytes: usize,
+    pub(crate) lsn: u64,
+    pub(crate) kind: &'static str,
+    pub(crate) epoch: u64,
+    pub(crate) time: String,
+    pub(crate) bytes: usize,
     #[serde(flatten)]
-    body: Body,
+    pub(crate) body: Body,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Body {
+pub(crate) enum Body {
     Genesis { instance: String, uuid: String, module: String, seed: u64, fuel: u64, memory_bytes: u64 },
     Epoch { replica: u16, engine: String },
     Bind { peer: String, uuid: String },
@@ -38,18 +38,18 @@ enum Body {
 }
 
 #[derive(Serialize)]
-struct ShownMessage {
-    source: String,
+pub(crate) struct ShownMessage {
+    pub(crate) source: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    seq: Option<u64>,
-    kind: String,
+    pub(crate) seq: Option<u64>,
+    pub(crate) kind: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    method: Option<String>,
+    pub(crate) method: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    call_id: Option<u64>,
+    pub(crate) call_id: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    request: Option<String>,
-    arguments: Value,
+    pub(crate) request: Option<String>,
+    pub(crate) arguments: Value,
 }
 
 /// The methods of a module; none if nothing tells them any more, since a record can be read all the same.
@@ -75,7 +75,7 @@ fn state_before(checkpoints: &dyn Checkpoints, first: Lsn) -> Option<CheckpointS
 
 /// Knows what the records before have told.
 pub(crate) struct Reader {
-    modules: Modules,
+    modules: Arc<Modules>,
     /// Those of the module that handles the records from here on.
     methods: Methods,
     peers: BTreeMap<PeerIndex, String>,
@@ -84,8 +84,23 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(store: Arc<dyn Store>, module: [u8; 32], me: String) -> Self {
-        let modules = Modules::new(store);
+        Reader::of(Arc::new(Modules::new(store)), module, me)
+    }
+
+    /// The same with modules that are at hand.
+    pub(crate) fn of(modules: Arc<Modules>, module: [u8; 32], me: String) -> Self {
         Reader { methods: described(&modules, module), modules, peers: BTreeMap::new(), me }
+    }
+
+    /// Takes over what a replica knows that stands behind the record to be shown.
+    pub(crate) fn stand_at(&mut self, module: [u8; 32], peers: impl Iterator<Item = (PeerIndex, String)>) {
+        self.methods = described(&self.modules, module);
+        self.peers = peers.collect();
+    }
+
+    /// The methods of the module that handles the records from here on.
+    pub(crate) fn methods(&self) -> &Methods {
+        &self.methods
     }
 
     /// The next record is `first`: takes over what those before have told.
@@ -178,7 +193,7 @@ impl Reader {
     }
 
     /// Every peer that sends was bound before, but the instance itself never is.
-    fn peer(&self, peer: PeerIndex) -> String {
+    pub(crate) fn peer(&self, peer: PeerIndex) -> String {
         match self.peers.get(&peer) {
             Some(name) => name.clone(),
             None if peer == PeerIndex::OUTSIDE => "outside".to_owned(),

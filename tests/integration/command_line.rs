@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Replicas, Session, cluster, fails, succeeds, wait_for_status};
 
-const VERBS: [&str; 7] = ["register-instance", "add-replica", "deregister-instance", "run", "status", "send", "log"];
+const VERBS: [&str; 9] =
+    ["register-instance", "add-replica", "deregister-instance", "run", "status", "send", "log", "debug", "verify"];
 
 #[test]
 fn the_help_of_every_verb_has_an_example_that_names_it() {
@@ -36,6 +37,8 @@ fn wrong_usage_ends_with_code_2_and_says_what_is_wrong() {
         (&["send", "--instance", "a", "--method", "m", "--timeout", "soon"], "soon"),
         (&["log", "--instance", "a", "--from", "x"], "--from"),
         (&["status", "--xml"], "--xml"),
+        (&["debug"], "--instance"),
+        (&["debug", "--instance", "a", "--to", "there"], "--to"),
     ] {
         let ran = cluster.run(arguments);
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}: {}", ran.stderr);

@@ -9,6 +9,7 @@ mod captures;
 mod checkpoints;
 mod clock;
 mod command_line;
+mod debugging;
 mod determinism;
 mod file_systems;
 mod guest_faults;

@@ -9,7 +9,7 @@ use std::{
 use ambrosia_core::{InstanceName, Lsn, Timestamp};
 use ambrosia_host::travel::{Execution, TravelError, Traveller, with_stack_for_guests};
 use ambrosia_storage::{Store, StorePlace};
-use ambrosia_tests::{Cluster, write_long_log};
+use ambrosia_tests::{Cluster, LongMessage, write_long_log};
 use serde_json::json;
 
 use crate::support::{Replicas, Session, cluster};
@@ -64,7 +64,12 @@ fn scattered(count: u64, below: u64) -> impl Iterator<Item = u64> {
 }
 
 fn counted(cluster: &Cluster, messages: u64) -> Lsn {
-    let messages = (0..messages).map(|n| if n % 3 == 0 { ("see", json!([n])) } else { ("add", json!([n])) });
+    let message = |n: u64| LongMessage {
+        method: if n.is_multiple_of(3) { "see" } else { "add" },
+        arguments: json!([n]),
+        request: n.is_multiple_of(2).then(|| format!("request-{n}")),
+    };
+    let messages = (0..messages).map(message);
     write_long_log(&cluster.store(), "counter", &cluster.guest("counter"), messages).expect("it can be written")
 }
 

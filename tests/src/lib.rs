@@ -24,7 +24,7 @@ pub use host::Host;
 pub use integer::integer;
 pub use lines::Lines;
 pub use locked::LockedBytes;
-pub use long_log::write_long_log;
+pub use long_log::{LongMessage, write_long_log};
 pub use measure::{Sample, disk_sync_times, ms, processor_time};
 pub use pipes::{make_nonblocking, shrink_pipe};
 pub use reign::Reign;

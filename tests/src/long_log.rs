@@ -6,8 +6,8 @@ use std::{
 };
 
 use ambrosia_core::{
-    Epoch, EpochBody, Genesis, Input, InstanceName, Limits, Lsn, Replica, ReplicaIndex, Timestamp, Traffic, limits,
-    member::LogEvent,
+    Epoch, EpochBody, Genesis, Input, InstanceName, Limits, Lsn, Replica, ReplicaIndex, RequestId, Timestamp, Traffic,
+    limits, member::LogEvent,
 };
 use ambrosia_host::{Modules, encode_arguments, fresh_uuid};
 use ambrosia_storage::{Instances, LOG_QUEUE_BYTES_MAX, LogWriter, StorePlace};
@@ -22,7 +22,17 @@ const BEGINNING: u64 = 1_700_000_000_000_000_000;
 /// Between two records.
 const INTERVAL: u64 = 1_000_000;
 
-/// Registers an instance in a store, and gives it a log with one record for each of `messages`: the method and its arguments.
+/// A message from outside.
+pub struct LongMessage {
+    /// The method.
+    pub method: &'static str,
+    /// Its arguments, as a JSON array.
+    pub arguments: Value,
+    /// Names the request, if the result is wanted.
+    pub request: Option<String>,
+}
+
+/// Registers an instance in a store, and gives it a log with one record for each of `messages`.
 /// Returns the last record. The guest really runs.
 ///
 /// # Errors
@@ -31,7 +41,7 @@ pub fn write_long_log(
     store: &Path,
     instance: &str,
     module: &Path,
-    messages: impl Iterator<Item = (&'static str, Value)>,
+    messages: impl Iterator<Item = LongMessage>,
 ) -> anyhow::Result<Lsn> {
     let store = StorePlace::from(store).create_or_open()?;
     let name = InstanceName::new(instance)?;
@@ -55,11 +65,12 @@ pub fn write_long_log(
         replica.step(Input::Record(record), &mut outputs);
     }
     replica.step(Input::Elected, &mut outputs);
-    for (method, arguments) in messages {
+    for LongMessage { method, arguments, request } in messages {
         now += INTERVAL;
         let method = methods.find(method)?;
+        let request = request.map(|id| RequestId::new(id.into_bytes())).transpose()?;
         let arguments = Bytes::from(encode_arguments(&arguments.to_string(), method.message_pack())?);
-        let traffic = Traffic::Impulse { method: method.id, arguments, request: None };
+        let traffic = Traffic::Impulse { method: method.id, arguments, request };
         replica.step(Input::Traffic { traffic, now: Timestamp(now) }, &mut outputs);
         let append = |record| writer.append(record).expect("the reign goes on");
         replica.deliver(Timestamp(now), append, &mut outputs);

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use ambrosia_core::{Lsn, RecordError};
+use ambrosia_core::{Fault, Lsn, RecordError};
 use ambrosia_storage::{InstanceError, IoError, LogError};
 
 use crate::run::RunError;
@@ -42,6 +42,14 @@ pub enum TravelError {
     /// The instance has ended, and a later record delivers something all the same.
     #[error("record {0} delivers something although the instance has ended before: the log is not that of this module")]
     AfterTheEnd(Lsn),
+    /// The log says that the instance was handed over to another module, and here it can't be.
+    #[error("the upgrade of record {lsn} fails here, though it did not when the record was written: {fault}")]
+    Upgrade {
+        /// The record.
+        lsn: Lsn,
+        /// Why.
+        fault: Fault,
+    },
     /// The module can't be had or run.
     #[error(transparent)]
     Module(#[from] RunError),

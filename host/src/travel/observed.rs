@@ -2,7 +2,7 @@
 //!
 //! **Architecture Invariant:** the guest can't tell that it is observed.
 
-use ambrosia_core::{Delivered, Fault, Guest, Print, World};
+use ambrosia_core::{Delivered, Fault, Guest, HandoverError, Print, Upgrade, World};
 use ambrosia_engine::WasmGuest;
 
 /// What the guest did with one delivery.
@@ -30,23 +30,50 @@ impl Observed {
     pub(super) fn new(guest: WasmGuest) -> Observed {
         Observed { guest, is_observed: false, execution: None }
     }
-}
 
-impl Guest for Observed {
-    fn deliver(&mut self, runs: &[u8], world: &mut World, delivered: &mut Delivered) -> Result<(), Fault> {
-        let result = self.guest.deliver(runs, world, delivered);
+    fn note(&mut self, delivered: &Delivered, fault: Option<&Fault>) {
         if self.is_observed {
             self.execution = Some(Execution {
                 effects: delivered.effects.clone(),
                 prints: delivered.prints.clone(),
                 fuel: self.guest.fuel_used(),
-                fault: result.as_ref().err().cloned(),
+                fault: fault.cloned(),
             });
         }
+    }
+}
+
+impl Guest for Observed {
+    fn deliver(&mut self, runs: &[u8], world: &mut World, delivered: &mut Delivered) -> Result<(), Fault> {
+        let result = self.guest.deliver(runs, world, delivered);
+        self.note(delivered, result.as_ref().err());
         result
     }
 
     fn digest(&mut self) -> u64 {
         self.guest.digest()
+    }
+
+    fn cannot_capture(&self) -> Option<String> {
+        self.guest.cannot_capture()
+    }
+
+    fn upgrade(
+        &mut self,
+        upgrade: &Upgrade,
+        world: &mut World,
+        delivered: &mut Delivered,
+    ) -> Result<(), HandoverError> {
+        let result = self.guest.upgrade(upgrade, world, delivered);
+        self.note(delivered, None);
+        result
+    }
+
+    fn undo_upgrade(&mut self) -> Result<(), Fault> {
+        self.guest.undo_upgrade()
+    }
+
+    fn keep_upgrade(&mut self) {
+        self.guest.keep_upgrade();
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct Stretch {
     capture_took: Duration,
     records: u32,
     outputs: Vec<Output>,
+    /// Set while a record is applied, and for good if that failed: then this is at no record.
+    is_broken: bool,
 }
 
 impl Stretch {
@@ -55,6 +57,7 @@ impl Stretch {
             capture_took: Duration::ZERO,
             records: 0,
             outputs: Vec::new(),
+            is_broken: false,
         }
     }
 
@@ -89,14 +92,22 @@ impl Stretch {
         }
         self.read.pop_front();
         self.outputs.clear();
+        self.is_broken = true;
         self.replica.step(Input::Record(record.clone()), &mut self.outputs);
         if !keeps_the_guest(record.header().kind) {
             self.layers = None;
         }
-        let divergence = self.outputs.iter().find_map(|output| match output {
-            Output::Diverged(found) => Some(*found),
-            _ => None,
-        });
+        let mut divergence = None;
+        for output in &self.outputs {
+            match output {
+                Output::Diverged(found) => divergence = Some(*found),
+                Output::UpgradeFailed { fault, at } => {
+                    return Err(TravelError::Upgrade { lsn: *at, fault: fault.clone() });
+                }
+                _ => {}
+            }
+        }
+        self.is_broken = false;
         Ok((record, divergence))
     }
 
@@ -141,6 +152,11 @@ impl Stretch {
         let Capture { registers, memories } = guest.capture_all().ok()?;
         self.layers = Some(Layers::new(Base::of_capture(memories, ledger)));
         Some(registers)
+    }
+
+    /// Whether the last record could not be applied, so that it can't go on from here.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     /// Where this stands.

@@ -113,6 +113,46 @@ impl Traveller {
         &self.stretch.replica
     }
 
+    /// Bytes of memory that the guest has there.
+    pub fn memory_bytes(&self) -> u64 {
+        self.stretch.replica.guest().guest.memory_bytes()
+    }
+
+    /// Hashes of the pages of each memory that the guest has there; empty if they can't be told.
+    pub fn page_hashes(&mut self) -> Vec<Vec<u64>> {
+        self.stretch.replica.guest_mut().guest.page_hashes()
+    }
+
+    /// The first record from `from` on that is as wanted, up to `to`. Nothing is executed.
+    ///
+    /// # Errors
+    /// If the log can't be read.
+    pub fn find(
+        &self,
+        from: Lsn,
+        to: Lsn,
+        mut is_wanted: impl FnMut(&Record) -> bool,
+    ) -> Result<Option<Lsn>, TravelError> {
+        if from > to {
+            return Ok(None);
+        }
+        let mut tail = self.log.tail(from)?;
+        loop {
+            let records = tail.read()?;
+            if records.is_empty() {
+                return Ok(None);
+            }
+            for record in &records {
+                if record.lsn() > to {
+                    return Ok(None);
+                }
+                if is_wanted(record) {
+                    return Ok(Some(record.lsn()));
+                }
+            }
+        }
+    }
+
     /// The modules of the store, for what they describe.
     pub fn modules(&self) -> &Arc<Modules> {
         &self.modules
@@ -147,7 +187,7 @@ impl Traveller {
         if lsn < self.first || lsn > self.last {
             return Err(TravelError::Outside { asked: lsn, first: self.first, last: self.last });
         }
-        if lsn == self.lsn() {
+        if lsn == self.lsn() && !self.stretch.is_broken() {
             return Ok(());
         }
         if lsn == self.first {
@@ -156,13 +196,24 @@ impl Traveller {
             return Ok(());
         }
         self.come_near(Lsn(lsn.0 - 1))?;
+        self.go_along(lsn)
+    }
+
+    /// Goes to a record further on, by all that lie in between: no snapshot or checkpoint is a short cut.
+    ///
+    /// # Errors
+    /// As [`Traveller::seek`].
+    pub fn go_along(&mut self, lsn: Lsn) -> Result<(), TravelError> {
+        if lsn < self.lsn() || lsn > self.last {
+            return Err(TravelError::Outside { asked: lsn, first: self.lsn(), last: self.last });
+        }
         while self.lsn().next() < lsn {
             self.advance()?;
             if self.stretch.is_snapshot_due() {
                 self.take_snapshot();
             }
         }
-        self.step_observed()
+        if self.lsn() < lsn { self.step_observed() } else { Ok(()) }
     }
 
     /// Goes to the next record. False if there is none.
@@ -211,7 +262,7 @@ impl Traveller {
     /// Begins a stretch no later than at `lsn`, and as near to it as is known.
     fn come_near(&mut self, lsn: Lsn) -> Result<(), TravelError> {
         loop {
-            let here = Some(self.lsn()).filter(|here| *here <= lsn);
+            let here = Some(self.lsn()).filter(|here| *here <= lsn && !self.stretch.is_broken());
             let snapshot = self.snapshots.at_or_before(lsn).map(|snapshot| snapshot.lsn);
             let checkpoint = self.beginnings.iter().copied().rfind(|beginning| *beginning <= lsn);
             if here >= snapshot && here >= checkpoint && here.is_some() {
@@ -281,7 +332,7 @@ impl Traveller {
         let image = snapshot.layers.image(snapshot.registers.clone());
         let image = image.map_err(|error| not_restored(error.to_string()))?;
         let module = self.modules.module(snapshot.module)?;
-        let guest = module.restore(state.genesis(), image).map_err(|error| not_restored(error.to_string()))?;
+        let guest = module.restore(&whose(&state), image).map_err(|error| not_restored(error.to_string()))?;
         let replica = Replica::resume(state, Observed::new(guest));
         Ok(Stretch::new(replica, snapshot.tail.fork(), Some(snapshot.layers.clone())))
     }
@@ -367,7 +418,7 @@ impl Beginning {
         // One that was saved by the guest itself has no memories, and no snapshots.
         let layers = Layers::new(Base::of_checkpoint(loaded.memories, &snapshots.ledger));
         let image = layers.image(loaded.registers).map_err(said)?;
-        let guest = module.restore(state.genesis(), image).map_err(said)?;
+        let guest = module.restore(&whose(&state), image).map_err(said)?;
         let mut replica = Replica::resume(state, Observed::new(guest));
         if replica.digest() != loaded.head.state_digest {
             return Err("the replicated state is not the one that was captured".to_owned());
@@ -382,6 +433,11 @@ impl Beginning {
         let layers = matches!(module.capture_means(), Captures::Memory).then_some(layers);
         Ok(Stretch::new(replica, tail, layers))
     }
+}
+
+/// Whose guest it is, with the limits that it has by then.
+fn whose(state: &CheckpointState) -> Genesis {
+    Genesis { limits: state.limits(), ..state.genesis().clone() }
 }
 
 fn note_unusable(reasons: &mut String, lsn: Lsn, reason: &str) {

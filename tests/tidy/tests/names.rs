@@ -11,6 +11,7 @@ const DOCUMENTS: [&str; 8] = [
     "docs/formats.md",
     "docs/guide.md",
     "docs/reliability.md",
+    "docs/time-travel.md",
     "wit/LAYOUT.md",
     "CONTRIBUTING.md",
 ];

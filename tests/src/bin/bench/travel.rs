@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use ambrosia_core::{InstanceName, Lsn};
 use ambrosia_host::travel::{Traveller, with_stack_for_guests};
 use ambrosia_storage::StorePlace;
-use ambrosia_tests::{Cluster, Sample, ms, write_long_log};
+use ambrosia_tests::{Cluster, LongMessage, Sample, ms, write_long_log};
 use serde_json::json;
 
 use super::{at_most, note};
@@ -16,7 +16,8 @@ const PLACES: u64 = 100;
 /// Journeys through a log of that many records with a message each, without any checkpoint.
 pub(super) fn travel(records: u64) -> anyhow::Result<()> {
     let cluster = Cluster::new();
-    let messages = (0..records).map(|n| if n % 100 == 0 { ("see", json!([n])) } else { ("add", json!([n])) });
+    let method = |n| if n % 100 == 0 { "see" } else { "add" };
+    let messages = (0..records).map(|n| LongMessage { method: method(n), arguments: json!([n]), request: None });
     let began = Instant::now();
     let last = write_long_log(&cluster.store(), "counter", &cluster.guest("counter"), messages)?;
     note("the life of the instance", format!("{:.1} s", began.elapsed().as_secs_f64()));

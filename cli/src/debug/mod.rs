@@ -1,0 +1,112 @@
+//! `debug`: travels through the life of an instance, by commands.
+//!
+//! **Architecture Invariant:** it only looks: nothing is written but the answers.
+
+mod command;
+mod condition;
+mod moment;
+mod place;
+mod session;
+mod style;
+
+use std::{
+    io::{BufRead, BufReader, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use ambrosia_core::Lsn;
+use ambrosia_host::travel::{Traveller, with_stack_for_guests};
+use ambrosia_storage::{Instances, StorePlace};
+use anyhow::{Context, anyhow};
+use serde_json::json;
+
+use self::{command::Command, place::Place, session::Session, style::Style};
+use crate::{arguments::Debug, said::said};
+
+pub(crate) fn debug(store: &StorePlace, verb: &Debug) -> anyhow::Result<ExitCode> {
+    let begin = Place::parse(&verb.at).map_err(|reason| anyhow!("--at: {reason}"))?;
+    with_stack_for_guests(|| journey(store, verb, &begin))?
+}
+
+fn journey(store: &StorePlace, verb: &Debug, begin: &Place) -> anyhow::Result<ExitCode> {
+    let store = store.open()?;
+    let entry = store.instance(&verb.instance)?;
+    let mut commands = Commands::open(verb)?;
+    let mut traveller = Traveller::new(&store, &verb.instance)?;
+    if matches!(begin, Place::AtTime(_)) {
+        // Of the last day that the log has.
+        let (_, last) = traveller.range();
+        traveller.seek(last)?;
+    }
+    let mut out = std::io::BufWriter::new(std::io::stdout());
+    let style = Style::of_stdout(verb.plain || verb.json);
+    let mut session = Session::new(store, traveller, entry, verb.to.map(Lsn), &mut out, (style, verb.json));
+    session.begin(begin)?;
+    while let Some(line) = commands.next(session.lsn())? {
+        let done = Command::parse(&line).map_err(|reason| anyhow!(reason)).and_then(|command| match command {
+            Some(command) => session.carry_out(command),
+            None => Ok(true),
+        });
+        match done {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => commands.tell(error, verb.json)?,
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where commands come from.
+struct Commands {
+    source: Box<dyn BufRead>,
+    /// What the source is called, and the lines read.
+    name: String,
+    lines: usize,
+    /// Whether a person types them.
+    is_typed: bool,
+    prompts: bool,
+}
+
+impl Commands {
+    fn open(verb: &Debug) -> anyhow::Result<Commands> {
+        let (source, name): (Box<dyn BufRead>, _) = match &verb.script {
+            Some(script) => {
+                let file = std::fs::File::open(script).with_context(|| format!("cannot read {}", script.display()))?;
+                (Box::new(BufReader::new(file)), script.display().to_string())
+            }
+            None => (Box::new(BufReader::new(std::io::stdin())), "stdin".to_owned()),
+        };
+        let is_typed = verb.script.is_none() && std::io::stdin().is_terminal();
+        Ok(Commands { source, name, lines: 0, is_typed, prompts: is_typed && !verb.plain && !verb.json })
+    }
+
+    /// The next line; `None` at the end.
+    fn next(&mut self, here: Lsn) -> anyhow::Result<Option<String>> {
+        if self.prompts {
+            let mut out = std::io::stdout();
+            write!(out, "{here}> ")?;
+            out.flush()?;
+        }
+        let mut line = String::new();
+        self.lines += 1;
+        let read = self.source.read_line(&mut line).with_context(|| format!("cannot read {}", self.name))?;
+        Ok((read > 0).then_some(line))
+    }
+
+    /// Whoever types can try again; a script ends.
+    fn tell(&self, error: anyhow::Error, is_json: bool) -> anyhow::Result<()> {
+        if error.downcast_ref::<std::io::Error>().is_some() {
+            return Err(error);
+        }
+        if !self.is_typed {
+            return Err(error.context(format!("{}, line {}", self.name, self.lines)));
+        }
+        let mut out = std::io::stdout();
+        if is_json {
+            writeln!(out, "{}", json!({ "error": said(&error) }))?;
+        } else {
+            writeln!(out, "{}", said(&error))?;
+        }
+        Ok(())
+    }
+}
