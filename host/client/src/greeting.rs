@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use ambrosia_core::{Epoch, InstanceName};
-use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, PROTOCOL_VERSION, socket};
+use ambrosia_wire::{CLIENT_VERSION, Connection, ConnectionError, ConnectionHandle, Control, Frame, socket};
 
 use crate::whereabouts::Primary;
 
@@ -18,11 +18,11 @@ pub(crate) enum Greeting {
 /// Connects to the host at `address` and asks for the primary of `name`.
 pub(crate) async fn ask_host(name: &InstanceName, address: SocketAddr) -> Result<Greeting, ConnectionError> {
     let (handle, mut connection) = Connection::new(socket::connect(address).await?)?;
-    let hello = Control::ClientHello { version: PROTOCOL_VERSION, to: name.as_str().to_owned() };
+    let hello = Control::ClientHello { version: CLIENT_VERSION, to: name.as_str().to_owned() };
     connection.write_frame(&Frame::Control(hello)).await?;
     match connection.read_frame().await? {
         Frame::Control(Control::ClientWelcome { epoch }) => {
-            connection.welcome(PROTOCOL_VERSION);
+            connection.welcome(CLIENT_VERSION);
             Ok(Greeting::Welcome { handle, connection: Box::new(connection), epoch: Epoch(epoch) })
         }
         Frame::Control(Control::Refused { reason, elsewhere }) => match who_is(&mut connection).await {

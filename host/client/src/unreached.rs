@@ -47,7 +47,8 @@ impl Unreached {
             ConnectionError::Io(error) => Some(Unreached::Address { address, reason: error.to_string() }),
             ConnectionError::HandshakeTimeout => Some(Unreached::Silent { address }),
             ConnectionError::Refused(reason) => Some(Unreached::Refused { address, reason: reason.clone() }),
-            ConnectionError::Wire(_) | ConnectionError::Unexpected => {
+            ConnectionError::Full => Some(Unreached::Refused { address, reason: error.to_string() }),
+            ConnectionError::Wire(_) | ConnectionError::Unexpected | ConnectionError::Stream(_) => {
                 Some(Unreached::Refused { address, reason: format!("it speaks another protocol: {error}") })
             }
             ConnectionError::Closed => None,

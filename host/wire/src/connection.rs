@@ -1,4 +1,5 @@
-//! One TCP connection after its handshake: frames in to the mailbox, frames out from a queue.
+//! One TCP connection after its handshake, of a client or of a stream alone: frames in to the mailbox, frames out from a
+//! queue. See [`crate::Trunk`] for those that carry many streams.
 //!
 //! The queue outwards is not bounded here: what is in it shares its bytes with an outbox, which is. Inwards, each
 //! connection has [`Permits`]; messages carry theirs until they are logged, and without permits
@@ -14,26 +15,36 @@ use tokio::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::mpsc,
+    sync::{mpsc, oneshot},
 };
 
 use crate::{
-    frame::{self, Frame, FrameDecoder, PROTOCOL_VERSION, PROTOCOL_VERSIONS, WireError},
+    frame::{self, Frame, FrameDecoder, PROTOCOL_VERSION, PROTOCOL_VERSIONS, StreamNumber, WireError},
     permits::{Permit, Permits},
     request,
+    streams::{Command, StreamError},
 };
 
 /// Bytes gathered before they are written, while there are frames.
-const WRITE_BYTES_FULL: usize = 64 << 10;
+pub(crate) const WRITE_BYTES_FULL: usize = 64 << 10;
 
 /// Bytes asked for in one read: few of somebody who says little, for many connections are idle, and more as they come.
 const READ_BYTES: std::ops::RangeInclusive<usize> = 4 << 10..=256 << 10;
 
-/// The sending end of a connection, held by whoever sends. Dropped, what is queued is written and the connection ends.
+/// The sending end of a connection, or of a stream within one, held by whoever sends. Dropped, what is queued is written and
+/// the connection or the stream ends.
 pub struct ConnectionHandle {
-    /// Number of the connection in this process.
+    /// Number of the connection, or of the stream, in this process.
     pub id: ConnectionId,
-    queue: mpsc::UnboundedSender<Queued>,
+    way: Way,
+}
+
+/// Where frames wait to be written.
+enum Way {
+    /// The connection is its own.
+    Alone(mpsc::UnboundedSender<Queued>),
+    /// It is one of many streams.
+    Stream(StreamNumber, mpsc::UnboundedSender<Command>),
 }
 
 /// What waits to be written.
@@ -44,15 +55,45 @@ enum Queued {
 }
 
 impl ConnectionHandle {
+    /// The sending end of a stream.
+    pub(crate) fn of_stream(stream: StreamNumber, commands: mpsc::UnboundedSender<Command>) -> ConnectionHandle {
+        ConnectionHandle { id: next_id(), way: Way::Stream(stream, commands) }
+    }
+
     /// Queues a frame. On a connection that has ended, nothing happens: its end is reported by itself.
     pub fn send(&self, frame: Frame) {
-        let _ended_already = self.queue.send(Queued::Frame(frame));
+        match &self.way {
+            Way::Alone(queue) => {
+                let _ended_already = queue.send(Queued::Frame(frame));
+            }
+            Way::Stream(stream, commands) => {
+                let _ended_already = commands.send(Command::Send(*stream, frame));
+            }
+        }
     }
 
     /// Waits until everything queued is written, or the other side has ended the connection.
     pub async fn finish(self) {
-        if self.queue.send(Queued::End).is_ok() {
-            self.queue.closed().await;
+        match &self.way {
+            Way::Alone(queue) => {
+                if queue.send(Queued::End).is_ok() {
+                    queue.closed().await;
+                }
+            }
+            Way::Stream(stream, commands) => {
+                let (done, ended) = oneshot::channel();
+                let _ended_already = commands.send(Command::End(*stream, Some(done)));
+                // It is dropped and never used.
+                let _dropped = ended.await;
+            }
+        }
+    }
+}
+
+impl Drop for ConnectionHandle {
+    fn drop(&mut self) {
+        if let Way::Stream(stream, commands) = &self.way {
+            let _ended_already = commands.send(Command::End(*stream, None));
         }
     }
 }
@@ -78,20 +119,37 @@ pub enum ConnectionError {
     /// It is a frame, and has no meaning here.
     #[error("the other side sent a frame that does not belong here")]
     Unexpected,
+    /// It breaks a rule of streams.
+    #[error("the other side sent {0}")]
+    Stream(#[from] StreamError),
+    /// As many streams as there may be.
+    #[error("the connection has no room for another stream")]
+    Full,
+}
+
+impl ConnectionError {
+    /// Whether the other side has said what it may not say.
+    pub(crate) fn is_violation(&self) -> bool {
+        matches!(self, ConnectionError::Wire(_) | ConnectionError::Unexpected | ConnectionError::Stream(_))
+    }
 }
 
 /// A connection: both halves of the socket and the queue to be written.
 pub struct Connection {
     /// Its number in this process.
     pub id: ConnectionId,
-    reader: FrameReader,
-    writer: OwnedWriteHalf,
+    pub(crate) reader: FrameReader,
+    pub(crate) writer: OwnedWriteHalf,
     queue: mpsc::UnboundedReceiver<Queued>,
     /// Version of the protocol that the other side speaks.
     version: u16,
 }
 
 static LAST_CONNECTION: AtomicU64 = AtomicU64::new(0);
+
+fn next_id() -> ConnectionId {
+    ConnectionId(LAST_CONNECTION.fetch_add(1, Ordering::Relaxed) + 1)
+}
 
 impl Connection {
     /// Wraps a socket; only handshake frames are read from it at first.
@@ -102,7 +160,7 @@ impl Connection {
         socket.set_nodelay(true)?;
         let (read_half, writer) = socket.into_split();
         let (sender, queue) = mpsc::unbounded_channel();
-        let id = ConnectionId(LAST_CONNECTION.fetch_add(1, Ordering::Relaxed) + 1);
+        let id = next_id();
         let reader = FrameReader {
             half: read_half,
             received: BytesMut::new(),
@@ -111,7 +169,7 @@ impl Connection {
             permits: Permits::new(),
         };
         Ok((
-            ConnectionHandle { id, queue: sender },
+            ConnectionHandle { id, way: Way::Alone(sender) },
             Connection { id, reader, writer, queue, version: PROTOCOL_VERSION },
         ))
     }
@@ -202,7 +260,8 @@ async fn write_queued(
     Ok(writer.shutdown().await?)
 }
 
-struct FrameReader {
+/// The receiving half of a socket.
+pub(crate) struct FrameReader {
     half: OwnedReadHalf,
     received: BytesMut,
     /// Bytes asked for in the next read.
@@ -212,7 +271,20 @@ struct FrameReader {
 }
 
 impl FrameReader {
-    async fn next(&mut self) -> Result<Frame, ConnectionError> {
+    /// What was said so far was of a handshake; from here on it is of streams.
+    pub(crate) fn expect_streams(&mut self) {
+        self.decoder = FrameDecoder::of_streams();
+    }
+
+    /// Reads on and forgets it, until the other side has ended the connection.
+    pub(crate) async fn drain(&mut self) {
+        self.received.clear();
+        while matches!(self.half.read_buf(&mut self.received).await, Ok(read) if read > 0) {
+            self.received.clear();
+        }
+    }
+
+    pub(crate) async fn next(&mut self) -> Result<Frame, ConnectionError> {
         loop {
             if let Some(frame) = self.decoder.next(&mut self.received)? {
                 return Ok(frame);

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::frame::STREAMS_VERSION;
+
 /// The contents of a control frame.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Control {
@@ -139,6 +141,31 @@ pub enum Control {
         #[serde(deserialize_with = "text")]
         address: String,
     },
+    /// Answer to the hello of a host: the connection carries streams from here on.
+    HostWelcome {
+        /// Version of the protocol that both speak.
+        version: u16,
+        /// Streams that it may have at most.
+        streams_max: u32,
+    },
+}
+
+impl Control {
+    /// What a host says first that means to have many streams on one connection: a hello that names no instance. Hosts of
+    /// before refuse it for its version, and so tell which one they speak.
+    pub fn host_hello(version: u16) -> Control {
+        Control::Hello { version, from: String::new(), from_uuid: [0; 16], epoch: 0, to: String::new() }
+    }
+
+    /// The version in the hello of a host, if it is one.
+    pub fn version_of_host(&self) -> Option<u16> {
+        match self {
+            Control::Hello { version, .. } if *self == Control::host_hello(*version) => {
+                (*version >= STREAMS_VERSION).then_some(*version)
+            }
+            _ => None,
+        }
+    }
 }
 
 fn configuration() -> impl bincode::config::Config {

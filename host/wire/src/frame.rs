@@ -4,9 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use ambrosia_core::{
-    Chunk, Lsn, MessageError, Messages, RequestId, Seq, check_travelling, limits::ARGUMENTS_BYTES_MAX,
-};
+use ambrosia_core::{MessageError, Messages, RequestId, Seq, check_travelling, limits::ARGUMENTS_BYTES_MAX};
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::{
@@ -14,8 +12,17 @@ use crate::{
     request::{decode_answer, decode_request, encode_answer, encode_request},
 };
 
-/// Version of the protocol that a client says. A peer says the lowest one that has all that a stream needs, which is 1.
-pub const PROTOCOL_VERSION: u16 = 2;
+/// Newest version of the protocol.
+pub const PROTOCOL_VERSION: u16 = 3;
+
+/// Version of the protocol that a client says, the lowest one that has all that a client needs.
+pub const CLIENT_VERSION: u16 = 2;
+
+/// Version of the protocol of a connection that carries one stream, whatever the host speaks beside it.
+pub const SINGLE_STREAM_VERSION: u16 = 1;
+
+/// The version of the protocol that brought connections of many streams.
+pub const STREAMS_VERSION: u16 = 3;
 
 /// Versions that a host takes; a handshake with another one is refused.
 pub const PROTOCOL_VERSIONS: RangeInclusive<u16> = 1..=PROTOCOL_VERSION;
@@ -32,6 +39,9 @@ const _: () = assert!(FRAME_HEADER_BYTES == 12);
 
 /// Bytes of a messages frame before the messages: first seq, count, and a reserved word, which is zero too.
 const MESSAGES_PREFIX_BYTES: usize = 16;
+
+/// What stands in a frame of a stream before what it says: number of the stream, 8; kind, 1; reserved, 7, zero.
+const STREAM_PREFIX_BYTES: usize = 16;
 
 /// A frame of several messages is ended here.
 pub(crate) const MESSAGES_FRAME_FULL: usize = 256 << 10;
@@ -59,6 +69,28 @@ pub enum FrameKind {
     Request = 4,
     /// The result of a request; since version 2.
     Answer = 5,
+    /// One of the others, within a stream; since version 3.
+    Stream = 6,
+    /// How much a stream takes; only within a stream.
+    Credit = 7,
+    /// A stream ends; only within a stream.
+    Close = 8,
+}
+
+/// The number of a stream in its connection. Whoever connects counts them, from 1.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct StreamNumber(pub u64);
+
+impl StreamNumber {
+    pub(crate) fn next(self) -> StreamNumber {
+        StreamNumber(self.0 + 1)
+    }
+}
+
+impl std::fmt::Display for StreamNumber {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(out)
+    }
 }
 
 /// One frame, decoded.
@@ -97,15 +129,43 @@ pub enum Frame {
         /// Encoded result.
         value: Bytes,
     },
+    /// What is said on one stream of a connection that carries many.
+    OfStream {
+        /// Which one.
+        stream: StreamNumber,
+        /// Control, messages, acknowledgement, credit or close.
+        frame: Box<Frame>,
+    },
+    /// The stream takes messages that count up to this in all; see `docs/formats.md` for what each counts.
+    Credit {
+        /// Since the stream was opened. Never less than before.
+        until: u64,
+    },
+    /// Nothing follows from this side of the stream.
+    Close,
 }
 
 impl Frame {
     /// Appends the frame to `out`, a frame of messages as several if they are many.
     ///
     /// # Panics
-    /// If arguments or a value exceed [`ARGUMENTS_BYTES_MAX`].
+    /// If arguments or a value exceed [`ARGUMENTS_BYTES_MAX`], or if it is of a kind that is said within a stream only.
     pub fn encode(&self, out: &mut Vec<u8>) {
         encode(self, out);
+    }
+
+    /// What kind of frame it is.
+    pub fn kind(&self) -> FrameKind {
+        match self {
+            Frame::Control(_) => FrameKind::Control,
+            Frame::Messages { .. } => FrameKind::Messages,
+            Frame::Acknowledge(_) => FrameKind::Acknowledge,
+            Frame::Request { .. } => FrameKind::Request,
+            Frame::Answer { .. } => FrameKind::Answer,
+            Frame::OfStream { .. } => FrameKind::Stream,
+            Frame::Credit { .. } => FrameKind::Credit,
+            Frame::Close => FrameKind::Close,
+        }
     }
 }
 
@@ -148,36 +208,67 @@ pub enum WireError {
 /// Appends a frame to `out`, a frame of messages as several if they are many.
 pub(crate) fn encode(frame: &Frame, out: &mut Vec<u8>) {
     match frame {
-        Frame::Control(control) => encode_body(out, FrameKind::Control, |out| control::encode(control, out)),
-        Frame::Acknowledge(seq) => {
-            encode_body(out, FrameKind::Acknowledge, |out| out.extend_from_slice(&seq.0.to_le_bytes()));
-        }
         Frame::Messages { first_seq, count, messages } => {
-            let chunk = Chunk { after: Lsn(0), first_seq: *first_seq, count: *count, messages: messages.clone() };
-            encode_messages(&chunk, out);
+            let (mut first_seq, mut count, mut messages) = (*first_seq, *count, messages.clone());
+            while let Some(fitting) = take_fitting(&mut first_seq, &mut count, &mut messages) {
+                encode_whole(&fitting, out);
+            }
+            encode_whole(&Frame::Messages { first_seq, count, messages }, out);
         }
-        Frame::Request { request, method, arguments, wait } => {
-            encode_body(out, FrameKind::Request, |out| encode_request(request, method, arguments, *wait, out));
-        }
-        Frame::Answer { request, success, value } => {
-            encode_body(out, FrameKind::Answer, |out| encode_answer(request, *success, value, out));
-        }
+        Frame::Credit { .. } | Frame::Close => panic!("{:?} is said within a stream only", frame.kind()),
+        frame => encode_whole(frame, out),
     }
 }
 
-fn encode_messages(chunk: &Chunk, out: &mut Vec<u8>) {
-    let mut rest = chunk.clone();
-    while rest.messages.len() > MESSAGES_FRAME_FULL && rest.count > 1 {
-        let (count, bytes) = fitting(&rest.messages);
-        if count == rest.count {
-            break;
-        }
-        encode_messages_body(rest.first_seq, count, &rest.messages[..bytes], out);
-        rest.first_seq = Seq(rest.first_seq.0 + u64::from(count));
-        rest.count -= count;
-        rest.messages.advance(bytes);
+/// Appends a frame to `out` as one of a stream, messages however many they are.
+pub(crate) fn encode_in_stream(stream: StreamNumber, frame: &Frame, out: &mut Vec<u8>) {
+    assert!(stream > StreamNumber(0), "streams are counted from 1");
+    encode_body(out, FrameKind::Stream, |out| {
+        out.extend_from_slice(&stream.0.to_le_bytes());
+        out.extend_from_slice(&[frame.kind() as u8, 0, 0, 0, 0, 0, 0, 0]);
+        encode_contents(frame, out);
+    });
+}
+
+fn encode_whole(frame: &Frame, out: &mut Vec<u8>) {
+    match frame {
+        Frame::OfStream { stream, frame } => encode_in_stream(*stream, frame, out),
+        frame => encode_body(out, frame.kind(), |out| encode_contents(frame, out)),
     }
-    encode_messages_body(rest.first_seq, rest.count, &rest.messages, out);
+}
+
+/// Appends what stands in a frame behind its header.
+fn encode_contents(frame: &Frame, out: &mut Vec<u8>) {
+    match frame {
+        Frame::Control(control) => control::encode(control, out),
+        Frame::Acknowledge(seq) => out.extend_from_slice(&seq.0.to_le_bytes()),
+        Frame::Messages { first_seq, count, messages } => {
+            out.extend_from_slice(&first_seq.0.to_le_bytes());
+            out.extend_from_slice(&count.to_le_bytes());
+            out.extend_from_slice(&0_u32.to_le_bytes());
+            out.extend_from_slice(messages);
+        }
+        Frame::Request { request, method, arguments, wait } => encode_request(request, method, arguments, *wait, out),
+        Frame::Answer { request, success, value } => encode_answer(request, *success, value, out),
+        Frame::Credit { until } => out.extend_from_slice(&until.to_le_bytes()),
+        Frame::Close => {}
+        Frame::OfStream { .. } => unreachable!("a frame of a stream has no stream in it"),
+    }
+}
+
+/// Takes as many messages off the front as one frame is to have; `None` if one frame is to have all of them.
+pub(crate) fn take_fitting(first_seq: &mut Seq, count: &mut u32, messages: &mut Bytes) -> Option<Frame> {
+    if messages.len() <= MESSAGES_FRAME_FULL || *count <= 1 {
+        return None;
+    }
+    let (fit, bytes) = fitting(messages);
+    if fit == *count {
+        return None;
+    }
+    let taken = Frame::Messages { first_seq: *first_seq, count: fit, messages: messages.split_to(bytes) };
+    *first_seq = Seq(first_seq.0 + u64::from(fit));
+    *count -= fit;
+    Some(taken)
 }
 
 /// How many messages from the front fit into one frame, at least one, and their bytes.
@@ -193,15 +284,6 @@ fn fitting(messages: &[u8]) -> (u32, usize) {
     fit
 }
 
-fn encode_messages_body(first_seq: Seq, count: u32, messages: &[u8], out: &mut Vec<u8>) {
-    encode_body(out, FrameKind::Messages, |out| {
-        out.extend_from_slice(&first_seq.0.to_le_bytes());
-        out.extend_from_slice(&count.to_le_bytes());
-        out.extend_from_slice(&0_u32.to_le_bytes());
-        out.extend_from_slice(messages);
-    });
-}
-
 fn encode_body(out: &mut Vec<u8>, kind: FrameKind, body: impl FnOnce(&mut Vec<u8>)) {
     let at = out.len();
     out.resize(at + FRAME_HEADER_BYTES, 0);
@@ -215,20 +297,30 @@ fn encode_body(out: &mut Vec<u8>, kind: FrameKind, body: impl FnOnce(&mut Vec<u8
 
 /// Takes frames off a growing buffer of received bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FrameDecoder {
-    control_max: usize,
-    messages: bool,
+pub struct FrameDecoder(Stage);
+
+/// How far a connection has come, and so what may be said on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Handshake,
+    Welcomed,
+    Streams,
 }
 
 impl FrameDecoder {
     /// For somebody who has not said yet who they are: small control frames only.
     pub fn handshake() -> Self {
-        FrameDecoder { control_max: HANDSHAKE_FRAME_MAX, messages: false }
+        FrameDecoder(Stage::Handshake)
     }
 
     /// For a peer or client whose handshake was accepted.
     pub fn welcomed() -> Self {
-        FrameDecoder { control_max: REQUEST_FRAME_MAX, messages: true }
+        FrameDecoder(Stage::Welcomed)
+    }
+
+    /// For a host whose connection carries streams.
+    pub fn of_streams() -> Self {
+        FrameDecoder(Stage::Streams)
     }
 
     /// The next frame, if `received` holds a whole one. It is taken off `received`.
@@ -255,12 +347,14 @@ impl FrameDecoder {
     }
 
     fn kind(&self, byte: u8, length: usize) -> Result<FrameKind, WireError> {
-        let (kind, max) = match byte {
-            1 => (FrameKind::Control, self.control_max),
-            2 if self.messages => (FrameKind::Messages, MESSAGES_FRAME_MAX),
-            3 if self.messages => (FrameKind::Acknowledge, size_of::<u64>()),
-            4 if self.messages => (FrameKind::Request, REQUEST_FRAME_MAX),
-            5 if self.messages => (FrameKind::Answer, REQUEST_FRAME_MAX),
+        let (kind, max) = match (byte, self.0) {
+            (1, Stage::Welcomed) => (FrameKind::Control, REQUEST_FRAME_MAX),
+            (1, _) => (FrameKind::Control, HANDSHAKE_FRAME_MAX),
+            (2, Stage::Welcomed) => (FrameKind::Messages, MESSAGES_FRAME_MAX),
+            (3, Stage::Welcomed) => (FrameKind::Acknowledge, size_of::<u64>()),
+            (4, Stage::Welcomed) => (FrameKind::Request, REQUEST_FRAME_MAX),
+            (5, Stage::Welcomed) => (FrameKind::Answer, REQUEST_FRAME_MAX),
+            (6, Stage::Streams) => (FrameKind::Stream, STREAM_PREFIX_BYTES + MESSAGES_FRAME_MAX),
             _ => return Err(WireError::UnknownKind(byte)),
         };
         if length > max {
@@ -270,8 +364,43 @@ impl FrameDecoder {
     }
 }
 
+/// Reads a frame of a stream.
+fn decode_of_stream(mut body: Bytes) -> Result<Frame, WireError> {
+    let shape = || WireError::Shape(FrameKind::Stream);
+    if body.len() < STREAM_PREFIX_BYTES {
+        return Err(shape());
+    }
+    let stream = StreamNumber(body.get_u64_le());
+    let byte = body.get_u8();
+    if body.split_to(STREAM_PREFIX_BYTES - size_of::<u64>() - size_of::<u8>()).iter().any(|byte| *byte != 0) {
+        return Err(WireError::Reserved);
+    }
+    let (kind, max) = match byte {
+        1 => (FrameKind::Control, HANDSHAKE_FRAME_MAX),
+        2 => (FrameKind::Messages, MESSAGES_FRAME_MAX),
+        3 => (FrameKind::Acknowledge, size_of::<u64>()),
+        7 => (FrameKind::Credit, size_of::<u64>()),
+        8 => (FrameKind::Close, 0),
+        _ => return Err(WireError::UnknownKind(byte)),
+    };
+    if body.len() > max {
+        return Err(WireError::TooLarge { length: body.len(), max });
+    }
+    // The number of the last stream is one that another could follow.
+    if stream == StreamNumber(0) || stream == StreamNumber(u64::MAX) {
+        return Err(shape());
+    }
+    Ok(Frame::OfStream { stream, frame: Box::new(decode_body(kind, body)?) })
+}
+
 fn decode_body(kind: FrameKind, mut body: Bytes) -> Result<Frame, WireError> {
     match kind {
+        FrameKind::Stream => decode_of_stream(body),
+        FrameKind::Credit => {
+            let until = body.try_get_u64_le().map_err(|_| WireError::Shape(kind))?;
+            Ok(Frame::Credit { until })
+        }
+        FrameKind::Close => Ok(Frame::Close),
         FrameKind::Control => control::decode(&body).map(Frame::Control).ok_or(WireError::Shape(kind)),
         FrameKind::Request => decode_request(body),
         FrameKind::Answer => decode_answer(body),

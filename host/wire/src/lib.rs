@@ -9,8 +9,15 @@ mod frame;
 mod permits;
 mod request;
 pub mod socket;
+mod streams;
+mod trunk;
 
 pub use connection::{Connection, ConnectionError, ConnectionHandle};
 pub use control::Control;
-pub use frame::{FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameKind, PROTOCOL_VERSION, PROTOCOL_VERSIONS, WireError};
+pub use frame::{
+    CLIENT_VERSION, FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameKind, PROTOCOL_VERSION, PROTOCOL_VERSIONS,
+    SINGLE_STREAM_VERSION, STREAMS_VERSION, StreamNumber, WireError,
+};
 pub use permits::{Permit, Permits};
+pub use streams::{STREAMS_MAX, StreamError};
+pub use trunk::{OpenStream, StreamTaker, Trunk, TrunkHandle};

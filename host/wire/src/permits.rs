@@ -6,6 +6,8 @@ use ambrosia_core::limits::INBOX_BYTES_MAX;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::streams::Share;
+
 /// What an input takes in memory beside its bytes, about.
 const OVERHEAD_BYTES: usize = 256;
 
@@ -25,13 +27,26 @@ impl Permits {
     pub async fn acquire(&self, bytes: usize) -> Permit {
         let count = (bytes + OVERHEAD_BYTES).min(INBOX_BYTES_MAX) as u32;
         let permits = Arc::clone(&self.0);
-        Permit(Some(permits.acquire_many_owned(count).await.expect("the semaphore is never closed")))
+        Permit(Some(Held::Permits(permits.acquire_many_owned(count).await.expect("the semaphore is never closed"))))
     }
 }
 
 /// The right to have some bytes queued, given back when the bytes it is tied to are dropped.
 #[allow(dead_code, reason = "held for what its drop does")]
-pub struct Permit(Option<OwnedSemaphorePermit>);
+pub struct Permit(Option<Held>);
+
+/// What counts the bytes.
+#[allow(dead_code, reason = "held for what its drop does")]
+enum Held {
+    Permits(OwnedSemaphorePermit),
+    Window(Share),
+}
+
+impl From<Share> for Permit {
+    fn from(share: Share) -> Permit {
+        Permit(Some(Held::Window(share)))
+    }
+}
 
 impl Permit {
     /// For what is not counted.

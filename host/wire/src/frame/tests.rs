@@ -85,12 +85,74 @@ fn a_stranger_can_send_small_control_frames_only() {
     assert_eq!(FrameDecoder::handshake().next(&mut bytes), Err(WireError::UnknownKind(b'/')));
 }
 
+/// What one stream says, with the kind of that at its place.
+fn of_stream(stream: u64, kind: u8, contents: &[u8]) -> Vec<u8> {
+    let prefix = [&stream.to_le_bytes()[..], &[kind, 0, 0, 0, 0, 0, 0, 0]].concat();
+    sealed(6, &[&prefix, contents].concat())
+}
+
+/// A frame with a right length and checksum.
+fn sealed(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = (body.len() as u32).to_le_bytes();
+    [&length[..], &[kind, 0, 0, 0], &crc32c::crc32c(body).to_le_bytes(), body].concat()
+}
+
+fn decode_of_streams(bytes: &[u8]) -> Result<Option<Frame>, WireError> {
+    FrameDecoder::of_streams().next(&mut BytesMut::from(bytes))
+}
+
+#[test]
+fn a_stream_says_nothing_but_what_belongs_there() {
+    let eight = [9, 0, 0, 0, 0, 0, 0, 0];
+    let of = |frame| Ok(Some(Frame::OfStream { stream: StreamNumber(3), frame: Box::new(frame) }));
+    assert_eq!(decode_of_streams(&of_stream(3, 3, &eight)), of(Frame::Acknowledge(Seq(9))));
+    assert_eq!(decode_of_streams(&of_stream(3, 7, &eight)), of(Frame::Credit { until: 9 }));
+    assert_eq!(decode_of_streams(&of_stream(3, 8, &[])), of(Frame::Close));
+    for kind in [0, 4, 5, 6, 9, 255] {
+        assert_eq!(decode_of_streams(&of_stream(3, kind, &[])), Err(WireError::UnknownKind(kind)));
+    }
+    let shape = WireError::Shape(FrameKind::Stream);
+    for stream in [0, u64::MAX] {
+        assert_eq!(decode_of_streams(&of_stream(stream, 8, &[])), Err(shape.clone()));
+    }
+    assert_eq!(decode_of_streams(&sealed(6, &[1; 15])), Err(shape));
+    for kind in [3, 7] {
+        assert!(matches!(decode_of_streams(&of_stream(3, kind, &[0; 7])), Err(WireError::Shape(_))));
+        assert_eq!(decode_of_streams(&of_stream(3, kind, &[0; 9])), Err(WireError::TooLarge { length: 9, max: 8 }));
+    }
+    assert_eq!(decode_of_streams(&of_stream(3, 8, &[0])), Err(WireError::TooLarge { length: 1, max: 0 }));
+    let (length, max) = (HANDSHAKE_FRAME_MAX + 1, HANDSHAKE_FRAME_MAX);
+    assert_eq!(decode_of_streams(&of_stream(3, 1, &vec![0; length])), Err(WireError::TooLarge { length, max }));
+    for at in 9..16 {
+        let mut body = [&3_u64.to_le_bytes()[..], &[8, 0, 0, 0, 0, 0, 0, 0]].concat();
+        body[at] = 1;
+        assert_eq!(decode_of_streams(&sealed(6, &body)), Err(WireError::Reserved), "byte {at}");
+    }
+}
+
+#[test]
+fn streams_are_where_they_were_agreed_upon_and_nothing_else_is_there() {
+    let bytes = of_stream(3, 8, &[]);
+    for decoder in [FrameDecoder::handshake(), FrameDecoder::welcomed()] {
+        assert_eq!(decoder.next(&mut BytesMut::from(&bytes[..])), Err(WireError::UnknownKind(6)));
+    }
+    for kind in [2, 3, 4, 5, 7, 8] {
+        for decoder in [FrameDecoder::of_streams(), FrameDecoder::handshake()] {
+            let bytes = sealed(kind, &[]);
+            assert_eq!(decoder.next(&mut BytesMut::from(&bytes[..])), Err(WireError::UnknownKind(kind)));
+        }
+    }
+    let huge = [0xff, 0xff, 0xff, 0xff, 6, 0, 0, 0, 0, 0, 0, 0];
+    let max = STREAM_PREFIX_BYTES + MESSAGES_FRAME_MAX;
+    assert_eq!(decode_of_streams(&huge), Err(WireError::TooLarge { length: 0xffff_ffff, max }));
+}
+
 #[test]
 fn kinds_that_do_not_travel_are_refused() {
     let mut encoded = Vec::new();
     let message = Message { kind: MessageKind::Impulse, method: MethodId(1), call_id: CallId(0), arguments: &[] };
     push_message(&mut encoded, message);
     let mut bytes = Vec::new();
-    encode_messages_body(Seq(1), 1, &encoded, &mut bytes);
+    encode_whole(&Frame::Messages { first_seq: Seq(1), count: 1, messages: encoded.into() }, &mut bytes);
     assert_eq!(decode_all(&bytes), Err(MessageError::NotTravelling(MessageKind::Impulse).into()));
 }

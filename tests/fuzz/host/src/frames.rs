@@ -17,13 +17,13 @@ const MEMORY_SLACK: usize = 256;
 /// Offsets in the header of a frame.
 const CHECKSUM_AT: usize = 8;
 
-/// Receives the bytes, once as a stranger and once as somebody who was welcomed.
+/// Receives the bytes as a stranger, as somebody who was welcomed, and as a host with streams.
 pub fn target(bytes: &[u8]) {
     let Some((piece, stream)) = bytes.split_first() else { return };
     let mut repaired = stream.to_vec();
     repair_checksums(&mut repaired);
     for stream in [stream, &repaired] {
-        for decoder in [FrameDecoder::handshake(), FrameDecoder::welcomed()] {
+        for decoder in [FrameDecoder::handshake(), FrameDecoder::welcomed(), FrameDecoder::of_streams()] {
             let whole = receive(decoder, stream, stream.len().max(1));
             assert_eq!(receive(decoder, stream, usize::from(*piece) + 1), whole, "where it is cut makes no difference");
             whole.frames.iter().for_each(|frame| check_frame(decoder, frame));
@@ -57,14 +57,32 @@ pub fn seeds() -> Vec<Seed> {
         "v2-answer",
         "v2-answer-failure",
         "v2-request-answer",
-        "v2-request-durable"
+        "v2-request-durable",
+        "v3-host-hello",
+        "v3-host-welcome",
+        "v3-stream-acknowledge",
+        "v3-stream-close",
+        "v3-stream-credit",
+        "v3-stream-elsewhere",
+        "v3-stream-hello",
+        "v3-stream-messages",
+        "v3-stream-refused",
+        "v3-stream-welcome"
     ];
-    let stream: Vec<u8> = golden.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect();
+    let (streams, others): (Vec<_>, Vec<_>) = golden.iter().partition(|(name, _)| name.starts_with("v3-stream-"));
+    let behind_each_other =
+        |golden: &[&(&str, &[u8])]| golden.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect::<Vec<u8>>();
     let mut seeds: Vec<Seed> = golden
         .iter()
         .map(|(name, bytes)| (format!("seed-{}", name.trim_start_matches("v1-")), [&[255][..], bytes].concat()))
         .collect();
-    seeds.push(("seed-all".to_owned(), [&[6][..], &stream].concat()));
+    seeds.push(("seed-all".to_owned(), [&[6][..], &behind_each_other(&others)].concat()));
+    seeds.push(("seed-all-streams".to_owned(), [&[6][..], &behind_each_other(&streams)].concat()));
+    // A frame of a stream within one of another, and one that announces more credit than there is.
+    let nested = [&[1, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0][..], &streams[0].1[FRAME_HEADER_BYTES..]].concat();
+    seeds.push(("seed-stream-in-stream".to_owned(), frame(6, &nested)));
+    let credit = [&[1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0][..], &[255; 8]].concat();
+    seeds.push(("seed-credit-without-end".to_owned(), frame(6, &credit)));
     let claims = FRONTS.iter().map(|(name, front)| (format!("seed-claims-{name}"), huge_claim(front)));
     seeds.extend(claims);
     seeds
@@ -89,9 +107,13 @@ const FRONTS: [(&str, &[u8]); 13] = [
 
 /// A frame whose next string claims to be 2^60 bytes long: to make room for it would be the end.
 fn huge_claim(front: &[u8]) -> Vec<u8> {
-    let body = [front, &[253, 0, 0, 0, 0, 0, 0, 0, 0x10], b"a few"].concat();
-    let checksum = crc32c::crc32c(&body).to_le_bytes();
-    [&[255, body.len() as u8, 0, 0, 0, 1, 0, 0, 0][..], &checksum, &body].concat()
+    frame(1, &[front, &[253, 0, 0, 0, 0, 0, 0, 0, 0x10], b"a few"].concat())
+}
+
+/// A frame that comes as a whole.
+fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
+    let checksum = crc32c::crc32c(body).to_le_bytes();
+    [&[255, body.len() as u8, 0, 0, 0, kind, 0, 0, 0][..], &checksum, body].concat()
 }
 
 /// Puts the checksum of each frame right that is there as a whole.
@@ -146,7 +168,17 @@ fn check_frame(decoder: FrameDecoder, frame: &Frame) {
     frame.encode(&mut encoded);
     let again = receive(decoder, &encoded, encoded.len());
     assert_eq!((&again.frames[..], again.error, again.rest), (std::slice::from_ref(frame), None, 0));
-    if let Frame::Messages { first_seq, count, messages } = frame {
+    let said = match frame {
+        Frame::OfStream { stream, frame } => {
+            assert!(
+                stream.0 > 0 && !matches!(**frame, Frame::OfStream { .. }),
+                "a stream has a number, and none in it"
+            );
+            frame
+        }
+        frame => frame,
+    };
+    if let Frame::Messages { first_seq, count, messages } = said {
         assert_eq!(check_travelling(messages), Ok(*count), "messages were checked");
         assert!(*count > 0 && first_seq.0 > 0 && first_seq.0.checked_add(u64::from(*count)).is_some());
     }

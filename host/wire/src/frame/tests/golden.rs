@@ -1,4 +1,4 @@
-//! Golden files of protocols 1 and 2: frames as they once went over a wire. They are never changed, only added to, and every
+//! Golden files of protocols 1, 2 and 3: frames as they once went over a wire. They are never changed, only added to, and every
 //! later program that speaks that protocol reads and writes them. `AMBROSIA_BLESS=1` writes those that are missing.
 
 use std::{env, fs, path::PathBuf};
@@ -6,10 +6,10 @@ use std::{env, fs, path::PathBuf};
 use ambrosia_core::{CallId, Message, MessageKind, MethodId, RequestId, Seq, push_message};
 use bytes::BytesMut;
 
-use super::super::{FRAME_HEADER_BYTES, Frame, FrameDecoder, PROTOCOL_VERSION, encode};
+use super::super::{FRAME_HEADER_BYTES, Frame, FrameDecoder, PROTOCOL_VERSION, StreamNumber, encode};
 use crate::control::Control;
 
-const _: () = assert!(PROTOCOL_VERSION == 2, "golden files of a new protocol lie beside those of the old one");
+const _: () = assert!(PROTOCOL_VERSION == 3, "golden files of a new protocol lie beside those of the old one");
 
 fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
@@ -32,9 +32,14 @@ fn check_file(name: &str, kind: u8, frame: &Frame) {
     assert_eq!(golden, made, "{name}: the protocol changed; raise its version and keep reading this one");
     assert_eq!(golden[4..8], [kind, 0, 0, 0]);
     let mut received = BytesMut::from(&golden[..]);
-    let decoded = FrameDecoder::welcomed().next(&mut received).expect("golden files stay readable");
+    let decoded = decoder_of(kind).next(&mut received).expect("golden files stay readable");
     assert_eq!(decoded.as_ref(), Some(frame));
     assert!(received.is_empty(), "one frame a file");
+}
+
+/// Who reads a frame of that kind.
+fn decoder_of(kind: u8) -> FrameDecoder {
+    if kind == 6 { FrameDecoder::of_streams() } else { FrameDecoder::welcomed() }
 }
 
 /// As [`check`], and before the handshake is done the frame is read as well.
@@ -152,13 +157,49 @@ fn requests_and_answers_of_protocol_2_stay_readable() {
 }
 
 #[test]
+fn hellos_of_hosts_of_protocol_3_stay_readable() {
+    let host_hello = Frame::Control(Control::host_hello(3));
+    check_file("wire-v3-host-hello.bin", 1, &host_hello);
+    let welcome = Frame::Control(Control::HostWelcome { version: 3, streams_max: 16_384 });
+    check_file("wire-v3-host-welcome.bin", 1, &welcome);
+    for name in ["wire-v3-host-hello.bin", "wire-v3-host-welcome.bin"] {
+        let golden = fs::read(path(name)).expect("it was just read");
+        assert!(FrameDecoder::handshake().next(&mut BytesMut::from(&golden[..])).is_ok());
+    }
+    assert_eq!(Control::host_hello(3).version_of_host(), Some(3));
+    assert_eq!(Control::host_hello(2).version_of_host(), None, "that was no hello of a host yet");
+}
+
+#[test]
+fn what_is_said_on_streams_in_protocol_3_stays_readable() {
+    let stream = StreamNumber(0x0102_0304_0506_0708);
+    let check = |name: &str, frame: Frame| {
+        let frame = Frame::OfStream { stream, frame: Box::new(frame) };
+        check_file(&format!("wire-v3-stream-{name}.bin"), 6, &frame);
+    };
+    let (from, to) = ("client-1".to_owned(), "Server-1.eu_2".to_owned());
+    check("hello", Frame::Control(Control::Hello { version: 3, from, from_uuid: [0xa1; 16], epoch: 300, to }));
+    check("welcome", Frame::Control(Control::Welcome { uuid: [0xb2; 16], received: 70_000 }));
+    check("refused", Frame::Control(Control::Refused { elsewhere: true, reason: "not here".to_owned() }));
+    check("elsewhere", Frame::Control(Control::Elsewhere { epoch: 301, address: "127.0.0.1:4711".to_owned() }));
+    let mut messages = Vec::new();
+    let (method, arguments) = (MethodId::of("receive_message"), &b"\x91\xa2hi"[..]);
+    push_message(&mut messages, Message { kind: MessageKind::Call, method, call_id: CallId(0x0607_0809), arguments });
+    let first_seq = Seq(0x0102_0304_0506_0708);
+    check("messages", Frame::Messages { first_seq, count: 1, messages: messages.into() });
+    check("acknowledge", Frame::Acknowledge(first_seq));
+    check("credit", Frame::Credit { until: 0x0102_0304_0506_0708 });
+    check("close", Frame::Close);
+}
+
+#[test]
 fn every_golden_file_is_a_frame() {
     let files = fs::read_dir(path("")).expect("the golden files are here");
     let mut count = 0;
     for file in files {
         let bytes = fs::read(file.expect("readable").path()).expect("readable");
-        assert!(matches!(FrameDecoder::welcomed().next(&mut BytesMut::from(&bytes[..])), Ok(Some(_))));
+        assert!(matches!(decoder_of(bytes[4]).next(&mut BytesMut::from(&bytes[..])), Ok(Some(_))));
         count += 1;
     }
-    assert!(count >= 16 + 4, "one for each control frame and each other kind");
+    assert!(count >= 17 + 4 + 8, "one for each control frame and each other kind");
 }

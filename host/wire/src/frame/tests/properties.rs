@@ -6,7 +6,7 @@ use ambrosia_test_allocations::counting;
 use bytes::BytesMut;
 use proptest::{collection::vec, prelude::*, sample::Index};
 
-use super::super::{FRAME_HEADER_BYTES, Frame, FrameDecoder, WireError, encode};
+use super::super::{FRAME_HEADER_BYTES, Frame, FrameDecoder, StreamNumber, WireError, encode};
 use crate::control::{self, Control};
 
 /// Allocated beside the bytes of a frame: what a buffer needs to be shared.
@@ -61,6 +61,7 @@ fn controls() -> impl Strategy<Value = Control> {
         peers(),
         (numbers(), text()).prop_map(|(epoch, address)| Control::Elsewhere { epoch, address }),
         checkpoints(),
+        (any::<u16>(), any::<u32>()).prop_map(|(version, streams_max)| Control::HostWelcome { version, streams_max }),
     ]
 }
 
@@ -92,6 +93,26 @@ fn requests() -> impl Strategy<Value = Frame> {
 fn frames() -> impl Strategy<Value = Vec<Frame>> {
     let acknowledge = any::<u64>().prop_map(|seq| Frame::Acknowledge(Seq(seq)));
     vec(prop_oneof![controls().prop_map(Frame::Control), messages(), acknowledge, requests()], 0..8)
+}
+
+/// What hosts say on the streams of a connection.
+fn frames_of_streams() -> impl Strategy<Value = Vec<Frame>> {
+    let acknowledge = any::<u64>().prop_map(|seq| Frame::Acknowledge(Seq(seq)));
+    let credit = any::<u64>().prop_map(|until| Frame::Credit { until });
+    let frame =
+        prop_oneof![small_controls().prop_map(Frame::Control), messages(), acknowledge, credit, Just(Frame::Close)];
+    let of_stream = (1..u64::MAX, frame)
+        .prop_map(|(stream, frame)| Frame::OfStream { stream: StreamNumber(stream), frame: Box::new(frame) });
+    vec(prop_oneof![9 => of_stream, 1 => small_controls().prop_map(Frame::Control)], 0..8)
+}
+
+/// Controls that a stranger may say.
+fn small_controls() -> impl Strategy<Value = Control> {
+    controls().prop_filter("too large before the handshake", |control| {
+        let mut body = Vec::new();
+        control::encode(control, &mut body);
+        body.len() <= 4096
+    })
 }
 
 /// Bytes around which the decoder has reasons to look further: a frame with a right length and checksum.
@@ -175,6 +196,16 @@ proptest! {
     }
 
     #[test]
+    fn where_streams_are_cut_makes_no_difference(frames in frames_of_streams(), cuts in vec(any::<Index>(), 0..30)) {
+        let mut bytes = Vec::new();
+        frames.iter().for_each(|frame| encode(frame, &mut bytes));
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).chain([0, bytes.len()]).collect();
+        cuts.sort_unstable();
+        let pieces = cuts.windows(2).map(|range| &bytes[range[0]..range[1]]);
+        prop_assert_eq!(decode_pieces(FrameDecoder::of_streams(), pieces), (frames, Ok(0)));
+    }
+
+    #[test]
     fn a_stream_that_ends_anywhere_gives_the_frames_before(frames in frames(), end: Index) {
         let (mut bytes, mut ends) = (Vec::new(), vec![0]);
         for frame in &frames {
@@ -189,11 +220,14 @@ proptest! {
     }
 
     #[test]
-    fn bytes_of_anything_do_no_harm(bytes in bodies(), kind in 0..5_u8) {
-        let sealed = sealed(kind, &bytes);
+    fn bytes_of_anything_do_no_harm(bytes in bodies(), kind in 0..9_u8, within in 0..9_u8) {
+        let mut sealed = sealed(kind, &bytes);
+        if kind == 6 && bytes.len() > 8 {
+            sealed = self::sealed(kind, &[&bytes[..8], &[within, 0, 0, 0, 0, 0, 0, 0], &bytes[8..]].concat());
+        }
         let mut announcing_more = sealed.clone();
         announcing_more[2] ^= 0x40;
-        for decoder in [FrameDecoder::handshake(), FrameDecoder::welcomed()] {
+        for decoder in [FrameDecoder::handshake(), FrameDecoder::welcomed(), FrameDecoder::of_streams()] {
             for bytes in [&bytes, &sealed, &announcing_more] {
                 let (frames, end) = decode_pieces(decoder, bytes.chunks(7));
                 prop_assert!(frames.len() <= bytes.len() / FRAME_HEADER_BYTES);
@@ -227,7 +261,7 @@ proptest! {
     }
 
     #[test]
-    fn control_frames_of_anything_do_no_harm(body in bodies(), variant in 0..12_u8, at: Index) {
+    fn control_frames_of_anything_do_no_harm(body in bodies(), variant in 0..17_u8, at: Index) {
         decode_control(&body);
         decode_control(&[&[variant], &body[..]].concat());
         let (front, back) = body.split_at(at.index(body.len() + 1));
