@@ -45,6 +45,7 @@ impl Dialers {
             primaries: driver.directory.follow(&name),
             to: name,
             mailbox: Arc::clone(&driver.mailbox),
+            trunks: Arc::clone(&driver.trunks),
         };
         self.tasks.push(driver.runtime.spawn(dialer.keep().instrument(driver.span.clone())));
     }

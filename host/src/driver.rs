@@ -18,6 +18,7 @@ use crate::{
     prints::Prints,
     run::RunError,
     stdin::Stdin,
+    trunks::Trunks,
     vitals::Vitals,
 };
 
@@ -43,6 +44,7 @@ pub(crate) struct Driver {
     pub(crate) presence: Arc<dyn Presence>,
     pub(crate) mailbox: Arc<Mailbox<Event>>,
     pub(crate) directory: Arc<PeerDirectory>,
+    pub(crate) trunks: Arc<Trunks>,
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) printer: Prints,
     pub(crate) stdin: Option<Arc<Stdin>>,

@@ -39,6 +39,7 @@ use crate::{
     run::{Ending, MemberOptions, RunError},
     signals::Signals,
     stdin::Stdin,
+    trunks::Trunks,
     vitals::Vitals,
 };
 
@@ -58,6 +59,7 @@ pub(crate) struct Host {
     everyone: Everyone,
     printer: Arc<Printer>,
     directory: Arc<PeerDirectory>,
+    trunks: Arc<Trunks>,
     heart: Heart,
     /// Drives members.
     drivers: Pool,
@@ -211,6 +213,7 @@ impl Host {
         let directory = Arc::new(PeerDirectory::new(Arc::clone(&store)).map_err(RunError::Thread)?);
         let heart = Heart::start().map_err(RunError::Thread)?;
         let cores = std::thread::available_parallelism().map_or(2, NonZero::get);
+        let trunks = Arc::new(Trunks::new(runtime.handle().clone()));
         Ok(Host {
             store,
             modules,
@@ -222,6 +225,7 @@ impl Host {
             everyone,
             printer,
             directory,
+            trunks,
             heart,
             drivers: Pool::new("driver", cores * DRIVERS_PER_CORE, Some(THREAD_STACK_BYTES_MIN)),
             names_members,
@@ -257,6 +261,7 @@ impl Host {
             vitals: Arc::clone(&vitals),
             mailbox: Arc::clone(&mailbox),
             directory: Arc::clone(&self.directory),
+            trunks: Arc::clone(&self.trunks),
             presence: Arc::clone(&presence),
             store: Arc::clone(&self.store),
             runtime: self.runtime.handle().clone(),

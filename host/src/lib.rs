@@ -42,6 +42,7 @@ mod stdin;
 mod store_watch;
 mod store_whereabouts;
 pub mod travel;
+mod trunks;
 mod vitals;
 
 pub use ambrosia_client::{

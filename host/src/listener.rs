@@ -8,9 +8,12 @@ use std::{
 };
 
 use ambrosia_client::Primary;
-use ambrosia_core::{Epoch, InstanceName, InstanceUuid, RequestId, limits::ARGUMENTS_BYTES_MAX};
+use ambrosia_core::{ConnectionId, Epoch, InstanceName, InstanceUuid, RequestId, limits::ARGUMENTS_BYTES_MAX};
 use ambrosia_storage::{Instances, Store};
-use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, PROTOCOL_VERSIONS};
+use ambrosia_wire::{
+    Connection, ConnectionError, ConnectionHandle, Control, Frame, PROTOCOL_VERSIONS, Permit, STREAMS_VERSION,
+    StreamTaker, Trunk,
+};
 use bytes::Bytes;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -120,6 +123,14 @@ async fn greet(handle: ConnectionHandle, mut connection: Connection, receptions:
         Ok(Err(error)) => return error,
         Err(_) => return ConnectionError::HandshakeTimeout,
     };
+    if hello.version_of_host().is_some() {
+        // Each stream has an end of its own that sends.
+        drop(handle);
+        return match Trunk::welcome(connection).await {
+            Ok(trunk) => trunk.serve(|hello, handle| take_stream(hello, handle, receptions)).await,
+            Err(error) => error,
+        };
+    }
     let (version, reception, event) = match introduce(handle, hello, receptions) {
         Ok(introduced) => introduced,
         Err(NotHere { reason, primary }) => {
@@ -158,6 +169,51 @@ async fn greet(handle: ConnectionHandle, mut connection: Connection, receptions:
     ended
 }
 
+/// A peer opens a stream on a connection of many.
+fn take_stream(hello: Control, handle: ConnectionHandle, receptions: &Receptions) -> Option<Box<dyn StreamTaker>> {
+    let id = handle.id;
+    let Control::Hello { version, from, from_uuid, epoch, to } = hello else {
+        unreachable!("a stream is opened by a hello")
+    };
+    let known = if version == STREAMS_VERSION { receptions.find(&to) } else { Err(other_version(version)) };
+    let known = known.and_then(|reception| {
+        let name = InstanceName::new(from).map_err(|error| error.to_string())?;
+        Ok((reception, name))
+    });
+    match known {
+        Ok((reception, name)) => {
+            let mailbox = Arc::clone(&reception.mailbox);
+            mailbox.push(Event::PeerHello { handle, name, uuid: InstanceUuid(from_uuid), epoch: Epoch(epoch) });
+            Some(Box::new(SenderTaker { id, mailbox }))
+        }
+        Err(reason) => {
+            tracing::warn!("a stream was refused: {reason}");
+            handle.send(Frame::Control(Control::Refused { elsewhere: false, reason }));
+            None
+        }
+    }
+}
+
+/// Takes what a peer sends on a stream.
+struct SenderTaker {
+    id: ConnectionId,
+    mailbox: Arc<Mailbox<Event>>,
+}
+
+impl StreamTaker for SenderTaker {
+    fn take(&mut self, frame: Frame, permit: Permit) {
+        let Frame::Messages { first_seq, count, messages } = frame else {
+            unreachable!("who sends a stream sends nothing but messages: {frame:?}")
+        };
+        let messages = permit.tie(messages);
+        self.mailbox.push(Event::Messages { connection: self.id, first_seq, count, messages });
+    }
+
+    fn on_end(self: Box<Self>) {
+        self.mailbox.push(Event::Disconnected(self.id));
+    }
+}
+
 /// Why somebody is turned away, and who could take them.
 struct NotHere {
     reason: String,
@@ -178,15 +234,14 @@ fn introduce(
 ) -> Result<(u16, Arc<Reception>, Event), NotHere> {
     let find = |version: u16, to: &str| {
         if !PROTOCOL_VERSIONS.contains(&version) {
-            let (first, last) = PROTOCOL_VERSIONS.into_inner();
-            return Err(NotHere::from(format!(
-                "this host speaks versions {first} to {last} of the protocol, the other side version {version}: run the \
-                 same version of ambrosia-host on both sides"
-            )));
+            return Err(NotHere::from(other_version(version)));
         }
         receptions.find(to).map_err(|reason| NotHere { reason, primary: receptions.elsewhere(to) })
     };
     match hello {
+        Control::Hello { version: STREAMS_VERSION, from, .. } => {
+            Err(format!("the hello of {from:?} is one of a stream, and is said within a connection of streams").into())
+        }
         Control::Hello { version, from, from_uuid, epoch, to } => {
             let reception = find(version, &to)?;
             let name = InstanceName::new(from).map_err(|error| error.to_string())?;
@@ -198,15 +253,17 @@ fn introduce(
     }
 }
 
+/// Why somebody of that version is turned away.
+fn other_version(version: u16) -> String {
+    let (first, last) = PROTOCOL_VERSIONS.into_inner();
+    format!(
+        "this host speaks versions {first} to {last} of the protocol, the other side version {version}: run the same version of \
+         ambrosia-host on both sides"
+    )
+}
+
 impl Reception {
-    fn request(
-        &self,
-        connection: ambrosia_core::ConnectionId,
-        request: RequestId,
-        method: String,
-        arguments: Bytes,
-        wait: bool,
-    ) {
+    fn request(&self, connection: ConnectionId, request: RequestId, method: String, arguments: Bytes, wait: bool) {
         if arguments.len() > ARGUMENTS_BYTES_MAX {
             let reason =
                 format!("arguments of {} bytes exceed the limit of {ARGUMENTS_BYTES_MAX} bytes", arguments.len());

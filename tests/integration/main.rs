@@ -30,6 +30,7 @@ mod serving;
 mod simulated;
 mod stdin;
 mod store_replaced;
+mod streams;
 mod support;
 mod surroundings;
 mod torture;

@@ -6,12 +6,12 @@ use serde_json::json;
 use crate::support::{cluster, fails, role};
 
 /// Starts `serve` with these arguments.
-fn serve(cluster: &Cluster, arguments: &[&str]) -> Host {
+pub(crate) fn serve(cluster: &Cluster, arguments: &[&str]) -> Host {
     let arguments = [&["serve"], arguments].concat();
     Host::start(cluster.command(&arguments), |_| {}).expect("the program can be started")
 }
 
-fn wait_for_primaries(host: &Host, instances: &[&str]) {
+pub(crate) fn wait_for_primaries(host: &Host, instances: &[&str]) {
     for instance in instances {
         host.wait_for_word(&format!("became primary instance={instance} "));
     }

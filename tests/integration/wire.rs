@@ -12,16 +12,16 @@ use serde_json::json;
 
 use crate::support::{Replicas, Session, cluster};
 
-const CONTROL: u8 = 1;
-const MESSAGES: u8 = 2;
-const ACKNOWLEDGE: u8 = 3;
+pub(crate) const CONTROL: u8 = 1;
+pub(crate) const MESSAGES: u8 = 2;
+pub(crate) const ACKNOWLEDGE: u8 = 3;
 const REQUEST: u8 = 4;
 const ANSWER: u8 = 5;
 /// `FrameKind::Control`, `Control::ClientHello` and `Control::Hello`, version 1.
 const CLIENT_HELLO: u8 = 2;
-const HELLO: u8 = 0;
+pub(crate) const HELLO: u8 = 0;
 
-fn connect(cluster: &Cluster, instance: &str) -> TcpStream {
+pub(crate) fn connect(cluster: &Cluster, instance: &str) -> TcpStream {
     let status = cluster.status(instance);
     let address = status["primary"]["address"].as_str().expect("it runs").to_owned();
     let socket = TcpStream::connect(address).expect("it listens");
@@ -30,7 +30,7 @@ fn connect(cluster: &Cluster, instance: &str) -> TcpStream {
 }
 
 /// A frame as `docs/formats.md` has it.
-fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
     let mut bytes = (body.len() as u32).to_le_bytes().to_vec();
     bytes.extend([kind, 0, 0, 0]);
     bytes.extend(crc32c::crc32c(body).to_le_bytes());
@@ -38,7 +38,7 @@ fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn text(text: &str) -> Vec<u8> {
+pub(crate) fn text(text: &str) -> Vec<u8> {
     [&[text.len() as u8], text.as_bytes()].concat()
 }
 
@@ -46,12 +46,12 @@ fn client_hello(version: u8, to: &str) -> Vec<u8> {
     frame(CONTROL, &[vec![CLIENT_HELLO, version], text(to)].concat())
 }
 
-fn peer_hello(from: &str, uuid: [u8; 16], to: &str) -> Vec<u8> {
+pub(crate) fn peer_hello(from: &str, uuid: [u8; 16], to: &str) -> Vec<u8> {
     frame(CONTROL, &[vec![HELLO, 1], text(from), uuid.to_vec(), vec![1], text(to)].concat())
 }
 
 /// Sends `bytes`; the host must end the connection. Returns what it said before.
-fn sends_and_is_cut_off(socket: &mut TcpStream, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn sends_and_is_cut_off(socket: &mut TcpStream, bytes: &[u8]) -> Vec<u8> {
     // The host may hang up before it has read all.
     let _hung_up = socket.write_all(bytes);
     let mut answer = Vec::new();
@@ -63,7 +63,7 @@ fn sends_and_is_cut_off(socket: &mut TcpStream, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// The host serves requests, is the same process in the same epoch, and has logged nothing that was not sent.
-fn check_unharmed(cluster: &Cluster, counter: &mut Replicas, total: u64) {
+pub(crate) fn check_unharmed(cluster: &Cluster, counter: &mut Replicas, total: u64) {
     assert_eq!(cluster.send("counter", "add", json!([1])), total);
     assert_eq!(counter.reign().epoch, 1);
     let log = cluster.log("counter");
@@ -126,7 +126,7 @@ fn another_version_of_the_protocol_and_another_instance_are_refused_with_the_rea
     let cluster = cluster();
     let mut counter = Replicas::of(&cluster, "counter", "counter", 1);
     for (hello, reason) in [
-        (client_hello(99, "counter"), "this host speaks versions 1 to 2 of the protocol, the other side version 99"),
+        (client_hello(99, "counter"), "this host speaks versions 1 to 3 of the protocol, the other side version 99"),
         (client_hello(1, "server"), "this host runs the instance counter, not \"server\""),
         (peer_hello("sender", [7; 16], "server"), "this host runs the instance counter, not \"server\""),
     ] {
@@ -138,7 +138,7 @@ fn another_version_of_the_protocol_and_another_instance_are_refused_with_the_rea
 }
 
 /// The next frame: its kind and its body.
-fn next_frame(socket: &mut TcpStream) -> (u8, Vec<u8>) {
+pub(crate) fn next_frame(socket: &mut TcpStream) -> (u8, Vec<u8>) {
     let mut header = [0; 12];
     socket.read_exact(&mut header).expect("the host answers");
     let mut body = vec![0; u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize];
@@ -185,7 +185,7 @@ fn a_client_gets_its_answer_in_the_words_of_the_version_that_it_speaks() {
 }
 
 /// Bytes of the uuid of an instance.
-fn uuid(cluster: &Cluster, instance: &str) -> [u8; 16] {
+pub(crate) fn uuid(cluster: &Cluster, instance: &str) -> [u8; 16] {
     let digits = cluster.status(instance)["uuid"].as_str().expect("a text").replace('-', "");
     std::array::from_fn(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).expect("hexadecimal digits"))
 }
@@ -215,7 +215,7 @@ fn messages_of_a_client_or_malformed_are_refused() {
 }
 
 /// Messages of a stream for `receive` of the receiver, which holds its own count against their numbers, from 0.
-fn numbered(first_seq: u64, count: u32) -> Vec<u8> {
+pub(crate) fn numbered(first_seq: u64, count: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     for number in first_seq - 1..first_seq - 1 + u64::from(count) {
         let (kind, method) = (MessageKind::Fork, MethodId::of("receive"));
