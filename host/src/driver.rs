@@ -20,6 +20,7 @@ use crate::{
     stdin::Stdin,
     trunks::Trunks,
     vitals::Vitals,
+    wishes::Notary,
 };
 
 /// Longest part of a fault that is written down and shown.
@@ -48,6 +49,8 @@ pub(crate) struct Driver {
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) printer: Prints,
     pub(crate) stdin: Option<Arc<Stdin>>,
+    /// Has what becomes of wishes written down.
+    pub(crate) notary: Notary,
     pub(crate) clock: SystemClock,
     pub(crate) settings: MemberSettings,
     pub(crate) options: DriverOptions,
@@ -130,7 +133,7 @@ fn shortened(mut fault: Fault) -> Fault {
 }
 
 /// Cuts a text of the guest, which may be of any length, to what a person would read.
-fn shorten(text: &mut String) {
+pub(crate) fn shorten(text: &mut String) {
     if text.len() > FAULT_TEXT_BYTES_MAX {
         text.truncate(text.floor_char_boundary(FAULT_TEXT_BYTES_MAX));
         text.push('…');

@@ -1,7 +1,7 @@
 //! What can happen to a replica, as its driver thread finds it in the mailbox.
 
 use ambrosia_core::{ConnectionId, Epoch, InstanceName, InstanceUuid, MethodId, PeerIndex, RequestId, Seq};
-use ambrosia_storage::{LogEvent, Vacancy};
+use ambrosia_storage::{LogEvent, StandingWish, Vacancy};
 use ambrosia_wire::ConnectionHandle;
 use bytes::Bytes;
 
@@ -38,6 +38,12 @@ pub(crate) enum Event {
     PeerHindered(PeerIndex),
     /// Somebody wants to know what waits for peers.
     PeersWanted { connection: ConnectionId },
+    /// What is wished for the instance has changed.
+    Wish(Option<StandingWish>),
+    /// The module of a wish is at hand, or can't be.
+    Prepared { attempt: u64, result: Result<(), String> },
+    /// Whether a reign sees to a wish, as the registry has it.
+    Claimed { attempt: u64, epoch: Epoch, is_claimed: bool },
     /// Nobody seems to be primary.
     Vacancy(Vacancy),
     /// Watching for a vacancy failed.

@@ -41,6 +41,7 @@ use crate::{
     stdin::Stdin,
     trunks::Trunks,
     vitals::Vitals,
+    wishes::Wishes,
 };
 
 /// Driver threads for each core, at most: while some wait for the disk, as those do that take over, others go on. There are
@@ -61,6 +62,7 @@ pub(crate) struct Host {
     directory: Arc<PeerDirectory>,
     trunks: Arc<Trunks>,
     heart: Heart,
+    wishes: Wishes,
     /// Drives members.
     drivers: Pool,
     /// Whether the output says whose it is.
@@ -155,7 +157,7 @@ pub(crate) fn enter(store: &dyn Store, instance: InstanceName, replica: ReplicaI
     Ok(Entrance::Entered(Box::new(Entered { instance, replica, entry, members, presence })))
 }
 
-/// A replica with the module that its instance is registered with.
+/// A replica with the methods of the module that its instance most likely runs: its log tells.
 pub(crate) struct Ready {
     entered: Entered,
     methods: Arc<CurrentMethods>,
@@ -164,16 +166,24 @@ pub(crate) struct Ready {
 impl Entered {
     /// Loads what the replica runs: what is wrong with that is found before anything is started.
     pub(crate) fn get_ready(self, modules: &Modules) -> Result<Ready, RunError> {
-        modules.module(self.entry.module)?;
-        let methods = modules.methods(self.entry.module)?;
+        let current = self.entry.upgrades.current;
+        modules.module(current)?;
+        let methods = modules.methods(current)?;
         Ok(Ready { entered: self, methods: Arc::new(CurrentMethods::new(methods)) })
     }
 }
 
 impl Ready {
-    /// Its methods just now.
-    pub(crate) fn methods(&self) -> &CurrentMethods {
-        &self.methods
+    /// Sees that a method is there which is to get the lines of stdin: in the module that the instance most likely runs, or
+    /// in another one that it was given, which it may run all the same, or will.
+    ///
+    /// # Errors
+    /// If there is none of that name.
+    pub(crate) fn check_stdin(&self, modules: &Modules, name: &str) -> Result<(), RunError> {
+        let Err(unknown) = self.methods.get().find(name).map(|_| ()) else { return Ok(()) };
+        let given = &self.entered.entry.upgrades.modules;
+        let has_it = |module: &[u8; 32]| modules.methods(*module).is_ok_and(|methods| methods.find(name).is_ok());
+        if given.iter().any(has_it) { Ok(()) } else { Err(unknown.into()) }
     }
 }
 
@@ -212,6 +222,7 @@ impl Host {
         let (everyone, printer, names_members) = surface.open(&runtime).map_err(RunError::Thread)?;
         let directory = Arc::new(PeerDirectory::new(Arc::clone(&store)).map_err(RunError::Thread)?);
         let heart = Heart::start().map_err(RunError::Thread)?;
+        let wishes = Wishes::new(Arc::clone(&store)).map_err(RunError::Thread)?;
         let cores = std::thread::available_parallelism().map_or(2, NonZero::get);
         let trunks = Arc::new(Trunks::new(runtime.handle().clone()));
         Ok(Host {
@@ -227,6 +238,7 @@ impl Host {
             directory,
             trunks,
             heart,
+            wishes,
             drivers: Pool::new("driver", cores * DRIVERS_PER_CORE, Some(THREAD_STACK_BYTES_MIN)),
             names_members,
             endings: channel(),
@@ -267,11 +279,13 @@ impl Host {
             runtime: self.runtime.handle().clone(),
             printer: if self.names_members { Prints::of(instance.clone(), printer) } else { Prints::alone(printer) },
             stdin: stdin.map(|name| Arc::new(Stdin::new(name, Arc::clone(&methods)))),
+            notary: self.wishes.notary(&instance, &mailbox),
             clock: self.clock,
             settings: settings(replica, self.engine, options),
             options: DriverOptions { print_replay: options.print_replay, address: self.address },
             span: span.clone(),
         };
+        self.wishes.follow(&entry, Arc::clone(&mailbox));
         self.receptions.add(Reception { name: instance.clone(), methods, mailbox: Arc::clone(&mailbox) });
         self.everyone.add(Arc::clone(&mailbox));
         self.heart.add(Body::new(presence, log, vitals, Arc::clone(&mailbox), span));
@@ -294,6 +308,7 @@ impl Host {
             self.living -= 1;
             self.receptions.remove(&ended.mailbox);
             self.everyone.remove(&ended.mailbox);
+            self.wishes.leave(&ended.mailbox);
             if self.living > 0 {
                 self.heart.remove(&ended.mailbox);
             } else {

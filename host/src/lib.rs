@@ -35,6 +35,7 @@ mod recovery;
 mod replay_progress;
 mod resources;
 mod run;
+mod running_code;
 mod serve;
 mod shell;
 mod signals;
@@ -44,13 +45,17 @@ mod store_whereabouts;
 pub mod travel;
 mod trunks;
 mod vitals;
+mod wish;
+mod wishes;
 
 pub use ambrosia_client::{
     Addresses, Answered, CheckpointTaken, Client, ClientError, NoPeerReport, PeerReport, Primary, Unreached,
     ValueError, Whereabouts, ask_for_peers, decode_value, encode_arguments, encode_arguments_of, show_raw,
     without_controls,
 };
-pub use ambrosia_methods::{Argument, Method, Methods, UnknownMethod};
+pub use ambrosia_methods::{
+    Argument, Change, Method, Methods, StateDifference, StateType, UnknownMethod, methods_difference, state_difference,
+};
 pub use clock::{Clock, ClockError, SystemClock};
 pub use contact::Hindrance;
 pub use diagnostics::Diagnostics;
@@ -59,5 +64,6 @@ pub use entropy::{entropy_u64, fresh_request_id, fresh_uuid};
 pub use methods::{show_value, write_down};
 pub use modules::Modules;
 pub use run::{Ending, MemberOptions, RunError, RunOptions, run};
+pub use running_code::{RunningCode, running_code};
 pub use serve::{MemberEnded, ServeOptions, Which, serve};
 pub use store_whereabouts::{StoreWhereabouts, client_of, follow_checkpoints};

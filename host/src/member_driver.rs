@@ -32,6 +32,7 @@ use crate::{
     run::{Ending, RunError},
     shell::ProcessShell,
     vitals::Phase,
+    wish::WishAtHand,
 };
 
 /// A standby looks that often whether anything has changed of which nobody tells it, such as the newest checkpoint.
@@ -95,6 +96,9 @@ pub(crate) struct MemberDriver {
     durable: Lsn,
     connections: Connections,
     dialers: Dialers,
+    /// The module whose methods are those that come in.
+    module: Option<[u8; 32]>,
+    wish: WishAtHand,
     checkpointer: Checkpointer,
     /// The log of the last reign was closed in order: others are told all before they are left.
     is_closed: bool,
@@ -121,6 +125,8 @@ impl MemberDriver {
             durable: Lsn(0),
             connections: Connections::default(),
             dialers: Dialers::default(),
+            module: None,
+            wish: WishAtHand::default(),
             checkpointer: Checkpointer::new(&driver),
             driver,
             is_closed: false,
@@ -189,8 +195,10 @@ impl MemberDriver {
 
     /// Carries out all commands, and those that come of the answers.
     fn carry_out(&mut self) -> Result<(), RunError> {
+        self.follow_module()?;
         while let Some(command) = self.shell.next() {
             self.carry(command)?;
+            self.follow_module()?;
         }
         if let Some(replay) = self.member.replay() {
             let read = Duration::from_nanos(replay.guest_ns + replay.bytes / READ_BYTES_PER_NS);
@@ -301,6 +309,13 @@ impl MemberDriver {
                 self.on_job(ended);
                 return Ok(());
             }
+            Event::Wish(wish) => {
+                self.wish.set(wish);
+                self.tell_wish();
+                return Ok(());
+            }
+            Event::Prepared { attempt, result } => MemberInput::Prepared { attempt, result },
+            Event::Claimed { attempt, epoch, is_claimed } => MemberInput::Claimed { attempt, epoch, is_claimed },
             Event::Vacancy(vacancy) => {
                 if self.watch.is_none() {
                     return Ok(()); // of an earlier life, or seen before this replica became primary

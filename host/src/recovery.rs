@@ -60,7 +60,7 @@ impl Driver {
         Ok((loaded.head, state, image(loaded)))
     }
 
-    /// Makes the guest of a checkpoint, which ran that module.
+    /// Makes the guest of a checkpoint, which ran that module, with the limits that it had then.
     pub(crate) fn restore_guest(
         &self,
         module: [u8; 32],
@@ -98,7 +98,7 @@ impl Driver {
     fn restore_replica(&self, lsn: Lsn) -> Result<Replica, NotRestored> {
         let (head, state, image) = self.load(lsn)?;
         check_head(&self.settings, &head, &state)?;
-        let guest = self.restore_guest(state.module(), state.genesis(), image)?;
+        let guest = self.restore_guest(state.module(), &state.genesis_of_guest(), image)?;
         Ok(resume(&head, state, guest)?)
     }
 

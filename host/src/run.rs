@@ -298,7 +298,7 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
     start_engine(&modules)?;
     let ready = entered.get_ready(&modules)?;
     if let Some(name) = &options.stdin {
-        ready.methods().get().find(name)?;
+        ready.check_stdin(&modules, name)?;
     }
     let mut host = Host::start(store, modules, clock, options.listen, Surface::Process { names_members: false })?;
     host.add(ready, options.stdin, &options.member)?;

@@ -69,6 +69,11 @@ impl CheckpointState {
         &self.0.genesis
     }
 
+    /// By which its guest is made again: as at the beginning, but for limits that an upgrade has changed.
+    pub fn genesis_of_guest(&self) -> Genesis {
+        Genesis { limits: self.limits(), ..self.genesis().clone() }
+    }
+
     /// SHA-256 of the module that its guest runs.
     pub fn module(&self) -> [u8; 32] {
         self.0.code.module
@@ -77,6 +82,11 @@ impl CheckpointState {
     /// What its guest may use.
     pub fn limits(&self) -> Limits {
         self.0.code.limits
+    }
+
+    /// The wish that the last upgrade fulfilled; 0 if there was none.
+    pub fn attempt(&self) -> u64 {
+        self.0.code.attempt
     }
 
     /// The last record that it holds.

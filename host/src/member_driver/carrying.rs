@@ -33,7 +33,6 @@ impl MemberDriver {
             Command::Restore => self.restore()?,
             Command::MakeGuest(genesis) => {
                 let guest = self.driver.modules.module(genesis.module)?.instantiate(&genesis)?;
-                self.runs(genesis.module)?;
                 self.step(MemberInput::Made(guest));
             }
             Command::Open(lsn) => self.open(lsn)?,
@@ -87,9 +86,10 @@ impl MemberDriver {
                 let event = self.checkpointer.trim(keep, applied);
                 self.on_job(event);
             }
-            Command::Prepare { .. } | Command::Ready(_) | Command::ClaimWish { .. } | Command::SettleWish { .. } => {
-                unreachable!("no wish is handed to the member")
-            }
+            Command::Prepare { attempt, module } => self.driver.prepare(attempt, module),
+            Command::Ready(attempt) => self.driver.presence.set_ready(attempt),
+            Command::ClaimWish { attempt, epoch } => self.driver.notary.claim(attempt, epoch),
+            Command::SettleWish { attempt, epoch, outcome } => self.driver.settle_wish(attempt, epoch, outcome),
             Command::Yield => self.driver.printer.yields(),
             Command::DropPrints => self.driver.printer.drop_what_has_no_room(),
             Command::WriteDown(outcome) => self.driver.write_down(outcome)?,
@@ -122,7 +122,8 @@ impl MemberDriver {
         self.restore_began = Instant::now();
         match self.driver.load(lsn) {
             Ok((head, state, image)) => {
-                self.loaded = Some(Loaded { module: state.module(), genesis: state.genesis().clone(), image });
+                let genesis = state.genesis_of_guest();
+                self.loaded = Some(Loaded { module: state.module(), genesis, image });
                 self.step(MemberInput::Loaded { head, state: Box::new(state) });
             }
             Err(error) => {
@@ -136,16 +137,31 @@ impl MemberDriver {
         self.enter(Phase::Computing);
         let Loaded { module, genesis, image } = self.loaded.take().expect("a checkpoint was loaded before");
         match self.driver.restore_guest(module, &genesis, image) {
-            Ok(guest) => {
-                self.runs(module)?;
-                self.step(MemberInput::Made(guest));
-            }
+            Ok(guest) => self.step(MemberInput::Made(guest)),
             Err(error) => self.step(MemberInput::Unusable { reason: error.to_string(), vanished: false }),
         }
         Ok(())
     }
 
-    /// The replica runs that module from here on, so what comes in is for its methods.
+    /// What comes in is for the methods of the module that the replica runs, since it was made or since an upgrade.
+    pub(super) fn follow_module(&mut self) -> Result<(), RunError> {
+        let Some(module) = self.member.replica().map(ambrosia_core::Replica::module) else { return Ok(()) };
+        if self.module.replace(module) != Some(module) {
+            self.runs(module)?;
+        }
+        self.tell_wish();
+        Ok(())
+    }
+
+    /// Tells the member what is wished, once it has a replica to which that can happen.
+    pub(super) fn tell_wish(&mut self) {
+        let Some(limits) = self.member.replica().map(ambrosia_core::Replica::limits) else { return };
+        if let Some(wish) = self.wish.take_untold(limits) {
+            self.step(MemberInput::Wish(wish));
+        }
+    }
+
+    /// The replica runs that module from here on.
     fn runs(&mut self, module: [u8; 32]) -> Result<(), RunError> {
         let modules = &self.driver.modules;
         self.driver.methods.set(modules.methods(module)?);
@@ -218,7 +234,8 @@ impl MemberDriver {
                     Role::Down => return None,
                 };
                 let (applied, heartbeat_age) = (member.applied, member.heartbeat_age);
-                Some(Other { replica: member.replica, role, applied, ready: 0, heartbeat_age })
+                let ready = member.ready.unwrap_or(0);
+                Some(Other { replica: member.replica, role, applied, ready, heartbeat_age })
             });
             others.collect()
         });
@@ -233,6 +250,8 @@ impl MemberDriver {
         assert_eq!(epoch, self.epoch, "a member reigns in the log that it has acquired");
         driver.vitals.reign.store(epoch.0, Ordering::Release);
         driver.publish(epoch);
+        let replica = self.member.replica().expect("a primary has a replica");
+        driver.notary.note_module(replica.module(), replica.attempt());
         if let Some(stdin) = &driver.stdin {
             self.dialers.push(driver.runtime.spawn(Arc::clone(stdin).read(Arc::clone(&driver.mailbox))));
         }

@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use ambrosia_core::{InstanceName, InstanceUuid, Lsn, Timestamp};
+use ambrosia_core::{Epoch, InstanceName, InstanceUuid, Lsn, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{Answered, LogId, MODULES_MAX, StandingWish, Upgrades, Waiting, Wanted, WantedLimits};
@@ -107,20 +107,25 @@ struct StoredWish {
     wait_ns: u64,
     waiting: Waiting,
     made: u64,
+    claimed_by: Option<u64>,
+    is_cancelled: bool,
 }
 
 impl StoredWish {
     fn of(wish: &StandingWish) -> StoredWish {
-        let StandingWish { attempt, from, to, wanted: Wanted { limits, handover_fuel, wait, waiting }, made } =
-            wish.clone();
+        let StandingWish { attempt, from, to, wanted, made, claimed_by, is_cancelled } = wish.clone();
+        let Wanted { limits, handover_fuel, wait, waiting } = wanted;
         let wait_ns = wait.as_nanos().try_into().unwrap_or(u64::MAX);
-        StoredWish { attempt, from, to, limits, handover_fuel, wait_ns, waiting, made: made.0 }
+        let (made, claimed_by) = (made.0, claimed_by.map(|epoch| epoch.0));
+        StoredWish { attempt, from, to, limits, handover_fuel, wait_ns, waiting, made, claimed_by, is_cancelled }
     }
 
     fn into_wish(self) -> StandingWish {
-        let StoredWish { attempt, from, to, limits, handover_fuel, wait_ns, waiting, made } = self;
+        let StoredWish { attempt, from, to, limits, handover_fuel, wait_ns, waiting, made, claimed_by, is_cancelled } =
+            self;
         let wanted = Wanted { limits, handover_fuel, wait: Duration::from_nanos(wait_ns), waiting };
-        StandingWish { attempt, from, to, wanted, made: Timestamp(made) }
+        let (made, claimed_by) = (Timestamp(made), claimed_by.map(Epoch));
+        StandingWish { attempt, from, to, wanted, made, claimed_by, is_cancelled }
     }
 }
 
@@ -249,7 +254,8 @@ mod tests {
         let waiting = Waiting { hold: true, end: false };
         let wanted = Wanted { limits, handover_fuel: 1 << 40, wait: Duration::from_millis(1500), waiting };
         entry.upgrades.want([[2; 32], [3; 32]], wanted.clone(), Timestamp(100));
-        entry.upgrades.settle(1, &WishAnswer::Done { lsn: Lsn(70_000) });
+        entry.upgrades.claim(1, Epoch(1));
+        entry.upgrades.settle(1, Epoch(1), &WishAnswer::Done { lsn: Lsn(70_000) });
         entry.upgrades.want([[3; 32], [2; 32]], wanted, Timestamp(101));
         entry
     }

@@ -5,14 +5,14 @@
 //!
 //! **Architecture Invariant:** an entry in the registry implies a module and a log with its genesis record.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{cell::Cell, collections::BTreeSet, sync::Arc};
 
-use ambrosia_core::{Genesis, InstanceName, InstanceUuid, Limits, ReplicaIndex, Timestamp};
+use ambrosia_core::{Epoch, Genesis, InstanceName, InstanceUuid, Limits, ReplicaIndex, Timestamp};
 
 use crate::{
-    BlobError, BlobHash, CloseError, Deregistered, EntryError, InstanceEntry, IoError, LogError, LogId, Members,
-    PutError, REPLICAS_MAX, RecordedOutcome, RegistryError, Revision, StandingWish, Store, Upgrades, Wanted,
-    WishAnswer, WishError, Wished, wishes,
+    BlobError, BlobHash, Cancelled, CloseError, Deregistered, EntryError, InstanceEntry, IoError, LogError, LogId,
+    Members, PutError, REPLICAS_MAX, RecordedOutcome, RegistryError, Revision, Store, Upgrades, Wanted, WishAnswer,
+    WishError, Wished, wishes,
 };
 
 const KEY_PREFIX: &str = "instances/";
@@ -156,19 +156,37 @@ pub trait Instances: Store {
         wishes::wish(self, name, from, module, wanted, now)
     }
 
-    /// Takes the wish that stands back. `None` if there is none.
-    fn cancel_wish(&self, name: &InstanceName) -> Result<Option<StandingWish>, InstanceError> {
+    /// Takes the wish that stands back, or tells the primary that has claimed it.
+    fn cancel_wish(&self, name: &InstanceName) -> Result<Cancelled, InstanceError> {
         wishes::cancel(self, name)
     }
 
-    /// Notes what came of an attempt. What belongs to another attempt stays as it is.
-    fn settle_wish(&self, name: &InstanceName, attempt: u64, answer: &WishAnswer) -> Result<(), InstanceError> {
-        change_if(self, name, |entry| entry.upgrades.settle(attempt, answer))
+    /// Notes that the primary of a reign sees to an attempt. False if it stands no more, or a later reign has claimed it.
+    fn claim_wish(&self, name: &InstanceName, attempt: u64, epoch: Epoch) -> Result<bool, InstanceError> {
+        let is_claimed = Cell::new(false);
+        change_if(self, name, |entry| {
+            let before = entry.upgrades.clone();
+            is_claimed.set(entry.upgrades.claim(attempt, epoch));
+            entry.upgrades != before
+        })?;
+        Ok(is_claimed.get())
     }
 
-    /// Notes which module the log says that the instance runs.
-    fn note_module(&self, name: &InstanceName, module: [u8; 32]) -> Result<(), InstanceError> {
-        change_if(self, name, |entry| entry.upgrades.note_current(module))
+    /// Notes what came of an attempt that a reign has claimed. What belongs to another attempt, or was claimed by another
+    /// reign, stays as it is.
+    fn settle_wish(
+        &self,
+        name: &InstanceName,
+        attempt: u64,
+        epoch: Epoch,
+        answer: &WishAnswer,
+    ) -> Result<(), InstanceError> {
+        change_if(self, name, |entry| entry.upgrades.settle(attempt, epoch, answer))
+    }
+
+    /// Notes which module the log says that the instance runs, and the last attempt at an upgrade that it has.
+    fn note_module(&self, name: &InstanceName, module: [u8; 32], attempt: u64) -> Result<(), InstanceError> {
+        change_if(self, name, |entry| entry.upgrades.note_log(module, attempt))
     }
 
     /// Removes an instance with its log, and its modules unless another instance has them.

@@ -69,5 +69,7 @@ pub use registry::{KeyError, PutError, Registry, RegistryEntry, RegistryError, R
 pub use store::{CloseError, ClosedLog, Held, LogId, LogScan, PlacedRecord, Store};
 pub use subscription::{Callback, Subscription};
 pub use sync_times::SyncTimes;
-pub use upgrades::{Answered, MODULES_MAX, StandingWish, Upgrades, Waiting, Wanted, WantedLimits, WishAnswer};
+pub use upgrades::{
+    Answered, Cancelled, MODULES_MAX, StandingWish, Upgrades, Waiting, Wanted, WantedLimits, WishAnswer,
+};
 pub use wishes::{WishError, Wished};

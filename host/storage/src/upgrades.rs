@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use ambrosia_core::{Limits, Lsn, Timestamp};
+use ambrosia_core::{Epoch, Limits, Lsn, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Modules that one life of an instance may ever have been given: its entry in the registry lists them.
@@ -86,6 +86,21 @@ pub struct StandingWish {
     pub wanted: Wanted,
     /// When it was made.
     pub made: Timestamp,
+    /// The reign that sees to it, if one does. A later one may claim it from an earlier one.
+    pub claimed_by: Option<Epoch>,
+    /// Whether it was taken back after it had been claimed: the primary that claimed it says what becomes of it.
+    pub is_cancelled: bool,
+}
+
+/// What became of a wish that was to be taken back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Cancelled {
+    /// There is none.
+    NoWish,
+    /// It stands no more.
+    Done(StandingWish),
+    /// A primary has claimed it, and was told: it says what becomes of it, for it may be at it just now.
+    Told(StandingWish),
 }
 
 /// What came of a wish.
@@ -135,50 +150,61 @@ impl Upgrades {
         if !self.modules.contains(&to) {
             self.modules.push(to);
         }
-        let wish = StandingWish { attempt: self.attempts, from, to, wanted, made: now };
+        let (claimed_by, is_cancelled) = (None, false);
+        let wish = StandingWish { attempt: self.attempts, from, to, wanted, made: now, claimed_by, is_cancelled };
         self.wanted = Some(wish.clone());
         wish
     }
 
-    /// Takes back the wish that stands, if one does, and returns it.
-    pub(crate) fn cancel(&mut self) -> Option<StandingWish> {
-        let wish = self.wanted.take()?;
-        self.answered = Some(Answered { attempt: wish.attempt, to: wish.to, answer: WishAnswer::Cancelled });
-        Some(wish)
-    }
-
-    /// Notes what came of the attempt of that number; false if nothing of it is to be noted any more.
-    ///
-    /// An attempt that was cancelled may have been carried out all the same: then the log has it, and that it is done is
-    /// noted after all.
-    pub(crate) fn settle(&mut self, attempt: u64, answer: &WishAnswer) -> bool {
-        if let Some(StandingWish { to, .. }) = self.wanted.take_if(|wish| wish.attempt == attempt) {
-            self.answer(attempt, to, answer);
-            return true;
-        }
-        let cancelled = |answered: &&Answered| answered.attempt == attempt && answered.answer == WishAnswer::Cancelled;
-        match (self.answered.as_ref().filter(cancelled), answer) {
-            (Some(Answered { to, .. }), WishAnswer::Done { .. }) => {
-                self.answer(attempt, *to, answer);
-                true
+    /// Takes back the wish that stands, if one does.
+    pub(crate) fn cancel(&mut self) -> Cancelled {
+        match self.wanted.take() {
+            None => Cancelled::NoWish,
+            Some(wish) if wish.claimed_by.is_none() => {
+                self.answered = Some(Answered { attempt: wish.attempt, to: wish.to, answer: WishAnswer::Cancelled });
+                Cancelled::Done(wish)
             }
-            _ => false,
+            Some(mut wish) => {
+                wish.is_cancelled = true;
+                self.wanted = Some(wish.clone());
+                Cancelled::Told(wish)
+            }
         }
     }
 
-    fn answer(&mut self, attempt: u64, to: [u8; 32], answer: &WishAnswer) {
-        if matches!(answer, WishAnswer::Done { .. }) {
+    /// Notes that the primary of a reign sees to the attempt of that number; false if it stands no more, or a later reign has
+    /// claimed it.
+    pub(crate) fn claim(&mut self, attempt: u64, epoch: Epoch) -> bool {
+        let is_free = |wish: &&mut StandingWish| {
+            wish.attempt == attempt && wish.claimed_by.is_none_or(|claimed_by| claimed_by <= epoch)
+        };
+        self.wanted.as_mut().filter(is_free).map(|wish| wish.claimed_by = Some(epoch)).is_some()
+    }
+
+    /// Notes what came of the attempt of that number, which that reign has claimed; false if it has not, or not any more, or
+    /// the attempt was settled.
+    pub(crate) fn settle(&mut self, attempt: u64, epoch: Epoch, answer: &WishAnswer) -> bool {
+        let is_own = |wish: &mut StandingWish| wish.attempt == attempt && wish.claimed_by == Some(epoch);
+        let Some(StandingWish { to, is_cancelled, .. }) = self.wanted.take_if(is_own) else { return false };
+        let is_done = matches!(answer, WishAnswer::Done { .. });
+        if is_done {
             self.current = to;
         }
-        self.answered = Some(Answered { attempt, to, answer: answer.clone() });
+        let answer = if is_cancelled && !is_done { WishAnswer::Cancelled } else { answer.clone() };
+        self.answered = Some(Answered { attempt, to, answer });
+        true
     }
 
-    /// Notes which module the log says that the instance runs; false if that is noted already.
-    pub(crate) fn note_current(&mut self, module: [u8; 32]) -> bool {
+    /// Notes which module the log says that the instance runs, and the last attempt in it; false if that is noted already.
+    ///
+    /// An entry that was restored from a copy may be behind: then no number is given out that the log has already.
+    pub(crate) fn note_log(&mut self, module: [u8; 32], attempt: u64) -> bool {
+        let is_noted = self.current == module && self.attempts >= attempt;
         if !self.modules.contains(&module) {
             self.modules.push(module);
         }
-        std::mem::replace(&mut self.current, module) != module
+        (self.current, self.attempts) = (module, self.attempts.max(attempt));
+        !is_noted
     }
 }
 
@@ -191,11 +217,12 @@ mod tests {
         Wanted { limits, handover_fuel: 9, wait: Duration::from_secs(30), waiting: Waiting::default() }
     }
 
-    /// Upgrades of a module 1 with a wish for a module 2.
-    fn wished() -> Upgrades {
+    /// Upgrades of a module 1 with a wish for a module 2, which the second reign has claimed.
+    fn claimed() -> Upgrades {
         let mut upgrades = Upgrades::none([1; 32]);
         let wish = upgrades.want([[1; 32], [2; 32]], wanted(), Timestamp(5));
         assert_eq!((wish.attempt, wish.from, wish.to), (1, [1; 32], [2; 32]));
+        assert!(upgrades.claim(1, Epoch(2)));
         upgrades
     }
 
@@ -203,8 +230,8 @@ mod tests {
     fn what_is_done_is_current_and_what_is_refused_is_not() {
         let refused = WishAnswer::Refused { report: "it traps".to_owned() };
         for (answer, current) in [(WishAnswer::Done { lsn: Lsn(8) }, [2; 32]), (refused, [1; 32])] {
-            let mut upgrades = wished();
-            assert!(upgrades.settle(1, &answer));
+            let mut upgrades = claimed();
+            assert!(upgrades.settle(1, Epoch(2), &answer));
             assert_eq!((upgrades.current, &upgrades.wanted), (current, &None));
             assert_eq!(upgrades.answered, Some(Answered { attempt: 1, to: [2; 32], answer }));
             assert_eq!(upgrades.modules, [[1; 32], [2; 32]]);
@@ -213,34 +240,66 @@ mod tests {
 
     #[test]
     fn an_attempt_never_settles_another_one() {
-        let mut upgrades = wished();
-        assert!(upgrades.settle(1, &WishAnswer::Done { lsn: Lsn(8) }));
+        let mut upgrades = claimed();
+        assert!(upgrades.settle(1, Epoch(2), &WishAnswer::Done { lsn: Lsn(8) }));
         assert_eq!(upgrades.want([[2; 32], [1; 32]], wanted(), Timestamp(6)).attempt, 2);
+        assert!(upgrades.claim(2, Epoch(2)));
         let standing = upgrades.clone();
         for late in [WishAnswer::Done { lsn: Lsn(9) }, WishAnswer::Refused { report: String::new() }] {
-            assert!(!upgrades.settle(1, &late), "{late:?}");
-            assert!(!upgrades.settle(3, &late), "{late:?}");
+            assert!(!upgrades.settle(1, Epoch(2), &late), "{late:?}");
+            assert!(!upgrades.settle(3, Epoch(2), &late), "{late:?}");
+            assert!(!upgrades.claim(1, Epoch(9)), "it stands no more");
             assert_eq!(upgrades, standing);
         }
     }
 
     #[test]
-    fn a_cancelled_attempt_that_was_carried_out_all_the_same_is_noted_as_done() {
-        let mut upgrades = wished();
-        assert_eq!(upgrades.cancel().map(|wish| wish.attempt), Some(1));
-        assert_eq!(upgrades.cancel(), None);
-        assert!(!upgrades.settle(1, &WishAnswer::GivenUp { report: String::new() }));
-        assert!(upgrades.settle(1, &WishAnswer::Done { lsn: Lsn(8) }));
-        assert_eq!(upgrades.current, [2; 32]);
+    fn what_a_reign_says_whose_claim_a_later_one_has_is_not_heard() {
+        let mut upgrades = claimed();
+        assert!(upgrades.claim(1, Epoch(2)), "once more is no harm");
+        assert!(upgrades.claim(1, Epoch(4)));
+        let standing = upgrades.clone();
+        assert!(!upgrades.claim(1, Epoch(3)));
+        for epoch in [2, 3, 5] {
+            assert!(!upgrades.settle(1, Epoch(epoch), &WishAnswer::Refused { report: String::new() }));
+        }
+        assert_eq!(upgrades, standing);
+        assert!(upgrades.settle(1, Epoch(4), &WishAnswer::Done { lsn: Lsn(8) }));
+    }
+
+    #[test]
+    fn a_wish_that_nobody_has_claimed_is_taken_back_at_once() {
+        let mut upgrades = Upgrades::none([1; 32]);
+        assert_eq!(upgrades.cancel(), Cancelled::NoWish);
+        let wish = upgrades.want([[1; 32], [2; 32]], wanted(), Timestamp(5));
+        assert_eq!(upgrades.cancel(), Cancelled::Done(wish));
+        assert_eq!(upgrades.cancel(), Cancelled::NoWish);
+        assert!(!upgrades.claim(1, Epoch(2)));
+        assert_eq!(upgrades.answered.map(|answered| answered.answer), Some(WishAnswer::Cancelled));
+    }
+
+    #[test]
+    fn of_a_wish_that_is_claimed_the_primary_says_what_becomes_of_it() {
+        let given_up = WishAnswer::GivenUp { report: "it was taken back".to_owned() };
+        let done = WishAnswer::Done { lsn: Lsn(8) };
+        for (said, noted, current) in [(given_up, WishAnswer::Cancelled, [1; 32]), (done.clone(), done, [2; 32])] {
+            let mut upgrades = claimed();
+            assert!(matches!(upgrades.cancel(), Cancelled::Told(wish) if wish.is_cancelled));
+            assert!(upgrades.settle(1, Epoch(2), &said));
+            assert_eq!(upgrades.answered, Some(Answered { attempt: 1, to: [2; 32], answer: noted }));
+            assert_eq!((upgrades.current, &upgrades.wanted), (current, &None));
+        }
     }
 
     #[test]
     fn what_the_log_says_is_noted_once() {
         let mut upgrades = Upgrades::none([1; 32]);
-        assert!(!upgrades.note_current([1; 32]));
-        assert!(upgrades.note_current([3; 32]));
-        assert!(!upgrades.note_current([3; 32]));
-        assert_eq!((upgrades.current, upgrades.modules), ([3; 32], vec![[1; 32], [3; 32]]));
+        assert!(!upgrades.note_log([1; 32], 0));
+        assert!(upgrades.note_log([3; 32], 4));
+        assert!(!upgrades.note_log([3; 32], 4));
+        assert!(!upgrades.note_log([3; 32], 3));
+        assert_eq!((upgrades.current, &upgrades.modules), ([3; 32], &vec![[1; 32], [3; 32]]));
+        assert_eq!(upgrades.want([[3; 32], [1; 32]], wanted(), Timestamp(5)).attempt, 5, "the log has attempt 4");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use ambrosia_core::{InstanceName, Lsn, Timestamp};
 
 use crate::{
-    BlobHash, InstanceEntry, InstanceError, MODULES_MAX, RecordedOutcome, StandingWish, Store, Wanted,
+    BlobHash, Cancelled, InstanceEntry, InstanceError, MODULES_MAX, RecordedOutcome, StandingWish, Store, Wanted,
     instances::{found, put_entry},
 };
 
@@ -115,13 +115,13 @@ fn check(entry: &InstanceEntry) -> Result<(), WishError> {
     }
 }
 
-pub(crate) fn cancel<S: Store + ?Sized>(store: &S, name: &InstanceName) -> Result<Option<StandingWish>, InstanceError> {
+pub(crate) fn cancel<S: Store + ?Sized>(store: &S, name: &InstanceName) -> Result<Cancelled, InstanceError> {
     let _held = store.hold_registrations()?;
     loop {
         let (revision, mut entry) = found(store, name)?;
-        let Some(wish) = entry.upgrades.cancel() else { return Ok(None) };
-        if put_entry(store, Some(revision), &entry)?.is_some() {
-            return Ok(Some(wish));
+        let cancelled = entry.upgrades.cancel();
+        if cancelled == Cancelled::NoWish || put_entry(store, Some(revision), &entry)?.is_some() {
+            return Ok(cancelled);
         }
     }
 }

@@ -2,15 +2,15 @@
 
 use std::{sync::mpsc::channel, time::Duration};
 
-use ambrosia_core::{InstanceName, InstanceUuid, Limits, Lsn, Timestamp};
+use ambrosia_core::{Epoch, InstanceName, InstanceUuid, Limits, Lsn, Timestamp};
 
 use super::{
     reign::{LIMIT, MODULE},
     store::{name, registered},
 };
 use crate::{
-    Answered, BlobHash, InstanceError, Instances, RecordedOutcome, Registered, StandingWish, Store, Waiting, Wanted,
-    WantedLimits, WishAnswer, WishError, Wished,
+    Answered, BlobHash, Cancelled, InstanceError, Instances, RecordedOutcome, Registered, StandingWish, Store, Waiting,
+    Wanted, WantedLimits, WishAnswer, WishError, Wished,
 };
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000_000_000);
@@ -36,11 +36,23 @@ pub fn a_wish_stands_until_it_is_settled(store: &dyn Store) {
     registered(store);
     let (old, new) = (BlobHash::of(MODULE), BlobHash::of(b"new"));
     let wish = wish(store, b"new");
-    assert_eq!(wish, StandingWish { attempt: 1, from: old.0, to: new.0, wanted: wanted(), made: NOW });
+    assert_eq!(
+        wish,
+        StandingWish {
+            attempt: 1,
+            from: old.0,
+            to: new.0,
+            wanted: wanted(),
+            made: NOW,
+            claimed_by: None,
+            is_cancelled: false
+        }
+    );
     let entry = store.instance(&name()).expect("works");
     assert_eq!((entry.upgrades.wanted, entry.upgrades.current), (Some(wish), old.0));
     assert_eq!(store.blobs().get(new).expect("it is kept"), b"new");
-    store.settle_wish(&name(), 1, &WishAnswer::Done { lsn: Lsn(9) }).expect("works");
+    assert!(store.claim_wish(&name(), 1, Epoch(1)).expect("works"));
+    store.settle_wish(&name(), 1, Epoch(1), &WishAnswer::Done { lsn: Lsn(9) }).expect("works");
     let entry = store.instance(&name()).expect("works");
     let answered = Answered { attempt: 1, to: new.0, answer: WishAnswer::Done { lsn: Lsn(9) } };
     assert_eq!((entry.upgrades.wanted, entry.upgrades.answered), (None, Some(answered)));
@@ -73,38 +85,50 @@ pub fn of_two_operators_one_has_a_wish(store: &dyn Store) {
 
 pub fn a_wish_that_is_taken_back_stands_no_more(store: &dyn Store) {
     registered(store);
-    assert_eq!(store.cancel_wish(&name()).expect("works"), None);
-    let wish_1 = wish(store, b"one");
-    assert_eq!(store.cancel_wish(&name()).expect("works"), Some(wish_1));
+    assert_eq!(store.cancel_wish(&name()).expect("works"), Cancelled::NoWish);
+    let first = wish(store, b"one");
+    assert_eq!(store.cancel_wish(&name()).expect("works"), Cancelled::Done(first));
     let upgrades = store.instance(&name()).expect("works").upgrades;
     assert_eq!(upgrades.wanted, None);
     assert_eq!(upgrades.answered.map(|answered| answered.answer), Some(WishAnswer::Cancelled));
     assert_eq!(wish(store, b"two").attempt, 2);
+    assert!(store.claim_wish(&name(), 2, Epoch(1)).expect("works"));
+    assert!(matches!(store.cancel_wish(&name()).expect("works"), Cancelled::Told(_)));
+    assert!(store.instance(&name()).expect("works").upgrades.wanted.expect("it stands").is_cancelled);
 }
 
 pub fn what_settles_an_attempt_leaves_another_one_alone(store: &dyn Store) {
     registered(store);
     wish(store, b"one");
     store.cancel_wish(&name()).expect("works");
-    let second = wish(store, b"two");
-    let before = store.registry().get("instances/checked").expect("works");
-    store.settle_wish(&name(), 1, &WishAnswer::Refused { report: "no".to_owned() }).expect("it is no error");
-    assert_eq!(store.registry().get("instances/checked").expect("works"), before);
-    // It was carried out before that was known; the wish that stands does not change by that.
-    store.settle_wish(&name(), 1, &WishAnswer::Done { lsn: Lsn(9) }).expect("works");
+    wish(store, b"two");
+    let entry = || store.registry().get("instances/checked").expect("works");
+    assert!(store.claim_wish(&name(), 2, Epoch(1)).expect("works"));
+    assert!(store.claim_wish(&name(), 2, Epoch(3)).expect("works"));
+    let before = entry();
+    assert!(store.claim_wish(&name(), 2, Epoch(3)).expect("works"), "it has it");
+    assert!(!store.claim_wish(&name(), 2, Epoch(2)).expect("works"), "a later reign has it");
+    assert!(!store.claim_wish(&name(), 1, Epoch(9)).expect("works"), "it stands no more");
+    for (attempt, epoch) in [(1, 3), (2, 1), (3, 3)] {
+        store.settle_wish(&name(), attempt, Epoch(epoch), &WishAnswer::Done { lsn: Lsn(9) }).expect("it is no error");
+    }
+    assert_eq!(entry(), before);
+    let given_up = WishAnswer::GivenUp { report: "add waits".to_owned() };
+    store.settle_wish(&name(), 2, Epoch(3), &given_up).expect("works");
     let upgrades = store.instance(&name()).expect("works").upgrades;
-    assert_eq!((upgrades.current, upgrades.wanted), (BlobHash::of(b"one").0, Some(second)));
-    let before = store.registry().get("instances/checked").expect("works");
-    store.settle_wish(&name(), 1, &WishAnswer::Done { lsn: Lsn(9) }).expect("it is no error twice");
-    assert_eq!(store.registry().get("instances/checked").expect("works"), before);
-    store.settle_wish(&name(), 2, &WishAnswer::GivenUp { report: "add waits".to_owned() }).expect("works");
-    let upgrades = store.instance(&name()).expect("works").upgrades;
-    assert_eq!((upgrades.wanted, upgrades.current), (None, BlobHash::of(b"one").0));
-    store.note_module(&name(), BlobHash::of(MODULE).0).expect("works");
-    assert_eq!(store.instance(&name()).expect("works").upgrades.current, BlobHash::of(MODULE).0);
-    let noted = store.registry().get("instances/checked").expect("works");
-    store.note_module(&name(), BlobHash::of(MODULE).0).expect("works");
-    assert_eq!(store.registry().get("instances/checked").expect("works"), noted, "what is noted is not written again");
+    assert_eq!((upgrades.wanted, upgrades.current), (None, BlobHash::of(MODULE).0));
+    store.note_module(&name(), BlobHash::of(b"one").0, 7).expect("works");
+    assert_eq!(store.instance(&name()).expect("works").upgrades.current, BlobHash::of(b"one").0);
+    let noted = entry();
+    store.note_module(&name(), BlobHash::of(b"one").0, 7).expect("works");
+    assert_eq!(entry(), noted, "what is noted is not written again");
+    assert_eq!(wish(store, b"two").attempt, 8, "no number is given out that the log has");
+}
+
+/// Has the wish that stands carried out, as a primary does.
+fn fulfil(store: &dyn Store, attempt: u64) {
+    assert!(store.claim_wish(&name(), attempt, Epoch(1)).expect("works"));
+    store.settle_wish(&name(), attempt, Epoch(1), &WishAnswer::Done { lsn: Lsn(9) }).expect("works");
 }
 
 pub fn an_instance_that_has_ended_takes_no_wish(store: &dyn Store) {
@@ -127,7 +151,7 @@ pub fn modules_stay_until_the_last_instance_that_had_them_is_deregistered(store:
     let limits = Limits { fuel: 1, memory_bytes: 1 };
     store.register(&twin, b"two", 1, InstanceUuid([9; 16]), limits, NOW).expect("works");
     wish(store, b"two");
-    store.settle_wish(&name(), 1, &WishAnswer::Done { lsn: Lsn(9) }).expect("works");
+    fulfil(store, 1);
     wish(store, b"three");
     store.cancel_wish(&name()).expect("works");
     store.deregister(&twin).expect("nothing runs");
@@ -148,7 +172,7 @@ pub fn a_wish_is_told_to_those_who_have_subscribed(store: &dyn Store) {
     let _subscription = store.registry().subscribe(Box::new(call)).expect("there are threads").expect("it is ours");
     wish(store, b"new");
     calls.recv_timeout(LIMIT).expect("it is told");
-    store.settle_wish(&name(), 1, &WishAnswer::Done { lsn: Lsn(9) }).expect("works");
+    fulfil(store, 1);
     while store.instance(&name()).expect("works").upgrades.wanted.is_some() {
         calls.recv_timeout(LIMIT).expect("its answer is told");
     }

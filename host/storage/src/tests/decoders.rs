@@ -93,10 +93,13 @@ prop_compose! {
         hold: bool,
         end: bool,
         made in numbers(),
+        claimed_by in proptest::option::of(numbers()),
+        is_cancelled: bool,
     ) -> StandingWish {
         let (limits, waiting) = (WantedLimits { fuel, memory_bytes }, Waiting { hold, end });
         let wanted = Wanted { limits, handover_fuel, wait: Duration::from_nanos(wait), waiting };
-        StandingWish { attempt, from, to, wanted, made: Timestamp(made) }
+        let (made, claimed_by) = (Timestamp(made), claimed_by.map(Epoch));
+        StandingWish { attempt, from, to, wanted, made, claimed_by, is_cancelled }
     }
 }
 

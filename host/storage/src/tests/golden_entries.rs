@@ -3,7 +3,7 @@
 
 use std::{env, fs, path::PathBuf, time::Duration};
 
-use ambrosia_core::{InstanceName, InstanceUuid, Lsn, Timestamp};
+use ambrosia_core::{Epoch, InstanceName, InstanceUuid, Lsn, Timestamp};
 
 use crate::{
     Answered, EntryError, InstanceEntry, RecordedOutcome, StandingWish, Upgrades, Waiting, Wanted, WantedLimits,
@@ -31,13 +31,15 @@ fn upgrades(attempts: u64, answered: Option<Answered>) -> Upgrades {
     Upgrades { current: [0xc1; 32], modules, attempts, wanted: None, answered }
 }
 
-/// One with a wish that stands, and one with each answer.
-fn entries() -> [(&'static str, InstanceEntry); 5] {
+/// One with a wish that stands, one with a wish that was claimed and taken back, and one with each answer.
+fn entries() -> [(&'static str, InstanceEntry); 6] {
     let limits = WantedLimits { fuel: Some(40_000_000_000), memory_bytes: None };
     let waiting = Waiting { hold: true, end: false };
     let wanted = Wanted { limits, handover_fuel: 1_000_000_000, wait: Duration::from_secs(30), waiting };
     let made = Timestamp(1_700_000_001_000_000_002);
-    let wish = StandingWish { attempt: 1, from: [0xc1; 32], to: [0xc2; 32], wanted, made };
+    let [from, to] = [[0xc1; 32], [0xc2; 32]];
+    let wish = StandingWish { attempt: 1, from, to, wanted, made, claimed_by: None, is_cancelled: false };
+    let claimed = StandingWish { claimed_by: Some(Epoch(7)), is_cancelled: true, ..wish.clone() };
     let done = upgrades(1, answered(1, WishAnswer::Done { lsn: Lsn(70_000) }));
     let finished = RecordedOutcome::Finished { code: 3, lsn: Lsn(70_001) };
     let [refused, given_up] = ["at src/lib.rs:31:9: no such account", "transfer awaits withdraw of anna"];
@@ -45,6 +47,7 @@ fn entries() -> [(&'static str, InstanceEntry); 5] {
     let given_up = WishAnswer::GivenUp { report: given_up.to_owned() };
     [
         ("wanted", entry(Upgrades { wanted: Some(wish), ..upgrades(1, None) }, None)),
+        ("claimed", entry(Upgrades { wanted: Some(claimed), ..upgrades(1, None) }, None)),
         ("done", entry(Upgrades { current: [0xc2; 32], ..done }, Some(finished))),
         ("refused", entry(upgrades(300, answered(300, refused)), None)),
         ("given-up", entry(upgrades(2, answered(2, given_up)), None)),

@@ -1,0 +1,90 @@
+//! The wish for one member, from the registry to its core and back.
+//!
+//! **Architecture Invariant:** a module is compiled, or had from the cache, in a thread of its own: no member of this process
+//! waits for it.
+
+use std::sync::Arc;
+
+use ambrosia_core::{
+    Epoch, Limits,
+    member::{Wish, WishOutcome},
+};
+use ambrosia_engine::THREAD_STACK_BYTES_MIN;
+use ambrosia_storage::{BlobHash, StandingWish, Wanted, WishAnswer};
+
+use crate::{
+    driver::{Driver, shorten},
+    event::Event,
+};
+
+/// What the registry says is wished, and whether the member knows it.
+#[derive(Default)]
+pub(crate) struct WishAtHand {
+    wish: Option<StandingWish>,
+    is_untold: bool,
+}
+
+impl WishAtHand {
+    /// The registry says something else now.
+    pub(crate) fn set(&mut self, wish: Option<StandingWish>) {
+        (self.wish, self.is_untold) = (wish, true);
+    }
+
+    /// What the member is to be told. Limits that nobody wishes for are those of its replica.
+    pub(crate) fn take_untold(&mut self, limits: Limits) -> Option<Option<Wish>> {
+        let is_untold = std::mem::take(&mut self.is_untold);
+        is_untold.then(|| self.wish.as_ref().map(|wish| of_core(wish, limits)))
+    }
+}
+
+fn of_core(wish: &StandingWish, limits: Limits) -> Wish {
+    let StandingWish { attempt, from, to, wanted, made: _, claimed_by: _, is_cancelled } = wish;
+    let Wanted { limits: wanted_limits, handover_fuel, wait, waiting } = wanted;
+    Wish {
+        attempt: *attempt,
+        from: *from,
+        to: *to,
+        limits: wanted_limits.over(limits),
+        handover_fuel: *handover_fuel,
+        end_waiting: waiting.end,
+        wait: *wait,
+        hold: waiting.hold,
+        is_cancelled: *is_cancelled,
+    }
+}
+
+impl Driver {
+    /// Has a module at hand, compiled and described; [`Event::Prepared`] says when.
+    pub(crate) fn prepare(&self, attempt: u64, module: [u8; 32]) {
+        let (modules, mailbox, span) = (Arc::clone(&self.modules), Arc::clone(&self.mailbox), self.span.clone());
+        tracing::info!(instance = %self.name, attempt, module = %BlobHash(module), "an upgrade is wished for");
+        let there = Arc::clone(&mailbox);
+        let prepare = move || {
+            let _in_span = span.enter();
+            let prepared = modules.module(module).and_then(|_| modules.methods(module)).map(|_| ());
+            mailbox.push(Event::Prepared { attempt, result: prepared.map_err(|error| error.to_string()) });
+        };
+        // A module is asked what it describes, for which it needs as much of a stack as a guest.
+        let thread = std::thread::Builder::new().name("prepare".to_owned()).stack_size(THREAD_STACK_BYTES_MIN);
+        if let Err(error) = thread.spawn(prepare) {
+            there.push(Event::Prepared { attempt, result: Err(format!("a thread can't be started: {error}")) });
+        }
+    }
+
+    /// Has written down what came of a wish.
+    pub(crate) fn settle_wish(&self, attempt: u64, epoch: Epoch, outcome: WishOutcome) {
+        let said = |mut report: String| {
+            shorten(&mut report);
+            report
+        };
+        self.notary.settle(
+            attempt,
+            epoch,
+            match outcome {
+                WishOutcome::Done(lsn) => WishAnswer::Done { lsn },
+                WishOutcome::Refused(report) => WishAnswer::Refused { report: said(report) },
+                WishOutcome::GivenUp(report) => WishAnswer::GivenUp { report: said(report) },
+            },
+        );
+    }
+}
