@@ -245,10 +245,11 @@ impl State {
             return Err(HandoverError::Refused(fault));
         }
         let before = self.world.peers.count();
-        guest.upgrade(upgrade, &mut self.world, delivered)?;
+        let handed_over = guest.upgrade(upgrade, &mut self.world, delivered);
         assert!(self.world.peers.count() >= before, "a guest can't forget peers");
-        self.code.upgrade(upgrade, self.position.lsn);
         self.add_streams();
+        handed_over?;
+        self.code.upgrade(upgrade, self.position.lsn);
         match self.take_effects(&delivered.effects, applied) {
             Ok(()) if self.outcome.is_none() => Ok(*upgrade),
             Ok(()) => Err(put_back(guest, Fault::because("the new code exits while it takes over the state"))),

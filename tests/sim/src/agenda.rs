@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use ambrosia_core::{ConnectionId, Epoch, PeerIndex};
 use ambrosia_storage::LogEvent;
 
-use crate::ids::{Place, ProcessId};
+use crate::{
+    ids::{Place, ProcessId},
+    wishes::WishStep,
+};
 
 /// Something that happens at a moment. What belongs to a reign has its epoch.
 #[derive(Clone, Debug)]
@@ -46,6 +49,10 @@ pub(crate) enum Event {
     Resume(ProcessId),
     /// Something breaks.
     Fault,
+    /// An operator may wish something.
+    Operate,
+    /// A process goes on with a wish.
+    Wish(ProcessId, WishStep),
     /// An operator restores the bit that was flipped in the log of an instance.
     Restore(usize),
     /// A process goes on with the checkpoint that it is taking.
@@ -70,6 +77,7 @@ impl Event {
             | Event::Request(id, _)
             | Event::Broken(id, _)
             | Event::Checkpoint(id)
+            | Event::Wish(id, _)
             | Event::Mend(id, _) => Some(*id),
             _ => None,
         }

@@ -41,7 +41,7 @@ impl Sim {
         assert_eq!(replica.applied(), at, "nothing is applied before it is captured");
         let head = CheckpointHead {
             lsn: at,
-            module: [1; 32],
+            module: replica.module(),
             engine: ENGINE,
             state_digest: replica.digest(),
             memory_digest: replica.guest_mut().digest(),

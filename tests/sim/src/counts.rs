@@ -87,6 +87,12 @@ counts! {
     deaths_compacting
     deaths_trimming
     exits
+    wishes
+    upgrades
+    upgrades_refused
+    upgrades_given_up
+    upgrades_put_off
+    answers_not_heard
 }
 
 impl Counts {

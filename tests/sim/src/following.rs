@@ -184,7 +184,7 @@ impl Sim {
             }
             let role = if other.is_primary() { OtherRole::Primary } else { OtherRole::Standby };
             let (replica, applied) = (ReplicaIndex(other.place.replica), other.applied.get());
-            running.push(Other { replica, role, applied, ready: 0, heartbeat_age });
+            running.push(Other { replica, role, applied, ready: other.ready.get(), heartbeat_age });
         }
         let fence = driver.log.head()?.epoch;
         let is_known = !self.storm.get() || !self.dice().percent(2);

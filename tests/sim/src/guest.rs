@@ -8,12 +8,17 @@ use ambrosia_core::{
 use ambrosia_engine::Module;
 use ambrosia_storage::{LoadedCheckpoint, LoadedMemory};
 
-use crate::model::{Image, Model};
+use crate::model::{Code, Image, Model};
 
 /// A guest that shows the model to the checks: the model itself, or one that is compared with it at every delivery.
 pub trait SimGuest: Guest {
     /// The model.
     fn model(&self) -> &Model;
+
+    /// Makes it, which is fresh, one of that code.
+    fn set_code(&mut self, code: Code) {
+        assert_eq!(code, Code::default(), "this guest knows of no other code than its own");
+    }
 
     /// It is not to be captured in this run.
     fn forbid_captures(&mut self) {}
@@ -104,6 +109,30 @@ impl Guest for Alone {
         self.model.digest()
     }
 
+    /// As with an engine, changes are counted anew behind a try.
+    fn upgrade(
+        &mut self,
+        upgrade: &Upgrade,
+        world: &mut World,
+        delivered: &mut Delivered,
+    ) -> Result<(), HandoverError> {
+        let result = self.model.upgrade(upgrade, world, delivered);
+        if !matches!(result, Err(HandoverError::Lost(_))) {
+            self.before = self.model.image().memory;
+        }
+        result
+    }
+
+    fn undo_upgrade(&mut self) -> Result<(), Fault> {
+        self.model.undo_upgrade()?;
+        self.before = self.model.image().memory;
+        Ok(())
+    }
+
+    fn keep_upgrade(&mut self) {
+        self.model.keep_upgrade();
+    }
+
     fn cannot_capture(&self) -> Option<String> {
         self.is_forbidden.then(|| "no checkpoints are taken in this run".to_owned())
     }
@@ -112,6 +141,10 @@ impl Guest for Alone {
 impl SimGuest for Alone {
     fn model(&self) -> &Model {
         &self.model
+    }
+
+    fn set_code(&mut self, code: Code) {
+        self.model.code = code;
     }
 
     fn forbid_captures(&mut self) {
@@ -148,7 +181,9 @@ impl Alone {
             bytes[page as usize * PAGE_BYTES..][..PAGE_BYTES].copy_from_slice(contents);
         }
         let image = Image { registers: registers.to_vec(), memory: bytes };
-        self.model = Model::from_image(&image);
+        let restored = Model::from_image(&image);
+        assert_eq!(restored.code, self.model.code, "a capture is put back into the code that it was made of");
+        self.model = restored;
         self.before = image.memory;
     }
 }

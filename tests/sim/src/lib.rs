@@ -36,6 +36,10 @@
 //! answered or not. An *instance* may be registered anew under its name: the processes of its old life are gone and its
 //! log with them, while packets of the old life are still on their way.
 //!
+//! An *operator* may wish for other code at any moment, take that back, or wish the same again; other code may refuse, trap, bring about
+//! what is at fault, exit, wait for calls, or be lost. Who sees to a wish may die between any two steps; a module may be
+//! missing, and the registry may not take what is written.
+//!
 //! Then the storm is over, and everything must come right by itself.
 //!
 //! Not modelled: disks that lie about a sync, damage to what nothing in the log vouches for (the very last record,
@@ -67,6 +71,7 @@ mod sim;
 mod start;
 mod storm;
 mod traffic;
+mod wishes;
 
 use ambrosia_sim_model as model;
 

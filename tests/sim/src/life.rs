@@ -101,9 +101,10 @@ impl Sim {
             Command::Write(_) | Command::Publish(_) | Command::Compact(_) | Command::Trim { .. } => {
                 self.plan_job(process, driver, command);
             }
-            Command::Prepare { .. } | Command::Ready(_) | Command::ClaimWish { .. } | Command::SettleWish { .. } => {
-                unreachable!("nothing is wished")
-            }
+            Command::Prepare { attempt, .. } => self.prepare(process, attempt),
+            Command::Ready(attempt) => process.ready.set(attempt),
+            Command::ClaimWish { attempt, epoch } => self.claim(process, attempt, epoch),
+            Command::SettleWish { attempt, epoch, outcome } => self.settle_wish(process, attempt, epoch, outcome),
             Command::Yield => assert!(!process.has_yielded.replace(true), "a process steps down for its output once"),
             Command::DropPrints => process.stuck_until.set(0),
             Command::WriteDown(Outcome::Finished { code, .. }) => {
@@ -150,14 +151,12 @@ impl Sim {
             | Notice::ClockBehind(_)
             | Notice::ClockJumped(_)
             | Notice::Blocked(_)
-            | Notice::AskedOneIsGone(_) => {}
-            Notice::OtherEngine { .. }
-            | Notice::DivergenceAllowed(_)
-            | Notice::Undelivered(_)
+            | Notice::AskedOneIsGone(_)
             | Notice::NotReady(_)
-            | Notice::UpgradeWaits { .. }
             | Notice::Upgraded { .. }
-            | Notice::UpgradeRefused { .. } => {
+            | Notice::UpgradeRefused { .. } => {}
+            Notice::UpgradeWaits { .. } => witness.counts.upgrades_put_off += 1,
+            Notice::OtherEngine { .. } | Notice::DivergenceAllowed(_) | Notice::Undelivered(_) => {
                 panic!("nothing here makes a member say {notice:?}")
             }
         }

@@ -72,6 +72,8 @@ kinds! {
     Stuck = "stuck",
     /// The guest of a process can't be captured for a while.
     Uncapturable = "uncapturable",
+    /// Operators wish for other code.
+    Upgrade = "upgrade",
 }
 
 /// What a run is like. Times in nanoseconds, both ends included.
@@ -178,7 +180,11 @@ impl Options {
             faults: FaultKind::ALL
                 .iter()
                 .copied()
-                .filter(|kind| dice.percent(each) || (tight && *kind == FaultKind::Pause))
+                // What operators do is drawn by itself.
+                .filter(|kind| match kind {
+                    FaultKind::Upgrade => Dice::new(seed ^ 0x0b5e_55ed).percent(40),
+                    kind => dice.percent(each) || (tight && *kind == FaultKind::Pause),
+                })
                 .collect(),
             think: (busy / 10, busy),
             latency: (fastest, fastest * dice.between((1, 20))),

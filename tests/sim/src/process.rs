@@ -71,6 +71,8 @@ pub(crate) struct Process {
     /// Until when its output takes nothing, and whether it has stepped down for that before.
     pub(crate) stuck_until: Cell<u64>,
     pub(crate) has_yielded: Cell<bool>,
+    /// The wish whose module it has at hand, as the others know it.
+    pub(crate) ready: Cell<u64>,
     /// Until when its guest can't be captured.
     pub(crate) uncapturable_until: Cell<u64>,
 }
@@ -203,6 +205,7 @@ impl Process {
             task: Cell::default(),
             stuck_until: Cell::default(),
             has_yielded: Cell::default(),
+            ready: Cell::default(),
             uncapturable_until: Cell::default(),
         }
     }

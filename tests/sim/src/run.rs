@@ -78,6 +78,9 @@ pub fn run(seed: u64, options: &Options, make_guest: Rc<MakeGuest>, traced: bool
 fn weather(sim: &Sim) {
     sim.begin();
     sim.put_in(sim.options.calm, Event::Fault);
+    if sim.has_wishes() {
+        sim.put_in(sim.options.calm, Event::Operate);
+    }
     sim.run_until(sim.now.get() + sim.options.storm);
     sim.calm_down();
     sim.come_to_rest();

@@ -73,6 +73,8 @@ impl Shell<Box<dyn SimGuest>> for SimShell<'_> {
         // The guest's is at hand; the other one takes longer the more requests there were.
         let whole = replica.applied().0.is_multiple_of(DIGEST_RECORDS);
         let digest = (if whole { replica.digest() } else { 0 }, replica.guest().model().history);
+        let code = replica.guest().model().code.module();
+        assert_eq!(code, replica.module(), "each record is executed by the module that the log says");
         let mut witness = self.sim.witness.borrow_mut();
         witness.digests.on_applied(self.process.uuid, header.link(), digest);
         witness.counts.states_compared += 1;

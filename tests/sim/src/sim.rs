@@ -25,9 +25,11 @@ use crate::{
     guest::SimGuest,
     ids::{Place, ProcessId},
     machine::{Operation, SimMachine, Stage},
+    model::Code,
     network::{Network, Side},
     options::{FaultKind, MILLISECOND, Options},
     process::Process,
+    wishes::Wishes,
 };
 
 /// Pauses in the middle of operations that may be under way at once.
@@ -77,6 +79,8 @@ pub(crate) struct Instance {
     pub(crate) finished: std::collections::BTreeSet<u16>,
     /// An operator waits for a checkpoint later than this.
     pub(crate) wished: Option<Lsn>,
+    /// What is wished of its code.
+    pub(crate) wishes: Wishes,
     /// Until when its disk is slow, and refuses writes.
     pub(crate) slow_until: u64,
     pub(crate) full_until: u64,
@@ -143,6 +147,7 @@ impl Sim {
                 is_finished: false,
                 finished: Default::default(),
                 wished: None,
+                wishes: Wishes::default(),
                 slow_until: 0,
                 full_until: 0,
             });
@@ -161,11 +166,12 @@ impl Sim {
             uuid[15] = instance.lives as u8;
             instance.uuid = InstanceUuid(uuid);
             (instance.primary, instance.primary_before, instance.flip) = (None, None, None);
+            instance.wishes = Wishes::default();
             (instance.uuid, instance.machine.clone())
         };
         let genesis = Genesis {
             uuid,
-            module: [1; 32],
+            module: Code::default().module(),
             seed: self.dice().next(),
             limits: Limits { fuel: 1_000_000_000, memory_bytes: 64 << 20 },
             name: name_of(number),
@@ -177,8 +183,10 @@ impl Sim {
         }
     }
 
-    pub(crate) fn make_guest(&self, genesis: &Genesis) -> Box<dyn SimGuest> {
+    /// A fresh guest of that module.
+    pub(crate) fn make_guest(&self, genesis: &Genesis, module: [u8; 32]) -> Box<dyn SimGuest> {
         let mut guest = (self.make_guest)(genesis);
+        guest.set_code(Code::of(module));
         if self.options.checkpoints.is_none() {
             guest.forbid_captures();
         }
@@ -299,6 +307,8 @@ impl Sim {
             Event::AskAgain(number) => self.ask_again(number),
             Event::Resume(id) => self.resume(id),
             Event::Fault => self.fault(),
+            Event::Operate => self.operate(),
+            Event::Wish(id, step) => self.with(id, |process| self.on_wish(process, step)),
             Event::Restore(instance) => self.restore(instance),
         }
     }

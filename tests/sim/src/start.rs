@@ -13,6 +13,7 @@ use crate::{
     options::MILLISECOND,
     process::{Driver, Hands, Process},
     sim::{Sim, log_directory},
+    wishes::WishStep,
 };
 
 /// A primary is taken for dead when it has been paused so long.
@@ -29,6 +30,9 @@ impl Sim {
                 let mut own = process.driver.borrow_mut();
                 let driver = own.insert(driver);
                 self.begin_member(process, driver);
+                if self.has_wishes() {
+                    self.plan_wish(process.id, (0, 0), WishStep::Look);
+                }
                 self.put_in(self.options.poll, Event::Watch(process.id));
             }
             Err(error) => self.stop(process, &error),
@@ -120,14 +124,14 @@ impl Sim {
     pub(crate) fn restore_guest(&self, process: &Process, driver: &mut Driver) {
         let loaded = driver.hands.loaded.take().expect("a checkpoint was loaded before");
         let state = CheckpointState::decode(&loaded.state).expect("it was decoded before");
-        let mut guest = self.make_guest(state.genesis());
+        let mut guest = self.make_guest(state.genesis(), state.module());
         guest.restore(&loaded);
         self.give(process, driver, MemberInput::Made(guest));
     }
 
     /// Makes a fresh guest.
     pub(crate) fn fresh_guest(&self, process: &Process, driver: &mut Driver, genesis: &Genesis) {
-        let guest = self.make_guest(genesis);
+        let guest = self.make_guest(genesis, genesis.module);
         self.give(process, driver, MemberInput::Made(guest));
     }
 

@@ -24,6 +24,8 @@ pub(super) struct Fulfilment {
     /// Since when.
     since: Duration,
     claim: Claim,
+    /// When that was answered.
+    claimed_at: Duration,
     /// Standbys that have had their time to get the module, and have not.
     late: Vec<ReplicaIndex>,
     /// The last try, and how many handlers waited then.
@@ -43,6 +45,8 @@ enum Claim {
     None,
     Asked,
     Held,
+    /// Another reign does, or the registry could not be written: it may be tried again.
+    Refused,
 }
 
 /// What is to be done with a wish now.
@@ -82,11 +86,12 @@ impl<G: Guest> Primary<G> {
         match self.next_step(context, surroundings, &wish) {
             Step::Wait(_) => false,
             Step::Try | Step::Settle(_) if self.fulfilment.claim == Claim::Asked => false, // its answer is an input
-            Step::Try | Step::Settle(_) if self.fulfilment.claim == Claim::None => {
+            Step::Try | Step::Settle(_) if self.may_claim(context) => {
                 self.fulfilment.claim = Claim::Asked;
                 context.carry(Command::ClaimWish { attempt: wish.attempt, epoch: self.epoch() });
                 false
             }
+            Step::Try | Step::Settle(_) if self.fulfilment.claim != Claim::Held => false,
             Step::Settle(outcome) => {
                 self.fulfilment.is_first = false;
                 self.common.replica.hold_impulses(false);
@@ -106,8 +111,22 @@ impl<G: Guest> Primary<G> {
         let wish = Some(wish).filter(|wish| wish.attempt == self.fulfilment.attempt)?.clone();
         match self.next_step(context, surroundings, &wish) {
             Step::Wait(time) => time,
-            Step::Try | Step::Settle(_) if self.fulfilment.claim == Claim::Held => Some(Duration::ZERO),
-            Step::Try | Step::Settle(_) => None,
+            Step::Try | Step::Settle(_) => match self.fulfilment.claim {
+                Claim::None | Claim::Held => Some(Duration::ZERO),
+                Claim::Asked => None,
+                Claim::Refused => {
+                    Some(TRY_INTERVAL.saturating_sub(context.now.saturating_sub(self.fulfilment.claimed_at)))
+                }
+            },
+        }
+    }
+
+    fn may_claim(&self, context: &Context<'_, G>) -> bool {
+        let since = context.now.saturating_sub(self.fulfilment.claimed_at);
+        match self.fulfilment.claim {
+            Claim::None => true,
+            Claim::Asked | Claim::Held => false,
+            Claim::Refused => since >= TRY_INTERVAL,
         }
     }
 
@@ -116,13 +135,10 @@ impl<G: Guest> Primary<G> {
         if attempt != self.fulfilment.attempt || epoch != self.epoch() {
             return; // of another wish, or of an earlier reign
         }
-        if is_claimed {
-            self.fulfilment.claim = Claim::Held;
-        } else {
-            // If it stands after all, it comes in again.
-            context.drop_wish(attempt);
-            self.fulfilment.claim = Claim::None;
-        }
+        self.fulfilment.claim = if is_claimed { Claim::Held } else { Claim::Refused };
+        self.fulfilment.claimed_at = context.now;
+        // A wish that can't be seen to keeps nobody from working.
+        self.fulfilment.is_first &= is_claimed;
     }
 
     fn next_step(&mut self, context: &mut Context<'_, G>, surroundings: &Surroundings, wish: &Wish) -> Step {

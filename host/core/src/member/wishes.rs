@@ -119,9 +119,4 @@ impl<G> Context<'_, G> {
         self.wishes.settled = Some((attempt, epoch));
         self.carry(Command::SettleWish { attempt, epoch, outcome });
     }
-
-    /// The wish does not stand any more.
-    pub(super) fn drop_wish(&mut self, attempt: u64) {
-        self.wishes.wish.take_if(|wish| wish.attempt == attempt);
-    }
 }

@@ -318,8 +318,12 @@ fn a_wish_that_another_primary_sees_to_is_left_to_it() {
     assert_eq!(bench.turned(), [Command::ClaimWish { attempt: 1, epoch: Epoch(1) }]);
     assert_eq!(bench.turned(), [], "it is claimed once");
     bench.on(MemberInput::Claimed { attempt: 1, epoch: Epoch(1), is_claimed: false });
-    bench.pass(SECOND);
     assert_eq!(bench.turned(), []);
+    bench.pass(SECOND);
+    assert_eq!(bench.turned(), [Command::Look]);
+    bench.on(others(&[], 1));
+    let claims = bench.turned();
+    assert_eq!(claims, [Command::ClaimWish { attempt: 1, epoch: Epoch(1) }], "the other one may be gone");
 }
 
 /// The answer may not have been heard: a later reign had claimed the wish, and is gone.

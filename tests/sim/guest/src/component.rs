@@ -72,6 +72,10 @@ impl Surroundings for Imports {
         PeerIndex(host::attach(name.as_str()))
     }
 
+    fn name(&self) -> String {
+        host::instance_name()
+    }
+
     fn peer_name(&self, peer: PeerIndex) -> Option<InstanceName> {
         let name = host::peer_name(peer.0);
         (!name.is_empty()).then(|| InstanceName::new(name).expect("the host gives names of instances"))

@@ -4,10 +4,13 @@
 //! **Architecture Invariant:** whether it is native or a component it can't tell: all that it learns comes from its
 //! messages and its [`Surroundings`].
 
+mod code;
 mod memory;
 mod model;
 mod surroundings;
+mod upgrade;
 
+pub use code::{Behaviour, Code};
 pub use memory::Image;
 pub use model::{Arguments, EXIT, EXIT_CODE, MONEY, Model, WORK};
 pub use surroundings::Surroundings;

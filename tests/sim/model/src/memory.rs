@@ -8,7 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ambrosia_core::{CallId, PAGE_BYTES, PeerIndex, page_hash};
 
-use crate::model::{Model, Owed};
+use crate::{
+    code::Code,
+    model::{Model, Owed},
+};
 
 /// Collections.
 const STRIPS: usize = 9;
@@ -57,7 +60,7 @@ impl Model {
     /// If none does.
     pub fn from_image(image: &Image) -> Model {
         let mut registers = Reader(&image.registers);
-        let numbers: [u64; 10] = std::array::from_fn(|_| registers.number());
+        let numbers: [u64; 11] = std::array::from_fn(|_| registers.number());
         let strips: [Vec<u8>; STRIPS] = std::array::from_fn(|number| {
             let bytes = registers.number() as usize;
             let pages = image.memory.chunks_exact(PAGE_BYTES).skip(CONSTANT_PAGES + number).step_by(STRIPS);
@@ -78,10 +81,10 @@ impl Model {
         page_hash(&parts.iter().flat_map(|part| part.to_le_bytes()).collect::<Vec<_>>())
     }
 
-    fn numbers(&self) -> [u64; 10] {
+    fn numbers(&self) -> [u64; 11] {
         let Model { history, failed, strays, timers_fired, money, transfers, last_id, printed, .. } = *self;
         let (started, rows) = (u64::from(self.started), u64::from(self.rows));
-        [history, started, failed, strays, timers_fired, money, transfers, last_id, printed, rows]
+        [history, started, failed, strays, timers_fired, money, transfers, last_id, printed, rows, self.code.number()]
     }
 
     fn strips(&self) -> [Vec<u8>; STRIPS] {
@@ -111,8 +114,8 @@ impl Model {
         strips
     }
 
-    fn from_parts(numbers: [u64; 10], strips: &[Vec<u8>; STRIPS]) -> Model {
-        let [history, started, failed, strays, timers_fired, money, transfers, last_id, printed, rows] = numbers;
+    fn from_parts(numbers: [u64; 11], strips: &[Vec<u8>; STRIPS]) -> Model {
+        let [history, started, failed, strays, timers_fired, money, transfers, last_id, printed, rows, code] = numbers;
         let [names, received, sent, pending, settled, timers, cancelled, owed, requests] =
             strips.each_ref().map(|strip| Reader(strip));
         Model {
@@ -137,6 +140,8 @@ impl Model {
             last_id,
             printed,
             rows: rows as u32,
+            code: Code::of_number(code),
+            before: None,
             broken: None,
         }
     }

@@ -8,11 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ambrosia_core::{
-    CallId, Delivered, Fault, Guest, InstanceName, Message, MessageKind, Messages, MethodId, PeerIndex, Print,
-    PrintStream, Runs, World, push_effect,
+    CallId, Delivered, Fault, Guest, HandoverError, InstanceName, Message, MessageKind, Messages, MethodId, PeerIndex,
+    Print, PrintStream, Runs, Upgrade, World, push_effect,
 };
 
-use crate::surroundings::Surroundings;
+use crate::{code::Code, surroundings::Surroundings};
 
 const MILLISECOND: u64 = 1_000_000;
 
@@ -112,23 +112,27 @@ pub struct Model {
     pub(crate) printed: u64,
     /// Rows of pages of its memory (`memory.rs`).
     pub(crate) rows: u32,
+    /// What it runs.
+    pub code: Code,
+    /// What it was before an upgrade that may be undone.
+    pub(crate) before: Option<Box<Model>>,
     /// What a guest may rely on and did not hold.
     pub(crate) broken: Option<&'static str>,
 }
 
 /// One delivery: the world, where the effects go, and which message is at hand.
-struct Turn<'a> {
-    world: &'a mut dyn Surroundings,
-    delivered: &'a mut Delivered,
-    cause: u32,
+pub(crate) struct Turn<'a> {
+    pub(crate) world: &'a mut dyn Surroundings,
+    pub(crate) delivered: &'a mut Delivered,
+    pub(crate) cause: u32,
 }
 
 impl Turn<'_> {
-    fn dice(&mut self, sides: u64) -> u64 {
+    pub(crate) fn dice(&mut self, sides: u64) -> u64 {
         self.world.random() % sides
     }
 
-    fn effect(&mut self, target: PeerIndex, kind: MessageKind, call_id: CallId, arguments: &[u8]) {
+    pub(crate) fn effect(&mut self, target: PeerIndex, kind: MessageKind, call_id: CallId, arguments: &[u8]) {
         let method = if matches!(kind, MessageKind::Fork | MessageKind::Call) { WORK } else { MethodId(0) };
         let message = Message { kind, method, call_id, arguments };
         push_effect(&mut self.delivered.effects, self.cause, target, message);
@@ -144,6 +148,24 @@ impl Guest for Model {
     fn digest(&mut self) -> u64 {
         Model::digest(self)
     }
+
+    fn upgrade(
+        &mut self,
+        upgrade: &Upgrade,
+        world: &mut World,
+        delivered: &mut Delivered,
+    ) -> Result<(), HandoverError> {
+        self.hand_over(upgrade, world, delivered)
+    }
+
+    fn undo_upgrade(&mut self) -> Result<(), Fault> {
+        self.undo();
+        Ok(())
+    }
+
+    fn keep_upgrade(&mut self) {
+        self.before.take().expect("there is an upgrade that stands");
+    }
 }
 
 impl Model {
@@ -157,7 +179,12 @@ impl Model {
         world: &mut dyn Surroundings,
         delivered: &mut Delivered,
     ) -> Result<(), &'static str> {
+        assert!(self.broken.is_none(), "a guest that failed is not called again");
+        assert!(self.before.is_none(), "an upgrade is kept or undone before the next delivery");
         self.cancelled_now.clear();
+        if self.code != Code::default() {
+            self.note(&self.code.module());
+        }
         self.note(runs);
         self.note(&world.time().0.to_le_bytes());
         let mut turn = Turn { world, delivered, cause: 0 };
@@ -174,6 +201,7 @@ impl Model {
                 turn.cause += 1;
             }
         }
+        self.tell_waiting(&mut turn);
         self.learn_names(world);
         let effects = std::mem::take(&mut delivered.effects);
         self.note(&effects);
@@ -183,7 +211,7 @@ impl Model {
     }
 
     /// Peers that are new since the last delivery.
-    fn learn_names(&mut self, world: &dyn Surroundings) {
+    pub(crate) fn learn_names(&mut self, world: &dyn Surroundings) {
         let next = |names: &BTreeMap<_, _>| PeerIndex(names.len() as u32 + 1);
         while let Some(name) = world.peer_name(next(&self.names)) {
             self.names.insert(name.as_str().to_owned(), next(&self.names));
@@ -196,7 +224,7 @@ impl Model {
         }
     }
 
-    fn note(&mut self, bytes: &[u8]) {
+    pub(crate) fn note(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.history = (self.history ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
@@ -301,7 +329,7 @@ impl Model {
     }
 
     /// Timers of parity 1 may be cancelled, those of parity 0 pay what is owed.
-    fn set_timer(&mut self, parity: u64, turn: &mut Turn<'_>) {
+    pub(crate) fn set_timer(&mut self, parity: u64, turn: &mut Turn<'_>) {
         self.last_id += 2;
         let id = CallId(self.last_id & !1 | parity);
         let due = turn.world.time().0 + turn.dice(80) * MILLISECOND;
@@ -311,7 +339,8 @@ impl Model {
 
     fn token(&mut self, turn: &mut Turn<'_>) -> u64 {
         self.last_id += 2;
-        turn.world.random()
+        // It shows which code has sent it.
+        turn.world.random() ^ u64::from(self.code.version).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 
     fn work(&mut self, asked: Arguments, turn: &mut Turn<'_>) {
@@ -332,6 +361,10 @@ impl Model {
     /// To any instance, the own one included.
     fn send(&mut self, kind: MessageKind, asked: Arguments, turn: &mut Turn<'_>) {
         let name = format!("i{}", turn.dice(u64::from(asked.instances)));
+        self.send_to(&name, kind, asked, turn);
+    }
+
+    pub(crate) fn send_to(&mut self, name: &str, kind: MessageKind, asked: Arguments, turn: &mut Turn<'_>) {
         let peer = turn.world.attach(&InstanceName::new(name).expect("a plain name"));
         let money = turn.dice(self.money.min(MONEY_SENT_MAX) + 1);
         self.money -= money;
@@ -358,11 +391,20 @@ impl Model {
         turn.effect(PeerIndex::OUTSIDE, MessageKind::CancelTimer, id, &[]);
     }
 
+    /// Says how many calls wait, if this code does so.
+    pub(crate) fn tell_waiting(&mut self, turn: &mut Turn<'_>) {
+        if self.code.tells() {
+            let count = (self.pending.len() as u64).to_le_bytes();
+            turn.effect(PeerIndex::OUTSIDE, MessageKind::Waiting, CallId(0), &count);
+        }
+    }
+
     /// On the two streams in turn, so that no two neighbours are of one stream: an engine makes one of those.
-    fn print(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn print(&mut self, turn: &mut Turn<'_>) {
         self.printed += 1;
         let stream = if self.printed % 2 == 1 { PrintStream::Stdout } else { PrintStream::Stderr };
-        let bytes = format!("line {}\n", self.printed).into_bytes();
+        let by = if self.code.version == 0 { String::new() } else { format!(" by version {}", self.code.version) };
+        let bytes = format!("line {}{by}\n", self.printed).into_bytes();
         turn.delivered.prints.push(Print { stream, bytes });
     }
 }

@@ -13,6 +13,9 @@ pub trait Surroundings {
     /// The index of `name`, a new one if it has none yet.
     fn attach(&mut self, name: &InstanceName) -> PeerIndex;
 
+    /// The name of the instance.
+    fn name(&self) -> String;
+
     /// The name of a peer; `None` if there is none of that index.
     fn peer_name(&self, peer: PeerIndex) -> Option<InstanceName>;
 }
@@ -28,6 +31,10 @@ impl Surroundings for World {
 
     fn attach(&mut self, name: &InstanceName) -> PeerIndex {
         self.peers.attach(name).expect("a simulation has few instances")
+    }
+
+    fn name(&self) -> String {
+        self.name.to_string()
     }
 
     fn peer_name(&self, peer: PeerIndex) -> Option<InstanceName> {

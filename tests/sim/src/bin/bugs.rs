@@ -487,6 +487,100 @@ const BUGS: &[Bug] = &[
             "match self.common.replica.unmet_peer(&traffic).filter(|_| false) {",
         )],
     },
+    Bug {
+        name: "an upgrade is recorded before it is judged",
+        file: "host/core/src/replica.rs",
+        changes: &[
+            (
+                "        let mut judged = self.state.clone();\n",
+                "        let mut judged = self.state.clone();\n        outputs.push(Output::Append(record.clone()));\n",
+            ),
+            (
+                "        let after = record.lsn();\n        outputs.push(Output::Append(record));\n",
+                "        let after = record.lsn();\n",
+            ),
+        ],
+    },
+    Bug {
+        name: "an upgrade is said to be done before it is durable",
+        file: "host/core/src/io.rs",
+        changes: &[
+            ("            | Output::Upgraded { after, .. }\n", ""),
+            (
+                "            | Output::UpgradeWaits { .. }\n",
+                "            | Output::UpgradeWaits { .. }\n            | Output::Upgraded { .. }\n",
+            ),
+        ],
+    },
+    Bug {
+        name: "the guest is not put back when the effects of the new code are at fault",
+        file: "host/core/src/state.rs",
+        changes: &[("guest.undo_upgrade().map_or_else(", "Ok::<(), Fault>(guest.keep_upgrade()).map_or_else(")],
+    },
+    Bug {
+        name: "an upgrade that is refused leaves the generator where it drew to",
+        file: "host/core/src/replica.rs",
+        changes: &[(
+            "            Err(HandoverError::Refused(fault)) => {\n",
+            "            Err(HandoverError::Refused(fault)) => {\n                self.state.world.random = judged.world.random.clone();\n",
+        )],
+    },
+    Bug {
+        name: "a peer that the new code attached stays when the upgrade is refused",
+        file: "host/core/src/replica.rs",
+        changes: &[(
+            "            Err(HandoverError::Refused(fault)) => {\n",
+            "            Err(HandoverError::Refused(fault)) => {\n                (self.state.world.peers, self.state.streams) = (judged.world.peers.clone(), judged.streams.clone());\n",
+        )],
+    },
+    Bug {
+        name: "a checkpoint has the module of genesis",
+        file: "host/core/src/code.rs",
+        changes: &[
+            (
+                "    fn encode(&self, _: Beside<'_>, out: &mut SharedState) {",
+                "    fn encode(&self, beside: Beside<'_>, out: &mut SharedState) {",
+            ),
+            ("        out.put(module);\n", "        let _ = module;\n        out.put(&beside.genesis.module);\n"),
+        ],
+    },
+    Bug {
+        name: "a delta rests on a base from before an upgrade",
+        file: "host/core/src/member/own_checkpoint.rs",
+        changes: &[(
+            "        self.parent = None;\n        self.anew_since = applied;\n",
+            "        self.anew_since = applied;\n",
+        )],
+    },
+    Bug {
+        name: "a delta rests on a checkpoint that was captured before an upgrade and published after it",
+        file: "host/core/src/member/own_checkpoint.rs",
+        changes: &[("(at > self.anew_since).then_some(at)", "(at > Lsn(0)).then_some(at)")],
+    },
+    Bug {
+        name: "a wish is carried out once more after a takeover",
+        file: "host/core/src/member/fulfilment.rs",
+        changes: &[(
+            "        if replica.attempt() == wish.attempt {\n",
+            "        if replica.attempt() == wish.attempt && replica.epoch() == Epoch(0) {\n",
+        )],
+    },
+    Bug {
+        name: "a wish is seen to without a claim",
+        file: "host/core/src/member/fulfilment.rs",
+        changes: &[
+            (
+                "        match self.fulfilment.claim {\n            Claim::None => true,",
+                "        self.fulfilment.claim = Claim::Held;\n        match self.fulfilment.claim {\n            Claim::None => true,",
+            ),
+            ("    fn may_claim(&self,", "    fn may_claim(&mut self,"),
+        ],
+    },
+    Bug {
+        name: "a guest that was lost in an upgrade goes on",
+        file: "host/core/src/member/primary.rs",
+        changes: &[("                if is_lost {\n", "                if is_lost && self.me.0 > 9 {\n")],
+    },
 ];
 
 /// Puts deliberate bugs into a copy of the sources, one after the other, and sees that the simulator finds each.

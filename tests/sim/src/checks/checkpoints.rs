@@ -60,7 +60,7 @@ impl Sim {
             Err(error) => panic!("a checkpoint can be read: {error}"),
         };
         let state = CheckpointState::decode(&loaded.state).expect("a checkpoint holds a state");
-        let mut guest = self.make_guest(state.genesis());
+        let mut guest = self.make_guest(state.genesis(), state.module());
         guest.restore(&loaded);
         let resumed = Replica::resume(state, guest);
         let mut witness = self.witness.borrow_mut();

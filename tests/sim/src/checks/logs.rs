@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use ambrosia_core::{InstanceUuid, Lsn, Record};
+use ambrosia_core::{InstanceUuid, Lsn, Record, Upgrade};
 use ambrosia_storage::{FileLog, LogError, LogStore};
 
-use crate::{damage::Flip, process::Process, sim::Sim};
+use crate::{damage::Flip, process::Process, sim::Sim, wishes::upgrade_of};
 
 /// The records that were durable once, by instance and by lsn from 1. The link of each stands for it and all before it.
 /// They are kept here for good, whatever of the log is removed.
@@ -49,6 +49,11 @@ impl Logs {
     /// The last record that was durable once.
     pub(crate) fn head(&self, uuid: InstanceUuid) -> Lsn {
         Lsn(self.records(uuid).len() as u64)
+    }
+
+    /// The upgrades among them, with their records.
+    pub(crate) fn upgrades(&self, uuid: InstanceUuid) -> Vec<(Lsn, Upgrade)> {
+        self.records(uuid).iter().filter_map(upgrade_of).collect()
     }
 
     /// All of them.

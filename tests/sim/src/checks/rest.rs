@@ -43,6 +43,11 @@ impl Sim {
         let living = self.living();
         for (number, _) in lives.iter().enumerate() {
             let replicas = living.iter().filter(|process| process.place.instance == number);
+            if let Some(wish) = self.unrest_of_wish(number)
+                && !self.instances.borrow()[number].is_finished
+            {
+                return Some(wish);
+            }
             if self.instances.borrow()[number].is_finished {
                 if replicas.count() > 0 {
                     return Some(format!("replicas of i{number} have not ended, and it has"));
@@ -101,6 +106,7 @@ impl Sim {
         for instance in 0..self.options.instances {
             self.check_replicas(instance);
             self.check_checkpoints(instance);
+            self.check_wishes(instance);
             money += self.of_primary(instance, |model| model.money);
             for other in 0..self.options.instances {
                 self.check_tokens(instance, other);
