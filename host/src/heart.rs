@@ -73,7 +73,7 @@ impl Heart {
 
     /// Beats for a member too, at once and from then on.
     pub(crate) fn add(&self, mut body: Body) {
-        body.beat();
+        body.beat(Instant::now());
         lock(&self.bodies).all.push(body);
     }
 
@@ -98,7 +98,8 @@ fn lock(bodies: &Mutex<Bodies>) -> std::sync::MutexGuard<'_, Bodies> {
 
 impl Bodies {
     fn beat(&mut self) {
-        self.all.iter_mut().for_each(Body::beat);
+        let now = Instant::now();
+        self.all.iter_mut().for_each(|body| body.beat(now));
         for _ in 0..self.all.len().min(STORES_LOOKED_FOR_MAX) {
             self.turn = (self.turn + 1) % self.all.len();
             let body = &mut self.all[self.turn];
@@ -122,21 +123,13 @@ impl Body {
 
     /// Tells others that the driver of this replica moves, and notices when it was deposed while it was stopped, even if it
     /// has nothing to write.
-    fn beat(&mut self) {
-        let _in_span = self.span.enter();
+    ///
+    /// Most of what an idle process does is this, for each member ten times a second: no call of the system is in it.
+    fn beat(&mut self, now: Instant) {
         let reign = self.vitals.reign.load(Ordering::Acquire);
         let role = if reign == 0 { Role::Standby } else { Role::Primary };
-        let beat = self.pulse.look(&self.vitals, Instant::now());
-        match &beat {
-            Beat::AliveAgain(still) => {
-                tracing::warn!("this replica moves again, after it had stood still for {still:?}")
-            }
-            Beat::Missed(phase) => tracing::error!(
-                ?phase,
-                "this replica stands still and is silent until it moves, so that another one takes over if it was primary"
-            ),
-            Beat::Alive | Beat::None => {}
-        }
+        let beat = self.pulse.look(&self.vitals, now);
+        self.tell(&beat);
         if matches!(beat, Beat::Alive | Beat::AliveAgain(_)) {
             self.presence.beat(role);
         }
@@ -147,8 +140,27 @@ impl Body {
                     self.mailbox.push(Event::Fenced { by: head.epoch });
                 }
                 Ok(_) => {}
-                Err(error) => tracing::error!(%error, "the fence of the log can't be read"),
+                Err(error) => {
+                    self.span.in_scope(|| tracing::error!(%error, "the fence of the log can't be read"));
+                }
             }
+        }
+    }
+
+    /// Says what is to be said of the driver.
+    fn tell(&self, beat: &Beat) {
+        match beat {
+            Beat::Alive | Beat::None => {}
+            Beat::AliveAgain(still) => self.span.in_scope(|| {
+                tracing::warn!("this replica moves again, after it had stood still for {still:?}");
+            }),
+            Beat::Missed(phase) => self.span.in_scope(|| {
+                tracing::error!(
+                    ?phase,
+                    "this replica stands still and is silent until it moves, so that another one takes over if it was \
+                     primary"
+                );
+            }),
         }
     }
 }

@@ -35,8 +35,11 @@ use crate::{
     wish::WishAtHand,
 };
 
-/// A standby looks that often whether anything has changed of which nobody tells it, such as the newest checkpoint.
-const WAIT: Duration = Duration::from_millis(500);
+/// A standby looks that often whether it has missed anything: all that it waits for is told.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// A standby whose guest has ended looks that often whether the primary has written that down, of which nobody tells it.
+const OUTCOME_WAIT: Duration = Duration::from_millis(500);
 
 /// The log is read back at least as fast, in bytes a nanosecond.
 const READ_BYTES_PER_NS: u64 = 1;
@@ -247,9 +250,11 @@ impl MemberDriver {
         let records = tail.read();
         let is_to_wait = self.watch.is_some() && !std::mem::replace(&mut self.has_waited, true);
         if is_to_wait && records.as_ref().is_ok_and(Vec::is_empty) {
+            let has_ended = self.member.replica().is_some_and(|replica| replica.outcome().is_some());
+            let anyway = if has_ended { OUTCOME_WAIT } else { WAIT };
             return Ok(Step::Wait(Some(match next {
-                Next::After(Some(wait)) => wait.min(WAIT),
-                Next::After(None) | Next::Again => WAIT,
+                Next::After(Some(wait)) => wait.min(anyway),
+                Next::After(None) | Next::Again => anyway,
             })));
         }
         self.enter(Phase::Computing);

@@ -8,10 +8,10 @@ use std::{fs::File, io, sync::mpsc::channel, thread};
 
 use crate::run::RunError;
 
-/// Threads of a primary with a standby's memories: driver, heartbeat, network, log, printer and so on; and those of each
-/// further member.
-const THREADS: usize = 14;
-const THREADS_MORE: usize = 1;
+/// Threads of a primary with a standby's memories: driver, heartbeat, network, log, printer and so on; and those of further
+/// members, who share theirs.
+const THREADS: usize = 16;
+const THREADS_MORE_MAX: usize = 64;
 
 /// Open files of a primary without peers, beyond those open at the start; and those of each further member.
 const DESCRIPTORS: usize = 24;
@@ -24,7 +24,7 @@ pub(crate) fn check(replicas: usize) -> Result<(), RunError> {
         raise_descriptors(DESCRIPTORS + DESCRIPTORS_MORE * more);
     }
     check_descriptors(DESCRIPTORS + DESCRIPTORS_MORE * more).map_err(RunError::Descriptors)?;
-    check_threads(thread::Builder::new, THREADS + THREADS_MORE * more).map_err(RunError::Thread)
+    check_threads(thread::Builder::new, THREADS + more.min(THREADS_MORE_MAX)).map_err(RunError::Thread)
 }
 
 /// Has the process open so many more files, if the system lets it: what it may have by default is meant for less.

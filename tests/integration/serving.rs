@@ -1,6 +1,11 @@
 //! Replicas of many instances in one process.
 
-use ambrosia_tests::{Cluster, Host, Signal};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use ambrosia_tests::{Cluster, Host, PATIENCE, Signal};
 use serde_json::json;
 
 use crate::support::{cluster, fails, role};
@@ -39,6 +44,36 @@ fn instances_of_one_process_are_served_at_one_address_and_taken_over_together() 
     for (n, instance) in THREE.iter().enumerate() {
         assert_eq!(cluster.send(instance, "add", json!([10])), n as u64 + 11);
     }
+}
+
+/// How many threads of that name a process has.
+fn threads(host: &Host, name: &str) -> usize {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", host.pid())).expect("it runs");
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|comm| comm.trim_end() == name).count()
+}
+
+#[test]
+fn standbys_of_many_instances_share_the_threads_that_wait_for_their_primaries() {
+    let cluster = cluster();
+    let instances: Vec<_> = (0..20).map(|number| format!("i{number}")).collect();
+    instances.iter().for_each(|instance| cluster.register(instance, "counter", 2));
+    let mut first = serve(&cluster, &["--all", "--replica", "0"]);
+    let names: Vec<_> = instances.iter().map(String::as_str).collect();
+    wait_for_primaries(&first, &names);
+    let second = serve(&cluster, &["--all", "--replica", "1"]);
+    for instance in &instances {
+        second.wait_for_word(&format!("member{{instance={instance} replica=1}}: caught up with the log"));
+    }
+    // Whoever has caught up begins to watch: by a thread that looks at all, and one that waits for the process.
+    let deadline = Instant::now() + PATIENCE;
+    while threads(&second, "processes") == 0 {
+        assert!(Instant::now() < deadline, "nothing waits for the process of the primaries");
+        thread::park_timeout(Duration::from_millis(5));
+    }
+    assert_eq!((threads(&second, "processes"), threads(&second, "vacancy")), (1, 1), "no thread waits for a lock");
+    first.kill();
+    wait_for_primaries(&second, &names);
 }
 
 #[test]

@@ -33,7 +33,8 @@ pub trait LogStore: Send + Sync {
     /// machine started.
     fn is_at_rest(&self) -> bool;
 
-    /// Calls back when more may be durable than before.
+    /// Calls back when more may be durable than before, a checkpoint counts from now on, or a primary has begun or ended: all
+    /// that somebody who follows the log wants to know. Whoever has subscribed hears of a vacancy at once, too.
     ///
     /// # Errors
     /// If the system has no more threads.

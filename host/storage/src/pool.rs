@@ -1,7 +1,11 @@
 //! Threads that drive whoever has something to do: many tasks that are mostly idle share a few threads.
 //!
+//! Of the threads that have nothing to do one sleeps until the first alarm, the others until they are called: if all of them
+//! waited for the same alarm, each of many idle tasks would wake every thread. Whoever fell asleep last is called first, so
+//! that those that are not needed end.
+//!
 //! **Architecture Invariant:** a task is driven by one thread at a time, and a wake while it is driven is never lost: it is
-//! driven once more.
+//! driven once more. An alarm is heard while other tasks are driven, unless each thread that there may be drives one.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,8 +22,11 @@ use std::{
 /// A task is driven for about so long before another one that waits has its turn.
 const SLICE: Duration = Duration::from_millis(2);
 
-/// A thread that has had nothing to do for this long ends, unless it is the last.
+/// A thread that has had nothing to do for this long ends, unless it is one of the last.
 const IDLE_MAX: Duration = Duration::from_secs(5);
+
+/// One for whoever is woken, one for the alarms meanwhile: they stay, so that nobody waits for a thread to be started.
+const THREADS_KEPT: usize = 2;
 
 /// Something that has work now and then.
 pub trait Task: Send {
@@ -58,7 +65,6 @@ struct Shared {
     threads_max: usize,
     stack_bytes: Option<usize>,
     state: Mutex<PoolState>,
-    changed: Condvar,
     /// Tasks that are ready, for a look without the lock.
     waiting: AtomicUsize,
 }
@@ -70,8 +76,21 @@ struct PoolState {
     /// Alarms so far.
     alarms_set: u64,
     threads: usize,
-    sleeping: usize,
+    /// In the order in which they fell asleep.
+    sleepers: Vec<Sleeper>,
+    /// Threads that were called, or started, and are not there yet.
+    coming: usize,
+    /// How often a thread has woken up.
+    #[cfg(test)]
+    awakenings: u64,
     is_ended: bool,
+}
+
+/// A thread that has nothing to do.
+struct Sleeper {
+    bell: Arc<Condvar>,
+    /// It wakes up by itself then.
+    until: Instant,
 }
 
 /// The place of a task in its pool.
@@ -103,8 +122,8 @@ impl Pool {
     /// If that is none.
     pub fn new(name: &'static str, threads_max: usize, stack_bytes: Option<usize>) -> Pool {
         assert!(threads_max > 0, "somebody has to do it");
-        let (state, changed, waiting) = (Mutex::default(), Condvar::new(), AtomicUsize::new(0));
-        Pool(Arc::new(Owner(Arc::new(Shared { name, threads_max, stack_bytes, state, changed, waiting }))))
+        let (state, waiting) = (Mutex::default(), AtomicUsize::new(0));
+        Pool(Arc::new(Owner(Arc::new(Shared { name, threads_max, stack_bytes, state, waiting }))))
     }
 
     /// A place for a task. It is driven once [`Waker::begin`] has given it one.
@@ -116,8 +135,9 @@ impl Pool {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        lock(&self.0.state).is_ended = true;
-        self.0.changed.notify_all();
+        let mut state = lock(&self.0.state);
+        state.is_ended = true;
+        state.sleepers.iter().for_each(|sleeper| sleeper.bell.notify_one());
     }
 }
 
@@ -164,6 +184,7 @@ impl Shared {
         }
         builder.spawn(move || there.drive_all())?;
         state.threads += 1;
+        state.coming += 1;
         Ok(())
     }
 
@@ -176,32 +197,50 @@ impl Shared {
                 }
                 *phase = Phase::Ready;
                 drop(phase);
-                self.make_ready(&mut state, Arc::clone(slot));
+                let bell = self.make_ready(&mut state, Arc::clone(slot), 0);
                 drop(state);
-                self.changed.notify_one();
+                if let Some(bell) = bell {
+                    bell.notify_one();
+                }
             }
             Phase::Driven { .. } => *phase = Phase::Driven { is_woken: true },
             Phase::Ready | Phase::Over => {}
         }
     }
 
-    fn make_ready(self: &Arc<Self>, state: &mut PoolState, slot: Arc<Slot>) {
+    /// Puts a task behind the others that are ready, and finds somebody for it, if those that are awake and look for a task
+    /// are too few. The bell of whoever was found is to be rung.
+    fn make_ready(self: &Arc<Self>, state: &mut PoolState, slot: Arc<Slot>, looking: usize) -> Option<Arc<Condvar>> {
         state.ready.push_back(slot);
         self.waiting.store(state.ready.len(), Ordering::Relaxed);
-        let is_short = state.sleeping < state.ready.len() && state.threads < self.threads_max;
-        if is_short && let Err(error) = self.start_thread(state) {
+        if state.coming + looking < state.ready.len() { self.call(state) } else { None }
+    }
+
+    /// Calls a thread that sleeps: whose bell is to be rung. If none does, a further one is started, if there may be one.
+    fn call(self: &Arc<Self>, state: &mut PoolState) -> Option<Arc<Condvar>> {
+        let last = (0..state.sleepers.len()).max_by_key(|place| state.sleepers[*place].until);
+        if let Some(place) = last {
+            state.coming += 1;
+            return Some(state.sleepers.remove(place).bell);
+        }
+        if state.threads < self.threads_max
+            && let Err(error) = self.start_thread(state)
+        {
             tracing::debug!(%error, "no further thread for {}: those that there are go on", self.name);
         }
+        None
     }
 
     fn drive_all(self: &Arc<Self>) {
-        while let Some(slot) = self.next() {
+        let bell = Arc::default();
+        lock(&self.state).coming -= 1;
+        while let Some(slot) = self.next(&bell) {
             self.drive(&slot);
         }
     }
 
     /// Waits for a task that is ready. `None` if the thread is to end.
-    fn next(self: &Arc<Self>) -> Option<Arc<Slot>> {
+    fn next(self: &Arc<Self>, bell: &Arc<Condvar>) -> Option<Arc<Slot>> {
         let since = Instant::now();
         let mut state = lock(&self.state);
         loop {
@@ -210,19 +249,16 @@ impl Shared {
             if let Some(slot) = state.ready.pop_front() {
                 self.waiting.store(state.ready.len(), Ordering::Relaxed);
                 *lock(&slot.phase) = Phase::Driven { is_woken: false };
+                self.leave_alarms_to_others(state);
                 return Some(slot);
             }
-            let is_bored = state.threads > 1 && now.duration_since(since) >= IDLE_MAX;
+            let is_bored = state.threads > THREADS_KEPT && now.duration_since(since) >= IDLE_MAX;
             if state.is_ended || is_bored {
                 state.threads -= 1;
+                self.leave_alarms_to_others(state);
                 return None;
             }
-            let alarm = state.alarms.first_key_value().map(|((at, _), _)| at.saturating_duration_since(now));
-            // One of those that sleep waits for the alarm; if that is woken for something else, another look is near.
-            let limit = alarm.unwrap_or(IDLE_MAX).min(IDLE_MAX);
-            state.sleeping += 1;
-            state = self.changed.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner).0;
-            state.sleeping -= 1;
+            state = sleep(state, bell, now);
         }
     }
 
@@ -232,7 +268,21 @@ impl Shared {
         {
             let slot = first.remove();
             *lock(&slot.phase) = Phase::Ready;
-            self.make_ready(state, slot);
+            if let Some(bell) = self.make_ready(state, slot, 1) {
+                bell.notify_one();
+            }
+        }
+    }
+
+    /// This thread has something else to do now: another one is to be awake at the time of the first alarm.
+    fn leave_alarms_to_others(self: &Arc<Self>, mut state: MutexGuard<'_, PoolState>) {
+        if state.is_ended || state.coming > 0 || state.first_unwatched().is_none() {
+            return;
+        }
+        let bell = self.call(&mut state);
+        drop(state);
+        if let Some(bell) = bell {
+            bell.notify_one();
         }
     }
 
@@ -272,7 +322,9 @@ impl Shared {
             None => {
                 *phase = Phase::Ready;
                 drop(phase);
-                self.make_ready(&mut state, Arc::clone(slot));
+                if let Some(bell) = self.make_ready(&mut state, Arc::clone(slot), 1) {
+                    bell.notify_one();
+                }
             }
             Some(limit) => {
                 let alarm = limit.map(|limit| {
@@ -288,9 +340,38 @@ impl Shared {
     }
 }
 
+impl PoolState {
+    /// The time of the first alarm, if nobody is awake then.
+    fn first_unwatched(&self) -> Option<Instant> {
+        let (first, _) = *self.alarms.first_key_value()?.0;
+        self.sleepers.iter().all(|sleeper| sleeper.until > first).then_some(first)
+    }
+}
+
+/// Sleeps until the bell is rung, or it is time for an alarm that nobody else is awake for.
+fn sleep<'a>(mut state: MutexGuard<'a, PoolState>, bell: &Arc<Condvar>, now: Instant) -> MutexGuard<'a, PoolState> {
+    let bored = now + IDLE_MAX;
+    let until = state.first_unwatched().map_or(bored, |alarm| alarm.min(bored));
+    state.sleepers.push(Sleeper { bell: Arc::clone(bell), until });
+    let waited = bell.wait_timeout(state, until.saturating_duration_since(now));
+    let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+    match state.sleepers.iter().position(|sleeper| Arc::ptr_eq(&sleeper.bell, bell)) {
+        Some(place) => drop(state.sleepers.remove(place)),
+        None => state.coming -= 1, // it was called
+    }
+    #[cfg(test)]
+    {
+        state.awakenings += 1;
+    }
+    state
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::sync::{
+        Barrier,
+        mpsc::{Receiver, Sender, channel},
+    };
 
     use super::*;
 
@@ -349,6 +430,52 @@ mod tests {
         let pause = Turn::Wait(Some(Duration::from_millis(1)));
         let (_waker, hears) = begin(&pool, &[pause, pause, Turn::Ended]);
         assert_eq!([hear(&hears), hear(&hears), hear(&hears), hear(&hears)], ["turn", "turn", "turn", "end"]);
+    }
+
+    #[test]
+    fn an_alarm_wakes_one_thread_however_many_have_nothing_to_do() {
+        const THREADS: usize = 8;
+        const ALARMS: usize = 50;
+        struct Together(Arc<Barrier>);
+        impl Task for Together {
+            fn go_on(&mut self) -> Turn {
+                self.0.wait();
+                Turn::Ended
+            }
+            fn end(self: Box<Self>) {}
+            fn fail(self: Box<Self>) {}
+        }
+        let (pool, barrier) = (Pool::new("pool", THREADS, None), Arc::new(Barrier::new(THREADS)));
+        for _ in 0..THREADS {
+            pool.place().begin(Box::new(Together(Arc::clone(&barrier)))).expect("there are threads");
+        }
+        let pause = Turn::Wait(Some(Duration::from_millis(1)));
+        let turns = [vec![pause; ALARMS], vec![Turn::Ended]].concat();
+        let (_waker, hears) = begin(&pool, &turns);
+        (0..=ALARMS).for_each(|_| assert_eq!(hear(&hears), "turn"));
+        let state = lock(&pool.0.0.state);
+        // Whoever drives the task leaves the next alarm to another one.
+        let (awakenings, enough) = (state.awakenings, 2 * ALARMS + 3 * THREADS);
+        assert!(awakenings <= enough as u64, "{awakenings} times a thread woke up for {ALARMS} alarms");
+    }
+
+    #[test]
+    fn an_alarm_is_heard_while_another_task_is_driven() {
+        struct Waiter(Receiver<&'static str>, Sender<&'static str>);
+        impl Task for Waiter {
+            fn go_on(&mut self) -> Turn {
+                self.1.send(hear(&self.0)).expect("the test listens");
+                Turn::Ended
+            }
+            fn end(self: Box<Self>) {}
+            fn fail(self: Box<Self>) {}
+        }
+        let pool = Pool::new("pool", 2, None);
+        let (_waker, hears) = begin(&pool, &[Turn::Wait(Some(Duration::from_millis(100))), Turn::Ended]);
+        assert_eq!(hear(&hears), "turn");
+        let (tell, told) = channel();
+        pool.place().begin(Box::new(Waiter(hears, tell))).expect("there is a thread");
+        assert_eq!(hear(&told), "turn", "the other one was driven although this one waited for it");
     }
 
     #[test]

@@ -23,6 +23,11 @@ impl ProcessPlace {
         })
     }
 
+    /// Whether numbers of processes are known to mean the same in both places.
+    pub(crate) fn has_same_numbers(&self, other: &ProcessPlace) -> bool {
+        self.pid_namespace != 0 && self.pid_namespace == other.pid_namespace
+    }
+
     /// Whether numbers of processes mean the same here and there, as far as both are known.
     fn is_here(&self) -> bool {
         let here = ProcessPlace::here();

@@ -52,6 +52,15 @@ pub fn a_base_with_changes_upon_changes_reads_back(store: &dyn Store) {
     assert_eq!(others.newest_published(), Lsn(9));
 }
 
+pub fn a_checkpoint_is_told_to_those_who_follow_the_log(store: &dyn Store) {
+    let (log, _reign) = with_records(store, 10);
+    let follower = store.log(log).expect("works");
+    let (sender, told) = channel();
+    let _subscription = follower.subscribe(Box::new(move || sender.send(()).expect("the check waits for it")));
+    take(&*store.checkpoints(log).expect("works"), &checkpoint(2, None, &vec![1; PAGE_BYTES]));
+    told.recv_timeout(LIMIT).expect("nothing was written to the log, and it is told");
+}
+
 pub fn a_checkpoint_counts_once_it_is_published(store: &dyn Store) {
     let (log, _reign) = with_records(store, 10);
     let checkpoints = store.checkpoints(log).expect("works");

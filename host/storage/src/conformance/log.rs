@@ -282,6 +282,16 @@ pub fn a_vacancy_is_told_to_all_who_watch_and_once_to_each(new_log: NewLog<'_>) 
     assert!(told.iter().next().is_none(), "each was told once");
 }
 
+pub fn the_end_of_a_primary_is_told_to_those_who_follow(new_log: NewLog<'_>) {
+    let open = new_log(genesis());
+    let mut reign = Reign::begin(&*open(), 0);
+    reign.append_durably(b"the last");
+    let (log, (sender, told)) = (open(), channel());
+    let _subscription = log.subscribe(Box::new(move || sender.send(()).expect("the check waits for it")));
+    reign.writer.close();
+    told.recv_timeout(LIMIT).expect("nothing was written, and it is told");
+}
+
 pub fn more_to_read_is_told_until_that_is_not_wanted_any_more(new_log: NewLog<'_>) {
     let open = new_log(genesis());
     let log = open();

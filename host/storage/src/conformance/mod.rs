@@ -39,6 +39,7 @@ macro_rules! log_conformance {
             a_watch_that_was_given_up_tells_nothing
             a_vacancy_is_told_to_all_who_watch_and_once_to_each
             more_to_read_is_told_until_that_is_not_wanted_any_more
+            the_end_of_a_primary_is_told_to_those_who_follow
             events_of_a_reign_come_with_its_epoch
             a_tail_can_begin_anywhere_in_the_log_and_nowhere_else
             a_large_record_is_read_back
@@ -97,6 +98,7 @@ macro_rules! store_conformance {
             $crate::store_conformance! { @ checkpoints, |new| new, $new, $of,
                 a_base_with_changes_upon_changes_reads_back
                 a_checkpoint_counts_once_it_is_published
+                a_checkpoint_is_told_to_those_who_follow_the_log
                 changes_without_what_they_rest_on_are_of_no_use
                 a_long_chain_is_made_a_base
                 what_is_needed_is_kept_and_the_rest_is_trimmed

@@ -6,7 +6,7 @@
 //!    0 magic and version    8 boot id of the machine
 //!   64 fence: newest epoch  72 reign: epoch << 16 | replica   80 primary: the same, once it answers
 //!   88 layout: count of segments put in place             96 newest checkpoint published
-//!  128 durable lsn         192 futex: changes of the durable lsn   256 futex: changes of the primary
+//!  128 durable lsn         192 futex: news of the log, of any kind   256 futex: changes of the primary
 //!  320 futex: checkpoints published
 //! 4096 64 slots of 128 bytes:
 //!      0 role   8 process id   16 applied lsn   24 beats   32 time of the last beat
@@ -74,6 +74,10 @@ const HOST_AT: usize = 16;
 /// Longest name of a host on Linux; of a longer one as much is kept.
 const HOST_BYTES_MAX: usize = 64;
 const _: () = assert!(HOST_AT + HOST_BYTES_MAX <= PLACE_BYTES);
+
+/// Roles, as their replicas say them.
+pub(crate) const STANDBY: u64 = 0;
+pub(crate) const PRIMARY: u64 = 1;
 
 /// Tries at an address that is being changed, before it counts as unknown: its owner may have died meanwhile.
 const ADDRESS_TRIES_MAX: u32 = 1000;
@@ -208,14 +212,20 @@ impl ControlPage {
 
     pub(crate) fn publish_durable(&self, durable: Lsn) {
         self.page.word(DURABLE_AT).fetch_max(durable.0, Ordering::SeqCst);
-        let word = self.durable_word();
-        word.fetch_add(1, Ordering::SeqCst);
-        futex_wake_all(word);
+        self.count_news();
     }
 
     pub(crate) fn publish_checkpoint(&self, lsn: Lsn) {
         self.page.word(CHECKPOINT_AT).fetch_max(lsn.0, Ordering::SeqCst);
         let word = self.page.futex(CHECKPOINT_FUTEX_AT);
+        word.fetch_add(1, Ordering::SeqCst);
+        futex_wake_all(word);
+        self.count_news();
+    }
+
+    /// Tells whoever follows the log that there is something new of it.
+    fn count_news(&self) {
+        let word = self.news_word();
         word.fetch_add(1, Ordering::SeqCst);
         futex_wake_all(word);
     }
@@ -230,8 +240,9 @@ impl ControlPage {
         Lsn(self.page.word(CHECKPOINT_AT).load(Ordering::SeqCst))
     }
 
-    /// Changes after the durable lsn has.
-    pub(crate) fn durable_word(&self) -> &AtomicU32 {
+    /// Changes after the durable lsn, the newest checkpoint or the primary has: one word for all of it, since each word that
+    /// is waited for takes its part of a thread.
+    pub(crate) fn news_word(&self) -> &AtomicU32 {
         self.page.futex(DURABLE_FUTEX_AT)
     }
 
@@ -250,6 +261,7 @@ impl ControlPage {
         let word = self.page.futex(LEADERSHIP_FUTEX_AT);
         word.fetch_add(1, Ordering::SeqCst);
         futex_wake_all(word);
+        self.count_news();
     }
 
     pub(crate) fn leadership_word(&self) -> &AtomicU32 {

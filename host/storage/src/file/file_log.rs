@@ -25,6 +25,7 @@ use super::{
     log_thread::{LogThread, LogTurns},
     machine::{Lock, Machine},
     options::FileLogOptions,
+    process_watcher::ProcessWatcher,
     queue::{Batch, Queue},
     segment::LastRecord,
     segment_writer::{SegmentPlace, SegmentWriter},
@@ -57,14 +58,15 @@ pub struct FileLog {
 pub(crate) struct Watchers {
     pub(crate) words: Watcher,
     pub(crate) vacancies: VacancyWatcher,
+    pub(crate) processes: ProcessWatcher,
 }
 
-/// The count of changes of the durable lsn.
-struct Durable(Arc<ControlPage>);
+/// The count of news of a log.
+struct News(Arc<ControlPage>);
 
-impl Watched for Durable {
+impl Watched for News {
     fn word(&self) -> &AtomicU32 {
-        self.0.durable_word()
+        self.0.news_word()
     }
 }
 
@@ -97,7 +99,7 @@ impl FileLog {
         watchers: Watchers,
     ) -> FileLog {
         let control = Arc::new(control);
-        let watch = Arc::new(VacancyWatch::new(&directory, control.clone(), &options));
+        let watch = Arc::new(VacancyWatch::new(&directory, control.clone(), watchers.processes.clone(), &options));
         FileLog { directory, control, watch, options, watchers }
     }
 
@@ -108,7 +110,7 @@ impl FileLog {
 
     /// Looks once whether nobody seems to be primary.
     pub fn look_for_vacancy(&self) -> Result<Option<Vacancy>, LogError> {
-        self.watch.look()
+        self.watch.look_once()
     }
 
     pub(crate) fn shared_directory(&self) -> &Arc<LogDirectory> {
@@ -170,6 +172,12 @@ impl FileLog {
     #[cfg(test)]
     pub(crate) fn lock_reign_for_test(&self) -> (Epoch, Lock) {
         self.lock_reign(self.control.fence()).expect("works").expect("nobody else is at it")
+    }
+
+    /// By which means the end of the primary is heard.
+    #[cfg(test)]
+    pub(crate) fn listens_by(&self) -> String {
+        self.watch.listens_by()
     }
 
     /// What a candidate has done that is stopped before it reads the log.
@@ -352,7 +360,12 @@ impl LogStore for FileLog {
     }
 
     fn subscribe(&self, call: Callback) -> io::Result<Subscription> {
-        self.watchers.words.subscribe(Box::new(Durable(Arc::clone(&self.control))), call)
+        let watch = Arc::clone(&self.watch);
+        let call = Box::new(move || {
+            watch.on_news();
+            call();
+        });
+        self.watchers.words.subscribe(Box::new(News(Arc::clone(&self.control))), call)
     }
 
     fn watch(&self, call: OnVacancy) -> io::Result<Subscription> {

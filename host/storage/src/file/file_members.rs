@@ -14,7 +14,7 @@ use ambrosia_core::{Epoch, Lsn, ReplicaIndex};
 
 use super::{
     byte_lock::{ByteLock, held_byte},
-    control::{ControlPage, ReignWord},
+    control::{ControlPage, PRIMARY, ReignWord, STANDBY},
     file_log::FileLog,
     log_directory::{reign_byte, replica_byte},
     system::machine_uptime,
@@ -132,9 +132,6 @@ impl Members for FileMembers {
         self.watcher.subscribe(Box::new(Leadership(Arc::clone(&self.control))), call)
     }
 }
-
-const STANDBY: u64 = 0;
-const PRIMARY: u64 = 1;
 
 /// The place of a running replica, until dropped.
 struct FilePresence {

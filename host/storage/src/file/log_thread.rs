@@ -23,8 +23,9 @@ use super::{
 };
 use crate::{Events, LOG_QUEUE_BYTES_MAX, LogEvent, Pool, StopCause, Task, WriterStats, pool};
 
-/// A log that is idle looks that often whether its primary was deposed; the heartbeat looks more often.
-const FENCE_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// A log that is idle looks that often whether its primary was deposed, should nobody else look: the heartbeat does, and more
+/// often.
+const FENCE_LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// So many logs of a process are written, or synced, at once. More of them wait for one another.
 const LOG_THREADS_MAX: usize = 32;

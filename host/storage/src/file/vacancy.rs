@@ -1,7 +1,8 @@
 //! Looks whether the primary is gone.
 //!
-//! A thread blocks on the lock that the primary holds, so that its death is known at once; the primary's heartbeat is looked at
-//! meanwhile, since a stopped process keeps its locks.
+//! That its process has ended is told (`listener.rs`), and then seen by the lock that it held. Its heartbeat is looked at
+//! meanwhile, since a stopped process keeps its locks. The lock is asked too whenever the heartbeat is not as it should be, so
+//! that nothing depends on what is told.
 //!
 //! A silence is counted across looks, whoever has them made.
 //!
@@ -16,17 +17,25 @@ use std::{
 use ambrosia_core::Epoch;
 
 use super::{
-    control::{ControlPage, ReignWord},
+    control::{ControlPage, PRIMARY, ReignWord},
+    listener::Listener,
     log_directory::{LogDirectory, reign_byte},
     machine::Machine,
     options::FileLogOptions,
+    process_watcher::ProcessWatcher,
     silence::Silence,
 };
 use crate::{
-    LogError, REPLICAS_MAX, Vacancy,
+    HEARTBEAT_INTERVAL, LogError, REPLICAS_MAX, Vacancy,
     io_error::IoContext,
-    vacancy_watcher::{Observer, VacancyBell},
+    vacancy_watcher::{Cause, LOOK_INTERVAL, Observer, Sight, VacancyBell},
 };
+
+/// The heartbeat of a primary that is well moves in less.
+const BEAT_MISSED: Duration = HEARTBEAT_INTERVAL.saturating_add(LOOK_INTERVAL);
+
+/// The lock of a primary is asked this often although nothing was told and its heart beats.
+const ASKED_ANYWAY: Duration = Duration::from_secs(10);
 
 /// Watches the reigns of one log.
 pub(crate) struct VacancyWatch {
@@ -35,10 +44,25 @@ pub(crate) struct VacancyWatch {
     control: Arc<ControlPage>,
     silence: Duration,
     patience: Duration,
-    listener: Arc<Mutex<Listener>>,
+    listener: Listener,
     /// Kept from one look to the next, so that a silence is counted once. `None` before the first look.
-    silent: Mutex<Option<Silence<Sign>>>,
+    seen: Mutex<Option<Seen>>,
     pause: Mutex<Option<Pause>>,
+}
+
+/// What was seen of a primary.
+struct Seen {
+    silent: Silence<Sign>,
+    /// When its lock was asked last.
+    asked: Instant,
+    /// The reign to whose end is listened.
+    listened: Option<ReignWord>,
+}
+
+impl Seen {
+    fn new(sign: Sign, now: Instant) -> Seen {
+        Seen { silent: Silence::new(sign, now), asked: now, listened: None }
+    }
 }
 
 /// The wait after a try at a reign that another candidate had locked.
@@ -56,41 +80,87 @@ impl Pause {
     }
 }
 
-/// Who blocks on the lock of a reign, and for whom.
-#[derive(Default)]
-struct Listener {
-    /// The newest reign that a thread blocks on.
-    epoch: Option<Epoch>,
-    /// Rung when a thread has got the lock that it blocked on.
-    bell: Option<VacancyBell>,
+/// What shows that the primary is alive, or that there is a new one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Sign {
+    fence: Epoch,
+    reign: ReignWord,
+    beats: u64,
+    /// Whether the replica that reigns says that it does. One that steps down may go on to live.
+    is_primary: bool,
 }
 
-/// What shows that the primary is alive, or that there is a new one.
-type Sign = (Epoch, ReignWord, u64);
-
 impl VacancyWatch {
-    pub(crate) fn new(directory: &LogDirectory, control: Arc<ControlPage>, options: &FileLogOptions) -> Self {
+    pub(crate) fn new(
+        directory: &LogDirectory,
+        control: Arc<ControlPage>,
+        processes: ProcessWatcher,
+        options: &FileLogOptions,
+    ) -> Self {
+        let (machine, lock_path) = (Arc::clone(&directory.machine), directory.lock_path());
         VacancyWatch {
-            machine: directory.machine.clone(),
-            lock_path: directory.lock_path(),
+            listener: Listener::new(Arc::clone(&machine), lock_path.clone(), Arc::clone(&control), processes),
+            machine,
+            lock_path,
             control,
             silence: options.silence,
             patience: options.patience,
-            listener: Arc::default(),
-            silent: Mutex::default(),
+            seen: Mutex::default(),
             pause: Mutex::default(),
         }
     }
 
-    /// One look at the reign of `fence`.
-    fn look_at(&self, fence: Epoch, now: Instant) -> Result<Option<Vacancy>, LogError> {
+    /// There is news of the log, of which some are of the primary.
+    pub(crate) fn on_news(&self) {
+        self.listener.on_news();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn listens_by(&self) -> String {
+        self.listener.way_for_test()
+    }
+
+    /// One look at the reign in force.
+    fn look_at(&self, cause: Cause, now: Instant, bell: Option<&VacancyBell>) -> Result<Sight, LogError> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let sign = self.sign();
-        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
-        let silence = silent.get_or_insert_with(|| Silence::new(sign, now)).look(sign, now);
-        if !self.is_held(fence)? {
-            return Ok(Some(Vacancy::Released(fence)));
+        let fence = sign.fence;
+        let seen = seen.get_or_insert_with(|| Seen::new(sign, now));
+        let silence = seen.silent.look(sign, now);
+        let is_doubtful = cause == Cause::Rung
+            || !sign.is_primary
+            || silence > BEAT_MISSED
+            || now.saturating_duration_since(seen.asked) >= ASKED_ANYWAY
+            || self.listener.is_deaf();
+        if is_doubtful {
+            seen.asked = now;
+            if !self.is_held(fence)? {
+                return Ok(Sight::Vacant(Vacancy::Released(fence)));
+            }
         }
-        Ok((silence >= self.silence).then_some(Vacancy::Silent(fence)))
+        if silence >= self.silence {
+            return Ok(Sight::Vacant(Vacancy::Silent(fence)));
+        }
+        if let Some(bell) = bell.filter(|_| cause == Cause::Rung || seen.listened != Some(sign.reign)) {
+            seen.listened = Some(sign.reign);
+            self.listener.listen(sign.reign, bell);
+        }
+        Ok(if silence.is_zero() && sign.is_primary { Sight::Alive } else { Sight::Unchanged })
+    }
+
+    fn look(&self, cause: Cause, now: Instant, bell: Option<&VacancyBell>) -> Result<Sight, LogError> {
+        match self.look_at(cause, now, bell)? {
+            Sight::Vacant(vacancy) if self.pauses(vacancy.epoch())? => Ok(Sight::Unchanged),
+            sight => Ok(sight),
+        }
+    }
+
+    /// One look, for whoever wants to know it just now.
+    pub(crate) fn look_once(&self) -> Result<Option<Vacancy>, LogError> {
+        match self.look(Cause::Rung, Instant::now(), None)? {
+            Sight::Vacant(vacancy) => Ok(Some(vacancy)),
+            Sight::Alive | Sight::Unchanged => Ok(None),
+        }
     }
 
     /// Another candidate has locked the reign after `fence`: it is left some time to begin it. Until then nothing is
@@ -116,9 +186,12 @@ impl VacancyWatch {
     }
 
     fn sign(&self) -> Sign {
-        let reign = self.control.reign();
-        let beats = if reign.replica.0 < REPLICAS_MAX { self.control.slot(reign.replica).beats() } else { 0 };
-        (self.control.fence(), reign, beats)
+        let (fence, reign) = (self.control.fence(), self.control.reign());
+        if reign.replica.0 >= REPLICAS_MAX {
+            return Sign { fence, reign, beats: 0, is_primary: false };
+        }
+        let slot = self.control.slot(reign.replica);
+        Sign { fence, reign, beats: slot.beats(), is_primary: slot.role() == PRIMARY && reign.epoch == fence }
     }
 
     fn is_held(&self, epoch: Epoch) -> Result<bool, LogError> {
@@ -128,44 +201,10 @@ impl VacancyWatch {
         }
         Ok(held.context("examine the locks of", &self.lock_path)?.is_some())
     }
-
-    /// Has a thread wait for the end of that reign. The thread outlives the watch if the primary is stopped for ever.
-    fn listen_to(&self, epoch: Epoch, bell: VacancyBell) {
-        {
-            let mut listener = lock(&self.listener);
-            listener.bell = Some(bell);
-            if listener.epoch >= Some(epoch) {
-                return;
-            }
-            listener.epoch = Some(epoch);
-        }
-        let (machine, path, listener) = (self.machine.clone(), self.lock_path.clone(), Arc::clone(&self.listener));
-        let work = move || {
-            drop(machine.lock(&path, reign_byte(epoch)));
-            let mut listener = lock(&listener);
-            listener.epoch.take_if(|newest| *newest == epoch);
-            if let Some(bell) = &listener.bell {
-                bell.ring();
-            }
-        };
-        if let Err(error) = self.machine.spawn("vacancy", Box::new(work)) {
-            tracing::warn!(%error, "no thread to wait for the end of the primary: it is noticed a little later");
-        }
-    }
-}
-
-fn lock(listener: &Mutex<Listener>) -> std::sync::MutexGuard<'_, Listener> {
-    listener.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Observer for VacancyWatch {
-    fn look(&self) -> Result<Option<Vacancy>, LogError> {
-        let fence = self.control.fence();
-        let vacancy = self.look_at(fence, Instant::now())?;
-        Ok(if vacancy.is_some() && self.pauses(fence)? { None } else { vacancy })
-    }
-
-    fn listen(&self, bell: VacancyBell) {
-        self.listen_to(self.control.fence(), bell);
+    fn look(&self, cause: Cause, now: Instant, bell: &VacancyBell) -> Result<Sight, LogError> {
+        self.look(cause, now, Some(bell))
     }
 }

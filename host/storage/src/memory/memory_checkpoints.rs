@@ -52,6 +52,7 @@ impl WrittenCheckpoint for Written {
         state.newest_published = state.newest_published.max(name.lsn);
         drop(state);
         shared.published.call();
+        shared.durable.call();
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use crate::{
     AcquireError, Acquired, AppendError, Callback, Events, Head, IoError, LOG_QUEUE_BYTES_MAX, LogError, LogEvent,
     LogStore, LogTail, LogWriter, OnVacancy, StopCause, Subscription, Vacancy, WriterStats,
     file::{LastRecord, Silence, check_follows, epoch_record},
-    vacancy_watcher::{Observer, VacancyBell, VacancyWatcher},
+    vacancy_watcher::{Cause, Observer, Sight, VacancyBell, VacancyWatcher},
 };
 
 const BUDGET_BYTES: usize = 4 << 20;
@@ -98,26 +98,21 @@ struct MemoryObserver {
 }
 
 impl Observer for MemoryObserver {
-    fn look(&self) -> Result<Option<Vacancy>, LogError> {
-        let state = self.shared.lock();
-        let (epoch, now) = (state.reign.epoch, Instant::now());
+    fn look(&self, _: Cause, now: Instant, bell: &VacancyBell) -> Result<Sight, LogError> {
+        let mut state = self.shared.lock();
+        let epoch = state.reign.epoch;
         let sign = (epoch, state.slots.get(&state.reign.replica).map_or(0, |slot| slot.beats));
         let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
         let silence = silent.get_or_insert_with(|| Silence::new(sign, now)).look(sign, now);
-        Ok(match state.is_reigned {
-            false => Some(Vacancy::Released(epoch)),
-            true => (silence >= self.shared.silence).then_some(Vacancy::Silent(epoch)),
-        })
-    }
-
-    fn listen(&self, bell: VacancyBell) {
-        let mut state = self.shared.lock();
-        if state.is_reigned {
-            state.bells.push(bell);
-        } else {
-            drop(state);
-            bell.ring();
+        if !state.is_reigned {
+            return Ok(Sight::Vacant(Vacancy::Released(epoch)));
         }
+        if !state.bells.iter().any(|there| there.is(bell)) {
+            state.bells.retain(VacancyBell::is_heard);
+            state.bells.push(bell.clone());
+        }
+        let is_silent = silence >= self.shared.silence;
+        Ok(if is_silent { Sight::Vacant(Vacancy::Silent(epoch)) } else { Sight::Unchanged })
     }
 }
 

@@ -119,6 +119,7 @@ impl Shared {
         drop(state);
         bells.iter().for_each(VacancyBell::ring);
         self.leadership.call();
+        self.durable.call();
     }
 }
 

@@ -115,3 +115,73 @@ fn a_control_page_of_a_version_without_places_is_extended_while_replicas_run() {
     let expected = [(Role::Standby, pid, ProcessPlace::default()), (Role::Standby, pid, ProcessPlace::here().clone())];
     assert_eq!(seen, expected);
 }
+
+/// A process that lives until it is killed.
+fn other_process() -> std::process::Child {
+    std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().expect("every Linux has cat")
+}
+
+fn kill(mut process: std::process::Child) {
+    process.kill().expect("it is ours");
+    process.wait().expect("it is ours");
+}
+
+/// Beats as a primary until the log tells of a vacancy, and how it listened to the end of that primary before and after
+/// `end`, which comes once it listens.
+fn vacancy_after(
+    fixture: &Fixture,
+    pid: u32,
+    place: &ProcessPlace,
+    end: impl FnOnce(),
+) -> (Vec<String>, Option<Vacancy>) {
+    let log = fixture.log();
+    let slot = log.control().slot(ReplicaIndex(0));
+    slot.enter(pid, place);
+    slot.beat(1, Duration::ZERO);
+    let (sender, found) = std::sync::mpsc::channel();
+    let _watch = log.watch(Box::new(move |found| sender.send(found.expect("works")).expect("the test waits for it")));
+    let mut ways = Vec::new();
+    let (mut end, deadline) = (Some(end), std::time::Instant::now() + LIMIT);
+    loop {
+        slot.beat(1, Duration::ZERO);
+        let way = log.listens_by();
+        if ways.last() != Some(&way) && way != "nothing" {
+            ways.push(way);
+            end.take().into_iter().for_each(|end| end());
+        }
+        match found.recv_timeout(HEARTBEAT_INTERVAL / 4) {
+            Ok(vacancy) => return (ways, Some(vacancy)),
+            Err(_) if std::time::Instant::now() < deadline && ways.len() < 2 => {}
+            Err(_) => return (ways, None),
+        }
+    }
+}
+
+#[test]
+fn the_end_of_the_process_of_the_primary_is_told_and_the_lock_says_whether_that_is_a_vacancy() {
+    let fixture = Fixture::new(FileLogOptions { silence: LIMIT, ..SMALL });
+    let begun = fixture.log().begin_reign_for_test(0);
+    let other = other_process();
+    let pid = other.id();
+    let by_process = format!("a handle of process {pid}");
+    // Somebody else has the lock: that a process ended which is said to have it means nothing.
+    let (ways, vacancy) = vacancy_after(&fixture, pid, ProcessPlace::here(), || kill(other));
+    assert_eq!((ways, vacancy), (vec![by_process, "looks at the lock".to_owned()], None));
+    let other = other_process();
+    let (ways, vacancy) = vacancy_after(&fixture, other.id(), ProcessPlace::here(), || drop(begun));
+    assert_eq!(vacancy, Some(Vacancy::Released(Epoch(1))), "the lock is asked although nothing was told");
+    assert_eq!(ways, [format!("a handle of process {}", other.id())]);
+    kill(other);
+}
+
+#[test]
+fn a_primary_whose_process_has_no_number_here_is_heard_by_its_lock() {
+    for pid in [1, std::process::id()] {
+        let fixture = Fixture::new(FileLogOptions { silence: LIMIT, ..SMALL });
+        let begun = fixture.log().begin_reign_for_test(0);
+        let elsewhere = ProcessPlace { pid_namespace: 1, ..ProcessPlace::here().clone() };
+        let (ways, vacancy) = vacancy_after(&fixture, pid, &elsewhere, || drop(begun));
+        assert_eq!(vacancy, Some(Vacancy::Released(Epoch(1))));
+        assert_eq!(ways, ["a thread that waits for the lock"]);
+    }
+}

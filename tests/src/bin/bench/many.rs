@@ -33,9 +33,7 @@ pub(crate) fn many(instances: usize) -> anyhow::Result<()> {
     let began = Instant::now();
     let mut first = serve(&cluster, &["--all", "--replica", "0"], instances, "became primary")?;
     note("all are primary after", format!("{:.2} s", began.elapsed().as_secs_f64()));
-    let cpu = processor_time(first.pid())?;
-    std::thread::park_timeout(IDLE_WATCHED);
-    let cpu = (processor_time(first.pid())? - cpu).as_secs_f64() / IDLE_WATCHED.as_secs_f64();
+    let cpu = idle_processor(&first)?;
     let count = instances as f64;
     let memory = of_status(&first, "VmRSS:")?.saturating_sub(base) as f64 / count;
     let disk = disk_use(&cluster.store().join("logs"))? as f64 / 1024.0 / count;
@@ -49,12 +47,26 @@ pub(crate) fn many(instances: usize) -> anyhow::Result<()> {
         line(&figure, measured, goal, unit, goal / measured.max(1e-9));
     }
     let second = serve(&cluster, &["--all", "--replica", "1"], instances, "caught up with the log")?;
-    note("threads of as many standbys", of_status(&second, "Threads:")?.to_string());
+    let threads = of_status(&second, "Threads:")? as f64;
+    let cpu = idle_processor(&second)?;
+    for (figure, measured, goal, unit) in [
+        (format!("threads of {instances} idle standbys"), threads, 64.0, ""),
+        ("one core, by all".to_owned(), cpu * 100.0, 2.0, "%"),
+    ] {
+        line(&figure, measured, goal, unit, goal / measured.max(1e-9));
+    }
     let killed = Instant::now();
     first.kill();
     wait_for(&second, instances, "became primary")?;
     at_most(&format!("takeover of all {instances} after kill -9"), killed.elapsed(), Duration::from_secs(1));
     Ok(())
+}
+
+/// The part of a core that an idle host takes.
+fn idle_processor(host: &Host) -> anyhow::Result<f64> {
+    let before = processor_time(host.pid())?;
+    std::thread::park_timeout(IDLE_WATCHED);
+    Ok((processor_time(host.pid())? - before).as_secs_f64() / IDLE_WATCHED.as_secs_f64())
 }
 
 fn name(number: usize) -> String {
