@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use ambrosia_engine::{Engine, EngineError, Module};
+use ambrosia_engine::{Engine, EngineError, Module, ModuleSource};
 use ambrosia_methods::Methods;
 use ambrosia_storage::{BlobHash, Store};
 
@@ -108,6 +108,13 @@ impl Modules {
             tracing::warn!(%error, "the methods of the module can't be written down; `send` and `log` load it for them");
         }
         Ok(methods)
+    }
+}
+
+impl ModuleSource for Modules {
+    fn module(&self, hash: [u8; 32]) -> Result<Module, String> {
+        let module = Modules::module(self, hash);
+        module.map_err(|error| format!("the module {} can't be run here: {error}", BlobHash(hash)))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Builds replicas from what is on the disk: from a checkpoint, or from the beginning of the log.
 
+use std::sync::Arc;
+
 use std::os::fd::OwnedFd;
 
 use ambrosia_core::{
@@ -68,7 +70,7 @@ impl Driver {
         image: Image,
     ) -> Result<WasmGuest, NotRestored> {
         let module = self.modules.module(module).map_err(|error| NotRestored::Module(error.to_string()))?;
-        Ok(module.restore(genesis, image)?)
+        Ok(module.restore(genesis, image)?.with_source(Arc::clone(&self.modules) as _))
     }
 
     fn begin_at_genesis(&self) -> Result<Recovered, RunError> {
@@ -80,7 +82,7 @@ impl Driver {
         let genesis = records.remove(0);
         assert_eq!(genesis.lsn(), Lsn(1), "the first record of a log is read first");
         let body = Genesis::decode(genesis.body()).map_err(RunError::Genesis)?;
-        let guest = self.modules.module(body.module)?.instantiate(&body)?;
+        let guest = self.modules.module(body.module)?.instantiate(&body)?.with_source(Arc::clone(&self.modules) as _);
         let replica = Replica::new(&genesis, guest).map_err(RunError::Genesis)?;
         Ok(Recovered { replica, tail, records })
     }

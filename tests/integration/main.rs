@@ -13,6 +13,7 @@ mod debugging;
 mod determinism;
 mod file_systems;
 mod guest_faults;
+mod handover;
 mod kill_restart;
 mod looking;
 mod messages;

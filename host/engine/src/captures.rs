@@ -27,7 +27,7 @@ impl Module {
         }
     }
 
-    fn exports_function(&self, name: &str) -> bool {
+    pub(crate) fn exports_function(&self, name: &str) -> bool {
         let component = self.component();
         let ty = component.component_type();
         let export = ty.get_export(component.engine(), name);

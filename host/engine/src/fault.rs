@@ -21,7 +21,7 @@ const PANICKED_AT: &str = "panicked at ";
 /// How a line begins that says nothing of what happened.
 const NOTE: &str = "note: ";
 /// What wasmtime says of a list that is larger than all it may lift.
-const TOO_MUCH_COPIED: &str = "too much data is being copied";
+pub(crate) const TOO_MUCH_COPIED: &str = "too much data is being copied";
 
 /// The fault of a delivery that printed `printed`, in a component with that source.
 pub(crate) fn of(error: &Error, printed: &[Print], limits: &Limits, source: &Source) -> Fault {

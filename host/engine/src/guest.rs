@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use ambrosia_core::{Delivered, Fault, Guest, Limits, World, limits};
+use ambrosia_core::{Delivered, Fault, Genesis, Guest, HandoverError, Limits, Upgrade, World, limits};
 use wasmtime::{
     Store,
     component::{Instance, TypedFunc},
@@ -15,6 +15,7 @@ use crate::{
     Captures,
     capture::Capturer,
     fault,
+    handover::{Before, ModuleSource},
     mapping::Mapping,
     module::{Module, Started},
     state::GuestState,
@@ -36,7 +37,14 @@ pub struct WasmGuest {
     pub(crate) store: Store<GuestState>,
     pub(crate) instance: Instance,
     deliver: TypedFunc<DeliverParameters<'static>, DeliverResults>,
+    pub(crate) module: Module,
+    /// What an instance of a module is made from, with the limits that there are now.
+    pub(crate) genesis: Genesis,
     pub(crate) limits: Limits,
+    /// Where other modules are, for an upgrade.
+    pub(crate) source: Option<Arc<dyn ModuleSource>>,
+    /// What it was before an upgrade that may have to be undone.
+    pub(crate) before: Option<Before>,
     pub(crate) poisoned: bool,
     /// Its memories in the order of the layout.
     pub(crate) mappings: Vec<Arc<Mapping>>,
@@ -48,14 +56,18 @@ pub struct WasmGuest {
 }
 
 impl WasmGuest {
-    pub(crate) fn new(module: &Module, started: Started, limits: Limits) -> WasmGuest {
+    pub(crate) fn new(module: &Module, started: Started, genesis: &Genesis) -> WasmGuest {
         let Started { mut store, instance, mappings } = started;
         let deliver =
             instance.get_typed_func(&mut store, DELIVER).expect("the export was checked when the module was loaded");
         WasmGuest {
             deliver,
             instance,
-            limits,
+            module: module.clone(),
+            limits: genesis.limits,
+            genesis: genesis.clone(),
+            source: None,
+            before: None,
             poisoned: false,
             mappings,
             verdict: module.verdict(),
@@ -69,6 +81,13 @@ impl WasmGuest {
             capturer: None,
             store,
         }
+    }
+
+    /// Lets its code be upgraded to modules that `source` has.
+    #[must_use]
+    pub fn with_source(mut self, source: Arc<dyn ModuleSource>) -> WasmGuest {
+        self.source = Some(source);
+        self
     }
 
     /// As before a delivery.
@@ -120,13 +139,30 @@ impl Guest for WasmGuest {
     fn cannot_capture(&self) -> Option<String> {
         self.cannot_capture.clone()
     }
+
+    fn upgrade(
+        &mut self,
+        upgrade: &Upgrade,
+        world: &mut World,
+        delivered: &mut Delivered,
+    ) -> Result<(), HandoverError> {
+        self.hand_over(upgrade, world, delivered)
+    }
+
+    fn undo_upgrade(&mut self) -> Result<(), Fault> {
+        self.become_before()
+    }
+
+    fn keep_upgrade(&mut self) {
+        self.before = None;
+    }
 }
 
 /// A guest may be made on one thread and live on another.
 const _: fn(WasmGuest) -> Box<dyn Send> = |guest| Box::new(guest);
 
 /// Appends without copying where it can: a large answer is copied only once, out of the guest's memory.
-fn append(effects: &mut Vec<u8>, answer: Vec<u8>) {
+pub(crate) fn append(effects: &mut Vec<u8>, answer: Vec<u8>) {
     if effects.is_empty() && answer.len() > effects.capacity() {
         *effects = answer;
     } else {

@@ -113,6 +113,11 @@ impl Mapping {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Whether the memory can't get as large as that limit of the guest allows, but for the addresses that are reserved.
+    pub(crate) fn is_short_of(&self, limit: u64) -> bool {
+        self.room < self.capacity && (self.room as u64) < limit
+    }
+
     /// Address and length of all that the memory can ever be.
     pub(crate) fn reservation(&self) -> (usize, usize) {
         (self.base.as_ptr().addr(), self.room)

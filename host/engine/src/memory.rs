@@ -40,6 +40,11 @@ impl MemoryLimit {
         self.starting = false;
     }
 
+    /// All memories together may have that much from here on.
+    pub(crate) fn set_limit(&mut self, limit: u64) {
+        self.limit = limit;
+    }
+
     /// Bytes that all memories have now.
     pub(crate) fn used(&self) -> u64 {
         self.used

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use ambrosia_core::{Genesis, InstanceName, InstanceUuid, Limits, limits};
-use ambrosia_methods::Method;
+use ambrosia_methods::{Method, StateType};
 use wasmtime::{
     Store,
     component::{Component, Instance, InstancePre},
@@ -21,6 +21,7 @@ use crate::{
     method::{self, DESCRIBE, DescribeResults1, DescribeResults2},
     source::Source,
     state::GuestState,
+    state_type,
     tracking::Tracker,
     verdict::{Finding, Verdict},
 };
@@ -108,13 +109,25 @@ impl Module {
         method::checked(records)
     }
 
+    /// What the module hands over in an upgrade, and takes. `None` if it does not say. Asks the component itself, in an instance
+    /// that is thrown away.
+    ///
+    /// # Errors
+    /// As [`Self::methods_within`].
+    pub fn state_type_within(&self, memory_bytes: u64) -> Result<Option<StateType>, ModuleError> {
+        let genesis = scratch_genesis(memory_bytes);
+        let Started { mut store, instance, .. } = self.start(&genesis)?;
+        let asked = state_type::ask(&mut store, &instance);
+        asked.map_err(|error| ModuleError::Describe(fault::before_delivery(error, &mut store, &genesis.limits)))?
+    }
+
     /// Makes an instance at the beginning of its life. The same genesis gives the same instance on every replica.
     ///
     /// # Errors
     /// [`ModuleError::Instantiate`] if the component's initialisers trap or it starts with more memory than its
     /// limit, [`ModuleError::AddressSpace`] if this process has too little.
     pub fn instantiate(&self, genesis: &Genesis) -> Result<WasmGuest, ModuleError> {
-        Ok(WasmGuest::new(self, self.start(genesis)?, genesis.limits))
+        Ok(WasmGuest::new(self, self.start(genesis)?, genesis))
     }
 
     fn start(&self, genesis: &Genesis) -> Result<Started, ModuleError> {

@@ -8,6 +8,7 @@ use wasmtime::component::{Component, ComponentNamedList, Lift, Lower, types::Com
 use crate::{
     error::ModuleError,
     guest::{DELIVER, DeliverParameters, DeliverResults},
+    handover_interface::check_interface,
     host_interface::{PACKAGE, VERSIONS},
     method::{DESCRIBE, DescribeResults1, DescribeResults2},
     offers::{Offers, compatible},
@@ -117,7 +118,8 @@ pub(crate) fn check_exports(component: &Component) -> Result<(), ModuleError> {
     check_export::<DeliverParameters<'_>, DeliverResults>(component, DELIVER)?;
     // The type of the list is of one version or the other. If it is of none, the latest is what a person should look at.
     check_export::<(), DescribeResults1>(component, DESCRIBE)
-        .or_else(|_| check_export::<(), DescribeResults2>(component, DESCRIBE))
+        .or_else(|_| check_export::<(), DescribeResults2>(component, DESCRIBE))?;
+    check_interface(component)
 }
 
 fn check_export<Parameters, Results>(component: &Component, name: &'static str) -> Result<(), ModuleError>

@@ -32,7 +32,9 @@ impl MemberDriver {
             Command::Load(lsn) => self.load(lsn),
             Command::Restore => self.restore()?,
             Command::MakeGuest(genesis) => {
-                let guest = self.driver.modules.module(genesis.module)?.instantiate(&genesis)?;
+                let modules = &self.driver.modules;
+                let guest =
+                    modules.module(genesis.module)?.instantiate(&genesis)?.with_source(Arc::clone(modules) as _);
                 self.step(MemberInput::Made(guest));
             }
             Command::Open(lsn) => self.open(lsn)?,

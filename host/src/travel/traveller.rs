@@ -333,6 +333,7 @@ impl Traveller {
         let image = image.map_err(|error| not_restored(error.to_string()))?;
         let module = self.modules.module(snapshot.module)?;
         let guest = module.restore(&whose(&state), image).map_err(|error| not_restored(error.to_string()))?;
+        let guest = guest.with_source(Arc::clone(&self.modules) as _);
         let replica = Replica::resume(state, Observed::new(guest));
         Ok(Stretch::new(replica, snapshot.tail.fork(), Some(snapshot.layers.clone())))
     }
@@ -385,6 +386,7 @@ impl Beginning {
         let bad = |error| TravelError::BadRecord { lsn: Lsn(1), error };
         let body = Genesis::decode(genesis.body()).map_err(bad)?;
         let guest = self.modules.module(body.module)?.instantiate(&body).map_err(RunError::from)?;
+        let guest = guest.with_source(Arc::clone(&self.modules) as _);
         let replica = Replica::new(&genesis, Observed::new(guest)).map_err(bad)?;
         let moment = Moment { record: Some(genesis), execution: None };
         Ok((Stretch::new(replica, self.log.tail(Lsn(2))?, None), moment))
@@ -419,6 +421,7 @@ impl Beginning {
         let layers = Layers::new(Base::of_checkpoint(loaded.memories, &snapshots.ledger));
         let image = layers.image(loaded.registers).map_err(said)?;
         let guest = module.restore(&whose(&state), image).map_err(said)?;
+        let guest = guest.with_source(Arc::clone(&self.modules) as _);
         let mut replica = Replica::resume(state, Observed::new(guest));
         if replica.digest() != loaded.head.state_digest {
             return Err("the replicated state is not the one that was captured".to_owned());

@@ -7,6 +7,7 @@ mod denied;
 mod determinism;
 mod faults;
 mod guests;
+mod handing_over;
 mod handles;
 mod kept;
 mod loading;

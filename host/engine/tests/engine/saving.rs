@@ -6,7 +6,7 @@ use ambrosia_engine::{CaptureError, Image, Module, RestoreError};
 use crate::{Run, genesis, guests::Wat, module};
 
 /// Counts what it was handed, in a memory that is lost and a table that hides.
-const COUNT: &str = "(i32.store (i32.const 16) (i32.add (i32.load (i32.const 16)) (local.get $length)))
+pub(crate) const COUNT: &str = "(i32.store (i32.const 16) (i32.add (i32.load (i32.const 16)) (local.get $length)))
                      (call $answer (i32.const 16) (i32.const 4))";
 
 const EXPORTS: &str = r#"
@@ -16,22 +16,23 @@ const EXPORTS: &str = r#"
       (canon lift (core func $main "load") (memory $memory) (realloc $realloc)))
     (func (export "describe")"#;
 
-fn saver(save: &str, load: &str) -> Wat {
+/// A component whose `deliver` has that body, and which saves and loads like that.
+pub(crate) fn saver(deliver: &str, save: &str, load: &str) -> Wat {
     let fields = format!(
         r#"(table 2 funcref) (func (table.set (i32.const 0) (ref.null func)))
            (func (export "save") (result i32) {save})
            (func (export "load") (param $at i32) (param $length i32) {load})"#
     );
-    Wat::deliver(COUNT).more(&fields).change(
+    Wat::deliver(deliver).more(&fields).change(
         r#"
   (func (export "describe")"#,
         EXPORTS,
     )
 }
 
-const SAVE: &str =
+pub(crate) const SAVE: &str =
     "(call $print (call $stdout) (i32.const 16) (i32.const 4)) (call $answer (i32.const 16) (i32.const 4))";
-const LOAD: &str = "(call $print (call $stdout) (i32.const 16) (i32.const 4))
+pub(crate) const LOAD: &str = "(call $print (call $stdout) (i32.const 16) (i32.const 4))
                     (i32.store (i32.const 16) (i32.load (local.get $at)))";
 
 fn restore(module: &Module, capture: Capture) -> Result<Run, RestoreError> {
@@ -42,7 +43,7 @@ fn restore(module: &Module, capture: Capture) -> Result<Run, RestoreError> {
 
 #[test]
 fn the_state_goes_through_save_and_load() {
-    let wat = saver(SAVE, LOAD);
+    let wat = saver(COUNT, SAVE, LOAD);
     assert!(module(&wat).captures().is_err());
     let mut run = Run::new(&wat);
     run.deliver(b"abc").expect("it counts");
@@ -62,7 +63,7 @@ fn the_state_goes_through_save_and_load() {
 
 #[test]
 fn a_trap_in_save_poisons_and_says_so() {
-    let mut run = Run::new(&saver("(unreachable)", LOAD));
+    let mut run = Run::new(&saver(COUNT, "(unreachable)", LOAD));
     let error = run.guest.capture_all().expect_err("it traps");
     assert!(matches!(error, CaptureError::Save(_)) && error.to_string().contains("can't go on"), "{error}");
     assert!(matches!(run.guest.capture_all(), Err(CaptureError::Poisoned)));
@@ -71,7 +72,7 @@ fn a_trap_in_save_poisons_and_says_so() {
 
 #[test]
 fn a_trap_in_load_is_an_error() {
-    let wat = saver(SAVE, "(unreachable)");
+    let wat = saver(COUNT, SAVE, "(unreachable)");
     let capture = Run::new(&wat).guest.capture_all().expect("it saves");
     let error = restore(&module(&wat), capture).err().expect("it traps");
     assert!(matches!(&error, RestoreError::Load(_)) && error.to_string().contains("the guest aborted"), "{error}");
@@ -79,12 +80,12 @@ fn a_trap_in_load_is_an_error() {
 
 #[test]
 fn what_another_kind_of_component_gave_is_refused() {
-    let saved = Run::new(&saver(SAVE, LOAD)).guest.capture_all().expect("it saves");
+    let saved = Run::new(&saver(COUNT, SAVE, LOAD)).guest.capture_all().expect("it saves");
     let seen = module(&Wat::deliver(COUNT));
     assert!(matches!(restore(&seen, saved), Err(RestoreError::Registers(_))));
     let mut seen = Run::new(&Wat::deliver(COUNT)).guest.capture_all().expect("it can be captured");
     seen.memories.clear();
-    assert!(matches!(restore(&module(&saver(SAVE, LOAD)), seen), Err(RestoreError::Refused(_))));
+    assert!(matches!(restore(&module(&saver(COUNT, SAVE, LOAD)), seen), Err(RestoreError::Refused(_))));
 }
 
 #[test]
@@ -92,6 +93,6 @@ fn without_them_there_is_nothing_to_be_done() {
     let hides = Wat::deliver(COUNT).more("(table 2 funcref) (func (table.set (i32.const 0) (ref.null func)))");
     let error = Run::new(&hides).guest.capture_all().expect_err("it neither saves nor can be captured");
     assert!(matches!(&error, CaptureError::Refused(findings) if findings.len() == 1), "{error}");
-    let saved = Run::new(&saver(SAVE, LOAD)).guest.capture_all().expect("it saves");
+    let saved = Run::new(&saver(COUNT, SAVE, LOAD)).guest.capture_all().expect("it saves");
     assert!(matches!(restore(&module(&hides), saved), Err(RestoreError::Refused(_))));
 }
