@@ -29,6 +29,7 @@ fn handle_runs<S: Immortal>(runtime: &Runtime, mut runs: &[u8]) {
         let mut messages = run.messages;
         while !messages.is_empty() {
             let (message, rest) = layout::split_message(messages).expect("the host hands over whole messages");
+            let bytes = &messages[..messages.len() - rest.len()];
             messages = rest;
             runtime.current.set(Current {
                 index,
@@ -39,7 +40,7 @@ fn handle_runs<S: Immortal>(runtime: &Runtime, mut runs: &[u8]) {
             });
             handle(runtime, &this, run.peer, message);
             if !runtime.executor.idle() {
-                run_tasks(runtime, Some((run.peer, message)));
+                run_tasks(runtime, Some((run.peer, bytes)));
             }
             if runtime.exiting() {
                 return;
@@ -49,8 +50,9 @@ fn handle_runs<S: Immortal>(runtime: &Runtime, mut runs: &[u8]) {
     }
 }
 
-/// Runs what is ready. Handlers that wait after that keep the message they were begun by, for an upgrade.
-pub(crate) fn run_tasks(runtime: &Runtime, message: Option<(u32, Message<'_>)>) {
+/// Runs what is ready. Handlers that wait after that keep the message they were begun by, for an upgrade: the peer that it is
+/// of, and its bytes.
+pub(crate) fn run_tasks(runtime: &Runtime, message: Option<(u32, &[u8])>) {
     runtime.executor.run(runtime);
     if !runtime.exiting() {
         runtime.executor.keep_begun(message.filter(|_| runtime.keeps()), crate::host::now);

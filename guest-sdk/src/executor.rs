@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     carried::{Kept, Origin, Pending},
-    layout::Message,
+    layout,
     runtime::{self, Runtime},
 };
 
@@ -57,8 +57,8 @@ struct Slot {
     role: Role,
     /// Nanoseconds since 1970, once it waits.
     since: u64,
-    /// Of a handler, once it waits.
-    kept: Option<Kept>,
+    /// The peer, and the message, that a handler was begun by, once it waits; empty for what is none. The room is used again.
+    kept: (u32, Vec<u8>),
     /// The call or timer that it waits for, 0 for something else.
     awaits: u64,
 }
@@ -97,11 +97,15 @@ impl Tasks {
     fn free(&mut self, at: usize) {
         let slot = &mut self.slots[at];
         slot.state = SlotState::Free;
-        slot.kept = None;
+        slot.kept.1.clear();
+        slot.kept.1.shrink_to(KEPT_ROOM_BYTES_MAX);
         self.blocking -= u64::from(slot.role.blocks());
         self.free.push(at);
     }
 }
+
+/// Room that a slot keeps for the message of its next task, at most.
+const KEPT_ROOM_BYTES_MAX: usize = 256;
 
 /// See the module.
 #[derive(Default)]
@@ -146,7 +150,7 @@ impl Executor {
                 waker,
                 role,
                 since: 0,
-                kept: None,
+                kept: (0, Vec::new()),
                 awaits: 0,
             });
             slot
@@ -198,8 +202,8 @@ impl Executor {
     }
 
     /// Notes since when the tasks wait that were taken up since this was called before, and of handlers the message that
-    /// they were begun by.
-    pub(crate) fn keep_begun(&self, message: Option<(u32, Message<'_>)>, now: fn() -> u64) {
+    /// they were begun by: the peer, and the bytes as they came.
+    pub(crate) fn keep_begun(&self, message: Option<(u32, &[u8])>, now: fn() -> u64) {
         let mut tasks = self.tasks.borrow_mut();
         if tasks.begun.is_empty() {
             return;
@@ -216,7 +220,8 @@ impl Executor {
             }
             slot.since = since;
             if let (Role::Handler { .. }, Some((peer, message))) = (slot.role, message) {
-                slot.kept = Some(Kept::of(peer, message));
+                slot.kept.0 = peer;
+                slot.kept.1.extend_from_slice(message);
             }
         }
     }
@@ -232,8 +237,8 @@ impl Executor {
             }
         }
         let task = |slot: &Slot| {
-            let origin = match (slot.role, &slot.kept) {
-                (Role::Handler { .. }, Some(kept)) => Origin::Handler(kept.clone()),
+            let origin = match (slot.role, layout::split_message(&slot.kept.1)) {
+                (Role::Handler { .. }, Some((message, _))) => Origin::Handler(Kept::of(slot.kept.0, message)),
                 (Role::Hook { .. }, _) => Origin::Hook,
                 _ => Origin::Future,
             };

@@ -7,7 +7,7 @@ use crate::{
     Immortal, State, This,
     carried::{Carried, Kept, Origin, Pending},
     deliver, host,
-    layout::{Message, MessageKind, OUTSIDE},
+    layout::{self, Message, MessageKind, OUTSIDE},
     request::AnswerTo,
     runtime::{Current, Runtime},
     state,
@@ -57,7 +57,9 @@ pub(crate) enum Refusal {
 ///
 /// Panics if the state can't be encoded.
 pub(crate) fn save<S: Immortal + State>(runtime: &Runtime) -> Saved {
+    let current = runtime.current.replace(Current::UPGRADE);
     let state = runtime.this::<S>().with(|state| state::encode(state)).unwrap_or_else(|error| panic!("{error}"));
+    runtime.current.set(current);
     let (mut waiting, mut pending) = (Vec::new(), Vec::new());
     for task in runtime.executor.pending() {
         waiting.push(Waiting {
@@ -80,6 +82,7 @@ pub(crate) fn load<S: Immortal + State>(
     saved: &Saved,
     end_waiting: bool,
 ) -> Result<Vec<u8>, Refusal> {
+    runtime.current.set(Current::UPGRADE);
     let state = state::decode::<S>(saved.version, &saved.state).map_err(Refusal::Unreadable)?;
     let carried = Carried::decode(&saved.runtime).map_err(Refusal::Unreadable)?;
     let (mut restarting, mut ending) = (Vec::new(), Vec::new());
@@ -125,7 +128,9 @@ fn begin_again<S: Immortal>(runtime: &Runtime, this: &This<S>, pending: &Pending
             let message = Message { kind: *kind, method: *method, call_id: *call_id, arguments };
             runtime.current.set(Current { peer: *peer, kind: *kind, method: *method, ..Current::UPGRADE });
             deliver::handle(runtime, this, *peer, message);
-            deliver::run_tasks(runtime, Some((*peer, message)));
+            let mut bytes = Vec::new();
+            layout::push_message(&mut bytes, message);
+            deliver::run_tasks(runtime, Some((*peer, &bytes)));
         }
         Origin::Hook => {
             runtime.current.set(Current::UPGRADE);
