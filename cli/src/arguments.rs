@@ -267,11 +267,16 @@ pub(crate) struct Status {
   ambrosia-host send --instance bank --method deposit --args '[\"anna\", 20]' --request-id order-4711
   ambrosia-host send --instance bank --method load --args @accounts.json
 
+  ambrosia-host send --at 127.0.0.1:7001,127.0.0.1:7002 --instance bank --method balance --args '[\"anna\"]'
+
 The same request id a second time returns the first result and does nothing again, across takeovers too.")]
 pub(crate) struct Send {
     /// Name of the instance
     #[arg(long, value_name = "NAME")]
     pub(crate) instance: InstanceName,
+    /// Addresses of hosts to ask in place of a store, which is not opened then. Any host of the instance knows where the primary is
+    #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
+    pub(crate) at: Vec<String>,
     /// Method to run
     #[arg(long, value_name = "METHOD")]
     pub(crate) method: String,

@@ -1,10 +1,16 @@
 //! `send`: one request from outside.
 
-use std::{io::Write, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    io::Write,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ambrosia_core::{RequestId, limits::ARGUMENTS_BYTES_MAX};
 use ambrosia_host::{
-    Answered, Modules, client_of, encode_arguments_of, fresh_request_id, show_value, without_controls,
+    Addresses, Answered, Client, Methods, Modules, client_of, encode_arguments_of, fresh_request_id, show_value,
+    without_controls,
 };
 use ambrosia_storage::{Instances, StorePlace};
 use anyhow::{Context, bail};
@@ -12,9 +18,12 @@ use anyhow::{Context, bail};
 use crate::arguments::Send;
 
 pub(crate) fn send(store: StorePlace, verb: Send) -> anyhow::Result<ExitCode> {
-    let store = store.open()?;
-    let entry = store.instance(&verb.instance)?;
-    let methods = Modules::new(Arc::clone(&store)).methods(entry.module)?;
+    if !(verb.timeout > 0.0 && verb.timeout <= 1e9) {
+        bail!("--timeout must be a number of seconds above 0");
+    }
+    let (began, limit) = (Instant::now(), Duration::from_secs_f64(verb.timeout));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut client, methods) = runtime.block_on(reach(store, &verb, limit))?;
     let method = methods.find(&verb.method)?;
     let arguments = verb.args.read().and_then(|json| Ok(encode_arguments_of(&json, method)?));
     let arguments = arguments.with_context(|| format!("--args{}", verb.args.place()))?;
@@ -29,17 +38,26 @@ pub(crate) fn send(store: StorePlace, verb: Send) -> anyhow::Result<ExitCode> {
         Some(id) => RequestId::new(id).context("--request-id")?,
         None => fresh_request_id(),
     };
-    if !(verb.timeout > 0.0 && verb.timeout <= 1e9) {
-        bail!("--timeout must be a number of seconds above 0");
-    }
-    let limit = Duration::from_secs_f64(verb.timeout);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let answered = runtime.block_on(async {
-        let mut client = client_of(store, verb.instance)?;
-        client.send(&request, &verb.method, &arguments, !verb.no_wait, limit).await
-    })?;
+    let left = if verb.at.is_empty() { limit } else { limit.saturating_sub(began.elapsed()) };
+    let answered = client.send(&request, &verb.method, &arguments, !verb.no_wait, left);
+    let answered = runtime.block_on(answered)?;
     if let Answered::Value(value) = answered {
         writeln!(std::io::stdout(), "{}", without_controls(&show_value(method, &value).to_string()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A client of the instance, and what its methods are: by the store, or by hosts alone if these are given.
+async fn reach(store: StorePlace, verb: &Send, limit: Duration) -> anyhow::Result<(Client, Methods)> {
+    let name = verb.instance.clone();
+    if verb.at.is_empty() {
+        let store = store.open()?;
+        let entry = store.instance(&name)?;
+        let methods = Modules::new(Arc::clone(&store)).methods(entry.module)?;
+        return Ok((client_of(store, name)?, methods));
+    }
+    let addresses = Addresses::resolve(&verb.at).await.context("--at")?;
+    let mut client = Client::new(name.clone(), Addresses::new(name, addresses));
+    let methods = client.methods(limit).await?;
+    Ok((client, methods))
 }

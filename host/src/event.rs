@@ -38,6 +38,8 @@ pub(crate) enum Event {
     PeerHindered(PeerIndex),
     /// Somebody wants to know what waits for peers.
     PeersWanted { connection: ConnectionId },
+    /// Somebody wants to know what methods there are.
+    MethodsWanted { connection: ConnectionId },
     /// What is wished for the instance has changed.
     Wish(Option<StandingWish>),
     /// The module of a wish is at hand, or can't be.

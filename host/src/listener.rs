@@ -9,7 +9,7 @@ use std::{
 
 use ambrosia_client::Primary;
 use ambrosia_core::{ConnectionId, Epoch, InstanceName, InstanceUuid, RequestId, limits::ARGUMENTS_BYTES_MAX};
-use ambrosia_storage::{Instances, Store};
+use ambrosia_storage::{InstanceError, Instances, Store};
 use ambrosia_wire::{
     Connection, ConnectionError, ConnectionHandle, Control, Frame, PROTOCOL_VERSIONS, Permit, STREAMS_VERSION,
     StreamTaker, Trunk,
@@ -25,6 +25,7 @@ use crate::{
     event::{ClientRequest, Event},
     mailbox::Mailbox,
     modules::CurrentMethods,
+    store_whereabouts::how_it_ended,
 };
 
 /// Somebody who connects has this long to say who they are.
@@ -71,6 +72,16 @@ impl Receptions {
         let log = self.store.instance(&name).ok()?.log();
         let info = self.store.members(log).ok()?.primary().ok()??;
         Some(Primary { epoch: info.epoch, address: info.address })
+    }
+
+    /// Why nobody ever will be primary of that instance, if that is so.
+    fn ended(&self, name: &str) -> Option<String> {
+        let name = InstanceName::new(name).ok()?;
+        match self.store.instance(&name) {
+            Ok(entry) => Some(how_it_ended(&name, entry.outcome?)),
+            Err(error @ InstanceError::Unknown { .. }) => Some(error.to_string()),
+            Err(_) => None, // the client waits, as it does where it reads the store itself
+        }
     }
 }
 
@@ -133,9 +144,10 @@ async fn greet(handle: ConnectionHandle, mut connection: Connection, receptions:
     }
     let (version, reception, event) = match introduce(handle, hello, receptions) {
         Ok(introduced) => introduced,
-        Err(NotHere { reason, primary }) => {
+        Err(NotHere { reason, primary, ended }) => {
             tracing::warn!("a connection was refused: {reason}");
-            let refused = refusal(false, reason, primary);
+            let mut refused = refusal(false, reason, primary);
+            refused.extend(ended.map(|reason| Frame::Control(Control::Ended { reason })));
             return connection.write_frames(&refused).await.err().unwrap_or(ConnectionError::Closed);
         }
     };
@@ -156,6 +168,10 @@ async fn greet(handle: ConnectionHandle, mut connection: Connection, receptions:
             }
             Frame::Control(Control::Checkpoint) => {
                 reception.mailbox.push(Event::CheckpointWanted { connection: id });
+                Ok(())
+            }
+            Frame::Control(Control::Methods) => {
+                reception.mailbox.push(Event::MethodsWanted { connection: id });
                 Ok(())
             }
             Frame::Control(Control::Peers) => {
@@ -218,11 +234,13 @@ impl StreamTaker for SenderTaker {
 struct NotHere {
     reason: String,
     primary: Option<Primary>,
+    /// Why nobody ever will.
+    ended: Option<String>,
 }
 
 impl From<String> for NotHere {
     fn from(reason: String) -> NotHere {
-        NotHere { reason, primary: None }
+        NotHere { reason, primary: None, ended: None }
     }
 }
 
@@ -236,7 +254,8 @@ fn introduce(
         if !PROTOCOL_VERSIONS.contains(&version) {
             return Err(NotHere::from(other_version(version)));
         }
-        receptions.find(to).map_err(|reason| NotHere { reason, primary: receptions.elsewhere(to) })
+        let elsewhere = |reason| NotHere { reason, primary: receptions.elsewhere(to), ended: receptions.ended(to) };
+        receptions.find(to).map_err(elsewhere)
     };
     match hello {
         Control::Hello { version: STREAMS_VERSION, from, .. } => {

@@ -28,6 +28,7 @@ use crate::{
     driver::{Driver, Replica},
     event::Event,
     log_watch::LogWatch,
+    methods::told,
     replay_progress::ReplayProgress,
     run::{Ending, RunError},
     shell::ProcessShell,
@@ -389,6 +390,10 @@ impl MemberDriver {
             Event::CheckpointWanted { connection } => return Some(MemberInput::CheckpointWanted(connection)),
             Event::PeerHindered(peer) => {
                 self.dialers.on_hindered(self.member.replica()?, peer);
+                return None;
+            }
+            Event::MethodsWanted { connection } => {
+                self.connections.tell(connection, told(&self.driver.methods.get()));
                 return None;
             }
             Event::PeersWanted { connection } => {

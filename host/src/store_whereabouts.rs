@@ -71,12 +71,17 @@ impl Whereabouts for StoreWhereabouts {
         let name = &self.name;
         match self.store.instance(name).map_err(unreadable)?.outcome {
             None => Ok(()),
-            Some(RecordedOutcome::Finished { code, lsn }) => {
-                Err(ClientError::Ended(format!("instance {name} finished with exit code {code} at lsn {lsn}")))
-            }
-            Some(RecordedOutcome::Halted { lsn, reason, .. }) => {
-                Err(ClientError::Ended(format!("instance {name} halted at lsn {lsn}: {reason}")))
-            }
+            Some(outcome) => Err(ClientError::Ended(how_it_ended(name, outcome))),
         }
+    }
+}
+
+/// Why an instance does not answer any more.
+pub(crate) fn how_it_ended(name: &InstanceName, outcome: RecordedOutcome) -> String {
+    match outcome {
+        RecordedOutcome::Finished { code, lsn } => {
+            format!("instance {name} finished with exit code {code} at lsn {lsn}")
+        }
+        RecordedOutcome::Halted { lsn, reason, .. } => format!("instance {name} halted at lsn {lsn}: {reason}"),
     }
 }

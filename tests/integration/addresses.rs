@@ -7,7 +7,10 @@ use ambrosia_storage::{FileStore, Instances, Store};
 use ambrosia_tests::{Cluster, Signal};
 use serde_json::json;
 
-use crate::support::{Replicas, Session, cluster};
+use crate::{
+    serving::{serve, wait_for_primaries},
+    support::{Replicas, Session, cluster},
+};
 
 /// Where each replica that runs answers, by its number.
 fn address(cluster: &Cluster, instance: &str, replica: u16) -> SocketAddr {
@@ -36,6 +39,63 @@ fn a_client_finds_the_primary_through_any_host_of_the_instance() {
     let standby = address(&cluster, "counter", dead);
     let mut session = Session::of_addresses("counter", &[standbys[usize::from(dead) - 1], standby]);
     assert_eq!(session.call("add", json!([1])), 4, "an address at which nobody answers any more does no harm");
+}
+
+/// Runs `send` without any store.
+fn send_at(cluster: &Cluster, at: &[SocketAddr], arguments: &[&str]) -> (Option<i32>, String, String) {
+    let at = at.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",");
+    let mut command = cluster.command(&[&["send", "--at", &at], arguments].concat());
+    let output = command.env("AMBROSIA_STORE", "/nowhere/at/all").output().expect("the program can be started");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn send_needs_no_store_where_it_is_given_addresses_and_says_the_same() {
+    let cluster = cluster();
+    let mut counter = Replicas::of(&cluster, "counter", "counter", 2);
+    let (primary, standby) = (address(&cluster, "counter", 0), address(&cluster, "counter", 1));
+    let add = ["--instance", "counter", "--method", "add", "--args", "[2]"];
+    assert_eq!(send_at(&cluster, &[primary], &add), (Some(0), "2".to_owned(), String::new()));
+    assert_eq!(send_at(&cluster, &[standby], &add).1, "4", "the host of a standby knows the primary");
+    // What is wrong is said in the same words as where there is a store.
+    for arguments in [
+        &["--instance", "counter", "--method", "add", "--args", "[\"two\"]"][..],
+        &["--instance", "counter", "--method", "subtract"],
+        &["--instance", "nobody", "--method", "add"],
+    ] {
+        let (code, printed, said) = send_at(&cluster, &[primary, standby], arguments);
+        let here = cluster.run(&[&["send"], arguments].concat());
+        assert_eq!((code, printed, said), (Some(here.code), here.stdout, here.stderr.trim_end().to_owned()));
+        assert_eq!(here.code, 1);
+    }
+    counter.kill(0);
+    counter.next_reign();
+    assert_eq!(send_at(&cluster, &[primary, standby], &add).1, "6", "at one of them nobody answers");
+    let (code, _, said) = send_at(&cluster, &[primary], &[&add[..], &["--timeout", "0.5"]].concat());
+    assert_eq!(code, Some(1));
+    let why = format!("no host says where the primary of instance counter is: the host at {primary}: ");
+    assert!(said.contains(&why), "{said}");
+    let (code, _, said) = send_at(&cluster, &[], &add);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("--at: the address \"\" is not found"), "{said}");
+}
+
+#[test]
+fn whoever_has_ended_is_told_by_a_host_that_lives_on() {
+    let cluster = cluster();
+    cluster.register("ends", "faulty", 1);
+    cluster.register("lives", "counter", 1);
+    let host = serve(&cluster, &["--all"]);
+    wait_for_primaries(&host, &["ends", "lives"]);
+    let at = [address(&cluster, "lives", 0)];
+    let ask = ["--instance", "ends", "--method", "ok"];
+    assert_eq!(send_at(&cluster, &at, &ask).1, "42");
+    cluster.send("ends", "exit_with", json!([3]));
+    host.wait_for_word("instance ends finished with exit code 3");
+    let (code, _, said) = send_at(&cluster, &at, &ask);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("instance ends finished with exit code 3 at lsn"), "{said}");
 }
 
 #[test]

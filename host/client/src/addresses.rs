@@ -1,9 +1,16 @@
 //! Finds the primary by asking hosts at known addresses: each knows who it is, if it does not host it itself.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use ambrosia_core::InstanceName;
+use ambrosia_wire::{CLIENT_VERSION, ConnectionError};
 use tokio::{
+    net::lookup_host,
     sync::{Notify, watch},
     task::{JoinHandle, JoinSet},
     time::{sleep, timeout},
@@ -26,16 +33,48 @@ const ASK_INTERVAL_MIN: Duration = Duration::from_millis(20);
 pub struct Addresses {
     primaries: watch::Receiver<Option<Primary>>,
     look: Arc<Notify>,
+    heard: Arc<Heard>,
     asking: JoinHandle<()>,
+}
+
+/// What the hosts that know no primary said when they were asked last, of each of them.
+#[derive(Default)]
+struct Heard(Mutex<BTreeMap<SocketAddr, Answer>>);
+
+/// What one host says.
+#[derive(Clone)]
+enum Answer {
+    /// Where the primary is.
+    Primary(Primary),
+    /// It knows of none.
+    None,
+    /// Nobody ever answers for the instance.
+    Ended(String),
+    /// It was not to be asked, or refuses.
+    No(String),
 }
 
 impl Addresses {
     /// Asks the hosts at `addresses` for the primary of `name`. Must be called within a tokio runtime.
     pub fn new(name: InstanceName, addresses: Vec<SocketAddr>) -> Addresses {
-        let look = Arc::new(Notify::new());
+        let (look, heard) = (Arc::new(Notify::new()), Arc::<Heard>::default());
         let (news, primaries) = watch::channel(None);
-        let asking = tokio::spawn(keep_asking(name, addresses, Arc::clone(&look), news));
-        Addresses { primaries, look, asking }
+        let asking = tokio::spawn(keep_asking(name, addresses, Arc::clone(&look), Arc::clone(&heard), news));
+        Addresses { primaries, look, heard, asking }
+    }
+
+    /// The addresses that hosts are called by, each as `HOST:PORT`.
+    ///
+    /// # Errors
+    /// [`ClientError::Whereabouts`] if one of them is none, or the name is not known.
+    pub async fn resolve(hosts: &[String]) -> Result<Vec<SocketAddr>, ClientError> {
+        let mut addresses = Vec::new();
+        for host in hosts {
+            let found = lookup_host(host).await;
+            let failed = |error| ClientError::Whereabouts(format!("the address {host:?} is not found: {error}").into());
+            addresses.extend(found.map_err(failed)?);
+        }
+        Ok(addresses)
     }
 }
 
@@ -54,9 +93,34 @@ impl Whereabouts for Addresses {
         self.look.notify_one();
     }
 
-    /// A host says so only while it runs, so nobody is sure.
+    fn why_unknown(&self) -> Option<String> {
+        let heard = self.heard.lock();
+        let reasons = heard.iter().filter_map(|(address, answer)| match answer {
+            Answer::Primary(_) | Answer::None => None,
+            Answer::Ended(reason) | Answer::No(reason) => Some(format!("the host at {address}: {reason}")),
+        });
+        let reasons: Vec<String> = reasons.collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    /// A host says of its own store only that nobody answers any more, and another may have another store, so all of them have
+    /// to agree.
     fn check_alive(&self) -> Result<(), ClientError> {
-        Ok(())
+        let heard = self.heard.lock();
+        let mut reasons = heard.values().map(|answer| match answer {
+            Answer::Ended(reason) => Some(reason),
+            Answer::Primary(_) | Answer::None | Answer::No(_) => None,
+        });
+        match reasons.next() {
+            Some(Some(reason)) if reasons.all(|other| other.is_some()) => Err(ClientError::Ended(reason.clone())),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Heard {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Answer>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -64,10 +128,11 @@ async fn keep_asking(
     name: InstanceName,
     addresses: Vec<SocketAddr>,
     look: Arc<Notify>,
+    heard: Arc<Heard>,
     news: watch::Sender<Option<Primary>>,
 ) {
     loop {
-        ask_all(&name, &addresses, &news).await;
+        ask_all(&name, &addresses, &heard, &news).await;
         sleep(ASK_INTERVAL_MIN).await;
         look.notified().await;
     }
@@ -75,14 +140,20 @@ async fn keep_asking(
 
 /// Asks all at once, and tells what one says before the slowest has answered: a host that is stopped never does. Ends with
 /// the first news, so that whoever is told can try.
-async fn ask_all(name: &InstanceName, addresses: &[SocketAddr], news: &watch::Sender<Option<Primary>>) {
+async fn ask_all(name: &InstanceName, addresses: &[SocketAddr], heard: &Heard, news: &watch::Sender<Option<Primary>>) {
     let mut asked = JoinSet::new();
     for address in addresses.iter().copied() {
         let name = name.clone();
-        asked.spawn(async move { timeout(ANSWER_WAIT_MAX, ask(&name, address)).await.ok().flatten() });
+        asked.spawn(async move {
+            let silent = || Answer::No(format!("it does not answer within {ANSWER_WAIT_MAX:?}"));
+            (address, timeout(ANSWER_WAIT_MAX, ask(&name, address)).await.unwrap_or_else(|_| silent()))
+        });
     }
+    let mut answers = BTreeMap::new();
     while let Some(answered) = asked.join_next().await {
-        let Ok(Some(primary)) = answered else { continue };
+        let Ok((address, answer)) = answered else { continue };
+        answers.insert(address, answer.clone());
+        let Answer::Primary(primary) = answer else { continue };
         // Who is behind may still name the one before.
         let is_news = news.send_if_modified(|known| {
             let is_news = known.is_none_or(|known| known.epoch < primary.epoch);
@@ -92,19 +163,62 @@ async fn ask_all(name: &InstanceName, addresses: &[SocketAddr], news: &watch::Se
             is_news
         });
         if is_news {
-            return;
+            return heard.lock().clear();
         }
     }
+    *heard.lock() = answers;
 }
 
-/// The primary, as far as that host knows.
-async fn ask(name: &InstanceName, address: SocketAddr) -> Option<Primary> {
-    match ask_host(name, address).await {
-        Ok(Greeting::Welcome { epoch, .. }) => Some(Primary { epoch, address }),
-        Ok(Greeting::Elsewhere(primary)) => primary,
-        Err(error) => {
-            tracing::debug!(%address, %error, "a host does not say who is primary");
-            None
+/// What that host says of the primary.
+async fn ask(name: &InstanceName, address: SocketAddr) -> Answer {
+    let answer = match ask_host(name, address, CLIENT_VERSION).await {
+        Ok(Greeting::Welcome { epoch, .. }) => Answer::Primary(Primary { epoch, address }),
+        Ok(Greeting::Elsewhere(Some(primary))) => Answer::Primary(primary),
+        Ok(Greeting::Elsewhere(None)) => Answer::None,
+        Ok(Greeting::Ended(reason)) => Answer::Ended(reason),
+        Err(ConnectionError::Refused(reason)) => Answer::No(reason),
+        Err(error) => Answer::No(error.to_string()),
+    };
+    if let Answer::No(reason) = &answer {
+        tracing::debug!(%address, "a host does not say who is primary: {reason}");
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(answers: &[(u16, Answer)]) -> Addresses {
+        let heard = Heard::default();
+        heard
+            .lock()
+            .extend(answers.iter().map(|(port, answer)| (SocketAddr::from(([127, 0, 0, 1], *port)), answer.clone())));
+        let (_, primaries) = watch::channel(None);
+        Addresses { primaries, look: Arc::default(), heard: Arc::new(heard), asking: tokio::spawn(async {}) }
+    }
+
+    #[tokio::test]
+    async fn an_instance_has_ended_if_all_hosts_say_so() {
+        let (ended, no) = (Answer::Ended("it is over".to_owned()), Answer::No("who?".to_owned()));
+        let is_over = |answers: &[(u16, Answer)]| known(answers).check_alive().is_err();
+        assert!(is_over(&[(1, ended.clone())]) && is_over(&[(1, ended.clone()), (2, ended.clone())]));
+        for others in [&[(2, no.clone())][..], &[(2, Answer::None)], &[]] {
+            let all = [&others[..], &[(1, ended.clone())]].concat();
+            assert_eq!(is_over(&all), others.is_empty());
         }
+        assert!(!is_over(&[]));
+        let reason = known(&[(1, ended), (2, no), (3, Answer::None)]).why_unknown().expect("two say why");
+        assert_eq!(reason, "the host at 127.0.0.1:1: it is over; the host at 127.0.0.1:2: who?");
+        assert_eq!(known(&[(3, Answer::None)]).why_unknown(), None, "there is none, that is all");
+    }
+
+    #[tokio::test]
+    async fn addresses_are_names_and_ports() {
+        let hosts = ["127.0.0.1:7".to_owned(), "[::1]:8".to_owned()];
+        let found = Addresses::resolve(&hosts).await.expect("they are addresses").into_iter();
+        assert_eq!(found.map(|address| address.to_string()).collect::<Vec<_>>(), hosts);
+        let error = Addresses::resolve(&["127.0.0.1".to_owned()]).await.expect_err("there is no port").to_string();
+        assert!(error.contains("the address \"127.0.0.1\" is not found"), "{error}");
     }
 }

@@ -6,7 +6,10 @@ use std::{
 };
 
 use ambrosia_core::{InstanceName, Lsn, ReplicaIndex, RequestId, limits::ARGUMENTS_BYTES_MAX};
-use ambrosia_wire::{ConnectionError, ConnectionHandle, Control, Frame};
+use ambrosia_methods::Methods;
+use ambrosia_wire::{
+    CLIENT_VERSION, ConnectionError, ConnectionHandle, Control, Frame, METHODS_BYTES_MAX, METHODS_VERSION,
+};
 use bytes::Bytes;
 use tokio::{
     sync::watch,
@@ -66,6 +69,9 @@ pub enum ClientError {
     /// No checkpoint was begun in time.
     #[error("no checkpoint was begun within {0:?}: the primary is busy, or stopped; see `ambrosia-host status`")]
     NoCheckpoint(Duration),
+    /// The primary has not told the methods in time.
+    #[error("the methods of the instance were not told within {0:?}: the primary is busy, or stopped")]
+    NoMethods(Duration),
     /// Nobody runs the instance.
     #[error(
         "instance {name} has no primary: start one with `ambrosia-host run --instance {name}` (waited {:.1} s)",
@@ -84,6 +90,19 @@ pub enum ClientError {
         name: InstanceName,
         /// Why the primary was not reached.
         unreached: Unreached,
+        /// How long.
+        waited: Duration,
+    },
+    /// No host says where the primary is.
+    #[error(
+        "no host says where the primary of instance {name} is: {reason} (waited {:.1} s)",
+        waited.as_secs_f64()
+    )]
+    NotFound {
+        /// The instance.
+        name: InstanceName,
+        /// What each host said, or why it said nothing.
+        reason: String,
         /// How long.
         waited: Duration,
     },
@@ -119,6 +138,8 @@ pub struct Client {
     connected: Option<Connected>,
     /// What the last try to connect to the present primary has met.
     unreached: Option<Unreached>,
+    /// Version of the protocol in which it says hello.
+    version: u16,
 }
 
 struct Connected {
@@ -138,7 +159,32 @@ impl Client {
     /// A client of the instance `name`, whose primary is where `whereabouts` say.
     pub fn new(name: InstanceName, whereabouts: impl Whereabouts + 'static) -> Self {
         let primaries = whereabouts.primaries();
-        Client { name, whereabouts: Box::new(whereabouts), primaries, connected: None, unreached: None }
+        Client {
+            name,
+            whereabouts: Box::new(whereabouts),
+            primaries,
+            connected: None,
+            unreached: None,
+            version: CLIENT_VERSION,
+        }
+    }
+
+    /// What the module of the instance describes, asked of its primary.
+    ///
+    /// # Errors
+    /// [`ClientError::Rejected`] if it can't be told; the others if the primary is not reached, or its host is of an earlier
+    /// version, which does not know the question.
+    pub async fn methods(&mut self, limit: Duration) -> Result<Methods, ClientError> {
+        if self.version < METHODS_VERSION {
+            (self.version, self.connected) = (METHODS_VERSION, None);
+        }
+        let late = || ClientError::NoMethods(limit);
+        self.ask(Frame::Control(Control::Methods), limit, late, |answer| match answer {
+            Frame::Control(Control::MethodTable { table }) => Some(read_methods(&table)),
+            Frame::Control(Control::NoMethods { reason }) => Some(Err(ClientError::Rejected(reason))),
+            _ => None,
+        })
+        .await
     }
 
     /// Sends one request and waits until it has its result, or is durable if `wait` is false. Across takeovers the
@@ -238,7 +284,10 @@ impl Client {
                     said = true;
                     match self.hindrance() {
                         Some(unreached) => tracing::info!(instance = %self.name, "waiting: {unreached}"),
-                        None => tracing::info!(instance = %self.name, "waiting for a primary"),
+                        None => match self.why_unknown() {
+                            Some(reason) => tracing::info!(instance = %self.name, "waiting for a primary: {reason}"),
+                            None => tracing::info!(instance = %self.name, "waiting for a primary"),
+                        },
                     }
                 }
                 if let Some(answer) = self.try_to_ask(frame.clone(), &mut reached, &take).await? {
@@ -258,8 +307,16 @@ impl Client {
         let name = self.name.clone();
         match self.hindrance() {
             Some(unreached) => ClientError::Unreached { name, unreached, waited },
-            None => ClientError::NoPrimary { name, waited },
+            None => match self.why_unknown() {
+                Some(reason) => ClientError::NotFound { name, reason, waited },
+                None => ClientError::NoPrimary { name, waited },
+            },
         }
+    }
+
+    /// Why it is not known where the primary is, in the words of hosts that may be strangers.
+    fn why_unknown(&self) -> Option<String> {
+        self.whereabouts.why_unknown().map(|reason| without_controls(&reason))
     }
 
     /// Why the primary that there is can't be talked to; `None` if there is none.
@@ -322,7 +379,7 @@ impl Client {
         };
         // A stopped primary's kernel still accepts connections, so it is not waited for longer than it reigns.
         let greeted = tokio::select! {
-            greeted = greet(&self.name, primary.address) => greeted,
+            greeted = greet(&self.name, primary.address, self.version) => greeted,
             _changed = self.primaries.changed() => Err(ConnectionError::Closed),
         };
         self.unreached = greeted.as_ref().err().and_then(|error| Unreached::of(primary.address, error));
@@ -340,6 +397,13 @@ impl Client {
         self.connected = Some(Connected { primary, handle, answers, task });
         Ok(())
     }
+}
+
+/// The methods in a table that a host has told.
+fn read_methods(table: &[u8]) -> Result<Methods, ClientError> {
+    let methods = if table.len() > METHODS_BYTES_MAX { None } else { Methods::decode(table) };
+    let unknown = || "the host tells methods in a form that this version does not know. Use its version here, too";
+    methods.ok_or_else(|| ClientError::Rejected(unknown().to_owned()))
 }
 
 /// What a frame says of that request, if it is of it.
@@ -375,6 +439,17 @@ mod tests {
             Frame::Answer { request: id(), success: false, value: b"\xa0"[..].into() },
         ];
         frames.into_iter().map(|frame| answer_to(&asked, frame).is_some()).collect()
+    }
+
+    #[test]
+    fn methods_are_believed_only_as_they_are_written_down() {
+        let methods = Methods::new(vec![ambrosia_methods::Method::without_types("add".to_owned(), Vec::new(), true)]);
+        let mut table = methods.encode();
+        assert_eq!(read_methods(&table).ok(), Some(methods));
+        table[30] ^= 1;
+        for table in [&table[..], &[], &vec![b' '; METHODS_BYTES_MAX + 1]] {
+            assert!(matches!(read_methods(table), Err(ClientError::Rejected(_))));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use ambrosia_core::InstanceName;
-use ambrosia_wire::{Connection, ConnectionError, Control, Frame};
+use ambrosia_wire::{CLIENT_VERSION, Connection, ConnectionError, Control, Frame};
 use tokio::time::timeout;
 
 use crate::{greeting::greet, unreached::Unreached};
@@ -52,7 +52,7 @@ pub async fn ask_for_peers(
     limit: Duration,
 ) -> Result<Vec<PeerReport>, NoPeerReport> {
     let asking = async {
-        let (_handle, mut connection) = greet(name, primary).await?;
+        let (_handle, mut connection) = greet(name, primary, CLIENT_VERSION).await?;
         connection.write_frame(&Frame::Control(Control::Peers)).await?;
         gather(&mut connection).await
     };

@@ -24,6 +24,11 @@ pub trait Whereabouts: Send + Sync {
     /// The primary that was told does not answer: whoever does not see changes by itself looks again. Called often.
     fn look_again(&self) {}
 
+    /// Why it is not known where the primary is; `None` if all that is known is that there is none.
+    fn why_unknown(&self) -> Option<String> {
+        None
+    }
+
     /// Whether the instance may still answer.
     ///
     /// # Errors

@@ -148,7 +148,30 @@ pub enum Control {
         /// Streams that it may have at most.
         streams_max: u32,
     },
+    /// A client wants to know what the module of the instance describes; since version 3.
+    Methods,
+    /// What the module describes.
+    MethodTable {
+        /// As it is written down beside the module.
+        #[serde(deserialize_with = "octets")]
+        table: Vec<u8>,
+    },
+    /// What the module describes can't be told.
+    NoMethods {
+        /// Why, for a person to read.
+        #[serde(deserialize_with = "text")]
+        reason: String,
+    },
+    /// Behind a [`Control::Refused`]: nobody ever answers for the instance, as far as the host knows.
+    Ended {
+        /// Why, for a person to read.
+        #[serde(deserialize_with = "text")]
+        reason: String,
+    },
 }
+
+/// Largest table of methods that is told.
+pub const METHODS_BYTES_MAX: usize = 16 << 20;
 
 impl Control {
     /// What a host says first that means to have many streams on one connection: a hello that names no instance. Hosts of

@@ -15,8 +15,12 @@ use crate::{
 /// Newest version of the protocol.
 pub const PROTOCOL_VERSION: u16 = 3;
 
-/// Version of the protocol that a client says, the lowest one that has all that a client needs.
+/// Version of the protocol that a client says, the lowest one that has all that requests need. One that wants to know of
+/// methods says [`METHODS_VERSION`].
 pub const CLIENT_VERSION: u16 = 2;
+
+/// The version of the protocol that brought the question for methods.
+pub const METHODS_VERSION: u16 = 3;
 
 /// Version of the protocol of a connection that carries one stream, whatever the host speaks beside it.
 pub const SINGLE_STREAM_VERSION: u16 = 1;

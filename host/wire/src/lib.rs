@@ -13,10 +13,10 @@ mod streams;
 mod trunk;
 
 pub use connection::{Connection, ConnectionError, ConnectionHandle};
-pub use control::Control;
+pub use control::{Control, METHODS_BYTES_MAX};
 pub use frame::{
-    CLIENT_VERSION, FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameKind, PROTOCOL_VERSION, PROTOCOL_VERSIONS,
-    SINGLE_STREAM_VERSION, STREAMS_VERSION, StreamNumber, WireError,
+    CLIENT_VERSION, FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameKind, METHODS_VERSION, PROTOCOL_VERSION,
+    PROTOCOL_VERSIONS, SINGLE_STREAM_VERSION, STREAMS_VERSION, StreamNumber, WireError,
 };
 pub use permits::{Permit, Permits};
 pub use streams::{STREAMS_MAX, StreamError};

@@ -58,8 +58,12 @@ pub fn seeds() -> Vec<Seed> {
         "v2-answer-failure",
         "v2-request-answer",
         "v2-request-durable",
+        "v3-ended",
         "v3-host-hello",
         "v3-host-welcome",
+        "v3-method-table",
+        "v3-methods",
+        "v3-no-methods",
         "v3-stream-acknowledge",
         "v3-stream-close",
         "v3-stream-credit",
@@ -89,7 +93,7 @@ pub fn seeds() -> Vec<Seed> {
 }
 
 /// What stands in a control frame before each of its strings: a byte for the variant, then the fields.
-const FRONTS: [(&str, &[u8]); 13] = [
+const FRONTS: [(&str, &[u8]); 16] = [
     ("hello-from", &[0, 1]),
     ("hello-to", &[0, 1, 0, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 3]),
     ("client-hello-to", &[2, 1]),
@@ -103,6 +107,9 @@ const FRONTS: [(&str, &[u8]); 13] = [
     ("answer", &[8]),
     ("answer-value", &[8, 0, 1]),
     ("elsewhere-address", &[15, 0]),
+    ("method-table", &[18]),
+    ("no-methods-reason", &[19]),
+    ("ended-reason", &[20]),
 ];
 
 /// A frame whose next string claims to be 2^60 bytes long: to make room for it would be the end.

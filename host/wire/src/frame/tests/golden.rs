@@ -171,6 +171,20 @@ fn hellos_of_hosts_of_protocol_3_stay_readable() {
 }
 
 #[test]
+fn what_is_said_of_methods_in_protocol_3_stays_readable() {
+    let check = |name: &str, index: u8, control: Control| {
+        let name = format!("wire-v3-{name}.bin");
+        check_file(&name, 1, &Frame::Control(control));
+        let golden = fs::read(path(&name)).expect("it was just read");
+        assert_eq!(golden[FRAME_HEADER_BYTES], index, "the number of a variant is its index");
+    };
+    check("methods", 17, Control::Methods);
+    check("method-table", 18, Control::MethodTable { table: [&b"ambrosia-methods 2"[..], &[0xfb; 300]].concat() });
+    check("no-methods", 19, Control::NoMethods { reason: "too «large»".to_owned() });
+    check("ended", 20, Control::Ended { reason: "instance bank finished with exit code 3 at lsn 9".to_owned() });
+}
+
+#[test]
 fn what_is_said_on_streams_in_protocol_3_stays_readable() {
     let stream = StreamNumber(0x0102_0304_0506_0708);
     let check = |name: &str, frame: Frame| {
@@ -201,5 +215,5 @@ fn every_golden_file_is_a_frame() {
         assert!(matches!(decoder_of(bytes[4]).next(&mut BytesMut::from(&bytes[..])), Ok(Some(_))));
         count += 1;
     }
-    assert!(count >= 17 + 4 + 8, "one for each control frame and each other kind");
+    assert!(count >= 21 + 4 + 8, "one for each control frame and each other kind");
 }

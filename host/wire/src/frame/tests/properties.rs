@@ -28,6 +28,15 @@ fn peers() -> impl Strategy<Value = Control> {
     prop_oneof![Just(Control::Peers), peer, Just(Control::PeersEnd)]
 }
 
+fn methods() -> impl Strategy<Value = Control> {
+    prop_oneof![
+        Just(Control::Methods),
+        octets().prop_map(|table| Control::MethodTable { table }),
+        any::<String>().prop_map(|reason| Control::NoMethods { reason }),
+        any::<String>().prop_map(|reason| Control::Ended { reason }),
+    ]
+}
+
 fn checkpoints() -> impl Strategy<Value = Control> {
     prop_oneof![
         Just(Control::Checkpoint),
@@ -62,6 +71,7 @@ fn controls() -> impl Strategy<Value = Control> {
         (numbers(), text()).prop_map(|(epoch, address)| Control::Elsewhere { epoch, address }),
         checkpoints(),
         (any::<u16>(), any::<u32>()).prop_map(|(version, streams_max)| Control::HostWelcome { version, streams_max }),
+        methods(),
     ]
 }
 
@@ -173,6 +183,9 @@ fn a_control_frame_that_claims_a_huge_length_allocates_no_such_thing() {
             &[7],
             &[8],
             &[8, 0, 1],
+            &[18],
+            &[19],
+            &[20],
         ] {
             assert_eq!(decode_control(&[front, length, b"a few"].concat()), None, "{front:?} {length:?}");
             let frame = sealed(1, &[front, length, b"a few"].concat());
@@ -261,7 +274,7 @@ proptest! {
     }
 
     #[test]
-    fn control_frames_of_anything_do_no_harm(body in bodies(), variant in 0..17_u8, at: Index) {
+    fn control_frames_of_anything_do_no_harm(body in bodies(), variant in 0..21_u8, at: Index) {
         decode_control(&body);
         decode_control(&[&[variant], &body[..]].concat());
         let (front, back) = body.split_at(at.index(body.len() + 1));
