@@ -166,6 +166,9 @@ pub(crate) struct CheckpointArguments {
     /// Keep the whole log
     #[arg(long)]
     pub(crate) keep_log: bool,
+    /// Keep so much of the log beyond that, with the checkpoints in it, for `debug`; 0 for nothing
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size_or_nothing)]
+    pub(crate) history: u64,
 }
 
 #[derive(Args, Debug)]
@@ -205,6 +208,7 @@ impl CheckpointArguments {
             recovery_target: self.recovery_target,
             keep_checkpoints: usize::from(self.keep_checkpoints),
             keep_log: self.keep_log,
+            history_bytes: self.history,
             ..MemberOptions::default()
         }
     }
@@ -215,6 +219,11 @@ fn size(text: &str) -> Result<u64, String> {
     let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
     let bytes = with_unit(text, &units).filter(|bytes| *bytes >= 1.0);
     bytes.map(|bytes| bytes as u64).ok_or_else(|| "use a number with KiB, MiB or GiB, such as 64MiB".to_owned())
+}
+
+/// The same, or none.
+fn size_or_nothing(text: &str) -> Result<u64, String> {
+    if text == "0" { Ok(0) } else { size(text) }
 }
 
 /// A time from a number with a unit.
@@ -362,6 +371,7 @@ mod tests {
     #[test]
     fn sizes_and_times_have_units() {
         assert_eq!((size("64MiB"), size("1.5KiB"), size("100")), (Ok(64 << 20), Ok(1536), Ok(100)));
+        assert_eq!((size_or_nothing("0"), size_or_nothing("1GiB")), (Ok(0), Ok(1 << 30)));
         assert_eq!((time("500ms"), time("2min")), (Ok(Duration::from_millis(500)), Ok(Duration::from_secs(120))));
         for bad in ["", "MiB", "-1MiB", "0", "1e300GiB", "nan", "5 parsecs"] {
             assert!(size(bad).is_err(), "{bad}");

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{InstanceName, ReplicaIndex};
+use ambrosia_core::{InstanceName, Lsn, ReplicaIndex};
 use ambrosia_host::Modules;
 use ambrosia_storage::{
     BlobHash, CaptureMeans, InstanceEntry, InstanceError, Instances, Member, PrimaryInfo, ProcessPlace,
@@ -56,6 +56,8 @@ struct Instance {
     /// files tell where the log ends.
     from_files: bool,
     first_lsn: u64,
+    /// How far back `debug` goes; null if no checkpoint fits the log, which was trimmed.
+    history_from_lsn: Option<u64>,
     disk_bytes: u64,
     checkpoints: Vec<ShownCheckpoint>,
     /// How checkpoints are taken: "memory", "save" or "none"; null if nobody runs.
@@ -216,6 +218,9 @@ fn look(store: &dyn Store, entry: InstanceEntry) -> anyhow::Result<Instance> {
         RecordedOutcome::Finished { code, lsn } => Ended::Finished { code, lsn: lsn.0 },
         RecordedOutcome::Halted { lsn, reason, .. } => Ended::Halted { lsn: lsn.0, reason },
     });
+    let first = log.first()?;
+    let beginnings = checkpoints.iter().map(|info| info.lsn);
+    let history = if first == Lsn(1) { Some(first) } else { beginnings.into_iter().find(|lsn| lsn.next() >= first) };
     Ok(Instance {
         name: entry.name.to_string(),
         uuid: entry.uuid.to_string(),
@@ -228,7 +233,8 @@ fn look(store: &dyn Store, entry: InstanceEntry) -> anyhow::Result<Instance> {
         epoch: head.epoch.0,
         durable_lsn: head.durable.0,
         from_files: log.is_at_rest(),
-        first_lsn: log.first()?.0,
+        first_lsn: first.0,
+        history_from_lsn: history.map(|lsn| lsn.0),
         disk_bytes: log.stored_bytes()?,
         checkpoints: checkpoints.iter().map(|info| ShownCheckpoint { lsn: info.lsn.0, bytes: info.bytes }).collect(),
         capture: primary.and_then(|member| member.capture).map(|means| match means {
@@ -291,7 +297,11 @@ fn as_text(answer: &Answer) -> String {
             text += ", as its files tell: it was not used since the machine started";
         }
         text += "\n";
-        text += &format!("  {} on the disk, log from lsn {}; ", size(instance.disk_bytes), instance.first_lsn);
+        text += &format!("  {} on the disk, log from lsn {}", size(instance.disk_bytes), instance.first_lsn);
+        if let Some(history) = instance.history_from_lsn.filter(|history| *history != instance.first_lsn) {
+            text += &format!(", history from lsn {history}");
+        }
+        text += "; ";
         text += &checkpoints_as_text(instance);
         for replica in &instance.replicas {
             text += &format!("  replica {:<3} {:<8}", replica.replica, replica.role);

@@ -192,7 +192,7 @@ impl Checkpointer {
     pub(crate) fn trim(&mut self, keep: Keep, applied: Vec<Lsn>) -> Option<CheckpointEvent> {
         let checkpoints = Arc::clone(&self.checkpoints);
         self.start(CheckpointEvent::Tidied, move || {
-            let tidied = checkpoints.trim(keep.checkpoints, &applied, keep.log).map(|trimmed| {
+            let tidied = checkpoints.trim(keep, &applied).map(|trimmed| {
                 if trimmed.segments > 0 || trimmed.checkpoints > 0 {
                     let (segments, checkpoints) = (trimmed.segments, trimmed.checkpoints);
                     tracing::info!(segments, checkpoints, "trimmed the log");

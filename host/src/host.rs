@@ -335,7 +335,11 @@ fn settings(replica: ReplicaIndex, engine: [u8; 32], options: &MemberOptions) ->
             checkpoint_every_bytes: options.checkpoint_every_bytes,
             recovery_target_ns: options.recovery_target.as_nanos() as u64,
         },
-        keep: Keep { checkpoints: options.keep_checkpoints, log: options.keep_log },
+        keep: Keep {
+            checkpoints: options.keep_checkpoints,
+            log: options.keep_log,
+            history_bytes: options.history_bytes,
+        },
         silence: HEARTBEAT_SILENCE,
     }
 }

@@ -50,6 +50,9 @@ pub struct MemberOptions {
     pub keep_checkpoints: usize,
     /// Keep the whole log, also what no checkpoint needs.
     pub keep_log: bool,
+    /// How many bytes of the log, and of the checkpoints in it, are kept beyond what a recovery needs, for journeys
+    /// ([`crate::travel`]).
+    pub history_bytes: u64,
 }
 
 /// As the command line has them.
@@ -64,6 +67,7 @@ impl Default for MemberOptions {
             recovery_target: Duration::from_secs(1),
             keep_checkpoints: 3,
             keep_log: false,
+            history_bytes: 1 << 30,
         }
     }
 }

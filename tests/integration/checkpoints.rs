@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::support::{Replicas, Session, cluster, fails, succeeds, wait_for_status};
 
 /// Checkpoints are taken when a test asks for one, and by nothing else.
-const BY_HAND: &[&str] = &["--checkpoint-every", "100GiB", "--recovery-target", "60min"];
+const BY_HAND: &[&str] = &["--checkpoint-every", "100GiB", "--recovery-target", "60min", "--history", "0"];
 
 /// Has a checkpoint taken; returns what is said of it.
 fn checkpoint(cluster: &Cluster, instance: &str) -> String {
@@ -205,11 +205,36 @@ fn the_server_of_hello_world_has_checkpoints() {
     server.host(0).wait_for_print("!! SERVER Received message from a client: after");
 }
 
+/// As little is kept as two checkpoints need.
+const TIGHT: &[&str] = &["--checkpoint-every", "1MiB", "--keep-checkpoints", "2", "--history", "0"];
+
+/// What is needed no more, but for the history that is wanted.
+#[test]
+fn history_stays_and_status_says_how_far_back_it_goes() {
+    let cluster = cluster();
+    let more = ["--checkpoint-every", "100", "--keep-checkpoints", "1", "--history", "64KiB"];
+    let _counter = Replicas::of_with(&cluster, "counter", "counter", 1, &more);
+    let mut session = Session::new(&cluster, "counter");
+    let back = || cluster.status("counter")["history_from_lsn"].as_u64().expect("a number");
+    let (mut sent, mut most) = (0, 0);
+    // All of it is history, until that is too much.
+    while back() == 1 {
+        sent += 1;
+        assert_eq!(session.call("add", json!([1])), sent);
+        most = most.max(cluster.status("counter")["checkpoints"].as_array().map_or(0, Vec::len));
+        assert!(sent < 100_000, "nothing is ever removed");
+    }
+    assert!(most > 2, "older checkpoints are kept as long as there is room for them, and there were {most}");
+    let debug = ["debug", "--instance", "counter", "--at", "start", "--plain"];
+    let seen = cluster.must(&debug);
+    assert!(seen.starts_with("lsn ") && seen.contains("a checkpoint: the log goes back no further"), "{seen}");
+}
+
 #[test]
 fn the_log_is_trimmed_behind_the_checkpoints_that_are_kept() {
     let cluster = cluster();
     cluster.register("bank", "bank", 2);
-    let mut bank = Replicas::none(&cluster, "bank", &["--checkpoint-every", "1MiB", "--keep-checkpoints", "2"]);
+    let mut bank = Replicas::none(&cluster, "bank", TIGHT);
     bank.start_all(2);
     let mut session = Session::new(&cluster, "bank");
     let bytes = vec![7; 500_000];
@@ -264,8 +289,10 @@ fn a_log_that_is_trimmed_while_it_is_shown_is_shown_on_from_where_it_begins() {
     let ended = shows.wait_with_output().expect("works");
     let said = String::from_utf8_lossy(&ended.stderr);
     assert!(ended.status.success(), "{said}");
-    let first = trimmed["first_lsn"].as_u64().expect("a number");
-    let gap = lsns.iter().position(|lsn| *lsn == first).expect("it was shown on from where it begins");
+    let gap = lsns.windows(2).position(|two| two[1] != two[0] + 1).expect("it was shown on from where it begins") + 1;
+    // Segments are removed one after the other, so more of them may be gone by then.
+    let first = lsns[gap];
+    assert!(trimmed["first_lsn"].as_u64() <= Some(first), "{first} is gone: {trimmed}");
     let note = format!("records {} to {} were trimmed while the log was read", lsns[gap - 1] + 1, first - 1);
     assert!(said.contains(&note), "{note:?} is not in {said:?}");
     assert!(lsns[..gap].is_sorted() && lsns[gap..].windows(2).all(|two| two[1] == two[0] + 1), "{lsns:?}");
@@ -454,6 +481,7 @@ fn options_of_checkpoints_have_units_and_limits() {
         ("--checkpoint-every", "many", "such as 64MiB"),
         ("--recovery-target", "5", "such as 500ms"),
         ("--keep-checkpoints", "0", "0 is not in 1.."),
+        ("--history", "much", "such as 64MiB"),
     ] {
         let ran = cluster.run(&["run", "--instance", "counter", option, value]);
         assert_eq!(ran.code, 2);
@@ -462,7 +490,7 @@ fn options_of_checkpoints_have_units_and_limits() {
     succeeds(
         &cluster,
         &["run", "--help"],
-        &["--checkpoint-every", "--recovery-target", "--keep-checkpoints", "--keep-log"],
+        &["--checkpoint-every", "--recovery-target", "--keep-checkpoints", "--keep-log", "--history"],
     );
     succeeds(&cluster, &["checkpoint", "--help"], &["ambrosia-host checkpoint --instance server"]);
 }

@@ -160,7 +160,7 @@ fn every_digest_that_a_primary_wrote_is_met_again() {
 #[test]
 fn a_log_that_was_trimmed_is_travelled_from_its_oldest_checkpoint() {
     let cluster = cluster();
-    let more = ["--checkpoint-every", "100", "--keep-checkpoints", "2"];
+    let more = ["--checkpoint-every", "100", "--keep-checkpoints", "2", "--history", "0"];
     let _counter = Replicas::of_with(&cluster, "counter", "counter", 1, &more);
     let mut session = Session::new(&cluster, "counter");
     let first = || cluster.status("counter")["first_lsn"].as_u64().expect("a number");

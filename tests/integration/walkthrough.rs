@@ -162,7 +162,8 @@ fn status_has_the_published_shape_and_tells_the_truth() {
     assert_eq!(module.as_str().map(str::len), Some(64));
     let expected = json!({
         "name": "server", "uuid": uuid, "module": module, "state": "down", "epoch": 0, "durable_lsn": 1,
-        "first_lsn": 1, "disk_bytes": status["disk_bytes"], "checkpoints": [], "capture": null, "recovery_ms": null,
+        "first_lsn": 1, "history_from_lsn": 1, "disk_bytes": status["disk_bytes"], "checkpoints": [], "capture": null,
+        "recovery_ms": null,
         "primary": null, "replicas": [down(0), down(1), down(2)], "from_files": false, "peers": null,
     });
     assert_eq!(status, expected);
@@ -187,8 +188,8 @@ fn status_has_the_published_shape_and_tells_the_truth() {
     };
     let expected = json!({
         "name": "server", "uuid": uuid, "module": module, "state": "running", "epoch": 1, "durable_lsn": 3,
-        "from_files": false, "first_lsn": 1, "disk_bytes": status["disk_bytes"], "checkpoints": [], "capture": "memory",
-        "recovery_ms": status["recovery_ms"],
+        "from_files": false, "first_lsn": 1, "history_from_lsn": 1, "disk_bytes": status["disk_bytes"], "checkpoints": [],
+        "capture": "memory", "recovery_ms": status["recovery_ms"],
         "primary": {"replica": 0, "address": address, "pid": server.host(0).pid(), "host": host},
         "replicas": [up(0, "primary"), up(1, "standby"), down(2)], "peers": [],
     });

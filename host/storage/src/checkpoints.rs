@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use ambrosia_core::{Capture, Lsn, MemoryCapture, ReplicaIndex, SharedState};
+use ambrosia_core::{Capture, Lsn, MemoryCapture, ReplicaIndex, SharedState, member::Keep};
 use bytes::Bytes;
 
 use crate::{Callback, CheckpointHead, IoError, LogError, Subscription};
@@ -45,14 +45,15 @@ pub trait Checkpoints: Send + Sync {
     /// longer. True if it did.
     fn compact(&self, lsn: Lsn, by: ReplicaIndex) -> Result<bool, CheckpointError>;
 
-    /// Removes checkpoints but the `keep` newest and what these rest on, and, unless `keep_log`, what of the log no kept
-    /// checkpoint and none of the replicas, which have applied so much, needs.
+    /// Removes checkpoints but the newest that are to be kept and what these rest on, and, unless all of it is to be kept, what
+    /// of the log no kept checkpoint and none of the replicas, which have applied so much, needs. Of what could go then, as much
+    /// as is wanted as history stays: the newest part of the log, with all checkpoints in it.
     ///
     /// One more checkpoint is kept if all of the newest rest on the same base, and as long as there is no such, nothing is
     /// removed: so no single damage can make the log useless, unless one checkpoint is all that is to be kept.
     ///
     /// Whoever finds another one at it leaves it to that, and to the next time.
-    fn trim(&self, keep: usize, applied: &[Lsn], keep_log: bool) -> Result<Trimmed, LogError>;
+    fn trim(&self, keep: Keep, applied: &[Lsn]) -> Result<Trimmed, LogError>;
 
     /// Removes what an earlier process of the replica has left unfinished.
     fn remove_leftovers(&self, of: ReplicaIndex) -> Result<(), IoError>;

@@ -19,6 +19,7 @@ mod checkpoints;
 pub mod conformance;
 mod deregistration;
 mod file;
+mod history;
 mod instance_entry;
 mod instances;
 mod io_error;
@@ -39,7 +40,7 @@ mod upgrades;
 mod vacancy_watcher;
 mod wishes;
 
-pub use ambrosia_core::member::{CheckpointHead, LogEvent, StopCause};
+pub use ambrosia_core::member::{CheckpointHead, Keep, LogEvent, StopCause};
 pub use blob::{BlobError, BlobHash, BlobStore};
 pub use checkpoints::{
     Checkpoint, CheckpointError, CheckpointInfo, Checkpoints, LoadedCheckpoint, LoadedMemory, MappedMemory,

@@ -17,7 +17,7 @@ use ambrosia_core::{
 };
 use ambrosia_storage::{
     Acquired, Checkpoint, CheckpointError, CheckpointHead, FileCheckpoints, FileLog, FileLogOptions, FileStore,
-    Instances, LoadedCheckpoint, LogStore,
+    Instances, Keep, LoadedCheckpoint, LogStore,
 };
 use ambrosia_test_allocations::peak_of;
 use tempfile::TempDir;
@@ -173,7 +173,7 @@ impl Fixture {
             checkpoints.compact(lsn, ME).expect("what can be loaded can be compacted");
             assert!(load(&checkpoints, lsn).as_ref() == whole.get(&lsn), "a base holds what its chain did");
         }
-        checkpoints.trim(keep, &[applied], false).expect("it can be removed");
+        checkpoints.trim(Keep::newest(keep), &[applied]).expect("it can be removed");
         let kept: Vec<Lsn> = checkpoints.list().expect("it can be read").iter().map(|info| info.lsn).collect();
         assert!(kept.len() >= keep.max(1).min(listed.len()), "{kept:?} of {listed:?}");
         for lsn in &kept {

@@ -63,7 +63,7 @@ impl Ground for Files {
     }
 
     fn start(&self, instance: &str, replica: u16) -> Box<dyn Running> {
-        Box::new(self.cluster.start(instance, replica))
+        Box::new(self.cluster.start_with(instance, replica, &["--history", "0"], |_| {}))
     }
 }
 
@@ -119,7 +119,7 @@ impl Ground for Memory {
             instance: InstanceName::new(instance).expect("a plain name"),
             replica: ReplicaIndex(replica),
             listen: ([127, 0, 0, 1], 0).into(),
-            member: MemberOptions::default(),
+            member: MemberOptions { history_bytes: 0, ..MemberOptions::default() },
             print: Arc::new(print),
         };
         let embedded = Embedded::start(self.store(), Arc::clone(&self.modules), options).expect("it can be started");

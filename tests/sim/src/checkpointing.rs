@@ -159,7 +159,7 @@ impl Sim {
         }
         self.note(|| format!("{} is about to trim", process.id));
         let before = self.undisturbed(|| driver.checkpoints.list()).expect("a directory can be listed").len();
-        let trimmed = driver.checkpoints.trim(keep.checkpoints, applied, keep.log);
+        let trimmed = driver.checkpoints.trim(keep, applied);
         let trimmed = trimmed.unwrap_or_else(|error| panic!("what is not needed can be removed: {error}"));
         self.note(|| format!("{} has removed {trimmed:?}, as others have applied {applied:?}", process.id));
         assert!(!keep.log || trimmed.segments == 0, "the log is kept");

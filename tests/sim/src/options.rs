@@ -120,12 +120,19 @@ pub struct CheckpointOptions {
     pub(crate) keep: usize,
     /// Nothing of the log is removed.
     pub(crate) keep_log: bool,
+    /// Bytes of history that are kept beyond what is needed.
+    pub(crate) history_bytes: u64,
 }
 
 impl CheckpointOptions {
     /// As little is kept as can be.
-    const TIGHT: CheckpointOptions =
-        CheckpointOptions { every_bytes: 1 << 9, every_ns: 4 * MICROSECOND, keep: 1, keep_log: false };
+    const TIGHT: CheckpointOptions = CheckpointOptions {
+        every_bytes: 1 << 9,
+        every_ns: 4 * MICROSECOND,
+        keep: 1,
+        keep_log: false,
+        history_bytes: 0,
+    };
 
     /// Several are kept and each holds much of the log, so that segments could be removed while all rest on one base.
     fn rare(dice: &mut Dice) -> CheckpointOptions {
@@ -134,15 +141,18 @@ impl CheckpointOptions {
             every_ns: u64::MAX,
             keep: dice.between((2, 3)) as usize,
             keep_log: false,
+            history_bytes: 0,
         }
     }
 
-    fn draw(dice: &mut Dice) -> CheckpointOptions {
+    /// What is kept as history is drawn by itself, so that the rest of a run is what it would be without.
+    fn draw(dice: &mut Dice, history: &mut Dice) -> CheckpointOptions {
         CheckpointOptions {
             every_bytes: dice.spread((1 << 10, 1 << 14)),
             every_ns: dice.spread((4 * MICROSECOND, 256 * MICROSECOND)),
             keep: dice.between((1, 4)) as usize,
             keep_log: dice.percent(20),
+            history_bytes: if history.percent(30) { history.spread((1 << 11, 1 << 18)) } else { 0 },
         }
     }
 }
@@ -162,7 +172,7 @@ impl Options {
             0 => None,
             1 | 2 => Some(CheckpointOptions::TIGHT),
             3 => Some(CheckpointOptions::rare(dice)),
-            _ => Some(CheckpointOptions::draw(dice)),
+            _ => Some(CheckpointOptions::draw(dice, &mut Dice::new(seed ^ 0x4157_0417))),
         };
         let tight = checkpoints == Some(CheckpointOptions::TIGHT);
         let first = if tight { 5 << 10 } else { first };
@@ -228,11 +238,12 @@ impl fmt::Display for Options {
         let Some(checkpoints) = &self.checkpoints else { return write!(f, "\nno checkpoints") };
         write!(
             f,
-            "\na checkpoint every {} bytes or {} µs of work, {} kept{}",
+            "\na checkpoint every {} bytes or {} µs of work, {} kept{}, {} bytes of history",
             checkpoints.every_bytes,
             checkpoints.every_ns / MICROSECOND,
             checkpoints.keep,
-            if checkpoints.keep_log { " and all of the log" } else { "" }
+            if checkpoints.keep_log { " and all of the log" } else { "" },
+            checkpoints.history_bytes
         )
     }
 }

@@ -70,9 +70,10 @@ impl Sim {
                 checkpoint_every_bytes: options.map_or(u64::MAX, |options| options.every_bytes),
                 recovery_target_ns: options.map_or(u64::MAX, |options| options.every_ns),
             },
-            keep: options.map_or(Keep { checkpoints: 1, log: false }, |options| Keep {
+            keep: options.map_or(Keep::newest(1), |options| Keep {
                 checkpoints: options.keep,
                 log: options.keep_log,
+                history_bytes: options.history_bytes,
             }),
             silence: Duration::from_nanos(SILENCE),
         }

@@ -260,6 +260,8 @@ fn note_checkpoints(cluster: &Cluster, instance: &str) {
 
 /// No checkpoint is taken in time.
 const WITHOUT_CHECKPOINTS: &[&str] = &["--checkpoint-every", "1000GiB", "--recovery-target", "600min"];
+/// Nothing is kept to be looked at.
+const WITHOUT_HISTORY: &[&str] = &["--history", "0"];
 
 /// A sender and a receiver that has all of so many messages; how long that took.
 fn receive(messages: u64, options: &[&str]) -> anyhow::Result<(Cluster, Host, Host, Duration)> {
@@ -292,13 +294,13 @@ fn replay(messages: u64) -> anyhow::Result<()> {
 }
 
 fn long(messages: u64) -> anyhow::Result<()> {
-    let (cluster, _sender, mut receiver, live) = receive(messages, &[])?;
+    let (cluster, _sender, mut receiver, live) = receive(messages, WITHOUT_HISTORY)?;
     note("64-B forks/s, with checkpoints", format!("{:.0}", messages as f64 / live.as_secs_f64()));
     let mut times = Vec::new();
     for _ in 0..10 {
         receiver.kill();
         let began = Instant::now();
-        receiver = cluster.start("receiver", 0);
+        receiver = cluster.start_with("receiver", 0, WITHOUT_HISTORY, |_| {});
         let report = cluster.send("receiver", "report", json!([]));
         times.push(began.elapsed());
         anyhow::ensure!(report[0] == messages && report[1] == 0, "after the restart the report is {report}");
@@ -315,7 +317,8 @@ fn disk(time: Duration) -> anyhow::Result<()> {
     let cluster = Cluster::new();
     cluster.register("sender", "sender", 1);
     cluster.register("receiver", "receiver", 2);
-    let hosts = [cluster.start("sender", 0), cluster.start("receiver", 0), cluster.start("receiver", 1)];
+    let start = |instance, replica| cluster.start_with(instance, replica, WITHOUT_HISTORY, |_| {});
+    let hosts = [start("sender", 0), start("receiver", 0), start("receiver", 1)];
     for host in &hosts {
         host.wait_until_caught_up();
     }

@@ -11,6 +11,25 @@ pub struct Keep {
     pub checkpoints: usize,
     /// The whole log.
     pub log: bool,
+    /// Bytes of the log, and of the checkpoints in it, beyond what that needs: to be looked at.
+    pub history_bytes: u64,
+}
+
+impl Keep {
+    /// The newest checkpoints, and what a recovery needs.
+    pub const fn newest(checkpoints: usize) -> Keep {
+        Keep { checkpoints, log: false, history_bytes: 0 }
+    }
+
+    /// The same, and the whole log.
+    pub const fn and_the_log(self) -> Keep {
+        Keep { log: true, ..self }
+    }
+
+    /// The same, and so many bytes of history.
+    pub const fn and_history(self, bytes: u64) -> Keep {
+        Keep { history_bytes: bytes, ..self }
+    }
 }
 
 /// What a member is told at its beginning, and does not change.

@@ -90,7 +90,7 @@ pub(crate) fn settings() -> MemberSettings {
         allow_engine_change: false,
         allow_divergence: None,
         schedule: ScheduleOptions { checkpoint_every_bytes: 1 << 20, recovery_target_ns: 1 << 40 },
-        keep: Keep { checkpoints: 2, log: false },
+        keep: Keep::newest(2),
         silence: SILENCE,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::channel;
 
-use ambrosia_core::{Lsn, PAGE_BYTES, ReplicaIndex};
+use ambrosia_core::{Lsn, PAGE_BYTES, ReplicaIndex, member::Keep};
 
 use super::{
     reign::{LIMIT, Reign},
@@ -117,21 +117,57 @@ pub fn what_is_needed_is_kept_and_the_rest_is_trimmed(store: &dyn Store) {
     let checkpoints = store.checkpoints(log).expect("works");
     let (one, two) = (vec![1; PAGE_BYTES], vec![2; PAGE_BYTES]);
     take(&*checkpoints, &checkpoint(300, None, &one));
-    assert_eq!(checkpoints.trim(2, &[Lsn(400)], false).expect("works"), Trimmed::default(), "there is one only");
+    assert_eq!(checkpoints.trim(Keep::newest(2), &[Lsn(400)]).expect("works"), Trimmed::default(), "there is one only");
     take(&*checkpoints, &checkpoint(310, Some((300, &one)), &two));
-    assert_eq!(checkpoints.trim(2, &[Lsn(400)], false).expect("works"), Trimmed::default(), "both rest on one base");
+    assert_eq!(
+        checkpoints.trim(Keep::newest(2), &[Lsn(400)]).expect("works"),
+        Trimmed::default(),
+        "both rest on one base"
+    );
     take(&*checkpoints, &checkpoint(390, None, &one));
-    let trimmed = checkpoints.trim(2, &[Lsn(400)], true).expect("works");
+    let trimmed = checkpoints.trim(Keep::newest(2).and_the_log(), &[Lsn(400)]).expect("works");
     assert_eq!(trimmed, Trimmed::default(), "the second newest rests on the first, and the log is to be kept");
     take(&*checkpoints, &checkpoint(395, None, &two));
-    let trimmed = checkpoints.trim(2, &[Lsn(400), Lsn(5)], false).expect("works");
+    let trimmed = checkpoints.trim(Keep::newest(2), &[Lsn(400), Lsn(5)]).expect("works");
     assert_eq!(trimmed.checkpoints, 2);
     let handle = store.log(log).expect("works");
     assert!(handle.first().expect("works") <= Lsn(6), "a replica still needs it");
-    checkpoints.trim(2, &[Lsn(400)], false).expect("works");
+    checkpoints.trim(Keep::newest(2), &[Lsn(400)]).expect("works");
     assert!(load(&*checkpoints, 390).is_ok() && load(&*checkpoints, 395).is_ok());
     let mut tail = handle.tail(Lsn(391)).expect("what the oldest needs is there");
     assert_eq!(tail.read().expect("works")[0].lsn(), Lsn(391));
+}
+
+pub fn history_keeps_checkpoints_and_the_log_behind_them(store: &dyn Store) {
+    let log = registered(store);
+    let (handle, checkpoints) = (store.log(log).expect("works"), store.checkpoints(log).expect("works"));
+    // Each reign begins a part of the log that can be removed as a whole.
+    for lsn in (3..=21).step_by(2) {
+        let mut reign = Reign::begin(&*handle, 0);
+        assert_eq!(reign.append_durably(&[7; 1000]), Lsn(lsn));
+        take(&*checkpoints, &checkpoint(lsn, None, &vec![1; PAGE_BYTES]));
+    }
+    let there = || checkpoints.list().expect("works").len();
+    let goes_on = || {
+        let oldest = checkpoints.list().expect("works")[0].lsn;
+        let tail = handle.tail(oldest.next());
+        assert!(tail.is_ok(), "the log goes on behind the oldest checkpoint, {oldest}: {:?}", tail.err());
+        assert!(handle.first().expect("works") <= oldest.next());
+    };
+    let all = Keep::newest(2).and_history(u64::MAX);
+    assert_eq!(checkpoints.trim(all, &[]).expect("works"), Trimmed::default(), "everything is history");
+    // What each part of the log takes, and its checkpoint, depends on the store.
+    let (mut kept, mut bytes) = (there(), 1 << 20);
+    while kept > 2 {
+        let trimmed = checkpoints.trim(Keep::newest(2).and_history(bytes), &[]).expect("works");
+        assert_eq!(there(), kept - trimmed.checkpoints);
+        goes_on();
+        (kept, bytes) = (there(), bytes * 3 / 4);
+    }
+    assert!(bytes < 1 << 19, "half a megabyte keeps more than nothing");
+    checkpoints.trim(Keep::newest(2), &[]).expect("works");
+    assert_eq!(there(), 2);
+    goes_on();
 }
 
 pub fn who_was_overtaken_by_trimming_is_told(store: &dyn Store) {
@@ -146,7 +182,7 @@ pub fn who_was_overtaken_by_trimming_is_told(store: &dyn Store) {
         take(&*checkpoints, &checkpoint(lsn, None, &vec![1; PAGE_BYTES]));
     }
     let _newest = Reign::begin(&*handle, 0);
-    checkpoints.trim(1, &[Lsn(6)], false).expect("works");
+    checkpoints.trim(Keep::newest(1), &[Lsn(6)]).expect("works");
     assert!(handle.first().expect("works") > Lsn(1));
     let error = handle.tail(Lsn(1)).err().expect("it was removed");
     assert!(matches!(error, LogError::Missing { asked: Lsn(1), .. }), "{error}");

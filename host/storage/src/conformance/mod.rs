@@ -102,6 +102,7 @@ macro_rules! store_conformance {
                 changes_without_what_they_rest_on_are_of_no_use
                 a_long_chain_is_made_a_base
                 what_is_needed_is_kept_and_the_rest_is_trimmed
+                history_keeps_checkpoints_and_the_log_behind_them
                 who_was_overtaken_by_trimming_is_told
             }
         }

@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-use ambrosia_core::{Lsn, MemoryCapture, PAGE_BYTES, ReplicaIndex};
+use ambrosia_core::{Lsn, MemoryCapture, PAGE_BYTES, ReplicaIndex, member::Keep};
 
 use super::{
     checkpoint_file::{CheckpointFile, CheckpointIndex, CheckpointName, Form, MAPPED_BYTES_MIN, PageSource, write},
@@ -27,7 +27,9 @@ use super::{
 };
 use crate::{
     Checkpoint, CheckpointError, CheckpointInfo, IoError, LoadedCheckpoint, LoadedMemory, LogError, MappedMemory,
-    Trimmed, io_error::IoContext,
+    Trimmed,
+    history::{History, LogPart},
+    io_error::IoContext,
 };
 
 /// A base is made of a chain of deltas that has become as long as this.
@@ -220,42 +222,69 @@ impl FileCheckpoints {
         Ok(deltas.len() >= DEPTH_MAX || (!deltas.is_empty() && delta_bytes > bytes_of(base.lsn) / 2))
     }
 
-    /// Removes checkpoints but the `keep` newest and what these rest on, and, unless `keep_log`, the segments of the log
-    /// that no kept checkpoint and none of the replicas, which have applied so much, needs.
+    /// Removes checkpoints but the newest that are to be kept and what these rest on, and, unless all of it is to be kept, the
+    /// segments of the log that no kept checkpoint and none of the replicas, which have applied so much, needs. Of what could
+    /// go then, as much as is wanted as history stays.
     ///
     /// One more checkpoint is kept if all of the newest rest on the same base, and as long as there is no such, nothing is
     /// removed: so no single damaged file can make the log useless, unless one checkpoint is all that is to be kept.
     ///
     /// One process at a time does it. Two with lists of their own could each remove what the other one's newest rests
     /// on. Whoever finds another one at it leaves it to that, and to the next time.
-    pub fn trim(&self, keep: usize, applied: &[Lsn], keep_log: bool) -> Result<Trimmed, LogError> {
+    pub fn trim(&self, keep: Keep, applied: &[Lsn]) -> Result<Trimmed, LogError> {
         let mut done = Trimmed::default();
         let lock_path = self.directory.lock_path();
         let lock = self.directory.machine.try_lock(&lock_path, TRIM_BYTE).context("lock", &lock_path)?;
         let Some(_held) = lock else { return Ok(done) };
         let files = self.files()?;
-        let keep = keep.max(1);
-        let kept = files.kept(keep);
-        let needed: BTreeSet<_> = kept.iter().filter_map(|lsn| files.chain(*lsn)).flatten().collect();
+        let count = keep.checkpoints.max(1);
+        let mut kept = files.kept(count);
         // While there are fewer than that, or all rest on one base, all of the log is kept, as there is little of it.
-        let enough = kept.len() >= keep && files.bases(&kept).len() >= keep.min(2);
-        if let Some(oldest) = kept.first().filter(|_| enough) {
-            for name in files.names.iter().filter(|name| name.lsn < *kept.last().expect("it has a first one")) {
-                if !needed.contains(name) {
-                    self.remove(&self.directory.path.join(name.to_string()))?;
-                    done.checkpoints += 1;
-                }
-            }
-            if !keep_log {
-                let from = applied.iter().copied().fold(*oldest, Lsn::min).next();
-                for name in trimmed(&self.directory.segments()?, from) {
-                    // One after the other, oldest first: a crash in between must leave no hole.
-                    self.remove(&self.directory.segment_path(name))?;
-                    done.segments += 1;
-                }
+        let enough = kept.len() >= count && files.bases(&kept).len() >= count.min(2);
+        let Some(oldest) = kept.first().copied().filter(|_| enough) else { return Ok(done) };
+        let newest = *kept.last().expect("it has a first one");
+        let needed = applied.iter().copied().fold(oldest, Lsn::min).next();
+        let none = History::none(oldest, needed);
+        let history = self.history(none, keep.history_bytes, &files, &kept)?;
+        kept.extend(files.complete.keys().copied().filter(|lsn| *lsn >= history.checkpoints && *lsn < newest));
+        let kept: BTreeSet<_> = kept.iter().filter_map(|lsn| files.chain(*lsn)).flatten().collect();
+        for name in files.names.iter().filter(|name| name.lsn < newest && !kept.contains(name)) {
+            self.remove(&self.directory.path.join(name.to_string()))?;
+            done.checkpoints += 1;
+        }
+        if !keep.log {
+            for name in trimmed(&self.directory.segments()?, needed.min(history.log)) {
+                // One after the other, oldest first: a crash in between must leave no hole.
+                self.remove(&self.directory.segment_path(name))?;
+                done.segments += 1;
             }
         }
         Ok(done)
+    }
+
+    /// What is kept as history, beyond `none`.
+    fn history(&self, none: History, bytes: u64, files: &Files, kept: &[Lsn]) -> Result<History, LogError> {
+        if bytes == 0 {
+            return Ok(none);
+        }
+        let length = |path: PathBuf| {
+            let file = self.directory.machine.open(&path).context("open", &path)?;
+            Ok::<_, IoError>(file.bytes().context("examine", &path)?)
+        };
+        let needed: BTreeSet<_> = kept.iter().filter_map(|lsn| files.chain(*lsn)).flatten().collect();
+        let mut checkpoints = BTreeMap::<Lsn, u64>::new();
+        for name in files.names.iter().filter(|name| !needed.contains(name)) {
+            *checkpoints.entry(name.lsn).or_default() += length(self.directory.path.join(name.to_string()))?;
+        }
+        let order = self.directory.reading_order()?;
+        let holding = |lsn: Lsn| order.partition_point(|name| name.first <= lsn).saturating_sub(1);
+        let (at_hand, needed) = (holding(none.checkpoints.next()), holding(none.log));
+        let mut parts = Vec::new();
+        for (at, name) in order.iter().enumerate().take(at_hand + 1).rev() {
+            let bytes = if at >= needed { 0 } else { length(self.directory.segment_path(*name))? };
+            parts.push(LogPart { first: name.first, bytes });
+        }
+        Ok(none.back(bytes, parts.into_iter(), &checkpoints))
     }
 
     fn file_names(&self) -> Result<Vec<String>, IoError> {

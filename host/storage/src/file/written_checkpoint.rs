@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, atomic::AtomicU32},
 };
 
-use ambrosia_core::{Lsn, ReplicaIndex};
+use ambrosia_core::{Lsn, ReplicaIndex, member::Keep};
 
 use super::{
     checkpoints::{FileCheckpoints, WrittenFile},
@@ -72,8 +72,8 @@ impl Checkpoints for FileCheckpoints {
         self.compact(lsn, by)
     }
 
-    fn trim(&self, keep: usize, applied: &[Lsn], keep_log: bool) -> Result<Trimmed, LogError> {
-        self.trim(keep, applied, keep_log)
+    fn trim(&self, keep: Keep, applied: &[Lsn]) -> Result<Trimmed, LogError> {
+        self.trim(keep, applied)
     }
 
     fn remove_leftovers(&self, of: ReplicaIndex) -> Result<(), IoError> {

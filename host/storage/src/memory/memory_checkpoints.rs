@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use ambrosia_core::{Lsn, MemoryCapture, PAGE_BYTES, ReplicaIndex};
+use ambrosia_core::{Lsn, MemoryCapture, PAGE_BYTES, Record, ReplicaIndex, member::Keep};
 use bytes::Bytes;
 
 use super::shared::{MemoryState, Shared};
@@ -16,6 +16,7 @@ use crate::{
     Callback, Checkpoint, CheckpointError, CheckpointHead, CheckpointInfo, Checkpoints, IoError, LoadedCheckpoint,
     LoadedMemory, LogError, Subscription, Trimmed, WrittenCheckpoint,
     file::{CheckpointName, DEPTH_MAX, Files},
+    history::{History, LogPart},
 };
 
 /// One checkpoint as it is kept.
@@ -104,6 +105,22 @@ fn loaded(pages: MemoryCapture) -> LoadedMemory {
     LoadedMemory { bytes: pages.bytes, hashes, mapped: None, pages }
 }
 
+/// What is kept as history, beyond `none`. Each record is a part of the log.
+fn history(state: &MemoryState, none: History, bytes: u64, files: &Files, kept: &[Lsn]) -> History {
+    if bytes == 0 {
+        return none;
+    }
+    let needed: BTreeSet<_> = kept.iter().filter_map(|lsn| files.chain(*lsn)).flatten().collect();
+    let mut checkpoints = BTreeMap::<Lsn, u64>::new();
+    for (name, stored) in state.checkpoints.iter().filter(|(name, _)| !needed.contains(name)) {
+        *checkpoints.entry(name.lsn).or_default() += stored.bytes();
+    }
+    let before = state.records.iter().filter(|record| record.lsn() <= none.checkpoints.next()).rev();
+    let cost = |record: &Record| if record.lsn() >= none.log { 0 } else { record.stored().len() as u64 };
+    let parts = before.map(|record| LogPart { first: record.lsn(), bytes: cost(record) });
+    none.back(bytes, parts, &checkpoints)
+}
+
 impl Checkpoints for MemoryCheckpoints {
     fn write(&self, checkpoint: &Checkpoint, _: ReplicaIndex) -> Result<Box<dyn WrittenCheckpoint>, CheckpointError> {
         let Checkpoint { head, parent, state, capture } = checkpoint;
@@ -161,20 +178,26 @@ impl Checkpoints for MemoryCheckpoints {
         Ok(true)
     }
 
-    fn trim(&self, keep: usize, applied: &[Lsn], keep_log: bool) -> Result<Trimmed, LogError> {
+    fn trim(&self, keep: Keep, applied: &[Lsn]) -> Result<Trimmed, LogError> {
         let mut state = self.0.lock();
-        let (files, keep) = (files(&state), keep.max(1));
-        let kept = files.kept(keep);
-        let (Some(oldest), Some(newest)) = (kept.first(), kept.last()) else { return Ok(Trimmed::default()) };
-        if kept.len() < keep || files.bases(&kept).len() < keep.min(2) {
+        let (files, count) = (files(&state), keep.checkpoints.max(1));
+        let mut kept = files.kept(count);
+        let (Some(oldest), Some(newest)) = (kept.first().copied(), kept.last().copied()) else {
+            return Ok(Trimmed::default());
+        };
+        if kept.len() < count || files.bases(&kept).len() < count.min(2) {
             return Ok(Trimmed::default());
         }
-        let needed: BTreeSet<_> = kept.iter().filter_map(|lsn| files.chain(*lsn)).flatten().collect();
+        let needed = applied.iter().copied().fold(oldest, Lsn::min).next();
+        let none = History::none(oldest, needed);
+        let history = history(&state, none, keep.history_bytes, &files, &kept);
+        kept.extend(files.complete.keys().copied().filter(|lsn| *lsn >= history.checkpoints && *lsn < newest));
+        let kept: BTreeSet<_> = kept.iter().filter_map(|lsn| files.chain(*lsn)).flatten().collect();
         let before = state.checkpoints.len();
-        state.checkpoints.retain(|name, _| name.lsn >= *newest || needed.contains(name));
+        state.checkpoints.retain(|name, _| name.lsn >= newest || kept.contains(name));
         let checkpoints = before - state.checkpoints.len();
-        let from = applied.iter().copied().fold(*oldest, Lsn::min).next();
-        let segments = if keep_log { 0 } else { usize::from(state.trim_before(from) > 0) };
+        let from = needed.min(history.log);
+        let segments = if keep.log { 0 } else { usize::from(state.trim_before(from) > 0) };
         Ok(Trimmed { checkpoints, segments })
     }
 

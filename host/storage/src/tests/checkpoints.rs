@@ -2,7 +2,7 @@
 
 use std::{os::unix::fs::FileExt, path::PathBuf, sync::mpsc::channel, time::Duration};
 
-use ambrosia_core::{Genesis, InstanceUuid, Lsn, PAGE_BYTES, ReplicaIndex, Timestamp};
+use ambrosia_core::{Genesis, InstanceUuid, Lsn, PAGE_BYTES, ReplicaIndex, Timestamp, member::Keep};
 use ambrosia_test_allocations::counting;
 use proptest::prelude::*;
 
@@ -166,7 +166,7 @@ fn files_at_records_that_there_are_never_don_t_count() {
         std::fs::write(fixture.log_path().join(name), b"").expect("works");
     }
     assert_eq!(checkpoints.list().expect("works").iter().map(|info| info.lsn).collect::<Vec<_>>(), [Lsn(2)]);
-    checkpoints.trim(1, &[], false).expect("works");
+    checkpoints.trim(Keep::newest(1), &[]).expect("works");
     assert!(load(&checkpoints, 2).is_ok());
 }
 
@@ -314,9 +314,9 @@ fn the_newest_are_kept_with_what_they_rest_on_and_one_that_rests_on_another_base
         take(&checkpoints, &checkpoint(lsn, parent.map(|lsn| (lsn, &memory)), &memory));
     }
     let segments = fixture.segments().len();
-    let trimmed = checkpoints.trim(7, &[], false).expect("works");
+    let trimmed = checkpoints.trim(Keep::newest(7), &[]).expect("works");
     assert_eq!(trimmed, Trimmed::default(), "there are not as many yet");
-    let trimmed = checkpoints.trim(3, &[], false).expect("works");
+    let trimmed = checkpoints.trim(Keep::newest(3), &[]).expect("works");
     assert_eq!(trimmed.checkpoints, 0, "20 is the newest upon another base, and rests on 10");
     assert_eq!(fixture.segments().len(), segments - trimmed.segments);
     let log = fixture.log();
@@ -324,8 +324,11 @@ fn the_newest_are_kept_with_what_they_rest_on_and_one_that_rests_on_another_base
     assert_eq!(first.expect("works")[0].lsn(), Lsn(21));
     assert!(matches!(log.tail(Lsn(5)), Err(LogError::Missing { asked: Lsn(5), .. })));
     take(&checkpoints, &checkpoint(70, None, &memory));
-    assert_eq!(checkpoints.trim(3, &[], true).expect("works"), Trimmed { checkpoints: 2, segments: 0 });
-    assert_eq!(checkpoints.trim(1, &[], true).expect("works").checkpoints, 4);
+    assert_eq!(
+        checkpoints.trim(Keep::newest(3).and_the_log(), &[]).expect("works"),
+        Trimmed { checkpoints: 2, segments: 0 }
+    );
+    assert_eq!(checkpoints.trim(Keep::newest(1).and_the_log(), &[]).expect("works").checkpoints, 4);
     assert_eq!(files(&fixture), ["00000000000000000070.base"]);
 }
 
@@ -336,12 +339,12 @@ fn while_all_checkpoints_rest_on_one_base_the_log_is_kept() {
     take(&checkpoints, &checkpoint(50, None, &memory));
     take(&checkpoints, &checkpoint(60, Some((50, &memory)), &memory));
     assert_eq!(
-        checkpoints.trim(2, &[], false).expect("works"),
+        checkpoints.trim(Keep::newest(2), &[]).expect("works"),
         Trimmed::default(),
         "one damaged file, and all is lost"
     );
     take(&checkpoints, &checkpoint(70, None, &memory));
-    assert!(checkpoints.trim(2, &[], false).expect("works").segments > 0);
+    assert!(checkpoints.trim(Keep::newest(2), &[]).expect("works").segments > 0);
 }
 
 #[test]
@@ -355,11 +358,11 @@ fn what_a_running_replica_has_not_applied_stays_and_a_reader_that_was_overtaken_
     }
     take(&checkpoints, &checkpoint(90, None, &memory(1, 1)));
     let before = fixture.segments().len();
-    checkpoints.trim(1, &[Lsn(95), Lsn(0)], false).expect("works");
+    checkpoints.trim(Keep::newest(1), &[Lsn(95), Lsn(0)]).expect("works");
     assert_eq!(fixture.segments().len(), before);
-    checkpoints.trim(1, &[Lsn(40)], false).expect("works");
+    checkpoints.trim(Keep::newest(1), &[Lsn(40)]).expect("works");
     assert_eq!(log.tail(Lsn(41)).expect("works").position(), Lsn(41));
-    checkpoints.trim(1, &[], false).expect("works");
+    checkpoints.trim(Keep::newest(1), &[]).expect("works");
     assert!(fixture.segments().len() < before / 3);
     // Another reign makes all readers look at the list of segments again.
     let mut next = Reign::begin_with(&*log, 1, log.tail(Lsn(91)).expect("works"));
@@ -380,7 +383,7 @@ fn a_reader_that_was_overtaken_is_told_although_it_has_no_reason_to_look_at_the_
     let log = fixture.log();
     let mut behind = log.tail(Lsn(1)).expect("works");
     take(&checkpoints, &checkpoint(90, None, &memory(1, 1)));
-    let trimmed = checkpoints.trim(1, &[], false).expect("works");
+    let trimmed = checkpoints.trim(Keep::newest(1), &[]).expect("works");
     assert!(trimmed.segments > 1);
     // It has the first segment open, and reads that to its end; the next one is gone.
     let read = std::iter::from_fn(|| Some(behind.read())).find(Result::is_err);
@@ -400,15 +403,15 @@ fn two_that_trim_at_once_do_not_get_into_each_other_s_way() {
         take(&checkpoints, &checkpoint(lsn, None, &memory(1, 1)));
     }
     let other = crate::file::testing::hold_trim_lock(&fixture.log());
-    assert_eq!(checkpoints.trim(1, &[], false).expect("works"), Trimmed::default(), "the other one does it");
+    assert_eq!(checkpoints.trim(Keep::newest(1), &[]).expect("works"), Trimmed::default(), "the other one does it");
     drop(other);
-    assert_eq!(checkpoints.trim(1, &[], false).expect("works").checkpoints, 2);
+    assert_eq!(checkpoints.trim(Keep::newest(1), &[]).expect("works").checkpoints, 2);
 }
 
 #[test]
 fn a_log_without_checkpoints_is_never_trimmed() {
     let (fixture, reign, checkpoints) = with_records(50);
-    assert_eq!(checkpoints.trim(1, &[], false).expect("works"), Trimmed::default());
+    assert_eq!(checkpoints.trim(Keep::newest(1), &[]).expect("works"), Trimmed::default());
     drop(reign);
     assert_eq!(read_all(&*fixture.log()).len(), 50);
 }
@@ -437,7 +440,7 @@ proptest! {
             take(&checkpoints, &checkpoint(lsn, parent, &memory));
             taken.push((lsn, memory));
             checkpoints.compact(Lsn(lsn), ME).expect("works");
-            checkpoints.trim(keep, &[], true).expect("works");
+            checkpoints.trim(Keep::newest(keep).and_the_log(), &[]).expect("works");
             let listed = checkpoints.list().expect("works");
             prop_assert!(listed.len() >= keep.min(taken.len()));
             for info in listed {

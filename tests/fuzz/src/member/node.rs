@@ -77,7 +77,7 @@ impl Node {
             allow_engine_change: false,
             allow_divergence: None,
             schedule: ScheduleOptions { checkpoint_every_bytes: 8 << 10, recovery_target_ns: 1 << 40 },
-            keep: Keep { checkpoints: 2, log: true },
+            keep: Keep::newest(2).and_the_log(),
             silence: Duration::from_millis(600),
         };
         Node {

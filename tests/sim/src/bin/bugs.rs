@@ -281,35 +281,38 @@ const BUGS: &[Bug] = &[
         name: "the log is removed up to the newest checkpoint",
         file: "host/storage/src/file/checkpoints.rs",
         changes: &[(
-            "applied.iter().copied().fold(*oldest, Lsn::min)",
-            "applied.iter().copied().fold((*oldest).max(*kept.last().expect(\"one\")), Lsn::min)",
+            "applied.iter().copied().fold(oldest, Lsn::min)",
+            "applied.iter().copied().fold(oldest.max(newest), Lsn::min)",
         )],
     },
     Bug {
         name: "the log is removed although a replica that runs needs it",
         file: "host/storage/src/file/checkpoints.rs",
         changes: &[(
-            "applied.iter().copied().fold(*oldest, Lsn::min)",
-            "applied.iter().copied().fold(*oldest, Lsn::max).min(*oldest)",
+            "applied.iter().copied().fold(oldest, Lsn::min)",
+            "applied.iter().copied().fold(oldest, Lsn::max).min(oldest)",
         )],
     },
     Bug {
         name: "the log is removed although all checkpoints rest on one base",
         file: "host/storage/src/file/checkpoints.rs",
-        changes: &[(" && files.bases(&kept).len() >= keep.min(2);", ";")],
+        changes: &[(" && files.bases(&kept).len() >= count.min(2);", ";")],
     },
     Bug {
         name: "segments are removed newest first",
         file: "host/storage/src/file/checkpoints.rs",
         changes: &[(
-            "                for name in trimmed(&self.directory.segments()?, from) {",
-            "                for name in trimmed(&self.directory.segments()?, from).into_iter().rev() {",
+            "for name in trimmed(&self.directory.segments()?, needed.min(history.log)) {",
+            "for name in trimmed(&self.directory.segments()?, needed.min(history.log)).into_iter().rev() {",
         )],
     },
     Bug {
         name: "a base is removed on which a checkpoint rests that is kept",
         file: "host/storage/src/file/checkpoints.rs",
-        changes: &[("                if !needed.contains(name) {", "                if !kept.contains(&name.lsn) {")],
+        changes: &[(
+            "        let kept: BTreeSet<_> = kept.iter().filter_map(|lsn| files.chain(*lsn)).flatten().collect();",
+            "        let kept: BTreeSet<_> = kept.iter().filter_map(|lsn| files.chain(*lsn)?.into_iter().next()).collect();",
+        )],
     },
     Bug {
         name: "a checkpoint gets its name before it is on the disk",
