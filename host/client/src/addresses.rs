@@ -204,7 +204,7 @@ mod tests {
         let is_over = |answers: &[(u16, Answer)]| known(answers).check_alive().is_err();
         assert!(is_over(&[(1, ended.clone())]) && is_over(&[(1, ended.clone()), (2, ended.clone())]));
         for others in [&[(2, no.clone())][..], &[(2, Answer::None)], &[]] {
-            let all = [&others[..], &[(1, ended.clone())]].concat();
+            let all = [others, &[(1, ended.clone())]].concat();
             assert_eq!(is_over(&all), others.is_empty());
         }
         assert!(!is_over(&[]));
