@@ -32,6 +32,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause before the same primary is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
+/// Pause before a host is tried again that has refused: it says the same for a while, and tells its operator each time.
+const REFUSED_PAUSE: Duration = Duration::from_millis(250);
+
 /// What became of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answered {
@@ -335,7 +338,11 @@ impl Client {
         if let Err(error) = self.connect().await {
             tracing::debug!(%error, "no connection to the primary yet");
             self.whereabouts.look_again();
-            let _changed = timeout(RETRY_PAUSE, self.primaries.changed()).await;
+            let pause = match self.unreached {
+                Some(Unreached::Refused { .. }) => REFUSED_PAUSE,
+                _ => RETRY_PAUSE,
+            };
+            let _changed = timeout(pause, self.primaries.changed()).await;
             return Ok(None);
         }
         let Some(connected) = &mut self.connected else { return Ok(None) };
@@ -425,6 +432,14 @@ fn answer_to(request: &RequestId, answer: Frame) -> Option<Result<Answered, Clie
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use ambrosia_wire::Connection;
+    use tokio::net::TcpListener;
+
     use super::*;
 
     /// What the frames that a host may send say of the request `asked`.
@@ -439,6 +454,36 @@ mod tests {
             Frame::Answer { request: id(), success: false, value: b"\xa0"[..].into() },
         ];
         frames.into_iter().map(|frame| answer_to(&asked, frame).is_some()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_host_of_an_earlier_version_is_not_asked_for_methods_without_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
+        let address = listener.local_addr().expect("it has an address");
+        let refusals = Arc::new(AtomicUsize::new(0));
+        let refused = Arc::clone(&refusals);
+        let host = tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let (_handle, mut connection) = Connection::new(socket).expect("a socket");
+                let answer = match connection.read_frame().await {
+                    Ok(Frame::Control(Control::ClientHello { version: 2, .. })) => Control::ClientWelcome { epoch: 1 },
+                    _ => {
+                        refused.fetch_add(1, Ordering::Relaxed);
+                        Control::Refused { elsewhere: false, reason: "this host speaks versions 1 to 2".to_owned() }
+                    }
+                };
+                // Whoever asks may be gone.
+                let _gone = connection.write_frame(&Frame::Control(answer)).await;
+            }
+        });
+        let name = InstanceName::new("bank").expect("a plain name");
+        let mut client = Client::new(name.clone(), crate::Addresses::new(name, vec![address]));
+        let error =
+            client.methods(Duration::from_secs(3)).await.expect_err("it does not know the question").to_string();
+        assert!(error.contains("refuses the connection: this host speaks versions 1 to 2"), "{error}");
+        let refusals = refusals.load(Ordering::Relaxed);
+        assert!((1..=16).contains(&refusals), "{refusals} refusals in three seconds");
+        host.abort();
     }
 
     #[test]
