@@ -7,14 +7,15 @@
 
 mod node;
 mod puppet;
+mod wishes;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use ambrosia_core::{
     CallId, CheckpointState, ConnectionId, Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Limits, Lsn, Message,
-    MessageKind, MethodId, Record, RecordHeader, RecordKind, ReplicaIndex, RequestId, Seq, Timestamp, Traffic,
+    MessageKind, MethodId, Record, RecordHeader, RecordKind, Replica, ReplicaIndex, RequestId, Seq, Timestamp, Traffic,
     check_travelling,
-    member::{CheckpointHead, LogEvent, MemberInput, StopCause},
+    member::{CheckpointHead, LogEvent, MemberInput, StopCause, Wish},
     push_message,
 };
 use ambrosia_test_allocations::within;
@@ -22,7 +23,8 @@ use bytes::Bytes;
 
 use crate::{choices::Choices, corpus::Seed};
 use node::Node;
-use puppet::act;
+use puppet::{act, code};
+use wishes::Wishes;
 
 /// Each byte may be a record in a log, an outbox and several replicas, with collections around it.
 const MEMORY_PER_BYTE: usize = 2048;
@@ -48,7 +50,8 @@ mod event {
     pub(super) const HAND_OVER: u8 = 13;
     pub(super) const LOG_FAILED: u8 = 14;
     pub(super) const SILENCE: u8 = 15;
-    pub(super) const KINDS: u8 = 16;
+    pub(super) const WISH: u8 = 16;
+    pub(super) const KINDS: u8 = 17;
 }
 
 /// Lives through the course of events that the bytes describe.
@@ -94,6 +97,7 @@ struct Shared {
     /// Those that count.
     checkpoints: BTreeMap<Lsn, (CheckpointHead, Bytes)>,
     is_written_down: bool,
+    wishes: Wishes,
     now: Duration,
     wall: Timestamp,
 }
@@ -169,6 +173,7 @@ impl Cluster {
             durable: Lsn(1),
             checkpoints: BTreeMap::new(),
             is_written_down: false,
+            wishes: Wishes::default(),
             now: Duration::from_secs(1),
             wall: Timestamp(100),
         };
@@ -249,8 +254,38 @@ impl Cluster {
                     node.is_silent = !node.is_silent;
                 }
             }
+            event::WISH => self.wish(choices),
             _ => unreachable!("there are no more kinds of events"),
         }
+    }
+
+    /// An operator wishes for a module that does what was chosen, or takes a wish back.
+    fn wish(&mut self, choices: &mut Choices<'_>) {
+        let running = self.primary().and_then(|primary| self.nodes[primary].member.replica());
+        let from = running.map_or([0; 32], Replica::module);
+        let (does, flags) = (choices.below(code::KINDS), choices.byte());
+        let acts = choices.bytes();
+        let mut to = [0; 32];
+        to[0] = does;
+        let count = acts.len().min(31);
+        to[1..=count].copy_from_slice(&acts[..count]);
+        let attempt = self.shared.wishes.next();
+        self.shared.wishes.wish(Wish {
+            attempt,
+            from: if flags & 1 == 0 { from } else { [9; 32] },
+            to: if flags & 2 == 0 { to } else { from },
+            limits: Limits { fuel: attempt, memory_bytes: 1 },
+            handover_fuel: 1,
+            end_waiting: flags & 4 != 0,
+            wait: Duration::from_nanos(choices.number()),
+            hold: flags & 8 != 0,
+            is_cancelled: false,
+        });
+        let standing = self.shared.wishes.standing();
+        for node in &mut self.nodes {
+            node.give(&mut self.shared, MemberInput::Wish(standing.clone()));
+        }
+        self.turn();
     }
 
     fn fresh_connection(&mut self) -> ConnectionId {
@@ -385,7 +420,7 @@ fn messages(connection: ConnectionId, choices: &mut Choices<'_>) -> Option<Traff
 pub fn seeds() -> Vec<Seed> {
     use event::{
         ACKNOWLEDGED, CHECKPOINT, DELIVER, DEPOSED, DISCONNECTED, DURABLE, HAND_OVER, IMPULSE, JOB, LOG_FAILED,
-        MESSAGES, PEER_CONNECTED, PEER_REACHED, REQUEST, SILENCE, TAKEOVER,
+        MESSAGES, PEER_CONNECTED, PEER_REACHED, REQUEST, SILENCE, TAKEOVER, WISH,
     };
     let seed = |name: &str, parts: &[&[u8]]| (name.to_owned(), parts.concat());
     let counted = |bytes: &[u8]| [&[bytes.len() as u8], bytes].concat();
@@ -396,6 +431,8 @@ pub fn seeds() -> Vec<Seed> {
     let attach = |peer: u8| vec![act::ATTACH, peer];
     let impulse = |acts: &[&[u8]]| [&[IMPULSE][..], &counted(&acts.concat())].concat();
     let request = |id: u8, acts: &[&[u8]]| [&[REQUEST, id][..], &counted(&acts.concat())].concat();
+    let wish =
+        |does: u8, flags: u8, acts: &[&[u8]]| [&[WISH, does, flags][..], &counted(&acts.concat()), &[200]].concat();
     let call = impulse(&[&attach(3), &effect(MessageKind::Call, 1, 9, b""), &effect(MessageKind::Fork, 1, 0, b"x")]);
     let timer = effect(MessageKind::SetTimer, 0, 4, &50_u64.to_le_bytes());
     let to_myself =
@@ -468,6 +505,15 @@ pub fn seeds() -> Vec<Seed> {
             "seed-deposed",
             &[&call, &[DELIVER, 1, DURABLE, 1, DEPOSED, DELIVER, 1], &call, &[DELIVER, 1, DURABLE, 9]],
         ),
+        seed("seed-wish", &[&call, &wish(code::TAKES, 0, &[&timer, &attach(5)]), &[DELIVER, 1, DURABLE, 9], &call]),
+        seed(
+            "seed-wish-and-takeover",
+            &[&call, &wish(code::TAKES, 0, &[&attach(5)]), &[TAKEOVER, 9, DELIVER, 1, DELIVER, 1, DURABLE, 9]],
+        ),
+        seed("seed-wish-refused", &[&wish(code::REFUSES, 0, &[]), &[DELIVER, 9], &wish(code::TAKES, 1, &[])]),
+        seed("seed-wish-at-fault", &[&wish(code::TAKES, 0, &[&attach(2), &[act::RANDOM]]), &[DELIVER, 9], &call]),
+        seed("seed-wish-that-waits", &[&wish(code::WAITS, 8, &[]), &call, &[DELIVER, 9], &wish(code::WAITS, 0, &[])]),
+        seed("seed-wish-lost", &[&wish(code::IS_LOST, 0, &[]), &[DELIVER, 9], &call, &[DELIVER, 9]]),
         seed("seed-hand-over", &[&call, &[DELIVER, 1, HAND_OVER, DELIVER, 2]]),
         seed("seed-log-failed", &[&call, &[DELIVER, 1, DURABLE, 1], &call, &[DELIVER, 1, LOG_FAILED, DELIVER, 2]]),
         seed(

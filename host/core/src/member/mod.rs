@@ -123,6 +123,9 @@ impl<G: Guest> Member<G> {
     /// # Panics
     /// If the driver answers what was not asked.
     pub fn step(&mut self, now: Duration, input: MemberInput<G>, shell: &mut dyn Shell<G>) {
+        if self.has_ended() {
+            return;
+        }
         let mut context = Context { settings: &self.settings, now, wishes: &mut self.wishes, shell };
         let input = match input {
             MemberInput::Wish(wish) => return context.on_wish(wish),
@@ -133,7 +136,7 @@ impl<G: Guest> Member<G> {
             Stage::Recovering(recovery) => recovery.step(&mut context, input),
             Stage::Following(standby) => standby.step(&mut context, input),
             Stage::Reigning(primary) => primary.step(&mut context, input),
-            Stage::Ended(common) => Stage::Ended(common),
+            Stage::Ended(_) => unreachable!("nothing comes in after the end"),
         };
     }
 

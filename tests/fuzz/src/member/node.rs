@@ -41,6 +41,8 @@ pub(super) struct Node {
     acknowledged: BTreeMap<ConnectionId, Seq>,
     captured: Option<(CheckpointHead, Bytes)>,
     job: Option<Command>,
+    /// The wish whose module it has at hand.
+    ready: u64,
 }
 
 /// What the member puts out.
@@ -95,12 +97,15 @@ impl Node {
             acknowledged: BTreeMap::new(),
             captured: None,
             job: None,
+            ready: 0,
         }
     }
 
     pub(super) fn begin(&mut self, shared: &mut Shared) {
         self.member.begin(shared.now, &mut self.hands);
         self.carry_out(shared);
+        let wish = shared.wishes.standing();
+        self.give(shared, MemberInput::Wish(wish));
     }
 
     /// Something happens to the member.
@@ -136,7 +141,7 @@ impl Node {
         let role = if self.member.reign().is_some() { OtherRole::Primary } else { OtherRole::Standby };
         let applied = self.member.replica().map_or(Lsn(0), Replica::applied);
         let heartbeat_age = if self.has_ended || self.is_silent { Duration::from_secs(100) } else { Duration::ZERO };
-        Other { replica: self.me, role, applied, ready: 0, heartbeat_age }
+        Other { replica: self.me, role, applied, ready: self.ready, heartbeat_age }
     }
 
     /// Whether it could take over.
@@ -229,9 +234,13 @@ impl Node {
             }
             Command::Tell(Notice::Unusable { lsn, reason }) => panic!("the checkpoint at {lsn} is sound: {reason}"),
             Command::Tell(_) => {}
-            Command::Prepare { .. } | Command::Ready(_) | Command::ClaimWish { .. } | Command::SettleWish { .. } => {
-                unreachable!("nothing is wished")
+            Command::Prepare { attempt, .. } => self.step(shared, MemberInput::Prepared { attempt, result: Ok(()) }),
+            Command::Ready(attempt) => self.ready = attempt,
+            Command::ClaimWish { attempt, epoch } => {
+                let is_claimed = shared.wishes.claim(attempt, epoch);
+                self.step(shared, MemberInput::Claimed { attempt, epoch, is_claimed });
             }
+            Command::SettleWish { attempt, epoch, outcome } => shared.settle(attempt, epoch, &outcome),
             Command::Yield | Command::DropPrints => unreachable!("there is room for what is printed"),
             Command::End(ending) => self.end(ending),
         }

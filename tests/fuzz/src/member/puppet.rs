@@ -1,8 +1,8 @@
 //! The guest of the target: its messages tell it what to do.
 
 use ambrosia_core::{
-    CallId, Delivered, Fault, Guest, Message, MessageKind, Messages, MethodId, PeerIndex, Print, PrintStream, Runs,
-    Seq, World, push_effect,
+    CallId, Delivered, Fault, Guest, HandoverError, Message, MessageKind, Messages, MethodId, PeerIndex, Print,
+    PrintStream, Runs, Seq, Upgrade, World, push_effect,
 };
 
 use super::name;
@@ -19,15 +19,26 @@ pub(super) mod act {
     pub(in super::super) const KINDS: u8 = 6;
 }
 
+/// What the code of a module does in an upgrade to it, by the first byte of its hash; the rest of the hash are acts.
+pub(super) mod code {
+    pub(in super::super) const TAKES: u8 = 0;
+    pub(in super::super) const REFUSES: u8 = 1;
+    pub(in super::super) const WAITS: u8 = 2;
+    pub(in super::super) const IS_LOST: u8 = 3;
+    pub(in super::super) const KINDS: u8 = 4;
+}
+
 /// A guest whose messages tell it what to do.
 #[derive(Default)]
 pub(super) struct Puppet {
     poisoned: bool,
+    /// The upgrade at hand is neither kept nor undone.
+    is_upgrading: bool,
 }
 
 impl Guest for Puppet {
     fn deliver(&mut self, runs: &[u8], world: &mut World, delivered: &mut Delivered) -> Result<(), Fault> {
-        assert!(!self.poisoned, "a guest is not called again after a fault");
+        assert!(!self.poisoned && !self.is_upgrading, "a guest is not called again after a fault, nor in an upgrade");
         let mut cause = 0;
         for run in Runs::new(runs) {
             let run = run.expect("the core hands over whole runs");
@@ -45,6 +56,45 @@ impl Guest for Puppet {
             }
         }
         Ok(())
+    }
+
+    fn upgrade(
+        &mut self,
+        upgrade: &Upgrade,
+        world: &mut World,
+        delivered: &mut Delivered,
+    ) -> Result<(), HandoverError> {
+        assert!(!self.poisoned && !self.is_upgrading, "an upgrade is tried between two deliveries");
+        let (does, acts) = upgrade.to.split_first().expect("a hash has 32 bytes");
+        let kind = MessageKind::Start;
+        let all = Message { kind, method: MethodId(0), call_id: CallId(1), arguments: acts };
+        match *does {
+            code::TAKES => match self.obey(0, all, world, delivered) {
+                Ok(()) => {
+                    self.is_upgrading = true;
+                    Ok(())
+                }
+                Err(fault) => {
+                    self.poisoned = false; // it is put back
+                    Err(HandoverError::Refused(fault))
+                }
+            },
+            code::WAITS => Err(HandoverError::Waits("something waits".to_owned())),
+            code::IS_LOST => {
+                self.poisoned = true;
+                Err(HandoverError::Lost(Fault::because("told to")))
+            }
+            _ => Err(HandoverError::Refused(Fault::because("told to"))),
+        }
+    }
+
+    fn undo_upgrade(&mut self) -> Result<(), Fault> {
+        assert!(std::mem::take(&mut self.is_upgrading), "there is an upgrade to be undone");
+        Ok(())
+    }
+
+    fn keep_upgrade(&mut self) {
+        assert!(std::mem::take(&mut self.is_upgrading), "there is an upgrade that stands");
     }
 }
 
