@@ -12,6 +12,7 @@ use crate::{
 
 /// Handles the runs of one record and returns the effects. `runtime` is the current one.
 pub(crate) fn deliver<S: Immortal>(runtime: &Rc<Runtime>, runs: &[u8]) -> Vec<u8> {
+    runtime.forget_now();
     if !runtime.exiting() {
         handle_runs::<S>(runtime, runs);
         runtime.push_waiting();
@@ -55,7 +56,7 @@ fn handle_runs<S: Immortal>(runtime: &Runtime, mut runs: &[u8]) {
 pub(crate) fn run_tasks(runtime: &Runtime, message: Option<(u32, &[u8])>) {
     runtime.executor.run(runtime);
     if !runtime.exiting() {
-        runtime.executor.keep_begun(message.filter(|_| runtime.keeps()), crate::host::now);
+        runtime.executor.keep_begun(message.filter(|_| runtime.keeps()), || runtime.now());
     }
 }
 

@@ -98,7 +98,9 @@ impl Tasks {
         let slot = &mut self.slots[at];
         slot.state = SlotState::Free;
         slot.kept.1.clear();
-        slot.kept.1.shrink_to(KEPT_ROOM_BYTES_MAX);
+        if slot.kept.1.capacity() > KEPT_ROOM_BYTES_MAX {
+            slot.kept.1 = Vec::new();
+        }
         self.blocking -= u64::from(slot.role.blocks());
         self.free.push(at);
     }
@@ -203,22 +205,14 @@ impl Executor {
 
     /// Notes since when the tasks wait that were taken up since this was called before, and of handlers the message that
     /// they were begun by: the peer, and the bytes as they came.
-    pub(crate) fn keep_begun(&self, message: Option<(u32, &[u8])>, now: fn() -> u64) {
+    pub(crate) fn keep_begun(&self, message: Option<(u32, &[u8])>, now: impl Fn() -> u64) {
         let mut tasks = self.tasks.borrow_mut();
-        if tasks.begun.is_empty() {
-            return;
-        }
-        let mut since = 0;
-        let Tasks { slots, begun, .. } = &mut *tasks;
-        for id in begun.drain(..) {
-            let slot = &mut slots[id.slot];
+        while let Some(id) = tasks.begun.pop() {
+            let slot = &mut tasks.slots[id.slot];
             if slot.generation != id.generation || !matches!(slot.state, SlotState::Waiting(_)) {
                 continue;
             }
-            if since == 0 {
-                since = now();
-            }
-            slot.since = since;
+            slot.since = now();
             if let (Role::Handler { .. }, Some((peer, message))) = (slot.role, message) {
                 slot.kept.0 = peer;
                 slot.kept.1.extend_from_slice(message);

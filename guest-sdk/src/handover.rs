@@ -178,3 +178,30 @@ fn described<S: Immortal>(pending: &Pending, awaits: &str) -> String {
     let tenths = host::now().saturating_sub(pending.since) / NANOS_PER_TENTH;
     format!("{} awaits {awaits} ({}.{} s{gone})", pending.name, tenths / 10, tenths % 10)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::{host::native::World, runtime};
+
+    #[crate::state]
+    struct Nothing;
+
+    #[crate::immortal(no_exports)]
+    impl Nothing {}
+
+    /// A second random beginning would very likely do as well, and the promise is "never".
+    #[test]
+    fn ids_go_on_where_the_old_code_stood() {
+        let [old, new] = [1, 2].map(|seed| Rc::new(Runtime::new(World::new("it", seed, 1))));
+        runtime::enter(Some(Rc::clone(&old)));
+        let [.., last] = [(); 7].map(|()| old.next_id());
+        let saved = save::<Nothing>(&old);
+        runtime::enter(Some(Rc::clone(&new)));
+        load::<Nothing>(&new, &saved, false).expect("nothing waits");
+        assert_eq!(new.next_id(), last + 1);
+        runtime::enter(None);
+    }
+}

@@ -57,6 +57,8 @@ pub(crate) struct Runtime {
     large_effects_bytes_max: usize,
     waits: RefCell<BTreeMap<u64, Wait>>,
     last_id: Cell<u64>,
+    /// The time of the delivery, 0 as long as nobody asked.
+    now: Cell<u64>,
     /// How many tasks the host was told of that an upgrade waits for.
     told_waiting: Cell<u64>,
     exit: Cell<Option<i32>>,
@@ -102,6 +104,7 @@ impl Runtime {
             large_effects_bytes_max: layout::LARGE_EFFECTS_BYTES_MAX,
             waits: RefCell::new(BTreeMap::new()),
             last_id: Cell::new(0),
+            now: Cell::new(0),
             told_waiting: Cell::new(0),
             exit: Cell::new(None),
             #[cfg(not(target_arch = "wasm32"))]
@@ -135,6 +138,19 @@ impl Runtime {
     #[inline]
     pub(crate) fn keeps(&self) -> bool {
         self.keeps.get()
+    }
+
+    /// The time of the delivery, for which the host is asked once.
+    pub(crate) fn now(&self) -> u64 {
+        if self.now.get() == 0 {
+            self.now.set(crate::host::now());
+        }
+        self.now.get()
+    }
+
+    /// Another delivery begins.
+    pub(crate) fn forget_now(&self) {
+        self.now.set(0);
     }
 
     /// The name of a method of this immortal.

@@ -17,7 +17,7 @@ pub fn instance_name() -> String {
 
 /// The time of the messages being handled. It is the same for all messages of one delivery, and never goes back.
 pub fn now() -> Timestamp {
-    Timestamp { nanos: host::now() }
+    Timestamp { nanos: runtime::try_with(runtime::Runtime::now).unwrap_or_else(host::now) }
 }
 
 /// The next random number, from a generator that was seeded when the instance was registered. Not for secrets.

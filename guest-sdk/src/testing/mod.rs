@@ -297,6 +297,7 @@ impl<S: Immortal> Harness<S> {
 
     fn set_now(&mut self, nanos: u64) {
         self.runtime.world.borrow_mut().now = nanos;
+        self.runtime.forget_now();
     }
 }
 
