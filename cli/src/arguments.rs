@@ -50,6 +50,8 @@ pub(crate) enum Verb {
     RegisterInstance(RegisterInstance),
     /// Allow one more replica of an instance to run
     AddReplica(AddReplica),
+    /// Have an instance run another module, while it runs
+    Upgrade(Upgrade),
     /// Delete an instance with its log, for ever
     DeregisterInstance(DeregisterInstance),
     /// Run a replica of an instance
@@ -101,6 +103,55 @@ pub(crate) struct AddReplica {
     /// Number of the replica, 0 to 63; replica 0 is there from the start
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(..64))]
     pub(crate) replica: u16,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ambrosia-host upgrade --instance server --module server2.wasm
+  ambrosia-host upgrade --instance server --module server2.wasm --dry-run
+  ambrosia-host upgrade --instance server --module 9c1d3f20 --yes      # back to a module that is in the store, see `status`
+  ambrosia-host upgrade --instance server --fuel 40000000000           # the same module with other limits
+
+What is going to change is shown first. The state goes over as a value, so the module must be built with `#[ambrosia::state]`; messages
+are handled once, by the old or the new code. If the new code can't take the state the instance goes on as it was. An instance
+that is down is upgraded at its next `run`. The exit code is 0 only if the instance runs the new module.")]
+pub(crate) struct Upgrade {
+    /// Name of the instance
+    #[arg(long, value_name = "NAME")]
+    pub(crate) instance: InstanceName,
+    /// The component to run from now on: a file, or the hash of a module in the store, or the beginning of one
+    #[arg(long, value_name = "FILE|HASH")]
+    pub(crate) module: Option<String>,
+    /// Do it without asking; needed where there is no terminal
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Wait so long for a moment in which no handler waits that can't go on in the new module: with ms, s or min
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
+    pub(crate) wait: Duration,
+    /// Have requests, timers and lines of stdin wait meanwhile
+    #[arg(long)]
+    pub(crate) hold: bool,
+    /// End handlers that wait with an error to their callers
+    #[arg(long)]
+    pub(crate) end_waiting: bool,
+    /// Fuel that the guest may use for one delivery from then on
+    #[arg(long, value_name = "UNITS", value_parser = clap::value_parser!(u64).range(1_000_000..))]
+    pub(crate) fuel: Option<u64>,
+    /// Memory that the guest may use from then on
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub(crate) memory_mib: Option<u64>,
+    /// Take back the upgrade that is under way
+    #[arg(long, conflicts_with_all = ["module", "dry_run", "hold", "end_waiting", "fuel", "memory_mib"])]
+    pub(crate) cancel: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Seconds to wait for the answer; by default 30 more than --wait. Afterwards the upgrade still stands
+    #[arg(long, value_name = "S")]
+    pub(crate) timeout: Option<f64>,
 }
 
 #[derive(Args, Debug)]

@@ -11,6 +11,7 @@ mod checkpoint;
 mod debug;
 mod deregister_instance;
 mod log;
+mod plan;
 mod records;
 mod register_instance;
 mod run;
@@ -20,6 +21,8 @@ mod serve;
 mod status;
 mod status_methods;
 mod status_peers;
+mod status_upgrades;
+mod upgrade;
 mod verify;
 
 use std::{io::IsTerminal, process::ExitCode};
@@ -49,6 +52,7 @@ fn carry_out_verb(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Run(verb) => run::run(store, verb),
         Verb::Serve(verb) => serve::serve(store, verb),
         Verb::Status(verb) => status::status(&store, &verb),
+        Verb::Upgrade(verb) => upgrade::upgrade(&store, &verb),
         Verb::Send(verb) => send::send(store, verb),
         Verb::Checkpoint(verb) => checkpoint::checkpoint(&store, &verb),
         Verb::Log(verb) => log::log(&store, &verb),

@@ -53,7 +53,7 @@ async fn reach(store: StorePlace, verb: &Send, limit: Duration) -> anyhow::Resul
     if verb.at.is_empty() {
         let store = store.open()?;
         let entry = store.instance(&name)?;
-        let methods = Modules::new(Arc::clone(&store)).methods(entry.module)?;
+        let methods = Modules::new(Arc::clone(&store)).methods(entry.upgrades.current)?;
         return Ok((client_of(store, name)?, methods));
     }
     let addresses = Addresses::resolve(&verb.at).await.context("--at")?;

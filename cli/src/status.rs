@@ -20,6 +20,7 @@ use crate::{
     said::said,
     status_methods::ShownMethod,
     status_peers::{ShownPeer, ask_all},
+    status_upgrades::{ShownAnswer, ShownWish},
 };
 
 /// Longest wait for the end of a registration or deregistration that is under way.
@@ -45,7 +46,14 @@ enum Shown {
 struct Instance {
     name: String,
     uuid: String,
+    /// The module that it runs, as it was written down when it last began to.
     module: String,
+    /// All modules that it was ever given, the first one first.
+    modules: Vec<String>,
+    /// The upgrade that is under way; null if there is none.
+    wanted: Option<ShownWish>,
+    /// What came of the last upgrade; null if there was none.
+    answered: Option<ShownAnswer>,
     state: &'static str,
     /// Why it is halted, or with which code it finished.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -224,8 +232,11 @@ fn look(store: &dyn Store, entry: InstanceEntry) -> anyhow::Result<Instance> {
     Ok(Instance {
         name: entry.name.to_string(),
         uuid: entry.uuid.to_string(),
-        module: BlobHash(entry.module).to_string(),
-        module_hash: entry.module,
+        module: BlobHash(entry.upgrades.current).to_string(),
+        modules: entry.upgrades.modules.iter().map(|module| BlobHash(*module).to_string()).collect(),
+        wanted: entry.upgrades.wanted.as_ref().map(ShownWish::of),
+        answered: entry.upgrades.answered.as_ref().map(ShownAnswer::of),
+        module_hash: entry.upgrades.current,
         methods: None,
         methods_error: None,
         state,
@@ -318,6 +329,8 @@ fn as_text(answer: &Answer) -> String {
             }
             text += "\n";
         }
+        instance.wanted.iter().for_each(|wish| text += &wish.as_text());
+        instance.answered.iter().for_each(|answer| text += &answer.as_text());
         instance.methods.iter().flatten().for_each(|method| text += &method.as_text());
         if let Some(reason) = &instance.methods_error {
             text += &format!("  methods: not known, {reason}\n");

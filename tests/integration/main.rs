@@ -36,6 +36,7 @@ mod support;
 mod surroundings;
 mod torture;
 mod travel;
+mod upgrades;
 mod values;
 mod waits;
 mod walkthrough;

@@ -161,7 +161,8 @@ fn status_has_the_published_shape_and_tells_the_truth() {
     assert_eq!(uuid.as_str().map(str::len), Some(36));
     assert_eq!(module.as_str().map(str::len), Some(64));
     let expected = json!({
-        "name": "server", "uuid": uuid, "module": module, "state": "down", "epoch": 0, "durable_lsn": 1,
+        "name": "server", "uuid": uuid, "module": module, "modules": [module],
+        "wanted": null, "answered": null, "state": "down", "epoch": 0, "durable_lsn": 1,
         "first_lsn": 1, "history_from_lsn": 1, "disk_bytes": status["disk_bytes"], "checkpoints": [], "capture": null,
         "recovery_ms": null,
         "primary": null, "replicas": [down(0), down(1), down(2)], "from_files": false, "peers": null,
@@ -187,7 +188,8 @@ fn status_has_the_published_shape_and_tells_the_truth() {
         json!({"replica": replica, "role": role, "applied_lsn": 3, "pid": pid, "host": host, "heartbeat_age_ms": age})
     };
     let expected = json!({
-        "name": "server", "uuid": uuid, "module": module, "state": "running", "epoch": 1, "durable_lsn": 3,
+        "name": "server", "uuid": uuid, "module": module, "modules": [module],
+        "wanted": null, "answered": null, "state": "running", "epoch": 1, "durable_lsn": 3,
         "from_files": false, "first_lsn": 1, "history_from_lsn": 1, "disk_bytes": status["disk_bytes"], "checkpoints": [],
         "capture": "memory", "recovery_ms": status["recovery_ms"],
         "primary": {"replica": 0, "address": address, "pid": server.host(0).pid(), "host": host},

@@ -88,6 +88,15 @@ impl Module {
         }
     }
 
+    /// Whether the state of a guest of this module can go over to one of `to` at all; whether that takes it is known once it
+    /// has.
+    ///
+    /// # Errors
+    /// Which of the two lacks what, for a person.
+    pub fn check_upgrade_to(&self, to: &Module) -> Result<(), String> {
+        self.means_to(to).map(|_| ())
+    }
+
     /// Whether the code of its guests can be upgraded at all: they give their state to another module.
     ///
     /// # Errors

@@ -49,6 +49,13 @@ impl Ledger {
         }
     }
 
+    fn add(&mut self, name: String, n: u64) -> (u32, u64) {
+        self.handled += 1;
+        let total = self.totals.entry(name).or_default();
+        *total += n;
+        (3, *total)
+    }
+
     fn report(&self) -> (u32, u64, u64) {
         (3, self.handled, self.totals.values().sum())
     }

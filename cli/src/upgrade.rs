@@ -1,0 +1,360 @@
+//! `upgrade`: has an instance run another module, or the same one with other limits.
+//!
+//! It says in the registry what is wished, and waits until whoever is primary has said what came of it.
+
+use std::{
+    io::{IsTerminal, Write},
+    path::Path,
+    process::ExitCode,
+    sync::{
+        Arc,
+        mpsc::{RecvTimeoutError, channel},
+    },
+    time::{Duration, Instant},
+};
+
+use ambrosia_core::{InstanceName, Limits};
+use ambrosia_engine::Module;
+use ambrosia_host::{Clock, Diagnostics, Modules, RunningCode, StateType, SystemClock, running_code};
+use ambrosia_storage::{
+    Answered, BlobHash, Cancelled, InstanceEntry, Instances, RecordedOutcome, Role, Store, StorePlace, Waiting, Wanted,
+    WantedLimits, WishAnswer, Wished,
+};
+use anyhow::{Context, anyhow, bail};
+use serde::Serialize;
+
+use crate::{
+    arguments::Upgrade,
+    checked_module::{CheckedModule, read_module},
+    plan::{Plan, Side, shown},
+};
+
+/// Fewest characters of a hash that name a module.
+const HASH_CHARACTERS_MIN: usize = 8;
+
+/// A module is ready on all replicas, or told to be late, after so long, and what is said of a wish is written.
+const BEYOND_THE_WAIT: Duration = Duration::from_secs(30);
+
+/// Who may not be told of changes in the registry looks that often.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The whole answer; its JSON is an interface for scripts.
+#[derive(Serialize)]
+struct Told {
+    plan: Option<Plan>,
+    /// "done", "runs it already", "refused", "given up", "cancelled", "stands", or "planned" for `--dry-run`.
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lsn: Option<u64>,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<String>,
+}
+
+pub(crate) fn upgrade(store: &StorePlace, verb: &Upgrade) -> anyhow::Result<ExitCode> {
+    let store = store.open()?;
+    let entry = store.instance(&verb.instance)?;
+    if verb.cancel {
+        return cancel(&*store, verb);
+    }
+    check_life(&entry)?;
+    let timeout = timeout(verb)?;
+    let limits_given = WantedLimits { fuel: verb.fuel, memory_bytes: verb.memory_mib.map(|mib| mib << 20) };
+    if verb.module.is_none() && limits_given.is_none() {
+        bail!("nothing to be done: give --module, or --fuel or --memory-mib, or --cancel");
+    }
+    let now = running_code(&*store.looking(), &entry)?;
+    let limits = limits_given.over(now.limits);
+    let module = module(&*store, &entry, verb.module.as_deref(), &now)?;
+    let shown_module = verb.module.as_deref().unwrap_or("the module");
+    let module = CheckedModule::check(module, Some(&*store));
+    let module = module.with_context(|| format!("{shown_module} can't be run, so nothing is changed"))?;
+    if module.hash().0 == now.module && limits == now.limits && entry.upgrades.wanted.is_none() {
+        return tell(verb, Told { plan: None, outcome: "runs it already", lsn: None, report: None });
+    }
+    let plan =
+        plan(&store, verb, &now, &module, limits).with_context(|| format!("{shown_module}: nothing is changed"))?;
+    if !verb.json {
+        std::io::stdout().write_all(plan.as_text().as_bytes())?;
+        module.say_what_is_denied();
+        module.say_how_captured();
+    }
+    if verb.dry_run {
+        return tell(verb, Told { plan: Some(plan), outcome: "planned", lsn: None, report: None });
+    }
+    if !verb.yes && !ask()? {
+        bail!("nothing was changed");
+    }
+    let wanted = Wanted {
+        limits: WantedLimits { fuel: Some(limits.fuel), memory_bytes: Some(limits.memory_bytes) },
+        handover_fuel: limits.fuel,
+        wait: verb.wait,
+        waiting: Waiting { hold: verb.hold, end: verb.end_waiting },
+    };
+    wish_and_wait(&store, verb, timeout, &now, &module, &wanted, plan)
+}
+
+/// An instance that has come to its end runs nothing any more.
+fn check_life(entry: &InstanceEntry) -> anyhow::Result<()> {
+    match &entry.outcome {
+        None => Ok(()),
+        Some(RecordedOutcome::Finished { code, lsn }) => {
+            bail!(
+                "instance {} has finished with exit code {code} at lsn {lsn}, so it runs no module any more",
+                entry.name
+            )
+        }
+        Some(RecordedOutcome::Halted { lsn, reason, .. }) => bail!(
+            "instance {} has halted at lsn {lsn}: {reason}. An instance that has halted can't be upgraded yet; its log is \
+             intact",
+            entry.name
+        ),
+    }
+}
+
+/// The bytes of the module that is to run: from a file, or from the store by its hash, or those of the module that runs.
+fn module(store: &dyn Store, entry: &InstanceEntry, given: Option<&str>, now: &RunningCode) -> anyhow::Result<Vec<u8>> {
+    let Some(given) = given else { return Ok(store.blobs().get(BlobHash(now.module))?) };
+    let is_hash = given.len() >= HASH_CHARACTERS_MIN && given.chars().all(|digit| digit.is_ascii_hexdigit());
+    if !is_hash || Path::new(given).exists() {
+        return read_module(Path::new(given));
+    }
+    let mut known = store.blobs().list()?;
+    known.retain(|hash| hash.to_string().starts_with(&given.to_ascii_lowercase()));
+    match known[..] {
+        [hash] => Ok(store.blobs().get(hash)?),
+        [] => {
+            let own: Vec<_> = entry.upgrades.modules.iter().map(|hash| BlobHash(*hash).to_string()).collect();
+            bail!(
+                "there is no module {given} in the store, and no such file; instance {} has had: {}",
+                entry.name,
+                own.join(", ")
+            )
+        }
+        _ => bail!("{given} is the beginning of the hashes of {} modules in the store: give more of it", known.len()),
+    }
+}
+
+fn plan(
+    store: &Arc<dyn Store>,
+    verb: &Upgrade,
+    now: &RunningCode,
+    module: &CheckedModule,
+    limits: Limits,
+) -> anyhow::Result<Plan> {
+    let modules = Modules::looking(Arc::clone(store));
+    let runs = BlobHash(now.module);
+    if module.hash() != runs {
+        let running = modules.module(now.module)?;
+        running.check_upgrade_to(&module.compiled).map_err(|reason| anyhow!(reason))?;
+    }
+    let of_running = || format!("what module {runs} describes, which the instance runs, is not known");
+    let before = Side {
+        module: runs,
+        methods: modules.methods(now.module).with_context(of_running)?,
+        state: modules
+            .module(now.module)
+            .map_err(Into::into)
+            .and_then(|module| state_type(&module, now.limits))
+            .with_context(of_running)?,
+        limits: now.limits,
+    };
+    let after = Side {
+        module: module.hash(),
+        methods: module.methods(limits.memory_bytes)?,
+        state: state_type(&module.compiled, limits)?,
+        limits,
+    };
+    Ok(Plan::new(&verb.instance, &before, &after))
+}
+
+fn state_type(module: &Module, limits: Limits) -> anyhow::Result<Option<StateType>> {
+    Ok(module.state_type_within(limits.memory_bytes)?)
+}
+
+/// Whether the person at the terminal wants it.
+fn ask() -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        bail!("nothing was changed: repeat it with --yes to have it done without being asked");
+    }
+    let mut out = std::io::stdout();
+    write!(out, "swap? [y/N] ")?;
+    out.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+fn wish_and_wait(
+    store: &Arc<dyn Store>,
+    verb: &Upgrade,
+    timeout: Duration,
+    now: &RunningCode,
+    module: &CheckedModule,
+    wanted: &Wanted,
+    plan: Plan,
+) -> anyhow::Result<ExitCode> {
+    let news = News::of(&**store)?;
+    module.keep_compiled(&**store);
+    let made = SystemClock::check()?.now();
+    // A registry that was restored from a copy may be behind the log.
+    store.note_module(&verb.instance, now.module, now.attempt)?;
+    let wished = store.wish(&verb.instance, BlobHash(now.module), &module.bytes, wanted, made)?;
+    module.keep_methods(&module.methods(wanted.limits.over(now.limits).memory_bytes)?, &**store);
+    let attempt = wished.wish().attempt;
+    if let Wished::Same(_) = wished {
+        Diagnostics::say(format_args!("ambrosia-host: the same upgrade is under way already, as attempt {attempt}"));
+    }
+    if !is_running(&**store, &verb.instance)? {
+        Diagnostics::say(format_args!(
+            "ambrosia-host: no replica of instance {} runs: its next `run` carries the upgrade out before anything else",
+            verb.instance
+        ));
+    }
+    let answered = news.wait(&**store, &verb.instance, attempt, timeout)?;
+    let told = |outcome, lsn, report| Told { plan: Some(plan), outcome, lsn, report };
+    match answered {
+        None => tell(verb, told("stands", None, None)),
+        Some(Answered { answer: WishAnswer::Done { lsn }, .. }) => tell(verb, told("done", Some(lsn.0), None)),
+        Some(Answered { answer: WishAnswer::Refused { report }, .. }) => {
+            tell(verb, told("refused", None, Some(report)))
+        }
+        Some(Answered { answer: WishAnswer::GivenUp { report }, .. }) => {
+            tell(verb, told("given up", None, Some(report)))
+        }
+        Some(Answered { answer: WishAnswer::Cancelled, .. }) => tell(verb, told("cancelled", None, None)),
+    }
+}
+
+fn is_running(store: &dyn Store, name: &InstanceName) -> anyhow::Result<bool> {
+    let running = store.members_of(name)?.running()?;
+    Ok(running.iter().any(|member| member.role != Role::Down))
+}
+
+/// News of the registry.
+struct News {
+    calls: std::sync::mpsc::Receiver<()>,
+    /// `None` if this process may not know of changes.
+    subscription: Option<ambrosia_storage::Subscription>,
+}
+
+impl News {
+    fn of(store: &dyn Store) -> anyhow::Result<News> {
+        let (sender, calls) = channel();
+        let call = move || {
+            // Nobody listens once the answer is there.
+            let _nobody = sender.send(());
+        };
+        let subscription = store.registry().subscribe(Box::new(call));
+        Ok(News { calls, subscription: subscription.context("the registry can't be followed")? })
+    }
+
+    /// What came of an attempt; `None` if nothing has in that time.
+    fn wait(
+        &self,
+        store: &dyn Store,
+        name: &InstanceName,
+        attempt: u64,
+        timeout: Duration,
+    ) -> anyhow::Result<Option<Answered>> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let entry = store.instance(name)?;
+            match entry.upgrades.answered.clone() {
+                Some(answered) if answered.attempt == attempt => return Ok(Some(answered)),
+                Some(answered) if answered.attempt > attempt => {
+                    bail!("a later upgrade of instance {name} has overtaken this one, see `status`")
+                }
+                _ => check_life(&entry)?,
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let wait = if self.subscription.is_some() { left } else { left.min(LOOK_INTERVAL) };
+            match self.calls.recv_timeout(wait) {
+                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(anyhow!("the registry is not followed any more")),
+            }
+        }
+    }
+}
+
+fn cancel(store: &dyn Store, verb: &Upgrade) -> anyhow::Result<ExitCode> {
+    let (name, timeout) = (&verb.instance, timeout(verb)?);
+    let news = News::of(store)?;
+    let out = &mut std::io::stdout();
+    let wish = match store.cancel_wish(name)? {
+        Cancelled::NoWish => {
+            writeln!(out, "no upgrade of instance {name} is under way: nothing to do")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Cancelled::Done(wish) => {
+            writeln!(
+                out,
+                "took back the upgrade of instance {name} to module {}",
+                shown(&BlobHash(wish.to).to_string())
+            )?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Cancelled::Told(wish) => wish,
+    };
+    match news.wait(store, name, wish.attempt, timeout)?.map(|answered| answered.answer) {
+        Some(WishAnswer::Done { lsn }) => {
+            bail!("the upgrade of instance {name} was done before it could be taken back, at lsn {lsn}")
+        }
+        Some(_) => {
+            writeln!(
+                out,
+                "took back the upgrade of instance {name} to module {}",
+                shown(&BlobHash(wish.to).to_string())
+            )?;
+            Ok(ExitCode::SUCCESS)
+        }
+        None => bail!(
+            "the upgrade of instance {name} is to be taken back, and its primary, which was at it, has not said yet whether it \
+             was faster: the next one says so, see `status`"
+        ),
+    }
+}
+
+fn timeout(verb: &Upgrade) -> anyhow::Result<Duration> {
+    match verb.timeout {
+        Some(seconds) if (0.0..=1e9).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        Some(_) => bail!("--timeout must be a number of seconds"),
+        None => Ok(verb.wait + BEYOND_THE_WAIT),
+    }
+}
+
+/// Says how it went; only if the instance runs the module it went well.
+fn tell(verb: &Upgrade, told: Told) -> anyhow::Result<ExitCode> {
+    let name = &verb.instance;
+    let is_good = matches!(told.outcome, "done" | "runs it already" | "planned");
+    if verb.json {
+        writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&told)?)?;
+        return Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let report = told.report.unwrap_or_default();
+    match told.outcome {
+        "done" => {
+            writeln!(
+                std::io::stdout(),
+                "instance {name} runs the new module since lsn {}",
+                told.lsn.unwrap_or_default()
+            )?;
+        }
+        "runs it already" => writeln!(std::io::stdout(), "instance {name} runs it already: nothing to do")?,
+        "planned" => {}
+        "refused" => bail!("instance {name} goes on as it was, since the upgrade can't be done: {report}"),
+        "given up" => bail!(
+            "instance {name} goes on as it was, since handlers waited all the time: {report}. Try again with a longer --wait, \
+             or with --end-waiting, which ends them with an error"
+        ),
+        "cancelled" => bail!("the upgrade of instance {name} was taken back by somebody"),
+        _ => bail!(
+            "the upgrade of instance {name} is not done yet. It stands, and the next primary that can carries it out; take it \
+             back with `ambrosia-host upgrade --instance {name} --cancel`"
+        ),
+    }
+    Ok(ExitCode::SUCCESS)
+}
