@@ -68,6 +68,8 @@ pub(crate) enum Verb {
     Log(Log),
     /// Travel through the life of an instance, forwards and backwards, and see what each record did
     Debug(Debug),
+    /// Take a part of an instance's life into a store of its own, to be looked at elsewhere
+    Export(Export),
     /// Replay the log of an instance, and see whether it comes to every digest that is written in it
     Verify(Verify),
 }
@@ -413,6 +415,28 @@ pub(crate) struct Verify {
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  ambrosia-host export --instance server --from 800 --to 812 --output report
+  ambrosia-host --store report debug --instance server --at 812
+
+The new store has the records, what a journey along them begins at, and the modules. It holds what clients and peers have sent.
+Nothing is changed in the store that it is taken from, and replicas may run meanwhile.")]
+pub(crate) struct Export {
+    /// Name of the instance
+    #[arg(long, value_name = "NAME")]
+    pub(crate) instance: InstanceName,
+    /// First record that can be travelled to; by default the first that the log still has
+    #[arg(long, value_name = "LSN")]
+    pub(crate) from: Option<u64>,
+    /// Last record; by default the last durable one
+    #[arg(long, value_name = "LSN")]
+    pub(crate) to: Option<u64>,
+    /// Directory of the new store, which must not be there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod checked_module;
 mod checkpoint;
 mod debug;
 mod deregister_instance;
+mod export;
 mod log;
 mod plan;
 mod records;
@@ -58,6 +59,7 @@ fn carry_out_verb(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Log(verb) => log::log(&store, &verb),
         Verb::Debug(verb) => debug::debug(&store, &verb),
         Verb::Verify(verb) => verify::verify(&store, &verb),
+        Verb::Export(verb) => export::run(&store, &verb),
     }
 }
 

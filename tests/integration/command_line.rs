@@ -4,8 +4,18 @@ use serde_json::{Value, json};
 
 use crate::support::{Replicas, Session, cluster, fails, succeeds, wait_for_status};
 
-const VERBS: [&str; 9] =
-    ["register-instance", "add-replica", "deregister-instance", "run", "status", "send", "log", "debug", "verify"];
+const VERBS: [&str; 10] = [
+    "register-instance",
+    "add-replica",
+    "deregister-instance",
+    "run",
+    "status",
+    "send",
+    "log",
+    "debug",
+    "export",
+    "verify",
+];
 
 #[test]
 fn the_help_of_every_verb_has_an_example_that_names_it() {
@@ -38,6 +48,7 @@ fn wrong_usage_ends_with_code_2_and_says_what_is_wrong() {
         (&["log", "--instance", "a", "--from", "x"], "--from"),
         (&["status", "--xml"], "--xml"),
         (&["debug"], "--instance"),
+        (&["export", "--instance", "a"], "--output"),
         (&["debug", "--instance", "a", "--to", "there"], "--to"),
     ] {
         let ran = cluster.run(arguments);

@@ -94,6 +94,16 @@ impl CheckpointState {
         self.0.position.lsn
     }
 
+    /// Epoch of that record.
+    pub fn epoch(&self) -> Epoch {
+        self.0.position.epoch
+    }
+
+    /// Time of that record.
+    pub fn time(&self) -> Timestamp {
+        self.0.position.time
+    }
+
     /// The peers that the instance knows.
     pub fn peers(&self) -> impl Iterator<Item = (PeerIndex, &InstanceName)> {
         let peers = &self.0.world.peers;

@@ -7,6 +7,7 @@
 //! **Architecture Invariant:** nothing here writes into a store, or is seen by a replica that runs.
 
 mod error;
+mod export;
 mod image;
 mod observed;
 mod snapshot;
@@ -15,5 +16,6 @@ mod stretch;
 mod traveller;
 
 pub use error::TravelError;
+pub use export::{ExportError, Exported, export};
 pub use observed::Execution;
 pub use traveller::{Moment, Traveller, with_stack_for_guests};

@@ -189,6 +189,22 @@ pub trait Instances: Store {
         change_if(self, name, |entry| entry.upgrades.note_log(module, attempt))
     }
 
+    /// Registers an instance whose log and modules are there already.
+    ///
+    /// # Errors
+    /// If the name is taken.
+    fn adopt(&self, entry: &InstanceEntry) -> Result<(), InstanceError> {
+        let _held = self.hold_registrations()?;
+        if let Some((_, known)) = find(self, &entry.name)? {
+            let (registered, given) = (BlobHash(known.module), BlobHash(entry.module));
+            return Err(InstanceError::OtherModule { name: entry.name.clone(), registered, given });
+        }
+        match put_entry(self, None, entry)? {
+            Some(_) => Ok(()),
+            None => unreachable!("the registrations are held"),
+        }
+    }
+
     /// Removes an instance with its log, and its modules unless another instance has them.
     ///
     /// # Errors

@@ -49,7 +49,7 @@ pub use checkpoints::{
 pub use deregistration::Deregistered;
 pub use file::{
     FileCheckpoints, FileLog, FileLogOptions, FileScan, FileStore, FileTail, Lock, LogTurns, Machine, MachineFile,
-    OpenError, Page, ScannedRecord, StorePlace, WrittenFile, time_since_boot,
+    OpenError, Page, RecordBefore, ScannedRecord, StorePlace, WrittenFile, time_since_boot,
 };
 pub use instance_entry::{EntryError, InstanceEntry, RecordedOutcome};
 pub use instances::{Found, InstanceError, Instances, Registered};

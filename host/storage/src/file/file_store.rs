@@ -109,6 +109,9 @@ pub enum OpenError {
     /// The directory is used for something else.
     #[error("{} is neither empty nor an ambrosia store: name another directory", .0.display())]
     NotEmpty(PathBuf),
+    /// A new directory was asked for.
+    #[error("{} is there already: name a new directory", .0.display())]
+    Exists(PathBuf),
     /// Another version made it.
     #[error("{} says {found:?}, this program needs {:?}: use the version that made the store", path.display(), FORMAT.trim_end())]
     OtherVersion {
@@ -149,6 +152,19 @@ impl FileStore {
             create_directory_durably(&root.join(directory))?;
         }
         FileStore::open(place)
+    }
+
+    /// Makes a store in a directory that is not there, or is empty.
+    ///
+    /// # Errors
+    /// [`OpenError::Exists`] if something is there, and what can keep a store from being made.
+    pub fn create_new(place: impl Into<StorePlace>) -> Result<FileStore, OpenError> {
+        let place = place.into();
+        let is_taken = fs::read_dir(&place.directory).is_ok_and(|mut entries| entries.next().is_some());
+        if is_taken || place.directory.is_file() {
+            return Err(OpenError::Exists(place.directory));
+        }
+        FileStore::create_or_open(place)
     }
 
     /// Opens the store in a directory. It takes no lock and changes nothing, so that it does for who may only read.
@@ -200,11 +216,11 @@ impl FileStore {
         open(directory, self.options, self.watchers.clone())
     }
 
-    fn logs_path(&self) -> PathBuf {
+    pub(crate) fn logs_path(&self) -> PathBuf {
         self.root.join("logs")
     }
 
-    fn log_directory(&self, uuid: InstanceUuid) -> LogDirectory {
+    pub(crate) fn log_directory(&self, uuid: InstanceUuid) -> LogDirectory {
         LogDirectory { path: self.logs_path().join(uuid.to_string()), uuid, machine: Arc::new(ThisMachine) }
     }
 }

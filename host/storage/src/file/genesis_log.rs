@@ -24,14 +24,19 @@ const DEREGISTERED_FILE: &str = "deregistered";
 
 /// Makes the log that begins with `genesis`.
 pub(crate) fn create_log(logs: &Path, directory: &LogDirectory, genesis: &Record) -> Result<(), IoError> {
-    let unfinished = LogDirectory {
-        path: logs.join(format!("{}{UNFINISHED_SUFFIX}", directory.uuid)),
-        uuid: directory.uuid,
-        machine: directory.machine.clone(),
-    };
+    let unfinished = unfinished(logs, directory);
     create_directory_durably(&unfinished.path)?;
     begin_log(&unfinished, genesis)?;
     rename_durably(&ThisMachine, &unfinished.path, &directory.path)
+}
+
+/// The directory that a log is made in, before it gets its name.
+pub(crate) fn unfinished(logs: &Path, directory: &LogDirectory) -> LogDirectory {
+    LogDirectory {
+        path: logs.join(format!("{}{UNFINISHED_SUFFIX}", directory.uuid)),
+        uuid: directory.uuid,
+        machine: directory.machine.clone(),
+    }
 }
 
 /// Writes lock file and first segment into an empty directory.

@@ -9,6 +9,7 @@ mod checkpoint_file;
 mod checkpoints;
 mod closed_log;
 mod control;
+mod copied_log;
 mod cursor;
 mod durable_file;
 mod evidence;
@@ -46,6 +47,7 @@ mod watcher;
 mod written_checkpoint;
 
 pub use checkpoints::{FileCheckpoints, WrittenFile};
+pub use copied_log::RecordBefore;
 pub use file_log::FileLog;
 pub use file_store::{FileStore, OpenError, StorePlace};
 pub use file_tail::FileTail;
