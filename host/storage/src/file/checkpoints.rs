@@ -269,7 +269,7 @@ impl FileCheckpoints {
         }
         let length = |path: PathBuf| {
             let file = self.directory.machine.open(&path).context("open", &path)?;
-            Ok::<_, IoError>(file.bytes().context("examine", &path)?)
+            file.bytes().context("examine", &path)
         };
         let needed: BTreeSet<_> = kept.iter().filter_map(|lsn| files.chain(*lsn)).flatten().collect();
         let mut checkpoints = BTreeMap::<Lsn, u64>::new();
