@@ -18,13 +18,16 @@ use crate::{
     run::RunError,
 };
 
+/// One module; whoever asks first compiles it, and others who want that one wait.
+type Compiled = Arc<Mutex<Option<Module>>>;
+
 /// The modules of a store that somebody has asked for.
 pub struct Modules {
     store: Arc<dyn Store>,
     /// Whether what was compiled and described is kept in the store for others.
     keeps: bool,
     engine: Mutex<Option<Engine>>,
-    compiled: Mutex<BTreeMap<[u8; 32], Arc<Mutex<Option<Module>>>>>,
+    compiled: Mutex<BTreeMap<[u8; 32], Compiled>>,
     described: Mutex<BTreeMap<[u8; 32], Methods>>,
 }
 

@@ -257,7 +257,7 @@ mod tests {
         let help = Command::help();
         for (name, ..) in COMMANDS {
             assert_eq!(
-                help.lines().filter(|line| line.trim_start().starts_with(&format!("{name}"))).count(),
+                help.lines().filter(|line| line.trim_start().starts_with(name)).count(),
                 COMMANDS.iter().filter(|(other, ..)| other.starts_with(name)).count(),
                 "{help}"
             );

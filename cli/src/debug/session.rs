@@ -17,10 +17,7 @@ use super::{
     place::{Place, on_the_day_of},
     style::{Style, Tone},
 };
-use crate::{
-    records::Body,
-    verify::{self, Verdict},
-};
+use crate::{records::Body, verify};
 
 /// Records that are executed between two looks for what is looked for backwards.
 const WINDOW: u64 = 4096;
@@ -400,6 +397,3 @@ impl<'a> Session<'a> {
         Ok(before.difference(&Compared::of(&mut self.traveller)))
     }
 }
-
-/// So that a verdict is shown as it is by the verb.
-const _: fn(&Verdict, &mut dyn Write) -> std::io::Result<()> = |verdict, out| verdict.print(out);
