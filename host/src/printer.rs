@@ -1,4 +1,4 @@
-//! Writes what the guest printed to the streams of the process, in a thread of its own.
+//! Writes what guests printed to the streams of the process, in a thread of its own.
 //!
 //! A stream that takes nothing just now is waited for; what it refuses for good is dropped and counted. What waits is
 //! bounded: while it is too much, the primary delivers nothing, and when nothing has moved for [`STUCK`] it steps down
@@ -65,10 +65,8 @@ struct PrinterState {
     is_full: bool,
     /// When the output last took something, or had nothing to take.
     moved: Instant,
-    /// Prints for which there is no room are dropped.
-    is_dropping: bool,
-    /// This replica has stepped down since its output was stuck, and it still is.
-    has_yielded: bool,
+    /// How often there was room again. What a member does since there is none holds until that changes.
+    rooms: u64,
     /// The operator has asked the process to end.
     is_asked_to_end: bool,
     /// Nothing is written any more.
@@ -100,8 +98,7 @@ impl Printer {
             is_writing: false,
             is_full: false,
             moved: Instant::now(),
-            is_dropping: false,
-            has_yielded: false,
+            rooms: 0,
             is_asked_to_end: false,
             is_closed: false,
             lost: 0,
@@ -113,55 +110,6 @@ impl Printer {
         // Not joined: it may hang in the system for as long as nobody reads.
         std::thread::Builder::new().name("printer".to_owned()).spawn(write)?;
         Ok(Printer(queue))
-    }
-
-    /// Queues a print, even if there is no room: what a record that was executed has printed is there already.
-    pub(crate) fn print(&self, stream: PrintStream, bytes: Bytes) {
-        self.0.lock().push(stream, bytes);
-        self.0.changed.notify_all();
-    }
-
-    /// The same for a replay, which waits while there is no room.
-    pub(crate) fn print_replayed(&self, stream: PrintStream, bytes: Bytes) {
-        let mut state = self.0.lock();
-        while let Flow::Full(rest) = state.flow()
-            && !state.is_asked_to_end
-        {
-            state = self.0.wait(state, rest);
-        }
-        if state.flow() != Flow::Room {
-            state.drop_what_has_no_room();
-        }
-        state.push(stream, bytes);
-        drop(state);
-        self.0.changed.notify_all();
-    }
-
-    /// Whether prints get out. There is always room for a replica that drops them.
-    pub(crate) fn flow(&self) -> Flow {
-        self.0.lock().flow()
-    }
-
-    /// Whether the output is stuck, also if prints are dropped meanwhile.
-    pub(crate) fn is_stuck(&self) -> bool {
-        let state = self.0.lock();
-        state.is_full && state.moved.elapsed() >= STUCK
-    }
-
-    /// Drops prints until there is room.
-    pub(crate) fn drop_what_has_no_room(&self) {
-        self.0.lock().drop_what_has_no_room();
-    }
-
-    /// Whether this replica is to step down for the sake of its output: once, until that moves again.
-    pub(crate) fn may_yield(&self) -> bool {
-        !self.0.lock().has_yielded
-    }
-
-    /// This replica steps down for the sake of its output.
-    pub(crate) fn yields(&self) {
-        let mut state = self.0.lock();
-        state.has_yielded = state.is_full; // there may be room again by now
     }
 
     /// The operator wants the process to end: [`Printer::close`] waits less, and a replay no more.
@@ -193,6 +141,116 @@ impl Printer {
         state.tell_lost();
         drop(state);
         self.0.changed.notify_all();
+    }
+}
+
+/// The printer, as one member has it: what it does while there is no room is its own affair, and so is what it loses.
+pub(crate) struct Outlet {
+    printer: Arc<Printer>,
+    want: Mutex<Want>,
+}
+
+/// What a member does about an output without room, each until there is room again.
+#[derive(Default)]
+struct Want {
+    /// Since then it drops its prints.
+    drops: Option<u64>,
+    /// Since then it has stepped down.
+    has_yielded: Option<u64>,
+}
+
+impl Outlet {
+    pub(crate) fn new(printer: Arc<Printer>) -> Outlet {
+        Outlet { printer, want: Mutex::default() }
+    }
+
+    fn want(&self) -> MutexGuard<'_, Want> {
+        self.want.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a print, even if there is no room: what a record that was executed has printed is there already.
+    pub(crate) fn print(&self, stream: PrintStream, bytes: Bytes) {
+        let want = self.want();
+        self.push(&want, self.queue().lock(), stream, bytes);
+    }
+
+    /// The same for a replay, which waits while there is no room.
+    pub(crate) fn print_replayed(&self, stream: PrintStream, bytes: Bytes) {
+        let mut want = self.want();
+        let mut state = self.queue().lock();
+        while let Flow::Full(rest) = want.flow(&state)
+            && !state.is_asked_to_end
+        {
+            state = self.queue().wait(state, rest);
+        }
+        if want.flow(&state) != Flow::Room {
+            want.drop_what_has_no_room(&state);
+        }
+        self.push(&want, state, stream, bytes);
+    }
+
+    fn push(&self, want: &Want, mut state: MutexGuard<'_, PrinterState>, stream: PrintStream, bytes: Bytes) {
+        if want.is_dropping(&state) {
+            state.lost += 1;
+            return;
+        }
+        state.push(stream, bytes);
+        drop(state);
+        self.queue().changed.notify_all();
+    }
+
+    fn queue(&self) -> &Queue {
+        &self.printer.0
+    }
+
+    /// Whether prints get out. There is always room for a member that drops them.
+    pub(crate) fn flow(&self) -> Flow {
+        self.want().flow(&self.queue().lock())
+    }
+
+    /// Whether the output is stuck, also if prints are dropped meanwhile.
+    pub(crate) fn is_stuck(&self) -> bool {
+        let state = self.queue().lock();
+        state.is_full && state.moved.elapsed() >= STUCK
+    }
+
+    /// Drops the prints of this member until there is room.
+    pub(crate) fn drop_what_has_no_room(&self) {
+        self.want().drop_what_has_no_room(&self.queue().lock());
+    }
+
+    /// Whether this member is to step down for the sake of its output: once, until that moves again.
+    pub(crate) fn may_yield(&self) -> bool {
+        let want = self.want();
+        let full_since = self.queue().lock().full_since();
+        full_since.is_none() || want.has_yielded != full_since
+    }
+
+    /// This member steps down for the sake of its output.
+    pub(crate) fn yields(&self) {
+        // There may be room again by now.
+        self.want().has_yielded = self.queue().lock().full_since();
+    }
+}
+
+impl Want {
+    fn is_dropping(&self, state: &PrinterState) -> bool {
+        self.drops.is_some() && self.drops == state.full_since()
+    }
+
+    fn flow(&self, state: &PrinterState) -> Flow {
+        if self.is_dropping(state) { Flow::Room } else { state.flow() }
+    }
+
+    fn drop_what_has_no_room(&mut self, state: &PrinterState) {
+        // There may be room again by now.
+        if state.is_full && !self.is_dropping(state) {
+            self.drops = state.full_since();
+            tracing::warn!(
+                prints = state.waiting.len(),
+                "the output takes nothing, and no other replica can go on: prints are dropped until it does"
+            );
+        }
     }
 }
 
@@ -284,7 +342,7 @@ impl Queue {
 
 impl PrinterState {
     fn push(&mut self, stream: PrintStream, bytes: Bytes) {
-        if self.is_closed || (self.is_full && self.is_dropping) {
+        if self.is_closed {
             self.lost += 1;
             return;
         }
@@ -302,8 +360,7 @@ impl PrinterState {
     }
 
     fn flow(&self) -> Flow {
-        assert!(!self.is_dropping || self.is_full, "prints are dropped only while there is no room");
-        if !self.is_full || self.is_dropping {
+        if !self.is_full {
             return Flow::Room;
         }
         match STUCK.checked_sub(self.moved.elapsed()) {
@@ -312,15 +369,9 @@ impl PrinterState {
         }
     }
 
-    fn drop_what_has_no_room(&mut self) {
-        // There may be room again by now.
-        if self.is_full && !self.is_dropping {
-            self.is_dropping = true;
-            tracing::warn!(
-                prints = self.waiting.len(),
-                "the output takes nothing, and no other replica can go on: prints are dropped until it does"
-            );
-        }
+    /// Since when there is no room, as a number; `None` if there is.
+    fn full_since(&self) -> Option<u64> {
+        self.is_full.then_some(self.rooms)
     }
 
     /// A print was written, or is lost. True if there is room now and was none before.
@@ -347,7 +398,8 @@ impl PrinterState {
         let again = self.is_full && room;
         assert!(!room || self.waiting.len() < PRINTS_WAITING_MAX, "room is less than what is full");
         if again {
-            (self.is_full, self.is_dropping, self.has_yielded) = (false, false, false);
+            self.is_full = false;
+            self.rooms += 1;
         }
         again
     }
@@ -397,7 +449,7 @@ mod tests {
     }
 
     struct Bench {
-        printer: Printer,
+        printer: Outlet,
         answers: Sender<io::Result<()>>,
         written: Receiver<u8>,
         waits: Receiver<()>,
@@ -411,7 +463,7 @@ mod tests {
         let streams = Streams { stdout, stderr: Box::new(Stream(PrintStream::Stderr)) };
         let printer =
             Printer::to(streams, move || tell.send(()).expect("the test listens")).expect("a thread can be started");
-        Bench { printer, answers, written, waits, room }
+        Bench { printer: Outlet::new(Arc::new(printer)), answers, written, waits, room }
     }
 
     impl Bench {
@@ -429,8 +481,8 @@ mod tests {
         }
 
         fn wait_until(&self, holds: impl Fn(&PrinterState) -> bool) {
-            let state = self.printer.0.lock();
-            let waited = self.printer.0.changed.wait_timeout_while(state, PATIENCE, |state| !holds(state));
+            let state = self.printer.queue().lock();
+            let waited = self.printer.queue().changed.wait_timeout_while(state, PATIENCE, |state| !holds(state));
             assert!(!waited.unwrap_or_else(PoisonError::into_inner).1.timed_out());
         }
 
@@ -440,7 +492,7 @@ mod tests {
 
         /// Nothing has moved for so long.
         fn stand_still(&self, time: Duration) {
-            self.printer.0.lock().moved -= time;
+            self.printer.queue().lock().moved -= time;
         }
     }
 
@@ -456,7 +508,7 @@ mod tests {
         }
         assert_eq!(bench.written(9), "onetwosix");
         assert!(bench.waits.try_recv().is_ok(), "a write that would block waits until it would not");
-        assert_eq!(bench.printer.0.lock().lost, 0);
+        assert_eq!(bench.printer.queue().lock().lost, 0);
     }
 
     #[test]
@@ -490,6 +542,29 @@ mod tests {
     }
 
     #[test]
+    fn each_member_steps_down_or_drops_its_prints_for_an_output_that_all_have() {
+        let bench = bench();
+        let other = Outlet::new(Arc::clone(&bench.printer.printer));
+        bench.fill();
+        bench.stand_still(STUCK);
+        bench.printer.yields();
+        assert!(!bench.printer.may_yield() && other.may_yield(), "one has stepped down, the other one may");
+        bench.printer.drop_what_has_no_room();
+        assert_eq!(
+            (bench.printer.flow(), other.flow()),
+            (Flow::Room, Flow::Stuck),
+            "one drops, the other one does not"
+        );
+        bench.print("lost");
+        assert_eq!(bench.printer.queue().lock().lost, 1);
+        other.print(PrintStream::Stdout, Bytes::from_static(b"y"));
+        (0..=PRINTS_WAITING_MAX + 1).for_each(|_| bench.answer(Ok(())));
+        bench.room.recv_timeout(PATIENCE).expect("there is room");
+        assert!(bench.written(PRINTS_WAITING_MAX + 2).ends_with('y'), "what the other one printed is not lost");
+        assert!(bench.printer.may_yield(), "it may step down again when there is no room again");
+    }
+
+    #[test]
     fn prints_are_dropped_only_while_there_is_no_room() {
         let bench = bench();
         bench.fill();
@@ -497,7 +572,7 @@ mod tests {
         bench.printer.drop_what_has_no_room();
         assert_eq!(bench.printer.flow(), Flow::Room, "the instance goes on");
         (0..10).for_each(|_| bench.print("lost"));
-        assert_eq!(bench.printer.0.lock().lost, 10);
+        assert_eq!(bench.printer.queue().lock().lost, 10);
         (0..=PRINTS_WAITING_MAX).for_each(|_| bench.answer(Ok(())));
         bench.room.recv_timeout(PATIENCE).expect("there is room");
         bench.print("y");
@@ -511,11 +586,11 @@ mod tests {
         let bench = bench();
         ["a", "b", "c"].iter().for_each(|text| bench.print(text));
         bench.answer(Ok(()));
-        bench.printer.ask_to_end();
-        bench.printer.close();
+        bench.printer.printer.ask_to_end();
+        bench.printer.printer.close();
         assert_eq!(bench.written(1), "a");
         bench.print("d");
-        let state = bench.printer.0.lock();
+        let state = bench.printer.queue().lock();
         assert_eq!((state.waiting.len(), state.lost), (1, 1), "c waits, d is not even queued");
     }
 }

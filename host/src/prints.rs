@@ -10,14 +10,14 @@ use std::{
 use ambrosia_core::{InstanceName, PrintStream};
 use bytes::{Bytes, BytesMut};
 
-use crate::printer::Printer;
+use crate::printer::{Outlet, Printer};
 
 /// A line that is longer is broken.
 const LINE_BYTES_MAX: usize = 64 << 10;
 
 /// The printer, as one member prints to it.
 pub(crate) struct Prints {
-    printer: Arc<Printer>,
+    outlet: Outlet,
     /// `None` if nobody else prints.
     lines: Option<Lines>,
 }
@@ -33,29 +33,30 @@ struct Lines {
 impl Prints {
     /// Prints as they come.
     pub(crate) fn alone(printer: Arc<Printer>) -> Prints {
-        Prints { printer, lines: None }
+        Prints { outlet: Outlet::new(printer), lines: None }
     }
 
     /// Lines with the name of their instance in front.
     pub(crate) fn of(name: InstanceName, printer: Arc<Printer>) -> Prints {
-        Prints { printer, lines: Some(Lines { name, begun: Mutex::default() }) }
+        let lines = Some(Lines { name, begun: Mutex::default() });
+        Prints { outlet: Outlet::new(printer), lines }
     }
 
     /// Queues a print, even if there is no room.
     pub(crate) fn print(&self, stream: PrintStream, bytes: Bytes) {
         match self.whole_lines(stream, &bytes) {
-            None => self.printer.print(stream, bytes),
+            None => self.outlet.print(stream, bytes),
             Some(lines) if lines.is_empty() => {}
-            Some(lines) => self.printer.print(stream, lines),
+            Some(lines) => self.outlet.print(stream, lines),
         }
     }
 
     /// The same for a replay, which waits while there is no room.
     pub(crate) fn print_replayed(&self, stream: PrintStream, bytes: Bytes) {
         match self.whole_lines(stream, &bytes) {
-            None => self.printer.print_replayed(stream, bytes),
+            None => self.outlet.print_replayed(stream, bytes),
             Some(lines) if lines.is_empty() => {}
-            Some(lines) => self.printer.print_replayed(stream, lines),
+            Some(lines) => self.outlet.print_replayed(stream, lines),
         }
     }
 
@@ -75,10 +76,10 @@ impl Prints {
 }
 
 impl Deref for Prints {
-    type Target = Printer;
+    type Target = Outlet;
 
-    fn deref(&self) -> &Printer {
-        &self.printer
+    fn deref(&self) -> &Outlet {
+        &self.outlet
     }
 }
 
