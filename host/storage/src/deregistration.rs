@@ -1,18 +1,19 @@
 //! Removes an instance, also one whose registration, log or control page can't be read any more.
 //!
-//! The log is marked as gone, the entry deleted, the log removed, in this order. What a crash leaves in between is not
+//! The log is marked as gone, the entry deleted, the log removed, and then the modules that no other instance has, with what
+//! was compiled of them, in this order. What a crash leaves in between is not
 //! reachable, and removed the next time.
 //!
 //! **Architecture Invariant:** nothing of another instance is removed: what can't be told to be the instance's own stays,
 //! and is named.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs, io, path::Path};
 
 use ambrosia_core::{Genesis, InstanceName, InstanceUuid, Lsn, ReplicaIndex};
 
 use crate::{
-    BlobHash, EntryError, Found, InstanceEntry, InstanceError, Instances, LogId, PutError, RegistryError, Store,
-    instances::key,
+    BlobHash, EntryError, Found, InstanceEntry, InstanceError, Instances, IoError, LogId, PutError, RegistryError,
+    Store, instances::key, io_error::IoContext,
 };
 
 /// What [`Instances::deregister`] did.
@@ -61,6 +62,29 @@ fn remove<S: Store + ?Sized>(store: &S, remains: &Remains, others: &[Found]) -> 
             |found: &Found| found.entry.as_ref().ok().is_none_or(|entry| entry.upgrades.modules.contains(module));
         if !others.iter().any(has_it) {
             store.blobs().delete(BlobHash(*module))?;
+            if let Some(cache) = store.cache() {
+                remove_compiled(cache, BlobHash(*module))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes what was compiled of a module, by whichever engine: the names of such files begin with that of the module.
+fn remove_compiled(cache: &Path, module: BlobHash) -> Result<(), IoError> {
+    let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let prefix = format!("{module}-");
+    let listed = match fs::read_dir(cache) {
+        Err(error) if is_gone(&error) => return Ok(()),
+        listed => listed.context("list", cache)?,
+    };
+    for entry in listed {
+        let entry = entry.context("list", cache)?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)) {
+            match fs::remove_file(entry.path()) {
+                Err(error) if !is_gone(&error) => return Err(error).context("remove", &entry.path()),
+                _ => {}
+            }
         }
     }
     Ok(())

@@ -136,6 +136,27 @@ fn an_instance_is_not_deregistered_while_a_replica_runs() {
 }
 
 #[test]
+fn what_was_compiled_of_a_module_goes_with_the_last_instance_that_has_it() {
+    let fixture = Fixture::new(SMALL);
+    let store = &fixture.store;
+    register(store, "twin", crate::conformance::MODULE, 8).expect("works");
+    register(store, "another", b"another module", 9).expect("works");
+    let cache = Store::cache(store).expect("it is on files");
+    let compiled = |module: &[u8], engine: &str| {
+        let path = cache.join(format!("{}-{engine}.cwasm", crate::BlobHash::of(module)));
+        std::fs::write(&path, b"compiled").expect("works");
+        path
+    };
+    let own = [compiled(crate::conformance::MODULE, "aa"), compiled(crate::conformance::MODULE, "bb")];
+    let other = compiled(b"another module", "aa");
+    store.deregister(&super::support::name()).expect("nothing runs");
+    assert!(own.iter().all(|path| path.exists()), "the twin needs it");
+    store.deregister(&named("twin")).expect("nothing runs");
+    assert!(!own.iter().any(|path| path.exists()), "nobody needs it");
+    assert!(other.exists(), "another instance has that module");
+}
+
+#[test]
 fn a_damaged_entry_is_told_with_its_file() {
     let fixture = Fixture::new(SMALL);
     let path = fixture.store.root().join("registry/instances:checked");
