@@ -80,9 +80,6 @@ struct PoolState {
     sleepers: Vec<Sleeper>,
     /// Threads that were called, or started, and are not there yet.
     coming: usize,
-    /// How often a thread has woken up.
-    #[cfg(test)]
-    awakenings: u64,
     is_ended: bool,
 }
 
@@ -359,10 +356,6 @@ fn sleep<'a>(mut state: MutexGuard<'a, PoolState>, bell: &Arc<Condvar>, now: Ins
         Some(place) => drop(state.sleepers.remove(place)),
         None => state.coming -= 1, // it was called
     }
-    #[cfg(test)]
-    {
-        state.awakenings += 1;
-    }
     state
 }
 
@@ -433,9 +426,8 @@ mod tests {
     }
 
     #[test]
-    fn an_alarm_wakes_one_thread_however_many_have_nothing_to_do() {
+    fn one_thread_sleeps_until_the_first_alarm_however_many_have_nothing_to_do() {
         const THREADS: usize = 8;
-        const ALARMS: usize = 50;
         struct Together(Arc<Barrier>);
         impl Task for Together {
             fn go_on(&mut self) -> Turn {
@@ -446,17 +438,23 @@ mod tests {
             fn fail(self: Box<Self>) {}
         }
         let (pool, barrier) = (Pool::new("pool", THREADS, None), Arc::new(Barrier::new(THREADS)));
+        let (_waker, _hears) = begin(&pool, &vec![Turn::Wait(Some(Duration::from_secs(1))); 100]);
         for _ in 0..THREADS {
             pool.place().begin(Box::new(Together(Arc::clone(&barrier)))).expect("there are threads");
         }
-        let pause = Turn::Wait(Some(Duration::from_millis(1)));
-        let turns = [vec![pause; ALARMS], vec![Turn::Ended]].concat();
-        let (_waker, hears) = begin(&pool, &turns);
-        (0..=ALARMS).for_each(|_| assert_eq!(hear(&hears), "turn"));
-        let state = lock(&pool.0.0.state);
-        // Whoever drives the task leaves the next alarm to another one.
-        let (awakenings, enough) = (state.awakenings, 2 * ALARMS + 3 * THREADS);
-        assert!(awakenings <= enough as u64, "{awakenings} times a thread woke up for {ALARMS} alarms");
+        let deadline = Instant::now() + LIMIT;
+        let watching = loop {
+            let state = lock(&pool.0.0.state);
+            if let Some((first, _)) = state.alarms.first_key_value()
+                && state.sleepers.len() == THREADS
+            {
+                break state.sleepers.iter().filter(|sleeper| sleeper.until == first.0).count();
+            }
+            drop(state);
+            assert!(Instant::now() < deadline, "not all of them sleep");
+            thread::yield_now();
+        };
+        assert_eq!(watching, 1, "the others are not woken by it");
     }
 
     #[test]
