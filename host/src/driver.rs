@@ -102,7 +102,7 @@ impl Driver {
         match outcome {
             ambrosia_core::Outcome::Finished { code, lsn } => {
                 self.store.set_outcome(&self.name, RecordedOutcome::Finished { code, lsn })?;
-                tracing::info!(instance = %self.name, code, %lsn, "the instance finished");
+                tracing::info!(code, %lsn, "the instance finished");
             }
             // What it failed of is in the log, so that every start fails again, written down or not.
             ambrosia_core::Outcome::Halted { fault, lsn } => {

@@ -251,11 +251,7 @@ impl Host {
         let Ready { entered: Entered { instance, replica, entry, members, presence }, methods } = ready;
         presence.set_address(self.address);
         let mailbox = Arc::new(Mailbox::new());
-        let span = if self.names_members {
-            tracing::error_span!("member", instance = %instance, replica = %replica)
-        } else {
-            tracing::Span::none()
-        };
+        let span = tracing::error_span!("member", instance = %instance, replica = %replica);
         let log = self.store.log(entry.log())?;
         let checkpoints = self.store.checkpoints(entry.log())?;
         checkpoints.remove_leftovers(replica).map_err(LogError::from)?;

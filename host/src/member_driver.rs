@@ -413,7 +413,7 @@ impl MemberDriver {
             member::Ending::Finished { code, lsn } => return Ok(Ending::Finished { code, lsn }),
             member::Ending::Stopped { reigned } => {
                 if reigned {
-                    tracing::info!(instance = %name, replica = %self.driver.replica, "handed over");
+                    tracing::info!("handed over");
                 }
                 return Ok(Ending::Stopped);
             }

@@ -6,29 +6,26 @@ use ambrosia_storage::BlobHash;
 use crate::driver::Driver;
 
 impl Driver {
-    /// Tells the operator.
+    /// Tells the operator. Whose message it is, is said by the span that it is in.
     pub(crate) fn tell(&self, notice: Notice) {
-        let (instance, replica) = (&self.name, self.replica);
         match notice {
-            Notice::Restored(lsn) => tracing::info!(%instance, %lsn, "restored a checkpoint"),
+            Notice::Restored(lsn) => tracing::info!(%lsn, "restored a checkpoint"),
             Notice::Unusable { lsn, reason } => {
-                tracing::warn!(%instance, %lsn, "a checkpoint can't be used: {reason}");
+                tracing::warn!(%lsn, "a checkpoint can't be used: {reason}");
             }
             Notice::BeginsAnew(asked) => {
-                tracing::warn!(%instance, %asked, "the log was trimmed meanwhile, beginning anew");
+                tracing::warn!(%asked, "the log was trimmed meanwhile, beginning anew");
             }
-            Notice::CaughtUp(lsn) => tracing::info!(%instance, %lsn, "caught up with the log"),
+            Notice::CaughtUp(lsn) => tracing::info!(%lsn, "caught up with the log"),
             Notice::OtherEngine { epoch, lsn } => {
-                tracing::warn!(%instance, %epoch, %lsn, "this reign was written by another version of the engine");
+                tracing::warn!(%epoch, %lsn, "this reign was written by another version of the engine");
             }
-            Notice::DivergenceAllowed(found) => tracing::warn!(%instance, "{found}; this is accepted as asked for"),
-            Notice::TakesWhatWasLeft => tracing::info!(
-                %instance,
-                %replica,
-                "nobody else took over, so this replica does, though its output takes nothing"
-            ),
+            Notice::DivergenceAllowed(found) => tracing::warn!("{found}; this is accepted as asked for"),
+            Notice::TakesWhatWasLeft => {
+                tracing::info!("nobody else took over, so this replica does, though its output takes nothing")
+            }
             Notice::BecamePrimary { epoch, lsn } => {
-                tracing::info!(%instance, %replica, %epoch, %lsn, "became primary");
+                tracing::info!(%epoch, %lsn, "became primary");
             }
             Notice::ClockBehind(by) => tracing::warn!(
                 "the clock of this machine is {} behind the last record; time goes on from there",
@@ -56,15 +53,12 @@ impl Driver {
                 "the checkpoint was taken, and what it makes unnecessary was not removed: {reason}"
             ),
             Notice::OthersUnknown => {
-                tracing::warn!(%instance, "it can't be found out whether there is another replica");
+                tracing::warn!("it can't be found out whether there is another replica");
             }
             Notice::StepsDownForOutput => tracing::warn!(
-                %instance,
-                %replica,
                 "the output takes nothing, so this replica steps down for another one; read its stdout to have it reign again"
             ),
             Notice::Undelivered(undelivered) => tracing::warn!(
-                %instance,
                 undelivered,
                 "peers did not take the last messages; run the instance again to deliver them"
             ),
@@ -85,7 +79,7 @@ impl Driver {
                 tracing::warn!(attempt, "the upgrade was not done, and nothing has changed: {fault}");
             }
             Notice::Deposed { own, by } => {
-                tracing::warn!(%instance, %own, %by, "deposed: another replica is primary");
+                tracing::warn!(%own, %by, "deposed: another replica is primary");
             }
         }
     }

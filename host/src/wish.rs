@@ -57,7 +57,7 @@ impl Driver {
     /// Has a module at hand, compiled and described; [`Event::Prepared`] says when.
     pub(crate) fn prepare(&self, attempt: u64, module: [u8; 32]) {
         let (modules, mailbox, span) = (Arc::clone(&self.modules), Arc::clone(&self.mailbox), self.span.clone());
-        tracing::info!(instance = %self.name, attempt, module = %BlobHash(module), "an upgrade is wished for");
+        tracing::info!(attempt, module = %BlobHash(module), "an upgrade is wished for");
         let there = Arc::clone(&mailbox);
         let prepare = move || {
             let _in_span = span.enter();

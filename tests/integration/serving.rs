@@ -18,7 +18,12 @@ pub(crate) fn serve(cluster: &Cluster, arguments: &[&str]) -> Host {
 
 pub(crate) fn wait_for_primaries(host: &Host, instances: &[&str]) {
     for instance in instances {
-        host.wait_for_word(&format!("became primary instance={instance} "));
+        let whose = format!("{{instance={instance} replica=");
+        let is_it = |line: &str| line.contains(&whose) && line.contains(": became primary ");
+        let (_, said) = (host.stderr.wait_for(0, PATIENCE, is_it), host.said());
+        let lines: Vec<_> = said.lines().filter(|line| is_it(line)).collect();
+        assert!(!lines.is_empty(), "no {instance} became primary: {said}");
+        assert!(lines.iter().all(|line| line.matches("instance=").count() == 1), "named twice: {lines:?}");
     }
 }
 

@@ -18,8 +18,11 @@ pub struct Reign {
 impl Reign {
     /// What a line of a host's stderr says of it, just now.
     pub fn parse(line: &str) -> Option<Reign> {
-        let (_, fields) = line.split_once("became primary ")?;
-        let field = |name: &str| fields.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+        if !line.contains("became primary ") {
+            return None;
+        }
+        let mut fields = line.split([' ', '{', '}']);
+        let mut field = |name: &str| fields.find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
         Some(Reign {
             replica: field("replica")?.parse().ok()?,
             epoch: field("epoch")?.parse().ok()?,

@@ -99,7 +99,7 @@ impl MemberDriver {
             Command::Abandon => self.abandon(),
             Command::Tell(Notice::Restored(lsn)) => {
                 let ms = self.restore_began.elapsed().as_secs_f64() * 1e3;
-                tracing::info!(instance = %self.driver.name, %lsn, "restored a checkpoint in {ms:.1} ms");
+                tracing::info!(%lsn, "restored a checkpoint in {ms:.1} ms");
                 self.driver.presence.set_applied(lsn);
             }
             Command::Tell(Notice::CaughtUp(lsn)) => {
@@ -201,7 +201,7 @@ impl MemberDriver {
         if let Some(vacancy) = self.vacancy.filter(|vacancy| vacancy.epoch() == over)
             && self.told.replace(vacancy) != Some(vacancy)
         {
-            tracing::info!(instance = %driver.name, replica = %driver.replica, "{vacancy}, taking over");
+            tracing::info!("{vacancy}, taking over");
         }
         let mailbox = Arc::clone(&driver.mailbox);
         let events = Box::new(move |epoch, event| mailbox.push(Event::Log { epoch, event }));
@@ -321,8 +321,7 @@ impl MemberDriver {
         self.checkpointer.abandon();
         self.enter(Phase::Working);
         if reigned {
-            let (instance, replica) = (&self.driver.name, self.driver.replica);
-            tracing::info!(%instance, %replica, "stepped down, following again");
+            tracing::info!("stepped down, following again");
         }
     }
 

@@ -56,7 +56,7 @@ enum What {
     Long,
     /// Disk in use while messages come without an end, as lines to be plotted
     Disk,
-    /// Very many idle instances in one process
+    /// Very many idle instances in one process, and 100 busy ones beside as many processes
     Many,
     /// Journeys to any record of a log
     Travel,
@@ -86,6 +86,7 @@ fn main() -> anyhow::Result<()> {
     }
     if wanted(What::Many) {
         many::many(arguments.instances)?;
+        many::busy()?;
     }
     if wanted(What::Travel) {
         travel::travel(arguments.history)?;

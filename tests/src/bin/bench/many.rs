@@ -1,4 +1,5 @@
-//! Many idle instances in one process: what each of them costs, and how fast all of them are taken over.
+//! Many instances in one process: what each of them costs while it is idle and while it is busy, and how fast all of them are
+//! taken over.
 
 use std::{
     fs,
@@ -10,8 +11,9 @@ use std::{
 use ambrosia_core::{InstanceName, Limits, ReplicaIndex, Timestamp, limits};
 use ambrosia_host::{entropy_u64, fresh_uuid};
 use ambrosia_storage::{FileStore, Instances};
-use ambrosia_tests::{Cluster, Host, processor_time};
+use ambrosia_tests::{Caller, Cluster, Host, client, processor_time};
 use anyhow::Context;
+use serde_json::json;
 
 use super::{at_most, line, note};
 
@@ -20,6 +22,9 @@ const START_PATIENCE: Duration = Duration::from_secs(600);
 
 /// For so long it is watched what idle ones do.
 const IDLE_WATCHED: Duration = Duration::from_secs(10);
+
+/// For so long busy ones are called.
+const BUSY_WATCHED: Duration = Duration::from_secs(10);
 
 /// Between two looks at what a host has said.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
@@ -60,6 +65,51 @@ pub(crate) fn many(instances: usize) -> anyhow::Result<()> {
     wait_for(&second, instances, "became primary")?;
     at_most(&format!("takeover of all {instances} after kill -9"), killed.elapsed(), Duration::from_secs(1));
     Ok(())
+}
+
+/// Instances that are busy.
+const BUSY: usize = 100;
+
+/// Each of them has been called that often before anything is measured.
+const WARM: usize = 5;
+
+/// What busy instances cost, in one process beside in one each.
+pub(crate) fn busy() -> anyhow::Result<()> {
+    let cluster = Cluster::new();
+    register(&cluster, BUSY)?;
+    let together = [serve(&cluster, &["--all"], BUSY, "became primary")?];
+    let (rate, cpu) = called(&cluster, &together)?;
+    drop(together);
+    let cluster = Cluster::new();
+    register(&cluster, BUSY)?;
+    let apart: Vec<_> = (0..BUSY).map(|number| cluster.start(&name(number), 0)).collect();
+    for host in &apart {
+        host.wait_until_primary();
+    }
+    let (rate_apart, cpu_apart) = called(&cluster, &apart)?;
+    note(&format!("requests/s of {BUSY} processes, a client each"), format!("{rate_apart:.0}"));
+    line(&format!("requests/s of {BUSY} instances in one"), rate, rate_apart, "", rate / rate_apart);
+    line("CPU a request, beside that of processes", cpu, cpu_apart, "µs", cpu_apart / cpu);
+    Ok(())
+}
+
+/// Calls each instance in a loop for a while: requests a second of all, and the microseconds that the hosts work for one.
+fn called(cluster: &Cluster, hosts: &[Host]) -> anyhow::Result<(f64, f64)> {
+    let call = |number| {
+        let (store, instance) = (cluster.store(), name(number));
+        Caller::start(&instance.clone(), move || client(&store, &instance), "add", |_| json!([1]))
+    };
+    let callers: Vec<_> = (0..BUSY).map(call).collect();
+    callers.iter().for_each(|caller| caller.wait_for(WARM));
+    let answers = || callers.iter().map(Caller::count).sum::<usize>() as f64;
+    let processor = || hosts.iter().map(|host| processor_time(host.pid())).sum::<std::io::Result<Duration>>();
+    let (began, before, cpu) = (Instant::now(), answers(), processor()?);
+    std::thread::park_timeout(BUSY_WATCHED);
+    let (took, count, cpu) = (began.elapsed(), answers() - before, processor()? - cpu);
+    for caller in callers {
+        caller.stop()?;
+    }
+    Ok((count / took.as_secs_f64(), cpu.as_secs_f64() * 1e6 / count))
 }
 
 /// The part of a core that an idle host takes.
