@@ -1,7 +1,6 @@
 //! Takes the checkpoints of one replica: captures between two deliveries, writes in a thread of its own.
 //!
-//! **Architecture Invariant:** the driver thread never waits for the disk here, but when a life of the replica ends; what is
-//! done when is the member's to decide.
+//! **Architecture Invariant:** the driver thread never waits for the disk here; what is done when is the member's to decide.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -239,15 +238,28 @@ impl Checkpointer {
         Some(event)
     }
 
-    /// Gives up what does not count yet. What is being done is waited for.
-    pub(crate) fn abandon(&mut self) {
+    /// What does not count yet, and what is being done, to be given up.
+    pub(crate) fn take_remains(&mut self) -> Option<Remains> {
         self.captured = None;
-        if let Some(job) = self.job.take()
-            && let Ok(done) = job.thread.join()
-        {
-            self.written = done.written;
+        let (job, written) = (self.job.take(), self.written.take());
+        (job.is_some() || written.is_some()).then_some(Remains { job, written })
+    }
+}
+
+/// What is left of the checkpoints of a life.
+pub(crate) struct Remains {
+    job: Option<Job>,
+    written: Option<Written>,
+}
+
+impl Remains {
+    /// Removes what does not count. What is being done is waited for.
+    pub(crate) fn give_up(self) {
+        let Remains { job, mut written } = self;
+        if let Some(Ok(done)) = job.map(|job| job.thread.join()) {
+            written = done.written;
         }
-        if let Some(written) = self.written.take()
+        if let Some(written) = written
             && let Err(error) = written.checkpoint.discard()
         {
             tracing::warn!(%error, "a checkpoint that was given up is left on the disk until the replica starts again");
@@ -257,7 +269,9 @@ impl Checkpointer {
 
 impl Drop for Checkpointer {
     fn drop(&mut self) {
-        self.abandon();
+        if let Some(remains) = self.take_remains() {
+            remains.give_up();
+        }
     }
 }
 

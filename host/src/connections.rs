@@ -119,18 +119,23 @@ impl Connections {
         }
     }
 
-    /// Waits until everybody has taken what was sent, and ends all connections.
-    pub(crate) fn say_farewell(&mut self, runtime: &tokio::runtime::Handle) {
+    /// Waits until everybody has taken what was sent, and ends all connections. `None` if there are none.
+    pub(crate) fn farewell(&mut self) -> Option<impl Future<Output = ()> + Send + use<>> {
         self.waiting.clear();
         let open = std::mem::take(&mut self.open);
-        let farewell = async {
+        if open.is_empty() {
+            return None;
+        }
+        let finish = async {
             for handle in open.into_values() {
                 handle.finish().await;
             }
         };
-        if runtime.block_on(async { tokio::time::timeout(FAREWELL_TIMEOUT, farewell).await }).is_err() {
-            tracing::warn!("not everybody took what was sent to them; it is sent again when they connect");
-        }
+        Some(async {
+            if tokio::time::timeout(FAREWELL_TIMEOUT, finish).await.is_err() {
+                tracing::warn!("not everybody took what was sent to them; it is sent again when they connect");
+            }
+        })
     }
 
     /// Ends all connections; what was queued on them is still written.

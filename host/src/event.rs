@@ -52,6 +52,8 @@ pub(crate) enum Event {
     WatchFailed(ambrosia_storage::LogError),
     /// The store was replaced or removed: what lies there is not what this process has opened.
     StoreLost(String),
+    /// What the driver had somebody else do was done.
+    ErrandDone,
     /// The output has room again.
     RoomToPrint,
     /// The operator wants the process to end.

@@ -44,9 +44,13 @@ use crate::{
     wishes::Wishes,
 };
 
-/// Driver threads for each core, at most: while some wait for the disk, as those do that take over, others go on. There are
-/// more than one of them only while there is so much to do.
+/// Driver threads for each core, at most: while some wait for the disk, as those do that read a log, others go on. There are
+/// more than two of them only while there is so much to do.
 const DRIVERS_PER_CORE: usize = 4;
+
+/// So many members have the disk do something that others wait for, at once: begin a reign, or end one. Stdin takes one of these
+/// threads too.
+const ERRANDS_MAX: usize = 33;
 
 /// The process, once it runs members.
 pub(crate) struct Host {
@@ -209,6 +213,7 @@ impl Host {
         let engine = modules.engine()?.hash();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
+            .max_blocking_threads(ERRANDS_MAX)
             .enable_all()
             .thread_name("network")
             .build()

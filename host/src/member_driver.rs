@@ -1,9 +1,11 @@
 //! Drives one member: hands it what happens, and has carried out what it decides.
 //!
 //! **Architecture Invariant:** the driver thread owns the member and its guest; nothing is shared, nothing is locked. What
-//! a command asks for is answered before anything else comes in, but for what a thread of its own does.
+//! a command asks for is answered before anything else comes in, but for what a thread of its own does; what waits for the
+//! log or for others is an errand (`errands.rs`), and the thread drives other members meanwhile.
 
 mod carrying;
+mod errands;
 
 use std::{
     collections::VecDeque,
@@ -19,6 +21,7 @@ use ambrosia_engine::{Image, WasmGuest};
 use ambrosia_storage::{LogError, LogEvent, LogTail, Vacancy, time_since_boot};
 use ambrosia_wire::Control;
 
+use self::errands::Errand;
 use crate::{
     checkpointer::Checkpointer,
     clock::Clock,
@@ -66,6 +69,8 @@ pub(crate) enum Drive {
 enum Step {
     /// There is more to be done just now.
     Again,
+    /// Nothing, until an errand was done.
+    Away,
     /// Nothing, until something comes into the mailbox, or that time has passed.
     Wait(Option<Duration>),
     /// It is over.
@@ -108,6 +113,9 @@ pub(crate) struct MemberDriver {
     is_closed: bool,
     lost: Option<String>,
     ending: Option<member::Ending>,
+    /// Peers and clients were left, for the last time.
+    has_left: bool,
+    errand: Option<Errand>,
 }
 
 impl MemberDriver {
@@ -136,6 +144,8 @@ impl MemberDriver {
             is_closed: false,
             lost: None,
             ending: None,
+            has_left: false,
+            errand: None,
         }
     }
 
@@ -148,10 +158,16 @@ impl MemberDriver {
 
     /// Does some of what is to be done, after something has come in, or nothing.
     pub(crate) fn go_on(&mut self) -> Drive {
-        self.enter(Phase::Working);
         self.driver.mailbox.take(&mut self.events);
-        match self.do_next() {
+        let step = match self.come_back() {
+            Ok(true) => self.do_next(),
+            Ok(false) => Ok(Step::Away),
+            Err(error) => Err(error),
+        };
+        match step {
             Ok(Step::Again) => Drive::Again,
+            // What the errand is at counts meanwhile.
+            Ok(Step::Away) => Drive::Wait(None),
             Ok(Step::Wait(time)) => {
                 self.rest();
                 Drive::Wait(time)
@@ -168,7 +184,16 @@ impl MemberDriver {
 
     /// Does what is to be done just now. It waits for nothing.
     fn do_next(&mut self) -> Result<Step, RunError> {
-        self.carry_out()?;
+        if self.errand.is_none() {
+            self.enter(Phase::Working);
+            self.carry_out()?;
+        }
+        if self.errand.is_none() && self.ending.is_some() && !std::mem::replace(&mut self.has_left, true) {
+            self.leave(|_| Ok(()))?;
+        }
+        if self.errand.is_some() {
+            return Ok(Step::Away);
+        }
         if let Some(ending) = self.ending.take() {
             return Ok(Step::Ended(ending));
         }
@@ -200,7 +225,9 @@ impl MemberDriver {
     /// Carries out all commands, and those that come of the answers.
     fn carry_out(&mut self) -> Result<(), RunError> {
         self.follow_module()?;
-        while let Some(command) = self.shell.next() {
+        while self.errand.is_none()
+            && let Some(command) = self.shell.next()
+        {
             self.carry(command)?;
             self.follow_module()?;
         }
@@ -330,7 +357,7 @@ impl MemberDriver {
                 MemberInput::Vacant { over: vacancy.epoch(), is_stuck: self.driver.printer.is_stuck() }
             }
             Event::WatchFailed(error) if self.watch.is_some() => return Err(error.into()),
-            Event::WatchFailed(_) | Event::RoomToPrint | Event::MoreRecords => return Ok(()),
+            Event::WatchFailed(_) | Event::RoomToPrint | Event::MoreRecords | Event::ErrandDone => return Ok(()),
             Event::StoreLost(place) => {
                 self.lost = Some(place);
                 MemberInput::StoreLost
@@ -407,7 +434,6 @@ impl MemberDriver {
 
     fn conclude(&mut self, ending: member::Ending) -> Result<Ending, RunError> {
         assert!(self.member.has_ended(), "a driver ends when its member has");
-        self.leave();
         let name = self.driver.name.clone();
         Err(match ending {
             member::Ending::Finished { code, lsn } => return Ok(Ending::Finished { code, lsn }),

@@ -1,14 +1,20 @@
 //! Replicas of many instances in one process.
 
 use std::{
+    io::{Read, Write},
+    net::TcpStream,
     thread,
     time::{Duration, Instant},
 };
 
+use ambrosia_core::{CallId, Message, MessageKind, MethodId, push_message};
 use ambrosia_tests::{Cluster, Host, PATIENCE, Signal};
 use serde_json::json;
 
-use crate::support::{cluster, fails, role};
+use crate::{
+    support::{cluster, fails, role},
+    wire,
+};
 
 /// Starts `serve` with these arguments.
 pub(crate) fn serve(cluster: &Cluster, arguments: &[&str]) -> Host {
@@ -79,6 +85,48 @@ fn standbys_of_many_instances_share_the_threads_that_wait_for_their_primaries() 
     assert_eq!((threads(&second, "processes"), threads(&second, "vacancy")), (1, 1), "no thread waits for a lock");
     first.kill();
     wait_for_primaries(&second, &names);
+}
+
+/// A request for `echo` with a text of that many bytes, under an id that is always the same.
+fn echo(bytes: usize) -> Vec<u8> {
+    let mut arguments = vec![0x91, 0xdb];
+    arguments.extend((bytes as u32).to_be_bytes());
+    arguments.resize(arguments.len() + bytes, b'x');
+    let (kind, method, call_id) = (MessageKind::Impulse, MethodId::of("echo"), CallId(0));
+    let mut message = Vec::new();
+    push_message(&mut message, Message { kind, method, call_id, arguments: &arguments });
+    wire::frame(wire::REQUEST, &[&[2, 1, 4, 0][..], b"r2", b"echo", &message].concat())
+}
+
+/// Asks an instance for a large answer again and again, and takes no more of it once it comes.
+fn takes_nothing(cluster: &Cluster, instance: &str) -> TcpStream {
+    const ANSWER_BYTES: usize = 512 << 10;
+    let mut socket = wire::connect(cluster, instance);
+    let again = echo(0).repeat(60);
+    socket.write_all(&[wire::client_hello(2, instance), echo(ANSWER_BYTES), again].concat()).expect("it listens");
+    socket.read_exact(&mut vec![0; 2 * ANSWER_BYTES]).expect("it answers");
+    socket
+}
+
+#[test]
+fn members_whose_clients_take_nothing_hold_up_no_other_at_the_end() {
+    let cluster = cluster();
+    // More than there are threads that drive members.
+    let count = 8 * thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let stuck: Vec<_> = (0..count).map(|number| format!("a{number}")).collect();
+    stuck.iter().for_each(|instance| cluster.register(instance, "counter", 1));
+    cluster.register("z", "counter", 1);
+    let mut host = serve(&cluster, &["--all"]);
+    wait_for_primaries(&host, &["z"]);
+    let _sockets: Vec<_> = stuck.iter().map(|instance| takes_nothing(&cluster, instance)).collect();
+    host.signal(Signal::Terminate);
+    assert_eq!(host.exit_code(), 0, "{}", host.said());
+    // Each of the others has left its client a second to take what was sent to it.
+    let said = host.said();
+    let left: Vec<_> = said.lines().filter(|line| line.contains("handed over")).collect();
+    assert_eq!(left.len(), count + 1, "{said}");
+    let place = left.iter().position(|line| line.contains("instance=z ")).expect("it was counted");
+    assert!(place < count / 2, "z waited for {place} of {count} others: {left:?}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::support::{Replicas, Session, cluster};
 pub(crate) const CONTROL: u8 = 1;
 pub(crate) const MESSAGES: u8 = 2;
 pub(crate) const ACKNOWLEDGE: u8 = 3;
-const REQUEST: u8 = 4;
+pub(crate) const REQUEST: u8 = 4;
 const ANSWER: u8 = 5;
 /// `FrameKind::Control`, `Control::ClientHello` and `Control::Hello`, version 1.
 const CLIENT_HELLO: u8 = 2;
@@ -42,7 +42,7 @@ pub(crate) fn text(text: &str) -> Vec<u8> {
     [&[text.len() as u8], text.as_bytes()].concat()
 }
 
-fn client_hello(version: u8, to: &str) -> Vec<u8> {
+pub(crate) fn client_hello(version: u8, to: &str) -> Vec<u8> {
     frame(CONTROL, &[vec![CLIENT_HELLO, version], text(to)].concat())
 }
 

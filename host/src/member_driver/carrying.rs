@@ -44,7 +44,7 @@ impl MemberDriver {
                 self.watch = Some(LogWatch::start(&self.driver.log, &self.driver.mailbox)?);
             }
             Command::WatchOn => self.watch.as_mut().expect("it watches since it has caught up").go_on()?,
-            Command::Acquire(over) => self.acquire(over)?,
+            Command::Acquire(over) => self.acquire(over),
             Command::LookAtOutcome => {
                 let is_written_down = self.driver.store.instance(&self.driver.name)?.outcome.is_some();
                 self.step(MemberInput::Outcome { is_written_down });
@@ -96,7 +96,7 @@ impl MemberDriver {
             Command::DropPrints => self.driver.printer.drop_what_has_no_room(),
             Command::WriteDown(outcome) => self.driver.write_down(outcome)?,
             Command::Close => self.close(),
-            Command::Abandon => self.abandon(),
+            Command::Abandon => self.abandon()?,
             Command::Tell(Notice::Restored(lsn)) => {
                 let ms = self.restore_began.elapsed().as_secs_f64() * 1e3;
                 tracing::info!(%lsn, "restored a checkpoint in {ms:.1} ms");
@@ -194,7 +194,7 @@ impl MemberDriver {
         }
     }
 
-    fn acquire(&mut self, over: Epoch) -> Result<(), RunError> {
+    fn acquire(&mut self, over: Epoch) {
         let driver = Arc::clone(&self.driver);
         assert!(self.watch.is_some(), "only who has caught up becomes primary");
         assert!(self.shell.writer.is_none(), "whoever writes the log is primary already");
@@ -207,9 +207,11 @@ impl MemberDriver {
         let events = Box::new(move |epoch, event| mailbox.push(Event::Log { epoch, event }));
         let tail = self.tail.take().expect("the log was opened before, and is not read after");
         self.is_reading = false;
-        self.enter(Phase::Storing);
-        let acquired = tail.acquire(over, driver.epoch_body(), driver.clock.now(), events);
-        self.enter(Phase::Working);
+        let acquire = move || tail.acquire(over, driver.epoch_body(), driver.clock.now(), events);
+        self.send_out(Phase::Storing, acquire, move |driver, acquired| driver.on_acquired(over, acquired));
+    }
+
+    fn on_acquired(&mut self, over: Epoch, acquired: Result<Acquired, AcquireError>) -> Result<(), RunError> {
         match acquired {
             Ok(Acquired { records, epoch, writer }) => {
                 let last = *records.last().expect("a reign begins with a record").header();
@@ -218,7 +220,8 @@ impl MemberDriver {
                 (self.shell.writer, self.epoch, self.durable) = (Some(writer), epoch, last.lsn);
                 self.is_closed = false;
                 self.watch = None;
-                self.step(MemberInput::Acquired { epoch, records, wall: driver.clock.now() });
+                let wall = self.driver.clock.now();
+                self.step(MemberInput::Acquired { epoch, records, wall });
             }
             Err(AcquireError::Contended { .. }) => self.step(MemberInput::Contended),
             Err(AcquireError::Log(error)) if is_missing(&error) => self.on_missing(error)?,
@@ -287,14 +290,21 @@ impl MemberDriver {
         assert!(self.shell.writer.is_some(), "a log is closed once");
         self.driver.vitals.reign.store(0, Ordering::Release);
         self.dialers = Dialers::default();
-        self.enter(Phase::Storing);
-        if let Some(writer) = self.shell.writer.take() {
+        let writer = self.shell.writer.take().expect("it was asked for above");
+        let close = move || {
             let stats = writer.stats();
             let flush_p50_us = stats.sync_times.quantile(0.5).as_micros();
             let (records, bytes, flushes) = (stats.records, stats.bytes, stats.flushes);
             tracing::info!(records, bytes, flushes, flush_p50_us, "the log of this reign");
             writer.close();
-        }
+        };
+        self.send_out(Phase::Storing, close, |driver, ()| {
+            driver.on_closed();
+            Ok(())
+        });
+    }
+
+    fn on_closed(&mut self) {
         self.is_closed = true;
         self.driver.mailbox.take(&mut self.events);
         // What else has come in waits for what becomes of this replica.
@@ -312,31 +322,60 @@ impl MemberDriver {
     }
 
     /// Nothing of this life is left.
-    fn abandon(&mut self) {
+    fn abandon(&mut self) -> Result<(), RunError> {
         let reigned = self.epoch > Epoch(0);
-        self.leave();
-        (self.tail, self.loaded, self.watch, self.is_reading, self.epoch) = (None, None, None, false, Epoch(0));
-        self.progress = ReplayProgress::begin();
-        self.enter(Phase::Storing);
-        self.checkpointer.abandon();
-        self.enter(Phase::Working);
-        if reigned {
-            tracing::info!("stepped down, following again");
+        self.leave(move |driver| {
+            let nothing = (None, None, None, false, Epoch(0));
+            (driver.tail, driver.loaded, driver.watch, driver.is_reading, driver.epoch) = nothing;
+            driver.progress = ReplayProgress::begin();
+            if reigned {
+                tracing::info!("stepped down, following again");
+            }
+            Ok(())
+        })
+    }
+
+    /// Leaves peers and clients, the log and what is done to a checkpoint: those of a reign that was closed in order are told
+    /// all before.
+    pub(super) fn leave(
+        &mut self,
+        then: impl FnOnce(&mut MemberDriver) -> Result<(), RunError> + Send + 'static,
+    ) -> Result<(), RunError> {
+        self.driver.vitals.reign.store(0, Ordering::Release);
+        self.dialers = Dialers::default();
+        let farewell = if std::mem::take(&mut self.is_closed) {
+            self.refuse_who_came_late();
+            self.connections.farewell()
+        } else {
+            None
+        };
+        match farewell {
+            Some(farewell) => {
+                self.wait_for(farewell, |driver| driver.leave_the_store(then));
+                Ok(())
+            }
+            None => self.leave_the_store(then),
         }
     }
 
-    /// Leaves peers and clients: those of a reign that was closed in order are told all before.
-    pub(super) fn leave(&mut self) {
-        self.driver.vitals.reign.store(0, Ordering::Release);
-        self.dialers = Dialers::default();
-        self.shell.writer = None;
-        if std::mem::take(&mut self.is_closed) {
-            self.enter(Phase::Waiting);
-            self.refuse_who_came_late();
-            self.connections.say_farewell(&self.driver.runtime);
-            self.enter(Phase::Working);
-        }
+    /// A log that is given up is waited for, and so is what is done to a checkpoint.
+    fn leave_the_store(
+        &mut self,
+        then: impl FnOnce(&mut MemberDriver) -> Result<(), RunError> + Send + 'static,
+    ) -> Result<(), RunError> {
         self.connections.drop_all();
+        let (writer, remains) = (self.shell.writer.take(), self.checkpointer.take_remains());
+        if writer.is_none() && remains.is_none() {
+            return then(self);
+        }
+        let give_up = move || {
+            drop(writer);
+            if let Some(remains) = remains {
+                remains.give_up();
+            }
+        };
+        self.send_out(Phase::Storing, give_up, |driver, ()| then(driver));
+        Ok(())
     }
 
     fn refuse_who_came_late(&mut self) {
