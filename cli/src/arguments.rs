@@ -133,7 +133,7 @@ pub(crate) struct Upgrade {
     /// Wait so long for a moment in which no handler waits that can't go on in the new module: with ms, s or min
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
     pub(crate) wait: Duration,
-    /// Have requests, timers and lines of stdin wait meanwhile
+    /// Have requests and lines of stdin wait meanwhile, so that they begin no further handlers
     #[arg(long)]
     pub(crate) hold: bool,
     /// End handlers that wait with an error to their callers

@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use crate::support::{Replicas, Session, cluster, fails, succeeds, wait_for_status};
 
-const VERBS: [&str; 10] = [
+const VERBS: [&str; 11] = [
     "register-instance",
     "add-replica",
+    "upgrade",
     "deregister-instance",
     "run",
     "status",
