@@ -286,7 +286,8 @@ fn handlers_that_wait_are_named_begin_again_or_are_ended() {
     untouched.delivered.clear();
     assert_eq!((run.guest.digest(), &run.world), (untouched.guest.digest(), &untouched.world));
     run.upgrade(&Upgrade { end_waiting: true, ..upgrade(ONE, TWO) }).expect("it is ended");
-    assert_eq!(run.answer(call), Some((MessageKind::Error, b"\xb1ended by an upgrade"[..].to_vec())).map(with_head));
+    let ended = (MessageKind::Error, b"\xb1ended by an upgrade"[..].to_vec());
+    assert_eq!(run.answer(call), Some(with_head(ended)));
 
     let (mut run, call) = begin("ask_there");
     let old_call = run.effects().into_iter().find(|effect| effect.1 == MessageKind::Call).expect("it calls").2;
