@@ -243,6 +243,9 @@ pub(crate) struct Serve {
     /// Number of the replicas, where none is given
     #[arg(long, value_name = "K", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..64))]
     pub(crate) replica: u16,
+    /// Start none of them if their guests could need more memory than this together, such as 8GiB
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) process_memory: Option<u64>,
     /// Loopback address for peers and clients of all of them; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub(crate) listen: SocketAddr,

@@ -104,6 +104,10 @@ fn state_lines(state: &StateDifference) -> Vec<String> {
             match (before.version == after.version, fields.is_empty()) {
                 (true, true) => format!("{name}, as it is"),
                 (true, false) => format!("{name}; a field that is new has its default"),
+                (false, _) if after.version < before.version => format!(
+                    "{name}, version {} => {}, which the new module will refuse: it knows no version above its own",
+                    before.version, after.version
+                ),
                 (false, _) => format!("{name}, version {} => {}, by code", before.version, after.version),
             }
         }
@@ -130,6 +134,14 @@ mod tests {
 
     fn text(before: &Side, after: &Side) -> String {
         Plan::new(&InstanceName::new("server").expect("plain"), before, after).as_text()
+    }
+
+    #[test]
+    fn a_plan_says_that_an_older_module_will_not_read_a_newer_state() {
+        let ty = "record { received: u32 }";
+        let (before, after) = (side(2, &[], Some((2, ty)), 5), side(1, &[], Some((1, ty)), 5));
+        let expected = "Server, version 2 => 1, which the new module will refuse: it knows no version above its own";
+        assert!(text(&before, &after).contains(expected), "{}", text(&before, &after));
     }
 
     #[test]

@@ -230,6 +230,9 @@ pub(crate) fn print(out: &mut impl Write, shown: &Shown) -> std::io::Result<()> 
                 None => writeln!(out),
             }
         }
+        Body::Upgrade { from, to, fuel, memory_bytes, .. } if from == to => {
+            writeln!(out, "  fuel {fuel}, memory {} MiB", memory_bytes >> 20)
+        }
         Body::Upgrade { from, to, .. } => writeln!(out, "  module {from} became {to}"),
         Body::Epoch { replica, .. } => writeln!(out, "  replica {replica} became primary"),
         Body::Bind { peer, uuid } => writeln!(out, "  peer {peer} is {uuid}"),

@@ -337,11 +337,8 @@ fn tell(verb: &Upgrade, told: Told) -> anyhow::Result<ExitCode> {
     let report = told.report.unwrap_or_default();
     match told.outcome {
         "done" => {
-            writeln!(
-                std::io::stdout(),
-                "instance {name} runs the new module since lsn {}",
-                told.lsn.unwrap_or_default()
-            )?;
+            let what = if verb.module.is_some() { "runs the new module" } else { "has the new limits" };
+            writeln!(std::io::stdout(), "instance {name} {what} since lsn {}", told.lsn.unwrap_or_default())?;
         }
         "runs it already" => writeln!(std::io::stdout(), "instance {name} runs it already: nothing to do")?,
         "planned" => {}

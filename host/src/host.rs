@@ -168,6 +168,11 @@ pub(crate) struct Ready {
 }
 
 impl Entered {
+    /// What the registry has of the instance.
+    pub(crate) fn entry(&self) -> &InstanceEntry {
+        &self.entry
+    }
+
     /// Loads what the replica runs: what is wrong with that is found before anything is started.
     pub(crate) fn get_ready(self, modules: &Modules) -> Result<Ready, RunError> {
         let current = self.entry.upgrades.current;

@@ -73,7 +73,8 @@ impl Driver {
                 tracing::info!(attempt, "the upgrade waits for handlers that can't go on in the new module: {report}");
             }
             Notice::Upgraded { upgrade, lsn } => {
-                tracing::info!(%lsn, module = %BlobHash(upgrade.to), "runs the new module");
+                let what = if upgrade.to == upgrade.from { "has the new limits" } else { "runs the new module" };
+                tracing::info!(%lsn, module = %BlobHash(upgrade.to), "{what}");
             }
             Notice::UpgradeRefused { attempt, fault } => {
                 tracing::warn!(attempt, "the upgrade was not done, and nothing has changed: {fault}");

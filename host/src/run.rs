@@ -210,6 +210,21 @@ pub enum RunError {
         /// Where and how.
         description: String,
     },
+    /// The guests may need more memory than the process may take.
+    #[error(
+        "the guests of {replicas} instances may take {} MiB of memory together, and this process may take {} MiB: run fewer of them \
+         in it, give it more by --process-memory, or allow an instance less by `ambrosia-host upgrade --memory-mib`",
+        needed.div_ceil(1 << 20),
+        allowed >> 20
+    )]
+    ProcessMemory {
+        /// How many instances there are.
+        replicas: usize,
+        /// Bytes that their guests may take.
+        needed: u64,
+        /// Bytes that the process may take for that.
+        allowed: u64,
+    },
     /// The primary has handed over to another module, and this replica can't.
     #[error(
         "replica of instance {name} stops: the upgrade at lsn {lsn} was done by the primary and can't be done here: {fault}. The \

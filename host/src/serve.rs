@@ -12,6 +12,7 @@ use crate::{
     modules::Modules,
     resources,
     run::{Ending, MemberOptions, RunError, check_loopback},
+    running_code::running_code,
 };
 
 /// What to run and how.
@@ -23,6 +24,9 @@ pub struct ServeOptions {
     pub which: Which,
     /// Where peers and clients of all of them connect; a loopback address, port 0 for a free one.
     pub listen: SocketAddr,
+    /// How many bytes of linear memory the guests of all of them may take together, by what each instance is allowed when the
+    /// process starts. `None` for no limit.
+    pub process_memory_bytes: Option<u64>,
     /// How each of them lives.
     pub member: MemberOptions,
 }
@@ -67,6 +71,9 @@ pub fn serve(options: ServeOptions, mut tell: impl FnMut(MemberEnded)) -> Result
             Entrance::Over(ending) => tell(MemberEnded { instance, replica, ending }),
         }
     }
+    if let Some(allowed) = options.process_memory_bytes {
+        check_memory(&*store, &entered, allowed)?;
+    }
     let modules = Arc::new(Modules::new(Arc::clone(&store)));
     start_engine(&modules)?;
     let ready = entered.into_iter().map(|entered| entered.get_ready(&modules));
@@ -79,6 +86,19 @@ pub fn serve(options: ServeOptions, mut tell: impl FnMut(MemberEnded)) -> Result
     host.wait(|ended| {
         tell(MemberEnded { instance: ended.instance, replica: ended.replica, ending: ended.ending });
     });
+    Ok(())
+}
+
+/// Sees that the guests can't need more memory than the process may take. What each may take its log says.
+fn check_memory(store: &dyn Store, entered: &[Entered], allowed: u64) -> Result<(), RunError> {
+    let mut needed: u64 = 0;
+    for one in entered {
+        let limits = running_code(store, one.entry())?.limits;
+        needed = needed.saturating_add(limits.memory_bytes);
+    }
+    if needed > allowed {
+        return Err(RunError::ProcessMemory { replicas: entered.len(), needed, allowed });
+    }
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use ambrosia_tests::{Cluster, Host, PATIENCE, Signal};
 use serde_json::json;
 
 use crate::{
-    support::{cluster, fails, role},
+    support::{cluster, fails, register_with, role},
     wire,
 };
 
@@ -85,6 +85,24 @@ fn standbys_of_many_instances_share_the_threads_that_wait_for_their_primaries() 
     assert_eq!((threads(&second, "processes"), threads(&second, "vacancy")), (1, 1), "no thread waits for a lock");
     first.kill();
     wait_for_primaries(&second, &names);
+}
+
+/// A process that would be ended by the system for its memory, in the middle of its work, is not started.
+#[test]
+fn a_process_takes_no_more_guests_than_it_may_have_memory_for() {
+    let cluster = cluster();
+    for instance in ["anna", "bert"] {
+        register_with(&cluster, instance, "counter", &["--memory-mib", "64"]);
+    }
+    let words = ["the guests of 2 instances may take 128 MiB of memory together, and this process may take 127 MiB"];
+    fails(&cluster, &["serve", "--all", "--process-memory", "127MiB"], &words);
+    fails(&cluster, &["serve", "--all", "--process-memory", "much"], &["use a number with KiB, MiB or GiB"]);
+    let host = serve(&cluster, &["--all", "--process-memory", "128MiB"]);
+    wait_for_primaries(&host, &["anna", "bert"]);
+    cluster.must(&["upgrade", "--instance", "bert", "--memory-mib", "65", "--yes"]);
+    drop(host);
+    // As their logs say, not as they were registered.
+    fails(&cluster, &["serve", "--all", "--process-memory", "128MiB"], &["may take 129 MiB of memory together"]);
 }
 
 /// A request for `echo` with a text of that many bytes, under an id that is always the same.

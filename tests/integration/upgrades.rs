@@ -276,7 +276,7 @@ fn more_fuel_and_memory_for_the_same_module_keep_its_memory_and_its_handlers() {
     succeeds(
         &cluster,
         &limits,
-        &["the module stays", "fuel: 20000000000 => 30000000000", "runs the new module since lsn"],
+        &["the module stays", "fuel: 20000000000 => 30000000000", "has the new limits since lsn"],
     );
     succeeds(&cluster, &limits, &["runs it already"]);
     let mut session = Session::new(&cluster, "ledger");
