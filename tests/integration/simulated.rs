@@ -8,7 +8,7 @@ use ambrosia_core::{
     PeerIndex, Peers, Print, PrintStream, Random, Seq, Timestamp, World, begin_run, finish_run, limits, push_message,
 };
 use ambrosia_engine::{Engine, Module};
-use ambrosia_sim::{Failure, MakeGuest, Model, Options, Report, SimGuest, Twin, models, run, twins};
+use ambrosia_sim::{Failure, FaultKind, MakeGuest, Model, Options, Report, SimGuest, Twin, models, run, twins};
 
 use crate::support::cluster;
 
@@ -18,8 +18,9 @@ const STORM: u64 = 1_000_000_000;
 fn simulate(seed: u64, make_guest: Rc<MakeGuest>) -> Result<Report, Failure> {
     let mut options = Options::draw(seed);
     options.storm = options.storm.min(STORM);
-    // A checkpoint of the component has other sizes, and both are to run the same.
+    // A checkpoint of the component has other sizes, and only the model knows of other code: both are to run the same.
     options.checkpoints = None;
+    options.faults.retain(|kind| *kind != FaultKind::Upgrade);
     run(seed, &options, make_guest, false)
 }
 
