@@ -16,6 +16,9 @@ use crate::{
 /// A checkpoint rests on no more than these, since a base is made of it when it does.
 const DEPTH_MAX: usize = 4;
 
+/// No file of a checkpoint is smaller: its head takes this much.
+const CHECKPOINT_BYTES_MIN: u64 = 4096;
+
 /// No segment is made smaller.
 const SEGMENT_BYTES_MIN: u64 = 8 << 10;
 
@@ -134,8 +137,10 @@ impl Sim {
             let names = process.machine.names(&log_directory(process.uuid));
             let files = names.iter().filter(|name| name.ends_with(".base") || name.ends_with(".delta")).count();
             // One more than is kept may be there, of another base; each rests on so many, with a delta beside its base;
-            // and each replica may have left one that rests on what was removed meanwhile.
-            let most = (options.keep + 1) * (DEPTH_MAX + 2) + usize::from(self.options.replicas);
+            // and each replica may have left one that rests on what was removed meanwhile. Those of the history count as part
+            // of it.
+            let of_history = (options.history_bytes / CHECKPOINT_BYTES_MIN) as usize;
+            let most = (options.keep + 1) * (DEPTH_MAX + 2) + usize::from(self.options.replicas) + of_history;
             assert!(files <= most, "{files} files of checkpoints are there, and {most} should do");
             let listed = self.undisturbed(|| driver.checkpoints.list()).expect("a directory can be listed");
             let bases = listed.iter().filter(|info| info.depth == 0).count();
@@ -156,7 +161,10 @@ impl Sim {
                 unneeded += if (first..=needed).contains(&record.lsn()) { bytes } else { 0 };
             }
             let segment = self.options.segment_bytes.1.max(SEGMENT_BYTES_MIN) + largest;
-            assert!(unneeded <= segment, "{unneeded} bytes of the log from {first} to {needed} are left over");
+            assert!(
+                unneeded <= segment + options.history_bytes,
+                "{unneeded} bytes of the log from {first} to {needed} are left over"
+            );
         });
     }
 }
