@@ -234,8 +234,8 @@ fn is_running(store: &dyn Store, name: &InstanceName) -> anyhow::Result<bool> {
 /// News of the registry.
 struct News {
     calls: std::sync::mpsc::Receiver<()>,
-    /// `None` if this process may not know of changes.
-    subscription: Option<ambrosia_storage::Subscription>,
+    /// Kept for its calls; `None` if this process may not know of changes.
+    _subscription: Option<ambrosia_storage::Subscription>,
 }
 
 impl News {
@@ -246,7 +246,7 @@ impl News {
             let _nobody = sender.send(());
         };
         let subscription = store.registry().subscribe(Box::new(call));
-        Ok(News { calls, subscription: subscription.context("the registry can't be followed")? })
+        Ok(News { calls, _subscription: subscription.context("the registry can't be followed")? })
     }
 
     /// What came of an attempt; `None` if nothing has in that time.
@@ -271,8 +271,8 @@ impl News {
             if left.is_zero() {
                 return Ok(None);
             }
-            let wait = if self.subscription.is_some() { left } else { left.min(LOOK_INTERVAL) };
-            match self.calls.recv_timeout(wait) {
+            // Whoever wrote the answer may have died before it told of that, so it is looked without news too.
+            match self.calls.recv_timeout(left.min(LOOK_INTERVAL)) {
                 Ok(()) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(anyhow!("the registry is not followed any more")),
             }
