@@ -144,6 +144,8 @@ fn an_instance_that_is_down_is_swapped_at_its_next_run_before_anything_is_delive
     assert_eq!((&wanted["attempt"], &wanted["to"]), (&json!(1), &json!(hash(&cluster, "ledger2"))));
     ledger.start(0);
     assert_eq!(cluster.send("ledger", "add", json!(["anna", 1])), json!([2, 6]), "nothing more for the old code");
+    // The answer is written down a moment after the instance runs it.
+    crate::support::wait_for_status(&cluster, "ledger", |status| status["wanted"].is_null());
     succeeds(&cluster, &to(&two, &[]), &["runs it already"]);
     // And back by its hash, to what can take it: nobody.
     let first = hash(&cluster, "ledger1");
