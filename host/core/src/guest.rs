@@ -54,6 +54,38 @@ pub trait Guest {
     fn keep_upgrade(&mut self) {}
 }
 
+/// What is boxed is called as it is: no method is left to its default.
+impl<G: Guest + ?Sized> Guest for Box<G> {
+    fn deliver(&mut self, runs: &[u8], world: &mut World, delivered: &mut Delivered) -> Result<(), Fault> {
+        (**self).deliver(runs, world, delivered)
+    }
+
+    fn digest(&mut self) -> u64 {
+        (**self).digest()
+    }
+
+    fn cannot_capture(&self) -> Option<String> {
+        (**self).cannot_capture()
+    }
+
+    fn upgrade(
+        &mut self,
+        upgrade: &Upgrade,
+        world: &mut World,
+        delivered: &mut Delivered,
+    ) -> Result<(), HandoverError> {
+        (**self).upgrade(upgrade, world, delivered)
+    }
+
+    fn undo_upgrade(&mut self) -> Result<(), Fault> {
+        (**self).undo_upgrade()
+    }
+
+    fn keep_upgrade(&mut self) {
+        (**self).keep_upgrade();
+    }
+}
+
 /// All that a guest can learn besides its messages. It is part of the replicated state.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct World {

@@ -40,37 +40,6 @@ pub trait SimGuest: Guest {
     }
 }
 
-impl Guest for Box<dyn SimGuest> {
-    fn deliver(&mut self, runs: &[u8], world: &mut World, delivered: &mut Delivered) -> Result<(), Fault> {
-        (**self).deliver(runs, world, delivered)
-    }
-
-    fn digest(&mut self) -> u64 {
-        (**self).digest()
-    }
-
-    fn cannot_capture(&self) -> Option<String> {
-        (**self).cannot_capture()
-    }
-
-    fn upgrade(
-        &mut self,
-        upgrade: &Upgrade,
-        world: &mut World,
-        delivered: &mut Delivered,
-    ) -> Result<(), HandoverError> {
-        (**self).upgrade(upgrade, world, delivered)
-    }
-
-    fn undo_upgrade(&mut self) -> Result<(), Fault> {
-        (**self).undo_upgrade()
-    }
-
-    fn keep_upgrade(&mut self) {
-        (**self).keep_upgrade();
-    }
-}
-
 /// Delivers to the model and to another guest, which must bring about the same.
 pub(crate) fn deliver_to_both(
     model: &mut impl Guest,

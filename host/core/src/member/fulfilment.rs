@@ -24,8 +24,6 @@ pub(super) struct Fulfilment {
     /// Since when.
     since: Duration,
     claim: Claim,
-    /// When that was answered.
-    claimed_at: Duration,
     /// Standbys that have had their time to get the module, and have not.
     late: Vec<ReplicaIndex>,
     /// The last try, and how many handlers waited then.
@@ -45,8 +43,8 @@ enum Claim {
     None,
     Asked,
     Held,
-    /// Another reign does, or the registry could not be written: it may be tried again.
-    Refused,
+    /// Another reign does, or the registry could not be written, as was said then: it may be tried again.
+    Refused(Duration),
 }
 
 /// What is to be done with a wish now.
@@ -83,26 +81,20 @@ impl<G: Guest> Primary<G> {
                 Fulfilment { attempt: wish.attempt, since: context.now, is_first, ..Fulfilment::default() };
         }
         self.common.replica.hold_impulses(wish.hold && self.fulfilment.tried.is_some());
-        match self.next_step(context, surroundings, &wish) {
-            Step::Wait(_) => false,
-            Step::Try | Step::Settle(_) if self.fulfilment.claim == Claim::Asked => false, // its answer is an input
-            Step::Try | Step::Settle(_) if self.may_claim(context) => {
-                self.fulfilment.claim = Claim::Asked;
-                context.carry(Command::ClaimWish { attempt: wish.attempt, epoch: self.epoch() });
-                false
-            }
-            Step::Try | Step::Settle(_) if self.fulfilment.claim != Claim::Held => false,
+        let step = self.next_step(context, surroundings, &wish);
+        if matches!(step, Step::Wait(_)) || !self.has_claimed(context, wish.attempt) {
+            return false;
+        }
+        match step {
+            Step::Wait(_) => unreachable!("seen above"),
             Step::Settle(outcome) => {
                 self.fulfilment.is_first = false;
                 self.common.replica.hold_impulses(false);
                 context.settle_wish(wish.attempt, self.epoch(), outcome);
-                true
             }
-            Step::Try => {
-                self.try_wish(context, &wish);
-                true
-            }
+            Step::Try => self.try_wish(context, &wish),
         }
+        true
     }
 
     /// How long nothing happens to the wish by itself.
@@ -111,22 +103,26 @@ impl<G: Guest> Primary<G> {
         let wish = Some(wish).filter(|wish| wish.attempt == self.fulfilment.attempt)?.clone();
         match self.next_step(context, surroundings, &wish) {
             Step::Wait(time) => time,
-            Step::Try | Step::Settle(_) => match self.fulfilment.claim {
-                Claim::None | Claim::Held => Some(Duration::ZERO),
-                Claim::Asked => None,
-                Claim::Refused => {
-                    Some(TRY_INTERVAL.saturating_sub(context.now.saturating_sub(self.fulfilment.claimed_at)))
-                }
-            },
+            Step::Try | Step::Settle(_) if self.fulfilment.claim == Claim::Held => Some(Duration::ZERO),
+            Step::Try | Step::Settle(_) => self.until_claim(context.now),
         }
     }
 
-    fn may_claim(&self, context: &Context<'_, G>) -> bool {
-        let since = context.now.saturating_sub(self.fulfilment.claimed_at);
+    /// Whether this reign sees to the wish. If it may, and has not asked for that, it does.
+    fn has_claimed(&mut self, context: &mut Context<'_, G>, attempt: u64) -> bool {
+        if self.until_claim(context.now) == Some(Duration::ZERO) {
+            self.fulfilment.claim = Claim::Asked;
+            context.carry(Command::ClaimWish { attempt, epoch: self.epoch() });
+        }
+        self.fulfilment.claim == Claim::Held
+    }
+
+    /// How long before the wish may be claimed, anew if that was refused. `None` if it was, or the answer is still to come.
+    fn until_claim(&self, now: Duration) -> Option<Duration> {
         match self.fulfilment.claim {
-            Claim::None => true,
-            Claim::Asked | Claim::Held => false,
-            Claim::Refused => since >= TRY_INTERVAL,
+            Claim::None => Some(Duration::ZERO),
+            Claim::Asked | Claim::Held => None,
+            Claim::Refused(at) => Some(TRY_INTERVAL.saturating_sub(now.saturating_sub(at))),
         }
     }
 
@@ -135,8 +131,7 @@ impl<G: Guest> Primary<G> {
         if attempt != self.fulfilment.attempt || epoch != self.epoch() {
             return; // of another wish, or of an earlier reign
         }
-        self.fulfilment.claim = if is_claimed { Claim::Held } else { Claim::Refused };
-        self.fulfilment.claimed_at = context.now;
+        self.fulfilment.claim = if is_claimed { Claim::Held } else { Claim::Refused(context.now) };
         // A wish that can't be seen to keeps nobody from working.
         self.fulfilment.is_first &= is_claimed;
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ambrosia_core::{
-    ConnectionId, Epoch, Fault, Limits, Lsn, MethodId, RecordKind, ReplicaIndex, Traffic, Upgrade,
+    ConnectionId, Epoch, Fault, Limits, Lsn, MethodId, RecordKind, ReplicaIndex, Traffic,
     member::{CheckpointEvent, Command, Ending, MemberInput, Notice, Other, OtherRole, Verdict, Wish, WishOutcome},
 };
 use bytes::Bytes;
@@ -303,7 +303,6 @@ fn impulses_wait_for_an_upgrade_that_waits_if_that_is_wished() {
     turned(&mut bench);
     while bench.turn() == ambrosia_core::member::Next::Again {}
     assert_eq!(kinds(&bench), [RecordKind::Deliver, RecordKind::Deliver], "until the upgrade is given up");
-    let _: Upgrade = held.upgrade();
 }
 
 /// One that was deposed and does not know it must neither do anything nor say anything of the wish.

@@ -571,13 +571,10 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "a wish is seen to without a claim",
         file: "host/core/src/member/fulfilment.rs",
-        changes: &[
-            (
-                "        match self.fulfilment.claim {\n            Claim::None => true,",
-                "        self.fulfilment.claim = Claim::Held;\n        match self.fulfilment.claim {\n            Claim::None => true,",
-            ),
-            ("    fn may_claim(&self,", "    fn may_claim(&mut self,"),
-        ],
+        changes: &[(
+            "        if self.until_claim(context.now) == Some(Duration::ZERO) {\n",
+            "        self.fulfilment.claim = Claim::Held;\n        if self.until_claim(context.now) == Some(Duration::ZERO) {\n",
+        )],
     },
     Bug {
         name: "a guest that was lost in an upgrade goes on",
