@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use ambrosia_core::{
-    Epoch, Limits,
+    Epoch, Limits, Upgrade,
     member::{Wish, WishOutcome},
 };
 use ambrosia_engine::THREAD_STACK_BYTES_MIN;
@@ -40,17 +40,15 @@ impl WishAtHand {
 fn of_core(wish: &StandingWish, limits: Limits) -> Wish {
     let StandingWish { attempt, from, to, wanted, made: _, claimed_by: _, is_cancelled } = wish;
     let Wanted { limits: wanted_limits, handover_fuel, wait, waiting } = wanted;
-    Wish {
+    let upgrade = Upgrade {
         attempt: *attempt,
         from: *from,
         to: *to,
         limits: wanted_limits.over(limits),
         handover_fuel: *handover_fuel,
         end_waiting: waiting.end,
-        wait: *wait,
-        hold: waiting.hold,
-        is_cancelled: *is_cancelled,
-    }
+    };
+    Wish { upgrade, wait: *wait, hold: waiting.hold, is_cancelled: *is_cancelled }
 }
 
 impl Driver {

@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, time::Duration};
 use ambrosia_core::{
     CallId, CheckpointState, ConnectionId, Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Limits, Lsn, Message,
     MessageKind, MethodId, Record, RecordHeader, RecordKind, Replica, ReplicaIndex, RequestId, Seq, Timestamp, Traffic,
-    check_travelling,
+    Upgrade, check_travelling,
     member::{CheckpointHead, LogEvent, MemberInput, StopCause, Wish},
     push_message,
 };
@@ -270,13 +270,16 @@ impl Cluster {
         let count = acts.len().min(31);
         to[1..=count].copy_from_slice(&acts[..count]);
         let attempt = self.shared.wishes.next();
-        self.shared.wishes.wish(Wish {
+        let upgrade = Upgrade {
             attempt,
             from: if flags & 1 == 0 { from } else { [9; 32] },
             to: if flags & 2 == 0 { to } else { from },
             limits: Limits { fuel: attempt, memory_bytes: 1 },
             handover_fuel: 1,
             end_waiting: flags & 4 != 0,
+        };
+        self.shared.wishes.wish(Wish {
+            upgrade,
             wait: Duration::from_nanos(choices.number()),
             hold: flags & 8 != 0,
             is_cancelled: false,

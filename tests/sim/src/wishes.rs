@@ -67,9 +67,9 @@ impl Sim {
             let wishes = &mut instances[number].wishes;
             match &mut wishes.wanted {
                 None => {
-                    let code = Code::of(wish.to);
-                    self.note(|| format!("an operator wishes {code:?} of i{number}, wish {}", wish.attempt));
-                    wishes.attempts = wish.attempt;
+                    let code = Code::of(wish.upgrade.to);
+                    self.note(|| format!("an operator wishes {code:?} of i{number}, wish {}", wish.upgrade.attempt));
+                    wishes.attempts = wish.upgrade.attempt;
                     wishes.wanted = Some((wish, None));
                     self.witness.borrow_mut().counts.wishes += 1;
                 }
@@ -95,13 +95,16 @@ impl Sim {
             _ => fresh,
         };
         let from = if dice.percent(5) { fresh } else { *current };
-        Wish {
+        let upgrade = Upgrade {
             attempt,
             from: from.module(),
             to: to.module(),
             limits: Limits { fuel: 1_000_000_000 + attempt, memory_bytes: 64 << 20 },
             handover_fuel: 1_000_000_000,
             end_waiting: dice.percent(20),
+        };
+        Wish {
+            upgrade,
             wait: std::time::Duration::from_nanos(dice.spread(WAIT)),
             hold: dice.percent(20),
             is_cancelled: false,
@@ -172,7 +175,7 @@ impl Sim {
             return false;
         }
         let Some((wish, claimed)) = &mut instance.wishes.wanted else { return false };
-        if wish.attempt != attempt || claimed.is_some_and(|by| by > epoch) {
+        if wish.upgrade.attempt != attempt || claimed.is_some_and(|by| by > epoch) {
             return false;
         }
         *claimed = Some(epoch);
@@ -185,13 +188,14 @@ impl Sim {
             let instance = &mut instances[process.place.instance];
             let wishes = &mut instance.wishes;
             let standing = wishes.wanted.as_ref().filter(|_| instance.uuid == process.uuid);
-            let Some((wish, _)) = standing.filter(|(wish, claimed)| wish.attempt == attempt && *claimed == Some(epoch))
+            let Some((wish, _)) =
+                standing.filter(|(wish, claimed)| wish.upgrade.attempt == attempt && *claimed == Some(epoch))
             else {
                 self.witness.borrow_mut().counts.answers_not_heard += 1;
                 return;
             };
             self.note(|| format!("{} says of wish {attempt}: {outcome:?}", process.id));
-            let code = Code::of(wish.to);
+            let code = Code::of(wish.upgrade.to);
             self.check_answer(process.uuid, wish, &outcome);
             if matches!(outcome, WishOutcome::Done(_)) {
                 wishes.current = code;
@@ -206,11 +210,11 @@ impl Sim {
     /// What is said of a wish is what the log says.
     fn check_answer(&self, uuid: InstanceUuid, wish: &Wish, outcome: &WishOutcome) {
         let mut witness = self.witness.borrow_mut();
-        let done = witness.logs.upgrades(uuid).into_iter().find(|(_, upgrade)| upgrade.attempt == wish.attempt);
+        let done = witness.logs.upgrades(uuid).into_iter().find(|(_, upgrade)| upgrade.attempt == wish.upgrade.attempt);
         match outcome {
             WishOutcome::Done(lsn) => {
                 witness.counts.upgrades += 1;
-                assert_eq!(done, Some((*lsn, wish.upgrade())), "who says that a wish was fulfilled has it in the log");
+                assert_eq!(done, Some((*lsn, wish.upgrade)), "who says that a wish was fulfilled has it in the log");
             }
             WishOutcome::Refused(reason) => {
                 witness.counts.upgrades_refused += 1;
@@ -244,7 +248,7 @@ impl Sim {
     pub(crate) fn unrest_of_wish(&self, number: usize) -> Option<String> {
         let instances = self.instances.borrow();
         let (wish, claimed) = instances[number].wishes.wanted.as_ref()?;
-        Some(format!("wish {} of i{number} stands, claimed by {claimed:?}", wish.attempt))
+        Some(format!("wish {} of i{number} stands, claimed by {claimed:?}", wish.upgrade.attempt))
     }
 
     /// Whether operators wish anything in this run.

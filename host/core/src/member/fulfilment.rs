@@ -75,14 +75,14 @@ impl<G: Guest> Primary<G> {
             self.common.replica.hold_impulses(false);
             return false;
         };
-        if self.fulfilment.attempt != wish.attempt {
+        if self.fulfilment.attempt != wish.upgrade.attempt {
             let is_first = self.fulfilment.is_first;
             self.fulfilment =
-                Fulfilment { attempt: wish.attempt, since: context.now, is_first, ..Fulfilment::default() };
+                Fulfilment { attempt: wish.upgrade.attempt, since: context.now, is_first, ..Fulfilment::default() };
         }
         self.common.replica.hold_impulses(wish.hold && self.fulfilment.tried.is_some());
         let step = self.next_step(context, surroundings, &wish);
-        if matches!(step, Step::Wait(_)) || !self.has_claimed(context, wish.attempt) {
+        if matches!(step, Step::Wait(_)) || !self.has_claimed(context, wish.upgrade.attempt) {
             return false;
         }
         match step {
@@ -90,7 +90,7 @@ impl<G: Guest> Primary<G> {
             Step::Settle(outcome) => {
                 self.fulfilment.is_first = false;
                 self.common.replica.hold_impulses(false);
-                context.settle_wish(wish.attempt, self.epoch(), outcome);
+                context.settle_wish(wish.upgrade.attempt, self.epoch(), outcome);
             }
             Step::Try => self.try_wish(context, &wish),
         }
@@ -100,7 +100,7 @@ impl<G: Guest> Primary<G> {
     /// How long nothing happens to the wish by itself.
     pub(super) fn until_wish(&mut self, context: &mut Context<'_, G>, surroundings: &Surroundings) -> Option<Duration> {
         let wish = context.wishes.standing(self.epoch())?;
-        let wish = Some(wish).filter(|wish| wish.attempt == self.fulfilment.attempt)?.clone();
+        let wish = Some(wish).filter(|wish| wish.upgrade.attempt == self.fulfilment.attempt)?.clone();
         match self.next_step(context, surroundings, &wish) {
             Step::Wait(time) => time,
             Step::Try | Step::Settle(_) if self.fulfilment.claim == Claim::Held => Some(Duration::ZERO),
@@ -141,7 +141,7 @@ impl<G: Guest> Primary<G> {
         if self.fulfilment.is_appended {
             return Step::Wait(None); // for it to be durable
         }
-        if replica.attempt() == wish.attempt {
+        if replica.attempt() == wish.upgrade.attempt {
             // An earlier primary has done it, and could not say so.
             return Step::Settle(WishOutcome::Done(replica.upgraded_at()));
         }
@@ -185,10 +185,10 @@ impl<G: Guest> Primary<G> {
         if replica.outcome().is_some() {
             return Some("the instance has ended".to_owned());
         }
-        if replica.attempt() > wish.attempt {
+        if replica.attempt() > wish.upgrade.attempt {
             return Some("a later upgrade was done already".to_owned());
         }
-        (replica.module() != wish.from)
+        (replica.module() != wish.upgrade.from)
             .then(|| "the instance runs another module than the one that was to be replaced".to_owned())
     }
 
@@ -202,7 +202,7 @@ impl<G: Guest> Primary<G> {
         // What can't be found out keeps nobody waiting.
         let Some(others) = self.common.others.within(super::LOOK_AGE_MAX, context) else { return false };
         let late = |other: &&super::Other| {
-            other.role == OtherRole::Standby && other.is_alive(silence) && other.ready != wish.attempt
+            other.role == OtherRole::Standby && other.is_alive(silence) && other.ready != wish.upgrade.attempt
         };
         self.fulfilment.late = others.unwrap_or_default().iter().filter(late).map(|other| other.replica).collect();
         self.fulfilment.late.is_empty() || waited >= READY_TIMEOUT
@@ -217,15 +217,16 @@ impl<G: Guest> Primary<G> {
             context.tell(Notice::NotReady(std::mem::take(&mut self.fulfilment.late)));
         }
         let now = self.time(context.now);
-        self.input(context, Input::Upgrade { upgrade: wish.upgrade(), now });
+        self.input(context, Input::Upgrade { upgrade: wish.upgrade, now });
         // Whatever came of it, the guest was captured for it.
         self.on_handed_over();
-        if self.common.replica.attempt() == wish.attempt {
+        if self.common.replica.attempt() == wish.upgrade.attempt {
             self.fulfilment.is_appended = true;
             self.common.replica.hold_impulses(false);
             self.seal_upgrade(context);
         } else if is_first_try && !self.fulfilment.report.is_empty() {
-            context.tell(Notice::UpgradeWaits { attempt: wish.attempt, report: self.fulfilment.report.clone() });
+            context
+                .tell(Notice::UpgradeWaits { attempt: wish.upgrade.attempt, report: self.fulfilment.report.clone() });
         }
     }
 

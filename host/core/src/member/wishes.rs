@@ -7,37 +7,19 @@
 use core::time::Duration;
 
 use super::{Command, Context};
-use crate::{Epoch, Limits, Lsn, Upgrade};
+use crate::{Epoch, Lsn, Upgrade};
 
 /// An upgrade that an operator wants.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Wish {
-    /// Its number: each wish for an instance has a higher one than those before it.
-    pub attempt: u64,
-    /// SHA-256 of the module that is to be replaced.
-    pub from: [u8; 32],
-    /// SHA-256 of the module that is to run; the same one if it is to have other limits.
-    pub to: [u8; 32],
-    /// What the guest may use from then on.
-    pub limits: Limits,
-    /// Fuel to hand over the state, and to take it, each.
-    pub handover_fuel: u64,
-    /// Whether handlers that wait and can't go on end with an error.
-    pub end_waiting: bool,
+    /// As it will stand in the log. Its number names the wish.
+    pub upgrade: Upgrade,
     /// How long each primary waits for a moment without handlers that can't go on.
     pub wait: Duration,
     /// Whether impulses from outside wait meanwhile.
     pub hold: bool,
     /// Whether the operator has taken it back after a primary had claimed it.
     pub is_cancelled: bool,
-}
-
-impl Wish {
-    /// As it will stand in the log.
-    pub fn upgrade(&self) -> Upgrade {
-        let Wish { attempt, from, to, limits, handover_fuel, end_waiting, wait: _, hold: _, is_cancelled: _ } = *self;
-        Upgrade { attempt, from, to, limits, handover_fuel, end_waiting }
-    }
 }
 
 /// What became of a wish.
@@ -74,7 +56,7 @@ pub(super) enum Readiness {
 impl Wishes {
     /// The wish, unless that reign has settled it.
     pub(super) fn standing(&self, epoch: Epoch) -> Option<&Wish> {
-        self.wish.as_ref().filter(|wish| self.settled != Some((wish.attempt, epoch)))
+        self.wish.as_ref().filter(|wish| self.settled != Some((wish.upgrade.attempt, epoch)))
     }
 
     pub(super) fn readiness(&self) -> &Readiness {
@@ -85,13 +67,13 @@ impl Wishes {
 impl<G> Context<'_, G> {
     /// The registry says what is wished. One that was settled may stand there for a while.
     pub(super) fn on_wish(&mut self, wish: Option<Wish>) {
-        let known = self.wishes.wish.as_ref().map(|known| known.attempt);
-        if wish.as_ref().map(|wish| wish.attempt) == known {
+        let known = self.wishes.wish.as_ref().map(|known| known.upgrade.attempt);
+        if wish.as_ref().map(|wish| wish.upgrade.attempt) == known {
             self.wishes.wish = wish; // it may be taken back
             return;
         }
         if let Some(wish) = &wish {
-            self.carry(Command::Prepare { attempt: wish.attempt, module: wish.to });
+            self.carry(Command::Prepare { attempt: wish.upgrade.attempt, module: wish.upgrade.to });
         }
         self.wishes.wish = wish;
         self.wishes.readiness = Readiness::Asked;
@@ -99,7 +81,7 @@ impl<G> Context<'_, G> {
 
     /// The module of a wish is at hand, or can't be. Of another wish than the one that stands, it does not matter.
     pub(super) fn on_prepared(&mut self, attempt: u64, result: Result<(), String>) {
-        if self.wishes.wish.as_ref().is_none_or(|wish| wish.attempt != attempt) {
+        if self.wishes.wish.as_ref().is_none_or(|wish| wish.upgrade.attempt != attempt) {
             return;
         }
         assert_eq!(self.wishes.readiness, Readiness::Asked, "a module is asked for once a wish");

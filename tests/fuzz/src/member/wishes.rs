@@ -28,7 +28,7 @@ impl Wishes {
     pub(super) fn wish(&mut self, wish: Wish) {
         match &mut self.wanted {
             None => {
-                self.last = wish.attempt;
+                self.last = wish.upgrade.attempt;
                 self.wanted = Some((wish, None));
             }
             Some((standing, Some(_))) => standing.is_cancelled = true,
@@ -38,7 +38,7 @@ impl Wishes {
 
     pub(super) fn claim(&mut self, attempt: u64, epoch: Epoch) -> bool {
         let Some((wish, claimed)) = &mut self.wanted else { return false };
-        if wish.attempt != attempt || claimed.is_some_and(|by| by > epoch) {
+        if wish.upgrade.attempt != attempt || claimed.is_some_and(|by| by > epoch) {
             return false;
         }
         *claimed = Some(epoch);
@@ -50,10 +50,10 @@ impl Shared {
     /// What became of a wish is what the log says.
     pub(super) fn settle(&mut self, attempt: u64, epoch: Epoch, outcome: &WishOutcome) {
         let Some((wish, claimed)) = &self.wishes.wanted else { return };
-        if wish.attempt != attempt || *claimed != Some(epoch) {
+        if wish.upgrade.attempt != attempt || *claimed != Some(epoch) {
             return;
         }
-        let of_wish = |record: &Record| upgrade_of(record).is_some_and(|upgrade| upgrade == wish.upgrade());
+        let of_wish = |record: &Record| upgrade_of(record).is_some_and(|upgrade| upgrade == wish.upgrade);
         let done = self.records[..self.durable.0 as usize].iter().find(|record| of_wish(record)).map(Record::lsn);
         let said: Option<Lsn> = match outcome {
             WishOutcome::Done(lsn) => Some(*lsn),

@@ -201,17 +201,22 @@ impl Model {
                 turn.cause += 1;
             }
         }
-        self.tell_waiting(&mut turn);
-        self.learn_names(world);
-        let effects = std::mem::take(&mut delivered.effects);
-        self.note(&effects);
-        delivered.effects = effects;
-        self.reserve();
+        self.end_turn(turn);
         self.broken.map_or(Ok(()), Err)
     }
 
+    /// Notes what the turn has brought about.
+    pub(crate) fn end_turn(&mut self, mut turn: Turn<'_>) {
+        self.tell_waiting(&mut turn);
+        self.learn_names(turn.world);
+        let effects = std::mem::take(&mut turn.delivered.effects);
+        self.note(&effects);
+        turn.delivered.effects = effects;
+        self.reserve();
+    }
+
     /// Peers that are new since the last delivery.
-    pub(crate) fn learn_names(&mut self, world: &dyn Surroundings) {
+    fn learn_names(&mut self, world: &dyn Surroundings) {
         let next = |names: &BTreeMap<_, _>| PeerIndex(names.len() as u32 + 1);
         while let Some(name) = world.peer_name(next(&self.names)) {
             self.names.insert(name.as_str().to_owned(), next(&self.names));
@@ -392,7 +397,7 @@ impl Model {
     }
 
     /// Says how many calls wait, if this code does so.
-    pub(crate) fn tell_waiting(&mut self, turn: &mut Turn<'_>) {
+    fn tell_waiting(&mut self, turn: &mut Turn<'_>) {
         if self.code.tells() {
             let count = (self.pending.len() as u64).to_le_bytes();
             turn.effect(PeerIndex::OUTSIDE, MessageKind::Waiting, CallId(0), &count);

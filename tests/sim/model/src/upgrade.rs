@@ -79,12 +79,7 @@ impl Model {
             }
             _ => {}
         }
-        self.tell_waiting(&mut turn);
-        self.learn_names(world);
-        let effects = std::mem::take(&mut delivered.effects);
-        self.note(&effects);
-        delivered.effects = effects;
-        self.reserve();
+        self.end_turn(turn);
     }
 
     /// Becomes again what it was before the last upgrade.

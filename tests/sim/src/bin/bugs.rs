@@ -564,8 +564,8 @@ const BUGS: &[Bug] = &[
         name: "a wish is carried out once more after a takeover",
         file: "host/core/src/member/fulfilment.rs",
         changes: &[(
-            "        if replica.attempt() == wish.attempt {\n",
-            "        if replica.attempt() == wish.attempt && replica.epoch() == Epoch(0) {\n",
+            "        if replica.attempt() == wish.upgrade.attempt {\n",
+            "        if replica.attempt() == wish.upgrade.attempt && replica.epoch() == Epoch(0) {\n",
         )],
     },
     Bug {
