@@ -16,11 +16,11 @@ pub(crate) fn log(store: &StorePlace, verb: &Log) -> anyhow::Result<ExitCode> {
     let store = store.open()?;
     let entry = store.instance(&verb.instance)?;
     let log = store.log(entry.log())?;
-    let last = verb.to.map_or(log.head()?.durable, |to| Lsn(to).min(log.head().map_or(Lsn(to), |head| head.durable)));
-    let first = log.first()?;
+    let (durable, first) = (log.head()?.durable, log.first()?);
+    let last = verb.to.map_or(durable, |to| Lsn(to).min(durable));
     let from = verb.from.map_or(first, Lsn);
     if from > last || from < first {
-        bail!("instance {} has records {first} to {} only", verb.instance, log.head()?.durable);
+        bail!("instance {} has records {first} to {durable} only", verb.instance);
     }
     let checkpoints = store.checkpoints(entry.log())?;
     let mut reader = Reader::new(store, entry.module, entry.name.to_string());

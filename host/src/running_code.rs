@@ -2,7 +2,7 @@
 //!
 //! **Architecture Invariant:** it is told by the log and by its checkpoints, never by what the registry notes.
 
-use ambrosia_core::{CheckpointState, Genesis, Limits, Lsn, RecordKind, Upgrade};
+use ambrosia_core::{CheckpointState, Genesis, Limits, Lsn, Upgrade};
 use ambrosia_storage::{InstanceEntry, LogError, LogTail, Store};
 
 use crate::run::RunError;
@@ -70,13 +70,8 @@ fn follow(tail: &mut dyn LogTail, mut code: RunningCode) -> Result<RunningCode, 
 
 /// What it is behind these records.
 fn changed(code: RunningCode, records: &[ambrosia_core::Record]) -> Result<RunningCode, RunError> {
-    let upgrades = records.iter().filter(|record| record.header().kind == RecordKind::Upgrade);
-    match upgrades.last() {
-        None => Ok(code),
-        Some(record) => {
-            let failed = |error| RunError::Record { lsn: record.lsn(), error };
-            let Upgrade { attempt, to, limits, .. } = Upgrade::decode(record.body()).map_err(failed)?;
-            Ok(RunningCode { module: to, limits, attempt })
-        }
-    }
+    records.iter().try_fold(code, |code, record| {
+        let upgrade = Upgrade::of(record).map_err(|error| RunError::Record { lsn: record.lsn(), error })?;
+        Ok(upgrade.map_or(code, |Upgrade { attempt, to, limits, .. }| RunningCode { module: to, limits, attempt }))
+    })
 }

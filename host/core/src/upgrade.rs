@@ -1,6 +1,6 @@
 //! Another module, or other limits, for an instance that runs.
 
-use crate::{Fault, Limits, RecordError, bytes_reader::BytesReader};
+use crate::{Fault, Limits, Record, RecordError, RecordKind, bytes_reader::BytesReader};
 
 /// Body of an upgrade record: from here on the instance runs another module, or has other limits.
 ///
@@ -22,6 +22,14 @@ pub struct Upgrade {
 }
 
 impl Upgrade {
+    /// The upgrade that the record is of; `None` if it is of another kind.
+    ///
+    /// # Errors
+    /// If the body can't be one.
+    pub fn of(record: &Record) -> Result<Option<Upgrade>, RecordError> {
+        (record.header().kind == RecordKind::Upgrade).then(|| Upgrade::decode(record.body())).transpose()
+    }
+
     /// Appends the body to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let Upgrade { attempt, from, to, limits: Limits { fuel, memory_bytes }, handover_fuel, end_waiting } = self;

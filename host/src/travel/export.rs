@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, io, path::Path, sync::Arc};
 
 use ambrosia_core::{
-    Capture, CheckpointState, InstanceName, Lsn, MemoryCapture, PAGE_BYTES, Record, RecordKind, ReplicaIndex, Upgrade,
+    Capture, CheckpointState, InstanceName, Lsn, MemoryCapture, PAGE_BYTES, Record, ReplicaIndex, Upgrade,
 };
 use ambrosia_storage::{
     BlobHash, Checkpoint, CheckpointError, Checkpoints, FileStore, InstanceEntry, Instances, LoadedCheckpoint,
@@ -100,8 +100,7 @@ pub fn export(
     let records = Copied { tail: log.tail(begins)?, read: Vec::new().into_iter(), next: begins, last: to };
     let records = records.inspect(|record| {
         if let Ok(record) = record
-            && record.header().kind == RecordKind::Upgrade
-            && let Ok(upgrade) = Upgrade::decode(record.body())
+            && let Ok(Some(upgrade)) = Upgrade::of(record)
         {
             modules.insert(upgrade.to);
             current = upgrade.to;

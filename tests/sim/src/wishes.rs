@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ambrosia_core::{
-    Epoch, InstanceUuid, Limits, Lsn, RecordKind, Upgrade,
+    Epoch, InstanceUuid, Limits, Lsn, Upgrade,
     member::{Wish, WishOutcome},
 };
 
@@ -259,6 +259,5 @@ impl Sim {
 
 /// The upgrade that a record is of, if it is of one.
 pub(crate) fn upgrade_of(record: &ambrosia_core::Record) -> Option<(Lsn, Upgrade)> {
-    (record.header().kind == RecordKind::Upgrade)
-        .then(|| (record.lsn(), Upgrade::decode(record.body()).expect("it was checked")))
+    Upgrade::of(record).expect("it was checked").map(|upgrade| (record.lsn(), upgrade))
 }

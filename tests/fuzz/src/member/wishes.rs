@@ -1,7 +1,7 @@
 //! What is wished, as the registry of the target has it.
 
 use ambrosia_core::{
-    Epoch, Lsn, Record, RecordKind, Upgrade,
+    Epoch, Lsn, Record, Upgrade,
     member::{Wish, WishOutcome},
 };
 
@@ -53,7 +53,7 @@ impl Shared {
         if wish.upgrade.attempt != attempt || *claimed != Some(epoch) {
             return;
         }
-        let of_wish = |record: &Record| upgrade_of(record).is_some_and(|upgrade| upgrade == wish.upgrade);
+        let of_wish = |record: &Record| Upgrade::of(record) == Ok(Some(wish.upgrade));
         let done = self.records[..self.durable.0 as usize].iter().find(|record| of_wish(record)).map(Record::lsn);
         let said: Option<Lsn> = match outcome {
             WishOutcome::Done(lsn) => Some(*lsn),
@@ -62,8 +62,4 @@ impl Shared {
         assert_eq!(said, done, "what is said of a wish is what the log says");
         self.wishes.wanted = None;
     }
-}
-
-fn upgrade_of(record: &Record) -> Option<Upgrade> {
-    (record.header().kind == RecordKind::Upgrade).then(|| Upgrade::decode(record.body()).expect("it was checked"))
 }
