@@ -5,8 +5,8 @@
 use std::{collections::BTreeMap, io::Write, sync::Arc};
 
 use ambrosia_core::{
-    Bind, CheckpointState, DeliverBody, DigestBody, EpochBody, Genesis, Lsn, Message, MessageKind, Messages, PeerIndex,
-    Record, RecordKind, Run, Runs, Seq, Upgrade,
+    Bind, CheckpointState, DeliverBody, DigestBody, EpochBody, Genesis, Lsn, Mend, Message, MessageKind, Messages,
+    PeerIndex, Record, RecordKind, Remedy, Run, Runs, Seq, Upgrade,
 };
 use ambrosia_host::{Diagnostics, Methods, Modules, decode_value, show_raw, show_value, without_controls};
 use ambrosia_storage::{BlobHash, Checkpoints, Store};
@@ -29,12 +29,46 @@ pub(crate) struct Shown {
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(crate) enum Body {
-    Genesis { instance: String, uuid: String, module: String, seed: u64, fuel: u64, memory_bytes: u64 },
-    Epoch { replica: u16, engine: String },
-    Bind { peer: String, uuid: String },
-    Deliver { messages: Vec<ShownMessage>, acknowledged: BTreeMap<String, u64> },
-    Digest { state: String, memory: String, checkpoint_by: Option<u16> },
-    Upgrade { from: String, to: String, fuel: u64, memory_bytes: u64, attempt: u64 },
+    Genesis {
+        instance: String,
+        uuid: String,
+        module: String,
+        seed: u64,
+        fuel: u64,
+        memory_bytes: u64,
+    },
+    Epoch {
+        replica: u16,
+        engine: String,
+    },
+    Bind {
+        peer: String,
+        uuid: String,
+    },
+    Deliver {
+        messages: Vec<ShownMessage>,
+        acknowledged: BTreeMap<String, u64>,
+    },
+    Digest {
+        state: String,
+        memory: String,
+        checkpoint_by: Option<u16>,
+    },
+    Upgrade {
+        from: String,
+        to: String,
+        fuel: u64,
+        memory_bytes: u64,
+        attempt: u64,
+    },
+    Mend {
+        mends_lsn: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        skipped: Vec<u32>,
+        attempt: u64,
+    },
 }
 
 #[derive(Serialize)]
@@ -119,6 +153,7 @@ impl Reader {
             RecordKind::Deliver => ("deliver", self.deliver(&DeliverBody::decode(record.body())?)?),
             RecordKind::Digest => ("digest", digest(DigestBody::decode(record.body())?)),
             RecordKind::Upgrade => ("upgrade", self.upgrade(Upgrade::decode(record.body())?)),
+            RecordKind::Mend => ("mend", self.mend(Mend::decode(record.body())?)),
             RecordKind::Mark => bail!("a mark is no record of its own"),
         };
         let time = jiff::Timestamp::from_nanosecond(i128::from(header.time.0))?;
@@ -146,6 +181,18 @@ impl Reader {
             fuel: upgrade.limits.fuel,
             memory_bytes: upgrade.limits.memory_bytes,
             attempt: upgrade.attempt,
+        }
+    }
+
+    fn mend(&mut self, mend: Mend) -> Body {
+        let (attempt, mends_lsn) = (mend.attempt(), mend.lsn.0);
+        match mend.remedy {
+            Remedy::Upgrade(upgrade) => {
+                self.methods = described(&self.modules, upgrade.to);
+                let to = Some(BlobHash(upgrade.to).to_string());
+                Body::Mend { mends_lsn, to, skipped: Vec::new(), attempt }
+            }
+            Remedy::Skip(skip) => Body::Mend { mends_lsn, to: None, skipped: skip.messages, attempt },
         }
     }
 
@@ -234,6 +281,7 @@ pub(crate) fn print(out: &mut impl Write, shown: &Shown) -> std::io::Result<()> 
             writeln!(out, "  fuel {fuel}, memory {} MiB", memory_bytes >> 20)
         }
         Body::Upgrade { from, to, .. } => writeln!(out, "  module {from} became {to}"),
+        Body::Mend { mends_lsn, to, skipped, .. } => writeln!(out, "  {}", mended(*mends_lsn, to.as_deref(), skipped)),
         Body::Epoch { replica, .. } => writeln!(out, "  replica {replica} became primary"),
         Body::Bind { peer, uuid } => writeln!(out, "  peer {peer} is {uuid}"),
         Body::Deliver { messages, acknowledged } => {
@@ -265,4 +313,13 @@ fn print_message(out: &mut impl Write, message: &ShownMessage) -> std::io::Resul
         write!(out, " {}", without_controls(&message.arguments.to_string()))?;
     }
     writeln!(out)
+}
+
+/// What a mend has done, as a sentence.
+pub(crate) fn mended(lsn: u64, to: Option<&str>, skipped: &[u32]) -> String {
+    let positions: Vec<_> = skipped.iter().map(u32::to_string).collect();
+    match to {
+        Some(to) => format!("lsn {lsn} is delivered to module {to}"),
+        None => format!("lsn {lsn} is delivered without messages {}", positions.join(", ")),
+    }
 }

@@ -1,6 +1,6 @@
 //! Tells the operator what a member has to tell.
 
-use ambrosia_core::member::Notice;
+use ambrosia_core::{Remedy, member::Notice};
 use ambrosia_storage::BlobHash;
 
 use crate::driver::Driver;
@@ -75,6 +75,16 @@ impl Driver {
             Notice::Upgraded { upgrade, lsn } => {
                 let what = if upgrade.to == upgrade.from { "has the new limits" } else { "runs the new module" };
                 tracing::info!(%lsn, module = %BlobHash(upgrade.to), "{what}");
+            }
+            Notice::ToBeMended(lsn) => {
+                tracing::info!(%lsn, "the guest can't handle this record; it is left out, and what mends it comes behind it");
+            }
+            Notice::Mended { mend, lsn } => {
+                let what = match &mend.remedy {
+                    Remedy::Upgrade(upgrade) => format!("by module {}", BlobHash(upgrade.to)),
+                    Remedy::Skip(skip) => format!("without {} of its messages", skip.messages.len()),
+                };
+                tracing::info!(%lsn, "the instance goes on behind lsn {}, which is delivered {what}", mend.lsn);
             }
             Notice::UpgradeRefused { attempt, fault } => {
                 tracing::warn!(attempt, "the upgrade was not done, and nothing has changed: {fault}");

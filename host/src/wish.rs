@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ambrosia_core::{
     Epoch, Limits, Upgrade,
-    member::{Wish, WishOutcome},
+    member::{Change, Wish, WishOutcome},
 };
 use ambrosia_engine::THREAD_STACK_BYTES_MIN;
 use ambrosia_storage::{BlobHash, StandingWish, Wanted, WishAnswer};
@@ -37,7 +37,7 @@ impl WishAtHand {
     }
 }
 
-fn of_core(wish: &StandingWish, limits: Limits) -> Wish {
+pub(crate) fn of_core(wish: &StandingWish, limits: Limits) -> Wish {
     let StandingWish { attempt, from, to, wanted, made: _, claimed_by: _, is_cancelled } = wish;
     let Wanted { limits: wanted_limits, handover_fuel, wait, waiting } = wanted;
     let upgrade = Upgrade {
@@ -48,7 +48,7 @@ fn of_core(wish: &StandingWish, limits: Limits) -> Wish {
         handover_fuel: *handover_fuel,
         end_waiting: waiting.end,
     };
-    Wish { upgrade, wait: *wait, hold: waiting.hold, is_cancelled: *is_cancelled }
+    Wish { change: Change::Upgrade(upgrade), wait: *wait, hold: waiting.hold, is_cancelled: *is_cancelled }
 }
 
 impl Driver {

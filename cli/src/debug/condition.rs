@@ -109,9 +109,10 @@ fn kind(name: &str) -> Result<RecordKind, String> {
         "deliver" => RecordKind::Deliver,
         "digest" => RecordKind::Digest,
         "upgrade" => RecordKind::Upgrade,
+        "mend" => RecordKind::Mend,
         _ => {
             return Err(format!(
-                "`{name}` is no kind of record: write genesis, epoch, bind, deliver, digest or upgrade"
+                "`{name}` is no kind of record: write genesis, epoch, bind, deliver, digest, upgrade or mend"
             ));
         }
     })

@@ -18,7 +18,7 @@ use super::{
     place::shown as shown_time,
     style::{Style, Tone},
 };
-use crate::records::{Body, Reader, Shown, ShownMessage};
+use crate::records::{Body, Reader, Shown, ShownMessage, mended};
 
 /// Calls and timers named one by one; of the others only the count is told.
 const NAMED_MAX: usize = 8;
@@ -309,6 +309,9 @@ fn print_head(out: &mut dyn Write, moment: &ShownMoment, style: Style) -> std::i
         Body::Bind { peer, uuid } => writeln!(out, "\n  peer {peer} is {uuid}"),
         Body::Digest { state, memory, .. } => writeln!(out, "\n  state {state} memory {memory}"),
         Body::Upgrade { from, to, .. } => writeln!(out, "\n  module {from} hands over to {to}"),
+        Body::Mend { mends_lsn, to, skipped, .. } => {
+            writeln!(out, "\n  {}", mended(*mends_lsn, to.as_deref(), skipped))
+        }
         Body::Deliver { .. } => writeln!(out),
     }
 }

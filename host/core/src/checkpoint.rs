@@ -120,7 +120,7 @@ impl State {
     /// Appends the state to `out`.
     ///
     /// # Panics
-    /// After the end of the instance: there is nothing to go on from.
+    /// After the end of the instance: there is nothing to go on from. And between a record that was left out and its mend.
     pub(crate) fn encode(&self, out: &mut SharedState) {
         // No field is left out by oversight: a new one has to be named here.
         let State {
@@ -134,8 +134,10 @@ impl State {
             requests,
             started,
             outcome,
+            void,
         } = self;
         assert!(outcome.is_none(), "nothing goes on from an instance that has ended");
+        assert!(void.is_none(), "no checkpoint is taken between a record that was left out and its mend");
         let beside = self.beside();
         out.put_count(VERSION as usize);
         let mut genesis_bytes = Vec::new();
@@ -189,6 +191,18 @@ impl State {
         let StateReader { rest, peers, .. } = reader;
         rest.0.is_empty().then_some(())?;
         let world = World { name: genesis.name.clone(), time: position.time, peers, random };
-        Some(State { code, genesis, position, world, streams, timers, calls, requests, started, outcome: None })
+        Some(State {
+            code,
+            genesis,
+            position,
+            world,
+            streams,
+            timers,
+            calls,
+            requests,
+            started,
+            outcome: None,
+            void: None,
+        })
     }
 }

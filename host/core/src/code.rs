@@ -1,7 +1,7 @@
 //! The code of an instance, as upgrades have left it.
 
 use crate::{
-    Genesis, Limits, Lsn, Upgrade,
+    Genesis, Limits, Lsn, Skip, Upgrade,
     digest::Digested,
     part::{Beside, Broken, Part, StateReader, holds},
     shared_state::SharedState,
@@ -14,9 +14,9 @@ pub(crate) struct Code {
     pub(crate) module: [u8; 32],
     /// What the guest may use.
     pub(crate) limits: Limits,
-    /// The wish that the last upgrade fulfilled; 0 if there was none.
+    /// The wish that the last upgrade or skip fulfilled; 0 if there was none.
     pub(crate) attempt: u64,
-    /// The record of that upgrade; 0 if there was none.
+    /// The record of it; 0 if there was none.
     pub(crate) since: Lsn,
     /// How many handlers wait; `None` if the guest has never told.
     pub(crate) waiting: Option<u64>,
@@ -35,6 +35,12 @@ impl Code {
         let waiting = self.waiting.filter(|_| upgrade.to == upgrade.from);
         assert!(self.since < lsn, "each upgrade has a record of its own");
         *self = Code { module: upgrade.to, limits: upgrade.limits, attempt: upgrade.attempt, since: lsn, waiting };
+    }
+
+    /// The guest goes on as it is without messages that were skipped: that wish was fulfilled by that record.
+    pub(crate) fn skip(&mut self, skip: &Skip, lsn: Lsn) {
+        assert!(self.since < lsn, "each wish has a record of its own");
+        (self.attempt, self.since) = (skip.attempt, lsn);
     }
 }
 

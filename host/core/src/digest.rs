@@ -37,6 +37,7 @@ impl State {
             requests,
             started,
             outcome,
+            void: _, // no digest record is made while there is one
         } = self;
         let (beside, mut digested) = (self.beside(), Digested(Vec::new()));
         digested.bytes(&uuid.0);

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::{
-    Answer, Chunk, Epoch, Fault, InstanceName, Lsn, PeerIndex, PrintStream, Record, ReplicaIndex, RequestId, Seq,
-    Timestamp, Traffic, Upgrade,
+    Answer, Chunk, Epoch, Fault, InstanceName, Lsn, Mend, PeerIndex, PrintStream, Record, Remedy, ReplicaIndex,
+    RequestId, Seq, Timestamp, Traffic, Upgrade,
 };
 
 /// Names one connection, so that what was meant for an older one is dropped. Given out by the driver.
@@ -16,6 +16,8 @@ pub struct ConnectionId(pub u64);
 pub enum Input {
     /// The next record of the log was read.
     Record(Record),
+    /// The next record of the log was read, and is to be left out: a mend behind it delivers what it holds.
+    Void(Record),
     /// The epoch record just applied is this replica's own: it is primary.
     Elected,
     /// The log has made durable everything up to this record.
@@ -39,6 +41,14 @@ pub enum Input {
     Upgrade {
         /// To which.
         upgrade: Upgrade,
+        /// Time by the driver's clock.
+        now: Timestamp,
+    },
+    /// Deliver now what the record holds that was left out; for a primary. Answered by [`Output::Mended`] or
+    /// [`Output::UpgradeRefused`].
+    Mend {
+        /// How.
+        remedy: Remedy,
         /// Time by the driver's clock.
         now: Timestamp,
     },
@@ -148,6 +158,13 @@ pub enum Output {
         /// Not before this, the record of it, is durable.
         after: Lsn,
     },
+    /// The instance goes on behind a record that it stood at.
+    Mended {
+        /// What was done.
+        mend: Mend,
+        /// Not before this, the record of it, is durable.
+        after: Lsn,
+    },
     /// The instance goes on as it was: handlers wait that can't go on in the new code.
     UpgradeWaits {
         /// The wish.
@@ -164,11 +181,11 @@ pub enum Output {
         /// Whether the guest was lost in the try: the replica must be built anew from the log.
         is_lost: bool,
     },
-    /// The primary has done an upgrade that this replica can't do: it can't go on.
+    /// The primary has done an upgrade or a mend that this replica can't do: it can't go on.
     UpgradeFailed {
         /// Why.
         fault: Fault,
-        /// The record of the upgrade.
+        /// The record of it.
         at: Lsn,
     },
     /// The guest failed; the instance stands still at this record.
@@ -201,6 +218,7 @@ impl Output {
             | Output::Print { after, .. }
             | Output::Finished { after, .. }
             | Output::Upgraded { after, .. }
+            | Output::Mended { after, .. }
             | Output::Halted { after, .. } => *after,
         }
     }

@@ -4,7 +4,7 @@
 //! applies it can't go on without it: [`crate::Replica::step`] panics where this gives an error.
 
 use crate::{
-    Bind, DeliverBody, DigestBody, EpochBody, Genesis, MessageKind, Messages, PeerIndex, Record, RecordError,
+    Bind, DeliverBody, DigestBody, EpochBody, Genesis, Mend, MessageKind, Messages, PeerIndex, Record, RecordError,
     RecordKind, Run, Runs, Upgrade,
 };
 
@@ -21,6 +21,7 @@ impl Record {
             RecordKind::Bind => Bind::decode(body).map(|_| ()),
             RecordKind::Digest => DigestBody::decode(body).map(|_| ()),
             RecordKind::Upgrade => Upgrade::decode(body).map(|_| ()),
+            RecordKind::Mend => Mend::decode(body).map(|_| ()),
             RecordKind::Mark if body.is_empty() => Ok(()),
             RecordKind::Mark => Err(RecordError::Shape),
             RecordKind::Deliver => {

@@ -23,6 +23,7 @@ mod io;
 mod known;
 pub mod limits;
 pub mod member;
+mod mend;
 mod message;
 mod numbered;
 mod outbox;
@@ -53,6 +54,7 @@ pub use ids::{
     RequestId, RequestIdError, Seq, Timestamp,
 };
 pub use io::{ConnectionId, Divergence, Input, Output, Refusal};
+pub use mend::{Mend, Remedy, Skip, is_mended, is_void};
 pub use message::{MESSAGE_HEADER_BYTES, Message, MessageError, MessageKind, Messages, check_travelling, push_message};
 pub use outbox::Chunk;
 pub use record::{RECORD_ALIGNMENT, RECORD_HEADER_BYTES, Record, RecordError, RecordHeader, RecordKind};

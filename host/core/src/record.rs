@@ -53,6 +53,18 @@ numbered! {
         Digest = 6,
         /// Another module, or other limits, from here on.
         Upgrade = 7,
+        /// How a record before it that the guest could not handle is delivered all the same.
+        Mend = 8,
+    }
+}
+
+impl RecordKind {
+    /// Whether the guest handles what a record of that kind holds.
+    pub(crate) fn reaches_guest(self) -> bool {
+        match self {
+            RecordKind::Deliver | RecordKind::Upgrade | RecordKind::Mend => true,
+            RecordKind::Genesis | RecordKind::Epoch | RecordKind::Bind | RecordKind::Mark | RecordKind::Digest => false,
+        }
     }
 }
 

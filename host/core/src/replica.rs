@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use crate::{
     Bind, CheckpointState, ConnectionId, Delivered, DigestBody, Divergence, Epoch, Fault, Genesis, Guest,
-    HandoverError, Input, InstanceName, InstanceUuid, Limits, Lsn, Outcome, Output, PeerIndex, PeerWaits, Record,
-    RecordError, RecordHeader, RecordKind, Refusal, ReplicaIndex, RequestId, Seq, SharedState, Timestamp, Traffic,
-    Upgrade,
+    HandoverError, Input, InstanceName, InstanceUuid, Limits, Lsn, Mend, Outcome, Output, PeerIndex, PeerWaits, Record,
+    RecordError, RecordHeader, RecordKind, Refusal, Remedy, ReplicaIndex, RequestId, Seq, SharedState, Timestamp,
+    Traffic, Upgrade,
     acknowledged::Acknowledged,
     batch::{Batch, Opening},
     inbox::{Inbox, WaitingImpulse},
@@ -21,10 +21,11 @@ use crate::{
 /// One replica of one instance.
 ///
 /// Its inputs come in families:
-/// - *log*: [`Input::Record`] on a standby and at a restart; [`Input::Elected`] once, after the own epoch record;
+/// - *log*: [`Input::Record`] and [`Input::Void`] on a standby and at a restart; [`Input::Elected`] once, after the own epoch record;
 ///   [`Input::Durable`] on a primary;
 /// - [`Input::Traffic`], on a primary only; on a standby it is a mistake of the driver;
-/// - *work*, on a primary: [`Replica::deliver`], and [`Input::Digest`].
+/// - *work*, on a primary: [`Replica::deliver`], [`Input::Digest`], [`Input::Upgrade`], and [`Input::Mend`], without which
+///   nothing else is done behind a record that was left out.
 ///
 /// A primary that is fenced is dropped as a whole and built anew from the log, for it has executed records that are
 /// not in it.
@@ -106,11 +107,13 @@ impl<G: Guest> Replica<G> {
     pub fn step(&mut self, input: Input, outputs: &mut Vec<Output>) {
         match input {
             Input::Record(record) => self.on_record(&record, outputs),
+            Input::Void(record) => self.on_void(&record),
             Input::Elected => self.on_elected(outputs),
             Input::Durable(lsn) => self.on_durable(lsn),
             Input::Traffic { traffic, now } => self.on_traffic(traffic, now, outputs),
             Input::Digest { checkpoint_by, now } => self.on_digest(checkpoint_by, now, outputs),
             Input::Upgrade { upgrade, now } => self.on_upgrade(upgrade, now, outputs),
+            Input::Mend { remedy, now } => self.on_mend(remedy, now, outputs),
         }
         if cfg!(debug_assertions) {
             self.validate();
@@ -155,12 +158,17 @@ impl<G: Guest> Replica<G> {
         self.state.code.limits
     }
 
-    /// The wish that the last upgrade fulfilled; 0 if there was none.
+    /// The record that was left out, if the mend of it is still to come.
+    pub fn void(&self) -> Option<Lsn> {
+        self.state.void.as_ref().map(Record::lsn)
+    }
+
+    /// The wish that the last upgrade or skip fulfilled; 0 if there was none.
     pub fn attempt(&self) -> u64 {
         self.state.code.attempt
     }
 
-    /// The record of that upgrade; 0 if there was none.
+    /// The record of it; 0 if there was none.
     pub fn upgraded_at(&self) -> Lsn {
         self.state.code.since
     }
@@ -197,7 +205,7 @@ impl<G: Guest> Replica<G> {
 
     /// When the driver must deliver even if nothing comes in: the next timer. `None` while no timer can be delivered.
     pub fn wake_at(&self) -> Option<Timestamp> {
-        if self.state.outcome.is_some() || self.blocked().is_some() {
+        if self.state.outcome.is_some() || self.state.void.is_some() || self.blocked().is_some() {
             return None;
         }
         self.state.timers.next_due()
@@ -308,11 +316,15 @@ impl<G: Guest> Replica<G> {
             }
             // The primary has done it, so it is this replica that is at fault.
             Some(Err(error)) => {
-                let fault = match error {
-                    HandoverError::Refused(fault) | HandoverError::Lost(fault) => fault.clone(),
-                    HandoverError::Waits(report) => Fault::because(report.as_str()),
-                };
+                let fault = error.clone().into_fault();
                 return outputs.push(Output::UpgradeFailed { fault, at: record.lsn() });
+            }
+        }
+        match &applied.mend {
+            None => {}
+            Some(Ok(mend)) => outputs.push(Output::Mended { mend: mend.clone(), after: record.lsn() }),
+            Some(Err(fault)) => {
+                return outputs.push(Output::UpgradeFailed { fault: fault.clone(), at: record.lsn() });
             }
         }
         self.put_prints(true, outputs);
@@ -321,6 +333,12 @@ impl<G: Guest> Replica<G> {
         if record.header().kind == RecordKind::Digest {
             self.put_checkpoint(record, outputs);
         }
+    }
+
+    fn on_void(&mut self, record: &Record) {
+        assert!(self.primary.is_none(), "a primary makes its records itself");
+        debug_assert_eq!(record.check_body(), Ok(()), "the driver has checked what it read");
+        self.state.leave_out(record);
     }
 
     /// Compares this replica with what the primary was at the same record.
@@ -353,7 +371,7 @@ impl<G: Guest> Replica<G> {
     }
 
     fn on_digest(&mut self, checkpoint_by: Option<ReplicaIndex>, now: Timestamp, outputs: &mut Vec<Output>) {
-        if self.state.outcome.is_some() {
+        if self.state.outcome.is_some() || self.state.void.is_some() {
             return;
         }
         let mut body = Vec::new();
@@ -367,6 +385,7 @@ impl<G: Guest> Replica<G> {
 
     /// Judged first and written after: what fails leaves no trace in the log, and no replica has to undo anything.
     fn on_upgrade(&mut self, upgrade: Upgrade, now: Timestamp, outputs: &mut Vec<Output>) {
+        assert!(self.state.void.is_none(), "what was left out is mended first");
         if self.state.outcome.is_some() {
             let fault = Fault::because("the instance has ended");
             return outputs.push(Output::UpgradeRefused { attempt: upgrade.attempt, fault, is_lost: false });
@@ -397,10 +416,41 @@ impl<G: Guest> Replica<G> {
         outputs.push(Output::Upgraded { upgrade, after });
     }
 
+    /// Judged first and written after, as an upgrade. What fails leaves no trace but a replica that is of no more use.
+    fn on_mend(&mut self, remedy: Remedy, now: Timestamp, outputs: &mut Vec<Output>) {
+        let void = self.state.void.as_ref().expect("only what was left out is mended");
+        let mend = Mend { lsn: void.lsn(), link: void.header().link(), remedy };
+        let mut body = Vec::new();
+        mend.encode(&mut body);
+        let record = Record::seal(self.next_header(RecordKind::Mend, now), &body);
+        let mut judged = self.state.clone();
+        let mut applied = judged.apply(&record, &mut self.guest, &mut self.delivered);
+        match applied.mend.take().expect("a mend was applied") {
+            Ok(_) => {}
+            Err(fault) => {
+                return outputs.push(Output::UpgradeRefused { attempt: mend.attempt(), fault, is_lost: true });
+            }
+        }
+        self.state = judged;
+        let after = record.lsn();
+        outputs.push(Output::Append(record));
+        self.put_effects(applied, after, outputs);
+        self.want_all(outputs);
+        outputs.push(Output::Mended { mend, after });
+        self.put_outcome(after, outputs);
+    }
+
     fn on_elected(&mut self, outputs: &mut Vec<Output>) {
         assert!(self.primary.is_none(), "a reign begins once");
         let durable = self.state.position.lsn;
         self.primary = Some(PrimaryState { durable, announce: true, ..PrimaryState::default() });
+        if self.state.void.is_none() {
+            self.want_all(outputs);
+        }
+    }
+
+    /// Has connections made to all peers that something waits for.
+    fn want_all(&mut self, outputs: &mut Vec<Output>) {
         let me = self.state.me();
         let to_send = |(peer, stream): (PeerIndex, &crate::stream::Stream)| {
             (stream.outbox.acknowledged() < stream.outbox.last_seq()).then_some(peer)
@@ -490,6 +540,7 @@ impl<G: Guest> Replica<G> {
             return None;
         }
         let peer = known.unwrap_or(PeerIndex(count + 1));
+        assert!(self.state.void.is_none(), "nobody is heard between a record that was left out and its mend");
         let mut body = Vec::new();
         Bind { peer, uuid, name }.encode(&mut body);
         let record = Record::seal(self.next_header(RecordKind::Bind, now), &body);
@@ -549,6 +600,10 @@ impl<G: Guest> Replica<G> {
         now: Timestamp,
         outputs: &mut Vec<Output>,
     ) {
+        if matches!(self.state.outcome, Some(Outcome::Halted { .. })) {
+            // Nothing comes behind the record that the guest can't handle but what mends it.
+            return outputs.push(Output::Refuse { connection, reason: Refusal::Ended });
+        }
         let name = self.state.world.peers.name(peer).expect("the driver connects to peers it was told").clone();
         self.bind(name, uuid, now, outputs);
         let outbox = &self.state.stream(peer).outbox;
@@ -625,7 +680,7 @@ impl<G: Guest> Replica<G> {
         let blocked = self.blocked();
         let header = self.next_header(RecordKind::Deliver, now);
         let reign = self.primary.as_mut().expect("only a primary delivers");
-        if self.state.outcome.is_some() || blocked == Some(Blocked::OutboxHard) {
+        if self.state.outcome.is_some() || self.state.void.is_some() || blocked == Some(Blocked::OutboxHard) {
             return None;
         }
         let mut batch = Batch::new(header);

@@ -9,10 +9,11 @@ use bytes::Bytes;
 
 use crate::{
     Answer, Bind, CallId, DeliverBody, Delivered, DigestBody, Effect, Effects, Epoch, EpochBody, Fault, Genesis, Guest,
-    HandoverError, Lsn, Message, MessageKind, Messages, PeerIndex, Peers, Random, Record, RecordError, RecordKind,
-    RequestId, Run, RunError, Runs, Seq, Timestamp, Upgrade, World,
+    HandoverError, Lsn, Mend, Message, MessageKind, Messages, PeerIndex, Peers, Random, Record, RecordError,
+    RecordKind, Remedy, RequestId, Run, RunError, Runs, Seq, Skip, Timestamp, Upgrade, World,
     calls::Calls,
     code::Code,
+    mend::Rest,
     outbox::Chunk,
     part::{Broken, Part, holds},
     requests::Requests,
@@ -62,6 +63,9 @@ pub(crate) struct State {
     /// True once the guest got its first message.
     pub(crate) started: bool,
     pub(crate) outcome: Option<Outcome>,
+    /// The record that brought about nothing, until the mend of it that follows. No digest is made meanwhile, and no
+    /// checkpoint.
+    pub(crate) void: Option<Record>,
 }
 
 /// What applying a record brought about, for those who have to tell the world.
@@ -75,6 +79,8 @@ pub(crate) struct Applied {
     /// What an upgrade came to. If to an error, what was applied is of no use, and neither is the guest, unless that was put
     /// back.
     pub(crate) upgrade: Option<Result<Upgrade, HandoverError>>,
+    /// What a mend came to. If to an error, neither what was applied nor the guest is of use.
+    pub(crate) mend: Option<Result<Mend, Fault>>,
 }
 
 pub(crate) struct Rebound {
@@ -106,6 +112,7 @@ impl State {
             calls: Calls::default(),
             started: false,
             outcome: None,
+            void: None,
         };
         state.add_streams();
         debug_assert_eq!(state.relations(), Ok(()), "a state is sound from its first record on");
@@ -146,21 +153,36 @@ impl State {
     /// checked that already.
     pub(crate) fn apply(&mut self, record: &Record, guest: &mut impl Guest, delivered: &mut Delivered) -> Applied {
         let header = record.header();
+        self.move_to(record);
+        delivered.clear();
+        let mut applied = Applied::default();
+        self.apply_body(record, guest, delivered, &mut applied)
+            .unwrap_or_else(|error| panic!("record {} was not checked when it was read: {error}", header.lsn));
+        let brought_about = !delivered.effects.is_empty() || !delivered.prints.is_empty();
+        assert!(!brought_about || header.kind.reaches_guest(), "a {:?} record does not reach the guest", header.kind);
+        assert_eq!(self.streams.count(), self.world.peers.count() as usize, "every peer has a stream");
+        applied
+    }
+
+    /// Goes to the next record without what it holds, which a mend behind it delivers.
+    ///
+    /// # Panics
+    /// As [`State::apply`].
+    pub(crate) fn leave_out(&mut self, record: &Record) {
+        assert_eq!(record.header().kind, RecordKind::Deliver, "only what is delivered can be left out");
+        assert!(self.outcome.is_none() && self.void.is_none(), "one record is left out at a time");
+        self.move_to(record);
+        self.void = Some(record.clone());
+    }
+
+    fn move_to(&mut self, record: &Record) {
+        let header = record.header();
         assert_eq!(header.lsn, self.position.lsn.next(), "records are applied without a gap");
         assert_eq!(header.previous, self.position.link, "a record is chained to the one before it");
         assert!(header.epoch >= self.position.epoch, "epochs never fall");
         assert!(header.time >= self.position.time, "the time of records never falls");
         self.position = Position { lsn: header.lsn, link: header.link(), epoch: header.epoch, time: header.time };
         self.world.time = header.time;
-        delivered.clear();
-        let mut applied = Applied::default();
-        self.apply_body(record, guest, delivered, &mut applied)
-            .unwrap_or_else(|error| panic!("record {} was not checked when it was read: {error}", header.lsn));
-        let brought_about = !delivered.effects.is_empty() || !delivered.prints.is_empty();
-        let reaches_guest = matches!(header.kind, RecordKind::Deliver | RecordKind::Upgrade);
-        assert!(!brought_about || reaches_guest, "only a delivery and an upgrade reach the guest");
-        assert_eq!(self.streams.count(), self.world.peers.count() as usize, "every peer has a stream");
-        applied
     }
 
     fn apply_body(
@@ -179,6 +201,10 @@ impl State {
             RecordKind::Deliver => self.apply_deliver(DeliverBody::decode(record.body())?, guest, delivered, applied),
             RecordKind::Upgrade => {
                 applied.upgrade = Some(self.apply_upgrade(&Upgrade::decode(record.body())?, guest, delivered, applied));
+                Ok(())
+            }
+            RecordKind::Mend => {
+                applied.mend = Some(self.apply_mend(Mend::decode(record.body())?, guest, delivered, applied));
                 Ok(())
             }
         }
@@ -207,7 +233,21 @@ impl State {
         delivered: &mut Delivered,
         applied: &mut Applied,
     ) -> Result<(), RecordError> {
-        assert!(self.outcome.is_none(), "nothing is delivered after the end");
+        let runs = body.runs;
+        self.deliver(body, runs, &[], guest, delivered, applied)
+    }
+
+    /// Applies what a delivery holds. The guest gets `runs` of it, and `answers` count as if it had brought them about first.
+    fn deliver(
+        &mut self,
+        body: DeliverBody<'_>,
+        runs: &[u8],
+        answers: &[u8],
+        guest: &mut impl Guest,
+        delivered: &mut Delivered,
+        applied: &mut Applied,
+    ) -> Result<(), RecordError> {
+        assert!(self.outcome.is_none() && self.void.is_none(), "nothing is delivered after the end");
         for run in Runs::new(body.runs) {
             self.take_run(run?, applied)?;
         }
@@ -222,7 +262,8 @@ impl State {
         }
         let before = self.world.peers.count();
         // A record that only acknowledges is none of the guest's.
-        let result = if body.runs.is_empty() { Ok(()) } else { guest.deliver(body.runs, &mut self.world, delivered) };
+        delivered.effects.extend_from_slice(answers);
+        let result = if runs.is_empty() { Ok(()) } else { guest.deliver(runs, &mut self.world, delivered) };
         assert!(self.world.peers.count() >= before, "a guest can't forget peers");
         self.add_streams();
         if let Err(fault) = result.and_then(|()| self.take_effects(&delivered.effects, applied)) {
@@ -239,7 +280,7 @@ impl State {
         delivered: &mut Delivered,
         applied: &mut Applied,
     ) -> Result<Upgrade, HandoverError> {
-        assert!(self.outcome.is_none(), "nothing is upgraded after the end");
+        assert!(self.outcome.is_none() && self.void.is_none(), "nothing is upgraded after the end");
         if upgrade.from != self.code.module {
             let fault = Fault::because("the upgrade is from another module than the one that runs");
             return Err(HandoverError::Refused(fault));
@@ -255,6 +296,69 @@ impl State {
             Ok(()) => Err(put_back(guest, Fault::because("the new code exits while it takes over the state"))),
             Err(fault) => Err(put_back(guest, fault)),
         }
+    }
+
+    /// Delivers what the record holds that was left out. On an error neither the state nor the guest is of use any more.
+    fn apply_mend(
+        &mut self,
+        mend: Mend,
+        guest: &mut impl Guest,
+        delivered: &mut Delivered,
+        applied: &mut Applied,
+    ) -> Result<Mend, Fault> {
+        let is_of = |void: &mut Record| (void.lsn(), void.header().link()) == (mend.lsn, mend.link);
+        let Some(void) = self.void.take_if(is_of) else {
+            return Err(Fault::because(format!("lsn {} is mended, and is not what was left out", mend.lsn)));
+        };
+        match &mend.remedy {
+            Remedy::Upgrade(upgrade) => self.mend_by_upgrade(upgrade, &void, guest, delivered, applied),
+            Remedy::Skip(skip) => self.mend_by_skip(skip, &void, guest, delivered, applied),
+        }?;
+        match self.outcome.take_if(|outcome| matches!(outcome, Outcome::Halted { .. })) {
+            Some(Outcome::Halted { fault, .. }) => Err(fault),
+            _ => Ok(mend),
+        }
+    }
+
+    fn mend_by_upgrade(
+        &mut self,
+        upgrade: &Upgrade,
+        void: &Record,
+        guest: &mut impl Guest,
+        delivered: &mut Delivered,
+        applied: &mut Applied,
+    ) -> Result<(), Fault> {
+        let mut of_load = Applied::default();
+        self.apply_upgrade(upgrade, guest, delivered, &mut of_load).map_err(HandoverError::into_fault)?;
+        // Whatever comes now, nobody goes back behind it: what fails is built anew from the log.
+        guest.keep_upgrade();
+        delivered.effects.clear();
+        self.apply_deliver(body_of(void), guest, delivered, applied).expect("it was checked when it was read");
+        let Applied { mut chunks, received, accepted, mut answered, rebound, upgrade, mend } = of_load;
+        assert!(received.is_empty() && accepted.is_empty(), "an upgrade takes no messages");
+        assert!(rebound.is_none() && upgrade.is_none() && mend.is_none(), "an upgrade is no other record");
+        chunks.append(&mut applied.chunks);
+        answered.append(&mut applied.answered);
+        (applied.chunks, applied.answered) = (chunks, answered);
+        Ok(())
+    }
+
+    fn mend_by_skip(
+        &mut self,
+        skip: &Skip,
+        void: &Record,
+        guest: &mut impl Guest,
+        delivered: &mut Delivered,
+        applied: &mut Applied,
+    ) -> Result<(), Fault> {
+        let body = body_of(void);
+        let rest = Rest::of(&body, skip).map_err(|count| {
+            Fault::because(format!("lsn {} has {count} messages, and others are to be skipped", void.lsn()))
+        })?;
+        self.code.skip(skip, self.position.lsn);
+        self.deliver(body, &rest.runs, &rest.answers, guest, delivered, applied)
+            .expect("it was checked when it was read");
+        Ok(())
     }
 
     /// Notes what a run uses up: numbers of the stream, timers, calls.
@@ -431,7 +535,8 @@ impl State {
 
     /// All relations that must hold between records, as one list.
     pub(crate) fn relations(&self) -> Result<(), Broken> {
-        let State { genesis, code, position, world, streams, timers, calls, requests, started: _, outcome } = self;
+        let State { genesis, code, position, world, streams, timers, calls, requests, started: _, outcome, void } =
+            self;
         let Position { lsn, link: _, epoch: _, time } = position;
         let World { name, time: world_time, peers: _, random: _ } = world;
         holds!(*lsn >= Lsn(1), "genesis is applied");
@@ -449,8 +554,14 @@ impl State {
             }
             None => {}
         }
+        holds!(void.as_ref().is_none_or(|void| void.lsn() <= *lsn), "a record that was left out was read");
+        holds!(void.is_none() || outcome.is_none(), "what stands is not ended");
         Ok(())
     }
+}
+
+fn body_of(void: &Record) -> DeliverBody<'_> {
+    DeliverBody::decode(void.body()).expect("it was checked when it was read")
 }
 
 /// What the new code brought about is at fault, so the old one has to go on.

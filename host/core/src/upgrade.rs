@@ -73,3 +73,13 @@ pub enum HandoverError {
     #[error("{0}")]
     Lost(Fault),
 }
+
+impl HandoverError {
+    /// Why, as a fault.
+    pub fn into_fault(self) -> Fault {
+        match self {
+            HandoverError::Refused(fault) | HandoverError::Lost(fault) => fault,
+            HandoverError::Waits(report) => Fault::because(report),
+        }
+    }
+}

@@ -4,9 +4,9 @@
 use std::{env, fs, path::PathBuf};
 
 use ambrosia_core::{
-    Bind, CallId, DeliverBody, DigestBody, Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Limits, Lsn, Message,
-    MessageKind, Messages, MethodId, PeerIndex, Record, RecordHeader, RecordKind, ReplicaIndex, RequestEntry,
-    RequestId, Run, Runs, Seq, Timestamp, Upgrade, Watermark, begin_run, finish_run, push_message,
+    Bind, CallId, DeliverBody, DigestBody, Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Limits, Lsn, Mend,
+    Message, MessageKind, Messages, MethodId, PeerIndex, Record, RecordHeader, RecordKind, Remedy, ReplicaIndex,
+    RequestEntry, RequestId, Run, Runs, Seq, Skip, Timestamp, Upgrade, Watermark, begin_run, finish_run, push_message,
 };
 
 fn path(name: &str) -> PathBuf {
@@ -142,6 +142,36 @@ fn an_upgrade_body_that_is_cut_off_or_has_another_flag_is_refused() {
     assert!(Upgrade::decode(&[&bytes[..], &[0]].concat()).is_err(), "a byte more");
     *bytes.last_mut().expect("not empty") = 2;
     assert!(Upgrade::decode(&bytes).is_err(), "a flag of a later version");
+}
+
+#[test]
+fn mend_records_of_version_1_stay_readable() {
+    let limits = Limits { fuel: 7, memory_bytes: 8 };
+    let upgrade = Upgrade { attempt: 3, from: [4; 32], to: [5; 32], limits, handover_fuel: 6, end_waiting: false };
+    let skip = Skip { attempt: 0x0102, messages: vec![0, 5, 0x0304] };
+    let mend = |remedy| Mend { lsn: Lsn(0x0506), link: 0x0102_0304_0506_0708, remedy };
+    for (file, body, bytes) in [
+        ("record-v1-mend-upgrade.bin", mend(Remedy::Upgrade(upgrade)), 114),
+        ("record-v1-mend-skip.bin", mend(Remedy::Skip(skip)), 37),
+    ] {
+        let mut encoded = Vec::new();
+        body.encode(&mut encoded);
+        let record = check(file, &Record::seal(header(RecordKind::Mend, 7), &encoded));
+        check_header(&record, RecordKind::Mend, 7, 0, bytes);
+        assert_eq!(Mend::decode(record.body()), Ok(body));
+        for length in 0..encoded.len() {
+            let is_shorter_skip = file.contains("skip") && length > 25 && (length - 25).is_multiple_of(4);
+            assert_eq!(Mend::decode(&encoded[..length]).is_ok(), is_shorter_skip, "{file}: {length} bytes");
+        }
+        assert!(Mend::decode(&[&encoded[..], &[0]].concat()).is_err(), "{file}: a byte more");
+        encoded[16] = 2;
+        assert!(Mend::decode(&encoded).is_err(), "{file}: a remedy of a later version");
+    }
+    for messages in [vec![], vec![1, 1], vec![2, 1], vec![u32::MAX]] {
+        let mut encoded = Vec::new();
+        mend(Remedy::Skip(Skip { attempt: 1, messages: messages.clone() })).encode(&mut encoded);
+        assert!(Mend::decode(&encoded).is_err(), "{messages:?}");
+    }
 }
 
 /// Every kind that a record may hold.

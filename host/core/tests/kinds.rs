@@ -77,6 +77,7 @@ fn every_byte_is_a_kind_of_record_or_none() {
         (5, RecordKind::Mark),
         (6, RecordKind::Digest),
         (7, RecordKind::Upgrade),
+        (8, RecordKind::Mend),
     ];
     for byte in 0..=u8::MAX {
         let expected = kinds.iter().find(|(number, _)| *number == byte).map(|(_, kind)| *kind);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use ambrosia_core::{
-    Epoch, Lsn, Output,
+    Epoch, Lsn, Output, RecordKind, is_mended,
     member::{CheckpointEvent, Command, MemberInput, Notice, Other, OtherRole},
 };
 use ambrosia_engine::Captures;
@@ -16,7 +16,7 @@ use ambrosia_storage::{AcquireError, Acquired, CaptureMeans, Instances, LogError
 use super::{Loaded, MemberDriver};
 use crate::{
     clock::Clock, connections::refuse, dialers::Dialers, event::Event, log_watch::LogWatch,
-    replay_progress::ReplayProgress, run::RunError, vitals::Phase,
+    replay_progress::ReplayProgress, run::RunError, vitals::Phase, wish::of_core,
 };
 
 impl MemberDriver {
@@ -54,6 +54,7 @@ impl MemberDriver {
                 let registered = self.driver.registered(&name);
                 self.step(MemberInput::PeerLookedUp { traffic, registered });
             }
+            Command::LookForMend { lsn, link } => self.look_for_mend(lsn, link)?,
             Command::Announce(epoch) => self.announce(epoch),
             Command::Out(output) => self.out(output),
             Command::Answer { connection, verdict } => self.connections.answer(connection, verdict),
@@ -247,6 +248,26 @@ impl MemberDriver {
         let running = running.inspect_err(|error| tracing::warn!(%error, "the other replicas can't be looked at")).ok();
         let fence = self.driver.log.head()?.epoch;
         self.step(MemberInput::Others { running, fence });
+        Ok(())
+    }
+
+    /// Only records that begin reigns stand between a record that the guest could not handle and its mend.
+    fn look_for_mend(&mut self, lsn: Lsn, link: u64) -> Result<(), RunError> {
+        let mut tail = self.driver.log.tail(lsn.next())?.fork();
+        let mut following = Vec::new();
+        loop {
+            let records = tail.read()?;
+            let is_all = records.iter().any(|record| record.header().kind != RecordKind::Epoch) || records.is_empty();
+            following.extend(records);
+            if is_all {
+                break;
+            }
+        }
+        let is_mended = is_mended(lsn, link, &following);
+        let limits = self.replica().limits();
+        let entry = self.driver.store.instance(&self.driver.name)?;
+        let wish = entry.upgrades.wanted.as_ref().map(|wish| of_core(wish, limits));
+        self.step(MemberInput::Mending { is_mended, wish });
         Ok(())
     }
 

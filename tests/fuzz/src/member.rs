@@ -15,7 +15,7 @@ use ambrosia_core::{
     CallId, CheckpointState, ConnectionId, Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Limits, Lsn, Message,
     MessageKind, MethodId, Record, RecordHeader, RecordKind, Replica, ReplicaIndex, RequestId, Seq, Timestamp, Traffic,
     Upgrade, check_travelling,
-    member::{CheckpointHead, LogEvent, MemberInput, StopCause, Wish},
+    member::{Change, CheckpointHead, LogEvent, MemberInput, StopCause, Wish},
     push_message,
 };
 use ambrosia_test_allocations::within;
@@ -279,7 +279,7 @@ impl Cluster {
             end_waiting: flags & 4 != 0,
         };
         self.shared.wishes.wish(Wish {
-            upgrade,
+            change: Change::Upgrade(upgrade),
             wait: Duration::from_nanos(choices.number()),
             hold: flags & 8 != 0,
             is_cancelled: false,

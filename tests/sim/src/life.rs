@@ -86,6 +86,7 @@ impl Sim {
                 let registered = Some(self.instances.borrow()[number_of(&name)].uuid);
                 self.give(process, driver, Input::PeerLookedUp { traffic, registered });
             }
+            Command::LookForMend { lsn, .. } => panic!("the model does not fail, and did at lsn {lsn}"),
             Command::Announce(epoch) => self.announce(process, driver, epoch),
             Command::Out(output) => self.let_out(process, driver, output),
             Command::Answer { verdict: Verdict::Asked { .. }, .. } => {}
@@ -154,6 +155,8 @@ impl Sim {
             | Notice::AskedOneIsGone(_)
             | Notice::NotReady(_)
             | Notice::Upgraded { .. }
+            | Notice::ToBeMended(_)
+            | Notice::Mended { .. }
             | Notice::UpgradeRefused { .. } => {}
             Notice::UpgradeWaits { .. } => witness.counts.upgrades_put_off += 1,
             Notice::OtherEngine { .. } | Notice::DivergenceAllowed(_) | Notice::Undelivered(_) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ambrosia_core::{
     Epoch, InstanceUuid, Limits, Lsn, Upgrade,
-    member::{Wish, WishOutcome},
+    member::{Change, Wish, WishOutcome},
 };
 
 use crate::{
@@ -67,9 +67,9 @@ impl Sim {
             let wishes = &mut instances[number].wishes;
             match &mut wishes.wanted {
                 None => {
-                    let code = Code::of(wish.upgrade.to);
-                    self.note(|| format!("an operator wishes {code:?} of i{number}, wish {}", wish.upgrade.attempt));
-                    wishes.attempts = wish.upgrade.attempt;
+                    let code = Code::of(upgrade(&wish).to);
+                    self.note(|| format!("an operator wishes {code:?} of i{number}, wish {}", wish.attempt()));
+                    wishes.attempts = wish.attempt();
                     wishes.wanted = Some((wish, None));
                     self.witness.borrow_mut().counts.wishes += 1;
                 }
@@ -104,7 +104,7 @@ impl Sim {
             end_waiting: dice.percent(20),
         };
         Wish {
-            upgrade,
+            change: Change::Upgrade(upgrade),
             wait: std::time::Duration::from_nanos(dice.spread(WAIT)),
             hold: dice.percent(20),
             is_cancelled: false,
@@ -175,7 +175,7 @@ impl Sim {
             return false;
         }
         let Some((wish, claimed)) = &mut instance.wishes.wanted else { return false };
-        if wish.upgrade.attempt != attempt || claimed.is_some_and(|by| by > epoch) {
+        if wish.attempt() != attempt || claimed.is_some_and(|by| by > epoch) {
             return false;
         }
         *claimed = Some(epoch);
@@ -189,13 +189,13 @@ impl Sim {
             let wishes = &mut instance.wishes;
             let standing = wishes.wanted.as_ref().filter(|_| instance.uuid == process.uuid);
             let Some((wish, _)) =
-                standing.filter(|(wish, claimed)| wish.upgrade.attempt == attempt && *claimed == Some(epoch))
+                standing.filter(|(wish, claimed)| wish.attempt() == attempt && *claimed == Some(epoch))
             else {
                 self.witness.borrow_mut().counts.answers_not_heard += 1;
                 return;
             };
             self.note(|| format!("{} says of wish {attempt}: {outcome:?}", process.id));
-            let code = Code::of(wish.upgrade.to);
+            let code = Code::of(upgrade(wish).to);
             self.check_answer(process.uuid, wish, &outcome);
             if matches!(outcome, WishOutcome::Done(_)) {
                 wishes.current = code;
@@ -210,11 +210,11 @@ impl Sim {
     /// What is said of a wish is what the log says.
     fn check_answer(&self, uuid: InstanceUuid, wish: &Wish, outcome: &WishOutcome) {
         let mut witness = self.witness.borrow_mut();
-        let done = witness.logs.upgrades(uuid).into_iter().find(|(_, upgrade)| upgrade.attempt == wish.upgrade.attempt);
+        let done = witness.logs.upgrades(uuid).into_iter().find(|(_, upgrade)| upgrade.attempt == wish.attempt());
         match outcome {
             WishOutcome::Done(lsn) => {
                 witness.counts.upgrades += 1;
-                assert_eq!(done, Some((*lsn, wish.upgrade)), "who says that a wish was fulfilled has it in the log");
+                assert_eq!(done, Some((*lsn, upgrade(wish))), "who says that a wish was fulfilled has it in the log");
             }
             WishOutcome::Refused(reason) => {
                 witness.counts.upgrades_refused += 1;
@@ -248,7 +248,7 @@ impl Sim {
     pub(crate) fn unrest_of_wish(&self, number: usize) -> Option<String> {
         let instances = self.instances.borrow();
         let (wish, claimed) = instances[number].wishes.wanted.as_ref()?;
-        Some(format!("wish {} of i{number} stands, claimed by {claimed:?}", wish.upgrade.attempt))
+        Some(format!("wish {} of i{number} stands, claimed by {claimed:?}", wish.attempt()))
     }
 
     /// Whether operators wish anything in this run.
@@ -260,4 +260,11 @@ impl Sim {
 /// The upgrade that a record is of, if it is of one.
 pub(crate) fn upgrade_of(record: &ambrosia_core::Record) -> Option<(Lsn, Upgrade)> {
     Upgrade::of(record).expect("it was checked").map(|upgrade| (record.lsn(), upgrade))
+}
+
+fn upgrade(wish: &Wish) -> Upgrade {
+    match wish.change {
+        Change::Upgrade(upgrade) => upgrade,
+        Change::Skip { .. } => panic!("operators wish for upgrades here"),
+    }
 }

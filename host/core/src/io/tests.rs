@@ -37,6 +37,7 @@ fn one_of_each() -> Vec<Output> {
         Output::UpgradeWaits { attempt: 1, report: "a waits".to_owned() },
         Output::UpgradeRefused { attempt: 1, fault: fault.clone(), is_lost: false },
         Output::UpgradeFailed { fault, at: LSN },
+        Output::Mended { mend: Mend { lsn: LSN, link: 2, remedy: Remedy::Upgrade(upgrade) }, after: LSN },
     ]
 }
 
@@ -63,6 +64,7 @@ fn kind(output: &Output) -> (usize, bool) {
         Output::UpgradeWaits { .. } => (15, false),
         Output::UpgradeRefused { .. } => (16, false),
         Output::UpgradeFailed { .. } => (17, false),
+        Output::Mended { .. } => (18, true),
     }
 }
 
@@ -70,7 +72,7 @@ fn kind(output: &Output) -> (usize, bool) {
 fn whatever_tells_of_a_record_waits_until_that_is_durable() {
     let outputs = one_of_each();
     let kinds: Vec<_> = outputs.iter().map(|output| kind(output).0).collect();
-    assert!(kinds.into_iter().eq(0..18), "one of each kind");
+    assert!(kinds.into_iter().eq(0..19), "one of each kind");
     for output in outputs {
         let (_, waits) = kind(&output);
         assert_eq!(output.after(), if waits { LSN } else { Lsn(0) }, "{output:?}");

@@ -40,6 +40,14 @@ pub enum Command {
         /// What came from the peer, to be handed back.
         traffic: Traffic,
     },
+    /// The guest could not handle that record: see whether a mend of it is in the log behind it, and what is wished. Answered
+    /// by [`super::MemberInput::Mending`], before any other input.
+    LookForMend {
+        /// The record.
+        lsn: Lsn,
+        /// Its chain value.
+        link: u64,
+    },
     /// Tell all that this replica is primary.
     Announce(Epoch),
     /// Carry out what the replica wants, which may be seen by now.

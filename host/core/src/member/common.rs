@@ -3,9 +3,15 @@
 //! **Architecture Invariant:** every record that a replica applies is counted here, whoever made it, so that the next
 //! primary knows when a checkpoint is due.
 
-use super::{CheckpointEvent, Command, Context, Ending, Notice, others::Others, own_checkpoint::OwnCheckpoint};
+use super::{
+    CheckpointEvent, Command, Context, Ending, Notice,
+    mending::{hands_over, may_follow_a_void},
+    others::Others,
+    own_checkpoint::OwnCheckpoint,
+};
 use crate::{
-    Divergence, EpochBody, Guest, Input, Lsn, Output, Record, RecordHeader, RecordKind, Replica, ReplicaIndex, Schedule,
+    Divergence, EpochBody, Guest, Input, Lsn, Output, Record, RecordError, RecordHeader, RecordKind, Replica,
+    ReplicaIndex, Schedule,
 };
 
 /// What a replica has, whatever its role.
@@ -47,11 +53,15 @@ impl<G: Guest> Common<G> {
         assert!(!self.own.is_capturing(), "nothing is applied before the capture of the record before");
         let header = *record.header();
         record.check_body().map_err(|error| Ending::BadRecord { lsn: header.lsn, error })?;
+        if self.replica.void().is_some() && !may_follow_a_void(header.kind) {
+            return Err(Ending::BadRecord { lsn: header.lsn, error: RecordError::Shape });
+        }
         if header.kind == RecordKind::Epoch {
             check_engine(context, &record)?;
         }
         let mut outputs = std::mem::take(&mut self.outputs);
-        self.replica.step(Input::Record(record), &mut outputs);
+        let input = if context.is_void(&record) { Input::Void(record) } else { Input::Record(record) };
+        self.replica.step(input, &mut outputs);
         self.count(context, &header);
         for output in outputs.drain(..) {
             match output {
@@ -62,6 +72,12 @@ impl<G: Guest> Common<G> {
                 Output::Upgraded { upgrade, after } => {
                     self.on_handed_over();
                     context.tell(Notice::Upgraded { upgrade, lsn: after });
+                }
+                Output::Mended { mend, after } => {
+                    if hands_over(&mend) {
+                        self.on_handed_over();
+                    }
+                    context.tell(Notice::Mended { mend, lsn: after });
                 }
                 Output::UpgradeFailed { fault, at } => return Err(Ending::UpgradeFailed { fault, lsn: at }),
                 // What a peer's new life does to this replica is told by the primary, and how the guest has finished is
@@ -87,8 +103,7 @@ impl<G: Guest> Common<G> {
     pub(super) fn count(&mut self, context: &mut Context<'_, G>, header: &RecordHeader) {
         assert_eq!(self.replica.applied(), header.lsn, "a record is counted once it was applied");
         let work = context.shell.applied(header, &mut self.replica);
-        let has_worked = matches!(header.kind, RecordKind::Deliver | RecordKind::Upgrade);
-        self.schedule.on_applied(header, if has_worked { work } else { 0 });
+        self.schedule.on_applied(header, if header.kind.reaches_guest() { work } else { 0 });
     }
 
     /// The guest was handed over to another module, or that was tried.

@@ -6,9 +6,10 @@
 use core::time::Duration;
 
 use super::{
-    Command, Context, Flow, Notice, OtherRole, Surroundings, Wish, WishOutcome, primary::Primary, wishes::Readiness,
+    Change, Command, Context, Flow, Notice, OtherRole, Surroundings, Wish, WishOutcome, primary::Primary,
+    wishes::Readiness,
 };
-use crate::{Epoch, Fault, Guest, Input, Lsn, ReplicaIndex};
+use crate::{Epoch, Fault, Guest, Input, Lsn, Remedy, ReplicaIndex};
 
 /// Standbys have this long to get the module; one that has not is told of, and loads it when it meets the record.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,16 +74,17 @@ impl<G: Guest> Primary<G> {
         let Some(wish) = context.wishes.standing(self.epoch()).cloned() else {
             self.fulfilment.is_first = false;
             self.common.replica.hold_impulses(false);
+            self.stand_still(context);
             return false;
         };
-        if self.fulfilment.attempt != wish.upgrade.attempt {
+        if self.fulfilment.attempt != wish.attempt() {
             let is_first = self.fulfilment.is_first;
             self.fulfilment =
-                Fulfilment { attempt: wish.upgrade.attempt, since: context.now, is_first, ..Fulfilment::default() };
+                Fulfilment { attempt: wish.attempt(), since: context.now, is_first, ..Fulfilment::default() };
         }
         self.common.replica.hold_impulses(wish.hold && self.fulfilment.tried.is_some());
         let step = self.next_step(context, surroundings, &wish);
-        if matches!(step, Step::Wait(_)) || !self.has_claimed(context, wish.upgrade.attempt) {
+        if matches!(step, Step::Wait(_)) || !self.has_claimed(context, wish.attempt()) {
             return false;
         }
         match step {
@@ -90,7 +92,7 @@ impl<G: Guest> Primary<G> {
             Step::Settle(outcome) => {
                 self.fulfilment.is_first = false;
                 self.common.replica.hold_impulses(false);
-                context.settle_wish(wish.upgrade.attempt, self.epoch(), outcome);
+                context.settle_wish(wish.attempt(), self.epoch(), outcome);
             }
             Step::Try => self.try_wish(context, &wish),
         }
@@ -100,7 +102,7 @@ impl<G: Guest> Primary<G> {
     /// How long nothing happens to the wish by itself.
     pub(super) fn until_wish(&mut self, context: &mut Context<'_, G>, surroundings: &Surroundings) -> Option<Duration> {
         let wish = context.wishes.standing(self.epoch())?;
-        let wish = Some(wish).filter(|wish| wish.upgrade.attempt == self.fulfilment.attempt)?.clone();
+        let wish = Some(wish).filter(|wish| wish.attempt() == self.fulfilment.attempt)?.clone();
         match self.next_step(context, surroundings, &wish) {
             Step::Wait(time) => time,
             Step::Try | Step::Settle(_) if self.fulfilment.claim == Claim::Held => Some(Duration::ZERO),
@@ -141,7 +143,7 @@ impl<G: Guest> Primary<G> {
         if self.fulfilment.is_appended {
             return Step::Wait(None); // for it to be durable
         }
-        if replica.attempt() == wish.upgrade.attempt {
+        if replica.attempt() == wish.attempt() {
             // An earlier primary has done it, and could not say so.
             return Step::Settle(WishOutcome::Done(replica.upgraded_at()));
         }
@@ -185,24 +187,31 @@ impl<G: Guest> Primary<G> {
         if replica.outcome().is_some() {
             return Some("the instance has ended".to_owned());
         }
-        if replica.attempt() > wish.upgrade.attempt {
+        if replica.attempt() > wish.attempt() {
             return Some("a later upgrade was done already".to_owned());
         }
-        (replica.module() != wish.upgrade.from)
-            .then(|| "the instance runs another module than the one that was to be replaced".to_owned())
+        match (&wish.change, replica.void()) {
+            (Change::Upgrade(upgrade), _) => (replica.module() != upgrade.from)
+                .then(|| "the instance runs another module than the one that was to be replaced".to_owned()),
+            (Change::Skip { lsn, .. }, Some(void)) if *lsn == void => None,
+            (Change::Skip { lsn, .. }, Some(void)) => {
+                Some(format!("the instance stands at lsn {void}, and messages of lsn {lsn} were to be skipped"))
+            }
+            (Change::Skip { lsn, .. }, None) => Some(format!("the instance does not stand at lsn {lsn}: it goes on")),
+        }
     }
 
     /// Whether all standbys that are alive have the module, or have had their time. At the beginning of a reign there is
     /// no waiting for them: an instance that was down is to deliver nothing to the old code.
     fn standbys_are_ready(&mut self, context: &mut Context<'_, G>, wish: &Wish, waited: Duration) -> bool {
-        if self.fulfilment.is_first {
+        if self.fulfilment.is_first || self.common.replica.void().is_some() {
             return true;
         }
         let silence = context.settings.silence;
         // What can't be found out keeps nobody waiting.
         let Some(others) = self.common.others.within(super::LOOK_AGE_MAX, context) else { return false };
         let late = |other: &&super::Other| {
-            other.role == OtherRole::Standby && other.is_alive(silence) && other.ready != wish.upgrade.attempt
+            other.role == OtherRole::Standby && other.is_alive(silence) && other.ready != wish.attempt()
         };
         self.fulfilment.late = others.unwrap_or_default().iter().filter(late).map(|other| other.replica).collect();
         self.fulfilment.late.is_empty() || waited >= READY_TIMEOUT
@@ -217,16 +226,21 @@ impl<G: Guest> Primary<G> {
             context.tell(Notice::NotReady(std::mem::take(&mut self.fulfilment.late)));
         }
         let now = self.time(context.now);
-        self.input(context, Input::Upgrade { upgrade: wish.upgrade, now });
+        let is_void = self.common.replica.void().is_some();
+        let input = match wish.change.clone() {
+            Change::Upgrade(upgrade) if is_void => Input::Mend { remedy: Remedy::Upgrade(upgrade), now },
+            Change::Upgrade(upgrade) => Input::Upgrade { upgrade, now },
+            Change::Skip { skip, .. } => Input::Mend { remedy: Remedy::Skip(skip), now },
+        };
+        self.input(context, input);
         // Whatever came of it, the guest was captured for it.
         self.on_handed_over();
-        if self.common.replica.attempt() == wish.upgrade.attempt {
+        if self.common.replica.attempt() == wish.attempt() {
             self.fulfilment.is_appended = true;
             self.common.replica.hold_impulses(false);
             self.seal_upgrade(context);
         } else if is_first_try && !self.fulfilment.report.is_empty() {
-            context
-                .tell(Notice::UpgradeWaits { attempt: wish.upgrade.attempt, report: self.fulfilment.report.clone() });
+            context.tell(Notice::UpgradeWaits { attempt: wish.attempt(), report: self.fulfilment.report.clone() });
         }
     }
 

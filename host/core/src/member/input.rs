@@ -108,6 +108,13 @@ pub enum MemberInput<G> {
     Checkpoint(CheckpointEvent),
     /// What the registry says is wished, at the beginning and whenever that changes.
     Wish(Option<Wish>),
+    /// Answers [`super::Command::LookForMend`].
+    Mending {
+        /// Whether a mend of the record is in the log.
+        is_mended: bool,
+        /// What the registry says is wished.
+        wish: Option<Wish>,
+    },
     /// Answers [`super::Command::Prepare`].
     Prepared {
         /// The wish.

@@ -14,6 +14,7 @@ mod common;
 mod ending;
 mod fulfilment;
 mod input;
+mod mending;
 mod notice;
 mod others;
 mod own_checkpoint;
@@ -34,10 +35,11 @@ pub use others::{Other, OtherRole};
 pub use recovery::{CheckpointHead, Unusable, check_head, resume};
 pub use settings::{Keep, MemberSettings};
 pub use shell::Shell;
-pub use wishes::{Wish, WishOutcome};
+pub use wishes::{Change, Wish, WishOutcome};
 
 use crate::{Epoch, Guest, Replica};
 use common::Common;
+use mending::Void;
 use primary::Primary;
 use recovery::Recovery;
 use standby::Standby;
@@ -52,6 +54,8 @@ pub struct Member<G> {
     settings: MemberSettings,
     /// They outlast the incarnations of the replica.
     wishes: Wishes,
+    /// Records that the guest can't handle, and that a replica leaves out: the mends of them are in the log, or to be made.
+    voids: Vec<Void>,
     stage: Stage<G>,
 }
 
@@ -83,6 +87,7 @@ struct Context<'a, G> {
     /// Time that has passed since some moment, also while the machine was suspended.
     now: Duration,
     wishes: &'a mut Wishes,
+    voids: &'a mut Vec<Void>,
     shell: &'a mut dyn Shell<G>,
 }
 
@@ -105,7 +110,7 @@ impl<G: Guest> Member<G> {
     /// A member that has not begun.
     pub fn new(settings: MemberSettings) -> Self {
         assert!(settings.keep.checkpoints > 0, "the newest checkpoint is always kept");
-        Member { settings, wishes: Wishes::default(), stage: Stage::Ended(None) }
+        Member { settings, wishes: Wishes::default(), voids: Vec::new(), stage: Stage::Ended(None) }
     }
 
     /// Begins its life.
@@ -114,7 +119,8 @@ impl<G: Guest> Member<G> {
     /// If it has one.
     pub fn begin(&mut self, now: Duration, shell: &mut dyn Shell<G>) {
         assert!(matches!(self.stage, Stage::Ended(None)), "a member begins once");
-        let mut context = Context { settings: &self.settings, now, wishes: &mut self.wishes, shell };
+        let mut context =
+            Context { settings: &self.settings, now, wishes: &mut self.wishes, voids: &mut self.voids, shell };
         self.stage = Stage::Recovering(Box::new(Recovery::begin(&mut context)));
     }
 
@@ -126,7 +132,8 @@ impl<G: Guest> Member<G> {
         if self.has_ended() {
             return;
         }
-        let mut context = Context { settings: &self.settings, now, wishes: &mut self.wishes, shell };
+        let mut context =
+            Context { settings: &self.settings, now, wishes: &mut self.wishes, voids: &mut self.voids, shell };
         let input = match input {
             MemberInput::Wish(wish) => return context.on_wish(wish),
             MemberInput::Prepared { attempt, result } => return context.on_prepared(attempt, result),
@@ -142,7 +149,8 @@ impl<G: Guest> Member<G> {
 
     /// Does what is due, and what has gathered. Says when to be called again if nothing comes in.
     pub fn turn(&mut self, now: Duration, surroundings: &Surroundings, shell: &mut dyn Shell<G>) -> Next {
-        let mut context = Context { settings: &self.settings, now, wishes: &mut self.wishes, shell };
+        let mut context =
+            Context { settings: &self.settings, now, wishes: &mut self.wishes, voids: &mut self.voids, shell };
         let (stage, next) = match std::mem::replace(&mut self.stage, Stage::Ended(None)) {
             Stage::Following(standby) => {
                 let next = standby.wake_after(&context);

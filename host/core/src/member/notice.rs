@@ -1,6 +1,6 @@
 //! What a member has to tell its operator.
 
-use crate::{Blocked, Epoch, Fault, InstanceName, Lsn, ReplicaIndex, Upgrade};
+use crate::{Blocked, Epoch, Fault, InstanceName, Lsn, Mend, ReplicaIndex, Upgrade};
 
 /// What a member has to tell its operator. How it is said is the driver's.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -86,6 +86,16 @@ pub enum Notice {
     Upgraded {
         /// What was done.
         upgrade: Upgrade,
+        /// The record of it.
+        lsn: Lsn,
+    },
+    /// The instance stands at a record that its guest can't handle, and will go on behind it: a mend of it is in the log, or
+    /// wished for.
+    ToBeMended(Lsn),
+    /// The instance goes on behind a record that it stood at.
+    Mended {
+        /// What was done.
+        mend: Mend,
         /// The record of it.
         lsn: Lsn,
     },

@@ -125,7 +125,10 @@ impl<G: Guest> Primary<G> {
         if let Some(behind) = primary.clock.behind() {
             context.tell(Notice::ClockBehind(behind));
         }
-        context.carry(Command::Announce(epoch));
+        // A reign that has a record to be mended is announced once it is.
+        if primary.common.replica.void().is_none() {
+            context.carry(Command::Announce(epoch));
+        }
         context.tell(Notice::BecamePrimary { epoch, lsn });
         primary.input(context, Input::Elected);
         primary.settle(context)
@@ -144,6 +147,7 @@ impl<G: Guest> Primary<G> {
             // What comes after the end is for the next primary.
             MemberInput::Traffic(_) | MemberInput::PeerLookedUp { .. } | MemberInput::CheckpointWanted(_)
                 if self.closing.is_some() => {}
+            MemberInput::Traffic(traffic) if self.common.replica.void().is_some() => self.put_off(context, traffic),
             MemberInput::Traffic(traffic) => self.on_traffic(context, traffic),
             MemberInput::PeerLookedUp { traffic, registered } => self.on_looked_up(context, traffic, registered),
             MemberInput::Log { epoch, event } if epoch == self.epoch => self.on_log(context, event),
@@ -174,6 +178,7 @@ impl<G: Guest> Primary<G> {
             | MemberInput::Acquired { .. }
             | MemberInput::Contended
             | MemberInput::Wish(_)
+            | MemberInput::Mending { .. }
             | MemberInput::Prepared { .. } => panic!("a primary does not ask for this"),
         }
         self.settle(context)
@@ -200,7 +205,7 @@ impl<G: Guest> Primary<G> {
         }
     }
 
-    fn take_in(&mut self, context: &mut Context<'_, G>, traffic: Traffic) {
+    pub(super) fn take_in(&mut self, context: &mut Context<'_, G>, traffic: Traffic) {
         let now = self.time(context.now);
         self.input(context, Input::Traffic { traffic, now });
     }
@@ -324,7 +329,7 @@ impl<G: Guest> Primary<G> {
             context.tell(Notice::ClockJumped(jump));
         }
         // After the end no digest record is made any more. It may have come with a record that is not durable yet.
-        if self.common.replica.outcome().is_some() || self.end.is_some() {
+        if self.common.replica.outcome().is_some() || self.common.replica.void().is_some() || self.end.is_some() {
             return;
         }
         self.look_after_the_asked(context);
@@ -439,6 +444,7 @@ impl<G: Guest> Primary<G> {
         let refusal = match self.common.replica.guest().cannot_capture() {
             Some(reason) => format!("the guest can't be captured: {reason}"),
             None if self.common.replica.outcome().is_some() => "the instance has ended".to_owned(),
+            None if self.common.replica.void().is_some() => "the instance is being mended".to_owned(),
             None => {
                 self.common.schedule.want();
                 return self.wanted_by.push(connection);
@@ -526,7 +532,7 @@ impl<G: Guest> Primary<G> {
     }
 
     /// Carries out an output that may be seen.
-    fn carry(&mut self, context: &mut Context<'_, G>, output: Output) {
+    pub(super) fn carry(&mut self, context: &mut Context<'_, G>, output: Output) {
         assert!(output.after() <= self.held.durable(), "nothing is seen before it is durable");
         match output {
             // What this primary asks for is taken where it is asked, and a primary is what others are compared with.
@@ -537,10 +543,13 @@ impl<G: Guest> Primary<G> {
                 context.tell(Notice::Rebound { name, dropped, failed_calls });
             }
             Output::Upgraded { upgrade, after } => self.on_upgraded(context, upgrade, after),
+            Output::Mended { mend, after } => self.on_mended(context, mend, after),
             Output::UpgradeWaits { report, .. } => self.on_upgrade_waits(report),
             Output::UpgradeRefused { attempt, fault, is_lost } => {
                 self.on_upgrade_refused(context, attempt, fault);
-                if is_lost {
+                if self.common.replica.void().is_some() {
+                    self.stand_still(context);
+                } else if is_lost {
                     self.end_with(End::GuestLost);
                 }
             }
@@ -554,6 +563,13 @@ impl<G: Guest> Primary<G> {
             | Output::Accepted { .. }
             | Output::Answered { .. }
             | Output::Print { .. } => context.carry(Command::Out(output)),
+        }
+    }
+
+    /// Nobody mends the record that was left out: the instance stands there, as before.
+    pub(super) fn stand_still(&mut self, context: &Context<'_, G>) {
+        if let Some((fault, lsn)) = self.void(context) {
+            self.end_with(End::Halted { fault, lsn });
         }
     }
 

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use super::{
     Command, Context, Ending, MemberInput, Notice, Other, OtherRole, Stage,
     common::{Attempt, Common},
+    mending::Void,
     primary::Primary,
     recovery::Recovery,
 };
@@ -26,6 +27,8 @@ pub(super) struct Standby<G> {
     left: Option<(Epoch, Duration)>,
     /// What is durable, as far as is known; `None` before it has read once.
     durable: Option<Lsn>,
+    /// The record that the guest could not handle.
+    void: Option<Void>,
 }
 
 /// What a standby waits for.
@@ -39,6 +42,8 @@ enum Phase {
     Acquired(Epoch, Timestamp),
     /// Another one was faster: it reads on from where it was.
     Open,
+    /// Its guest could not handle a record: whether that is mended, or to be.
+    Mending,
 }
 
 impl<G: Guest> Standby<G> {
@@ -58,6 +63,7 @@ impl<G: Guest> Standby<G> {
             vacancy: None,
             left: None,
             durable: None,
+            void: None,
         };
         Box::new(standby).apply_read(context)
     }
@@ -82,6 +88,7 @@ impl<G: Guest> Standby<G> {
             }
             MemberInput::Trimmed { first, published } => return self.on_trimmed(context, first, published),
             MemberInput::Vacant { over, is_stuck } => self.on_vacant(context, over, is_stuck),
+            MemberInput::Mending { is_mended, wish } => return self.on_mending(context, is_mended, wish),
             MemberInput::Outcome { is_written_down } => return self.on_outcome(context, is_written_down),
             MemberInput::Acquired { epoch, records, wall } => {
                 assert!(matches!(self.phase, Phase::Acquire(over) if over < epoch), "a reign follows the one it ends");
@@ -132,8 +139,10 @@ impl<G: Guest> Standby<G> {
     fn apply_read(mut self: Box<Self>, context: &mut Context<'_, G>) -> Stage<G> {
         while !self.common.own.is_capturing() {
             let Some(record) = self.read.pop_front() else { break };
-            if let Err(ending) = self.common.apply(context, record) {
-                return self.end(context, ending);
+            match self.common.apply(context, record) {
+                Ok(()) => {}
+                Err(Ending::Halted { fault, lsn }) => return self.on_halted(context, fault, lsn),
+                Err(ending) => return self.end(context, ending),
             }
         }
         if self.common.own.is_capturing() {
@@ -142,7 +151,7 @@ impl<G: Guest> Standby<G> {
         match self.phase {
             Phase::Acquired(epoch, wall) => return Primary::begin(context, self.common, epoch, wall),
             Phase::Read => {}
-            Phase::Acquire(_) | Phase::Open => return Stage::Following(self),
+            Phase::Acquire(_) | Phase::Open | Phase::Mending => return Stage::Following(self),
         }
         self.watch_when_caught_up(context);
         // Whether the primary has seen to the last messages, and nothing is left to be done.
@@ -246,7 +255,18 @@ impl<G: Guest> Standby<G> {
         Stage::Following(self)
     }
 
-    fn end(self, context: &mut Context<'_, G>, ending: Ending) -> Stage<G> {
+    /// The guest could not handle that record, so this replica goes no further.
+    pub(super) fn stands_at(&mut self, void: Void) {
+        (self.phase, self.void) = (Phase::Mending, Some(void));
+    }
+
+    /// The record that the guest could not handle.
+    pub(super) fn take_void(&mut self) -> Void {
+        assert_eq!(self.phase, Phase::Mending, "it was asked whether a record is mended");
+        self.void.take().expect("the guest has failed at a record")
+    }
+
+    pub(super) fn end(self, context: &mut Context<'_, G>, ending: Ending) -> Stage<G> {
         if let Ending::Halted { fault, lsn } = &ending {
             context.carry(Command::WriteDown(Outcome::Halted { fault: fault.clone(), lsn: *lsn }));
         }

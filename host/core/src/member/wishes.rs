@@ -7,19 +7,52 @@
 use core::time::Duration;
 
 use super::{Command, Context};
-use crate::{Epoch, Lsn, Upgrade};
+use crate::{Epoch, Lsn, Skip, Upgrade};
 
-/// An upgrade that an operator wants.
+/// What an operator wants.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Wish {
     /// As it will stand in the log. Its number names the wish.
-    pub upgrade: Upgrade,
+    pub change: Change,
     /// How long each primary waits for a moment without handlers that can't go on.
     pub wait: Duration,
     /// Whether impulses from outside wait meanwhile.
     pub hold: bool,
     /// Whether the operator has taken it back after a primary had claimed it.
     pub is_cancelled: bool,
+}
+
+/// What is to become of an instance.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// It runs another module, or has other limits. If it stands at a record that its guest can't handle, the new code is
+    /// to handle that.
+    Upgrade(Upgrade),
+    /// It goes on behind a record that its guest can't handle, without some of its messages.
+    Skip {
+        /// The record.
+        lsn: Lsn,
+        /// Which messages.
+        skip: Skip,
+    },
+}
+
+impl Wish {
+    /// The number that names it.
+    pub fn attempt(&self) -> u64 {
+        match &self.change {
+            Change::Upgrade(upgrade) => upgrade.attempt,
+            Change::Skip { skip, .. } => skip.attempt,
+        }
+    }
+
+    /// The module that has to be at hand for it.
+    fn module(&self) -> Option<[u8; 32]> {
+        match &self.change {
+            Change::Upgrade(upgrade) => Some(upgrade.to),
+            Change::Skip { .. } => None,
+        }
+    }
 }
 
 /// What became of a wish.
@@ -56,7 +89,7 @@ pub(super) enum Readiness {
 impl Wishes {
     /// The wish, unless that reign has settled it.
     pub(super) fn standing(&self, epoch: Epoch) -> Option<&Wish> {
-        self.wish.as_ref().filter(|wish| self.settled != Some((wish.upgrade.attempt, epoch)))
+        self.wish.as_ref().filter(|wish| self.settled != Some((wish.attempt(), epoch)))
     }
 
     pub(super) fn readiness(&self) -> &Readiness {
@@ -67,21 +100,25 @@ impl Wishes {
 impl<G> Context<'_, G> {
     /// The registry says what is wished. One that was settled may stand there for a while.
     pub(super) fn on_wish(&mut self, wish: Option<Wish>) {
-        let known = self.wishes.wish.as_ref().map(|known| known.upgrade.attempt);
-        if wish.as_ref().map(|wish| wish.upgrade.attempt) == known {
+        let known = self.wishes.wish.as_ref().map(Wish::attempt);
+        if wish.as_ref().map(Wish::attempt) == known {
             self.wishes.wish = wish; // it may be taken back
             return;
         }
+        self.wishes.readiness = Readiness::Asked;
         if let Some(wish) = &wish {
-            self.carry(Command::Prepare { attempt: wish.upgrade.attempt, module: wish.upgrade.to });
+            let attempt = wish.attempt();
+            match wish.module() {
+                Some(module) => self.carry(Command::Prepare { attempt, module }),
+                None => self.wishes.readiness = Readiness::Ready,
+            }
         }
         self.wishes.wish = wish;
-        self.wishes.readiness = Readiness::Asked;
     }
 
     /// The module of a wish is at hand, or can't be. Of another wish than the one that stands, it does not matter.
     pub(super) fn on_prepared(&mut self, attempt: u64, result: Result<(), String>) {
-        if self.wishes.wish.as_ref().is_none_or(|wish| wish.upgrade.attempt != attempt) {
+        if self.wishes.wish.as_ref().is_none_or(|wish| wish.attempt() != attempt) {
             return;
         }
         assert_eq!(self.wishes.readiness, Readiness::Asked, "a module is asked for once a wish");

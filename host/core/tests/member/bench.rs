@@ -3,19 +3,23 @@
 use std::time::Duration;
 
 use ambrosia_core::{
-    Delivered, DigestBody, Epoch, EpochBody, Fault, Genesis, Guest, HandoverError, InstanceName, InstanceUuid, Limits,
-    Lsn, Record, RecordHeader, RecordKind, Replica, ReplicaIndex, ScheduleOptions, Timestamp, Upgrade, World,
+    CallId, DeliverBody, Delivered, DigestBody, Epoch, EpochBody, Fault, Genesis, Guest, HandoverError, InstanceName,
+    InstanceUuid, Limits, Lsn, Mend, Message, MessageKind, MethodId, PeerIndex, Record, RecordHeader, RecordKind,
+    Replica, ReplicaIndex, ScheduleOptions, Seq, Timestamp, Upgrade, World, begin_run, finish_run,
     member::{Command, Flow, Keep, Member, MemberInput, MemberSettings, Next, Notice, Shell, StopCause, Surroundings},
+    push_message,
 };
 
 pub(crate) const ENGINE: [u8; 32] = [7; 32];
 pub(crate) const ME: ReplicaIndex = ReplicaIndex(0);
 pub(crate) const SILENCE: Duration = Duration::from_millis(600);
 
-/// A guest that does nothing. It takes over as the first byte of the module's hash says.
+/// A guest that does nothing, and fails at what is poison to its first code. It takes over as the first byte of the module's
+/// hash says.
 #[derive(Debug, Default)]
 pub(crate) struct Nothing {
     tries: u32,
+    was_upgraded: bool,
     pub(crate) cannot_capture: Option<String>,
 }
 
@@ -26,10 +30,15 @@ pub(crate) const WAITS_ONCE: u8 = 12;
 pub(crate) const WAITS: u8 = 13;
 pub(crate) const IS_LOST: u8 = 14;
 pub(crate) const CANNOT_BE_CAPTURED: u8 = 15;
+/// Takes over, and fails at what is poison to the first code.
+pub(crate) const FAILS_AGAIN: u8 = 16;
+
+pub(crate) const POISON: &[u8] = b"poison";
 
 impl Guest for Nothing {
-    fn deliver(&mut self, _: &[u8], _: &mut World, _: &mut Delivered) -> Result<(), Fault> {
-        Ok(())
+    fn deliver(&mut self, runs: &[u8], _: &mut World, _: &mut Delivered) -> Result<(), Fault> {
+        let is_poison = !self.was_upgraded && runs.windows(POISON.len()).any(|bytes| bytes == POISON);
+        if is_poison { Err(Fault::because("it is poison")) } else { Ok(()) }
     }
 
     fn cannot_capture(&self) -> Option<String> {
@@ -47,7 +56,11 @@ impl Guest for Nothing {
                 self.cannot_capture = Some("it hides something".to_owned());
                 Ok(())
             }
-            _ => Ok(()),
+            FAILS_AGAIN => Ok(()),
+            _ => {
+                self.was_upgraded = true;
+                Ok(())
+            }
         }
     }
 }
@@ -186,6 +199,29 @@ impl Bench {
         let mut body = Vec::new();
         EpochBody { replica: ME, engine }.encode(&mut body);
         self.push(RecordKind::Epoch, epoch, &body)
+    }
+
+    /// A delivery of another primary, of two impulses: the second is poison.
+    pub(crate) fn poison_record(&mut self) -> Record {
+        let epoch = self.log.last().expect("genesis").header().epoch;
+        let mut runs = Vec::new();
+        let at = begin_run(&mut runs, PeerIndex::OUTSIDE, Seq(0));
+        for arguments in [b"fine".as_slice(), POISON] {
+            let (kind, method, call_id) = (MessageKind::Impulse, MethodId(0), CallId(0));
+            push_message(&mut runs, Message { kind, method, call_id, arguments });
+        }
+        finish_run(&mut runs, at, 2);
+        let mut body = Vec::new();
+        DeliverBody { runs: &runs, acknowledged: Vec::new(), requests: Vec::new() }.encode(&mut body);
+        self.push(RecordKind::Deliver, epoch, &body)
+    }
+
+    /// A mend of another primary.
+    pub(crate) fn mend_record(&mut self, mend: &Mend) -> Record {
+        let epoch = self.log.last().expect("genesis").header().epoch;
+        let mut body = Vec::new();
+        mend.encode(&mut body);
+        self.push(RecordKind::Mend, epoch, &body)
     }
 
     /// An upgrade record of another primary.

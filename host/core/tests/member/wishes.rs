@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use ambrosia_core::{
     ConnectionId, Epoch, Fault, Limits, Lsn, MethodId, RecordKind, ReplicaIndex, Traffic, Upgrade,
-    member::{CheckpointEvent, Command, Ending, MemberInput, Notice, Other, OtherRole, Verdict, Wish, WishOutcome},
+    member::{
+        Change, CheckpointEvent, Command, Ending, MemberInput, Notice, Other, OtherRole, Verdict, Wish, WishOutcome,
+    },
 };
 use bytes::Bytes;
 
@@ -25,7 +27,15 @@ fn wish(attempt: u64, behaviour: u8) -> Wish {
         handover_fuel: 6,
         end_waiting: false,
     };
-    Wish { upgrade, wait: 30 * SECOND, hold: false, is_cancelled: false }
+    Wish { change: Change::Upgrade(upgrade), wait: 30 * SECOND, hold: false, is_cancelled: false }
+}
+
+/// The upgrade that is wished for.
+fn upgrade(wish: &Wish) -> Upgrade {
+    match wish.change {
+        Change::Upgrade(upgrade) => upgrade,
+        Change::Skip { .. } => panic!("an upgrade is wished for"),
+    }
 }
 
 /// Turns until nothing is left to be done. Every wish that is claimed is the claimer's.
@@ -69,8 +79,8 @@ fn standby(ready: u64) -> Other {
 /// A primary with a wish whose module is at hand, and which has looked at the others.
 fn primary_with(wish: &Wish, running: &[Other]) -> (Bench, Vec<Command>) {
     let mut bench = Bench::primary();
-    let attempt = wish.upgrade.attempt;
-    assert_eq!(bench.on(wished(wish)), [Command::Prepare { attempt, module: wish.upgrade.to }]);
+    let attempt = wish.attempt();
+    assert_eq!(bench.on(wished(wish)), [Command::Prepare { attempt, module: upgrade(wish).to }]);
     assert_eq!(turned(&mut bench), [], "nothing is tried before the module is at hand");
     assert_eq!(bench.on(prepared(attempt)), [Command::Ready(attempt)]);
     assert_eq!(turned(&mut bench), [Command::Look]);
@@ -90,10 +100,10 @@ fn a_wish_is_carried_out_and_said_to_be_once_it_is_durable() {
     let lsn = Lsn(4);
     assert_eq!(kinds(&bench)[1..3], [RecordKind::Upgrade, RecordKind::Digest], "replicas compare themselves behind it");
     let replica = bench.member.replica().expect("it was built");
-    assert_eq!((replica.module(), replica.upgraded_at()), (wish.upgrade.to, lsn));
+    assert_eq!((replica.module(), replica.upgraded_at()), (upgrade(&wish).to, lsn));
     assert!(!turned(&mut bench).contains(&settled(1, WishOutcome::Done(lsn))), "it is not durable yet");
     let commands = bench.on(durable(1, 4));
-    let told = Command::Tell(Notice::Upgraded { upgrade: wish.upgrade, lsn });
+    let told = Command::Tell(Notice::Upgraded { upgrade: upgrade(&wish), lsn });
     assert_eq!(commands, [told, settled(1, WishOutcome::Done(lsn))]);
     assert_eq!(bench.on(wished(&wish)), [], "it stands in the registry for a while");
 }
@@ -117,7 +127,7 @@ fn a_checkpoint_is_taken_behind_an_upgrade_and_it_rests_on_none_from_before() {
     turned(&mut bench);
     bench.on(others(&[], 1));
     turned(&mut bench);
-    assert_eq!(bench.member.replica().expect("it was built").module(), wish.upgrade.to);
+    assert_eq!(bench.member.replica().expect("it was built").module(), upgrade(&wish).to);
     bench.on(durable(1, 6));
     bench.on(MemberInput::Checkpoint(CheckpointEvent::Written(Ok(()))));
     bench.on(MemberInput::Checkpoint(CheckpointEvent::Published(Ok(()))));
@@ -149,7 +159,7 @@ fn standbys_are_given_time_to_get_the_module_and_then_left_behind() {
     assert_eq!(turned(&mut bench), [Command::Look]);
     bench.on(others(&[standby(1)], 1));
     turned(&mut bench);
-    assert_eq!(bench.member.replica().expect("it was built").module(), wish.upgrade.to, "now it has");
+    assert_eq!(bench.member.replica().expect("it was built").module(), upgrade(&wish).to, "now it has");
 
     let (mut bench, _) = primary_with(&wish, &[standby(0)]);
     bench.pass(10 * SECOND);
@@ -157,13 +167,13 @@ fn standbys_are_given_time_to_get_the_module_and_then_left_behind() {
     let mut commands = bench.on(others(&[standby(0)], 1));
     commands.extend(turned(&mut bench));
     assert!(commands.contains(&Command::Tell(Notice::NotReady(vec![ReplicaIndex(1)]))), "{commands:?}");
-    assert_eq!(bench.member.replica().expect("it was built").module(), wish.upgrade.to);
+    assert_eq!(bench.member.replica().expect("it was built").module(), upgrade(&wish).to);
 
     let gone = Other { heartbeat_age: 60 * SECOND, ..standby(0) };
     let (bench, _) = primary_with(&wish, &[gone]);
     assert_eq!(
         bench.member.replica().expect("it was built").module(),
-        wish.upgrade.to,
+        upgrade(&wish).to,
         "who is gone keeps nobody waiting"
     );
 }
@@ -178,10 +188,10 @@ fn what_is_refused_is_said_and_nothing_of_it_is_in_the_log() {
     assert_eq!(bench.on(wished(&wish(1, REFUSES))), [], "it is not tried again");
     // The next wish is another one.
     let next = wish(2, TAKES_ALL);
-    assert_eq!(bench.on(wished(&next)), [Command::Prepare { attempt: 2, module: next.upgrade.to }]);
+    assert_eq!(bench.on(wished(&next)), [Command::Prepare { attempt: 2, module: upgrade(&next).to }]);
     bench.on(prepared(2));
     turned(&mut bench);
-    assert_eq!(bench.member.replica().expect("it was built").module(), next.upgrade.to);
+    assert_eq!(bench.member.replica().expect("it was built").module(), upgrade(&next).to);
 }
 
 #[test]
@@ -191,8 +201,8 @@ fn a_module_that_cannot_be_had_or_another_one_to_begin_with_is_a_refusal() {
     bench.on(MemberInput::Prepared { attempt: 1, result: Err("the module is damaged".to_owned()) });
     let refused = settled(1, WishOutcome::Refused("the module is damaged".to_owned()));
     assert_eq!(turned(&mut bench), [refused]);
-    let mut foreign = wish(2, TAKES_ALL);
-    foreign.upgrade.from = [9; 32];
+    let other = Upgrade { from: [9; 32], ..upgrade(&wish(2, TAKES_ALL)) };
+    let foreign = Wish { change: Change::Upgrade(other), ..wish(2, TAKES_ALL) };
     bench.on(wished(&foreign));
     let commands = turned(&mut bench);
     assert!(matches!(&commands[..], [Command::SettleWish { attempt: 2, outcome: WishOutcome::Refused(_), .. }]));
@@ -234,7 +244,7 @@ fn a_wish_that_is_taken_back_is_not_carried_out() {
 fn a_wish_that_is_there_when_a_reign_begins_comes_before_every_delivery() {
     let mut bench = Bench::standby();
     let wish = wish(1, TAKES_ALL);
-    assert_eq!(bench.on(wished(&wish)), [Command::Prepare { attempt: 1, module: wish.upgrade.to }]);
+    assert_eq!(bench.on(wished(&wish)), [Command::Prepare { attempt: 1, module: upgrade(&wish).to }]);
     bench.on(MemberInput::Vacant { over: Epoch(0), is_stuck: false });
     let record = bench.epoch_record(crate::bench::ENGINE);
     let wall = bench.surroundings.wall;
@@ -255,9 +265,9 @@ fn what_an_earlier_primary_has_done_and_could_not_say_the_next_one_says() {
     bench.on(wished(&wish));
     assert_eq!(bench.on(prepared(1)), [Command::Ready(1)], "a standby has it at hand, too");
     let first = bench.epoch_record(crate::bench::ENGINE);
-    let upgrade = bench.upgrade_record(&wish.upgrade);
-    let commands = bench.read(vec![first, upgrade]);
-    let told = Command::Tell(Notice::Upgraded { upgrade: wish.upgrade, lsn: Lsn(3) });
+    let record = bench.upgrade_record(&upgrade(&wish));
+    let commands = bench.read(vec![first, record]);
+    let told = Command::Tell(Notice::Upgraded { upgrade: upgrade(&wish), lsn: Lsn(3) });
     assert_eq!(commands, [told, Command::Read]);
     bench.on(MemberInput::Vacant { over: Epoch(1), is_stuck: false });
     let record = bench.epoch_record(crate::bench::ENGINE);
@@ -271,7 +281,7 @@ fn what_an_earlier_primary_has_done_and_could_not_say_the_next_one_says() {
 fn a_standby_that_cannot_do_what_the_primary_has_done_ends() {
     let mut bench = Bench::standby();
     let first = bench.epoch_record(crate::bench::ENGINE);
-    let upgrade = bench.upgrade_record(&wish(1, REFUSES).upgrade);
+    let upgrade = bench.upgrade_record(&upgrade(&wish(1, REFUSES)));
     let commands = bench.read(vec![first, upgrade]);
     let fault = Fault::because("it does not fit");
     assert_eq!(commands, [Command::End(Ending::UpgradeFailed { fault, lsn: Lsn(3) })]);

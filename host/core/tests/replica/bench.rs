@@ -3,8 +3,8 @@
 use ambrosia_core::{
     CallId, CheckpointState, ConnectionId, Delivered, Epoch, EpochBody, Fault, Genesis, Guest, HandoverError, Input,
     InstanceName, InstanceUuid, Limits, Lsn, Message, MessageKind, Messages, MethodId, Output, PeerIndex, Record,
-    RecordHeader, RecordKind, Replica, ReplicaIndex, RequestId, Runs, Seq, Timestamp, Traffic, Upgrade, World,
-    push_effect, push_message,
+    RecordHeader, RecordKind, Remedy, Replica, ReplicaIndex, RequestId, Runs, Seq, Timestamp, Traffic, Upgrade, World,
+    is_void, push_effect, push_message,
 };
 use bytes::Bytes;
 
@@ -16,13 +16,15 @@ pub(crate) struct Script {
     pub(crate) on: On,
     pub(crate) heard: Vec<Heard>,
     /// What it was before an upgrade that may be undone.
-    before: Option<Vec<Heard>>,
+    before: Option<(u8, Vec<Heard>)>,
+    /// First byte of the hash of the module that it was upgraded to; 0 before that.
+    code: u8,
     pub(crate) is_lost: bool,
 }
 
 impl Script {
     pub(crate) fn new(on: On) -> Script {
-        Script { on, heard: Vec::new(), before: None, is_lost: false }
+        Script { on, heard: Vec::new(), before: None, code: 0, is_lost: false }
     }
 }
 
@@ -42,6 +44,7 @@ pub(crate) struct Hand<'a> {
     pub(crate) world: &'a mut World,
     pub(crate) effects: &'a mut Vec<u8>,
     pub(crate) fault: bool,
+    pub(crate) code: u8,
 }
 
 impl Hand<'_> {
@@ -57,7 +60,7 @@ impl Hand<'_> {
 
 impl Guest for Script {
     fn deliver(&mut self, runs: &[u8], world: &mut World, delivered: &mut Delivered) -> Result<(), Fault> {
-        let mut hand = Hand { world, effects: &mut delivered.effects, fault: false };
+        let mut hand = Hand { world, effects: &mut delivered.effects, fault: false, code: self.code };
         for run in Runs::new(runs) {
             let run = run.expect("the core hands over whole runs");
             for message in Messages::new(run.messages) {
@@ -92,9 +95,10 @@ impl Guest for Script {
             }
             _ => {}
         }
-        self.before = Some(self.heard.clone());
+        self.before = Some((self.code, self.heard.clone()));
+        self.code = upgrade.to[0];
         self.heard.push((0, MessageKind::Start, world.random.next_u64(), upgrade.to.to_vec()));
-        let mut hand = Hand { world, effects: &mut delivered.effects, fault: false };
+        let mut hand = Hand { world, effects: &mut delivered.effects, fault: false, code: self.code };
         let fresh = hand.attach("fresh");
         hand.effect(PeerIndex::OUTSIDE, MessageKind::SetTimer, 77, &9000_u64.to_le_bytes());
         hand.effect(PeerIndex::OUTSIDE, MessageKind::Waiting, 0, &2_u64.to_le_bytes());
@@ -108,7 +112,7 @@ impl Guest for Script {
     }
 
     fn undo_upgrade(&mut self) -> Result<(), Fault> {
-        self.heard = self.before.take().expect("there is an upgrade to be undone");
+        (self.code, self.heard) = self.before.take().expect("there is an upgrade to be undone");
         Ok(())
     }
 
@@ -189,7 +193,11 @@ impl Bench {
 
     /// A checkpoint holds all that the next one would.
     fn check_checkpoint(&self) {
-        if self.replica.outcome().is_some() || self.records.len() >= 64 || self.replica.undelivered() >= 100 {
+        if self.replica.outcome().is_some()
+            || self.replica.void().is_some()
+            || self.records.len() >= 64
+            || self.replica.undelivered() >= 100
+        {
             return;
         }
         let shared = self.replica.checkpoint();
@@ -205,7 +213,10 @@ impl Bench {
     /// A replica that goes on from a checkpoint, with a guest that remembers what this one does.
     pub(crate) fn resumed(&self, checkpoint: &[u8]) -> Replica<Script> {
         let state = CheckpointState::decode(&Bytes::copy_from_slice(checkpoint)).expect("it was just made");
-        let replica = Replica::resume(state, Script { heard: self.heard().to_vec(), ..Script::new(self.on) });
+        let replica = Replica::resume(
+            state,
+            Script { heard: self.heard().to_vec(), code: self.replica.guest().code, ..Script::new(self.on) },
+        );
         replica.validate();
         replica
     }
@@ -275,6 +286,17 @@ impl Bench {
         self.traffic(Traffic::Messages { connection, first_seq: Seq(first), count, messages })
     }
 
+    /// Messages of any kinds: with call id and arguments.
+    pub(crate) fn encoded(&mut self, connection: ConnectionId, first: u64, all: &[(MessageKind, u64, &[u8])]) {
+        let mut messages = Vec::new();
+        for (kind, call, arguments) in all.iter().copied() {
+            let message = Message { kind, method: MethodId(0), call_id: CallId(call), arguments };
+            push_message(&mut messages, message);
+        }
+        let (first_seq, count) = (Seq(first), all.len() as u32);
+        self.traffic(Traffic::Messages { connection, first_seq, count, messages: messages.into() });
+    }
+
     pub(crate) fn acknowledge(&mut self, connection: ConnectionId, seq: u64) -> Vec<Output> {
         self.traffic(Traffic::Acknowledged { connection, seq: Seq(seq) })
     }
@@ -286,12 +308,31 @@ impl Bench {
 
     /// A standby that has read the whole log.
     pub(crate) fn replayed(&self) -> Replica<Script> {
+        self.replayed_without(None)
+    }
+
+    /// The same; it leaves out one record, and those that are mended.
+    fn replayed_without(&self, void: Option<Lsn>) -> Replica<Script> {
         let guest = Script::new(self.on);
         let mut standby = Replica::new(&self.records[0], guest).expect("a genesis record");
-        for record in &self.records[1..] {
-            standby.step(Input::Record(record.clone()), &mut Vec::new());
+        for (at, record) in self.records.iter().enumerate().skip(1) {
+            let is_void = void == Some(record.lsn()) || is_void(record, &self.records[at + 1..]);
+            let record = record.clone();
+            standby.step(if is_void { Input::Void(record) } else { Input::Record(record) }, &mut Vec::new());
         }
         standby
+    }
+
+    /// The guest has failed at the last record: another replica takes over that leaves it out.
+    pub(crate) fn take_over_void(&mut self) -> Vec<Output> {
+        let void = self.records.last().expect("genesis").lsn();
+        self.replica = self.replayed_without(Some(void));
+        assert_eq!(self.replica.void(), Some(void));
+        self.begin_reign()
+    }
+
+    pub(crate) fn mend(&mut self, remedy: Remedy) -> Vec<Output> {
+        self.step(Input::Mend { remedy, now: self.now })
     }
 
     /// The primary dies, and one that has replayed the log takes over.

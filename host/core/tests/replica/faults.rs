@@ -1,6 +1,6 @@
 //! Guests at fault: the instance stands still, and nothing of the delivery leaves.
 
-use ambrosia_core::{Lsn, MessageKind, Outcome, Output, PeerIndex};
+use ambrosia_core::{Lsn, MessageKind, Outcome, Output, PeerIndex, Refusal};
 
 use crate::bench::{Bench, Hand, uuid};
 
@@ -39,10 +39,15 @@ fn check(argument: &[u8]) {
     assert!(matches!(bench.replica.outcome(), Some(Outcome::Halted { lsn: at, .. }) if *at == lsn), "{reason}");
     assert_eq!(bench.impulse(b"fine"), [], "{reason}: it stands still");
     assert_eq!(bench.records.len() as u64, lsn.0);
+    // Nor does anything come behind it in the log: not even that a peer was registered anew.
+    let (connection, outputs) = bench.reach(1, uuid(8), 0);
+    assert_eq!(outputs, [Output::Refuse { connection, reason: Refusal::Ended }]);
+    assert_eq!(bench.records.len() as u64, lsn.0);
     bench.take_over();
     assert!(bench.replica.outcome().is_some(), "{reason}: a restart meets it again");
-    let (_, outputs) = bench.reach(1, uuid(7), 1);
-    assert_eq!(outputs, [], "{reason}: what was forked beside it is not sent");
+    let (connection, outputs) = bench.reach(1, uuid(7), 1);
+    let refused = Output::Refuse { connection, reason: Refusal::Ended };
+    assert_eq!(outputs, [refused], "{reason}: what was forked beside it is not sent");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod batches;
 mod bench;
 mod checkpoints;
 mod faults;
+mod mends;
 mod pressure;
 mod rebinds;
 mod refusals;

@@ -7,7 +7,7 @@ use std::{
 
 use ambrosia_core::{
     CheckpointState, ConnectionId, Epoch, Guest, Lsn, Outcome, Output, PeerIndex, Record, RecordHeader, Replica,
-    ReplicaIndex, ScheduleOptions, Seq, Traffic, check_travelling,
+    ReplicaIndex, ScheduleOptions, Seq, Traffic, check_travelling, is_mended,
     member::{
         CheckpointEvent, CheckpointHead, Command, Ending, Flow, Keep, Member, MemberInput, MemberSettings, Next,
         Notice, Other, OtherRole, Shell, StopCause, Surroundings,
@@ -61,7 +61,10 @@ impl Shell<Puppet> for Hands {
     }
 
     fn applied(&mut self, header: &RecordHeader, replica: &mut Replica<Puppet>) -> u64 {
-        self.applied.push((header.lsn, replica.digest()));
+        // One that has left a record out is not what one is that has failed at it.
+        if replica.void().is_none() {
+            self.applied.push((header.lsn, replica.digest()));
+        }
         0
     }
 
@@ -211,6 +214,11 @@ impl Node {
                 self.step(shared, MemberInput::Others { running: Some(self.others.clone()), fence });
             }
             Command::LookUpPeer { traffic, .. } => self.look_up(shared, traffic),
+            Command::LookForMend { lsn, link } => {
+                let is_mended = is_mended(lsn, link, &shared.records[lsn.0 as usize..shared.durable.0 as usize]);
+                let wish = shared.wishes.standing();
+                self.step(shared, MemberInput::Mending { is_mended, wish });
+            }
             Command::Announce(epoch) => {
                 assert_eq!(self.member.reign(), Some(epoch), "who tells that it reigns does");
                 self.wanted.clear();

@@ -1,7 +1,7 @@
 //! What is wished, as the registry of the target has it.
 
 use ambrosia_core::{
-    Epoch, Lsn, Record, Upgrade,
+    Epoch, Lsn, Mend, Record, Upgrade,
     member::{Wish, WishOutcome},
 };
 
@@ -28,7 +28,7 @@ impl Wishes {
     pub(super) fn wish(&mut self, wish: Wish) {
         match &mut self.wanted {
             None => {
-                self.last = wish.upgrade.attempt;
+                self.last = wish.attempt();
                 self.wanted = Some((wish, None));
             }
             Some((standing, Some(_))) => standing.is_cancelled = true,
@@ -38,7 +38,7 @@ impl Wishes {
 
     pub(super) fn claim(&mut self, attempt: u64, epoch: Epoch) -> bool {
         let Some((wish, claimed)) = &mut self.wanted else { return false };
-        if wish.upgrade.attempt != attempt || claimed.is_some_and(|by| by > epoch) {
+        if wish.attempt() != attempt || claimed.is_some_and(|by| by > epoch) {
             return false;
         }
         *claimed = Some(epoch);
@@ -50,10 +50,10 @@ impl Shared {
     /// What became of a wish is what the log says.
     pub(super) fn settle(&mut self, attempt: u64, epoch: Epoch, outcome: &WishOutcome) {
         let Some((wish, claimed)) = &self.wishes.wanted else { return };
-        if wish.upgrade.attempt != attempt || *claimed != Some(epoch) {
+        if wish.attempt() != attempt || *claimed != Some(epoch) {
             return;
         }
-        let of_wish = |record: &Record| Upgrade::of(record) == Ok(Some(wish.upgrade));
+        let of_wish = |record: &Record| is_of(record, wish);
         let done = self.records[..self.durable.0 as usize].iter().find(|record| of_wish(record)).map(Record::lsn);
         let said: Option<Lsn> = match outcome {
             WishOutcome::Done(lsn) => Some(*lsn),
@@ -62,4 +62,11 @@ impl Shared {
         assert_eq!(said, done, "what is said of a wish is what the log says");
         self.wishes.wanted = None;
     }
+}
+
+/// Whether a record fulfils the wish.
+fn is_of(record: &Record, wish: &Wish) -> bool {
+    let of_upgrade = Upgrade::of(record).expect("it was made here").map(|upgrade| upgrade.attempt);
+    let of_mend = Mend::of(record).expect("it was made here").map(|mend| mend.attempt());
+    of_upgrade.or(of_mend) == Some(wish.attempt())
 }
