@@ -93,7 +93,6 @@ impl Driver {
 
     /// Tells everybody that this replica is primary.
     pub(crate) fn publish(&self, epoch: ambrosia_core::Epoch) {
-        self.presence.beat(Role::Primary);
         self.presence.publish_primary(epoch, self.options.address);
     }
 

@@ -20,7 +20,7 @@ fn simulate(seed: u64, make_guest: Rc<MakeGuest>) -> Result<Report, Failure> {
     options.storm = options.storm.min(STORM);
     // A checkpoint of the component has other sizes, and only the model knows of other code: both are to run the same.
     options.checkpoints = None;
-    options.faults.retain(|kind| *kind != FaultKind::Upgrade);
+    options.faults.retain(|kind| !matches!(kind, FaultKind::Upgrade | FaultKind::Poison));
     run(seed, &options, make_guest, false)
 }
 

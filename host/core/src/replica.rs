@@ -12,7 +12,7 @@ use crate::{
     acknowledged::Acknowledged,
     batch::{Batch, Opening},
     inbox::{Inbox, WaitingImpulse},
-    limits,
+    limits::{self, RECORD_MESSAGES_MAX},
     outbox::Chunk,
     state::{Applied, State},
     streams::Waiting,
@@ -422,6 +422,11 @@ impl<G: Guest> Replica<G> {
         let mend = Mend { lsn: void.lsn(), link: void.header().link(), remedy };
         let mut body = Vec::new();
         mend.encode(&mut body);
+        if Mend::decode(&body).is_err() {
+            let reason = format!("the positions of messages to be skipped don't rise, or exceed {RECORD_MESSAGES_MAX}");
+            let (attempt, fault) = (mend.attempt(), Fault::because(reason));
+            return outputs.push(Output::UpgradeRefused { attempt, fault, is_lost: true });
+        }
         let record = Record::seal(self.next_header(RecordKind::Mend, now), &body);
         let mut judged = self.state.clone();
         let mut applied = judged.apply(&record, &mut self.guest, &mut self.delivered);

@@ -55,6 +55,10 @@ impl MemberDriver {
                 self.step(MemberInput::PeerLookedUp { traffic, registered });
             }
             Command::LookForMend { lsn, link } => self.look_for_mend(lsn, link)?,
+            Command::Reign(epoch) => {
+                self.driver.vitals.reign.store(epoch.0, Ordering::Release);
+                self.driver.presence.beat(Role::Primary);
+            }
             Command::Announce(epoch) => self.announce(epoch),
             Command::Out(output) => self.out(output),
             Command::Answer { connection, verdict } => self.connections.answer(connection, verdict),
@@ -274,7 +278,6 @@ impl MemberDriver {
     fn announce(&mut self, epoch: Epoch) {
         let driver = Arc::clone(&self.driver);
         assert_eq!(epoch, self.epoch, "a member reigns in the log that it has acquired");
-        driver.vitals.reign.store(epoch.0, Ordering::Release);
         driver.publish(epoch);
         let replica = self.member.replica().expect("a primary has a replica");
         driver.notary.note_module(replica.module(), replica.attempt());

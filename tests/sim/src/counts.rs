@@ -93,6 +93,11 @@ counts! {
     upgrades_given_up
     upgrades_put_off
     answers_not_heard
+    poison
+    halts
+    mends_by_upgrade
+    mends_by_skip
+    mends_found
 }
 
 impl Counts {

@@ -60,6 +60,7 @@ mod guest;
 mod ids;
 mod life;
 mod machine;
+mod mending;
 mod network;
 mod options;
 mod process;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ambrosia_core::{
-    Epoch, Lsn, Outcome, Record, Timestamp,
+    Epoch, Lsn, Outcome, Record, Remedy, Timestamp,
     member::{CheckpointEvent, Command, Ending, MemberInput, Notice, Verdict},
 };
 use ambrosia_storage::LogError;
@@ -86,7 +86,8 @@ impl Sim {
                 let registered = Some(self.instances.borrow()[number_of(&name)].uuid);
                 self.give(process, driver, Input::PeerLookedUp { traffic, registered });
             }
-            Command::LookForMend { lsn, .. } => panic!("the model does not fail, and did at lsn {lsn}"),
+            Command::LookForMend { lsn, link } => self.look_for_mend(process, driver, lsn, link)?,
+            Command::Reign(epoch) => self.begin_reign(process, driver, epoch),
             Command::Announce(epoch) => self.announce(process, driver, epoch),
             Command::Out(output) => self.let_out(process, driver, output),
             Command::Answer { verdict: Verdict::Asked { .. }, .. } => {}
@@ -113,7 +114,7 @@ impl Sim {
                 self.witness.borrow_mut().counts.exits += 1;
                 self.instances.borrow_mut()[process.place.instance].is_finished = true;
             }
-            Command::WriteDown(Outcome::Halted { fault, .. }) => panic!("the model does not fail: {fault}"),
+            Command::WriteDown(Outcome::Halted { fault, lsn }) => self.note_halt(process, &fault, lsn),
             Command::Close => self.close_log(process, driver),
             Command::Abandon => self.abandon(process, driver),
             Command::Tell(notice) => self.on_notice(process, driver, notice),
@@ -155,9 +156,12 @@ impl Sim {
             | Notice::AskedOneIsGone(_)
             | Notice::NotReady(_)
             | Notice::Upgraded { .. }
-            | Notice::ToBeMended(_)
-            | Notice::Mended { .. }
-            | Notice::UpgradeRefused { .. } => {}
+            | Notice::ToBeMended(_) => {}
+            Notice::Mended { mend, .. } => match mend.remedy {
+                Remedy::Upgrade(_) => witness.counts.mends_by_upgrade += 1,
+                Remedy::Skip(_) => witness.counts.mends_by_skip += 1,
+            },
+            Notice::UpgradeRefused { .. } => {}
             Notice::UpgradeWaits { .. } => witness.counts.upgrades_put_off += 1,
             Notice::OtherEngine { .. } | Notice::DivergenceAllowed(_) | Notice::Undelivered(_) => {
                 panic!("nothing here makes a member say {notice:?}")
@@ -168,11 +172,14 @@ impl Sim {
     /// The member is at its end.
     fn end_process(&self, process: &Process, ending: Ending) {
         self.note(|| format!("{} ends: {ending:?}", process.id));
+        self.write_answers(process);
         match ending {
             Ending::Finished { code, .. } => {
                 assert_eq!(code, crate::model::EXIT_CODE);
                 self.instances.borrow_mut()[process.place.instance].finished.insert(process.place.replica);
             }
+            // It said so when it wrote that down.
+            Ending::Halted { .. } => self.witness.borrow_mut().counts.halts += 1,
             Ending::Stopped { .. } => self.witness.borrow_mut().counts.hand_overs += 1,
             Ending::LogFailed(reason) => {
                 assert!(process.hurt.get(), "a log that nothing was done to failed: {reason}");

@@ -74,6 +74,8 @@ kinds! {
     Uncapturable = "uncapturable",
     /// Operators wish for other code.
     Upgrade = "upgrade",
+    /// Clients send what not all code can handle, and operators mend that.
+    Poison = "poison",
 }
 
 /// What a run is like. Times in nanoseconds, both ends included.
@@ -193,6 +195,7 @@ impl Options {
                 // What operators do is drawn by itself.
                 .filter(|kind| match kind {
                     FaultKind::Upgrade => Dice::new(seed ^ 0x0b5e_55ed).percent(40),
+                    FaultKind::Poison => Dice::new(seed ^ 0x0a75_e21c).percent(30),
                     kind => dice.percent(each) || (tight && *kind == FaultKind::Pause),
                 })
                 .collect(),

@@ -8,7 +8,7 @@ use std::{
 
 use ambrosia_core::{
     Epoch, InstanceName, InstanceUuid, Lsn, PeerIndex, Record, Replica, Timestamp,
-    member::{Command, Member},
+    member::{Command, Member, WishOutcome},
 };
 use ambrosia_storage::{
     Checkpoint, FileCheckpoints, FileLog, FileTail, LoadedCheckpoint, LogEvent, LogTurns, LogWriter, WrittenFile,
@@ -73,6 +73,10 @@ pub(crate) struct Process {
     pub(crate) has_yielded: Cell<bool>,
     /// The wish whose module it has at hand, as the others know it.
     pub(crate) ready: Cell<u64>,
+    /// The last record of which it was told that it is mended.
+    pub(crate) knows_mended: Cell<Lsn>,
+    /// What became of wishes, and is not written yet.
+    pub(crate) unsaid: RefCell<VecDeque<(u64, Epoch, WishOutcome)>>,
     /// Until when its guest can't be captured.
     pub(crate) uncapturable_until: Cell<u64>,
 }
@@ -206,6 +210,8 @@ impl Process {
             stuck_until: Cell::default(),
             has_yielded: Cell::default(),
             ready: Cell::default(),
+            knows_mended: Cell::default(),
+            unsaid: RefCell::default(),
             uncapturable_until: Cell::default(),
         }
     }

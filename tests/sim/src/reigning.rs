@@ -26,15 +26,21 @@ const FENCE_LOOK: u64 = 100 * MILLISECOND;
 const MEND: (u64, u64) = (10 * MILLISECOND, 30 * MILLISECOND);
 
 impl Sim {
-    pub(crate) fn announce(&self, process: &Process, driver: &mut Driver, epoch: Epoch) {
+    pub(crate) fn begin_reign(&self, process: &Process, driver: &mut Driver, epoch: Epoch) {
         let lsn = driver.the_replica().applied();
         self.note(|| format!("{} ({}) became primary, epoch {epoch}, lsn {lsn}", process.id, process.place));
         process.epoch.set(epoch);
         self.witness.borrow_mut().counts.takeovers += 1;
-        self.publish(process);
-        self.put_in(MEND, Event::Mend(process.id, epoch));
         self.put(self.now.get() + IDLE, Event::Idle(process.id, epoch));
         self.plan_delivery(process);
+    }
+
+    pub(crate) fn announce(&self, process: &Process, driver: &Driver, epoch: Epoch) {
+        assert_eq!(process.epoch.get(), epoch, "a member announces its reign");
+        assert_eq!(driver.the_replica().void(), None, "nobody is spoken to before the mend");
+        self.note_reign(process, driver.the_replica().applied());
+        self.publish(process);
+        self.put_in(MEND, Event::Mend(process.id, epoch));
     }
 
     fn publish(&self, process: &Process) {

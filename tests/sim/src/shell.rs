@@ -1,7 +1,7 @@
 //! What a member calls while it steps.
 
 use ambrosia_core::{
-    Record, RecordHeader, RecordKind, Replica,
+    Outcome, Record, RecordHeader, RecordKind, Replica,
     member::{Command, Shell, StopCause},
 };
 use ambrosia_storage::AppendError;
@@ -76,7 +76,10 @@ impl Shell<Box<dyn SimGuest>> for SimShell<'_> {
         let code = replica.guest().model().code.module();
         assert_eq!(code, replica.module(), "each record is executed by the module that the log says");
         let mut witness = self.sim.witness.borrow_mut();
-        witness.digests.on_applied(self.process.uuid, header.link(), digest);
+        // One that has failed at a record is not what one is that has left it out.
+        if replica.void().is_none() && !matches!(replica.outcome(), Some(Outcome::Halted { .. })) {
+            witness.digests.on_applied(self.process.uuid, header.link(), digest);
+        }
         witness.counts.states_compared += 1;
         guest_ns(header)
     }

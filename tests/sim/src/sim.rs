@@ -44,6 +44,9 @@ const TAKEOVERS_OFTENER: u64 = 6;
 /// Of a million syncs, the power fails in the middle of so many.
 const POWER_AT_SYNC: u64 = 5_000;
 
+/// Whoever is not let start tries again after this time.
+const TRY_AGAIN: (u64, u64) = (20 * MILLISECOND, 200 * MILLISECOND);
+
 /// What no run comes near to.
 const EVENTS_MAX: u64 = 2_000_000;
 const TAKEOVERS_MAX: u64 = 2_000;
@@ -338,6 +341,10 @@ impl Sim {
             let instance = &instances[place.instance];
             if instance.replicas[usize::from(place.replica)].is_some() || instance.is_finished {
                 return;
+            }
+            if self.is_refused(instance) {
+                drop(instances);
+                return self.put_in(TRY_AGAIN, Event::Start(place));
             }
             (instance.uuid, instance.machine.clone())
         };

@@ -240,6 +240,9 @@ impl Sim {
             process.uncapturable_until.set(0);
             self.put(self.now.get(), Event::Resume(process.id));
         }
+        if self.has_wishes() {
+            self.put(self.now.get(), Event::Operate);
+        }
         for instance in 0..self.options.instances {
             self.restore(instance);
             {

@@ -5,7 +5,7 @@ use ambrosia_core::{Chunk, ConnectionId, PeerIndex, RequestId, Seq, Traffic, che
 use crate::{
     agenda::Event,
     checks::requests::Request,
-    model::{Arguments, EXIT, WORK},
+    model::{Arguments, EXIT, POISON, WORK},
     network::{Back, Forth, Side},
     options::{FaultKind, MILLISECOND},
     process::{Driver, Process},
@@ -16,6 +16,9 @@ use crate::{
 const PATIENCE: (u64, u64) = (20 * MILLISECOND, 500 * MILLISECOND);
 /// How long a chain of messages one request may start.
 const HOPS_MAX: u64 = 6;
+
+/// So many of a hundred requests are poison, where there is any.
+const POISON_PERCENT: u64 = 4;
 
 /// The connection of an operator; no peer has it.
 const OPERATOR: ConnectionId = ConnectionId(u64::MAX);
@@ -202,7 +205,10 @@ impl Sim {
         let instances = self.options.instances as u32;
         let arguments = Arguments { token, about: 0, money: 0, instances, hops }.encode();
         let id = RequestId::new(token.to_le_bytes()).expect("8 bytes");
-        let request = Request { instance, uuid, id, arguments, accepted: false, answer: None };
+        let is_poison = self.options.has(FaultKind::Poison) && self.dice().percent(POISON_PERCENT);
+        let method = if is_poison { POISON } else { WORK };
+        self.witness.borrow_mut().counts.poison += u64::from(is_poison);
+        let request = Request { instance, uuid, id, method, arguments, accepted: false, answer: None };
         self.witness.borrow_mut().requests.add(request);
         self.witness.borrow_mut().counts.requests += 1;
         self.ask_again(number);
@@ -235,17 +241,17 @@ impl Sim {
     /// A request arrives at what the client took for the primary.
     pub(crate) fn on_request(&self, process: &Process, number: usize) {
         self.at_reign(process, |driver| {
-            let (id, arguments) = {
+            let (id, method, arguments) = {
                 let mut witness = self.witness.borrow_mut();
                 let request = &witness.requests.all[number];
                 if request.uuid != process.uuid {
                     return;
                 }
-                let asked = (request.id.clone(), request.arguments.clone());
+                let asked = (request.id.clone(), request.method, request.arguments.clone());
                 witness.counts.repeated_requests += u64::from(witness.requests.all[number].accepted);
                 asked
             };
-            let traffic = Traffic::Impulse { method: WORK, arguments: arguments.into(), request: Some(id) };
+            let traffic = Traffic::Impulse { method, arguments: arguments.into(), request: Some(id) };
             self.step(process, driver, MemberInput::Traffic(traffic));
             self.plan_delivery(process);
         });

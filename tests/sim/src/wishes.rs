@@ -1,9 +1,9 @@
 //! What operators wish of an instance, and what becomes of it: the registry, and whoever writes to it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use ambrosia_core::{
-    Epoch, InstanceUuid, Limits, Lsn, Upgrade,
+    Epoch, InstanceUuid, Limits, Lsn, Mend, Record, Remedy, Upgrade,
     member::{Change, Wish, WishOutcome},
 };
 
@@ -37,6 +37,10 @@ pub(crate) struct Wishes {
     deployed: Vec<Code>,
     /// What was said of each wish.
     answers: BTreeMap<u64, WishOutcome>,
+    /// The record at which the instance stands, as far as was said.
+    pub(crate) halted: Option<Lsn>,
+    /// The last mend that was said to be done: what is said of a halt before that is old news.
+    pub(crate) mended_at: Lsn,
 }
 
 /// What a process does with a wish that takes its time.
@@ -47,30 +51,29 @@ pub(crate) enum WishStep {
     /// A module is at hand.
     Prepared(u64),
     Claim(u64, Epoch),
-    Settle(u64, Epoch, WishOutcome),
+    /// What became of a wish is written.
+    Settle,
 }
 
 impl Sim {
     /// An operator wishes something, takes a wish back, or leaves it alone.
     pub(crate) fn operate(&self) {
         if !self.storm.get() {
-            return;
+            return self.mend_all();
         }
         self.put_in(self.options.calm, Event::Operate);
         let number = self.dice().below(self.options.instances as u64) as usize;
         if self.instances.borrow()[number].is_finished {
             return;
         }
-        let wish = self.draw_wish(number);
+        let Some(wish) = self.draw_mend(number).or_else(|| self.draw_wish(number)) else { return };
         {
             let mut instances = self.instances.borrow_mut();
             let wishes = &mut instances[number].wishes;
             match &mut wishes.wanted {
                 None => {
-                    let code = Code::of(upgrade(&wish).to);
-                    self.note(|| format!("an operator wishes {code:?} of i{number}, wish {}", wish.attempt()));
-                    wishes.attempts = wish.attempt();
-                    wishes.wanted = Some((wish, None));
+                    self.note(|| format!("an operator wishes {:?} of i{number}", wish.change));
+                    wishes.wish(wish);
                     self.witness.borrow_mut().counts.wishes += 1;
                 }
                 Some(_) if self.dice().percent(50) => return,
@@ -81,7 +84,10 @@ impl Sim {
         self.tell_all(number);
     }
 
-    fn draw_wish(&self, number: usize) -> Wish {
+    fn draw_wish(&self, number: usize) -> Option<Wish> {
+        if !self.options.has(FaultKind::Upgrade) {
+            return None;
+        }
         let instances = self.instances.borrow();
         let Wishes { attempts, current, deployed, .. } = &instances[number].wishes;
         let attempt = attempts + 1;
@@ -103,16 +109,12 @@ impl Sim {
             handover_fuel: 1_000_000_000,
             end_waiting: dice.percent(20),
         };
-        Wish {
-            change: Change::Upgrade(upgrade),
-            wait: std::time::Duration::from_nanos(dice.spread(WAIT)),
-            hold: dice.percent(20),
-            is_cancelled: false,
-        }
+        let (wait, hold) = (Duration::from_nanos(dice.spread(WAIT)), dice.percent(20));
+        Some(Wish { change: Change::Upgrade(upgrade), wait, hold, is_cancelled: false })
     }
 
     /// The registry has changed: all replicas see it, each in its time.
-    fn tell_all(&self, number: usize) {
+    pub(crate) fn tell_all(&self, number: usize) {
         for process in self.living().iter().filter(|process| process.place.instance == number) {
             self.plan_wish(process.id, WATCH, WishStep::Look);
         }
@@ -131,7 +133,8 @@ impl Sim {
     }
 
     pub(crate) fn settle_wish(&self, process: &Process, attempt: u64, epoch: Epoch, outcome: WishOutcome) {
-        self.plan_wish(process.id, WRITE, WishStep::Settle(attempt, epoch, outcome));
+        process.unsaid.borrow_mut().push_back((attempt, epoch, outcome));
+        self.plan_wish(process.id, WRITE, WishStep::Settle);
     }
 
     /// A process goes on with a wish.
@@ -147,7 +150,7 @@ impl Sim {
                 let is_claimed = self.write_claim(process, attempt, epoch);
                 Input::Claimed { attempt, epoch, is_claimed }
             }
-            WishStep::Settle(attempt, epoch, outcome) => return self.write_answer(process, attempt, epoch, outcome),
+            WishStep::Settle => return self.write_next_answer(process),
         };
         let mut driver = process.driver.borrow_mut();
         let Some(driver) = driver.as_mut() else { return };
@@ -157,7 +160,7 @@ impl Sim {
         }
     }
 
-    fn wish_of(&self, process: &Process) -> Option<Wish> {
+    pub(crate) fn wish_of(&self, process: &Process) -> Option<Wish> {
         let instances = self.instances.borrow();
         let instance = &instances[process.place.instance];
         let wanted = instance.wishes.wanted.as_ref().filter(|_| instance.uuid == process.uuid);
@@ -182,6 +185,19 @@ impl Sim {
         true
     }
 
+    /// A process that ends in good order writes before what it has to say.
+    pub(crate) fn write_answers(&self, process: &Process) {
+        while !process.unsaid.borrow().is_empty() {
+            self.write_next_answer(process);
+        }
+    }
+
+    fn write_next_answer(&self, process: &Process) {
+        let said = process.unsaid.borrow_mut().pop_front();
+        let (attempt, epoch, outcome) = said.expect("each answer is written once");
+        self.write_answer(process, attempt, epoch, outcome);
+    }
+
     fn write_answer(&self, process: &Process, attempt: u64, epoch: Epoch, outcome: WishOutcome) {
         {
             let mut instances = self.instances.borrow_mut();
@@ -195,11 +211,15 @@ impl Sim {
                 return;
             };
             self.note(|| format!("{} says of wish {attempt}: {outcome:?}", process.id));
-            let code = Code::of(upgrade(wish).to);
+            let code = match &wish.change {
+                Change::Upgrade(upgrade) => Some(Code::of(upgrade.to)),
+                Change::Skip { .. } => None,
+            };
             self.check_answer(process.uuid, wish, &outcome);
-            if matches!(outcome, WishOutcome::Done(_)) {
-                wishes.current = code;
-                wishes.deployed.push(code);
+            if let WishOutcome::Done(lsn) = outcome {
+                wishes.current = code.unwrap_or(wishes.current);
+                wishes.deployed.extend(code);
+                wishes.go_on(lsn);
             }
             wishes.answers.insert(attempt, outcome);
             wishes.wanted = None;
@@ -210,11 +230,11 @@ impl Sim {
     /// What is said of a wish is what the log says.
     fn check_answer(&self, uuid: InstanceUuid, wish: &Wish, outcome: &WishOutcome) {
         let mut witness = self.witness.borrow_mut();
-        let done = witness.logs.upgrades(uuid).into_iter().find(|(_, upgrade)| upgrade.attempt == wish.attempt());
+        let done = witness.logs.fulfilled(uuid).into_iter().find(|(_, remedy)| remedy.attempt() == wish.attempt());
         match outcome {
             WishOutcome::Done(lsn) => {
                 witness.counts.upgrades += 1;
-                assert_eq!(done, Some((*lsn, upgrade(wish))), "who says that a wish was fulfilled has it in the log");
+                assert_eq!(done, Some((*lsn, remedy(wish))), "who says that a wish was fulfilled has it in the log");
             }
             WishOutcome::Refused(reason) => {
                 witness.counts.upgrades_refused += 1;
@@ -231,17 +251,22 @@ impl Sim {
     pub(crate) fn check_wishes(&self, number: usize) {
         let instances = self.instances.borrow();
         let (uuid, wishes) = (instances[number].uuid, &instances[number].wishes);
-        let upgrades = self.witness.borrow().logs.upgrades(uuid);
-        let code = upgrades.last().map_or_else(Code::default, |(_, upgrade)| Code::of(upgrade.to));
+        let fulfilled = self.witness.borrow().logs.fulfilled(uuid);
+        let module = |(_, remedy): &(Lsn, Remedy)| match remedy {
+            Remedy::Upgrade(upgrade) => Some(Code::of(upgrade.to)),
+            Remedy::Skip(_) => None,
+        };
+        let code = fulfilled.iter().filter_map(module).next_back().unwrap_or_default();
         assert_eq!(wishes.current, code, "the registry follows the log");
-        let mut attempts: Vec<_> = upgrades.iter().map(|(_, upgrade)| upgrade.attempt).collect();
+        assert_eq!(wishes.halted, None, "nobody says that i{number} stands, which goes on");
+        let mut attempts: Vec<_> = fulfilled.iter().map(|(_, remedy)| remedy.attempt()).collect();
         for attempt in &attempts {
             let answer = wishes.answers.get(attempt);
             assert!(matches!(answer, Some(WishOutcome::Done(_))), "what was done is said: {attempt} {answer:?}");
         }
         assert!(attempts.is_sorted(), "wishes are fulfilled in their order");
         attempts.dedup();
-        assert_eq!(attempts.len(), upgrades.len(), "no wish is fulfilled twice");
+        assert_eq!(attempts.len(), fulfilled.len(), "no wish is fulfilled twice");
     }
 
     /// Why a wish is not settled.
@@ -253,18 +278,41 @@ impl Sim {
 
     /// Whether operators wish anything in this run.
     pub(crate) fn has_wishes(&self) -> bool {
-        self.options.has(FaultKind::Upgrade)
+        self.options.has(FaultKind::Upgrade) || self.options.has(FaultKind::Poison)
     }
 }
 
-/// The upgrade that a record is of, if it is of one.
-pub(crate) fn upgrade_of(record: &ambrosia_core::Record) -> Option<(Lsn, Upgrade)> {
-    Upgrade::of(record).expect("it was checked").map(|upgrade| (record.lsn(), upgrade))
+impl Wishes {
+    /// The number of the next wish.
+    pub(crate) fn next(&self) -> u64 {
+        self.attempts + 1
+    }
+
+    /// A wish stands from now on.
+    pub(crate) fn wish(&mut self, wish: Wish) {
+        assert!(self.wanted.is_none() && wish.attempt() == self.next(), "one wish stands at a time");
+        self.attempts = wish.attempt();
+        self.wanted = Some((wish, None));
+    }
+
+    /// The instance has done something at that record: it does not stand before that.
+    pub(crate) fn go_on(&mut self, lsn: Lsn) {
+        self.mended_at = self.mended_at.max(lsn);
+        self.halted.take_if(|at| *at <= lsn);
+    }
 }
 
-fn upgrade(wish: &Wish) -> Upgrade {
-    match wish.change {
-        Change::Upgrade(upgrade) => upgrade,
-        Change::Skip { .. } => panic!("operators wish for upgrades here"),
+/// What a wish becomes in the log.
+fn remedy(wish: &Wish) -> Remedy {
+    match &wish.change {
+        Change::Upgrade(upgrade) => Remedy::Upgrade(*upgrade),
+        Change::Skip { skip, .. } => Remedy::Skip(skip.clone()),
     }
+}
+
+/// The wish that a record fulfils, if it does.
+pub(crate) fn fulfilled_by(record: &Record) -> Option<(Lsn, Remedy)> {
+    let upgrade = Upgrade::of(record).expect("it was checked").map(Remedy::Upgrade);
+    let mend = || Mend::of(record).expect("it was checked").map(|mend| mend.remedy);
+    Some((record.lsn(), upgrade.or_else(mend)?))
 }

@@ -48,7 +48,9 @@ pub enum Command {
         /// Its chain value.
         link: u64,
     },
-    /// Tell all that this replica is primary.
+    /// This replica is primary: it is to be seen by its heartbeat that it lives.
+    Reign(Epoch),
+    /// Tell all that this replica is primary, and where: from now on it may be spoken to.
     Announce(Epoch),
     /// Carry out what the replica wants, which may be seen by now.
     Out(Output),

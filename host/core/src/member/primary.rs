@@ -125,7 +125,8 @@ impl<G: Guest> Primary<G> {
         if let Some(behind) = primary.clock.behind() {
             context.tell(Notice::ClockBehind(behind));
         }
-        // A reign that has a record to be mended is announced once it is.
+        context.carry(Command::Reign(epoch));
+        // Who has a record to mend is spoken to once it is mended.
         if primary.common.replica.void().is_none() {
             context.carry(Command::Announce(epoch));
         }

@@ -177,7 +177,7 @@ impl Bench {
         let wall = bench.surroundings.wall;
         let wanted = bench.on(MemberInput::Acquired { epoch: Epoch(1), records: vec![record], wall });
         let became = Notice::BecamePrimary { epoch: Epoch(1), lsn: Lsn(2) };
-        assert_eq!(wanted, [Command::Announce(Epoch(1)), Command::Tell(became)]);
+        assert_eq!(wanted, [Command::Reign(Epoch(1)), Command::Announce(Epoch(1)), Command::Tell(became)]);
         // The guest is told that it has started.
         while bench.turn() == Next::Again {}
         assert_eq!(bench.commands(), []);

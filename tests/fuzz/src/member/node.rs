@@ -219,6 +219,7 @@ impl Node {
                 let wish = shared.wishes.standing();
                 self.step(shared, MemberInput::Mending { is_mended, wish });
             }
+            Command::Reign(_) => {}
             Command::Announce(epoch) => {
                 assert_eq!(self.member.reign(), Some(epoch), "who tells that it reigns does");
                 self.wanted.clear();

@@ -76,6 +76,11 @@ impl Code {
         Code { version: (number >> 8) as u32, behaviour: Behaviour::ALL[(number & 0xff) as usize] }
     }
 
+    /// Whether it can handle poison.
+    pub fn survives(self) -> bool {
+        self.version % 3 == 1
+    }
+
     /// Whether it tells how many calls wait.
     pub(crate) fn tells(self) -> bool {
         self.version % 2 == 1

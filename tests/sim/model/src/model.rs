@@ -21,6 +21,11 @@ pub const WORK: MethodId = MethodId::of("work");
 /// Method of the impulse that finishes the instance.
 pub const EXIT: MethodId = MethodId::of("exit");
 
+/// Method of an impulse that not all code can handle. Code that can does for it what it does for [`WORK`].
+pub const POISON: MethodId = MethodId::of("poison");
+/// What the fault of code that can't is called.
+pub const POISONED: &str = "it was given poison";
+
 /// What every instance finishes with.
 pub const EXIT_CODE: i32 = 7;
 
@@ -181,6 +186,10 @@ impl Model {
     ) -> Result<(), &'static str> {
         assert!(self.broken.is_none(), "a guest that failed is not called again");
         assert!(self.before.is_none(), "an upgrade is kept or undone before the next delivery");
+        if !self.code.survives() && has_poison(runs) {
+            self.broken = Some(POISONED);
+            return Err(POISONED);
+        }
         self.cancelled_now.clear();
         if self.code != Code::default() {
             self.note(&self.code.module());
@@ -412,4 +421,15 @@ impl Model {
         let bytes = format!("line {}{by}\n", self.printed).into_bytes();
         turn.delivered.prints.push(Print { stream, bytes });
     }
+}
+
+/// Positions of the messages that are poison.
+pub fn poison(runs: &[u8]) -> Vec<u32> {
+    let messages = Runs::new(runs).flatten().flat_map(|run| Messages::new(run.messages).flatten());
+    let is_poison = |message: &Message<'_>| message.kind == MessageKind::Impulse && message.method == POISON;
+    messages.enumerate().filter(|(_, message)| is_poison(message)).map(|(at, _)| at as u32).collect()
+}
+
+fn has_poison(runs: &[u8]) -> bool {
+    !poison(runs).is_empty()
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ambrosia_core::{CheckpointState, Guest, Input, InstanceUuid, Lsn, Output, Replica};
+use ambrosia_core::{CheckpointState, Guest, Input, InstanceUuid, Lsn, Output, Replica, is_void};
 use ambrosia_storage::{CheckpointError, FileCheckpoints, LogError, LogStore};
 
 use super::logs::Logs;
@@ -37,7 +37,9 @@ impl Replays {
         let mut replica = replica.unwrap_or_else(fresh);
         let mut outputs = Vec::new();
         for record in &records[replica.applied().0 as usize..lsn.0 as usize] {
-            replica.step(Input::Record(record.clone()), &mut outputs);
+            let is_void = is_void(record, &records[record.lsn().0 as usize..]);
+            let input = if is_void { Input::Void(record.clone()) } else { Input::Record(record.clone()) };
+            replica.step(input, &mut outputs);
         }
         let diverged = outputs.iter().find(|output| matches!(output, Output::Diverged(_)));
         assert!(diverged.is_none(), "a replay is what the primary was: {diverged:?}");

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use ambrosia_core::{InstanceUuid, Lsn, Record, Upgrade};
+use ambrosia_core::{InstanceUuid, Lsn, Record, Remedy, is_void};
 use ambrosia_storage::{FileLog, LogError, LogStore};
 
-use crate::{damage::Flip, process::Process, sim::Sim, wishes::upgrade_of};
+use crate::{damage::Flip, process::Process, sim::Sim, wishes::fulfilled_by};
 
 /// The records that were durable once, by instance and by lsn from 1. The link of each stands for it and all before it.
 /// They are kept here for good, whatever of the log is removed.
@@ -51,9 +51,16 @@ impl Logs {
         Lsn(self.records(uuid).len() as u64)
     }
 
-    /// The upgrades among them, with their records.
-    pub(crate) fn upgrades(&self, uuid: InstanceUuid) -> Vec<(Lsn, Upgrade)> {
-        self.records(uuid).iter().filter_map(upgrade_of).collect()
+    /// The wishes fulfilled among them, with their records.
+    pub(crate) fn fulfilled(&self, uuid: InstanceUuid) -> Vec<(Lsn, Remedy)> {
+        self.records(uuid).iter().filter_map(fulfilled_by).collect()
+    }
+
+    /// Whether what that record held was delivered by a mend.
+    pub(crate) fn is_mended(&self, uuid: InstanceUuid, lsn: Lsn) -> bool {
+        let records = self.records(uuid);
+        let record = (lsn.0 as usize).checked_sub(1).and_then(|at| records.get(at));
+        record.is_some_and(|record| is_void(record, &records[lsn.0 as usize..]))
     }
 
     /// All of them.
