@@ -1,18 +1,19 @@
 //! One replica of one instance: [`Replica::step`] takes what happened and says what to do.
 
+mod changing;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
 use crate::{
-    Bind, CheckpointState, ConnectionId, Delivered, DigestBody, Divergence, Epoch, Fault, Genesis, Guest,
-    HandoverError, Input, InstanceName, InstanceUuid, Limits, Lsn, Mend, Outcome, Output, PeerIndex, PeerWaits, Record,
-    RecordError, RecordHeader, RecordKind, Refusal, Remedy, ReplicaIndex, RequestId, Seq, SharedState, Timestamp,
-    Traffic, Upgrade,
+    Bind, CheckpointState, ConnectionId, Delivered, DigestBody, Divergence, Epoch, Genesis, Guest, Input, InstanceName,
+    InstanceUuid, Limits, Lsn, Outcome, Output, PeerIndex, PeerWaits, Record, RecordError, RecordHeader, RecordKind,
+    Refusal, ReplicaIndex, RequestId, Seq, SharedState, Timestamp, Traffic,
     acknowledged::Acknowledged,
     batch::{Batch, Opening},
     inbox::{Inbox, WaitingImpulse},
-    limits::{self, RECORD_MESSAGES_MAX},
+    limits,
     outbox::Chunk,
     state::{Applied, State},
     streams::Waiting,
@@ -203,9 +204,14 @@ impl<G: Guest> Replica<G> {
         self.state.outcome.as_ref()
     }
 
+    /// Whether anything can be delivered: the instance has not ended, and nothing that was left out is to be mended first.
+    pub fn goes_on(&self) -> bool {
+        self.state.outcome.is_none() && self.state.void.is_none()
+    }
+
     /// When the driver must deliver even if nothing comes in: the next timer. `None` while no timer can be delivered.
     pub fn wake_at(&self) -> Option<Timestamp> {
-        if self.state.outcome.is_some() || self.state.void.is_some() || self.blocked().is_some() {
+        if !self.goes_on() || self.blocked().is_some() {
             return None;
         }
         self.state.timers.next_due()
@@ -371,7 +377,7 @@ impl<G: Guest> Replica<G> {
     }
 
     fn on_digest(&mut self, checkpoint_by: Option<ReplicaIndex>, now: Timestamp, outputs: &mut Vec<Output>) {
-        if self.state.outcome.is_some() || self.state.void.is_some() {
+        if !self.goes_on() {
             return;
         }
         let mut body = Vec::new();
@@ -381,68 +387,6 @@ impl<G: Guest> Replica<G> {
         self.state.apply(&record, &mut self.guest, &mut self.delivered);
         self.compared = record.lsn();
         self.put_checkpoint(&record, outputs);
-    }
-
-    /// Judged first and written after: what fails leaves no trace in the log, and no replica has to undo anything.
-    fn on_upgrade(&mut self, upgrade: Upgrade, now: Timestamp, outputs: &mut Vec<Output>) {
-        assert!(self.state.void.is_none(), "what was left out is mended first");
-        if self.state.outcome.is_some() {
-            let fault = Fault::because("the instance has ended");
-            return outputs.push(Output::UpgradeRefused { attempt: upgrade.attempt, fault, is_lost: false });
-        }
-        let mut body = Vec::new();
-        upgrade.encode(&mut body);
-        let record = Record::seal(self.next_header(RecordKind::Upgrade, now), &body);
-        let mut judged = self.state.clone();
-        let applied = judged.apply(&record, &mut self.guest, &mut self.delivered);
-        let attempt = upgrade.attempt;
-        match applied.upgrade.as_ref().expect("an upgrade was applied") {
-            Ok(_) => {}
-            Err(HandoverError::Waits(report)) => {
-                return outputs.push(Output::UpgradeWaits { attempt, report: report.clone() });
-            }
-            Err(HandoverError::Refused(fault)) => {
-                return outputs.push(Output::UpgradeRefused { attempt, fault: fault.clone(), is_lost: false });
-            }
-            Err(HandoverError::Lost(fault)) => {
-                return outputs.push(Output::UpgradeRefused { attempt, fault: fault.clone(), is_lost: true });
-            }
-        }
-        self.guest.keep_upgrade();
-        self.state = judged;
-        let after = record.lsn();
-        outputs.push(Output::Append(record));
-        self.put_effects(applied, after, outputs);
-        outputs.push(Output::Upgraded { upgrade, after });
-    }
-
-    /// Judged first and written after, as an upgrade. What fails leaves no trace but a replica that is of no more use.
-    fn on_mend(&mut self, remedy: Remedy, now: Timestamp, outputs: &mut Vec<Output>) {
-        let void = self.state.void.as_ref().expect("only what was left out is mended");
-        let mend = Mend { lsn: void.lsn(), link: void.header().link(), remedy };
-        let mut body = Vec::new();
-        mend.encode(&mut body);
-        if Mend::decode(&body).is_err() {
-            let reason = format!("the positions of messages to be skipped don't rise, or exceed {RECORD_MESSAGES_MAX}");
-            let (attempt, fault) = (mend.attempt(), Fault::because(reason));
-            return outputs.push(Output::UpgradeRefused { attempt, fault, is_lost: true });
-        }
-        let record = Record::seal(self.next_header(RecordKind::Mend, now), &body);
-        let mut judged = self.state.clone();
-        let mut applied = judged.apply(&record, &mut self.guest, &mut self.delivered);
-        match applied.mend.take().expect("a mend was applied") {
-            Ok(_) => {}
-            Err(fault) => {
-                return outputs.push(Output::UpgradeRefused { attempt: mend.attempt(), fault, is_lost: true });
-            }
-        }
-        self.state = judged;
-        let after = record.lsn();
-        outputs.push(Output::Append(record));
-        self.put_effects(applied, after, outputs);
-        self.want_all(outputs);
-        outputs.push(Output::Mended { mend, after });
-        self.put_outcome(after, outputs);
     }
 
     fn on_elected(&mut self, outputs: &mut Vec<Output>) {
@@ -684,10 +628,10 @@ impl<G: Guest> Replica<G> {
     fn next_record(&mut self, now: Timestamp) -> Option<Record> {
         let blocked = self.blocked();
         let header = self.next_header(RecordKind::Deliver, now);
-        let reign = self.primary.as_mut().expect("only a primary delivers");
-        if self.state.outcome.is_some() || self.state.void.is_some() || blocked == Some(Blocked::OutboxHard) {
+        if !self.goes_on() || blocked == Some(Blocked::OutboxHard) {
             return None;
         }
+        let reign = self.primary.as_mut().expect("only a primary delivers");
         let mut batch = Batch::new(header);
         let opening = match (blocked, reign.is_held) {
             (Some(_), _) => Opening::Host,

@@ -330,7 +330,7 @@ impl<G: Guest> Primary<G> {
             context.tell(Notice::ClockJumped(jump));
         }
         // After the end no digest record is made any more. It may have come with a record that is not durable yet.
-        if self.common.replica.outcome().is_some() || self.common.replica.void().is_some() || self.end.is_some() {
+        if !self.common.replica.goes_on() || self.end.is_some() {
             return;
         }
         self.look_after_the_asked(context);

@@ -385,7 +385,7 @@ const BUGS: &[Bug] = &[
         name: "a checkpoint is taken of an instance that has ended",
         file: "host/core/src/member/primary.rs",
         changes: &[(
-            "        if self.common.replica.outcome().is_some() || self.end.is_some() {\n            return;\n        }\n        self.look_after",
+            "        if !self.common.replica.goes_on() || self.end.is_some() {\n            return;\n        }\n        self.look_after",
             "        self.look_after",
         )],
     },
@@ -492,15 +492,15 @@ const BUGS: &[Bug] = &[
     },
     Bug {
         name: "an upgrade is recorded before it is judged",
-        file: "host/core/src/replica.rs",
+        file: "host/core/src/replica/changing.rs",
         changes: &[
             (
-                "        let mut judged = self.state.clone();\n",
-                "        let mut judged = self.state.clone();\n        outputs.push(Output::Append(record.clone()));\n",
+                "        let applied = judged.apply(",
+                "        outputs.push(Output::Append(record.clone()));\n        let applied = judged.apply(",
             ),
             (
-                "        let after = record.lsn();\n        outputs.push(Output::Append(record));\n",
-                "        let after = record.lsn();\n",
+                "        outputs.push(Output::Append(record));\n        self.put_effects(applied, after, outputs);\n        outputs",
+                "        self.put_effects(applied, after, outputs);\n        outputs",
             ),
         ],
     },
@@ -522,7 +522,7 @@ const BUGS: &[Bug] = &[
     },
     Bug {
         name: "an upgrade that is refused leaves the generator where it drew to",
-        file: "host/core/src/replica.rs",
+        file: "host/core/src/replica/changing.rs",
         changes: &[(
             "            Err(HandoverError::Refused(fault)) => {\n",
             "            Err(HandoverError::Refused(fault)) => {\n                self.state.world.random = judged.world.random.clone();\n",
@@ -530,7 +530,7 @@ const BUGS: &[Bug] = &[
     },
     Bug {
         name: "a peer that the new code attached stays when the upgrade is refused",
-        file: "host/core/src/replica.rs",
+        file: "host/core/src/replica/changing.rs",
         changes: &[(
             "            Err(HandoverError::Refused(fault)) => {\n",
             "            Err(HandoverError::Refused(fault)) => {\n                (self.state.world.peers, self.state.streams) = (judged.world.peers.clone(), judged.streams.clone());\n",
@@ -564,8 +564,8 @@ const BUGS: &[Bug] = &[
         name: "a wish is carried out once more after a takeover",
         file: "host/core/src/member/fulfilment.rs",
         changes: &[(
-            "        if replica.attempt() == wish.upgrade.attempt {\n",
-            "        if replica.attempt() == wish.upgrade.attempt && replica.epoch() == Epoch(0) {\n",
+            "        if replica.attempt() == wish.attempt() {\n            // An earlier",
+            "        if replica.attempt() == wish.attempt() && replica.epoch() == Epoch(0) {\n            // An earlier",
         )],
     },
     Bug {
@@ -579,7 +579,70 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "a guest that was lost in an upgrade goes on",
         file: "host/core/src/member/primary.rs",
-        changes: &[("                if is_lost {\n", "                if is_lost && self.me.0 > 9 {\n")],
+        changes: &[("                } else if is_lost {\n", "                } else if is_lost && self.me.0 > 9 {\n")],
+    },
+    Bug {
+        name: "a mend is recorded before it is judged",
+        file: "host/core/src/replica/changing.rs",
+        changes: &[(
+            "                return outputs.push(Output::UpgradeRefused { attempt: mend.attempt(), fault, is_lost: true });\n",
+            "                let _ = fault;\n",
+        )],
+    },
+    Bug {
+        name: "a late replica says that an instance stands that was mended",
+        file: "host/core/src/member/mending.rs",
+        changes: &[("        if !is_mended && wish.is_none() {\n", "        if wish.is_none() {\n")],
+    },
+    Bug {
+        name: "who stands does not look for a mend",
+        file: "host/core/src/member/standby.rs",
+        changes: &[(
+            "return self.on_halted(context, fault, lsn),",
+            "return self.end(context, Ending::Halted { fault, lsn }),",
+        )],
+    },
+    Bug {
+        name: "a request that is skipped is not answered",
+        file: "host/core/src/mend.rs",
+        changes: &[(
+            "MessageKind::Impulse => self.answer(PeerIndex::OUTSIDE, position, message),",
+            "MessageKind::Impulse => {}",
+        )],
+    },
+    Bug {
+        name: "what a mend brought about is seen as if the record that was left out had",
+        file: "host/core/src/replica/changing.rs",
+        changes: &[(
+            "        self.put_effects(applied, after, outputs);\n        self.want_all(outputs);\n",
+            "        self.put_effects(applied, mend.lsn, outputs);\n        self.want_all(outputs);\n",
+        )],
+    },
+    Bug {
+        name: "a skip does not count as done",
+        file: "host/core/src/state.rs",
+        changes: &[("        self.code.skip(skip, self.position.lsn);\n", "")],
+    },
+    Bug {
+        name: "who has a record to mend is spoken to before",
+        file: "host/core/src/member/primary.rs",
+        changes: &[("        if primary.common.replica.void().is_none() {\n", "        if primary.me.0 < 9 {\n")],
+    },
+    Bug {
+        name: "after a mend nobody is connected to",
+        file: "host/core/src/replica/changing.rs",
+        changes: &[(
+            "        self.want_all(outputs);\n        outputs.push(Output::Mended",
+            "        outputs.push(Output::Mended",
+        )],
+    },
+    Bug {
+        name: "a delta of a standby rests on a base from before a mend by other code",
+        file: "host/core/src/member/common.rs",
+        changes: &[(
+            "                    if hands_over(&mend) {\n",
+            "                    if hands_over(&mend) && after == Lsn(0) {\n",
+        )],
     },
 ];
 
