@@ -114,7 +114,7 @@ pub(crate) struct AddReplica {
   ambrosia-host upgrade --instance server --module 9c1d3f20 --yes      # back to a module that is in the store, see `status`
   ambrosia-host upgrade --instance server --fuel 40000000000           # the same module with other limits
 
-What is going to change is shown first. The state goes over as a value, so the module must be built with `#[ambrosia::state]`; messages
+What is going to change is shown first, and tried on the last deliveries, in a copy that nobody sees. The state goes over as a value, so the module must be built with `#[ambrosia::state]`; messages
 are handled once, by the old or the new code. If the new code can't take the state the instance goes on as it was. An instance
 that is down is upgraded at its next `run`. The exit code is 0 only if the instance runs the new module.")]
 pub(crate) struct Upgrade {
@@ -127,9 +127,15 @@ pub(crate) struct Upgrade {
     /// Do it without asking; needed where there is no terminal
     #[arg(long)]
     pub(crate) yes: bool,
-    /// Show what would change, and change nothing
+    /// Show what would change and try it, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Try it on so many of the last deliveries first: both codes get them, and what they bring about is compared; 0 for no trial
+    #[arg(long, value_name = "M", default_value_t = 1000)]
+    pub(crate) last: u64,
+    /// Do it although the trial found that the new code fails
+    #[arg(long)]
+    pub(crate) despite_trial: bool,
     /// Wait so long for a moment in which no handler waits that can't go on in the new module: with ms, s or min
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
     pub(crate) wait: Duration,
@@ -146,7 +152,7 @@ pub(crate) struct Upgrade {
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub(crate) memory_mib: Option<u64>,
     /// Take back the upgrade that is under way
-    #[arg(long, conflicts_with_all = ["module", "dry_run", "hold", "end_waiting", "fuel", "memory_mib"])]
+    #[arg(long, conflicts_with_all = ["module", "dry_run", "despite_trial", "hold", "end_waiting", "fuel", "memory_mib"])]
     pub(crate) cancel: bool,
     /// As JSON
     #[arg(long)]

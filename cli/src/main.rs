@@ -23,6 +23,7 @@ mod status;
 mod status_methods;
 mod status_peers;
 mod status_upgrades;
+mod trial;
 mod upgrade;
 mod verify;
 

@@ -15,7 +15,9 @@ use std::{
 
 use ambrosia_core::{InstanceName, Limits};
 use ambrosia_engine::Module;
-use ambrosia_host::{Clock, Diagnostics, Modules, RunningCode, StateType, SystemClock, running_code};
+use ambrosia_host::{
+    Clock, Diagnostics, Modules, RunningCode, StateType, SystemClock, running_code, travel::TrialPlan,
+};
 use ambrosia_storage::{
     Answered, BlobHash, Cancelled, InstanceEntry, Instances, RecordedOutcome, Role, Store, StorePlace, Waiting, Wanted,
     WantedLimits, WishAnswer, Wished,
@@ -27,6 +29,7 @@ use crate::{
     arguments::Upgrade,
     checked_module::{CheckedModule, read_module},
     plan::{Plan, Side, shown},
+    trial::{ShownTrial, tried},
 };
 
 /// Fewest characters of a hash that name a module.
@@ -42,7 +45,10 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 #[derive(Serialize)]
 struct Told {
     plan: Option<Plan>,
-    /// "done", "runs it already", "refused", "given up", "cancelled", "stands", or "planned" for `--dry-run`.
+    /// Null if none was asked for, or nothing is to be done.
+    trial: Option<ShownTrial>,
+    /// "done", "runs it already", "refused", "given up", "cancelled", "stands", or "planned" for `--dry-run`, or "tried" if the trial
+    /// speaks against it.
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     lsn: Option<u64>,
@@ -70,7 +76,7 @@ pub(crate) fn upgrade(store: &StorePlace, verb: &Upgrade) -> anyhow::Result<Exit
     let module = CheckedModule::check(module, Some(&*store));
     let module = module.with_context(|| format!("{shown_module} can't be run, so nothing is changed"))?;
     if module.hash().0 == now.module && limits == now.limits && entry.upgrades.wanted.is_none() {
-        return tell(verb, Told { plan: None, outcome: "runs it already", lsn: None, report: None });
+        return tell(verb, Told { plan: None, trial: None, outcome: "runs it already", lsn: None, report: None });
     }
     let plan =
         plan(&store, verb, &now, &module, limits).with_context(|| format!("{shown_module}: nothing is changed"))?;
@@ -79,19 +85,22 @@ pub(crate) fn upgrade(store: &StorePlace, verb: &Upgrade) -> anyhow::Result<Exit
         module.say_what_is_denied();
         module.say_how_captured();
     }
-    if verb.dry_run {
-        return tell(verb, Told { plan: Some(plan), outcome: "planned", lsn: None, report: None });
+    let trial = trial(&store, verb, &now, &module, limits)?;
+    let has_failed = !verb.despite_trial && trial.as_ref().is_some_and(ShownTrial::has_failed);
+    if verb.dry_run || has_failed {
+        let outcome = if verb.dry_run { "planned" } else { "tried" };
+        return tell(verb, Told { plan: Some(plan), trial, outcome, lsn: None, report: None });
     }
     if !verb.yes && !ask()? {
         bail!("nothing was changed");
     }
     let wanted = Wanted {
         limits: WantedLimits { fuel: Some(limits.fuel), memory_bytes: Some(limits.memory_bytes) },
-        handover_fuel: limits.fuel,
+        handover_fuel: trial.as_ref().and_then(ShownTrial::handover_fuel).unwrap_or(limits.fuel),
         wait: verb.wait,
         waiting: Waiting { hold: verb.hold, end: verb.end_waiting },
     };
-    wish_and_wait(&store, verb, timeout, &now, &module, &wanted, plan)
+    wish_and_wait(&store, verb, timeout, &now, &module, &wanted, (plan, trial))
 }
 
 /// An instance that has come to its end runs nothing any more.
@@ -172,6 +181,33 @@ fn state_type(module: &Module, limits: Limits) -> anyhow::Result<Option<StateTyp
     Ok(module.state_type_within(limits.memory_bytes)?)
 }
 
+/// Tries it on what the log has, unless that is not asked for. Tells a person what came of it.
+fn trial(
+    store: &Arc<dyn Store>,
+    verb: &Upgrade,
+    now: &RunningCode,
+    module: &CheckedModule,
+    limits: Limits,
+) -> anyhow::Result<Option<ShownTrial>> {
+    if verb.last == 0 {
+        return Ok(None);
+    }
+    let trial = tried(&TrialPlan {
+        store,
+        instance: &verb.instance,
+        from: now.module,
+        to: module.hash().0,
+        module: module.compiled.clone(),
+        limits,
+        end_waiting: verb.end_waiting,
+        deliveries: verb.last,
+    })?;
+    if !verb.json {
+        std::io::stdout().write_all(trial.as_text().as_bytes())?;
+    }
+    Ok(Some(trial))
+}
+
 /// Whether the person at the terminal wants it.
 fn ask() -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
@@ -192,7 +228,7 @@ fn wish_and_wait(
     now: &RunningCode,
     module: &CheckedModule,
     wanted: &Wanted,
-    plan: Plan,
+    (plan, trial): (Plan, Option<ShownTrial>),
 ) -> anyhow::Result<ExitCode> {
     let news = News::of(&**store)?;
     module.keep_compiled(&**store);
@@ -212,7 +248,7 @@ fn wish_and_wait(
         ));
     }
     let answered = news.wait(&**store, &verb.instance, attempt, timeout)?;
-    let told = |outcome, lsn, report| Told { plan: Some(plan), outcome, lsn, report };
+    let told = |outcome, lsn, report| Told { plan: Some(plan), trial, outcome, lsn, report };
     match answered {
         None => tell(verb, told("stands", None, None)),
         Some(Answered { answer: WishAnswer::Done { lsn }, .. }) => tell(verb, told("done", Some(lsn.0), None)),
@@ -329,7 +365,8 @@ fn timeout(verb: &Upgrade) -> anyhow::Result<Duration> {
 /// Says how it went; only if the instance runs the module it went well.
 fn tell(verb: &Upgrade, told: Told) -> anyhow::Result<ExitCode> {
     let name = &verb.instance;
-    let is_good = matches!(told.outcome, "done" | "runs it already" | "planned");
+    let has_failed = !verb.despite_trial && told.trial.as_ref().is_some_and(ShownTrial::has_failed);
+    let is_good = matches!(told.outcome, "done" | "runs it already" | "planned") && !has_failed;
     if verb.json {
         writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&told)?)?;
         return Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
@@ -341,7 +378,11 @@ fn tell(verb: &Upgrade, told: Told) -> anyhow::Result<ExitCode> {
             writeln!(std::io::stdout(), "instance {name} {what} since lsn {}", told.lsn.unwrap_or_default())?;
         }
         "runs it already" => writeln!(std::io::stdout(), "instance {name} runs it already: nothing to do")?,
-        "planned" => {}
+        "planned" if is_good => {}
+        "planned" | "tried" => bail!(
+            "nothing was changed: in the trial the new code fails. Mend it and try again, or have it done all the same with \
+             --despite-trial"
+        ),
         "refused" => bail!("instance {name} goes on as it was, since the upgrade can't be done: {report}"),
         "given up" => bail!(
             "instance {name} goes on as it was, since handlers waited all the time: {report}. Try again with a longer --wait, \

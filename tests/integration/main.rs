@@ -37,6 +37,7 @@ mod support;
 mod surroundings;
 mod torture;
 mod travel;
+mod trials;
 mod upgrades;
 mod values;
 mod waits;

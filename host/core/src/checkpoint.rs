@@ -74,6 +74,11 @@ impl CheckpointState {
         Genesis { limits: self.limits(), ..self.genesis().clone() }
     }
 
+    /// What the guest knows besides its messages.
+    pub fn world(&self) -> &World {
+        &self.0.world
+    }
+
     /// SHA-256 of the module that its guest runs.
     pub fn module(&self) -> [u8; 32] {
         self.0.code.module

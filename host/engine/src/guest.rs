@@ -15,7 +15,7 @@ use crate::{
     Captures,
     capture::Capturer,
     fault,
-    handover::{Before, ModuleSource},
+    handover::{Before, HandedOver, ModuleSource},
     mapping::Mapping,
     module::{Module, Started},
     state::GuestState,
@@ -45,6 +45,8 @@ pub struct WasmGuest {
     pub(crate) source: Option<Arc<dyn ModuleSource>>,
     /// What it was before an upgrade that may have to be undone.
     pub(crate) before: Option<Before>,
+    /// What it took to make it of another one.
+    pub(crate) handed_over: Option<HandedOver>,
     pub(crate) poisoned: bool,
     /// Its memories in the order of the layout.
     pub(crate) mappings: Vec<Arc<Mapping>>,
@@ -68,6 +70,7 @@ impl WasmGuest {
             genesis: genesis.clone(),
             source: None,
             before: None,
+            handed_over: None,
             poisoned: false,
             mappings,
             verdict: module.verdict(),
@@ -86,8 +89,13 @@ impl WasmGuest {
     /// Lets its code be upgraded to modules that `source` has.
     #[must_use]
     pub fn with_source(mut self, source: Arc<dyn ModuleSource>) -> WasmGuest {
-        self.source = Some(source);
+        self.set_source(source);
         self
+    }
+
+    /// The same for a guest that lives already.
+    pub fn set_source(&mut self, source: Arc<dyn ModuleSource>) {
+        self.source = Some(source);
     }
 
     /// As before a delivery.

@@ -56,6 +56,21 @@ pub struct WaitingHandler {
     pub since: Timestamp,
 }
 
+/// What it took to hand a state over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HandedOver {
+    /// Bytes of what was saved.
+    pub state_bytes: u64,
+    /// Fuel that the old code took to save it.
+    pub save_fuel: u64,
+    /// Fuel that the new code took to load it.
+    pub load_fuel: u64,
+    /// Bytes of linear memory that the old code had behind that, which is the most that it ever had.
+    pub old_memory_bytes: u64,
+    /// The same of the new code.
+    pub new_memory_bytes: u64,
+}
+
 /// What a guest was before an upgrade.
 pub(crate) enum Before {
     /// Its module, what an instance of it is made from, and what it was captured as.
@@ -71,6 +86,15 @@ enum State {
     Saved(Saved),
     /// By the functions for checkpoints.
     Checkpoint(Vec<u8>),
+}
+
+impl State {
+    fn bytes(&self) -> u64 {
+        match self {
+            State::Saved(saved) => (saved.state.len() + saved.runtime.len()) as u64,
+            State::Checkpoint(state) => state.len() as u64,
+        }
+    }
 }
 
 impl WasmGuest {
@@ -123,6 +147,11 @@ impl WasmGuest {
             }
             Some(Before::Captured { module, genesis, capture }) => self.become_captured(&module, &genesis, capture),
         }
+    }
+
+    /// What it took to hand over to this guest, if it was made by an upgrade to another module.
+    pub fn handed_over(&self) -> Option<HandedOver> {
+        self.handed_over
     }
 
     /// What the code of the guest would hand over in an upgrade, with that much fuel. `None` if it hands over nothing by
@@ -185,6 +214,13 @@ impl WasmGuest {
     ) -> Result<(), HandoverError> {
         let fuel = upgrade.handover_fuel;
         let state = self.save_for(means, fuel, world)?;
+        let mut handed_over = HandedOver {
+            state_bytes: state.bytes(),
+            save_fuel: fuel - self.store.get_fuel().expect("the configuration counts fuel"),
+            load_fuel: 0,
+            old_memory_bytes: self.memory_bytes(),
+            new_memory_bytes: 0,
+        };
         // What the new code does to the world counts if it takes over.
         let mut changed = world.clone();
         let (printed, brought_about) = (delivered.prints.len(), delivered.effects.len());
@@ -195,6 +231,9 @@ impl WasmGuest {
         match loaded {
             Ok(()) => {
                 *world = changed;
+                handed_over.load_fuel = fuel - new.store.get_fuel().expect("the configuration counts fuel");
+                handed_over.new_memory_bytes = new.memory_bytes();
+                new.handed_over = Some(handed_over);
                 new.store.set_fuel(new.limits.fuel).expect("the configuration counts fuel");
                 Ok(())
             }

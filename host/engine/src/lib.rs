@@ -64,7 +64,7 @@ pub use config::THREAD_STACK_BYTES_MIN;
 pub use engine::Engine;
 pub use error::{CaptureError, EngineError, ModuleError, NotNow, RestoreError};
 pub use guest::WasmGuest;
-pub use handover::{ModuleSource, SavedState, WaitingHandler};
+pub use handover::{HandedOver, ModuleSource, SavedState, WaitingHandler};
 pub use module::Module;
 pub use restore::{Image, MappedFile, MemoryImage};
 pub use tracking::Tracking;

@@ -14,8 +14,13 @@ mod snapshot;
 mod snapshots;
 mod stretch;
 mod traveller;
+mod trial;
 
 pub use error::TravelError;
 pub use export::{ExportError, Exported, export};
 pub use observed::Execution;
 pub use traveller::{Moment, Traveller, with_stack_for_guests};
+pub use trial::{
+    Brought, Change as TrialChange, Difference, Handover, NoTrial, Trial, TrialMessage, TrialPlan, TrialProgress,
+    TrialTrap, try_upgrade,
+};

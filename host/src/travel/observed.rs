@@ -8,6 +8,8 @@ use ambrosia_engine::WasmGuest;
 /// What the guest did with one delivery.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Execution {
+    /// The runs that it got, as in `wit/LAYOUT.md`. None in an upgrade.
+    pub runs: Vec<u8>,
     /// Effects, as in `wit/LAYOUT.md`: [`ambrosia_core::Effects`] reads them. They did not count if there was a fault.
     pub effects: Vec<u8>,
     /// What it printed, in order.
@@ -24,16 +26,19 @@ pub(super) struct Observed {
     /// Whether the next delivery is kept.
     pub(super) is_observed: bool,
     pub(super) execution: Option<Execution>,
+    /// The world behind the last upgrade that was kept.
+    pub(super) upgraded_world: Option<World>,
 }
 
 impl Observed {
     pub(super) fn new(guest: WasmGuest) -> Observed {
-        Observed { guest, is_observed: false, execution: None }
+        Observed { guest, is_observed: false, execution: None, upgraded_world: None }
     }
 
-    fn note(&mut self, delivered: &Delivered, fault: Option<&Fault>) {
+    fn note(&mut self, runs: &[u8], delivered: &Delivered, fault: Option<&Fault>) {
         if self.is_observed {
             self.execution = Some(Execution {
+                runs: runs.to_vec(),
                 effects: delivered.effects.clone(),
                 prints: delivered.prints.clone(),
                 fuel: self.guest.fuel_used(),
@@ -46,7 +51,7 @@ impl Observed {
 impl Guest for Observed {
     fn deliver(&mut self, runs: &[u8], world: &mut World, delivered: &mut Delivered) -> Result<(), Fault> {
         let result = self.guest.deliver(runs, world, delivered);
-        self.note(delivered, result.as_ref().err());
+        self.note(runs, delivered, result.as_ref().err());
         result
     }
 
@@ -65,7 +70,8 @@ impl Guest for Observed {
         delivered: &mut Delivered,
     ) -> Result<(), HandoverError> {
         let result = self.guest.upgrade(upgrade, world, delivered);
-        self.note(delivered, None);
+        self.note(&[], delivered, None);
+        self.upgraded_world = self.is_observed.then(|| world.clone());
         result
     }
 

@@ -6,13 +6,14 @@
 use std::{collections::BTreeMap, fmt::Write, sync::Arc, thread};
 
 use ambrosia_core::{CheckpointState, Divergence, Genesis, InstanceName, Lsn, Record, RecordKind, Timestamp};
-use ambrosia_engine::{Captures, THREAD_STACK_BYTES_MIN};
+use ambrosia_engine::{Captures, THREAD_STACK_BYTES_MIN, WaitingHandler, WasmGuest};
 use ambrosia_storage::{Checkpoints, Instances, LogStore, LogTail, Store};
 
 use super::{
     error::TravelError,
     image::{Base, Layers},
     observed::{Execution, Observed},
+    snapshot::Snapshot,
     snapshots::Snapshots,
     stretch::{Replica, Stretch},
 };
@@ -323,6 +324,19 @@ impl Traveller {
     /// A stretch that begins at a snapshot.
     fn at_snapshot(&self, lsn: Lsn) -> Result<Stretch, TravelError> {
         let snapshot = self.snapshots.at_or_before(lsn).expect("it was found there");
+        let replica = self.of_snapshot(snapshot)?;
+        Ok(Stretch::new(replica, snapshot.tail.fork(), Some(snapshot.layers.clone())))
+    }
+
+    /// A replica that is where a snapshot was taken.
+    fn of_snapshot(&self, snapshot: &Snapshot) -> Result<Replica, TravelError> {
+        let (state, guest) = self.guest_of(snapshot)?;
+        Ok(Replica::resume(state, Observed::new(guest)))
+    }
+
+    /// What a replica is made of that is where a snapshot was taken.
+    fn guest_of(&self, snapshot: &Snapshot) -> Result<(CheckpointState, WasmGuest), TravelError> {
+        let lsn = snapshot.lsn;
         let not_restored = |reason: String| TravelError::NothingToBeginAt {
             first: lsn,
             reasons: format!("\n  the snapshot at lsn {lsn}: {reason}"),
@@ -334,15 +348,55 @@ impl Traveller {
         let module = self.modules.module(snapshot.module)?;
         let guest = module.restore(&whose(&state), image).map_err(|error| not_restored(error.to_string()))?;
         let guest = guest.with_source(Arc::clone(&self.modules) as _);
-        let replica = Replica::resume(state, Observed::new(guest));
-        Ok(Stretch::new(replica, snapshot.tail.fork(), Some(snapshot.layers.clone())))
+        Ok((state, guest))
+    }
+
+    /// Another replica that is where this one is; `None` if the guest can't be captured here.
+    ///
+    /// # Errors
+    /// If it can't be restored.
+    pub(super) fn twin(&mut self) -> Result<Option<Replica>, TravelError> {
+        if !self.has_memory_captured() {
+            return Ok(None);
+        }
+        let snapshot = self.stretch.snapshot(&self.snapshots.ledger);
+        snapshot.map(|snapshot| self.of_snapshot(&snapshot)).transpose()
+    }
+
+    /// The handlers that wait here, as the guest says; empty if it does not, or if it can't be captured.
+    ///
+    /// # Errors
+    /// If it can't be restored.
+    pub(super) fn waiting_handlers(&mut self) -> Result<Vec<WaitingHandler>, TravelError> {
+        if !self.has_memory_captured() {
+            return Ok(Vec::new());
+        }
+        let Some(snapshot) = self.stretch.snapshot(&self.snapshots.ledger) else { return Ok(Vec::new()) };
+        let (state, guest) = self.guest_of(&snapshot)?;
+        // Only what a guest says that can say it.
+        let saved = guest.into_state(state.world(), state.limits().fuel);
+        Ok(saved.ok().flatten().map_or_else(Vec::new, |saved| saved.waiting))
+    }
+
+    /// The replica itself, which goes nowhere any more.
+    pub(super) fn into_replica(self) -> Replica {
+        self.stretch.replica
+    }
+
+    /// Where a journey can begin without the records before: behind its first record, and each checkpoint.
+    pub(super) fn beginnings(&self) -> impl DoubleEndedIterator<Item = Lsn> {
+        std::iter::once(self.first).chain(self.beginnings.iter().copied().filter(|lsn| *lsn > self.first))
+    }
+
+    /// Whether the guest is captured by its memory.
+    fn has_memory_captured(&self) -> bool {
+        let module = self.modules.module(self.stretch.replica.module());
+        module.is_ok_and(|module| matches!(module.capture_means(), Captures::Memory))
     }
 
     /// Of a guest that gives its state itself none is taken: it might notice.
     fn take_snapshot(&mut self) {
-        let module = self.modules.module(self.stretch.replica.module());
-        let is_of_memory = module.is_ok_and(|module| matches!(module.capture_means(), Captures::Memory));
-        if is_of_memory
+        if self.has_memory_captured()
             && !self.snapshots.has(self.lsn())
             && let Some(snapshot) = self.stretch.snapshot(&self.snapshots.ledger)
         {

@@ -43,7 +43,7 @@ impl Ledger {
     }
 
     /// What is to go wrong in an upgrade: `save-` or `load-`, and `trap`, `loop` or `eat`; or `load-refuse`, `load-stranger`,
-    /// `load-exit`.
+    /// `load-exit`. With `handle-trap` the faulty build fails at this very message.
     fn set_fate(&mut self, word: String) {
         self.fate = Fate(word);
     }
