@@ -79,9 +79,11 @@ impl<G: Guest> Primary<G> {
         self.carry(context, Output::Refuse { connection, reason: Refusal::Ended });
     }
 
-    /// The mend is durable: now the instance is there again.
+    /// The mend is durable: now the instance is there again, unless the reign is over already.
     pub(super) fn on_mended(&mut self, context: &mut Context<'_, G>, mend: Mend, lsn: Lsn) {
-        context.carry(Command::Announce(self.epoch()));
+        if !self.is_closing() {
+            context.carry(Command::Announce(self.epoch()));
+        }
         let attempt = mend.attempt();
         context.tell(Notice::Mended { mend, lsn });
         context.settle_wish(attempt, self.epoch(), super::WishOutcome::Done(lsn));

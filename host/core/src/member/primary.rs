@@ -139,6 +139,11 @@ impl<G: Guest> Primary<G> {
         self.epoch
     }
 
+    /// Whether the log is being closed.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
     pub(super) fn time(&self, now: Duration) -> Timestamp {
         self.clock.time(now)
     }

@@ -134,6 +134,17 @@ fn a_mend_that_is_wished_is_made_before_anybody_is_heard_and_said_once_it_is_dur
 }
 
 #[test]
+fn a_reign_that_ends_is_not_announced_when_its_mend_becomes_durable() {
+    let (mut bench, _) = left_out(Some(&skipping(VOID)), false);
+    take_over(&mut bench);
+    claim(&mut bench);
+    assert!(bench.on(MemberInput::Shutdown).contains(&Command::Close));
+    let commands = bench.on(durable(2, 5));
+    assert!(!commands.iter().any(announces), "{commands:?}");
+    assert!(commands.contains(&settled(2, WishOutcome::Done(Lsn(5)))), "{commands:?}");
+}
+
+#[test]
 fn what_does_not_help_is_refused_and_the_instance_stands_as_before() {
     for (wish, reason) in [
         (wish(Change::Upgrade(upgrade(FAILS_AGAIN))), "it is poison"),
