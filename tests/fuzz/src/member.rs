@@ -13,8 +13,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use ambrosia_core::{
     CallId, CheckpointState, ConnectionId, Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Limits, Lsn, Message,
-    MessageKind, MethodId, Record, RecordHeader, RecordKind, Replica, ReplicaIndex, RequestId, Seq, Timestamp, Traffic,
-    Upgrade, check_travelling,
+    MessageKind, MethodId, Record, RecordHeader, RecordKind, Replica, ReplicaIndex, RequestId, Seq, Skip, Timestamp,
+    Traffic, Upgrade, check_travelling,
     member::{Change, CheckpointHead, LogEvent, MemberInput, StopCause, Wish},
     push_message,
 };
@@ -85,6 +85,13 @@ fn uuid(number: u8) -> InstanceUuid {
 /// The instance that the registry has under any name: one in four of those that say hello is gone.
 fn registered(said: InstanceUuid) -> Option<InstanceUuid> {
     (said != uuid(3)).then_some(said)
+}
+
+/// Some messages of one of the last records.
+fn skip(attempt: u64, durable: Lsn, choices: &mut Choices<'_>) -> Change {
+    let lsn = Lsn(durable.0.saturating_sub(u64::from(choices.byte())));
+    let messages = choices.bytes().iter().map(|position| u32::from(*position)).collect();
+    Change::Skip { lsn, skip: Skip { attempt, messages } }
 }
 
 /// What both members have in common: the store.
@@ -270,6 +277,7 @@ impl Cluster {
         let count = acts.len().min(31);
         to[1..=count].copy_from_slice(&acts[..count]);
         let attempt = self.shared.wishes.next();
+        let skip = (flags & 16 != 0).then(|| skip(attempt, self.shared.durable, choices));
         let upgrade = Upgrade {
             attempt,
             from: if flags & 1 == 0 { from } else { [9; 32] },
@@ -279,7 +287,7 @@ impl Cluster {
             end_waiting: flags & 4 != 0,
         };
         self.shared.wishes.wish(Wish {
-            change: Change::Upgrade(upgrade),
+            change: skip.unwrap_or(Change::Upgrade(upgrade)),
             wait: Duration::from_nanos(choices.number()),
             hold: flags & 8 != 0,
             is_cancelled: false,
@@ -437,6 +445,9 @@ pub fn seeds() -> Vec<Seed> {
     let wish =
         |does: u8, flags: u8, acts: &[&[u8]]| [&[WISH, does, flags][..], &counted(&acts.concat()), &[200]].concat();
     let call = impulse(&[&attach(3), &effect(MessageKind::Call, 1, 9, b""), &effect(MessageKind::Fork, 1, 0, b"x")]);
+    let poison = impulse(&[&[act::FAULT]]);
+    // The third message of the last record that is durable, behind what says that the guest has started and reigns.
+    let skip = [WISH, code::TAKES, 16, 0, 0, 1, 2, 200];
     let timer = effect(MessageKind::SetTimer, 0, 4, &50_u64.to_le_bytes());
     let to_myself =
         impulse(&[&attach(OWN_NAME), &effect(MessageKind::Call, 1, 5, &effect(MessageKind::Reply, 1, 5, b""))]);
@@ -517,6 +528,19 @@ pub fn seeds() -> Vec<Seed> {
         seed("seed-wish-at-fault", &[&wish(code::TAKES, 0, &[&attach(2), &[act::RANDOM]]), &[DELIVER, 9], &call]),
         seed("seed-wish-that-waits", &[&wish(code::WAITS, 8, &[]), &call, &[DELIVER, 9], &wish(code::WAITS, 0, &[])]),
         seed("seed-wish-lost", &[&wish(code::IS_LOST, 0, &[]), &[DELIVER, 9], &call, &[DELIVER, 9]]),
+        seed(
+            "seed-mend-by-skip",
+            &[&poison, &[DELIVER, 1, DURABLE, 9], &skip, &[LOG_FAILED, DELIVER, 1, DELIVER, 1, DURABLE, 9, DELIVER, 1]],
+        ),
+        seed(
+            "seed-mend-refused",
+            &[
+                &poison,
+                &[DELIVER, 1, DURABLE, 9],
+                &wish(code::TAKES, 0, &[&attach(2)]),
+                &[LOG_FAILED, DELIVER, 9, DELIVER, 1, DURABLE, 9, DELIVER, 1],
+            ],
+        ),
         seed("seed-hand-over", &[&call, &[DELIVER, 1, HAND_OVER, DELIVER, 2]]),
         seed("seed-log-failed", &[&call, &[DELIVER, 1, DURABLE, 1], &call, &[DELIVER, 1, LOG_FAILED, DELIVER, 2]]),
         seed(
