@@ -20,9 +20,10 @@ use super::{
 /// The core with a guest that can be observed.
 pub(super) type Replica = ambrosia_core::Replica<Observed>;
 
-/// A snapshot is taken whenever a replay has taken so long since the last.
-const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(20);
-/// And so many times longer than the last snapshot took.
+/// A snapshot is taken whenever a replay has taken so long since the last: so going anywhere afterwards takes as long at most,
+/// beyond the restore.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(10);
+/// And so many times longer than a snapshot takes.
 const SNAPSHOT_SHARE: u32 = 8;
 /// Records between two looks at the clock.
 const CLOCK_RECORDS: u32 = 8;
@@ -37,7 +38,8 @@ pub(super) struct Stretch {
     /// What the guest's changes are counted from; `None` if it has to be captured as a whole.
     layers: Option<Layers>,
     captured_at: Instant,
-    capture_took: Duration,
+    /// What the last two captures of changes took: if one took long, that may have been the machine, which did something else.
+    captures_took: [Duration; 2],
     records: u32,
     outputs: Vec<Output>,
     /// Set while a record is applied, and for good if that failed: then this is at no record.
@@ -54,7 +56,7 @@ impl Stretch {
             read: VecDeque::new(),
             layers,
             captured_at: Instant::now(),
-            capture_took: Duration::ZERO,
+            captures_took: [Duration::ZERO; 2],
             records: 0,
             outputs: Vec::new(),
             is_broken: false,
@@ -115,7 +117,7 @@ impl Stretch {
     pub(super) fn is_snapshot_due(&mut self) -> bool {
         self.records += 1;
         self.records.is_multiple_of(CLOCK_RECORDS)
-            && self.captured_at.elapsed() >= SNAPSHOT_INTERVAL.max(self.capture_took * SNAPSHOT_SHARE)
+            && self.captured_at.elapsed() >= snapshot_interval(self.captures_took)
     }
 
     /// Captures all that this is; `None` if the guest can't be captured here.
@@ -124,6 +126,8 @@ impl Stretch {
         if self.replica.outcome().is_some() {
             return None; // nothing goes on from there
         }
+        // The first one copies everything, and says nothing of the next.
+        let is_of_changes = self.layers.is_some();
         let registers = self.capture(ledger)?;
         let layers = self.layers.clone().expect("it was captured");
         let state = self.replica.checkpoint();
@@ -136,7 +140,10 @@ impl Stretch {
             layers,
             tail: self.behind.fork(),
         };
-        (self.captured_at, self.capture_took) = (Instant::now(), began.elapsed());
+        self.captured_at = Instant::now();
+        if is_of_changes {
+            self.captures_took = [self.captures_took[1], began.elapsed()];
+        }
         Some(snapshot)
     }
 
@@ -165,7 +172,25 @@ impl Stretch {
     }
 }
 
+/// How long a replay goes on from a snapshot to the next, if the last two took so long.
+fn snapshot_interval(took: [Duration; 2]) -> Duration {
+    SNAPSHOT_INTERVAL.max(took[0].min(took[1]) * SNAPSHOT_SHARE)
+}
+
 /// Whether a record of that kind leaves the guest the one whose changes were counted before it.
 fn keeps_the_guest(kind: RecordKind) -> bool {
     matches!(kind, RecordKind::Epoch | RecordKind::Bind | RecordKind::Deliver | RecordKind::Digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_that_take_long_are_rare_but_one_that_did_says_nothing() {
+        let ms = Duration::from_millis;
+        assert_eq!(snapshot_interval([Duration::ZERO, ms(1)]), SNAPSHOT_INTERVAL);
+        assert_eq!(snapshot_interval([ms(1), ms(30)]), SNAPSHOT_INTERVAL, "the machine did something else");
+        assert_eq!(snapshot_interval([ms(5), ms(6)]), ms(40));
+    }
 }
