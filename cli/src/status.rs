@@ -72,6 +72,8 @@ struct Instance {
     capture: Option<&'static str>,
     /// How long the guest would need for what is behind the newest checkpoint; null if nobody runs.
     recovery_ms: Option<u64>,
+    /// How many handlers of the guest wait, as the primary last said; null if nobody says.
+    waiting_handlers: Option<u64>,
     primary: Option<Primary>,
     replicas: Vec<Replica>,
     /// What the primary waits for; null if there is none, or it does not say.
@@ -253,6 +255,7 @@ fn look(store: &dyn Store, entry: InstanceEntry) -> anyhow::Result<Instance> {
             CaptureMeans::Save => "save",
             CaptureMeans::None => "none",
         }),
+        waiting_handlers: primary.and_then(|member| member.waiting),
         recovery_ms: primary.map(|member| member.replay.as_millis() as u64),
         primary: primary.and_then(|member| {
             let address = member.address?.to_string();
@@ -328,6 +331,11 @@ fn as_text(answer: &Answer) -> String {
                 text += &format!("  at {}", primary.address);
             }
             text += "\n";
+        }
+        match instance.waiting_handlers {
+            None | Some(0) => {}
+            Some(1) => text += "  1 handler waits\n",
+            Some(count) => text += &format!("  {count} handlers wait\n"),
         }
         instance.wanted.iter().for_each(|wish| text += &wish.as_text());
         instance.answered.iter().for_each(|answer| text += &answer.as_text());

@@ -360,6 +360,11 @@ impl ShownTrial {
         }
     }
 
+    /// Whether it names the handlers that wait now.
+    pub(crate) fn names_waiting(&self) -> bool {
+        matches!(self, ShownTrial::Made(made) if !made.waiting.is_empty())
+    }
+
     /// For people, some lines.
     pub(crate) fn as_text(&self) -> String {
         match self {

@@ -42,9 +42,11 @@ const BEYOND_THE_WAIT: Duration = Duration::from_secs(30);
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The whole answer; its JSON is an interface for scripts.
-#[derive(Serialize)]
+#[derive(Serialize, Default)]
 struct Told {
     plan: Option<Plan>,
+    /// How many handlers wait, as the primary said before; null if nobody says.
+    waiting_handlers: Option<u64>,
     /// Null if none was asked for, or nothing is to be done.
     trial: Option<ShownTrial>,
     /// "done", "runs it already", "refused", "given up", "cancelled", "stands", or "planned" for `--dry-run`, or "tried" if the trial
@@ -76,7 +78,7 @@ pub(crate) fn upgrade(store: &StorePlace, verb: &Upgrade) -> anyhow::Result<Exit
     let module = CheckedModule::check(module, Some(&*store));
     let module = module.with_context(|| format!("{shown_module} can't be run, so nothing is changed"))?;
     if module.hash().0 == now.module && limits == now.limits && entry.upgrades.wanted.is_none() {
-        return tell(verb, Told { plan: None, trial: None, outcome: "runs it already", lsn: None, report: None });
+        return tell(verb, Told { outcome: "runs it already", ..Told::default() });
     }
     let plan =
         plan(&store, verb, &now, &module, limits).with_context(|| format!("{shown_module}: nothing is changed"))?;
@@ -85,22 +87,33 @@ pub(crate) fn upgrade(store: &StorePlace, verb: &Upgrade) -> anyhow::Result<Exit
         module.say_what_is_denied();
         module.say_how_captured();
     }
+    let waiting_handlers = waiting_handlers(&*store, &verb.instance)?;
     let trial = trial(&store, verb, &now, &module, limits)?;
-    let has_failed = !verb.despite_trial && trial.as_ref().is_some_and(ShownTrial::has_failed);
+    if !verb.json {
+        let waits =
+            waiting_handlers.filter(|count| *count > 0 && !trial.as_ref().is_some_and(ShownTrial::names_waiting));
+        if let Some(count) = waits.filter(|_| module.hash().0 != now.module) {
+            writeln!(std::io::stdout(), "  waits  {count} handler{}", if count == 1 { "" } else { "s" })?;
+        }
+        let shown = trial.as_ref().map_or_else(String::new, ShownTrial::as_text);
+        std::io::stdout().write_all(shown.as_bytes())?;
+    }
+    let told = Told { plan: Some(plan), waiting_handlers, trial, ..Told::default() };
+    let has_failed = !verb.despite_trial && told.trial.as_ref().is_some_and(ShownTrial::has_failed);
     if verb.dry_run || has_failed {
         let outcome = if verb.dry_run { "planned" } else { "tried" };
-        return tell(verb, Told { plan: Some(plan), trial, outcome, lsn: None, report: None });
+        return tell(verb, Told { outcome, ..told });
     }
     if !verb.yes && !ask()? {
         bail!("nothing was changed");
     }
     let wanted = Wanted {
         limits: WantedLimits { fuel: Some(limits.fuel), memory_bytes: Some(limits.memory_bytes) },
-        handover_fuel: trial.as_ref().and_then(ShownTrial::handover_fuel).unwrap_or(limits.fuel),
+        handover_fuel: told.trial.as_ref().and_then(ShownTrial::handover_fuel).unwrap_or(limits.fuel),
         wait: verb.wait,
         waiting: Waiting { hold: verb.hold, end: verb.end_waiting },
     };
-    wish_and_wait(&store, verb, timeout, &now, &module, &wanted, (plan, trial))
+    wish_and_wait(&store, verb, timeout, &now, &module, &wanted, told)
 }
 
 /// An instance that has come to its end runs nothing any more.
@@ -181,7 +194,13 @@ fn state_type(module: &Module, limits: Limits) -> anyhow::Result<Option<StateTyp
     Ok(module.state_type_within(limits.memory_bytes)?)
 }
 
-/// Tries it on what the log has, unless that is not asked for. Tells a person what came of it.
+/// How many handlers wait, as the primary last said.
+fn waiting_handlers(store: &dyn Store, name: &InstanceName) -> anyhow::Result<Option<u64>> {
+    let running = store.members_of(name)?.running()?;
+    Ok(running.iter().find(|member| member.role == Role::Primary).and_then(|member| member.waiting))
+}
+
+/// Tries it on what the log has, unless that is not asked for.
 fn trial(
     store: &Arc<dyn Store>,
     verb: &Upgrade,
@@ -192,7 +211,7 @@ fn trial(
     if verb.last == 0 {
         return Ok(None);
     }
-    let trial = tried(&TrialPlan {
+    let plan = TrialPlan {
         store,
         instance: &verb.instance,
         from: now.module,
@@ -201,11 +220,8 @@ fn trial(
         limits,
         end_waiting: verb.end_waiting,
         deliveries: verb.last,
-    })?;
-    if !verb.json {
-        std::io::stdout().write_all(trial.as_text().as_bytes())?;
-    }
-    Ok(Some(trial))
+    };
+    tried(&plan).map(Some)
 }
 
 /// Whether the person at the terminal wants it.
@@ -228,7 +244,7 @@ fn wish_and_wait(
     now: &RunningCode,
     module: &CheckedModule,
     wanted: &Wanted,
-    (plan, trial): (Plan, Option<ShownTrial>),
+    planned: Told,
 ) -> anyhow::Result<ExitCode> {
     let news = News::of(&**store)?;
     module.keep_compiled(&**store);
@@ -248,7 +264,7 @@ fn wish_and_wait(
         ));
     }
     let answered = news.wait(&**store, &verb.instance, attempt, timeout)?;
-    let told = |outcome, lsn, report| Told { plan: Some(plan), trial, outcome, lsn, report };
+    let told = |outcome, lsn, report| Told { outcome, lsn, report, ..planned };
     match answered {
         None => tell(verb, told("stands", None, None)),
         Some(Answered { answer: WishAnswer::Done { lsn }, .. }) => tell(verb, told("done", Some(lsn.0), None)),

@@ -68,6 +68,7 @@ impl Shell<WasmGuest> for ProcessShell {
         self.begin_work();
         self.times.note(header.lsn, header.time);
         self.presence.set_applied(replica.applied());
+        self.presence.set_waiting(replica.waiting_handlers());
         work.as_nanos() as u64
     }
 

@@ -157,18 +157,20 @@ fn where_handlers_wait_all_the_time_there_is_no_trial_and_the_upgrade_is_not_sto
     // Nobody of that name answers.
     let waiting =
         begin(&cluster, &["send", "--instance", "ledger", "--method", "add_there", "--args", "[\"nobody\", 1]"]);
-    while cluster.status("ledger")["peers"].as_array().is_none_or(Vec::is_empty) {
-        std::thread::yield_now();
-    }
+    let waits = |status: &Value| status["waiting_handlers"] == 1;
+    crate::support::wait_for_status(&cluster, "ledger", waits);
+    succeeds(&cluster, &["status", "--instance", "ledger"], &["\n  1 handler waits\n"]);
     assert_eq!(cluster.send("ledger", "add", json!(["anna", 1])), json!([1, 1]));
     let two = path(&cluster, "ledger2");
     let none = "trial    none: handlers wait at each of the last records";
-    succeeds(&cluster, &to(&two, &["--dry-run", "--last", "1"]), &[none]);
+    succeeds(&cluster, &to(&two, &["--dry-run", "--last", "1"]), &["  waits  1 handler\n", none]);
+    succeeds(&cluster, &to(&two, &["--dry-run", "--last", "0"]), &["  waits  1 handler\n"]);
     // From before it began, both codes do the same, and at the end it waits.
     let words = ["waits  1 handler: add_there awaits add of nobody (", "answer [1,1] -> [2,1]"];
     succeeds(&cluster, &to(&two, &["--dry-run"]), &words);
     succeeds(&cluster, &to(&two, &["--yes", "--last", "1", "--end-waiting"]), &["runs the new module since lsn"]);
     assert_ne!(waiting.end().code, 0, "its caller is told");
+    crate::support::wait_for_status(&cluster, "ledger", |status| status["waiting_handlers"] == 0);
 }
 
 #[test]

@@ -106,6 +106,8 @@ impl MemberDriver {
                 let ms = self.restore_began.elapsed().as_secs_f64() * 1e3;
                 tracing::info!(%lsn, "restored a checkpoint in {ms:.1} ms");
                 self.driver.presence.set_applied(lsn);
+                let waiting = self.replica().waiting_handlers();
+                self.driver.presence.set_waiting(waiting);
             }
             Command::Tell(Notice::CaughtUp(lsn)) => {
                 tracing::info!(%lsn, "caught up with the log in {:.3} s", self.progress.seconds());

@@ -64,6 +64,9 @@ pub trait Presence: Send + Sync {
     /// Says for which attempt at an upgrade the replica is prepared.
     fn set_ready(&self, attempt: u64);
 
+    /// Says how many handlers of the guest wait; `None` if it does not tell. As cheap as how far the replica is.
+    fn set_waiting(&self, handlers: Option<u64>);
+
     /// Says where the replica answers.
     fn set_address(&self, address: SocketAddr);
 
@@ -119,6 +122,8 @@ pub struct Member {
     pub capture: Option<CaptureMeans>,
     /// The attempt at an upgrade that it is prepared for, if there is one.
     pub ready: Option<u64>,
+    /// How many handlers of its guest wait; `None` if that is not told.
+    pub waiting: Option<u64>,
 }
 
 /// The primary of an instance, once it answers.

@@ -69,7 +69,8 @@ fn last_deliveries(traveller: &Traveller, count: u64) -> Result<VecDeque<Lsn>, T
     for beginning in traveller.beginnings().rev() {
         let (mut deliveries, mut is_upgraded) = (Vec::new(), false);
         traveller.find(beginning.next(), end, |record| {
-            if record.header().kind == RecordKind::Upgrade {
+            // A mend may be an upgrade too, and delivers what stands before it.
+            if matches!(record.header().kind, RecordKind::Upgrade | RecordKind::Mend) {
                 (is_upgraded, deliveries) = (true, Vec::new());
             }
             if delivers(record) {

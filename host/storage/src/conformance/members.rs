@@ -48,6 +48,8 @@ pub fn members_show_what_each_replica_says(store: &dyn Store) {
     primary.set_replay(Duration::from_millis(7));
     primary.set_capture(CaptureMeans::Save);
     standby.set_ready(7);
+    standby.set_waiting(Some(0));
+    primary.set_waiting(Some(2));
     primary.publish_primary(reign.epoch, address(7000));
     standby.beat(Role::Standby);
     standby.set_applied(Lsn(1));
@@ -64,6 +66,7 @@ pub fn members_show_what_each_replica_says(store: &dyn Store) {
     assert_eq!((all[0].replay, all[0].capture), (Duration::from_millis(7), Some(CaptureMeans::Save)));
     assert_eq!(all[1].capture, None, "it has not said so yet");
     assert_eq!((all[0].ready, all[1].ready), (None, Some(7)));
+    assert_eq!((all[0].waiting, all[1].waiting, all[2].waiting), (Some(2), Some(0), None));
     assert!(all[1].heartbeat_age < LIMIT);
     assert_eq!(primary.lost_store().expect("works"), None);
     let running: Vec<_> = members.running().expect("works").iter().map(|member| member.replica.0).collect();
@@ -82,12 +85,13 @@ pub fn what_a_replica_said_in_an_earlier_life_is_forgotten(store: &dyn Store) {
     first.set_applied(Lsn(9));
     first.set_capture(CaptureMeans::Memory);
     first.set_ready(3);
+    first.set_waiting(Some(1));
     first.set_address(address(7000));
     drop(first);
     let _second = members.enter(ReplicaIndex(0)).expect("not running");
     let member = members.members(&[ReplicaIndex(0)]).expect("works").remove(0);
-    let told = (member.role, member.applied, member.capture, member.ready, member.address);
-    assert_eq!(told, (Role::Standby, Lsn(0), None, None, None));
+    let told = (member.role, member.applied, member.capture, member.ready, member.waiting, member.address);
+    assert_eq!(told, (Role::Standby, Lsn(0), None, None, None, None));
 }
 
 pub fn a_deposed_primary_is_not_shown_as_primary(store: &dyn Store) {

@@ -12,6 +12,7 @@
 //!      0 role   8 process id   16 applied lsn   24 beats   32 time of the last beat
 //!     40 sequence lock of the address   48 address, 32 bytes
 //!     80 how long a replay would take, in nanoseconds   88 how the guest is captured   96 the upgrade it is prepared for
+//!    104 handlers that wait, and one
 //! 12288 64 places of 128 bytes, where the processes of the replicas run:
 //!      0 pid namespace   8 bytes of the host's name; 0 while it changes   16 the name, 64 bytes
 //! ```
@@ -66,7 +67,8 @@ const ADDRESS_AT: usize = 48;
 const REPLAY_AT: usize = ADDRESS_AT + 8 * ADDRESS_WORDS;
 const CAPTURE_AT: usize = REPLAY_AT + 8;
 const READY_AT: usize = CAPTURE_AT + 8;
-const _: () = assert!(READY_AT + 8 <= SLOT_BYTES);
+const WAITING_AT: usize = READY_AT + 8;
+const _: () = assert!(WAITING_AT + 8 <= SLOT_BYTES);
 
 const NAMESPACE_AT: usize = 0;
 const HOST_BYTES_AT: usize = 8;
@@ -296,7 +298,7 @@ impl Slot<'_> {
         self.set_place(place);
         self.word(PID_AT).store(u64::from(pid), Ordering::SeqCst);
         self.word(ROLE_AT).store(0, Ordering::SeqCst);
-        for offset in [APPLIED_AT, REPLAY_AT, CAPTURE_AT, READY_AT] {
+        for offset in [APPLIED_AT, REPLAY_AT, CAPTURE_AT, READY_AT, WAITING_AT] {
             self.word(offset).store(0, Ordering::SeqCst);
         }
         self.set_address(None);
@@ -353,6 +355,16 @@ impl Slot<'_> {
 
     pub(crate) fn ready(&self) -> u64 {
         self.word(READY_AT).load(Ordering::SeqCst)
+    }
+
+    /// One more than how many there are; 0 is what a host writes that does not tell: nothing.
+    pub(crate) fn set_waiting(&self, handlers: Option<u64>) {
+        let word = handlers.map_or(0, |handlers| handlers.saturating_add(1));
+        self.word(WAITING_AT).store(word, Ordering::Relaxed);
+    }
+
+    pub(crate) fn waiting(&self) -> Option<u64> {
+        self.word(WAITING_AT).load(Ordering::SeqCst).checked_sub(1)
     }
 
     pub(crate) fn beat(&self, role: u64, now: Duration) {

@@ -83,6 +83,7 @@ impl FileMembers {
             replay: slot.replay(),
             capture: capture_from_word(slot.capture()).filter(|_| runs),
             ready: Some(slot.ready()).filter(|attempt| runs && *attempt > 0),
+            waiting: slot.waiting().filter(|_| runs),
         })
     }
 }
@@ -166,6 +167,10 @@ impl Presence for FilePresence {
 
     fn set_ready(&self, attempt: u64) {
         self.control.slot(self.replica).set_ready(attempt);
+    }
+
+    fn set_waiting(&self, handlers: Option<u64>) {
+        self.control.slot(self.replica).set_waiting(handlers);
     }
 
     fn set_address(&self, address: SocketAddr) {

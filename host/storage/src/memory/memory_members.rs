@@ -39,6 +39,7 @@ fn member(state: &MemoryState, replica: ReplicaIndex) -> Member {
         replay: slot.map(|slot| slot.replay).unwrap_or_default(),
         capture: slot.and_then(|slot| slot.capture).filter(|_| runs),
         ready: slot.map(|slot| slot.ready).filter(|attempt| runs && *attempt > 0),
+        waiting: slot.and_then(|slot| slot.waiting).filter(|_| runs),
     }
 }
 
@@ -66,6 +67,7 @@ impl Members for MemoryMembers {
             replay: Duration::ZERO,
             capture: None,
             ready: 0,
+            waiting: None,
             address: None,
         };
         state.slots.insert(replica, slot);
@@ -139,6 +141,10 @@ impl Presence for MemoryPresence {
 
     fn set_ready(&self, attempt: u64) {
         self.tell(|slot| slot.ready = attempt);
+    }
+
+    fn set_waiting(&self, handlers: Option<u64>) {
+        self.tell(|slot| slot.waiting = handlers);
     }
 
     fn set_address(&self, address: SocketAddr) {

@@ -73,6 +73,7 @@ pub(crate) struct Slot {
     pub(crate) replay: Duration,
     pub(crate) capture: Option<CaptureMeans>,
     pub(crate) ready: u64,
+    pub(crate) waiting: Option<u64>,
     pub(crate) address: Option<SocketAddr>,
 }
 
