@@ -388,6 +388,7 @@ pub(crate) struct Log {
   ambrosia-host debug --instance server                 # asks for commands; `help` lists them
   ambrosia-host debug --instance server --at halted
   ambrosia-host debug --instance server --at 14:03:05 --script look.txt --plain
+  ambrosia-host debug --instance server --at 800 --module fixed.wasm      # the same messages to another build
 
 Nothing is changed: replicas may run meanwhile, and the store may be a copy. Commands come from --script, or from stdin, a
 line each; where that is no terminal, the first that fails ends it with exit code 1.")]
@@ -401,6 +402,10 @@ pub(crate) struct Debug {
     /// Go no further than to this record
     #[arg(long, value_name = "LSN")]
     pub(crate) to: Option<u64>,
+    /// Give the deliveries from there on to this build too, a file or the hash of a module in the store, show what it prints, and end
+    /// at the first message that brings about something else, with exit code 1
+    #[arg(long, value_name = "FILE|HASH", conflicts_with = "script")]
+    pub(crate) module: Option<String>,
     /// Take the commands from a file
     #[arg(long, value_name = "FILE")]
     pub(crate) script: Option<PathBuf>,

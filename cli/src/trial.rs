@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{Fault, InstanceName, Limits, MessageKind, Timestamp, limits::EFFECTS_BYTES_MAX};
+use ambrosia_core::{
+    Fault, InstanceName, MessageKind, Timestamp,
+    limits::{EFFECTS_BYTES_MAX, MEMORY_BYTES_DEFAULT},
+};
 use ambrosia_engine::{HandedOver, WaitingHandler};
 use ambrosia_host::{
     Clock, Methods, Modules, SystemClock, decode_value, show_raw, show_value,
@@ -171,20 +174,33 @@ struct ShownEffect {
     value: Value,
 }
 
-/// Tries an upgrade, and says on a terminal how far that is.
+/// Tries an upgrade, and says on a terminal how far that is. `tell` hears it too.
 ///
 /// # Errors
 /// If the clock can't be read, or there is no thread for it.
-pub(crate) fn tried(plan: &TrialPlan<'_>) -> anyhow::Result<ShownTrial> {
+pub(crate) fn tried(
+    plan: &TrialPlan<'_>,
+    tell: &mut (dyn FnMut(TrialProgress<'_>) + Send),
+) -> anyhow::Result<ShownTrial> {
     let mut progress = Progress::begin();
-    let tried = with_stack_for_guests(|| try_upgrade(plan, &mut |stage| progress.tell(stage)));
+    let tried = with_stack_for_guests(|| {
+        try_upgrade(plan, &mut |stage| {
+            progress.tell(stage);
+            tell(stage);
+        })
+    });
     progress.end();
     let trial = match tried.map_err(NoTrial::Travel).flatten() {
         Ok(trial) => trial,
         Err(error) => return Ok(ShownTrial::None { not_made: without_controls(&said(&error.into())) }),
     };
     let mut namer = Namer::new(plan);
-    Ok(ShownTrial::Made(Box::new(namer.show(trial, plan.limits, SystemClock::check()?.now()))))
+    Ok(ShownTrial::Made(Box::new(namer.show(trial, memory_limit(plan), SystemClock::check()?.now()))))
+}
+
+/// What the new code may have.
+fn memory_limit(plan: &TrialPlan<'_>) -> u64 {
+    plan.limits.map_or(MEMORY_BYTES_DEFAULT, |limits| limits.memory_bytes)
 }
 
 /// Knows what methods are called.
@@ -200,13 +216,15 @@ struct Namer {
 impl Namer {
     fn new(plan: &TrialPlan<'_>) -> Namer {
         let modules = Modules::looking(Arc::clone(plan.store));
-        let old = modules.methods(plan.from).ok();
-        let new = plan.module.methods_within(plan.limits.memory_bytes).map(Methods::new).ok();
+        let entry = plan.store.instance(plan.instance).ok();
+        let from = plan.from.or(entry.map(|entry| entry.upgrades.current));
+        let old = from.and_then(|from| modules.methods(from).ok());
+        let new = plan.module.methods_within(memory_limit(plan)).map(Methods::new).ok();
         let (store, me) = (Arc::clone(plan.store), plan.instance.clone());
         Namer { store, modules, me, old, new, others: BTreeMap::new() }
     }
 
-    fn show(&mut self, trial: Trial, limits: Limits, now: Timestamp) -> Made {
+    fn show(&mut self, trial: Trial, memory_limit: u64, now: Timestamp) -> Made {
         let fuel = trial.handover_fuel();
         let Trial { begins_at, handover, handover_now, deliveries, messages, same, different, differences, .. } = trial;
         let Trial { trap, mended, ended, own_timers, waiting, took, .. } = trial;
@@ -231,7 +249,7 @@ impl Namer {
             own_timers,
             waiting: waiting.into_iter().map(|waiting| shown_waiting(waiting, now)).collect(),
             fuel,
-            memory_limit: limits.memory_bytes,
+            memory_limit,
         }
     }
 
@@ -350,6 +368,12 @@ impl ShownTrial {
     /// Whether it found that the new code fails.
     pub(crate) fn has_failed(&self) -> bool {
         matches!(self, ShownTrial::Made(made) if made.refused.is_some() || made.trap.is_some())
+    }
+
+    /// Whether both codes bring about the same.
+    pub(crate) fn is_same(&self) -> bool {
+        let differs = |made: &Made| made.different > 0 || made.mended.is_some();
+        !self.has_failed() && !matches!(self, ShownTrial::Made(made) if differs(made))
     }
 
     /// Fuel that the hand-over should have by it.
@@ -556,7 +580,7 @@ impl Progress {
         Progress { began: Instant::now(), told: None, is_terminal: std::io::stderr().is_terminal() }
     }
 
-    fn tell(&mut self, progress: TrialProgress) {
+    fn tell(&mut self, progress: TrialProgress<'_>) {
         if !self.is_terminal
             || self.began.elapsed() < SILENT_FOR
             || self.told.is_some_and(|told| told.elapsed() < TOLD_EVERY)
@@ -569,6 +593,7 @@ impl Progress {
                 format!("the old code is at lsn {here}, and the trial begins at {there}")
             }
             TrialProgress::Delivering(done, all) => format!("{done} of {all} deliveries"),
+            TrialProgress::Printed(..) => return,
         };
         // Nobody misses a line that tells how far it is.
         let _unseen = write!(std::io::stderr(), "\r\x1b[Ktrial: {text}");

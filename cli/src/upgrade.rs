@@ -16,7 +16,8 @@ use std::{
 use ambrosia_core::{InstanceName, Limits};
 use ambrosia_engine::Module;
 use ambrosia_host::{
-    Clock, Diagnostics, Modules, RunningCode, StateType, SystemClock, running_code, travel::TrialPlan,
+    Clock, Diagnostics, Modules, RunningCode, StateType, SystemClock, running_code,
+    travel::{TrialPlan, TrialStretch},
 };
 use ambrosia_storage::{
     Answered, BlobHash, Cancelled, InstanceEntry, Instances, RecordedOutcome, Role, Store, StorePlace, Waiting, Wanted,
@@ -136,7 +137,17 @@ fn check_life(entry: &InstanceEntry) -> anyhow::Result<()> {
 
 /// The bytes of the module that is to run: from a file, or from the store by its hash, or those of the module that runs.
 fn module(store: &dyn Store, entry: &InstanceEntry, given: Option<&str>, now: &RunningCode) -> anyhow::Result<Vec<u8>> {
-    let Some(given) = given else { return Ok(store.blobs().get(BlobHash(now.module))?) };
+    match given {
+        Some(given) => module_named(store, entry, given),
+        None => Ok(store.blobs().get(BlobHash(now.module))?),
+    }
+}
+
+/// The bytes of a module: from a file, or from the store by its hash.
+///
+/// # Errors
+/// If there is no such file, nor one such module.
+pub(crate) fn module_named(store: &dyn Store, entry: &InstanceEntry, given: &str) -> anyhow::Result<Vec<u8>> {
     let is_hash = given.len() >= HASH_CHARACTERS_MIN && given.chars().all(|digit| digit.is_ascii_hexdigit());
     if !is_hash || Path::new(given).exists() {
         return read_module(Path::new(given));
@@ -214,14 +225,14 @@ fn trial(
     let plan = TrialPlan {
         store,
         instance: &verb.instance,
-        from: now.module,
+        from: Some(now.module),
         to: module.hash().0,
         module: module.compiled.clone(),
-        limits,
+        limits: Some(limits),
         end_waiting: verb.end_waiting,
-        deliveries: verb.last,
+        stretch: TrialStretch::Last(verb.last),
     };
-    tried(&plan).map(Some)
+    tried(&plan, &mut |_| {}).map(Some)
 }
 
 /// Whether the person at the terminal wants it.

@@ -197,3 +197,59 @@ fn a_trial_follows_calls_and_their_answers_and_ends_where_only_one_code_calls() 
         ["no more call to other add [1]", "only the old code calls other there, so the log does not tell the answer"];
     succeeds(&cluster, &to(&faulty, &["--dry-run"]), &words);
 }
+
+#[test]
+fn the_same_messages_are_given_to_another_build_up_to_the_first_difference() {
+    let cluster = cluster();
+    let _ledger = Replicas::of(&cluster, "ledger", "ledger1", 1);
+    (1..=3).for_each(|n| assert_eq!(cluster.send("ledger", "add", json!(["anna", 1])), json!([1, n])));
+    let (one, two) = (path(&cluster, "ledger1"), path(&cluster, "ledger2"));
+    let debug = |module: &str, more: &[&str]| {
+        let arguments = [&["debug", "--instance", "ledger", "--module", module], more].concat();
+        let ran = cluster.run(&arguments);
+        (ran.code, ran.stdout)
+    };
+    let (code, printed) = debug(&one, &["--at", "start"]);
+    assert_eq!(code, 0, "{printed}");
+    says(&printed, &["its memory and its handlers stay; 5 messages bring about the same"]);
+    let (code, printed) = debug(&two, &["--at", "start"]);
+    assert_eq!(code, 1, "{printed}");
+    says(&printed, &[" stdout: upgrade 1 with 0 totals\n", "answer [1,1] -> [2,1]"]);
+    assert!(!printed.contains("[2,2]"), "only the first difference is told: {printed}");
+    // From the last message on.
+    let (code, printed) = debug(&two, &["--at", "end", "--json"]);
+    let trial = json_of(&printed)["trial"].clone();
+    assert_eq!((code, &trial["differences"][0]["changes"][0]["after"]["value"]), (1, &json!([2, 3])), "{trial}");
+    // And no further than up to the record before: nothing is delivered there.
+    let first = trial["differences"][0]["lsn"].as_u64().expect("a record") - 2;
+    let (code, printed) = debug(&two, &["--at", "start", "--to", &(first - 1).to_string()]);
+    assert_eq!(code, 0, "{printed}");
+    let (_, said) = leaves_the_registry(&cluster, &["debug", "--instance", "ledger", "--module", "abababab"]);
+    says(&said, &["there is no module abababab in the store, and no such file"]);
+}
+
+/// Runs a verb that fails and must leave the registry as it is.
+fn leaves_the_registry(cluster: &Cluster, arguments: &[&str]) -> (String, String) {
+    let before = files(&cluster.store().join("registry"));
+    let ran = cluster.run(arguments);
+    assert_eq!(ran.code, 1, "{arguments:?} printed:\n{}", ran.stdout);
+    assert_eq!(files(&cluster.store().join("registry")), before);
+    (ran.stdout, ran.stderr)
+}
+
+#[test]
+fn that_a_build_handles_what_the_instance_has_halted_at_is_seen_before_it_is_used() {
+    let cluster = cluster();
+    let mut ledger = Replicas::of(&cluster, "ledger", "ledger_faulty", 1);
+    cluster.send("ledger", "add", json!(["anna", 1]));
+    let asked =
+        begin(&cluster, &["send", "--instance", "ledger", "--method", "set_fate", "--args", "[\"handle-trap\"]"]);
+    assert_eq!(ledger.wait_for_end(0).0, 1);
+    assert_ne!(asked.end().code, 0);
+    let one = path(&cluster, "ledger1");
+    let ran = cluster.run(&["debug", "--instance", "ledger", "--at", "halted", "--module", &one]);
+    assert_eq!(ran.code, 1, "it is a difference: {}", ran.stderr);
+    let words =
+        ["set_fate [\"handle-trap\"]: the old code traps, and the new one does not: the guest panicked in message 0"];
+    says(&ran.stdout, &words);
+}

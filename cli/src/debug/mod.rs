@@ -5,6 +5,7 @@
 mod command;
 mod condition;
 mod moment;
+mod other;
 mod place;
 mod session;
 mod style;
@@ -12,6 +13,7 @@ mod style;
 use std::{
     io::{BufRead, BufReader, IsTerminal, Write},
     process::ExitCode,
+    sync::Arc,
 };
 
 use ambrosia_core::Lsn;
@@ -40,7 +42,12 @@ fn journey(store: &StorePlace, verb: &Debug, begin: &Place) -> anyhow::Result<Ex
     }
     let mut out = std::io::BufWriter::new(std::io::stdout());
     let style = Style::of_stdout(verb.plain || verb.json);
-    let mut session = Session::new(store, traveller, entry, verb.to.map(Lsn), &mut out, (style, verb.json));
+    let mut session =
+        Session::new(Arc::clone(&store), traveller, entry, verb.to.map(Lsn), &mut out, (style, verb.json));
+    if let Some(module) = &verb.module {
+        let (_, from) = session.into_traveller(begin)?;
+        return other::compare(&store, verb, module, from);
+    }
     session.begin(begin)?;
     while let Some(line) = commands.next(session.lsn())? {
         let done = Command::parse(&line).map_err(|reason| anyhow!(reason)).and_then(|command| match command {

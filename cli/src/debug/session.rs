@@ -53,6 +53,12 @@ impl<'a> Session<'a> {
         self.traveller.lsn()
     }
 
+    /// Who travels, and the record that a place names.
+    pub(crate) fn into_traveller(mut self, place: &Place) -> anyhow::Result<(Traveller, Lsn)> {
+        let lsn = self.lsn_of(place)?;
+        Ok((self.traveller, lsn))
+    }
+
     /// Goes to a place, and shows it.
     pub(crate) fn begin(&mut self, place: &Place) -> anyhow::Result<()> {
         let lsn = self.lsn_of(place)?;

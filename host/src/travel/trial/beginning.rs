@@ -1,12 +1,13 @@
-//! Where a trial begins: so many deliveries before the end of the log, at a moment in which no handler waits.
+//! Where a trial begins: so many deliveries before the end of the log, or where it is asked for, at a moment in which no handler
+//! waits.
 //!
-//! **Architecture Invariant:** the code that runs there is the one that runs at the end of the log.
+//! **Architecture Invariant:** a trial of the last deliveries begins with the code that runs at the end of the log.
 
 use std::collections::VecDeque;
 
 use ambrosia_core::{DeliverBody, Lsn, Record, RecordKind};
 
-use super::{NoTrial, TrialPlan, TrialProgress};
+use super::{NoTrial, TrialPlan, TrialProgress, TrialStretch};
 use crate::travel::{error::TravelError, traveller::Traveller};
 
 /// Records between two words on how far it is.
@@ -22,15 +23,29 @@ pub(super) struct Beginning {
 pub(super) fn go_to(
     traveller: &mut Traveller,
     plan: &TrialPlan<'_>,
-    tell: &mut dyn FnMut(TrialProgress),
+    tell: &mut dyn FnMut(TrialProgress<'_>),
 ) -> Result<Beginning, NoTrial> {
     let (first, last) = traveller.range();
-    let mut deliveries = last_deliveries(traveller, plan.deliveries)?;
-    let begin = deliveries.front().map_or(last, |lsn| Lsn(lsn.0 - 1)).max(first);
+    let (mut deliveries, begin) = match plan.stretch {
+        TrialStretch::Last(count) => {
+            let deliveries = last_deliveries(traveller, count)?;
+            let begin = deliveries.front().map_or(last, |lsn| Lsn(lsn.0 - 1)).max(first);
+            (deliveries, begin)
+        }
+        TrialStretch::From(from, to) => {
+            let begin = Lsn(from.0.saturating_sub(1)).max(first);
+            let mut deliveries = VecDeque::new();
+            traveller.find(begin.next(), to.unwrap_or(last).min(last), |record| {
+                deliveries.extend(delivers(record).then_some(record.lsn()));
+                false
+            })?;
+            (deliveries, begin)
+        }
+    };
     go(traveller, begin, tell)?;
     let waits = |traveller: &Traveller| traveller.replica().waiting_handlers().is_some_and(|count| count > 0);
     // A module that stays keeps its handlers.
-    while plan.to != plan.from && waits(traveller) {
+    while plan.to != traveller.replica().module() && waits(traveller) {
         if !traveller.step()? {
             if !plan.end_waiting {
                 let count = traveller.replica().waiting_handlers().unwrap_or_default();
@@ -40,7 +55,7 @@ pub(super) fn go_to(
             break;
         }
     }
-    if traveller.replica().module() != plan.from {
+    if plan.from.is_some_and(|from| traveller.replica().module() != from) {
         return Err(NoTrial::Upgraded);
     }
     deliveries.retain(|lsn| *lsn > traveller.lsn());
@@ -48,7 +63,7 @@ pub(super) fn go_to(
 }
 
 /// Goes there and says how far it is now and then.
-fn go(traveller: &mut Traveller, to: Lsn, tell: &mut dyn FnMut(TrialProgress)) -> Result<(), TravelError> {
+fn go(traveller: &mut Traveller, to: Lsn, tell: &mut dyn FnMut(TrialProgress<'_>)) -> Result<(), TravelError> {
     let near = traveller.beginnings().rfind(|beginning| *beginning <= to);
     if let Some(near) = near {
         tell(TrialProgress::Going(near, to));

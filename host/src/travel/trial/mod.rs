@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{Fault, Input, InstanceName, Limits, Lsn, Output, Upgrade, World};
+use ambrosia_core::{Fault, Input, InstanceName, Limits, Lsn, Output, Print, Upgrade, World};
 use ambrosia_engine::{HandedOver as HandoverCost, Module, ModuleSource, WaitingHandler};
 use ambrosia_storage::{LogError, Store};
 
@@ -24,7 +24,7 @@ pub use self::{
     comparison::{Brought, Change},
     delivery::TrialMessage,
 };
-use super::{error::TravelError, stretch::Replica, traveller::Traveller};
+use super::{error::TravelError, observed::Execution, stretch::Replica, traveller::Traveller};
 
 /// The log may be trimmed while it is read; more often than that it is not.
 const TRIES_MAX: u32 = 5;
@@ -42,27 +42,38 @@ pub struct TrialPlan<'a> {
     pub store: &'a Arc<dyn Store>,
     /// The instance.
     pub instance: &'a InstanceName,
-    /// SHA-256 of the module that it runs.
-    pub from: [u8; 32],
+    /// SHA-256 of the module that it runs; `None` for whichever runs where the trial begins.
+    pub from: Option<[u8; 32]>,
     /// SHA-256 of the module that it is to run.
     pub to: [u8; 32],
     /// The same module, compiled.
     pub module: Module,
-    /// The limits that it is to have.
-    pub limits: Limits,
+    /// The limits that it is to have; `None` for those that it has where the trial begins.
+    pub limits: Option<Limits>,
     /// Whether handlers that wait are ended.
     pub end_waiting: bool,
-    /// How many deliveries both codes are to get: as many as that of the last ones.
-    pub deliveries: u64,
+    /// What both codes are to get.
+    pub stretch: TrialStretch,
+}
+
+/// A part of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TrialStretch {
+    /// So many of the last deliveries. All differences are told, and the hand-over is tried at the end of the log too.
+    Last(u64),
+    /// The records from one on, up to another one or the end of the log. The first difference ends it.
+    From(Lsn, Option<Lsn>),
 }
 
 /// How far a trial is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum TrialProgress {
+pub enum TrialProgress<'a> {
     /// The old code goes to where the trial begins: the record it is at, and that one.
     Going(Lsn, Lsn),
     /// Both codes get deliveries: how many they have got, of how many.
     Delivering(u64, u64),
+    /// The new code has printed that, at that record.
+    Printed(Lsn, &'a [Print]),
 }
 
 /// What became of a trial.
@@ -173,7 +184,7 @@ const FUEL_BEYOND: u64 = 1_000_000_000;
 ///
 /// # Errors
 /// Why there can't be a trial, which says nothing of the upgrade.
-pub fn try_upgrade(plan: &TrialPlan<'_>, tell: &mut dyn FnMut(TrialProgress)) -> Result<Trial, NoTrial> {
+pub fn try_upgrade(plan: &TrialPlan<'_>, tell: &mut dyn FnMut(TrialProgress<'_>)) -> Result<Trial, NoTrial> {
     let mut tries = 0;
     loop {
         tries += 1;
@@ -184,7 +195,7 @@ pub fn try_upgrade(plan: &TrialPlan<'_>, tell: &mut dyn FnMut(TrialProgress)) ->
     }
 }
 
-fn attempt(plan: &TrialPlan<'_>, tell: &mut dyn FnMut(TrialProgress)) -> Result<Trial, NoTrial> {
+fn attempt(plan: &TrialPlan<'_>, tell: &mut dyn FnMut(TrialProgress<'_>)) -> Result<Trial, NoTrial> {
     let began = Instant::now();
     let mut traveller = Traveller::new(plan.store, plan.instance)?;
     let beginning = beginning::go_to(&mut traveller, plan, tell)?;
@@ -210,13 +221,23 @@ fn attempt(plan: &TrialPlan<'_>, tell: &mut dyn FnMut(TrialProgress)) -> Result<
         HandedOver::Done(taken_over) => {
             let (mut pair, handover) = taken_over.beside(traveller);
             trial.handover = Ok(handover);
+            pair.tell_prints(trial.begins_at, tell);
             tell(TrialProgress::Delivering(0, beginning.deliveries));
-            while pair.step(&mut trial)? {
+            while trial.ended.is_none() && pair.step(&mut trial, plan.stretch, tell)? {
                 tell(TrialProgress::Delivering(trial.deliveries, beginning.deliveries));
             }
             traveller = pair.into_traveller();
         }
     }
+    if let TrialStretch::Last(_) = plan.stretch {
+        look_at_the_end(traveller, plan, &mut trial)?;
+    }
+    trial.took = began.elapsed();
+    Ok(trial)
+}
+
+/// What waits at the end of the log, and whether the new code can take over there.
+fn look_at_the_end(mut traveller: Traveller, plan: &TrialPlan<'_>, trial: &mut Trial) -> Result<(), NoTrial> {
     let end = traveller.range().1;
     traveller.go_along(end)?;
     let waits = traveller.replica().waiting_handlers().is_some_and(|count| count > 0);
@@ -225,26 +246,13 @@ fn attempt(plan: &TrialPlan<'_>, tell: &mut dyn FnMut(TrialProgress)) -> Result<
     }
     // An instance that has ended hands nothing over where it stands.
     if traveller.replica().outcome().is_none() {
-        (traveller, trial.handover_now) = now(traveller, plan)?;
+        trial.handover_now = match hand_over(&mut traveller, plan)? {
+            HandedOver::Waits(_) => None,
+            HandedOver::Refused(fault) => Some(Err(fault)),
+            HandedOver::Done(taken_over) => Some(Ok(taken_over.beside(traveller).1)),
+        };
     }
-    drop(traveller);
-    trial.took = began.elapsed();
-    Ok(trial)
-}
-
-/// Hands over at the end of the log.
-fn now(
-    mut traveller: Traveller,
-    plan: &TrialPlan<'_>,
-) -> Result<(Traveller, Option<Result<Handover, Fault>>), NoTrial> {
-    Ok(match hand_over(&mut traveller, plan)? {
-        HandedOver::Waits(_) => (traveller, None),
-        HandedOver::Refused(fault) => (traveller, Some(Err(fault))),
-        HandedOver::Done(taken_over) => {
-            let (pair, handover) = taken_over.beside(traveller);
-            (pair.into_traveller(), Some(Ok(handover)))
-        }
-    })
+    Ok(())
 }
 
 /// What came of a hand-over.
@@ -259,15 +267,15 @@ struct TakenOver {
     replica: Replica,
     took: Duration,
     world: World,
-    effects: Vec<u8>,
+    execution: Execution,
 }
 
 impl TakenOver {
     /// The new code beside the old.
     fn beside(self, old: Traveller) -> (Pair, Handover) {
-        let TakenOver { replica, took, world, effects } = self;
+        let TakenOver { replica, took, world, execution } = self;
         let mut pair = Pair::new(old, replica, world);
-        let (changes, calls) = pair.note_handover(&effects);
+        let (changes, calls) = pair.note_handover(execution);
         let cost = pair.cost();
         (pair, Handover { took, cost, changes, calls })
     }
@@ -286,12 +294,13 @@ fn hand_over(traveller: &mut Traveller, plan: &TrialPlan<'_>) -> Result<HandedOv
     let source = New { hash: plan.to, module: plan.module.clone() };
     replica.guest_mut().guest.set_source(Arc::new(source));
     replica.guest_mut().is_observed = true;
+    let limits = plan.limits.unwrap_or(replica.limits());
     let upgrade = Upgrade {
         attempt: replica.attempt() + 1,
-        from: plan.from,
+        from: replica.module(),
         to: plan.to,
-        limits: plan.limits,
-        handover_fuel: plan.limits.fuel.saturating_mul(HANDOVER_SHARE),
+        limits,
+        handover_fuel: limits.fuel.saturating_mul(HANDOVER_SHARE),
         end_waiting: plan.end_waiting,
     };
     let (now, mut outputs) = (replica.time(), Vec::new());
@@ -308,8 +317,8 @@ fn hand_over(traveller: &mut Traveller, plan: &TrialPlan<'_>) -> Result<HandedOv
     }
     let observed = replica.guest_mut();
     let world = observed.upgraded_world.take().expect("it was observed");
-    let effects = observed.execution.take().expect("it was observed").effects;
-    Ok(HandedOver::Done(Box::new(TakenOver { replica, took, world, effects })))
+    let execution = observed.execution.take().expect("it was observed");
+    Ok(HandedOver::Done(Box::new(TakenOver { replica, took, world, execution })))
 }
 
 /// The modules of a trial beside those of the store.

@@ -12,7 +12,7 @@ use ambrosia_core::{
 use ambrosia_engine::HandedOver;
 
 use super::{
-    DIFFERENCES_MAX, Difference, NoTrial, Trial, TrialTrap,
+    DIFFERENCES_MAX, Difference, NoTrial, Trial, TrialProgress, TrialStretch, TrialTrap,
     comparison::{Brought, Change, Sent, compare, read, why_it_ends},
     delivery::{Delivery, TrialMessage, count, message_at, timers, translated},
     twins::Twins,
@@ -71,9 +71,11 @@ impl Pair {
     }
 
     /// Takes in what the new code brought about as it took over. Returns that, and whether it has called anybody.
-    pub(super) fn note_handover(&mut self, effects: &[u8]) -> (Vec<Change>, bool) {
+    pub(super) fn note_handover(&mut self, execution: Execution) -> (Vec<Change>, bool) {
+        let Execution { effects, prints, .. } = execution;
+        self.delivered.prints = prints;
         let peers = &self.world.peers;
-        let sent = read(effects, |peer| peers.name(peer)).expect("the core has taken them");
+        let sent = read(&effects, |peer| peers.name(peer)).expect("the core has taken them");
         let changes = compare(&[], &sent, &self.me, &mut self.twins);
         for change in &changes {
             if let Change::New(brought) = change
@@ -90,15 +92,43 @@ impl Pair {
         (changes.into_iter().filter(is_seen).collect(), calls)
     }
 
+    /// Tells what the new code has printed at that record.
+    pub(super) fn tell_prints(&mut self, lsn: Lsn, tell: &mut dyn FnMut(TrialProgress<'_>)) {
+        let prints = std::mem::take(&mut self.delivered.prints);
+        if !prints.is_empty() {
+            tell(TrialProgress::Printed(lsn, &prints));
+        }
+    }
+
     /// Gives both the next record. False at the end of the trial.
-    pub(super) fn step(&mut self, trial: &mut Trial) -> Result<bool, NoTrial> {
-        if !self.old.step()? {
+    pub(super) fn step(
+        &mut self,
+        trial: &mut Trial,
+        stretch: TrialStretch,
+        tell: &mut dyn FnMut(TrialProgress<'_>),
+    ) -> Result<bool, NoTrial> {
+        let is_over = match stretch {
+            TrialStretch::Last(_) => false,
+            TrialStretch::From(_, to) => trial.different > 0 || to.is_some_and(|to| self.old.lsn() >= to),
+        };
+        if is_over || !self.old.step()? {
             return Ok(false);
         }
+        let stepped = self.follow(trial);
+        self.tell_prints(self.old.lsn(), tell);
+        stepped
+    }
+
+    /// Gives the new code the record at which the old one stands.
+    fn follow(&mut self, trial: &mut Trial) -> Result<bool, NoTrial> {
         let Moment { record: Some(record), execution } = self.old.moment().clone() else { return Ok(true) };
         if record.header().kind == RecordKind::Bind {
             let bind = Bind::decode(record.body()).expect("the record was checked when it was read");
             self.world.peers.attach(&bind.name);
+        }
+        if matches!(record.header().kind, RecordKind::Upgrade | RecordKind::Mend) {
+            trial.ended = Some((record.lsn(), "the instance itself was upgraded or mended there".to_owned()));
+            return Ok(false);
         }
         let Some(execution) = execution.filter(|execution| !execution.runs.is_empty()) else { return Ok(true) };
         let lsn = record.lsn();
@@ -130,9 +160,9 @@ impl Pair {
         Ok(self.compare(&Both { lsn, execution: &execution, delivery: &delivery, effects: &effects }, trial))
     }
 
-    /// What the new code does with some runs; what it brings about is in `delivered`.
+    /// What the new code does with some runs; what it brings about is in `delivered`, behind what it printed before.
     fn deliver(&mut self, runs: &[u8]) -> Result<(), Fault> {
-        self.delivered.clear();
+        self.delivered.effects.clear();
         if runs.is_empty() {
             return Ok(());
         }
