@@ -5,9 +5,7 @@ use std::sync::Arc;
 use ambrosia_client::Primary;
 use ambrosia_core::{EpochBody, Fault, InstanceName, InstanceUuid, Lsn, ReplicaIndex, member::MemberSettings};
 use ambrosia_engine::WasmGuest;
-use ambrosia_storage::{
-    Checkpoints, InstanceError, Instances, LogStore, Members, Presence, RecordedOutcome, Role, Store,
-};
+use ambrosia_storage::{Checkpoints, InstanceError, Instances, LogStore, Members, Presence, RecordedOutcome, Store};
 
 use crate::{
     clock::SystemClock,
