@@ -52,6 +52,8 @@ pub(crate) enum Verb {
     AddReplica(AddReplica),
     /// Have an instance run another module, while it runs
     Upgrade(Upgrade),
+    /// Have an instance that has halted go on without some messages
+    Skip(Skip),
     /// Delete an instance with its log, for ever
     DeregisterInstance(DeregisterInstance),
     /// Run a replica of an instance
@@ -158,6 +160,38 @@ pub(crate) struct Upgrade {
     #[arg(long)]
     pub(crate) json: bool,
     /// Seconds to wait for the answer; by default 30 more than --wait. Afterwards the upgrade still stands
+    #[arg(long, value_name = "S")]
+    pub(crate) timeout: Option<f64>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ambrosia-host skip --instance server --lsn 812                     # lists the messages of the record, and changes nothing
+  ambrosia-host skip --instance server --lsn 812 --message 2 --yes
+
+The other messages of the record are delivered anew, by the same code. Calls and requests that are skipped get the error `skipped
+by an operator`, a handler that awaits a skipped answer gets it in its place, forks and timers are gone. If the guest fails at
+another message too, nothing is changed and the report says at which. To have other code handle all of them: upgrade.")]
+pub(crate) struct Skip {
+    /// Name of the instance, which has halted
+    #[arg(long, value_name = "NAME")]
+    pub(crate) instance: InstanceName,
+    /// The record that it stands at
+    #[arg(long, value_name = "LSN", required_unless_present = "cancel")]
+    pub(crate) lsn: Option<u64>,
+    /// Go on without this message, by its position in the list; may be given more than once
+    #[arg(long, value_name = "I", requires = "lsn")]
+    pub(crate) message: Vec<u32>,
+    /// Do it without asking; needed where there is no terminal
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Take back the skip that is under way
+    #[arg(long, conflicts_with_all = ["lsn", "message"])]
+    pub(crate) cancel: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Seconds to wait for the answer, by default 60. Afterwards the skip still stands
     #[arg(long, value_name = "S")]
     pub(crate) timeout: Option<f64>,
 }

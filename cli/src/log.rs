@@ -1,15 +1,15 @@
 //! `log`: the records of an instance, readable.
 
-use std::{io::Write, process::ExitCode, sync::Arc};
+use std::{collections::VecDeque, io::Write, process::ExitCode, sync::Arc};
 
-use ambrosia_core::{Lsn, Record};
+use ambrosia_core::{Lsn, Mend, Record, RecordKind};
 use ambrosia_host::{Diagnostics, without_controls};
 use ambrosia_storage::{Instances, LogError, LogStore, LogTail, StorePlace};
 use anyhow::{Context, bail};
 
 use crate::{
     arguments::Log,
-    records::{Reader, print},
+    records::{Reader, Shown, print},
 };
 
 pub(crate) fn log(store: &StorePlace, verb: &Log) -> anyhow::Result<ExitCode> {
@@ -28,7 +28,19 @@ pub(crate) fn log(store: &StorePlace, verb: &Log) -> anyhow::Result<ExitCode> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     // Names of peers are told by bind records, so the log is read from its beginning.
     let mut records = Records::new(log, first);
-    while records.next_lsn() <= last {
+    let mut held = Held::default();
+    let mut tell = |shown: Shown| -> anyhow::Result<()> {
+        if shown.lsn < from.0 || shown.lsn > last.0 {
+            return Ok(());
+        }
+        if verb.json {
+            writeln!(out, "{}", without_controls(&serde_json::to_string(&shown)?))?;
+        } else {
+            print(&mut out, &shown)?;
+        }
+        Ok(())
+    };
+    while records.next_lsn() <= last || (!held.shown.is_empty() && records.next_lsn() <= durable) {
         let part = match records.read()? {
             Part::Records(part) => part,
             Part::Trimmed { from: gone, first } => {
@@ -48,19 +60,49 @@ pub(crate) fn log(store: &StorePlace, verb: &Log) -> anyhow::Result<ExitCode> {
         }
         for record in part {
             let lsn = record.lsn();
+            if lsn > last && held.shown.is_empty() {
+                break;
+            }
             let shown = reader.show(&record).with_context(|| format!("record {lsn} of the log can't be shown"))?;
-            if lsn < from || lsn > last {
-                continue;
-            }
-            if verb.json {
-                writeln!(out, "{}", without_controls(&serde_json::to_string(&shown)?))?;
-            } else {
-                print(&mut out, &shown)?;
-            }
+            held.push(&record, shown).into_iter().try_for_each(&mut tell)?;
         }
     }
+    held.shown.into_iter().try_for_each(&mut tell)?;
     out.flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A delivery that may turn out to be void, and what was read behind it: only records that begin reigns stand between it and
+/// its mend.
+#[derive(Default)]
+struct Held {
+    shown: VecDeque<Shown>,
+    /// Chain value of the first.
+    link: u64,
+}
+
+impl Held {
+    /// Takes the next record. Returns those that can be shown by now.
+    fn push(&mut self, record: &Record, shown: Shown) -> Vec<Shown> {
+        let kind = record.header().kind;
+        if kind == RecordKind::Epoch && !self.shown.is_empty() {
+            self.shown.push_back(shown);
+            return Vec::new();
+        }
+        if let (Some(first), Ok(Some(mend))) = (self.shown.front_mut(), Mend::of(record))
+            && (mend.lsn.0, mend.link) == (first.lsn, self.link)
+        {
+            first.mended_by = Some(shown.lsn);
+        }
+        let mut out = Vec::from(std::mem::take(&mut self.shown));
+        if kind == RecordKind::Deliver {
+            self.link = record.header().link();
+            self.shown.push_back(shown);
+        } else {
+            out.push(shown);
+        }
+        out
+    }
 }
 
 /// The records of a log that may be trimmed meanwhile.

@@ -19,6 +19,7 @@ mod run;
 mod said;
 mod send;
 mod serve;
+mod skip;
 mod status;
 mod status_methods;
 mod status_peers;
@@ -26,6 +27,7 @@ mod status_upgrades;
 mod trial;
 mod upgrade;
 mod verify;
+mod wishing;
 
 use std::{io::IsTerminal, process::ExitCode};
 
@@ -55,6 +57,7 @@ fn carry_out_verb(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Serve(verb) => serve::serve(store, verb),
         Verb::Status(verb) => status::status(&store, &verb),
         Verb::Upgrade(verb) => upgrade::upgrade(&store, &verb),
+        Verb::Skip(verb) => skip::skip(&store, &verb),
         Verb::Send(verb) => send::send(store, verb),
         Verb::Checkpoint(verb) => checkpoint::checkpoint(&store, &verb),
         Verb::Log(verb) => log::log(&store, &verb),

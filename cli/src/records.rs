@@ -5,14 +5,16 @@
 use std::{collections::BTreeMap, io::Write, sync::Arc};
 
 use ambrosia_core::{
-    Bind, CheckpointState, DeliverBody, DigestBody, EpochBody, Genesis, Lsn, Mend, Message, MessageKind, Messages,
-    PeerIndex, Record, RecordKind, Remedy, Run, Runs, Seq, Upgrade,
+    Bind, CheckpointState, DeliverBody, DigestBody, EpochBody, Genesis, Limits, Lsn, Mend, Message, MessageKind,
+    Messages, PeerIndex, Record, RecordKind, Remedy, Run, Runs, Seq, Upgrade,
 };
 use ambrosia_host::{Diagnostics, Methods, Modules, decode_value, show_raw, show_value, without_controls};
-use ambrosia_storage::{BlobHash, Checkpoints, Store};
+use ambrosia_storage::{BlobHash, Checkpoints, LogStore, Store};
 use anyhow::bail;
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::plan::shown as short;
 
 /// One record for a person or a script.
 #[derive(Serialize)]
@@ -22,6 +24,9 @@ pub(crate) struct Shown {
     pub(crate) epoch: u64,
     pub(crate) time: String,
     pub(crate) bytes: usize,
+    /// The record that delivers its messages in its place, since the guest could not handle them here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mended_by: Option<u64>,
     #[serde(flatten)]
     pub(crate) body: Body,
 }
@@ -63,12 +68,21 @@ pub(crate) enum Body {
     },
     Mend {
         mends_lsn: u64,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        to: Option<String>,
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        skipped: Vec<u32>,
+        #[serde(flatten)]
+        remedy: ShownRemedy,
         attempt: u64,
+        /// What is left of the messages there, as far as it is told.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        messages: Vec<ShownMessage>,
     },
+}
+
+/// How the messages of a record that is void are delivered.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum ShownRemedy {
+    Upgrade { from: String, to: String, fuel: u64, memory_bytes: u64 },
+    Skip { skipped: Vec<u32> },
 }
 
 #[derive(Serialize)]
@@ -158,7 +172,15 @@ impl Reader {
         };
         let time = jiff::Timestamp::from_nanosecond(i128::from(header.time.0))?;
         let time = format!("{time:.6}");
-        Ok(Shown { lsn: header.lsn.0, kind, epoch: header.epoch.0, time, bytes: header.stored_bytes(), body })
+        Ok(Shown {
+            lsn: header.lsn.0,
+            kind,
+            epoch: header.epoch.0,
+            time,
+            bytes: header.stored_bytes(),
+            mended_by: None,
+            body,
+        })
     }
 
     fn genesis(&mut self, genesis: Genesis) -> Body {
@@ -186,14 +208,16 @@ impl Reader {
 
     fn mend(&mut self, mend: Mend) -> Body {
         let (attempt, mends_lsn) = (mend.attempt(), mend.lsn.0);
-        match mend.remedy {
+        let remedy = match mend.remedy {
             Remedy::Upgrade(upgrade) => {
                 self.methods = described(&self.modules, upgrade.to);
-                let to = Some(BlobHash(upgrade.to).to_string());
-                Body::Mend { mends_lsn, to, skipped: Vec::new(), attempt }
+                let [from, to] = [upgrade.from, upgrade.to].map(|module| BlobHash(module).to_string());
+                let Limits { fuel, memory_bytes } = upgrade.limits;
+                ShownRemedy::Upgrade { from, to, fuel, memory_bytes }
             }
-            Remedy::Skip(skip) => Body::Mend { mends_lsn, to: None, skipped: skip.messages, attempt },
-        }
+            Remedy::Skip(skip) => ShownRemedy::Skip { skipped: skip.messages },
+        };
+        Body::Mend { mends_lsn, remedy, attempt, messages: Vec::new() }
     }
 
     fn bind(&mut self, bind: Bind) -> Body {
@@ -201,7 +225,19 @@ impl Reader {
         Body::Bind { peer: bind.name.to_string(), uuid: bind.uuid.to_string() }
     }
 
+    /// The messages of runs, as the guest got them.
+    pub(crate) fn runs(&self, runs: &[u8]) -> anyhow::Result<Vec<ShownMessage>> {
+        self.messages(&DeliverBody { runs, acknowledged: Vec::new(), requests: Vec::new() })
+    }
+
     fn deliver(&self, body: &DeliverBody<'_>) -> anyhow::Result<Body> {
+        let messages = self.messages(body)?;
+        let acknowledged = body.acknowledged.iter();
+        let acknowledged = acknowledged.map(|watermark| (self.peer(watermark.peer), watermark.seq.0)).collect();
+        Ok(Body::Deliver { messages, acknowledged })
+    }
+
+    fn messages(&self, body: &DeliverBody<'_>) -> anyhow::Result<Vec<ShownMessage>> {
         let mut messages = Vec::new();
         for run in Runs::new(body.runs) {
             let run = run?;
@@ -209,9 +245,7 @@ impl Reader {
                 messages.push(self.message(body, &run, at as u64, message?));
             }
         }
-        let acknowledged = body.acknowledged.iter();
-        let acknowledged = acknowledged.map(|watermark| (self.peer(watermark.peer), watermark.seq.0)).collect();
-        Ok(Body::Deliver { messages, acknowledged })
+        Ok(messages)
     }
 
     fn message(&self, body: &DeliverBody<'_>, run: &Run<'_>, at: u64, message: Message<'_>) -> ShownMessage {
@@ -266,8 +300,11 @@ fn digest(body: DigestBody) -> Body {
 }
 
 pub(crate) fn print(out: &mut impl Write, shown: &Shown) -> std::io::Result<()> {
-    let Shown { lsn, kind, epoch, time, bytes, body } = shown;
+    let Shown { lsn, kind, epoch, time, bytes, mended_by, body } = shown;
     write!(out, "{lsn:>8}  {kind:<8} epoch {epoch:<4} {time}  {bytes} bytes")?;
+    if let Some(by) = mended_by {
+        write!(out, "  void, mended at lsn {by}")?;
+    }
     match body {
         Body::Genesis { instance, uuid, module, .. } => writeln!(out, "  instance {instance} {uuid} module {module}"),
         Body::Digest { state, memory, checkpoint_by } => {
@@ -281,7 +318,7 @@ pub(crate) fn print(out: &mut impl Write, shown: &Shown) -> std::io::Result<()> 
             writeln!(out, "  fuel {fuel}, memory {} MiB", memory_bytes >> 20)
         }
         Body::Upgrade { from, to, .. } => writeln!(out, "  module {from} became {to}"),
-        Body::Mend { mends_lsn, to, skipped, .. } => writeln!(out, "  {}", mended(*mends_lsn, to.as_deref(), skipped)),
+        Body::Mend { mends_lsn, remedy, .. } => writeln!(out, "  {}", mended(*mends_lsn, remedy)),
         Body::Epoch { replica, .. } => writeln!(out, "  replica {replica} became primary"),
         Body::Bind { peer, uuid } => writeln!(out, "  peer {peer} is {uuid}"),
         Body::Deliver { messages, acknowledged } => {
@@ -289,37 +326,69 @@ pub(crate) fn print(out: &mut impl Write, shown: &Shown) -> std::io::Result<()> 
                 write!(out, "  {peer} acknowledged {seq}")?;
             }
             writeln!(out)?;
-            messages.iter().try_for_each(|message| print_message(out, message))
+            messages.iter().try_for_each(|message| writeln!(out, "          {}", message_text(message)))
         }
     }
 }
 
-fn print_message(out: &mut impl Write, message: &ShownMessage) -> std::io::Result<()> {
-    write!(out, "          {}", message.source)?;
+/// A message in a line.
+pub(crate) fn message_text(message: &ShownMessage) -> String {
+    let mut line = message.source.clone();
     if let Some(seq) = message.seq {
-        write!(out, "#{seq}")?;
+        line += &format!("#{seq}");
     }
-    write!(out, " {}", message.kind)?;
+    line += &format!(" {}", message.kind);
     if let Some(method) = &message.method {
-        write!(out, " {method}")?;
+        line += &format!(" {method}");
     }
     if let Some(call_id) = message.call_id {
-        write!(out, " id {call_id}")?;
+        line += &format!(" id {call_id}");
     }
     if let Some(request) = &message.request {
-        write!(out, " request {}", without_controls(request))?;
+        line += &format!(" request {}", without_controls(request));
     }
     if message.arguments != Value::Null {
-        write!(out, " {}", without_controls(&message.arguments.to_string()))?;
+        line += &format!(" {}", without_controls(&message.arguments.to_string()));
     }
-    writeln!(out)
+    line
 }
 
 /// What a mend has done, as a sentence.
-pub(crate) fn mended(lsn: u64, to: Option<&str>, skipped: &[u32]) -> String {
-    let positions: Vec<_> = skipped.iter().map(u32::to_string).collect();
-    match to {
-        Some(to) => format!("lsn {lsn} is delivered to module {to}"),
-        None => format!("lsn {lsn} is delivered without messages {}", positions.join(", ")),
+pub(crate) fn mended(lsn: u64, remedy: &ShownRemedy) -> String {
+    match remedy {
+        ShownRemedy::Upgrade { from, to, fuel, memory_bytes } if from == to => {
+            format!("mend of lsn {lsn}: fuel {fuel}, memory {} MiB", memory_bytes >> 20)
+        }
+        ShownRemedy::Upgrade { from, to, .. } => format!("mend of lsn {lsn}: upgrade {} -> {}", short(from), short(to)),
+        ShownRemedy::Skip { skipped } => {
+            let positions: Vec<_> = skipped.iter().map(u32::to_string).collect();
+            format!("mend of lsn {lsn}: skip {}", positions.join(", "))
+        }
+    }
+}
+
+/// A record by its number. What the log tells before it is taken over by `reader`; messages before it are not read.
+pub(crate) fn read_at(
+    reader: &mut Reader,
+    log: &dyn LogStore,
+    checkpoints: &dyn Checkpoints,
+    lsn: Lsn,
+) -> anyhow::Result<Record> {
+    let first = log.first()?;
+    reader.begin(checkpoints, first);
+    let mut tail = log.tail(first)?;
+    loop {
+        let records = tail.read()?;
+        if records.is_empty() {
+            bail!("the log ends before record {lsn}");
+        }
+        for record in records {
+            if record.lsn() == lsn {
+                return Ok(record);
+            }
+            if matches!(record.header().kind, RecordKind::Bind | RecordKind::Upgrade | RecordKind::Mend) {
+                reader.show(&record)?;
+            }
+        }
     }
 }

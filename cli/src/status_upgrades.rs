@@ -1,17 +1,44 @@
-//! What `status` shows of upgrades.
+//! What `status` shows of upgrades, and of messages that are skipped.
 
+use ambrosia_core::Lsn;
 use ambrosia_host::without_controls;
-use ambrosia_storage::{Answered, BlobHash, StandingWish, WishAnswer};
+use ambrosia_storage::{Answered, BlobHash, StandingWish, WantedSkip, WishAnswer};
 use serde::Serialize;
 
 use crate::plan::shown;
 
-/// An upgrade that is under way.
+/// Messages that an instance is to go on without, or does.
+#[derive(Serialize)]
+struct ShownSkip {
+    lsn: u64,
+    messages: Vec<u32>,
+}
+
+impl ShownSkip {
+    fn of(skip: &WantedSkip) -> ShownSkip {
+        ShownSkip { lsn: skip.lsn.0, messages: skip.messages.clone() }
+    }
+}
+
+/// What is shown of a wish: whether it is an upgrade or a skip, and what of.
+fn what(skip: Option<&ShownSkip>, to: &str) -> String {
+    match skip {
+        None => format!("upgrade to {}", shown(to)),
+        Some(ShownSkip { lsn, messages }) => {
+            format!("skip of {}", WantedSkip { lsn: Lsn(*lsn), messages: messages.clone() })
+        }
+    }
+}
+
+/// An upgrade that is under way, or a skip.
 #[derive(Serialize)]
 pub(crate) struct ShownWish {
     attempt: u64,
     from: String,
     to: String,
+    /// The messages that are to be skipped, if it is that; then the module stays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skip: Option<ShownSkip>,
     /// When it was wished for.
     made: String,
     /// The epoch of the primary that sees to it; null if none does yet.
@@ -25,6 +52,9 @@ pub(crate) struct ShownWish {
 pub(crate) struct ShownAnswer {
     attempt: u64,
     to: String,
+    /// The messages that were to be skipped, if it was that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skip: Option<ShownSkip>,
     /// "done", "refused", "given up" or "cancelled".
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,13 +65,14 @@ pub(crate) struct ShownAnswer {
 
 impl ShownWish {
     pub(crate) fn of(wish: &StandingWish) -> ShownWish {
-        let StandingWish { attempt, from, to, wanted: _, made, claimed_by, is_cancelled } = wish;
+        let StandingWish { attempt, from, to, skip, wanted: _, made, claimed_by, is_cancelled } = wish;
         // A time that can't be shown is later than the year 9999.
         let made = jiff::Timestamp::from_nanosecond(i128::from(made.0)).unwrap_or(jiff::Timestamp::MAX);
         ShownWish {
             attempt: *attempt,
             from: BlobHash(*from).to_string(),
             to: BlobHash(*to).to_string(),
+            skip: skip.as_ref().map(ShownSkip::of),
             made: format!("{made:.3}"),
             claimed_by: claimed_by.map(|epoch| epoch.0),
             is_cancelled: *is_cancelled,
@@ -49,30 +80,31 @@ impl ShownWish {
     }
 
     pub(crate) fn as_text(&self) -> String {
-        let ShownWish { attempt, from: _, to, made, claimed_by, is_cancelled } = self;
+        let ShownWish { attempt, from: _, to, skip, made, claimed_by, is_cancelled } = self;
         let by = match (is_cancelled, claimed_by) {
             (true, _) => "to be taken back".to_owned(),
             (false, Some(epoch)) => format!("the primary of epoch {epoch} sees to it"),
             (false, None) => "no primary sees to it yet".to_owned(),
         };
-        format!("  upgrade to {} under way since {made} (attempt {attempt}), {by}\n", shown(to))
+        format!("  {} under way since {made} (attempt {attempt}), {by}\n", what(skip.as_ref(), to))
     }
 }
 
 impl ShownAnswer {
     pub(crate) fn of(answered: &Answered) -> ShownAnswer {
-        let Answered { attempt, to, answer } = answered;
+        let Answered { attempt, to, answer, skip } = answered;
         let (outcome, lsn, report) = match answer {
             WishAnswer::Done { lsn } => ("done", Some(lsn.0), None),
             WishAnswer::Refused { report } => ("refused", None, Some(report.clone())),
             WishAnswer::GivenUp { report } => ("given up", None, Some(report.clone())),
             WishAnswer::Cancelled => ("cancelled", None, None),
         };
-        ShownAnswer { attempt: *attempt, to: BlobHash(*to).to_string(), outcome, lsn, report }
+        let (attempt, skip) = (*attempt, skip.as_ref().map(ShownSkip::of));
+        ShownAnswer { attempt, to: BlobHash(*to).to_string(), skip, outcome, lsn, report }
     }
 
     pub(crate) fn as_text(&self) -> String {
-        let mut text = format!("  last upgrade to {} {}", shown(&self.to), self.outcome);
+        let mut text = format!("  last {} {}", what(self.skip.as_ref(), &self.to), self.outcome);
         if let Some(lsn) = self.lsn {
             text += &format!(" at lsn {lsn}");
         }

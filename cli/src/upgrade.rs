@@ -2,26 +2,17 @@
 //!
 //! It says in the registry what is wished, and waits until whoever is primary has said what came of it.
 
-use std::{
-    io::{IsTerminal, Write},
-    path::Path,
-    process::ExitCode,
-    sync::{
-        Arc,
-        mpsc::{RecvTimeoutError, channel},
-    },
-    time::{Duration, Instant},
-};
+use std::{io::Write, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use ambrosia_core::{InstanceName, Limits};
 use ambrosia_engine::Module;
 use ambrosia_host::{
-    Clock, Diagnostics, Modules, RunningCode, StateType, SystemClock, running_code,
+    Clock, Diagnostics, Modules, RunningCode, StateType, SystemClock, running_code, stands_at,
     travel::{TrialPlan, TrialStretch},
 };
 use ambrosia_storage::{
-    Answered, BlobHash, Cancelled, InstanceEntry, Instances, RecordedOutcome, Role, Store, StorePlace, Waiting, Wanted,
-    WantedLimits, WishAnswer, Wished,
+    Answered, BlobHash, InstanceEntry, Instances, Role, Store, StorePlace, Waiting, Wanted, WantedLimits, WishAnswer,
+    Wished,
 };
 use anyhow::{Context, anyhow, bail};
 use serde::Serialize;
@@ -29,8 +20,9 @@ use serde::Serialize;
 use crate::{
     arguments::Upgrade,
     checked_module::{CheckedModule, read_module},
-    plan::{Plan, Side, shown},
+    plan::{Plan, Side},
     trial::{ShownTrial, tried},
+    wishing::{News, ask, cancel, check_life, is_running, timeout_or},
 };
 
 /// Fewest characters of a hash that name a module.
@@ -39,13 +31,13 @@ const HASH_CHARACTERS_MIN: usize = 8;
 /// A module is ready on all replicas, or told to be late, after so long, and what is said of a wish is written.
 const BEYOND_THE_WAIT: Duration = Duration::from_secs(30);
 
-/// Who may not be told of changes in the registry looks that often.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-
 /// The whole answer; its JSON is an interface for scripts.
 #[derive(Serialize, Default)]
 struct Told {
     plan: Option<Plan>,
+    /// The record that the instance stands at, whose messages are delivered to the new code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    halted_at: Option<u64>,
     /// How many handlers wait, as the primary said before; null if nobody says.
     waiting_handlers: Option<u64>,
     /// Null if none was asked for, or nothing is to be done.
@@ -63,11 +55,12 @@ struct Told {
 pub(crate) fn upgrade(store: &StorePlace, verb: &Upgrade) -> anyhow::Result<ExitCode> {
     let store = store.open()?;
     let entry = store.instance(&verb.instance)?;
+    let timeout = timeout_or(verb.timeout, verb.wait + BEYOND_THE_WAIT)?;
     if verb.cancel {
-        return cancel(&*store, verb);
+        return cancel(&*store, &verb.instance, "upgrade", timeout);
     }
     check_life(&entry)?;
-    let timeout = timeout(verb)?;
+    let stands_at = stands_at(&*store, &entry)?;
     let limits_given = WantedLimits { fuel: verb.fuel, memory_bytes: verb.memory_mib.map(|mib| mib << 20) };
     if verb.module.is_none() && limits_given.is_none() {
         bail!("nothing to be done: give --module, or --fuel or --memory-mib, or --cancel");
@@ -79,12 +72,22 @@ pub(crate) fn upgrade(store: &StorePlace, verb: &Upgrade) -> anyhow::Result<Exit
     let module = CheckedModule::check(module, Some(&*store));
     let module = module.with_context(|| format!("{shown_module} can't be run, so nothing is changed"))?;
     if module.hash().0 == now.module && limits == now.limits && entry.upgrades.wanted.is_none() {
+        if let Some(lsn) = stands_at {
+            bail!(
+                "instance {0} has this module and these limits, and stands at lsn {lsn} with them: give another module or \
+                 limits, or have messages skipped with `ambrosia-host skip --instance {0} --lsn {lsn}`",
+                verb.instance
+            );
+        }
         return tell(verb, Told { outcome: "runs it already", ..Told::default() });
     }
     let plan =
         plan(&store, verb, &now, &module, limits).with_context(|| format!("{shown_module}: nothing is changed"))?;
     if !verb.json {
         std::io::stdout().write_all(plan.as_text().as_bytes())?;
+        if let Some(lsn) = stands_at {
+            writeln!(std::io::stdout(), "  halted at lsn {lsn}, whose messages are delivered to the new code")?;
+        }
         module.say_what_is_denied();
         module.say_how_captured();
     }
@@ -99,13 +102,14 @@ pub(crate) fn upgrade(store: &StorePlace, verb: &Upgrade) -> anyhow::Result<Exit
         let shown = trial.as_ref().map_or_else(String::new, ShownTrial::as_text);
         std::io::stdout().write_all(shown.as_bytes())?;
     }
-    let told = Told { plan: Some(plan), waiting_handlers, trial, ..Told::default() };
+    let halted_at = stands_at.map(|lsn| lsn.0);
+    let told = Told { plan: Some(plan), halted_at, waiting_handlers, trial, ..Told::default() };
     let has_failed = !verb.despite_trial && told.trial.as_ref().is_some_and(ShownTrial::has_failed);
     if verb.dry_run || has_failed {
         let outcome = if verb.dry_run { "planned" } else { "tried" };
         return tell(verb, Told { outcome, ..told });
     }
-    if !verb.yes && !ask()? {
+    if !verb.yes && !ask("swap?")? {
         bail!("nothing was changed");
     }
     let wanted = Wanted {
@@ -115,24 +119,6 @@ pub(crate) fn upgrade(store: &StorePlace, verb: &Upgrade) -> anyhow::Result<Exit
         waiting: Waiting { hold: verb.hold, end: verb.end_waiting },
     };
     wish_and_wait(&store, verb, timeout, &now, &module, &wanted, told)
-}
-
-/// An instance that has come to its end runs nothing any more.
-fn check_life(entry: &InstanceEntry) -> anyhow::Result<()> {
-    match &entry.outcome {
-        None => Ok(()),
-        Some(RecordedOutcome::Finished { code, lsn }) => {
-            bail!(
-                "instance {} has finished with exit code {code} at lsn {lsn}, so it runs no module any more",
-                entry.name
-            )
-        }
-        Some(RecordedOutcome::Halted { lsn, reason, .. }) => bail!(
-            "instance {} has halted at lsn {lsn}: {reason}. An instance that has halted can't be upgraded yet; its log is \
-             intact",
-            entry.name
-        ),
-    }
 }
 
 /// The bytes of the module that is to run: from a file, or from the store by its hash, or those of the module that runs.
@@ -235,19 +221,6 @@ fn trial(
     tried(&plan, &mut |_| {}).map(Some)
 }
 
-/// Whether the person at the terminal wants it.
-fn ask() -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        bail!("nothing was changed: repeat it with --yes to have it done without being asked");
-    }
-    let mut out = std::io::stdout();
-    write!(out, "swap? [y/N] ")?;
-    out.flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
 fn wish_and_wait(
     store: &Arc<dyn Store>,
     verb: &Upgrade,
@@ -289,106 +262,6 @@ fn wish_and_wait(
     }
 }
 
-fn is_running(store: &dyn Store, name: &InstanceName) -> anyhow::Result<bool> {
-    let running = store.members_of(name)?.running()?;
-    Ok(running.iter().any(|member| member.role != Role::Down))
-}
-
-/// News of the registry.
-struct News {
-    calls: std::sync::mpsc::Receiver<()>,
-    /// Kept for its calls; `None` if this process may not know of changes.
-    _subscription: Option<ambrosia_storage::Subscription>,
-}
-
-impl News {
-    fn of(store: &dyn Store) -> anyhow::Result<News> {
-        let (sender, calls) = channel();
-        let call = move || {
-            // Nobody listens once the answer is there.
-            let _nobody = sender.send(());
-        };
-        let subscription = store.registry().subscribe(Box::new(call));
-        Ok(News { calls, _subscription: subscription.context("the registry can't be followed")? })
-    }
-
-    /// What came of an attempt; `None` if nothing has in that time.
-    fn wait(
-        &self,
-        store: &dyn Store,
-        name: &InstanceName,
-        attempt: u64,
-        timeout: Duration,
-    ) -> anyhow::Result<Option<Answered>> {
-        let deadline = Instant::now() + timeout;
-        loop {
-            let entry = store.instance(name)?;
-            match entry.upgrades.answered.clone() {
-                Some(answered) if answered.attempt == attempt => return Ok(Some(answered)),
-                Some(answered) if answered.attempt > attempt => {
-                    bail!("a later upgrade of instance {name} has overtaken this one, see `status`")
-                }
-                _ => check_life(&entry)?,
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(None);
-            }
-            // Whoever wrote the answer may have died before it told of that, so it is looked without news too.
-            match self.calls.recv_timeout(left.min(LOOK_INTERVAL)) {
-                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(anyhow!("the registry is not followed any more")),
-            }
-        }
-    }
-}
-
-fn cancel(store: &dyn Store, verb: &Upgrade) -> anyhow::Result<ExitCode> {
-    let (name, timeout) = (&verb.instance, timeout(verb)?);
-    let news = News::of(store)?;
-    let out = &mut std::io::stdout();
-    let wish = match store.cancel_wish(name)? {
-        Cancelled::NoWish => {
-            writeln!(out, "no upgrade of instance {name} is under way: nothing to do")?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        Cancelled::Done(wish) => {
-            writeln!(
-                out,
-                "took back the upgrade of instance {name} to module {}",
-                shown(&BlobHash(wish.to).to_string())
-            )?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        Cancelled::Told(wish) => wish,
-    };
-    match news.wait(store, name, wish.attempt, timeout)?.map(|answered| answered.answer) {
-        Some(WishAnswer::Done { lsn }) => {
-            bail!("the upgrade of instance {name} was done before it could be taken back, at lsn {lsn}")
-        }
-        Some(_) => {
-            writeln!(
-                out,
-                "took back the upgrade of instance {name} to module {}",
-                shown(&BlobHash(wish.to).to_string())
-            )?;
-            Ok(ExitCode::SUCCESS)
-        }
-        None => bail!(
-            "the upgrade of instance {name} is to be taken back, and its primary, which was at it, has not said yet whether it \
-             was faster: the next one says so, see `status`"
-        ),
-    }
-}
-
-fn timeout(verb: &Upgrade) -> anyhow::Result<Duration> {
-    match verb.timeout {
-        Some(seconds) if (0.0..=1e9).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        Some(_) => bail!("--timeout must be a number of seconds"),
-        None => Ok(verb.wait + BEYOND_THE_WAIT),
-    }
-}
-
 /// Says how it went; only if the instance runs the module it went well.
 fn tell(verb: &Upgrade, told: Told) -> anyhow::Result<ExitCode> {
     let name = &verb.instance;
@@ -410,6 +283,9 @@ fn tell(verb: &Upgrade, told: Told) -> anyhow::Result<ExitCode> {
             "nothing was changed: in the trial the new code fails. Mend it and try again, or have it done all the same with \
              --despite-trial"
         ),
+        "refused" if let Some(lsn) = told.halted_at => {
+            bail!("instance {name} stands at lsn {lsn} as before, since the upgrade can't be done: {report}")
+        }
         "refused" => bail!("instance {name} goes on as it was, since the upgrade can't be done: {report}"),
         "given up" => bail!(
             "instance {name} goes on as it was, since handlers waited all the time: {report}. Try again with a longer --wait, \

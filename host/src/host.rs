@@ -38,6 +38,7 @@ use crate::{
     prints::Prints,
     run::{Ending, MemberOptions, RunError},
     signals::Signals,
+    standing::has_work,
     stdin::Stdin,
     trunks::Trunks,
     vitals::Vitals,
@@ -150,11 +151,12 @@ pub(crate) fn enter(store: &dyn Store, instance: InstanceName, replica: ReplicaI
         Some(RecordedOutcome::Finished { code, lsn }) => {
             return Ok(Entrance::Over(Ok(Ending::Finished { code: *code, lsn: *lsn })));
         }
-        Some(RecordedOutcome::Halted { lsn, reason, backtrace }) => {
+        Some(RecordedOutcome::Halted { lsn, reason, backtrace }) if !has_work(store, &entry)? => {
             let (reason, backtrace, stderr) = (reason.clone(), backtrace.clone(), String::new());
             return Ok(Entrance::Over(Err(RunError::Halted { name: instance, lsn: *lsn, reason, backtrace, stderr })));
         }
-        None => {}
+        // The log decides whether it stands there still, and on.
+        Some(RecordedOutcome::Halted { .. }) | None => {}
     }
     let members = store.members(entry.log())?;
     let presence = members.enter(replica)?;

@@ -1,11 +1,11 @@
 //! Builds replicas from what is on the disk: from a checkpoint, or from the beginning of the log.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use std::os::fd::OwnedFd;
 
 use ambrosia_core::{
-    CheckpointState, Genesis, Lsn, Record, StateError,
+    CheckpointState, Genesis, Input, Lsn, Record, RecordKind, StateError, is_void,
     member::{CheckpointHead, Unusable, check_head, resume},
 };
 use ambrosia_engine::{Image, MappedFile, MemoryImage, RestoreError, WasmGuest};
@@ -121,26 +121,35 @@ impl Driver {
         let infos = self.checkpoints.list().map_err(LogError::from)?;
         let before = infos.iter().rev().filter(|info| info.lsn <= lsn);
         let restored = before.filter_map(|info| self.restore(info.lsn).ok()).next();
-        let Recovered { mut replica, mut tail, mut records, .. } = match restored {
+        let Recovered { mut replica, mut tail, records, .. } = match restored {
             Some(restored) => restored,
             None => self.begin_at_genesis()?,
         };
         assert!(replica.applied() <= lsn, "a replay begins before it ends");
-        let mut outputs = Vec::new();
-        loop {
-            for record in records {
-                if record.lsn() > lsn {
-                    return Ok(replica);
+        let (mut records, mut outputs) = (VecDeque::from(records), Vec::new());
+        while replica.applied() < lsn {
+            if !has_what_decides(&records) {
+                let more = tail.read()?;
+                if !more.is_empty() {
+                    records.extend(more);
+                    continue;
                 }
-                replica.step(ambrosia_core::Input::Record(record), &mut outputs);
-                outputs.clear();
             }
-            records = if replica.applied() < lsn { tail.read()? } else { Vec::new() };
-            if records.is_empty() {
-                return Ok(replica);
-            }
+            let Some(record) = records.pop_front() else { break };
+            let input = if is_void(&record, &records) { Input::Void(record) } else { Input::Record(record) };
+            replica.step(input, &mut outputs);
+            outputs.clear();
         }
+        Ok(replica)
     }
+}
+
+/// Whether the records tell of the first of them if it is void: then a mend of it comes first behind it, but for those that
+/// begin reigns.
+fn has_what_decides(records: &VecDeque<Record>) -> bool {
+    let Some(first) = records.front() else { return false };
+    first.header().kind != RecordKind::Deliver
+        || records.iter().skip(1).any(|record| record.header().kind != RecordKind::Epoch)
 }
 
 fn image(loaded: LoadedCheckpoint) -> Image {

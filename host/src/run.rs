@@ -294,7 +294,9 @@ fn halted_text(name: &InstanceName, lsn: Lsn, reason: &str, backtrace: &str, std
         }
     }
     text.push_str(&format!(
-        "\nThe log is intact. See the record with `ambrosia-host log --instance {name} --from {lsn} --to {lsn}`"
+        "\nThe log is intact. See the record with `ambrosia-host log --instance {name} --from {lsn} --to {lsn}`. Have other code \
+         handle it with `ambrosia-host upgrade --instance {name} --module FIXED.wasm`, or go on without one of its messages \
+         with `ambrosia-host skip --instance {name} --lsn {lsn}`, which lists them"
     ));
     text
 }

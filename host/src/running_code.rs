@@ -2,7 +2,7 @@
 //!
 //! **Architecture Invariant:** it is told by the log and by its checkpoints, never by what the registry notes.
 
-use ambrosia_core::{CheckpointState, Genesis, Limits, Lsn, Upgrade};
+use ambrosia_core::{CheckpointState, Genesis, Limits, Lsn, Mend, Record, RecordError, Remedy, Skip, Upgrade};
 use ambrosia_storage::{InstanceEntry, LogError, LogTail, Store};
 
 use crate::run::RunError;
@@ -69,9 +69,21 @@ fn follow(tail: &mut dyn LogTail, mut code: RunningCode) -> Result<RunningCode, 
 }
 
 /// What it is behind these records.
-fn changed(code: RunningCode, records: &[ambrosia_core::Record]) -> Result<RunningCode, RunError> {
+fn changed(code: RunningCode, records: &[Record]) -> Result<RunningCode, RunError> {
     records.iter().try_fold(code, |code, record| {
-        let upgrade = Upgrade::of(record).map_err(|error| RunError::Record { lsn: record.lsn(), error })?;
-        Ok(upgrade.map_or(code, |Upgrade { attempt, to, limits, .. }| RunningCode { module: to, limits, attempt }))
+        let change = change_by(record).map_err(|error| RunError::Record { lsn: record.lsn(), error })?;
+        Ok(match change {
+            None => code,
+            Some(Remedy::Upgrade(Upgrade { attempt, to, limits, .. })) => RunningCode { module: to, limits, attempt },
+            Some(Remedy::Skip(Skip { attempt, .. })) => RunningCode { attempt, ..code },
+        })
     })
+}
+
+/// The wish that a record fulfils: by an upgrade between two deliveries, or by a mend.
+pub(crate) fn change_by(record: &Record) -> Result<Option<Remedy>, RecordError> {
+    match Upgrade::of(record)? {
+        Some(upgrade) => Ok(Some(Remedy::Upgrade(upgrade))),
+        None => Ok(Mend::of(record)?.map(|mend| mend.remedy)),
+    }
 }

@@ -13,6 +13,7 @@ use crate::{
     resources,
     run::{Ending, MemberOptions, RunError, check_loopback},
     running_code::running_code,
+    standing::has_work,
 };
 
 /// What to run and how.
@@ -36,7 +37,8 @@ pub struct ServeOptions {
 pub enum Which {
     /// These.
     Named(Vec<(InstanceName, ReplicaIndex)>),
-    /// The replica of that number of each instance that has one and has not come to its end.
+    /// The replica of that number of each instance that has one and has not come to its end. One that has halted is among them
+    /// if it is mended, or is to be.
     All(ReplicaIndex),
 }
 
@@ -113,7 +115,11 @@ fn chosen(store: &dyn Store, which: Which) -> Result<Vec<(InstanceName, ReplicaI
         }
         Which::All(replica) => replica,
     };
-    let entries = store.instances()?.into_iter();
-    let runnable = entries.filter(|entry| entry.outcome.is_none() && entry.replicas.contains(&replica.0));
-    Ok(runnable.map(|entry| (entry.name, replica)).collect())
+    let mut runnable = Vec::new();
+    for entry in store.instances()?.into_iter().filter(|entry| entry.replicas.contains(&replica.0)) {
+        if has_work(store, &entry)? {
+            runnable.push((entry.name, replica));
+        }
+    }
+    Ok(runnable)
 }

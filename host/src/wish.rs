@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use ambrosia_core::{
-    Epoch, Limits, Upgrade,
+    Epoch, Limits, Skip, Upgrade,
     member::{Change, Wish, WishOutcome},
 };
 use ambrosia_engine::THREAD_STACK_BYTES_MIN;
-use ambrosia_storage::{BlobHash, StandingWish, Wanted, WishAnswer};
+use ambrosia_storage::{BlobHash, StandingWish, Wanted, WantedSkip, WishAnswer};
 
 use crate::{
     driver::{Driver, shorten},
@@ -38,8 +38,13 @@ impl WishAtHand {
 }
 
 pub(crate) fn of_core(wish: &StandingWish, limits: Limits) -> Wish {
-    let StandingWish { attempt, from, to, wanted, made: _, claimed_by: _, is_cancelled } = wish;
+    let StandingWish { attempt, from, to, skip, wanted, made: _, claimed_by: _, is_cancelled } = wish;
     let Wanted { limits: wanted_limits, handover_fuel, wait, waiting } = wanted;
+    if let Some(WantedSkip { lsn, messages }) = skip {
+        let skip = Skip { attempt: *attempt, messages: messages.clone() };
+        let change = Change::Skip { lsn: *lsn, skip };
+        return Wish { change, wait: *wait, hold: waiting.hold, is_cancelled: *is_cancelled };
+    }
     let upgrade = Upgrade {
         attempt: *attempt,
         from: *from,

@@ -1,4 +1,4 @@
-//! Wishes for another module, as the registry has them, told to the members of this process; and what came of them, written
+//! Wishes for another module, or for messages to be skipped, as the registry has them, told to the members of this process; and what came of them, written
 //! there. One thread for all of them.
 //!
 //! **Architecture Invariant:** a member is told its wish before anything else happens to it, and each change of it. What came
@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use ambrosia_core::{Epoch, InstanceName, InstanceUuid};
+use ambrosia_core::{Epoch, InstanceName, InstanceUuid, Lsn};
 use ambrosia_storage::{InstanceEntry, InstanceError, Instances, StandingWish, Store, Subscription, WishAnswer};
 
 use crate::{event::Event, mailbox::Mailbox};
@@ -67,8 +67,8 @@ enum What {
     Claimed { attempt: u64, epoch: Epoch, mailbox: Arc<Mailbox<Event>> },
     /// What came of an attempt.
     Settled { attempt: u64, epoch: Epoch, answer: WishAnswer },
-    /// The module that the instance runs by its log, and the last attempt in that.
-    Runs { module: [u8; 32], attempt: u64 },
+    /// The module that the instance runs by its log, the last attempt in that, and the last record that its primary has applied.
+    Runs { module: [u8; 32], attempt: u64, applied: Lsn },
 }
 
 impl Wishes {
@@ -139,9 +139,10 @@ impl Notary {
         self.note(What::Settled { attempt, epoch, answer });
     }
 
-    /// Has written down which module the instance runs by its log, if the registry notes another one.
-    pub(crate) fn note_module(&self, module: [u8; 32], attempt: u64) {
-        self.note(What::Runs { module, attempt });
+    /// Has written down which module the instance runs by its log, if the registry notes another one, and that it goes on behind
+    /// a record, if the registry notes that it stands there.
+    pub(crate) fn note_reign(&self, module: [u8; 32], attempt: u64, applied: Lsn) {
+        self.note(What::Runs { module, attempt, applied });
     }
 
     fn note(&self, what: What) {
@@ -221,7 +222,7 @@ impl Clerk {
         let written = match what {
             What::Claimed { attempt, epoch, mailbox } => return self.claim(name, *attempt, *epoch, mailbox),
             What::Settled { attempt, epoch, answer } => self.store.settle_wish(name, *attempt, *epoch, answer),
-            What::Runs { module, attempt } => self.store.note_module(name, *module, *attempt),
+            What::Runs { module, attempt, applied } => self.store.note_reign(name, *module, *attempt, *applied),
         };
         match written {
             // It was deregistered: nobody waits for the answer.
@@ -285,7 +286,7 @@ impl Clerk {
 mod tests {
     use std::collections::VecDeque;
 
-    use ambrosia_core::{Limits, Lsn, Timestamp};
+    use ambrosia_core::{Limits, Timestamp};
     use ambrosia_storage::{BlobHash, MemoryStore, Waiting, Wanted, WantedLimits};
 
     use super::*;
@@ -376,7 +377,7 @@ mod tests {
         let store = registered();
         wish(&*store, b"one");
         let wishes = Wishes::new(Arc::clone(&store)).expect("there are threads");
-        wishes.notary(&name(), &Arc::new(Mailbox::new())).note_module(BlobHash::of(b"one").0, 1);
+        wishes.notary(&name(), &Arc::new(Mailbox::new())).note_reign(BlobHash::of(b"one").0, 1, Lsn(9));
         drop(wishes);
         let upgrades = store.instance(&name()).expect("works").upgrades;
         assert_eq!((upgrades.wanted.map(|wish| wish.attempt), upgrades.current), (Some(1), BlobHash::of(b"one").0));

@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 
 use crate::support::{Replicas, Session, cluster, fails, succeeds, wait_for_status};
 
-const VERBS: [&str; 11] = [
+const VERBS: [&str; 12] = [
     "register-instance",
     "add-replica",
     "upgrade",
+    "skip",
     "deregister-instance",
     "run",
     "status",

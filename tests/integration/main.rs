@@ -17,6 +17,7 @@ mod guest_faults;
 mod handover;
 mod kill_restart;
 mod looking;
+mod mends;
 mod messages;
 mod messages_to_nobody;
 mod namespaces;

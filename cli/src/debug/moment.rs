@@ -30,6 +30,9 @@ const TIMER: &str = "timer";
 #[derive(Serialize)]
 pub(crate) struct ShownMoment {
     pub(crate) lsn: u64,
+    /// Whether the guest could not handle it, so that a mend behind it delivers its messages.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    is_void: bool,
     /// Null at a checkpoint that the journey begins at.
     pub(crate) record: Option<Shown>,
     #[serde(flatten)]
@@ -150,13 +153,19 @@ impl Viewer {
     pub(crate) fn moment(&mut self, traveller: &Traveller) -> anyhow::Result<ShownMoment> {
         self.stand_at(traveller);
         let moment = traveller.moment();
-        let record = moment.record.as_ref().map(|record| self.reader.show(record)).transpose()?;
+        let mut record = moment.record.as_ref().map(|record| self.reader.show(record)).transpose()?;
+        if let Some(Body::Mend { messages, .. }) = record.as_mut().map(|record| &mut record.body)
+            && let Some(execution) = &moment.execution
+        {
+            *messages = self.reader.runs(&execution.runs)?;
+        }
         let messages = match record.as_ref().map(|record| &record.body) {
-            Some(Body::Deliver { messages, .. }) => messages.as_slice(),
+            Some(Body::Deliver { messages, .. } | Body::Mend { messages, .. }) => messages.as_slice(),
             _ => &[],
         };
         let execution = moment.execution.as_ref().map(|execution| self.execution(execution, messages));
-        Ok(ShownMoment { lsn: traveller.lsn().0, record, execution, now: now(traveller) })
+        let is_void = traveller.replica().void() == Some(traveller.lsn());
+        Ok(ShownMoment { lsn: traveller.lsn().0, is_void, record, execution, now: now(traveller) })
     }
 
     fn execution(&mut self, execution: &Execution, messages: &[ShownMessage]) -> ShownExecution {
@@ -272,10 +281,13 @@ pub(crate) fn print(out: &mut dyn Write, moment: &ShownMoment, style: Style) -> 
     let execution = moment.execution.as_ref();
     let effects = execution.map_or(&[][..], |execution| &execution.effects);
     let mut messages = 0;
-    if let Some(Body::Deliver { messages: shown, acknowledged }) = moment.record.as_ref().map(|record| &record.body) {
+    let body = moment.record.as_ref().map(|record| &record.body);
+    if let Some(Body::Deliver { acknowledged, .. }) = body {
         for (peer, seq) in acknowledged {
             writeln!(out, "  {peer} acknowledged {seq}")?;
         }
+    }
+    if let Some(Body::Deliver { messages: shown, .. } | Body::Mend { messages: shown, .. }) = body {
         for (number, message) in shown.iter().enumerate() {
             writeln!(out, "  {number:>3} {}", message_line(message, style))?;
             effects
@@ -296,7 +308,7 @@ pub(crate) fn print(out: &mut dyn Write, moment: &ShownMoment, style: Style) -> 
 
 fn print_head(out: &mut dyn Write, moment: &ShownMoment, style: Style) -> std::io::Result<()> {
     let lsn = style.paint(Tone::Place, format!("lsn {}", moment.lsn));
-    let Some(Shown { kind, epoch, time, bytes, body, lsn: _ }) = &moment.record else {
+    let Some(Shown { kind, epoch, time, bytes, mended_by: _, body, lsn: _ }) = &moment.record else {
         return writeln!(out, "{lsn}  a checkpoint: the log goes back no further");
     };
     write!(out, "{lsn}  {kind}  epoch {epoch}  {time}  {bytes} bytes")?;
@@ -309,8 +321,9 @@ fn print_head(out: &mut dyn Write, moment: &ShownMoment, style: Style) -> std::i
         Body::Bind { peer, uuid } => writeln!(out, "\n  peer {peer} is {uuid}"),
         Body::Digest { state, memory, .. } => writeln!(out, "\n  state {state} memory {memory}"),
         Body::Upgrade { from, to, .. } => writeln!(out, "\n  module {from} hands over to {to}"),
-        Body::Mend { mends_lsn, to, skipped, .. } => {
-            writeln!(out, "\n  {}", mended(*mends_lsn, to.as_deref(), skipped))
+        Body::Mend { mends_lsn, remedy, .. } => writeln!(out, "\n  {}", mended(*mends_lsn, remedy)),
+        Body::Deliver { .. } if moment.is_void => {
+            writeln!(out, "\n  void: the guest could not handle it, and a mend behind it delivers its messages")
         }
         Body::Deliver { .. } => writeln!(out),
     }

@@ -7,16 +7,16 @@ use std::{
 };
 
 use ambrosia_core::{
-    Epoch, Lsn, Output, RecordKind, is_mended,
+    Epoch, Lsn, Output,
     member::{CheckpointEvent, Command, MemberInput, Notice, Other, OtherRole},
 };
 use ambrosia_engine::Captures;
-use ambrosia_storage::{AcquireError, Acquired, CaptureMeans, Instances, LogError, Role};
+use ambrosia_storage::{AcquireError, Acquired, CaptureMeans, Instances, LogError, RecordedOutcome, Role};
 
 use super::{Loaded, MemberDriver};
 use crate::{
     clock::Clock, connections::refuse, dialers::Dialers, event::Event, log_watch::LogWatch,
-    replay_progress::ReplayProgress, run::RunError, vitals::Phase, wish::of_core,
+    replay_progress::ReplayProgress, run::RunError, standing::is_mended_in_log, vitals::Phase, wish::of_core,
 };
 
 impl MemberDriver {
@@ -46,7 +46,8 @@ impl MemberDriver {
             Command::WatchOn => self.watch.as_mut().expect("it watches since it has caught up").go_on()?,
             Command::Acquire(over) => self.acquire(over),
             Command::LookAtOutcome => {
-                let is_written_down = self.driver.store.instance(&self.driver.name)?.outcome.is_some();
+                let outcome = self.driver.store.instance(&self.driver.name)?.outcome;
+                let is_written_down = matches!(outcome, Some(RecordedOutcome::Finished { .. }));
                 self.step(MemberInput::Outcome { is_written_down });
             }
             Command::Look => self.look()?,
@@ -257,19 +258,9 @@ impl MemberDriver {
         Ok(())
     }
 
-    /// Only records that begin reigns stand between a record that the guest could not handle and its mend.
+    /// Looks whether the log has a mend of a record that the guest could not handle, and what is wished now.
     fn look_for_mend(&mut self, lsn: Lsn, link: u64) -> Result<(), RunError> {
-        let mut tail = self.driver.log.tail(lsn.next())?.fork();
-        let mut following = Vec::new();
-        loop {
-            let records = tail.read()?;
-            let is_all = records.iter().any(|record| record.header().kind != RecordKind::Epoch) || records.is_empty();
-            following.extend(records);
-            if is_all {
-                break;
-            }
-        }
-        let is_mended = is_mended(lsn, link, &following);
+        let is_mended = is_mended_in_log(&*self.driver.log, lsn, Some(link))?;
         let limits = self.replica().limits();
         let entry = self.driver.store.instance(&self.driver.name)?;
         let wish = entry.upgrades.wanted.as_ref().map(|wish| of_core(wish, limits));
@@ -282,7 +273,7 @@ impl MemberDriver {
         assert_eq!(epoch, self.epoch, "a member reigns in the log that it has acquired");
         driver.publish(epoch);
         let replica = self.member.replica().expect("a primary has a replica");
-        driver.notary.note_module(replica.module(), replica.attempt());
+        driver.notary.note_reign(replica.module(), replica.attempt(), replica.applied());
         if let Some(stdin) = &driver.stdin {
             self.dialers.push(driver.runtime.spawn(Arc::clone(stdin).read(Arc::clone(&driver.mailbox))));
         }

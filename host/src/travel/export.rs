@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, io, path::Path, sync::Arc};
 
 use ambrosia_core::{
-    Capture, CheckpointState, InstanceName, Lsn, MemoryCapture, PAGE_BYTES, Record, ReplicaIndex, Upgrade,
+    Capture, CheckpointState, InstanceName, Lsn, MemoryCapture, PAGE_BYTES, Record, Remedy, ReplicaIndex,
 };
 use ambrosia_storage::{
     BlobHash, Checkpoint, CheckpointError, Checkpoints, FileStore, InstanceEntry, Instances, LoadedCheckpoint,
@@ -13,7 +13,7 @@ use ambrosia_storage::{
 };
 
 use super::error::TravelError;
-use crate::run::RunError;
+use crate::{run::RunError, running_code::change_by};
 
 /// What was exported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,7 +100,7 @@ pub fn export(
     let records = Copied { tail: log.tail(begins)?, read: Vec::new().into_iter(), next: begins, last: to };
     let records = records.inspect(|record| {
         if let Ok(record) = record
-            && let Ok(Some(upgrade)) = Upgrade::of(record)
+            && let Ok(Some(Remedy::Upgrade(upgrade))) = change_by(record)
         {
             modules.insert(upgrade.to);
             current = upgrade.to;
@@ -220,7 +220,7 @@ fn exported(entry: InstanceEntry, current: [u8; 32], to: Lsn) -> InstanceEntry {
         RecordedOutcome::Finished { lsn, .. } | RecordedOutcome::Halted { lsn, .. } => *lsn,
     };
     let mut upgrades = entry.upgrades;
-    (upgrades.current, upgrades.wanted, upgrades.answered) = (current, None, None);
+    (upgrades.current, upgrades.wanted, upgrades.answered, upgrades.mended_at) = (current, None, None, Lsn(0));
     let outcome = entry.outcome.filter(|outcome| ended(outcome) <= to);
     InstanceEntry { replicas: [0].into(), outcome, upgrades, ..entry }
 }

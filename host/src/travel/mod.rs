@@ -22,5 +22,5 @@ pub use observed::Execution;
 pub use traveller::{Moment, Traveller, with_stack_for_guests};
 pub use trial::{
     Brought, Change as TrialChange, Difference, Handover, NoTrial, Trial, TrialMessage, TrialPlan, TrialProgress,
-    TrialStretch, TrialTrap, try_upgrade,
+    TrialStretch, TrialTrap, message_named, try_upgrade,
 };

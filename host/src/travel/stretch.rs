@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{Capture, Divergence, Input, Lsn, Output, Record, RecordKind};
+use ambrosia_core::{Capture, Divergence, Input, Lsn, Output, Record, RecordKind, is_void};
 use ambrosia_storage::LogTail;
 
 use super::{
@@ -84,6 +84,25 @@ impl Stretch {
         Ok(record)
     }
 
+    /// Whether what the next record holds is delivered by a mend behind it: only records that begin reigns stand between.
+    fn is_next_void(&mut self) -> Result<bool, TravelError> {
+        let begins_reign = |record: &Record| record.header().kind == RecordKind::Epoch;
+        while self.read.iter().skip(1).all(begins_reign) {
+            let mut tail = self.tail.fork();
+            let records = tail.read()?;
+            if records.is_empty() {
+                break;
+            }
+            let before = std::mem::replace(&mut self.tail, tail);
+            if self.read.len() == 1 {
+                self.behind = before; // the one that is at hand is applied before anybody goes back there
+            }
+            self.read.extend(records);
+        }
+        let next = self.read.front().expect("it was just looked at");
+        Ok(is_void(next, self.read.iter().skip(1)))
+    }
+
     /// Applies the next record, and returns it, and how the replica differs from what it says, if it does.
     pub(super) fn step(&mut self) -> Result<(Record, Option<Divergence>), TravelError> {
         let record = self.peek()?.clone();
@@ -92,10 +111,12 @@ impl Stretch {
         if record.header().kind == RecordKind::Deliver && self.replica.outcome().is_some() {
             return Err(TravelError::AfterTheEnd(lsn));
         }
+        let is_void = record.header().kind == RecordKind::Deliver && self.is_next_void()?;
         self.read.pop_front();
         self.outputs.clear();
         self.is_broken = true;
-        self.replica.step(Input::Record(record.clone()), &mut self.outputs);
+        let input = if is_void { Input::Void(record.clone()) } else { Input::Record(record.clone()) };
+        self.replica.step(input, &mut self.outputs);
         if !keeps_the_guest(record.header().kind) {
             self.layers = None;
         }

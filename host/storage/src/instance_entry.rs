@@ -1,8 +1,8 @@
 //! What the registry holds of an instance.
 //!
 //! The value is bincode with its standard configuration; its first field is the format version. An entry is written in the
-//! oldest version that can hold it: version 1 knows no upgrades, so an instance that has had none can be read by every
-//! program.
+//! oldest version that can hold it: version 1 knows no upgrades, and version 2 no messages that are skipped, so an instance
+//! that has had none can be read by every program.
 //!
 //! **Architecture Invariant:** this is the one place of this crate that knows bincode.
 
@@ -11,10 +11,14 @@ use std::{collections::BTreeSet, time::Duration};
 use ambrosia_core::{Epoch, InstanceName, InstanceUuid, Lsn, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{Answered, LogId, MODULES_MAX, StandingWish, Upgrades, Waiting, Wanted, WantedLimits};
+use crate::{
+    Answered, LogId, MODULES_MAX, StandingWish, Upgrades, Waiting, Wanted, WantedLimits, WantedSkip, WishAnswer,
+};
 
+/// The version that knows instances which go on behind a record that they could not handle.
+const VERSION: u32 = 3;
 /// The version that knows upgrades.
-const VERSION: u32 = 2;
+const VERSION_2: u32 = 2;
 /// The version before.
 const VERSION_1: u32 = 1;
 
@@ -97,6 +101,14 @@ struct StoredUpgrades {
     answered: Option<Answered>,
 }
 
+/// What follows that in version 3.
+#[derive(Serialize, Deserialize)]
+struct StoredMends {
+    mended_at: u64,
+    wanted: Option<WantedSkip>,
+    answered: Option<WantedSkip>,
+}
+
 #[derive(Serialize, Deserialize)]
 struct StoredWish {
     attempt: u64,
@@ -113,7 +125,7 @@ struct StoredWish {
 
 impl StoredWish {
     fn of(wish: &StandingWish) -> StoredWish {
-        let StandingWish { attempt, from, to, wanted, made, claimed_by, is_cancelled } = wish.clone();
+        let StandingWish { attempt, from, to, skip: _, wanted, made, claimed_by, is_cancelled } = wish.clone();
         let Wanted { limits, handover_fuel, wait, waiting } = wanted;
         let wait_ns = wait.as_nanos().try_into().unwrap_or(u64::MAX);
         let (made, claimed_by) = (made.0, claimed_by.map(|epoch| epoch.0));
@@ -125,13 +137,13 @@ impl StoredWish {
             self;
         let wanted = Wanted { limits, handover_fuel, wait: Duration::from_nanos(wait_ns), waiting };
         let (made, claimed_by) = (Timestamp(made), claimed_by.map(Epoch));
-        StandingWish { attempt, from, to, wanted, made, claimed_by, is_cancelled }
+        StandingWish { attempt, from, to, skip: None, wanted, made, claimed_by, is_cancelled }
     }
 }
 
 impl StoredUpgrades {
     fn of(upgrades: &Upgrades) -> StoredUpgrades {
-        let Upgrades { current, modules, attempts, wanted, answered } = upgrades.clone();
+        let Upgrades { current, modules, attempts, wanted, answered, mended_at: _ } = upgrades.clone();
         StoredUpgrades { current, modules, attempts, wanted: wanted.as_ref().map(StoredWish::of), answered }
     }
 
@@ -145,7 +157,38 @@ impl StoredUpgrades {
             && modules.contains(&current)
             && wanted.as_ref().is_none_or(|wish| modules.contains(&wish.to))
             && numbers.iter().flatten().all(|attempt| (1..=attempts).contains(attempt));
-        is_right.then_some(Upgrades { current, modules, attempts, wanted, answered })
+        // All that was known before version 3 of where the instance has gone on.
+        let mended_at = Upgrades::done_at(answered.as_ref());
+        is_right.then_some(Upgrades { current, modules, attempts, wanted, answered, mended_at })
+    }
+}
+
+impl StoredMends {
+    /// `None` if version 2 says all.
+    fn of(upgrades: &Upgrades) -> Option<StoredMends> {
+        let wanted = upgrades.wanted.as_ref().and_then(|wish| wish.skip.clone());
+        let answered = upgrades.answered.as_ref().and_then(|answered| answered.skip.clone());
+        let is_known = upgrades.mended_at == Upgrades::done_at(upgrades.answered.as_ref());
+        let mends = StoredMends { mended_at: upgrades.mended_at.0, wanted, answered };
+        (!is_known || mends.wanted.is_some() || mends.answered.is_some()).then_some(mends)
+    }
+
+    /// Puts it where it belongs; `None` if there is no place for it, or it can't be.
+    fn put_into(self, upgrades: &mut Upgrades) -> Option<()> {
+        let StoredMends { mended_at, wanted, answered } = self;
+        let is_sound = [&wanted, &answered].into_iter().flatten().all(WantedSkip::is_sound);
+        if !is_sound || Lsn(mended_at) < upgrades.mended_at {
+            return None;
+        }
+        upgrades.mended_at = Lsn(mended_at);
+        if wanted.is_some() {
+            let wish = upgrades.wanted.as_mut().filter(|wish| wish.from == wish.to)?;
+            wish.skip = wanted;
+        }
+        if answered.is_some() {
+            upgrades.answered.as_mut()?.skip = answered;
+        }
+        Some(())
     }
 }
 
@@ -153,7 +196,7 @@ impl StoredUpgrades {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum EntryError {
     /// Written by another version.
-    #[error("the entry has format version {0}, this program reads versions {VERSION_1} and {VERSION}")]
+    #[error("the entry has format version {0}, this program reads versions {VERSION_1} to {VERSION}")]
     Version(u32),
     /// Nonsense.
     #[error("the entry of the instance does not have the shape of one")]
@@ -166,10 +209,54 @@ impl InstanceEntry {
         LogId(self.uuid)
     }
 
+    /// Notes what came of an attempt that a reign has claimed; false if that is not to be noted. An instance of which a wish
+    /// was done does not stand before that any more.
+    pub(crate) fn settle(&mut self, attempt: u64, epoch: Epoch, answer: &WishAnswer) -> bool {
+        let is_noted = self.upgrades.settle(attempt, epoch, answer);
+        if is_noted {
+            self.forget_that_it_stands_at(self.upgrades.mended_at);
+        }
+        is_noted
+    }
+
+    /// Notes what a primary has of the instance by its log: the module, the last attempt, and the last record. False if all
+    /// that is noted already.
+    pub(crate) fn note_reign(&mut self, module: [u8; 32], attempt: u64, applied: Lsn) -> bool {
+        let is_new = self.upgrades.note_log(module, attempt);
+        // Whoever reigns has gone beyond all that it has applied.
+        let stood_at = self.forget_that_it_stands_at(applied);
+        self.upgrades.mended_at = self.upgrades.mended_at.max(stood_at.unwrap_or_default());
+        is_new || stood_at.is_some()
+    }
+
+    /// Notes how the instance ended; false if it is known to have gone on since.
+    pub(crate) fn set_outcome(&mut self, outcome: RecordedOutcome) -> bool {
+        let is_over = matches!(outcome, RecordedOutcome::Halted { lsn, .. } if lsn <= self.upgrades.mended_at);
+        if !is_over {
+            self.outcome = Some(outcome);
+        }
+        !is_over
+    }
+
+    /// Removes the note that it stands at a record up to that one, and returns which one it is.
+    fn forget_that_it_stands_at(&mut self, last: Lsn) -> Option<Lsn> {
+        let Some(RecordedOutcome::Halted { lsn, .. }) = self.outcome else { return None };
+        if lsn > last {
+            return None;
+        }
+        self.outcome = None;
+        Some(lsn)
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let has_upgrades = self.upgrades != Upgrades::none(self.module);
+        let mends = StoredMends::of(&self.upgrades);
+        let version = match &mends {
+            Some(_) => VERSION,
+            None if self.upgrades != Upgrades::none(self.module) => VERSION_2,
+            None => VERSION_1,
+        };
         let stored = Stored {
-            version: if has_upgrades { VERSION } else { VERSION_1 },
+            version,
             name: self.name.as_str().to_owned(),
             uuid: self.uuid.0,
             module: self.module,
@@ -178,10 +265,11 @@ impl InstanceEntry {
             outcome: self.outcome.clone(),
         };
         let config = bincode::config::standard();
-        let encoded = if has_upgrades {
-            bincode::serde::encode_to_vec((stored, StoredUpgrades::of(&self.upgrades)), config)
-        } else {
-            bincode::serde::encode_to_vec(stored, config)
+        let upgrades = || StoredUpgrades::of(&self.upgrades);
+        let encoded = match mends {
+            Some(mends) => bincode::serde::encode_to_vec((stored, upgrades(), mends), config),
+            None if version == VERSION_2 => bincode::serde::encode_to_vec((stored, upgrades()), config),
+            None => bincode::serde::encode_to_vec(stored, config),
         };
         encoded.expect("plain data can be encoded")
     }
@@ -190,16 +278,22 @@ impl InstanceEntry {
         let config = bincode::config::standard().with_limit::<ENTRY_BYTES_MAX>();
         let shape = |_| EntryError::Shape;
         let (version, _) = bincode::serde::decode_from_slice::<u32, _>(bytes, config).map_err(shape)?;
-        if ![VERSION_1, VERSION].contains(&version) {
+        if !(VERSION_1..=VERSION).contains(&version) {
             return Err(EntryError::Version(version));
         }
         let (stored, mut used) = bincode::serde::decode_from_slice::<Stored, _>(bytes, config).map_err(shape)?;
         let mut upgrades = Upgrades::none(stored.module);
-        if version == VERSION {
+        if version >= VERSION_2 {
             let rest = &bytes[used..];
             let (stored_upgrades, more) =
                 bincode::serde::decode_from_slice::<StoredUpgrades, _>(rest, config).map_err(shape)?;
             upgrades = stored_upgrades.into_upgrades(stored.module).ok_or(EntryError::Shape)?;
+            used += more;
+        }
+        if version == VERSION {
+            let (mends, more) =
+                bincode::serde::decode_from_slice::<StoredMends, _>(&bytes[used..], config).map_err(shape)?;
+            mends.put_into(&mut upgrades).ok_or(EntryError::Shape)?;
             used += more;
         }
         if used != bytes.len() {
@@ -220,7 +314,6 @@ impl InstanceEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::WishAnswer;
 
     fn sample() -> InstanceEntry {
         InstanceEntry {
@@ -264,6 +357,94 @@ mod tests {
     fn an_entry_with_upgrades_reads_back_and_one_without_is_of_version_1() {
         assert_eq!(InstanceEntry::decode(&upgraded().encode()), Ok(upgraded()));
         assert_eq!((sample().encode()[0], upgraded().encode()[0]), (1, 2));
+    }
+
+    /// The sample, which goes on behind a record without some of its messages, and stands again.
+    fn mended() -> InstanceEntry {
+        let mut entry = upgraded();
+        entry.upgrades.cancel();
+        entry.upgrades.want_skip(WantedSkip { lsn: Lsn(70_007), messages: vec![0, 300] }, Timestamp(102));
+        entry
+    }
+
+    #[test]
+    fn an_entry_with_messages_to_be_skipped_reads_back_and_is_of_version_3() {
+        let mut entry = mended();
+        assert_eq!((InstanceEntry::decode(&entry.encode()), entry.encode()[0]), (Ok(entry.clone()), 3));
+        entry.upgrades.claim(3, Epoch(9));
+        assert!(entry.settle(3, Epoch(9), &WishAnswer::Done { lsn: Lsn(70_009) }));
+        assert_eq!((InstanceEntry::decode(&entry.encode()), entry.encode()[0]), (Ok(entry.clone()), 3));
+        // What it was mended of stays known, whatever is wished for next.
+        entry.upgrades.want([[3; 32], [2; 32]], Wanted::OF_SKIP, Timestamp(103));
+        entry.upgrades.cancel();
+        assert_eq!((InstanceEntry::decode(&entry.encode()), entry.encode()[0]), (Ok(entry.clone()), 3));
+    }
+
+    #[test]
+    fn skips_that_no_instance_can_have_are_told() {
+        let breaks: [fn(&mut Upgrades); 4] = [
+            |upgrades| upgrades.wanted.as_mut().expect("it stands").to = [2; 32],
+            |upgrades| {
+                upgrades.wanted.as_mut().and_then(|wish| wish.skip.as_mut()).expect("it is one").messages.clear()
+            },
+            |upgrades| {
+                upgrades.wanted.as_mut().and_then(|wish| wish.skip.as_mut()).expect("it is one").messages.reverse()
+            },
+            |upgrades| {
+                upgrades.answered.as_mut().expect("it was taken back").answer = WishAnswer::Done { lsn: Lsn(80_000) };
+            },
+        ];
+        for (at, break_it) in breaks.into_iter().enumerate() {
+            let mut entry = mended();
+            break_it(&mut entry.upgrades);
+            assert_eq!(InstanceEntry::decode(&entry.encode()), Err(EntryError::Shape), "{at}");
+        }
+    }
+
+    fn halted(lsn: u64) -> RecordedOutcome {
+        RecordedOutcome::Halted { lsn: Lsn(lsn), reason: "trap".to_owned(), backtrace: String::new() }
+    }
+
+    #[test]
+    fn who_is_late_does_not_undo_a_mend() {
+        let mut entry = mended();
+        assert!(entry.set_outcome(halted(70_007)));
+        entry.upgrades.claim(3, Epoch(9));
+        assert!(!entry.settle(3, Epoch(8), &WishAnswer::Done { lsn: Lsn(70_009) }));
+        assert_eq!(entry.outcome, Some(halted(70_007)));
+        assert!(entry.settle(3, Epoch(9), &WishAnswer::Done { lsn: Lsn(70_009) }));
+        assert_eq!((&entry.outcome, entry.upgrades.mended_at), (&None, Lsn(70_009)));
+        for late in [70_007, 70_009] {
+            assert!(!entry.set_outcome(halted(late)));
+            assert_eq!(entry.outcome, None);
+        }
+        assert!(entry.set_outcome(halted(70_010)), "it stands again, at another record");
+        assert_eq!(entry.outcome, Some(halted(70_010)));
+        assert!(entry.set_outcome(RecordedOutcome::Finished { code: 0, lsn: Lsn(5) }), "that is no halt");
+    }
+
+    #[test]
+    fn a_wish_that_is_refused_leaves_the_instance_standing() {
+        let mut entry = mended();
+        assert!(entry.set_outcome(halted(70_007)));
+        entry.upgrades.claim(3, Epoch(9));
+        assert!(entry.settle(3, Epoch(9), &WishAnswer::Refused { report: String::new() }));
+        assert_eq!(entry.outcome, Some(halted(70_007)));
+    }
+
+    #[test]
+    fn a_primary_that_has_gone_beyond_where_the_instance_stood_forgets_that() {
+        let mut entry = sample();
+        assert!(!entry.note_reign([2; 32], 0, Lsn(6)), "it stands at 7");
+        assert_eq!(entry, sample());
+        assert!(entry.note_reign([2; 32], 0, Lsn(9)));
+        assert_eq!((&entry.outcome, entry.upgrades.mended_at), (&None, Lsn(7)));
+        assert!(!entry.note_reign([2; 32], 0, Lsn(9)));
+        assert!(!entry.set_outcome(halted(7)));
+        entry.outcome = Some(RecordedOutcome::Finished { code: 0, lsn: Lsn(8) });
+        let finished = entry.clone();
+        assert!(!entry.note_reign([2; 32], 0, Lsn(9)));
+        assert_eq!(entry, finished);
     }
 
     #[test]

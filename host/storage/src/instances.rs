@@ -7,12 +7,12 @@
 
 use std::{cell::Cell, collections::BTreeSet, sync::Arc};
 
-use ambrosia_core::{Epoch, Genesis, InstanceName, InstanceUuid, Limits, ReplicaIndex, Timestamp};
+use ambrosia_core::{Epoch, Genesis, InstanceName, InstanceUuid, Limits, Lsn, ReplicaIndex, Timestamp};
 
 use crate::{
     BlobError, BlobHash, Cancelled, CloseError, Deregistered, EntryError, InstanceEntry, IoError, LogError, LogId,
-    Members, PutError, REPLICAS_MAX, RecordedOutcome, RegistryError, Revision, Store, Upgrades, Wanted, WishAnswer,
-    WishError, Wished, wishes,
+    Members, PutError, REPLICAS_MAX, RecordedOutcome, RegistryError, Revision, Store, Upgrades, Wanted, WantedSkip,
+    WishAnswer, WishError, Wished, wishes,
 };
 
 const KEY_PREFIX: &str = "instances/";
@@ -141,10 +141,10 @@ pub trait Instances: Store {
     }
 
     /// Has it stand in the registry that an instance which runs `from` is to run `module`. Whoever is its primary, now or
-    /// later, carries that out.
+    /// later, carries that out. An instance that has halted gets the record that it stands at delivered anew.
     ///
     /// # Errors
-    /// If the instance has come to its end, or another wish stands.
+    /// If the instance has finished, or another wish stands.
     fn wish(
         &self,
         name: &InstanceName,
@@ -154,6 +154,15 @@ pub trait Instances: Store {
         now: Timestamp,
     ) -> Result<Wished, WishError> {
         wishes::wish(self, name, from, module, wanted, now)
+    }
+
+    /// Has it stand in the registry that an instance which has halted is to go on without some messages of the record that it
+    /// stands at.
+    ///
+    /// # Errors
+    /// If the instance does not stand there, or another wish stands.
+    fn wish_skip(&self, name: &InstanceName, skip: &WantedSkip, now: Timestamp) -> Result<Wished, WishError> {
+        wishes::skip(self, name, skip, now)
     }
 
     /// Takes the wish that stands back, or tells the primary that has claimed it.
@@ -173,7 +182,8 @@ pub trait Instances: Store {
     }
 
     /// Notes what came of an attempt that a reign has claimed. What belongs to another attempt, or was claimed by another
-    /// reign, stays as it is.
+    /// reign, stays as it is. An attempt that was done ends it that the instance has halted: see
+    /// [`Instances::set_outcome`].
     fn settle_wish(
         &self,
         name: &InstanceName,
@@ -181,12 +191,24 @@ pub trait Instances: Store {
         epoch: Epoch,
         answer: &WishAnswer,
     ) -> Result<(), InstanceError> {
-        change_if(self, name, |entry| entry.upgrades.settle(attempt, epoch, answer))
+        change_if(self, name, |entry| entry.settle(attempt, epoch, answer))
     }
 
     /// Notes which module the log says that the instance runs, and the last attempt at an upgrade that it has.
     fn note_module(&self, name: &InstanceName, module: [u8; 32], attempt: u64) -> Result<(), InstanceError> {
         change_if(self, name, |entry| entry.upgrades.note_log(module, attempt))
+    }
+
+    /// The same, of a primary that has applied the log up to a record and goes on: that the instance has halted there or
+    /// before is not true any more.
+    fn note_reign(
+        &self,
+        name: &InstanceName,
+        module: [u8; 32],
+        attempt: u64,
+        applied: Lsn,
+    ) -> Result<(), InstanceError> {
+        change_if(self, name, |entry| entry.note_reign(module, attempt, applied))
     }
 
     /// Registers an instance whose log and modules are there already.
@@ -223,9 +245,10 @@ pub trait Instances: Store {
         })
     }
 
-    /// Notes how the instance ended.
+    /// Notes how the instance ended. That it has halted at a record behind which it is known to have gone on is dropped:
+    /// whoever says so is late.
     fn set_outcome(&self, name: &InstanceName, outcome: RecordedOutcome) -> Result<(), InstanceError> {
-        change(self, name, |entry| entry.outcome = Some(outcome.clone()))
+        change_if(self, name, |entry| entry.set_outcome(outcome.clone()))
     }
 
     /// Notes that the instance goes on.

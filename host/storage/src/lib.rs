@@ -71,6 +71,6 @@ pub use store::{CloseError, ClosedLog, Held, LogId, LogScan, PlacedRecord, Store
 pub use subscription::{Callback, Subscription};
 pub use sync_times::SyncTimes;
 pub use upgrades::{
-    Answered, Cancelled, MODULES_MAX, StandingWish, Upgrades, Waiting, Wanted, WantedLimits, WishAnswer,
+    Answered, Cancelled, MODULES_MAX, StandingWish, Upgrades, Waiting, Wanted, WantedLimits, WantedSkip, WishAnswer,
 };
 pub use wishes::{WishError, Wished};

@@ -1,12 +1,15 @@
-//! What the registry says of an instance's upgrades: which module an operator wishes for, and what came of the last wish.
+//! What the registry says of an instance's upgrades: which module an operator wishes for, or which messages it is to skip, and
+//! what came of the last wish.
 //!
 //! **Architecture Invariant:** a wish says what somebody wants, never what an instance runs: that is in its log. An attempt
 //! has a number that no other attempt of that life has, and what settles one changes nothing of another.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use ambrosia_core::{Epoch, Limits, Lsn, Timestamp};
 use serde::{Deserialize, Serialize};
+
+use crate::BlobHash;
 
 /// Modules that one life of an instance may ever have been given: its entry in the registry lists them.
 pub const MODULES_MAX: usize = 1 << 16;
@@ -25,6 +28,34 @@ pub struct Upgrades {
     pub wanted: Option<StandingWish>,
     /// What came of the last wish that was settled.
     pub answered: Option<Answered>,
+    /// The last record at which a wish is known to have been done, 0 if there is none: the instance has gone on there. That
+    /// it stands at that record or before is not true any more, whoever says so.
+    pub mended_at: Lsn,
+}
+
+/// Messages that an instance is to go on without.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WantedSkip {
+    /// The record that it stands at.
+    #[serde(with = "crate::instance_entry::lsn_as_number")]
+    pub lsn: Lsn,
+    /// Positions in that, from 0, rising.
+    pub messages: Vec<u32>,
+}
+
+impl fmt::Display for WantedSkip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let positions: Vec<_> = self.messages.iter().map(u32::to_string).collect();
+        let s = if positions.len() == 1 { "" } else { "s" };
+        write!(f, "message{s} {} of lsn {}", positions.join(", "), self.lsn)
+    }
+}
+
+impl WantedSkip {
+    /// Whether it names messages, each once and in order.
+    pub(crate) fn is_sound(&self) -> bool {
+        !self.messages.is_empty() && self.messages.is_sorted_by(|one, next| one < next)
+    }
 }
 
 /// What an operator wishes for.
@@ -47,6 +78,16 @@ pub struct WantedLimits {
     pub fuel: Option<u64>,
     /// Bytes of memory.
     pub memory_bytes: Option<u64>,
+}
+
+impl Wanted {
+    /// That of a skip: no code is handed over, so none waits.
+    pub(crate) const OF_SKIP: Wanted = Wanted {
+        limits: WantedLimits { fuel: None, memory_bytes: None },
+        handover_fuel: 0,
+        wait: Duration::ZERO,
+        waiting: Waiting { hold: false, end: false },
+    };
 }
 
 impl WantedLimits {
@@ -80,8 +121,10 @@ pub struct StandingWish {
     pub attempt: u64,
     /// The module that the instance ran for all that the operator knew.
     pub from: [u8; 32],
-    /// The module that it is to run.
+    /// The module that it is to run; the same one if messages are to be skipped.
     pub to: [u8; 32],
+    /// The messages that are to be skipped, if it is that what is wished for.
+    pub skip: Option<WantedSkip>,
     /// How.
     pub wanted: Wanted,
     /// When it was made.
@@ -90,6 +133,18 @@ pub struct StandingWish {
     pub claimed_by: Option<Epoch>,
     /// Whether it was taken back after it had been claimed: the primary that claimed it says what becomes of it.
     pub is_cancelled: bool,
+}
+
+impl StandingWish {
+    /// What is wished for, for a person.
+    pub fn what(&self) -> String {
+        self.skip.as_ref().map_or_else(|| format!("to module {}", BlobHash(self.to)), |skip| format!("of {skip}"))
+    }
+
+    /// The verb that takes it back.
+    pub fn verb(&self) -> &'static str {
+        if self.skip.is_some() { "skip" } else { "upgrade" }
+    }
 }
 
 /// What became of a wish that was to be taken back.
@@ -112,12 +167,15 @@ pub struct Answered {
     pub to: [u8; 32],
     /// What came of it.
     pub answer: WishAnswer,
+    /// The messages that were to be skipped, if it was that. Version 2 of the entry has no place for it.
+    #[serde(skip)]
+    pub skip: Option<WantedSkip>,
 }
 
 /// What came of a wish.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum WishAnswer {
-    /// The instance runs the module.
+    /// The instance runs the module, or goes on without the messages.
     Done {
         /// The record from which on it does.
         #[serde(with = "crate::instance_entry::lsn_as_number")]
@@ -140,20 +198,50 @@ pub enum WishAnswer {
 impl Upgrades {
     /// Those of an instance that has had none.
     pub fn none(module: [u8; 32]) -> Upgrades {
-        Upgrades { current: module, modules: vec![module], attempts: 0, wanted: None, answered: None }
+        Upgrades {
+            current: module,
+            modules: vec![module],
+            attempts: 0,
+            wanted: None,
+            answered: None,
+            mended_at: Lsn(0),
+        }
     }
 
     /// Makes a wish stand, from one module to another. There must be none.
     pub(crate) fn want(&mut self, [from, to]: [[u8; 32]; 2], wanted: Wanted, now: Timestamp) -> StandingWish {
-        assert!(self.wanted.is_none(), "one wish stands at a time");
-        self.attempts += 1;
         if !self.modules.contains(&to) {
             self.modules.push(to);
         }
+        self.stand([from, to], None, wanted, now)
+    }
+
+    /// Makes a wish stand that messages are skipped. There must be none.
+    pub(crate) fn want_skip(&mut self, skip: WantedSkip, now: Timestamp) -> StandingWish {
+        self.stand([self.current; 2], Some(skip), Wanted::OF_SKIP, now)
+    }
+
+    fn stand(
+        &mut self,
+        [from, to]: [[u8; 32]; 2],
+        skip: Option<WantedSkip>,
+        wanted: Wanted,
+        now: Timestamp,
+    ) -> StandingWish {
+        assert!(self.wanted.is_none(), "one wish stands at a time");
+        self.attempts += 1;
         let (claimed_by, is_cancelled) = (None, false);
-        let wish = StandingWish { attempt: self.attempts, from, to, wanted, made: now, claimed_by, is_cancelled };
+        let wish = StandingWish { attempt: self.attempts, from, to, skip, wanted, made: now, claimed_by, is_cancelled };
         self.wanted = Some(wish.clone());
         wish
+    }
+
+    /// What answers that are noted say of where the instance has gone on.
+    pub(crate) fn done_at(answered: Option<&Answered>) -> Lsn {
+        match answered {
+            Some(Answered { answer: WishAnswer::Done { lsn }, .. }) => *lsn,
+            _ => Lsn(0),
+        }
     }
 
     /// Takes back the wish that stands, if one does.
@@ -161,7 +249,8 @@ impl Upgrades {
         match self.wanted.take() {
             None => Cancelled::NoWish,
             Some(wish) if wish.claimed_by.is_none() => {
-                self.answered = Some(Answered { attempt: wish.attempt, to: wish.to, answer: WishAnswer::Cancelled });
+                let StandingWish { attempt, to, ref skip, .. } = wish;
+                self.answered = Some(Answered { attempt, to, answer: WishAnswer::Cancelled, skip: skip.clone() });
                 Cancelled::Done(wish)
             }
             Some(mut wish) => {
@@ -185,13 +274,15 @@ impl Upgrades {
     /// the attempt was settled.
     pub(crate) fn settle(&mut self, attempt: u64, epoch: Epoch, answer: &WishAnswer) -> bool {
         let is_own = |wish: &mut StandingWish| wish.attempt == attempt && wish.claimed_by == Some(epoch);
-        let Some(StandingWish { to, is_cancelled, .. }) = self.wanted.take_if(is_own) else { return false };
+        let Some(StandingWish { to, is_cancelled, skip, .. }) = self.wanted.take_if(is_own) else { return false };
         let is_done = matches!(answer, WishAnswer::Done { .. });
-        if is_done {
+        // Whoever wishes to skip messages says nothing of the module.
+        if is_done && skip.is_none() {
             self.current = to;
         }
         let answer = if is_cancelled && !is_done { WishAnswer::Cancelled } else { answer.clone() };
-        self.answered = Some(Answered { attempt, to, answer });
+        self.answered = Some(Answered { attempt, to, answer, skip });
+        self.mended_at = self.mended_at.max(Upgrades::done_at(self.answered.as_ref()));
         true
     }
 
@@ -233,7 +324,7 @@ mod tests {
             let mut upgrades = claimed();
             assert!(upgrades.settle(1, Epoch(2), &answer));
             assert_eq!((upgrades.current, &upgrades.wanted), (current, &None));
-            assert_eq!(upgrades.answered, Some(Answered { attempt: 1, to: [2; 32], answer }));
+            assert_eq!(upgrades.answered, Some(Answered { attempt: 1, to: [2; 32], answer, skip: None }));
             assert_eq!(upgrades.modules, [[1; 32], [2; 32]]);
         }
     }
@@ -286,9 +377,35 @@ mod tests {
             let mut upgrades = claimed();
             assert!(matches!(upgrades.cancel(), Cancelled::Told(wish) if wish.is_cancelled));
             assert!(upgrades.settle(1, Epoch(2), &said));
-            assert_eq!(upgrades.answered, Some(Answered { attempt: 1, to: [2; 32], answer: noted }));
+            assert_eq!(upgrades.answered, Some(Answered { attempt: 1, to: [2; 32], answer: noted, skip: None }));
             assert_eq!((upgrades.current, &upgrades.wanted), (current, &None));
         }
+    }
+
+    #[test]
+    fn what_is_skipped_leaves_the_module_as_the_log_has_it() {
+        let mut upgrades = claimed();
+        assert!(upgrades.settle(1, Epoch(2), &WishAnswer::Done { lsn: Lsn(8) }));
+        let skip = WantedSkip { lsn: Lsn(12), messages: vec![0, 2] };
+        let wish = upgrades.want_skip(skip.clone(), Timestamp(6));
+        assert_eq!((wish.attempt, wish.from, wish.to, &wish.skip), (2, [2; 32], [2; 32], &Some(skip.clone())));
+        assert!(upgrades.claim(2, Epoch(3)));
+        // Meanwhile the log turned out to have another module.
+        assert!(upgrades.note_log([3; 32], 1));
+        assert!(upgrades.settle(2, Epoch(3), &WishAnswer::Done { lsn: Lsn(14) }));
+        let answer = WishAnswer::Done { lsn: Lsn(14) };
+        assert_eq!(upgrades.answered, Some(Answered { attempt: 2, to: [2; 32], answer, skip: Some(skip) }));
+        assert_eq!((upgrades.current, upgrades.mended_at), ([3; 32], Lsn(14)));
+    }
+
+    #[test]
+    fn how_far_the_instance_is_known_to_have_gone_on_is_not_forgotten_with_the_answer() {
+        let mut upgrades = claimed();
+        assert!(upgrades.settle(1, Epoch(2), &WishAnswer::Done { lsn: Lsn(8) }));
+        upgrades.want([[2; 32], [1; 32]], wanted(), Timestamp(6));
+        assert!(upgrades.claim(2, Epoch(2)));
+        assert!(upgrades.settle(2, Epoch(2), &WishAnswer::Refused { report: String::new() }));
+        assert_eq!(upgrades.mended_at, Lsn(8));
     }
 
     #[test]

@@ -23,6 +23,7 @@ use self::pair::Pair;
 pub use self::{
     comparison::{Brought, Change},
     delivery::TrialMessage,
+    pair::message_named,
 };
 use super::{error::TravelError, observed::Execution, stretch::Replica, traveller::Traveller};
 

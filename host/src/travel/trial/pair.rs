@@ -175,7 +175,7 @@ impl Pair {
     fn trap(&self, lsn: Lsn, runs: &[u8], numbers: &[u32], fault: Fault) -> TrialTrap {
         let number = match numbers {
             [only] => Some(*only),
-            _ => message_named(&fault).and_then(|at| numbers.get(at).copied()),
+            _ => message_named(&fault.reason).and_then(|at| numbers.get(at).copied()),
         };
         let message = number.and_then(|number| self.message(runs, number));
         TrialTrap { lsn, message, fault }
@@ -286,8 +286,8 @@ fn by_message<'a, 'b>(
     })
 }
 
-/// The number of the message in the delivery, if a panic says it.
-fn message_named(fault: &Fault) -> Option<usize> {
-    let (_, rest) = fault.reason.split_once(NAMES_MESSAGE)?;
+/// The number of the message in the delivery, if the reason of a fault says it: a panic does.
+pub fn message_named(reason: &str) -> Option<usize> {
+    let (_, rest) = reason.split_once(NAMES_MESSAGE)?;
     rest.split(' ').next()?.parse().ok()
 }

@@ -89,7 +89,10 @@ macro_rules! store_conformance {
                 of_two_operators_one_has_a_wish
                 a_wish_that_is_taken_back_stands_no_more
                 what_settles_an_attempt_leaves_another_one_alone
-                an_instance_that_has_ended_takes_no_wish
+                an_instance_that_has_finished_takes_no_wish
+                an_instance_that_has_halted_goes_on_once_its_wish_is_done
+                messages_are_skipped_only_where_an_instance_stands
+                what_a_primary_has_applied_an_instance_does_not_stand_at
                 modules_stay_until_the_last_instance_that_had_them_is_deregistered
                 a_wish_is_told_to_those_who_have_subscribed
             }

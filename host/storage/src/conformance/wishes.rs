@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Answered, BlobHash, Cancelled, InstanceError, Instances, RecordedOutcome, Registered, StandingWish, Store, Waiting,
-    Wanted, WantedLimits, WishAnswer, WishError, Wished,
+    Wanted, WantedLimits, WantedSkip, WishAnswer, WishError, Wished,
 };
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000_000_000);
@@ -42,6 +42,7 @@ pub fn a_wish_stands_until_it_is_settled(store: &dyn Store) {
             attempt: 1,
             from: old.0,
             to: new.0,
+            skip: None,
             wanted: wanted(),
             made: NOW,
             claimed_by: None,
@@ -54,7 +55,7 @@ pub fn a_wish_stands_until_it_is_settled(store: &dyn Store) {
     assert!(store.claim_wish(&name(), 1, Epoch(1)).expect("works"));
     store.settle_wish(&name(), 1, Epoch(1), &WishAnswer::Done { lsn: Lsn(9) }).expect("works");
     let entry = store.instance(&name()).expect("works");
-    let answered = Answered { attempt: 1, to: new.0, answer: WishAnswer::Done { lsn: Lsn(9) } };
+    let answered = Answered { attempt: 1, to: new.0, answer: WishAnswer::Done { lsn: Lsn(9) }, skip: None };
     assert_eq!((entry.upgrades.wanted, entry.upgrades.answered), (None, Some(answered)));
     assert_eq!((entry.module, entry.upgrades.current), (old.0, new.0));
     // Whoever deploys by registering is told what runs.
@@ -131,18 +132,101 @@ fn fulfil(store: &dyn Store, attempt: u64) {
     store.settle_wish(&name(), attempt, Epoch(1), &WishAnswer::Done { lsn: Lsn(9) }).expect("works");
 }
 
-pub fn an_instance_that_has_ended_takes_no_wish(store: &dyn Store) {
+pub fn an_instance_that_has_finished_takes_no_wish(store: &dyn Store) {
     let nobody = store.wish(&name(), BlobHash::of(MODULE), b"new", &wanted(), NOW).expect_err("there is none");
     assert!(matches!(nobody, WishError::Instance(InstanceError::Unknown { .. })), "{nobody}");
     registered(store);
     store.set_outcome(&name(), RecordedOutcome::Finished { code: 3, lsn: Lsn(17) }).expect("works");
     let finished = store.wish(&name(), BlobHash::of(MODULE), b"new", &wanted(), NOW).expect_err("it has ended");
     assert!(matches!(finished, WishError::Finished { code: 3, .. }), "{finished}");
-    let (reason, backtrace) = ("it panicked".to_owned(), String::new());
-    store.set_outcome(&name(), RecordedOutcome::Halted { lsn: Lsn(17), reason, backtrace }).expect("works");
-    let halted = store.wish(&name(), BlobHash::of(MODULE), b"new", &wanted(), NOW).expect_err("it stands still");
-    assert!(matches!(halted, WishError::Halted { .. }) && halted.to_string().contains("it panicked"), "{halted}");
     assert!(store.blobs().get(BlobHash::of(b"new")).is_err(), "nothing of what was refused is kept");
+    let finished = store.wish_skip(&name(), &skip(17, 0), NOW).expect_err("it has ended");
+    assert!(matches!(finished, WishError::Finished { code: 3, .. }), "{finished}");
+}
+
+fn skip(lsn: u64, message: u32) -> WantedSkip {
+    WantedSkip { lsn: Lsn(lsn), messages: vec![message] }
+}
+
+fn halt(store: &dyn Store, lsn: u64) {
+    let (reason, backtrace) = ("it panicked".to_owned(), String::new());
+    store.set_outcome(&name(), RecordedOutcome::Halted { lsn: Lsn(lsn), reason, backtrace }).expect("works");
+}
+
+fn stands_at(store: &dyn Store) -> Option<Lsn> {
+    match store.instance(&name()).expect("works").outcome {
+        Some(RecordedOutcome::Halted { lsn, .. }) => Some(lsn),
+        Some(RecordedOutcome::Finished { .. }) => panic!("it has not finished"),
+        None => None,
+    }
+}
+
+pub fn an_instance_that_has_halted_goes_on_once_its_wish_is_done(store: &dyn Store) {
+    registered(store);
+    halt(store, 17);
+    wish(store, b"new");
+    assert_eq!(stands_at(store), Some(Lsn(17)), "a wish changes nothing by itself");
+    assert!(store.claim_wish(&name(), 1, Epoch(1)).expect("works"));
+    let refused = WishAnswer::Refused { report: "it does not help".to_owned() };
+    store.settle_wish(&name(), 1, Epoch(1), &refused).expect("works");
+    assert_eq!(stands_at(store), Some(Lsn(17)));
+    wish(store, b"new");
+    assert!(store.claim_wish(&name(), 2, Epoch(2)).expect("works"));
+    store.settle_wish(&name(), 2, Epoch(1), &WishAnswer::Done { lsn: Lsn(20) }).expect("it is no error");
+    assert_eq!(stands_at(store), Some(Lsn(17)), "who has not claimed it says nothing");
+    store.settle_wish(&name(), 2, Epoch(2), &WishAnswer::Done { lsn: Lsn(20) }).expect("works");
+    assert_eq!((stands_at(store), current(store)), (None, BlobHash::of(b"new")));
+    halt(store, 17);
+    assert_eq!(stands_at(store), None, "who is late undoes nothing");
+    halt(store, 21);
+    assert_eq!(stands_at(store), Some(Lsn(21)));
+}
+
+pub fn messages_are_skipped_only_where_an_instance_stands(store: &dyn Store) {
+    registered(store);
+    let running = store.wish_skip(&name(), &skip(17, 0), NOW).expect_err("it runs");
+    assert!(matches!(running, WishError::NotHalted(_)), "{running}");
+    halt(store, 17);
+    let elsewhere = store.wish_skip(&name(), &skip(16, 0), NOW).expect_err("it stands at 17");
+    assert!(elsewhere.to_string().contains("stands at lsn 17, not at lsn 16"), "{elsewhere}");
+    let made = match store.wish_skip(&name(), &skip(17, 4), NOW).expect("none stands") {
+        Wished::New(wish) => wish,
+        Wished::Same(wish) => panic!("it stood before: {wish:?}"),
+    };
+    assert_eq!((made.attempt, made.from, made.to), (1, BlobHash::of(MODULE).0, BlobHash::of(MODULE).0));
+    assert_eq!(made.skip, Some(skip(17, 4)));
+    assert_eq!(store.wish_skip(&name(), &skip(17, 4), NOW).expect("it stands"), Wished::Same(made));
+    let other = store.wish_skip(&name(), &skip(17, 3), NOW).expect_err("another one stands");
+    assert!(
+        other.to_string().contains("another skip of instance checked is under way, of message 4 of lsn 17 "),
+        "{other}"
+    );
+    let other = store.wish(&name(), current(store), b"new", &wanted(), NOW).expect_err("another one stands");
+    assert!(other.to_string().contains("`ambrosia-host skip --instance checked --cancel`"), "{other}");
+    fulfil(store, 1);
+    let entry = store.instance(&name()).expect("works");
+    assert_eq!(
+        (entry.outcome, entry.upgrades.current),
+        (
+            Some(RecordedOutcome::Halted { lsn: Lsn(17), reason: "it panicked".to_owned(), backtrace: String::new() }),
+            BlobHash::of(MODULE).0
+        ),
+        "it was done at record 9, before that"
+    );
+    assert_eq!(entry.upgrades.answered.and_then(|answered| answered.skip), Some(skip(17, 4)));
+}
+
+pub fn what_a_primary_has_applied_an_instance_does_not_stand_at(store: &dyn Store) {
+    registered(store);
+    halt(store, 17);
+    store.note_reign(&name(), BlobHash::of(MODULE).0, 0, Lsn(16)).expect("works");
+    assert_eq!(stands_at(store), Some(Lsn(17)));
+    store.note_reign(&name(), BlobHash::of(MODULE).0, 0, Lsn(18)).expect("works");
+    assert_eq!(stands_at(store), None);
+    let noted = store.registry().get("instances/checked").expect("works");
+    store.note_reign(&name(), BlobHash::of(MODULE).0, 0, Lsn(18)).expect("works");
+    halt(store, 17);
+    assert_eq!(store.registry().get("instances/checked").expect("works"), noted, "nothing is written for nothing");
 }
 
 pub fn modules_stay_until_the_last_instance_that_had_them_is_deregistered(store: &dyn Store) {

@@ -9,7 +9,7 @@ use proptest::{collection::vec, prelude::*};
 use super::support::{Fixture, SEGMENT_HEADER_BYTES, SMALL};
 use crate::{
     Answered, InstanceEntry, Instances, RecordedOutcome, RegistryError, Revision, StandingWish, Store, Upgrades,
-    Waiting, Wanted, WantedLimits, WishAnswer,
+    Waiting, Wanted, WantedLimits, WantedSkip, WishAnswer,
     file::testing::{LastRecord, Salt, SegmentHeader, SegmentName},
 };
 
@@ -82,10 +82,17 @@ fn wish_answers() -> impl Strategy<Value = WishAnswer> {
 }
 
 prop_compose! {
+    fn skips()(lsn in numbers(), messages in prop::collection::btree_set(any::<u32>(), 1..4)) -> WantedSkip {
+        WantedSkip { lsn: Lsn(lsn), messages: messages.into_iter().collect() }
+    }
+}
+
+prop_compose! {
     fn standing_wishes(modules: Vec<[u8; 32]>, attempts: u64)(
         attempt in 1..=attempts.max(1),
-        from: [u8; 32],
+        other: [u8; 32],
         to in prop::sample::select(modules),
+        skip in proptest::option::of(skips()),
         fuel in proptest::option::of(numbers()),
         memory_bytes in proptest::option::of(numbers()),
         handover_fuel in numbers(),
@@ -99,7 +106,8 @@ prop_compose! {
         let (limits, waiting) = (WantedLimits { fuel, memory_bytes }, Waiting { hold, end });
         let wanted = Wanted { limits, handover_fuel, wait: Duration::from_nanos(wait), waiting };
         let (made, claimed_by) = (Timestamp(made), claimed_by.map(Epoch));
-        StandingWish { attempt, from, to, wanted, made, claimed_by, is_cancelled }
+        let from = if skip.is_some() { to } else { other };
+        StandingWish { attempt, from, to, skip, wanted, made, claimed_by, is_cancelled }
     }
 }
 
@@ -109,14 +117,15 @@ fn upgrades(module: [u8; 32]) -> impl Strategy<Value = Upgrades> {
     (modules, numbers()).prop_flat_map(|(modules, attempts)| {
         let current = prop::sample::select(modules.clone());
         let wanted = proptest::option::of(standing_wishes(modules.clone(), attempts));
-        let answered = (1..=attempts.max(1), any::<[u8; 32]>(), wish_answers());
-        let answered = answered.prop_map(|(attempt, to, answer)| Answered { attempt, to, answer });
-        let all = (Just(modules), Just(attempts), current, wanted, proptest::option::of(answered));
-        all.prop_map(|(modules, attempts, current, mut wanted, mut answered)| {
+        let answered = (1..=attempts.max(1), any::<[u8; 32]>(), wish_answers(), proptest::option::of(skips()));
+        let answered = answered.prop_map(|(attempt, to, answer, skip)| Answered { attempt, to, answer, skip });
+        let all = (Just(modules), Just(attempts), current, wanted, proptest::option::of(answered), numbers());
+        all.prop_map(|(modules, attempts, current, mut wanted, mut answered, more)| {
             if attempts == 0 {
                 (wanted, answered) = (None, None);
             }
-            Upgrades { current, modules, attempts, wanted, answered }
+            let mended_at = Upgrades::done_at(answered.as_ref()).max(Lsn(more));
+            Upgrades { current, modules, attempts, wanted, answered, mended_at }
         })
     })
 }
@@ -227,6 +236,7 @@ proptest! {
         decode_entry(&[&b"\x01\x01a"[..], &[7; 48], &bytes].concat());
         let whole = [&b"\x02\x01a"[..], &[7; 48], &b"\0\x01\0"[..], &[7; 32], b"\x01", &[7; 32]].concat();
         decode_entry(&[&whole[..], &bytes].concat());
+        decode_entry(&[&[3], &whole[1..], &[0, 0, 0], &bytes].concat());
     }
 
     #[test]
