@@ -73,6 +73,8 @@ pub(crate) struct Made {
     /// Why it ended before the end of the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     ended: Option<Ended>,
+    /// Messages that the new code did not get, as it waits for no such thing: ends of timers, and answers.
+    left_out: u64,
     /// Ends of timers that only the new code has set.
     own_timers: u64,
     /// Handlers that wait now.
@@ -227,7 +229,7 @@ impl Namer {
     fn show(&mut self, trial: Trial, memory_limit: u64, now: Timestamp) -> Made {
         let fuel = trial.handover_fuel();
         let Trial { begins_at, handover, handover_now, deliveries, messages, same, different, differences, .. } = trial;
-        let Trial { trap, mended, ended, own_timers, waiting, took, .. } = trial;
+        let Trial { trap, mended, ended, left_out, own_timers, waiting, took, .. } = trial;
         let (handover, refused) = match (handover, handover_now) {
             (Err(fault), _) => (None, Some(Refused { is_now: false, fault: shown_fault(fault) })),
             (Ok(_), Some(Err(fault))) => (None, Some(Refused { is_now: true, fault: shown_fault(fault) })),
@@ -246,6 +248,7 @@ impl Namer {
             trap: trap.map(|trap| self.trap(trap)),
             mended: mended.map(|trap| self.trap(trap)),
             ended: ended.map(|(lsn, reason)| Ended { lsn: lsn.0, reason }),
+            left_out,
             own_timers,
             waiting: waiting.into_iter().map(|waiting| shown_waiting(waiting, now)).collect(),
             fuel,
@@ -441,6 +444,12 @@ impl Made {
         }));
         if let Some(Ended { lsn, reason }) = &self.ended {
             lines.push(format!("  nothing is compared behind lsn {lsn}: {reason}"));
+        }
+        if self.left_out > 0 {
+            let left_out = counted(self.left_out, "message", "messages");
+            lines.push(format!(
+                "  {left_out} left out, as the new code waits for no such thing: ends of timers, and answers"
+            ));
         }
         if self.own_timers > 0 {
             lines.push(format!(

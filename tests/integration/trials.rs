@@ -253,3 +253,25 @@ fn that_a_build_handles_what_the_instance_has_halted_at_is_seen_before_it_is_use
         ["set_fate [\"handle-trap\"]: the old code traps, and the new one does not: the guest panicked in message 0"];
     says(&ran.stdout, &words);
 }
+
+#[test]
+fn tickers_that_end_with_their_code_drown_no_difference() {
+    let cluster = cluster();
+    let _ledger = Replicas::of(&cluster, "ledger", "ledger1", 1);
+    cluster.send("ledger", "tick", json!([5]));
+    let mut session = crate::support::Session::new(&cluster, "ledger");
+    session.call_until("ticks", |ticks| ticks.as_u64() > Some(2));
+    assert_eq!(session.call("add", json!(["anna", 1])), json!([1, 1]));
+    let since = session.call("ticks", json!([])).as_u64().expect("a number");
+    session.call_until("ticks", |ticks| ticks.as_u64() > Some(since + 20));
+    // From there on it ticks already, and the new code hears of none of the old one's ticks.
+    let deliveries = cluster.log("ledger").into_iter().filter(|record| record["kind"] == "deliver");
+    let last = deliveries.skip_while(|record| !record.to_string().contains("\"add\"")).count().to_string();
+    let two = path(&cluster, "ledger2");
+    let trial = json_of(&cluster.must(&to(&two, &["--dry-run", "--json", "--last", &last])))["trial"].clone();
+    assert!(trial["left_out"].as_u64() > Some(5), "{trial}");
+    let differences = trial["differences"].as_array().expect("a list");
+    let of_timers = |difference: &&Value| difference["message"]["kind"] == "timer";
+    assert_eq!(differences.iter().filter(of_timers).count(), 0, "{trial}");
+    assert_eq!(trial["ended"], Value::Null, "{trial}");
+}

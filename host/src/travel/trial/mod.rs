@@ -102,6 +102,8 @@ pub struct Trial {
     pub mended: Option<TrialTrap>,
     /// Why it ended before the end of the log, at which record.
     pub ended: Option<(Lsn, String)>,
+    /// Ends of timers, and answers, that the new code does not wait for, and did not get.
+    pub left_out: u64,
     /// Ends of timers that only the new code has set.
     pub own_timers: u64,
     /// The handlers that wait at the end of the log, in the old code; empty if none does, or it does not say.
@@ -212,6 +214,7 @@ fn attempt(plan: &TrialPlan<'_>, tell: &mut dyn FnMut(TrialProgress<'_>)) -> Res
         trap: None,
         mended: None,
         ended: None,
+        left_out: 0,
         own_timers: 0,
         waiting: Vec::new(),
         took: Duration::ZERO,

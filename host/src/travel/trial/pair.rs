@@ -38,6 +38,7 @@ pub(super) struct Pair {
     /// Timers that only the new code has set.
     own_timers: BTreeSet<(Timestamp, CallId)>,
     delivered: Delivered,
+    has_told_of_one: bool,
 }
 
 /// What the two codes made of a delivery.
@@ -57,7 +58,16 @@ impl Pair {
         replica.open_calls().for_each(|(id, _)| twins.pair(id, id));
         replica.timers().for_each(|(_, id)| twins.pair(id, id));
         let me = replica.genesis().name.clone();
-        Pair { old, new, world, me, twins, own_timers: BTreeSet::new(), delivered: Delivered::default() }
+        Pair {
+            old,
+            new,
+            world,
+            me,
+            twins,
+            own_timers: BTreeSet::new(),
+            delivered: Delivered::default(),
+            has_told_of_one: false,
+        }
     }
 
     /// What it took to make the new code of the old.
@@ -201,27 +211,36 @@ impl Pair {
             .for_each(|sent| sent.cause = delivery.numbers.get(sent.cause as usize).copied().unwrap_or(last));
         let (mut found, mut twins) = (Vec::new(), std::mem::take(&mut self.twins));
         for (number, before, after) in by_message(&before, &after) {
-            let changes = compare(before, after, &self.me, &mut twins);
+            let mut changes = compare(before, after, &self.me, &mut twins);
+            let is_left_out = delivery.numbers.binary_search(&number).is_err();
+            if is_left_out {
+                changes.retain(|change| !is_of_timers(change));
+            }
             if !changes.is_empty() {
-                found.push((number, changes));
+                found.push((number, is_left_out, changes));
             }
         }
         self.twins = twins;
-        trial.same += u64::from(count(&execution.runs)) - found.len() as u64;
-        for (number, changes) in found {
+        let different = found.iter().filter(|(_, is_left_out, _)| !is_left_out).count();
+        trial.same += (delivery.numbers.len() - different) as u64;
+        trial.left_out += u64::from(count(&execution.runs)) - delivery.numbers.len() as u64;
+        for (number, is_left_out, changes) in found {
             let message = self.message(&execution.runs, number);
-            self.note(Difference { lsn: *lsn, message, changes }, trial);
+            self.note(Difference { lsn: *lsn, message, changes }, is_left_out, trial);
         }
         trial.ended.is_none()
     }
 
-    fn note(&mut self, difference: Difference, trial: &mut Trial) {
+    /// Of what comes of messages that only one of the codes gets, as of the ticks of a clock, one difference is told.
+    fn note(&mut self, difference: Difference, is_of_one: bool, trial: &mut Trial) {
         self.note_timers(&difference.changes);
         if let (None, Some(why)) = (&trial.ended, why_it_ends(&difference.changes, &self.me)) {
             trial.ended = Some((difference.lsn, why));
         }
         trial.different += 1;
-        if trial.differences.len() < DIFFERENCES_MAX {
+        let is_told = trial.differences.len() < DIFFERENCES_MAX && !(is_of_one && self.has_told_of_one);
+        self.has_told_of_one |= is_of_one;
+        if is_told {
             trial.differences.push(difference);
         }
     }
@@ -261,14 +280,19 @@ impl Pair {
         let peers = &self.world.peers;
         let sent = read(&effects, |peer| peers.name(peer)).expect("they were read before");
         let changes = compare(&[], &sent, &self.me, &mut self.twins);
-        let is_seen = |change: &Change| !matches!(change, Change::New(brought) if matches!(brought.kind, MessageKind::SetTimer | MessageKind::CancelTimer));
-        if changes.iter().any(is_seen) {
-            self.note(Difference { lsn, message: None, changes }, trial);
+        if changes.iter().any(|change| !is_of_timers(change)) {
+            self.note(Difference { lsn, message: None, changes }, true, trial);
         } else {
             self.note_timers(&changes);
         }
         trial.ended.is_none()
     }
+}
+
+/// Whether only one of the codes sets a timer, or ends one.
+fn is_of_timers(change: &Change) -> bool {
+    let (Change::Gone(brought) | Change::New(brought)) = change else { return false };
+    matches!(brought.kind, MessageKind::SetTimer | MessageKind::CancelTimer)
 }
 
 /// The effects of both by their message.
