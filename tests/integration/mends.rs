@@ -6,7 +6,9 @@ use ambrosia_storage::BlobHash;
 use ambrosia_tests::{Cluster, Signal};
 use serde_json::{Value, json};
 
-use crate::support::{Pending, Replicas, Session, begin, cluster, fails, register_with, succeeds, wait_for_status};
+use crate::support::{
+    BareHost, Pending, Replicas, Session, begin, cluster, fails, register_with, succeeds, wait_for_status,
+};
 
 fn path(cluster: &Cluster, guest: &str) -> String {
     cluster.guest(guest).to_str().expect("the path is text").to_owned()
@@ -91,6 +93,12 @@ fn of_kind(cluster: &Cluster, kind: &str) -> Vec<Value> {
 fn check_journeys(cluster: &Cluster, lsn: u64, mended: &str) {
     cluster.must(&["verify", "--instance", "mill"]);
     let mend = of_kind(cluster, "mend").first().expect("it is there")["lsn"].to_string();
+    // Elsewhere too, by what is exported of it: that begins before the record that is void.
+    let copy = cluster.file("copy");
+    let copy = copy.to_str().expect("text");
+    cluster.must(&["export", "--instance", "mill", "--from", &mend, "--output", copy]);
+    cluster.must(&["--store", copy, "verify", "--instance", "mill"]);
+    cluster.must(&["--store", copy, "debug", "--instance", "mill", "--at", &mend, "--plain"]);
     let at = |lsn: &str| cluster.must(&["debug", "--instance", "mill", "--at", lsn, "--plain"]);
     let void = at(&lsn.to_string());
     assert!(void.contains("void: the guest could not handle it"), "{void}");
@@ -184,6 +192,10 @@ fn an_instance_that_has_halted_goes_on_without_a_message() {
     assert!(error.contains("skipped by an operator"), "{error}");
     assert_eq!(cluster.send("mill", "ground", json!([])), json!(["rye", "grain", "hay"]));
     check_journeys(&cluster, halted.lsn, &format!("mend of lsn {lsn}: skip {stone}"));
+    let mend = of_kind(&cluster, "mend")[0]["lsn"].to_string();
+    let shown = cluster.must(&["debug", "--instance", "mill", "--at", &mend, "--plain"]);
+    let error = shown.lines().find(|line| line.contains("skipped by an operator")).expect("it was answered");
+    assert!(error.contains(&format!("skipped {stone} -> error to farm")), "{shown}");
     let text = cluster.must(&["status", "--instance", "mill"]);
     assert!(text.contains(&format!("last skip of message {stone} of lsn {lsn} done at lsn")), "{text}");
     succeeds(&cluster, &skip(&lsn, &[&stone]), &["goes on without message"]);
@@ -205,6 +217,35 @@ fn a_request_that_is_skipped_is_answered_with_an_error() {
     fails(&cluster, &send, &["skipped by an operator"]);
     assert_eq!(cluster.send("mill", "grind", json!(["rye"])), json!([1, 1]));
     fails(&cluster, &send, &["skipped by an operator"]);
+}
+
+#[test]
+fn serve_takes_along_what_is_to_be_mended_and_leaves_what_stands() {
+    let cluster = cluster();
+    for name in ["mill", "other"] {
+        cluster.register(name, "mill_brittle", 1);
+        let mut host = cluster.start(name, 0);
+        host.wait_until_primary();
+        fails(
+            &cluster,
+            &["send", "--instance", name, "--method", "grind", "--args", "[\"stone\"]"],
+            &["halted at lsn"],
+        );
+        host.exit_code();
+    }
+    fails_with_text(&cluster, &to(&path(&cluster, "mill_sound"), &["--timeout", "0"]), &["is not done yet"]);
+    let served = BareHost::start(cluster.command(&["serve", "--all"]));
+    wait_for_status(&cluster, "mill", |status| status["state"] == "running" && status["wanted"].is_null());
+    assert_eq!(cluster.send("mill", "ground", json!([])), json!(["stone"]));
+    assert_eq!(cluster.status("other")["state"], "halted");
+    served.signal(Signal::Terminate);
+    assert_eq!(served.exit_code(), 0);
+    let both = ["serve", "--instance", "mill", "--instance", "other"];
+    let served = BareHost::start(cluster.command(&both));
+    wait_for_status(&cluster, "mill", |status| status["state"] == "running");
+    assert_eq!(cluster.send("mill", "grind", json!(["stone"])), json!([2, 2]));
+    served.signal(Signal::Terminate);
+    assert_eq!(served.exit_code(), 1, "the other one has halted");
 }
 
 /// Records without those that begin reigns.

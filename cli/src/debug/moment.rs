@@ -18,10 +18,13 @@ use super::{
     place::shown as shown_time,
     style::{Style, Tone},
 };
-use crate::records::{Body, Reader, Shown, ShownMessage, mended};
+use crate::records::{Body, Reader, Shown, ShownMessage, ShownRemedy, mended};
 
 /// Calls and timers named one by one; of the others only the count is told.
 const NAMED_MAX: usize = 8;
+
+/// What they are told whose messages are skipped.
+const SKIPPED: &str = "skipped by an operator";
 
 /// What it is called that a timer is set.
 const TIMER: &str = "timer";
@@ -54,6 +57,9 @@ pub(crate) struct ShownExecution {
 pub(crate) struct ShownEffect {
     /// Index of that message in the record.
     pub(crate) cause: u32,
+    /// Whether that message was skipped, so that it is not among those of the mend: its index is that in the void record.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_of_skipped: bool,
     kind: String,
     to: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -163,7 +169,12 @@ impl Viewer {
             Some(Body::Deliver { messages, .. } | Body::Mend { messages, .. }) => messages.as_slice(),
             _ => &[],
         };
-        let execution = moment.execution.as_ref().map(|execution| self.execution(execution, messages));
+        let mut execution = moment.execution.as_ref().map(|execution| self.execution(execution, messages));
+        if let Some(Body::Mend { remedy: ShownRemedy::Skip { skipped }, .. }) =
+            record.as_ref().map(|record| &record.body)
+        {
+            execution.iter_mut().for_each(|execution| mark_skipped(&mut execution.effects, skipped));
+        }
         let is_void = traveller.replica().void() == Some(traveller.lsn());
         Ok(ShownMoment { lsn: traveller.lsn().0, is_void, record, execution, now: now(traveller) })
     }
@@ -186,6 +197,7 @@ impl Viewer {
         let (message, to) = (effect.message, self.reader.peer(effect.target));
         let mut shown = ShownEffect {
             cause: effect.cause,
+            is_of_skipped: false,
             kind: format!("{:?}", message.kind).to_lowercase(),
             method: None,
             id: (message.call_id.0 != 0).then_some(message.call_id.0),
@@ -239,6 +251,18 @@ impl Viewer {
     }
 }
 
+/// The answers to messages that were skipped come before all that the guest brings about: at most one for each, in order.
+fn mark_skipped(effects: &mut [ShownEffect], skipped: &[u32]) {
+    let mut skipped = skipped.iter();
+    for effect in effects {
+        let is_answer = effect.kind == "error" && effect.value == Some(SKIPPED.into());
+        if !is_answer || !skipped.by_ref().any(|position| *position == effect.cause) {
+            break;
+        }
+        effect.is_of_skipped = true;
+    }
+}
+
 /// Pieces of a stream that follow each other are one text.
 fn prints(execution: &Execution) -> Vec<ShownPrint> {
     let mut texts: Vec<(PrintStream, Vec<u8>)> = Vec::new();
@@ -280,6 +304,10 @@ pub(crate) fn print(out: &mut dyn Write, moment: &ShownMoment, style: Style) -> 
     print_head(out, moment, style)?;
     let execution = moment.execution.as_ref();
     let effects = execution.map_or(&[][..], |execution| &execution.effects);
+    for effect in effects.iter().filter(|effect| effect.is_of_skipped) {
+        writeln!(out, "  skipped {} {}", effect.cause, effect_line(effect, style))?;
+    }
+    let effects: Vec<_> = effects.iter().filter(|effect| !effect.is_of_skipped).collect();
     let mut messages = 0;
     let body = moment.record.as_ref().map(|record| &record.body);
     if let Some(Body::Deliver { acknowledged, .. }) = body {

@@ -355,7 +355,7 @@ impl<'a> Session<'a> {
     fn inspect(&mut self, number: usize) -> anyhow::Result<()> {
         let shown = self.viewer.moment(&self.traveller)?;
         let messages = match shown.record.as_ref().map(|record| &record.body) {
-            Some(Body::Deliver { messages, .. }) => messages.as_slice(),
+            Some(Body::Deliver { messages, .. } | Body::Mend { messages, .. }) => messages.as_slice(),
             _ => &[],
         };
         let message = messages.get(number).with_context(|| match messages.len() {
@@ -363,7 +363,8 @@ impl<'a> Session<'a> {
             count => format!("the record has no message {number}: its messages are 0 to {}", count - 1),
         })?;
         let effects = shown.execution.as_ref().map_or(&[][..], |execution| &execution.effects);
-        let effects: Vec<_> = effects.iter().filter(|effect| effect.cause as usize == number).collect();
+        let effects: Vec<_> =
+            effects.iter().filter(|effect| effect.cause as usize == number && !effect.is_of_skipped).collect();
         let value = json!({ "message": message, "effects": effects });
         let arguments = serde_json::to_string_pretty(&message.arguments)?;
         self.answer("inspect", &value, |out, style| {
