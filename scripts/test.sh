@@ -9,7 +9,7 @@ readonly WITH_ASSERTIONS=(
     ambrosia-core ambrosia-storage ambrosia-wire ambrosia-client ambrosia-sim ambrosia-fuzz ambrosia-test-allocations ambrosia-sdk ambrosia-sdk-macros
 )
 # These are programs for wasm. They are tested by running them in the host.
-readonly GUESTS=(server client1 client2 client3 test-guests ambrosia-sim-guest)
+readonly GUESTS=(server client1 client2 client3 test-guests debugged-guest ambrosia-sim-guest)
 
 # Tests run in the folder of their package: a relative directory would mean another one there.
 if [[ -n ${CARGO_TARGET_DIR:-} && $CARGO_TARGET_DIR != /* ]]; then

@@ -423,6 +423,7 @@ pub(crate) struct Log {
   ambrosia-host debug --instance server --at halted
   ambrosia-host debug --instance server --at 14:03:05 --script look.txt --plain
   ambrosia-host debug --instance server --at 800 --module fixed.wasm      # the same messages to another build
+  ambrosia-host debug --instance server --at halted --native               # says how to follow that record with gdb
 
 Nothing is changed: replicas may run meanwhile, and the store may be a copy. Commands come from --script, or from stdin, a
 line each; where that is no terminal, the first that fails ends it with exit code 1.")]
@@ -449,6 +450,9 @@ pub(crate) struct Debug {
     /// Without colours and prompts
     #[arg(long)]
     pub(crate) plain: bool,
+    /// Hand the delivery at that place to a guest that gdb can follow, line by line; without gdb around it, say what to type
+    #[arg(long, conflicts_with_all = ["to", "script", "json", "module"])]
+    pub(crate) native: bool,
 }
 
 #[derive(Args, Debug)]

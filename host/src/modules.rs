@@ -72,13 +72,21 @@ impl Modules {
             return Ok(module.clone());
         }
         let engine = self.engine()?;
-        let bytes = self.store.blobs().get(BlobHash(hash))?;
+        let bytes = self.component(hash)?;
         let module = match self.store.cache() {
             Some(cache) if self.keeps => engine.load_cached(&bytes, cache)?,
             Some(cache) => engine.load_known(&bytes, cache)?,
             None => engine.load(&bytes)?,
         };
         Ok(place.insert(module).clone())
+    }
+
+    /// The bytes of a module, as it was registered.
+    ///
+    /// # Errors
+    /// If the store does not have it, or it can't be read.
+    pub fn component(&self, hash: [u8; 32]) -> Result<Vec<u8>, RunError> {
+        Ok(self.store.blobs().get(BlobHash(hash))?)
     }
 
     /// What a module describes, as it was written down beside it.

@@ -21,6 +21,7 @@ mod mends;
 mod messages;
 mod messages_to_nobody;
 mod namespaces;
+mod native;
 mod nested;
 mod original;
 mod other_languages;

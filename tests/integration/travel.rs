@@ -45,7 +45,7 @@ fn seen(traveller: &mut Traveller) -> Seen {
 }
 
 /// All files below a directory, with their contents.
-fn tree(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(crate) fn tree(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(directory).expect("it is a directory") {
         let path = entry.expect("it can be listed").path();

@@ -1,10 +1,11 @@
 //! `debug`: travels through the life of an instance, by commands.
 //!
-//! **Architecture Invariant:** it only looks: nothing is written but the answers.
+//! **Architecture Invariant:** it only looks: nothing is written but the answers, and a script for gdb in the temporary directory.
 
 mod command;
 mod condition;
 mod moment;
+mod native;
 mod other;
 mod place;
 mod session;
@@ -17,7 +18,8 @@ use std::{
 };
 
 use ambrosia_core::Lsn;
-use ambrosia_host::travel::{Traveller, with_stack_for_guests};
+use ambrosia_engine::{NATIVE_THREAD_STACK_BYTES_MIN, THREAD_STACK_BYTES_MIN};
+use ambrosia_host::travel::{Traveller, with_stack};
 use ambrosia_storage::{Instances, StorePlace};
 use anyhow::{Context, anyhow};
 use serde_json::json;
@@ -27,11 +29,12 @@ use crate::{arguments::Debug, said::said};
 
 pub(crate) fn debug(store: &StorePlace, verb: &Debug) -> anyhow::Result<ExitCode> {
     let begin = Place::parse(&verb.at).map_err(|reason| anyhow!("--at: {reason}"))?;
-    with_stack_for_guests(|| journey(store, verb, &begin))?
+    let stack_bytes = if verb.native { NATIVE_THREAD_STACK_BYTES_MIN } else { THREAD_STACK_BYTES_MIN };
+    with_stack(stack_bytes, || journey(store, verb, &begin))?
 }
 
-fn journey(store: &StorePlace, verb: &Debug, begin: &Place) -> anyhow::Result<ExitCode> {
-    let store = store.open()?;
+fn journey(place: &StorePlace, verb: &Debug, begin: &Place) -> anyhow::Result<ExitCode> {
+    let store = place.open()?;
     let entry = store.instance(&verb.instance)?;
     let mut commands = Commands::open(verb)?;
     let mut traveller = Traveller::new(&store, &verb.instance)?;
@@ -47,6 +50,10 @@ fn journey(store: &StorePlace, verb: &Debug, begin: &Place) -> anyhow::Result<Ex
     if let Some(module) = &verb.module {
         let (_, from) = session.into_traveller(begin)?;
         return other::compare(&store, verb, module, from);
+    }
+    if verb.native {
+        let (traveller, lsn) = session.into_traveller(begin)?;
+        return native::native(place, verb, traveller, lsn);
     }
     session.begin(begin)?;
     while let Some(line) = commands.next(session.lsn())? {

@@ -23,6 +23,12 @@ const HOST_STACK_BYTES: usize = 1 << 20;
 /// Least stack of a thread that calls a guest; the default of `std::thread` is as much.
 pub const THREAD_STACK_BYTES_MIN: usize = WASM_STACK_BYTES + HOST_STACK_BYTES;
 
+/// Stack that wasm code may use where it is not optimised: its frames are several times as large then.
+const NATIVE_WASM_STACK_BYTES: usize = 16 << 20;
+
+/// Least stack of a thread that calls a guest of [`Engine::native`](crate::Engine::native).
+pub const NATIVE_THREAD_STACK_BYTES_MIN: usize = NATIVE_WASM_STACK_BYTES + HOST_STACK_BYTES;
+
 /// Address space set aside for each linear memory: all that 32 bits can address.
 const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
 
@@ -63,6 +69,16 @@ pub(crate) fn deterministic() -> Result<Config, wasmtime::Error> {
     config.parallel_compilation(threads::can_be_had(threads::of_the_compiler()));
     // Threads race. The rest hides state from checkpoints, or is not finished in this version of wasmtime.
     config.wasm_features(features_off(), false).shared_memory(false);
+    Ok(config)
+}
+
+/// The same, for somebody who looks at one guest with a debugger of the machine: its code comes with debug information, and is
+/// as it was written, line by line. A guest can't tell, unless it runs out of stack; the hash is another.
+pub(crate) fn native() -> Result<Config, wasmtime::Error> {
+    let mut config = deterministic()?;
+    config.debug_info(true).cranelift_opt_level(OptLevel::None);
+    // A stack of wasm has to fit those of fibers, though there are none.
+    config.async_stack_size(NATIVE_THREAD_STACK_BYTES_MIN).max_wasm_stack(NATIVE_WASM_STACK_BYTES);
     Ok(config)
 }
 

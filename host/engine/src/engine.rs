@@ -5,7 +5,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use wasmtime::component::Component;
+use wasmtime::{Config, component::Component};
 
 use crate::{
     address_space::spare_address_space,
@@ -40,7 +40,18 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Unsupported`] if this machine can't run what is compiled.
     pub fn new() -> Result<Engine, EngineError> {
-        Engine::with_tracker(Tracker::best())
+        Engine::of(config::deterministic(), Tracker::best())
+    }
+
+    /// An engine for whoever looks at a guest with a debugger of the machine, such as gdb: its code is not optimised, and comes
+    /// with debug information. The guest does the same as by [`Self::new`], and is captured and restored by both alike, on a
+    /// thread with [`NATIVE_THREAD_STACK_BYTES_MIN`](crate::NATIVE_THREAD_STACK_BYTES_MIN) of stack. The hash is another: a
+    /// replica that has a place in a log is none of its guests.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn native() -> Result<Engine, EngineError> {
+        Engine::of(config::native(), Tracker::best())
     }
 
     /// As [`Self::new`], and changes of guests are found in that way, which else is the better one that works.
@@ -48,12 +59,12 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Tracking`] if it does not work on this machine, and as [`Self::new`].
     pub fn with_tracking(tracking: Tracking) -> Result<Engine, EngineError> {
-        Engine::with_tracker(Tracker::of(tracking).map_err(EngineError::Tracking)?)
+        Engine::of(config::deterministic(), Tracker::of(tracking).map_err(EngineError::Tracking)?)
     }
 
-    fn with_tracker(tracker: Tracker) -> Result<Engine, EngineError> {
+    fn of(config: Result<Config, wasmtime::Error>, tracker: Tracker) -> Result<Engine, EngineError> {
         spare_address_space();
-        let config = config::deterministic().map_err(EngineError::Unsupported)?;
+        let config = config.map_err(EngineError::Unsupported)?;
         let wasmtime = wasmtime::Engine::new(&config).map_err(EngineError::Unsupported)?;
         Component::from_binary(&wasmtime, EMPTY_COMPONENT).map_err(EngineError::Unsupported)?;
         let mut offers = Offers::new(&wasmtime);

@@ -60,7 +60,7 @@ mod watched;
 
 pub use address_space::spare_address_space;
 pub use captures::Captures;
-pub use config::THREAD_STACK_BYTES_MIN;
+pub use config::{NATIVE_THREAD_STACK_BYTES_MIN, THREAD_STACK_BYTES_MIN};
 pub use engine::Engine;
 pub use error::{CaptureError, EngineError, ModuleError, NotNow, RestoreError};
 pub use guest::WasmGuest;

@@ -51,6 +51,11 @@ impl Module {
         self.verdict.as_ref().as_ref().map(|_| ()).map_err(Vec::as_slice)
     }
 
+    /// Whether the component carries debug information (DWARF), by which lines of its source are known.
+    pub fn has_debug_information(&self) -> bool {
+        self.source.has_debug_information()
+    }
+
     pub(crate) fn component(&self) -> &Component {
         self.linked.component()
     }

@@ -73,6 +73,11 @@ impl Source {
         offsets.iter().map(|offset| place(offset).unwrap_or_default()).collect()
     }
 
+    /// Whether there is any debug information in it.
+    pub(crate) fn has_debug_information(&self) -> bool {
+        modules(&self.component).iter().any(|module| !module.debug.is_empty())
+    }
+
     /// What wasmtime was given.
     fn compiled(&self) -> Cow<'_, [u8]> {
         let nesting = Nesting::of(&self.component).ok().filter(|_| self.has_accessors);

@@ -9,6 +9,7 @@
 mod error;
 mod export;
 mod image;
+mod native;
 mod observed;
 mod snapshot;
 mod snapshots;
@@ -18,8 +19,9 @@ mod trial;
 
 pub use error::TravelError;
 pub use export::{ExportError, Exported, export};
+pub use native::{Native, NativeDifference, NativeError, NativeGuest};
 pub use observed::Execution;
-pub use traveller::{Moment, Traveller, with_stack_for_guests};
+pub use traveller::{Moment, Traveller, with_stack, with_stack_for_guests};
 pub use trial::{
     Brought, Change as TrialChange, Difference, Handover, NoTrial, Trial, TrialMessage, TrialPlan, TrialProgress,
     TrialStretch, TrialTrap, message_named, try_upgrade,

@@ -85,7 +85,8 @@ impl Stretch {
     }
 
     /// Whether what the next record holds is delivered by a mend behind it: only records that begin reigns stand between.
-    fn is_next_void(&mut self) -> Result<bool, TravelError> {
+    pub(super) fn is_next_void(&mut self) -> Result<bool, TravelError> {
+        self.peek()?;
         let begins_reign = |record: &Record| record.header().kind == RecordKind::Epoch;
         while self.read.iter().skip(1).all(begins_reign) {
             let mut tail = self.tail.fork();

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, fmt::Write, sync::Arc, thread};
 
 use ambrosia_core::{CheckpointState, Divergence, Genesis, InstanceName, Lsn, Record, RecordKind, Timestamp};
-use ambrosia_engine::{Captures, THREAD_STACK_BYTES_MIN, WaitingHandler, WasmGuest};
+use ambrosia_engine::{Captures, Module, THREAD_STACK_BYTES_MIN, WaitingHandler, WasmGuest};
 use ambrosia_storage::{Checkpoints, Instances, LogStore, LogTail, Store};
 
 use super::{
@@ -324,18 +324,18 @@ impl Traveller {
     /// A stretch that begins at a snapshot.
     fn at_snapshot(&self, lsn: Lsn) -> Result<Stretch, TravelError> {
         let snapshot = self.snapshots.at_or_before(lsn).expect("it was found there");
-        let replica = self.of_snapshot(snapshot)?;
+        self.stretch_of(snapshot, &self.modules.module(snapshot.module)?)
+    }
+
+    /// A stretch that begins where a snapshot was taken, with a guest by `module`.
+    fn stretch_of(&self, snapshot: &Snapshot, module: &Module) -> Result<Stretch, TravelError> {
+        let (state, guest) = self.guest_of(snapshot, module)?;
+        let replica = Replica::resume(state, Observed::new(guest));
         Ok(Stretch::new(replica, snapshot.tail.fork(), Some(snapshot.layers.clone())))
     }
 
-    /// A replica that is where a snapshot was taken.
-    fn of_snapshot(&self, snapshot: &Snapshot) -> Result<Replica, TravelError> {
-        let (state, guest) = self.guest_of(snapshot)?;
-        Ok(Replica::resume(state, Observed::new(guest)))
-    }
-
     /// What a replica is made of that is where a snapshot was taken.
-    fn guest_of(&self, snapshot: &Snapshot) -> Result<(CheckpointState, WasmGuest), TravelError> {
+    fn guest_of(&self, snapshot: &Snapshot, module: &Module) -> Result<(CheckpointState, WasmGuest), TravelError> {
         let lsn = snapshot.lsn;
         let not_restored = |reason: String| TravelError::NothingToBeginAt {
             first: lsn,
@@ -345,10 +345,17 @@ impl Traveller {
         let state = CheckpointState::decode(&state).map_err(|error| not_restored(error.to_string()))?;
         let image = snapshot.layers.image(snapshot.registers.clone());
         let image = image.map_err(|error| not_restored(error.to_string()))?;
-        let module = self.modules.module(snapshot.module)?;
         let guest = module.restore(&whose(&state), image).map_err(|error| not_restored(error.to_string()))?;
         let guest = guest.with_source(Arc::clone(&self.modules) as _);
         Ok((state, guest))
+    }
+
+    /// Whether what the next record holds is delivered by a mend behind it, and not there.
+    ///
+    /// # Errors
+    /// If the log can't be read.
+    pub(super) fn is_next_void(&mut self) -> Result<bool, TravelError> {
+        self.stretch.is_next_void()
     }
 
     /// Another replica that is where this one is; `None` if the guest can't be captured here.
@@ -356,11 +363,20 @@ impl Traveller {
     /// # Errors
     /// If it can't be restored.
     pub(super) fn twin(&mut self) -> Result<Option<Replica>, TravelError> {
+        let module = self.modules.module(self.stretch.replica.module())?;
+        Ok(self.twin_by(&module)?.map(|stretch| stretch.replica))
+    }
+
+    /// The same with the records that come next, and its guest by `module`: what the guest here runs, compiled in another way.
+    ///
+    /// # Errors
+    /// As [`Traveller::twin`].
+    pub(super) fn twin_by(&mut self, module: &Module) -> Result<Option<Stretch>, TravelError> {
         if !self.has_memory_captured() {
             return Ok(None);
         }
         let snapshot = self.stretch.snapshot(&self.snapshots.ledger);
-        snapshot.map(|snapshot| self.of_snapshot(&snapshot)).transpose()
+        snapshot.map(|snapshot| self.stretch_of(&snapshot, module)).transpose()
     }
 
     /// The handlers that wait here, as the guest says; empty if it does not, or if it can't be captured.
@@ -372,7 +388,7 @@ impl Traveller {
             return Ok(Vec::new());
         }
         let Some(snapshot) = self.stretch.snapshot(&self.snapshots.ledger) else { return Ok(Vec::new()) };
-        let (state, guest) = self.guest_of(&snapshot)?;
+        let (state, guest) = self.guest_of(&snapshot, &self.modules.module(snapshot.module)?)?;
         // Only what a guest says that can say it.
         let saved = guest.into_state(state.world(), state.limits().fuel);
         Ok(saved.ok().flatten().map_or_else(Vec::new, |saved| saved.waiting))
@@ -506,8 +522,16 @@ fn note_unusable(reasons: &mut String, lsn: Lsn, reason: &str) {
 /// # Errors
 /// If the system gives no thread.
 pub fn with_stack_for_guests<R: Send>(work: impl FnOnce() -> R + Send) -> Result<R, TravelError> {
+    with_stack(THREAD_STACK_BYTES_MIN, work)
+}
+
+/// Does something on a thread with so much stack.
+///
+/// # Errors
+/// If the system gives no thread.
+pub fn with_stack<R: Send>(bytes: usize, work: impl FnOnce() -> R + Send) -> Result<R, TravelError> {
     thread::scope(|scope| {
-        let builder = thread::Builder::new().name("traveller".to_owned()).stack_size(THREAD_STACK_BYTES_MIN);
+        let builder = thread::Builder::new().name("traveller".to_owned()).stack_size(bytes);
         let running = builder.spawn_scoped(scope, work).map_err(TravelError::Thread)?;
         running.join().map_err(|panic| std::panic::resume_unwind(panic))
     })
