@@ -145,8 +145,8 @@ impl Stretch {
     /// Captures all that this is; `None` if the guest can't be captured here.
     pub(super) fn snapshot(&mut self, ledger: &Ledger) -> Option<Snapshot> {
         let began = Instant::now();
-        if self.replica.outcome().is_some() {
-            return None; // nothing goes on from there
+        if !self.replica.goes_on() {
+            return None; // it has ended, or what was left out is not mended yet, which no state has in it
         }
         // The first one copies everything, and says nothing of the next.
         let is_of_changes = self.layers.is_some();
