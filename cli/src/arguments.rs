@@ -453,6 +453,10 @@ pub(crate) struct Debug {
     /// Hand the delivery at that place to a guest that gdb can follow, line by line; without gdb around it, say what to type
     #[arg(long, conflicts_with_all = ["to", "script", "json", "module"])]
     pub(crate) native: bool,
+    /// Show the journey as a page on this machine, at an address of the loopback; Ctrl-C ends it
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:0",
+        conflicts_with_all = ["script", "json", "plain", "module", "native"])]
+    pub(crate) serve: Option<SocketAddr>,
 }
 
 #[derive(Args, Debug)]

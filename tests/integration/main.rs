@@ -27,6 +27,7 @@ mod original;
 mod other_languages;
 mod output;
 mod owners;
+mod pages;
 mod paused;
 mod replicas;
 mod requests;

@@ -2,29 +2,35 @@
 //!
 //! **Architecture Invariant:** it only looks: nothing is written but the answers, and a script for gdb in the temporary directory.
 
+mod answers;
 mod command;
 mod condition;
 mod moment;
 mod native;
 mod other;
 mod place;
+mod serve;
 mod session;
 mod style;
 
 use std::{
     io::{BufRead, BufReader, IsTerminal, Write},
+    net::SocketAddr,
     process::ExitCode,
     sync::Arc,
 };
 
 use ambrosia_core::Lsn;
 use ambrosia_engine::{NATIVE_THREAD_STACK_BYTES_MIN, THREAD_STACK_BYTES_MIN};
-use ambrosia_host::travel::{Traveller, with_stack};
-use ambrosia_storage::{Instances, StorePlace};
+use ambrosia_host::{
+    Diagnostics,
+    travel::{Traveller, with_stack},
+};
+use ambrosia_storage::{Instances, Store, StorePlace};
 use anyhow::{Context, anyhow};
 use serde_json::json;
 
-use self::{command::Command, place::Place, session::Session, style::Style};
+use self::{answers::Answers, command::Command, place::Place, session::Session, style::Style};
 use crate::{arguments::Debug, said::said};
 
 pub(crate) fn debug(store: &StorePlace, verb: &Debug) -> anyhow::Result<ExitCode> {
@@ -35,18 +41,13 @@ pub(crate) fn debug(store: &StorePlace, verb: &Debug) -> anyhow::Result<ExitCode
 
 fn journey(place: &StorePlace, verb: &Debug, begin: &Place) -> anyhow::Result<ExitCode> {
     let store = place.open()?;
-    let entry = store.instance(&verb.instance)?;
-    let mut commands = Commands::open(verb)?;
-    let mut traveller = Traveller::new(&store, &verb.instance)?;
-    if matches!(begin, Place::AtTime(_)) {
-        // Of the last day that the log has.
-        let (_, last) = traveller.range();
-        traveller.seek(last)?;
+    if let Some(address) = verb.serve {
+        return serve_journey(store, verb, begin, address);
     }
+    let mut commands = Commands::open(verb)?;
     let mut out = std::io::BufWriter::new(std::io::stdout());
     let style = Style::of_stdout(verb.plain || verb.json);
-    let mut session =
-        Session::new(Arc::clone(&store), traveller, entry, verb.to.map(Lsn), &mut out, (style, verb.json));
+    let mut session = set_out(Arc::clone(&store), verb, begin, &mut out, (style, verb.json))?;
     if let Some(module) = &verb.module {
         let (_, from) = session.into_traveller(begin)?;
         return other::compare(&store, verb, module, from);
@@ -67,6 +68,55 @@ fn journey(place: &StorePlace, verb: &Debug, begin: &Place) -> anyhow::Result<Ex
             Err(error) => commands.tell(error, verb.json)?,
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A journey that is to begin at that place.
+fn set_out<'a>(
+    store: Arc<dyn Store>,
+    verb: &Debug,
+    begin: &Place,
+    out: &'a mut dyn Write,
+    how: (Style, bool),
+) -> anyhow::Result<Session<'a>> {
+    let entry = store.instance(&verb.instance)?;
+    let mut traveller = Traveller::new(&store, &verb.instance)?;
+    if matches!(begin, Place::AtTime(_)) {
+        // Of the last day that the log has.
+        let (_, last) = traveller.range();
+        traveller.seek(last)?;
+    }
+    Ok(Session::new(store, traveller, entry, verb.to.map(Lsn), out, how))
+}
+
+/// The same for a browser, which sends the commands.
+fn serve_journey(store: Arc<dyn Store>, verb: &Debug, begin: &Place, address: SocketAddr) -> anyhow::Result<ExitCode> {
+    let answers = Answers::default();
+    let mut out = answers.clone();
+    let mut session = set_out(store, verb, begin, &mut out, (Style::of_stdout(true), true))?;
+    session.begin(begin)?;
+    let _of_the_beginning = answers.take();
+    let told = |address| {
+        Diagnostics::say(format_args!(
+            "ambrosia-host: http://{address}/ shows the journey of instance {}; Ctrl-C ends it, and nothing is changed",
+            verb.instance
+        ));
+    };
+    serve::serve(address, told, |line| {
+        let done = match line.trim() {
+            "journey" => session.journey(),
+            line => Command::parse(line).map_err(|reason| anyhow!(reason)).and_then(|command| match command {
+                Some(Command::Quit) => Err(anyhow!("close the page, and end the journey by Ctrl-C where it was begun")),
+                Some(command) => session.carry_out(command).map(|_| ()),
+                None => Ok(()),
+            }),
+        };
+        let mut answer = json!({ "answers": answers.take() });
+        if let Err(error) = done {
+            answer["error"] = json!(said(&error));
+        }
+        answer
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -59,6 +59,15 @@ impl<'a> Session<'a> {
         Ok((self.traveller, lsn))
     }
 
+    /// Says which instance it is of, how far it goes, and where it stands.
+    pub(crate) fn journey(&mut self) -> anyhow::Result<()> {
+        let last = self.last()?;
+        let (first, _) = self.traveller.range();
+        let instance = self.entry.name.to_string();
+        let journey = json!({ "instance": instance, "first": first.0, "last": last.0, "lsn": self.lsn().0 });
+        self.answer("journey", &journey, |out, _| writeln!(out, "{instance}: records {first} to {last}"))
+    }
+
     /// Goes to a place, and shows it.
     pub(crate) fn begin(&mut self, place: &Place) -> anyhow::Result<()> {
         let lsn = self.lsn_of(place)?;
