@@ -444,6 +444,9 @@ pub(crate) struct Debug {
     /// Take the commands from a file
     #[arg(long, value_name = "FILE")]
     pub(crate) script: Option<PathBuf>,
+    /// Write the state of the application at that place into a file, as `Harness::load` of the SDK reads it, and end
+    #[arg(long, value_name = "FILE", conflicts_with = "script")]
+    pub(crate) save_state: Option<PathBuf>,
     /// One JSON object a command
     #[arg(long)]
     pub(crate) json: bool,

@@ -40,35 +40,41 @@ pub(crate) fn log(store: &StorePlace, verb: &Log) -> anyhow::Result<ExitCode> {
         }
         Ok(())
     };
-    while records.next_lsn() <= last || (!held.shown.is_empty() && records.next_lsn() <= durable) {
-        let part = match records.read()? {
-            Part::Records(part) => part,
-            Part::Trimmed { from: gone, first } => {
-                if last >= from && from < first {
-                    let to = last.min(Lsn(first.0 - 1));
-                    Diagnostics::say(format_args!(
-                        "ambrosia-host: records {} to {to} were trimmed while the log was read",
-                        gone.max(from)
-                    ));
+    let mut walk = || -> anyhow::Result<()> {
+        while records.next_lsn() <= last || (!held.shown.is_empty() && records.next_lsn() <= durable) {
+            let part = match records.read()? {
+                Part::Records(part) => part,
+                Part::Trimmed { from: gone, first } => {
+                    if last >= from && from < first {
+                        let to = last.min(Lsn(first.0 - 1));
+                        Diagnostics::say(format_args!(
+                            "ambrosia-host: records {} to {to} were trimmed while the log was read",
+                            gone.max(from)
+                        ));
+                    }
+                    reader.begin(&*checkpoints, first);
+                    continue;
                 }
-                reader.begin(&*checkpoints, first);
-                continue;
+            };
+            if part.is_empty() {
+                bail!("the log of instance {} ends before record {last}", verb.instance);
             }
-        };
-        if part.is_empty() {
-            bail!("the log of instance {} ends before record {last}", verb.instance);
-        }
-        for record in part {
-            let lsn = record.lsn();
-            if lsn > last && held.shown.is_empty() {
-                break;
+            for record in part {
+                let lsn = record.lsn();
+                if lsn > last && held.shown.is_empty() {
+                    break;
+                }
+                let shown = reader.show(&record).with_context(|| format!("record {lsn} of the log can't be shown"))?;
+                held.push(&record, shown).into_iter().try_for_each(&mut tell)?;
             }
-            let shown = reader.show(&record).with_context(|| format!("record {lsn} of the log can't be shown"))?;
-            held.push(&record, shown).into_iter().try_for_each(&mut tell)?;
         }
-    }
+        Ok(())
+    };
+    let walked = walk();
+    // What was read is shown, also if the next record can't be.
     held.shown.into_iter().try_for_each(&mut tell)?;
     out.flush()?;
+    walked?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::support::{Replicas, Session, cluster, fails};
 
 /// Runs a script through `debug`, with further arguments.
-fn debug(cluster: &Cluster, more: &[&str], script: &str) -> Ran {
+pub(crate) fn debug(cluster: &Cluster, more: &[&str], script: &str) -> Ran {
     let mut arguments = vec!["debug", "--plain"];
     arguments.extend(more);
     let mut command = cluster.command(&arguments);
@@ -28,7 +28,7 @@ fn debug(cluster: &Cluster, more: &[&str], script: &str) -> Ran {
     }
 }
 
-fn must(cluster: &Cluster, more: &[&str], script: &str) -> String {
+pub(crate) fn must(cluster: &Cluster, more: &[&str], script: &str) -> String {
     let ran = debug(cluster, more, script);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     ran.stdout
@@ -36,7 +36,7 @@ fn must(cluster: &Cluster, more: &[&str], script: &str) -> String {
 
 /// A text with `N` in the place of what is counted in fuel, bytes and pages, and `HASH` in that of each long hexadecimal
 /// number.
-fn without_what_depends_on_the_build(text: &str) -> String {
+pub(crate) fn without_what_depends_on_the_build(text: &str) -> String {
     let mut out = String::new();
     for line in text.lines() {
         let words: Vec<_> = line.split(' ').collect();
@@ -121,6 +121,9 @@ lsn 9  deliver  epoch 1  2023-11-14T22:13:20.007000Z  N bytes  fuel N
       11  deliver  epoch 1    2023-11-14T22:13:20.009000Z  N bytes
           outside impulse add id 9 request request-8 [8]
 lsn 3 -> 7  N pages of N bytes differ, memory +0 bytes
+  + .seen[0] 1
+  + .seen[1] 4
+  ~ .total 0 -> 5
 lsn 14  deliver  epoch 1  2023-11-14T22:13:20.012000Z  N bytes  fuel N
     0 outside impulse add id 12 request request-11 [11]
         -> reply id 12 44

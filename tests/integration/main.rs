@@ -33,6 +33,7 @@ mod replicas;
 mod requests;
 mod serving;
 mod simulated;
+mod states;
 mod stdin;
 mod store_replaced;
 mod streams;

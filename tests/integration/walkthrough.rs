@@ -164,7 +164,7 @@ fn status_has_the_published_shape_and_tells_the_truth() {
         "name": "server", "uuid": uuid, "module": module, "modules": [module],
         "wanted": null, "answered": null, "state": "down", "epoch": 0, "durable_lsn": 1,
         "first_lsn": 1, "history_from_lsn": 1, "disk_bytes": status["disk_bytes"], "checkpoints": [], "capture": null,
-        "recovery_ms": null,
+        "recovery_ms": null, "waiting_handlers": null,
         "primary": null, "replicas": [down(0), down(1), down(2)], "from_files": false, "peers": null,
     });
     assert_eq!(status, expected);

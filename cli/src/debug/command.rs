@@ -4,6 +4,7 @@
 
 use super::{
     condition::{self, Condition},
+    path::Path,
     place::Place,
 };
 
@@ -19,7 +20,7 @@ pub(crate) enum Command {
     Continue,
     Break(Condition),
     Breaks,
-    /// Takes away a break, or all.
+    /// Takes away a break or a watch, or all of both.
     Delete(Option<usize>),
     Show,
     /// So many records from here on, a line each.
@@ -28,25 +29,39 @@ pub(crate) enum Command {
     Inspect(usize),
     Backtrace,
     Diff(Place, Place),
+    /// A part of the state of the application, or all of it.
+    State(Path),
+    /// What the record changed in it.
+    Changes,
+    /// Stops where that part of it changes.
+    Watch(Path),
+    Watches,
+    /// To the record where that part of it became what it is.
+    Why(Path),
     Verify,
     Help,
     Quit,
 }
 
 /// Names, what may be written instead, what follows, and what it does.
-const COMMANDS: [(&str, &[&str], &str, &str); 16] = [
+const COMMANDS: [(&str, &[&str], &str, &str); 21] = [
     ("next", &["n"], "[N] [CONDITION]", "the next record, or the Nth that is like that"),
     ("back", &["b"], "[N] [CONDITION]", "the record before, or the Nth back that is like that"),
     ("until", &["u"], "CONDITION", "the next record that is like that"),
     ("goto", &["g"], "PLACE", "a record: its number, +N, -N, a time (14:03:05), start, end, halted"),
-    ("continue", &["c"], "", "the next record that a break stops at"),
+    ("continue", &["c"], "", "the next record that a break or a watch stops at"),
     ("break", &[], "CONDITION", "stop `continue` at records that are like that"),
     ("breaks", &[], "", "the breaks, with their numbers"),
-    ("delete", &[], "[NUMBER]", "take away a break, or all of them"),
+    ("delete", &[], "[NUMBER]", "take away a break or a watch, or all of them"),
     ("show", &["s"], "", "the record again: its messages, what they brought about, and what the instance waits for"),
     ("list", &["l"], "[N]", "the next N records, a line each, without going there"),
     ("inspect", &["i"], "NUMBER", "a message of the record in full, with what it brought about"),
     ("backtrace", &["bt"], "", "where in its source the guest failed at this record"),
+    ("state", &[], "[PATH]", "the state of the application, or a part: `state .total`, or just `.total`"),
+    ("changes", &[], "", "what the record changed in the state"),
+    ("watch", &[], "PATH", "stop `continue`, and `next` with a condition, where that part of the state changes"),
+    ("watches", &[], "", "the watches, with their numbers, and what they are here"),
+    ("why", &[], "PATH", "back to the record where that part of the state became what it is"),
     ("diff", &[], "PLACE PLACE", "in what the instance differs between two records"),
     ("verify", &[], "", "go to the end, and see whether all digests agree"),
     ("help", &["h", "?"], "", "this list"),
@@ -62,6 +77,9 @@ impl Command {
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn parse(line: &str) -> Result<Option<Command>, String> {
+        if let Some(command) = of_a_path(line.trim()) {
+            return command.map(Some);
+        }
         let words = words(line)?;
         let Some((word, rest)) = words.split_first() else { return Ok(None) };
         let Some((name, ..)) = COMMANDS.iter().find(|(name, short, ..)| name == word || short.contains(&word.as_str()))
@@ -77,7 +95,9 @@ impl Command {
             "break" => condition(name, rest).map(Command::Break),
             "breaks" => none(name, rest, Command::Breaks),
             "delete" if rest.is_empty() => Ok(Command::Delete(None)),
-            "delete" => only(name, "the number of a break", rest).and_then(number).map(Some).map(Command::Delete),
+            "delete" => {
+                only(name, "the number of a break or a watch", rest).and_then(number).map(Some).map(Command::Delete)
+            }
             "show" => none(name, rest, Command::Show),
             "list" if rest.is_empty() => Ok(Command::List(LISTED)),
             "list" => only(name, "a number", rest).and_then(number).map(Command::List),
@@ -87,6 +107,8 @@ impl Command {
                 [one, other] => Place::parse(one).and_then(|one| Ok(Command::Diff(one, Place::parse(other)?))),
                 _ => Err("diff needs two places, such as `diff 800 812`".to_owned()),
             },
+            "changes" => none(name, rest, Command::Changes),
+            "watches" => none(name, rest, Command::Watches),
             "verify" => none(name, rest, Command::Verify),
             "help" => none(name, rest, Command::Help),
             "quit" => none(name, rest, Command::Quit),
@@ -103,6 +125,20 @@ impl Command {
         };
         let commands: String = COMMANDS.iter().map(line).collect();
         format!("{commands}\nA CONDITION is one or more of: {}.\n", condition::FORMS)
+    }
+}
+
+/// A command that takes a path, in which spaces and quotation marks have a meaning of their own; `None` if it is none of them.
+fn of_a_path(line: &str) -> Option<Result<Command, String>> {
+    if line.starts_with(['.', '[']) {
+        return Some(Path::parse(line).map(Command::State));
+    }
+    let (word, path) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    match word {
+        "state" => Some(Path::parse(path).map(Command::State)),
+        "watch" => Some(Path::parse(path).map(Command::Watch)),
+        "why" => Some(Path::parse(path).map(Command::Why)),
+        _ => None,
     }
 }
 
@@ -201,6 +237,10 @@ mod tests {
         Condition::parse(&words.iter().map(ToString::to_string).collect::<Vec<_>>()).expect("it is one")
     }
 
+    fn path(text: &str) -> Path {
+        Path::parse(text).expect("it is one")
+    }
+
     #[test]
     fn commands_are_read() {
         for (line, command) in [
@@ -219,6 +259,14 @@ mod tests {
             ("inspect 3", Command::Inspect(3)),
             ("bt", Command::Backtrace),
             ("diff 800 end", Command::Diff(Place::Lsn(Lsn(800)), Place::End)),
+            ("state", Command::State(path("."))),
+            ("state  # of all", Command::State(path("."))),
+            (".total", Command::State(path(".total"))),
+            ("state .of[\"a # b\"][3]  # one", Command::State(path(".of[\"a # b\"][3]"))),
+            ("changes", Command::Changes),
+            ("watch .total", Command::Watch(path(".total"))),
+            ("watches", Command::Watches),
+            ("why .of[\"a b\"]", Command::Why(path(".of[\"a b\"]"))),
             ("?", Command::Help),
             ("exit", Command::Quit),
         ] {
@@ -245,6 +293,8 @@ mod tests {
             ("inspect x", "`x` is no number"),
             ("diff 1", "diff needs two places"),
             ("show me", "show takes nothing more, and `me` follows"),
+            (".a[", "`[` needs a number"),
+            ("state total", "a path begins with a dot"),
             ("until print ~ \"a", "a quotation mark is not closed"),
         ] {
             let error = Command::parse(line).expect_err(line);

@@ -1,17 +1,22 @@
 //! `debug`: travels through the life of an instance, by commands.
 //!
-//! **Architecture Invariant:** it only looks: nothing is written but the answers, and a script for gdb in the temporary directory.
+//! **Architecture Invariant:** it only looks: nothing is written but the answers, the state into the file that is named, and a script
+//! for gdb in the temporary directory.
 
 mod answers;
+mod changes;
 mod command;
 mod condition;
 mod moment;
 mod native;
 mod other;
+mod path;
 mod place;
 mod serve;
 mod session;
+mod state;
 mod style;
+mod watch;
 
 use std::{
     io::{BufRead, BufReader, IsTerminal, Write},
@@ -55,6 +60,13 @@ fn journey(place: &StorePlace, verb: &Debug, begin: &Place) -> anyhow::Result<Ex
     if verb.native {
         let (traveller, lsn) = session.into_traveller(begin)?;
         return native::native(place, verb, traveller, lsn);
+    }
+    if let Some(file) = &verb.save_state {
+        session.save_state_at(begin, file)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if commands.is_typed && !verb.json {
+        session = session.showing_changes();
     }
     session.begin(begin)?;
     while let Some(line) = commands.next(session.lsn())? {

@@ -15,7 +15,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
+    changes::{self, Change},
     place::shown as shown_time,
+    state::State,
     style::{Style, Tone},
 };
 use crate::records::{Body, Reader, Shown, ShownMessage, ShownRemedy, mended};
@@ -447,6 +449,8 @@ pub(crate) struct Difference {
     memory_bytes: i64,
     /// Pages of 4096 bytes that differ, in all memories.
     pages: usize,
+    /// Null if there is no state at one of them.
+    state: Option<Vec<Change>>,
 }
 
 /// What is compared of an instance.
@@ -454,11 +458,13 @@ pub(crate) struct Compared {
     lsn: u64,
     now: Now,
     pages: Vec<Vec<u64>>,
+    state: Option<Value>,
 }
 
 impl Compared {
-    pub(crate) fn of(traveller: &mut Traveller) -> Compared {
-        Compared { lsn: traveller.lsn().0, pages: traveller.page_hashes(), now: now(traveller) }
+    pub(crate) fn of(traveller: &mut Traveller) -> anyhow::Result<Compared> {
+        let state = State::of_record(traveller)?.map(|state| state.value);
+        Ok(Compared { lsn: traveller.lsn().0, pages: traveller.page_hashes(), now: now(traveller), state })
     }
 
     fn facts(&self) -> Vec<String> {
@@ -493,16 +499,18 @@ impl Compared {
             new: without(&theirs, &mine),
             memory_bytes: other.now.memory_bytes.cast_signed() - self.now.memory_bytes.cast_signed(),
             pages: (0..memories).map(differing).sum(),
+            state: self.state.as_ref().zip(other.state.as_ref()).map(|(was, is)| changes::changes(was, is)),
         }
     }
 }
 
 impl Difference {
     pub(crate) fn print(&self, out: &mut dyn Write, style: Style) -> std::io::Result<()> {
-        let Difference { from, to, gone, new, memory_bytes, pages } = self;
+        let Difference { from, to, gone, new, memory_bytes, pages, state } = self;
         let places = style.paint(Tone::Place, format!("lsn {from} -> {to}"));
         writeln!(out, "{places}  {pages} pages of 4096 bytes differ, memory {memory_bytes:+} bytes")?;
         gone.iter().try_for_each(|fact| writeln!(out, "  - {fact}"))?;
-        new.iter().try_for_each(|fact| writeln!(out, "  + {fact}"))
+        new.iter().try_for_each(|fact| writeln!(out, "  + {fact}"))?;
+        changes::print(out, state.as_deref().unwrap_or_default(), style)
     }
 }

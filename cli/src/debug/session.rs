@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, io::Write, sync::Arc};
 
-use ambrosia_core::{Lsn, Record, Timestamp};
+use ambrosia_core::{Lsn, Record, RecordKind, Timestamp};
 use ambrosia_host::{travel::Traveller, without_controls};
 use ambrosia_storage::{InstanceEntry, RecordedOutcome, Store};
 use anyhow::{Context, bail};
@@ -14,6 +14,7 @@ use super::{
     command::Command,
     condition::Condition,
     moment::{self, Compared, Viewer, effect_line, message_line},
+    path::Path,
     place::{Place, on_the_day_of},
     style::{Style, Tone},
 };
@@ -24,15 +25,18 @@ const WINDOW: u64 = 4096;
 
 /// A journey, and what its commands go by.
 pub(crate) struct Session<'a> {
-    traveller: Traveller,
-    viewer: Viewer,
+    pub(super) traveller: Traveller,
+    pub(super) viewer: Viewer,
     entry: InstanceEntry,
     /// The last record that it goes to.
     to: Option<Lsn>,
     breaks: BTreeMap<usize, Condition>,
-    out: &'a mut dyn Write,
-    style: Style,
+    pub(super) watches: BTreeMap<usize, Path>,
+    pub(super) out: &'a mut dyn Write,
+    pub(super) style: Style,
     is_json: bool,
+    /// Whether what a record changed in the state is shown with it.
+    shows_changes: bool,
 }
 
 impl<'a> Session<'a> {
@@ -45,7 +49,14 @@ impl<'a> Session<'a> {
         (style, is_json): (Style, bool),
     ) -> Session<'a> {
         let viewer = Viewer::new(store, &traveller);
-        Session { traveller, viewer, entry, to, breaks: BTreeMap::new(), out, style, is_json }
+        let (breaks, watches) = (BTreeMap::new(), BTreeMap::new());
+        Session { traveller, viewer, entry, to, breaks, watches, out, style, is_json, shows_changes: false }
+    }
+
+    /// What each record changed in the state is shown with it: for whoever types, and can wait that long.
+    pub(crate) fn showing_changes(mut self) -> Self {
+        self.shows_changes = true;
+        self
     }
 
     /// Where it stands.
@@ -70,31 +81,53 @@ impl<'a> Session<'a> {
 
     /// Goes to a place, and shows it.
     pub(crate) fn begin(&mut self, place: &Place) -> anyhow::Result<()> {
-        let lsn = self.lsn_of(place)?;
-        self.go(lsn)?;
+        self.go_to(place)?;
         self.show()
+    }
+
+    /// Goes to a place, and writes the state there into a file.
+    pub(crate) fn save_state_at(&mut self, place: &Place, file: &std::path::Path) -> anyhow::Result<()> {
+        self.go_to(place)?;
+        self.save_state(file)
+    }
+
+    fn go_to(&mut self, place: &Place) -> anyhow::Result<()> {
+        let lsn = self.lsn_of(place)?;
+        self.go(lsn)
     }
 
     /// Does what a command says. False if that is the end.
     pub(crate) fn carry_out(&mut self, command: Command) -> anyhow::Result<bool> {
         match command {
+            Command::Next(count, condition) if !self.watches.is_empty() => {
+                self.check(&condition)?;
+                self.go_on_watching(count, &[condition])?;
+            }
             Command::Next(count, condition) => self.next(count, &condition)?,
             Command::Back(count, condition) => self.back(count, &condition)?,
             Command::Goto(place) => self.begin(&place)?,
+            Command::Continue if !self.watches.is_empty() => {
+                let breaks: Vec<_> = self.breaks.values().cloned().collect();
+                self.go_on_watching(1, &breaks)?;
+            }
             Command::Continue => self.go_on()?,
             Command::Break(condition) => {
                 self.check(&condition)?;
-                let number = self.breaks.last_key_value().map_or(1, |(number, _)| number + 1);
+                let number = self.next_number();
                 self.breaks.insert(number, condition);
                 self.show_breaks()?;
             }
             Command::Breaks => self.show_breaks()?,
             Command::Delete(None) => {
                 self.breaks.clear();
+                self.watches.clear();
                 self.show_breaks()?;
             }
             Command::Delete(Some(number)) => {
-                self.breaks.remove(&number).with_context(|| format!("there is no break {number}"))?;
+                if self.watches.remove(&number).is_some() {
+                    return self.show_watches().map(|()| true);
+                }
+                self.breaks.remove(&number).with_context(|| format!("there is no break or watch {number}"))?;
                 self.show_breaks()?;
             }
             Command::Show => self.show()?,
@@ -102,6 +135,11 @@ impl<'a> Session<'a> {
             Command::Inspect(number) => self.inspect(number)?,
             Command::Backtrace => self.backtrace()?,
             Command::Diff(one, other) => self.diff(&one, &other)?,
+            Command::State(path) => self.state(&path)?,
+            Command::Changes => self.show_changes()?,
+            Command::Watch(path) => self.watch(path)?,
+            Command::Watches => self.show_watches()?,
+            Command::Why(path) => self.why(&path)?,
             Command::Verify => {
                 let to = self.last()?;
                 let verdict = verify::journey(&mut self.traveller, to)?;
@@ -116,7 +154,7 @@ impl<'a> Session<'a> {
     }
 
     /// Says the same as JSON, or as text.
-    fn answer(
+    pub(super) fn answer(
         &mut self,
         name: &str,
         value: &Value,
@@ -130,19 +168,37 @@ impl<'a> Session<'a> {
         Ok(self.out.flush()?)
     }
 
-    fn show(&mut self) -> anyhow::Result<()> {
+    pub(super) fn show(&mut self) -> anyhow::Result<()> {
         let shown = self.viewer.moment(&self.traveller)?;
         let value = if self.is_json { serde_json::to_value(&shown)? } else { Value::Null };
-        self.answer("moment", &value, |out, style| moment::print(out, &shown, style))
+        self.answer("moment", &value, |out, style| moment::print(out, &shown, style))?;
+        self.show_changes_if_wanted()
+    }
+
+    /// Shows what the record changed in the state, if that is shown with each.
+    pub(super) fn show_changes_if_wanted(&mut self) -> anyhow::Result<()> {
+        if self.shows_changes { self.show_changes_along() } else { Ok(()) }
+    }
+
+    /// The next number for a break or a watch.
+    pub(super) fn next_number(&self) -> usize {
+        let numbers = self.breaks.keys().chain(self.watches.keys());
+        numbers.max().map_or(1, |number| number + 1)
+    }
+
+    /// Whether code of the guest ran at the record, so that it may have changed the state.
+    pub(super) fn runs_code(&self) -> bool {
+        let kind = self.traveller.moment().record.as_ref().map(|record| record.header().kind);
+        matches!(kind, Some(RecordKind::Deliver | RecordKind::Upgrade | RecordKind::Mend))
     }
 
     /// The last record that it may go to.
-    fn last(&mut self) -> anyhow::Result<Lsn> {
+    pub(super) fn last(&mut self) -> anyhow::Result<Lsn> {
         let last = self.traveller.look_further()?;
         Ok(self.to.map_or(last, |to| last.min(to)))
     }
 
-    fn go(&mut self, lsn: Lsn) -> anyhow::Result<()> {
+    pub(super) fn go(&mut self, lsn: Lsn) -> anyhow::Result<()> {
         let last = self.last()?;
         if self.to == Some(last) && lsn > last {
             bail!("record {lsn} is behind record {last}, and --to goes no further");
@@ -303,7 +359,7 @@ impl<'a> Session<'a> {
             .map_while(|peer| Some((peer, replica.peer_name(peer)?.to_string())))
             .collect();
         move |record| {
-            if record.header().kind == ambrosia_core::RecordKind::Bind
+            if record.header().kind == RecordKind::Bind
                 && let Ok(bind) = ambrosia_core::Bind::decode(record.body())
             {
                 names.insert(bind.peer, bind.name.to_string());
@@ -319,7 +375,9 @@ impl<'a> Session<'a> {
 
     fn go_on(&mut self) -> anyhow::Result<()> {
         if self.breaks.is_empty() {
-            bail!("there is no break to stop at: set one with `break`, or go to the end with `goto end`");
+            bail!(
+                "there is no break to stop at: set one with `break`, or a watch with `watch`, or go to the end with `goto end`"
+            );
         }
         let breaks: Vec<_> = self.breaks.values().cloned().collect();
         match self.find_next(&breaks)? {
@@ -408,8 +466,8 @@ impl<'a> Session<'a> {
 
     fn compare(&mut self, one: Lsn, other: Lsn) -> anyhow::Result<moment::Difference> {
         self.go(one)?;
-        let before = Compared::of(&mut self.traveller);
+        let before = Compared::of(&mut self.traveller)?;
         self.go(other)?;
-        Ok(before.difference(&Compared::of(&mut self.traveller)))
+        Ok(before.difference(&Compared::of(&mut self.traveller)?))
     }
 }

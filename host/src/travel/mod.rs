@@ -13,6 +13,7 @@ mod native;
 mod observed;
 mod snapshot;
 mod snapshots;
+mod state;
 mod stretch;
 mod traveller;
 mod trial;
@@ -21,6 +22,7 @@ pub use error::TravelError;
 pub use export::{ExportError, Exported, export};
 pub use native::{Native, NativeDifference, NativeError, NativeGuest};
 pub use observed::Execution;
+pub use state::{NoState, state_file};
 pub use traveller::{Moment, Traveller, with_stack, with_stack_for_guests};
 pub use trial::{
     Brought, Change as TrialChange, Difference, Handover, NoTrial, Trial, TrialMessage, TrialPlan, TrialProgress,

@@ -145,15 +145,25 @@ impl Stretch {
     /// Captures all that this is; `None` if the guest can't be captured here.
     pub(super) fn snapshot(&mut self, ledger: &Ledger) -> Option<Snapshot> {
         let began = Instant::now();
+        // The first one copies everything, and says nothing of the next.
+        let is_of_changes = self.layers.is_some();
+        let snapshot = self.copied(ledger)?;
+        self.captured_at = Instant::now();
+        if is_of_changes {
+            self.captures_took = [self.captures_took[1], began.elapsed()];
+        }
+        Some(snapshot)
+    }
+
+    /// The same, and the next snapshot is due when it would have been.
+    pub(super) fn copied(&mut self, ledger: &Ledger) -> Option<Snapshot> {
         if !self.replica.goes_on() {
             return None; // it has ended, or what was left out is not mended yet, which no state has in it
         }
-        // The first one copies everything, and says nothing of the next.
-        let is_of_changes = self.layers.is_some();
         let registers = self.capture(ledger)?;
         let layers = self.layers.clone().expect("it was captured");
         let state = self.replica.checkpoint();
-        let snapshot = Snapshot {
+        Some(Snapshot {
             lsn: self.replica.applied(),
             _held: ledger.hold(state.bytes() + registers.len() + layers.own_bytes()),
             state,
@@ -161,12 +171,7 @@ impl Stretch {
             registers,
             layers,
             tail: self.behind.fork(),
-        };
-        self.captured_at = Instant::now();
-        if is_of_changes {
-            self.captures_took = [self.captures_took[1], began.elapsed()];
-        }
-        Some(snapshot)
+        })
     }
 
     /// Brings the layers up to date, and returns the registers.

@@ -5,9 +5,9 @@
 
 use std::{collections::BTreeMap, fmt::Write, sync::Arc, thread};
 
-use ambrosia_core::{CheckpointState, Divergence, Genesis, InstanceName, Lsn, Record, RecordKind, Timestamp};
-use ambrosia_engine::{Captures, Module, THREAD_STACK_BYTES_MIN, WaitingHandler, WasmGuest};
-use ambrosia_storage::{Checkpoints, Instances, LogStore, LogTail, Store};
+use ambrosia_core::{CheckpointState, Divergence, Genesis, InstanceName, Lsn, Outcome, Record, RecordKind, Timestamp};
+use ambrosia_engine::{Captures, Module, SavedState, THREAD_STACK_BYTES_MIN, WaitingHandler, WasmGuest};
+use ambrosia_storage::{BlobHash, Checkpoints, Instances, LogStore, LogTail, Store};
 
 use super::{
     error::TravelError,
@@ -15,6 +15,7 @@ use super::{
     observed::{Execution, Observed},
     snapshot::Snapshot,
     snapshots::Snapshots,
+    state::{FUEL_TIMES, NoState},
     stretch::{Replica, Stretch},
 };
 use crate::{modules::Modules, run::RunError};
@@ -392,6 +393,28 @@ impl Traveller {
         // Only what a guest says that can say it.
         let saved = guest.into_state(state.world(), state.limits().fuel);
         Ok(saved.ok().flatten().map_or_else(Vec::new, |saved| saved.waiting))
+    }
+
+    /// The state of the application here, as its own code gives it in a copy of the guest.
+    ///
+    /// # Errors
+    /// [`NoState`] if there is none here, or no copy can be made.
+    pub fn state(&mut self) -> Result<SavedState, NoState> {
+        match self.stretch.replica.outcome() {
+            Some(Outcome::Finished { lsn, .. }) => return Err(NoState::Finished(*lsn)),
+            Some(Outcome::Halted { lsn, .. }) => return Err(NoState::Halted(*lsn)),
+            None => {}
+        }
+        let (lsn, module) = (self.lsn(), BlobHash(self.stretch.replica.module()));
+        if !self.has_memory_captured() {
+            return Err(NoState::NotCopied(module));
+        }
+        let copied = self.stretch.copied(&self.snapshots.ledger).ok_or(NoState::NotHere(lsn))?;
+        let compiled = self.modules.module(copied.module).map_err(TravelError::from)?;
+        let (state, guest) = self.guest_of(&copied, &compiled)?;
+        let fuel = state.limits().fuel.saturating_mul(FUEL_TIMES);
+        let saved = guest.into_state(state.world(), fuel).map_err(|fault| NoState::Fails { lsn, fault })?;
+        saved.ok_or(NoState::NoInterface(module))
     }
 
     /// The replica itself, which goes nowhere any more.
