@@ -234,7 +234,7 @@ fn what_can_not_be_done_is_told() {
         (&[], "inspect 7", &["the record has no message 7: its messages are 0 to 0"]),
         (&[], "backtrace", &["the guest did not fail at this record"]),
         (&[], "continue", &["there is no break to stop at"]),
-        (&[], "delete 3", &["there is no break 3"]),
+        (&[], "delete 3", &["there is no break or watch 3"]),
         (&["--script", "/nowhere/script"], "", &["cannot read /nowhere/script"]),
     ] {
         let ran = debug(&cluster, &on(more), script);

@@ -191,7 +191,7 @@ fn status_has_the_published_shape_and_tells_the_truth() {
         "name": "server", "uuid": uuid, "module": module, "modules": [module],
         "wanted": null, "answered": null, "state": "running", "epoch": 1, "durable_lsn": 3,
         "from_files": false, "first_lsn": 1, "history_from_lsn": 1, "disk_bytes": status["disk_bytes"], "checkpoints": [],
-        "capture": "memory", "recovery_ms": status["recovery_ms"],
+        "capture": "memory", "recovery_ms": status["recovery_ms"], "waiting_handlers": null,
         "primary": {"replica": 0, "address": address, "pid": server.host(0).pid(), "host": host},
         "replicas": [up(0, "primary"), up(1, "standby"), down(2)], "peers": [],
     });

@@ -262,10 +262,8 @@ impl State {
         }
         let before = self.world.peers.count();
         // A record that only acknowledges is none of the guest's.
+        delivered.effects.extend_from_slice(answers);
         let result = if runs.is_empty() { Ok(()) } else { guest.deliver(runs, &mut self.world, delivered) };
-        if !answers.is_empty() {
-            delivered.effects = [answers, &delivered.effects].concat();
-        }
         assert!(self.world.peers.count() >= before, "a guest can't forget peers");
         self.add_streams();
         if let Err(fault) = result.and_then(|()| self.take_effects(&delivered.effects, applied)) {

@@ -48,7 +48,7 @@ pub(crate) fn deliver_to_both(
     world: &mut World,
     delivered: &mut Delivered,
 ) -> Result<(), Fault> {
-    let (mut other_world, mut other_delivered) = (world.clone(), Delivered::default());
+    let (mut other_world, mut other_delivered) = (world.clone(), delivered.clone());
     let result = model.deliver(runs, world, delivered);
     let other_result = other.deliver(runs, &mut other_world, &mut other_delivered);
     assert_eq!(result.is_err(), other_result.is_err(), "both guests fail or none: {result:?}, {other_result:?}");
