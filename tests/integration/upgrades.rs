@@ -152,6 +152,39 @@ fn an_instance_that_is_down_is_swapped_at_its_next_run_before_anything_is_delive
     fails_with_plan(&cluster, &to(&first[..12], &["--last", "0"]), &["the state has version 2"]);
 }
 
+/// A disk loses what it holds: whoever is to run it says so, and goes on with what it has.
+#[test]
+fn a_new_module_that_is_damaged_in_the_store_is_refused_and_one_that_runs_is_told_of() {
+    let cluster = cluster();
+    let mut ledger = Replicas::of(&cluster, "ledger", "ledger1", 1);
+    assert_eq!(cluster.send("ledger", "add", json!(["anna", 5])), json!([1, 5]));
+    ledger.host(0).signal(Signal::Terminate);
+    assert_eq!(ledger.wait_for_end(0).0, 0);
+    fails_with_plan(&cluster, &to(&path(&cluster, "ledger2"), &["--timeout", "0"]), &["is not done yet"]);
+    let damage = |guest: &str| {
+        let name = hash(&cluster, guest);
+        let mut damaged = 0;
+        for (file, mut bytes) in files(&cluster.directory()).into_iter().filter(|(file, _)| file.contains(&name)) {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(&file, bytes).expect("it can be written");
+            damaged += 1;
+        }
+        assert!(damaged > 0, "the module is in the store, and compiled beside it");
+    };
+    damage("ledger2");
+    ledger.start(0);
+    let status = crate::support::wait_for_status(&cluster, "ledger", |status| status["wanted"].is_null());
+    let report = status["answered"].to_string();
+    assert!(report.contains("refused") && report.contains(&hash(&cluster, "ledger2")), "{report}");
+    assert_eq!(cluster.send("ledger", "add", json!(["anna", 1])), json!([1, 6]), "it goes on as it was");
+    assert_eq!(upgrades(&cluster), [""; 0]);
+    ledger.host(0).signal(Signal::Terminate);
+    assert_eq!(ledger.wait_for_end(0).0, 0);
+    damage("ledger1");
+    fails(&cluster, &["run", "--instance", "ledger"], &[&hash(&cluster, "ledger1")]);
+}
+
 #[test]
 fn a_standby_started_later_replays_the_log_from_its_beginning_across_upgrades() {
     let cluster = cluster();

@@ -50,6 +50,8 @@ pub(crate) fn check_replay(cluster: &Cluster, instance: &str, replicas: &mut Rep
     assert_eq!(replicas.next_reign().replica, fresh);
     assert_eq!(state(cluster, instance), before, "what {instance} has by replay");
     assert_eq!(replicas.host(fresh).printed(), replayed, "nothing was printed again");
+    // The original's last step: once more in the debugger.
+    cluster.must(&["verify", "--instance", instance]);
 }
 
 /// Everything that an instance tells of its state.
