@@ -143,6 +143,24 @@ fn write_behind(last: &ScannedRecord, record: &[u8]) -> (PathBuf, u64) {
     (last.file.clone(), offset)
 }
 
+/// An upgrade or a mend that this program can't read: which modules the records behind it need is not known.
+#[test]
+fn a_change_of_the_code_that_can_not_be_read_is_told_by_whoever_needs_it() {
+    for kind in [RecordKind::Upgrade, RecordKind::Mend] {
+        let cluster = cluster();
+        counted_to_ten(&cluster);
+        let last = scan(&cluster, "counter").pop().expect("there are records");
+        let before = *last.record.header();
+        let mut header = RecordHeader::new(kind, before.epoch, before.lsn.next(), before.time);
+        (header.previous, header.durable) = (before.link(), before.lsn);
+        write_behind(&last, Record::seal(header, b"of a later version").stored());
+        let words = ["record 14", "does not have the shape"];
+        fails(&cluster, &["run", "--instance", "counter"], &words);
+        let copy = cluster.file("copy");
+        fails(&cluster, &["export", "--instance", "counter", "--output", copy.to_str().expect("text")], &words);
+    }
+}
+
 /// What a program writes that keeps several instances in one log, which this one does not know.
 #[test]
 fn a_log_with_several_instances_is_refused_as_too_new_and_nothing_is_cut() {

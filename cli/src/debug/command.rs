@@ -59,7 +59,7 @@ const COMMANDS: [(&str, &[&str], &str, &str); 21] = [
     ("backtrace", &["bt"], "", "where in its source the guest failed at this record"),
     ("state", &[], "[PATH]", "the state of the application, or a part: `state .total`, or just `.total`"),
     ("changes", &[], "", "what the record changed in the state"),
-    ("watch", &[], "PATH", "stop `continue`, and `next` with a condition, where that part of the state changes"),
+    ("watch", &[], "PATH", "stop `continue` and `next` where that part of the state changes"),
     ("watches", &[], "", "the watches, with their numbers, and what they are here"),
     ("why", &[], "PATH", "back to the record where that part of the state became what it is"),
     ("diff", &[], "PLACE PLACE", "in what the instance differs between two records"),

@@ -98,15 +98,24 @@ pub fn export(
     });
     let begins = before.map_or(Lsn(1), |before| before.lsn.next());
     let records = Copied { tail: log.tail(begins)?, read: Vec::new().into_iter(), next: begins, last: to };
+    let mut unknown = None;
     let records = records.inspect(|record| {
-        if let Ok(record) = record
-            && let Ok(Some(Remedy::Upgrade(upgrade))) = change_by(record)
-        {
-            modules.insert(upgrade.to);
-            current = upgrade.to;
+        let Ok(record) = record else { return };
+        match change_by(record) {
+            Ok(Some(Remedy::Upgrade(upgrade))) => {
+                modules.insert(upgrade.to);
+                current = upgrade.to;
+            }
+            Ok(Some(Remedy::Skip(_)) | None) => {}
+            Err(error) => {
+                unknown.get_or_insert(TravelError::BadRecord { lsn: record.lsn(), error });
+            }
         }
     });
     target.copy_log(entry.log(), before, records)?;
+    if let Some(error) = unknown {
+        return Err(error.into()); // which modules run behind it is not known
+    }
     for module in modules {
         copy_module(&*store, &target, module)?;
     }
