@@ -164,7 +164,7 @@ fn a_new_module_that_is_damaged_in_the_store_is_refused_and_one_that_runs_is_tol
     let damage = |guest: &str| {
         let name = hash(&cluster, guest);
         let mut damaged = 0;
-        for (file, mut bytes) in files(&cluster.directory()).into_iter().filter(|(file, _)| file.contains(&name)) {
+        for (file, mut bytes) in files(cluster.directory()).into_iter().filter(|(file, _)| file.contains(&name)) {
             let middle = bytes.len() / 2;
             bytes[middle] ^= 1;
             fs::write(&file, bytes).expect("it can be written");
