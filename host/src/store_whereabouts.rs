@@ -69,8 +69,11 @@ impl Whereabouts for StoreWhereabouts {
 
     fn check_alive(&self) -> Result<(), ClientError> {
         let name = &self.name;
-        match self.store.instance(name).map_err(unreadable)?.outcome {
+        let entry = self.store.instance(name).map_err(unreadable)?;
+        match entry.outcome {
             None => Ok(()),
+            // Somebody wishes for what may mend it: whoever asks waits for that, as for a takeover.
+            Some(RecordedOutcome::Halted { .. }) if entry.upgrades.wanted.is_some() => Ok(()),
             Some(outcome) => Err(ClientError::Ended(how_it_ended(name, outcome))),
         }
     }

@@ -210,12 +210,19 @@ fn a_request_that_is_skipped_is_answered_with_an_error() {
     mill.wait_for_end(0);
     let lsn = cluster.status("mill")["outcome"]["lsn"].to_string();
     fails_with_text(&cluster, &[&skip(&lsn, &["0"])[..], &["--timeout", "0"]].concat(), &["is not done yet"]);
+    // Whoever asks meanwhile waits, although it is noted that the instance has halted.
+    let waits = begin(
+        &cluster,
+        &["send", "--instance", "mill", "--method", "grind", "--args", "[\"rye\"]", "--timeout", "120"],
+    );
     mill.start(0);
     mill.next_reign();
     wait_for_status(&cluster, "mill", |status| status["wanted"].is_null());
+    let waited = waits.end();
+    assert_eq!((waited.code, waited.stdout.trim()), (0, "[1,1]"), "{}", waited.stderr);
     // It was done, as an error: the same request gets that again and again.
     fails(&cluster, &send, &["skipped by an operator"]);
-    assert_eq!(cluster.send("mill", "grind", json!(["rye"])), json!([1, 1]));
+    assert_eq!(cluster.send("mill", "grind", json!(["rye"])), json!([1, 2]));
     fails(&cluster, &send, &["skipped by an operator"]);
 }
 
