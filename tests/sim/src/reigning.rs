@@ -93,7 +93,8 @@ impl Sim {
                 self.on_refuse(process, driver, connection, reason);
             }
             Output::Accepted { request, .. } => witness.requests.on_accepted(&request),
-            Output::Answered { request, answer, .. } => {
+            Output::Answered { request, answer, after } => {
+                witness.logs.on_answered(uuid, after);
                 witness.counts.answers += 1;
                 witness.requests.on_answered(&request, answer);
             }

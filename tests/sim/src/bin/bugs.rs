@@ -611,6 +611,14 @@ const BUGS: &[Bug] = &[
         )],
     },
     Bug {
+        name: "what a mend brought about is seen as if the record that was left out had",
+        file: "host/core/src/replica/changing.rs",
+        changes: &[(
+            "        self.put_effects(applied, after, outputs);\n        self.want_all(outputs);\n",
+            "        self.put_effects(applied, mend.lsn, outputs);\n        self.want_all(outputs);\n",
+        )],
+    },
+    Bug {
         name: "a skip does not count as done",
         file: "host/core/src/state.rs",
         changes: &[("        self.code.skip(skip, self.position.lsn);\n", "")],

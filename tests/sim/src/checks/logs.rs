@@ -1,7 +1,7 @@
 //! Every replica's prefix of a log is identical, whoever reigns and whatever breaks: what was durable once stays, at
 //! its lsn, and nothing leaves a process before its record is durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ambrosia_core::{InstanceUuid, Lsn, Record, Remedy, is_void};
 use ambrosia_storage::{FileLog, LogError, LogStore};
@@ -13,6 +13,8 @@ use crate::{damage::Flip, process::Process, sim::Sim, wishes::fulfilled_by};
 #[derive(Default)]
 pub(crate) struct Logs {
     records: BTreeMap<InstanceUuid, Vec<Record>>,
+    /// Records of which clients have seen answers.
+    answered: BTreeSet<(InstanceUuid, Lsn)>,
 }
 
 impl Logs {
@@ -39,6 +41,18 @@ impl Logs {
         let durable = self.link(uuid, after);
         assert!(durable.is_some(), "something was shown of record {after} before it was durable");
         assert_eq!(durable, executed, "what is shown comes from the record that is durable at lsn {after}");
+    }
+
+    /// A client sees an answer that was brought about by that record.
+    pub(crate) fn on_answered(&mut self, uuid: InstanceUuid, lsn: Lsn) {
+        self.answered.insert((uuid, lsn));
+    }
+
+    /// What a record held that was left out is seen of its mend, and so not before that is durable.
+    pub(crate) fn check_answers(&self) {
+        for (uuid, lsn) in &self.answered {
+            assert!(!self.is_mended(*uuid, *lsn), "an answer was seen of record {lsn}, which brought about nothing");
+        }
     }
 
     /// The link of a record that was durable once.

@@ -102,6 +102,7 @@ impl Sim {
     pub(crate) fn check_rest(&self) {
         let lives: Vec<InstanceUuid> = self.instances.borrow().iter().map(|it| it.uuid).collect();
         self.witness.borrow().streams.check_all_arrived(&lives);
+        self.witness.borrow().logs.check_answers();
         let mut money = 0;
         for instance in 0..self.options.instances {
             self.check_replicas(instance);
