@@ -19,6 +19,7 @@ mod run;
 mod said;
 mod send;
 mod serve;
+mod shortened;
 mod skip;
 mod status;
 mod status_methods;

@@ -26,7 +26,7 @@ use ambrosia_storage::{Instances, Store};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{said::said, status::size};
+use crate::{said::said, shortened::shortened, status::size};
 
 /// A trial that takes longer says how far it is.
 const SILENT_FOR: Duration = Duration::from_secs(1);
@@ -523,7 +523,7 @@ impl ShownMessage {
             line += &format!(" {method}");
         }
         if *arguments != Value::Null {
-            line += &format!(" {}", shortened(arguments));
+            line += &format!(" {}", shortened(arguments, VALUE_SHOWN));
         }
         line
     }
@@ -533,7 +533,7 @@ impl ShownChange {
     fn line(&self) -> String {
         match (&self.before, &self.after) {
             (Some(before), Some(after)) if before.kind == after.kind => {
-                format!("{} -> {}", before.line(), shortened(&after.value))
+                format!("{} -> {}", before.line(), shortened(&after.value, VALUE_SHOWN))
             }
             (Some(before), Some(after)) => format!("{} -> {}", before.line(), after.line()),
             (Some(before), None) => format!("no more {}", before.line()),
@@ -550,17 +550,8 @@ impl ShownEffect {
         let method = method.as_ref().map_or_else(String::new, |method| format!(" {method}"));
         match value {
             Value::Null if *kind != "answer" => format!("{kind}{to}{method}"),
-            value => format!("{kind}{to}{method} {}", shortened(value)),
+            value => format!("{kind}{to}{method} {}", shortened(value, VALUE_SHOWN)),
         }
-    }
-}
-
-/// A value as people are shown it.
-fn shortened(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(VALUE_SHOWN) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text,
     }
 }
 

@@ -3,8 +3,8 @@
 //! **Architecture Invariant:** the log decides. That an instance has halted is a note in the registry, and whoever comes late
 //! may have written it.
 
-use ambrosia_core::{Lsn, RecordKind, is_mended};
-use ambrosia_storage::{InstanceEntry, LogError, LogStore, RecordedOutcome, Store};
+use ambrosia_core::Lsn;
+use ambrosia_storage::{InstanceEntry, RecordedOutcome, Store, is_mended_in_log};
 
 use crate::run::RunError;
 
@@ -25,31 +25,4 @@ pub fn stands_at(store: &dyn Store, entry: &InstanceEntry) -> Result<Option<Lsn>
 pub(crate) fn has_work(store: &dyn Store, entry: &InstanceEntry) -> Result<bool, RunError> {
     let has_finished = matches!(entry.outcome, Some(RecordedOutcome::Finished { .. }));
     Ok(!has_finished && (entry.upgrades.wanted.is_some() || stands_at(store, entry)?.is_none()))
-}
-
-/// Whether a mend of that record is in the log, with that chain value if it is known. A log that was trimmed behind the record
-/// has gone on.
-///
-/// # Errors
-/// If the log can't be read.
-pub(crate) fn is_mended_in_log(log: &dyn LogStore, lsn: Lsn, link: Option<u64>) -> Result<bool, LogError> {
-    match look_behind(log, lsn, link) {
-        Err(LogError::Missing { first, .. }) if first > lsn.next() => Ok(true),
-        looked => looked,
-    }
-}
-
-fn look_behind(log: &dyn LogStore, lsn: Lsn, link: Option<u64>) -> Result<bool, LogError> {
-    let mut tail = log.tail(lsn.next())?.fork();
-    let link = link.unwrap_or(tail.link());
-    let mut following = Vec::new();
-    // Only records that begin reigns stand between the two.
-    loop {
-        let records = tail.read()?;
-        let is_all = records.is_empty() || records.iter().any(|record| record.header().kind != RecordKind::Epoch);
-        following.extend(records);
-        if is_all {
-            return Ok(is_mended(lsn, link, &following));
-        }
-    }
 }

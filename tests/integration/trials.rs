@@ -1,11 +1,9 @@
 //! An upgrade is tried on the log before it is wished for.
 
-use std::{collections::BTreeMap, fs, path::Path};
-
 use ambrosia_tests::{Cluster, Signal};
 use serde_json::{Value, json};
 
-use crate::support::{Replicas, begin, cluster, register_with, succeeds};
+use crate::support::{Replicas, begin, cluster, files, register_with, succeeds};
 
 fn path(cluster: &Cluster, guest: &str) -> String {
     cluster.guest(guest).to_str().expect("the path is text").to_owned()
@@ -14,23 +12,6 @@ fn path(cluster: &Cluster, guest: &str) -> String {
 /// `upgrade` of the ledger to a guest.
 fn to<'a>(module: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&["upgrade", "--instance", "ledger", "--module", module], more].concat()
-}
-
-/// Each file under a directory.
-fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut directories = vec![directory.to_path_buf()];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).expect("readable") {
-            let path = entry.expect("readable").path();
-            if path.is_dir() {
-                directories.push(path);
-            } else {
-                found.insert(path.display().to_string(), fs::read(&path).expect("readable"));
-            }
-        }
-    }
-    found
 }
 
 /// Runs a verb whose exit code is to be that, and which must leave the store of an instance that is down as it is. Returns

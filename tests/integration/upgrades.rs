@@ -1,12 +1,14 @@
 //! The code of an instance is swapped while it runs, and while processes die.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::fs;
 
 use ambrosia_storage::BlobHash;
 use ambrosia_tests::{Caller, Cluster, PATIENCE, Signal};
 use serde_json::{Value, json};
 
-use crate::support::{Pending, Replicas, Session, begin, cluster, fails, register_with, role, succeeds, wat_module};
+use crate::support::{
+    Pending, Replicas, Session, begin, cluster, fails, files, register_with, role, succeeds, wat_module,
+};
 
 /// The name of a guest's module in the store.
 fn hash(cluster: &Cluster, guest: &str) -> String {
@@ -322,23 +324,6 @@ fn more_fuel_and_memory_for_the_same_module_keep_its_memory_and_its_handlers() {
     assert_eq!((&record["fuel"], &record["memory_bytes"]), (&json!(30_000_000_000_u64), &json!(100 << 20)));
     ledger.kill_primary();
     assert_eq!(session.call("add", json!(["anna", 1])), json!([1, 6]));
-}
-
-/// Each file under a directory.
-fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut directories = vec![directory.to_path_buf()];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).expect("readable") {
-            let path = entry.expect("readable").path();
-            if path.is_dir() {
-                directories.push(path);
-            } else {
-                found.insert(path.display().to_string(), fs::read(&path).expect("readable"));
-            }
-        }
-    }
-    found
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::{
     path::Path,
     style::{Style, Tone},
 };
+use crate::shortened::shortened;
 
 /// Lines of a text; of the others only the count is told.
 const SHOWN_MAX: usize = 20;
@@ -81,12 +82,7 @@ pub(crate) fn print(out: &mut dyn Write, changes: &[Change], style: Style) -> st
 
 /// A value in a line.
 pub(crate) fn shown(value: Option<&Value>) -> String {
-    let Some(value) = value else { return "nothing".to_owned() };
-    let text = value.to_string();
-    match text.char_indices().nth(LETTERS_MAX) {
-        Some((end, _)) => format!("{}…", without_controls(&text[..end])),
-        None => without_controls(&text),
-    }
+    value.map_or_else(|| "nothing".to_owned(), |value| without_controls(&shortened(value, LETTERS_MAX)))
 }
 
 #[cfg(test)]

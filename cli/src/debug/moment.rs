@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, io::Write, sync::Arc};
 
-use ambrosia_core::{Effect, Effects, InstanceName, MessageKind, PeerIndex, PrintStream, Timestamp};
+use ambrosia_core::{Effect, Effects, InstanceName, MessageKind, PeerIndex, PrintStream, SKIPPED, Timestamp};
 use ambrosia_host::{
     Methods, Modules, decode_value, show_raw, show_value,
     travel::{Execution, Traveller},
@@ -24,9 +24,6 @@ use crate::records::{Body, Reader, Shown, ShownMessage, ShownRemedy, mended};
 
 /// Calls and timers named one by one; of the others only the count is told.
 const NAMED_MAX: usize = 8;
-
-/// What they are told whose messages are skipped.
-const SKIPPED: &str = "skipped by an operator";
 
 /// What it is called that a timer is set.
 const TIMER: &str = "timer";

@@ -188,8 +188,7 @@ impl<'a> Session<'a> {
 
     /// Whether code of the guest ran at the record, so that it may have changed the state.
     pub(super) fn runs_code(&self) -> bool {
-        let kind = self.traveller.moment().record.as_ref().map(|record| record.header().kind);
-        matches!(kind, Some(RecordKind::Deliver | RecordKind::Upgrade | RecordKind::Mend))
+        self.traveller.moment().record.as_ref().is_some_and(|record| record.header().kind.reaches_guest())
     }
 
     /// The last record that it may go to.

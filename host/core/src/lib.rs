@@ -54,7 +54,7 @@ pub use ids::{
     RequestId, RequestIdError, Seq, Timestamp,
 };
 pub use io::{ConnectionId, Divergence, Input, Output, Refusal};
-pub use mend::{Mend, Remedy, Skip, is_mended, is_void};
+pub use mend::{Mend, Remedy, SKIPPED, Skip, is_mended, is_void};
 pub use message::{MESSAGE_HEADER_BYTES, Message, MessageError, MessageKind, Messages, check_travelling, push_message};
 pub use outbox::Chunk;
 pub use record::{RECORD_ALIGNMENT, RECORD_HEADER_BYTES, Record, RecordError, RecordHeader, RecordKind};

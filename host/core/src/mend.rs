@@ -41,9 +41,15 @@ pub struct Skip {
 const OF_UPGRADE: u8 = 0;
 const OF_SKIP: u8 = 1;
 
-/// MessagePack string: what a caller is told whose message is skipped, and a handler whose answer is.
-pub(crate) const SKIPPED: &[u8] = b"\xb6skipped by an operator";
-const _: () = assert!(SKIPPED.len() == 1 + 0x16);
+/// [`SKIPPED`] as a MessagePack string.
+const SKIPPED_ENCODED: &[u8] = b"\xb6skipped by an operator";
+const _: () = assert!(SKIPPED_ENCODED.len() == 1 + 0x16);
+
+/// What a caller is told whose message is skipped, and a handler whose answer is.
+pub const SKIPPED: &str = match str::from_utf8(SKIPPED_ENCODED.split_at(1).1) {
+    Ok(text) => text,
+    Err(_) => panic!("it is text"),
+};
 
 impl Mend {
     /// The mend that the record is of; `None` if it is of another kind.
@@ -168,7 +174,7 @@ impl Rest {
 
     /// Leaves out one message. Returns what the guest gets in its place.
     fn skip<'a>(&mut self, run: Run<'_>, position: u32, message: Message<'a>) -> Option<Message<'a>> {
-        let error = Message { kind: MessageKind::Error, arguments: SKIPPED, ..message };
+        let error = Message { kind: MessageKind::Error, arguments: SKIPPED_ENCODED, ..message };
         match message.kind {
             MessageKind::Call => self.answer(run.peer, position, message),
             MessageKind::Impulse => self.answer(PeerIndex::OUTSIDE, position, message),
@@ -183,8 +189,9 @@ impl Rest {
     }
 
     fn answer(&mut self, caller: PeerIndex, position: u32, message: Message<'_>) {
-        let error = Message { kind: MessageKind::Error, arguments: SKIPPED, method: crate::MethodId(0), ..message };
-        self.answers.reserve(2 * MESSAGE_HEADER_BYTES + SKIPPED.len());
+        let error =
+            Message { kind: MessageKind::Error, arguments: SKIPPED_ENCODED, method: crate::MethodId(0), ..message };
+        self.answers.reserve(2 * MESSAGE_HEADER_BYTES + SKIPPED_ENCODED.len());
         push_effect(&mut self.answers, position, caller, error);
     }
 }

@@ -60,7 +60,7 @@ numbered! {
 
 impl RecordKind {
     /// Whether the guest handles what a record of that kind holds.
-    pub(crate) fn reaches_guest(self) -> bool {
+    pub fn reaches_guest(self) -> bool {
         match self {
             RecordKind::Deliver | RecordKind::Upgrade | RecordKind::Mend => true,
             RecordKind::Genesis | RecordKind::Epoch | RecordKind::Bind | RecordKind::Mark | RecordKind::Digest => false,

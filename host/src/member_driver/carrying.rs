@@ -11,12 +11,14 @@ use ambrosia_core::{
     member::{CheckpointEvent, Command, MemberInput, Notice, Other, OtherRole},
 };
 use ambrosia_engine::Captures;
-use ambrosia_storage::{AcquireError, Acquired, CaptureMeans, Instances, LogError, RecordedOutcome, Role};
+use ambrosia_storage::{
+    AcquireError, Acquired, CaptureMeans, Instances, LogError, RecordedOutcome, Role, is_mended_in_log,
+};
 
 use super::{Loaded, MemberDriver};
 use crate::{
     clock::Clock, connections::refuse, dialers::Dialers, event::Event, log_watch::LogWatch,
-    replay_progress::ReplayProgress, run::RunError, standing::is_mended_in_log, vitals::Phase, wish::of_core,
+    replay_progress::ReplayProgress, run::RunError, vitals::Phase, wish::of_core,
 };
 
 impl MemberDriver {

@@ -27,6 +27,7 @@ mod log;
 mod log_error;
 mod members;
 mod memory;
+mod mended;
 mod place;
 mod pool;
 mod process_place;
@@ -63,6 +64,7 @@ pub use members::{
     REPLICAS_MAX, Role,
 };
 pub use memory::{MemoryLog, MemoryStore};
+pub use mended::is_mended_in_log;
 pub use place::PlaceError;
 pub use pool::{Pool, Task, Turn, Waker};
 pub use process_place::ProcessPlace;

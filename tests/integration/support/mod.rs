@@ -1,6 +1,7 @@
 //! What the tests share.
 
 mod bare_host;
+mod files;
 mod replicas;
 mod session;
 mod setup;
@@ -9,6 +10,7 @@ mod stream;
 mod waiting;
 
 pub(crate) use bare_host::BareHost;
+pub(crate) use files::files;
 pub(crate) use replicas::Replicas;
 pub(crate) use session::Session;
 pub(crate) use setup::{cluster, fails, lines, register_with, succeeds, wat_module};

@@ -1,10 +1,10 @@
 //! Instances that stand at a record which their code can't handle, and what operators do about it.
 
 use ambrosia_core::{
-    DeliverBody, Fault, Lsn, RecordKind, Skip, is_mended,
+    DeliverBody, Fault, Lsn, Skip,
     member::{Change, MemberInput, Wish},
 };
-use ambrosia_storage::{LogError, LogStore};
+use ambrosia_storage::{LogError, is_mended_in_log};
 
 use crate::{
     agenda::Event,
@@ -26,18 +26,7 @@ impl Sim {
         lsn: Lsn,
         link: u64,
     ) -> Result<(), LogError> {
-        let mut tail = driver.log.tail(lsn.next())?;
-        let mut following = Vec::new();
-        loop {
-            let records = tail.read()?;
-            let is_all = records.is_empty() || records.iter().any(|record| record.header().kind != RecordKind::Epoch);
-            records.iter().for_each(|record| self.note_durable(process, record));
-            following.extend(records);
-            if is_all {
-                break;
-            }
-        }
-        let is_mended = is_mended(lsn, link, &following);
+        let is_mended = is_mended_in_log(&driver.log, lsn, Some(link))?;
         if is_mended {
             process.knows_mended.set(lsn);
             self.witness.borrow_mut().counts.mends_found += 1;
