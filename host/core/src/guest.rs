@@ -13,6 +13,16 @@ pub trait Guest {
     /// After a fault the guest is poisoned and is not called again.
     fn deliver(&mut self, runs: &[u8], world: &mut World, delivered: &mut Delivered) -> Result<(), Fault>;
 
+    /// Handles the runs of a query, which are not those of a record, on a view of what it remembers, and appends what that brings
+    /// about to `delivered`. Afterwards the guest is what it was, whatever happened, and goes on.
+    ///
+    /// # Errors
+    /// The fault is that of the query alone.
+    fn query(&mut self, runs: &[u8], world: &World, delivered: &mut Delivered) -> Result<(), Fault> {
+        let _ = (runs, world, delivered);
+        Err(Fault::because("this guest answers no queries"))
+    }
+
     /// Digest of all that the guest remembers: equal on every replica that has had the same deliveries, also on one
     /// that was restored from a checkpoint. 0 if that can't be told.
     fn digest(&mut self) -> u64 {
@@ -58,6 +68,10 @@ pub trait Guest {
 impl<G: Guest + ?Sized> Guest for Box<G> {
     fn deliver(&mut self, runs: &[u8], world: &mut World, delivered: &mut Delivered) -> Result<(), Fault> {
         (**self).deliver(runs, world, delivered)
+    }
+
+    fn query(&mut self, runs: &[u8], world: &World, delivered: &mut Delivered) -> Result<(), Fault> {
+        (**self).query(runs, world, delivered)
     }
 
     fn digest(&mut self) -> u64 {

@@ -55,6 +55,9 @@ pub const PRINTS_BYTES_MAX: usize = 16 << 20;
 /// Fuel of one delivery unless the registration says otherwise: several seconds of work.
 pub const FUEL_DEFAULT: u64 = 20_000_000_000;
 
+/// A query has that part of the fuel of a delivery, which waits for it.
+pub const QUERY_FUEL_SHARE: u64 = 16;
+
 /// Memory of a guest unless the registration says otherwise.
 pub const MEMORY_BYTES_DEFAULT: u64 = 4 << 30;
 

@@ -24,6 +24,7 @@ fn main() {
             let echo = guests::Wat::deliver(guests::ECHO).bytes();
             time_loading(&engine, &echo);
             time_deliveries(&engine.load(&echo).expect("the echo is an immortal"));
+            time_queries(&engine.load(&echo).expect("the echo is an immortal"));
         }
     }
 }
@@ -49,6 +50,34 @@ fn time_deliveries(module: &Module) {
             println!("{arguments:>9} {batch:>9} {nanoseconds:>12.0} {:>12.1}", nanoseconds / batch as f64);
         }
     }
+}
+
+/// What a query costs beside a delivery: alone, and when there was a delivery before each.
+fn time_queries(module: &Module) {
+    const CALLS: u32 = 20_000;
+    let (runs, world) = (runs(1, 64), world());
+    let mut guest = module.instantiate(&genesis()).expect("the echo starts");
+    let mut delivered = Delivered::default();
+    let mut query = |guest: &mut WasmGuest| {
+        delivered.clear();
+        guest.query(&runs, &world, &mut delivered).expect("an echo");
+    };
+    let (first, ()) = time(|| query(&mut guest));
+    let (alone, ()) = time(|| (0..CALLS).for_each(|_| query(&mut guest)));
+    let mut effects = Delivered::default();
+    let mut its_world = world.clone();
+    let (mixed, ()) = time(|| {
+        (0..CALLS).for_each(|_| {
+            effects.clear();
+            guest.deliver(&runs, &mut its_world, &mut effects).expect("an echo");
+            query(&mut guest);
+        });
+    });
+    println!(
+        "\nfirst query {first:.1?}, each after that {:.2?}, with a delivery before it {:.2?}",
+        alone / CALLS,
+        mixed / CALLS
+    );
 }
 
 /// The best of many rounds: whatever else the machine does only adds.

@@ -21,6 +21,7 @@ use crate::{
     state::GuestState,
     tracking::Tracker,
     verdict::Verdict,
+    view::View,
 };
 
 /// Name of the export that takes runs and gives effects.
@@ -36,7 +37,7 @@ const _: () = assert!(limits::PRINTS_BYTES_MAX < limits::EFFECTS_BYTES_MAX);
 pub struct WasmGuest {
     pub(crate) store: Store<GuestState>,
     pub(crate) instance: Instance,
-    deliver: TypedFunc<DeliverParameters<'static>, DeliverResults>,
+    pub(crate) deliver: TypedFunc<DeliverParameters<'static>, DeliverResults>,
     pub(crate) module: Module,
     /// What an instance of a module is made from, with the limits that there are now.
     pub(crate) genesis: Genesis,
@@ -55,6 +56,8 @@ pub struct WasmGuest {
     pub(crate) tracker: Tracker,
     /// Once it was captured or compared.
     pub(crate) capturer: Option<Capturer>,
+    /// Once it was asked a query.
+    pub(crate) view: Option<View>,
 }
 
 impl WasmGuest {
@@ -82,6 +85,7 @@ impl WasmGuest {
             },
             tracker: module.tracker(),
             capturer: None,
+            view: None,
             store,
         }
     }
@@ -122,6 +126,9 @@ impl Guest for WasmGuest {
         if self.poisoned {
             return Err(fault::poisoned());
         }
+        if let Some(view) = &mut self.view {
+            view.fall_behind();
+        }
         let printed_before = delivered.prints.len();
         self.store.set_fuel(self.limits.fuel).expect("the configuration counts fuel");
         self.store.data_mut().begin_delivery(world, delivered);
@@ -138,6 +145,10 @@ impl Guest for WasmGuest {
                 Err(fault::of(&error, printed, &self.limits, &self.store.data().source))
             }
         }
+    }
+
+    fn query(&mut self, runs: &[u8], world: &World, delivered: &mut Delivered) -> Result<(), Fault> {
+        self.ask(runs, world, delivered)
     }
 
     fn digest(&mut self) -> u64 {

@@ -109,6 +109,7 @@ impl WasmGuest {
             return Err(HandoverError::Lost(fault::poisoned()));
         }
         self.before = None;
+        self.view = None;
         self.forget_base();
         if upgrade.to == upgrade.from {
             return self.change_limits(upgrade.limits);
@@ -133,6 +134,7 @@ impl WasmGuest {
 
     /// See [`Guest::undo_upgrade`](ambrosia_core::Guest::undo_upgrade).
     pub(crate) fn become_before(&mut self) -> Result<(), Fault> {
+        self.view = None;
         match self.before.take() {
             None => Ok(()),
             Some(Before::Limits(limits)) => {

@@ -46,7 +46,7 @@ fn add_what_is_in_both(host: &mut Interface<'_>) -> Result<(), wasmtime::Error> 
     host.function("instance-name", |state, (): ()| Ok((state.world.name.as_str().to_owned(),)))?;
     host.function("attach", |state, (name,): (String,)| Ok((attach(state, name)?.0,)))?;
     host.function("peer-name", |state, (peer,): (u32,)| Ok((peer_name(state, PeerIndex(peer)),)))?;
-    host.function("random", |state, (): ()| Ok((state.world.random.next_u64(),)))
+    host.function("random", |state, (): ()| Ok((state.random()?.next_u64(),)))
 }
 
 fn time(Timestamp(nanos): Timestamp) -> Time {
@@ -58,7 +58,14 @@ fn attach(state: &mut GuestState, name: String) -> Result<PeerIndex, Refusal> {
         return Err(Refusal::AttachTooEarly(name));
     }
     // Names may come from callers, who must not be able to end the instance: what can't be attached is no peer.
-    let peer = InstanceName::new(name).ok().and_then(|name| state.world.peers.attach(&name));
+    let name = InstanceName::new(name).ok();
+    if state.querying
+        && let Some(name) = &name
+        && state.world.peers.index(name).is_none()
+    {
+        return Err(Refusal::AttachInQuery(name.as_str().to_owned()));
+    }
+    let peer = name.and_then(|name| state.world.peers.attach(&name));
     Ok(peer.unwrap_or(PeerIndex::OUTSIDE))
 }
 

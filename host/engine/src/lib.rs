@@ -55,6 +55,7 @@ mod threads;
 mod tracking;
 mod userfault;
 mod verdict;
+mod view;
 mod wasi;
 mod watched;
 

@@ -16,12 +16,16 @@ use std::{
     fs::File,
     io,
     ops::Range,
-    os::fd::AsRawFd,
+    os::fd::{AsRawFd, FromRawFd},
+    os::unix::fs::FileExt,
     ptr::{self, NonNull},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use ambrosia_core::PAGE_BYTES;
+use ambrosia_core::{PAGE_BYTES, is_zero};
 use wasmtime::{LinearMemory, Store};
 
 use crate::lonely::{self, Lonely};
@@ -39,6 +43,8 @@ pub(crate) struct Mapping {
     capacity: usize,
     /// Changed only by the guest's growth, so never while somebody has a reference to the store.
     bytes: AtomicUsize,
+    /// What all of it is mapped from, once views of it are wanted.
+    shared: OnceLock<File>,
 }
 
 // SAFETY: the pointer is to memory that belongs to this value alone, and whoever reads or writes it has a reference to
@@ -59,7 +65,15 @@ impl Mapping {
         // SAFETY: the mapping is longer than the guard in front.
         let base = unsafe { start.cast::<u8>().add(guard) };
         let base = NonNull::new(base).expect("the kernel maps nothing at address 0");
-        Ok(Mapping { base, guard, mapped: capacity + guard, room: capacity, capacity, bytes: AtomicUsize::new(0) })
+        Ok(Mapping {
+            base,
+            guard,
+            mapped: capacity + guard,
+            room: capacity,
+            capacity,
+            bytes: AtomicUsize::new(0),
+            shared: OnceLock::new(),
+        })
     }
 
     /// As [`Self::reserve`], of which no more than `room` bytes count as address space of the process. There is no guard in
@@ -79,7 +93,8 @@ impl Mapping {
                 }
             }
             let base = NonNull::new(start.cast()).expect("the kernel maps nothing at address 0");
-            let mapping = Mapping { base, guard: 0, mapped, room, capacity, bytes: AtomicUsize::new(0) };
+            let mapping =
+                Mapping { base, guard: 0, mapped, room, capacity, bytes: AtomicUsize::new(0), shared: OnceLock::new() };
             if start.addr() == place {
                 return Ok(mapping);
             }
@@ -166,8 +181,60 @@ impl Mapping {
         }
     }
 
+    /// Moves all of it, as it is, into memory of the kernel that others can map too ([`Self::file`]): from then on views of it
+    /// cost next to nothing. The guest notices nothing; but what the kernel was told of these addresses, such as which of them
+    /// are watched, is forgotten.
+    ///
+    /// # Errors
+    /// If the kernel has no memory, or this process may not have so large a file. Nothing has changed for the guest then.
+    pub(crate) fn share<T>(&self, store: &mut Store<T>) -> Result<(), io::Error> {
+        if self.shared.get().is_some() {
+            return Ok(());
+        }
+        let file = kernel_memory(self.room)?;
+        let contents = self.contents(store);
+        copy_into(&file, contents)?;
+        let bytes = contents.len();
+        // What it may grow by comes first: if anything fails, what the guest has is untouched.
+        let flags = libc::MAP_SHARED | libc::MAP_NORESERVE | libc::MAP_FIXED;
+        let parts = [(bytes..self.room, libc::PROT_NONE), (0..bytes, libc::PROT_READ | libc::PROT_WRITE)];
+        for (part, access) in parts.into_iter().filter(|(part, _)| !part.is_empty()) {
+            let offset = i64::try_from(part.start).map_err(|_| io::ErrorKind::InvalidInput)?;
+            // SAFETY: the range is part of what was reserved, the file has the same contents there, and who calls has a
+            // mutable reference to the store, so that nobody has one to what is replaced.
+            let mapped = unsafe {
+                let start = self.base.as_ptr().add(part.start).cast();
+                libc::mmap(start, part.len(), access, flags, file.as_raw_fd(), offset)
+            };
+            if mapped == libc::MAP_FAILED {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        self.shared.set(file).expect("it was not shared above, and the store is borrowed");
+        Ok(())
+    }
+
+    /// What it was moved into by [`Self::share`]: another memory that maps it ([`Self::map`]) has the same contents, sees what
+    /// the guest of this one writes until it has written to the same page itself, and changes nothing here.
+    pub(crate) fn file(&self) -> Option<&File> {
+        self.shared.get()
+    }
+
+    /// For a memory that was mapped: it has the contents of the file again, whatever was written since.
+    pub(crate) fn forget_writes<T>(&self, _store: &mut Store<T>) -> Result<(), io::Error> {
+        assert!(self.shared.get().is_none(), "what is shared is not forgotten");
+        if self.bytes() == 0 {
+            return Ok(());
+        }
+        // SAFETY: the range is memory that the guest has, and who calls has a mutable reference to its store, so that nobody
+        // else has one to what changes.
+        let done = unsafe { libc::madvise(self.base.as_ptr().cast(), self.bytes(), libc::MADV_DONTNEED) };
+        if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
     fn replace(&self, bytes: usize, flags: libc::c_int, fd: libc::c_int, offset: i64) -> Result<(), io::Error> {
         assert!(bytes <= self.bytes());
+        assert!(self.shared.get().is_none(), "what others have views of stays where it is");
         if bytes == 0 {
             return Ok(());
         }
@@ -178,6 +245,48 @@ impl Mapping {
         let mapped = unsafe { libc::mmap(self.base.as_ptr().cast(), bytes, access, flags, fd, offset) };
         if mapped == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
+}
+
+/// A file of that length which is nowhere but in memory, all zeros.
+fn kernel_memory(bytes: usize) -> Result<File, io::Error> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the argument is what this call writes.
+    if unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if (bytes as u64) > limit.rlim_cur {
+        // A longer file would end the process by a signal.
+        let text = format!(
+            "this process may have no file of {} MiB, as which the memory of a guest is kept that is asked queries: raise the \
+             limit (`ulimit -f`, RLIMIT_FSIZE, LimitFSIZE of a service)",
+            bytes >> 20
+        );
+        return Err(io::Error::other(text));
+    }
+    // SAFETY: takes a text and flags and returns a new descriptor, or -1.
+    let fd = unsafe { libc::memfd_create(c"ambrosia-guest".as_ptr(), libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new and nobody else's.
+    let file = unsafe { File::from_raw_fd(fd) };
+    file.set_len(bytes as u64)?;
+    Ok(file)
+}
+
+/// Writes contents to the beginning of a file of zeros.
+fn copy_into(file: &File, contents: &[u8]) -> Result<(), io::Error> {
+    const RUN_BYTES_MAX: usize = 4 << 20;
+    let mut run = 0..0;
+    for (number, page) in contents.chunks(PAGE_BYTES).enumerate() {
+        let at = number * PAGE_BYTES;
+        if is_zero(page) || run.len() >= RUN_BYTES_MAX {
+            file.write_all_at(&contents[run.clone()], run.start as u64)?;
+            run = at..at;
+        }
+        run = if is_zero(page) { at + page.len()..at + page.len() } else { run.start..at + page.len() };
+    }
+    file.write_all_at(&contents[run.clone()], run.start as u64)
 }
 
 impl Drop for Mapping {

@@ -16,6 +16,12 @@ pub(crate) enum Refusal {
     File,
     #[error("the guest used a network, and there is none")]
     Network,
+    #[error(
+        "a query asked for a random value, which it can't have, since nothing of it is logged: let the method be an update"
+    )]
+    RandomInQuery,
+    #[error("a query attached {0:?}, which this instance has not met: let the method that attaches it be an update")]
+    AttachInQuery(String),
     #[error("asked for {0} random bytes at once, and the limit is {max}", max = crate::wasi::RANDOM_BYTES_MAX)]
     RandomLimit(u64),
     #[error("the component starts with {desired} bytes of memory, and its limit is {limit}: register it with more")]

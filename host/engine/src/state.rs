@@ -14,6 +14,7 @@ use crate::{
     handles::{HandleKind, Handles},
     memory::MemoryLimit,
     prints::Prints,
+    refusal::Refusal,
     source::Source,
 };
 
@@ -34,6 +35,8 @@ pub(crate) struct GuestState {
     pub(crate) source: Arc<Source>,
     /// False while the component is initialised or described: then the world is a stand-in that nobody keeps.
     pub(crate) delivering: bool,
+    /// It is asked a query: the world is a copy, of which nothing may change.
+    pub(crate) querying: bool,
 }
 
 impl GuestState {
@@ -49,7 +52,30 @@ impl GuestState {
             insecure_seed,
             source,
             delivering: false,
+            querying: false,
         }
+    }
+
+    /// The generator of the world, to draw from.
+    pub(crate) fn random(&mut self) -> Result<&mut Random, Refusal> {
+        if self.querying { Err(Refusal::RandomInQuery) } else { Ok(&mut self.world.random) }
+    }
+
+    /// Takes a copy of the world and the list of prints for the time of a query.
+    pub(crate) fn begin_query(&mut self, world: &World, delivered: &mut Delivered) {
+        self.world.time = world.time;
+        // Peers only come to be, so those of an earlier query are the first of them.
+        if self.world.peers.count() != world.peers.count() {
+            self.world.peers = world.peers.clone();
+        }
+        self.prints.begin(&mut delivered.prints);
+        (self.delivering, self.querying) = (true, true);
+    }
+
+    /// Hands back the prints.
+    pub(crate) fn end_query(&mut self, delivered: &mut Delivered) {
+        self.prints.end(&mut delivered.prints);
+        (self.delivering, self.querying) = (false, false);
     }
 
     /// A new handle for the guest.

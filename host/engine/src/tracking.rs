@@ -58,6 +58,17 @@ impl Tracker {
         }
     }
 
+    /// As [`Self::watch`], of a memory that was moved ([`Mapping::share`]).
+    pub(crate) fn watch_moved(&self, mapping: &Mapping) -> Watch {
+        match self {
+            Tracker::WriteProtect(userfault) => match userfault.knows_shared() {
+                Ok(()) => self.watch(mapping),
+                Err(error) => Watch::lost(&error),
+            },
+            Tracker::Shadow => self.watch(mapping),
+        }
+    }
+
     /// Begins to watch a memory: what is written from now on will be found.
     pub(crate) fn watch(&self, mapping: &Mapping) -> Watch {
         match self {

@@ -12,9 +12,13 @@ use std::{
     io,
     ops::Range,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    sync::OnceLock,
 };
 
 use ambrosia_core::PAGE_BYTES;
+use wasmtime::Store;
+
+use crate::mapping::Mapping;
 
 /// `UFFD_USER_MODE_ONLY`: allowed without privileges. Writes of the kernel are let through, and seen, all the same.
 const USER_MODE_ONLY: libc::c_int = 1;
@@ -91,6 +95,8 @@ const _: () = assert!(size_of::<Registration>() == 32);
 pub(crate) struct Userfault {
     userfault: OwnedFd,
     pagemap: File,
+    /// Whether it finds what is written to memory that is shared, once that was tried out.
+    shared: OnceLock<bool>,
 }
 
 impl Userfault {
@@ -107,12 +113,12 @@ impl Userfault {
         let mut api = Api { api: API, features: PROTECTS_UNPOPULATED | RESOLVES_ALONE, ioctls: 0 };
         // SAFETY: the argument is what this request reads and writes.
         check(unsafe { libc::ioctl(userfault.as_raw_fd(), UFFDIO_API, &mut api) })?;
-        let opened = Userfault { userfault, pagemap: File::open("/proc/self/pagemap")? };
-        opened.try_out()?;
+        let opened = Userfault { userfault, pagemap: File::open("/proc/self/pagemap")?, shared: OnceLock::new() };
+        opened.try_out(|_| Ok(()))?;
         Ok(opened)
     }
 
-    /// Watches a range of private mappings, from an address on: what is written from now on will be listed.
+    /// Watches a range of mappings, from an address on: what is written from now on will be listed.
     pub(crate) fn watch(&self, start: usize, bytes: usize) -> Result<(), io::Error> {
         let mut registration =
             Registration { start: start as u64, bytes: bytes as u64, mode: REGISTER_WRITES, ioctls: 0 };
@@ -163,10 +169,19 @@ impl Userfault {
         Ok(())
     }
 
-    fn try_out(&self) -> Result<(), io::Error> {
+    /// Sees, the first time, that it finds what is written to memory that others map, too.
+    pub(crate) fn knows_shared(&self) -> Result<(), io::Error> {
+        let share = |probe: &Mapping| probe.share(&mut Store::new(&wasmtime::Engine::default(), ()));
+        let knows = *self.shared.get_or_init(|| self.try_out(share).is_ok());
+        let error = || io::Error::other("the kernel does not list the pages of shared memory that were written");
+        if knows { Ok(()) } else { Err(error()) }
+    }
+
+    fn try_out(&self, prepare: impl FnOnce(&Mapping) -> Result<(), io::Error>) -> Result<(), io::Error> {
         const PAGES: usize = 4;
-        let probe = crate::mapping::Mapping::reserve(PAGES * PAGE_BYTES, 0)?;
+        let probe = Mapping::reserve(PAGES * PAGE_BYTES, 0)?;
         probe.grow(PAGES * PAGE_BYTES)?;
+        prepare(&probe)?;
         let (start, bytes) = probe.reservation();
         self.watch(start, bytes)?;
         self.protect(start, bytes)?;

@@ -58,6 +58,20 @@ impl WatchedMemory {
         memory
     }
 
+    /// Moves the memory to where views of it can be had ([`Mapping::share`]), and goes on to watch it there. What was written
+    /// before is found first, while the guest stands still, so that nothing is missed and nothing counts as written that was not.
+    pub(crate) fn share<T>(&mut self, tracker: &Tracker, store: &mut Store<T>) -> Result<(), std::io::Error> {
+        if self.mapping.file().is_some() {
+            return Ok(());
+        }
+        self.refresh_all(store);
+        self.mapping.share(store)?;
+        if let Watch::WriteProtect(_) = self.watch {
+            self.watch = tracker.watch_moved(&self.mapping);
+        }
+        Ok(())
+    }
+
     /// Bytes that the guest has, and the digest of them.
     pub(crate) fn digest<T>(&mut self, store: &Store<T>) -> (u64, u64) {
         self.refresh_all(store);

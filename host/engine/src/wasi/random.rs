@@ -25,7 +25,7 @@ impl random::Host for GuestState {
     }
 
     fn get_random_u64(&mut self) -> Result<u64, wasmtime::Error> {
-        Ok(self.world.random.next_u64())
+        Ok(self.random()?.next_u64())
     }
 }
 
@@ -35,7 +35,7 @@ impl insecure::Host for GuestState {
     }
 
     fn get_insecure_random_u64(&mut self) -> Result<u64, wasmtime::Error> {
-        Ok(self.world.random.next_u64())
+        Ok(self.random()?.next_u64())
     }
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn random_bytes(state: &mut GuestState, count: u64) -> Result<Vec<u8>
     if count > RANDOM_BYTES_MAX {
         return Err(Refusal::RandomLimit(count));
     }
-    Ok(fill(&mut state.world.random, count as usize))
+    Ok(fill(state.random()?, count as usize))
 }
 
 /// Whole values in little-endian order; what is left of the last one is dropped.

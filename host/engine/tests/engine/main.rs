@@ -13,6 +13,7 @@ mod kept;
 mod loading;
 mod nested;
 mod printing;
+mod querying;
 mod restoring;
 mod saving;
 mod verdicts;
