@@ -225,6 +225,9 @@ pub(crate) struct Run {
     /// Loopback address for peers and clients; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub(crate) listen: SocketAddr,
+    /// Loopback address for HTTP to all instances of the store, such as 127.0.0.1:8080
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) http: Option<SocketAddr>,
     /// Make each line of stdin an impulse to this method, while this replica is primary
     #[arg(long, value_name = "METHOD")]
     pub(crate) stdin: Option<String>,
@@ -289,6 +292,9 @@ pub(crate) struct Serve {
     /// Loopback address for peers and clients of all of them; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub(crate) listen: SocketAddr,
+    /// Loopback address for HTTP to all instances of the store, such as 127.0.0.1:8080
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) http: Option<SocketAddr>,
     /// Go on although a log was written by another version of the engine
     #[arg(long)]
     pub(crate) allow_engine_change: bool,

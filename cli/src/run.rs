@@ -15,6 +15,7 @@ pub(crate) fn run(store: StorePlace, verb: Run) -> anyhow::Result<ExitCode> {
         instance: verb.instance,
         replica: ReplicaIndex(verb.replica),
         listen: verb.listen,
+        http: verb.http,
         stdin: verb.stdin,
         member: MemberOptions {
             print_replay: verb.print_replay,

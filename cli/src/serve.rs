@@ -22,6 +22,7 @@ pub(crate) fn serve(store: StorePlace, verb: Serve) -> anyhow::Result<ExitCode> 
             store,
             which,
             listen: verb.listen,
+            http: verb.http,
             process_memory_bytes: verb.process_memory,
             member: MemberOptions { allow_engine_change: verb.allow_engine_change, ..verb.checkpoints.options() },
         },

@@ -15,6 +15,7 @@ use ambrosia_core::{
     InstanceName, ReplicaIndex, ScheduleOptions,
     member::{Keep, MemberSettings},
 };
+use ambrosia_door::{Door, DoorOptions};
 use ambrosia_engine::{THREAD_STACK_BYTES_MIN, Tracking};
 use ambrosia_storage::{
     HEARTBEAT_SILENCE, InstanceEntry, Instances, LogError, Members, Pool, Presence, RecordedOutcome, Store,
@@ -36,10 +37,12 @@ use crate::{
     peers::PeerDirectory,
     printer::Printer,
     prints::Prints,
+    resources,
     run::{Ending, MemberOptions, RunError},
     signals::Signals,
     standing::has_work,
     stdin::Stdin,
+    store_instances::StoreInstances,
     trunks::Trunks,
     vitals::Vitals,
     wishes::Wishes,
@@ -74,6 +77,8 @@ pub(crate) struct Host {
     names_members: bool,
     endings: (Sender<Ended>, Receiver<Ended>),
     living: usize,
+    /// Where HTTP comes in.
+    door: Option<Door>,
 }
 
 /// What members of this process share with what is around it.
@@ -255,7 +260,23 @@ impl Host {
             names_members,
             endings: channel(),
             living: 0,
+            door: None,
         })
+    }
+
+    /// Takes HTTP at that address from now on, for all instances of the store.
+    pub(crate) fn open_door(&mut self, address: SocketAddr) -> Result<(), RunError> {
+        resources::raise_for_connections();
+        let failed = |error| RunError::Http { address, error };
+        let (store, modules) = (Arc::clone(&self.store), Arc::clone(&self.modules));
+        let instances = StoreInstances::new(store, modules, Arc::clone(&self.directory), self.runtime.handle().clone())
+            .map_err(RunError::Thread)?;
+        let _within = self.runtime.enter();
+        let listener = self.runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
+        let door = Door::serve(listener, Arc::new(instances), DoorOptions::default()).map_err(failed)?;
+        tracing::info!("HTTP at http://{}/", door.address());
+        self.door = Some(door);
+        Ok(())
     }
 
     /// Has a replica live from now on.
@@ -326,6 +347,10 @@ impl Host {
             tell(ended);
         }
         drop(self.heart);
+        // Others may be primaries now, and answer what has come in here.
+        if let Some(door) = self.door.take() {
+            self.runtime.block_on(door.close());
+        }
         // Reading stdin may hang in the system for ever; nothing else is under way any more.
         self.runtime.shutdown_background();
     }

@@ -27,6 +27,11 @@ pub(crate) fn check(replicas: usize) -> Result<(), RunError> {
     check_threads(thread::Builder::new, THREADS + more.min(THREADS_MORE_MAX)).map_err(RunError::Thread)
 }
 
+/// Has the process hold as many connections as the system lets it: a client of HTTP has one each, and may have many.
+pub(crate) fn raise_for_connections() {
+    raise_descriptors(usize::try_from(i32::MAX).expect("it fits a usize"));
+}
+
 /// Has the process open so many more files, if the system lets it: what it may have by default is meant for less.
 fn raise_descriptors(count: usize) {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

@@ -25,6 +25,8 @@ pub struct RunOptions {
     pub replica: ReplicaIndex,
     /// Where peers and clients connect; a loopback address, port 0 for a free one.
     pub listen: SocketAddr,
+    /// Where HTTP is taken for all instances of the store, if anywhere; a loopback address, port 0 for a free one.
+    pub http: Option<SocketAddr>,
     /// The method that gets each line of stdin.
     pub stdin: Option<String>,
     /// How it lives.
@@ -98,6 +100,14 @@ pub enum RunError {
     /// The address can't be listened on.
     #[error("can't listen on {address}: {error}. Give another address with --listen")]
     Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The address of HTTP can't be listened on.
+    #[error("can't listen on {address} for HTTP: {error}. Give another address with --http")]
+    Http {
         /// The address asked for.
         address: SocketAddr,
         /// What the system says.
@@ -306,7 +316,7 @@ fn halted_text(name: &InstanceName, lsn: Lsn, reason: &str, backtrace: &str, std
 /// # Errors
 /// If the replica can't run, or not any more. The log is intact in every case.
 pub fn run(options: RunOptions) -> Result<Ending, RunError> {
-    check_loopback(options.listen)?;
+    [Some(options.listen), options.http].into_iter().flatten().try_for_each(check_loopback)?;
     let clock = SystemClock::check()?;
     spare_address_space();
     resources::check(1)?;
@@ -322,6 +332,7 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
         ready.check_stdin(&modules, name)?;
     }
     let mut host = Host::start(store, modules, clock, options.listen, Surface::Process { names_members: false })?;
+    options.http.map_or(Ok(()), |address| host.open_door(address))?;
     host.add(ready, options.stdin, &options.member)?;
     let mut ending = Err(RunError::Defect);
     host.wait(|ended| ending = ended.ending);

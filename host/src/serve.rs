@@ -25,6 +25,8 @@ pub struct ServeOptions {
     pub which: Which,
     /// Where peers and clients of all of them connect; a loopback address, port 0 for a free one.
     pub listen: SocketAddr,
+    /// Where HTTP is taken for all instances of the store, if anywhere; a loopback address, port 0 for a free one.
+    pub http: Option<SocketAddr>,
     /// How many bytes of linear memory the guests of all of them may take together, by what each instance is allowed when the
     /// process starts. `None` for no limit.
     pub process_memory_bytes: Option<u64>,
@@ -59,7 +61,7 @@ pub struct MemberEnded {
 /// # Errors
 /// If one of them can't be started: then none is.
 pub fn serve(options: ServeOptions, mut tell: impl FnMut(MemberEnded)) -> Result<(), RunError> {
-    check_loopback(options.listen)?;
+    [Some(options.listen), options.http].into_iter().flatten().try_for_each(check_loopback)?;
     let clock = SystemClock::check()?;
     spare_address_space();
     let store = options.store.open()?;
@@ -81,6 +83,7 @@ pub fn serve(options: ServeOptions, mut tell: impl FnMut(MemberEnded)) -> Result
     let ready = entered.into_iter().map(|entered| entered.get_ready(&modules));
     let ready = ready.collect::<Result<Vec<_>, _>>()?;
     let mut host = Host::start(store, modules, clock, options.listen, Surface::Process { names_members: true })?;
+    options.http.map_or(Ok(()), |address| host.open_door(address))?;
     tracing::info!(replicas = ready.len(), "serving");
     for ready in ready {
         host.add(ready, None, &options.member)?;

@@ -15,7 +15,7 @@ pub struct StoreWhereabouts {
     name: InstanceName,
     primaries: watch::Receiver<Option<Primary>>,
     /// What tells of them.
-    _directory: PeerDirectory,
+    _directory: Arc<PeerDirectory>,
 }
 
 impl StoreWhereabouts {
@@ -26,8 +26,13 @@ impl StoreWhereabouts {
     pub fn new(store: Arc<dyn Store>, name: InstanceName) -> Result<Self, ClientError> {
         store.instance(&name).map_err(unreadable)?;
         let directory = PeerDirectory::new(Arc::clone(&store)).map_err(ClientError::Thread)?;
+        Ok(StoreWhereabouts::told_by(Arc::new(directory), store, name))
+    }
+
+    /// The same, told by somebody who follows others beside it.
+    pub(crate) fn told_by(directory: Arc<PeerDirectory>, store: Arc<dyn Store>, name: InstanceName) -> Self {
         let primaries = directory.follow(&name);
-        Ok(StoreWhereabouts { store, name, primaries, _directory: directory })
+        StoreWhereabouts { store, name, primaries, _directory: directory }
     }
 }
 

@@ -11,6 +11,7 @@ mod clock;
 mod command_line;
 mod debugging;
 mod determinism;
+mod door;
 mod exporting;
 mod file_systems;
 mod guest_faults;

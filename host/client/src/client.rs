@@ -27,13 +27,13 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A primary that has not answered for this long may be one no more: it is looked who is, and again as often.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Pause before the same primary is tried again.
-const RETRY_PAUSE: Duration = Duration::from_millis(10);
+pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
 /// Pause before a host is tried again that has refused: it says the same for a while, and tells its operator each time.
-const REFUSED_PAUSE: Duration = Duration::from_millis(250);
+pub(crate) const REFUSED_PAUSE: Duration = Duration::from_millis(250);
 
 /// What became of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,6 +53,9 @@ pub enum ClientError {
     /// The method could not be run.
     #[error("the request failed: {0}")]
     Failed(String),
+    /// Its id belongs to a request that wants something else.
+    #[error("the request id {0} is that of another request: it has another method or other arguments")]
+    KeyReused(String),
     /// No answer came in time. It may still take effect: repeat it with the same id.
     #[error("no answer within {0:?}; the request may still take effect, so repeat it with --request-id {1}")]
     Timeout(Duration, String),
@@ -414,7 +417,7 @@ fn read_methods(table: &[u8]) -> Result<Methods, ClientError> {
 }
 
 /// What a frame says of that request, if it is of it.
-fn answer_to(request: &RequestId, answer: Frame) -> Option<Result<Answered, ClientError>> {
+pub(crate) fn answer_to(request: &RequestId, answer: Frame) -> Option<Result<Answered, ClientError>> {
     match answer {
         Frame::Control(Control::Accepted { request: of }) if of == request.as_bytes() => Some(Ok(Answered::Accepted)),
         Frame::Control(Control::Rejected { request: of, reason }) if of == request.as_bytes() => {

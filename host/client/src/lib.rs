@@ -6,6 +6,7 @@ mod addresses;
 mod client;
 mod greeting;
 mod peer_report;
+mod shared_client;
 mod shown;
 mod typed;
 mod unreached;
@@ -15,9 +16,11 @@ mod whereabouts;
 pub use addresses::Addresses;
 pub use client::{Answered, CheckpointTaken, Client, ClientError};
 pub use peer_report::{NoPeerReport, PeerReport, ask_for_peers};
+pub use shared_client::SharedClient;
 pub use typed::WrongType;
 pub use unreached::Unreached;
 pub use values::{
-    ValueError, decode_value, encode_arguments, encode_arguments_of, encode_line, show_raw, without_controls,
+    ValueError, decode_value, encode_arguments, encode_arguments_of, encode_line, encode_values_of, show_raw,
+    without_controls,
 };
 pub use whereabouts::{Primary, Whereabouts};

@@ -68,6 +68,17 @@ pub fn encode_arguments_of(json: &str, method: &Method) -> Result<Vec<u8>, Value
     let Value::Array(values) = &value else {
         return Err(ValueError::NotAnArray(value));
     };
+    encode_values_of(values, method)
+}
+
+/// Encodes the arguments of `method` from JSON values, as [`encode_arguments_of`].
+///
+/// # Errors
+/// As that.
+pub fn encode_values_of(values: &[Value], method: &Method) -> Result<Vec<u8>, ValueError> {
+    if !method.message_pack() {
+        return raw_argument(values);
+    }
     if values.len() != method.arguments.len() {
         return Err(ValueError::Count { takes: method.to_string(), given: values.len() });
     }
@@ -92,7 +103,12 @@ pub fn encode_arguments(json: &str, message_pack: bool) -> Result<Vec<u8>, Value
     if message_pack {
         return Ok(rmp_serde::to_vec_named(&value)?);
     }
-    match arguments.as_slice() {
+    raw_argument(arguments)
+}
+
+/// The bytes of a method that takes them as they are.
+fn raw_argument(arguments: &[Value]) -> Result<Vec<u8>, ValueError> {
+    match arguments {
         [] => Ok(Vec::new()),
         [Value::String(text)] => Ok(bytes_of(text).unwrap_or_else(|| text.clone().into_bytes())),
         _ => Err(ValueError::NotOneString),

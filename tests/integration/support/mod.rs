@@ -1,6 +1,7 @@
 //! What the tests share.
 
 mod bare_host;
+mod curl;
 mod files;
 mod replicas;
 mod session;
@@ -10,6 +11,7 @@ mod stream;
 mod waiting;
 
 pub(crate) use bare_host::BareHost;
+pub(crate) use curl::{Response, curl, http_address, post};
 pub(crate) use files::files;
 pub(crate) use replicas::Replicas;
 pub(crate) use session::Session;

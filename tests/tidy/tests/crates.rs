@@ -53,7 +53,7 @@ fn heavy(linked: &BTreeSet<String>) -> Vec<&str> {
 #[test]
 fn a_client_links_no_engine_and_no_store() {
     let graph = locked();
-    for name in ["ambrosia-client", "ambrosia-wire"] {
+    for name in ["ambrosia-client", "ambrosia-door", "ambrosia-wire"] {
         let linked = with(&graph, name);
         assert!(linked.contains("ambrosia-core") && linked.contains("tokio"), "{name} is understood");
         assert_eq!(heavy(&linked), [""; 0], "{name} links that");

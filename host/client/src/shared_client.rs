@@ -1,0 +1,358 @@
+//! A client of one instance for many who ask at once: one connection carries what all of them want.
+//!
+//! Whatever is not answered is sent again on the next connection, wherever the primary is then; its id makes that harmless. So
+//! whoever asks waits through a takeover, and hears nothing of it.
+//!
+//! **Architecture Invariant:** a request that is under way is sent once for all who ask for it, and who asks for it with another
+//! method or other arguments is told so.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use ambrosia_core::{InstanceName, RequestId, limits::ARGUMENTS_BYTES_MAX};
+use ambrosia_wire::{CLIENT_VERSION, Connection, ConnectionError, ConnectionHandle, Control, Frame};
+use bytes::Bytes;
+use tokio::{
+    sync::{Notify, oneshot, watch},
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    client::{Answered, ClientError, LOOK_INTERVAL, REFUSED_PAUSE, RETRY_PAUSE, answer_to},
+    greeting::greet,
+    unreached::Unreached,
+    values::without_controls,
+    whereabouts::{Primary, Whereabouts},
+};
+
+/// A client that many tasks use at once. Dropped, it ends its connection.
+pub struct SharedClient {
+    desk: Arc<Desk>,
+    keeper: JoinHandle<()>,
+}
+
+/// What those who ask share with the task that keeps the connection.
+struct Desk {
+    name: InstanceName,
+    primaries: watch::Receiver<Option<Primary>>,
+    state: Mutex<State>,
+    /// Somebody asks, and there is no connection.
+    asked: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    under_way: HashMap<RequestId, UnderWay>,
+    /// The connection with the primary, while there is one.
+    handle: Option<ConnectionHandle>,
+    /// What the last try to connect has met.
+    unreached: Option<Unreached>,
+    last_waiter: u64,
+}
+
+/// A request without an answer.
+struct UnderWay {
+    method: String,
+    arguments: Bytes,
+    /// It was sent to a primary at least once.
+    was_sent: bool,
+    waiters: Vec<Waiter>,
+}
+
+struct Waiter {
+    number: u64,
+    /// False if it is content with the request being durable.
+    for_answer: bool,
+    tell: oneshot::Sender<Result<Answered, ClientError>>,
+}
+
+/// Takes a waiter away that has given up.
+struct Waiting<'a> {
+    desk: &'a Desk,
+    request: &'a RequestId,
+    number: u64,
+}
+
+impl SharedClient {
+    /// A client of the instance `name`, whose primary is where `whereabouts` say. Must be called within a tokio runtime. Nothing
+    /// is connected before somebody asks.
+    pub fn new(name: InstanceName, whereabouts: impl Whereabouts + 'static) -> SharedClient {
+        let desk =
+            Arc::new(Desk { name, primaries: whereabouts.primaries(), state: Mutex::default(), asked: Notify::new() });
+        let keeper = tokio::spawn(keep(Arc::clone(&desk), Box::new(whereabouts)));
+        SharedClient { desk, keeper }
+    }
+
+    /// Sends one request and waits until it has its result, or is durable if `wait` is false. Across takeovers the
+    /// request is sent again, which its id makes harmless.
+    ///
+    /// # Errors
+    /// As [`crate::Client::send`], and [`ClientError::KeyReused`] if a request of that id is under way that wants something else.
+    pub async fn send(
+        &self,
+        request: &RequestId,
+        method: &str,
+        arguments: Bytes,
+        wait: bool,
+        limit: Duration,
+    ) -> Result<Answered, ClientError> {
+        if arguments.len() > ARGUMENTS_BYTES_MAX {
+            let (bytes, max) = (arguments.len(), ARGUMENTS_BYTES_MAX);
+            return Err(ClientError::Rejected(format!("arguments of {bytes} bytes exceed the limit of {max} bytes")));
+        }
+        let began = Instant::now();
+        let (number, answer) = self.desk.ask(request, method, arguments, wait)?;
+        let _waiting = Waiting { desk: &self.desk, request, number };
+        match timeout(limit, answer).await {
+            Ok(Ok(answer)) => answer,
+            // The keeper tells everybody before it ends, so this is the end of the process.
+            Ok(Err(_)) => Err(ClientError::Ended("the client has ended".to_owned())),
+            Err(_) => Err(self.desk.late(request, limit, began.elapsed())),
+        }
+    }
+}
+
+impl Drop for SharedClient {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.desk.lock();
+        let Some(under_way) = state.under_way.get_mut(self.request) else { return };
+        under_way.waiters.retain(|waiter| waiter.number != self.number);
+        if under_way.waiters.is_empty() {
+            state.under_way.remove(self.request);
+        }
+    }
+}
+
+impl Desk {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a request, and sends it if there is a connection and it is not under way.
+    fn ask(
+        &self,
+        request: &RequestId,
+        method: &str,
+        arguments: Bytes,
+        for_answer: bool,
+    ) -> Result<(u64, oneshot::Receiver<Result<Answered, ClientError>>), ClientError> {
+        let (tell, answer) = oneshot::channel();
+        let mut state = self.lock();
+        let State { under_way, handle, last_waiter, .. } = &mut *state;
+        *last_waiter += 1;
+        let waiter = Waiter { number: *last_waiter, for_answer, tell };
+        if let Some(known) = under_way.get_mut(request) {
+            if known.method != method || known.arguments != arguments {
+                return Err(ClientError::KeyReused(id_text(request)));
+            }
+            // Who waits for the result may have asked only now.
+            let is_asked = known.waiters.iter().any(|other| other.for_answer == for_answer);
+            known.waiters.push(waiter);
+            if let Some(handle) = handle.as_ref().filter(|_| !is_asked) {
+                handle.send(known.frame(request, for_answer));
+            }
+        } else {
+            let mut new = UnderWay { method: method.to_owned(), arguments, was_sent: false, waiters: vec![waiter] };
+            if let Some(handle) = handle {
+                new.was_sent = true;
+                handle.send(new.frame(request, for_answer));
+            }
+            under_way.insert(request.clone(), new);
+        }
+        let number = *last_waiter;
+        let is_connected = handle.is_some();
+        drop(state);
+        if !is_connected {
+            self.asked.notify_one();
+        }
+        Ok((number, answer))
+    }
+
+    /// Waits until somebody waits for something.
+    async fn wanted(&self) {
+        while self.lock().under_way.is_empty() {
+            self.asked.notified().await;
+        }
+    }
+
+    /// There is a connection: all that is under way goes over it.
+    fn connected(&self, handle: ConnectionHandle) {
+        let mut state = self.lock();
+        state.unreached = None;
+        for (request, under_way) in &mut state.under_way {
+            under_way.was_sent = true;
+            for for_answer in [false, true] {
+                if under_way.waiters.iter().any(|waiter| waiter.for_answer == for_answer) {
+                    handle.send(under_way.frame(request, for_answer));
+                }
+            }
+        }
+        state.handle = Some(handle);
+    }
+
+    fn disconnected(&self) {
+        // Dropped outside of the lock.
+        let _handle = self.lock().handle.take();
+    }
+
+    /// Passes on what a host says of a request.
+    fn take(&self, frame: Frame) {
+        let request = match &frame {
+            Frame::Control(Control::Accepted { request } | Control::Rejected { request, .. }) => {
+                match RequestId::new(request) {
+                    Ok(request) => request,
+                    Err(_) => return,
+                }
+            }
+            Frame::Answer { request, .. } => request.clone(),
+            _ => return,
+        };
+        let is_accepted = matches!(frame, Frame::Control(Control::Accepted { .. }));
+        let mut state = self.lock();
+        // Whoever asked may have given up.
+        let Some(under_way) = state.under_way.get_mut(&request) else { return };
+        let told: Vec<Waiter> = if is_accepted {
+            under_way.waiters.extract_if(.., |waiter| !waiter.for_answer).collect()
+        } else {
+            std::mem::take(&mut under_way.waiters)
+        };
+        if under_way.waiters.is_empty() {
+            state.under_way.remove(&request);
+        }
+        drop(state);
+        for waiter in told {
+            let answer = if waiter.for_answer || !matches!(frame, Frame::Answer { .. }) {
+                answer_to(&request, frame.clone()).expect("the frame is of that request")
+            } else {
+                Ok(Answered::Accepted)
+            };
+            let _given_up = waiter.tell.send(answer);
+        }
+    }
+
+    /// Nobody answers any more, for that reason.
+    fn fail_all(&self, error: &ClientError) {
+        let under_way = std::mem::take(&mut self.lock().under_way);
+        for waiter in under_way.into_values().flat_map(|under_way| under_way.waiters) {
+            let error = match error {
+                ClientError::Ended(reason) => ClientError::Ended(reason.clone()),
+                error => ClientError::Whereabouts(error.to_string().into()),
+            };
+            let _given_up = waiter.tell.send(Err(error));
+        }
+    }
+
+    /// Why there was no answer in time.
+    fn late(&self, request: &RequestId, limit: Duration, waited: Duration) -> ClientError {
+        let state = self.lock();
+        if state.under_way.get(request).is_none_or(|under_way| under_way.was_sent) {
+            return ClientError::Timeout(limit, id_text(request));
+        }
+        let name = self.name.clone();
+        match *self.primaries.borrow() {
+            None => ClientError::NoPrimary { name, waited },
+            Some(Primary { address, .. }) => {
+                let unreached = state.unreached.clone().unwrap_or(Unreached::Silent { address });
+                ClientError::Unreached { name, unreached, waited }
+            }
+        }
+    }
+}
+
+impl UnderWay {
+    fn frame(&self, request: &RequestId, wait: bool) -> Frame {
+        let (method, arguments) = (self.method.clone(), self.arguments.clone());
+        Frame::Request { request: request.clone(), method, arguments, wait }
+    }
+}
+
+fn id_text(request: &RequestId) -> String {
+    without_controls(&String::from_utf8_lossy(request.as_bytes()))
+}
+
+/// Keeps the connection with whoever is primary, while somebody waits for something.
+async fn keep(desk: Arc<Desk>, whereabouts: Box<dyn Whereabouts>) {
+    let mut primaries = desk.primaries.clone();
+    loop {
+        desk.wanted().await;
+        match connect(&desk, &mut primaries).await {
+            Ok((primary, handle, connection)) => {
+                desk.connected(handle);
+                let ended = serve(&desk, primary, *connection, &*whereabouts).await;
+                desk.disconnected();
+                tracing::debug!(instance = %desk.name, "connection ended: {ended}");
+                if matches!(ended, ConnectionError::Refused(_)) {
+                    sleep(RETRY_PAUSE).await;
+                }
+            }
+            Err(error) => {
+                tracing::debug!(instance = %desk.name, %error, "no connection to the primary yet");
+                whereabouts.look_again();
+                let is_refused = matches!(desk.lock().unreached, Some(Unreached::Refused { .. }));
+                let _changed = timeout(if is_refused { REFUSED_PAUSE } else { RETRY_PAUSE }, primaries.changed()).await;
+            }
+        }
+        if let Err(error) = whereabouts.check_alive() {
+            desk.fail_all(&error);
+        }
+    }
+}
+
+type Greeted = (Primary, ConnectionHandle, Box<Connection>);
+
+async fn connect(desk: &Desk, primaries: &mut watch::Receiver<Option<Primary>>) -> Result<Greeted, ConnectionError> {
+    let Some(primary) = *primaries.borrow_and_update() else { return Err(ConnectionError::Closed) };
+    // A stopped primary's kernel still accepts connections, so it is not waited for longer than it reigns.
+    let greeted = tokio::select! {
+        greeted = greet(&desk.name, primary.address, CLIENT_VERSION) => greeted,
+        _changed = primaries.changed() => Err(ConnectionError::Closed),
+    };
+    desk.lock().unreached = greeted.as_ref().err().and_then(|error| Unreached::of(primary.address, error));
+    let (handle, connection) = greeted?;
+    Ok((primary, handle, Box::new(connection)))
+}
+
+/// Passes on what the primary says, as long as it is the primary.
+async fn serve(
+    desk: &Desk,
+    primary: Primary,
+    connection: Connection,
+    whereabouts: &dyn Whereabouts,
+) -> ConnectionError {
+    let serving = connection.serve(|frame, _permit| match frame {
+        Frame::Control(Control::Refused { reason, .. }) => Err(ConnectionError::Refused(reason)),
+        frame @ (Frame::Control(_) | Frame::Answer { .. }) => {
+            desk.take(frame);
+            Ok(())
+        }
+        _ => Err(ConnectionError::Unexpected),
+    });
+    let mut primaries = desk.primaries.clone();
+    let moved = primaries.wait_for(|now| now.as_ref().is_some_and(|now| now.epoch != primary.epoch));
+    let looking = async {
+        loop {
+            sleep(LOOK_INTERVAL).await;
+            if !desk.lock().under_way.is_empty() {
+                whereabouts.look_again();
+            }
+        }
+    };
+    tokio::select! {
+        ended = serving => ended,
+        _moved = moved => ConnectionError::Closed,
+        () = looking => unreachable!("it looks for ever"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

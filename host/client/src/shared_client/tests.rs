@@ -1,0 +1,147 @@
+use ambrosia_core::Epoch;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A primary that is where it says, as long as it is told.
+struct There(watch::Receiver<Option<Primary>>);
+
+impl Whereabouts for There {
+    fn primaries(&self) -> watch::Receiver<Option<Primary>> {
+        self.0.clone()
+    }
+
+    fn check_alive(&self) -> Result<(), ClientError> {
+        match *self.0.borrow() {
+            Some(Primary { epoch: Epoch(9), .. }) => Err(ClientError::Ended("it is over".to_owned())),
+            _ => Ok(()),
+        }
+    }
+}
+
+struct Bench {
+    listener: TcpListener,
+    news: watch::Sender<Option<Primary>>,
+    client: Arc<SharedClient>,
+}
+
+impl Bench {
+    async fn new() -> Bench {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
+        let address = listener.local_addr().expect("it has an address");
+        let (news, primaries) = watch::channel(Some(Primary { epoch: Epoch(1), address }));
+        let name = InstanceName::new("bank").expect("a plain name");
+        let client = Arc::new(SharedClient::new(name, There(primaries)));
+        Bench { listener, news, client }
+    }
+
+    /// Asks as a task of its own.
+    fn ask(&self, id: &str, arguments: &'static [u8], wait: bool) -> JoinHandle<Result<Answered, ClientError>> {
+        let (client, id) = (Arc::clone(&self.client), RequestId::new(id).expect("short"));
+        tokio::spawn(async move { client.send(&id, "add", Bytes::from_static(arguments), wait, LIMIT).await })
+    }
+
+    /// The next connection of the client, greeted.
+    async fn accept(&self) -> (ConnectionHandle, Connection) {
+        let (socket, _): (TcpStream, _) = self.listener.accept().await.expect("it connects");
+        let (handle, mut connection) = Connection::new(socket).expect("a socket");
+        let hello = connection.read_frame().await.expect("it says hello");
+        assert!(matches!(hello, Frame::Control(Control::ClientHello { .. })), "{hello:?}");
+        connection.write_frame(&Frame::Control(Control::ClientWelcome { epoch: 1 })).await.expect("it listens");
+        connection.welcome(CLIENT_VERSION);
+        (handle, connection)
+    }
+}
+
+fn id(of: &Frame) -> RequestId {
+    match of {
+        Frame::Request { request, .. } => request.clone(),
+        frame => panic!("{frame:?} is no request"),
+    }
+}
+
+fn value(bytes: &'static [u8]) -> Answered {
+    Answered::Value(Bytes::from_static(bytes))
+}
+
+#[tokio::test]
+async fn what_was_not_answered_goes_over_the_next_connection_and_what_was_does_not() {
+    let bench = Bench::new().await;
+    let asked = [bench.ask("a", b"\x90", true), bench.ask("b", b"\x90", true)];
+    let (_handle, mut connection) = bench.accept().await;
+    let first = id(&connection.read_frame().await.expect("it asks"));
+    let second = id(&connection.read_frame().await.expect("it asks"));
+    assert_ne!(first, second);
+    let answer = Frame::Answer { request: first.clone(), success: true, value: Bytes::from_static(b"\x01") };
+    connection.write_frame(&answer).await.expect("it listens");
+    let [a, b] = asked;
+    let (done, left) = if first.as_bytes() == b"a" { (a, b) } else { (b, a) };
+    assert_eq!(done.await.expect("no panic").expect("answered"), value(b"\x01"));
+    drop(connection);
+    let (_handle, mut connection) = bench.accept().await;
+    assert_eq!(id(&connection.read_frame().await.expect("it asks again")), second);
+    let answer = Frame::Answer { request: second, success: true, value: Bytes::from_static(b"\x02") };
+    connection.write_frame(&answer).await.expect("it listens");
+    assert_eq!(left.await.expect("no panic").expect("answered"), value(b"\x02"));
+}
+
+#[tokio::test]
+async fn an_id_under_way_is_sent_once_and_belongs_to_what_it_was_given_for() {
+    let bench = Bench::new().await;
+    let first = bench.ask("a", b"\x90", true);
+    let (_handle, mut connection) = bench.accept().await;
+    let request = id(&connection.read_frame().await.expect("it asks"));
+    let second = bench.ask("a", b"\x90", true);
+    let other = bench.ask("a", b"\x91\x01", true).await.expect("no panic").expect_err("it is another one");
+    assert!(matches!(&other, ClientError::KeyReused(id) if id == "a"), "{other}");
+    let third = bench.ask("a", b"\x90", false);
+    let accepted = connection.read_frame().await.expect("who waits for less asks");
+    assert!(matches!(accepted, Frame::Request { wait: false, .. }), "{accepted:?} is that of the second");
+    connection.write_frame(&Frame::Control(Control::Accepted { request: b"a".to_vec() })).await.expect("it listens");
+    assert_eq!(third.await.expect("no panic").expect("accepted"), Answered::Accepted);
+    let answer = Frame::Answer { request, success: true, value: Bytes::from_static(b"\x01") };
+    connection.write_frame(&answer).await.expect("it listens");
+    for asked in [first, second] {
+        assert_eq!(asked.await.expect("no panic").expect("answered"), value(b"\x01"));
+    }
+}
+
+#[tokio::test]
+async fn who_gives_up_is_forgotten_and_the_end_is_told_to_all() {
+    let bench = Bench::new().await;
+    let given_up = bench.ask("a", b"\x90", true);
+    let (_handle, mut connection) = bench.accept().await;
+    connection.read_frame().await.expect("it asks");
+    given_up.abort();
+    assert!(given_up.await.expect_err("it was ended").is_cancelled());
+    assert!(bench.client.desk.lock().under_way.is_empty(), "nobody waits for it");
+    let asked = [bench.ask("b", b"\x90", true), bench.ask("c", b"\x90", false)];
+    connection.read_frame().await.expect("it asks");
+    connection.read_frame().await.expect("it asks");
+    let address = bench.listener.local_addr().expect("it has an address");
+    bench.news.send_replace(Some(Primary { epoch: Epoch(9), address }));
+    for asked in asked {
+        let error = asked.await.expect("no panic").expect_err("it has ended");
+        assert!(matches!(&error, ClientError::Ended(reason) if reason == "it is over"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_time_runs_out_with_the_reason() {
+    let bench = Bench::new().await;
+    bench.news.send_replace(None);
+    let (client, id) = (Arc::clone(&bench.client), RequestId::new("a").expect("short"));
+    let soon = Duration::from_millis(30);
+    let error = client.send(&id, "add", Bytes::new(), true, soon).await.expect_err("nobody is there");
+    assert!(matches!(error, ClientError::NoPrimary { .. }), "{error}");
+    let address = bench.listener.local_addr().expect("it has an address");
+    bench.news.send_replace(Some(Primary { epoch: Epoch(1), address }));
+    let asked = bench.ask("b", b"\x90", true);
+    let (_handle, mut connection) = bench.accept().await;
+    connection.read_frame().await.expect("it asks");
+    let error = client.send(&id, "add", Bytes::new(), true, soon).await.expect_err("it says nothing");
+    assert!(matches!(&error, ClientError::Timeout(_, id) if id == "a"), "{error}");
+    asked.abort();
+}

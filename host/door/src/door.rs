@@ -1,0 +1,105 @@
+//! The listener of HTTP, and what all its requests share.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    accepting::accept_all,
+    body::Room,
+    instances::Instances,
+    limits::{BODY_WAIT, CLOSING_WAIT, CONNECTIONS_MAX, HEADER_WAIT, LINGER, REQUESTS_MAX},
+    routes::routes,
+};
+
+/// How a door is.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct DoorOptions {
+    /// A connection ends when the header of its first request, or of the next one, has not come within this.
+    pub header_wait: Duration,
+    /// A request is refused whose body has not come within this.
+    pub body_wait: Duration,
+    /// When the door closes, requests that are under way have this long.
+    pub closing_wait: Duration,
+}
+
+impl Default for DoorOptions {
+    fn default() -> Self {
+        DoorOptions { header_wait: HEADER_WAIT, body_wait: BODY_WAIT, closing_wait: CLOSING_WAIT }
+    }
+}
+
+/// A listener of HTTP that is open.
+pub struct Door {
+    address: SocketAddr,
+    options: DoorOptions,
+    open: Arc<Semaphore>,
+    closing: watch::Sender<bool>,
+    accepting: JoinHandle<()>,
+}
+
+/// What all requests share.
+pub(crate) struct House {
+    pub(crate) instances: Arc<dyn Instances>,
+    pub(crate) requests: Semaphore,
+    pub(crate) room: Room,
+    closing_wait: Duration,
+    closing: watch::Receiver<bool>,
+}
+
+impl Door {
+    /// Serves `instances` at `listener` from now on, as a task. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn serve(listener: TcpListener, instances: Arc<dyn Instances>, options: DoorOptions) -> io::Result<Door> {
+        let address = listener.local_addr()?;
+        let (closing, is_closing) = watch::channel(false);
+        let open = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let house = House {
+            instances,
+            requests: Semaphore::new(REQUESTS_MAX),
+            room: Room::new(options.body_wait),
+            closing_wait: options.closing_wait,
+            closing: is_closing.clone(),
+        };
+        let accepting =
+            accept_all(listener, routes(Arc::new(house)), options.header_wait, Arc::clone(&open), is_closing);
+        Ok(Door { address, options, open, closing, accepting: tokio::spawn(accepting) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts no more, lets what is under way come to its end, for a few seconds at most, and ends all connections.
+    pub async fn close(self) {
+        self.closing.send_replace(true);
+        // It ends by that; if it failed, there is nothing more to be done about it.
+        let _ended = self.accepting.await;
+        let all = u32::try_from(CONNECTIONS_MAX).expect("they are few");
+        if timeout(self.options.closing_wait + LINGER, self.open.acquire_many(all)).await.is_err() {
+            tracing::warn!("some HTTP connections did not end in time");
+        }
+    }
+}
+
+impl House {
+    /// Comes when the door has been closing for so long that nobody is waited for any more.
+    pub(crate) async fn has_closed(&self) {
+        let mut closing = self.closing.clone();
+        // The door may be gone without having been closed; then so is its runtime.
+        let _gone = closing.wait_for(|closing| *closing).await.is_err();
+        sleep(self.closing_wait).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+use std::time::Instant;
+
+use ambrosia_client::{ClientError, Primary, SharedClient, Whereabouts};
+use ambrosia_core::{InstanceName, RequestId};
+use ambrosia_methods::{Method, Methods};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::*;
+use crate::instances::{Instance, NoInstance};
+
+/// Nobody is primary, and it may go on so.
+struct Nobody(watch::Receiver<Option<Primary>>);
+
+impl Whereabouts for Nobody {
+    fn primaries(&self) -> watch::Receiver<Option<Primary>> {
+        self.0.clone()
+    }
+
+    fn check_alive(&self) -> Result<(), ClientError> {
+        Ok(())
+    }
+}
+
+/// One instance, that nobody runs.
+struct OnlyOne(Arc<Instance>);
+
+impl OnlyOne {
+    fn new() -> OnlyOne {
+        let (_, primaries) = watch::channel(None);
+        let name = InstanceName::new("one").expect("plain");
+        let methods = Methods::new(vec![Method::without_types("go".to_owned(), Vec::new(), true)]);
+        let client = Arc::new(SharedClient::new(name, Nobody(primaries)));
+        OnlyOne(Arc::new(Instance { methods, client, ended: None }))
+    }
+}
+
+impl Instances for OnlyOne {
+    fn known(&self, name: &InstanceName) -> Option<Arc<Instance>> {
+        (name.as_str() == "one").then(|| Arc::clone(&self.0))
+    }
+
+    fn look_up(&self, name: &InstanceName) -> Result<Arc<Instance>, NoInstance> {
+        self.known(name).ok_or(NoInstance::Unknown)
+    }
+
+    fn fresh_request_id(&self) -> RequestId {
+        RequestId::new("fresh").expect("short")
+    }
+
+    fn list(&self) -> Result<Vec<InstanceName>, NoInstance> {
+        Ok(vec![InstanceName::new("one").expect("plain")])
+    }
+}
+
+const SOON: Duration = Duration::from_millis(200);
+const PATIENT: Duration = Duration::from_secs(3600);
+
+async fn door(options: DoorOptions) -> Door {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
+    Door::serve(listener, Arc::new(OnlyOne::new()), options).expect("it listens")
+}
+
+/// Says that, and hears all until the door hangs up.
+async fn say(door: &Door, text: &str) -> String {
+    let mut socket = TcpStream::connect(door.address()).await.expect("it listens");
+    socket.write_all(text.as_bytes()).await.expect("it hears");
+    let mut heard = Vec::new();
+    socket.read_to_end(&mut heard).await.expect("it hangs up in order");
+    String::from_utf8(heard).expect("text")
+}
+
+#[tokio::test]
+async fn who_does_not_come_to_an_end_with_a_header_is_let_go() {
+    let door = door(DoorOptions { header_wait: SOON, body_wait: PATIENT, closing_wait: PATIENT }).await;
+    for slow in ["", "P", "POST /v1/one/go HTTP/1.1\r\nHost: localhost\r\n", "GET / HTTP/1.1\r\nHost: localhost\r\nX: "]
+    {
+        let began = Instant::now();
+        let heard = say(&door, slow).await;
+        assert!(heard.is_empty() || heard.starts_with("HTTP/1.1 408"), "{heard}");
+        assert!(began.elapsed() >= SOON, "it had its time");
+    }
+    // So is who is idle behind a request.
+    let heard = say(&door, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert_eq!(heard.matches("HTTP/1.1 404").count(), 1, "{heard}");
+}
+
+#[tokio::test]
+async fn who_does_not_come_to_an_end_with_a_body_is_told_so() {
+    let door = door(DoorOptions { header_wait: PATIENT, body_wait: SOON, closing_wait: PATIENT }).await;
+    let head = "POST /v1/one/go HTTP/1.1\r\nHost: localhost\r\n";
+    for slow in [format!("{head}Content-Length: 9\r\n\r\n["), format!("{head}Transfer-Encoding: chunked\r\n\r\n3\r\n[")]
+    {
+        let heard = say(&door, &slow).await;
+        assert!(heard.starts_with("HTTP/1.1 408") && heard.contains("urn:ambrosia:problem:body-too-slow"), "{heard}");
+    }
+}
+
+#[tokio::test]
+async fn a_door_that_closes_answers_who_waits_and_lets_go_who_does_not() {
+    let door = door(DoorOptions { header_wait: PATIENT, body_wait: PATIENT, closing_wait: SOON }).await;
+    let address = door.address();
+    let mut idle = TcpStream::connect(address).await.expect("it listens");
+    let mut waiting = TcpStream::connect(address).await.expect("it listens");
+    let post = "POST /v1/one/go HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n[]";
+    waiting.write_all(post.as_bytes()).await.expect("it hears");
+    // On one thread it is under way when somebody who came after it was answered.
+    let mut other = TcpStream::connect(address).await.expect("it listens");
+    other.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("it hears");
+    other.read_u8().await.expect("it answers");
+    let began = Instant::now();
+    door.close().await;
+    let mut heard = String::new();
+    waiting.read_to_string(&mut heard).await.expect("it hangs up in order");
+    assert!(began.elapsed() >= SOON, "it had its time");
+    assert!(heard.starts_with("HTTP/1.1 503") && heard.contains("urn:ambrosia:problem:closing"), "{heard}");
+    assert!(heard.contains("idempotency-key: fresh"), "{heard}");
+    assert_eq!(idle.read(&mut [0]).await.expect("it hangs up in order"), 0);
+    assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+}

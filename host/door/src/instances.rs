@@ -1,0 +1,66 @@
+//! Which instances can be reached.
+
+use std::sync::Arc;
+
+use ambrosia_client::SharedClient;
+use ambrosia_core::{InstanceName, Lsn, RequestId};
+use ambrosia_methods::Methods;
+
+/// Knows the instances of a store.
+pub trait Instances: Send + Sync + 'static {
+    /// An instance as it was looked up before, if nothing has changed since. Does not wait for anything.
+    fn known(&self, name: &InstanceName) -> Option<Arc<Instance>>;
+
+    /// Looks an instance up. May wait for a disk.
+    ///
+    /// # Errors
+    /// If there is none of that name, or it can't be found out.
+    fn look_up(&self, name: &InstanceName) -> Result<Arc<Instance>, NoInstance>;
+
+    /// A request id for whoever gives none.
+    fn fresh_request_id(&self) -> RequestId;
+
+    /// The names of all instances. May wait for a disk.
+    ///
+    /// # Errors
+    /// If it can't be found out.
+    fn list(&self) -> Result<Vec<InstanceName>, NoInstance>;
+}
+
+/// An instance, to be asked.
+pub struct Instance {
+    /// What its module describes.
+    pub methods: Methods,
+    /// The way to its primary.
+    pub client: Arc<SharedClient>,
+    /// Set if it does not answer, and nobody wishes for what may mend that.
+    pub ended: Option<Ended>,
+}
+
+/// How an instance has come to an end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// It exited.
+    Finished {
+        /// Exit code.
+        code: i32,
+        /// The record that made it exit.
+        lsn: Lsn,
+    },
+    /// It stands at a record that it can't handle.
+    Halted {
+        /// The record.
+        lsn: Lsn,
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// Why an instance is not there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NoInstance {
+    /// No such instance is registered.
+    Unknown,
+    /// It can't be found out; the text says why.
+    Unreadable(String),
+}

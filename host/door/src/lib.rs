@@ -1,0 +1,21 @@
+//! HTTP into instances: a request becomes an impulse, and its answer the response (`docs/http.md`).
+//!
+//! **Architecture Invariant:** it links neither engine nor storage. Which instances there are tell [`Instances`], and where their
+//! primaries are a client knows. What is not answered in time, too large or never finished ends; nothing here is without a bound.
+
+mod accepting;
+mod arguments;
+mod body;
+mod calls;
+mod content;
+mod door;
+mod instances;
+mod limits;
+mod neighbours;
+mod problem;
+mod request_id;
+mod routes;
+mod wish;
+
+pub use door::{Door, DoorOptions};
+pub use instances::{Ended, Instance, Instances, NoInstance};
