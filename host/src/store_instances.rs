@@ -29,6 +29,8 @@ pub struct StoreInstances {
     directory: Arc<PeerDirectory>,
     runtime: Handle,
     known: Mutex<BTreeMap<InstanceName, Known>>,
+    /// Of those that somebody has asked.
+    clients: Mutex<BTreeMap<InstanceName, Arc<SharedClient>>>,
     /// Counts changes of the registry.
     changes: Arc<AtomicU64>,
     /// `None` if this process may not know of changes.
@@ -58,14 +60,23 @@ impl StoreInstances {
             counted.fetch_add(1, Ordering::SeqCst);
         };
         let registry = store.registry().subscribe(Box::new(count))?;
-        Ok(StoreInstances { store, modules, directory, runtime, known: Mutex::default(), changes, registry })
+        Ok(StoreInstances {
+            store,
+            modules,
+            directory,
+            runtime,
+            known: Mutex::default(),
+            clients: Mutex::default(),
+            changes,
+            registry,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<InstanceName, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn instance(&self, entry: InstanceEntry, client: Option<Arc<SharedClient>>) -> Result<Instance, NoInstance> {
+    fn instance(&self, entry: InstanceEntry) -> Result<Instance, NoInstance> {
         let methods = self.modules.methods(entry.upgrades.current);
         let methods = methods.map_err(|error| NoInstance::Unreadable(error.to_string()))?;
         let ended = match entry.outcome {
@@ -75,12 +86,7 @@ impl StoreInstances {
             Some(RecordedOutcome::Finished { code, lsn }) => Some(Ended::Finished { code, lsn }),
             None => None,
         };
-        let client = client.unwrap_or_else(|| {
-            let (directory, store) = (Arc::clone(&self.directory), Arc::clone(&self.store));
-            let _within = self.runtime.enter();
-            Arc::new(SharedClient::new(entry.name.clone(), StoreWhereabouts::told_by(directory, store, entry.name)))
-        });
-        Ok(Instance { methods, client, ended })
+        Ok(Instance { methods, ended })
     }
 }
 
@@ -105,13 +111,26 @@ impl InstancesOutside for StoreInstances {
             Ok(entry) => entry,
             Err(error) => {
                 self.lock().remove(name);
+                self.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
                 return Err(no_instance(error));
             }
         };
-        let client = self.lock().get(name).map(|known| Arc::clone(&known.instance.client));
-        let instance = Arc::new(self.instance(entry, client)?);
+        let instance = Arc::new(self.instance(entry)?);
         self.lock().insert(name.clone(), Known { instance: Arc::clone(&instance), at });
         Ok(instance)
+    }
+
+    fn client(&self, name: &InstanceName) -> Arc<SharedClient> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(name) {
+            return Arc::clone(client);
+        }
+        let (directory, store) = (Arc::clone(&self.directory), Arc::clone(&self.store));
+        let whereabouts = StoreWhereabouts::told_by(directory, store, name.clone());
+        let _within = self.runtime.enter();
+        let client = Arc::new(SharedClient::new(name.clone(), whereabouts));
+        clients.insert(name.clone(), Arc::clone(&client));
+        client
     }
 
     fn fresh_request_id(&self) -> RequestId {

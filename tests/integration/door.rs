@@ -30,7 +30,7 @@ fn door(cluster: &Cluster) -> (Host, SocketAddr) {
 }
 
 /// A host with instances that it runs, and takes HTTP for.
-fn house(cluster: &Cluster, instances: &[(&str, &str)]) -> (Host, SocketAddr) {
+pub(crate) fn house(cluster: &Cluster, instances: &[(&str, &str)]) -> (Host, SocketAddr) {
     instances.iter().for_each(|(instance, guest)| cluster.register(instance, guest, 1));
     let host = serve(cluster, &["--all", "--http", "127.0.0.1:0"]);
     wait_for_primaries(&host, &instances.iter().map(|(instance, _)| *instance).collect::<Vec<_>>());

@@ -12,6 +12,8 @@ mod command_line;
 mod debugging;
 mod determinism;
 mod door;
+mod door_agents;
+mod door_documents;
 mod exporting;
 mod file_systems;
 mod guest_faults;

@@ -3,14 +3,13 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
-    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 
 use ambrosia_tests::{Cluster, LongMessage, write_long_log};
 use serde_json::{Value, json};
 
-use crate::support::cluster;
+use crate::support::{chromium, cluster};
 
 /// `debug --serve` of a counter that has added 0 to 9.
 struct Page {
@@ -110,13 +109,6 @@ fn what_is_asked_under_a_foreign_name_or_of_another_machine_is_refused() {
     let ran = cluster.run(&["debug", "--instance", "counter", "--serve", "0.0.0.0:0"]);
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("give a loopback address"), "{}", ran.stderr);
-}
-
-fn chromium() -> Option<PathBuf> {
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    let folders: Vec<_> = std::env::split_paths(&std::env::var_os("PATH")?).collect();
-    let files = folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name)));
-    files.into_iter().find(|file| file.is_file())
 }
 
 /// What a browser makes of the page.

@@ -12,7 +12,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::problem::{Problem, ProblemKind};
 
@@ -31,7 +31,19 @@ pub(crate) fn encode_body(body: &[u8], method: &Method) -> Result<Vec<u8>, Probl
             return Err(Problem::new(ProblemKind::BadArguments, detail).with("expected", method.to_string()));
         }
     };
-    let bytes = encode_values_of(&values, method).map_err(|error| bad_value(&error, method))?;
+    encode(&values, method)
+}
+
+/// Encodes arguments by their names.
+///
+/// # Errors
+/// As [`encode_body`].
+pub(crate) fn encode_named(arguments: Map<String, Value>, method: &Method) -> Result<Vec<u8>, Problem> {
+    encode(&in_order(arguments.into_iter().collect(), method)?, method)
+}
+
+fn encode(values: &[Value], method: &Method) -> Result<Vec<u8>, Problem> {
+    let bytes = encode_values_of(values, method).map_err(|error| bad_value(&error, method))?;
     if bytes.len() > ARGUMENTS_BYTES_MAX {
         let bytes = bytes.len();
         let detail = format!("arguments of {bytes} bytes exceed the limit of {ARGUMENTS_BYTES_MAX} bytes");

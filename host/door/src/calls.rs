@@ -1,16 +1,17 @@
 //! A request as an impulse of an instance, and what became of it as a response.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ambrosia_client::{Answered, ClientError, decode_value, show_raw};
 use ambrosia_core::{InstanceName, RequestId};
 use ambrosia_methods::{Method, UnknownMethod};
 use axum::{
     extract::Request,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use serde_json::Value;
 
 use crate::{
     arguments::encode_body,
@@ -42,9 +43,10 @@ pub(crate) async fn call(house: &House, instance: &str, method: &str, request: R
     response
 }
 
-struct Call<'a> {
-    house: &'a House,
-    id: &'a RequestId,
+/// One request, on its way.
+pub(crate) struct Call<'a> {
+    pub(crate) house: &'a House,
+    pub(crate) id: &'a RequestId,
 }
 
 impl Call<'_> {
@@ -52,10 +54,22 @@ impl Call<'_> {
         let (parts, body) = request.into_parts();
         check_content(&parts.headers)?;
         let wish = Wish::of(&parts.headers);
-        let (name, instance, method) = self.house.find(instance, method).await?;
+        let (name, method) = self.house.find(instance, method).await?;
         let body = self.house.room.read(body).await?;
         let arguments = encode(body, &method).await?;
-        let sending = instance.client.send(self.id, &method.name, arguments, true, wish.wait);
+        Ok(response_of(&self.perform(&name, &method, arguments, wish.wait).await?))
+    }
+
+    /// Has the method run, and waits for its result.
+    pub(crate) async fn perform(
+        &self,
+        name: &InstanceName,
+        method: &Method,
+        arguments: Bytes,
+        wait: Duration,
+    ) -> Result<Value, Problem> {
+        let client = self.house.instances.client(name);
+        let sending = client.send(self.id, &method.name, arguments, true, wait);
         let answered = tokio::select! {
             answered = sending => answered,
             () = self.house.has_closed() => {
@@ -65,9 +79,10 @@ impl Call<'_> {
             }
         };
         match answered {
-            Ok(Answered::Value(value)) => Ok(result_of(&method, &value)),
-            Ok(Answered::Accepted) => Ok(StatusCode::ACCEPTED.into_response()),
-            Err(error) => Err(self.problem(&name, error).await),
+            Ok(Answered::Value(value)) if method.message_pack() => Ok(decode_value(&value)),
+            Ok(Answered::Value(value)) => Ok(show_raw(&value)),
+            Ok(Answered::Accepted) => Ok(Value::Null),
+            Err(error) => Err(self.problem(name, error).await),
         }
     }
 
@@ -113,17 +128,16 @@ impl Call<'_> {
 
 impl House {
     /// An instance and a method of it, by their names.
-    async fn find(&self, instance: &str, method: &str) -> Result<(InstanceName, Arc<Instance>, Method), Problem> {
+    pub(crate) async fn find(&self, instance: &str, method: &str) -> Result<(InstanceName, Method), Problem> {
         let name = InstanceName::new(instance).map_err(|_| unknown_instance(instance))?;
         if let Some(known) = self.instances.known(&name)
             && let Ok(method) = known.methods.find(method)
         {
-            let method = method.clone();
-            return Ok((name, known, method));
+            return Ok((name, method.clone()));
         }
         let found = self.look_up(&name).await?;
         match found.methods.find(method).cloned() {
-            Ok(method) => Ok((name, found, method)),
+            Ok(method) => Ok((name, method)),
             Err(unknown) => Err(unknown_method(&name, unknown)),
         }
     }
@@ -154,8 +168,7 @@ async fn encode(body: ReadBody<'_>, method: &Method) -> Result<Bytes, Problem> {
 }
 
 /// A value as a response.
-fn result_of(method: &Method, value: &[u8]) -> Response {
-    let value = if method.message_pack() { decode_value(value) } else { show_raw(value) };
+fn response_of(value: &Value) -> Response {
     let mut response = value.to_string().into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

@@ -17,6 +17,9 @@ pub trait Instances: Send + Sync + 'static {
     /// If there is none of that name, or it can't be found out.
     fn look_up(&self, name: &InstanceName) -> Result<Arc<Instance>, NoInstance>;
 
+    /// The way to the primary of an instance that was looked up. Does not wait for anything.
+    fn client(&self, name: &InstanceName) -> Arc<SharedClient>;
+
     /// A request id for whoever gives none.
     fn fresh_request_id(&self) -> RequestId;
 
@@ -27,12 +30,10 @@ pub trait Instances: Send + Sync + 'static {
     fn list(&self) -> Result<Vec<InstanceName>, NoInstance>;
 }
 
-/// An instance, to be asked.
+/// An instance as the store has it.
 pub struct Instance {
     /// What its module describes.
     pub methods: Methods,
-    /// The way to its primary.
-    pub client: Arc<SharedClient>,
     /// Set if it does not answer, and nobody wishes for what may mend that.
     pub ended: Option<Ended>,
 }

@@ -28,6 +28,7 @@ pub(crate) enum ProblemKind {
     NoPrimary,
     NotFound,
     NotJson,
+    NotReady,
     OtherName,
     Store,
     Timeout,
@@ -60,6 +61,7 @@ impl ProblemKind {
             NoPrimary => ("no-primary", StatusCode::SERVICE_UNAVAILABLE, "Nobody runs the instance"),
             NotFound => ("not-found", StatusCode::NOT_FOUND, "There is nothing here"),
             NotJson => ("not-json", StatusCode::BAD_REQUEST, "The body is not JSON"),
+            NotReady => ("not-ready", StatusCode::SERVICE_UNAVAILABLE, "Nothing can be asked here now"),
             OtherName => ("other-name", StatusCode::MISDIRECTED_REQUEST, "This machine is asked under a foreign name"),
             Store => ("store", StatusCode::INTERNAL_SERVER_ERROR, "The store can't be read"),
             Timeout => ("timeout", StatusCode::GATEWAY_TIMEOUT, "No answer came in time"),
@@ -91,6 +93,11 @@ impl Problem {
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<Value>) -> Problem {
         self.more.push((name, value.into()));
         self
+    }
+
+    /// What happened, for a person.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// Only these methods of HTTP are allowed.

@@ -1,6 +1,7 @@
 //! What the tests share.
 
 mod bare_host;
+mod browser;
 mod curl;
 mod files;
 mod replicas;
@@ -11,6 +12,7 @@ mod stream;
 mod waiting;
 
 pub(crate) use bare_host::BareHost;
+pub(crate) use browser::{Browser, chromium};
 pub(crate) use curl::{Response, curl, http_address, post};
 pub(crate) use files::files;
 pub(crate) use replicas::Replicas;

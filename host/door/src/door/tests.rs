@@ -25,7 +25,7 @@ impl Whereabouts for Nobody {
 }
 
 /// One instance, that nobody runs.
-struct OnlyOne(Arc<Instance>);
+struct OnlyOne(Arc<Instance>, Arc<SharedClient>);
 
 impl OnlyOne {
     fn new() -> OnlyOne {
@@ -33,7 +33,7 @@ impl OnlyOne {
         let name = InstanceName::new("one").expect("plain");
         let methods = Methods::new(vec![Method::without_types("go".to_owned(), Vec::new(), true)]);
         let client = Arc::new(SharedClient::new(name, Nobody(primaries)));
-        OnlyOne(Arc::new(Instance { methods, client, ended: None }))
+        OnlyOne(Arc::new(Instance { methods, ended: None }), client)
     }
 }
 
@@ -44,6 +44,10 @@ impl Instances for OnlyOne {
 
     fn look_up(&self, name: &InstanceName) -> Result<Arc<Instance>, NoInstance> {
         self.known(name).ok_or(NoInstance::Unknown)
+    }
+
+    fn client(&self, _: &InstanceName) -> Arc<SharedClient> {
+        Arc::clone(&self.1)
     }
 
     fn fresh_request_id(&self) -> RequestId {

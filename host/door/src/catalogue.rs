@@ -1,0 +1,86 @@
+//! What there is to be asked: all instances, for tools and for people.
+
+use std::sync::Arc;
+
+use ambrosia_core::InstanceName;
+use ambrosia_methods::Methods;
+use axum::{
+    Json,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+use crate::{
+    door::House,
+    instances::NoInstance,
+    openapi::openapi,
+    problem::{Problem, ProblemKind},
+};
+
+/// What the page may load: itself, and nothing from elsewhere.
+const POLICY: &str = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
+/// A file of the page for people.
+#[derive(Clone, Copy)]
+pub(crate) struct PageFile {
+    kind: &'static str,
+    bytes: &'static [u8],
+}
+
+pub(crate) const PAGE: PageFile =
+    PageFile { kind: "text/html; charset=utf-8", bytes: include_bytes!("page/index.html") };
+pub(crate) const SCRIPT: PageFile =
+    PageFile { kind: "text/javascript; charset=utf-8", bytes: include_bytes!("page/page.js") };
+pub(crate) const STYLE: PageFile = PageFile { kind: "text/css; charset=utf-8", bytes: include_bytes!("page/page.css") };
+
+impl IntoResponse for PageFile {
+    fn into_response(self) -> Response {
+        let headers = [(header::CONTENT_TYPE, self.kind), (header::CONTENT_SECURITY_POLICY, POLICY)];
+        (headers, self.bytes).into_response()
+    }
+}
+
+impl House {
+    /// All instances with their methods, by name. One that can't be read is left out, and has its reason told.
+    pub(crate) async fn catalogue(&self) -> Result<Vec<(InstanceName, Methods)>, Problem> {
+        let instances = Arc::clone(&self.instances);
+        let looking = move || {
+            let mut found = Vec::new();
+            for name in instances.list()? {
+                match instances.known(&name).map_or_else(|| instances.look_up(&name), Ok) {
+                    Ok(instance) => found.push((name, instance.methods.clone())),
+                    Err(NoInstance::Unknown) => {} // it was deregistered just now
+                    Err(NoInstance::Unreadable(reason)) => {
+                        tracing::warn!(instance = %name, "what the instance describes can't be read: {reason}");
+                    }
+                }
+            }
+            found.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
+            Ok(found)
+        };
+        match tokio::task::spawn_blocking(looking).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(NoInstance::Unreadable(reason))) => Err(Problem::new(ProblemKind::Store, reason)),
+            Ok(Err(NoInstance::Unknown)) => {
+                Err(Problem::new(ProblemKind::Store, "the store has no instances any more"))
+            }
+            Err(_) => Err(Problem::new(ProblemKind::Closing, "the host ends")),
+        }
+    }
+
+    /// The description of all methods.
+    pub(crate) async fn openapi(&self) -> Result<Response, Problem> {
+        Ok(Json(openapi(&self.catalogue().await?)).into_response())
+    }
+
+    /// Whether requests can be passed on: the store can be read.
+    pub(crate) async fn readiness(&self) -> Result<Response, Problem> {
+        let instances = Arc::clone(&self.instances);
+        match tokio::task::spawn_blocking(move || instances.list()).await {
+            Ok(Ok(names)) => Ok(Json(json!({ "status": "ready", "instances": names.len() })).into_response()),
+            Ok(Err(NoInstance::Unreadable(reason))) => Err(Problem::new(ProblemKind::NotReady, reason)),
+            Ok(Err(NoInstance::Unknown)) | Err(_) => Err(Problem::new(ProblemKind::NotReady, "the host ends")),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Instances for agents: the Model Context Protocol over HTTP, without sessions and without streams.
+//!
+//! Queries are resources, `ambrosia://INSTANCE/METHOD`, and all other methods are tools.
+//!
+//! **Architecture Invariant:** nothing is kept between two messages, so any host answers any of them.
+
+mod resources;
+mod rpc;
+mod tools;
+
+use ambrosia_core::{InstanceName, RequestId};
+use ambrosia_methods::Method;
+use axum::{
+    Json,
+    extract::Request,
+    http::{HeaderName, StatusCode},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    arguments::encode_named,
+    calls::Call,
+    content::check_content,
+    door::House,
+    limits::ANSWER_WAIT,
+    mcp::rpc::{Message, RpcError},
+    problem::{Problem, ProblemKind},
+};
+
+/// Versions of the protocol that are spoken here, the newest first.
+const VERSIONS: [&str; 3] = ["2025-06-18", "2025-03-26", "2024-11-05"];
+
+const VERSION_HEADER: HeaderName = HeaderName::from_static("mcp-protocol-version");
+
+/// What a client may give a request id as, within `_meta` of a call.
+const KEY_IN_META: &str = "ambrosia/idempotency-key";
+
+/// Answers one message.
+pub(crate) async fn answer(house: &House, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    if let Err(problem) = check_content(&parts.headers) {
+        return problem.into_response();
+    }
+    let version = parts.headers.get(VERSION_HEADER).map(|version| version.to_str().unwrap_or_default());
+    if let Some(version) = version.filter(|version| !VERSIONS.contains(version)) {
+        let detail = format!("version {version:?} of the protocol is not known, only {}", VERSIONS.join(", "));
+        return Problem::new(ProblemKind::NotJson, detail).into_response();
+    }
+    let body = match house.room.read(body).await {
+        Ok(body) => body,
+        Err(problem) => return problem.into_response(),
+    };
+    let message = match Message::read(&body.bytes) {
+        Ok(message) => message,
+        Err(error) => return (StatusCode::BAD_REQUEST, Json(error.response(&Value::Null))).into_response(),
+    };
+    let Message { id: Some(id), method, parameters } = message else {
+        return StatusCode::ACCEPTED.into_response(); // a notification, or an answer to a question that nobody asked
+    };
+    let response = match carry_out(house, &method, &parameters).await {
+        Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
+        Err(error) => error.response(&id),
+    };
+    Json(response).into_response()
+}
+
+async fn carry_out(house: &House, method: &str, parameters: &Map<String, Value>) -> Result<Value, RpcError> {
+    match method {
+        "initialize" => Ok(initialize(parameters)),
+        "ping" => Ok(json!({})),
+        "tools/list" => Ok(tools::list(&house.catalogue().await?)),
+        "tools/call" => tools::call(house, parameters).await,
+        "resources/list" => Ok(resources::list(&house.catalogue().await?)),
+        "resources/templates/list" => Ok(resources::templates(&house.catalogue().await?)),
+        "resources/read" => resources::read(house, parameters).await,
+        other => Err(RpcError::unknown_method(other)),
+    }
+}
+
+fn initialize(parameters: &Map<String, Value>) -> Value {
+    let asked = parameters.get("protocolVersion").and_then(Value::as_str);
+    let version = asked.filter(|asked| VERSIONS.contains(asked)).unwrap_or(VERSIONS[0]);
+    json!({
+        "protocolVersion": version,
+        "capabilities": { "tools": {}, "resources": {} },
+        "serverInfo": { "name": "ambrosia", "version": env!("CARGO_PKG_VERSION") },
+        "instructions": format!(
+            "Tools change instances, resources read them. To repeat a call safely, give the same text as _meta[\"{KEY_IN_META}\"]."
+        ),
+    })
+}
+
+/// Runs a method with arguments by their names.
+async fn run(
+    house: &House,
+    instance: &InstanceName,
+    method: &Method,
+    arguments: Map<String, Value>,
+    key: Option<RequestId>,
+) -> Result<Value, Problem> {
+    let Ok(_permit) = house.requests.try_acquire() else {
+        return Err(Problem::new(ProblemKind::Busy, "as many requests are under way as there may be"));
+    };
+    let encoded = encode_named(arguments, method)?;
+    let id = key.unwrap_or_else(|| house.instances.fresh_request_id());
+    Call { house, id: &id }.perform(instance, method, encoded.into(), ANSWER_WAIT).await
+}

@@ -1,0 +1,176 @@
+//! What can be asked, as OpenAPI 3.1, from what modules describe.
+
+use ambrosia_core::InstanceName;
+use ambrosia_methods::{Method, Methods, Type};
+use serde_json::{Map, Value, json};
+
+use crate::schema::{Schemas, Way};
+
+/// The document of these instances.
+pub(crate) fn openapi(instances: &[(InstanceName, Methods)]) -> Value {
+    let mut schemas = Schemas::within("#/components/schemas/");
+    let mut paths = Map::new();
+    for (name, methods) in instances {
+        for method in methods.iter() {
+            let path = format!("/v1/{name}/{}", method.name);
+            paths.insert(path, json!({ "post": operation(name, method, &mut schemas) }));
+        }
+    }
+    let mut named = schemas.into_named();
+    named.insert("problem".to_owned(), problem());
+    json!({
+        "openapi": "3.1.0",
+        "info": { "title": "Ambrosia", "version": env!("CARGO_PKG_VERSION"), "description": "Methods of the instances of a store." },
+        "tags": instances.iter().map(|(name, _)| json!({ "name": name.as_str() })).collect::<Vec<_>>(),
+        "paths": paths,
+        "components": {
+            "schemas": named,
+            "parameters": {
+                "idempotency-key": {
+                    "name": "Idempotency-Key", "in": "header",
+                    "description": "The request id: a request that is repeated with it is done once.",
+                    "schema": { "type": "string", "minLength": 1, "maxLength": 128 },
+                },
+                "prefer": {
+                    "name": "Prefer", "in": "header",
+                    "description": "wait=SECONDS bounds the wait for the answer.",
+                    "schema": { "type": "string" },
+                },
+            },
+            "responses": {
+                "problem": {
+                    "description": "It was not done, or it is not known whether it was.",
+                    "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/problem" } } },
+                },
+            },
+        },
+    })
+}
+
+fn operation(instance: &InstanceName, method: &Method, schemas: &mut Schemas) -> Value {
+    let owner = format!("{instance}.{}", method.name);
+    let mut operation = Map::new();
+    let mut put = |name: &str, value: Value| operation.insert(name.to_owned(), value);
+    put("operationId", owner.clone().into());
+    put("tags", json!([instance.as_str()]));
+    let summary = method.docs.lines().next().unwrap_or_default().trim();
+    if !summary.is_empty() {
+        put("summary", summary.into());
+        put("description", method.docs.clone().into());
+    }
+    put("x-ambrosia-kind", method.kind.word().into());
+    put("x-ambrosia-signature", method.to_string().into());
+    put(
+        "x-ambrosia-arguments",
+        method.arguments.iter().map(|argument| argument.name.as_str()).collect::<Vec<_>>().into(),
+    );
+    let parameter = |name: &str| json!({ "$ref": format!("#/components/parameters/{name}") });
+    put("parameters", json!([parameter("idempotency-key"), parameter("prefer")]));
+    put("requestBody", request_body(method, &owner, schemas));
+    let result = if method.message_pack() {
+        schemas.schema(&method.result, &owner, Way::Out)
+    } else {
+        json!({ "type": ["string", "null"], "description": "text, or 0x and hexadecimal digits" })
+    };
+    put(
+        "responses",
+        json!({
+            "200": { "description": "The result.", "content": { "application/json": { "schema": result } } },
+            "default": { "$ref": "#/components/responses/problem" },
+        }),
+    );
+    operation.into()
+}
+
+fn request_body(method: &Method, owner: &str, schemas: &mut Schemas) -> Value {
+    if !method.message_pack() {
+        let bytes = json!({ "type": "string", "description": "text, or 0x and hexadecimal digits" });
+        let schema = json!({ "type": "array", "items": bytes, "maxItems": 1 });
+        return json!({ "content": { "application/json": { "schema": schema } } });
+    }
+    let arguments: Vec<(&str, Value)> = method
+        .arguments
+        .iter()
+        .map(|argument| (argument.name.as_str(), schemas.schema(&argument.ty, owner, Way::In)))
+        .collect();
+    let is_optional = |ty: &Type| matches!(ty, Type::Option(_));
+    let required: Vec<_> = method.arguments.iter().filter(|argument| !is_optional(&argument.ty)).collect();
+    let required: Vec<_> = required.into_iter().map(|argument| argument.name.as_str()).collect();
+    let by_name: Map<_, _> = arguments.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
+    let in_order: Vec<_> = arguments.into_iter().map(|(_, schema)| schema).collect();
+    let count = in_order.len();
+    let schema = json!({ "oneOf": [
+        { "type": "object", "properties": by_name, "required": required, "additionalProperties": false },
+        { "type": "array", "prefixItems": in_order, "minItems": count, "maxItems": count },
+    ] });
+    json!({ "required": !required.is_empty(), "content": { "application/json": { "schema": schema } } })
+}
+
+/// RFC 9457.
+fn problem() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "type": { "type": "string" },
+            "title": { "type": "string" },
+            "status": { "type": "integer" },
+            "detail": { "type": "string" },
+            "request": { "type": "string", "description": "the request id, to ask again with" },
+        },
+        "required": ["type", "title", "status", "detail"],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use ambrosia_methods::Argument;
+
+    use super::*;
+
+    fn document() -> Value {
+        let mut order = Method::without_types("order".to_owned(), Vec::new(), true);
+        let argument = |name: &str, ty: &str| Argument { name: name.to_owned(), ty: ty.parse().expect("a type") };
+        order.arguments = vec![argument("item", "string"), argument("note", "option<string>")];
+        order.result = "record %node { next: option<%node> }".parse().expect("a type");
+        order.docs = "Orders.\n\nAt once.".to_owned();
+        let raw = Method::without_types("swallow".to_owned(), Vec::new(), false);
+        openapi(&[(InstanceName::new("shop").expect("plain"), Methods::new(vec![order, raw]))])
+    }
+
+    /// Every `$ref` in it.
+    fn references(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(members) => {
+                found.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                members.values().for_each(|value| references(value, found));
+            }
+            Value::Array(values) => values.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn a_method_is_an_operation() {
+        let document = document();
+        let order = &document["paths"]["/v1/shop/order"]["post"];
+        assert_eq!((&order["operationId"], &order["summary"]), (&json!("shop.order"), &json!("Orders.")));
+        let body = &order["requestBody"]["content"]["application/json"]["schema"]["oneOf"];
+        assert_eq!((&body[0]["required"], &body[1]["minItems"]), (&json!(["item"]), &json!(2)));
+        assert_eq!(body[0]["properties"]["item"], json!({ "type": "string" }));
+        let raw =
+            &document["paths"]["/v1/shop/swallow"]["post"]["requestBody"]["content"]["application/json"]["schema"];
+        assert_eq!(raw["maxItems"], 1);
+    }
+
+    #[test]
+    fn whatever_is_referred_to_is_there() {
+        let document = document();
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(found.len() >= 6, "{found:?}");
+        for reference in found {
+            let pointer = reference.strip_prefix('#').expect("within the document");
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
+    }
+}
