@@ -1,5 +1,7 @@
 //! The numbers of the README, each beside its goal and beside what the disk does in the same minute.
 
+#[path = "bench/door.rs"]
+mod door;
 #[path = "bench/many.rs"]
 mod many;
 #[path = "bench/travel.rs"]
@@ -38,6 +40,9 @@ struct Arguments {
     /// Instances of one process
     #[arg(long, default_value_t = 1000)]
     instances: usize,
+    /// Idle connections of HTTP
+    #[arg(long, default_value_t = 10_000)]
+    connections: u64,
     /// Seconds for which the disk in use is watched
     #[arg(long, default_value_t = 60)]
     seconds: u64,
@@ -60,6 +65,8 @@ enum What {
     Many,
     /// Journeys to any record of a log
     Travel,
+    /// HTTP, beside `send` and a server that makes nothing durable
+    Door,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -90,6 +97,9 @@ fn main() -> anyhow::Result<()> {
     }
     if wanted(What::Travel) {
         travel::travel(arguments.history)?;
+    }
+    if wanted(What::Door) {
+        door::door(arguments.connections)?;
     }
     if wanted(What::Takeover) {
         takeovers(arguments.rounds)?;

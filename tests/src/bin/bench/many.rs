@@ -159,7 +159,7 @@ fn last_words(host: &Host) -> String {
 }
 
 /// A number of `/proc/PID/status`; memory is in KiB.
-fn of_status(host: &Host, field: &str) -> anyhow::Result<u64> {
+pub(crate) fn of_status(host: &Host, field: &str) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{}/status", host.pid()))?;
     let value = status.lines().find_map(|line| line.strip_prefix(field)?.split_whitespace().next());
     value.and_then(|value| value.parse().ok()).with_context(|| format!("the kernel tells {field}"))
