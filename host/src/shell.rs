@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use ambrosia_core::{
-    Record, RecordHeader,
+    Epoch, Record, RecordHeader,
     member::{Command, Shell, StopCause},
 };
 use ambrosia_engine::WasmGuest;
@@ -60,6 +60,10 @@ impl Shell<WasmGuest> for ProcessShell {
         };
         self.begin_work();
         appended
+    }
+
+    fn look_at_fence(&mut self) -> Result<(), Epoch> {
+        self.writer.as_ref().expect("a member that reigns has a log to write").look_at_fence()
     }
 
     fn applied(&mut self, header: &RecordHeader, replica: &mut Replica) -> u64 {

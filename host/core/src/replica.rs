@@ -299,6 +299,11 @@ impl<G: Guest> Replica<G> {
         }
     }
 
+    /// The guest, and the world as it is.
+    pub(crate) fn guest_and_world(&mut self) -> (&mut G, &crate::World) {
+        (&mut self.guest, &self.state.world)
+    }
+
     pub(crate) fn state(&self) -> &State {
         &self.state
     }

@@ -146,6 +146,13 @@ pub trait LogWriter: Send {
     /// link of the one before. Never blocks.
     fn append(&mut self, record: Record) -> Result<(), AppendError>;
 
+    /// Looks whether the log is still that of this reign: if it is, all that was durable in it before, and nothing else, is
+    /// durable at the moment of the look. It takes no longer than a look at memory that processes share.
+    ///
+    /// # Errors
+    /// The later reign.
+    fn look_at_fence(&self) -> Result<(), Epoch>;
+
     /// Bytes queued and not yet handed to the disk. The caller stops delivering above [`LOG_QUEUE_BYTES_MAX`] and
     /// goes on at [`LogEvent::Room`].
     fn queued_bytes(&self) -> usize;

@@ -1,7 +1,7 @@
 //! What a member calls while it steps.
 
 use ambrosia_core::{
-    Outcome, Record, RecordHeader, RecordKind, Replica,
+    Epoch, Outcome, Record, RecordHeader, RecordKind, Replica,
     member::{Command, Shell, StopCause},
 };
 use ambrosia_storage::AppendError;
@@ -62,6 +62,10 @@ impl Shell<Box<dyn SimGuest>> for SimShell<'_> {
             Err(AppendError::Failed(reason)) => Err(StopCause::Failed(reason)),
             Err(error @ AppendError::Misplaced { .. }) => panic!("the core numbers and chains records: {error}"),
         }
+    }
+
+    fn look_at_fence(&mut self) -> Result<(), Epoch> {
+        self.hands.writer.as_ref().expect("a member that reigns has a log to write").look_at_fence()
     }
 
     fn applied(&mut self, header: &RecordHeader, replica: &mut Replica<Box<dyn SimGuest>>) -> u64 {

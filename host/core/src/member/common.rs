@@ -8,6 +8,7 @@ use super::{
     mending::{hands_over, may_follow_a_void},
     others::Others,
     own_checkpoint::OwnCheckpoint,
+    queries::Queries,
 };
 use crate::{
     Divergence, EpochBody, Guest, Input, Lsn, Output, Record, RecordError, RecordHeader, RecordKind, Replica,
@@ -20,6 +21,7 @@ pub(super) struct Common<G> {
     pub(super) schedule: Schedule,
     pub(super) own: OwnCheckpoint,
     pub(super) others: Others,
+    pub(super) queries: Queries,
     /// Kept for its memory.
     pub(super) outputs: Vec<Output>,
 }
@@ -41,6 +43,7 @@ impl<G: Guest> Common<G> {
             schedule,
             own: OwnCheckpoint::new(checkpoint),
             others: Others::default(),
+            queries: Queries::default(),
             outputs: Vec::new(),
         }
     }

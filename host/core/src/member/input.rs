@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::{CheckpointHead, Other, Wish};
-use crate::{CheckpointState, ConnectionId, Epoch, InstanceUuid, Lsn, Record, Timestamp, Traffic};
+use crate::{CheckpointState, ConnectionId, Epoch, InstanceUuid, Lsn, Query, Record, Timestamp, Traffic};
 
 /// Something that happened.
 #[derive(Debug)]
@@ -95,6 +95,8 @@ pub enum MemberInput<G> {
     },
     /// Peers, clients and the operator's lines; for a primary.
     Traffic(Traffic),
+    /// Somebody asks something. A primary or a standby answers by [`super::Command::AnswerQuery`], unless it begins anew before.
+    Query(Query),
     /// Answers [`super::Command::LookUpPeer`].
     PeerLookedUp {
         /// What that command holds.

@@ -19,6 +19,7 @@ mod notice;
 mod others;
 mod own_checkpoint;
 mod primary;
+mod queries;
 mod recovery;
 mod settings;
 mod shell;
@@ -152,7 +153,8 @@ impl<G: Guest> Member<G> {
         let mut context =
             Context { settings: &self.settings, now, wishes: &mut self.wishes, voids: &mut self.voids, shell };
         let (stage, next) = match std::mem::replace(&mut self.stage, Stage::Ended(None)) {
-            Stage::Following(standby) => {
+            Stage::Following(mut standby) => {
+                standby.answer_queries(&mut context);
                 let next = standby.wake_after(&context);
                 (Stage::Following(standby), Next::After(next))
             }

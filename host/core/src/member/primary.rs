@@ -151,10 +151,18 @@ impl<G: Guest> Primary<G> {
     pub(super) fn step(mut self: Box<Self>, context: &mut Context<'_, G>, input: MemberInput<G>) -> Stage<G> {
         match input {
             // What comes after the end is for the next primary.
-            MemberInput::Traffic(_) | MemberInput::PeerLookedUp { .. } | MemberInput::CheckpointWanted(_)
+            MemberInput::Traffic(_)
+            | MemberInput::PeerLookedUp { .. }
+            | MemberInput::CheckpointWanted(_)
+            | MemberInput::Query(_)
                 if self.closing.is_some() => {}
             MemberInput::Traffic(traffic) if self.common.replica.void().is_some() => self.put_off(context, traffic),
             MemberInput::Traffic(traffic) => self.on_traffic(context, traffic),
+            MemberInput::Query(query) => {
+                let is_ready = self.answers_queries();
+                self.common.queries.ask(context.now, &mut self.common.replica, is_ready, query);
+                self.let_out_answers(context);
+            }
             MemberInput::PeerLookedUp { traffic, registered } => self.on_looked_up(context, traffic, registered),
             MemberInput::Log { epoch, event } if epoch == self.epoch => self.on_log(context, event),
             MemberInput::Fenced { by } if by > self.epoch => self.end_with(End::Stopped(StopCause::Fenced { by })),
@@ -216,6 +224,27 @@ impl<G: Guest> Primary<G> {
         self.input(context, Input::Traffic { traffic, now });
     }
 
+    /// Whether it is what its log says: what comes of a record that the log did not take is never seen.
+    fn answers_queries(&self) -> bool {
+        self.end.is_none() && self.common.replica.void().is_none()
+    }
+
+    /// Answers queries that waited for records that are there by now, and lets out answers that may be seen.
+    fn answer_queries(&mut self, context: &mut Context<'_, G>) {
+        let is_ready = self.answers_queries();
+        self.common.queries.go_on(context.now, &mut self.common.replica, is_ready);
+        self.let_out_answers(context);
+    }
+
+    fn let_out_answers(&mut self, context: &mut Context<'_, G>) {
+        if self.end.is_some() {
+            return; // who has asked asks again
+        }
+        if let Err(by) = self.common.queries.let_out_durable(context, self.held.durable()) {
+            self.end_with(End::Stopped(StopCause::Fenced { by }));
+        }
+    }
+
     /// Delivers what has gathered, and does what is due.
     pub(super) fn turn(
         mut self: Box<Self>,
@@ -232,6 +261,7 @@ impl<G: Guest> Primary<G> {
         }
         let worked = self.fulfil(context, surroundings) || self.deliver(context, surroundings);
         self.tend(context, surroundings);
+        self.answer_queries(context);
         let next = if worked || minded { Next::Again } else { Next::After(self.until_due(context, surroundings)) };
         (self.settle(context), next)
     }
@@ -256,7 +286,9 @@ impl<G: Guest> Primary<G> {
         let until_look = self.waits_for_a_standby().then_some(LOOK_AGE_MAX);
         let until_checkpoint = self.common.schedule.wake_at(time).map(|at| until(at, time));
         let until_wish = self.until_wish(context, surroundings);
-        let all = [until_stuck, until_look, until_checkpoint, until_wish, self.until_due_to_deliver(context, time)];
+        let until_answer = self.common.queries.wake_after(context.now);
+        let until_due = self.until_due_to_deliver(context, time);
+        let all = [until_stuck, until_look, until_checkpoint, until_wish, until_answer, until_due];
         all.into_iter().flatten().min()
     }
 
@@ -484,6 +516,7 @@ impl<G: Guest> Primary<G> {
                 self.held.set_durable(lsn);
                 self.common.own.on_durable(context, lsn);
                 self.input(context, Input::Durable(lsn));
+                self.let_out_answers(context);
             }
             LogEvent::Room => {}
             LogEvent::Stopped(cause) => self.end_with(End::Stopped(cause)),

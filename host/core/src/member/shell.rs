@@ -1,7 +1,7 @@
 //! What surrounds a member.
 
 use super::{Command, StopCause};
-use crate::{Record, RecordHeader, Replica};
+use crate::{Epoch, Record, RecordHeader, Replica};
 
 /// What surrounds a member, and carries out what it decides.
 ///
@@ -12,6 +12,12 @@ pub trait Shell<G> {
     /// # Errors
     /// Why the reign is over. Nothing of the record is seen then.
     fn append(&mut self, record: Record) -> Result<(), StopCause>;
+
+    /// Whether the log of this reign is still the one in force, looked at now. It must not block.
+    ///
+    /// # Errors
+    /// The later reign.
+    fn look_at_fence(&mut self) -> Result<(), Epoch>;
 
     /// The replica has just applied this record, which it made itself or read. Returns for how many nanoseconds the guest
     /// has worked for it.

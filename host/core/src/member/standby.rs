@@ -73,8 +73,15 @@ impl<G: Guest> Standby<G> {
         if !self.is_caught_up {
             return Some(Duration::ZERO);
         }
-        let (_, since) = self.left?;
-        Some(context.settings.silence.saturating_sub(context.now.saturating_sub(since)))
+        let until_left =
+            self.left.map(|(_, since)| context.settings.silence.saturating_sub(context.now.saturating_sub(since)));
+        [until_left, self.common.queries.wake_after(context.now)].into_iter().flatten().min()
+    }
+
+    /// Answers queries that have waited for long enough.
+    pub(super) fn answer_queries(&mut self, context: &mut Context<'_, G>) {
+        self.common.queries.go_on(context.now, &mut self.common.replica, self.is_caught_up);
+        self.common.queries.let_out(context);
     }
 
     pub(super) fn step(mut self: Box<Self>, context: &mut Context<'_, G>, input: MemberInput<G>) -> Stage<G> {
@@ -115,6 +122,10 @@ impl<G: Guest> Standby<G> {
                     return self.apply_read(context);
                 }
             }
+            MemberInput::Query(query) => {
+                self.common.queries.ask(context.now, &mut self.common.replica, self.is_caught_up, query);
+                self.common.queries.let_out(context);
+            }
             MemberInput::Shutdown => return self.end(context, Ending::Stopped { reigned: false }),
             MemberInput::StoreLost => return self.end(context, Ending::StoreLost),
             // Of an earlier reign, or of an earlier incarnation.
@@ -154,6 +165,7 @@ impl<G: Guest> Standby<G> {
             Phase::Acquire(_) | Phase::Open | Phase::Mending => return Stage::Following(self),
         }
         self.watch_when_caught_up(context);
+        self.answer_queries(context);
         // Whether the primary has seen to the last messages, and nothing is left to be done.
         if matches!(self.common.replica.outcome(), Some(Outcome::Finished { .. })) {
             context.carry(Command::LookAtOutcome);

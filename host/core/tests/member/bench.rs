@@ -7,7 +7,7 @@ use ambrosia_core::{
     InstanceUuid, Limits, Lsn, Mend, Message, MessageKind, MethodId, PeerIndex, Record, RecordHeader, RecordKind,
     Replica, ReplicaIndex, ScheduleOptions, Seq, Timestamp, Upgrade, World, begin_run, finish_run,
     member::{Command, Flow, Keep, Member, MemberInput, MemberSettings, Next, Notice, Shell, StopCause, Surroundings},
-    push_message,
+    push_effect, push_message,
 };
 
 pub(crate) const ENGINE: [u8; 32] = [7; 32];
@@ -19,6 +19,7 @@ pub(crate) const SILENCE: Duration = Duration::from_millis(600);
 #[derive(Debug, Default)]
 pub(crate) struct Nothing {
     tries: u32,
+    pub(crate) deliveries: u8,
     was_upgraded: bool,
     pub(crate) cannot_capture: Option<String>,
 }
@@ -37,8 +38,17 @@ pub(crate) const POISON: &[u8] = b"poison";
 
 impl Guest for Nothing {
     fn deliver(&mut self, runs: &[u8], _: &mut World, _: &mut Delivered) -> Result<(), Fault> {
+        self.deliveries += 1;
         let is_poison = !self.was_upgraded && runs.windows(POISON.len()).any(|bytes| bytes == POISON);
         if is_poison { Err(Fault::because("it is poison")) } else { Ok(()) }
+    }
+
+    /// Its state is what it has had delivered.
+    fn query(&mut self, _: &[u8], _: &World, delivered: &mut Delivered) -> Result<(), Fault> {
+        let arguments = &[self.deliveries];
+        let message = Message { kind: MessageKind::Reply, method: MethodId(0), call_id: CallId(1), arguments };
+        push_effect(&mut delivered.effects, 0, PeerIndex::OUTSIDE, message);
+        Ok(())
     }
 
     fn cannot_capture(&self) -> Option<String> {
@@ -66,16 +76,29 @@ impl Guest for Nothing {
 }
 
 /// What the member has put out.
-#[derive(Default)]
 pub(crate) struct Seen {
     commands: Vec<Command>,
     pub(crate) appended: Vec<Record>,
+    /// What a look at the fence shows, and how often it was looked.
+    pub(crate) fence: Result<(), Epoch>,
+    pub(crate) looks: u32,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Seen { commands: Vec::new(), appended: Vec::new(), fence: Ok(()), looks: 0 }
+    }
 }
 
 impl Shell<Nothing> for Seen {
     fn append(&mut self, record: Record) -> Result<(), StopCause> {
         self.appended.push(record);
         Ok(())
+    }
+
+    fn look_at_fence(&mut self) -> Result<(), Epoch> {
+        self.looks += 1;
+        self.fence
     }
 
     fn applied(&mut self, _: &RecordHeader, _: &mut Replica<Nothing>) -> u64 {
@@ -211,6 +234,19 @@ impl Bench {
             push_message(&mut runs, Message { kind, method, call_id, arguments });
         }
         finish_run(&mut runs, at, 2);
+        let mut body = Vec::new();
+        DeliverBody { runs: &runs, acknowledged: Vec::new(), requests: Vec::new() }.encode(&mut body);
+        self.push(RecordKind::Deliver, epoch, &body)
+    }
+
+    /// A delivery of another primary, of one impulse.
+    pub(crate) fn impulse_record(&mut self) -> Record {
+        let epoch = self.log.last().expect("genesis").header().epoch;
+        let mut runs = Vec::new();
+        let at = begin_run(&mut runs, PeerIndex::OUTSIDE, Seq(0));
+        let (kind, method, call_id) = (MessageKind::Impulse, MethodId(0), CallId(0));
+        push_message(&mut runs, Message { kind, method, call_id, arguments: b"fine" });
+        finish_run(&mut runs, at, 1);
         let mut body = Vec::new();
         DeliverBody { runs: &runs, acknowledged: Vec::new(), requests: Vec::new() }.encode(&mut body);
         self.push(RecordKind::Deliver, epoch, &body)

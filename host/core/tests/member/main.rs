@@ -2,6 +2,7 @@
 
 mod bench;
 mod mends;
+mod queries;
 mod wishes;
 
 use std::time::Duration;

@@ -251,7 +251,7 @@ impl FileLog {
             batch: Batch::default(),
             marked: last.lsn,
         };
-        (FileWriter { queue, stats, written: None, epoch, last }, log_thread)
+        (FileWriter { queue, stats, written: None, control: self.control.clone(), epoch, last }, log_thread)
     }
 
     fn take_over(

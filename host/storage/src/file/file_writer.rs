@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ambrosia_core::{Epoch, Record};
 
 use super::{
+    control::ControlPage,
     log_thread::Latch,
     queue::{End, Queue},
     segment::LastRecord,
@@ -19,6 +20,7 @@ pub(crate) struct FileWriter {
     pub(crate) stats: Arc<Mutex<WriterStats>>,
     /// Opens when the log is written no more. A simulator has none.
     pub(crate) written: Option<Arc<Latch>>,
+    pub(crate) control: Arc<ControlPage>,
     pub(crate) epoch: Epoch,
     /// The record appended last.
     pub(crate) last: LastRecord,
@@ -41,6 +43,11 @@ impl LogWriter for FileWriter {
         self.queue.add(record.stored())?;
         self.last = LastRecord::of(record.header());
         Ok(())
+    }
+
+    fn look_at_fence(&self) -> Result<(), Epoch> {
+        let fence = self.control.fence_after_writes();
+        if fence == self.epoch { Ok(()) } else { Err(fence) }
     }
 
     fn queued_bytes(&self) -> usize {

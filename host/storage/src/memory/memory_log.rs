@@ -251,6 +251,11 @@ impl LogWriter for MemoryWriter {
         Ok(())
     }
 
+    fn look_at_fence(&self) -> Result<(), Epoch> {
+        let fence = self.shared.lock().reign.epoch;
+        if fence == self.epoch { Ok(()) } else { Err(fence) }
+    }
+
     fn queued_bytes(&self) -> usize {
         let state = self.shared.lock();
         if state.reign.epoch == self.epoch { state.queue.iter().map(|record| record.stored().len()).sum() } else { 0 }
