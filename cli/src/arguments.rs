@@ -379,6 +379,10 @@ pub(crate) struct Status {
   ambrosia-host send --instance bank --method load --args @accounts.json
 
   ambrosia-host send --at 127.0.0.1:7001,127.0.0.1:7002 --instance bank --method balance --args '[\"anna\"]'
+  ambrosia-host send --instance bank --method balance --args '[\"anna\"]' --replica 1
+
+A method of kind query is asked, of the primary or by --replica of any replica, and no record is made of it; --logged runs it as
+an update all the same.
 
 The same request id a second time returns the first result and does nothing again, across takeovers too.")]
 pub(crate) struct Send {
@@ -394,6 +398,15 @@ pub(crate) struct Send {
     /// Its arguments as a JSON array; '@FILE' takes them from a file, '-' from stdin
     #[arg(long, value_name = "JSON-ARRAY", default_value = "[]", value_parser = ArgumentSource::parse)]
     pub(crate) args: ArgumentSource,
+    /// Run a method of kind query as an update, with a record and a request id
+    #[arg(long, conflicts_with_all = ["replica", "at_least"])]
+    pub(crate) logged: bool,
+    /// Ask that replica a query, whatever its role: it answers from the state as far as it has it
+    #[arg(long, value_name = "N", conflicts_with = "at")]
+    pub(crate) replica: Option<u16>,
+    /// Have a query wait until the state that is asked has come to that record
+    #[arg(long, value_name = "LSN", default_value_t = 0)]
+    pub(crate) at_least: u64,
     /// Return as soon as the request is durable, without its result
     #[arg(long)]
     pub(crate) no_wait: bool,

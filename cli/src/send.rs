@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{RequestId, limits::ARGUMENTS_BYTES_MAX};
+use ambrosia_core::{Lsn, ReplicaIndex, RequestId, limits::ARGUMENTS_BYTES_MAX};
 use ambrosia_host::{
-    Addresses, Answered, Client, Methods, Modules, client_of, encode_arguments_of, fresh_request_id, show_value,
-    without_controls,
+    Addresses, Answered, Client, Method, MethodKind, Methods, Modules, client_of, encode_arguments_of,
+    fresh_request_id, show_value, without_controls,
 };
 use ambrosia_storage::{Instances, StorePlace};
 use anyhow::{Context, bail};
@@ -34,17 +34,43 @@ pub(crate) fn send(store: StorePlace, verb: Send) -> anyhow::Result<ExitCode> {
             arguments.len()
         );
     }
+    let left = if verb.at.is_empty() { limit } else { limit.saturating_sub(began.elapsed()) };
+    if is_query(&verb, method)? {
+        let replica = verb.replica.map(ReplicaIndex);
+        let asked = client.query(&verb.method, &arguments, Lsn(verb.at_least), replica, left);
+        let queried = runtime.block_on(asked)?;
+        writeln!(std::io::stdout(), "{}", without_controls(&show_value(method, &queried.value).to_string()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let request = match &verb.request_id {
         Some(id) => RequestId::new(id).context("--request-id")?,
         None => fresh_request_id(),
     };
-    let left = if verb.at.is_empty() { limit } else { limit.saturating_sub(began.elapsed()) };
     let answered = client.send(&request, &verb.method, &arguments, !verb.no_wait, left);
     let answered = runtime.block_on(answered)?;
     if let Answered::Value(value) = answered {
         writeln!(std::io::stdout(), "{}", without_controls(&show_value(method, &value).to_string()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the method is asked, and not run as what may change something.
+fn is_query(verb: &Send, method: &Method) -> anyhow::Result<bool> {
+    let of_queries =
+        if verb.replica.is_some() { Some("--replica") } else { (verb.at_least > 0).then_some("--at-least") };
+    let of_requests = if verb.no_wait { Some("--no-wait") } else { verb.request_id.as_ref().map(|_| "--request-id") };
+    let (name, kind) = (&method.name, method.kind.word());
+    match (method.kind, of_queries, of_requests) {
+        (MethodKind::Query, _, None) => Ok(!verb.logged),
+        (MethodKind::Query, _, Some(_)) if verb.logged => Ok(false),
+        (MethodKind::Query, _, Some(flag)) => {
+            bail!(
+                "{flag} is of requests, and method {name} is a query, of which nothing is logged: add --logged to log it"
+            )
+        }
+        (_, Some(flag), _) => bail!("{flag} is of queries, and method {name} is of kind {kind}"),
+        _ => Ok(false),
+    }
 }
 
 /// A client of the instance, and what its methods are: by the store, or by hosts alone if these are given.

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use ambrosia_client::Primary;
-use ambrosia_core::{Answer, Chunk, ConnectionId, Epoch, InstanceUuid, Output, Refusal, RequestId, member::Verdict};
+use ambrosia_core::{
+    Answer, Chunk, ConnectionId, Epoch, InstanceUuid, Lsn, Output, QueryAnswer, Refusal, RequestId, member::Verdict,
+};
 use ambrosia_wire::{ConnectionHandle, Control, Frame};
 
 use crate::event::ClientRequest;
@@ -39,6 +41,24 @@ impl Connections {
     pub(crate) fn welcome_client(&mut self, handle: ConnectionHandle, epoch: Epoch) {
         handle.send(Frame::Control(Control::ClientWelcome { epoch: epoch.0 }));
         self.keep(handle);
+    }
+
+    /// A client has queries for this replica, whatever its role.
+    pub(crate) fn welcome_to_replica(&mut self, handle: ConnectionHandle, applied: Lsn) {
+        handle.send(Frame::Control(Control::ReplicaWelcome { applied: applied.0 }));
+        self.keep(handle);
+    }
+
+    /// Tells a client what its query has come to.
+    pub(crate) fn answer_query(&self, answered: QueryAnswer) {
+        let QueryAnswer { connection, number, answer: Answer { success, value }, at: lsn } = answered;
+        self.send(connection, || Frame::QueryAnswer { number, success, value, lsn });
+    }
+
+    /// Tells a client that there can be no such query.
+    pub(crate) fn refuse_query(&self, connection: ConnectionId, number: u64, reason: &str) {
+        let (answer, at) = (Answer::failed(reason), Lsn(0));
+        self.answer_query(QueryAnswer { connection, number, answer, at });
     }
 
     /// A client waits for a request from here on.
@@ -79,7 +99,7 @@ impl Connections {
             Output::Acknowledge { connection, seq, .. } => self.send(connection, || Frame::Acknowledge(seq)),
             Output::Refuse { connection, reason } => self.refuse(connection, reason),
             Output::Accepted { request, .. } => self.accepted(&request),
-            Output::Answered { request, answer, .. } => self.answered(&request, &answer),
+            Output::Answered { request, answer, after } => self.answered(&request, &answer, after),
             output => unreachable!("no connection carries it: {output:?}"),
         }
     }
@@ -112,10 +132,10 @@ impl Connections {
         }
     }
 
-    fn answered(&mut self, request: &RequestId, answer: &Answer) {
+    fn answered(&mut self, request: &RequestId, answer: &Answer, lsn: Lsn) {
         for waiting in self.waiting.remove(request).unwrap_or_default() {
             let (success, value) = (answer.success, answer.value.clone());
-            self.send(waiting.connection, || Frame::Answer { request: request.clone(), success, value });
+            self.send(waiting.connection, || Frame::Answer { request: request.clone(), success, value, lsn });
         }
     }
 

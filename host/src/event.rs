@@ -1,6 +1,6 @@
 //! What can happen to a replica, as its driver thread finds it in the mailbox.
 
-use ambrosia_core::{ConnectionId, Epoch, InstanceName, InstanceUuid, MethodId, PeerIndex, RequestId, Seq};
+use ambrosia_core::{ConnectionId, Epoch, InstanceName, InstanceUuid, MethodId, PeerIndex, Query, RequestId, Seq};
 use ambrosia_storage::{LogEvent, StandingWish, Vacancy};
 use ambrosia_wire::ConnectionHandle;
 use bytes::Bytes;
@@ -12,6 +12,12 @@ pub(crate) enum Event {
     PeerReached { handle: ConnectionHandle, peer: PeerIndex, uuid: InstanceUuid, received: Seq },
     /// A client has connected.
     ClientHello { handle: ConnectionHandle },
+    /// A client has connected that has queries for this replica, whatever its role.
+    ReplicaHello { handle: ConnectionHandle },
+    /// A client asks something that changes nothing.
+    Query(Query),
+    /// A client asks what can't be asked.
+    BadQuery { connection: ConnectionId, number: u64, reason: String },
     /// Messages came from a peer.
     Messages { connection: ConnectionId, first_seq: Seq, count: u32, messages: Bytes },
     /// A peer acknowledged part of our stream.

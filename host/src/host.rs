@@ -315,7 +315,7 @@ impl Host {
             span: span.clone(),
         };
         self.wishes.follow(&entry, Arc::clone(&mailbox));
-        self.receptions.add(Reception { name: instance.clone(), methods, mailbox: Arc::clone(&mailbox) });
+        self.receptions.add(Reception { name: instance.clone(), replica, methods, mailbox: Arc::clone(&mailbox) });
         self.everyone.add(Arc::clone(&mailbox));
         self.heart.add(Body::new(presence, log, vitals, Arc::clone(&mailbox), span));
         self.begin(driver, &mailbox)

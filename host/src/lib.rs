@@ -51,12 +51,13 @@ mod wish;
 mod wishes;
 
 pub use ambrosia_client::{
-    Addresses, Answered, CheckpointTaken, Client, ClientError, NoPeerReport, PeerReport, Primary, Unreached,
+    Addresses, Answered, CheckpointTaken, Client, ClientError, NoPeerReport, PeerReport, Primary, Queried, Unreached,
     ValueError, Whereabouts, ask_for_peers, decode_value, encode_arguments, encode_arguments_of, show_raw,
     without_controls,
 };
 pub use ambrosia_methods::{
-    Argument, Change, Method, Methods, StateDifference, StateType, UnknownMethod, methods_difference, state_difference,
+    Argument, Change, Method, MethodKind, Methods, StateDifference, StateType, UnknownMethod, methods_difference,
+    state_difference,
 };
 pub use clock::{Clock, ClockError, SystemClock};
 pub use contact::Hindrance;

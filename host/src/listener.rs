@@ -8,7 +8,10 @@ use std::{
 };
 
 use ambrosia_client::Primary;
-use ambrosia_core::{ConnectionId, Epoch, InstanceName, InstanceUuid, RequestId, limits::ARGUMENTS_BYTES_MAX};
+use ambrosia_core::{
+    ConnectionId, Epoch, InstanceName, InstanceUuid, Lsn, Query, ReplicaIndex, RequestId, limits::ARGUMENTS_BYTES_MAX,
+};
+use ambrosia_methods::MethodKind;
 use ambrosia_storage::{InstanceError, Instances, Store};
 use ambrosia_wire::{
     Connection, ConnectionError, ConnectionHandle, Control, Frame, PROTOCOL_VERSIONS, Permit, STREAMS_VERSION,
@@ -88,6 +91,7 @@ impl Receptions {
 /// What every accepted connection needs to know.
 pub(crate) struct Reception {
     pub(crate) name: InstanceName,
+    pub(crate) replica: ReplicaIndex,
     pub(crate) methods: Arc<CurrentMethods>,
     pub(crate) mailbox: Arc<Mailbox<Event>>,
 }
@@ -164,6 +168,11 @@ async fn greet(handle: ConnectionHandle, mut connection: Connection, receptions:
             Frame::Request { request, method, arguments, wait } => {
                 let arguments = permit.tie(arguments);
                 reception.request(id, request, method, arguments, wait);
+                Ok(())
+            }
+            Frame::Query { number, method, arguments, at_least, wait_ms } => {
+                let arguments = permit.tie(arguments);
+                reception.query(id, number, &method, arguments, (at_least, wait_ms));
                 Ok(())
             }
             Frame::Control(Control::Checkpoint) => {
@@ -258,7 +267,7 @@ fn introduce(
         receptions.find(to).map_err(elsewhere)
     };
     match hello {
-        Control::Hello { version: STREAMS_VERSION, from, .. } => {
+        Control::Hello { version: STREAMS_VERSION.., from, .. } => {
             Err(format!("the hello of {from:?} is one of a stream, and is said within a connection of streams").into())
         }
         Control::Hello { version, from, from_uuid, epoch, to } => {
@@ -268,6 +277,14 @@ fn introduce(
             Ok((version, reception, event))
         }
         Control::ClientHello { version, to } => Ok((version, find(version, &to)?, Event::ClientHello { handle })),
+        Control::ReplicaHello { version, to, replica } => {
+            let reception = find(version, &to)?;
+            if reception.replica != ReplicaIndex(replica) {
+                let (here, name) = (reception.replica, &reception.name);
+                return Err(format!("this host runs replica {here} of instance {name}, not replica {replica}").into());
+            }
+            Ok((version, reception, Event::ReplicaHello { handle }))
+        }
         _ => Err("the first frame is no hello".to_owned().into()),
     }
 }
@@ -282,10 +299,35 @@ fn other_version(version: u16) -> String {
 }
 
 impl Reception {
+    fn query(
+        &self,
+        connection: ConnectionId,
+        number: u64,
+        method: &str,
+        arguments: Bytes,
+        (at_least, wait_ms): (Lsn, u32),
+    ) {
+        let wait = Duration::from_millis(wait_ms.into());
+        let found = match self.methods.get().find(method) {
+            Err(error) => Err(error.to_string()),
+            Ok(found) if found.kind != MethodKind::Query => {
+                let kind = found.kind.word();
+                Err(format!(
+                    "method {method} is of kind {kind}, and what may change something is no query: send a request"
+                ))
+            }
+            Ok(_) if arguments.len() > ARGUMENTS_BYTES_MAX => Err(too_large(&arguments)),
+            Ok(found) => Ok(found.id),
+        };
+        self.mailbox.push(match found {
+            Ok(method) => Event::Query(Query { connection, number, method, arguments, at_least, wait }),
+            Err(reason) => Event::BadQuery { connection, number, reason },
+        });
+    }
+
     fn request(&self, connection: ConnectionId, request: RequestId, method: String, arguments: Bytes, wait: bool) {
         if arguments.len() > ARGUMENTS_BYTES_MAX {
-            let reason =
-                format!("arguments of {} bytes exceed the limit of {ARGUMENTS_BYTES_MAX} bytes", arguments.len());
+            let reason = too_large(&arguments);
             return self.mailbox.push(Event::BadRequest { connection, request, reason });
         }
         self.mailbox.push(match self.methods.get().find(&method) {
@@ -293,4 +335,8 @@ impl Reception {
             Err(error) => Event::BadRequest { connection, request, reason: error.to_string() },
         });
     }
+}
+
+fn too_large(arguments: &Bytes) -> String {
+    format!("arguments of {} bytes exceed the limit of {ARGUMENTS_BYTES_MAX} bytes", arguments.len())
 }

@@ -271,6 +271,9 @@ impl MemberDriver {
     fn read(&mut self) -> Result<Step, RunError> {
         let next = self.member.turn(time_since_boot(), &self.surroundings(), &mut self.shell);
         assert!(self.shell.writer.is_none(), "whoever writes a log does not read it");
+        if self.shell.has_commands() {
+            return Ok(Step::Again); // a query has waited for too long
+        }
         if let Some(watch) = &self.watch {
             watch.begin_to_read();
         }
@@ -328,8 +331,22 @@ impl MemberDriver {
                 self.connections.welcome_client(handle, self.epoch);
                 return Ok(());
             }
-            Event::PeerHello { handle, .. } | Event::ClientHello { handle } => {
+            Event::ReplicaHello { handle } if self.member.replica().is_some() => {
+                let applied = self.replica().applied();
+                self.connections.welcome_to_replica(handle, applied);
+                return Ok(());
+            }
+            Event::PeerHello { handle, .. } | Event::ClientHello { handle } | Event::ReplicaHello { handle } => {
                 refuse(&handle, self.driver.primary_elsewhere());
+                return Ok(());
+            }
+            Event::Query(query) => MemberInput::Query(query),
+            Event::BadQuery { connection, number, reason } => {
+                self.connections.refuse_query(connection, number, &reason);
+                return Ok(());
+            }
+            Event::Disconnected(connection) if self.member.reign().is_none() => {
+                self.connections.remove(connection);
                 return Ok(());
             }
             Event::Log { epoch, event } => match self.report(epoch, event) {

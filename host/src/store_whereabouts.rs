@@ -1,9 +1,9 @@
 //! Tells a client where the primary of an instance is, by what the store says.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use ambrosia_client::{Client, ClientError, Primary, Whereabouts};
-use ambrosia_core::{InstanceName, Lsn};
+use ambrosia_core::{InstanceName, Lsn, ReplicaIndex};
 use ambrosia_storage::{Checkpoints, InstanceError, Instances, RecordedOutcome, Store, Subscription};
 use tokio::sync::watch;
 
@@ -70,6 +70,17 @@ fn unreadable(error: InstanceError) -> ClientError {
 impl Whereabouts for StoreWhereabouts {
     fn primaries(&self) -> watch::Receiver<Option<Primary>> {
         self.primaries.clone()
+    }
+
+    fn replica(&self, replica: ReplicaIndex) -> Result<SocketAddr, String> {
+        let log = self.store.log_of(&self.name).map_err(|error| error.to_string())?;
+        let members = self.store.members(log).map_err(|error| error.to_string())?;
+        let running = members.running().map_err(|error| error.to_string())?;
+        let member = running.iter().find(|member| member.replica == replica);
+        let member = member.ok_or_else(|| {
+            format!("it does not run: start it with `ambrosia-host run --instance {} --replica {replica}`", self.name)
+        })?;
+        member.address.ok_or_else(|| "it has not said yet where it answers".to_owned())
     }
 
     fn check_alive(&self) -> Result<(), ClientError> {

@@ -32,6 +32,7 @@ mod output;
 mod owners;
 mod pages;
 mod paused;
+mod queries;
 mod replicas;
 mod requests;
 mod serving;

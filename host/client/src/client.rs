@@ -9,6 +9,7 @@ use ambrosia_core::{InstanceName, Lsn, ReplicaIndex, RequestId, limits::ARGUMENT
 use ambrosia_methods::Methods;
 use ambrosia_wire::{
     CLIENT_VERSION, ConnectionError, ConnectionHandle, Control, Frame, METHODS_BYTES_MAX, METHODS_VERSION,
+    QUERIES_VERSION,
 };
 use bytes::Bytes;
 use tokio::{
@@ -18,6 +19,7 @@ use tokio::{
 
 use crate::{
     greeting::greet,
+    replica::ReplicaConnection,
     unreached::Unreached,
     values::{decode_value, without_controls},
     whereabouts::{Primary, Whereabouts},
@@ -44,6 +46,15 @@ pub enum Answered {
     Value(Bytes),
 }
 
+/// What a query gave.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Queried {
+    /// The value that the method returned, as it encoded it.
+    pub value: Bytes,
+    /// The last record of the state that was asked.
+    pub lsn: Lsn,
+}
+
 /// A request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -59,6 +70,21 @@ pub enum ClientError {
     /// No answer came in time. It may still take effect: repeat it with the same id.
     #[error("no answer within {0:?}; the request may still take effect, so repeat it with --request-id {1}")]
     Timeout(Duration, String),
+    /// No answer to a query came in time. It changes nothing, so nothing is lost.
+    #[error("no answer to the query within {0:?}: whoever was asked is busy, or stopped; see `ambrosia-host status`")]
+    NoAnswer(Duration),
+    /// A replica that was to be asked is not reached.
+    #[error("replica {replica} of instance {name} can't be asked: {reason} (waited {:.1} s)", waited.as_secs_f64())]
+    NoReplica {
+        /// Which.
+        replica: ReplicaIndex,
+        /// The instance.
+        name: InstanceName,
+        /// What it said last, or why nobody said anything.
+        reason: String,
+        /// How long.
+        waited: Duration,
+    },
     /// A checkpoint was begun, and not finished in time.
     #[error(
         "replica {replica} was asked for a checkpoint at lsn {lsn} and has taken none within {waited:?}; what it says on its \
@@ -146,6 +172,10 @@ pub struct Client {
     unreached: Option<Unreached>,
     /// Version of the protocol in which it says hello.
     version: u16,
+    /// The replica that was asked last, and how it is reached.
+    replica: Option<(ReplicaIndex, ReplicaConnection)>,
+    /// Number of the last query.
+    queries: u64,
 }
 
 struct Connected {
@@ -172,6 +202,8 @@ impl Client {
             connected: None,
             unreached: None,
             version: CLIENT_VERSION,
+            replica: None,
+            queries: 0,
         }
     }
 
@@ -181,9 +213,7 @@ impl Client {
     /// [`ClientError::Rejected`] if it can't be told; the others if the primary is not reached, or its host is of an earlier
     /// version, which does not know the question.
     pub async fn methods(&mut self, limit: Duration) -> Result<Methods, ClientError> {
-        if self.version < METHODS_VERSION {
-            (self.version, self.connected) = (METHODS_VERSION, None);
-        }
+        self.speak(METHODS_VERSION);
         let late = || ClientError::NoMethods(limit);
         self.ask(Frame::Control(Control::Methods), limit, late, |answer| match answer {
             Frame::Control(Control::MethodTable { table }) => Some(read_methods(&table)),
@@ -191,6 +221,106 @@ impl Client {
             _ => None,
         })
         .await
+    }
+
+    /// From here on at least that version of the protocol is spoken, or hosts that don't know it are not reached.
+    fn speak(&mut self, version: u16) {
+        if self.version < version {
+            (self.version, self.connected) = (version, None);
+        }
+    }
+
+    /// Asks something that changes nothing: runs a method of kind `query`. No record is made of it.
+    ///
+    /// Without a `replica` the primary answers, and what it answers is what all requests that were answered before have made
+    /// of the state (it is linearizable). A replica answers from the state as far as it has it, once it has come to `at_least`,
+    /// which is waited for: with the record of an earlier answer one sees what that request has done.
+    ///
+    /// # Errors
+    /// [`ClientError::Rejected`] if it can't be asked, [`ClientError::Failed`] with the reason if the method failed.
+    pub async fn query(
+        &mut self,
+        method: &str,
+        arguments: &[u8],
+        at_least: Lsn,
+        replica: Option<ReplicaIndex>,
+        limit: Duration,
+    ) -> Result<Queried, ClientError> {
+        if arguments.len() > ARGUMENTS_BYTES_MAX {
+            let (bytes, max) = (arguments.len(), ARGUMENTS_BYTES_MAX);
+            return Err(ClientError::Rejected(format!("arguments of {bytes} bytes exceed the limit of {max} bytes")));
+        }
+        self.queries += 1;
+        let number = self.queries;
+        let (method, arguments) = (method.to_owned(), Bytes::copy_from_slice(arguments));
+        let wait_ms = limit.as_millis().try_into().unwrap_or(u32::MAX);
+        let frame = Frame::Query { number, method, arguments, at_least, wait_ms };
+        match replica {
+            None => {
+                self.speak(QUERIES_VERSION);
+                self.ask(frame, limit, || ClientError::NoAnswer(limit), |answer| answer_to_query(number, answer)).await
+            }
+            Some(replica) => self.ask_replica(replica, frame, number, limit).await,
+        }
+    }
+
+    /// Asks a replica, and again if the connection with it is lost.
+    async fn ask_replica(
+        &mut self,
+        replica: ReplicaIndex,
+        frame: Frame,
+        number: u64,
+        limit: Duration,
+    ) -> Result<Queried, ClientError> {
+        let began = Instant::now();
+        let mut reason = None;
+        let asking = async {
+            loop {
+                let connected = match self.replica.take() {
+                    Some((known, connection)) if known == replica => Ok(connection),
+                    _ => ReplicaConnection::open(&self.name, &*self.whereabouts, replica).await,
+                };
+                match connected {
+                    Err(error) => reason = Some(error),
+                    Ok(mut connection) => {
+                        reason = None;
+                        if let Some(answer) = connection.ask(frame.clone(), number).await {
+                            self.replica = Some((replica, connection));
+                            return answer;
+                        }
+                    }
+                }
+                self.whereabouts.check_alive()?;
+                sleep(REFUSED_PAUSE).await;
+            }
+        };
+        let asked = timeout(limit, asking).await;
+        asked.unwrap_or_else(|_| {
+            Err(match reason {
+                None => ClientError::NoAnswer(limit),
+                Some(reason) => {
+                    let reason = without_controls(&reason);
+                    ClientError::NoReplica { replica, name: self.name.clone(), reason, waited: began.elapsed() }
+                }
+            })
+        })
+    }
+
+    /// As [`Client::send`], and says which record brought the answer about: a query that asks for at least that one sees what
+    /// the request has done. It is [`Lsn`] 0 if the answer was not waited for.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn send_for_lsn(
+        &mut self,
+        request: &RequestId,
+        method: &str,
+        arguments: &[u8],
+        wait: bool,
+        limit: Duration,
+    ) -> Result<(Answered, Lsn), ClientError> {
+        self.speak(QUERIES_VERSION);
+        self.send_request(request, method, arguments, wait, limit).await
     }
 
     /// Sends one request and waits until it has its result, or is durable if `wait` is false. Across takeovers the
@@ -203,6 +333,17 @@ impl Client {
         wait: bool,
         limit: Duration,
     ) -> Result<Answered, ClientError> {
+        Ok(self.send_request(request, method, arguments, wait, limit).await?.0)
+    }
+
+    async fn send_request(
+        &mut self,
+        request: &RequestId,
+        method: &str,
+        arguments: &[u8],
+        wait: bool,
+        limit: Duration,
+    ) -> Result<(Answered, Lsn), ClientError> {
         if arguments.len() > ARGUMENTS_BYTES_MAX {
             let (bytes, max) = (arguments.len(), ARGUMENTS_BYTES_MAX);
             return Err(ClientError::Rejected(format!("arguments of {bytes} bytes exceed the limit of {max} bytes")));
@@ -398,7 +539,9 @@ impl Client {
         let task = tokio::spawn(async move {
             let ended = connection
                 .serve(|frame, _permit| match frame {
-                    Frame::Control(_) | Frame::Answer { .. } => sender.send(frame).map_err(|_| ConnectionError::Closed),
+                    Frame::Control(_) | Frame::Answer { .. } | Frame::QueryAnswer { .. } => {
+                        sender.send(frame).map_err(|_| ConnectionError::Closed)
+                    }
                     _ => Err(ConnectionError::Unexpected),
                 })
                 .await;
@@ -416,21 +559,41 @@ fn read_methods(table: &[u8]) -> Result<Methods, ClientError> {
     methods.ok_or_else(|| ClientError::Rejected(unknown().to_owned()))
 }
 
-/// What a frame says of that request, if it is of it.
-pub(crate) fn answer_to(request: &RequestId, answer: Frame) -> Option<Result<Answered, ClientError>> {
+/// What a frame says of that request, if it is of it, and the record of that.
+pub(crate) fn answer_to(request: &RequestId, answer: Frame) -> Option<Result<(Answered, Lsn), ClientError>> {
     match answer {
-        Frame::Control(Control::Accepted { request: of }) if of == request.as_bytes() => Some(Ok(Answered::Accepted)),
+        Frame::Control(Control::Accepted { request: of }) if of == request.as_bytes() => {
+            Some(Ok((Answered::Accepted, Lsn(0))))
+        }
         Frame::Control(Control::Rejected { request: of, reason }) if of == request.as_bytes() => {
             Some(Err(ClientError::Rejected(reason)))
         }
-        Frame::Answer { request: of, success: true, value } if of == *request => Some(Ok(Answered::Value(value))),
-        Frame::Answer { request: of, success: false, value } if of == *request => {
-            let text = decode_value(&value);
-            let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
-            Some(Err(ClientError::Failed(text)))
+        Frame::Answer { request: of, success: true, value, lsn } if of == *request => {
+            Some(Ok((Answered::Value(value), lsn)))
+        }
+        Frame::Answer { request: of, success: false, value, .. } if of == *request => {
+            Some(Err(ClientError::Failed(text_of(&value))))
         }
         _ => None,
     }
+}
+
+/// What a frame says of that query, if it is of it.
+pub(crate) fn answer_to_query(number: u64, answer: Frame) -> Option<Result<Queried, ClientError>> {
+    match answer {
+        Frame::QueryAnswer { number: of, success, value, lsn } if of == number => Some(match (success, lsn) {
+            (true, lsn) => Ok(Queried { value, lsn }),
+            (false, Lsn(0)) => Err(ClientError::Rejected(text_of(&value))),
+            (false, _) => Err(ClientError::Failed(text_of(&value))),
+        }),
+        _ => None,
+    }
+}
+
+/// The text of a failure.
+fn text_of(value: &[u8]) -> String {
+    let text = decode_value(value);
+    text.as_str().map_or_else(|| text.to_string(), str::to_owned)
 }
 
 #[cfg(test)]
@@ -453,8 +616,8 @@ mod tests {
         let frames = [
             Frame::Control(Control::Accepted { request: request() }),
             Frame::Control(Control::Rejected { request: request(), reason: "why".to_owned() }),
-            Frame::Answer { request: id(), success: true, value: b"\xc0"[..].into() },
-            Frame::Answer { request: id(), success: false, value: b"\xa0"[..].into() },
+            Frame::Answer { request: id(), success: true, value: b"\xc0"[..].into(), lsn: Lsn(4) },
+            Frame::Answer { request: id(), success: false, value: b"\xa0"[..].into(), lsn: Lsn(4) },
         ];
         frames.into_iter().map(|frame| answer_to(&asked, frame).is_some()).collect()
     }

@@ -6,6 +6,7 @@ mod addresses;
 mod client;
 mod greeting;
 mod peer_report;
+mod replica;
 mod shared_client;
 mod shown;
 mod typed;
@@ -14,7 +15,7 @@ mod values;
 mod whereabouts;
 
 pub use addresses::Addresses;
-pub use client::{Answered, CheckpointTaken, Client, ClientError};
+pub use client::{Answered, CheckpointTaken, Client, ClientError, Queried};
 pub use peer_report::{NoPeerReport, PeerReport, ask_for_peers};
 pub use shared_client::SharedClient;
 pub use typed::WrongType;

@@ -12,8 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{InstanceName, RequestId, limits::ARGUMENTS_BYTES_MAX};
-use ambrosia_wire::{CLIENT_VERSION, Connection, ConnectionError, ConnectionHandle, Control, Frame};
+use ambrosia_core::{InstanceName, Lsn, RequestId, limits::ARGUMENTS_BYTES_MAX};
+use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, QUERIES_VERSION};
 use bytes::Bytes;
 use tokio::{
     sync::{Notify, oneshot, watch},
@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use crate::{
-    client::{Answered, ClientError, LOOK_INTERVAL, REFUSED_PAUSE, RETRY_PAUSE, answer_to},
+    client::{Answered, ClientError, LOOK_INTERVAL, Queried, REFUSED_PAUSE, RETRY_PAUSE, answer_to, answer_to_query},
     greeting::greet,
     unreached::Unreached,
     values::without_controls,
@@ -47,6 +47,8 @@ struct Desk {
 #[derive(Default)]
 struct State {
     under_way: HashMap<RequestId, UnderWay>,
+    /// Queries without an answer, by their numbers.
+    queries: HashMap<u64, QueryUnderWay>,
     /// The connection with the primary, while there is one.
     handle: Option<ConnectionHandle>,
     /// What the last try to connect has met.
@@ -63,11 +65,24 @@ struct UnderWay {
     waiters: Vec<Waiter>,
 }
 
+/// A query without an answer.
+struct QueryUnderWay {
+    frame: Frame,
+    was_sent: bool,
+    tell: oneshot::Sender<Result<Queried, ClientError>>,
+}
+
 struct Waiter {
     number: u64,
     /// False if it is content with the request being durable.
     for_answer: bool,
     tell: oneshot::Sender<Result<Answered, ClientError>>,
+}
+
+/// Takes a query away that was given up.
+struct Asking<'a> {
+    desk: &'a Desk,
+    number: u64,
 }
 
 /// Takes a waiter away that has given up.
@@ -116,9 +131,47 @@ impl SharedClient {
     }
 }
 
+impl SharedClient {
+    /// Asks the primary something that changes nothing, as [`crate::Client::query`] does: whoever asks waits through a takeover.
+    ///
+    /// # Errors
+    /// As [`crate::Client::query`].
+    pub async fn query(
+        &self,
+        method: &str,
+        arguments: Bytes,
+        at_least: Lsn,
+        limit: Duration,
+    ) -> Result<Queried, ClientError> {
+        if arguments.len() > ARGUMENTS_BYTES_MAX {
+            let (bytes, max) = (arguments.len(), ARGUMENTS_BYTES_MAX);
+            return Err(ClientError::Rejected(format!("arguments of {bytes} bytes exceed the limit of {max} bytes")));
+        }
+        let began = Instant::now();
+        let wait_ms = limit.as_millis().try_into().unwrap_or(u32::MAX);
+        let query = |number| Frame::Query { number, method: method.to_owned(), arguments, at_least, wait_ms };
+        let (number, answer) = self.desk.ask_query(query);
+        let _asking = Asking { desk: &self.desk, number };
+        match timeout(limit, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(ClientError::Ended("the client has ended".to_owned())),
+            Err(_) => {
+                let was_sent = self.desk.lock().queries.get(&number).is_none_or(|query| query.was_sent);
+                Err(if was_sent { ClientError::NoAnswer(limit) } else { self.desk.not_reached(began.elapsed()) })
+            }
+        }
+    }
+}
+
 impl Drop for SharedClient {
     fn drop(&mut self) {
         self.keeper.abort();
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.desk.lock().queries.remove(&self.number);
     }
 }
 
@@ -178,9 +231,36 @@ impl Desk {
         Ok((number, answer))
     }
 
+    /// Takes a query, and sends it if there is a connection.
+    fn ask_query(&self, query: impl FnOnce(u64) -> Frame) -> (u64, oneshot::Receiver<Result<Queried, ClientError>>) {
+        let (tell, answer) = oneshot::channel();
+        let mut state = self.lock();
+        state.last_waiter += 1;
+        let number = state.last_waiter;
+        let frame = query(number);
+        let was_sent = state.handle.is_some();
+        if let Some(handle) = &state.handle {
+            handle.send(frame.clone());
+        }
+        state.queries.insert(number, QueryUnderWay { frame, was_sent, tell });
+        drop(state);
+        if !was_sent {
+            self.asked.notify_one();
+        }
+        (number, answer)
+    }
+
+    /// Passes on what a query has come to, if it was not given up.
+    fn take_query(&self, number: u64, frame: Frame) {
+        let asked = self.lock().queries.remove(&number);
+        if let (Some(asked), Some(answer)) = (asked, answer_to_query(number, frame)) {
+            let _given_up = asked.tell.send(answer);
+        }
+    }
+
     /// Waits until somebody waits for something.
     async fn wanted(&self) {
-        while self.lock().under_way.is_empty() {
+        while self.lock().is_idle() {
             self.asked.notified().await;
         }
     }
@@ -196,6 +276,10 @@ impl Desk {
                     handle.send(under_way.frame(request, for_answer));
                 }
             }
+        }
+        for query in state.queries.values_mut() {
+            query.was_sent = true;
+            handle.send(query.frame.clone());
         }
         state.handle = Some(handle);
     }
@@ -232,7 +316,8 @@ impl Desk {
         drop(state);
         for waiter in told {
             let answer = if waiter.for_answer || !matches!(frame, Frame::Answer { .. }) {
-                answer_to(&request, frame.clone()).expect("the frame is of that request")
+                let answer = answer_to(&request, frame.clone()).expect("the frame is of that request");
+                answer.map(|(answered, _)| answered)
             } else {
                 Ok(Answered::Accepted)
             };
@@ -242,13 +327,19 @@ impl Desk {
 
     /// Nobody answers any more, for that reason.
     fn fail_all(&self, error: &ClientError) {
-        let under_way = std::mem::take(&mut self.lock().under_way);
+        let error = || match error {
+            ClientError::Ended(reason) => ClientError::Ended(reason.clone()),
+            error => ClientError::Whereabouts(error.to_string().into()),
+        };
+        let (under_way, queries) = {
+            let mut state = self.lock();
+            (std::mem::take(&mut state.under_way), std::mem::take(&mut state.queries))
+        };
         for waiter in under_way.into_values().flat_map(|under_way| under_way.waiters) {
-            let error = match error {
-                ClientError::Ended(reason) => ClientError::Ended(reason.clone()),
-                error => ClientError::Whereabouts(error.to_string().into()),
-            };
-            let _given_up = waiter.tell.send(Err(error));
+            let _given_up = waiter.tell.send(Err(error()));
+        }
+        for query in queries.into_values() {
+            let _given_up = query.tell.send(Err(error()));
         }
     }
 
@@ -258,14 +349,27 @@ impl Desk {
         if state.under_way.get(request).is_none_or(|under_way| under_way.was_sent) {
             return ClientError::Timeout(limit, id_text(request));
         }
+        drop(state);
+        self.not_reached(waited)
+    }
+
+    /// Why nobody was asked.
+    fn not_reached(&self, waited: Duration) -> ClientError {
         let name = self.name.clone();
         match *self.primaries.borrow() {
             None => ClientError::NoPrimary { name, waited },
             Some(Primary { address, .. }) => {
-                let unreached = state.unreached.clone().unwrap_or(Unreached::Silent { address });
+                let unreached = self.lock().unreached.clone().unwrap_or(Unreached::Silent { address });
                 ClientError::Unreached { name, unreached, waited }
             }
         }
+    }
+}
+
+impl State {
+    /// Nobody waits for anything.
+    fn is_idle(&self) -> bool {
+        self.under_way.is_empty() && self.queries.is_empty()
     }
 }
 
@@ -314,7 +418,7 @@ async fn connect(desk: &Desk, primaries: &mut watch::Receiver<Option<Primary>>) 
     let Some(primary) = *primaries.borrow_and_update() else { return Err(ConnectionError::Closed) };
     // A stopped primary's kernel still accepts connections, so it is not waited for longer than it reigns.
     let greeted = tokio::select! {
-        greeted = greet(&desk.name, primary.address, CLIENT_VERSION) => greeted,
+        greeted = greet(&desk.name, primary.address, QUERIES_VERSION) => greeted,
         _changed = primaries.changed() => Err(ConnectionError::Closed),
     };
     desk.lock().unreached = greeted.as_ref().err().and_then(|error| Unreached::of(primary.address, error));
@@ -331,6 +435,10 @@ async fn serve(
 ) -> ConnectionError {
     let serving = connection.serve(|frame, _permit| match frame {
         Frame::Control(Control::Refused { reason, .. }) => Err(ConnectionError::Refused(reason)),
+        Frame::QueryAnswer { number, .. } => {
+            desk.take_query(number, frame);
+            Ok(())
+        }
         frame @ (Frame::Control(_) | Frame::Answer { .. }) => {
             desk.take(frame);
             Ok(())
@@ -342,7 +450,7 @@ async fn serve(
     let looking = async {
         loop {
             sleep(LOOK_INTERVAL).await;
-            if !desk.lock().under_way.is_empty() {
+            if !desk.lock().is_idle() {
                 whereabouts.look_again();
             }
         }

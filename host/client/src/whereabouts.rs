@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use ambrosia_core::Epoch;
+use ambrosia_core::{Epoch, ReplicaIndex};
 use tokio::sync::watch;
 
 use crate::ClientError;
@@ -27,6 +27,15 @@ pub trait Whereabouts: Send + Sync {
     /// Why it is not known where the primary is; `None` if all that is known is that there is none.
     fn why_unknown(&self) -> Option<String> {
         None
+    }
+
+    /// Where a replica takes connections, whatever its role.
+    ///
+    /// # Errors
+    /// Why that is not known, for a person to read.
+    fn replica(&self, replica: ReplicaIndex) -> Result<SocketAddr, String> {
+        let _ = replica;
+        Err("only the store knows where replicas are that are not primary, and only hosts are asked here".to_owned())
     }
 
     /// Whether the instance may still answer.

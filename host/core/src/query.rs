@@ -48,14 +48,14 @@ impl<G: Guest> Replica<G> {
     /// Runs a method that changes nothing on the state as it is. Nothing of that is kept, and what it prints is dropped.
     pub fn query(&mut self, method: MethodId, arguments: &[u8]) -> Answer {
         if let Some(reason) = self.why_it_stands() {
-            return failed(&reason);
+            return Answer::failed(&reason);
         }
         let runs = runs(method, arguments);
         let mut delivered = Delivered::default();
         let (guest, world) = self.guest_and_world();
         match guest.query(&runs, world, &mut delivered).and_then(|()| only_reply(&delivered)) {
             Ok(answer) => answer,
-            Err(fault) => failed(&said(&fault)),
+            Err(fault) => Answer::failed(&said(&fault)),
         }
     }
 
@@ -108,9 +108,11 @@ fn only_reply(delivered: &Delivered) -> Result<Answer, Fault> {
     answer.ok_or_else(|| Fault::because("the query waits for something, which it can't: let the method be an update"))
 }
 
-/// An answer that says why there is none.
-pub(crate) fn failed(reason: &str) -> Answer {
-    Answer { success: false, value: message_pack_text(reason).into() }
+impl Answer {
+    /// One that says why there is none.
+    pub fn failed(reason: &str) -> Answer {
+        Answer { success: false, value: message_pack_text(reason).into() }
+    }
 }
 
 /// A text as MessagePack.

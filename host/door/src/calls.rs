@@ -121,6 +121,8 @@ impl Call<'_> {
             ClientError::NotTaken { .. }
             | ClientError::NoCheckpoint(_)
             | ClientError::NoMethods(_)
+            | ClientError::NoAnswer(_)
+            | ClientError::NoReplica { .. }
             | ClientError::Thread(_) => self.with_id(Problem::new(ProblemKind::NoPrimary, said)),
         }
     }

@@ -11,7 +11,7 @@ use crate::types::Type;
 pub enum MethodKind {
     /// Takes and gives MessagePack, and may change the state.
     Update,
-    /// Takes and gives MessagePack, and changes nothing. It is run as an update today.
+    /// Takes and gives MessagePack, and changes nothing: it is answered without a record.
     Query,
     /// Takes and gives bytes as they are.
     Raw,

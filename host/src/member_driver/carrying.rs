@@ -65,6 +65,14 @@ impl MemberDriver {
             Command::Announce(epoch) => self.announce(epoch),
             Command::Out(output) => self.out(output),
             Command::Answer { connection, verdict } => self.connections.answer(connection, verdict),
+            Command::AnswerQuery(answer) => {
+                // As below: what the core has held back is seen once more.
+                assert!(
+                    self.member.reign().is_none() || answer.at <= self.durable,
+                    "no answer tells of what is not durable"
+                );
+                self.connections.answer_query(answer);
+            }
             Command::CopyAhead { parent } => {
                 self.enter(Phase::Computing);
                 let replica = self.member.replica_mut().expect("a member has a replica when it asks for this");
@@ -400,7 +408,11 @@ impl MemberDriver {
     fn refuse_who_came_late(&mut self) {
         let primary = self.driver.primary_elsewhere();
         self.events.retain(|event| {
-            let (Event::PeerHello { handle, .. } | Event::ClientHello { handle }) = event else { return true };
+            let (Event::PeerHello { handle, .. } | Event::ClientHello { handle } | Event::ReplicaHello { handle }) =
+                event
+            else {
+                return true;
+            };
             refuse(handle, primary);
             false
         });

@@ -235,7 +235,7 @@ async fn write_queued(
     mut queue: mpsc::UnboundedReceiver<Queued>,
     version: u16,
 ) -> Result<(), ConnectionError> {
-    let said = |frame| if version == 1 { request::to_version_1(frame) } else { frame };
+    let said = |frame| request::to_version(version, frame);
     let mut bytes = Vec::new();
     while let Some(Queued::Frame(frame)) = queue.recv().await {
         frame::encode(&said(frame), &mut bytes);
@@ -304,7 +304,7 @@ impl FrameReader {
     async fn permit(&self, frame: &Frame) -> Permit {
         let bytes = match frame {
             Frame::Messages { messages, .. } => messages.len(),
-            Frame::Request { arguments, .. } => arguments.len(),
+            Frame::Request { arguments, .. } | Frame::Query { arguments, .. } => arguments.len(),
             _ => return Permit::NONE,
         };
         self.permits.acquire(bytes).await

@@ -168,6 +168,21 @@ pub enum Control {
         #[serde(deserialize_with = "text")]
         reason: String,
     },
+    /// The first frame of a client that has queries for that replica of the instance, whatever its role; since version 4.
+    ReplicaHello {
+        /// Version of the protocol.
+        version: u16,
+        /// Name of the instance.
+        #[serde(deserialize_with = "text")]
+        to: String,
+        /// The replica that it means to reach.
+        replica: u16,
+    },
+    /// Answer to that.
+    ReplicaWelcome {
+        /// The last record that the replica has applied.
+        applied: u64,
+    },
 }
 
 /// Largest table of methods that is told.

@@ -4,16 +4,17 @@
 
 use std::ops::RangeInclusive;
 
-use ambrosia_core::{MessageError, Messages, RequestId, Seq, check_travelling, limits::ARGUMENTS_BYTES_MAX};
+use ambrosia_core::{Lsn, MessageError, Messages, RequestId, Seq, check_travelling, limits::ARGUMENTS_BYTES_MAX};
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::{
     control::{self, Control},
+    query::{decode_query, decode_query_answer, encode_query, encode_query_answer},
     request::{decode_answer, decode_request, encode_answer, encode_request},
 };
 
 /// Newest version of the protocol.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;
 
 /// Version of the protocol that a client says, the lowest one that has all that requests need. One that wants to know of
 /// methods says [`METHODS_VERSION`].
@@ -21,6 +22,9 @@ pub const CLIENT_VERSION: u16 = 2;
 
 /// The version of the protocol that brought the question for methods.
 pub const METHODS_VERSION: u16 = 3;
+
+/// The version of the protocol that brought queries, and records of answers.
+pub const QUERIES_VERSION: u16 = 4;
 
 /// Version of the protocol of a connection that carries one stream, whatever the host speaks beside it.
 pub const SINGLE_STREAM_VERSION: u16 = 1;
@@ -79,6 +83,10 @@ pub enum FrameKind {
     Credit = 7,
     /// A stream ends; only within a stream.
     Close = 8,
+    /// A client asks something that changes nothing; since version 4.
+    Query = 9,
+    /// What a query has come to; since version 4.
+    QueryAnswer = 10,
 }
 
 /// The number of a stream in its connection. Whoever connects counts them, from 1.
@@ -132,6 +140,32 @@ pub enum Frame {
         success: bool,
         /// Encoded result.
         value: Bytes,
+        /// The record that brought it about; 0 if that is not said, as before version 4.
+        lsn: Lsn,
+    },
+    /// A client asks something that changes nothing.
+    Query {
+        /// What the client calls it.
+        number: u64,
+        /// Name of the method.
+        method: String,
+        /// Encoded arguments.
+        arguments: Bytes,
+        /// The state is to have come so far.
+        at_least: Lsn,
+        /// For how long that may be waited for, in milliseconds.
+        wait_ms: u32,
+    },
+    /// What a query has come to.
+    QueryAnswer {
+        /// What its client calls it.
+        number: u64,
+        /// False if the value is the text of a failure.
+        success: bool,
+        /// Encoded result.
+        value: Bytes,
+        /// The last record of the state that was asked; 0 if it was not asked, for there can be no such query.
+        lsn: Lsn,
     },
     /// What is said on one stream of a connection that carries many.
     OfStream {
@@ -166,6 +200,8 @@ impl Frame {
             Frame::Acknowledge(_) => FrameKind::Acknowledge,
             Frame::Request { .. } => FrameKind::Request,
             Frame::Answer { .. } => FrameKind::Answer,
+            Frame::Query { .. } => FrameKind::Query,
+            Frame::QueryAnswer { .. } => FrameKind::QueryAnswer,
             Frame::OfStream { .. } => FrameKind::Stream,
             Frame::Credit { .. } => FrameKind::Credit,
             Frame::Close => FrameKind::Close,
@@ -253,7 +289,11 @@ fn encode_contents(frame: &Frame, out: &mut Vec<u8>) {
             out.extend_from_slice(messages);
         }
         Frame::Request { request, method, arguments, wait } => encode_request(request, method, arguments, *wait, out),
-        Frame::Answer { request, success, value } => encode_answer(request, *success, value, out),
+        Frame::Answer { request, success, value, lsn } => encode_answer(request, *success, value, *lsn, out),
+        Frame::Query { number, method, arguments, at_least, wait_ms } => {
+            encode_query(*number, method, arguments, (*at_least, *wait_ms), out);
+        }
+        Frame::QueryAnswer { number, success, value, lsn } => encode_query_answer(*number, *success, value, *lsn, out),
         Frame::Credit { until } => out.extend_from_slice(&until.to_le_bytes()),
         Frame::Close => {}
         Frame::OfStream { .. } => unreachable!("a frame of a stream has no stream in it"),
@@ -358,6 +398,8 @@ impl FrameDecoder {
             (3, Stage::Welcomed) => (FrameKind::Acknowledge, size_of::<u64>()),
             (4, Stage::Welcomed) => (FrameKind::Request, REQUEST_FRAME_MAX),
             (5, Stage::Welcomed) => (FrameKind::Answer, REQUEST_FRAME_MAX),
+            (9, Stage::Welcomed) => (FrameKind::Query, REQUEST_FRAME_MAX),
+            (10, Stage::Welcomed) => (FrameKind::QueryAnswer, REQUEST_FRAME_MAX),
             (6, Stage::Streams) => (FrameKind::Stream, STREAM_PREFIX_BYTES + MESSAGES_FRAME_MAX),
             _ => return Err(WireError::UnknownKind(byte)),
         };
@@ -408,6 +450,8 @@ fn decode_body(kind: FrameKind, mut body: Bytes) -> Result<Frame, WireError> {
         FrameKind::Control => control::decode(&body).map(Frame::Control).ok_or(WireError::Shape(kind)),
         FrameKind::Request => decode_request(body),
         FrameKind::Answer => decode_answer(body),
+        FrameKind::Query => decode_query(body),
+        FrameKind::QueryAnswer => decode_query_answer(body),
         FrameKind::Acknowledge => {
             let seq = body.try_get_u64_le().map_err(|_| WireError::Shape(kind))?;
             Ok(Frame::Acknowledge(Seq(seq)))

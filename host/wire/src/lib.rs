@@ -7,6 +7,7 @@ mod connection;
 mod control;
 mod frame;
 mod permits;
+mod query;
 mod request;
 pub mod socket;
 mod streams;
@@ -16,7 +17,7 @@ pub use connection::{Connection, ConnectionError, ConnectionHandle};
 pub use control::{Control, METHODS_BYTES_MAX};
 pub use frame::{
     CLIENT_VERSION, FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameKind, METHODS_VERSION, PROTOCOL_VERSION,
-    PROTOCOL_VERSIONS, SINGLE_STREAM_VERSION, STREAMS_VERSION, StreamNumber, WireError,
+    PROTOCOL_VERSIONS, QUERIES_VERSION, SINGLE_STREAM_VERSION, STREAMS_VERSION, StreamNumber, WireError,
 };
 pub use permits::{Permit, Permits};
 pub use streams::{STREAMS_MAX, StreamError};

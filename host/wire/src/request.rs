@@ -1,16 +1,21 @@
 //! Requests and their answers, in the layout of messages (`docs/formats.md`): the bytes that a client sends are those that
 //! are logged, and nobody encodes them in between.
 
-use ambrosia_core::{CallId, MESSAGE_HEADER_BYTES, Message, MessageKind, Messages, MethodId, RequestId, push_message};
+use ambrosia_core::{
+    CallId, Lsn, MESSAGE_HEADER_BYTES, Message, MessageKind, Messages, MethodId, RequestId, push_message,
+};
 use bytes::{Buf, Bytes};
 
 use crate::{
     control::Control,
-    frame::{Frame, FrameKind, WireError},
+    frame::{Frame, FrameKind, QUERIES_VERSION, WireError},
 };
 
 /// The only flag of a request: its client waits for the answer.
 const WAITS: u8 = 1;
+
+/// The only flag of an answer: the record follows that brought it about.
+const HAS_RECORD: u8 = 1;
 
 /// Appends the body of a request.
 pub(crate) fn encode_request(request: &RequestId, method: &str, arguments: &[u8], wait: bool, out: &mut Vec<u8>) {
@@ -43,9 +48,13 @@ pub(crate) fn decode_request(mut body: Bytes) -> Result<Frame, WireError> {
     if is_of_it { Ok(Frame::Request { request, method, arguments, wait: flags == WAITS }) } else { Err(shape()) }
 }
 
-/// Appends the body of an answer.
-pub(crate) fn encode_answer(request: &RequestId, success: bool, value: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(&[request.as_bytes().len() as u8, 0, 0, 0]);
+/// Appends the body of an answer. A record of 0 is not said.
+pub(crate) fn encode_answer(request: &RequestId, success: bool, value: &[u8], lsn: Lsn, out: &mut Vec<u8>) {
+    let has_record = lsn > Lsn(0);
+    out.extend_from_slice(&[request.as_bytes().len() as u8, if has_record { HAS_RECORD } else { 0 }, 0, 0]);
+    if has_record {
+        out.extend_from_slice(&lsn.0.to_le_bytes());
+    }
     out.extend_from_slice(request.as_bytes());
     let kind = if success { MessageKind::Reply } else { MessageKind::Error };
     push_message(out, Message { kind, method: MethodId(0), call_id: CallId(0), arguments: value });
@@ -55,23 +64,28 @@ pub(crate) fn encode_answer(request: &RequestId, success: bool, value: &[u8], ou
 pub(crate) fn decode_answer(mut body: Bytes) -> Result<Frame, WireError> {
     let shape = || WireError::Shape(FrameKind::Answer);
     let id_bytes = body.try_get_u8().map_err(|_| shape())?;
-    if take(&mut body, 3).ok_or_else(shape)?[..] != [0; 3] {
+    let flags = body.try_get_u8().map_err(|_| shape())?;
+    if flags & !HAS_RECORD != 0 || take(&mut body, 2).ok_or_else(shape)?[..] != [0; 2] {
         return Err(WireError::Reserved);
+    }
+    let lsn = if flags == HAS_RECORD { Lsn(body.try_get_u64_le().map_err(|_| shape())?) } else { Lsn(0) };
+    if flags == HAS_RECORD && lsn == Lsn(0) {
+        return Err(shape());
     }
     let request = take(&mut body, id_bytes.into()).and_then(|id| RequestId::new(id).ok()).ok_or_else(shape)?;
     match only_message(body, FrameKind::Answer)? {
-        ((MessageKind::Reply, MethodId(0)), value) => Ok(Frame::Answer { request, success: true, value }),
-        ((MessageKind::Error, MethodId(0)), value) => Ok(Frame::Answer { request, success: false, value }),
+        ((MessageKind::Reply, MethodId(0)), value) => Ok(Frame::Answer { request, success: true, value, lsn }),
+        ((MessageKind::Error, MethodId(0)), value) => Ok(Frame::Answer { request, success: false, value, lsn }),
         _ => Err(shape()),
     }
 }
 
-fn take(body: &mut Bytes, bytes: usize) -> Option<Bytes> {
+pub(crate) fn take(body: &mut Bytes, bytes: usize) -> Option<Bytes> {
     (body.len() >= bytes).then(|| body.split_to(bytes))
 }
 
 /// MessageKind, method and arguments of the one message that is left of a body.
-fn only_message(body: Bytes, of: FrameKind) -> Result<((MessageKind, MethodId), Bytes), WireError> {
+pub(crate) fn only_message(body: Bytes, of: FrameKind) -> Result<((MessageKind, MethodId), Bytes), WireError> {
     let mut messages = Messages::new(&body);
     let message = messages.next().ok_or(WireError::Shape(of))??;
     if !messages.rest().is_empty() || message.call_id != CallId(0) {
@@ -82,13 +96,25 @@ fn only_message(body: Bytes, of: FrameKind) -> Result<((MessageKind, MethodId), 
     Ok(((message.kind, message.method), arguments))
 }
 
+/// A frame as that version of the protocol says it.
+pub(crate) fn to_version(version: u16, frame: Frame) -> Frame {
+    match frame {
+        Frame::Answer { request, success, value, .. } if version < QUERIES_VERSION => {
+            let answer = Frame::Answer { request, success, value, lsn: Lsn(0) };
+            if version == 1 { to_version_1(answer) } else { answer }
+        }
+        frame if version == 1 => to_version_1(frame),
+        frame => frame,
+    }
+}
+
 /// A frame as version 1 of the protocol says it.
-pub(crate) fn to_version_1(frame: Frame) -> Frame {
+fn to_version_1(frame: Frame) -> Frame {
     Frame::Control(match frame {
         Frame::Request { request, method, arguments, wait } => {
             Control::Request { request: request.as_bytes().to_vec(), method, arguments: arguments.to_vec(), wait }
         }
-        Frame::Answer { request, success, value } => {
+        Frame::Answer { request, success, value, lsn: _ } => {
             Control::Answer { request: request.as_bytes().to_vec(), success, value: value.to_vec() }
         }
         frame => return frame,
@@ -104,7 +130,7 @@ pub(crate) fn of_version_1(frame: Frame) -> Result<Frame, WireError> {
             Frame::Request { request, method, arguments: arguments.into(), wait }
         }
         Frame::Control(Control::Answer { request, success, value }) => {
-            Frame::Answer { request: id(request, FrameKind::Answer)?, success, value: value.into() }
+            Frame::Answer { request: id(request, FrameKind::Answer)?, success, value: value.into(), lsn: Lsn(0) }
         }
         frame => frame,
     })

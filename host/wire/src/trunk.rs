@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     connection::{Connection, ConnectionError, ConnectionHandle, FrameReader, WRITE_BYTES_FULL},
     control::Control,
-    frame::{Frame, PROTOCOL_VERSION, STREAMS_VERSION, StreamNumber},
+    frame::{Frame, STREAMS_VERSION, StreamNumber},
     permits::Permit,
     streams::{Arrived, Command, Outgoing, STREAMS_MAX, Side, Table},
 };
@@ -79,7 +79,7 @@ impl Trunk {
     /// # Errors
     /// If the connection ends, or the other side speaks another protocol.
     pub async fn greet(mut connection: Connection) -> Result<Option<(TrunkHandle, Trunk)>, ConnectionError> {
-        connection.write_frame(&Frame::Control(Control::host_hello(PROTOCOL_VERSION))).await?;
+        connection.write_frame(&Frame::Control(Control::host_hello(STREAMS_VERSION))).await?;
         match connection.read_frame().await? {
             Frame::Control(Control::HostWelcome { version: STREAMS_VERSION, streams_max }) => {
                 let streams_max = STREAMS_MAX.min(streams_max as usize);

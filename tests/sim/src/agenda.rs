@@ -45,6 +45,10 @@ pub(crate) enum Event {
     Request(ProcessId, usize),
     /// A client that waits for an answer asks again.
     AskAgain(usize),
+    /// A client asks an instance something that changes nothing.
+    AskQuery(usize),
+    /// Such a query, by its number, arrives.
+    Query(ProcessId, usize),
     /// A process that was paused goes on.
     Resume(ProcessId),
     /// Something breaks.
@@ -75,6 +79,7 @@ impl Event {
             | Event::LogSays(id, ..)
             | Event::Dial(id, _)
             | Event::Request(id, _)
+            | Event::Query(id, _)
             | Event::Broken(id, _)
             | Event::Checkpoint(id)
             | Event::Wish(id, _)

@@ -35,6 +35,10 @@ impl Guest for WithComponent {
         deliver_to_both(&mut self.model, &mut self.component, runs, world, delivered)
     }
 
+    fn query(&mut self, runs: &[u8], world: &World, delivered: &mut Delivered) -> Result<(), Fault> {
+        self.model.query(runs, world, delivered)
+    }
+
     fn digest(&mut self) -> u64 {
         self.model.digest()
     }

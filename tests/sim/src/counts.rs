@@ -59,6 +59,9 @@ counts! {
     requests
     repeated_requests
     answers
+    queries
+    queries_at_standbys
+    queries_that_waited
     repeated_frames
     lost_frames
     refusals

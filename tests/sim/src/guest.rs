@@ -74,6 +74,10 @@ impl Guest for Alone {
         self.model.deliver(runs, world, delivered)
     }
 
+    fn query(&mut self, runs: &[u8], world: &World, delivered: &mut Delivered) -> Result<(), Fault> {
+        self.model.query(runs, world, delivered)
+    }
+
     fn digest(&mut self) -> u64 {
         self.model.digest()
     }

@@ -64,6 +64,7 @@ mod mending;
 mod network;
 mod options;
 mod process;
+mod queries;
 mod reigning;
 mod run;
 mod shell;

@@ -95,6 +95,7 @@ impl Sim {
             Output::Accepted { request, .. } => witness.requests.on_accepted(&request),
             Output::Answered { request, answer, after } => {
                 witness.logs.on_answered(uuid, after);
+                witness.queries.on_answered(uuid, after);
                 witness.counts.answers += 1;
                 witness.requests.on_answered(&request, answer);
             }

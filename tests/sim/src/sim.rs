@@ -156,6 +156,7 @@ impl Sim {
             });
             self.register(number);
             self.put_in(self.options.think, Event::Ask(number));
+            self.put_in(self.options.think, Event::AskQuery(number));
         }
     }
 
@@ -308,6 +309,8 @@ impl Sim {
             Event::Back(connection) => self.carry_back(connection),
             Event::Ask(instance) => self.ask(instance),
             Event::AskAgain(number) => self.ask_again(number),
+            Event::AskQuery(instance) => self.ask_query(instance),
+            Event::Query(id, number) => self.with(id, |process| self.on_query(process, number)),
             Event::Resume(id) => self.resume(id),
             Event::Fault => self.fault(),
             Event::Operate => self.operate(),

@@ -4,6 +4,8 @@
 mod door;
 #[path = "bench/many.rs"]
 mod many;
+#[path = "bench/query.rs"]
+mod query;
 #[path = "bench/travel.rs"]
 mod travel;
 
@@ -54,6 +56,8 @@ enum What {
     Pause,
     Throughput,
     Send,
+    /// Queries beside updates
+    Query,
     Restart,
     /// How fast a log is replayed, beside how fast it came to be
     Replay,
@@ -75,6 +79,9 @@ fn main() -> anyhow::Result<()> {
     println!("{:<44} {:>14} {:>14} {:>8}", "figure", "measured", "goal", "ratio");
     if wanted(What::Send) {
         round_trips()?;
+    }
+    if wanted(What::Query) {
+        query::query()?;
     }
     if wanted(What::Throughput) {
         throughput(arguments.messages)?;

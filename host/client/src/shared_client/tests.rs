@@ -50,7 +50,7 @@ impl Bench {
         let hello = connection.read_frame().await.expect("it says hello");
         assert!(matches!(hello, Frame::Control(Control::ClientHello { .. })), "{hello:?}");
         connection.write_frame(&Frame::Control(Control::ClientWelcome { epoch: 1 })).await.expect("it listens");
-        connection.welcome(CLIENT_VERSION);
+        connection.welcome(QUERIES_VERSION);
         (handle, connection)
     }
 }
@@ -74,7 +74,8 @@ async fn what_was_not_answered_goes_over_the_next_connection_and_what_was_does_n
     let first = id(&connection.read_frame().await.expect("it asks"));
     let second = id(&connection.read_frame().await.expect("it asks"));
     assert_ne!(first, second);
-    let answer = Frame::Answer { request: first.clone(), success: true, value: Bytes::from_static(b"\x01") };
+    let answer =
+        Frame::Answer { request: first.clone(), success: true, value: Bytes::from_static(b"\x01"), lsn: Lsn(1) };
     connection.write_frame(&answer).await.expect("it listens");
     let [a, b] = asked;
     let (done, left) = if first.as_bytes() == b"a" { (a, b) } else { (b, a) };
@@ -82,7 +83,7 @@ async fn what_was_not_answered_goes_over_the_next_connection_and_what_was_does_n
     drop(connection);
     let (_handle, mut connection) = bench.accept().await;
     assert_eq!(id(&connection.read_frame().await.expect("it asks again")), second);
-    let answer = Frame::Answer { request: second, success: true, value: Bytes::from_static(b"\x02") };
+    let answer = Frame::Answer { request: second, success: true, value: Bytes::from_static(b"\x02"), lsn: Lsn(1) };
     connection.write_frame(&answer).await.expect("it listens");
     assert_eq!(left.await.expect("no panic").expect("answered"), value(b"\x02"));
 }
@@ -101,7 +102,7 @@ async fn an_id_under_way_is_sent_once_and_belongs_to_what_it_was_given_for() {
     assert!(matches!(accepted, Frame::Request { wait: false, .. }), "{accepted:?} is that of the second");
     connection.write_frame(&Frame::Control(Control::Accepted { request: b"a".to_vec() })).await.expect("it listens");
     assert_eq!(third.await.expect("no panic").expect("accepted"), Answered::Accepted);
-    let answer = Frame::Answer { request, success: true, value: Bytes::from_static(b"\x01") };
+    let answer = Frame::Answer { request, success: true, value: Bytes::from_static(b"\x01"), lsn: Lsn(1) };
     connection.write_frame(&answer).await.expect("it listens");
     for asked in [first, second] {
         assert_eq!(asked.await.expect("no panic").expect("answered"), value(b"\x01"));

@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use super::{Command, Context};
-use crate::{Epoch, Guest, Lsn, Query, QueryAnswer, Replica, query::failed};
+use crate::{Answer, Epoch, Guest, Lsn, Query, QueryAnswer, Replica};
 
 /// Queries that may wait at a time, and answers.
 const WAITING_MAX: usize = 4096;
@@ -71,7 +71,7 @@ impl Queries {
 
     fn fail<G: Guest>(&mut self, replica: &Replica<G>, query: &Query, reason: &str) {
         let (connection, number, at) = (query.connection, query.number, replica.applied());
-        self.put(QueryAnswer { connection, number, answer: failed(reason), at });
+        self.put(QueryAnswer { connection, number, answer: Answer::failed(reason), at });
     }
 
     fn put(&mut self, answer: QueryAnswer) {

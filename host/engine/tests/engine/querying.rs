@@ -63,7 +63,7 @@ fn globals_and_handles_are_those_of_the_guest() {
     let opens = "(i32.store (i32.const 16) (call $stdout)) (call $answer (i32.const 16) (i32.const 4))";
     let mut run = Run::new(&Wat::deliver(opens));
     let opened = |answer: Result<Vec<u8>, Fault>| answer.expect("it opens a stream")[0];
-    let mut each = [false, false, true, false, true]
+    let each = [false, false, true, false, true]
         .map(|delivers| opened(if delivers { run.deliver(b"") } else { run.query(b"") }));
     assert_eq!(each[..3], [each[0]; 3], "the place is taken once it is delivered");
     each[3..].iter().for_each(|place| assert_eq!(*place, each[0] + 1));

@@ -32,6 +32,24 @@ const BUGS: &[Bug] = &[
         changes: &[("if fence == self.epoch { Ok(())", "if fence >= self.epoch { Ok(())")],
     },
     Bug {
+        name: "a query is answered without a look at the fence",
+        file: "host/core/src/member/queries.rs",
+        changes: &[("if let Err(by) = context.shell.look_at_fence() {", "if let Err(by) = Ok::<(), Epoch>(()) {")],
+    },
+    Bug {
+        name: "the look at the fence is made before what a query tells of is durable",
+        file: "host/core/src/member/queries.rs",
+        changes: &[
+            ("if self.answered.front().is_none_or(|answer| answer.at > durable) {", "if self.answered.is_empty() {"),
+            ("self.answered.pop_front_if(|answer| answer.at <= durable) {", "self.answered.pop_front() {"),
+        ],
+    },
+    Bug {
+        name: "a query does not wait for the record that it asks for",
+        file: "host/core/src/member/queries.rs",
+        changes: &[("if is_ready && query.at_least <= replica.applied() {", "if is_ready {")],
+    },
+    Bug {
         name: "the fence is raised after the log was read",
         file: "host/storage/src/file/file_log.rs",
         changes: &[

@@ -14,6 +14,11 @@ pub(crate) struct Digests {
 }
 
 impl Digests {
+    /// What a guest had lived through after the record with that link, if anybody has applied it.
+    pub(crate) fn history(&self, uuid: InstanceUuid, link: u64) -> Option<u64> {
+        self.first.get(&(uuid, link)).map(|(_, history)| *history)
+    }
+
     pub(crate) fn on_applied(&mut self, uuid: InstanceUuid, link: u64, digest: Digest) {
         let first = self.first.entry((uuid, link)).or_insert(digest);
         assert_eq!(*first, digest, "replicas that applied the same records are equal");

@@ -4,12 +4,14 @@ mod checkpoints;
 mod digests;
 mod logs;
 mod prints;
+mod queries;
 pub(crate) mod requests;
 pub(crate) mod rest;
 mod streams;
 
 pub(crate) use self::{
-    checkpoints::Replays, digests::Digests, logs::Logs, prints::Prints, requests::Requests, streams::Streams,
+    checkpoints::Replays, digests::Digests, logs::Logs, prints::Prints, queries::Queries, requests::Requests,
+    streams::Streams,
 };
 use crate::counts::Counts;
 
@@ -22,5 +24,6 @@ pub(crate) struct Witness {
     pub(crate) streams: Streams,
     pub(crate) digests: Digests,
     pub(crate) requests: Requests,
+    pub(crate) queries: Queries,
     pub(crate) prints: Prints,
 }

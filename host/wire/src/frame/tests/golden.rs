@@ -1,15 +1,15 @@
-//! Golden files of protocols 1, 2 and 3: frames as they once went over a wire. They are never changed, only added to, and every
+//! Golden files of protocols 1 to 4: frames as they once went over a wire. They are never changed, only added to, and every
 //! later program that speaks that protocol reads and writes them. `AMBROSIA_BLESS=1` writes those that are missing.
 
 use std::{env, fs, path::PathBuf};
 
-use ambrosia_core::{CallId, Message, MessageKind, MethodId, RequestId, Seq, push_message};
+use ambrosia_core::{CallId, Lsn, Message, MessageKind, MethodId, RequestId, Seq, push_message};
 use bytes::BytesMut;
 
 use super::super::{FRAME_HEADER_BYTES, Frame, FrameDecoder, PROTOCOL_VERSION, StreamNumber, encode};
 use crate::control::Control;
 
-const _: () = assert!(PROTOCOL_VERSION == 3, "golden files of a new protocol lie beside those of the old one");
+const _: () = assert!(PROTOCOL_VERSION == 4, "golden files of a new protocol lie beside those of the old one");
 
 fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
@@ -148,8 +148,12 @@ fn requests_and_answers_of_protocol_2_stay_readable() {
         arguments: arguments.clone().into(),
         wait,
     };
-    let answer =
-        |success, value: &'static [u8]| Frame::Answer { request: request.clone(), success, value: value.into() };
+    let answer = |success, value: &'static [u8]| Frame::Answer {
+        request: request.clone(),
+        success,
+        value: value.into(),
+        lsn: Lsn(0),
+    };
     check_file("wire-v2-request-durable.bin", 4, &asks(false));
     check_file("wire-v2-request-answer.bin", 4, &asks(true));
     check_file("wire-v2-answer.bin", 5, &answer(true, b"\xcd\x01\x2c"));
@@ -207,6 +211,30 @@ fn what_is_said_on_streams_in_protocol_3_stays_readable() {
 }
 
 #[test]
+fn queries_and_answers_of_protocol_4_stay_readable() {
+    let (number, lsn) = (0x0102_0304_0506_0708, Lsn(70_000));
+    let arguments = [&b"\x92\xcd\x01\x2c\xc5\x01\x2c"[..], &[0xfb; 300]].concat().into();
+    let query = Frame::Query { number, method: "balance".to_owned(), arguments, at_least: lsn, wait_ms: 30_000 };
+    check_file("wire-v4-query.bin", 9, &query);
+    let answer = |success, value: &'static [u8]| Frame::QueryAnswer { number, success, value: value.into(), lsn };
+    check_file("wire-v4-query-answer.bin", 10, &answer(true, b"\xcd\x01\x2c"));
+    check_file("wire-v4-query-answer-failure.bin", 10, &answer(false, b"\xa4gone"));
+    let request = RequestId::new("client-7/12").expect("short");
+    let answer = Frame::Answer { request, success: true, value: b"\xcd\x01\x2c"[..].into(), lsn };
+    check_file("wire-v4-answer.bin", 5, &answer);
+    let to = "Server-1.eu_2".to_owned();
+    let hello = Frame::Control(Control::ReplicaHello { version: 4, to, replica: 63 });
+    let welcome = Frame::Control(Control::ReplicaWelcome { applied: 70_000 });
+    for (name, index, frame) in [("wire-v4-replica-hello.bin", 21, hello), ("wire-v4-replica-welcome.bin", 22, welcome)]
+    {
+        check_file(name, 1, &frame);
+        let golden = fs::read(path(name)).expect("it was just read");
+        assert_eq!(golden[FRAME_HEADER_BYTES], index, "the number of a variant is its index");
+        assert!(FrameDecoder::handshake().next(&mut BytesMut::from(&golden[..])).is_ok());
+    }
+}
+
+#[test]
 fn every_golden_file_is_a_frame() {
     let files = fs::read_dir(path("")).expect("the golden files are here");
     let mut count = 0;
@@ -215,5 +243,5 @@ fn every_golden_file_is_a_frame() {
         assert!(matches!(decoder_of(bytes[4]).next(&mut BytesMut::from(&bytes[..])), Ok(Some(_))));
         count += 1;
     }
-    assert!(count >= 21 + 4 + 8, "one for each control frame and each other kind");
+    assert!(count >= 21 + 4 + 8 + 6, "one for each control frame and each other kind");
 }

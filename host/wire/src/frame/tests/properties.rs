@@ -1,7 +1,7 @@
 //! What the decoder does with bytes of anybody: it never panics, it allocates no more than it was given, and where the
 //! network cuts the stream makes no difference.
 
-use ambrosia_core::{CallId, Message, MessageKind, MethodId, RequestId, Seq, push_message};
+use ambrosia_core::{CallId, Lsn, Message, MessageKind, MethodId, RequestId, Seq, push_message};
 use ambrosia_test_allocations::counting;
 use bytes::BytesMut;
 use proptest::{collection::vec, prelude::*, sample::Index};
@@ -72,6 +72,12 @@ fn controls() -> impl Strategy<Value = Control> {
         checkpoints(),
         (any::<u16>(), any::<u32>()).prop_map(|(version, streams_max)| Control::HostWelcome { version, streams_max }),
         methods(),
+        (any::<u16>(), text(), any::<u16>()).prop_map(|(version, to, replica)| Control::ReplicaHello {
+            version,
+            to,
+            replica
+        }),
+        any::<u64>().prop_map(|applied| Control::ReplicaWelcome { applied }),
     ]
 }
 
@@ -95,8 +101,21 @@ fn requests() -> impl Strategy<Value = Frame> {
         (id(), any::<String>(), octets(), any::<bool>()).prop_map(|(request, method, arguments, wait)| {
             Frame::Request { request, method, arguments: arguments.into(), wait }
         }),
-        (id(), any::<bool>(), octets())
-            .prop_map(|(request, success, value)| { Frame::Answer { request, success, value: value.into() } }),
+        (id(), any::<bool>(), octets(), any::<u64>()).prop_map(|(request, success, value, lsn)| {
+            Frame::Answer { request, success, value: value.into(), lsn: Lsn(lsn) }
+        }),
+        (any::<u64>(), any::<String>(), octets(), any::<u64>(), any::<u32>()).prop_map(
+            |(number, method, arguments, at_least, wait_ms)| Frame::Query {
+                number,
+                method,
+                arguments: arguments.into(),
+                at_least: Lsn(at_least),
+                wait_ms
+            }
+        ),
+        (any::<u64>(), any::<bool>(), octets(), any::<u64>()).prop_map(|(number, success, value, lsn)| {
+            Frame::QueryAnswer { number, success, value: value.into(), lsn: Lsn(lsn) }
+        }),
     ]
 }
 
