@@ -237,8 +237,9 @@ impl<G: Guest> Primary<G> {
     }
 
     fn let_out_answers(&mut self, context: &mut Context<'_, G>) {
-        if self.end.is_some() {
-            return; // who has asked asks again
+        // Whoever has asked asks again. A log that is being closed is no more to be asked whose it is.
+        if self.end.is_some() || self.closing.is_some() {
+            return;
         }
         if let Err(by) = self.common.queries.let_out_durable(context, self.held.durable()) {
             self.end_with(End::Stopped(StopCause::Fenced { by }));

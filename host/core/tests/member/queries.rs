@@ -84,6 +84,18 @@ fn a_primary_that_was_deposed_answers_nothing_and_steps_down() {
 }
 
 #[test]
+fn a_primary_that_hands_over_lets_out_no_answer_behind_its_log() {
+    let (mut bench, last) = primary();
+    bench.on(impulse());
+    while bench.turn() == Next::Again {}
+    assert_eq!(bench.on(query(1, 0)), []);
+    assert_eq!(bench.on(MemberInput::Shutdown), [Command::Close]);
+    let wanted = bench.on(durable(last + 1));
+    assert!(!wanted.iter().any(|command| matches!(command, Command::AnswerQuery(_))), "{wanted:?}");
+    assert_eq!(bench.seen.looks, 0, "a log that is closed is not asked");
+}
+
+#[test]
 fn a_standby_answers_with_how_far_it_is_and_waits_for_a_record_that_is_asked_for() {
     let mut bench = Bench::standby();
     assert_eq!(bench.on(query(1, 0)), [saw(1, 0, 1)]);
