@@ -26,7 +26,16 @@ use crate::{
 /// # }
 /// ```
 ///
-/// Dropping it forgets the answer; the method runs all the same. Where no answer is wanted, a fork is cheaper.
+/// Dropping it forgets the answer; the method runs all the same. Where no answer is wanted, a fork is cheaper. The compiler warns
+/// where an `.await` was forgotten:
+///
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// # #[ambrosia::interface] trait Counter { fn add(n: u64) -> u64; }
+/// async fn example(counter: Counter) {
+///     counter.add(1); // the call is sent already: await its answer, or use `fork()` where none is wanted
+/// }
+/// ```
 #[must_use = "the call is sent already: await its answer, or use `fork()` where none is wanted"]
 pub struct Call<R> {
     progress: Progress,

@@ -1,6 +1,6 @@
 //! What the macro implements, and how handlers reach the state.
 
-use std::{cell::RefCell, fmt, rc::Rc};
+use std::{cell::RefCell, fmt};
 
 use crate::{State, request::Request, runtime, types::TypeOf};
 
@@ -143,7 +143,13 @@ pub const fn method_id(name: &str) -> u32 {
 ///     let first = this.with(|till| &till.cash[0]);
 /// }
 /// ```
-pub struct This<S>(pub(crate) Rc<RefCell<S>>);
+///
+/// It is `Copy`: pass it on, and move it into futures, as it is.
+pub struct This<S: 'static>(pub(crate) Kept<S>);
+
+/// Where the state lies: a place that lasts as long as the program, so that whoever has it need not be counted. It is empty
+/// once a test harness has gone.
+pub(crate) type Kept<S> = &'static RefCell<Option<S>>;
 
 impl<S> This<S> {
     /// Lets `change` work on the state.
@@ -153,7 +159,7 @@ impl<S> This<S> {
     #[track_caller]
     pub fn with<R>(&self, change: impl FnOnce(&mut S) -> R) -> R {
         let mut state = self.0.try_borrow_mut().unwrap_or_else(|_| state_in_use());
-        change(&mut state)
+        change(state.as_mut().unwrap_or_else(|| state_is_gone()))
     }
 }
 
@@ -172,11 +178,19 @@ fn state_in_use() -> ! {
     panic!("the state is in use: `with` was called inside `with`, or inside a handler with `&mut self`")
 }
 
+#[cold]
+#[track_caller]
+fn state_is_gone() -> ! {
+    panic!("the harness of this instance is gone, and its state with it")
+}
+
 impl<S> Clone for This<S> {
     fn clone(&self) -> Self {
-        This(Rc::clone(&self.0))
+        *self
     }
 }
+
+impl<S> Copy for This<S> {}
 
 impl<S: fmt::Debug> fmt::Debug for This<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -73,6 +73,7 @@
 //!
 //! * [`macro@immortal`], [`macro@interface`], [`macro@state`]: handlers, proxies, and what an upgrade of the code hands over. [`This`], [`Call`], [`CallError`], [`Peer`].
 //! * [`spawn`], [`after`], [`sleep`], [`timeout`]: beside and between messages.
+//! * [`join`], [`select`], [`Mutex`], [`retry`](fn@retry), [`OnceMap`], [`Saga`]: several at once, one at a time, once, or not at all.
 //! * [`now`], [`random`], [`instance_name`], [`exit`]: the world.
 //! * `testing`: runs an immortal natively in `cargo test`.
 //!
@@ -98,19 +99,24 @@ mod handover;
 mod host;
 mod immortal;
 mod layout;
+mod mutex;
+mod once;
 mod panics;
 mod peer;
 mod reader;
 mod request;
+mod retry;
 mod runtime;
 #[cfg(test)]
 mod runtime_tests;
+mod saga;
 mod shape;
 mod spelled;
 mod state;
 mod task;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+mod together;
 mod types;
 mod world;
 
@@ -118,10 +124,15 @@ pub use ambrosia_sdk_macros::{immortal, interface, state};
 pub use call::{Call, CallError};
 pub use codec::Arguments;
 pub use immortal::{Argument, Immortal, Method, MethodKind, This, method_id};
+pub use mutex::{Guard, Lock, Mutex};
+pub use once::OnceMap;
 pub use peer::{AttachError, ForkError, Peer};
+pub use retry::{Retry, retry, retry_if};
+pub use saga::Saga;
 pub use serde;
 pub use state::State;
 pub use task::{Sleep, Task, TimedOut, after, sleep, sleep_until, spawn, timeout};
+pub use together::{Either, Joined, join, join_all, select, select_all};
 pub use types::TypeOf;
 pub use world::{Timestamp, exit, instance_name, now, random, random_range};
 

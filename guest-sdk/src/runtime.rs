@@ -14,6 +14,7 @@ use std::{
 use crate::{
     CallError, Immortal, Method, This,
     executor::Executor,
+    immortal::Kept,
     layout::{self, Message, MessageKind, OUTSIDE},
 };
 
@@ -51,7 +52,8 @@ pub(crate) struct Runtime {
     methods: Cell<&'static [Method]>,
     /// Whether the messages of handlers that wait are kept for an upgrade.
     keeps: Cell<bool>,
-    state: RefCell<Option<Rc<dyn Any>>>,
+    /// A [`Kept`].
+    state: Cell<Option<&'static dyn Any>>,
     effects: RefCell<Vec<u8>>,
     /// Where effects with more than a few bytes end, in one delivery.
     large_effects_bytes_max: usize,
@@ -99,7 +101,7 @@ impl Runtime {
             me: Cell::new(0),
             methods: Cell::new(&[]),
             keeps: Cell::new(false),
-            state: RefCell::new(None),
+            state: Cell::new(None),
             effects: RefCell::new(Vec::new()),
             large_effects_bytes_max: layout::LARGE_EFFECTS_BYTES_MAX,
             waits: RefCell::new(BTreeMap::new()),
@@ -121,17 +123,25 @@ impl Runtime {
 
     /// The state of the application; made by its `Default` when this is asked for the first time.
     pub(crate) fn this<S: Immortal>(&self) -> This<S> {
-        let known = self.state.borrow().clone();
-        let state = known.unwrap_or_else(|| self.set_state(S::default()));
-        This(state.downcast().expect("an instance has one immortal, and this is not its type"))
+        let state = self.state.get().unwrap_or_else(|| self.set_state(S::default()));
+        This(state.downcast_ref().expect("an instance has one immortal, and this is not its type"))
     }
 
-    fn set_state<S: Immortal>(&self, state: S) -> Rc<dyn Any> {
-        let state: Rc<dyn Any> = Rc::new(RefCell::new(state));
+    fn set_state<S: Immortal>(&self, state: S) -> &'static dyn Any {
+        let state: Kept<S> = Box::leak(Box::new(RefCell::new(Some(state))));
         self.methods.set(S::METHODS);
         self.keeps.set(S::UPGRADES);
-        self.state.replace(Some(Rc::clone(&state)));
+        self.state.set(Some(state));
         state
+    }
+
+    /// Drops the state, if there is one: the place that it lay in is all that remains.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn drop_state<S: Immortal>(&self) {
+        let kept = self.state.get().and_then(|state| state.downcast_ref::<RefCell<Option<S>>>());
+        // Whoever panics inside `with` has it still.
+        let state = kept.and_then(|kept| kept.try_borrow_mut().ok()?.take());
+        drop(state);
     }
 
     /// Whether the messages of handlers that wait are kept for an upgrade.

@@ -74,6 +74,7 @@ fn generate(options: TokenStream, item: &mut ItemImpl) -> Result<TokenStream> {
     let (ident, proxy_ident) = (&application.ident, format_ident!("{}Proxy", application.ident));
     let implementation = application.implementation(&proxy_ident, options.upgrades);
     let exports = options.exported.then(|| exports(ident, options.upgrades));
+    let one_block = one_block(ident);
     let methods: Vec<_> = application.handlers.into_iter().map(|(_, method)| method).collect();
     let doc = format!("Sends messages to an instance that runs `{ident}`.");
     let resolve = |types| without_self(types, ident);
@@ -84,7 +85,7 @@ fn generate(options: TokenStream, item: &mut ItemImpl) -> Result<TokenStream> {
         &methods,
         &resolve,
     );
-    Ok(quote! { #implementation #proxy #exports })
+    Ok(quote! { #one_block #implementation #proxy #exports })
 }
 
 impl Application {
@@ -246,9 +247,9 @@ impl Hook {
         let name = ident.to_string();
         let run = match (access, is_async) {
             (Access::State, _) => quote!(this.with(Self::#ident)),
-            (Access::This, false) => quote!(Self::#ident(this.clone())),
+            (Access::This, false) => quote!(Self::#ident(*this)),
             (Access::This, true) => {
-                quote!(::ambrosia::__private::spawn_hook(#name, #restarts, Self::#ident(this.clone())))
+                quote!(::ambrosia::__private::spawn_hook(#name, #restarts, Self::#ident(*this)))
             }
         };
         quote! {
@@ -330,10 +331,10 @@ fn message_pack_body(access: &Access, method: &Method) -> TokenStream {
             request.reply(&value);
         },
         (Access::This, false) => quote! {
-            let value = Self::#ident(this.clone(), #(#idents),*);
+            let value = Self::#ident(*this, #(#idents),*);
             request.reply(&value);
         },
-        (Access::This, true) => quote!(request.spawn(#name, #restarts, Self::#ident(this.clone(), #(#idents),*));),
+        (Access::This, true) => quote!(request.spawn(#name, #restarts, Self::#ident(*this, #(#idents),*));),
     };
     let arguments = if method.arguments.is_empty() { quote!(_arguments) } else { quote!(arguments) };
     quote! {
@@ -354,10 +355,32 @@ fn raw_body(access: &Access, method: &Method) -> TokenStream {
             request.reply_raw(&value);
         },
         (Access::This, false) => quote! {
-            let value = Self::#ident(this.clone(), #bytes);
+            let value = Self::#ident(*this, #bytes);
             request.reply_raw(&value);
         },
-        (Access::This, true) => quote!(request.spawn_raw(#name, #restarts, Self::#ident(this.clone(), #bytes));),
+        (Access::This, true) => quote!(request.spawn_raw(#name, #restarts, Self::#ident(*this, #bytes));),
+    }
+}
+
+/// A name that says what is wrong if there are two of it.
+fn one_block(ident: &Ident) -> TokenStream {
+    let name = format_ident!("all_handlers_of_{}_stand_in_one_immortal_block", ident, span = ident.span());
+    quote! {
+        #[doc(hidden)]
+        #[allow(non_snake_case, dead_code)]
+        const fn #name() {}
+    }
+}
+
+/// The same of a crate, whatever module the blocks are in. Tests have many immortals, so it is of components alone.
+fn one_component(ident: &Ident) -> TokenStream {
+    let name = format_ident!("a_component_is_one_immortal_and_others_are_marked_no_exports", span = ident.span());
+    quote! {
+        #[doc(hidden)]
+        #[cfg(target_arch = "wasm32")]
+        #[allow(unused_macros, clippy::module_name_repetitions)]
+        #[macro_export]
+        macro_rules! #name { () => {} }
     }
 }
 
@@ -372,8 +395,10 @@ fn exports(ident: &Ident, upgrades: bool) -> TokenStream {
             );
         }
     });
+    let one_component = one_component(ident);
     quote! {
         #check
+        #one_component
 
         #[cfg(target_arch = "wasm32")]
         const _: () = {

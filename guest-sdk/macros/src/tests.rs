@@ -389,6 +389,17 @@ fn an_immortal_is_a_plain_block() {
     );
 }
 
+/// The compiler says that the name is defined twice, and shows where.
+#[test]
+fn two_blocks_define_a_name_that_says_what_is_wrong() {
+    let expanded = |options| immortal::expand(options, quote!(impl Server {})).to_string();
+    let exported = expanded(quote!());
+    assert!(exported.contains("all_handlers_of_Server_stand_in_one_immortal_block"), "{exported}");
+    let crate_wide = "macro_rules ! a_component_is_one_immortal_and_others_are_marked_no_exports";
+    assert!(exported.contains(crate_wide), "{exported}");
+    assert!(!expanded(quote!(no_exports)).contains(crate_wide));
+}
+
 #[test]
 fn an_interface_is_a_plain_list() {
     let expand = |item| errors(interface::expand(quote!(), item));

@@ -303,7 +303,11 @@ impl<S: Immortal> Harness<S> {
 
 impl<S: Immortal> Drop for Harness<S> {
     fn drop(&mut self) {
-        Entered::new(&self.runtime).run(|| self.runtime.executor.clear());
+        let runtime = &self.runtime;
+        Entered::new(runtime).run(|| {
+            runtime.executor.clear();
+            runtime.drop_state::<S>();
+        });
     }
 }
 

@@ -7,4 +7,5 @@ mod lifecycle;
 mod proxies;
 mod raw;
 mod timers;
+mod together;
 mod upgrades;

@@ -26,7 +26,6 @@ impl Clock {
 
     fn later(this: This<Self>, delays_ms: Vec<u64>) {
         for delay in delays_ms {
-            let this = this.clone();
             ambrosia::after(Duration::from_millis(delay), async move {
                 this.with(|clock| clock.outcome += &format!("{delay} "));
             });

@@ -17,7 +17,6 @@ impl Mutual {
     /// Makes `n` calls to `other` at once, of several depths.
     fn start(this: This<Self>, other: MutualProxy, n: u32) {
         for at in 0..n {
-            let this = this.clone();
             ambrosia::spawn(async move {
                 let depth = at % DEPTHS;
                 let answer = other.bounce(MutualProxy::me(), depth).await;
