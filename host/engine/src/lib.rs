@@ -42,6 +42,7 @@ mod outline;
 mod page_set;
 mod parts;
 mod prints;
+mod private_pages;
 mod refusal;
 mod registers;
 mod requirements;

@@ -35,6 +35,10 @@ const PROTECT: u64 = 1;
 const PROTECT_LISTED: u64 = 1 | 2;
 /// `PAGE_IS_WRITTEN`.
 const WRITTEN: u64 = 1 << 1;
+/// `PAGE_IS_FILE`, `PAGE_IS_PRESENT` and `PAGE_IS_SWAPPED`.
+const OF_FILE: u64 = 1 << 2;
+const PRESENT: u64 = 1 << 3;
+const SWAPPED: u64 = 1 << 4;
 
 const UFFDIO_API: libc::c_ulong = 0xc018_aa3f;
 const UFFDIO_REGISTER: libc::c_ulong = 0xc020_aa00;
@@ -134,39 +138,9 @@ impl Userfault {
     }
 
     /// Lists the ranges of addresses written since they were last protected, and protects them.
-    pub(crate) fn written(
-        &self,
-        start: usize,
-        bytes: usize,
-        mut list: impl FnMut(Range<usize>),
-    ) -> Result<(), io::Error> {
-        let mut regions = [Region::default(); REGIONS_MAX];
-        let end = (start + bytes) as u64;
-        let mut next = start as u64;
-        while next < end {
-            let mut scan = Scan {
-                size: size_of::<Scan>() as u64,
-                flags: PROTECT_LISTED,
-                start: next,
-                end,
-                regions: regions.as_mut_ptr().addr() as u64,
-                regions_max: REGIONS_MAX as u64,
-                category_mask: WRITTEN,
-                return_mask: WRITTEN,
-                ..Scan::default()
-            };
-            // SAFETY: the argument is what this request reads and writes, and points to that many regions.
-            let found = unsafe { libc::ioctl(self.pagemap.as_raw_fd(), PAGEMAP_SCAN, &mut scan) };
-            check(found)?;
-            for region in &regions[..found as usize] {
-                list(region.start as usize..region.end as usize);
-            }
-            if scan.walk_end <= next {
-                return Err(io::Error::other("the kernel does not get on with its scan"));
-            }
-            next = scan.walk_end;
-        }
-        Ok(())
+    pub(crate) fn written(&self, start: usize, bytes: usize, list: impl FnMut(Range<usize>)) -> Result<(), io::Error> {
+        let wanted = Scan { flags: PROTECT_LISTED, category_mask: WRITTEN, return_mask: WRITTEN, ..Scan::default() };
+        scan(&self.pagemap, start, bytes, &wanted, list)
     }
 
     /// Sees, the first time, that it finds what is written to memory that others map, too.
@@ -197,6 +171,57 @@ impl Userfault {
             Err(io::Error::other("the kernel does not list the page that was written"))
         }
     }
+}
+
+/// Lists the ranges of addresses, in a private mapping of a file, that have contents of their own: they were written to.
+pub(crate) fn private_pages(
+    pagemap: &File,
+    start: usize,
+    bytes: usize,
+    list: impl FnMut(Range<usize>),
+) -> Result<(), io::Error> {
+    let wanted = Scan {
+        category_inverted: OF_FILE,
+        category_mask: OF_FILE,
+        category_anyof_mask: PRESENT | SWAPPED,
+        return_mask: PRESENT | SWAPPED,
+        ..Scan::default()
+    };
+    scan(pagemap, start, bytes, &wanted, list)
+}
+
+/// Lists the ranges of addresses that are as `wanted`.
+fn scan(
+    pagemap: &File,
+    start: usize,
+    bytes: usize,
+    wanted: &Scan,
+    mut list: impl FnMut(Range<usize>),
+) -> Result<(), io::Error> {
+    let mut regions = [Region::default(); REGIONS_MAX];
+    let end = (start + bytes) as u64;
+    let mut next = start as u64;
+    while next < end {
+        let mut scan = Scan {
+            size: size_of::<Scan>() as u64,
+            start: next,
+            end,
+            regions: regions.as_mut_ptr().addr() as u64,
+            regions_max: REGIONS_MAX as u64,
+            ..*wanted
+        };
+        // SAFETY: the argument is what this request reads and writes, and points to that many regions.
+        let found = unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN, &mut scan) };
+        check(found)?;
+        for region in &regions[..found as usize] {
+            list(region.start as usize..region.end as usize);
+        }
+        if scan.walk_end <= next {
+            return Err(io::Error::other("the kernel does not get on with its scan"));
+        }
+        next = scan.walk_end;
+    }
+    Ok(())
 }
 
 fn check(result: libc::c_int) -> Result<(), io::Error> {

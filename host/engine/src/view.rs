@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! the guest        its memory ─── shared ──► memory of the kernel
-//! another instance its memory ─── private ──► the same: what it writes to is copied, and thrown away behind each query
+//! another instance its memory ─── private ──► the same: what it writes to is copied, and undone behind each query
 //! ```
 //!
 //! Both are instances of one module. What else a guest is, its globals and its handles, is put into the other one as for a
@@ -10,9 +10,14 @@
 //!
 //! **Architecture Invariant:** what a query does is seen by no delivery, no capture and no other query.
 
+use std::fs::File;
+
 use ambrosia_core::{Delivered, Fault, Genesis, World, limits::QUERY_FUEL_SHARE};
 
-use crate::{accessor::Accessors, capture::Capturer, fault, guest::WasmGuest, guest::append, handles::Handles};
+use crate::{
+    accessor::Accessors, capture::Capturer, fault, guest::WasmGuest, guest::append, handles::Handles,
+    private_pages::PrivatePages,
+};
 
 /// What a guest has for queries, from the first one on.
 pub(crate) struct View {
@@ -22,6 +27,8 @@ pub(crate) struct View {
     globals: Vec<u64>,
     /// It may have changed since.
     is_behind: bool,
+    /// Tells what a query has written to; `None` if the kernel can't.
+    pagemap: Option<File>,
     /// The other instance; `None` if a query has left something that can't be taken back.
     twin: Option<Twin>,
 }
@@ -30,6 +37,8 @@ pub(crate) struct View {
 struct Twin {
     guest: Box<WasmGuest>,
     accessors: Accessors,
+    /// What of each memory is not that of the guest.
+    private: Vec<PrivatePages>,
 }
 
 impl View {
@@ -69,8 +78,9 @@ impl WasmGuest {
             view.is_behind = false;
         }
         twin.put(&view.globals, &self.store.data().handles)?;
+        twin.refresh(self);
         twin.guest.ask_itself(runs, world, delivered)?;
-        if twin.forget(self)? {
+        if twin.forget(self, &mut view.pagemap)? {
             view.twin = Some(twin);
         }
         Ok(())
@@ -93,7 +103,13 @@ impl WasmGuest {
         }
         .map_err(no_view)?;
         let accessors = Capturer::accessors(self, layout);
-        Ok(View { accessors, globals: Vec::new(), is_behind: true, twin: None })
+        Ok(View {
+            accessors,
+            globals: Vec::new(),
+            is_behind: true,
+            pagemap: File::open("/proc/self/pagemap").ok(),
+            twin: None,
+        })
     }
 
     fn globals_by(&mut self, accessors: &Accessors) -> Result<Vec<u64>, Fault> {
@@ -108,7 +124,8 @@ impl WasmGuest {
         let mut guest = self.module.instantiate(&genesis).map_err(no_view)?;
         guest.store.data_mut().world = world.clone();
         let accessors = Capturer::accessors(&mut guest, self.module.layout());
-        Ok(Twin { guest: Box::new(guest), accessors })
+        let private = guest.mappings.iter().map(|_| PrivatePages::default()).collect();
+        Ok(Twin { guest: Box::new(guest), accessors, private })
     }
 
     /// Has the memories of the twin be as large as these, and have the same contents. False if one is larger already.
@@ -125,6 +142,7 @@ impl WasmGuest {
             assert!(has_grown && its.bytes() == mine.bytes(), "what one instance has, another one can have");
             let file = mine.file().expect("the memories were shared before there was a twin");
             its.map(&mut guest.store, file, 0, mine.bytes()).map_err(no_view)?;
+            twin.private[number as usize].clear();
         }
         Ok(true)
     }
@@ -157,13 +175,22 @@ impl Twin {
         self.accessors.set_globals(&mut guest.store, layout, globals).map_err(no_view)
     }
 
-    /// Throws away what the query has written. False if that can't be: it has grown.
-    fn forget(&mut self, of: &WasmGuest) -> Result<bool, Fault> {
+    /// Has what an earlier query has written to be what the guest has there.
+    fn refresh(&mut self, of: &WasmGuest) {
+        let WasmGuest { store, mappings, .. } = &mut *self.guest;
+        for ((its, mine), private) in mappings.iter().zip(&of.mappings).zip(&self.private) {
+            private.refresh((mine, &of.store), (its, store));
+        }
+    }
+
+    /// Finds, or throws away, what the query has written. False if that can't be undone: it has grown.
+    fn forget(&mut self, of: &WasmGuest, pagemap: &mut Option<File>) -> Result<bool, Fault> {
         let WasmGuest { store, mappings, .. } = &mut *self.guest;
         if mappings.iter().zip(&of.mappings).any(|(its, mine)| its.bytes() > mine.bytes()) {
             return Ok(false);
         }
-        mappings.iter().try_for_each(|mapping| mapping.forget_writes(store)).map_err(no_view)?;
+        let mut each = mappings.iter().zip(&mut self.private);
+        each.try_for_each(|(mapping, private)| private.find(pagemap, mapping, store)).map_err(no_view)?;
         Ok(true)
     }
 }

@@ -50,6 +50,27 @@ fn a_query_sees_what_was_delivered_and_nothing_sees_what_a_query_wrote() {
 }
 
 #[test]
+fn few_pages_or_many_and_however_often_it_is_asked_nothing_is_kept() {
+    for engine in &*ENGINES {
+        let mut run = start(engine, &Wat::deliver(WRITER));
+        run.deliver(&writes(&[(GROW, 12)])).expect("within memory");
+        let page = |number: u32| 4096 * (number + 2);
+        let many: Vec<_> = (0..190).map(|number| (page(number), 7)).collect();
+        run.query(&writes(&many)).expect("it may write to its view");
+        for round in 1..=600 {
+            if round % 3 == 0 {
+                run.deliver(&writes(&[(page(4), round), (page(100), round)])).expect("within memory");
+            }
+            run.query(&writes(&[(page(4), 1 << 31), (page(5), round), (page(round % 190), 9)])).expect("as before");
+            if round % 50 == 0 {
+                let seen = [4, 5, 100, 150].map(|number| seen(&mut run, page(number) as usize));
+                assert_eq!(seen, [round - round % 3, 0, round - round % 3, 0], "after {round} queries");
+            }
+        }
+    }
+}
+
+#[test]
 fn globals_and_handles_are_those_of_the_guest() {
     const COUNTER: &str = "
         (global.set $count (i64.add (global.get $count) (i64.extend_i32_u (local.get $length))))
