@@ -5,8 +5,8 @@
 use std::{collections::BTreeMap, io::Write, sync::Arc};
 
 use ambrosia_core::{
-    Bind, CheckpointState, DeliverBody, DigestBody, EpochBody, Genesis, Limits, Lsn, Mend, Message, MessageKind,
-    Messages, PeerIndex, Record, RecordKind, Remedy, Run, Runs, Seq, Upgrade,
+    Bind, CheckpointState, Configuration, DeliverBody, DigestBody, EpochBody, Genesis, Limits, Lsn, Mend, Message,
+    MessageKind, Messages, PeerIndex, Record, RecordKind, Remedy, Run, Runs, Seq, Upgrade,
 };
 use ambrosia_host::{Diagnostics, Methods, Modules, decode_value, show_raw, show_value, without_controls};
 use ambrosia_storage::{BlobHash, Checkpoints, LogStore, Store};
@@ -65,6 +65,10 @@ pub(crate) enum Body {
         fuel: u64,
         memory_bytes: u64,
         attempt: u64,
+    },
+    Configuration {
+        values: BTreeMap<String, Value>,
+        has_promise_key: bool,
     },
     Mend {
         mends_lsn: u64,
@@ -167,6 +171,7 @@ impl Reader {
             RecordKind::Deliver => ("deliver", self.deliver(&DeliverBody::decode(record.body())?)?),
             RecordKind::Digest => ("digest", digest(DigestBody::decode(record.body())?)),
             RecordKind::Upgrade => ("upgrade", self.upgrade(Upgrade::decode(record.body())?)),
+            RecordKind::Configuration => ("configuration", configuration(&Configuration::decode(record.body())?)),
             RecordKind::Mend => ("mend", self.mend(Mend::decode(record.body())?)),
             RecordKind::Mark => bail!("a mark is no record of its own"),
         };
@@ -293,6 +298,11 @@ fn epoch(body: EpochBody) -> Body {
     Body::Epoch { replica: body.replica.0, engine: BlobHash(body.engine).to_string() }
 }
 
+fn configuration(body: &Configuration) -> Body {
+    let values = body.values.iter().map(|(name, value)| (name.clone(), decode_value(value))).collect();
+    Body::Configuration { values, has_promise_key: body.promise_key.is_some() }
+}
+
 fn digest(body: DigestBody) -> Body {
     let hex = |digest: u64| format!("{digest:016x}");
     let checkpoint_by = body.checkpoint_by.map(|replica| replica.0);
@@ -319,6 +329,10 @@ pub(crate) fn print(out: &mut impl Write, shown: &Shown) -> std::io::Result<()> 
         }
         Body::Upgrade { from, to, .. } => writeln!(out, "  module {from} became {to}"),
         Body::Mend { mends_lsn, remedy, .. } => writeln!(out, "  {}", mended(*mends_lsn, remedy)),
+        Body::Configuration { values, .. } => {
+            let values: Vec<_> = values.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+            writeln!(out, "  {}", without_controls(&values.join(", ")))
+        }
         Body::Epoch { replica, .. } => writeln!(out, "  replica {replica} became primary"),
         Body::Bind { peer, uuid } => writeln!(out, "  peer {peer} is {uuid}"),
         Body::Deliver { messages, acknowledged } => {

@@ -339,11 +339,20 @@ impl Namer {
                 let code = arguments.as_slice().try_into().map(i32::from_le_bytes);
                 shown("exit", code.map_or(Value::Null, Value::from))
             }
+            MessageKind::Request => shown("request", decode_value(arguments)),
+            MessageKind::CancelRequest => shown("cancel request", Value::Null),
+            MessageKind::Promise => shown("promise", Value::Null),
+            MessageKind::CancelPromise => shown("cancel promise", Value::Null),
+            MessageKind::Log => shown("log", decode_value(arguments)),
+            MessageKind::Emit => shown("event", Value::Null),
             MessageKind::Error
             | MessageKind::Impulse
             | MessageKind::Timer
             | MessageKind::Start
             | MessageKind::Primary
+            | MessageKind::Outcome
+            | MessageKind::Resolved
+            | MessageKind::Cron
             | MessageKind::Waiting => shown("error", decode_value(arguments)),
         }
     }

@@ -6,7 +6,7 @@ use ambrosia_client::Primary;
 use ambrosia_core::{
     Answer, Chunk, ConnectionId, Epoch, InstanceUuid, Lsn, Output, QueryAnswer, Refusal, RequestId, member::Verdict,
 };
-use ambrosia_wire::{ConnectionHandle, Control, Frame};
+use ambrosia_wire::{ConnectionHandle, Control, Frame, KEY_REUSED};
 
 use crate::event::ClientRequest;
 
@@ -100,6 +100,7 @@ impl Connections {
             Output::Refuse { connection, reason } => self.refuse(connection, reason),
             Output::Accepted { request, .. } => self.accepted(&request),
             Output::Answered { request, answer, after } => self.answered(&request, &answer, after),
+            Output::KeyReused { connection, request, .. } => self.key_reused(connection, &request),
             output => unreachable!("no connection carries it: {output:?}"),
         }
     }
@@ -130,6 +131,22 @@ impl Connections {
         for waiting in content {
             self.tell(waiting.connection, Control::Accepted { request: request.as_bytes().to_vec() });
         }
+    }
+
+    /// Whoever used the id of another request is told so; those who wait for that one go on waiting.
+    fn key_reused(&mut self, connection: Option<ConnectionId>, request: &RequestId) {
+        let Some(connection) = connection else { return };
+        if let Some(waiting) = self.waiting.get_mut(request) {
+            // The last one: what it asked for before may be that request.
+            if let Some(at) = waiting.iter().rposition(|waiting| waiting.connection == connection) {
+                waiting.remove(at);
+            }
+            if waiting.is_empty() {
+                self.waiting.remove(request);
+            }
+        }
+        let (request, reason) = (request.as_bytes().to_vec(), KEY_REUSED.to_owned());
+        self.tell(connection, Control::Rejected { request, reason });
     }
 
     fn answered(&mut self, request: &RequestId, answer: &Answer, lsn: Lsn) {

@@ -28,6 +28,7 @@ use crate::{
     driver::{Driver, DriverOptions},
     driving::Living,
     embedded::Print,
+    entropy::entropy_bytes,
     event::Event,
     everyone::Everyone,
     heart::{Body, Heart},
@@ -374,5 +375,7 @@ fn settings(replica: ReplicaIndex, engine: [u8; 32], options: &MemberOptions) ->
             history_bytes: options.history_bytes,
         },
         silence: HEARTBEAT_SILENCE,
+        configuration: options.configuration.values.clone(),
+        entropy: entropy_bytes(),
     }
 }

@@ -419,14 +419,15 @@ impl MemberDriver {
             Event::Request(request) => {
                 self.connections.wait_for(&request);
                 let (method, arguments) = (request.method, request.arguments);
-                Traffic::Impulse { method, arguments, request: Some(request.request) }
+                let from = Some(request.connection);
+                Traffic::Impulse { method, arguments, request: Some(request.request), from }
             }
             Event::BadRequest { connection, request, reason } => {
                 let request = request.as_bytes().to_vec();
                 self.connections.tell(connection, Control::Rejected { request, reason });
                 return None;
             }
-            Event::Line { method, arguments } => Traffic::Impulse { method, arguments, request: None },
+            Event::Line { method, arguments } => Traffic::Impulse { method, arguments, request: None, from: None },
             Event::Disconnected(connection) => {
                 self.connections.remove(connection);
                 Traffic::Disconnected(connection)

@@ -1,6 +1,6 @@
 //! Tells the operator what a member has to tell.
 
-use ambrosia_core::{Remedy, member::Notice};
+use ambrosia_core::{Blocked, Remedy, member::Notice};
 use ambrosia_storage::BlobHash;
 
 use crate::driver::Driver;
@@ -35,6 +35,9 @@ impl Driver {
                 "the clock of this machine jumped by {}; this reign goes on by the time that passes, and the next one begins \
                  at the clock or at the last record, whichever is later",
                 seconds(by)
+            ),
+            Notice::Blocked(Blocked::Outgoing) => tracing::warn!(
+                "many requests to the world outside have no outcome, so what comes in waits until some have"
             ),
             Notice::Blocked(blocked) => {
                 tracing::warn!(?blocked, "peers do not take their messages, so deliveries wait until they do");

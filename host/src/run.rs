@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use ambrosia_core::{Epoch, Fault, InstanceName, Lsn, RecordError, ReplicaIndex};
+use ambrosia_core::{Configuration, Epoch, Fault, InstanceName, Lsn, RecordError, ReplicaIndex};
 use ambrosia_engine::{EngineError, ModuleError, spare_address_space};
 use ambrosia_methods::UnknownMethod;
 use ambrosia_storage::{AcquireError, BlobError, EnterError, InstanceError, LogError, OpenError, StorePlace};
@@ -55,6 +55,8 @@ pub struct MemberOptions {
     /// How many bytes of the log, and of the checkpoints in it, are kept beyond what a recovery needs, for journeys
     /// ([`crate::travel`]).
     pub history_bytes: u64,
+    /// What is set for the guest; the values keep to their limits. The key is none of it.
+    pub configuration: Configuration,
 }
 
 /// As the command line has them.
@@ -70,6 +72,7 @@ impl Default for MemberOptions {
             keep_checkpoints: 3,
             keep_log: false,
             history_bytes: 1 << 30,
+            configuration: Configuration::default(),
         }
     }
 }

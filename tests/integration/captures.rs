@@ -99,7 +99,13 @@ fn check_restores(module: &Module, impulses: &[Vec<u8>], prints: usize) {
     let start = [runs(MessageKind::Start, "", b""), runs(MessageKind::Primary, "", b"")];
     let deliveries: Vec<_> = start.iter().chain(impulses).collect();
     for captured_after in 0..=deliveries.len() {
-        let mut world = World { name: name(), time: Timestamp(1), peers: Peers::default(), random: Random::new(1) };
+        let mut world = World {
+            name: name(),
+            time: Timestamp(1),
+            peers: Peers::default(),
+            random: Random::new(1),
+            configuration: Default::default(),
+        };
         let mut guest = module.instantiate(&genesis()).expect("it starts");
         for runs in &deliveries[..captured_after] {
             deliver(&mut guest, &mut world, runs);

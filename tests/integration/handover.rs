@@ -63,7 +63,13 @@ impl Run {
         let genesis =
             Genesis { uuid: InstanceUuid([1; 16]), module: hash, seed: 1, limits: LIMITS, name: name.clone() };
         let guest = module(hash).instantiate(&genesis).expect("it starts").with_source(BUILDS.clone());
-        let world = World { name, time: Timestamp(1_000_000_000), peers: Peers::default(), random: Random::new(1) };
+        let world = World {
+            name,
+            time: Timestamp(1_000_000_000),
+            peers: Peers::default(),
+            random: Random::new(1),
+            configuration: Default::default(),
+        };
         let mut run = Run { guest, world, delivered: Delivered::default(), last_call: 0 };
         run.deliver(PeerIndex::OUTSIDE, MessageKind::Start, "", 0, b"");
         run

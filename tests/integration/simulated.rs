@@ -63,7 +63,13 @@ fn what_the_model_finds_wrong_is_a_fault_of_the_component_too() {
     let name = InstanceName::new("i0").expect("a plain name");
     let limits = Limits { fuel: limits::FUEL_DEFAULT, memory_bytes: limits::MEMORY_BYTES_DEFAULT };
     let genesis = Genesis { uuid: InstanceUuid([1; 16]), module: [1; 32], seed: 1, limits, name: name.clone() };
-    let mut world = World { name, time: Timestamp(1), peers: Peers::default(), random: Random::new(1) };
+    let mut world = World {
+        name,
+        time: Timestamp(1),
+        peers: Peers::default(),
+        random: Random::new(1),
+        configuration: Default::default(),
+    };
     let mut runs = Vec::new();
     let run = begin_run(&mut runs, PeerIndex::OUTSIDE, Seq(0));
     push_message(

@@ -110,9 +110,11 @@ fn kind(name: &str) -> Result<RecordKind, String> {
         "digest" => RecordKind::Digest,
         "upgrade" => RecordKind::Upgrade,
         "mend" => RecordKind::Mend,
+        "configuration" => RecordKind::Configuration,
         _ => {
             return Err(format!(
-                "`{name}` is no kind of record: write genesis, epoch, bind, deliver, digest, upgrade or mend"
+                "`{name}` is no kind of record: write genesis, epoch, bind, deliver, digest, upgrade, mend or \
+                 configuration"
             ));
         }
     })

@@ -227,11 +227,19 @@ impl Viewer {
             }
             MessageKind::CancelTimer => shown.kind = "cancel timer".to_owned(),
             MessageKind::Waiting => shown.value = number(message.arguments).map(Value::from),
-            MessageKind::Error
+            MessageKind::Request => shown.kind = "request".to_owned(),
+            MessageKind::CancelRequest => shown.kind = "cancel request".to_owned(),
+            MessageKind::CancelPromise => shown.kind = "cancel promise".to_owned(),
+            MessageKind::Emit | MessageKind::Promise => {}
+            MessageKind::Log
+            | MessageKind::Error
             | MessageKind::Impulse
             | MessageKind::Timer
             | MessageKind::Start
-            | MessageKind::Primary => shown.value = Some(decode_value(message.arguments)),
+            | MessageKind::Primary
+            | MessageKind::Outcome
+            | MessageKind::Resolved
+            | MessageKind::Cron => shown.value = Some(decode_value(message.arguments)),
         }
         shown
     }
@@ -346,6 +354,7 @@ fn print_head(out: &mut dyn Write, moment: &ShownMoment, style: Style) -> std::i
         Body::Genesis { instance, uuid, module, .. } => writeln!(out, "\n  instance {instance} {uuid} module {module}"),
         Body::Epoch { replica, .. } => writeln!(out, "\n  replica {replica} became primary"),
         Body::Bind { peer, uuid } => writeln!(out, "\n  peer {peer} is {uuid}"),
+        Body::Configuration { .. } => writeln!(out, "\n  the operator has set values for the guest"),
         Body::Digest { state, memory, .. } => writeln!(out, "\n  state {state} memory {memory}"),
         Body::Upgrade { from, to, .. } => writeln!(out, "\n  module {from} hands over to {to}"),
         Body::Mend { mends_lsn, remedy, .. } => writeln!(out, "\n  {}", mended(*mends_lsn, remedy)),

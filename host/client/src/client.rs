@@ -8,7 +8,7 @@ use std::{
 use ambrosia_core::{InstanceName, Lsn, ReplicaIndex, RequestId, limits::ARGUMENTS_BYTES_MAX};
 use ambrosia_methods::Methods;
 use ambrosia_wire::{
-    CLIENT_VERSION, ConnectionError, ConnectionHandle, Control, Frame, METHODS_BYTES_MAX, METHODS_VERSION,
+    CLIENT_VERSION, ConnectionError, ConnectionHandle, Control, Frame, KEY_REUSED, METHODS_BYTES_MAX, METHODS_VERSION,
     QUERIES_VERSION,
 };
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use tokio::{
 use crate::{
     greeting::greet,
     replica::ReplicaConnection,
+    shared_client::id_text,
     unreached::Unreached,
     values::{decode_value, without_controls},
     whereabouts::{Primary, Whereabouts},
@@ -566,7 +567,10 @@ pub(crate) fn answer_to(request: &RequestId, answer: Frame) -> Option<Result<(An
             Some(Ok((Answered::Accepted, Lsn(0))))
         }
         Frame::Control(Control::Rejected { request: of, reason }) if of == request.as_bytes() => {
-            Some(Err(ClientError::Rejected(reason)))
+            let is_reused = reason == KEY_REUSED;
+            let error =
+                if is_reused { ClientError::KeyReused(id_text(request)) } else { ClientError::Rejected(reason) };
+            Some(Err(error))
         }
         Frame::Answer { request: of, success: true, value, lsn } if of == *request => {
             Some(Ok((Answered::Value(value), lsn)))

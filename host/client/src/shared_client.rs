@@ -380,7 +380,7 @@ impl UnderWay {
     }
 }
 
-fn id_text(request: &RequestId) -> String {
+pub(crate) fn id_text(request: &RequestId) -> String {
     without_controls(&String::from_utf8_lossy(request.as_bytes()))
 }
 

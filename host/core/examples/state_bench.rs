@@ -59,7 +59,7 @@ fn make_log(requests: u64) -> (Vec<Record>, Replica<Echo>) {
     primary.step(Input::Elected, &mut outputs);
     for number in 0..requests {
         let (method, arguments) = (MethodId(1), Bytes::copy_from_slice(&number.to_le_bytes()));
-        let traffic = Traffic::Impulse { method, arguments, request: Some(request_id(number)) };
+        let traffic = Traffic::Impulse { method, arguments, request: Some(request_id(number)), from: None };
         primary.step(Input::Traffic { traffic, now: Timestamp(0) }, &mut outputs);
         if (number + 1).is_multiple_of(REQUESTS_A_RECORD) {
             primary.deliver(Timestamp(number), |record| records.push(record), &mut outputs);

@@ -1,11 +1,13 @@
 //! Gathers what waits into the next record. Nothing but the upper bounds of a record limits it.
 
+use std::collections::BTreeMap;
+
 use crate::{
     CallId, Message, MessageKind, MethodId, PeerIndex, Record, RecordHeader, RecordKind, RequestEntry, Seq, Watermark,
     begin_run,
     bodies::{begin_deliver, finish_deliver},
     finish_run,
-    inbox::{Inbox, NO_ANSWER, WaitingImpulse},
+    inbox::{Inbox, NO_ANSWER, WaitingImpulse, WaitingNews},
     limits::{RECORD_MESSAGES_MAX, RUNS_BYTES_FULL},
     outbox::Chunk,
     push_message,
@@ -72,8 +74,9 @@ impl Batch {
         let (timers, impulses) = (opening >= Opening::HostAndTimers, opening == Opening::All);
         let due = state.timers.next_due().is_some_and(|due| due <= self.header.time);
         // A guest with full outboxes still hears what the host itself says: a call that failed may be what it waits for.
-        let anything =
-            announce || state.calls.failed().len() > 0 || (timers && due) || (impulses && inbox.has_impulses());
+        // So it does what comes of its own requests to the outside.
+        let told = announce || state.calls.failed().len() > 0 || inbox.has_news();
+        let anything = told || (timers && (due || inbox.has_crons())) || (impulses && inbox.has_impulses());
         if !anything {
             return;
         }
@@ -90,20 +93,56 @@ impl Batch {
         for call in state.calls.failed().take(room as usize) {
             self.push_outside(MessageKind::Error, call, PEER_REPLACED);
         }
+        self.add_news(state, inbox);
         if timers {
             self.add_timers(state);
+            self.add_crons(state, inbox);
         }
         if impulses {
             self.add_impulses(state, inbox);
         }
-        assert!(self.header.messages > before, "a run holds a message at least");
-        finish_run(&mut self.stored, at, self.header.messages - before);
+        match self.header.messages - before {
+            // All that was told is of requests that nobody waits for any more.
+            0 => self.stored.clear(),
+            count => finish_run(&mut self.stored, at, count),
+        }
     }
 
     fn push_outside(&mut self, kind: MessageKind, call_id: CallId, arguments: &[u8]) {
         debug_assert!(kind.comes_from_outside(), "the outside world may deliver {kind:?}");
         push_message(self.out(), Message { kind, method: MethodId(0), call_id, arguments });
         self.header.messages += 1;
+    }
+
+    fn add_news(&mut self, state: &State, inbox: &mut Inbox) {
+        while !self.is_half_full()
+            && let Some(news) = inbox.pop_news()
+        {
+            match news {
+                WaitingNews::Outcome { id, outcome } if state.outgoing.get(id).is_some() => {
+                    self.push_outside(MessageKind::Outcome, id, &outcome);
+                }
+                WaitingNews::Resolved { promise, value } if state.promises.is_pending(promise) => {
+                    self.push_outside(MessageKind::Resolved, promise, &value);
+                }
+                WaitingNews::Outcome { .. } | WaitingNews::Resolved { .. } => {}
+            }
+        }
+    }
+
+    fn add_crons(&mut self, state: &State, inbox: &mut Inbox) {
+        let mut added = BTreeMap::new();
+        while !self.is_half_full()
+            && let Some((method, due)) = inbox.pop_cron()
+        {
+            let before = added.insert(method, due);
+            if state.crons.is_new(method, due) && before < Some(due) {
+                let arguments = due.0.to_le_bytes();
+                let message = Message { kind: MessageKind::Cron, method, call_id: CallId(0), arguments: &arguments };
+                push_message(self.out(), message);
+                self.header.messages += 1;
+            }
+        }
     }
 
     fn add_timers(&mut self, state: &State) {

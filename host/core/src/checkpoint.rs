@@ -10,13 +10,20 @@
 //! timers       u32 count; each: u64 due, u64 id
 //! calls        u32 count; each: u64 call, u32 peer
 //! failed calls u32 count; each: u64 call
-//! results      u32 count; each: request, u64 time, u64 answered by, u8 success, u32 bytes, value
-//! pending      u32 count; each: request, u64 call
+//! results      u32 count; each: request, u64 time, u64 answered by, u64 content, u8 success, u32 bytes, value
+//! pending      u32 count; each: request, u64 call, u64 content
 //! impulses     u64 last number
 //! started      u8
 //! code         32 module, u64 fuel, u64 memory bytes, u64 attempt, u64 since, u8 has told, u64 waiting; not in version 1
+//! outgoing     u32 count; each: u64 id, u64 since, u32 bytes, body
+//! promises     u32 count; each: u64 id
+//! events       u64 lsn, u32 index of the newest that was forgotten, 0 if none was; u32 count; each: u64 lsn, u32 index, u64 time,
+//!                u32 bytes, topic, u32 bytes, value
+//! crons        u32 count; each: u32 method, u64 due
+//! configuration u8 has key, 32 key; u32 count; each: u32 bytes, name, u32 bytes, value
 //! request      u8 bytes, id; u64 accepted by
 //! ```
+//! Versions 1 and 2 end before `outgoing`, and have no `content`, the hash of what a request asked for.
 //!
 //! Timers, calls, failed calls and pending requests rise; so a state is written in one way only.
 //!
@@ -38,7 +45,10 @@ use crate::{
     timers::Timers,
 };
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+
+/// Knew nothing of the world outside but clients.
+const VERSION_WITHOUT_DOOR: u32 = 2;
 
 /// Had no code of its own: it was that of genesis.
 const VERSION_WITHOUT_CODE: u32 = 1;
@@ -47,7 +57,7 @@ const VERSION_WITHOUT_CODE: u32 = 1;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum StateError {
     /// Written by another version.
-    #[error("the state has format version {0}, this program reads versions {VERSION_WITHOUT_CODE} and {VERSION}")]
+    #[error("the state has format version {0}, this program reads versions {VERSION_WITHOUT_CODE} to {VERSION}")]
     Version(u32),
     /// Nonsense.
     #[error("the bytes are not the state of an instance")]
@@ -132,11 +142,15 @@ impl State {
             genesis,
             code,
             position: Position { lsn, link, epoch, time },
-            world: World { name: _, time: _, peers: _, random }, // as in genesis, position and streams
+            world: World { name: _, time: _, peers: _, random, configuration }, // as in genesis, position and streams
             streams,
             timers,
             calls,
             requests,
+            outgoing,
+            promises,
+            events,
+            crons,
             started,
             outcome,
             void,
@@ -159,24 +173,28 @@ impl State {
         requests.encode(beside, out);
         out.put_u8(u8::from(*started));
         code.encode(beside, out);
+        outgoing.encode(beside, out);
+        promises.encode(beside, out);
+        events.encode(beside, out);
+        crons.encode(beside, out);
+        Part::encode(configuration, beside, out);
     }
 
     /// Reads back what [`State::encode`] wrote. The parts agree with each other, as in a state that was made here.
     pub(crate) fn decode(bytes: &Bytes) -> Result<State, StateError> {
         let mut rest = BytesReader(bytes);
-        let has_code = match rest.u32() {
-            Some(VERSION) => true,
-            Some(VERSION_WITHOUT_CODE) => false,
+        let version = match rest.u32() {
+            Some(version @ VERSION_WITHOUT_CODE..=VERSION) => version,
             Some(version) => return Err(StateError::Version(version)),
             None => return Err(StateError::Shape),
         };
-        let state = State::read(rest, bytes, has_code).ok_or(StateError::Shape)?;
+        let state = State::read(rest, bytes, version).ok_or(StateError::Shape)?;
         state.relations().map_err(|_| StateError::Shape)?;
         Ok(state)
     }
 
     /// Reads what stands behind the version. `None` if that is no state.
-    fn read(mut rest: BytesReader<'_>, whole: &Bytes, has_code: bool) -> Option<State> {
+    fn read(mut rest: BytesReader<'_>, whole: &Bytes, version: u32) -> Option<State> {
         let genesis_bytes = rest.u32()? as usize;
         let genesis = Genesis::decode(rest.take(genesis_bytes)?).ok()?;
         let position = Position {
@@ -186,16 +204,22 @@ impl State {
             time: Timestamp(rest.u64()?),
         };
         let random = Random::from_state(rest.u64()?);
-        let mut reader = StateReader { rest, whole, genesis: &genesis, position, peers: Peers::default() };
+        let has_door = version > VERSION_WITHOUT_DOOR;
+        let mut reader = StateReader { rest, whole, genesis: &genesis, position, has_door, peers: Peers::default() };
         let streams = Streams::decode(&mut reader)?;
         let timers = Timers::decode(&mut reader)?;
         let calls = Calls::decode(&mut reader)?;
         let requests = Requests::decode(&mut reader)?;
         let started = reader.boolean()?;
-        let code = if has_code { Code::decode(&mut reader)? } else { Code::of(&genesis) };
+        let code = if version > VERSION_WITHOUT_CODE { Code::decode(&mut reader)? } else { Code::of(&genesis) };
+        let outgoing = reader.of_door()?;
+        let promises = reader.of_door()?;
+        let events = reader.of_door()?;
+        let crons = reader.of_door()?;
+        let configuration = reader.of_door()?;
         let StateReader { rest, peers, .. } = reader;
         rest.0.is_empty().then_some(())?;
-        let world = World { name: genesis.name.clone(), time: position.time, peers, random };
+        let world = World { name: genesis.name.clone(), time: position.time, peers, random, configuration };
         Some(State {
             code,
             genesis,
@@ -205,6 +229,10 @@ impl State {
             timers,
             calls,
             requests,
+            outgoing,
+            promises,
+            events,
+            crons,
             started,
             outcome: None,
             void: None,

@@ -30,11 +30,15 @@ impl State {
             genesis: Genesis { uuid, module: _, seed: _, limits: _, name: _ }, // of one life of an instance there is one
             code,
             position: Position { lsn, link, epoch: _, time: _ }, // the link is made of these, too
-            world: World { name: _, time: _, peers: _, random }, // as in genesis, position and streams
+            world: World { name: _, time: _, peers: _, random, configuration }, // as in genesis, position and streams
             streams,
             timers,
             calls,
             requests,
+            outgoing,
+            promises,
+            events,
+            crons,
             started,
             outcome,
             void: _, // no digest record is made while there is one
@@ -49,6 +53,11 @@ impl State {
         timers.digest(beside, &mut digested);
         calls.digest(beside, &mut digested);
         requests.digest(beside, &mut digested);
+        outgoing.digest(beside, &mut digested);
+        promises.digest(beside, &mut digested);
+        events.digest(beside, &mut digested);
+        crons.digest(beside, &mut digested);
+        configuration.digest(beside, &mut digested);
         digested.number(u64::from(*started));
         digested.number(match outcome {
             None => 0,

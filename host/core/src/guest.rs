@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{HandoverError, InstanceName, PeerIndex, Timestamp, Upgrade, limits};
+use crate::{Configuration, HandoverError, InstanceName, PeerIndex, Timestamp, Upgrade, limits};
 
 /// Application code: the real one runs in wasm, the simulator may use one written in Rust.
 ///
@@ -32,6 +32,11 @@ pub trait Guest {
     /// Why it can't be captured, if it can't.
     fn cannot_capture(&self) -> Option<String> {
         None
+    }
+
+    /// Whether it may make promises: [`Configuration::promise_key`] is there before anything is delivered to it then.
+    fn makes_promises(&self) -> bool {
+        false
     }
 
     /// Hands all that the guest remembers to the module `upgrade.to`, between two deliveries, and goes on as that. What the
@@ -82,6 +87,10 @@ impl<G: Guest + ?Sized> Guest for Box<G> {
         (**self).cannot_capture()
     }
 
+    fn makes_promises(&self) -> bool {
+        (**self).makes_promises()
+    }
+
     fn upgrade(
         &mut self,
         upgrade: &Upgrade,
@@ -111,6 +120,8 @@ pub struct World {
     pub peers: Peers,
     /// The generator seeded in genesis.
     pub random: Random,
+    /// What the operator has set.
+    pub configuration: Configuration,
 }
 
 /// What a delivery brought about. Cleared by the caller, so that its memory is used again.

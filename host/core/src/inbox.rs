@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use crate::{CallId, MethodId, PeerIndex, RequestId, Seq, outbox::Chunk};
+use crate::{CallId, MethodId, PeerIndex, RequestId, Seq, Timestamp, outbox::Chunk, requests::content_hash};
 
 /// An input from outside the deterministic world that waits.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -14,23 +14,54 @@ pub(crate) struct WaitingImpulse {
     pub(crate) request: Option<RequestId>,
 }
 
+/// What was told of the world outside, and waits.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum WaitingNews {
+    /// What came of an outgoing request.
+    Outcome { id: CallId, outcome: Bytes },
+    /// Somebody has fulfilled a promise.
+    Resolved { promise: CallId, value: Bytes },
+}
+
+impl WaitingNews {
+    /// The request or the promise.
+    pub(crate) fn id(&self) -> CallId {
+        match self {
+            WaitingNews::Outcome { id, .. } => *id,
+            WaitingNews::Resolved { promise, .. } => *promise,
+        }
+    }
+}
+
 /// Messages of peers and impulses, each source in order.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     impulses: VecDeque<WaitingImpulse>,
-    /// Requests among the impulses, so that one that is repeated while it waits is not queued again.
-    requests: BTreeSet<RequestId>,
+    /// Requests among the impulses, each with the hash of what it asks for, so that one that is repeated while it waits is
+    /// not queued again.
+    requests: BTreeMap<RequestId, u64>,
+    news: VecDeque<WaitingNews>,
+    /// Those in `news`, so that each is told once.
+    told: BTreeSet<CallId>,
+    /// Methods whose time has come, each once.
+    crons: BTreeMap<MethodId, BTreeSet<Timestamp>>,
     peers: BTreeMap<PeerIndex, VecDeque<Chunk>>,
     /// Whose turn it is to be first.
     turn: PeerIndex,
 }
 
 impl Inbox {
+    /// Hash of what a request that waits asks for, if it waits.
+    pub(crate) fn content_of(&self, request: &RequestId) -> Option<u64> {
+        self.requests.get(request).copied()
+    }
+
     pub(crate) fn push_impulse(&mut self, impulse: WaitingImpulse) {
-        if let Some(request) = &impulse.request
-            && !self.requests.insert(request.clone())
-        {
-            return;
+        if let Some(request) = &impulse.request {
+            let content = content_hash(impulse.method, &impulse.arguments);
+            if self.requests.insert(request.clone(), content).is_some() {
+                return;
+            }
         }
         self.impulses.push_back(impulse);
         assert!(self.requests.len() <= self.impulses.len(), "each request that waits has its impulse");
@@ -40,13 +71,51 @@ impl Inbox {
         let impulse = self.impulses.pop_front()?;
         if let Some(request) = &impulse.request {
             let waited = self.requests.remove(request);
-            assert!(waited, "a request that waits is known to wait");
+            assert!(waited.is_some(), "a request that waits is known to wait");
         }
         Some(impulse)
     }
 
     pub(crate) fn has_impulses(&self) -> bool {
         !self.impulses.is_empty()
+    }
+
+    /// What has come of a request, or that a promise was fulfilled; what was told before stands.
+    pub(crate) fn push_news(&mut self, news: WaitingNews) {
+        if self.told.insert(news.id()) {
+            self.news.push_back(news);
+        }
+        assert_eq!(self.told.len(), self.news.len(), "each is told once");
+    }
+
+    pub(crate) fn pop_news(&mut self) -> Option<WaitingNews> {
+        let news = self.news.pop_front()?;
+        let was_told = self.told.remove(&news.id());
+        assert!(was_told, "each that waits is known to wait");
+        Some(news)
+    }
+
+    pub(crate) fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
+    /// The time of a method has come.
+    pub(crate) fn push_cron(&mut self, method: MethodId, due: Timestamp) {
+        self.crons.entry(method).or_default().insert(due);
+    }
+
+    /// A method whose time has come, the earlier time first.
+    pub(crate) fn pop_cron(&mut self) -> Option<(MethodId, Timestamp)> {
+        let mut entry = self.crons.first_entry()?;
+        let (method, due) = (*entry.key(), entry.get_mut().pop_first().expect("a method waits for a time"));
+        if entry.get().is_empty() {
+            entry.remove();
+        }
+        Some((method, due))
+    }
+
+    pub(crate) fn has_crons(&self) -> bool {
+        !self.crons.is_empty()
     }
 
     /// Number of the last message of `peer` that waits; `received` if none does.

@@ -1,10 +1,12 @@
 //! What comes into a replica and what goes out of it.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use crate::{
-    Answer, Chunk, Epoch, Fault, InstanceName, Lsn, Mend, PeerIndex, PrintStream, Record, Remedy, ReplicaIndex,
-    RequestId, Seq, Timestamp, Traffic, Upgrade,
+    Answer, CallId, Chunk, Epoch, Event, EventId, Fault, InstanceName, Lsn, Mend, PROMISE_KEY_BYTES, PeerIndex,
+    PrintStream, Record, Remedy, ReplicaIndex, RequestId, Seq, Timestamp, Traffic, Upgrade,
 };
 
 /// Names one connection, so that what was meant for an older one is dropped. Given out by the driver.
@@ -33,6 +35,15 @@ pub enum Input {
     Digest {
         /// The replica that is to take a checkpoint of what it is after that record, if one is.
         checkpoint_by: Option<ReplicaIndex>,
+        /// Time by the driver's clock.
+        now: Timestamp,
+    },
+    /// What the operator has set for the guest; for a primary.
+    Configure {
+        /// One MessagePack value for each name. They keep to the limits ([`crate::Configuration::check`]).
+        values: BTreeMap<String, Bytes>,
+        /// Random, of the operating system: by it the key of promises is made if there is none.
+        entropy: [u8; PROMISE_KEY_BYTES],
         /// Time by the driver's clock.
         now: Timestamp,
     },
@@ -111,6 +122,62 @@ pub enum Output {
         request: RequestId,
         /// The result.
         answer: Answer,
+        /// Not before this is durable.
+        after: Lsn,
+    },
+    /// The id of a client's request was used before, for something else. Nothing was done.
+    KeyReused {
+        /// The connection that it came by, if it came by one.
+        connection: Option<ConnectionId>,
+        /// The request.
+        request: RequestId,
+        /// The record of the request that has the id; not before this is durable.
+        after: Lsn,
+    },
+    /// Do something outside, and say what came of it: [`Traffic::Outcome`].
+    Request {
+        /// Its number.
+        id: CallId,
+        /// What, as the guest encoded it.
+        body: Bytes,
+        /// Whether an earlier reign may have done it already.
+        resumed: bool,
+        /// Not before this is durable.
+        after: Lsn,
+    },
+    /// Nobody waits for what comes of that any more.
+    CancelRequest {
+        /// Its number.
+        id: CallId,
+        /// Not before this is durable.
+        after: Lsn,
+    },
+    /// What became of [`Traffic::Resolve`].
+    Resolved {
+        /// The connection that it came by.
+        connection: ConnectionId,
+        /// The promise.
+        promise: CallId,
+        /// Whether the promise is fulfilled, by this or before; if not, there is none of that name.
+        is_known: bool,
+        /// Not before this is durable.
+        after: Lsn,
+    },
+    /// The guest told an event, on every replica.
+    Event {
+        /// What.
+        event: Event,
+        /// Not before this is durable.
+        after: Lsn,
+    },
+    /// The guest wrote a line for the log of the application.
+    Log {
+        /// What names it, the same on every replica.
+        id: EventId,
+        /// Time of its record.
+        time: Timestamp,
+        /// The line, as the guest encoded it.
+        line: Bytes,
         /// Not before this is durable.
         after: Lsn,
     },
@@ -215,6 +282,12 @@ impl Output {
             | Output::Acknowledge { after, .. }
             | Output::Accepted { after, .. }
             | Output::Answered { after, .. }
+            | Output::KeyReused { after, .. }
+            | Output::Request { after, .. }
+            | Output::CancelRequest { after, .. }
+            | Output::Resolved { after, .. }
+            | Output::Event { after, .. }
+            | Output::Log { after, .. }
             | Output::Print { after, .. }
             | Output::Finished { after, .. }
             | Output::Upgraded { after, .. }

@@ -4,8 +4,8 @@
 //! applies it can't go on without it: [`crate::Replica::step`] panics where this gives an error.
 
 use crate::{
-    Bind, DeliverBody, DigestBody, EpochBody, Genesis, Mend, MessageKind, Messages, PeerIndex, Record, RecordError,
-    RecordKind, Run, Runs, Upgrade,
+    Bind, Configuration, DeliverBody, DigestBody, EpochBody, Genesis, Mend, Message, MessageKind, Messages, PeerIndex,
+    Record, RecordError, RecordKind, Run, Runs, Upgrade,
 };
 
 impl Record {
@@ -22,6 +22,7 @@ impl Record {
             RecordKind::Digest => DigestBody::decode(body).map(|_| ()),
             RecordKind::Upgrade => Upgrade::decode(body).map(|_| ()),
             RecordKind::Mend => Mend::decode(body).map(|_| ()),
+            RecordKind::Configuration => Configuration::decode(body).map(|_| ()),
             RecordKind::Mark if body.is_empty() => Ok(()),
             RecordKind::Mark => Err(RecordError::Shape),
             RecordKind::Deliver => {
@@ -35,6 +36,9 @@ impl Record {
 fn check_run(run: Run<'_>) -> Result<(), RecordError> {
     run.check()?;
     let may_come = if run.peer == PeerIndex::OUTSIDE { MessageKind::comes_from_outside } else { MessageKind::travels };
+    let is_due =
+        |message: &Message<'_>| message.kind != MessageKind::Cron || message.arguments.len() == size_of::<u64>();
     let mut messages = Messages::new(run.messages).flatten();
-    if messages.all(|message| may_come(message.kind)) { Ok(()) } else { Err(RecordError::Shape) }
+    let is_known = messages.all(|message| may_come(message.kind) && is_due(&message));
+    if is_known { Ok(()) } else { Err(RecordError::Shape) }
 }

@@ -49,6 +49,42 @@ pub const RESULTS_AGE_NS_MAX: u64 = 3_600_000_000_000;
 /// Timers of one instance. More is the guest's fault.
 pub const TIMERS_MAX: usize = 1 << 20;
 
+/// Outgoing requests of one instance that have no outcome yet. More is the guest's fault.
+pub const OUTGOING_MAX: usize = 1 << 20;
+
+/// Bytes of the outgoing requests of one instance that have no outcome yet. More is the guest's fault.
+pub const OUTGOING_BYTES_MAX: usize = 1 << 30;
+
+/// Impulses, timers and own messages wait while so many outgoing requests have no outcome.
+pub const OUTGOING_SOFT_MAX: usize = 64 << 10;
+
+/// Impulses, timers and own messages wait while the outgoing requests without an outcome hold this much.
+pub const OUTGOING_BYTES_SOFT_MAX: usize = 64 << 20;
+
+/// Promises of one instance that nobody has fulfilled. More is the guest's fault.
+pub const PROMISES_MAX: usize = 1 << 20;
+
+/// Events of one instance that are kept for whoever resumes listening; the oldest go first.
+pub const EVENTS_MAX: usize = 4096;
+
+/// Bytes of the events that are kept; the oldest go first.
+pub const EVENTS_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of the topic of an event.
+pub const EVENT_TOPIC_BYTES_MAX: usize = 256;
+
+/// Methods of one instance that run at times of the calendar.
+pub const CRONS_MAX: usize = 1024;
+
+/// Values that an operator may set for one instance.
+pub const CONFIGURATION_MAX: usize = 1024;
+
+/// Bytes of the name of such a value.
+pub const CONFIGURATION_NAME_BYTES_MAX: usize = 256;
+
+/// Bytes of all such values and their names.
+pub const CONFIGURATION_BYTES_MAX: usize = 1 << 20;
+
 /// Bytes that a guest may print in one delivery. More is the guest's fault.
 pub const PRINTS_BYTES_MAX: usize = 16 << 20;
 
@@ -65,6 +101,9 @@ const _: () = assert!(RECORD_BODY_BYTES_MAX > RUNS_BYTES_FULL + ARGUMENTS_BYTES_
 const _: () = assert!(RECORD_BODY_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(OUTBOX_BYTES_SOFT_MAX < OUTBOX_BYTES_HARD_MAX);
 const _: () = assert!(EFFECTS_BYTES_MAX < OUTBOX_BYTES_HARD_MAX);
+const _: () = assert!(OUTGOING_SOFT_MAX < OUTGOING_MAX && OUTGOING_BYTES_SOFT_MAX < OUTGOING_BYTES_MAX);
+const _: () = assert!(OUTGOING_BYTES_MAX < u32::MAX as usize && EVENTS_BYTES_MAX < ARGUMENTS_BYTES_MAX);
+const _: () = assert!(CONFIGURATION_BYTES_MAX < RECORD_BODY_BYTES_MAX);
 // The largest message that may come in can also be sent on.
 const _: () = assert!(EFFECTS_BYTES_MAX > ARGUMENTS_BYTES_MAX);
 // Timers and impulses take half of a record, so there must be a half for peers.

@@ -179,9 +179,20 @@ impl Rest {
             MessageKind::Call => self.answer(run.peer, position, message),
             MessageKind::Impulse => self.answer(PeerIndex::OUTSIDE, position, message),
             // The guest waits for it.
-            MessageKind::Reply | MessageKind::Error => return Some(error),
-            MessageKind::Fork | MessageKind::Timer | MessageKind::Start | MessageKind::Primary => {}
-            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer | MessageKind::Waiting => {
+            MessageKind::Reply | MessageKind::Error | MessageKind::Outcome | MessageKind::Resolved => {
+                return Some(error);
+            }
+            MessageKind::Fork | MessageKind::Timer | MessageKind::Start | MessageKind::Primary | MessageKind::Cron => {}
+            MessageKind::Exit
+            | MessageKind::SetTimer
+            | MessageKind::CancelTimer
+            | MessageKind::Waiting
+            | MessageKind::Request
+            | MessageKind::CancelRequest
+            | MessageKind::Promise
+            | MessageKind::CancelPromise
+            | MessageKind::Emit
+            | MessageKind::Log => {
                 unreachable!("a record holds no {:?}", message.kind)
             }
         }

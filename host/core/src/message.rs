@@ -40,69 +40,98 @@ numbered! {
         CancelTimer = 11,
         /// Effect: say how many handlers wait.
         Waiting = 12,
+        /// Effect: have something done outside.
+        Request = 13,
+        /// What came of it.
+        Outcome = 14,
+        /// Effect: nobody waits for that request any more.
+        CancelRequest = 15,
+        /// Effect: make a promise.
+        Promise = 16,
+        /// Somebody outside has fulfilled a promise.
+        Resolved = 17,
+        /// Effect: tell an event to whoever listens.
+        Emit = 18,
+        /// Effect: a line for the log of the application.
+        Log = 19,
+        /// Run a method whose time has come.
+        Cron = 20,
+        /// Effect: nobody waits for that promise any more.
+        CancelPromise = 21,
     }
 }
 
-/// Each kind is named in each of these, so that a new one has to be decided upon.
+/// Who may bring about a message of some kind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// An instance, for another one or itself.
+    Instance,
+    /// The outside world, for an instance.
+    Outside,
+    /// An instance that sends to its caller, or the outside world.
+    Anyone,
+    /// An instance, for the outside world.
+    Guest,
+    /// An instance, for its caller: another one, or the outside world.
+    Answerer,
+}
+
 impl MessageKind {
+    /// Each kind is named here, so that a new one has to be decided upon.
+    const fn origin(self) -> Origin {
+        match self {
+            MessageKind::Fork | MessageKind::Call => Origin::Instance,
+            MessageKind::Reply => Origin::Answerer,
+            MessageKind::Error => Origin::Anyone,
+            MessageKind::Impulse
+            | MessageKind::Timer
+            | MessageKind::Start
+            | MessageKind::Primary
+            | MessageKind::Outcome
+            | MessageKind::Resolved
+            | MessageKind::Cron => Origin::Outside,
+            MessageKind::Exit
+            | MessageKind::SetTimer
+            | MessageKind::CancelTimer
+            | MessageKind::Waiting
+            | MessageKind::Request
+            | MessageKind::CancelRequest
+            | MessageKind::Promise
+            | MessageKind::CancelPromise
+            | MessageKind::Emit
+            | MessageKind::Log => Origin::Guest,
+        }
+    }
+
     /// True for the kinds that one instance may send to another.
     pub const fn travels(self) -> bool {
-        match self {
-            MessageKind::Fork | MessageKind::Call | MessageKind::Reply | MessageKind::Error => true,
-            MessageKind::Impulse | MessageKind::Timer | MessageKind::Start | MessageKind::Primary => false,
-            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer | MessageKind::Waiting => false,
-        }
+        matches!(self.origin(), Origin::Instance | Origin::Answerer | Origin::Anyone)
     }
 
     /// True for the kinds that the outside world may deliver.
     pub const fn comes_from_outside(self) -> bool {
-        match self {
-            MessageKind::Error
-            | MessageKind::Impulse
-            | MessageKind::Timer
-            | MessageKind::Start
-            | MessageKind::Primary => true,
-            MessageKind::Fork | MessageKind::Call | MessageKind::Reply => false,
-            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer | MessageKind::Waiting => false,
-        }
+        matches!(self.origin(), Origin::Outside | Origin::Anyone)
     }
 
     /// True for the kinds that a guest may bring about for `target`.
     pub const fn may_go_to(self, target: PeerIndex) -> bool {
         let is_outside = target.0 == PeerIndex::OUTSIDE.0;
-        match self {
-            MessageKind::Fork | MessageKind::Call => !is_outside,
-            MessageKind::Reply | MessageKind::Error => true,
-            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer | MessageKind::Waiting => is_outside,
-            MessageKind::Impulse | MessageKind::Timer | MessageKind::Start | MessageKind::Primary => false,
+        match self.origin() {
+            Origin::Instance => !is_outside,
+            Origin::Answerer | Origin::Anyone => true,
+            Origin::Guest => is_outside,
+            Origin::Outside => false,
         }
     }
 
     /// True for the kinds that name a method.
     pub const fn names_method(self) -> bool {
-        match self {
-            MessageKind::Fork | MessageKind::Call | MessageKind::Impulse => true,
-            MessageKind::Reply
-            | MessageKind::Error
-            | MessageKind::Timer
-            | MessageKind::Start
-            | MessageKind::Primary => false,
-            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer | MessageKind::Waiting => false,
-        }
+        matches!(self, MessageKind::Fork | MessageKind::Call | MessageKind::Impulse | MessageKind::Cron)
     }
 
     /// True for the kinds that answer a call.
     pub const fn answers(self) -> bool {
-        match self {
-            MessageKind::Reply | MessageKind::Error => true,
-            MessageKind::Fork
-            | MessageKind::Call
-            | MessageKind::Impulse
-            | MessageKind::Timer
-            | MessageKind::Start
-            | MessageKind::Primary => false,
-            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer | MessageKind::Waiting => false,
-        }
+        matches!(self, MessageKind::Reply | MessageKind::Error)
     }
 }
 

@@ -70,6 +70,9 @@ pub(crate) struct StateReader<'a> {
     pub(crate) whole: &'a Bytes,
     pub(crate) genesis: &'a Genesis,
     pub(crate) position: Position,
+    /// Whether it was written by a version that knows of the world outside: requests to it, promises, events, times of the
+    /// calendar, what an operator has set, and what each request of a client asked for.
+    pub(crate) has_door: bool,
     /// The names read so far: they stand among the streams.
     pub(crate) peers: Peers,
 }
@@ -93,6 +96,11 @@ impl StateReader<'_> {
             1 => Some(true),
             _ => None,
         }
+    }
+
+    /// A part that states of before have none of.
+    pub(crate) fn of_door<P: Part + Default>(&mut self) -> Option<P> {
+        if self.has_door { P::decode(self) } else { Some(P::default()) }
     }
 
     /// The next `count` bytes, as a slice of the whole.

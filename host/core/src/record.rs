@@ -55,6 +55,8 @@ numbered! {
         Upgrade = 7,
         /// How a record before it that the guest could not handle is delivered all the same.
         Mend = 8,
+        /// What the operator has set for the guest, from here on.
+        Configuration = 9,
     }
 }
 
@@ -63,7 +65,12 @@ impl RecordKind {
     pub fn reaches_guest(self) -> bool {
         match self {
             RecordKind::Deliver | RecordKind::Upgrade | RecordKind::Mend => true,
-            RecordKind::Genesis | RecordKind::Epoch | RecordKind::Bind | RecordKind::Mark | RecordKind::Digest => false,
+            RecordKind::Genesis
+            | RecordKind::Epoch
+            | RecordKind::Bind
+            | RecordKind::Mark
+            | RecordKind::Digest
+            | RecordKind::Configuration => false,
         }
     }
 }

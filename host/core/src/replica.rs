@@ -7,14 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::{
-    Bind, CheckpointState, ConnectionId, Delivered, DigestBody, Divergence, Epoch, Genesis, Guest, Input, InstanceName,
-    InstanceUuid, Limits, Lsn, Outcome, Output, PeerIndex, PeerWaits, Record, RecordError, RecordHeader, RecordKind,
-    Refusal, ReplicaIndex, RequestId, Seq, SharedState, Timestamp, Traffic,
+    Bind, CallId, CheckpointState, Configuration, ConnectionId, Delivered, DigestBody, Divergence, Epoch, Event,
+    EventId, Genesis, Guest, Input, InstanceName, InstanceUuid, Limits, Lsn, MethodId, Outcome, Output,
+    PROMISE_KEY_BYTES, PeerIndex, PeerWaits, PromiseToken, Record, RecordError, RecordHeader, RecordKind, Refusal,
+    ReplicaIndex, RequestId, Seq, SharedState, Timestamp, Traffic,
     acknowledged::Acknowledged,
     batch::{Batch, Opening},
-    inbox::{Inbox, WaitingImpulse},
+    inbox::{Inbox, WaitingImpulse, WaitingNews},
     limits,
     outbox::Chunk,
+    promise_token,
+    requests::content_hash,
     state::{Applied, State},
     streams::Waiting,
 };
@@ -56,6 +59,10 @@ struct PrimaryState {
     wanted: BTreeSet<PeerIndex>,
     /// Impulses wait for an upgrade.
     is_held: bool,
+    /// Who waits for a promise that they have fulfilled to be so.
+    resolving: BTreeMap<CallId, Vec<ConnectionId>>,
+    /// What the operator has set, and by what the key of promises is made if there is none.
+    configured: Option<(BTreeMap<String, Bytes>, [u8; PROMISE_KEY_BYTES])>,
 }
 
 #[derive(Clone, Copy)]
@@ -71,6 +78,8 @@ pub enum Blocked {
     OutboxSoft,
     /// Peers don't take their messages; everything waits.
     OutboxHard,
+    /// Many requests to the world outside have no outcome; impulses, timers and own messages wait.
+    Outgoing,
 }
 
 impl<G: Guest> Replica<G> {
@@ -113,6 +122,7 @@ impl<G: Guest> Replica<G> {
             Input::Durable(lsn) => self.on_durable(lsn),
             Input::Traffic { traffic, now } => self.on_traffic(traffic, now, outputs),
             Input::Digest { checkpoint_by, now } => self.on_digest(checkpoint_by, now, outputs),
+            Input::Configure { values, entropy, now } => self.on_configure(values, entropy, now, outputs),
             Input::Upgrade { upgrade, now } => self.on_upgrade(upgrade, now, outputs),
             Input::Mend { remedy, now } => self.on_mend(remedy, now, outputs),
         }
@@ -252,7 +262,10 @@ impl<G: Guest> Replica<G> {
             Traffic::Messages { .. }
             | Traffic::Acknowledged { .. }
             | Traffic::Disconnected(_)
-            | Traffic::Impulse { .. } => return None,
+            | Traffic::Impulse { .. }
+            | Traffic::Outcome { .. }
+            | Traffic::Resolve { .. }
+            | Traffic::Cron { .. } => return None,
         };
         let met = self.state.world.peers.index(name).and_then(|peer| self.state.stream(peer).uuid);
         let is_refused = self.state.outcome.is_some() || *name == self.state.genesis.name;
@@ -263,6 +276,36 @@ impl<G: Guest> Replica<G> {
     pub fn waits_for(&self, peer: PeerIndex) -> bool {
         let none = Acknowledged::default();
         self.state.waits_for(peer, self.primary.as_ref().map_or(&none, |reign| &reign.acknowledged))
+    }
+
+    /// Requests to the world outside that have no outcome yet: number, what is to be done, and the record of each.
+    pub fn outgoing(&self) -> impl ExactSizeIterator<Item = (CallId, &Bytes, Lsn)> {
+        self.state.outgoing.pending().map(|(id, request)| (id, &request.body, request.since))
+    }
+
+    /// Whether somebody waits for what comes of that request.
+    pub fn waits_for_outcome(&self, id: CallId) -> bool {
+        self.state.outgoing.get(id).is_some()
+    }
+
+    /// The newest events of the guest, the oldest of them first.
+    pub fn events(&self) -> impl ExactSizeIterator<Item = &Event> {
+        self.state.events.kept()
+    }
+
+    /// The newest event that is not kept any more; `None` if all are.
+    pub fn forgotten_event(&self) -> Option<EventId> {
+        self.state.events.forgotten()
+    }
+
+    /// Until when each method has run that runs at times of the calendar.
+    pub fn crons_done(&self) -> &BTreeMap<MethodId, Timestamp> {
+        self.state.crons.done()
+    }
+
+    /// What the operator has set for the guest, as of the last record.
+    pub fn configuration(&self) -> &Configuration {
+        &self.state.world.configuration
     }
 
     /// The guest, to capture it between two deliveries.
@@ -281,7 +324,13 @@ impl<G: Guest> Replica<G> {
         if waiting.bytes >= limits::OUTBOX_BYTES_HARD_MAX {
             return Some(Blocked::OutboxHard);
         }
-        (waiting.full > 0).then_some(Blocked::OutboxSoft)
+        if waiting.full > 0 {
+            return Some(Blocked::OutboxSoft);
+        }
+        let outgoing = &self.state.outgoing;
+        let is_much = outgoing.pending().len() >= limits::OUTGOING_SOFT_MAX
+            || outgoing.bytes() >= limits::OUTGOING_BYTES_SOFT_MAX;
+        is_much.then_some(Blocked::Outgoing)
     }
 
     /// Digest of all replicated state but the guest's memory: equal on replicas that have applied the same records.
@@ -340,6 +389,8 @@ impl<G: Guest> Replica<G> {
         }
         self.put_prints(true, outputs);
         self.put_rebound(&applied, outputs);
+        let after = record.lsn();
+        outputs.extend(applied.events.into_iter().map(|event| Output::Event { event, after }));
         self.put_outcome(record.lsn(), outputs);
         if record.header().kind == RecordKind::Digest {
             self.put_checkpoint(record, outputs);
@@ -400,7 +451,18 @@ impl<G: Guest> Replica<G> {
         self.primary = Some(PrimaryState { durable, announce: true, ..PrimaryState::default() });
         if self.state.void.is_none() {
             self.want_all(outputs);
+            self.resume_requests(durable.next(), outputs);
         }
+    }
+
+    /// Has done what earlier reigns may have done or not: all that is of records before that one.
+    fn resume_requests(&self, before: Lsn, outputs: &mut Vec<Output>) {
+        let after = self.state.position.lsn;
+        let resumed = self.state.outgoing.pending().filter(|(_, request)| request.since < before);
+        outputs.extend(resumed.map(|(id, request)| {
+            let body = request.body.clone();
+            Output::Request { id, body, resumed: true, after }
+        }));
     }
 
     /// Has connections made to all peers that something waits for.
@@ -436,8 +498,19 @@ impl<G: Guest> Replica<G> {
             }
             Traffic::Acknowledged { connection, seq } => self.on_acknowledged(connection, seq, outputs),
             Traffic::Disconnected(connection) => self.on_disconnected(connection),
-            Traffic::Impulse { method, arguments, request } => {
-                self.on_impulse(WaitingImpulse { method, arguments, request }, outputs);
+            Traffic::Impulse { method, arguments, request, from } => {
+                self.on_impulse(WaitingImpulse { method, arguments, request }, from, outputs);
+            }
+            Traffic::Outcome { id, outcome } => {
+                self.primary_state().inbox.push_news(WaitingNews::Outcome { id, outcome });
+            }
+            Traffic::Resolve { connection, promise, token, value } => {
+                self.on_resolve(connection, promise, token, value, outputs);
+            }
+            Traffic::Cron { method, due } => {
+                if due <= now && self.state.crons.is_new(method, due) {
+                    self.primary_state().inbox.push_cron(method, due);
+                }
             }
         }
     }
@@ -608,25 +681,90 @@ impl<G: Guest> Replica<G> {
         }
     }
 
-    fn on_impulse(&mut self, impulse: WaitingImpulse, outputs: &mut Vec<Output>) {
-        if let Some(request) = &impulse.request
-            && self.put_known_request(request.clone(), outputs)
-        {
-            return;
+    fn on_impulse(&mut self, impulse: WaitingImpulse, from: Option<ConnectionId>, outputs: &mut Vec<Output>) {
+        if let Some(request) = &impulse.request {
+            let content = content_hash(impulse.method, &impulse.arguments);
+            if self.primary_state().inbox.content_of(request).is_some_and(|waiting| waiting != content) {
+                let (request, after) = (request.clone(), self.state.position.lsn);
+                return outputs.push(Output::KeyReused { connection: from, request, after });
+            }
+            if self.put_known_request(request.clone(), content, from, outputs) {
+                return;
+            }
         }
         self.primary_state().inbox.push_impulse(impulse);
     }
 
-    /// Says again what is known of a request. False if it is new.
-    fn put_known_request(&self, request: RequestId, outputs: &mut Vec<Output>) -> bool {
+    /// Says again what is known of a request, or that its id stands for another one. False if it is new.
+    fn put_known_request(
+        &self,
+        request: RequestId,
+        content: u64,
+        connection: Option<ConnectionId>,
+        outputs: &mut Vec<Output>,
+    ) -> bool {
         let Some(known) = self.state.requests.get(&request) else {
             return false;
         };
+        if known.content != 0 && known.content != content {
+            outputs.push(Output::KeyReused { connection, request, after: known.accepted });
+            return true;
+        }
         outputs.push(Output::Accepted { request: request.clone(), after: known.accepted });
         if let Some((after, answer)) = known.answer {
             outputs.push(Output::Answered { request, answer, after });
         }
         true
+    }
+
+    /// Who knows the token of a promise fulfils it, once: what comes later is told that it is done.
+    fn on_resolve(
+        &mut self,
+        connection: ConnectionId,
+        promise: CallId,
+        token: PromiseToken,
+        value: Bytes,
+        outputs: &mut Vec<Output>,
+    ) {
+        let key = self.state.world.configuration.promise_key;
+        let is_known = key.is_some_and(|key| is_same(promise_token(&key, promise), token));
+        if is_known && self.state.promises.is_pending(promise) && self.goes_on() {
+            let reign = self.primary_state();
+            reign.inbox.push_news(WaitingNews::Resolved { promise, value });
+            return reign.resolving.entry(promise).or_default().push(connection);
+        }
+        outputs.push(Output::Resolved { connection, promise, is_known, after: self.state.position.lsn });
+    }
+
+    /// Writes down what the operator has set for the guest, if that is not what the log says already.
+    fn on_configure(
+        &mut self,
+        values: BTreeMap<String, Bytes>,
+        entropy: [u8; PROMISE_KEY_BYTES],
+        now: Timestamp,
+        outputs: &mut Vec<Output>,
+    ) {
+        self.primary_state().configured = Some((values, entropy));
+        self.configure(now, outputs);
+    }
+
+    /// The same, once that can be written, or since other code runs that makes promises.
+    fn configure(&mut self, now: Timestamp, outputs: &mut Vec<Output>) {
+        let Some((values, entropy)) = self.primary_state().configured.clone().filter(|_| self.goes_on()) else {
+            return;
+        };
+        let known = &self.state.world.configuration;
+        let promise_key = known.promise_key.or_else(|| self.guest.makes_promises().then_some(entropy));
+        let wanted = Configuration { values, promise_key };
+        assert_eq!(wanted.check(), Ok(()), "whoever sets values has checked them");
+        if wanted == *known {
+            return;
+        }
+        let mut body = Vec::new();
+        wanted.encode(&mut body);
+        let record = Record::seal(self.next_header(RecordKind::Configuration, now), &body);
+        outputs.push(Output::Append(record.clone()));
+        self.state.apply(&record, &mut self.guest, &mut self.delivered);
     }
 
     /// The record of what has gathered, if anything has that may be delivered.
@@ -677,6 +815,23 @@ impl<G: Guest> Replica<G> {
         outputs.extend(applied.accepted.into_iter().map(|request| Output::Accepted { request, after }));
         let answers = applied.answered.into_iter();
         outputs.extend(answers.map(|(request, answer)| Output::Answered { request, answer, after }));
+        // Those that were fulfilled, or that nobody waits for any more.
+        for (promise, connections) in
+            reign.resolving.extract_if(.., |promise, _| !self.state.promises.is_pending(*promise))
+        {
+            let told = connections.into_iter();
+            outputs.extend(told.map(|connection| Output::Resolved { connection, promise, is_known: true, after }));
+        }
+        for id in applied.requested {
+            // What was begun and cancelled in one record is not begun.
+            if let Some(request) = self.state.outgoing.get(id) {
+                outputs.push(Output::Request { id, body: request.body.clone(), resumed: false, after });
+            }
+        }
+        outputs.extend(applied.cancelled.into_iter().map(|id| Output::CancelRequest { id, after }));
+        outputs.extend(applied.events.into_iter().map(|event| Output::Event { event, after }));
+        let time = self.state.position.time;
+        outputs.extend(applied.logged.into_iter().map(|(id, line)| Output::Log { id, time, line, after }));
     }
 
     fn send(&mut self, peer: PeerIndex, chunk: Chunk, outputs: &mut Vec<Output>) {
@@ -722,4 +877,9 @@ impl<G: Guest> Replica<G> {
             _ => {}
         }
     }
+}
+
+/// Whether two tokens are the same, in a time that does not depend on where they differ.
+fn is_same(one: PromiseToken, other: PromiseToken) -> bool {
+    u128::from_le_bytes(one) ^ u128::from_le_bytes(other) == 0
 }

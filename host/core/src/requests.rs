@@ -6,7 +6,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
 use crate::{
-    CallId, Lsn, RequestId, Timestamp,
+    CallId, Lsn, MethodId, RequestId, Timestamp,
     digest::Digested,
     hash_index::HashIndex,
     limits::{RESULTS_AGE_NS_MAX, RESULTS_BYTES_MAX, RESULTS_MAX},
@@ -29,6 +29,8 @@ pub struct Answer {
 pub(crate) struct Request {
     /// Record that holds the impulse.
     pub(crate) accepted: Lsn,
+    /// Hash of what was asked for; 0 if that is not known any more.
+    pub(crate) content: u64,
     /// Result, and the record that brought it about.
     pub(crate) answer: Option<(Lsn, Answer)>,
 }
@@ -39,6 +41,13 @@ pub(crate) struct Pending {
     pub(crate) id: RequestId,
     /// Record that holds the impulse.
     pub(crate) accepted: Lsn,
+    /// Hash of what was asked for; 0 if that is not known any more.
+    pub(crate) content: u64,
+}
+
+/// Hash of what a request asks for, so that an id that is used for something else is noticed. Never 0.
+pub(crate) fn content_hash(method: MethodId, arguments: &[u8]) -> u64 {
+    xxh3_64_with_seed(arguments, u64::from(method.0)).max(1)
 }
 
 /// Where a request is held.
@@ -85,10 +94,13 @@ impl Requests {
 
     pub(crate) fn get(&self, id: &RequestId) -> Option<Request> {
         Some(match self.find(id.as_bytes())? {
-            Held::Pending(call) => Request { accepted: self.pending[&call].accepted, answer: None },
+            Held::Pending(call) => {
+                let Pending { id: _, accepted, content } = self.pending[&call];
+                Request { accepted, content, answer: None }
+            }
             Held::Answered(place) => {
-                let Answered { accepted, lsn, .. } = self.results.at(place);
-                Request { accepted, answer: Some((lsn, self.results.answer_at(place))) }
+                let Answered { accepted, content, lsn, .. } = self.results.at(place);
+                Request { accepted, content, answer: Some((lsn, self.results.answer_at(place))) }
             }
         })
     }
@@ -103,9 +115,9 @@ impl Requests {
         self.last_impulse = self.last_impulse.max(call);
     }
 
-    /// The impulse `call` of the record `lsn` belongs to the request `id`.
-    pub(crate) fn accept(&mut self, id: RequestId, call: CallId, lsn: Lsn) {
-        self.add_pending(call, Pending { id, accepted: lsn }).expect("a request is accepted once");
+    /// The impulse `call` of the record `lsn`, which asks for that, belongs to the request `id`.
+    pub(crate) fn accept(&mut self, id: RequestId, call: CallId, lsn: Lsn, content: u64) {
+        self.add_pending(call, Pending { id, accepted: lsn, content }).expect("a request is accepted once");
     }
 
     /// `None` if the request, or the impulse, is known already.
@@ -126,12 +138,13 @@ impl Requests {
     /// none.
     pub(crate) fn answer(&mut self, call: CallId, lsn: Lsn, time: Timestamp, answer: &Answer) -> Option<RequestId> {
         let pending = self.pending.remove(&call)?;
-        let Pending { id, accepted } = &pending;
+        let Pending { id, accepted, content } = &pending;
         assert!(*accepted <= lsn, "a request is accepted before it is answered");
         let hash = self.hash(id.as_bytes());
         self.digest = self.digest.wrapping_sub(pending.digest());
         let Answer { success, value } = answer;
-        let answered = Answered { id: id.as_bytes(), accepted: *accepted, time, lsn, success: *success, value };
+        let (accepted, content) = (*accepted, *content);
+        let answered = Answered { id: id.as_bytes(), accepted, time, lsn, content, success: *success, value };
         self.digest = self.digest.wrapping_add(answered.digest());
         let place = self.results.push(&answered);
         self.by_hash.replace(hash, Held::Answered(place), |held| held == Held::Pending(call));
@@ -164,7 +177,11 @@ impl Requests {
     /// Takes `count` results off the front of `reader`. `None` if they are not there, or are not those of one instance
     /// up to its record of now.
     fn read_answered(&mut self, reader: &mut StateReader<'_>, count: u32) -> Option<()> {
-        self.results = Results::read(&mut reader.rest, reader.whole, count)?;
+        self.results = if reader.has_door {
+            Results::read(&mut reader.rest, reader.whole, count)?
+        } else {
+            Results::read_without_content(&mut reader.rest, count)?
+        };
         (self.results.len() <= RESULTS_MAX).then_some(())?;
         let now = reader.position.lsn;
         let (mut by_hash, mut digest) = (HashIndex::with_room(self.results.len()), 0_u64);
@@ -200,11 +217,12 @@ impl Part for Requests {
         out.put_count(results.len());
         results.share(out);
         out.put_count(pending.len());
-        for (call, Pending { id, accepted }) in pending {
+        for (call, Pending { id, accepted, content }) in pending {
             out.put_u8(id.as_bytes().len() as u8);
             out.put(id.as_bytes());
             out.put_u64(accepted.0);
             out.put_u64(call.0);
+            out.put_u64(*content);
         }
         out.put_u64(last_impulse.0);
     }
@@ -220,7 +238,8 @@ impl Part for Requests {
             let accepted = Lsn(reader.u64()?);
             let call = CallId(reader.u64()?);
             rises(&mut before, call)?;
-            requests.add_pending(call, Pending { id, accepted })?;
+            let content = if reader.has_door { reader.u64()? } else { 0 };
+            requests.add_pending(call, Pending { id, accepted, content })?;
         }
         requests.last_impulse = CallId(reader.u64()?);
         Some(requests)
@@ -267,15 +286,17 @@ impl Eq for Requests {}
 const DIGESTED_BYTES: usize = 240;
 
 impl Pending {
+    /// Without the hash of what was asked for, as in digests of before there was one.
     fn digest(&self) -> u64 {
         xxh3_of(&[self.id.as_bytes(), &self.accepted.0.to_le_bytes()])
     }
 }
 
 impl Answered<'_> {
-    /// The time is left out: it is that of the record.
+    /// The time is left out: it is that of the record. So is the hash of what was asked for, as in digests of before there
+    /// was one.
     fn digest(&self) -> u64 {
-        let Answered { id, accepted, time: _, lsn, success, value } = self;
+        let Answered { id, accepted, time: _, lsn, content: _, success, value } = self;
         xxh3_of(&[id, &accepted.0.to_le_bytes(), &lsn.0.to_le_bytes(), &[u8::from(*success)], value])
     }
 }

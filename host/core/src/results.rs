@@ -28,6 +28,8 @@ pub(crate) struct Answered<'a> {
     pub(crate) time: Timestamp,
     /// That record.
     pub(crate) lsn: Lsn,
+    /// Hash of what was asked for; 0 if that is not known any more.
+    pub(crate) content: u64,
     /// As in [`Answer`].
     pub(crate) success: bool,
     /// As in [`Answer`].
@@ -36,22 +38,23 @@ pub(crate) struct Answered<'a> {
 
 impl<'a> Answered<'a> {
     /// `None` if the bytes are nothing of the kind.
-    fn read(reader: &mut BytesReader<'a>) -> Option<Answered<'a>> {
+    fn read(reader: &mut BytesReader<'a>, has_content: bool) -> Option<Answered<'a>> {
         let id_bytes = reader.u8()? as usize;
         let id = reader.take(id_bytes)?;
         let (accepted, time, lsn) = (Lsn(reader.u64()?), Timestamp(reader.u64()?), Lsn(reader.u64()?));
+        let content = if has_content { reader.u64()? } else { 0 };
         let success = reader.u8()?;
         let value_bytes = reader.u32()? as usize;
         let value = reader.take(value_bytes)?;
         (RequestId::fits(id) && success <= 1).then_some(())?;
-        Some(Answered { id, accepted, time, lsn, success: success == 1, value })
+        Some(Answered { id, accepted, time, lsn, content, success: success == 1, value })
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        let Answered { id, accepted, time, lsn, success, value } = self;
+        let Answered { id, accepted, time, lsn, content, success, value } = self;
         out.push(id.len() as u8);
         out.extend_from_slice(id);
-        for number in [accepted.0, time.0, lsn.0] {
+        for number in [accepted.0, time.0, lsn.0, *content] {
             out.extend_from_slice(&number.to_le_bytes());
         }
         out.push(u8::from(*success));
@@ -201,12 +204,22 @@ impl Results {
         out.put(&self.open[forgotten..]);
     }
 
+    /// Takes `count` results off the front of `reader`, which were written before there was a hash of what was asked for.
+    /// `None` if they are not there.
+    pub(crate) fn read_without_content(reader: &mut BytesReader<'_>, count: u32) -> Option<Results> {
+        let mut results = Results::default();
+        for _ in 0..count {
+            results.push(&Answered::read(reader, false)?);
+        }
+        Some(results)
+    }
+
     /// Takes `count` results off the front of `reader`, as slices of `whole`. `None` if they are not there.
     pub(crate) fn read(reader: &mut BytesReader<'_>, whole: &Bytes, count: u32) -> Option<Results> {
         let mut results = Results::default();
         let mut block = reader.0;
         for _ in 0..count {
-            let answered = Answered::read(reader)?;
+            let answered = Answered::read(reader, true)?;
             results.count += 1;
             results.value_bytes += answered.value.len();
             let bytes = block.len() - reader.0.len();
@@ -234,7 +247,7 @@ impl Results {
 /// The result at the front of `bytes`, and what comes behind it.
 fn read_known(bytes: &[u8]) -> (Answered<'_>, &[u8]) {
     let mut reader = BytesReader(bytes);
-    let answered = Answered::read(&mut reader).expect("results were checked when they came in");
+    let answered = Answered::read(&mut reader, true).expect("results were checked when they came in");
     (answered, reader.0)
 }
 

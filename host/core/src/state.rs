@@ -8,15 +8,20 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use crate::{
-    Answer, Bind, CallId, DeliverBody, Delivered, DigestBody, Effect, Effects, Epoch, EpochBody, Fault, Genesis, Guest,
-    HandoverError, Lsn, Mend, Message, MessageKind, Messages, PeerIndex, Peers, Random, Record, RecordError,
-    RecordKind, Remedy, RequestId, Run, RunError, Runs, Seq, Skip, Timestamp, Upgrade, World,
+    Answer, Bind, CallId, Configuration, DeliverBody, Delivered, DigestBody, Effect, Effects, Epoch, EpochBody, Event,
+    EventId, Fault, Genesis, Guest, HandoverError, Lsn, Mend, Message, MessageKind, Messages, PeerIndex, Peers, Random,
+    Record, RecordError, RecordKind, Remedy, RequestId, Run, RunError, Runs, Seq, Skip, Timestamp, Upgrade, World,
     calls::Calls,
     code::Code,
+    crons::Crons,
+    events::Events,
+    inbox::NO_ANSWER,
     mend::Rest,
     outbox::Chunk,
+    outgoing::Outgoing,
     part::{Broken, Part, holds},
-    requests::Requests,
+    promises::Promises,
+    requests::{Requests, content_hash},
     stream::Stream,
     streams::Streams,
     timers::Timers,
@@ -60,6 +65,10 @@ pub(crate) struct State {
     pub(crate) timers: Timers,
     pub(crate) calls: Calls,
     pub(crate) requests: Requests,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) promises: Promises,
+    pub(crate) events: Events,
+    pub(crate) crons: Crons,
     /// True once the guest got its first message.
     pub(crate) started: bool,
     pub(crate) outcome: Option<Outcome>,
@@ -76,6 +85,14 @@ pub(crate) struct Applied {
     pub(crate) accepted: Vec<RequestId>,
     pub(crate) answered: Vec<(RequestId, Answer)>,
     pub(crate) rebound: Option<Rebound>,
+    pub(crate) requested: Vec<CallId>,
+    pub(crate) cancelled: Vec<CallId>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) logged: Vec<(EventId, Bytes)>,
+    /// How many events and lines the record has told of.
+    told: u32,
+    /// What requests of this record ask for, as hashes, in the order of their impulses.
+    contents: Vec<(CallId, u64)>,
     /// What an upgrade came to. If to an error, what was applied is of no use, and neither is the guest, unless that was put
     /// back.
     pub(crate) upgrade: Option<Result<Upgrade, HandoverError>>,
@@ -103,6 +120,7 @@ impl State {
                 time: header.time,
                 peers: Peers::default(),
                 random: Random::new(body.seed),
+                configuration: Configuration::default(),
             },
             requests: Requests::new(body.seed),
             code: Code::of(&body),
@@ -110,6 +128,10 @@ impl State {
             streams: Streams::default(),
             timers: Timers::default(),
             calls: Calls::default(),
+            outgoing: Outgoing::default(),
+            promises: Promises::default(),
+            events: Events::default(),
+            crons: Crons::default(),
             started: false,
             outcome: None,
             void: None,
@@ -199,6 +221,7 @@ impl State {
             RecordKind::Digest => DigestBody::decode(record.body()).map(|_| ()),
             RecordKind::Bind => self.apply_bind(Bind::decode(record.body())?, applied),
             RecordKind::Deliver => self.apply_deliver(DeliverBody::decode(record.body())?, guest, delivered, applied),
+            RecordKind::Configuration => self.apply_configuration(Configuration::decode(record.body())?),
             RecordKind::Upgrade => {
                 applied.upgrade = Some(self.apply_upgrade(&Upgrade::decode(record.body())?, guest, delivered, applied));
                 Ok(())
@@ -223,6 +246,15 @@ impl State {
         }
         let failed_calls = self.calls.fail(bind.peer);
         applied.rebound = Some(Rebound { peer: bind.peer, dropped, failed_calls });
+        Ok(())
+    }
+
+    fn apply_configuration(&mut self, configuration: Configuration) -> Result<(), RecordError> {
+        let key = self.world.configuration.promise_key;
+        if key.is_some() && key != configuration.promise_key {
+            return Err(RecordError::Shape);
+        }
+        self.world.configuration = configuration;
         Ok(())
     }
 
@@ -257,7 +289,9 @@ impl State {
         }
         for entry in body.requests {
             assert!(entry.call_id <= self.requests.last_impulse(), "a request names an impulse of its record");
-            self.requests.accept(entry.request.clone(), entry.call_id, self.position.lsn);
+            let at = applied.contents.binary_search_by_key(&entry.call_id, |(call, _)| *call);
+            let (_, content) = applied.contents[at.map_err(|_| RecordError::Shape)?];
+            self.requests.accept(entry.request.clone(), entry.call_id, self.position.lsn, content);
             applied.accepted.push(entry.request);
         }
         let before = self.world.peers.count();
@@ -333,13 +367,33 @@ impl State {
         // Whatever comes now, nobody goes back behind it: what fails is built anew from the log.
         guest.keep_upgrade();
         delivered.effects.clear();
+        applied.told = of_load.told;
         self.apply_deliver(body_of(void), guest, delivered, applied).expect("it was checked when it was read");
-        let Applied { mut chunks, received, accepted, mut answered, rebound, upgrade, mend } = of_load;
-        assert!(received.is_empty() && accepted.is_empty(), "an upgrade takes no messages");
+        let Applied {
+            mut chunks,
+            received,
+            accepted,
+            mut answered,
+            rebound,
+            mut requested,
+            mut cancelled,
+            mut events,
+            mut logged,
+            told: _,
+            contents,
+            upgrade,
+            mend,
+        } = of_load;
+        assert!(received.is_empty() && accepted.is_empty() && contents.is_empty(), "an upgrade takes no messages");
         assert!(rebound.is_none() && upgrade.is_none() && mend.is_none(), "an upgrade is no other record");
         chunks.append(&mut applied.chunks);
         answered.append(&mut applied.answered);
         (applied.chunks, applied.answered) = (chunks, answered);
+        requested.append(&mut applied.requested);
+        cancelled.append(&mut applied.cancelled);
+        events.append(&mut applied.events);
+        logged.append(&mut applied.logged);
+        (applied.requested, applied.cancelled, applied.events, applied.logged) = (requested, cancelled, events, logged);
         Ok(())
     }
 
@@ -365,7 +419,7 @@ impl State {
     fn take_run(&mut self, run: Run<'_>, applied: &mut Applied) -> Result<(), RecordError> {
         if run.peer == PeerIndex::OUTSIDE {
             for message in Messages::new(run.messages) {
-                self.take_outside_message(message.map_err(RunError::from)?)?;
+                self.take_outside_message(message.map_err(RunError::from)?, applied)?;
             }
             return Ok(());
         }
@@ -399,12 +453,29 @@ impl State {
     }
 
     /// Notes what a message from outside uses up. Those that no primary delivers are refused.
-    fn take_outside_message(&mut self, message: Message<'_>) -> Result<(), RecordError> {
+    fn take_outside_message(&mut self, message: Message<'_>, applied: &mut Applied) -> Result<(), RecordError> {
         match message.kind {
             MessageKind::Timer => self.timers.cancel(message.call_id),
             MessageKind::Error => self.calls.forget_failed(message.call_id),
             MessageKind::Start => self.started = true,
-            MessageKind::Impulse => self.requests.note_impulse(message.call_id),
+            MessageKind::Impulse => {
+                self.requests.note_impulse(message.call_id);
+                if message.call_id != NO_ANSWER {
+                    applied.contents.push((message.call_id, content_hash(message.method, message.arguments)));
+                }
+            }
+            MessageKind::Outcome => {
+                self.outgoing.settle(message.call_id);
+            }
+            MessageKind::Resolved => self.promises.settle(message.call_id),
+            MessageKind::Cron => {
+                let due = message.arguments.try_into().map(u64::from_le_bytes).map_err(|_| RecordError::Shape)?;
+                let due = Timestamp(due);
+                if !self.crons.is_new(message.method, due) {
+                    return Err(RecordError::Shape);
+                }
+                self.crons.note(message.method, due);
+            }
             MessageKind::Primary => {}
             MessageKind::Fork
             | MessageKind::Call
@@ -412,7 +483,13 @@ impl State {
             | MessageKind::Exit
             | MessageKind::SetTimer
             | MessageKind::CancelTimer
-            | MessageKind::Waiting => {
+            | MessageKind::Waiting
+            | MessageKind::Request
+            | MessageKind::CancelRequest
+            | MessageKind::Promise
+            | MessageKind::CancelPromise
+            | MessageKind::Emit
+            | MessageKind::Log => {
                 return Err(RecordError::Shape);
             }
         }
@@ -425,7 +502,7 @@ impl State {
         let mut answers = Vec::new();
         for effect in Effects::new(effects) {
             let effect = effect.map_err(|error| Fault::because(format!("the guest returned bad effects: {error}")))?;
-            if self.take_effect(effect, &mut answers)? && last_touched != Some(effect.target) {
+            if self.take_effect(effect, &mut answers, applied)? && last_touched != Some(effect.target) {
                 last_touched = Some(effect.target);
                 touched.insert(effect.target);
             }
@@ -446,7 +523,12 @@ impl State {
     }
 
     /// Carries out one effect. True if it went into an outbox.
-    fn take_effect(&mut self, effect: Effect<'_>, answers: &mut Vec<(CallId, Answer)>) -> Result<bool, Fault> {
+    fn take_effect(
+        &mut self,
+        effect: Effect<'_>,
+        answers: &mut Vec<(CallId, Answer)>,
+        applied: &mut Applied,
+    ) -> Result<bool, Fault> {
         let message = effect.message;
         if effect.target != PeerIndex::OUTSIDE {
             if effect.target.0 as usize > self.streams.count() {
@@ -470,16 +552,56 @@ impl State {
             MessageKind::SetTimer => self.set_timer(message)?,
             MessageKind::CancelTimer => self.timers.cancel(message.call_id),
             MessageKind::Waiting => self.set_waiting(message)?,
+            MessageKind::Request
+            | MessageKind::CancelRequest
+            | MessageKind::Promise
+            | MessageKind::CancelPromise
+            | MessageKind::Emit
+            | MessageKind::Log => self.take_effect_outside(message, applied).map_err(Fault::because)?,
             MessageKind::Fork
             | MessageKind::Call
             | MessageKind::Impulse
             | MessageKind::Timer
             | MessageKind::Start
-            | MessageKind::Primary => {
+            | MessageKind::Primary
+            | MessageKind::Outcome
+            | MessageKind::Resolved
+            | MessageKind::Cron => {
                 unreachable!("the decoder refuses {:?} to the outside", message.kind)
             }
         }
         Ok(false)
+    }
+
+    /// Carries out an effect that is for the world outside, beyond clients.
+    fn take_effect_outside(&mut self, message: Message<'_>, applied: &mut Applied) -> Result<(), String> {
+        let Position { lsn, time, .. } = self.position;
+        let id = EventId { lsn, index: applied.told };
+        match message.kind {
+            MessageKind::Request => {
+                self.outgoing.begin(message.call_id, Bytes::copy_from_slice(message.arguments), lsn)?;
+                applied.requested.push(message.call_id);
+            }
+            MessageKind::CancelRequest => {
+                if self.outgoing.settle(message.call_id) {
+                    applied.cancelled.push(message.call_id);
+                }
+            }
+            MessageKind::Promise => self.promises.begin(message.call_id)?,
+            MessageKind::CancelPromise => self.promises.settle(message.call_id),
+            MessageKind::Emit => {
+                let event = Event::emitted(message.arguments, id, time)?;
+                applied.told += 1;
+                self.events.push(event.clone());
+                applied.events.push(event);
+            }
+            MessageKind::Log => {
+                applied.told += 1;
+                applied.logged.push((id, Bytes::copy_from_slice(message.arguments)));
+            }
+            kind => unreachable!("{kind:?} was carried out before"),
+        }
+        Ok(())
     }
 
     fn begin_call(&mut self, call: CallId, peer: PeerIndex) -> Result<(), Fault> {
@@ -522,7 +644,10 @@ impl State {
     fn halt(&mut self, fault: Fault, applied: &mut Applied) {
         assert!(applied.answered.is_empty(), "clients must not see the answers of a delivery that failed");
         self.streams.discard_open();
-        applied.chunks.clear();
+        // Of these it is not told either, though the state has them: nothing goes on from it.
+        let Applied { chunks, requested, cancelled, events, logged, .. } = applied;
+        chunks.clear();
+        (requested.clear(), cancelled.clear(), events.clear(), logged.clear());
         self.outcome = Some(Outcome::Halted { fault, lsn: self.position.lsn });
     }
 
@@ -535,10 +660,25 @@ impl State {
 
     /// All relations that must hold between records, as one list.
     pub(crate) fn relations(&self) -> Result<(), Broken> {
-        let State { genesis, code, position, world, streams, timers, calls, requests, started: _, outcome, void } =
-            self;
+        let State {
+            genesis,
+            code,
+            position,
+            world,
+            streams,
+            timers,
+            calls,
+            requests,
+            outgoing,
+            promises,
+            events,
+            crons,
+            started: _,
+            outcome,
+            void,
+        } = self;
         let Position { lsn, link: _, epoch: _, time } = position;
-        let World { name, time: world_time, peers: _, random: _ } = world;
+        let World { name, time: world_time, peers: _, random: _, configuration } = world;
         holds!(*lsn >= Lsn(1), "genesis is applied");
         holds!(*name == genesis.name, "the guest knows the name of genesis");
         holds!(world_time == time, "the guest sees the time of the record");
@@ -548,6 +688,11 @@ impl State {
         timers.validate(beside)?;
         calls.validate(beside)?;
         requests.validate(beside)?;
+        outgoing.validate(beside)?;
+        promises.validate(beside)?;
+        events.validate(beside)?;
+        crons.validate(beside)?;
+        configuration.validate(beside)?;
         match outcome {
             Some(Outcome::Finished { lsn: at, .. } | Outcome::Halted { lsn: at, .. }) => {
                 holds!(at <= lsn, "the instance ended by a record that was applied");

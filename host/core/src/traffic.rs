@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use crate::{ConnectionId, Epoch, InstanceName, InstanceUuid, MethodId, PeerIndex, RequestId, Seq};
+use crate::{
+    CallId, ConnectionId, Epoch, InstanceName, InstanceUuid, MethodId, PeerIndex, PromiseToken, RequestId, Seq,
+    Timestamp,
+};
 
 /// What comes from outside to a primary.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,5 +60,32 @@ pub enum Traffic {
         arguments: Bytes,
         /// Set by a client that wants the answer, or may repeat the request.
         request: Option<RequestId>,
+        /// The connection that it came by, if it came by one.
+        from: Option<ConnectionId>,
+    },
+    /// What came of an outgoing request. The driver tells it once; one that nobody waits for is dropped.
+    Outcome {
+        /// The request.
+        id: CallId,
+        /// What came of it, as the guest reads it; at most [`crate::limits::ARGUMENTS_BYTES_MAX`] bytes.
+        outcome: Bytes,
+    },
+    /// Somebody outside fulfils a promise. Answered by [`crate::Output::Resolved`].
+    Resolve {
+        /// The connection that it came by.
+        connection: ConnectionId,
+        /// Which one.
+        promise: CallId,
+        /// What they were given to name it by.
+        token: PromiseToken,
+        /// One MessagePack value.
+        value: Bytes,
+    },
+    /// The time of a method has come.
+    Cron {
+        /// The method.
+        method: MethodId,
+        /// The time that has come; not later than now.
+        due: Timestamp,
     },
 }

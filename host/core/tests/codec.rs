@@ -142,8 +142,23 @@ proptest! {
         let allowed = |kind: MessageKind, target: u32| match kind {
             MessageKind::Fork | MessageKind::Call => target > 0,
             MessageKind::Reply | MessageKind::Error => true,
-            MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer | MessageKind::Waiting => target == 0,
-            MessageKind::Impulse | MessageKind::Timer | MessageKind::Start | MessageKind::Primary => false,
+            MessageKind::Exit
+            | MessageKind::SetTimer
+            | MessageKind::CancelTimer
+            | MessageKind::Waiting
+            | MessageKind::Request
+            | MessageKind::CancelRequest
+            | MessageKind::Promise
+            | MessageKind::CancelPromise
+            | MessageKind::Emit
+            | MessageKind::Log => target == 0,
+            MessageKind::Impulse
+            | MessageKind::Timer
+            | MessageKind::Start
+            | MessageKind::Primary
+            | MessageKind::Outcome
+            | MessageKind::Resolved
+            | MessageKind::Cron => false,
         };
         let fine = all.iter().take_while(|(_, target, parts)| allowed(message(parts).kind, *target)).count();
         let read: Vec<_> = Effects::new(&bytes).collect();

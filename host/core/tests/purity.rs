@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 /// Crates that the core may use: none of them does anything by itself.
-const DEPENDENCIES: [&str; 5] = ["bytes", "crc32c", "thiserror", "uuid", "xxhash-rust"];
+const DEPENDENCIES: [&str; 6] = ["bytes", "crc32c", "sha2", "thiserror", "uuid", "xxhash-rust"];
 
 /// What must not stand in the source, outside of tests.
 const BANNED: [&str; 17] = [

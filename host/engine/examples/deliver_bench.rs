@@ -124,7 +124,13 @@ fn genesis() -> Genesis {
 }
 
 fn world() -> World {
-    World { name: name(), time: Timestamp(1), peers: Peers::default(), random: Random::new(1) }
+    World {
+        name: name(),
+        time: Timestamp(1),
+        peers: Peers::default(),
+        random: Random::new(1),
+        configuration: Default::default(),
+    }
 }
 
 fn name() -> InstanceName {

@@ -53,6 +53,7 @@ pub struct WasmGuest {
     pub(crate) mappings: Vec<Arc<Mapping>>,
     pub(crate) verdict: Arc<Verdict>,
     cannot_capture: Option<String>,
+    pub(crate) makes_promises: bool,
     pub(crate) tracker: Tracker,
     /// Once it was captured or compared.
     pub(crate) capturer: Option<Capturer>,
@@ -83,6 +84,7 @@ impl WasmGuest {
                 }
                 Captures::Memory | Captures::Save(_) => None,
             },
+            makes_promises: module.makes_promises(),
             tracker: module.tracker(),
             capturer: None,
             view: None,
@@ -157,6 +159,10 @@ impl Guest for WasmGuest {
 
     fn cannot_capture(&self) -> Option<String> {
         self.cannot_capture.clone()
+    }
+
+    fn makes_promises(&self) -> bool {
+        self.makes_promises
     }
 
     fn upgrade(

@@ -56,6 +56,11 @@ impl Module {
         self.source.has_debug_information()
     }
 
+    /// Whether the component may make promises.
+    pub(crate) fn makes_promises(&self) -> bool {
+        crate::host_interface::makes_promises(self.component().engine(), self.component())
+    }
+
     pub(crate) fn component(&self) -> &Component {
         self.linked.component()
     }

@@ -22,6 +22,11 @@ pub(crate) enum Refusal {
     RandomInQuery,
     #[error("a query attached {0:?}, which this instance has not met: let the method that attaches it be an update")]
     AttachInQuery(String),
+    #[error(
+        "the guest made a promise before it was delivered anything, or while it takes over the state of a module that made \
+         none: make promises in the handlers of messages"
+    )]
+    PromiseTooEarly,
     #[error("asked for {0} random bytes at once, and the limit is {max}", max = crate::wasi::RANDOM_BYTES_MAX)]
     RandomLimit(u64),
     #[error("the component starts with {desired} bytes of memory, and its limit is {limit}: register it with more")]

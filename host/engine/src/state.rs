@@ -45,7 +45,13 @@ impl GuestState {
         let mut random = Random::new(genesis.seed ^ START_SEED_SALT);
         let insecure_seed = (random.next_u64(), random.next_u64());
         GuestState {
-            world: World { name: genesis.name.clone(), time: Timestamp(0), peers: Peers::default(), random },
+            world: World {
+                name: genesis.name.clone(),
+                time: Timestamp(0),
+                peers: Peers::default(),
+                random,
+                configuration: Default::default(),
+            },
             prints: Prints::default(),
             memory: MemoryLimit::new(genesis.limits.memory_bytes),
             handles: Handles::default(),

@@ -7,10 +7,11 @@ use std::{
 };
 
 use ambrosia_core::{
-    Epoch, Lsn, Output,
+    Epoch, Lsn, Output, Traffic,
     member::{CheckpointEvent, Command, MemberInput, Notice, Other, OtherRole},
 };
 use ambrosia_engine::Captures;
+use ambrosia_outgoing::Outcome;
 use ambrosia_storage::{
     AcquireError, Acquired, CaptureMeans, Instances, LogError, RecordedOutcome, Role, is_mended_in_log,
 };
@@ -305,6 +306,13 @@ impl MemberDriver {
                 let replica = self.member.replica().expect("a member has a replica when it connects");
                 self.dialers.connect(&driver, replica, self.epoch, peer, name);
             }
+            // Nothing outside of this host can be reached yet, and the guest learns that.
+            Output::Request { id, .. } => {
+                let error = "this host performs no outgoing requests";
+                self.step(MemberInput::Traffic(Traffic::Outcome { id, outcome: Outcome::refused(error).encode() }));
+            }
+            // Whoever resumes listening finds events in the state; nobody listens here yet, nor for what is logged.
+            Output::CancelRequest { .. } | Output::Event { .. } | Output::Log { .. } => {}
             output => {
                 let me = self.replica().genesis().uuid;
                 self.connections.carry(output, me);

@@ -185,6 +185,9 @@ pub enum Control {
     },
 }
 
+/// The reason of a [`Control::Rejected`] whose id belongs to a request that wants something else.
+pub const KEY_REUSED: &str = "the request id was used before, with another method or other arguments";
+
 /// Largest table of methods that is told.
 pub const METHODS_BYTES_MAX: usize = 16 << 20;
 

@@ -14,7 +14,7 @@ mod streams;
 mod trunk;
 
 pub use connection::{Connection, ConnectionError, ConnectionHandle};
-pub use control::{Control, METHODS_BYTES_MAX};
+pub use control::{Control, KEY_REUSED, METHODS_BYTES_MAX};
 pub use frame::{
     CLIENT_VERSION, FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameKind, METHODS_VERSION, PROTOCOL_VERSION,
     PROTOCOL_VERSIONS, QUERIES_VERSION, SINGLE_STREAM_VERSION, STREAMS_VERSION, StreamNumber, WireError,

@@ -202,11 +202,16 @@ impl Cluster {
                 self.turn();
             }
             event::IMPULSE => {
-                self.take(Traffic::Impulse { method: MethodId(1), arguments: arguments(choices), request: None });
+                self.take(Traffic::Impulse {
+                    method: MethodId(1),
+                    arguments: arguments(choices),
+                    request: None,
+                    from: None,
+                });
             }
             event::REQUEST => {
                 let request = Some(RequestId::new([choices.byte()]).expect("one byte"));
-                self.take(Traffic::Impulse { method: MethodId(1), arguments: arguments(choices), request });
+                self.take(Traffic::Impulse { method: MethodId(1), arguments: arguments(choices), request, from: None });
             }
             event::PEER_CONNECTED => {
                 let (connection, name, uuid) = (self.fresh_connection(), name(choices.byte()), uuid(choices.byte()));

@@ -76,6 +76,8 @@ impl Sim {
                 history_bytes: options.history_bytes,
             }),
             silence: Duration::from_nanos(SILENCE),
+            configuration: Default::default(),
+            entropy: [0xe7; 32],
         }
     }
 

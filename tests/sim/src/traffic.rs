@@ -251,7 +251,7 @@ impl Sim {
                 witness.counts.repeated_requests += u64::from(witness.requests.all[number].accepted);
                 asked
             };
-            let traffic = Traffic::Impulse { method, arguments: arguments.into(), request: Some(id) };
+            let traffic = Traffic::Impulse { method, arguments: arguments.into(), request: Some(id), from: None };
             self.step(process, driver, MemberInput::Traffic(traffic));
             self.plan_delivery(process);
         });
@@ -261,7 +261,7 @@ impl Sim {
     pub(crate) fn ask_to_exit(&self, process: &Process) {
         self.at_reign(process, |driver| {
             self.note(|| format!("{} is asked to exit", name_of(process.place.instance)));
-            let traffic = Traffic::Impulse { method: EXIT, arguments: Default::default(), request: None };
+            let traffic = Traffic::Impulse { method: EXIT, arguments: Default::default(), request: None, from: None };
             self.step(process, driver, MemberInput::Traffic(traffic));
             self.plan_delivery(process);
         });

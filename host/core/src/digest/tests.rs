@@ -36,9 +36,9 @@ fn rich() -> State {
     state.timers.set(CallId(8), Timestamp(9));
     fail(&mut state, 11);
     assert!(state.calls.begin(CallId(10), FRIEND));
-    state.requests.accept(id("answered"), CallId(12), Lsn(1));
+    state.requests.accept(id("answered"), CallId(12), Lsn(1), 5);
     state.requests.answer(CallId(12), Lsn(1), Timestamp(100), &answer(b"yes"));
-    state.requests.accept(id("pending"), CallId(13), Lsn(1));
+    state.requests.accept(id("pending"), CallId(13), Lsn(1), 5);
     state.requests.note_impulse(CallId(13));
     state.started = true;
     state
@@ -110,7 +110,7 @@ const CHANGES: &[Change] = &[
     ("a call less", |state| state.calls.settle(CallId(10), FRIEND)),
     ("a failed call more", |state| fail(state, 14)),
     ("a failed call less", |state| state.calls.forget_failed(CallId(11))),
-    ("a request more", |state| state.requests.accept(id("another"), CallId(14), Lsn(1))),
+    ("a request more", |state| state.requests.accept(id("another"), CallId(14), Lsn(1), 5)),
     ("a result", |state| settle(state, 1, &answer(b"yes"))),
     ("a result of another value", |state| settle(state, 1, &answer(b"yet"))),
     ("a result that is an error", |state| settle(state, 1, &Answer { success: false, ..answer(b"yes") })),

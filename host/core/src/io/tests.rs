@@ -16,6 +16,8 @@ fn one_of_each() -> Vec<Output> {
     let fault = Fault { reason: "why".to_owned(), backtrace: String::new(), stderr: String::new() };
     let upgrade = Upgrade { attempt: 1, from: [2; 32], to: [3; 32], limits, handover_fuel: 1, end_waiting: false };
     let (stream, bytes, replayed) = (PrintStream::Stdout, Bytes::from_static(b"print"), false);
+    let (id, topic, value) = (EventId { lsn: LSN, index: 0 }, "sold".to_owned(), Bytes::from_static(b"value"));
+    let event = Event { id, time: Timestamp(1), topic, value };
     let divergence =
         Divergence { lsn: LSN, equal_at: Lsn(0), epoch: Epoch(1), state: 1, memory: 2, own_state: 3, own_memory: 4 };
     vec![
@@ -26,7 +28,7 @@ fn one_of_each() -> Vec<Output> {
         Output::Acknowledge { connection, seq: Seq(1), after: LSN },
         Output::Refuse { connection, reason: Refusal::Ended },
         Output::Accepted { request: request.clone(), after: LSN },
-        Output::Answered { request, answer, after: LSN },
+        Output::Answered { request: request.clone(), answer, after: LSN },
         Output::Print { stream, bytes, after: LSN, replayed },
         Output::Checkpoint { by: ReplicaIndex(1), at: LSN },
         Output::Diverged(divergence),
@@ -38,6 +40,12 @@ fn one_of_each() -> Vec<Output> {
         Output::UpgradeRefused { attempt: 1, fault: fault.clone(), is_lost: false },
         Output::UpgradeFailed { fault, at: LSN },
         Output::Mended { mend: Mend { lsn: LSN, link: 2, remedy: Remedy::Upgrade(upgrade) }, after: LSN },
+        Output::KeyReused { connection: Some(connection), request: request.clone(), after: LSN },
+        Output::Request { id: CallId(1), body: Bytes::from_static(b"body"), resumed: false, after: LSN },
+        Output::CancelRequest { id: CallId(1), after: LSN },
+        Output::Resolved { connection, promise: CallId(1), is_known: true, after: LSN },
+        Output::Event { event, after: LSN },
+        Output::Log { id: EventId::default(), time: Timestamp(1), line: Bytes::from_static(b"line"), after: LSN },
     ]
 }
 
@@ -65,6 +73,12 @@ fn kind(output: &Output) -> (usize, bool) {
         Output::UpgradeRefused { .. } => (16, false),
         Output::UpgradeFailed { .. } => (17, false),
         Output::Mended { .. } => (18, true),
+        Output::KeyReused { .. } => (19, true),
+        Output::Request { .. } => (20, true),
+        Output::CancelRequest { .. } => (21, true),
+        Output::Resolved { .. } => (22, true),
+        Output::Event { .. } => (23, true),
+        Output::Log { .. } => (24, true),
     }
 }
 
@@ -72,7 +86,7 @@ fn kind(output: &Output) -> (usize, bool) {
 fn whatever_tells_of_a_record_waits_until_that_is_durable() {
     let outputs = one_of_each();
     let kinds: Vec<_> = outputs.iter().map(|output| kind(output).0).collect();
-    assert!(kinds.into_iter().eq(0..19), "one of each kind");
+    assert!(kinds.into_iter().eq(0..25), "one of each kind");
     for output in outputs {
         let (_, waits) = kind(&output);
         assert_eq!(output.after(), if waits { LSN } else { Lsn(0) }, "{output:?}");

@@ -68,7 +68,7 @@ impl<G: Guest> Common<G> {
         self.count(context, &header);
         for output in outputs.drain(..) {
             match output {
-                Output::Print { .. } => context.carry(Command::Out(output)),
+                Output::Print { .. } | Output::Event { .. } => context.carry(Command::Out(output)),
                 Output::Checkpoint { by, at } => self.on_asked(context, by, at),
                 Output::Diverged(found) => on_diverged(context, found)?,
                 Output::Halted { fault, after } => return Err(Ending::Halted { fault, lsn: after }),
@@ -94,6 +94,11 @@ impl<G: Guest> Common<G> {
                 | Output::Refuse { .. }
                 | Output::Accepted { .. }
                 | Output::Answered { .. }
+                | Output::KeyReused { .. }
+                | Output::Request { .. }
+                | Output::CancelRequest { .. }
+                | Output::Resolved { .. }
+                | Output::Log { .. }
                 | Output::UpgradeWaits { .. }
                 | Output::UpgradeRefused { .. } => unreachable!("a record brings about nothing to do: {output:?}"),
             }

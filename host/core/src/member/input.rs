@@ -1,6 +1,9 @@
 //! What happens to a member.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
 
 use super::{CheckpointHead, Other, Wish};
 use crate::{CheckpointState, ConnectionId, Epoch, InstanceUuid, Lsn, Query, Record, Timestamp, Traffic};
@@ -133,6 +136,9 @@ pub enum MemberInput<G> {
         /// Whether that reign sees to it. If not, it stands no more, is another one's, or the registry can't be written.
         is_claimed: bool,
     },
+    /// The operator has set other values for the guest. They keep to the limits
+    /// ([`crate::Configuration::check`]).
+    Configure(BTreeMap<String, Bytes>),
     /// Answers [`super::Command::Close`].
     Closed,
     /// The operator wants the replica to end.

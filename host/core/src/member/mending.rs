@@ -71,7 +71,11 @@ impl<G: Guest> Primary<G> {
                 self.refuse(context, connection);
             }
             Traffic::Messages { .. } | Traffic::Acknowledged { .. } => {} // of a connection that was refused
-            Traffic::Impulse { .. } | Traffic::Disconnected(_) => self.take_in(context, traffic),
+            Traffic::Impulse { .. }
+            | Traffic::Outcome { .. }
+            | Traffic::Resolve { .. }
+            | Traffic::Cron { .. }
+            | Traffic::Disconnected(_) => self.take_in(context, traffic),
         }
     }
 

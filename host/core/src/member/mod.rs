@@ -27,6 +27,9 @@ mod standby;
 mod wishes;
 
 use core::time::Duration;
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
 
 pub use command::{Command, Verdict};
 pub use ending::Ending;
@@ -57,6 +60,8 @@ pub struct Member<G> {
     wishes: Wishes,
     /// Records that the guest can't handle, and that a replica leaves out: the mends of them are in the log, or to be made.
     voids: Vec<Void>,
+    /// What the operator has set for the guest.
+    configuration: BTreeMap<String, Bytes>,
     stage: Stage<G>,
 }
 
@@ -89,6 +94,7 @@ struct Context<'a, G> {
     now: Duration,
     wishes: &'a mut Wishes,
     voids: &'a mut Vec<Void>,
+    configuration: &'a BTreeMap<String, Bytes>,
     shell: &'a mut dyn Shell<G>,
 }
 
@@ -111,7 +117,8 @@ impl<G: Guest> Member<G> {
     /// A member that has not begun.
     pub fn new(settings: MemberSettings) -> Self {
         assert!(settings.keep.checkpoints > 0, "the newest checkpoint is always kept");
-        Member { settings, wishes: Wishes::default(), voids: Vec::new(), stage: Stage::Ended(None) }
+        let configuration = settings.configuration.clone();
+        Member { settings, wishes: Wishes::default(), voids: Vec::new(), configuration, stage: Stage::Ended(None) }
     }
 
     /// Begins its life.
@@ -120,8 +127,14 @@ impl<G: Guest> Member<G> {
     /// If it has one.
     pub fn begin(&mut self, now: Duration, shell: &mut dyn Shell<G>) {
         assert!(matches!(self.stage, Stage::Ended(None)), "a member begins once");
-        let mut context =
-            Context { settings: &self.settings, now, wishes: &mut self.wishes, voids: &mut self.voids, shell };
+        let mut context = Context {
+            settings: &self.settings,
+            now,
+            wishes: &mut self.wishes,
+            voids: &mut self.voids,
+            configuration: &self.configuration,
+            shell,
+        };
         self.stage = Stage::Recovering(Box::new(Recovery::begin(&mut context)));
     }
 
@@ -133,8 +146,18 @@ impl<G: Guest> Member<G> {
         if self.has_ended() {
             return;
         }
-        let mut context =
-            Context { settings: &self.settings, now, wishes: &mut self.wishes, voids: &mut self.voids, shell };
+        let input = match input {
+            MemberInput::Configure(values) => return self.on_configure(now, values, shell),
+            input => input,
+        };
+        let mut context = Context {
+            settings: &self.settings,
+            now,
+            wishes: &mut self.wishes,
+            voids: &mut self.voids,
+            configuration: &self.configuration,
+            shell,
+        };
         let input = match input {
             MemberInput::Wish(wish) => return context.on_wish(wish),
             MemberInput::Prepared { attempt, result } => return context.on_prepared(attempt, result),
@@ -148,10 +171,34 @@ impl<G: Guest> Member<G> {
         };
     }
 
+    /// The operator has set something else. It is written down by whoever reigns.
+    fn on_configure(&mut self, now: Duration, values: BTreeMap<String, Bytes>, shell: &mut dyn Shell<G>) {
+        self.configuration = values;
+        let mut context = Context {
+            settings: &self.settings,
+            now,
+            wishes: &mut self.wishes,
+            voids: &mut self.voids,
+            configuration: &self.configuration,
+            shell,
+        };
+        let stage = std::mem::replace(&mut self.stage, Stage::Ended(None));
+        self.stage = match stage {
+            Stage::Reigning(primary) => primary.reconfigure(&mut context),
+            stage => stage,
+        };
+    }
+
     /// Does what is due, and what has gathered. Says when to be called again if nothing comes in.
     pub fn turn(&mut self, now: Duration, surroundings: &Surroundings, shell: &mut dyn Shell<G>) -> Next {
-        let mut context =
-            Context { settings: &self.settings, now, wishes: &mut self.wishes, voids: &mut self.voids, shell };
+        let mut context = Context {
+            settings: &self.settings,
+            now,
+            wishes: &mut self.wishes,
+            voids: &mut self.voids,
+            configuration: &self.configuration,
+            shell,
+        };
         let (stage, next) = match std::mem::replace(&mut self.stage, Stage::Ended(None)) {
             Stage::Following(mut standby) => {
                 standby.answer_queries(&mut context);

@@ -132,6 +132,7 @@ impl<G: Guest> Primary<G> {
         }
         context.tell(Notice::BecamePrimary { epoch, lsn });
         primary.input(context, Input::Elected);
+        primary.configure(context);
         primary.settle(context)
     }
 
@@ -178,6 +179,7 @@ impl<G: Guest> Primary<G> {
             MemberInput::Checkpoint(event) => self.on_checkpoint(context, event),
             MemberInput::Shutdown if self.closing.is_some() => self.is_shut_down = true,
             MemberInput::Shutdown => self.end_with(End::Shutdown),
+
             MemberInput::StoreLost => self.end_with(End::StoreLost),
             MemberInput::Closed => return self.on_closed(context),
             // Of the time as a standby.
@@ -192,6 +194,7 @@ impl<G: Guest> Primary<G> {
             | MemberInput::Acquired { .. }
             | MemberInput::Contended
             | MemberInput::Wish(_)
+            | MemberInput::Configure(_)
             | MemberInput::Mending { .. }
             | MemberInput::Prepared { .. } => panic!("a primary does not ask for this"),
         }
@@ -205,6 +208,21 @@ impl<G: Guest> Primary<G> {
             Some(name) => context.carry(Command::LookUpPeer { name, traffic }),
             None => self.take_in(context, traffic),
         }
+    }
+
+    /// The operator has set something else.
+    pub(super) fn reconfigure(mut self: Box<Self>, context: &mut Context<'_, G>) -> Stage<G> {
+        if self.closing.is_none() {
+            self.configure(context);
+        }
+        self.settle(context)
+    }
+
+    /// Has written down what the operator has set, if the log does not say so yet.
+    fn configure(&mut self, context: &mut Context<'_, G>) {
+        let (values, entropy) = (context.configuration.clone(), context.settings.entropy);
+        let now = self.time(context.now);
+        self.input(context, Input::Configure { values, entropy, now });
     }
 
     fn on_looked_up(&mut self, context: &mut Context<'_, G>, traffic: Traffic, registered: Option<InstanceUuid>) {
@@ -602,6 +620,12 @@ impl<G: Guest> Primary<G> {
             | Output::Refuse { .. }
             | Output::Accepted { .. }
             | Output::Answered { .. }
+            | Output::KeyReused { .. }
+            | Output::Request { .. }
+            | Output::CancelRequest { .. }
+            | Output::Resolved { .. }
+            | Output::Event { .. }
+            | Output::Log { .. }
             | Output::Print { .. } => context.carry(Command::Out(output)),
         }
     }

@@ -1,8 +1,11 @@
 //! What a member is told at its beginning.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 
-use crate::{Lsn, ReplicaIndex, ScheduleOptions};
+use bytes::Bytes;
+
+use crate::{Lsn, PROMISE_KEY_BYTES, ReplicaIndex, ScheduleOptions};
 
 /// What is kept of what newer checkpoints make unnecessary.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,4 +54,9 @@ pub struct MemberSettings {
     pub keep: Keep,
     /// A replica that has not been heard of for this long may be taken for dead.
     pub silence: Duration,
+    /// What the operator has set for the guest: one MessagePack value for each name, within the limits
+    /// ([`crate::Configuration::check`]). [`super::MemberInput::Configure`] sets others.
+    pub configuration: BTreeMap<String, Bytes>,
+    /// Random, of the operating system, and secret.
+    pub entropy: [u8; PROMISE_KEY_BYTES],
 }

@@ -141,6 +141,7 @@ impl<G: Guest> Standby<G> {
             | MemberInput::Unusable { .. }
             | MemberInput::Made(_)
             | MemberInput::Wish(_)
+            | MemberInput::Configure(_)
             | MemberInput::Prepared { .. } => panic!("a standby has begun, and did not ask for this"),
         }
         Stage::Following(self)

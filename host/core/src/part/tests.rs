@@ -11,8 +11,14 @@ pub(crate) fn read_back<P: Part>(part: &P) -> Option<P> {
     let mut out = SharedState::default();
     part.encode(Beside { genesis: &genesis, position: &position, peers: &Peers::default() }, &mut out);
     let whole = Bytes::from(out);
-    let mut reader =
-        StateReader { rest: BytesReader(&whole), whole: &whole, genesis: &genesis, position, peers: Peers::default() };
+    let mut reader = StateReader {
+        rest: BytesReader(&whole),
+        whole: &whole,
+        genesis: &genesis,
+        position,
+        has_door: true,
+        peers: Peers::default(),
+    };
     let read = P::decode(&mut reader)?;
     assert_eq!(reader.rest.0, b"", "a part takes all that it wrote");
     Some(read)

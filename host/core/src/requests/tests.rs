@@ -12,7 +12,7 @@ fn answer(bytes: usize) -> Answer {
 /// Accepts and answers the requests `numbers`, each with so many bytes.
 fn settle(requests: &mut Requests, numbers: impl Iterator<Item = u64>, bytes: usize) {
     for number in numbers {
-        requests.accept(id(number), CallId(number), Lsn(number));
+        requests.accept(id(number), CallId(number), Lsn(number), 7);
         assert_eq!(requests.answer(CallId(number), Lsn(number + 1), Timestamp(0), &answer(bytes)), Some(id(number)));
     }
     requests.check().expect("sound");
@@ -25,20 +25,20 @@ fn known(requests: &Requests, numbers: &[u64]) -> Vec<u64> {
 #[test]
 fn an_answer_belongs_to_the_request_of_its_call_and_to_one_only() {
     let mut requests = Requests::default();
-    requests.accept(id(1), CallId(11), Lsn(5));
-    requests.accept(id(2), CallId(12), Lsn(5));
+    requests.accept(id(1), CallId(11), Lsn(5), 7);
+    requests.accept(id(2), CallId(12), Lsn(5), 7);
     assert_eq!(requests.answer(CallId(13), Lsn(6), Timestamp(0), &answer(1)), None);
     assert_eq!(requests.answer(CallId(12), Lsn(6), Timestamp(0), &answer(1)), Some(id(2)));
     assert_eq!(requests.answer(CallId(12), Lsn(7), Timestamp(0), &answer(2)), None, "the first answer stays");
-    assert_eq!(requests.get(&id(2)), Some(Request { accepted: Lsn(5), answer: Some((Lsn(6), answer(1))) }));
-    assert_eq!(requests.get(&id(1)), Some(Request { accepted: Lsn(5), answer: None }));
+    assert_eq!(requests.get(&id(2)), Some(Request { accepted: Lsn(5), content: 7, answer: Some((Lsn(6), answer(1))) }));
+    assert_eq!(requests.get(&id(1)), Some(Request { accepted: Lsn(5), content: 7, answer: None }));
     requests.check().expect("sound");
 }
 
 #[test]
 fn beyond_so_many_results_the_oldest_are_forgotten_and_pending_requests_never() {
     let mut requests = Requests::default();
-    requests.accept(id(0), CallId(0), Lsn(0));
+    requests.accept(id(0), CallId(0), Lsn(0), 7);
     let max = RESULTS_MAX as u64;
     settle(&mut requests, 1..=max, 0);
     assert_eq!(known(&requests, &[0, 1, 2, max]), [0, 1, 2, max]);
@@ -71,15 +71,15 @@ fn the_latest_result_is_kept_however_large() {
 #[should_panic(expected = "a request is accepted once")]
 fn a_request_is_not_accepted_twice() {
     let mut requests = Requests::default();
-    requests.accept(id(1), CallId(1), Lsn(1));
-    requests.accept(id(1), CallId(2), Lsn(2));
+    requests.accept(id(1), CallId(1), Lsn(1), 7);
+    requests.accept(id(1), CallId(2), Lsn(2), 7);
 }
 
 #[test]
 fn results_older_than_an_hour_are_forgotten() {
     let mut requests = Requests::default();
     for (number, time) in [(1, 0), (2, 1), (3, RESULTS_AGE_NS_MAX + 1)] {
-        requests.accept(id(number), CallId(number), Lsn(number));
+        requests.accept(id(number), CallId(number), Lsn(number), 7);
         requests.answer(CallId(number), Lsn(number), Timestamp(time), &answer(0));
     }
     assert_eq!(known(&requests, &[1, 2, 3]), [2, 3]);
@@ -92,9 +92,9 @@ fn the_digest_depends_on_what_is_remembered_and_on_nothing_else() {
     let mut same = Requests::default();
     settle(&mut same, 2..=5, RESULTS_BYTES_MAX / 4);
     assert_eq!(requests.sum(), same.sum(), "the first was forgotten");
-    requests.accept(id(9), CallId(9), Lsn(9));
+    requests.accept(id(9), CallId(9), Lsn(9), 7);
     assert_ne!(requests.sum(), same.sum());
-    same.accept(id(9), CallId(9), Lsn(9));
+    same.accept(id(9), CallId(9), Lsn(9), 7);
     assert_eq!(requests.sum(), same.sum());
     requests.answer(CallId(9), Lsn(10), Timestamp(0), &answer(1));
     assert_ne!(requests.sum(), same.sum());
@@ -104,9 +104,9 @@ fn the_digest_depends_on_what_is_remembered_and_on_nothing_else() {
 fn requests_of_one_hash_are_told_apart() {
     let mut requests = Requests::default();
     let max = 70_000; // more than there are hashes in a test
-    (1..=max).for_each(|number| requests.accept(id(number), CallId(number), Lsn(number)));
+    (1..=max).for_each(|number| requests.accept(id(number), CallId(number), Lsn(number), 7));
     for number in 1..=max {
-        assert_eq!(requests.get(&id(number)), Some(Request { accepted: Lsn(number), answer: None }));
+        assert_eq!(requests.get(&id(number)), Some(Request { accepted: Lsn(number), content: 7, answer: None }));
     }
     assert_eq!(requests.get(&id(max + 1)), None);
     for number in 1..=max {
@@ -116,7 +116,7 @@ fn requests_of_one_hash_are_told_apart() {
     requests.check().expect("sound");
     for number in 1..=max {
         let answer = Some((Lsn(max + number), answer(number as usize % 5)));
-        assert_eq!(requests.get(&id(number)), Some(Request { accepted: Lsn(number), answer }));
+        assert_eq!(requests.get(&id(number)), Some(Request { accepted: Lsn(number), content: 7, answer }));
     }
 }
 
@@ -124,7 +124,7 @@ fn requests_of_one_hash_are_told_apart() {
 fn requests_resumed_are_the_same_and_go_on_alike() {
     let mut requests = Requests::default();
     settle(&mut requests, 1..=RESULTS_MAX as u64 + 5, 3);
-    requests.accept(id(0), CallId(0), Lsn(8));
+    requests.accept(id(0), CallId(0), Lsn(8), 7);
     let mut resumed = resumed(&requests).expect("it was just written");
     resumed.check().expect("sound");
     assert_eq!(resumed, requests);
@@ -150,7 +150,7 @@ fn a_checkpoint_that_holds_a_request_twice_is_refused() {
     }
     assert_eq!(resumed(&Requests { results: twice, ..Requests::default() }), None);
     let mut both = requests.clone();
-    both.pending.insert(CallId(9), Pending { id: id(2), accepted: Lsn(1) });
+    both.pending.insert(CallId(9), Pending { id: id(2), accepted: Lsn(1), content: 7 });
     assert_eq!(resumed(&both), None, "answered and pending");
     assert!(resumed(&requests).is_some());
 }

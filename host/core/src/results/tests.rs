@@ -2,7 +2,7 @@ use super::*;
 
 fn answered<'a>(id: &'a [u8], lsn: u64, value: &'a [u8]) -> Answered<'a> {
     let (accepted, time) = (Lsn(lsn - 1), Timestamp(lsn * 10));
-    Answered { id, accepted, time, lsn: Lsn(lsn), success: lsn.is_multiple_of(2), value }
+    Answered { id, accepted, time, lsn: Lsn(lsn), content: 7, success: lsn.is_multiple_of(2), value }
 }
 
 /// Results of many sizes, larger than a block among them.
@@ -84,6 +84,6 @@ fn bytes_that_are_no_results_are_refused() {
     assert!((0..bytes.len()).all(|length| !read(&bytes[..length])));
     let changed = |at: usize, byte| [&bytes[..at], &[byte], &bytes[at + 1..]].concat();
     assert!(!read(&[&[0], &bytes[3..]].concat()), "an id has a byte at least");
-    assert!(!read(&changed(1 + 2 + 24, 2)), "true or false");
+    assert!(!read(&changed(1 + 2 + 32, 2)), "true or false");
     assert!(!read(&[&[129], &[7; 129][..], &bytes[3..]].concat()), "an id has so many bytes at most");
 }

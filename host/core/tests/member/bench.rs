@@ -128,6 +128,8 @@ pub(crate) fn settings() -> MemberSettings {
         schedule: ScheduleOptions { checkpoint_every_bytes: 1 << 20, recovery_target_ns: 1 << 40 },
         keep: Keep::newest(2),
         silence: SILENCE,
+        configuration: Default::default(),
+        entropy: [0xe7; 32],
     }
 }
 

@@ -41,7 +41,12 @@ fn durable(lsn: u64) -> MemberInput<Nothing> {
 }
 
 fn impulse() -> MemberInput<Nothing> {
-    MemberInput::Traffic(Traffic::Impulse { method: MethodId(1), arguments: b"\x90"[..].into(), request: None })
+    MemberInput::Traffic(Traffic::Impulse {
+        method: MethodId(1),
+        arguments: b"\x90"[..].into(),
+        request: None,
+        from: None,
+    })
 }
 
 /// A primary whose log is durable.

@@ -108,7 +108,12 @@ fn impulses_take_half_a_record_at_most_and_the_rest_waits() {
     let arguments = Bytes::from(vec![0; 8]);
     let half = limits::RECORD_MESSAGES_MAX / 2;
     for _ in 0..half + 1 {
-        bench.traffic(Traffic::Impulse { method: MethodId(0), arguments: arguments.clone(), request: None });
+        bench.traffic(Traffic::Impulse {
+            method: MethodId(0),
+            arguments: arguments.clone(),
+            request: None,
+            from: None,
+        });
     }
     bench.deliver();
     bench.deliver();

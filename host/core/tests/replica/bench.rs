@@ -80,6 +80,10 @@ impl Guest for Script {
         self.heard.len() as u64
     }
 
+    fn makes_promises(&self) -> bool {
+        true
+    }
+
     fn upgrade(
         &mut self,
         upgrade: &Upgrade,
@@ -240,7 +244,7 @@ impl Bench {
     /// Gives the guest an impulse and delivers it.
     pub(crate) fn impulse(&mut self, arguments: &[u8]) -> Vec<Output> {
         let arguments = Bytes::copy_from_slice(arguments);
-        let mut outputs = self.traffic(Traffic::Impulse { method: MethodId(0), arguments, request: None });
+        let mut outputs = self.traffic(Traffic::Impulse { method: MethodId(0), arguments, request: None, from: None });
         outputs.extend(self.deliver());
         outputs
     }
@@ -253,7 +257,7 @@ impl Bench {
     pub(crate) fn request(&mut self, id: &str, arguments: &[u8]) -> Vec<Output> {
         let request = Some(RequestId::new(id).expect("short"));
         let arguments = Bytes::copy_from_slice(arguments);
-        self.traffic(Traffic::Impulse { method: MethodId(0), arguments, request })
+        self.traffic(Traffic::Impulse { method: MethodId(0), arguments, request, from: None })
     }
 
     /// Something comes from outside.

@@ -7,6 +7,7 @@ mod bench;
 mod checkpoints;
 mod faults;
 mod mends;
+mod outside;
 mod pressure;
 mod rebinds;
 mod refusals;

@@ -39,7 +39,7 @@ fn genesis(seed: u64) -> Genesis {
 fn world(seed: u64) -> World {
     let name = InstanceName::new("server").expect("letters only");
     let time = Timestamp(1_700_000_000_123_456_789);
-    World { name, time, peers: Peers::default(), random: Random::new(seed) }
+    World { name, time, peers: Peers::default(), random: Random::new(seed), configuration: Default::default() }
 }
 
 fn module(wat: &Wat) -> Module {

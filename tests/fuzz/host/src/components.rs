@@ -72,7 +72,13 @@ fn live(module: &Module) -> Life {
 }
 
 fn deliver(guest: &mut WasmGuest) -> (Result<(), Fault>, Delivered, World) {
-    let mut world = World { name: name(), time: Timestamp(1), peers: Peers::default(), random: Random::new(1) };
+    let mut world = World {
+        name: name(),
+        time: Timestamp(1),
+        peers: Peers::default(),
+        random: Random::new(1),
+        configuration: Default::default(),
+    };
     let mut delivered = Delivered::default();
     let result = guest.deliver(b"", &mut world, &mut delivered);
     (result, delivered, world)

@@ -88,6 +88,8 @@ impl Node {
             schedule: ScheduleOptions { checkpoint_every_bytes: 8 << 10, recovery_target_ns: 1 << 40 },
             keep: Keep::newest(2).and_the_log(),
             silence: Duration::from_millis(600),
+            configuration: Default::default(),
+            entropy: [0xe7; 32],
         };
         Node {
             me,
