@@ -363,6 +363,7 @@ impl Node {
             | Output::Refuse { .. }
             | Output::Accepted { .. }
             | Output::Answered { .. }
+            | Output::KeyReused { .. }
             | Output::Print { .. } => {}
             output => panic!("a member keeps this to itself: {output:?}"),
         }
