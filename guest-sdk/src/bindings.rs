@@ -23,3 +23,27 @@ pub mod upgradable {
         default_bindings_module: "ambrosia::__private::bindings::upgradable",
     });
 }
+
+/// What `interface promises` says, which only a component imports that makes promises.
+pub mod promising {
+    wit_bindgen::generate!({
+        inline: "
+            package ambrosia:sdk;
+            world promising { import ambrosia:runtime/promises@0.2.0; }
+        ",
+        path: "../wit",
+        generate_all,
+    });
+}
+
+/// What `interface configuration` says, which only a component imports that looks at it.
+pub mod configured {
+    wit_bindgen::generate!({
+        inline: "
+            package ambrosia:sdk;
+            world configured { import ambrosia:runtime/configuration@0.2.0; }
+        ",
+        path: "../wit",
+        generate_all,
+    });
+}

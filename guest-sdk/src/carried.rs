@@ -1,7 +1,7 @@
 //! What an upgrade carries over besides the state of the application: the `runtime` of `interface upgrade`.
 //!
 //! ```text
-//! u8   version, 1
+//! u8   version, 1; 2 if requests or promises are waited for
 //! u64  the last call id, 0 if there was none
 //! u32  timers that are set, then of each its u64 id
 //! u32  tasks that are pending, then of each
@@ -9,6 +9,7 @@
 //!      form 1, a handler: u32 peer, and the message as in `wit/LAYOUT.md`
 //!      form 2, a hook
 //!      form 3, a future beside the handlers
+//! u32  in version 2: requests and promises that are waited for, then of each the kind of what cancels it, u8, and its u64 id
 //! ```
 //! Numbers are little-endian.
 //!
@@ -18,6 +19,7 @@
 use crate::layout::{self, Message, MessageKind};
 
 const VERSION: u8 = 1;
+const VERSION_WITH_OUTSIDE: u8 = 2;
 
 const HANDLER: u8 = 1;
 const HOOK: u8 = 2;
@@ -30,6 +32,8 @@ pub(crate) struct Carried {
     /// To be cancelled: nobody waits for them any more.
     pub(crate) timers: Vec<u64>,
     pub(crate) pending: Vec<Pending>,
+    /// What cancels requests and promises, and their ids: nobody waits for them any more.
+    pub(crate) outside: Vec<(MessageKind, u64)>,
 }
 
 /// A task that has begun and not ended.
@@ -72,7 +76,8 @@ impl Kept {
 
 impl Carried {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = vec![VERSION];
+        // Code that was built before there were any of these reads what has none.
+        let mut out = vec![if self.outside.is_empty() { VERSION } else { VERSION_WITH_OUTSIDE }];
         out.extend(self.last_id.to_le_bytes());
         push_count(&mut out, self.timers.len());
         out.extend(self.timers.iter().flat_map(|id| id.to_le_bytes()));
@@ -91,6 +96,13 @@ impl Carried {
                 }
             }
         }
+        if !self.outside.is_empty() {
+            push_count(&mut out, self.outside.len());
+            for (cancel, id) in &self.outside {
+                out.push(*cancel as u8);
+                out.extend(id.to_le_bytes());
+            }
+        }
         out
     }
 
@@ -98,12 +110,12 @@ impl Carried {
     /// What is wrong with the bytes, for a person.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Carried, String> {
         match bytes.split_first() {
-            Some((&VERSION, rest)) => {
-                Reader(rest).carried().ok_or_else(|| "what the old code carries over is damaged".to_string())
+            Some((&version @ (VERSION | VERSION_WITH_OUTSIDE), rest)) => {
+                Reader(rest).carried(version).ok_or_else(|| "what the old code carries over is damaged".to_string())
             }
             Some((version, _)) => Err(format!(
                 "the old code was built with a newer SDK, which carries over what this one can't read (version {version}, \
-                 not {VERSION}): build the new code with that SDK, or a newer one"
+                 not {VERSION_WITH_OUTSIDE}): build the new code with that SDK, or a newer one"
             )),
             None => Err("what the old code carries over is missing".to_string()),
         }
@@ -117,11 +129,19 @@ fn push_count(out: &mut Vec<u8>, count: usize) {
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {
-    fn carried(mut self) -> Option<Carried> {
+    fn carried(mut self, version: u8) -> Option<Carried> {
         let last_id = self.u64()?;
         let timers = self.list(Reader::u64)?;
         let pending = self.list(Reader::pending)?;
-        self.0.is_empty().then_some(Carried { last_id, timers, pending })
+        let outside = if version == VERSION { Vec::new() } else { self.list(Reader::outside)? };
+        self.0.is_empty().then_some(Carried { last_id, timers, pending, outside })
+    }
+
+    fn outside(&mut self) -> Option<(MessageKind, u64)> {
+        let [kind] = self.array()?;
+        let kind = MessageKind::from_byte(kind)?;
+        let cancels = matches!(kind, MessageKind::CancelRequest | MessageKind::CancelPromise);
+        Some((cancels.then_some(kind)?, self.u64()?))
     }
 
     fn pending(&mut self) -> Option<Pending> {
@@ -180,12 +200,17 @@ mod tests {
                 pending("on_first_start", Origin::Hook),
                 pending("spawned future", Origin::Future),
             ],
+            outside: Vec::new(),
         }
+    }
+
+    fn outside() -> Vec<(MessageKind, u64)> {
+        vec![(MessageKind::CancelRequest, 7), (MessageKind::CancelPromise, u64::MAX)]
     }
 
     #[test]
     fn what_is_carried_comes_back() {
-        for carried in [sample(), Carried::default()] {
+        for carried in [sample(), Carried::default(), Carried { outside: outside(), ..sample() }] {
             assert_eq!(Carried::decode(&carried.encode()), Ok(carried));
         }
     }
@@ -193,12 +218,22 @@ mod tests {
     /// A module that was deployed stays readable for ever: `AMBROSIA_BLESS=1` writes the file anew.
     #[test]
     fn the_first_version_stays_readable() {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/carried-1.bin");
+        check_golden("carried-1.bin", &sample());
+    }
+
+    /// The same of the one with requests and promises.
+    #[test]
+    fn the_second_version_stays_readable() {
+        check_golden("carried-2.bin", &Carried { outside: outside(), ..sample() });
+    }
+
+    fn check_golden(name: &str, carried: &Carried) {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
         if std::env::var_os("AMBROSIA_BLESS").is_some() {
-            std::fs::write(&path, sample().encode()).expect("the file can be written");
+            std::fs::write(&path, carried.encode()).expect("the file can be written");
         }
         let golden = std::fs::read(path).expect("the file is there");
-        assert_eq!(Carried::decode(&golden), Ok(sample()));
+        assert_eq!(Carried::decode(&golden).as_ref(), Ok(carried));
     }
 
     #[test]
@@ -216,7 +251,7 @@ mod tests {
             }
         }
         assert_eq!(unnoticed, 3 * 8, "the reserved bytes of the one message");
-        let newer = Carried::decode(&[2]).expect_err("it is newer");
+        let newer = Carried::decode(&[3]).expect_err("it is newer");
         assert!(newer.contains("newer SDK"), "{newer}");
     }
 }

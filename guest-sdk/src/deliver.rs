@@ -71,10 +71,20 @@ pub(crate) fn handle<S: Immortal>(runtime: &Runtime, this: &This<S>, peer: u32, 
         MessageKind::Reply => runtime.on_answer(call_id, peer, Answer::Reply(arguments)),
         MessageKind::Error => runtime.on_answer(call_id, peer, Answer::Error(error_text(arguments))),
         MessageKind::Timer => runtime.on_timer(call_id),
+        MessageKind::Outcome | MessageKind::Resolved => runtime.on_outside(call_id, Ok(arguments.to_vec())),
         MessageKind::Start => S::start(this),
         MessageKind::Primary => S::primary(this),
-        MessageKind::Exit | MessageKind::SetTimer | MessageKind::CancelTimer | MessageKind::Waiting => {
-            panic!("{} can't be delivered", kind.word())
-        }
+        // Nothing here describes a schedule, so none is due.
+        MessageKind::Cron
+        | MessageKind::Exit
+        | MessageKind::SetTimer
+        | MessageKind::CancelTimer
+        | MessageKind::Waiting
+        | MessageKind::Request
+        | MessageKind::CancelRequest
+        | MessageKind::Promise
+        | MessageKind::CancelPromise
+        | MessageKind::Emit
+        | MessageKind::Log => panic!("{} can't be delivered", kind.word()),
     }
 }

@@ -29,8 +29,26 @@ fn messages() -> Vec<Message<'static>> {
         message(MessageKind::SetTimer, 0, 77, &[0x00, 0x00, 0x64, 0xa7, 0xb3, 0xb6, 0xe0, 0x0d]),
         message(MessageKind::CancelTimer, 0, 77, &[]),
         message(MessageKind::Waiting, 0, 0, &[3, 0, 0, 0, 0, 0, 0, 0]),
+        message(MessageKind::Request, 0, 78, &REQUEST),
+        message(
+            MessageKind::Outcome,
+            0,
+            78,
+            &[0x82, 0xa6, b's', b't', b'a', b't', b'u', b's', 0xcc, 0xcc, 0xa5, b't', b'r', b'i', b'e', b's', 1],
+        ),
+        message(MessageKind::CancelRequest, 0, 78, &[]),
+        message(MessageKind::Promise, 0, 79, &[]),
+        message(MessageKind::Resolved, 0, 79, &[0xc3]),
+        message(MessageKind::Emit, 0, 0, &[4, 0, b'p', b'a', b'i', b'd', 0x07]),
+        message(MessageKind::Log, 0, 0, &[0x81, 0xa7, b'm', b'e', b's', b's', b'a', b'g', b'e', 0xa2, b'h', b'i']),
+        message(MessageKind::Cron, add, 0, &[0x00, 0x00, 0x64, 0xa7, 0xb3, 0xb6, 0xe0, 0x0d]),
+        message(MessageKind::CancelPromise, 0, 79, &[]),
     ]
 }
+
+/// `{"method": "GET", "url": "a"}`
+const REQUEST: [u8; 18] =
+    [0x82, 0xa6, b'm', b'e', b't', b'h', b'o', b'd', 0xa3, b'G', b'E', b'T', 0xa3, b'u', b'r', b'l', 0xa1, b'a'];
 
 #[test]
 fn every_byte_is_the_kind_of_that_number_or_none() {
@@ -39,7 +57,7 @@ fn every_byte_is_the_kind_of_that_number_or_none() {
         let expected = all.iter().map(|message| message.kind).find(|kind| *kind as u8 == byte);
         assert_eq!(MessageKind::from_byte(byte), expected, "byte {byte}");
     }
-    assert!(all.iter().map(|message| message.kind as u8).eq(1..=12), "one of each kind");
+    assert!(all.iter().map(|message| message.kind as u8).eq(1..=21), "one of each kind");
 }
 
 /// Peer, first seq and messages of each run.
@@ -108,7 +126,12 @@ fn all<'a, T>(mut bytes: &'a [u8], split: impl Fn(&'a [u8]) -> Option<(T, &'a [u
 #[test]
 fn golden_messages() {
     let mut messages = messages();
-    let waiting = messages.pop().expect("the kind that came last is in a file of its own");
+    // What came later is in files of its own.
+    let outside = messages.split_off(12);
+    let outside_encoded = encoded(&outside);
+    check_golden("outside.bin", &outside_encoded);
+    assert_eq!(all(&outside_encoded, split_message), outside);
+    let waiting = messages.pop().expect("there are 12");
     let encoded = encoded(&messages);
     check_golden("messages.bin", &encoded);
     assert_eq!(all(&encoded, split_message), messages);
@@ -154,7 +177,7 @@ fn what_is_cut_off_is_not_taken() {
         assert_eq!(split_message(&bytes[..cut]), None, "{cut}");
     }
     let mut unknown = bytes.clone();
-    unknown[16] = 13;
+    unknown[16] = 22;
     assert_eq!(split_message(&unknown), None);
     let mut run = Vec::new();
     push_run(&mut run, Run { peer: 1, count: 1, first_seq: 1, messages: &bytes });

@@ -69,7 +69,7 @@ pub(crate) fn save<S: Immortal + State>(runtime: &Runtime) -> Saved {
         });
         pending.push(task.pending);
     }
-    let carried = Carried { last_id: runtime.last_id(), timers: runtime.timers(), pending };
+    let carried = Carried { last_id: runtime.last_id(), timers: runtime.timers(), pending, outside: runtime.outside() };
     Saved { version: S::VERSION, state, waiting, runtime: carried.encode() }
 }
 
@@ -95,6 +95,9 @@ pub(crate) fn load<S: Immortal + State>(
     runtime.begin_upgrade(state, carried.last_id);
     for id in carried.timers {
         runtime.push(OUTSIDE, MessageKind::CancelTimer, 0, id, &[]);
+    }
+    for (cancel, id) in carried.outside {
+        runtime.push(OUTSIDE, cancel, 0, id, &[]);
     }
     for at in ending {
         end(runtime, &carried.pending[at]);

@@ -12,6 +12,12 @@ pub(crate) fn is_instance_name(name: &str) -> bool {
 #[cfg(target_arch = "wasm32")]
 pub(crate) use crate::bindings::ambrosia::runtime::host::{attach, instance_name, peer_name, random};
 
+#[cfg(target_arch = "wasm32")]
+pub(crate) use crate::bindings::{
+    configured::ambrosia::runtime::configuration::{get as configured, public_url},
+    promising::ambrosia::runtime::promises::token as promise_token,
+};
+
 /// Nanoseconds since 1970.
 #[cfg(target_arch = "wasm32")]
 pub(crate) fn now() -> u64 {
@@ -25,20 +31,33 @@ pub(crate) use native::*;
 /// The world of an immortal that runs natively.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod native {
+    use std::collections::BTreeMap;
+
     use crate::runtime;
+
+    /// The configured value that the host is reached by from outside.
+    const PUBLIC_URL: &str = "ambrosia.public-url";
 
     /// All that an immortal can learn besides its messages.
     #[derive(Clone, Debug)]
     pub(crate) struct World {
         pub(crate) instance_name: String,
         pub(crate) now: u64,
+        /// MessagePack.
+        pub(crate) configured: BTreeMap<String, Vec<u8>>,
         peers: Vec<String>,
         random_state: u64,
     }
 
     impl World {
         pub(crate) fn new(instance_name: &str, seed: u64, now: u64) -> Self {
-            World { instance_name: checked_name(instance_name), now, peers: Vec::new(), random_state: seed }
+            World {
+                instance_name: checked_name(instance_name),
+                now,
+                configured: BTreeMap::new(),
+                peers: Vec::new(),
+                random_state: seed,
+            }
         }
 
         pub(crate) fn attach(&mut self, name: &str) -> u32 {
@@ -84,6 +103,24 @@ pub(crate) mod native {
 
     pub(crate) fn now() -> u64 {
         runtime::with(|runtime| runtime.world.borrow().now)
+    }
+
+    /// What can be guessed, since a test has nobody to hide it from.
+    pub(crate) fn token(id: u64) -> String {
+        format!("{:032x}", u128::from(id).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
+    }
+
+    pub(crate) fn promise_token(id: u64) -> String {
+        token(id)
+    }
+
+    pub(crate) fn configured(name: &str) -> Option<Vec<u8>> {
+        runtime::with(|runtime| runtime.world.borrow().configured.get(name).cloned())
+    }
+
+    pub(crate) fn public_url() -> String {
+        let value = configured(PUBLIC_URL).and_then(|value| crate::codec::decode_value::<String>(&value).ok());
+        value.unwrap_or_default().trim_end_matches('/').to_string()
     }
 
     pub(crate) fn random() -> u64 {

@@ -55,6 +55,15 @@ pub(crate) enum MessageKind {
     SetTimer = 10,
     CancelTimer = 11,
     Waiting = 12,
+    Request = 13,
+    Outcome = 14,
+    CancelRequest = 15,
+    Promise = 16,
+    Resolved = 17,
+    Emit = 18,
+    Log = 19,
+    Cron = 20,
+    CancelPromise = 21,
 }
 
 impl MessageKind {
@@ -74,6 +83,15 @@ impl MessageKind {
             10 => MessageKind::SetTimer,
             11 => MessageKind::CancelTimer,
             12 => MessageKind::Waiting,
+            13 => MessageKind::Request,
+            14 => MessageKind::Outcome,
+            15 => MessageKind::CancelRequest,
+            16 => MessageKind::Promise,
+            17 => MessageKind::Resolved,
+            18 => MessageKind::Emit,
+            19 => MessageKind::Log,
+            20 => MessageKind::Cron,
+            21 => MessageKind::CancelPromise,
             _ => return None,
         })
     }
@@ -93,6 +111,15 @@ impl MessageKind {
             MessageKind::SetTimer => "set-timer",
             MessageKind::CancelTimer => "cancel-timer",
             MessageKind::Waiting => "waiting",
+            MessageKind::Request => "request",
+            MessageKind::Outcome => "outcome",
+            MessageKind::CancelRequest => "cancel-request",
+            MessageKind::Promise => "promise",
+            MessageKind::Resolved => "resolved",
+            MessageKind::Emit => "emit",
+            MessageKind::Log => "log",
+            MessageKind::Cron => "cron",
+            MessageKind::CancelPromise => "cancel-promise",
         }
     }
 }

@@ -74,6 +74,7 @@
 //! * [`macro@immortal`], [`macro@interface`], [`macro@state`]: handlers, proxies, and what an upgrade of the code hands over. [`This`], [`Call`], [`CallError`], [`Peer`].
 //! * [`spawn`], [`after`], [`sleep`], [`timeout`]: beside and between messages.
 //! * [`join`], [`select`], [`Mutex`], [`retry`](fn@retry), [`OnceMap`], [`Saga`]: several at once, one at a time, once, or not at all.
+//! * [`http`], [`secret`](fn@secret): requests to the world outside.
 //! * [`now`], [`random`], [`instance_name`], [`exit`]: the world.
 //! * `testing`: runs an immortal natively in `cargo test`.
 //!
@@ -92,17 +93,23 @@ mod codec;
 #[cfg(target_arch = "wasm32")]
 mod component;
 mod deliver;
+mod events;
 mod executor;
 #[cfg(test)]
 mod golden_tests;
 mod handover;
 mod host;
+pub mod http;
 mod immortal;
 mod layout;
+#[doc(hidden)]
+pub mod log;
 mod mutex;
 mod once;
+mod outside;
 mod panics;
 mod peer;
+mod promise;
 mod reader;
 mod request;
 mod retry;
@@ -110,6 +117,7 @@ mod runtime;
 #[cfg(test)]
 mod runtime_tests;
 mod saga;
+mod settings;
 mod shape;
 mod spelled;
 mod state;
@@ -123,13 +131,20 @@ mod world;
 pub use ambrosia_sdk_macros::{immortal, interface, state};
 pub use call::{Call, CallError};
 pub use codec::Arguments;
+#[doc(hidden)]
+pub use events::{EmitError, emit, try_emit};
 pub use immortal::{Argument, Immortal, Method, MethodKind, This, method_id};
 pub use mutex::{Guard, Lock, Mutex};
 pub use once::OnceMap;
 pub use peer::{AttachError, ForkError, Peer};
+#[doc(hidden)]
+pub use promise::{Promise, PromiseError, PromiseUrl, promise};
 pub use retry::{Retry, retry, retry_if};
 pub use saga::Saga;
 pub use serde;
+#[doc(hidden)]
+pub use settings::{ConfigError, config};
+pub use settings::{Secret, secret};
 pub use state::State;
 pub use task::{Sleep, Task, TimedOut, after, sleep, sleep_until, spawn, timeout};
 pub use together::{Either, Joined, join, join_all, select, select_all};

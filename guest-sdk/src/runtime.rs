@@ -37,9 +37,21 @@ impl Current {
 
 /// What a future is waiting for, by call id.
 enum Wait {
-    Answer { peer: u32, method: &'static str, waker: Option<Waker> },
+    Answer {
+        peer: u32,
+        method: &'static str,
+        waker: Option<Waker>,
+    },
     Answered(Result<Vec<u8>, CallError>),
-    Due { waker: Option<Waker> },
+    /// A request or a promise; the kind that asked for it.
+    Outside {
+        kind: MessageKind,
+        waker: Option<Waker>,
+    },
+    Settled(Result<Vec<u8>, String>),
+    Due {
+        waker: Option<Waker>,
+    },
     Fired,
 }
 
@@ -311,11 +323,23 @@ impl Runtime {
         waits.iter().filter(|(_, wait)| matches!(wait, Wait::Due { .. })).map(|(id, _)| *id).collect()
     }
 
+    /// What of requests and promises is still to come: what would cancel each, and its id.
+    pub(crate) fn outside(&self) -> Vec<(MessageKind, u64)> {
+        let waits = self.waits.borrow();
+        let outside = waits.iter().filter_map(|(id, wait)| match wait {
+            Wait::Outside { kind, .. } => Some((cancels(*kind), *id)),
+            _ => None,
+        });
+        outside.collect()
+    }
+
     /// What a call or timer is, in words.
     pub(crate) fn awaited(&self, id: u64) -> String {
         match self.waits.borrow().get(&id) {
             Some(Wait::Answer { peer, method, .. }) => format!("{method} of {}", crate::host::peer_name(*peer)),
             Some(Wait::Due { .. }) => "a timer".to_string(),
+            Some(Wait::Outside { kind: MessageKind::Request, .. }) => "an HTTP request".to_string(),
+            Some(Wait::Outside { .. }) => "a promise".to_string(),
             _ => "another future".to_string(),
         }
     }
@@ -351,9 +375,42 @@ impl Runtime {
     /// Nobody waits for `id` any more. A timer that is set is cancelled.
     pub(crate) fn forget(&self, id: u64) {
         let wait = self.waits.borrow_mut().remove(&id);
-        if let Some(Wait::Due { .. }) = wait {
-            self.push(OUTSIDE, MessageKind::CancelTimer, 0, id, &[]);
+        let cancel = match wait {
+            Some(Wait::Due { .. }) => MessageKind::CancelTimer,
+            Some(Wait::Outside { kind, .. }) => cancels(kind),
+            _ => return,
+        };
+        self.push(OUTSIDE, cancel, 0, id, &[]);
+    }
+
+    /// From now on what comes of the request or promise `id` is kept.
+    pub(crate) fn expect_outside(&self, id: u64, kind: MessageKind) {
+        self.waits.borrow_mut().insert(id, Wait::Outside { kind, waker: None });
+    }
+
+    /// What came of the request or promise `id`, once.
+    pub(crate) fn poll_outside(&self, id: u64, context: &Context<'_>) -> Poll<Result<Vec<u8>, String>> {
+        let mut waits = self.waits.borrow_mut();
+        match waits.remove(&id).expect("what is waited for is known until it has ended") {
+            Wait::Settled(outcome) => Poll::Ready(outcome),
+            Wait::Outside { kind, .. } => {
+                waits.insert(id, Wait::Outside { kind, waker: Some(context.waker().clone()) });
+                self.executor.awaits_answer(id);
+                Poll::Pending
+            }
+            _ => unreachable!("the id is a request's or a promise's"),
         }
+    }
+
+    /// Something came of a request or a promise. What nobody waits for is ignored.
+    pub(crate) fn on_outside(&self, id: u64, outcome: Result<Vec<u8>, String>) {
+        let mut waits = self.waits.borrow_mut();
+        let Some(wait) = waits.get_mut(&id) else { return };
+        let Wait::Outside { waker, .. } = wait else { return };
+        let waker = waker.take();
+        *wait = Wait::Settled(outcome);
+        drop(waits);
+        wake(waker);
     }
 
     /// The answer to the call `id`, once.
@@ -366,7 +423,7 @@ impl Runtime {
                 self.executor.awaits_answer(id);
                 Poll::Pending
             }
-            Wait::Due { .. } | Wait::Fired => unreachable!("an id is a call's or a timer's"),
+            _ => unreachable!("the id is a call's"),
         }
     }
 
@@ -380,7 +437,7 @@ impl Runtime {
                 self.executor.awaits_timer(id);
                 Poll::Pending
             }
-            Wait::Answer { .. } | Wait::Answered(_) => unreachable!("an id is a call's or a timer's"),
+            _ => unreachable!("the id is a timer's"),
         }
     }
 
@@ -388,7 +445,13 @@ impl Runtime {
     pub(crate) fn on_answer(&self, id: u64, from: u32, answer: Answer<'_>) {
         let mut waits = self.waits.borrow_mut();
         let Some(wait) = waits.get_mut(&id) else { return };
-        let Wait::Answer { peer, method, waker } = wait else { return };
+        let Wait::Answer { peer, method, waker } = wait else {
+            drop(waits);
+            if let (OUTSIDE, Answer::Error(text)) = (from, answer) {
+                self.on_outside(id, Err(text));
+            }
+            return;
+        };
         let answer = match answer {
             Answer::Reply(value) if from == *peer => Ok(value.to_vec()),
             Answer::Error(text) if from == *peer => Err(CallError::refused(method, text)),
@@ -417,6 +480,14 @@ impl Runtime {
 pub(crate) enum Answer<'a> {
     Reply(&'a [u8]),
     Error(String),
+}
+
+/// What says that nobody waits any more for what that kind has asked for.
+fn cancels(kind: MessageKind) -> MessageKind {
+    match kind {
+        MessageKind::Request => MessageKind::CancelRequest,
+        _ => MessageKind::CancelPromise,
+    }
 }
 
 fn wake(waker: Option<Waker>) {

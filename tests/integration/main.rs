@@ -29,6 +29,7 @@ mod nested;
 mod original;
 mod other_languages;
 mod output;
+mod outside;
 mod owners;
 mod pages;
 mod paused;

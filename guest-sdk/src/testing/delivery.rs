@@ -148,9 +148,19 @@ impl<S: Immortal> Harness<S> {
             }
             MessageKind::Waiting => self.told_waiting = u64::from_le_bytes(field(message.arguments)),
             MessageKind::CancelTimer => self.timers.retain(|(_, id)| *id != message.call_id),
-            MessageKind::Impulse | MessageKind::Timer | MessageKind::Start | MessageKind::Primary => {
-                panic!("{} is no effect", message.kind.word())
-            }
+            MessageKind::Request
+            | MessageKind::CancelRequest
+            | MessageKind::Promise
+            | MessageKind::CancelPromise
+            | MessageKind::Emit
+            | MessageKind::Log => self.outside.on_effect(message),
+            MessageKind::Impulse
+            | MessageKind::Timer
+            | MessageKind::Start
+            | MessageKind::Primary
+            | MessageKind::Outcome
+            | MessageKind::Resolved
+            | MessageKind::Cron => panic!("{} is no effect", message.kind.word()),
         }
     }
 }

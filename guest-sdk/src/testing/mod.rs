@@ -39,6 +39,7 @@
 //! Each harness is an instance of its own; a thread can have many, one beside the other.
 
 mod delivery;
+mod outside;
 mod sent;
 mod state_file;
 mod upgrade;
@@ -57,6 +58,7 @@ use self::{
     sent::AnswerKey,
 };
 pub use self::{
+    outside::{Event, Outgoing},
     sent::{OpenCall, Pending, Sent},
     upgrade::Refused,
 };
@@ -88,6 +90,7 @@ pub struct Harness<S: Immortal> {
     answers: BTreeMap<AnswerKey, Result<Vec<u8>, String>>,
     /// Due time and id.
     timers: BTreeSet<(u64, u64)>,
+    outside: outside::Outside,
     exit_code: Option<i32>,
     /// How many handlers the host was told of that an upgrade waits for.
     told_waiting: u64,
@@ -109,6 +112,7 @@ impl<S: Immortal> Harness<S> {
             to_itself: Vec::new(),
             answers: BTreeMap::new(),
             timers: BTreeSet::new(),
+            outside: outside::Outside::default(),
             exit_code: None,
             told_waiting: 0,
             application: PhantomData,

@@ -114,6 +114,7 @@ impl<S: Immortal + State> Harness<S> {
             to_itself: mem::take(&mut self.to_itself),
             answers: mem::take(&mut self.answers),
             timers: mem::take(&mut self.timers),
+            outside: mem::take(&mut self.outside),
             exit_code: None,
             told_waiting: 0,
             application: std::marker::PhantomData,
