@@ -101,6 +101,9 @@ impl Connections {
             Output::Accepted { request, .. } => self.accepted(&request),
             Output::Answered { request, answer, after } => self.answered(&request, &answer, after),
             Output::KeyReused { connection, request, .. } => self.key_reused(connection, &request),
+            Output::Resolved { connection, promise, token, is_known, .. } => {
+                self.tell(connection, Control::Resolved { promise: promise.0, token, is_known });
+            }
             output => unreachable!("no connection carries it: {output:?}"),
         }
     }

@@ -1,6 +1,8 @@
 //! What can happen to a replica, as its driver thread finds it in the mailbox.
 
-use ambrosia_core::{ConnectionId, Epoch, InstanceName, InstanceUuid, MethodId, PeerIndex, Query, RequestId, Seq};
+use ambrosia_core::{
+    CallId, ConnectionId, Epoch, InstanceName, InstanceUuid, MethodId, PeerIndex, PromiseToken, Query, RequestId, Seq,
+};
 use ambrosia_storage::{LogEvent, StandingWish, Vacancy};
 use ambrosia_wire::ConnectionHandle;
 use bytes::Bytes;
@@ -24,6 +26,8 @@ pub(crate) enum Event {
     Acknowledged { connection: ConnectionId, seq: Seq },
     /// A client wants a method run.
     Request(ClientRequest),
+    /// Somebody fulfils a promise.
+    Resolve { connection: ConnectionId, promise: CallId, token: PromiseToken, value: Bytes },
     /// A client wants what can't be; nothing of it is logged.
     BadRequest { connection: ConnectionId, request: RequestId, reason: String },
     /// A line was read from stdin.

@@ -9,7 +9,8 @@ use std::{
 
 use ambrosia_client::Primary;
 use ambrosia_core::{
-    ConnectionId, Epoch, InstanceName, InstanceUuid, Lsn, Query, ReplicaIndex, RequestId, limits::ARGUMENTS_BYTES_MAX,
+    CallId, ConnectionId, Epoch, InstanceName, InstanceUuid, Lsn, Query, ReplicaIndex, RequestId,
+    limits::ARGUMENTS_BYTES_MAX,
 };
 use ambrosia_methods::MethodKind;
 use ambrosia_storage::{InstanceError, Instances, Store};
@@ -177,6 +178,11 @@ async fn greet(handle: ConnectionHandle, mut connection: Connection, receptions:
             }
             Frame::Control(Control::Checkpoint) => {
                 reception.mailbox.push(Event::CheckpointWanted { connection: id });
+                Ok(())
+            }
+            Frame::Control(Control::Resolve { promise, token, value }) => {
+                let (promise, value) = (CallId(promise), permit.tie(value.into()));
+                reception.mailbox.push(Event::Resolve { connection: id, promise, token, value });
                 Ok(())
             }
             Frame::Control(Control::Methods) => {

@@ -422,6 +422,9 @@ impl MemberDriver {
                 let from = Some(request.connection);
                 Traffic::Impulse { method, arguments, request: Some(request.request), from }
             }
+            Event::Resolve { connection, promise, token, value } => {
+                Traffic::Resolve { connection, promise, token, value }
+            }
             Event::BadRequest { connection, request, reason } => {
                 let request = request.as_bytes().to_vec();
                 self.connections.tell(connection, Control::Rejected { request, reason });

@@ -5,11 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{InstanceName, Lsn, ReplicaIndex, RequestId, limits::ARGUMENTS_BYTES_MAX};
+use ambrosia_core::{CallId, InstanceName, Lsn, PromiseToken, ReplicaIndex, RequestId, limits::ARGUMENTS_BYTES_MAX};
 use ambrosia_methods::Methods;
 use ambrosia_wire::{
     CLIENT_VERSION, ConnectionError, ConnectionHandle, Control, Frame, KEY_REUSED, METHODS_BYTES_MAX, METHODS_VERSION,
-    QUERIES_VERSION,
+    PROMISED_BYTES_MAX, PROMISES_VERSION, QUERIES_VERSION,
 };
 use bytes::Bytes;
 use tokio::{
@@ -229,6 +229,33 @@ impl Client {
         if self.version < version {
             (self.version, self.connected) = (version, None);
         }
+    }
+
+    /// Fulfils a promise of the instance with one MessagePack value. False if there is none of that name; true if it is
+    /// fulfilled, durably, by this or before: so it can be repeated.
+    ///
+    /// # Errors
+    /// If no primary is reached in time, or the value is too large.
+    pub async fn resolve(
+        &mut self,
+        promise: CallId,
+        token: PromiseToken,
+        value: Vec<u8>,
+        limit: Duration,
+    ) -> Result<bool, ClientError> {
+        if value.len() > PROMISED_BYTES_MAX {
+            let (bytes, max) = (value.len(), PROMISED_BYTES_MAX);
+            return Err(ClientError::Rejected(format!("a value of {bytes} bytes exceeds the limit of {max} bytes")));
+        }
+        self.speak(PROMISES_VERSION);
+        let frame = Frame::Control(Control::Resolve { promise: promise.0, token, value });
+        let is_answer = |answer| match answer {
+            Frame::Control(Control::Resolved { promise: of, token: by, is_known }) => {
+                ((of, by) == (promise.0, token)).then_some(Ok(is_known))
+            }
+            _ => None,
+        };
+        self.ask(frame, limit, || ClientError::NoAnswer(limit), is_answer).await
     }
 
     /// Asks something that changes nothing: runs a method of kind `query`. No record is made of it.

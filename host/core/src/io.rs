@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     Answer, CallId, Chunk, Epoch, Event, EventId, Fault, InstanceName, Lsn, Mend, PROMISE_KEY_BYTES, PeerIndex,
-    PrintStream, Record, Remedy, ReplicaIndex, RequestId, Seq, Timestamp, Traffic, Upgrade,
+    PrintStream, PromiseToken, Record, Remedy, ReplicaIndex, RequestId, Seq, Timestamp, Traffic, Upgrade,
 };
 
 /// Names one connection, so that what was meant for an older one is dropped. Given out by the driver.
@@ -158,6 +158,8 @@ pub enum Output {
         connection: ConnectionId,
         /// The promise.
         promise: CallId,
+        /// What it was named by.
+        token: PromiseToken,
         /// Whether the promise is fulfilled, by this or before; if not, there is none of that name.
         is_known: bool,
         /// Not before this is durable.

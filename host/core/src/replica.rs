@@ -60,7 +60,7 @@ struct PrimaryState {
     /// Impulses wait for an upgrade.
     is_held: bool,
     /// Who waits for a promise that they have fulfilled to be so.
-    resolving: BTreeMap<CallId, Vec<ConnectionId>>,
+    resolving: BTreeMap<CallId, (PromiseToken, Vec<ConnectionId>)>,
     /// What the operator has set, and by what the key of promises is made if there is none.
     configured: Option<(BTreeMap<String, Bytes>, [u8; PROMISE_KEY_BYTES])>,
 }
@@ -731,9 +731,10 @@ impl<G: Guest> Replica<G> {
         if is_known && self.state.promises.is_pending(promise) && self.goes_on() {
             let reign = self.primary_state();
             reign.inbox.push_news(WaitingNews::Resolved { promise, value });
-            return reign.resolving.entry(promise).or_default().push(connection);
+            let (_, waiting) = reign.resolving.entry(promise).or_insert_with(|| (token, Vec::new()));
+            return waiting.push(connection);
         }
-        outputs.push(Output::Resolved { connection, promise, is_known, after: self.state.position.lsn });
+        outputs.push(Output::Resolved { connection, promise, token, is_known, after: self.state.position.lsn });
     }
 
     /// Writes down what the operator has set for the guest, if that is not what the log says already.
@@ -816,11 +817,17 @@ impl<G: Guest> Replica<G> {
         let answers = applied.answered.into_iter();
         outputs.extend(answers.map(|(request, answer)| Output::Answered { request, answer, after }));
         // Those that were fulfilled, or that nobody waits for any more.
-        for (promise, connections) in
+        for (promise, (token, connections)) in
             reign.resolving.extract_if(.., |promise, _| !self.state.promises.is_pending(*promise))
         {
             let told = connections.into_iter();
-            outputs.extend(told.map(|connection| Output::Resolved { connection, promise, is_known: true, after }));
+            outputs.extend(told.map(|connection| Output::Resolved {
+                connection,
+                promise,
+                token,
+                is_known: true,
+                after,
+            }));
         }
         for id in applied.requested {
             // What was begun and cancelled in one record is not begun.

@@ -183,10 +183,32 @@ pub enum Control {
         /// The last record that the replica has applied.
         applied: u64,
     },
+    /// Somebody fulfils a promise of the instance; since version 4.
+    Resolve {
+        /// Which one.
+        promise: u64,
+        /// What they were given to name it by.
+        token: [u8; 16],
+        /// One MessagePack value.
+        #[serde(deserialize_with = "octets")]
+        value: Vec<u8>,
+    },
+    /// What became of that.
+    Resolved {
+        /// Which one.
+        promise: u64,
+        /// What it was named by.
+        token: [u8; 16],
+        /// Whether it is fulfilled, by this or before; if not, there is none of that name.
+        is_known: bool,
+    },
 }
 
 /// The reason of a [`Control::Rejected`] whose id belongs to a request that wants something else.
 pub const KEY_REUSED: &str = "the request id was used before, with another method or other arguments";
+
+/// Largest value by which a promise is fulfilled.
+pub const PROMISED_BYTES_MAX: usize = 16 << 20;
 
 /// Largest table of methods that is told.
 pub const METHODS_BYTES_MAX: usize = 16 << 20;

@@ -26,6 +26,9 @@ pub const METHODS_VERSION: u16 = 3;
 /// The version of the protocol that brought queries, and records of answers.
 pub const QUERIES_VERSION: u16 = 4;
 
+/// The version of the protocol that brought promises that are fulfilled from outside.
+pub const PROMISES_VERSION: u16 = 4;
+
 /// Version of the protocol of a connection that carries one stream, whatever the host speaks beside it.
 pub const SINGLE_STREAM_VERSION: u16 = 1;
 

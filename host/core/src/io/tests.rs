@@ -43,7 +43,7 @@ fn one_of_each() -> Vec<Output> {
         Output::KeyReused { connection: Some(connection), request: request.clone(), after: LSN },
         Output::Request { id: CallId(1), body: Bytes::from_static(b"body"), resumed: false, after: LSN },
         Output::CancelRequest { id: CallId(1), after: LSN },
-        Output::Resolved { connection, promise: CallId(1), is_known: true, after: LSN },
+        Output::Resolved { connection, promise: CallId(1), token: [5; 16], is_known: true, after: LSN },
         Output::Event { event, after: LSN },
         Output::Log { id: EventId::default(), time: Timestamp(1), line: Bytes::from_static(b"line"), after: LSN },
     ]

@@ -131,32 +131,37 @@ fn a_promise_is_fulfilled_by_who_knows_its_token_and_once() {
         token,
         value: Bytes::from_static(value),
     };
-    let resolved = |connection, promise, is_known, after| Output::Resolved {
+    let resolved = |connection, promise, token, is_known, after| Output::Resolved {
         connection: ConnectionId(connection),
         promise: CallId(promise),
+        token,
         is_known,
         after,
     };
     let token = promise_token(&KEY, CallId(7));
     let before = last_lsn(&bench);
     let guessed = bench.traffic(resolve(1, 7, [0; 16], b"mine"));
-    assert_eq!(guessed, [resolved(1, 7, false, before)]);
+    assert_eq!(guessed, [resolved(1, 7, [0; 16], false, before)]);
     let of_another = bench.traffic(resolve(1, 8, token, b"mine"));
-    assert_eq!(of_another, [resolved(1, 8, false, before)], "each promise has a token of its own");
+    assert_eq!(of_another, [resolved(1, 8, token, false, before)], "each promise has a token of its own");
     // Two are faster than the record: both are told once it is durable, and the first one counts.
     assert_eq!(bench.traffic(resolve(2, 7, token, b"yes")), []);
     assert_eq!(bench.traffic(resolve(3, 7, token, b"no")), []);
     let outputs = bench.deliver();
     let after = last_lsn(&bench);
-    assert_eq!(outputs, [resolved(2, 7, true, after), resolved(3, 7, true, after)]);
+    assert_eq!(outputs, [resolved(2, 7, token, true, after), resolved(3, 7, token, true, after)]);
     let heard = (0, MessageKind::Resolved, 7, b"yes".to_vec());
     assert_eq!(bench.heard().last(), Some(&heard));
-    assert_eq!(bench.traffic(resolve(4, 7, token, b"late")), [resolved(4, 7, true, after)]);
+    assert_eq!(bench.traffic(resolve(4, 7, token, b"late")), [resolved(4, 7, token, true, after)]);
     assert_eq!(bench.deliver(), []);
     bench.take_over();
     configured(&mut bench, &[]);
     let after = last_lsn(&bench);
-    assert_eq!(bench.traffic(resolve(5, 7, token, b"later")), [resolved(5, 7, true, after)], "the key has stayed");
+    assert_eq!(
+        bench.traffic(resolve(5, 7, token, b"later")),
+        [resolved(5, 7, token, true, after)],
+        "the key has stayed"
+    );
 }
 
 #[test]
@@ -171,7 +176,7 @@ fn whoever_fulfils_a_promise_that_is_given_up_meanwhile_is_told_too() {
     bench.traffic(Traffic::Impulse { method: MethodId(0), arguments, request: None, from: None });
     bench.deliver();
     let outputs = bench.traffic(Traffic::Resolve { connection, promise, token, value: Bytes::new() });
-    assert_eq!(outputs, [Output::Resolved { connection, promise, is_known: true, after: last_lsn(&bench) }]);
+    assert_eq!(outputs, [Output::Resolved { connection, promise, token, is_known: true, after: last_lsn(&bench) }]);
 }
 
 #[test]
@@ -181,7 +186,7 @@ fn without_a_key_no_promise_is_known() {
     let (connection, promise) = (ConnectionId(1), CallId(7));
     let token = promise_token(&[0; 32], promise);
     let outputs = bench.traffic(Traffic::Resolve { connection, promise, token, value: Bytes::new() });
-    assert_eq!(outputs, [Output::Resolved { connection, promise, is_known: false, after: last_lsn(&bench) }]);
+    assert_eq!(outputs, [Output::Resolved { connection, promise, token, is_known: false, after: last_lsn(&bench) }]);
 }
 
 #[test]

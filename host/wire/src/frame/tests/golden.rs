@@ -232,6 +232,14 @@ fn queries_and_answers_of_protocol_4_stay_readable() {
         assert_eq!(golden[FRAME_HEADER_BYTES], index, "the number of a variant is its index");
         assert!(FrameDecoder::handshake().next(&mut BytesMut::from(&golden[..])).is_ok());
     }
+    let (promise, token) = (0x0102_0304_0506, [0x5e; 16]);
+    let resolve = Control::Resolve { promise, token, value: b"\x92\xc3\xcd\x01\x2c".to_vec() };
+    let resolved = Control::Resolved { promise, token, is_known: true };
+    for (name, index, control) in [("wire-v4-resolve.bin", 23, resolve), ("wire-v4-resolved.bin", 24, resolved)] {
+        check_file(name, 1, &Frame::Control(control));
+        let golden = fs::read(path(name)).expect("it was just read");
+        assert_eq!(golden[FRAME_HEADER_BYTES], index, "the number of a variant is its index");
+    }
 }
 
 #[test]

@@ -78,6 +78,16 @@ fn controls() -> impl Strategy<Value = Control> {
             replica
         }),
         any::<u64>().prop_map(|applied| Control::ReplicaWelcome { applied }),
+        (any::<u64>(), any::<[u8; 16]>(), octets()).prop_map(|(promise, token, value)| Control::Resolve {
+            promise,
+            token,
+            value
+        }),
+        (any::<u64>(), any::<[u8; 16]>(), any::<bool>()).prop_map(|(promise, token, is_known)| Control::Resolved {
+            promise,
+            token,
+            is_known
+        }),
     ]
 }
 
