@@ -69,6 +69,11 @@ pub(crate) mod native {
             at as u32 + 1
         }
 
+        /// What changes when a random number is drawn, or an instance attached that was not known.
+        pub(crate) fn drawn(&self) -> (u64, usize) {
+            (self.random_state, self.peers.len())
+        }
+
         pub(crate) fn peer_name(&self, peer: u32) -> String {
             let at = (peer as usize).checked_sub(1);
             at.and_then(|at| self.peers.get(at)).cloned().unwrap_or_default()

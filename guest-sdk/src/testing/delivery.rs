@@ -102,7 +102,7 @@ impl<S: Immortal> Harness<S> {
         }
     }
 
-    fn run(&mut self, peer: u32, messages: &[Incoming]) -> Vec<u8> {
+    pub(super) fn run(&mut self, peer: u32, messages: &[Incoming]) -> Vec<u8> {
         let mut encoded = Vec::new();
         for message in messages {
             layout::push_message(&mut encoded, message.borrowed());
@@ -165,7 +165,7 @@ impl<S: Immortal> Harness<S> {
     }
 }
 
-fn walk(mut effects: &[u8]) -> impl Iterator<Item = Effect<'_>> {
+pub(super) fn walk(mut effects: &[u8]) -> impl Iterator<Item = Effect<'_>> {
     std::iter::from_fn(move || {
         if effects.is_empty() {
             return None;

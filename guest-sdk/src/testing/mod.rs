@@ -40,6 +40,7 @@
 
 mod delivery;
 mod outside;
+mod query;
 mod sent;
 mod state_file;
 mod upgrade;

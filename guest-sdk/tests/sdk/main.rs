@@ -6,6 +6,7 @@ mod handlers;
 mod lifecycle;
 mod outside;
 mod proxies;
+mod queries;
 mod raw;
 mod timers;
 mod together;
