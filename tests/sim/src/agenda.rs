@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use ambrosia_core::{ConnectionId, Epoch, PeerIndex};
+use ambrosia_core::{CallId, ConnectionId, Epoch, PeerIndex};
 use ambrosia_storage::LogEvent;
+use bytes::Bytes;
 
 use crate::{
     ids::{Place, ProcessId},
@@ -49,6 +50,8 @@ pub(crate) enum Event {
     AskQuery(usize),
     /// Such a query, by its number, arrives.
     Query(ProcessId, usize),
+    /// What comes of a request to the world outside is known to the primary that has performed it.
+    Outside(ProcessId, Epoch, CallId, Bytes),
     /// A process that was paused goes on.
     Resume(ProcessId),
     /// Something breaks.
@@ -80,6 +83,7 @@ impl Event {
             | Event::Dial(id, _)
             | Event::Request(id, _)
             | Event::Query(id, _)
+            | Event::Outside(id, ..)
             | Event::Broken(id, _)
             | Event::Checkpoint(id)
             | Event::Wish(id, _)

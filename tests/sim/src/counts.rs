@@ -57,6 +57,9 @@ counts! {
     records
     messages
     requests
+    outside
+    outside_again
+    events
     repeated_requests
     answers
     queries

@@ -1,14 +1,16 @@
 //! What a driver does for a member that reigns: it has the log written, and carries what is let out.
 
 use ambrosia_core::{
-    ConnectionId, Epoch, Lsn, Output, Refusal,
-    member::{Flow, Next, Surroundings},
+    CallId, ConnectionId, Epoch, Lsn, Output, Refusal, Traffic,
+    member::{Flow, MemberInput, Next, Surroundings},
 };
 use ambrosia_storage::{LogEvent, LogStore};
+use bytes::Bytes;
 
 use crate::{
     agenda::Event,
     life::Input,
+    model::outcome_of,
     network::{Back, Side},
     options::{MICROSECOND, MILLISECOND},
     process::{Driver, Process},
@@ -99,6 +101,18 @@ impl Sim {
                 witness.counts.answers += 1;
                 witness.requests.on_answered(&request, answer);
             }
+            Output::Request { id, body, resumed, .. } => {
+                witness.outside.on_performed(uuid, id, &body, resumed);
+                witness.counts.outside += 1;
+                witness.counts.outside_again += u64::from(resumed);
+                drop(witness);
+                let outcome = outcome_of(&body).into();
+                self.put_in(self.options.latency, Event::Outside(process.id, process.epoch.get(), id, outcome));
+            }
+            Output::Event { event, .. } => {
+                witness.counts.events += 1;
+                witness.outside.on_event(uuid, &event);
+            }
             output => unreachable!("a member keeps this to itself: {output:?}"),
         }
     }
@@ -135,6 +149,14 @@ impl Sim {
             Ok(driver) => driver.as_ref().is_none_or(|driver| self.is_deposed(&process, driver)),
             Err(_) => true, // paused at work
         })
+    }
+
+    /// What comes of a request to the world outside is told to the primary that has performed it.
+    pub(crate) fn on_outcome(&self, process: &Process, id: CallId, outcome: Bytes) {
+        self.at_reign(process, |driver| {
+            self.step(process, driver, MemberInput::Traffic(Traffic::Outcome { id, outcome }));
+            self.plan_delivery(process);
+        });
     }
 
     pub(crate) fn plan_delivery(&self, process: &Process) {

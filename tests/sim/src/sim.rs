@@ -311,6 +311,9 @@ impl Sim {
             Event::AskAgain(number) => self.ask_again(number),
             Event::AskQuery(instance) => self.ask_query(instance),
             Event::Query(id, number) => self.with(id, |process| self.on_query(process, number)),
+            Event::Outside(id, epoch, request, outcome) => {
+                self.in_reign(id, epoch, |process| self.on_outcome(process, request, outcome));
+            }
             Event::Resume(id) => self.resume(id),
             Event::Fault => self.fault(),
             Event::Operate => self.operate(),

@@ -185,7 +185,7 @@ impl Sim {
     }
 
     /// Does something with a process that reigns. False if it does not.
-    fn at_reign(&self, process: &Process, work: impl FnOnce(&mut Driver)) -> bool {
+    pub(crate) fn at_reign(&self, process: &Process, work: impl FnOnce(&mut Driver)) -> bool {
         let mut driver = process.driver.borrow_mut();
         let Some(driver) = driver.as_mut().filter(|driver| driver.member.reign().is_some()) else { return false };
         work(driver);

@@ -12,5 +12,5 @@ mod upgrade;
 
 pub use code::{Behaviour, Code};
 pub use memory::Image;
-pub use model::{Arguments, EXIT, EXIT_CODE, MONEY, Model, POISON, POISONED, WORK, poison};
+pub use model::{Arguments, EXIT, EXIT_CODE, MONEY, Model, POISON, POISONED, WORK, outcome_of, poison};
 pub use surroundings::Surroundings;

@@ -109,6 +109,10 @@ pub struct Model {
     pub(crate) cancelled_now: BTreeSet<CallId>,
     pub(crate) owed: Vec<Owed>,
     pub(crate) requests_done: BTreeSet<u64>,
+    /// Requests to the world outside that have no outcome yet, with their tokens.
+    pub asked_outside: BTreeMap<CallId, u64>,
+    /// Events that it has emitted.
+    pub emitted: u64,
     /// What it has; transfers to others are on their way until they arrive.
     pub money: u64,
     /// Messages with money that it sent.
@@ -275,11 +279,18 @@ impl Model {
                 self.work(arguments, turn);
             }
             MessageKind::Timer => self.on_timer(message.call_id, turn),
+            // An operator may have skipped what came of it.
+            MessageKind::Error if self.asked_outside.remove(&message.call_id).is_some() => {}
             MessageKind::Error => {
                 let waited = self.pending.remove(&message.call_id).is_some();
                 self.require(waited, "a call fails once, and has no other answer");
                 self.settled.insert(message.call_id);
                 self.failed += 1;
+            }
+            MessageKind::Outcome => {
+                let token = self.asked_outside.remove(&message.call_id);
+                let is_right = token.is_some_and(|token| message.arguments == outcome_of(&token.to_le_bytes()));
+                self.require(is_right, "what comes of a request to the outside comes once, and is of that request");
             }
             kind => panic!("{kind:?} does not come from outside"),
         }
@@ -370,14 +381,30 @@ impl Model {
             return;
         }
         for _ in 0..turn.dice(3) {
-            match turn.dice(10) {
+            match turn.dice(12) {
                 0..=3 => self.send(MessageKind::Fork, asked, turn),
                 4..=6 => self.send(MessageKind::Call, asked, turn),
                 7 => self.set_timer(1, turn),
                 8 => self.cancel_timer(turn),
+                9 => self.ask_outside(turn),
+                10 => self.emit(turn),
                 _ => self.print(turn),
             }
         }
+    }
+
+    fn ask_outside(&mut self, turn: &mut Turn<'_>) {
+        let token = self.token(turn);
+        let id = CallId(self.last_id);
+        self.asked_outside.insert(id, token);
+        turn.effect(PeerIndex::OUTSIDE, MessageKind::Request, id, &token.to_le_bytes());
+    }
+
+    /// Events have numbers, from 1.
+    fn emit(&mut self, turn: &mut Turn<'_>) {
+        self.emitted += 1;
+        let event = [&[1, 0, b'n'][..], &self.emitted.to_le_bytes()].concat();
+        turn.effect(PeerIndex::OUTSIDE, MessageKind::Emit, CallId(0), &event);
     }
 
     /// To any instance, the own one included.
@@ -429,6 +456,11 @@ impl Model {
         let bytes = format!("line {}{by}\n", self.printed).into_bytes();
         turn.delivered.prints.push(Print { stream, bytes });
     }
+}
+
+/// What comes of a request to the world outside, wherever and whenever it is performed.
+pub fn outcome_of(body: &[u8]) -> Vec<u8> {
+    body.iter().rev().copied().collect()
 }
 
 /// Positions of the messages that are poison.

@@ -22,6 +22,27 @@ struct Bug {
 
 const BUGS: &[Bug] = &[
     Bug {
+        name: "a primary leaves what earlier reigns were to perform outside undone",
+        file: "host/core/src/replica.rs",
+        changes: &[("            self.resume_requests(durable.next(), outputs);\n", "")],
+    },
+    Bug {
+        name: "who performs a request once more is not told that it may have been done",
+        file: "host/core/src/replica.rs",
+        changes: &[(
+            "Output::Request { id, body, resumed: true, after }",
+            "Output::Request { id, body, resumed: false, after }",
+        )],
+    },
+    Bug {
+        name: "a request to the outside is kept although its outcome was delivered",
+        file: "host/core/src/state.rs",
+        changes: &[(
+            "                self.outgoing.settle(message.call_id);\n            }\n            MessageKind::Resolved",
+            "            }\n            MessageKind::Resolved",
+        )],
+    },
+    Bug {
         name: "outputs leave before their record is durable",
         file: "host/core/src/held.rs",
         changes: &[("if next.after() > self.durable {", "if next.after().0 > self.durable.0 + 1 {")],
@@ -194,8 +215,8 @@ const BUGS: &[Bug] = &[
         name: "a request that comes again is done again",
         file: "host/core/src/replica.rs",
         changes: &[(
-            "            && self.put_known_request(request.clone(), outputs)\n",
-            "            && self.put_known_request(request.clone(), outputs)\n            && request.as_bytes().is_empty()\n",
+            "            if self.put_known_request(request.clone(), content, from, outputs) {",
+            "            if request.as_bytes().is_empty() && self.put_known_request(request.clone(), content, from, outputs) {",
         )],
     },
     Bug {
@@ -283,8 +304,8 @@ const BUGS: &[Bug] = &[
         name: "a checkpoint lacks the requests without an answer",
         file: "host/core/src/requests.rs",
         changes: &[(
-            "        out.put_count(pending.len());\n        for (call, Pending { id, accepted }) in pending {",
-            "        out.put_count(0);\n        for (call, Pending { id, accepted }) in pending.iter().take(0) {",
+            "        out.put_count(pending.len());\n        for (call, Pending { id, accepted, content }) in pending {",
+            "        out.put_count(0);\n        for (call, Pending { id, accepted, content }) in pending.iter().take(0) {",
         )],
     },
     Bug {
@@ -650,8 +671,8 @@ const BUGS: &[Bug] = &[
         name: "after a mend nobody is connected to",
         file: "host/core/src/replica/changing.rs",
         changes: &[(
-            "        self.want_all(outputs);\n        outputs.push(Output::Mended",
-            "        outputs.push(Output::Mended",
+            "        self.want_all(outputs);\n        self.resume_requests(after, outputs);\n",
+            "        self.resume_requests(after, outputs);\n",
         )],
     },
     Bug {

@@ -3,6 +3,7 @@
 mod checkpoints;
 mod digests;
 mod logs;
+pub(crate) mod outside;
 mod prints;
 mod queries;
 pub(crate) mod requests;
@@ -10,8 +11,8 @@ pub(crate) mod rest;
 mod streams;
 
 pub(crate) use self::{
-    checkpoints::Replays, digests::Digests, logs::Logs, prints::Prints, queries::Queries, requests::Requests,
-    streams::Streams,
+    checkpoints::Replays, digests::Digests, logs::Logs, outside::Outside, prints::Prints, queries::Queries,
+    requests::Requests, streams::Streams,
 };
 use crate::counts::Counts;
 
@@ -26,4 +27,5 @@ pub(crate) struct Witness {
     pub(crate) requests: Requests,
     pub(crate) queries: Queries,
     pub(crate) prints: Prints,
+    pub(crate) outside: Outside,
 }

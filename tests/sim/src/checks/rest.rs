@@ -6,6 +6,7 @@ use ambrosia_storage::LogStore;
 
 use crate::{
     agenda::Event,
+    checks::outside::number,
     model::{MONEY, Model},
     options::MILLISECOND,
     process::{Driver, Process},
@@ -95,6 +96,9 @@ impl Sim {
         if !model.started || !model.pending.is_empty() || !model.timers.is_empty() {
             return Some(format!("{} calls and {} timers wait", model.pending.len(), model.timers.len()));
         }
+        if !model.asked_outside.is_empty() {
+            return Some(format!("{} requests to the outside wait", model.asked_outside.len()));
+        }
         (replica.undelivered() > 0).then(|| format!("{} messages wait", replica.undelivered()))
     }
 
@@ -108,6 +112,7 @@ impl Sim {
             self.check_replicas(instance);
             self.check_checkpoints(instance);
             self.check_wishes(instance);
+            self.check_events(instance);
             money += self.of_primary(instance, |model| model.money);
             for other in 0..self.options.instances {
                 self.check_tokens(instance, other);
@@ -116,6 +121,17 @@ impl Sim {
         if self.instances.borrow().iter().all(|it| it.lives == 1) {
             assert_eq!(money, MONEY * self.options.instances as u64, "transfers neither make nor lose money");
         }
+    }
+
+    /// Whoever resumes listening misses none of the newest events.
+    fn check_events(&self, instance: usize) {
+        self.at_primary(instance, |_, driver| {
+            let replica = driver.the_replica();
+            let emitted = replica.guest().model().emitted;
+            let kept: Vec<u64> = replica.events().map(number).collect();
+            assert!(kept.iter().copied().eq(emitted + 1 - kept.len() as u64..=emitted), "{kept:?} of {emitted} events");
+            assert_eq!(replica.outgoing().len(), 0, "what has its outcome is not kept");
+        });
     }
 
     /// A checkpoint is taken of each instance, now that nothing is in its way, and what it makes unnecessary is gone.
