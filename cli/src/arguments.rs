@@ -13,16 +13,10 @@ use crate::{argument_source::ArgumentSource, serve::NamedReplica};
 #[derive(Parser, Debug)]
 #[command(name = "ambrosia-host", version, arg_required_else_help = true, after_help = EXAMPLE)]
 pub(crate) struct Arguments {
-    /// Directory that holds the instances, their logs and modules: a path, or file:PATH
-    #[arg(
-        long,
-        global = true,
-        env = "AMBROSIA_STORE",
-        hide_env_values = true,
-        default_value = "./ambrosia-data",
-        value_name = "DIR"
-    )]
-    pub(crate) store: OsString,
+    /// Directory that holds the instances, their logs and modules: a path, or file:PATH. By default .ambrosia of the project, where
+    /// this directory or one above it has an ambrosia.toml, and else ./ambrosia-data
+    #[arg(long, global = true, env = "AMBROSIA_STORE", hide_env_values = true, value_name = "DIR")]
+    pub(crate) store: Option<OsString>,
 
     /// Use the store although it lies on a file system that other machines may see, such as NFS or FUSE. Two of them
     /// that use it at once ruin it
@@ -46,6 +40,8 @@ const EXAMPLE: &str = "Example:
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Verb {
+    /// Build, register and run all that ambrosia.toml names, in this terminal
+    Up(Up),
     /// Register an instance with the module that it runs
     RegisterInstance(RegisterInstance),
     /// Allow one more replica of an instance to run
@@ -60,6 +56,8 @@ pub(crate) enum Verb {
     Run(Run),
     /// Run replicas of many instances in one process
     Serve(Serve),
+    /// End the process of a replica as `kill -9` does, and show who takes over
+    Kill(Kill),
     /// Show who is primary, the epoch, the lsn, and how far each replica is
     Status(Status),
     /// Send a request to an instance and print its result as JSON
@@ -74,6 +72,68 @@ pub(crate) enum Verb {
     Export(Export),
     /// Replay the log of an instance, and see whether it comes to every digest that is written in it
     Verify(Verify),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ambrosia-host up                     # in a directory with an ambrosia.toml, or below it
+  ambrosia-host up --watch             # builds anew when a source changes, and swaps the code of what runs
+  ambrosia-host up --project shop --http off
+
+Each replica is a process of its own. One that dies is started again. Each line has its instance and replica in front. A module that
+has changed since the last time is tried on the last messages of the log, and swapped if that goes well; if not, the old one
+runs on. Ctrl-C ends all of them in order, a second Ctrl-C at once. The exit code is 0 then, and also if all instances have
+finished with 0. ambrosia.toml:
+
+  [instances.counter]
+  build = \"cargo build --release --target wasm32-wasip2\"      # none if the module is there already
+  module = \"target/wasm32-wasip2/release/counter.wasm\"
+  replicas = 2
+
+  [http]
+  address = \"127.0.0.1:8080\"                                # or \"off\"")]
+pub(crate) struct Up {
+    /// Directory of the project; by default this one, or the next above it that has an ambrosia.toml
+    #[arg(long, value_name = "DIR")]
+    pub(crate) project: Option<PathBuf>,
+    /// Build anew whenever a source of the project changes, and swap the code of what runs
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// Loopback address for HTTP in place of that of ambrosia.toml, or off
+    #[arg(long, value_name = "ADDR|off", value_parser = http_or_off)]
+    pub(crate) http: Option<HttpOrOff>,
+}
+
+/// Where HTTP comes in, if it does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HttpOrOff(pub(crate) Option<SocketAddr>);
+
+fn http_or_off(text: &str) -> Result<HttpOrOff, String> {
+    if text == "off" {
+        return Ok(HttpOrOff(None));
+    }
+    let address = text.parse().map_err(|_| "use an address such as 127.0.0.1:8080, or off".to_owned())?;
+    Ok(HttpOrOff(Some(address)))
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ambrosia-host kill --instance counter --primary
+  ambrosia-host kill --instance counter --replica 1
+
+The process is killed for real, with all replicas in it. Before that it is made sure that it is the process of that replica, on this
+machine.")]
+#[command(group(clap::ArgGroup::new("whom").required(true).multiple(false)))]
+pub(crate) struct Kill {
+    /// Name of the instance
+    #[arg(long, value_name = "NAME")]
+    pub(crate) instance: InstanceName,
+    /// The replica that is primary now
+    #[arg(long, group = "whom")]
+    pub(crate) primary: bool,
+    /// This replica
+    #[arg(long, value_name = "K", group = "whom", value_parser = clap::value_parser!(u16).range(..64))]
+    pub(crate) replica: Option<u16>,
 }
 
 #[derive(Args, Debug)]
@@ -231,6 +291,9 @@ pub(crate) struct Run {
     /// Make each line of stdin an impulse to this method, while this replica is primary
     #[arg(long, value_name = "METHOD")]
     pub(crate) stdin: Option<String>,
+    /// End in order when stdin does: then this process does not outlive the one that holds the other end of it
+    #[arg(long, conflicts_with = "stdin")]
+    pub(crate) end_with_stdin: bool,
     /// Show what the guest prints during replay too
     #[arg(long)]
     pub(crate) print_replay: bool,

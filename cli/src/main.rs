@@ -11,7 +11,9 @@ mod checkpoint;
 mod debug;
 mod deregister_instance;
 mod export;
+mod kill;
 mod log;
+mod place;
 mod plan;
 mod records;
 mod register_instance;
@@ -26,6 +28,7 @@ mod status_methods;
 mod status_peers;
 mod status_upgrades;
 mod trial;
+mod up;
 mod upgrade;
 mod verify;
 mod wishing;
@@ -49,13 +52,23 @@ fn main() -> ExitCode {
 /// Carries out the verb on its store.
 fn carry_out_verb(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let allow_network_file_system = arguments.allow_network_file_system;
-    let store = StorePlace { allow_network_file_system, ..StorePlace::parse(&arguments.store).context("--store")? };
+    let project = match &arguments.verb {
+        Verb::Up(verb) => place::project(verb.project.as_deref())?,
+        _ => None,
+    };
+    let store = match &arguments.store {
+        Some(store) => StorePlace::parse(store).context("--store")?,
+        None => place::store(project.as_deref())?.into(),
+    };
+    let store = StorePlace { allow_network_file_system, ..store };
     match arguments.verb {
+        Verb::Up(verb) => up::up(store, project.context(place::NO_PROJECT)?, &verb),
         Verb::RegisterInstance(verb) => register_instance::register_instance(&store, &verb),
         Verb::AddReplica(verb) => add_replica::add_replica(&store, &verb),
         Verb::DeregisterInstance(verb) => deregister_instance::deregister_instance(&store, &verb),
         Verb::Run(verb) => run::run(store, verb),
         Verb::Serve(verb) => serve::serve(store, verb),
+        Verb::Kill(verb) => kill::kill(&store, &verb),
         Verb::Status(verb) => status::status(&store, &verb),
         Verb::Upgrade(verb) => upgrade::upgrade(&store, &verb),
         Verb::Skip(verb) => skip::skip(&store, &verb),

@@ -17,6 +17,7 @@ pub(crate) fn run(store: StorePlace, verb: Run) -> anyhow::Result<ExitCode> {
         listen: verb.listen,
         http: verb.http,
         stdin: verb.stdin,
+        ends_with_stdin: verb.end_with_stdin,
         member: MemberOptions {
             print_replay: verb.print_replay,
             // All that can be shown is to be shown.

@@ -15,7 +15,7 @@ use ambrosia_core::{
     InstanceName, ReplicaIndex, ScheduleOptions,
     member::{Keep, MemberSettings},
 };
-use ambrosia_door::{Door, DoorOptions};
+use ambrosia_door::Door;
 use ambrosia_engine::{THREAD_STACK_BYTES_MIN, Tracking};
 use ambrosia_storage::{
     HEARTBEAT_SILENCE, InstanceEntry, Instances, LogError, Members, Pool, Presence, RecordedOutcome, Store,
@@ -25,6 +25,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     clock::SystemClock,
+    doorway::open_door,
     driver::{Driver, DriverOptions},
     driving::Living,
     embedded::Print,
@@ -32,18 +33,17 @@ use crate::{
     event::Event,
     everyone::Everyone,
     heart::{Body, Heart},
+    leash::Leash,
     listener::{Reception, Receptions, accept_all},
     mailbox::Mailbox,
     modules::{CurrentMethods, Modules},
     peers::PeerDirectory,
     printer::Printer,
     prints::Prints,
-    resources,
     run::{Ending, MemberOptions, RunError},
     signals::Signals,
     standing::has_work,
     stdin::Stdin,
-    store_instances::StoreInstances,
     trunks::Trunks,
     vitals::Vitals,
     wishes::Wishes,
@@ -88,6 +88,8 @@ pub(crate) enum Surface {
     Process {
         /// Whether the output says whose it is.
         names_members: bool,
+        /// Whether the members end when stdin does.
+        ends_with_stdin: bool,
     },
     /// Neither: somebody else ends the members, and gets what they print.
     Embedded {
@@ -102,12 +104,13 @@ impl Surface {
     /// How all members are told, where they print, and whether that says whose it is.
     fn open(self, runtime: &tokio::runtime::Runtime) -> std::io::Result<(Everyone, Arc<Printer>, bool)> {
         match self {
-            Surface::Process { names_members } => {
+            Surface::Process { names_members, ends_with_stdin } => {
+                let leash = if ends_with_stdin { Some(Leash::hold()?) } else { None };
                 let signals = runtime.block_on(async { Signals::catch() })?;
                 let everyone = Everyone::default();
                 let there = everyone.clone();
                 let printer = Arc::new(Printer::new(move || there.tell_of_room())?);
-                runtime.spawn(signals.watch(everyone.clone(), Arc::clone(&printer)));
+                runtime.spawn(signals.watch(everyone.clone(), Arc::clone(&printer), leash));
                 Ok((everyone, printer, names_members))
             }
             Surface::Embedded { everyone, print } => {
@@ -267,15 +270,8 @@ impl Host {
 
     /// Takes HTTP at that address from now on, for all instances of the store.
     pub(crate) fn open_door(&mut self, address: SocketAddr) -> Result<(), RunError> {
-        resources::raise_for_connections();
-        let failed = |error| RunError::Http { address, error };
         let (store, modules) = (Arc::clone(&self.store), Arc::clone(&self.modules));
-        let instances = StoreInstances::new(store, modules, Arc::clone(&self.directory), self.runtime.handle().clone())
-            .map_err(RunError::Thread)?;
-        let _within = self.runtime.enter();
-        let listener = self.runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
-        let door = Door::serve(listener, Arc::new(instances), DoorOptions::default()).map_err(failed)?;
-        tracing::info!("HTTP at http://{}/", door.address());
+        let door = open_door(&self.runtime, store, modules, Arc::clone(&self.directory), address)?;
         self.door = Some(door);
         Ok(())
     }

@@ -29,6 +29,9 @@ pub struct RunOptions {
     pub http: Option<SocketAddr>,
     /// The method that gets each line of stdin.
     pub stdin: Option<String>,
+    /// The replica ends in order when stdin does, and what comes from there is dropped: so it does not outlive the process that
+    /// holds the other end. Not together with `stdin`.
+    pub ends_with_stdin: bool,
     /// How it lives.
     pub member: MemberOptions,
 }
@@ -334,7 +337,13 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
     if let Some(name) = &options.stdin {
         ready.check_stdin(&modules, name)?;
     }
-    let mut host = Host::start(store, modules, clock, options.listen, Surface::Process { names_members: false })?;
+    let mut host = Host::start(
+        store,
+        modules,
+        clock,
+        options.listen,
+        Surface::Process { names_members: false, ends_with_stdin: options.ends_with_stdin },
+    )?;
     options.http.map_or(Ok(()), |address| host.open_door(address))?;
     host.add(ready, options.stdin, &options.member)?;
     let mut ending = Err(RunError::Defect);

@@ -82,7 +82,13 @@ pub fn serve(options: ServeOptions, mut tell: impl FnMut(MemberEnded)) -> Result
     start_engine(&modules)?;
     let ready = entered.into_iter().map(|entered| entered.get_ready(&modules));
     let ready = ready.collect::<Result<Vec<_>, _>>()?;
-    let mut host = Host::start(store, modules, clock, options.listen, Surface::Process { names_members: true })?;
+    let mut host = Host::start(
+        store,
+        modules,
+        clock,
+        options.listen,
+        Surface::Process { names_members: true, ends_with_stdin: false },
+    )?;
     options.http.map_or(Ok(()), |address| host.open_door(address))?;
     tracing::info!(replicas = ready.len(), "serving");
     for ready in ready {

@@ -7,7 +7,12 @@ use std::{
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::{diagnostics::Diagnostics, everyone::Everyone, printer::Printer};
+use crate::{
+    diagnostics::Diagnostics,
+    everyone::Everyone,
+    leash::{END_PATIENCE, Leash},
+    printer::Printer,
+};
 
 /// Signals closer together than this count as one.
 const SIGNAL_DEBOUNCE: Duration = Duration::from_secs(1);
@@ -23,13 +28,28 @@ impl Signals {
         Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// The first signal ends all replicas in order, the second at once.
-    pub(crate) async fn watch(mut self, everyone: Everyone, printer: Arc<Printer>) {
+    /// The first signal ends all replicas in order, the second at once. When the leash is let go they end in order too, within
+    /// [`END_PATIENCE`].
+    pub(crate) async fn watch(mut self, everyone: Everyone, printer: Arc<Printer>, leash: Option<Leash>) {
+        let let_go = async {
+            match &leash {
+                Some(leash) => leash.let_go().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(let_go);
         let mut asked: Option<Instant> = None;
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => {}
                 _ = self.interrupt.recv() => {}
+                () = &mut let_go => {
+                    everyone.shut_down();
+                    printer.ask_to_end();
+                    tokio::time::sleep(END_PATIENCE).await;
+                    tracing::error!("the process that started this one has let go, and this one has not ended in time: it stops at once");
+                    break;
+                }
             }
             match asked {
                 None => {

@@ -22,7 +22,7 @@ const VERBS: [&str; 12] = [
 #[test]
 fn the_help_of_every_verb_has_an_example_that_names_it() {
     let cluster = cluster();
-    succeeds(&cluster, &["--help"], &["Example:\n", "--store", "AMBROSIA_STORE", "[default: ./ambrosia-data]"]);
+    succeeds(&cluster, &["--help"], &["Example:\n", "--store", "AMBROSIA_STORE", "./ambrosia-data"]);
     for verb in VERBS {
         let help = cluster.must(&[verb, "--help"]);
         let (_, example) = help.split_once("Example").unwrap_or_else(|| panic!("{verb} has no example:\n{help}"));

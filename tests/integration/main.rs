@@ -47,6 +47,7 @@ mod surroundings;
 mod torture;
 mod travel;
 mod trials;
+mod up;
 mod upgrades;
 mod values;
 mod waits;

@@ -23,6 +23,7 @@ mod history;
 mod instance_entry;
 mod instances;
 mod io_error;
+mod killing;
 mod log;
 mod log_error;
 mod members;
@@ -55,6 +56,7 @@ pub use file::{
 pub use instance_entry::{EntryError, InstanceEntry, RecordedOutcome};
 pub use instances::{Found, InstanceError, Instances, Registered};
 pub use io_error::IoError;
+pub use killing::{KillError, kill_member};
 pub use log::{
     Acquired, Events, Head, LOG_QUEUE_BYTES_MAX, LogStore, LogTail, LogWriter, OnVacancy, Vacancy, WriterStats,
 };

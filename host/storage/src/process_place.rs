@@ -29,7 +29,7 @@ impl ProcessPlace {
     }
 
     /// Whether numbers of processes mean the same here and there, as far as both are known.
-    fn is_here(&self) -> bool {
+    pub(crate) fn is_here(&self) -> bool {
         let here = ProcessPlace::here();
         let is_same_host = self.host.is_empty() || self.host == here.host;
         let are_known = self.pid_namespace != 0 && here.pid_namespace != 0;

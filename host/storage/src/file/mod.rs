@@ -31,7 +31,7 @@ mod log_thread;
 mod machine;
 mod options;
 mod ownership;
-mod pidfd;
+pub(crate) mod pidfd;
 mod process_watcher;
 mod queue;
 mod salt;

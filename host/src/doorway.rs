@@ -1,0 +1,70 @@
+//! HTTP to all instances of a store: in a process that runs replicas, or in one that runs none and so outlives each of them.
+//!
+//! **Architecture Invariant:** it answers for whoever is primary, and never is one.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use ambrosia_door::{Door, DoorOptions};
+use ambrosia_storage::Store;
+use tokio::{net::TcpListener, runtime::Runtime};
+
+use crate::{
+    modules::Modules,
+    peers::PeerDirectory,
+    resources,
+    run::{RunError, check_loopback},
+    store_instances::StoreInstances,
+};
+
+/// HTTP, in a process that runs no replica.
+pub struct Doorway {
+    runtime: Runtime,
+    door: Door,
+}
+
+impl Doorway {
+    /// Takes HTTP at that loopback address from now on; port 0 for a free one.
+    ///
+    /// # Errors
+    /// If the address can't be listened on, or the system has no more threads.
+    pub fn open(store: Arc<dyn Store>, address: SocketAddr) -> Result<Doorway, RunError> {
+        check_loopback(address)?;
+        let mut building = tokio::runtime::Builder::new_multi_thread();
+        let runtime = building.worker_threads(2).enable_all().thread_name("network").build();
+        let runtime = runtime.map_err(RunError::Thread)?;
+        let modules = Arc::new(Modules::new(Arc::clone(&store)));
+        let directory = Arc::new(PeerDirectory::new(Arc::clone(&store)).map_err(RunError::Thread)?);
+        let door = open_door(&runtime, store, modules, directory, address)?;
+        Ok(Doorway { runtime, door })
+    }
+
+    /// Where it answers.
+    pub fn address(&self) -> SocketAddr {
+        self.door.address()
+    }
+
+    /// Takes nothing in any more, and waits until what is under way is answered.
+    pub fn close(self) {
+        self.runtime.block_on(self.door.close());
+        self.runtime.shutdown_background();
+    }
+}
+
+/// Takes HTTP at that address from now on, for all instances of `store`.
+pub(crate) fn open_door(
+    runtime: &Runtime,
+    store: Arc<dyn Store>,
+    modules: Arc<Modules>,
+    directory: Arc<PeerDirectory>,
+    address: SocketAddr,
+) -> Result<Door, RunError> {
+    resources::raise_for_connections();
+    let failed = |error| RunError::Http { address, error };
+    let instances =
+        StoreInstances::new(store, modules, directory, runtime.handle().clone()).map_err(RunError::Thread)?;
+    let _within = runtime.enter();
+    let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
+    let door = Door::serve(listener, Arc::new(instances), DoorOptions::default()).map_err(failed)?;
+    tracing::info!("HTTP at http://{}/", door.address());
+    Ok(door)
+}
