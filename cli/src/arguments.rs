@@ -40,6 +40,8 @@ const EXAMPLE: &str = "Example:
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Verb {
+    /// Make a project to begin with: a crate, a test, ambrosia.toml, and the SDK
+    New(New),
     /// Build, register and run all that ambrosia.toml names, in this terminal
     Up(Up),
     /// Register an instance with the module that it runs
@@ -72,6 +74,23 @@ pub(crate) enum Verb {
     Export(Export),
     /// Replay the log of an instance, and see whether it comes to every digest that is written in it
     Verify(Verify),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  ambrosia-host new counter && cd counter && ambrosia-host up --watch
+
+Nothing has to be installed but Rust: the SDK is put into the project, under vendor/.")]
+pub(crate) struct New {
+    /// Name of the project, of its crate and of its instance: small letters, digits, '-' and '_'
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Directory to make it in, which must not be there; by default one of its name
+    #[arg(long, value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+    /// Language that it is written in
+    #[arg(long, value_name = "LANG", default_value = "rust", value_parser = ["rust"])]
+    pub(crate) lang: String,
 }
 
 #[derive(Args, Debug)]

@@ -13,6 +13,7 @@ mod deregister_instance;
 mod export;
 mod kill;
 mod log;
+mod new;
 mod place;
 mod plan;
 mod records;
@@ -63,6 +64,7 @@ fn carry_out_verb(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let store = StorePlace { allow_network_file_system, ..store };
     match arguments.verb {
         Verb::Up(verb) => up::up(store, project.context(place::NO_PROJECT)?, &verb),
+        Verb::New(verb) => new::new(&verb),
         Verb::RegisterInstance(verb) => register_instance::register_instance(&store, &verb),
         Verb::AddReplica(verb) => add_replica::add_replica(&store, &verb),
         Verb::DeregisterInstance(verb) => deregister_instance::deregister_instance(&store, &verb),

@@ -179,20 +179,23 @@ fn nearest(key: &str, known: &[&str]) -> Option<String> {
     (near.0 <= near.1.len().max(3) / 3).then(|| near.1.to_owned())
 }
 
-/// How many characters have to be put in, left out or changed.
+/// How many characters have to be put in, left out, changed or swapped with the next.
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    rows[0] = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        rows[i][0] = i;
+        for j in 1..=b.len() {
+            let changed = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = changed.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+            if i > 1 && j > 1 && (a[i - 1], a[i - 2]) == (b[j - 2], b[j - 1]) {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            rows[i][j] = least;
         }
     }
-    row[b.len()]
+    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -248,6 +251,7 @@ mod tests {
             &format!("{COUNTER}Memory_MiB = 3"),
             "line 3: instance counter has no key `Memory_MiB`; did you mean `memory-mib`?",
         );
+        fails(&format!("{COUNTER}biuld = 3"), "line 3: instance counter has no key `biuld`; did you mean `build`?");
         fails(
             &format!("{COUNTER}colour = 3"),
             "line 3: instance counter has no key `colour`; it may have module, build, replicas, fuel, memory-mib, \
