@@ -26,6 +26,7 @@ mod messages_to_nobody;
 mod namespaces;
 mod native;
 mod nested;
+mod new;
 mod original;
 mod other_languages;
 mod output;
