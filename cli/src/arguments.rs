@@ -3,7 +3,7 @@
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use ambrosia_core::InstanceName;
-use ambrosia_host::MemberOptions;
+use ambrosia_host::{Grant, Grants, MemberOptions, Secret};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{argument_source::ArgumentSource, serve::NamedReplica};
@@ -326,7 +326,30 @@ pub(crate) struct Run {
     #[arg(long, value_name = "LSN")]
     pub(crate) allow_divergence: Option<u64>,
     #[command(flatten)]
+    pub(crate) outgoing: OutgoingArguments,
+    #[command(flatten)]
     pub(crate) checkpoints: CheckpointArguments,
+}
+
+// Where requests to the world outside may go. A doc comment would take the place of what the verb says of itself.
+#[derive(Args, Debug)]
+pub(crate) struct OutgoingArguments {
+    /// Let the guest send HTTP requests there, such as 'https://api.example.com/*', or with the secrets that may go along
+    /// 'https://api.example.com/* secrets=KEY'; may be given several times. Without it nothing goes out
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) grant_http: Vec<Grant>,
+    /// Where a secret of that name is, which is put into requests on their way out: env:VARIABLE or file:PATH; may be given several
+    /// times
+    #[arg(long, value_name = "NAME=PLACE")]
+    pub(crate) secret: Vec<Secret>,
+}
+
+impl OutgoingArguments {
+    /// The same for a member that lives as `options` say.
+    pub(crate) fn add_to(self, options: MemberOptions) -> MemberOptions {
+        let (grants, secrets) = (Grants(self.grant_http), self.secret.into_iter().collect());
+        MemberOptions { grants, secrets, ..options }
+    }
 }
 
 // When checkpoints are taken, and what is kept. A doc comment would take the place of what the verb says of itself.
@@ -380,6 +403,8 @@ pub(crate) struct Serve {
     /// Go on although a log was written by another version of the engine
     #[arg(long)]
     pub(crate) allow_engine_change: bool,
+    #[command(flatten)]
+    pub(crate) outgoing: OutgoingArguments,
     #[command(flatten)]
     pub(crate) checkpoints: CheckpointArguments,
 }

@@ -26,6 +26,7 @@ mod shortened;
 mod skip;
 mod status;
 mod status_methods;
+mod status_outgoing;
 mod status_peers;
 mod status_upgrades;
 mod trial;

@@ -24,7 +24,9 @@ pub(crate) fn serve(store: StorePlace, verb: Serve) -> anyhow::Result<ExitCode> 
             listen: verb.listen,
             http: verb.http,
             process_memory_bytes: verb.process_memory,
-            member: MemberOptions { allow_engine_change: verb.allow_engine_change, ..verb.checkpoints.options() },
+            member: verb
+                .outgoing
+                .add_to(MemberOptions { allow_engine_change: verb.allow_engine_change, ..verb.checkpoints.options() }),
         },
         tell,
     )?;

@@ -19,7 +19,8 @@ use crate::{
     arguments::Status,
     said::said,
     status_methods::ShownMethod,
-    status_peers::{ShownPeer, ask_all},
+    status_outgoing::ShownOutgoing,
+    status_peers::{Said, ShownPeer, ask_all},
     status_upgrades::{ShownAnswer, ShownWish},
 };
 
@@ -78,6 +79,8 @@ struct Instance {
     replicas: Vec<Replica>,
     /// What the primary waits for; null if there is none, or it does not say.
     peers: Option<Vec<ShownPeer>>,
+    /// Its requests to the world outside that have no outcome yet; null as for `peers`.
+    outgoing: Option<ShownOutgoing>,
     /// Why it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     peers_error: Option<String>,
@@ -179,7 +182,7 @@ fn add_peers(store: &dyn Store, answer: &mut Answer) -> anyhow::Result<()> {
     let (primaries, instances): (Vec<_>, Vec<_>) = instances.unzip();
     for (instance, peers) in instances.into_iter().zip(ask_all(store, primaries)?) {
         match peers {
-            Ok(peers) => instance.peers = Some(peers),
+            Ok(Said { peers, outgoing }) => (instance.peers, instance.outgoing) = (Some(peers), outgoing),
             Err(reason) => instance.peers_error = Some(reason),
         }
     }
@@ -263,6 +266,7 @@ fn look(store: &dyn Store, entry: InstanceEntry) -> anyhow::Result<Instance> {
         }),
         replicas: members.iter().map(replica).collect(),
         peers: None,
+        outgoing: None,
         peers_error: None,
         answers: replicas.primary()?.map(|primary| (entry.name, primary)),
     })
@@ -344,6 +348,7 @@ fn as_text(answer: &Answer) -> String {
             text += &format!("  methods: not known, {reason}\n");
         }
         instance.peers.iter().flatten().for_each(|peer| text += &peer.as_text());
+        instance.outgoing.iter().for_each(|outgoing| text += &outgoing.as_text());
         if let Some(reason) = &instance.peers_error {
             text += &format!("  peers: not known, {reason}\n");
         }

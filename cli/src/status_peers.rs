@@ -1,11 +1,13 @@
-//! What instances wait for at their peers: asked of their primaries, shown by `status`.
+//! What instances wait for outside of themselves: asked of their primaries, shown by `status`.
 
 use std::time::Duration;
 
 use ambrosia_core::InstanceName;
-use ambrosia_host::{Hindrance, PeerReport, ask_for_peers, without_controls};
+use ambrosia_host::{Hindrance, PeerReport, Report, ask_for_report, without_controls};
 use ambrosia_storage::{PrimaryInfo, Store};
 use serde::Serialize;
+
+use crate::status_outgoing::ShownOutgoing;
 
 /// A primary that is well answers long before that.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -31,15 +33,21 @@ pub(crate) struct ShownPeer {
     oldest_call: Option<u64>,
 }
 
-/// The peers of an instance, or why they are not known.
-pub(crate) type Peers = Result<Vec<ShownPeer>, String>;
+/// What a primary says: of its peers, and of its requests to the world outside if it knows of any.
+pub(crate) struct Said {
+    pub(crate) peers: Vec<ShownPeer>,
+    pub(crate) outgoing: Option<ShownOutgoing>,
+}
+
+/// That, or why it is not known.
+pub(crate) type Answer = Result<Said, String>;
 
 /// Asks all primaries at once; the answers are in the same order.
-pub(crate) fn ask_all(store: &dyn Store, primaries: Vec<(InstanceName, PrimaryInfo)>) -> anyhow::Result<Vec<Peers>> {
+pub(crate) fn ask_all(store: &dyn Store, primaries: Vec<(InstanceName, PrimaryInfo)>) -> anyhow::Result<Vec<Answer>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let reports = runtime.block_on(async {
         let ask = |(name, primary): (InstanceName, PrimaryInfo)| {
-            tokio::spawn(async move { ask_for_peers(&name, primary.address, ANSWER_WAIT_MAX).await })
+            tokio::spawn(async move { ask_for_report(&name, primary.address, ANSWER_WAIT_MAX).await })
         };
         let asked: Vec<_> = primaries.into_iter().map(ask).collect();
         let mut reports = Vec::new();
@@ -50,7 +58,10 @@ pub(crate) fn ask_all(store: &dyn Store, primaries: Vec<(InstanceName, PrimaryIn
     });
     let shown = reports.into_iter().map(|report| {
         let report = report?.map_err(|error| without_controls(&error.to_string()));
-        Ok(report.map(|peers| peers.into_iter().map(|peer| ShownPeer::of(store, peer)).collect()))
+        Ok(report.map(|Report { peers, outgoing }| Said {
+            peers: peers.into_iter().map(|peer| ShownPeer::of(store, peer)).collect(),
+            outgoing: outgoing.map(ShownOutgoing::of),
+        }))
     });
     shown.collect()
 }
@@ -106,12 +117,12 @@ fn newest_word(store: &dyn Store, name: &str, state: String, reason: String) -> 
     }
 }
 
-fn counted(count: u64, what: &str) -> String {
+pub(crate) fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A time for people.
-fn time(ms: u64) -> String {
+pub(crate) fn time(ms: u64) -> String {
     let seconds = ms / 1000;
     match seconds {
         0..120 => format!("{seconds} s"),

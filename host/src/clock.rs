@@ -44,6 +44,12 @@ impl Clock for SystemClock {
     }
 }
 
+/// The wall clock as the world outside speaks of it: in HTTP, and nowhere else.
+#[allow(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
+pub(crate) fn system_time() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}
+
 /// `None` before 1970.
 #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
 fn since_1970() -> Option<Duration> {

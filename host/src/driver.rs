@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ambrosia_client::Primary;
 use ambrosia_core::{EpochBody, Fault, InstanceName, InstanceUuid, Lsn, ReplicaIndex, member::MemberSettings};
 use ambrosia_engine::WasmGuest;
+use ambrosia_outgoing::Sender;
 use ambrosia_storage::{Checkpoints, InstanceError, Instances, LogStore, Members, Presence, RecordedOutcome, Store};
 
 use crate::{
@@ -44,6 +45,8 @@ pub(crate) struct Driver {
     pub(crate) mailbox: Arc<Mailbox<Event>>,
     pub(crate) directory: Arc<PeerDirectory>,
     pub(crate) trunks: Arc<Trunks>,
+    /// The way out into the world.
+    pub(crate) sender: Arc<Sender>,
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) printer: Prints,
     pub(crate) stdin: Option<Arc<Stdin>>,

@@ -3,6 +3,7 @@
 use ambrosia_core::{
     CallId, ConnectionId, Epoch, InstanceName, InstanceUuid, MethodId, PeerIndex, PromiseToken, Query, RequestId, Seq,
 };
+use ambrosia_outgoing::Turn;
 use ambrosia_storage::{LogEvent, StandingWish, Vacancy};
 use ambrosia_wire::ConnectionHandle;
 use bytes::Bytes;
@@ -32,6 +33,8 @@ pub(crate) enum Event {
     BadRequest { connection: ConnectionId, request: RequestId, reason: String },
     /// A line was read from stdin.
     Line { method: MethodId, arguments: Bytes },
+    /// A request to the world outside has an outcome, in that reign. With it comes the right to have it in memory.
+    Outcome { epoch: Epoch, id: CallId, outcome: Bytes, turn: Option<Turn> },
     /// A connection ended.
     Disconnected(ConnectionId),
     /// The log of a reign reports.
@@ -48,6 +51,8 @@ pub(crate) enum Event {
     PeerHindered(PeerIndex),
     /// Somebody wants to know what waits for peers.
     PeersWanted { connection: ConnectionId },
+    /// Somebody wants to know what is under way to the world outside.
+    OutgoingWanted { connection: ConnectionId },
     /// Somebody wants to know what methods there are.
     MethodsWanted { connection: ConnectionId },
     /// What is wished for the instance has changed.

@@ -17,6 +17,7 @@ use ambrosia_core::{
 };
 use ambrosia_door::Door;
 use ambrosia_engine::{THREAD_STACK_BYTES_MIN, Tracking};
+use ambrosia_outgoing::{Outside, Roots, Sender as OutgoingSender, SenderOptions, Surroundings};
 use ambrosia_storage::{
     HEARTBEAT_SILENCE, InstanceEntry, Instances, LogError, Members, Pool, Presence, RecordedOutcome, Store,
 };
@@ -24,12 +25,12 @@ use ambrosia_wire::socket;
 use tokio::net::TcpListener;
 
 use crate::{
-    clock::SystemClock,
+    clock::{SystemClock, system_time},
     doorway::open_door,
     driver::{Driver, DriverOptions},
     driving::Living,
     embedded::Print,
-    entropy::entropy_bytes,
+    entropy::{entropy_bytes, entropy_u64},
     event::Event,
     everyone::Everyone,
     heart::{Body, Heart},
@@ -70,6 +71,8 @@ pub(crate) struct Host {
     printer: Arc<Printer>,
     directory: Arc<PeerDirectory>,
     trunks: Arc<Trunks>,
+    /// The way out into the world, for all members.
+    outside: Arc<Outside>,
     heart: Heart,
     wishes: Wishes,
     /// Drives members.
@@ -246,6 +249,8 @@ impl Host {
         let wishes = Wishes::new(Arc::clone(&store)).map_err(RunError::Thread)?;
         let cores = std::thread::available_parallelism().map_or(2, NonZero::get);
         let trunks = Arc::new(Trunks::new(runtime.handle().clone()));
+        let surroundings = Surroundings { random: entropy_u64, now: system_time };
+        let outside = Arc::new(Outside::new(surroundings, Roots::System));
         Ok(Host {
             store,
             modules,
@@ -258,6 +263,7 @@ impl Host {
             printer,
             directory,
             trunks,
+            outside,
             heart,
             wishes,
             drivers: Pool::new("driver", cores * DRIVERS_PER_CORE, Some(THREAD_STACK_BYTES_MIN)),
@@ -302,6 +308,15 @@ impl Host {
             trunks: Arc::clone(&self.trunks),
             presence: Arc::clone(&presence),
             store: Arc::clone(&self.store),
+            sender: Arc::new(OutgoingSender::new(
+                SenderOptions {
+                    instance: instance.to_string(),
+                    uuid: entry.uuid.to_string(),
+                    grants: options.grants.clone(),
+                    secrets: options.secrets.clone(),
+                },
+                Arc::clone(&self.outside),
+            )),
             runtime: self.runtime.handle().clone(),
             printer: if self.names_members { Prints::of(instance.clone(), printer) } else { Prints::alone(printer) },
             stdin: stdin.map(|name| Arc::new(Stdin::new(name, Arc::clone(&methods)))),

@@ -35,6 +35,7 @@ mod prints;
 mod record_times;
 mod recovery;
 mod replay_progress;
+mod requests;
 mod resources;
 mod run;
 mod running_code;
@@ -53,13 +54,16 @@ mod wish;
 mod wishes;
 
 pub use ambrosia_client::{
-    Addresses, Answered, CheckpointTaken, Client, ClientError, NoPeerReport, PeerReport, Primary, Queried, Unreached,
-    ValueError, Whereabouts, ask_for_peers, decode_value, encode_arguments, encode_arguments_of, show_raw,
-    without_controls,
+    Addresses, Answered, CheckpointTaken, Client, ClientError, NoReport, OutgoingReport, OutgoingRequest, PeerReport,
+    Primary, Queried, Report, Unreached, ValueError, Whereabouts, ask_for_report, decode_value, encode_arguments,
+    encode_arguments_of, show_raw, without_controls,
 };
 pub use ambrosia_methods::{
     Argument, Change, Method, MethodKind, Methods, StateDifference, StateType, UnknownMethod, methods_difference,
     state_difference,
+};
+pub use ambrosia_outgoing::{
+    Grant, GrantError, Grants, Secret, SecretError, SecretName, SecretNameError, SecretSource, Secrets,
 };
 pub use clock::{Clock, ClockError, SystemClock};
 pub use contact::Hindrance;

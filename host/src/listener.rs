@@ -189,6 +189,10 @@ async fn greet(handle: ConnectionHandle, mut connection: Connection, receptions:
                 reception.mailbox.push(Event::MethodsWanted { connection: id });
                 Ok(())
             }
+            Frame::Control(Control::Outgoing) => {
+                reception.mailbox.push(Event::OutgoingWanted { connection: id });
+                Ok(())
+            }
             Frame::Control(Control::Peers) => {
                 reception.mailbox.push(Event::PeersWanted { connection: id });
                 Ok(())

@@ -33,6 +33,7 @@ use crate::{
     log_watch::LogWatch,
     methods::told,
     replay_progress::ReplayProgress,
+    requests::Requests,
     run::{Ending, RunError},
     shell::ProcessShell,
     vitals::Phase,
@@ -105,6 +106,7 @@ pub(crate) struct MemberDriver {
     durable: Lsn,
     connections: Connections,
     dialers: Dialers,
+    requests: Requests,
     /// The module whose methods are those that come in.
     module: Option<[u8; 32]>,
     wish: WishAtHand,
@@ -137,6 +139,7 @@ impl MemberDriver {
             durable: Lsn(0),
             connections: Connections::default(),
             dialers: Dialers::default(),
+            requests: Requests::default(),
             module: None,
             wish: WishAtHand::default(),
             checkpointer: Checkpointer::new(&driver),
@@ -230,6 +233,10 @@ impl MemberDriver {
         {
             self.carry(command)?;
             self.follow_module()?;
+        }
+        if self.member.replica().is_some_and(|replica| replica.outcome().is_some()) {
+            // An instance that has ended, or halted, hears of no outcome any more.
+            self.requests = Requests::default();
         }
         if let Some(replay) = self.member.replay() {
             let read = Duration::from_nanos(replay.guest_ns + replay.bytes / READ_BYTES_PER_NS);
@@ -431,6 +438,17 @@ impl MemberDriver {
                 return None;
             }
             Event::Line { method, arguments } => Traffic::Impulse { method, arguments, request: None, from: None },
+            Event::Outcome { epoch, .. } if epoch != self.epoch => return None, // of an earlier reign
+            Event::Outcome { id, outcome, turn, .. } => {
+                self.requests.end(id);
+                // What it was kept for is at its place now: in the next record.
+                drop(turn);
+                Traffic::Outcome { id, outcome }
+            }
+            Event::OutgoingWanted { connection } => {
+                self.requests.report(&self.driver.sender, &self.connections, connection);
+                return None;
+            }
             Event::Disconnected(connection) => {
                 self.connections.remove(connection);
                 Traffic::Disconnected(connection)

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use ambrosia_core::{Configuration, Epoch, Fault, InstanceName, Lsn, RecordError, ReplicaIndex};
 use ambrosia_engine::{EngineError, ModuleError, spare_address_space};
 use ambrosia_methods::UnknownMethod;
+use ambrosia_outgoing::{Grants, Secrets};
 use ambrosia_storage::{AcquireError, BlobError, EnterError, InstanceError, LogError, OpenError, StorePlace};
 
 use crate::{
@@ -60,6 +61,10 @@ pub struct MemberOptions {
     pub history_bytes: u64,
     /// What is set for the guest; the values keep to their limits. The key is none of it.
     pub configuration: Configuration,
+    /// Where the guest may send requests to.
+    pub grants: Grants,
+    /// What is put into them on their way out.
+    pub secrets: Secrets,
 }
 
 /// As the command line has them.
@@ -76,6 +81,8 @@ impl Default for MemberOptions {
             keep_log: false,
             history_bytes: 1 << 30,
             configuration: Configuration::default(),
+            grants: Grants::default(),
+            secrets: Secrets::default(),
         }
     }
 }

@@ -29,6 +29,7 @@ mod nested;
 mod new;
 mod original;
 mod other_languages;
+mod outgoing;
 mod output;
 mod outside;
 mod owners;

@@ -16,6 +16,7 @@ mod pipes;
 mod reign;
 mod signals;
 mod skipped;
+mod stub;
 pub mod torture;
 
 pub use caller::{Answer, Caller};
@@ -30,6 +31,7 @@ pub use pipes::{make_nonblocking, shrink_pipe};
 pub use reign::Reign;
 pub use signals::{Signal, signal};
 pub use skipped::skip;
+pub use stub::{Asked, Stub};
 
 use std::time::Duration;
 

@@ -5,8 +5,8 @@
 mod addresses;
 mod client;
 mod greeting;
-mod peer_report;
 mod replica;
+mod report;
 mod shared_client;
 mod shown;
 mod typed;
@@ -16,7 +16,7 @@ mod whereabouts;
 
 pub use addresses::Addresses;
 pub use client::{Answered, CheckpointTaken, Client, ClientError, Queried};
-pub use peer_report::{NoPeerReport, PeerReport, ask_for_peers};
+pub use report::{NoReport, OutgoingReport, OutgoingRequest, PeerReport, Report, ask_for_report};
 pub use shared_client::SharedClient;
 pub use typed::WrongType;
 pub use unreached::Unreached;

@@ -137,6 +137,10 @@ impl Secrets {
                 .into_encoded_bytes(),
             Some(SecretSource::File(path)) => {
                 let failed = |error: std::io::Error| unreadable(format!("{}: {error}", path.display()));
+                // To open anything else may take for ever.
+                if !std::fs::metadata(path).map_err(failed)?.is_file() {
+                    return Err(unreadable(format!("{} is no file", path.display())));
+                }
                 let file = std::fs::File::open(path).map_err(failed)?;
                 let mut value = Vec::new();
                 file.take(SECRET_BYTES_MAX as u64 + 1).read_to_end(&mut value).map_err(failed)?;

@@ -7,11 +7,10 @@ use std::{
 };
 
 use ambrosia_core::{
-    Epoch, Lsn, Output, Traffic,
+    Epoch, Lsn, Output,
     member::{CheckpointEvent, Command, MemberInput, Notice, Other, OtherRole},
 };
 use ambrosia_engine::Captures;
-use ambrosia_outgoing::Outcome;
 use ambrosia_storage::{
     AcquireError, Acquired, CaptureMeans, Instances, LogError, RecordedOutcome, Role, is_mended_in_log,
 };
@@ -19,7 +18,7 @@ use ambrosia_storage::{
 use super::{Loaded, MemberDriver};
 use crate::{
     clock::Clock, connections::refuse, dialers::Dialers, event::Event, log_watch::LogWatch,
-    replay_progress::ReplayProgress, run::RunError, vitals::Phase, wish::of_core,
+    replay_progress::ReplayProgress, requests::Requests, run::RunError, vitals::Phase, wish::of_core,
 };
 
 impl MemberDriver {
@@ -306,13 +305,10 @@ impl MemberDriver {
                 let replica = self.member.replica().expect("a member has a replica when it connects");
                 self.dialers.connect(&driver, replica, self.epoch, peer, name);
             }
-            // Nothing outside of this host can be reached yet, and the guest learns that.
-            Output::Request { id, .. } => {
-                let error = "this host performs no outgoing requests";
-                self.step(MemberInput::Traffic(Traffic::Outcome { id, outcome: Outcome::refused(error).encode() }));
-            }
+            Output::Request { id, body, resumed, .. } => self.requests.begin(&driver, self.epoch, id, body, resumed),
+            Output::CancelRequest { id, .. } => self.requests.end(id),
             // Whoever resumes listening finds events in the state; nobody listens here yet, nor for what is logged.
-            Output::CancelRequest { .. } | Output::Event { .. } | Output::Log { .. } => {}
+            Output::Event { .. } | Output::Log { .. } => {}
             output => {
                 let me = self.replica().genesis().uuid;
                 self.connections.carry(output, me);
@@ -324,7 +320,7 @@ impl MemberDriver {
     fn close(&mut self) {
         assert!(self.shell.writer.is_some(), "a log is closed once");
         self.driver.vitals.reign.store(0, Ordering::Release);
-        self.dialers = Dialers::default();
+        (self.dialers, self.requests) = (Dialers::default(), Requests::default());
         let writer = self.shell.writer.take().expect("it was asked for above");
         let close = move || {
             let stats = writer.stats();
@@ -377,7 +373,7 @@ impl MemberDriver {
         then: impl FnOnce(&mut MemberDriver) -> Result<(), RunError> + Send + 'static,
     ) -> Result<(), RunError> {
         self.driver.vitals.reign.store(0, Ordering::Release);
-        self.dialers = Dialers::default();
+        (self.dialers, self.requests) = (Dialers::default(), Requests::default());
         let farewell = if std::mem::take(&mut self.is_closed) {
             self.refuse_who_came_late();
             self.connections.farewell()

@@ -202,6 +202,30 @@ pub enum Control {
         /// Whether it is fulfilled, by this or before; if not, there is none of that name.
         is_known: bool,
     },
+    /// Somebody wants to know which requests of the instance to the world outside are under way.
+    Outgoing,
+    /// One request to the world outside. One of these for each of the first, then a [`Control::OutgoingEnd`].
+    OutgoingRequest {
+        /// The guest's number of it.
+        id: u64,
+        /// Method and URL without its query.
+        #[serde(deserialize_with = "text")]
+        what: String,
+        /// Attempts that have begun in this reign.
+        tries: u32,
+        /// How long it has been under way in this reign.
+        age_ms: u64,
+        /// When the next attempt begins; none while one is under way or waits for its turn.
+        next_try_ms: Option<u64>,
+        /// How the last attempt has failed, for a person to read; empty if none has.
+        #[serde(deserialize_with = "text")]
+        error: String,
+    },
+    /// These were the first requests.
+    OutgoingEnd {
+        /// How many there are in all.
+        count: u64,
+    },
 }
 
 /// The reason of a [`Control::Rejected`] whose id belongs to a request that wants something else.

@@ -243,6 +243,28 @@ fn queries_and_answers_of_protocol_4_stay_readable() {
 }
 
 #[test]
+fn what_is_told_of_requests_to_the_world_outside_stays_readable() {
+    let request = Control::OutgoingRequest {
+        id: 70_000,
+        what: "POST https://api.example.com/v1/charges".to_owned(),
+        tries: 3,
+        age_ms: 12_345,
+        next_try_ms: Some(300),
+        error: "the server answered with status 503".to_owned(),
+    };
+    let told = [
+        ("wire-v4-outgoing.bin", 25, Control::Outgoing),
+        ("wire-v4-outgoing-request.bin", 26, request),
+        ("wire-v4-outgoing-end.bin", 27, Control::OutgoingEnd { count: 1 }),
+    ];
+    for (name, index, control) in told {
+        check_file(name, 1, &Frame::Control(control));
+        let golden = fs::read(path(name)).expect("it was just read");
+        assert_eq!(golden[FRAME_HEADER_BYTES], index, "the number of a variant is its index");
+    }
+}
+
+#[test]
 fn every_golden_file_is_a_frame() {
     let files = fs::read_dir(path("")).expect("the golden files are here");
     let mut count = 0;

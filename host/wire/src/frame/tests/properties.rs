@@ -88,6 +88,20 @@ fn controls() -> impl Strategy<Value = Control> {
             token,
             is_known
         }),
+        outgoing(),
+    ]
+}
+
+fn outgoing() -> impl Strategy<Value = Control> {
+    let text = any::<String>;
+    prop_oneof![
+        Just(Control::Outgoing),
+        (any::<(u64, u32, u64, Option<u64>)>(), text(), text()).prop_map(
+            |((id, tries, age_ms, next_try_ms), what, error)| {
+                Control::OutgoingRequest { id, what, tries, age_ms, next_try_ms, error }
+            }
+        ),
+        any::<u64>().prop_map(|count| Control::OutgoingEnd { count }),
     ]
 }
 

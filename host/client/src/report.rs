@@ -1,4 +1,4 @@
-//! What the primary of an instance says of its peers, for `status`.
+//! What the primary of an instance says of its peers and of its requests to the world outside, for `status`.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -31,9 +31,44 @@ pub struct PeerReport {
     pub oldest_call: Option<u64>,
 }
 
+/// One request to the world outside that has no outcome yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OutgoingRequest {
+    /// The guest's number of it.
+    pub id: u64,
+    /// Method and URL without its query.
+    pub what: String,
+    /// Attempts that have begun in this reign.
+    pub tries: u32,
+    /// How long it has been under way in this reign.
+    pub age: Duration,
+    /// When the next attempt begins; `None` while one is under way or waits for its turn.
+    pub next_try: Option<Duration>,
+    /// How the last attempt has failed; empty if none has.
+    pub error: String,
+}
+
+/// The requests to the world outside that have no outcome yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OutgoingReport {
+    /// How many there are.
+    pub count: u64,
+    /// The first of them.
+    pub first: Vec<OutgoingRequest>,
+}
+
+/// What a primary says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Report {
+    /// Its peers.
+    pub peers: Vec<PeerReport>,
+    /// Its requests; `None` if it is of a version that has none.
+    pub outgoing: Option<OutgoingReport>,
+}
+
 /// A primary has not said what it waits for.
 #[derive(Debug, thiserror::Error)]
-pub enum NoPeerReport {
+pub enum NoReport {
     /// It can't be talked to.
     #[error(transparent)]
     Unreached(#[from] Unreached),
@@ -42,26 +77,25 @@ pub enum NoPeerReport {
     Ended,
 }
 
-/// Asks the primary of `name`, whose host is at `primary`, for its peers. Must be called within a tokio runtime.
+/// Asks the primary of `name`, whose host is at `primary`, for its peers and requests. Must be called within a tokio runtime.
 ///
 /// # Errors
 /// If it can't be reached or does not answer within `limit`.
-pub async fn ask_for_peers(
-    name: &InstanceName,
-    primary: SocketAddr,
-    limit: Duration,
-) -> Result<Vec<PeerReport>, NoPeerReport> {
+pub async fn ask_for_report(name: &InstanceName, primary: SocketAddr, limit: Duration) -> Result<Report, NoReport> {
     let asking = async {
         let (_handle, mut connection) = greet(name, primary, CLIENT_VERSION).await?;
         connection.write_frame(&Frame::Control(Control::Peers)).await?;
-        gather(&mut connection).await
+        let peers = gather(&mut connection).await?;
+        connection.write_frame(&Frame::Control(Control::Outgoing)).await?;
+        // Who does not know the question ends the connection.
+        Ok(Report { peers, outgoing: gather_outgoing(&mut connection).await.ok() })
     };
     let failed = |error: &ConnectionError| match Unreached::of(primary, error) {
-        Some(unreached) => NoPeerReport::Unreached(unreached),
-        None => NoPeerReport::Ended,
+        Some(unreached) => NoReport::Unreached(unreached),
+        None => NoReport::Ended,
     };
     match timeout(limit, asking).await {
-        Ok(Ok(peers)) => Ok(peers),
+        Ok(Ok(report)) => Ok(report),
         Ok(Err(error)) => Err(failed(&error)),
         Err(_) => Err(failed(&ConnectionError::HandshakeTimeout)),
     }
@@ -94,6 +128,20 @@ async fn gather(connection: &mut Connection) -> Result<Vec<PeerReport>, Connecti
             }),
             Frame::Control(Control::PeersEnd) => return Ok(peers),
             Frame::Control(Control::Refused { reason, .. }) => return Err(ConnectionError::Refused(reason)),
+            _ => return Err(ConnectionError::Unexpected),
+        }
+    }
+}
+
+async fn gather_outgoing(connection: &mut Connection) -> Result<OutgoingReport, ConnectionError> {
+    let mut first = Vec::new();
+    loop {
+        match connection.read_frame().await? {
+            Frame::Control(Control::OutgoingRequest { id, what, tries, age_ms, next_try_ms, error }) => {
+                let (age, next_try) = (Duration::from_millis(age_ms), next_try_ms.map(Duration::from_millis));
+                first.push(OutgoingRequest { id, what, tries, age, next_try, error });
+            }
+            Frame::Control(Control::OutgoingEnd { count }) => return Ok(OutgoingReport { count, first }),
             _ => return Err(ConnectionError::Unexpected),
         }
     }
