@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 WASM_TARGET := wasm32-wasip2
-GUESTS := server client1 client2 client3 ambrosia-sim-guest debugged-guest
+GUESTS := server client1 client2 client3 ambrosia-sim-guest debugged-guest shop
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help

@@ -1,0 +1,121 @@
+//! A shop: it reserves what is ordered, has a bank charge for it over HTTP, and gives the goods back if the bank does not.
+//!
+//! However often an order is placed, and whatever dies meanwhile, it is charged once.
+
+use std::collections::BTreeMap;
+
+use ambrosia::{OnceMap, Saga, This, serde};
+
+/// The shop.
+#[ambrosia::state]
+pub struct Shop {
+    /// Pieces of each item that are there.
+    stock: BTreeMap<String, u64>,
+    /// Cents for a piece of it.
+    prices: BTreeMap<String, u64>,
+    /// Receipts of the bank, by order.
+    placed: OnceMap<String, Receipt>,
+    /// Where the bank takes charges.
+    bank: String,
+}
+
+/// What a customer wants.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(crate = "ambrosia::serde")]
+pub struct Order {
+    /// Names the order: placed again, it is the same one.
+    pub number: String,
+    /// What is ordered.
+    pub item: String,
+    /// How many of it.
+    pub pieces: u64,
+}
+
+/// What the shop asks the bank for.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(crate = "ambrosia::serde")]
+pub struct Charge {
+    /// The order that is paid.
+    pub order: String,
+    /// How much.
+    pub cents: u64,
+}
+
+/// What the bank gives for it.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(crate = "ambrosia::serde")]
+pub struct Receipt {
+    /// Names it at the bank.
+    pub id: String,
+    /// How much was charged.
+    pub cents: u64,
+}
+
+#[ambrosia::immortal]
+impl Shop {
+    /// Says where the bank takes charges: a URL.
+    pub fn set_bank(&mut self, url: String) {
+        self.bank = url;
+    }
+
+    /// Puts so many pieces more of `item` on the shelf, at that price in cents.
+    pub fn stock_up(&mut self, item: String, pieces: u64, cents: u64) {
+        let there = self.stock.entry(item.clone()).or_default();
+        *there = there.saturating_add(pieces);
+        self.prices.insert(item, cents);
+    }
+
+    /// How many pieces of `item` there are.
+    #[ambrosia(query)]
+    pub fn in_stock(&self, item: String) -> u64 {
+        self.stock.get(&item).copied().unwrap_or(0)
+    }
+
+    /// Places an order. The receipt of one that was placed before is given again.
+    pub async fn place(this: This<Self>, order: Order) -> Result<Receipt, String> {
+        let placed = this.with(|shop| shop.placed.clone());
+        placed.try_once(order.number.clone(), || Shop::sell(this, order)).await
+    }
+
+    #[ambrosia(helper)]
+    async fn sell(this: This<Self>, order: Order) -> Result<Receipt, String> {
+        let Order { number, item, pieces } = order;
+        let mut saga = Saga::new();
+        let reserve = async { this.with(|shop| shop.reserve(&item, pieces)) };
+        let reserved = item.clone();
+        let give_back = move |_| async move { this.with(|shop| shop.give_back(reserved, pieces)) };
+        let cents = saga.step(reserve, give_back).await?;
+        saga.last_step(Shop::charge(this, Charge { order: number, cents })).await
+    }
+
+    #[ambrosia(helper)]
+    async fn charge(this: This<Self>, charge: Charge) -> Result<Receipt, String> {
+        let response = ambrosia::http::post(this.with(|shop| shop.bank.clone()))
+            .header("authorization", &format!("Bearer {}", ambrosia::secret("BANK")))
+            .json(&charge)
+            .idempotent()
+            .send()
+            .await
+            .map_err(|error| error.to_string())?;
+        match response.status {
+            200..=299 => response.json().map_err(|error| error.to_string()),
+            status => Err(format!("the bank refuses it, with status {status}: {}", response.text())),
+        }
+    }
+
+    /// Takes pieces off the shelf, and says what they cost.
+    #[ambrosia(helper)]
+    fn reserve(&mut self, item: &str, pieces: u64) -> Result<u64, String> {
+        let there = self.stock.get_mut(item).ok_or_else(|| format!("there is no {item} in this shop"))?;
+        let left = there.checked_sub(pieces).ok_or_else(|| format!("only {there} of {item} are left"))?;
+        let price = self.prices.get(item).copied().unwrap_or(0);
+        let cents = price.checked_mul(pieces).ok_or_else(|| format!("{pieces} of {item} cost too much"))?;
+        *there = left;
+        Ok(cents)
+    }
+
+    #[ambrosia(helper)]
+    fn give_back(&mut self, item: String, pieces: u64) {
+        *self.stock.entry(item).or_default() += pieces;
+    }
+}

@@ -1,0 +1,73 @@
+//! The shop without a host: the test is its customers and its bank.
+
+use ambrosia::{http::HttpError, http::Response, testing::Harness};
+use shop::{Charge, Order, Receipt, Shop};
+
+fn open() -> Harness<Shop> {
+    let mut shop = Harness::<Shop>::start("shop");
+    shop.ask(|shop| shop.set_bank("https://bank.example/charges")).expect("it is a text");
+    shop.ask(|shop| shop.stock_up("tea", 5, 300)).expect("it fits");
+    shop
+}
+
+fn order(number: &str, pieces: u64) -> Order {
+    Order { number: number.to_string(), item: "tea".to_string(), pieces }
+}
+
+fn receipt(cents: u64) -> Receipt {
+    Receipt { id: "r-1".to_string(), cents }
+}
+
+fn in_stock(shop: &mut Harness<Shop>) -> u64 {
+    shop.query(|shop| shop.in_stock("tea")).expect("it is a number")
+}
+
+#[test]
+fn an_order_is_charged_and_leaves_the_shelf() {
+    let mut shop = open();
+    let placed = shop.call("alice", |shop| shop.place(order("o-1", 2)));
+    let request = shop.requests()[0].clone();
+    assert_eq!(request.json::<Charge>(), Charge { order: "o-1".to_string(), cents: 600 });
+    assert!(request.headers[0].1.starts_with("Bearer {{secret:BANK:"), "no secret is in the guest");
+    shop.respond_json(request.id, 201, &receipt(600));
+    assert_eq!(shop.answer(&placed), Some(Ok(Ok(receipt(600)))));
+    assert_eq!(in_stock(&mut shop), 3);
+}
+
+#[test]
+fn an_order_that_is_placed_again_is_charged_once() {
+    let mut shop = open();
+    let twice = [(); 2].map(|()| shop.call("alice", |shop| shop.place(order("o-1", 2))));
+    assert_eq!(shop.requests().len(), 1);
+    shop.respond_json(shop.requests()[0].id, 200, &receipt(600));
+    for placed in &twice {
+        assert_eq!(shop.answer(placed), Some(Ok(Ok(receipt(600)))));
+    }
+    assert_eq!(shop.ask(|shop| shop.place(order("o-1", 2))), Ok(Ok(receipt(600))));
+    assert_eq!((shop.requests().len(), in_stock(&mut shop)), (0, 3));
+}
+
+#[test]
+fn what_the_bank_does_not_charge_for_comes_back() {
+    let mut shop = open();
+    let placed = shop.call("alice", |shop| shop.place(order("o-1", 2)));
+    assert_eq!(in_stock(&mut shop), 3, "it is reserved while the bank thinks");
+    let refused = Response { status: 402, headers: Vec::new(), body: b"no money".to_vec() };
+    shop.respond(shop.requests()[0].id, refused);
+    let text = "the bank refuses it, with status 402: no money".to_string();
+    assert_eq!(shop.answer(&placed), Some(Ok(Err(text))));
+    assert_eq!(in_stock(&mut shop), 5);
+
+    let placed = shop.call("alice", |shop| shop.place(order("o-1", 2)));
+    let error = HttpError::Failed { reason: "no route".to_string(), tries: 5 };
+    shop.fail(shop.requests()[0].id, &error);
+    assert_eq!(shop.answer(&placed), Some(Ok(Err(error.to_string()))));
+    assert_eq!(in_stock(&mut shop), 5);
+}
+
+#[test]
+fn what_is_not_there_is_not_sold() {
+    let mut shop = open();
+    assert_eq!(shop.ask(|shop| shop.place(order("o-1", 6))), Ok(Err("only 5 of tea are left".to_string())));
+    assert_eq!(shop.requests(), []);
+}
