@@ -2,8 +2,9 @@
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use ambrosia_core::InstanceName;
-use ambrosia_host::{Grant, Grants, MemberOptions, Secret};
+use ambrosia_core::{InstanceName, Timestamp};
+use ambrosia_host::{Grant, Grants, HttpAddress, MemberOptions, Secret};
+use ambrosia_storage::Deed;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{argument_source::ArgumentSource, serve::NamedReplica};
@@ -54,6 +55,8 @@ pub(crate) enum Verb {
     Skip(Skip),
     /// Delete an instance with its log, for ever
     DeregisterInstance(DeregisterInstance),
+    /// Make, list and revoke tokens for HTTP
+    Token(Token),
     /// Run a replica of an instance
     Run(Run),
     /// Run replicas of many instances in one process
@@ -304,9 +307,8 @@ pub(crate) struct Run {
     /// Loopback address for peers and clients; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub(crate) listen: SocketAddr,
-    /// Loopback address for HTTP to all instances of the store, such as 127.0.0.1:8080
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) http: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) http: HttpArguments,
     /// Make each line of stdin an impulse to this method, while this replica is primary
     #[arg(long, value_name = "METHOD")]
     pub(crate) stdin: Option<String>,
@@ -350,6 +352,83 @@ impl OutgoingArguments {
         let (grants, secrets) = (Grants(self.grant_http), self.secret.into_iter().collect());
         MemberOptions { grants, secrets, ..options }
     }
+}
+
+// Where HTTP comes in. A doc comment would take the place of what the verb says of itself.
+#[derive(Args, Debug)]
+pub(crate) struct HttpArguments {
+    /// Address for HTTP to all instances of the store, such as 127.0.0.1:8080
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) http: Option<SocketAddr>,
+    /// Take HTTP from other machines, too: something in front has to encrypt, and a token is needed
+    #[arg(long, requires = "http")]
+    pub(crate) http_any: bool,
+}
+
+impl HttpArguments {
+    pub(crate) fn address(&self) -> Option<HttpAddress> {
+        Some(HttpAddress { address: self.http?, is_for_others: self.http_any })
+    }
+}
+
+/// Tokens for HTTP
+#[derive(Args, Debug)]
+pub(crate) struct Token {
+    #[command(subcommand)]
+    pub(crate) verb: TokenVerb,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum TokenVerb {
+    /// Make a token, and show it: nobody can show it again
+    New(NewToken),
+    /// List tokens
+    List,
+    /// Make a token useless
+    Revoke {
+        /// Name of the token
+        #[arg(long, value_name = "NAME")]
+        name: InstanceName,
+    },
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ambrosia-host token new --name shop --deed send --deed read --instance orders
+  ambrosia-host token new --name admin --until 2027-01-01
+  curl -H 'Authorization: Bearer ambrosia_…' …
+
+While a store has a token, HTTP is answered for nobody without one. The store has its SHA-256 only.")]
+pub(crate) struct NewToken {
+    /// What it is called, to be revoked by
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: InstanceName,
+    /// What it allows: send (run methods), query (those that change nothing), read (see what there is); may be given several times. All by
+    /// default
+    #[arg(long, value_name = "DEED", value_parser = deed)]
+    pub(crate) deed: Vec<Deed>,
+    /// Name of an instance that it is for; may be given several times. All by default, also those to come
+    #[arg(long, value_name = "NAME")]
+    pub(crate) instance: Vec<InstanceName>,
+    /// When it ends: a day such as 2027-01-01, which is not in it any more, or a time such as 2027-01-01T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = end_of_token)]
+    pub(crate) until: Option<Timestamp>,
+}
+
+fn deed(text: &str) -> Result<Deed, String> {
+    Deed::of_word(text).ok_or_else(|| "a deed is send, query or read".to_owned())
+}
+
+fn end_of_token(text: &str) -> Result<Timestamp, String> {
+    let time = text.parse::<jiff::Timestamp>().or_else(|_| {
+        let day = text.parse::<jiff::civil::Date>()?;
+        Ok(day.to_zoned(jiff::tz::TimeZone::UTC)?.timestamp())
+    });
+    let time =
+        time.map_err(|error: jiff::Error| format!("a day such as 2027-01-01 or a time with its zone: {error}"))?;
+    let nanoseconds =
+        u64::try_from(time.as_nanosecond()).map_err(|_| "that is no time from 1970 to 2554".to_owned())?;
+    Ok(Timestamp(nanoseconds))
 }
 
 // When checkpoints are taken, and what is kept. A doc comment would take the place of what the verb says of itself.
@@ -397,9 +476,8 @@ pub(crate) struct Serve {
     /// Loopback address for peers and clients of all of them; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub(crate) listen: SocketAddr,
-    /// Loopback address for HTTP to all instances of the store, such as 127.0.0.1:8080
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) http: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) http: HttpArguments,
     /// Go on although a log was written by another version of the engine
     #[arg(long)]
     pub(crate) allow_engine_change: bool,

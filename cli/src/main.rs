@@ -29,6 +29,7 @@ mod status_methods;
 mod status_outgoing;
 mod status_peers;
 mod status_upgrades;
+mod token;
 mod trial;
 mod up;
 mod upgrade;
@@ -69,6 +70,7 @@ fn carry_out_verb(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::RegisterInstance(verb) => register_instance::register_instance(&store, &verb),
         Verb::AddReplica(verb) => add_replica::add_replica(&store, &verb),
         Verb::DeregisterInstance(verb) => deregister_instance::deregister_instance(&store, &verb),
+        Verb::Token(verb) => token::token(&store, verb.verb),
         Verb::Run(verb) => run::run(store, verb),
         Verb::Serve(verb) => serve::serve(store, verb),
         Verb::Kill(verb) => kill::kill(&store, &verb),

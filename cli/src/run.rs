@@ -15,7 +15,7 @@ pub(crate) fn run(store: StorePlace, verb: Run) -> anyhow::Result<ExitCode> {
         instance: verb.instance,
         replica: ReplicaIndex(verb.replica),
         listen: verb.listen,
-        http: verb.http,
+        http: verb.http.address(),
         stdin: verb.stdin,
         ends_with_stdin: verb.end_with_stdin,
         member: verb.outgoing.add_to(MemberOptions {

@@ -22,7 +22,7 @@ pub(crate) fn serve(store: StorePlace, verb: Serve) -> anyhow::Result<ExitCode> 
             store,
             which,
             listen: verb.listen,
-            http: verb.http,
+            http: verb.http.address(),
             process_memory_bytes: verb.process_memory,
             member: verb
                 .outgoing

@@ -13,7 +13,7 @@ pub fn fresh_request_id() -> RequestId {
 }
 
 /// 256 random bits, for a secret.
-pub(crate) fn entropy_bytes() -> [u8; 32] {
+pub fn entropy_bytes() -> [u8; 32] {
     let mut bytes = [0; 32];
     for part in bytes.chunks_exact_mut(8) {
         part.copy_from_slice(&entropy_u64().to_le_bytes());

@@ -6,7 +6,9 @@ use ambrosia_core::{Configuration, Epoch, Fault, InstanceName, Lsn, RecordError,
 use ambrosia_engine::{EngineError, ModuleError, spare_address_space};
 use ambrosia_methods::UnknownMethod;
 use ambrosia_outgoing::{Grants, Secrets};
-use ambrosia_storage::{AcquireError, BlobError, EnterError, InstanceError, LogError, OpenError, StorePlace};
+use ambrosia_storage::{
+    AcquireError, BlobError, EnterError, InstanceError, LogError, OpenError, Store, StorePlace, TokenError, Tokens,
+};
 
 use crate::{
     clock::{ClockError, SystemClock},
@@ -26,8 +28,8 @@ pub struct RunOptions {
     pub replica: ReplicaIndex,
     /// Where peers and clients connect; a loopback address, port 0 for a free one.
     pub listen: SocketAddr,
-    /// Where HTTP is taken for all instances of the store, if anywhere; a loopback address, port 0 for a free one.
-    pub http: Option<SocketAddr>,
+    /// Where HTTP is taken for all instances of the store, if anywhere.
+    pub http: Option<HttpAddress>,
     /// The method that gets each line of stdin.
     pub stdin: Option<String>,
     /// The replica ends in order when stdin does, and what comes from there is dropped: so it does not outlive the process that
@@ -35,6 +37,15 @@ pub struct RunOptions {
     pub ends_with_stdin: bool,
     /// How it lives.
     pub member: MemberOptions,
+}
+
+/// Where HTTP is taken.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpAddress {
+    /// The address, port 0 for a free one.
+    pub address: SocketAddr,
+    /// Other machines may reach it, in clear text: something in front of it has to encrypt. It takes a token then.
+    pub is_for_others: bool,
 }
 
 /// How a replica lives.
@@ -126,6 +137,21 @@ pub enum RunError {
         /// What the system says.
         error: std::io::Error,
     },
+    /// The address of HTTP is one that other machines reach.
+    #[error(
+        "{0} is not a loopback address, and HTTP is not encrypted here: use an address such as 127.0.0.1:8080, or put something in front that \
+         encrypts, make a token (`ambrosia-host token new`), and add --http-any"
+    )]
+    HttpNotLoopback(SocketAddr),
+    /// Other machines reach the address of HTTP, and nobody needs a token.
+    #[error(
+        "{0} is not a loopback address, and the store has no token, so everybody who reaches it could do everything: make one with \
+         `ambrosia-host token new --name NAME`"
+    )]
+    NoToken(SocketAddr),
+    /// The tokens can't be read.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The replica was never added.
     #[error(
         "instance {name} has no replica {replica}: add it with `ambrosia-host add-replica --instance {name} --replica {replica}`"
@@ -329,11 +355,12 @@ fn halted_text(name: &InstanceName, lsn: Lsn, reason: &str, backtrace: &str, std
 /// # Errors
 /// If the replica can't run, or not any more. The log is intact in every case.
 pub fn run(options: RunOptions) -> Result<Ending, RunError> {
-    [Some(options.listen), options.http].into_iter().flatten().try_for_each(check_loopback)?;
+    check_loopback(options.listen)?;
     let clock = SystemClock::check()?;
     spare_address_space();
     resources::check(1)?;
     let store = options.store.open()?;
+    check_http(&*store, options.http)?;
     let entered = match enter(&*store, options.instance, options.replica)? {
         Entrance::Entered(entered) => entered,
         Entrance::Over(ending) => return ending,
@@ -351,11 +378,24 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
         options.listen,
         Surface::Process { names_members: false, ends_with_stdin: options.ends_with_stdin },
     )?;
-    options.http.map_or(Ok(()), |address| host.open_door(address))?;
+    options.http.map_or(Ok(()), |http| host.open_door(http.address))?;
     host.add(ready, options.stdin, &options.member)?;
     let mut ending = Err(RunError::Defect);
     host.wait(|ended| ending = ended.ending);
     ending
+}
+
+/// Others may reach HTTP only if that is wished for, and with a token.
+pub(crate) fn check_http(store: &dyn Store, http: Option<HttpAddress>) -> Result<(), RunError> {
+    match http {
+        Some(HttpAddress { address, is_for_others: false }) if !address.ip().is_loopback() => {
+            Err(RunError::HttpNotLoopback(address))
+        }
+        Some(HttpAddress { address, .. }) if !address.ip().is_loopback() && store.tokens()?.is_empty() => {
+            Err(RunError::NoToken(address))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// There is no encryption yet.

@@ -11,7 +11,7 @@ use crate::{
     host::{Entered, Entrance, Host, Surface, enter, start_engine},
     modules::Modules,
     resources,
-    run::{Ending, MemberOptions, RunError, check_loopback},
+    run::{Ending, HttpAddress, MemberOptions, RunError, check_http, check_loopback},
     running_code::running_code,
     standing::has_work,
 };
@@ -25,8 +25,8 @@ pub struct ServeOptions {
     pub which: Which,
     /// Where peers and clients of all of them connect; a loopback address, port 0 for a free one.
     pub listen: SocketAddr,
-    /// Where HTTP is taken for all instances of the store, if anywhere; a loopback address, port 0 for a free one.
-    pub http: Option<SocketAddr>,
+    /// Where HTTP is taken for all instances of the store, if anywhere.
+    pub http: Option<HttpAddress>,
     /// How many bytes of linear memory the guests of all of them may take together, by what each instance is allowed when the
     /// process starts. `None` for no limit.
     pub process_memory_bytes: Option<u64>,
@@ -61,10 +61,11 @@ pub struct MemberEnded {
 /// # Errors
 /// If one of them can't be started: then none is.
 pub fn serve(options: ServeOptions, mut tell: impl FnMut(MemberEnded)) -> Result<(), RunError> {
-    [Some(options.listen), options.http].into_iter().flatten().try_for_each(check_loopback)?;
+    check_loopback(options.listen)?;
     let clock = SystemClock::check()?;
     spare_address_space();
     let store = options.store.open()?;
+    check_http(&*store, options.http)?;
     let which = chosen(&*store, options.which)?;
     resources::check(which.len())?;
     let mut entered: Vec<Entered> = Vec::new();
@@ -89,7 +90,7 @@ pub fn serve(options: ServeOptions, mut tell: impl FnMut(MemberEnded)) -> Result
         options.listen,
         Surface::Process { names_members: true, ends_with_stdin: false },
     )?;
-    options.http.map_or(Ok(()), |address| host.open_door(address))?;
+    options.http.map_or(Ok(()), |http| host.open_door(http.address))?;
     tracing::info!(replicas = ready.len(), "serving");
     for ready in ready {
         host.add(ready, None, &options.member)?;

@@ -39,7 +39,7 @@ pub(crate) fn house(cluster: &Cluster, instances: &[(&str, &str)]) -> (Host, Soc
 }
 
 #[track_caller]
-fn check_problem(response: &Response, status: u16, kind: &str) -> Value {
+pub(crate) fn check_problem(response: &Response, status: u16, kind: &str) -> Value {
     let problem = response.json();
     assert_eq!(response.header("content-type"), Some("application/problem+json"), "{response:?}");
     assert_eq!((response.status, &problem["status"]), (status, &status.into()), "{response:?}");
@@ -116,7 +116,7 @@ fn what_can_not_be_done_says_why_as_a_problem() {
     );
     let refused = curl(address, "/v1/counter/add", &["-X", "PUT", "-d", "[1]"]);
     check_problem(&refused, 405, "method-not-allowed");
-    assert_eq!(refused.header("allow"), Some("POST"));
+    assert_eq!(refused.header("allow"), Some("GET, HEAD, POST"));
     for path in ["/", "/v1", "/v1/counter", "/v1/counter/add/1", "/v2/counter/add"] {
         check_problem(&curl(address, path, &[]), 404, "not-found");
     }
@@ -177,6 +177,40 @@ fn no_answer_in_time_says_how_to_get_it() {
     assert_eq!((&problem["request"], late.header("idempotency-key")), (&json!("slow"), Some("slow")));
     assert_eq!(curl(address, "/v1/ticker/every", &slow).body, "1");
     assert_eq!(post(address, "/v1/ticker/report", None, "[]").json()[0], 1, "it was done once");
+}
+
+#[test]
+fn a_query_is_asked_of_the_primary_and_of_a_standby() {
+    let cluster = cluster();
+    let (_host, address) = door(&cluster);
+    let _values = Replicas::of(&cluster, "values", "values", 2);
+    let get = |rest: &str| curl(address, &format!("/v1/values/{rest}"), &[]);
+    let lsn = |response: &Response| {
+        response.header("ambrosia-lsn").and_then(|lsn| lsn.parse::<u64>().ok()).expect("a number")
+    };
+    let done = post(address, "/v1/values/text", None, "[\"x\"]");
+    assert!(lsn(&done) > 1, "{done:?}");
+    let before = cluster.log("values").len();
+    let bought = "place?order=%7B%22Buy%22:%7B%22item%22:%22tea%22,%22price%22:1.5%7D%7D";
+    let asked = get(bought);
+    assert_eq!((asked.status, asked.json()), (200, json!({ "Ok": { "Buy": { "item": "tea", "price": 1.5 } } })));
+    assert!(lsn(&asked) >= lsn(&done), "{asked:?}");
+    let of_standby = get(&format!("place?order=Nothing&replica=1&at_least={}", lsn(&done)));
+    assert_eq!((of_standby.status, of_standby.json()), (200, json!({ "Ok": "Nothing" })), "{of_standby:?}");
+    assert!(lsn(&of_standby) >= lsn(&done), "{of_standby:?}");
+    assert_eq!(cluster.log("values").len(), before, "nothing was logged");
+    let nobody = curl(address, "/v1/values/place?order=Nothing&replica=7", &["-H", "Prefer: wait=1"]);
+    check_problem(&nobody, 503, "no-replica");
+    let problem = check_problem(&get("place?order=Nothing&replica=one"), 400, "bad-arguments");
+    assert_eq!(problem["argument"], "replica");
+    check_problem(&get("place"), 400, "bad-arguments");
+    check_problem(&get("place?order=Nothing&order=Nothing"), 400, "bad-arguments");
+    let refused = get("text?text=x");
+    check_problem(&refused, 405, "method-not-allowed");
+    assert_eq!(refused.header("allow"), Some("POST"));
+    check_problem(&get("nothing"), 404, "unknown-method");
+    let late = curl(address, "/v1/values/place?order=Nothing&at_least=1000000", &["-H", "Prefer: wait=1"]);
+    check_problem(&late, 504, "timeout");
 }
 
 /// Posts `add(1)` with `curl` again and again; returns the answers.

@@ -76,7 +76,7 @@ struct Waiter {
     number: u64,
     /// False if it is content with the request being durable.
     for_answer: bool,
-    tell: oneshot::Sender<Result<Answered, ClientError>>,
+    tell: oneshot::Sender<Told>,
 }
 
 /// Takes a query away that was given up.
@@ -84,6 +84,9 @@ struct Asking<'a> {
     desk: &'a Desk,
     number: u64,
 }
+
+/// What a waiter is told: what became of the request, and the record that brought it about, 0 if that is not said.
+type Told = Result<(Answered, Lsn), ClientError>;
 
 /// Takes a waiter away that has given up.
 struct Waiting<'a> {
@@ -103,7 +106,8 @@ impl SharedClient {
     }
 
     /// Sends one request and waits until it has its result, or is durable if `wait` is false. Across takeovers the
-    /// request is sent again, which its id makes harmless.
+    /// request is sent again, which its id makes harmless. With the result comes the record that brought it about; 0 if that is not
+    /// said.
     ///
     /// # Errors
     /// As [`crate::Client::send`], and [`ClientError::KeyReused`] if a request of that id is under way that wants something else.
@@ -114,7 +118,7 @@ impl SharedClient {
         arguments: Bytes,
         wait: bool,
         limit: Duration,
-    ) -> Result<Answered, ClientError> {
+    ) -> Result<(Answered, Lsn), ClientError> {
         if arguments.len() > ARGUMENTS_BYTES_MAX {
             let (bytes, max) = (arguments.len(), ARGUMENTS_BYTES_MAX);
             return Err(ClientError::Rejected(format!("arguments of {bytes} bytes exceed the limit of {max} bytes")));
@@ -198,7 +202,7 @@ impl Desk {
         method: &str,
         arguments: Bytes,
         for_answer: bool,
-    ) -> Result<(u64, oneshot::Receiver<Result<Answered, ClientError>>), ClientError> {
+    ) -> Result<(u64, oneshot::Receiver<Told>), ClientError> {
         let (tell, answer) = oneshot::channel();
         let mut state = self.lock();
         let State { under_way, handle, last_waiter, .. } = &mut *state;
@@ -316,10 +320,9 @@ impl Desk {
         drop(state);
         for waiter in told {
             let answer = if waiter.for_answer || !matches!(frame, Frame::Answer { .. }) {
-                let answer = answer_to(&request, frame.clone()).expect("the frame is of that request");
-                answer.map(|(answered, _)| answered)
+                answer_to(&request, frame.clone()).expect("the frame is of that request")
             } else {
-                Ok(Answered::Accepted)
+                Ok((Answered::Accepted, Lsn(0)))
             };
             let _given_up = waiter.tell.send(answer);
         }

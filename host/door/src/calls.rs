@@ -1,41 +1,71 @@
 //! A request as an impulse of an instance, and what became of it as a response.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    str::FromStr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use ambrosia_client::{Answered, ClientError, decode_value, show_raw};
-use ambrosia_core::{InstanceName, RequestId};
-use ambrosia_methods::{Method, UnknownMethod};
+use ambrosia_client::{Answered, ClientError, Queried, decode_value, show_raw};
+use ambrosia_core::{InstanceName, Lsn, ReplicaIndex, RequestId};
+use ambrosia_methods::{Method, MethodKind, UnknownMethod};
 use axum::{
     extract::Request,
-    http::{HeaderValue, header},
+    http::{HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
-    arguments::encode_body,
+    access::{Bearer, Deed},
+    arguments::{encode_body, encode_named},
     body::ReadBody,
     content::check_content,
     door::House,
     instances::{Ended, Instance, NoInstance},
     limits::SMALL_BODY_BYTES,
     problem::{Problem, ProblemKind},
+    query_string::query_arguments,
     request_id::{IDEMPOTENCY_KEY, header_of, request_id},
     wish::Wish,
 };
 
+/// As whom a client is told of the record that its answer is of: the one that brought it about, or the last of the state that was asked.
+const LSN: HeaderName = HeaderName::from_static("ambrosia-lsn");
+
+/// What a method has given.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) value: Value,
+    /// The record that it is of, if that is known.
+    pub(crate) lsn: Lsn,
+}
+
+/// How something is asked for.
+pub(crate) struct Asking {
+    pub(crate) wait: Duration,
+    /// Of a query: the state is to have come so far.
+    pub(crate) at_least: Lsn,
+    /// Of a query: who is asked; the primary by default.
+    pub(crate) replica: Option<ReplicaIndex>,
+}
+
+impl Asking {
+    /// The primary, as it is.
+    pub(crate) fn plainly(wait: Duration) -> Asking {
+        Asking { wait, at_least: Lsn(0), replica: None }
+    }
+}
+
 /// Has a method run, and waits for its result.
 pub(crate) async fn call(house: &House, instance: &str, method: &str, request: Request) -> Response {
-    let Ok(_permit) = house.requests.try_acquire() else {
-        let detail = "as many requests are under way as there may be; repeat it later";
-        return Problem::new(ProblemKind::Busy, detail).into_response();
-    };
+    let Ok(_permit) = house.requests.try_acquire() else { return busy().into_response() };
     let id = match request_id(request.headers()) {
         Ok(id) => id.unwrap_or_else(|| house.instances.fresh_request_id()),
         Err(problem) => return problem.into_response(),
     };
-    let called = Call { house, id: &id }.run(instance, method, request).await;
+    let called = Call { house, id: Some(&id) }.run(instance, method, request).await;
     let mut response = called.unwrap_or_else(IntoResponse::into_response);
     if let Some(id) = header_of(&id) {
         response.headers_mut().insert(IDEMPOTENCY_KEY, id);
@@ -43,51 +73,133 @@ pub(crate) async fn call(house: &House, instance: &str, method: &str, request: R
     response
 }
 
-/// One request, on its way.
+/// Asks a query, with its arguments in the URL.
+pub(crate) async fn query(house: &House, instance: &str, method: &str, request: Request) -> Result<Response, Problem> {
+    let _permit = house.requests.try_acquire().map_err(|_| busy())?;
+    let name = InstanceName::new(instance).map_err(|_| unknown_instance(instance))?;
+    house.check(&Bearer::of(&request), Deed::Query, Some(&name)).await?;
+    let (name, method) = house.find(instance, method).await?;
+    if method.kind != MethodKind::Query {
+        return Err(Problem::not_allowed("POST"));
+    }
+    let mut arguments = query_arguments(request.uri().query().unwrap_or_default(), &method)?;
+    let asking = Asking {
+        wait: Wish::of(request.headers()).wait,
+        at_least: Lsn(number_of("at_least", &mut arguments, &method)?.unwrap_or_default()),
+        replica: number_of("replica", &mut arguments, &method)?.map(ReplicaIndex),
+    };
+    let arguments = encode_named(arguments, &method)?.into();
+    Ok(response_of(&Call { house, id: None }.perform(&name, &method, arguments, asking).await?))
+}
+
+/// Takes a number out of a query that is not for the method, unless that has such an argument.
+fn number_of<N: FromStr>(
+    name: &str,
+    arguments: &mut Map<String, Value>,
+    method: &Method,
+) -> Result<Option<N>, Problem> {
+    if method.arguments.iter().any(|argument| argument.name == name) {
+        return Ok(None);
+    }
+    let Some(value) = arguments.remove(name) else { return Ok(None) };
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let wrong = |_| {
+        let problem = Problem::new(ProblemKind::BadArguments, format!("{name} is a number, and not {text}"));
+        problem.with("argument", name)
+    };
+    text.parse().map(Some).map_err(wrong)
+}
+
+/// One request, or one query, on its way.
 pub(crate) struct Call<'a> {
     pub(crate) house: &'a House,
-    pub(crate) id: &'a RequestId,
+    /// Of a request.
+    pub(crate) id: Option<&'a RequestId>,
 }
 
 impl Call<'_> {
     async fn run(&self, instance: &str, method: &str, request: Request) -> Result<Response, Problem> {
+        let bearer = Bearer::of(&request);
         let (parts, body) = request.into_parts();
+        let name = InstanceName::new(instance).map_err(|_| unknown_instance(instance))?;
+        self.house.check(&bearer, Deed::Send, Some(&name)).await?;
         check_content(&parts.headers)?;
         let wish = Wish::of(&parts.headers);
         let (name, method) = self.house.find(instance, method).await?;
         let body = self.house.room.read(body).await?;
         let arguments = encode(body, &method).await?;
-        Ok(response_of(&self.perform(&name, &method, arguments, wish.wait).await?))
+        Ok(response_of(&self.perform(&name, &method, arguments, Asking::plainly(wish.wait)).await?))
     }
 
-    /// Has the method run, and waits for its result.
+    /// Has the method run, or asked if it has no id, and waits for its result.
     pub(crate) async fn perform(
         &self,
         name: &InstanceName,
         method: &Method,
         arguments: Bytes,
-        wait: Duration,
-    ) -> Result<Value, Problem> {
-        let client = self.house.instances.client(name);
-        let sending = client.send(self.id, &method.name, arguments, true, wait);
+        asking: Asking,
+    ) -> Result<Given, Problem> {
         let answered = tokio::select! {
-            answered = sending => answered,
+            answered = self.ask(name, method, arguments, asking) => answered,
             () = self.house.has_closed() => {
-                let detail = "the host ends. The request may still take effect: repeat it with the same Idempotency-Key, which \
-                              gives its result";
+                let detail = "the host ends. A request may still take effect: repeat it with the same Idempotency-Key, which gives \
+                              its result";
                 return Err(self.with_id(Problem::new(ProblemKind::Closing, detail)));
             }
         };
         match answered {
-            Ok(Answered::Value(value)) if method.message_pack() => Ok(decode_value(&value)),
-            Ok(Answered::Value(value)) => Ok(show_raw(&value)),
-            Ok(Answered::Accepted) => Ok(Value::Null),
+            Ok((value, lsn)) if method.message_pack() => Ok(Given { value: decode_value(&value), lsn }),
+            Ok((value, lsn)) => Ok(Given { value: show_raw(&value), lsn }),
             Err(error) => Err(self.problem(name, error).await),
         }
     }
 
+    async fn ask(
+        &self,
+        name: &InstanceName,
+        method: &Method,
+        arguments: Bytes,
+        asking: Asking,
+    ) -> Result<(Bytes, Lsn), ClientError> {
+        let Some(id) = self.id else { return self.ask_query(name, method, arguments, asking).await };
+        let client = self.house.instances.client(name);
+        match client.send(id, &method.name, arguments, true, asking.wait).await? {
+            (Answered::Value(value), lsn) => Ok((value, lsn)),
+            (Answered::Accepted, lsn) => Ok((Bytes::new(), lsn)),
+        }
+    }
+
+    async fn ask_query(
+        &self,
+        name: &InstanceName,
+        method: &Method,
+        arguments: Bytes,
+        asking: Asking,
+    ) -> Result<(Bytes, Lsn), ClientError> {
+        let Asking { wait, at_least, replica } = asking;
+        let began = Instant::now();
+        let queried = match replica {
+            None => self.house.instances.client(name).query(&method.name, arguments, at_least, wait).await,
+            Some(_) => {
+                let mut client = self.house.instances.client_of_replicas(name);
+                client.query(&method.name, &arguments, at_least, replica, wait).await
+            }
+        };
+        match queried {
+            Ok(Queried { value, lsn }) => Ok((value, lsn)),
+            // The state has not come so far: who says so first, its host or the client here, is a matter of luck.
+            Err(ClientError::Failed(_)) if at_least > Lsn(0) && began.elapsed() >= wait => {
+                Err(ClientError::NoAnswer(wait))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     fn with_id(&self, problem: Problem) -> Problem {
-        problem.with("request", String::from_utf8_lossy(self.id.as_bytes()))
+        match self.id {
+            Some(id) => problem.with("request", String::from_utf8_lossy(id.as_bytes())),
+            None => problem,
+        }
     }
 
     /// Why there is no result.
@@ -118,11 +230,11 @@ impl Call<'_> {
                 },
                 Err(problem) => problem,
             },
+            ClientError::NoAnswer(_) => Problem::new(ProblemKind::Timeout, said),
+            ClientError::NoReplica { .. } => Problem::new(ProblemKind::NoReplica, said),
             ClientError::NotTaken { .. }
             | ClientError::NoCheckpoint(_)
             | ClientError::NoMethods(_)
-            | ClientError::NoAnswer(_)
-            | ClientError::NoReplica { .. }
             | ClientError::Thread(_) => self.with_id(Problem::new(ProblemKind::NoPrimary, said)),
         }
     }
@@ -170,10 +282,18 @@ async fn encode(body: ReadBody<'_>, method: &Method) -> Result<Bytes, Problem> {
 }
 
 /// A value as a response.
-fn response_of(value: &Value) -> Response {
-    let mut response = value.to_string().into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+fn response_of(given: &Given) -> Response {
+    let mut response = given.value.to_string().into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if given.lsn > Lsn(0) {
+        headers.insert(LSN, HeaderValue::from(given.lsn.0));
+    }
     response
+}
+
+fn busy() -> Problem {
+    Problem::new(ProblemKind::Busy, "as many requests are under way as there may be; repeat it later")
 }
 
 fn unknown_instance(name: &str) -> Problem {

@@ -12,6 +12,7 @@ use axum::{
 use serde_json::json;
 
 use crate::{
+    access::{Bearer, Deed},
     door::House,
     instances::NoInstance,
     openapi::openapi,
@@ -42,8 +43,19 @@ impl IntoResponse for PageFile {
 }
 
 impl House {
-    /// All instances with their methods, by name. One that can't be read is left out, and has its reason told.
-    pub(crate) async fn catalogue(&self) -> Result<Vec<(InstanceName, Methods)>, Problem> {
+    /// The instances that somebody may see with their methods, by name. One that can't be read is left out, and has its reason told.
+    pub(crate) async fn catalogue(&self, bearer: &Bearer) -> Result<Vec<(InstanceName, Methods)>, Problem> {
+        self.check(bearer, Deed::Read, None).await?;
+        let mut seen = Vec::new();
+        for (name, methods) in self.all_instances().await? {
+            if self.check(bearer, Deed::Read, Some(&name)).await.is_ok() {
+                seen.push((name, methods));
+            }
+        }
+        Ok(seen)
+    }
+
+    async fn all_instances(&self) -> Result<Vec<(InstanceName, Methods)>, Problem> {
         let instances = Arc::clone(&self.instances);
         let looking = move || {
             let mut found = Vec::new();
@@ -70,8 +82,8 @@ impl House {
     }
 
     /// The description of all methods.
-    pub(crate) async fn openapi(&self) -> Result<Response, Problem> {
-        Ok(Json(openapi(&self.catalogue().await?)).into_response())
+    pub(crate) async fn openapi(&self, bearer: &Bearer) -> Result<Response, Problem> {
+        Ok(Json(openapi(&self.catalogue(bearer).await?)).into_response())
     }
 
     /// Whether requests can be passed on: the store can be read.

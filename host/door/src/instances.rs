@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use ambrosia_client::SharedClient;
+use ambrosia_client::{Client, SharedClient};
 use ambrosia_core::{InstanceName, Lsn, RequestId};
 use ambrosia_methods::Methods;
+
+use crate::access::{Access, Deed};
 
 /// Knows the instances of a store.
 pub trait Instances: Send + Sync + 'static {
@@ -19,6 +21,22 @@ pub trait Instances: Send + Sync + 'static {
 
     /// The way to the primary of an instance that was looked up. Does not wait for anything.
     fn client(&self, name: &InstanceName) -> Arc<SharedClient>;
+
+    /// A client that asks any replica of an instance that was looked up. Does not wait for anything.
+    fn client_of_replicas(&self, name: &InstanceName) -> Client;
+
+    /// What whoever has that token may do with that instance, or with any if none is named, by the tokens as they were read before; `None` if
+    /// these may have changed since. Does not wait for anything.
+    fn access(&self, token: Option<&str>, deed: Deed, name: Option<&InstanceName>) -> Option<Access>;
+
+    /// The same, whether they have changed since or not; `None` if they were never read.
+    fn access_as_read(&self, token: Option<&str>, deed: Deed, name: Option<&InstanceName>) -> Option<Access>;
+
+    /// Reads the tokens. May wait for a disk.
+    ///
+    /// # Errors
+    /// If they can't be read.
+    fn read_tokens(&self) -> Result<(), NoInstance>;
 
     /// A request id for whoever gives none.
     fn fresh_request_id(&self) -> RequestId;

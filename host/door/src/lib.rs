@@ -4,6 +4,7 @@
 //! primaries are a client knows. What is not answered in time, too large or never finished ends; nothing here is without a bound.
 
 mod accepting;
+mod access;
 mod arguments;
 mod body;
 mod calls;
@@ -22,5 +23,6 @@ mod routes;
 mod schema;
 mod wish;
 
+pub use access::{Access, Deed};
 pub use door::{Door, DoorOptions};
 pub use instances::{Ended, Instance, Instances, NoInstance};

@@ -9,7 +9,7 @@ mod rpc;
 mod tools;
 
 use ambrosia_core::{InstanceName, RequestId};
-use ambrosia_methods::Method;
+use ambrosia_methods::{Method, MethodKind};
 use axum::{
     Json,
     extract::Request,
@@ -19,8 +19,9 @@ use axum::{
 use serde_json::{Map, Value, json};
 
 use crate::{
+    access::Bearer,
     arguments::encode_named,
-    calls::Call,
+    calls::{Asking, Call},
     content::check_content,
     door::House,
     limits::ANSWER_WAIT,
@@ -38,6 +39,7 @@ const KEY_IN_META: &str = "ambrosia/idempotency-key";
 
 /// Answers one message.
 pub(crate) async fn answer(house: &House, request: Request) -> Response {
+    let bearer = Bearer::of(&request);
     let (parts, body) = request.into_parts();
     if let Err(problem) = check_content(&parts.headers) {
         return problem.into_response();
@@ -58,22 +60,27 @@ pub(crate) async fn answer(house: &House, request: Request) -> Response {
     let Message { id: Some(id), method, parameters } = message else {
         return StatusCode::ACCEPTED.into_response(); // a notification, or an answer to a question that nobody asked
     };
-    let response = match carry_out(house, &method, &parameters).await {
+    let response = match carry_out(house, &bearer, &method, &parameters).await {
         Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
         Err(error) => error.response(&id),
     };
     Json(response).into_response()
 }
 
-async fn carry_out(house: &House, method: &str, parameters: &Map<String, Value>) -> Result<Value, RpcError> {
+async fn carry_out(
+    house: &House,
+    bearer: &Bearer,
+    method: &str,
+    parameters: &Map<String, Value>,
+) -> Result<Value, RpcError> {
     match method {
         "initialize" => Ok(initialize(parameters)),
         "ping" => Ok(json!({})),
-        "tools/list" => Ok(tools::list(&house.catalogue().await?)),
-        "tools/call" => tools::call(house, parameters).await,
-        "resources/list" => Ok(resources::list(&house.catalogue().await?)),
-        "resources/templates/list" => Ok(resources::templates(&house.catalogue().await?)),
-        "resources/read" => resources::read(house, parameters).await,
+        "tools/list" => Ok(tools::list(&house.catalogue(bearer).await?)),
+        "tools/call" => tools::call(house, bearer, parameters).await,
+        "resources/list" => Ok(resources::list(&house.catalogue(bearer).await?)),
+        "resources/templates/list" => Ok(resources::templates(&house.catalogue(bearer).await?)),
+        "resources/read" => resources::read(house, bearer, parameters).await,
         other => Err(RpcError::unknown_method(other)),
     }
 }
@@ -91,7 +98,7 @@ fn initialize(parameters: &Map<String, Value>) -> Value {
     })
 }
 
-/// Runs a method with arguments by their names.
+/// Runs a method with arguments by their names, under an id, or asks one that is a query.
 async fn run(
     house: &House,
     instance: &InstanceName,
@@ -102,7 +109,11 @@ async fn run(
     let Ok(_permit) = house.requests.try_acquire() else {
         return Err(Problem::new(ProblemKind::Busy, "as many requests are under way as there may be"));
     };
-    let encoded = encode_named(arguments, method)?;
-    let id = key.unwrap_or_else(|| house.instances.fresh_request_id());
-    Call { house, id: &id }.perform(instance, method, encoded.into(), ANSWER_WAIT).await
+    let encoded = encode_named(arguments, method)?.into();
+    let id = match method.kind {
+        MethodKind::Query => None,
+        _ => Some(key.unwrap_or_else(|| house.instances.fresh_request_id())),
+    };
+    let call = Call { house, id: id.as_ref() };
+    Ok(call.perform(instance, method, encoded, Asking::plainly(ANSWER_WAIT)).await?.value)
 }

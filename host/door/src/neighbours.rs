@@ -5,24 +5,12 @@
 
 use std::net::IpAddr;
 
-use axum::{
-    extract::Request,
-    http::{HeaderMap, Uri, header},
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
+use axum::http::{HeaderMap, Uri, header};
 
 use crate::problem::{Problem, ProblemKind};
 
 /// Refuses what was asked under a foreign name, or by a page of another site.
-pub(crate) async fn for_neighbours(request: Request, next: Next) -> Response {
-    match check(request.uri(), request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
-    }
-}
-
-fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+pub(crate) fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     let mut hosts = headers.get_all(header::HOST).into_iter().map(|host| host.to_str().unwrap_or_default());
     let named = match (uri.authority(), hosts.next(), hosts.next()) {
         (Some(authority), _, None) => authority.as_str(),

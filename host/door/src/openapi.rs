@@ -1,7 +1,7 @@
 //! What can be asked, as OpenAPI 3.1, from what modules describe.
 
 use ambrosia_core::InstanceName;
-use ambrosia_methods::{Method, Methods, Type};
+use ambrosia_methods::{Method, MethodKind, Methods, Type};
 use serde_json::{Map, Value, json};
 
 use crate::schema::{Schemas, Way};
@@ -13,7 +13,12 @@ pub(crate) fn openapi(instances: &[(InstanceName, Methods)]) -> Value {
     for (name, methods) in instances {
         for method in methods.iter() {
             let path = format!("/v1/{name}/{}", method.name);
-            paths.insert(path, json!({ "post": operation(name, method, &mut schemas) }));
+            let mut operations = Map::new();
+            operations.insert("post".to_owned(), operation(name, method, &mut schemas));
+            if method.kind == MethodKind::Query {
+                operations.insert("get".to_owned(), query(name, method, &mut schemas));
+            }
+            paths.insert(path, operations.into());
         }
     }
     let mut named = schemas.into_named();
@@ -82,6 +87,41 @@ fn operation(instance: &InstanceName, method: &Method, schemas: &mut Schemas) ->
     operation.into()
 }
 
+/// The same method, asked without a record.
+fn query(instance: &InstanceName, method: &Method, schemas: &mut Schemas) -> Value {
+    let owner = format!("{instance}.{}.get", method.name);
+    let parameter = |name: &str, is_required: bool, schema: Value| json!({ "name": name, "in": "query", "required": is_required, "content": { "application/json": { "schema": schema } } });
+    let mut parameters: Vec<_> = method
+        .arguments
+        .iter()
+        .map(|argument| {
+            let is_required = !matches!(argument.ty, Type::Option(_));
+            parameter(&argument.name, is_required, schemas.schema(&argument.ty, &owner, Way::In))
+        })
+        .collect();
+    for name in ["at_least", "replica"] {
+        if method.arguments.iter().all(|argument| argument.name != name) {
+            parameters.push(parameter(name, false, json!({ "type": "integer", "minimum": 0 })));
+        }
+    }
+    let result = schemas.schema(&method.result, &owner, Way::Out);
+    let lsn = json!({ "description": "The last record of the state that was asked.", "schema": { "type": "integer" } });
+    json!({
+        "operationId": owner,
+        "tags": [instance.as_str()],
+        "summary": method.docs.lines().next().unwrap_or_default().trim(),
+        "parameters": parameters,
+        "responses": {
+            "200": {
+                "description": "The result.",
+                "headers": { "Ambrosia-Lsn": lsn },
+                "content": { "application/json": { "schema": result } },
+            },
+            "default": { "$ref": "#/components/responses/problem" },
+        },
+    })
+}
+
 fn request_body(method: &Method, owner: &str, schemas: &mut Schemas) -> Value {
     if !method.message_pack() {
         let bytes = json!({ "type": "string", "description": "text, or 0x and hexadecimal digits" });
@@ -134,7 +174,10 @@ mod tests {
         order.result = "record %node { next: option<%node> }".parse().expect("a type");
         order.docs = "Orders.\n\nAt once.".to_owned();
         let raw = Method::without_types("swallow".to_owned(), Vec::new(), false);
-        openapi(&[(InstanceName::new("shop").expect("plain"), Methods::new(vec![order, raw]))])
+        let mut find = Method::without_types("find".to_owned(), Vec::new(), true);
+        find.kind = MethodKind::Query;
+        find.arguments = vec![argument("replica", "record %tree { next: option<%tree> }")];
+        openapi(&[(InstanceName::new("shop").expect("plain"), Methods::new(vec![order, raw, find]))])
     }
 
     /// Every `$ref` in it.
@@ -160,6 +203,16 @@ mod tests {
         let raw =
             &document["paths"]["/v1/shop/swallow"]["post"]["requestBody"]["content"]["application/json"]["schema"];
         assert_eq!(raw["maxItems"], 1);
+    }
+
+    #[test]
+    fn a_query_is_asked_with_what_is_no_argument_of_its_own() {
+        let document = document();
+        let find = &document["paths"]["/v1/shop/find"]["get"];
+        let names: Vec<_> =
+            find["parameters"].as_array().expect("a list").iter().map(|one| one["name"].clone()).collect();
+        assert_eq!(names, ["replica", "at_least"]);
+        assert_eq!(document["paths"]["/v1/shop/order"]["get"], Value::Null);
     }
 
     #[test]

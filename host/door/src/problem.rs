@@ -21,17 +21,20 @@ pub(crate) enum ProblemKind {
     Closing,
     Failed,
     Finished,
+    Forbidden,
     ForeignOrigin,
     Halted,
     KeyReused,
     MethodNotAllowed,
     NoPrimary,
+    NoReplica,
     NotFound,
     NotJson,
     NotReady,
     OtherName,
     Store,
     Timeout,
+    Unauthorized,
     UnknownInstance,
     UnknownMethod,
     UnsupportedType,
@@ -50,6 +53,7 @@ impl ProblemKind {
             Closing => ("closing", StatusCode::SERVICE_UNAVAILABLE, "The host ends"),
             Failed => ("failed", StatusCode::UNPROCESSABLE_ENTITY, "The method could not be run"),
             Finished => ("finished", StatusCode::GONE, "The instance has finished"),
+            Forbidden => ("forbidden", StatusCode::FORBIDDEN, "The token does not allow this"),
             ForeignOrigin => ("foreign-origin", StatusCode::FORBIDDEN, "A page of another site asks"),
             Halted => ("halted", StatusCode::CONFLICT, "The instance has halted"),
             KeyReused => {
@@ -59,12 +63,14 @@ impl ProblemKind {
                 ("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "It can't be asked for in this way")
             }
             NoPrimary => ("no-primary", StatusCode::SERVICE_UNAVAILABLE, "Nobody runs the instance"),
+            NoReplica => ("no-replica", StatusCode::SERVICE_UNAVAILABLE, "The replica can't be asked"),
             NotFound => ("not-found", StatusCode::NOT_FOUND, "There is nothing here"),
             NotJson => ("not-json", StatusCode::BAD_REQUEST, "The body is not JSON"),
             NotReady => ("not-ready", StatusCode::SERVICE_UNAVAILABLE, "Nothing can be asked here now"),
             OtherName => ("other-name", StatusCode::MISDIRECTED_REQUEST, "This machine is asked under a foreign name"),
             Store => ("store", StatusCode::INTERNAL_SERVER_ERROR, "The store can't be read"),
             Timeout => ("timeout", StatusCode::GATEWAY_TIMEOUT, "No answer came in time"),
+            Unauthorized => ("unauthorized", StatusCode::UNAUTHORIZED, "A token is needed"),
             UnknownInstance => ("unknown-instance", StatusCode::NOT_FOUND, "There is no such instance"),
             UnknownMethod => ("unknown-method", StatusCode::NOT_FOUND, "There is no such method"),
             UnsupportedType => ("unsupported-type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body has to be JSON"),
@@ -127,6 +133,9 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(allow) = self.allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        if self.kind == ProblemKind::Unauthorized {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if matches!(self.kind, ProblemKind::Busy | ProblemKind::Closing | ProblemKind::NoPrimary) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -12,11 +12,11 @@ use axum::{
 use serde_json::json;
 
 use crate::{
+    access::{Bearer, for_those_who_may},
     calls,
     catalogue::{PAGE, SCRIPT, STYLE},
     door::House,
     mcp,
-    neighbours::for_neighbours,
     problem::{Problem, ProblemKind},
 };
 
@@ -25,7 +25,7 @@ type Shared = State<Arc<House>>;
 pub(crate) fn routes(house: Arc<House>) -> Router {
     let read = |route| only("GET, HEAD", route);
     Router::new()
-        .route("/v1/{instance}/{method}", only("POST", post(call)))
+        .route("/v1/{instance}/{method}", only("GET, HEAD, POST", post(call).get(query)))
         .route("/mcp", only("POST", post(agent)))
         .route("/openapi.json", read(get(description)))
         .route("/docs", read(get(|| async { PAGE })))
@@ -34,12 +34,12 @@ pub(crate) fn routes(house: Arc<House>) -> Router {
         .route("/healthz", read(get(|| async { Json(json!({ "status": "alive" })) })))
         .route("/readyz", read(get(readiness)))
         .fallback(nothing)
-        .layer(middleware::from_fn(for_neighbours))
+        .layer(middleware::from_fn_with_state(Arc::clone(&house), for_those_who_may))
         .with_state(house)
 }
 
-async fn description(State(house): Shared) -> Result<Response, Problem> {
-    house.openapi().await
+async fn description(State(house): Shared, request: Request) -> Result<Response, Problem> {
+    house.openapi(&Bearer::of(&request)).await
 }
 
 async fn readiness(State(house): Shared) -> Result<Response, Problem> {
@@ -55,6 +55,17 @@ async fn call(State(house): Shared, path: Result<Path<(String, String)>, PathRej
     match path {
         Ok(Path((instance, method))) => calls::call(&house, &instance, &method, request).await,
         Err(_) => nothing().await.into_response(),
+    }
+}
+
+async fn query(
+    State(house): Shared,
+    path: Result<Path<(String, String)>, PathRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    match path {
+        Ok(Path((instance, method))) => calls::query(&house, &instance, &method, request).await,
+        Err(_) => Err(nothing().await),
     }
 }
 

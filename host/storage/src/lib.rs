@@ -38,6 +38,7 @@ mod subscription;
 mod sync_times;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod upgrades;
 mod vacancy_watcher;
 mod wishes;
@@ -74,6 +75,7 @@ pub use registry::{KeyError, PutError, Registry, RegistryEntry, RegistryError, R
 pub use store::{CloseError, ClosedLog, Held, LogId, LogScan, PlacedRecord, Store};
 pub use subscription::{Callback, Subscription};
 pub use sync_times::SyncTimes;
+pub use tokens::{Deed, FoundToken, Token, TokenError, Tokens};
 pub use upgrades::{
     Answered, Cancelled, MODULES_MAX, StandingWish, Upgrades, Waiting, Wanted, WantedLimits, WantedSkip, WishAnswer,
 };

@@ -38,7 +38,7 @@ impl Bench {
     }
 
     /// Asks as a task of its own.
-    fn ask(&self, id: &str, arguments: &'static [u8], wait: bool) -> JoinHandle<Result<Answered, ClientError>> {
+    fn ask(&self, id: &str, arguments: &'static [u8], wait: bool) -> JoinHandle<Told> {
         let (client, id) = (Arc::clone(&self.client), RequestId::new(id).expect("short"));
         tokio::spawn(async move { client.send(&id, "add", Bytes::from_static(arguments), wait, LIMIT).await })
     }
@@ -79,13 +79,13 @@ async fn what_was_not_answered_goes_over_the_next_connection_and_what_was_does_n
     connection.write_frame(&answer).await.expect("it listens");
     let [a, b] = asked;
     let (done, left) = if first.as_bytes() == b"a" { (a, b) } else { (b, a) };
-    assert_eq!(done.await.expect("no panic").expect("answered"), value(b"\x01"));
+    assert_eq!(done.await.expect("no panic").expect("answered").0, value(b"\x01"));
     drop(connection);
     let (_handle, mut connection) = bench.accept().await;
     assert_eq!(id(&connection.read_frame().await.expect("it asks again")), second);
     let answer = Frame::Answer { request: second, success: true, value: Bytes::from_static(b"\x02"), lsn: Lsn(1) };
     connection.write_frame(&answer).await.expect("it listens");
-    assert_eq!(left.await.expect("no panic").expect("answered"), value(b"\x02"));
+    assert_eq!(left.await.expect("no panic").expect("answered").0, value(b"\x02"));
 }
 
 #[tokio::test]
@@ -101,11 +101,11 @@ async fn an_id_under_way_is_sent_once_and_belongs_to_what_it_was_given_for() {
     let accepted = connection.read_frame().await.expect("who waits for less asks");
     assert!(matches!(accepted, Frame::Request { wait: false, .. }), "{accepted:?} is that of the second");
     connection.write_frame(&Frame::Control(Control::Accepted { request: b"a".to_vec() })).await.expect("it listens");
-    assert_eq!(third.await.expect("no panic").expect("accepted"), Answered::Accepted);
+    assert_eq!(third.await.expect("no panic").expect("accepted").0, Answered::Accepted);
     let answer = Frame::Answer { request, success: true, value: Bytes::from_static(b"\x01"), lsn: Lsn(1) };
     connection.write_frame(&answer).await.expect("it listens");
     for asked in [first, second] {
-        assert_eq!(asked.await.expect("no panic").expect("answered"), value(b"\x01"));
+        assert_eq!(asked.await.expect("no panic").expect("answered").0, value(b"\x01"));
     }
 }
 

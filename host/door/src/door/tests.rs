@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use ambrosia_client::{ClientError, Primary, SharedClient, Whereabouts};
+use ambrosia_client::{Client, ClientError, Primary, SharedClient, Whereabouts};
 use ambrosia_core::{InstanceName, RequestId};
 use ambrosia_methods::{Method, Methods};
 use tokio::{
@@ -9,7 +9,10 @@ use tokio::{
 };
 
 use super::*;
-use crate::instances::{Instance, NoInstance};
+use crate::{
+    access::{Access, Deed},
+    instances::{Instance, NoInstance},
+};
 
 /// Nobody is primary, and it may go on so.
 struct Nobody(watch::Receiver<Option<Primary>>);
@@ -48,6 +51,23 @@ impl Instances for OnlyOne {
 
     fn client(&self, _: &InstanceName) -> Arc<SharedClient> {
         Arc::clone(&self.1)
+    }
+
+    fn client_of_replicas(&self, name: &InstanceName) -> Client {
+        let (_, primaries) = watch::channel(None);
+        Client::new(name.clone(), Nobody(primaries))
+    }
+
+    fn access(&self, token: Option<&str>, deed: Deed, name: Option<&InstanceName>) -> Option<Access> {
+        self.access_as_read(token, deed, name)
+    }
+
+    fn access_as_read(&self, _: Option<&str>, _: Deed, _: Option<&InstanceName>) -> Option<Access> {
+        Some(Access::Open)
+    }
+
+    fn read_tokens(&self) -> Result<(), NoInstance> {
+        Ok(())
     }
 
     fn fresh_request_id(&self) -> RequestId {

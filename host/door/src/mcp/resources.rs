@@ -5,7 +5,11 @@ use ambrosia_methods::{Method, MethodKind, Methods};
 use serde_json::{Map, Value, json};
 
 use super::{rpc::RpcError, run};
-use crate::{door::House, query_string::query_arguments};
+use crate::{
+    access::{Bearer, Deed},
+    door::House,
+    query_string::query_arguments,
+};
 
 const SCHEME: &str = "ambrosia://";
 
@@ -43,12 +47,14 @@ fn described(uri: &str, instance: &InstanceName, method: &Method, rest: String) 
     })
 }
 
-pub(super) async fn read(house: &House, parameters: &Map<String, Value>) -> Result<Value, RpcError> {
+pub(super) async fn read(house: &House, bearer: &Bearer, parameters: &Map<String, Value>) -> Result<Value, RpcError> {
     let uri = parameters.get("uri").and_then(Value::as_str);
     let uri = uri.ok_or_else(|| RpcError::bad_parameters("a resource has a uri"))?;
     let unknown = || RpcError::unknown_resource(uri);
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
     let (instance, method) = path.strip_prefix(SCHEME).and_then(|path| path.split_once('/')).ok_or_else(unknown)?;
+    let name = InstanceName::new(instance).map_err(|_| unknown())?;
+    house.check(bearer, Deed::Query, Some(&name)).await?;
     let (instance, method) = house.find(instance, method).await.map_err(|_| unknown())?;
     if method.kind != MethodKind::Query {
         return Err(unknown());

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{KEY_IN_META, rpc::RpcError, run};
 use crate::{
+    access::{Bearer, Deed},
     door::House,
     problem::ProblemKind,
     schema::{Schemas, Way},
@@ -79,14 +80,15 @@ fn tool(name: &str, instance: &InstanceName, method: &Method) -> Value {
     })
 }
 
-pub(super) async fn call(house: &House, parameters: &Map<String, Value>) -> Result<Value, RpcError> {
+pub(super) async fn call(house: &House, bearer: &Bearer, parameters: &Map<String, Value>) -> Result<Value, RpcError> {
     let wanted = parameters.get("name").and_then(Value::as_str);
     let wanted = wanted.ok_or_else(|| RpcError::bad_parameters("a call names a tool"))?;
-    let catalogue = house.catalogue().await?;
+    let catalogue = house.catalogue(bearer).await?;
     let tools = all(&catalogue);
     let found = tools.iter().find(|(name, _, _)| name == wanted);
     let (_, instance, method) =
         found.ok_or_else(|| RpcError::bad_parameters(format!("there is no tool {wanted:?}")))?;
+    house.check(bearer, Deed::Send, Some(instance)).await?;
     let arguments = match parameters.get("arguments") {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(arguments)) => arguments.clone(),

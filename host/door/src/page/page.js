@@ -25,6 +25,9 @@ function typed(text, schema) {
   return JSON.parse(text);
 }
 
+/** What says who asks. The token is kept by this page alone, as long as it is open. */
+const who = () => (at("token").value ? { Authorization: `Bearer ${at("token").value}` } : {});
+
 function field(form, name, schema) {
   const input = element("textarea");
   input.name = name;
@@ -55,7 +58,7 @@ async function send(path, fields, isRaw, key, output) {
   output.className = "";
   output.textContent = "…";
   try {
-    const headers = { "Content-Type": "application/json" };
+    const headers = { "Content-Type": "application/json", ...who() };
     if (key.value) headers["Idempotency-Key"] = key.value;
     const answer = await fetch(path.slice(1), { method: "POST", headers, body: JSON.stringify(bodyOf(fields, isRaw)) });
     const text = await answer.text();
@@ -123,10 +126,10 @@ function filter() {
   }
 }
 
-async function begin() {
-  at("filter").addEventListener("input", filter);
+async function load() {
+  at("error").hidden = true;
   try {
-    const answer = await fetch("openapi.json");
+    const answer = await fetch("openapi.json", { headers: who() });
     const told = await answer.json();
     if (!answer.ok) throw new Error(told.detail);
     show(told);
@@ -140,4 +143,6 @@ async function begin() {
   }
 }
 
-begin();
+at("filter").addEventListener("input", filter);
+at("token").addEventListener("change", load);
+load();

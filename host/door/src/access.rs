@@ -1,0 +1,150 @@
+//! Who may ask for what, by the token that comes with it.
+//!
+//! **Architecture Invariant:** while a store has a token, nothing is done for whoever has none; without tokens only this machine is
+//! listened to.
+
+use std::sync::Arc;
+
+use ambrosia_core::InstanceName;
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+
+use crate::{
+    door::House,
+    instances::NoInstance,
+    neighbours,
+    problem::{Problem, ProblemKind},
+};
+
+/// What somebody wants to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Deed {
+    /// Run a method.
+    Send,
+    /// Run a method that changes nothing.
+    Query,
+    /// See which instances and methods there are.
+    Read,
+}
+
+/// What a store says of whoever asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// The store has no tokens.
+    Open,
+    /// The token allows it.
+    Granted,
+    /// There is no such token, or none was given.
+    Unknown,
+    /// The token is over.
+    Ended,
+    /// The token allows other things.
+    Denied,
+}
+
+/// The token of a request, for those who carry it out.
+#[derive(Clone, Default)]
+pub(crate) struct Bearer(Option<Arc<str>>);
+
+impl Bearer {
+    /// The token that came with a request.
+    pub(crate) fn of(request: &Request) -> Bearer {
+        request.extensions().get::<Bearer>().cloned().unwrap_or_default()
+    }
+
+    fn in_headers(headers: &HeaderMap) -> Bearer {
+        let text = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = text.and_then(|text| {
+            let (scheme, token) = text.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().into())
+        });
+        Bearer(token)
+    }
+}
+
+/// Lets in whoever may come: with a known token, or from this machine while there are none.
+pub(crate) async fn for_those_who_may(State(house): State<Arc<House>>, mut request: Request, next: Next) -> Response {
+    let bearer = Bearer::in_headers(request.headers());
+    let may_come = match house.access(&bearer, Deed::Read, None).await {
+        Ok(Access::Open) => neighbours::check(request.uri(), request.headers()),
+        // What it allows in particular is looked at where it is done.
+        Ok(Access::Granted | Access::Denied) => Ok(()),
+        Ok(access) if needs_token(request.uri().path()) => Err(refused(access)),
+        Ok(_) => Ok(()),
+        Err(problem) => Err(problem),
+    };
+    match may_come {
+        Ok(()) => {
+            request.extensions_mut().insert(bearer);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// The page is the same for everybody, and whether somebody is alive is no secret.
+fn needs_token(path: &str) -> bool {
+    !matches!(path, "/healthz" | "/docs" | "/docs/page.js" | "/docs/page.css")
+}
+
+fn refused(access: Access) -> Problem {
+    match access {
+        Access::Ended => Problem::new(ProblemKind::Unauthorized, "the token has ended: ask for another one"),
+        Access::Denied => Problem::new(ProblemKind::Forbidden, "the token does not allow this"),
+        _ => {
+            Problem::new(ProblemKind::Unauthorized, "give a token that is known here, as `Authorization: Bearer TOKEN`")
+        }
+    }
+}
+
+impl House {
+    /// Sees that somebody may do that, with that instance or with none in particular.
+    pub(crate) async fn check(&self, bearer: &Bearer, deed: Deed, name: Option<&InstanceName>) -> Result<(), Problem> {
+        match self.access(bearer, deed, name).await? {
+            Access::Open | Access::Granted => Ok(()),
+            access => Err(refused(access)),
+        }
+    }
+
+    async fn access(&self, bearer: &Bearer, deed: Deed, name: Option<&InstanceName>) -> Result<Access, Problem> {
+        let token = bearer.0.as_deref();
+        if let Some(access) = self.instances.access(token, deed, name) {
+            return Ok(access);
+        }
+        let instances = Arc::clone(&self.instances);
+        match tokio::task::spawn_blocking(move || instances.read_tokens()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(NoInstance::Unreadable(reason))) => return Err(Problem::new(ProblemKind::Store, reason)),
+            Ok(Err(NoInstance::Unknown)) | Err(_) => return Err(Problem::new(ProblemKind::Closing, "the host ends")),
+        }
+        // What was read just now counts, even if it has changed since.
+        self.instances
+            .access_as_read(token, deed, name)
+            .map_or_else(|| Err(Problem::new(ProblemKind::Store, "the tokens of the store can't be read")), Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bearer_is_found_in_its_header_and_nowhere_else() {
+        let bearer = |value: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(value) = value {
+                headers.insert(header::AUTHORIZATION, value.parse().expect("a value"));
+            }
+            Bearer::in_headers(&headers).0.map(|token| token.to_string())
+        };
+        assert_eq!(bearer(Some("Bearer ambrosia_00")).as_deref(), Some("ambrosia_00"));
+        assert_eq!(bearer(Some("bearer  x ")).as_deref(), Some("x"));
+        for none in [None, Some("Basic x"), Some("Bearer"), Some("")] {
+            assert_eq!(bearer(none), None, "{none:?}");
+        }
+    }
+}
