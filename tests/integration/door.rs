@@ -285,6 +285,7 @@ fn the_same_key_at_once_is_done_once_and_another_content_is_refused() {
         let answer = poster.join().expect("it has an answer");
         assert_eq!((answer.status, answer.body.as_str()), (200, "1"));
     }
+    check_problem(&post(address, "/v1/ticker/every", Some("the-key"), "[1500, 2]"), 422, "key-reused");
     assert_eq!(post(address, "/v1/ticker/report", None, "[]").json()[0], 1, "it was done once");
 }
 
