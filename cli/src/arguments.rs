@@ -2,9 +2,10 @@
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use ambrosia_core::{InstanceName, Timestamp};
-use ambrosia_host::{Grant, Grants, HttpAddress, MemberOptions, Secret};
+use ambrosia_core::{Configuration, InstanceName, Timestamp};
+use ambrosia_host::{Grant, Grants, HttpAddress, MemberOptions, Secret, encode_value};
 use ambrosia_storage::Deed;
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{argument_source::ArgumentSource, serve::NamedReplica};
@@ -330,6 +331,8 @@ pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) outgoing: OutgoingArguments,
     #[command(flatten)]
+    pub(crate) configuration: ConfigurationArguments,
+    #[command(flatten)]
     pub(crate) checkpoints: CheckpointArguments,
 }
 
@@ -351,6 +354,57 @@ impl OutgoingArguments {
     pub(crate) fn add_to(self, options: MemberOptions) -> MemberOptions {
         let (grants, secrets) = (Grants(self.grant_http), self.secret.into_iter().collect());
         MemberOptions { grants, secrets, ..options }
+    }
+}
+
+// What is set for the guest. A doc comment would take the place of what the verb says of itself.
+#[derive(Args, Debug)]
+pub(crate) struct ConfigurationArguments {
+    /// A value that the guest finds under that name (`ambrosia::config`), as JSON, such as limit=5; may be given several times.
+    /// What is not given any more is gone at the next reign. Give all replicas the same
+    #[arg(long, value_name = "NAME=JSON", value_parser = configured)]
+    pub(crate) config: Vec<(String, Vec<u8>)>,
+    /// How the host is reached from outside, such as https://shop.example.com: what URLs of promises begin with
+    #[arg(long, value_name = "URL", value_parser = public_url)]
+    pub(crate) public_url: Option<String>,
+}
+
+impl ConfigurationArguments {
+    /// The same for a member that lives as `options` say.
+    pub(crate) fn add_to(self, options: MemberOptions) -> anyhow::Result<MemberOptions> {
+        let mut configuration = Configuration::default();
+        for (name, value) in self.config {
+            let before = configuration.values.insert(name.clone(), value.into());
+            anyhow::ensure!(before.is_none(), "--config sets {name} twice");
+        }
+        if let Some(url) = self.public_url {
+            configuration.values.insert(PUBLIC_URL.to_owned(), encode_value(&url.into())?.into());
+        }
+        configuration.check().context("--config can't be taken")?;
+        Ok(MemberOptions { configuration, ..options })
+    }
+}
+
+/// The name of the value that URLs of promises begin with.
+const PUBLIC_URL: &str = "ambrosia.public-url";
+
+/// A name and the MessagePack of a value.
+fn configured(text: &str) -> Result<(String, Vec<u8>), String> {
+    let (name, json) = text.split_once('=').ok_or("write NAME=JSON, such as limit=5 or 'city=\"Berlin\"'")?;
+    if name.starts_with("ambrosia.") {
+        return Err("names that begin with `ambrosia.` are the host's own".to_owned());
+    }
+    let value = serde_json::from_str(json).map_err(|error| format!("the value is not JSON: {error}"))?;
+    Ok((name.to_owned(), encode_value(&value).map_err(|error| error.to_string())?))
+}
+
+fn public_url(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_origin = rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '?', '#', ' ']));
+    if is_origin {
+        Ok(text.to_owned())
+    } else {
+        Err("write scheme, host and port, such as https://shop.example.com".to_owned())
     }
 }
 
@@ -483,6 +537,8 @@ pub(crate) struct Serve {
     pub(crate) allow_engine_change: bool,
     #[command(flatten)]
     pub(crate) outgoing: OutgoingArguments,
+    #[command(flatten)]
+    pub(crate) configuration: ConfigurationArguments,
     #[command(flatten)]
     pub(crate) checkpoints: CheckpointArguments,
 }

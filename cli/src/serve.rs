@@ -24,9 +24,10 @@ pub(crate) fn serve(store: StorePlace, verb: Serve) -> anyhow::Result<ExitCode> 
             listen: verb.listen,
             http: verb.http.address(),
             process_memory_bytes: verb.process_memory,
-            member: verb
-                .outgoing
-                .add_to(MemberOptions { allow_engine_change: verb.allow_engine_change, ..verb.checkpoints.options() }),
+            member: verb.configuration.add_to(verb.outgoing.add_to(MemberOptions {
+                allow_engine_change: verb.allow_engine_change,
+                ..verb.checkpoints.options()
+            }))?,
         },
         tell,
     )?;

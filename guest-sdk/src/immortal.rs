@@ -147,9 +147,39 @@ pub const fn method_id(name: &str) -> u32 {
 /// It is `Copy`: pass it on, and move it into futures, as it is.
 pub struct This<S: 'static>(pub(crate) Kept<S>);
 
-/// Where the state lies: a place that lasts as long as the program, so that whoever has it need not be counted. It is empty
-/// once a test harness has gone.
-pub(crate) type Kept<S> = &'static RefCell<Option<S>>;
+/// Where the state lies: a place that lasts as long as the program, so that whoever has it need not be counted.
+pub(crate) type Kept<S> = &'static RefCell<Place<S>>;
+
+/// What is kept there. A component has its state for all its life, and looks at nothing before each use: what a compiler makes
+/// of that would also hide where a handler traps.
+#[cfg(target_arch = "wasm32")]
+pub(crate) type Place<S> = S;
+
+/// The same in a test, where a harness can be gone before what it has given out.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) type Place<S> = Option<S>;
+
+#[cfg(target_arch = "wasm32")]
+pub(crate) fn place_of<S>(state: S) -> Place<S> {
+    state
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn place_of<S>(state: S) -> Place<S> {
+    Some(state)
+}
+
+#[cfg(target_arch = "wasm32")]
+#[inline]
+fn state_in<S>(place: &mut Place<S>) -> &mut S {
+    place
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+#[track_caller]
+fn state_in<S>(place: &mut Place<S>) -> &mut S {
+    place.as_mut().unwrap_or_else(|| state_is_gone())
+}
 
 impl<S> This<S> {
     /// Lets `change` work on the state.
@@ -159,7 +189,7 @@ impl<S> This<S> {
     #[track_caller]
     pub fn with<R>(&self, change: impl FnOnce(&mut S) -> R) -> R {
         let mut state = self.0.try_borrow_mut().unwrap_or_else(|_| state_in_use());
-        change(state.as_mut().unwrap_or_else(|| state_is_gone()))
+        change(state_in(&mut state))
     }
 }
 
@@ -179,6 +209,7 @@ fn state_in_use() -> ! {
 }
 
 #[cold]
+#[cfg(not(target_arch = "wasm32"))]
 #[track_caller]
 fn state_is_gone() -> ! {
     panic!("the harness of this instance is gone, and its state with it")

@@ -137,12 +137,10 @@ pub use immortal::{Argument, Immortal, Method, MethodKind, This, method_id};
 pub use mutex::{Guard, Lock, Mutex};
 pub use once::OnceMap;
 pub use peer::{AttachError, ForkError, Peer};
-#[doc(hidden)]
 pub use promise::{Promise, PromiseError, PromiseUrl, promise};
 pub use retry::{Retry, retry, retry_if};
 pub use saga::Saga;
 pub use serde;
-#[doc(hidden)]
 pub use settings::{ConfigError, config};
 pub use settings::{Secret, secret};
 pub use state::State;

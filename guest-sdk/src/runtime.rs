@@ -14,7 +14,7 @@ use std::{
 use crate::{
     CallError, Immortal, Method, This,
     executor::Executor,
-    immortal::Kept,
+    immortal::{Kept, place_of},
     layout::{self, Message, MessageKind, OUTSIDE},
 };
 
@@ -140,7 +140,7 @@ impl Runtime {
     }
 
     fn set_state<S: Immortal>(&self, state: S) -> &'static dyn Any {
-        let state: Kept<S> = Box::leak(Box::new(RefCell::new(Some(state))));
+        let state: Kept<S> = Box::leak(Box::new(RefCell::new(place_of(state))));
         self.methods.set(S::METHODS);
         self.keeps.set(S::UPGRADES);
         self.state.set(Some(state));

@@ -56,7 +56,7 @@ mod wishes;
 pub use ambrosia_client::{
     Addresses, Answered, CheckpointTaken, Client, ClientError, NoReport, OutgoingReport, OutgoingRequest, PeerReport,
     Primary, Queried, Report, Unreached, ValueError, Whereabouts, ask_for_report, decode_value, encode_arguments,
-    encode_arguments_of, show_raw, without_controls,
+    encode_arguments_of, encode_value, show_raw, without_controls,
 };
 pub use ambrosia_methods::{
     Argument, Change, Method, MethodKind, Methods, StateDifference, StateType, UnknownMethod, methods_difference,

@@ -21,7 +21,7 @@ pub use shared_client::SharedClient;
 pub use typed::WrongType;
 pub use unreached::Unreached;
 pub use values::{
-    ValueError, decode_value, encode_arguments, encode_arguments_of, encode_line, encode_values_of, show_raw,
-    without_controls,
+    ValueError, decode_value, encode_arguments, encode_arguments_of, encode_line, encode_value, encode_values_of,
+    show_raw, without_controls,
 };
 pub use whereabouts::{Primary, Whereabouts};

@@ -115,6 +115,14 @@ fn raw_argument(arguments: &[Value]) -> Result<Vec<u8>, ValueError> {
     }
 }
 
+/// Encodes one value of which no type is known.
+///
+/// # Errors
+/// If it can't be encoded.
+pub fn encode_value(value: &Value) -> Result<Vec<u8>, ValueError> {
+    Ok(rmp_serde::to_vec_named(value)?)
+}
+
 /// Encodes a line as the only argument of a method. For a raw method its bytes are just what was typed.
 ///
 /// # Errors

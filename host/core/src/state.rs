@@ -647,7 +647,10 @@ impl State {
         // Of these it is not told either, though the state has them: nothing goes on from it.
         let Applied { chunks, requested, cancelled, events, logged, .. } = applied;
         chunks.clear();
-        (requested.clear(), cancelled.clear(), events.clear(), logged.clear());
+        requested.clear();
+        cancelled.clear();
+        events.clear();
+        logged.clear();
         self.outcome = Some(Outcome::Halted { fault, lsn: self.position.lsn });
     }
 

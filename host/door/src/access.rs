@@ -86,9 +86,12 @@ pub(crate) async fn for_those_who_may(State(house): State<Arc<House>>, mut reque
     }
 }
 
-/// The page is the same for everybody, and whether somebody is alive is no secret.
+/// The page is the same for everybody, and whether somebody is alive is no secret. Who fulfils a promise shows by the URL that
+/// they may.
 fn needs_token(path: &str) -> bool {
-    !matches!(path, "/healthz" | "/docs" | "/docs/page.js" | "/docs/page.css")
+    let is_promise = path.strip_prefix("/v1/").and_then(|rest| rest.split_once('/'));
+    let is_promise = is_promise.is_some_and(|(_, rest)| rest.starts_with("promises/"));
+    !is_promise && !matches!(path, "/healthz" | "/docs" | "/docs/page.js" | "/docs/page.css")
 }
 
 fn refused(access: Access) -> Problem {
@@ -131,6 +134,20 @@ impl House {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_no_secret_and_promises_need_no_token() {
+        for (path, needed) in [
+            ("/healthz", false),
+            ("/v1/shop/promises/7.00", false),
+            ("/v1/shop/promises", true),
+            ("/v1/shop/add", true),
+            ("/promises/7", true),
+            ("/openapi.json", true),
+        ] {
+            assert_eq!(needs_token(path), needed, "{path}");
+        }
+    }
 
     #[test]
     fn a_bearer_is_found_in_its_header_and_nowhere_else() {

@@ -257,7 +257,7 @@ impl House {
     }
 
     /// The instance as the store has it now.
-    async fn look_up(&self, name: &InstanceName) -> Result<Arc<Instance>, Problem> {
+    pub(crate) async fn look_up(&self, name: &InstanceName) -> Result<Arc<Instance>, Problem> {
         let (instances, wanted) = (Arc::clone(&self.instances), name.clone());
         let looking = tokio::task::spawn_blocking(move || instances.look_up(&wanted));
         match looking.await {

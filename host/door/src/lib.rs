@@ -17,6 +17,7 @@ mod mcp;
 mod neighbours;
 mod openapi;
 mod problem;
+mod promises;
 mod query_string;
 mod request_id;
 mod routes;

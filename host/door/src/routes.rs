@@ -18,6 +18,7 @@ use crate::{
     door::House,
     mcp,
     problem::{Problem, ProblemKind},
+    promises,
 };
 
 type Shared = State<Arc<House>>;
@@ -26,6 +27,7 @@ pub(crate) fn routes(house: Arc<House>) -> Router {
     let read = |route| only("GET, HEAD", route);
     Router::new()
         .route("/v1/{instance}/{method}", only("GET, HEAD, POST", post(call).get(query)))
+        .route("/v1/{instance}/promises/{promise}", only("POST", post(promise)))
         .route("/mcp", only("POST", post(agent)))
         .route("/openapi.json", read(get(description)))
         .route("/docs", read(get(|| async { PAGE })))
@@ -65,6 +67,17 @@ async fn query(
 ) -> Result<Response, Problem> {
     match path {
         Ok(Path((instance, method))) => calls::query(&house, &instance, &method, request).await,
+        Err(_) => Err(nothing().await),
+    }
+}
+
+async fn promise(
+    State(house): Shared,
+    path: Result<Path<(String, String)>, PathRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    match path {
+        Ok(Path((instance, promise))) => promises::fulfil(&house, &instance, &promise, request).await,
         Err(_) => Err(nothing().await),
     }
 }
