@@ -46,7 +46,8 @@ fn the_same_id_twice_is_done_once_and_gives_the_same_result() {
     assert_eq!(cluster.must(&send_as("a", "add", "[5]")), "5\n");
     assert_eq!(cluster.must(&send_as("b", "add", "[5]")), "10\n");
     assert_eq!(cluster.must(&send_as("a", "add", "[5]")), "5\n");
-    assert_eq!(cluster.must(&send_as("a", "add", "[1000]")), "5\n", "the id counts, not the arguments");
+    fails(&cluster, &send_as("a", "add", "[1000]"), &["the request id a is that of another request"]);
+    fails(&cluster, &send_as("a", "total", "[]"), &["the request id a is that of another request"]);
     assert_eq!(cluster.send("counter", "total", json!([])), 10);
 }
 
