@@ -41,7 +41,8 @@ fn a_promise_is_fulfilled_over_http_by_who_has_its_url_also_after_a_takeover() {
     let url = session.call_until("url", |url| url != "");
     let url = url.as_str().expect("a text").to_owned();
     let path = url.strip_prefix("https://shop.example").expect("the address from outside").to_owned();
-    let address = http_address(replicas.host(1 - replicas.primary()));
+    let standby = 1 - replicas.primary();
+    let address = http_address(replicas.host(standby));
     let fulfil = |path: &str, body: &str| curl(address, path, &["-d", body]);
     let last = if path.ends_with('0') { "1" } else { "0" };
     let guessed = format!("{}{last}", &path[..path.len() - 1]);

@@ -119,8 +119,8 @@ fn echo(bytes: usize) -> Vec<u8> {
 fn takes_nothing(cluster: &Cluster, instance: &str) -> TcpStream {
     const ANSWER_BYTES: usize = 512 << 10;
     let mut socket = wire::connect(cluster, instance);
-    let again = echo(0).repeat(60);
-    socket.write_all(&[wire::client_hello(2, instance), echo(ANSWER_BYTES), again].concat()).expect("it listens");
+    let all = echo(ANSWER_BYTES).repeat(61);
+    socket.write_all(&[wire::client_hello(2, instance), all].concat()).expect("it listens");
     socket.read_exact(&mut vec![0; 2 * ANSWER_BYTES]).expect("it answers");
     socket
 }

@@ -35,8 +35,19 @@ impl Asker {
         method: &str,
         arguments: &Value,
     ) -> anyhow::Result<Vec<u8>> {
-        let arguments = encode_arguments(&arguments.to_string(), true)?;
-        let asking = self.clients[at].send(id, method, &arguments, true, PATIENCE);
+        self.ask_encoded(world, at, id, method, &encode_arguments(&arguments.to_string(), true)?)
+    }
+
+    /// The same with arguments as they are sent.
+    pub(crate) fn ask_encoded(
+        &mut self,
+        world: &World,
+        at: usize,
+        id: &RequestId,
+        method: &str,
+        arguments: &[u8],
+    ) -> anyhow::Result<Vec<u8>> {
+        let asking = self.clients[at].send(id, method, arguments, true, PATIENCE);
         let answered = match world.network.of_clients() {
             None => self.runtime.block_on(asking),
             Some(network) => network.within(|| self.runtime.block_on(asking))?,

@@ -11,7 +11,6 @@ use std::{
 use ambrosia_core::{DeliverBody, InstanceName, Lsn, RecordKind, RequestId};
 use ambrosia_storage::FileStore;
 use anyhow::{Context, ensure};
-use serde_json::json;
 
 use super::{
     asker::Asker,
@@ -123,14 +122,17 @@ pub(crate) fn check_books(books: &[Book], reports: &[Report; 2], exactly: bool) 
 /// The same request id gives the same result.
 pub(crate) fn ask_again(asker: &mut Asker, world: &World, books: &[Book], draw: &mut Draw) -> anyhow::Result<()> {
     for Book { instance, client, acknowledged, .. } in books {
+        // Of those that were large what they asked for is not known any more.
+        let acknowledged: Vec<_> = acknowledged.iter().filter(|one| one.request.is_some()).collect();
         let last = acknowledged.len().saturating_sub(LAST_ASKED_AGAIN);
         let mut asked: BTreeSet<usize> = (last..acknowledged.len()).collect();
         for _ in 0..if acknowledged.is_empty() { 0 } else { 2 * LAST_ASKED_AGAIN } {
             asked.insert(draw.index(acknowledged.len()));
         }
-        for one in asked.into_iter().map(|at| &acknowledged[at]) {
-            // The id alone counts; if it were forgotten, this would be a request out of turn.
-            let again = asker.ask(world, *instance, &one.id, "add", &json!([client, one.number]))?;
+        for one in asked.into_iter().map(|at| acknowledged[at]) {
+            let Some((method, arguments)) = &one.request else { continue };
+            // If the id were forgotten, this would be a request out of turn.
+            let again = asker.ask_encoded(world, *instance, &one.id, method, arguments)?;
             ensure!(
                 again == one.result,
                 "request {:?} of client {client} was told {:?}, and is now told {again:?}",

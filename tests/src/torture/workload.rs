@@ -63,13 +63,16 @@ impl Whose {
     }
 }
 
+/// Arguments of more bytes than these are not kept to be asked again.
+const KEPT_BYTES_MAX: usize = 4 << 10;
+
 /// One answered request.
 #[derive(Clone, Debug)]
 pub(crate) struct Acknowledged {
     /// Under this id it can be asked again.
     pub(crate) id: RequestId,
-    /// Counted by the client from 1.
-    pub(crate) number: u64,
+    /// What was asked for; `None` if that is too much to be kept.
+    pub(crate) request: Option<(&'static str, Vec<u8>)>,
     pub(crate) called: Instant,
     pub(crate) answered: Instant,
     /// As the bank encoded it.
@@ -274,7 +277,9 @@ impl Asking {
                 };
                 let (result, serial) = answer;
                 let answered = Instant::now();
-                let acknowledged = Acknowledged { id, number, called, answered, result, serial };
+                let is_small = request.arguments.len() <= KEPT_BYTES_MAX;
+                let request = is_small.then_some((request.method, request.arguments));
+                let acknowledged = Acknowledged { id, request, called, answered, result, serial };
                 self.shared.lock().books[self.at].acknowledged.push(acknowledged);
                 self.shared.news.notify_all();
                 let pause = self.pause();
