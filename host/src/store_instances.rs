@@ -31,6 +31,9 @@ use crate::{
 /// Who is not told of changes of the registry looks again after this.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
+/// The tokens of the store, and as of which change and which moment they were read.
+type ReadTokens = (Vec<Token>, (u64, Instant));
+
 /// The instances of a store.
 pub struct StoreInstances {
     store: Arc<dyn Store>,
@@ -41,7 +44,7 @@ pub struct StoreInstances {
     /// Of those that somebody has asked.
     clients: Mutex<BTreeMap<InstanceName, Arc<SharedClient>>>,
     /// As they were read, and how many changes there had been before, and when that was.
-    tokens: Mutex<Option<(Vec<Token>, (u64, Instant))>>,
+    tokens: Mutex<Option<ReadTokens>>,
     /// Counts changes of the registry.
     changes: Arc<AtomicU64>,
     /// `None` if this process may not know of changes.
@@ -94,7 +97,7 @@ impl StoreInstances {
         is_told && self.changes.load(Ordering::SeqCst) == changes
     }
 
-    fn lock_tokens(&self) -> MutexGuard<'_, Option<(Vec<Token>, (u64, Instant))>> {
+    fn lock_tokens(&self) -> MutexGuard<'_, Option<ReadTokens>> {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -245,7 +245,7 @@ fn no_request_fails_while_primaries_are_killed_and_each_is_done_once() {
         let (wanted, began) = (done.load(Ordering::Acquire) + more, Instant::now());
         while done.load(Ordering::Acquire) < wanted {
             assert!(began.elapsed() < PATIENCE, "{done:?} of {wanted} were answered");
-            thread::sleep(Duration::from_millis(5));
+            thread::park_timeout(Duration::from_millis(5));
         }
     };
     for _ in 0..5 {
@@ -266,7 +266,7 @@ fn wait_for_request(cluster: &Cluster, id: &str) {
     let began = Instant::now();
     while !cluster.log("ticker").iter().any(|record| record.to_string().contains(id)) {
         assert!(began.elapsed() < PATIENCE, "it has not come");
-        thread::sleep(Duration::from_millis(20));
+        thread::park_timeout(Duration::from_millis(20));
     }
 }
 

@@ -104,10 +104,6 @@ impl Guest for Differing {
         self.same -= 1;
         Ok(())
     }
-
-    fn query(&mut self, runs: &[u8], world: &World, delivered: &mut Delivered) -> Result<(), Fault> {
-        self.model.query(runs, world, delivered)
-    }
 }
 
 fn fails_with(expected: &str, how: Difference) {

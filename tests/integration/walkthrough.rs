@@ -165,7 +165,7 @@ fn status_has_the_published_shape_and_tells_the_truth() {
         "wanted": null, "answered": null, "state": "down", "epoch": 0, "durable_lsn": 1,
         "first_lsn": 1, "history_from_lsn": 1, "disk_bytes": status["disk_bytes"], "checkpoints": [], "capture": null,
         "recovery_ms": null, "waiting_handlers": null,
-        "primary": null, "replicas": [down(0), down(1), down(2)], "from_files": false, "peers": null,
+        "primary": null, "replicas": [down(0), down(1), down(2)], "from_files": false, "peers": null, "outgoing": null,
     });
     assert_eq!(status, expected);
     assert!(status["disk_bytes"].as_u64().is_some_and(|bytes| (4096..100_000).contains(&bytes)), "{status}");
@@ -193,7 +193,7 @@ fn status_has_the_published_shape_and_tells_the_truth() {
         "from_files": false, "first_lsn": 1, "history_from_lsn": 1, "disk_bytes": status["disk_bytes"], "checkpoints": [],
         "capture": "memory", "recovery_ms": status["recovery_ms"], "waiting_handlers": null,
         "primary": {"replica": 0, "address": address, "pid": server.host(0).pid(), "host": host},
-        "replicas": [up(0, "primary"), up(1, "standby"), down(2)], "peers": [],
+        "replicas": [up(0, "primary"), up(1, "standby"), down(2)], "peers": [], "outgoing": {"pending": 0, "requests": []},
     });
     assert_eq!(status, expected);
 

@@ -84,7 +84,7 @@ impl Browser {
         while self.evaluate(expression) != true {
             let page = self.evaluate("document.documentElement.outerHTML");
             assert!(began.elapsed() < PATIENCE, "{expression} has not become true: {page}");
-            thread::sleep(Duration::from_millis(20));
+            thread::park_timeout(Duration::from_millis(20));
         }
     }
 

@@ -192,6 +192,10 @@ impl<G: Guest> Guest for Twin<G> {
         deliver_to_both(&mut self.model, &mut self.other, runs, world, delivered)
     }
 
+    fn query(&mut self, runs: &[u8], world: &World, delivered: &mut Delivered) -> Result<(), Fault> {
+        self.model.query(runs, world, delivered)
+    }
+
     fn digest(&mut self) -> u64 {
         self.model.digest()
     }

@@ -73,9 +73,9 @@ pub(crate) fn query() -> anyhow::Result<()> {
             })
         })
         .collect();
-    std::thread::sleep(Duration::from_secs(1)); // until all are connected
+    runtime.block_on(tokio::time::sleep(Duration::from_secs(1))); // until all are connected
     let (before, cpu, began) = (answered.load(Ordering::Relaxed), processor_time(host.pid())?, Instant::now());
-    std::thread::sleep(Duration::from_secs(SECONDS));
+    runtime.block_on(tokio::time::sleep(Duration::from_secs(SECONDS)));
     let count = answered.load(Ordering::Relaxed) - before;
     let (took, cpu) = (began.elapsed(), processor_time(host.pid())? - cpu);
     stop.store(true, Ordering::Relaxed);
