@@ -55,7 +55,7 @@ pub(crate) enum Refused {
     HeaderValue(HeaderName),
     #[error("the header {0} is set by the host alone: leave it out")]
     OwnHeader(HeaderName),
-    #[error("nothing may go to {0}: allow it with `--grant-http '{1}'`, or in `[grants]` of ambrosia.toml")]
+    #[error("nothing may go to {0}: allow it with `--grant-http '{1}'` of `run` or `serve`")]
     NotGranted(Target, String),
     #[error(transparent)]
     Secret(#[from] FillError),
