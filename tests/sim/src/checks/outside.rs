@@ -1,6 +1,6 @@
 //! What instances ask of the world outside is performed, and what they tell it is the same whoever tells it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ambrosia_core::{CallId, Event, EventId, InstanceUuid};
 
@@ -8,15 +8,19 @@ use ambrosia_core::{CallId, Event, EventId, InstanceUuid};
 pub(crate) struct Outside {
     /// What was performed.
     performed: BTreeMap<(InstanceUuid, CallId), Vec<u8>>,
+    /// What was performed by the reign that made it.
+    made: BTreeSet<(InstanceUuid, CallId)>,
     /// The events that were seen, with their numbers.
     events: BTreeMap<InstanceUuid, BTreeMap<EventId, u64>>,
 }
 
 impl Outside {
-    /// A request is performed. Only a primary that took it over does what may have been done already, and knows that.
+    /// A request is performed. Once by the reign that made it: all others know that it may have been done already, which is what
+    /// keeps one from being repeated that must not be. That reign may be late, and do it after the next one has.
     pub(crate) fn on_performed(&mut self, uuid: InstanceUuid, id: CallId, body: &[u8], resumed: bool) {
+        let is_first = resumed || self.made.insert((uuid, id));
+        assert!(is_first, "request {id} is performed again by who does not know that");
         let before = self.performed.insert((uuid, id), body.to_vec());
-        assert!(before.is_none() || resumed, "request {id} is performed again by who does not know that");
         assert!(before.is_none_or(|before| before == body), "request {id} is the same each time");
     }
 
