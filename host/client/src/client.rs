@@ -274,10 +274,7 @@ impl Client {
         replica: Option<ReplicaIndex>,
         limit: Duration,
     ) -> Result<Queried, ClientError> {
-        if arguments.len() > ARGUMENTS_BYTES_MAX {
-            let (bytes, max) = (arguments.len(), ARGUMENTS_BYTES_MAX);
-            return Err(ClientError::Rejected(format!("arguments of {bytes} bytes exceed the limit of {max} bytes")));
-        }
+        check_size(arguments)?;
         self.queries += 1;
         let number = self.queries;
         let (method, arguments) = (method.to_owned(), Bytes::copy_from_slice(arguments));
@@ -372,10 +369,7 @@ impl Client {
         wait: bool,
         limit: Duration,
     ) -> Result<(Answered, Lsn), ClientError> {
-        if arguments.len() > ARGUMENTS_BYTES_MAX {
-            let (bytes, max) = (arguments.len(), ARGUMENTS_BYTES_MAX);
-            return Err(ClientError::Rejected(format!("arguments of {bytes} bytes exceed the limit of {max} bytes")));
-        }
+        check_size(arguments)?;
         let arguments = Bytes::copy_from_slice(arguments);
         let frame = Frame::Request { request: request.clone(), method: method.to_owned(), arguments, wait };
         let id = without_controls(&String::from_utf8_lossy(request.as_bytes()));
@@ -585,6 +579,15 @@ fn read_methods(table: &[u8]) -> Result<Methods, ClientError> {
     let methods = if table.len() > METHODS_BYTES_MAX { None } else { Methods::decode(table) };
     let unknown = || "the host tells methods in a form that this version does not know. Use its version here, too";
     methods.ok_or_else(|| ClientError::Rejected(unknown().to_owned()))
+}
+
+/// Sees that arguments are not more than a message may have.
+pub(crate) fn check_size(arguments: &[u8]) -> Result<(), ClientError> {
+    let (bytes, max) = (arguments.len(), ARGUMENTS_BYTES_MAX);
+    if bytes > max {
+        return Err(ClientError::Rejected(format!("arguments of {bytes} bytes exceed the limit of {max} bytes")));
+    }
+    Ok(())
 }
 
 /// What a frame says of that request, if it is of it, and the record of that.

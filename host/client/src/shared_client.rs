@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{InstanceName, Lsn, RequestId, limits::ARGUMENTS_BYTES_MAX};
+use ambrosia_core::{InstanceName, Lsn, RequestId};
 use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, QUERIES_VERSION};
 use bytes::Bytes;
 use tokio::{
@@ -22,7 +22,10 @@ use tokio::{
 };
 
 use crate::{
-    client::{Answered, ClientError, LOOK_INTERVAL, Queried, REFUSED_PAUSE, RETRY_PAUSE, answer_to, answer_to_query},
+    client::{
+        Answered, ClientError, LOOK_INTERVAL, Queried, REFUSED_PAUSE, RETRY_PAUSE, answer_to, answer_to_query,
+        check_size,
+    },
     greeting::greet,
     unreached::Unreached,
     values::without_controls,
@@ -119,10 +122,7 @@ impl SharedClient {
         wait: bool,
         limit: Duration,
     ) -> Result<(Answered, Lsn), ClientError> {
-        if arguments.len() > ARGUMENTS_BYTES_MAX {
-            let (bytes, max) = (arguments.len(), ARGUMENTS_BYTES_MAX);
-            return Err(ClientError::Rejected(format!("arguments of {bytes} bytes exceed the limit of {max} bytes")));
-        }
+        check_size(&arguments)?;
         let began = Instant::now();
         let (number, answer) = self.desk.ask(request, method, arguments, wait)?;
         let _waiting = Waiting { desk: &self.desk, request, number };
@@ -147,10 +147,7 @@ impl SharedClient {
         at_least: Lsn,
         limit: Duration,
     ) -> Result<Queried, ClientError> {
-        if arguments.len() > ARGUMENTS_BYTES_MAX {
-            let (bytes, max) = (arguments.len(), ARGUMENTS_BYTES_MAX);
-            return Err(ClientError::Rejected(format!("arguments of {bytes} bytes exceed the limit of {max} bytes")));
-        }
+        check_size(&arguments)?;
         let began = Instant::now();
         let wait_ms = limit.as_millis().try_into().unwrap_or(u32::MAX);
         let query = |number| Frame::Query { number, method: method.to_owned(), arguments, at_least, wait_ms };

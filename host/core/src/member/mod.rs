@@ -127,15 +127,8 @@ impl<G: Guest> Member<G> {
     /// If it has one.
     pub fn begin(&mut self, now: Duration, shell: &mut dyn Shell<G>) {
         assert!(matches!(self.stage, Stage::Ended(None)), "a member begins once");
-        let mut context = Context {
-            settings: &self.settings,
-            now,
-            wishes: &mut self.wishes,
-            voids: &mut self.voids,
-            configuration: &self.configuration,
-            shell,
-        };
-        self.stage = Stage::Recovering(Box::new(Recovery::begin(&mut context)));
+        let (mut context, stage) = self.at_work(now, shell);
+        *stage = Stage::Recovering(Box::new(Recovery::begin(&mut context)));
     }
 
     /// Takes one input. `now` is the time that has passed since some moment, the same for all calls.
@@ -150,20 +143,13 @@ impl<G: Guest> Member<G> {
             MemberInput::Configure(values) => return self.on_configure(now, values, shell),
             input => input,
         };
-        let mut context = Context {
-            settings: &self.settings,
-            now,
-            wishes: &mut self.wishes,
-            voids: &mut self.voids,
-            configuration: &self.configuration,
-            shell,
-        };
+        let (mut context, stage) = self.at_work(now, shell);
         let input = match input {
             MemberInput::Wish(wish) => return context.on_wish(wish),
             MemberInput::Prepared { attempt, result } => return context.on_prepared(attempt, result),
             input => input,
         };
-        self.stage = match std::mem::replace(&mut self.stage, Stage::Ended(None)) {
+        *stage = match std::mem::replace(stage, Stage::Ended(None)) {
             Stage::Recovering(recovery) => recovery.step(&mut context, input),
             Stage::Following(standby) => standby.step(&mut context, input),
             Stage::Reigning(primary) => primary.step(&mut context, input),
@@ -174,16 +160,8 @@ impl<G: Guest> Member<G> {
     /// The operator has set something else. It is written down by whoever reigns.
     fn on_configure(&mut self, now: Duration, values: BTreeMap<String, Bytes>, shell: &mut dyn Shell<G>) {
         self.configuration = values;
-        let mut context = Context {
-            settings: &self.settings,
-            now,
-            wishes: &mut self.wishes,
-            voids: &mut self.voids,
-            configuration: &self.configuration,
-            shell,
-        };
-        let stage = std::mem::replace(&mut self.stage, Stage::Ended(None));
-        self.stage = match stage {
+        let (mut context, stage) = self.at_work(now, shell);
+        *stage = match std::mem::replace(stage, Stage::Ended(None)) {
             Stage::Reigning(primary) => primary.reconfigure(&mut context),
             stage => stage,
         };
@@ -191,15 +169,8 @@ impl<G: Guest> Member<G> {
 
     /// Does what is due, and what has gathered. Says when to be called again if nothing comes in.
     pub fn turn(&mut self, now: Duration, surroundings: &Surroundings, shell: &mut dyn Shell<G>) -> Next {
-        let mut context = Context {
-            settings: &self.settings,
-            now,
-            wishes: &mut self.wishes,
-            voids: &mut self.voids,
-            configuration: &self.configuration,
-            shell,
-        };
-        let (stage, next) = match std::mem::replace(&mut self.stage, Stage::Ended(None)) {
+        let (mut context, stage) = self.at_work(now, shell);
+        let (next_stage, next) = match std::mem::replace(stage, Stage::Ended(None)) {
             Stage::Following(mut standby) => {
                 standby.answer_queries(&mut context);
                 let next = standby.wake_after(&context);
@@ -208,8 +179,14 @@ impl<G: Guest> Member<G> {
             Stage::Reigning(primary) => primary.turn(&mut context, surroundings),
             stage @ (Stage::Recovering(_) | Stage::Ended(_)) => (stage, Next::After(None)),
         };
-        self.stage = stage;
+        *stage = next_stage;
         next
+    }
+
+    /// What decisions are made with, and where the member is in its life, to be changed by them.
+    fn at_work<'a>(&'a mut self, now: Duration, shell: &'a mut dyn Shell<G>) -> (Context<'a, G>, &'a mut Stage<G>) {
+        let Member { settings, wishes, voids, configuration, stage } = self;
+        (Context { settings, now, wishes, voids, configuration, shell }, stage)
     }
 
     /// The replica, once it was built.
