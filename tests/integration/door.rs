@@ -69,6 +69,8 @@ fn a_post_is_an_impulse_and_its_key_makes_it_one() {
     let again = second.header("idempotency-key").map(str::to_owned);
     assert_eq!(post(address, "/v1/counter/add", again.as_deref(), "[3]").body, "5");
     assert_eq!(curl(address, "/v1/counter/total", &["-X", "POST"]).body, "8");
+    let total = ["--http2-prior-knowledge", "--write-out", "%{http_version}", "-X", "POST"];
+    assert_eq!(curl(address, "/v1/counter/total", &total).body, "82", "by HTTP/2");
     assert_eq!(post(address, "/v1/counter/see", None, "[1]").body, "null");
     let values = |method: &str, body: &str| post(address, &format!("/v1/values/{method}"), None, body).body;
     assert_eq!(

@@ -1,23 +1,34 @@
 //! Connections, each with its bounds: who says nothing, or does not come to an end, is let go.
+//!
+//! The first three bytes tell which protocol a client speaks: those of a connection of HTTP/2 are its preface, which no
+//! request of HTTP/1.1 begins with.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+mod activity;
+mod http1;
+mod http2;
+
+use std::{io, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
 use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, join},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
-    time::sleep,
+    time::{sleep, timeout},
 };
-
-use crate::limits::{HEADER_BYTES_MAX, HEADER_FIELDS_MAX};
 
 /// When no connection can be accepted, it is tried again after this.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How the preface of HTTP/2 begins (RFC 9113, 3.4).
+const OF_HTTP2: [u8; 3] = *b"PRI";
+
+/// How connections are served.
+struct Protocols {
+    header_wait: Duration,
+    http1: hyper::server::conn::http1::Builder,
+    http2: http2::Protocol,
+}
 
 /// Accepts connections until the door closes, as many at once as `open` has permits.
 pub(crate) async fn accept_all(
@@ -27,7 +38,8 @@ pub(crate) async fn accept_all(
     open: Arc<Semaphore>,
     mut closing: watch::Receiver<bool>,
 ) {
-    let protocol = Arc::new(protocol(header_wait));
+    let protocols =
+        Arc::new(Protocols { header_wait, http1: http1::protocol(header_wait), http2: http2::protocol(header_wait) });
     let mut told = None;
     loop {
         let permit = Arc::clone(&open).acquire_owned().await.expect("it is never closed");
@@ -38,9 +50,12 @@ pub(crate) async fn accept_all(
         match accepted {
             Ok((socket, _)) => {
                 told = None;
-                let (protocol, routes, closing) = (Arc::clone(&protocol), routes.clone(), closing.clone());
+                let (protocols, routes, closing) = (Arc::clone(&protocols), routes.clone(), closing.clone());
                 tokio::spawn(async move {
-                    serve(&protocol, socket, routes, closing).await;
+                    // Its errors are those of its client, and end nothing else.
+                    if let Err(error) = protocols.serve(socket, routes, closing).await {
+                        tracing::debug!(%error, "an HTTP connection ended");
+                    }
                     drop(permit);
                 });
             }
@@ -58,36 +73,48 @@ pub(crate) async fn accept_all(
     }
 }
 
-fn protocol(header_wait: Duration) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_wait)
-        .max_buf_size(HEADER_BYTES_MAX)
-        .max_headers(HEADER_FIELDS_MAX)
-        // Who has said all may wait for the answer with one half.
-        .half_close(true);
-    builder
+impl Protocols {
+    async fn serve(
+        &self,
+        socket: TcpStream,
+        routes: Router,
+        mut closing: watch::Receiver<bool>,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        socket.set_nodelay(true)?;
+        let (mut reading, writing) = socket.into_split();
+        let begun = tokio::select! {
+            begun = timeout(self.header_wait, first_bytes(&mut reading)) => begun,
+            _closing = closing.wait_for(|closing| *closing) => return Ok(()),
+        };
+        let (first, length) = match begun {
+            Ok(first) => first?,
+            Err(_) => return Ok(()),
+        };
+        let again = io::Cursor::new(first).take(length as u64);
+        let stream = join(again.chain(reading), writing);
+        if first == OF_HTTP2 {
+            // On the heap, so that the many that speak HTTP/1.1 need not have room for it.
+            Box::pin(http2::serve(&self.http2, stream, routes, closing)).await?;
+        } else {
+            http1::serve(&self.http1, stream, routes, closing).await?;
+        }
+        Ok(())
+    }
 }
 
-/// Serves one connection. Its errors are those of its client, and end nothing else.
-async fn serve(protocol: &http1::Builder, socket: TcpStream, routes: Router, mut closing: watch::Receiver<bool>) {
-    if let Err(error) = socket.set_nodelay(true) {
-        return tracing::debug!(%error, "an HTTP connection could not be set up");
-    }
-    let routes = TowerToHyperService::new(routes);
-    let mut serving = pin!(protocol.serve_connection(TokioIo::new(socket), routes));
-    let mut is_closing = false;
-    let ended = loop {
-        tokio::select! {
-            ended = serving.as_mut() => break ended,
-            _closing = closing.wait_for(|closing| *closing), if !is_closing => {
-                is_closing = true;
-                serving.as_mut().graceful_shutdown();
-            }
+/// The first three bytes, and how many of them there are before the end.
+async fn first_bytes(reading: &mut (impl AsyncRead + Unpin)) -> io::Result<([u8; 3], usize)> {
+    let (mut first, mut length) = ([0; OF_HTTP2.len()], 0);
+    while length < first.len() {
+        match reading.read(&mut first[length..]).await? {
+            0 => break,
+            read => length += read,
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "an HTTP connection ended");
     }
+    Ok((first, length))
 }
+
+/// A connection whose first bytes were read and are read again.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for T {}

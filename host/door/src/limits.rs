@@ -11,6 +11,9 @@ pub(crate) const REQUESTS_MAX: usize = 16 << 10;
 /// A connection ends when the header of its first request, or the next one, has not come within this. So does one that is idle.
 pub(crate) const HEADER_WAIT: Duration = Duration::from_secs(60);
 
+/// Requests at once over one connection of HTTP/2.
+pub(crate) const STREAMS_MAX: u32 = 256;
+
 /// A body has to be there within this.
 pub(crate) const BODY_WAIT: Duration = Duration::from_secs(30);
 

@@ -3,6 +3,12 @@ use std::time::Instant;
 use ambrosia_client::{Client, ClientError, Primary, SharedClient, Whereabouts};
 use ambrosia_core::{InstanceName, RequestId};
 use ambrosia_methods::{Method, Methods};
+use http_body_util::BodyExt as _;
+use hyper::{
+    Request, Version,
+    client::conn::http2::{SendRequest, handshake},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -93,22 +99,76 @@ async fn say(door: &Door, text: &str) -> String {
     socket.write_all(text.as_bytes()).await.expect("it hears");
     let mut heard = Vec::new();
     socket.read_to_end(&mut heard).await.expect("it hangs up in order");
-    String::from_utf8(heard).expect("text")
+    String::from_utf8_lossy(&heard).into_owned()
 }
 
 #[tokio::test]
 async fn who_does_not_come_to_an_end_with_a_header_is_let_go() {
     let door = door(DoorOptions { header_wait: SOON, body_wait: PATIENT, closing_wait: PATIENT }).await;
-    for slow in ["", "P", "POST /v1/one/go HTTP/1.1\r\nHost: localhost\r\n", "GET / HTTP/1.1\r\nHost: localhost\r\nX: "]
-    {
+    for slow in [
+        "",
+        "P",
+        "PRI",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "POST /v1/one/go HTTP/1.1\r\nHost: localhost\r\n",
+        "GET / HTTP/1.1\r\nHost: localhost\r\nX: ",
+    ] {
         let began = Instant::now();
         let heard = say(&door, slow).await;
-        assert!(heard.is_empty() || heard.starts_with("HTTP/1.1 408"), "{heard}");
+        assert!(slow.starts_with("PRI") || heard.is_empty() || heard.starts_with("HTTP/1.1 408"), "{heard}");
         assert!(began.elapsed() >= SOON, "it had its time");
     }
     // So is who is idle behind a request.
     let heard = say(&door, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert_eq!(heard.matches("HTTP/1.1 404").count(), 1, "{heard}");
+}
+
+/// A connection of HTTP/2.
+async fn http2(door: &Door) -> (SendRequest<String>, JoinHandle<hyper::Result<()>>) {
+    let socket = TcpStream::connect(door.address()).await.expect("it listens");
+    let (requests, connection) = handshake(TokioExecutor::new(), TokioIo::new(socket)).await.expect("it speaks HTTP/2");
+    (requests, tokio::spawn(connection))
+}
+
+fn asked(method: &str, path: &str, body: &str) -> Request<String> {
+    let uri = format!("http://localhost{path}");
+    Request::builder().method(method).uri(uri).body(body.to_owned()).expect("plain")
+}
+
+#[tokio::test]
+async fn over_one_connection_of_http_2_many_ask_at_once() {
+    let door = door(DoorOptions { header_wait: PATIENT, body_wait: PATIENT, closing_wait: SOON }).await;
+    let (mut requests, connection) = http2(&door).await;
+    // Those that wait for a primary do not hold up who asks behind them.
+    let waiting: Vec<_> = (0..3).map(|_| requests.send_request(asked("POST", "/v1/one/go", "[]"))).collect();
+    let alive = requests.send_request(asked("GET", "/healthz", "")).await.expect("an answer");
+    assert_eq!((alive.status().as_u16(), alive.version()), (200, Version::HTTP_2));
+    let other = Request::get("http://elsewhere.example/healthz").body(String::new()).expect("plain");
+    assert_eq!(requests.send_request(other).await.expect("an answer").status(), 421, "the name is looked at, too");
+    let closing = tokio::spawn(door.close());
+    for answer in waiting {
+        let answer = answer.await.expect("whoever waits is answered when the door closes");
+        assert_eq!(answer.status(), 503);
+        let body = answer.into_body().collect().await.expect("a whole body").to_bytes();
+        assert!(String::from_utf8_lossy(&body).contains("urn:ambrosia:problem:closing"));
+    }
+    closing.await.expect("it closes");
+    connection.await.expect("no panic").expect("it hangs up in order");
+}
+
+#[tokio::test]
+async fn a_connection_of_http_2_is_let_go_when_it_is_idle_and_not_before() {
+    let door = door(DoorOptions { header_wait: SOON, body_wait: PATIENT, closing_wait: PATIENT }).await;
+    let (mut requests, connection) = http2(&door).await;
+    let began = Instant::now();
+    let mut waiting = asked("POST", "/v1/one/go", "[]");
+    waiting.headers_mut().insert("prefer", "wait=1".parse().expect("plain"));
+    let answer = requests.send_request(waiting).await.expect("it is not let go while it waits");
+    assert_eq!(answer.status(), 503, "nobody is primary");
+    assert!(began.elapsed() >= 2 * SOON, "it waited longer than who is idle may");
+    drop(answer);
+    connection.await.expect("no panic").expect("it hangs up in order");
+    assert!(requests.send_request(asked("GET", "/healthz", "")).await.is_err());
 }
 
 #[tokio::test]
