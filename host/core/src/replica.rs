@@ -61,8 +61,6 @@ struct PrimaryState {
     is_held: bool,
     /// Who waits for a promise that they have fulfilled to be so.
     resolving: BTreeMap<CallId, (PromiseToken, Vec<ConnectionId>)>,
-    /// What the operator has set, and by what the key of promises is made if there is none.
-    configured: Option<(BTreeMap<String, Bytes>, [u8; PROMISE_KEY_BYTES])>,
 }
 
 #[derive(Clone, Copy)]
@@ -737,7 +735,8 @@ impl<G: Guest> Replica<G> {
         outputs.push(Output::Resolved { connection, promise, token, is_known, after: self.state.position.lsn });
     }
 
-    /// Writes down what the operator has set for the guest, if that is not what the log says already.
+    /// Writes down what the operator has set for the guest, if that is not what the log says already and the instance goes
+    /// on.
     fn on_configure(
         &mut self,
         values: BTreeMap<String, Bytes>,
@@ -745,15 +744,9 @@ impl<G: Guest> Replica<G> {
         now: Timestamp,
         outputs: &mut Vec<Output>,
     ) {
-        self.primary_state().configured = Some((values, entropy));
-        self.configure(now, outputs);
-    }
-
-    /// The same, once that can be written, or since other code runs that makes promises.
-    fn configure(&mut self, now: Timestamp, outputs: &mut Vec<Output>) {
-        let Some((values, entropy)) = self.primary_state().configured.clone().filter(|_| self.goes_on()) else {
+        if !self.goes_on() {
             return;
-        };
+        }
         let known = &self.state.world.configuration;
         let promise_key = known.promise_key.or_else(|| self.guest.makes_promises().then_some(entropy));
         let wanted = Configuration { values, promise_key };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ambrosia_core::{CallId, ConnectionId, Epoch, PeerIndex};
+use ambrosia_core::{CallId, ConnectionId, Epoch, InstanceUuid, PeerIndex};
 use ambrosia_storage::LogEvent;
 use bytes::Bytes;
 
@@ -52,6 +52,18 @@ pub(crate) enum Event {
     Query(ProcessId, usize),
     /// What comes of a request to the world outside is known to the primary that has performed it.
     Outside(ProcessId, Epoch, CallId, Bytes),
+    /// Somebody outside fulfils a promise of an instance.
+    Fulfil(usize, InstanceUuid, CallId),
+    /// That arrives.
+    Resolve(ProcessId, InstanceUuid, CallId),
+    /// A method of an instance is due by the calendar.
+    Tick(usize),
+    /// A process notices that.
+    Due(ProcessId),
+    /// An operator sets another value for an instance.
+    Configure(usize),
+    /// A process is told of that.
+    Configured(ProcessId),
     /// A process that was paused goes on.
     Resume(ProcessId),
     /// Something breaks.
@@ -84,6 +96,9 @@ impl Event {
             | Event::Request(id, _)
             | Event::Query(id, _)
             | Event::Outside(id, ..)
+            | Event::Resolve(id, ..)
+            | Event::Due(id)
+            | Event::Configured(id)
             | Event::Broken(id, _)
             | Event::Checkpoint(id)
             | Event::Wish(id, _)

@@ -39,6 +39,10 @@ impl Guest for WithComponent {
         self.model.query(runs, world, delivered)
     }
 
+    fn makes_promises(&self) -> bool {
+        self.model.makes_promises() && self.component.makes_promises()
+    }
+
     fn digest(&mut self) -> u64 {
         self.model.digest()
     }

@@ -59,6 +59,9 @@ counts! {
     requests
     outside
     outside_again
+    promises_fulfilled
+    tokens_guessed
+    ticks
     events
     repeated_requests
     answers

@@ -78,6 +78,10 @@ impl Guest for Alone {
         self.model.query(runs, world, delivered)
     }
 
+    fn makes_promises(&self) -> bool {
+        self.model.makes_promises()
+    }
+
     fn digest(&mut self) -> u64 {
         self.model.digest()
     }
@@ -194,6 +198,10 @@ impl<G: Guest> Guest for Twin<G> {
 
     fn query(&mut self, runs: &[u8], world: &World, delivered: &mut Delivered) -> Result<(), Fault> {
         self.model.query(runs, world, delivered)
+    }
+
+    fn makes_promises(&self) -> bool {
+        self.model.makes_promises()
     }
 
     fn digest(&mut self) -> u64 {

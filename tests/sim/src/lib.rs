@@ -48,6 +48,7 @@
 //! beginnings, and a process that would wait for a lock of one that is paused so is killed instead.
 
 mod agenda;
+mod calendar;
 mod checkpointing;
 mod checks;
 #[cfg(feature = "wasm")]
@@ -64,6 +65,7 @@ mod mending;
 mod network;
 mod options;
 mod process;
+mod promises;
 mod queries;
 mod reigning;
 mod run;

@@ -32,6 +32,9 @@ impl Sim {
         let lsn = driver.the_replica().applied();
         self.note(|| format!("{} ({}) became primary, epoch {epoch}, lsn {lsn}", process.id, process.place));
         process.epoch.set(epoch);
+        if !driver.hands.appended.is_empty() {
+            self.plan_write(process);
+        }
         self.witness.borrow_mut().counts.takeovers += 1;
         self.put(self.now.get() + IDLE, Event::Idle(process.id, epoch));
         self.plan_delivery(process);
@@ -106,12 +109,17 @@ impl Sim {
                 witness.counts.outside += 1;
                 witness.counts.outside_again += u64::from(resumed);
                 drop(witness);
+                self.learn_promise(process, &body);
                 let outcome = outcome_of(&body).into();
                 self.put_in(self.options.latency, Event::Outside(process.id, process.epoch.get(), id, outcome));
             }
             Output::Event { event, .. } => {
                 witness.counts.events += 1;
                 witness.outside.on_event(uuid, &event);
+            }
+            Output::Resolved { promise, token, is_known, .. } => {
+                drop(witness);
+                self.on_resolved(process, promise, token, is_known);
             }
             output => unreachable!("a member keeps this to itself: {output:?}"),
         }

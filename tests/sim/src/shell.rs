@@ -55,7 +55,10 @@ impl Shell<Box<dyn SimGuest>> for SimShell<'_> {
             self.hands.appended.push_back(record);
         }
         self.process.queued.set(self.process.settle_planned.get());
-        self.sim.plan_write(self.process);
+        // What is appended in the step that begins a reign is written once that is known.
+        if self.process.is_primary() {
+            self.sim.plan_write(self.process);
+        }
         match appended {
             Ok(()) => Ok(()),
             Err(AppendError::Fenced { by }) => Err(StopCause::Fenced { by }),

@@ -84,6 +84,8 @@ pub(crate) struct Instance {
     pub(crate) wished: Option<Lsn>,
     /// What is wished of its code.
     pub(crate) wishes: Wishes,
+    /// What the operator has set for it.
+    pub(crate) configured: u64,
     /// Until when its disk is slow, and refuses writes.
     pub(crate) slow_until: u64,
     pub(crate) full_until: u64,
@@ -151,12 +153,15 @@ impl Sim {
                 finished: Default::default(),
                 wished: None,
                 wishes: Wishes::default(),
+                configured: 0,
                 slow_until: 0,
                 full_until: 0,
             });
             self.register(number);
             self.put_in(self.options.think, Event::Ask(number));
             self.put_in(self.options.think, Event::AskQuery(number));
+            self.put_in(self.options.think, Event::Tick(number));
+            self.put_in(self.options.think, Event::Configure(number));
         }
     }
 
@@ -314,6 +319,12 @@ impl Sim {
             Event::Outside(id, epoch, request, outcome) => {
                 self.in_reign(id, epoch, |process| self.on_outcome(process, request, outcome));
             }
+            Event::Fulfil(instance, uuid, promise) => self.fulfil(instance, uuid, promise),
+            Event::Resolve(id, uuid, promise) => self.with(id, |process| self.on_resolve(process, uuid, promise)),
+            Event::Tick(instance) => self.tick(instance),
+            Event::Due(id) => self.with(id, |process| self.on_due(process)),
+            Event::Configure(instance) => self.configure(instance),
+            Event::Configured(id) => self.with(id, |process| self.on_configured(process)),
             Event::Resume(id) => self.resume(id),
             Event::Fault => self.fault(),
             Event::Operate => self.operate(),

@@ -76,8 +76,8 @@ impl Sim {
                 history_bytes: options.history_bytes,
             }),
             silence: Duration::from_nanos(SILENCE),
-            configuration: Default::default(),
-            entropy: [0xe7; 32],
+            configuration: self.configuration(process),
+            entropy: std::array::from_fn(|_| self.dice().below(256) as u8),
         }
     }
 

@@ -239,6 +239,8 @@ impl<G: Guest> Primary<G> {
             self.fulfilment.is_appended = true;
             self.common.replica.hold_impulses(false);
             self.seal_upgrade(context);
+            // It was not written while the instance stood, and other code may be the first that makes promises.
+            self.configure(context);
         } else if is_first_try && !self.fulfilment.report.is_empty() {
             context.tell(Notice::UpgradeWaits { attempt: wish.attempt(), report: self.fulfilment.report.clone() });
         }

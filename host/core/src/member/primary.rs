@@ -219,7 +219,7 @@ impl<G: Guest> Primary<G> {
     }
 
     /// Has written down what the operator has set, if the log does not say so yet.
-    fn configure(&mut self, context: &mut Context<'_, G>) {
+    pub(super) fn configure(&mut self, context: &mut Context<'_, G>) {
         let (values, entropy) = (context.configuration.clone(), context.settings.entropy);
         let now = self.time(context.now);
         self.input(context, Input::Configure { values, entropy, now });
@@ -611,6 +611,7 @@ impl<G: Guest> Primary<G> {
                     self.end_with(End::GuestLost);
                 }
             }
+            Output::Resolved { .. } => self.carry_resolved(context, output),
             Output::UpgradeFailed { .. } => unreachable!("a primary judges before it writes"),
             Output::Append(_) => unreachable!("a record is appended where it is put out"),
             Output::Connect { .. }
@@ -623,10 +624,23 @@ impl<G: Guest> Primary<G> {
             | Output::KeyReused { .. }
             | Output::Request { .. }
             | Output::CancelRequest { .. }
-            | Output::Resolved { .. }
             | Output::Event { .. }
             | Output::Log { .. }
             | Output::Print { .. } => context.carry(Command::Out(output)),
+        }
+    }
+
+    /// A primary that was deposed and does not know it takes a promise that it has never heard of for one that is
+    /// fulfilled, and a token by a key that it has not for a wrong one: what it says of them is let out if the log is still
+    /// that of its reign, as an answer to a query is.
+    fn carry_resolved(&mut self, context: &mut Context<'_, G>, output: Output) {
+        // Whoever has asked asks again. A log that is being closed is no more to be asked whose it is.
+        if self.end.is_some() || self.closing.is_some() {
+            return;
+        }
+        match context.shell.look_at_fence() {
+            Ok(()) => context.carry(Command::Out(output)),
+            Err(by) => self.end_with(End::Stopped(StopCause::Fenced { by })),
         }
     }
 
@@ -679,8 +693,8 @@ impl<G: Guest> Primary<G> {
 
     /// All that was appended is durable, or never will be.
     fn on_closed(mut self, context: &mut Context<'_, G>) -> Stage<G> {
-        let closing = self.closing.take().expect("a log is closed when that is asked for");
         self.carry_held(context);
+        let closing = self.closing.take().expect("a log is closed when that is asked for");
         match (self.end.take(), closing) {
             (Some(End::StoreLost), _) => self.end(context, Ending::StoreLost),
             (Some(End::Stopped(StopCause::Failed(reason))), _) => self.end(context, Ending::LogFailed(reason)),

@@ -41,7 +41,6 @@ impl<G: Guest> Replica<G> {
         outputs.push(Output::Append(record));
         self.put_effects(applied, after, outputs);
         outputs.push(Output::Upgraded { upgrade, after });
-        self.configure(now, outputs);
     }
 
     /// Delivers what was left out. What fails leaves no trace but a replica that is of no more use.
@@ -74,6 +73,5 @@ impl<G: Guest> Replica<G> {
         self.resume_requests(after, outputs);
         outputs.push(Output::Mended { mend, after });
         self.put_outcome(after, outputs);
-        self.configure(now, outputs);
     }
 }

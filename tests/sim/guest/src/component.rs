@@ -5,14 +5,17 @@ use std::{
     io::{self, Write},
 };
 
-use ambrosia_core::{Delivered, InstanceName, MethodId, PeerIndex, Print, PrintStream, Timestamp};
+use ambrosia_core::{
+    CallId, Delivered, InstanceName, MethodId, PeerIndex, Print, PrintStream, PromiseToken, Timestamp,
+};
 use ambrosia_sim_model::{EXIT, Model, Surroundings, WORK};
 
 use crate::bindings::{
     self,
     ambrosia::runtime::{
+        configuration,
         description::{Argument, Kind},
-        host,
+        host, promises,
     },
 };
 
@@ -79,5 +82,14 @@ impl Surroundings for Imports {
     fn peer_name(&self, peer: PeerIndex) -> Option<InstanceName> {
         let name = host::peer_name(peer.0);
         (!name.is_empty()).then(|| InstanceName::new(name).expect("the host gives names of instances"))
+    }
+
+    fn token_of(&self, promise: CallId) -> PromiseToken {
+        let token = promises::token(promise.0);
+        u128::from_str_radix(&token, 16).expect("a token is hexadecimal").to_be_bytes()
+    }
+
+    fn configured(&self, name: &str) -> Vec<u8> {
+        configuration::get(name).unwrap_or_default()
     }
 }

@@ -12,5 +12,7 @@ mod upgrade;
 
 pub use code::{Behaviour, Code};
 pub use memory::Image;
-pub use model::{Arguments, EXIT, EXIT_CODE, MONEY, Model, POISON, POISONED, WORK, outcome_of, poison};
+pub use model::{
+    Arguments, CONFIGURED, Callback, EXIT, EXIT_CODE, MONEY, Model, POISON, POISONED, TICK, WORK, outcome_of, poison,
+};
 pub use surroundings::Surroundings;

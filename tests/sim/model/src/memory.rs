@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Collections.
-const STRIPS: usize = 10;
+const STRIPS: usize = 11;
 
 /// Pages before the strips that never change: so a delta is much smaller than what it rests on from the first one on.
 const CONSTANT_PAGES: usize = 8;
@@ -60,7 +60,7 @@ impl Model {
     /// If none does.
     pub fn from_image(image: &Image) -> Model {
         let mut registers = Reader(&image.registers);
-        let numbers: [u64; 12] = std::array::from_fn(|_| registers.number());
+        let numbers: [u64; 13] = std::array::from_fn(|_| registers.number());
         let strips: [Vec<u8>; STRIPS] = std::array::from_fn(|number| {
             let bytes = registers.number() as usize;
             let pages = image.memory.chunks_exact(PAGE_BYTES).skip(CONSTANT_PAGES + number).step_by(STRIPS);
@@ -81,16 +81,33 @@ impl Model {
         page_hash(&parts.iter().flat_map(|part| part.to_le_bytes()).collect::<Vec<_>>())
     }
 
-    fn numbers(&self) -> [u64; 12] {
-        let Model { history, failed, strays, timers_fired, money, transfers, last_id, printed, emitted, .. } = *self;
+    fn numbers(&self) -> [u64; 13] {
+        let Model {
+            history, failed, strays, timers_fired, money, transfers, last_id, printed, emitted, ticked, ..
+        } = *self;
         let (started, rows) = (u64::from(self.started), u64::from(self.rows));
         let code = self.code.number();
-        [history, started, failed, strays, timers_fired, money, transfers, last_id, printed, rows, code, emitted]
+        [
+            history,
+            started,
+            failed,
+            strays,
+            timers_fired,
+            money,
+            transfers,
+            last_id,
+            printed,
+            rows,
+            code,
+            emitted,
+            ticked,
+        ]
     }
 
     fn strips(&self) -> [Vec<u8>; STRIPS] {
         let mut strips: [Vec<u8>; STRIPS] = Default::default();
-        let [names, received, sent, pending, settled, timers, cancelled, owed, requests, outside] = &mut strips;
+        let [names, received, sent, pending, settled, timers, cancelled, owed, requests, outside, promises] =
+            &mut strips;
         for (name, peer) in &self.names {
             put(names, u64::from(peer.0));
             put(names, name.len() as u64);
@@ -113,13 +130,27 @@ impl Model {
         self.owed.iter().flat_map(of_owed).for_each(|number| put(owed, number));
         self.requests_done.iter().for_each(|token| put(requests, *token));
         self.asked_outside.iter().flat_map(|(id, token)| [id.0, *token]).for_each(|number| put(outside, number));
+        self.promises.iter().for_each(|promise| put(promises, promise.0));
         strips
     }
 
-    fn from_parts(numbers: [u64; 12], strips: &[Vec<u8>; STRIPS]) -> Model {
-        let [history, started, failed, strays, timers_fired, money, transfers, last_id, printed, rows, code, emitted] =
-            numbers;
-        let [names, received, sent, pending, settled, timers, cancelled, owed, requests, outside] =
+    fn from_parts(numbers: [u64; 13], strips: &[Vec<u8>; STRIPS]) -> Model {
+        let [
+            history,
+            started,
+            failed,
+            strays,
+            timers_fired,
+            money,
+            transfers,
+            last_id,
+            printed,
+            rows,
+            code,
+            emitted,
+            ticked,
+        ] = numbers;
+        let [names, received, sent, pending, settled, timers, cancelled, owed, requests, outside, promises] =
             strips.each_ref().map(|strip| Reader(strip));
         Model {
             history,
@@ -140,6 +171,8 @@ impl Model {
             requests_done: requests.rest(Reader::number).collect(),
             asked_outside: outside.rest(|it| (CallId(it.number()), it.number())).collect(),
             emitted,
+            promises: promises.rest(|it| CallId(it.number())).collect(),
+            ticked,
             money,
             transfers,
             last_id,
@@ -165,6 +198,7 @@ impl Model {
             3 * self.owed.len(),
             self.requests_done.len(),
             2 * self.asked_outside.len(),
+            self.promises.len(),
         ];
         let numbers = longest.into_iter().max().expect("there are strips");
         self.rows = self.rows.max((8 * numbers).div_ceil(PAGE_BYTES) as u32);

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ambrosia_core::{
     CallId, Delivered, Fault, Guest, HandoverError, InstanceName, Message, MessageKind, Messages, MethodId, PeerIndex,
-    Print, PrintStream, Runs, Upgrade, World, push_effect,
+    Print, PrintStream, PromiseToken, Runs, Upgrade, World, push_effect,
 };
 
 use crate::{code::Code, surroundings::Surroundings};
@@ -20,6 +20,11 @@ const MILLISECOND: u64 = 1_000_000;
 pub const WORK: MethodId = MethodId::of("work");
 /// Method of the impulse that finishes the instance.
 pub const EXIT: MethodId = MethodId::of("exit");
+
+/// Method that runs at times of the calendar.
+pub const TICK: MethodId = MethodId::of("tick");
+/// The value of the operator that the model looks at.
+pub const CONFIGURED: &str = "n";
 
 /// Method of an impulse that not all code can handle. Code that can does for it what it does for [`WORK`].
 pub const POISON: MethodId = MethodId::of("poison");
@@ -73,6 +78,32 @@ impl Arguments {
     }
 }
 
+/// What a request to the world outside may ask beside its outcome: that a promise is fulfilled by whoever performs it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Callback {
+    /// The promise.
+    pub promise: CallId,
+    /// What has to be known of it.
+    pub token: PromiseToken,
+}
+
+impl Callback {
+    /// Bytes of the body before it.
+    const AT: usize = 8;
+
+    /// The one that the body of a request asks for.
+    pub fn of_body(body: &[u8]) -> Option<Callback> {
+        let (promise, token) = body.get(Callback::AT..)?.split_first_chunk()?;
+        let token = token.try_into().expect("a token is all that is left");
+        Some(Callback { promise: CallId(u64::from_le_bytes(*promise)), token })
+    }
+
+    /// With what it is fulfilled, whoever does it and whenever.
+    pub fn value(promise: CallId) -> Vec<u8> {
+        outcome_of(&promise.0.to_le_bytes())
+    }
+}
+
 /// A call or a request that waits for the model's answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Owed {
@@ -113,6 +144,10 @@ pub struct Model {
     pub asked_outside: BTreeMap<CallId, u64>,
     /// Events that it has emitted.
     pub emitted: u64,
+    /// Promises that the world outside has not fulfilled yet.
+    pub promises: BTreeSet<CallId>,
+    /// When [`TICK`] was due last, in nanoseconds.
+    pub ticked: u64,
     /// What it has; transfers to others are on their way until they arrive.
     pub money: u64,
     /// Messages with money that it sent.
@@ -162,6 +197,10 @@ impl Guest for Model {
         Ok(())
     }
 
+    fn makes_promises(&self) -> bool {
+        true
+    }
+
     fn digest(&mut self) -> u64 {
         Model::digest(self)
     }
@@ -208,6 +247,7 @@ impl Model {
         }
         self.note(runs);
         self.note(&world.time().0.to_le_bytes());
+        self.note(&world.configured(CONFIGURED));
         let mut turn = Turn { world, delivered, cause: 0 };
         for run in Runs::new(runs) {
             let run = run.expect("the host hands over whole runs");
@@ -281,6 +321,7 @@ impl Model {
             MessageKind::Timer => self.on_timer(message.call_id, turn),
             // An operator may have skipped what came of it.
             MessageKind::Error if self.asked_outside.remove(&message.call_id).is_some() => {}
+            MessageKind::Error if self.promises.remove(&message.call_id) => {}
             MessageKind::Error => {
                 let waited = self.pending.remove(&message.call_id).is_some();
                 self.require(waited, "a call fails once, and has no other answer");
@@ -291,6 +332,16 @@ impl Model {
                 let token = self.asked_outside.remove(&message.call_id);
                 let is_right = token.is_some_and(|token| message.arguments == outcome_of(&token.to_le_bytes()));
                 self.require(is_right, "what comes of a request to the outside comes once, and is of that request");
+            }
+            MessageKind::Resolved => {
+                let waited = self.promises.remove(&message.call_id);
+                let is_right = waited && message.arguments == Callback::value(message.call_id);
+                self.require(is_right, "a promise is fulfilled once, by whoever was given its token");
+            }
+            MessageKind::Cron => {
+                let due = u64::from_le_bytes(message.arguments.try_into().expect("a time"));
+                self.require(message.method == TICK && due > self.ticked, "a method runs once for each time");
+                self.ticked = due;
             }
             kind => panic!("{kind:?} does not come from outside"),
         }
@@ -397,7 +448,16 @@ impl Model {
         let token = self.token(turn);
         let id = CallId(self.last_id);
         self.asked_outside.insert(id, token);
-        turn.effect(PeerIndex::OUTSIDE, MessageKind::Request, id, &token.to_le_bytes());
+        let mut body = token.to_le_bytes().to_vec();
+        if turn.dice(2) == 0 {
+            self.last_id += 2;
+            let promise = CallId(self.last_id);
+            self.promises.insert(promise);
+            turn.effect(PeerIndex::OUTSIDE, MessageKind::Promise, promise, &[]);
+            body.extend(promise.0.to_le_bytes());
+            body.extend(turn.world.token_of(promise));
+        }
+        turn.effect(PeerIndex::OUTSIDE, MessageKind::Request, id, &body);
     }
 
     /// Events have numbers, from 1.
@@ -460,7 +520,7 @@ impl Model {
 
 /// What comes of a request to the world outside, wherever and whenever it is performed.
 pub fn outcome_of(body: &[u8]) -> Vec<u8> {
-    body.iter().rev().copied().collect()
+    body.iter().take(Callback::AT).rev().copied().collect()
 }
 
 /// Positions of the messages that are poison.

@@ -43,6 +43,29 @@ const BUGS: &[Bug] = &[
         )],
     },
     Bug {
+        name: "whoever was deposed says of promises what it takes for so",
+        file: "host/core/src/member/primary.rs",
+        changes: &[(
+            "            Output::Resolved { .. } => self.carry_resolved(context, output),\n",
+            "            Output::Resolved { .. } => context.carry(Command::Out(output)),\n",
+        )],
+    },
+    Bug {
+        name: "a promise is fulfilled by whoever guesses",
+        file: "host/core/src/replica.rs",
+        changes: &[("is_same(promise_token(&key, promise), token)", "key != token[..] || promise.0 > 0")],
+    },
+    Bug {
+        name: "a method of the calendar runs again for an earlier time",
+        file: "host/core/src/crons.rs",
+        changes: &[("is_none_or(|done| *done < due)", "is_none_or(|done| *done != due)")],
+    },
+    Bug {
+        name: "what the operator has set is forgotten while the instance stands",
+        file: "host/core/src/member/fulfilment.rs",
+        changes: &[("            self.configure(context);\n        } else if", "        } else if")],
+    },
+    Bug {
         name: "outputs leave before their record is durable",
         file: "host/core/src/held.rs",
         changes: &[("if next.after() > self.durable {", "if next.after().0 > self.durable.0 + 1 {")],

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ambrosia_core::{CallId, Event, EventId, InstanceUuid};
+use ambrosia_core::{CallId, Event, EventId, InstanceUuid, PromiseToken};
+
+use crate::model::Callback;
 
 #[derive(Default)]
 pub(crate) struct Outside {
@@ -12,6 +14,8 @@ pub(crate) struct Outside {
     made: BTreeSet<(InstanceUuid, CallId)>,
     /// The events that were seen, with their numbers.
     events: BTreeMap<InstanceUuid, BTreeMap<EventId, u64>>,
+    /// Promises that somebody outside was asked to fulfil, and whether it has heard that they are fulfilled.
+    promises: BTreeMap<(InstanceUuid, CallId), (PromiseToken, bool)>,
 }
 
 impl Outside {
@@ -22,6 +26,27 @@ impl Outside {
         assert!(is_first, "request {id} is performed again by who does not know that");
         let before = self.performed.insert((uuid, id), body.to_vec());
         assert!(before.is_none_or(|before| before == body), "request {id} is the same each time");
+    }
+
+    /// Somebody outside is asked to fulfil a promise; whether that is news.
+    pub(crate) fn on_promise(&mut self, uuid: InstanceUuid, callback: Callback) -> bool {
+        let Callback { promise, token } = callback;
+        let before = self.promises.insert((uuid, promise), (token, self.is_fulfilled(uuid, promise)));
+        assert!(before.is_none_or(|(before, _)| before == token), "the token of a promise is the same in each reign");
+        before.is_none()
+    }
+
+    /// Somebody outside hears that a promise is fulfilled.
+    pub(crate) fn on_fulfilled(&mut self, uuid: InstanceUuid, promise: CallId) {
+        self.promises.get_mut(&(uuid, promise)).expect("it was learned").1 = true;
+    }
+
+    pub(crate) fn is_fulfilled(&self, uuid: InstanceUuid, promise: CallId) -> bool {
+        self.promises.get(&(uuid, promise)).is_some_and(|(_, is_fulfilled)| *is_fulfilled)
+    }
+
+    pub(crate) fn token(&self, uuid: InstanceUuid, promise: CallId) -> PromiseToken {
+        self.promises[&(uuid, promise)].0
     }
 
     /// An event is seen, of any replica.

@@ -99,6 +99,9 @@ impl Sim {
         if !model.asked_outside.is_empty() {
             return Some(format!("{} requests to the outside wait", model.asked_outside.len()));
         }
+        if !model.promises.is_empty() {
+            return Some(format!("promises {:?} wait", model.promises));
+        }
         (replica.undelivered() > 0).then(|| format!("{} messages wait", replica.undelivered()))
     }
 
@@ -113,6 +116,7 @@ impl Sim {
             self.check_checkpoints(instance);
             self.check_wishes(instance);
             self.check_events(instance);
+            self.check_calendar(instance);
             money += self.of_primary(instance, |model| model.money);
             for other in 0..self.options.instances {
                 self.check_tokens(instance, other);
