@@ -8,7 +8,7 @@ use ambrosia_storage::Deed;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{argument_source::ArgumentSource, serve::NamedReplica};
+use crate::{argument_source::ArgumentSource, result::ResultOf, serve::NamedReplica};
 
 /// Runs WebAssembly components as immortals: named instances that survive the death of any process, and handle every
 /// message exactly once.
@@ -68,6 +68,8 @@ pub(crate) enum Verb {
     Status(Status),
     /// Send a request to an instance and print its result as JSON
     Send(Send),
+    /// Print the result of a request that was not waited for
+    Result(ResultOf),
     /// Have a checkpoint taken now, and wait for it
     Checkpoint(Checkpoint),
     /// Show the records of an instance's log
@@ -651,6 +653,9 @@ pub(crate) struct Send {
     /// Return as soon as the request is durable, without its result
     #[arg(long)]
     pub(crate) no_wait: bool,
+    /// The same, and print the request id, for `result`
+    #[arg(long = "async", conflicts_with = "no_wait")]
+    pub(crate) is_async: bool,
     /// Names the request, so that it can be repeated and is done once; by default a fresh one
     #[arg(long, value_name = "ID")]
     pub(crate) request_id: Option<String>,

@@ -18,6 +18,7 @@ mod place;
 mod plan;
 mod records;
 mod register_instance;
+mod result;
 mod run;
 mod said;
 mod send;
@@ -78,6 +79,7 @@ fn carry_out_verb(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Upgrade(verb) => upgrade::upgrade(&store, &verb),
         Verb::Skip(verb) => skip::skip(&store, &verb),
         Verb::Send(verb) => send::send(store, verb),
+        Verb::Result(verb) => result::result(store, &verb),
         Verb::Checkpoint(verb) => checkpoint::checkpoint(&store, &verb),
         Verb::Log(verb) => log::log(&store, &verb),
         Verb::Debug(verb) => debug::debug(&store, &verb),

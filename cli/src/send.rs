@@ -46,8 +46,12 @@ pub(crate) fn send(store: StorePlace, verb: Send) -> anyhow::Result<ExitCode> {
         Some(id) => RequestId::new(id).context("--request-id")?,
         None => fresh_request_id(),
     };
-    let answered = client.send(&request, &verb.method, &arguments, !verb.no_wait, left);
+    let answered = client.send(&request, &verb.method, &arguments, !(verb.no_wait || verb.is_async), left);
     let answered = runtime.block_on(answered)?;
+    if verb.is_async {
+        writeln!(std::io::stdout(), "{}", without_controls(&String::from_utf8_lossy(request.as_bytes())))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Answered::Value(value) = answered {
         writeln!(std::io::stdout(), "{}", without_controls(&show_value(method, &value).to_string()))?;
     }
@@ -58,7 +62,11 @@ pub(crate) fn send(store: StorePlace, verb: Send) -> anyhow::Result<ExitCode> {
 fn is_query(verb: &Send, method: &Method) -> anyhow::Result<bool> {
     let of_queries =
         if verb.replica.is_some() { Some("--replica") } else { (verb.at_least > 0).then_some("--at-least") };
-    let of_requests = if verb.no_wait { Some("--no-wait") } else { verb.request_id.as_ref().map(|_| "--request-id") };
+    let of_requests = match &verb.request_id {
+        _ if verb.no_wait => Some("--no-wait"),
+        _ if verb.is_async => Some("--async"),
+        id => id.as_ref().map(|_| "--request-id"),
+    };
     let (name, kind) = (&method.name, method.kind.word());
     match (method.kind, of_queries, of_requests) {
         (MethodKind::Query, _, None) => Ok(!verb.logged),

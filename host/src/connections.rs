@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use ambrosia_client::Primary;
 use ambrosia_core::{
-    Answer, Chunk, ConnectionId, Epoch, InstanceUuid, Lsn, Output, QueryAnswer, Refusal, RequestId, member::Verdict,
+    Answer, Chunk, ConnectionId, Epoch, InquiryAnswer, InstanceUuid, Lsn, Output, QueryAnswer, Refusal, RequestId,
+    member::Verdict,
 };
 use ambrosia_wire::{ConnectionHandle, Control, Frame, KEY_REUSED};
 
@@ -55,6 +56,12 @@ impl Connections {
         self.send(connection, || Frame::QueryAnswer { number, success, value, lsn });
     }
 
+    /// Tells a client what has become of a request.
+    pub(crate) fn answer_inquiry(&self, answered: InquiryAnswer) {
+        let InquiryAnswer { connection, number, status, at: _ } = answered;
+        self.send(connection, || Frame::InquiryAnswer { number, status });
+    }
+
     /// Tells a client that there can be no such query.
     pub(crate) fn refuse_query(&self, connection: ConnectionId, number: u64, reason: &str) {
         let (answer, at) = (Answer::failed(reason), Lsn(0));
@@ -98,7 +105,7 @@ impl Connections {
             }
             Output::Acknowledge { connection, seq, .. } => self.send(connection, || Frame::Acknowledge(seq)),
             Output::Refuse { connection, reason } => self.refuse(connection, reason),
-            Output::Accepted { request, .. } => self.accepted(&request),
+            Output::Accepted { request, after } => self.accepted(&request, after),
             Output::Answered { request, answer, after } => self.answered(&request, &answer, after),
             Output::KeyReused { connection, request, .. } => self.key_reused(connection, &request),
             Output::Resolved { connection, promise, token, is_known, .. } => {
@@ -124,7 +131,7 @@ impl Connections {
         }
     }
 
-    fn accepted(&mut self, request: &RequestId) {
+    fn accepted(&mut self, request: &RequestId, lsn: Lsn) {
         let Some(waiting) = self.waiting.get_mut(request) else { return };
         assert!(!waiting.is_empty(), "a request is forgotten with the last who waits for it");
         let content: Vec<_> = waiting.extract_if(.., |waiting| !waiting.for_answer).collect();
@@ -132,7 +139,8 @@ impl Connections {
             self.waiting.remove(request);
         }
         for waiting in content {
-            self.tell(waiting.connection, Control::Accepted { request: request.as_bytes().to_vec() });
+            let request = request.as_bytes().to_vec();
+            self.tell(waiting.connection, Control::AcceptedAt { request, lsn: lsn.0 });
         }
     }
 

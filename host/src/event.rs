@@ -1,7 +1,8 @@
 //! What can happen to a replica, as its driver thread finds it in the mailbox.
 
 use ambrosia_core::{
-    CallId, ConnectionId, Epoch, InstanceName, InstanceUuid, MethodId, PeerIndex, PromiseToken, Query, RequestId, Seq,
+    CallId, ConnectionId, Epoch, Inquiry, InstanceName, InstanceUuid, MethodId, PeerIndex, PromiseToken, Query,
+    RequestId, Seq,
 };
 use ambrosia_outgoing::Turn;
 use ambrosia_storage::{LogEvent, StandingWish, Vacancy};
@@ -19,6 +20,8 @@ pub(crate) enum Event {
     ReplicaHello { handle: ConnectionHandle },
     /// A client asks something that changes nothing.
     Query(Query),
+    /// A client asks what has become of a request.
+    Inquiry(Inquiry),
     /// A client asks what can't be asked.
     BadQuery { connection: ConnectionId, number: u64, reason: String },
     /// Messages came from a peer.

@@ -9,7 +9,7 @@ use std::{
 
 use ambrosia_client::Primary;
 use ambrosia_core::{
-    CallId, ConnectionId, Epoch, InstanceName, InstanceUuid, Lsn, Query, ReplicaIndex, RequestId,
+    CallId, ConnectionId, Epoch, Inquiry, InstanceName, InstanceUuid, Lsn, Query, ReplicaIndex, RequestId,
     limits::ARGUMENTS_BYTES_MAX,
 };
 use ambrosia_methods::MethodKind;
@@ -158,6 +158,8 @@ async fn greet(handle: ConnectionHandle, mut connection: Connection, receptions:
     };
     connection.welcome(version);
     let id = connection.id;
+    // A standby does not know what has become of a request.
+    let asks_the_primary = matches!(event, Event::ClientHello { .. });
     reception.mailbox.push(event);
     let ended = connection
         .serve(|frame, permit| match frame {
@@ -174,6 +176,11 @@ async fn greet(handle: ConnectionHandle, mut connection: Connection, receptions:
             Frame::Query { number, method, arguments, at_least, wait_ms } => {
                 let arguments = permit.tie(arguments);
                 reception.query(id, number, &method, arguments, (at_least, wait_ms));
+                Ok(())
+            }
+            Frame::Inquiry { number, request, wait_ms } if asks_the_primary => {
+                let wait = Duration::from_millis(wait_ms.into());
+                reception.mailbox.push(Event::Inquiry(Inquiry { connection: id, number, request, wait }));
                 Ok(())
             }
             Frame::Control(Control::Checkpoint) => {

@@ -453,6 +453,7 @@ impl MemberDriver {
                 self.connections.remove(connection);
                 Traffic::Disconnected(connection)
             }
+            Event::Inquiry(inquiry) => return Some(MemberInput::Inquiry(inquiry)),
             Event::CheckpointWanted { connection } => return Some(MemberInput::CheckpointWanted(connection)),
             Event::PeerHindered(peer) => {
                 self.dialers.on_hindered(self.member.replica()?, peer);

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// A host that runs an instance of its own, and takes HTTP for all that are registered.
-fn door(cluster: &Cluster) -> (Host, SocketAddr) {
+pub(crate) fn door(cluster: &Cluster) -> (Host, SocketAddr) {
     cluster.register("porter", "counter", 1);
     let host = serve(cluster, &["--instance", "porter", "--http", "127.0.0.1:0"]);
     let address = http_address(&host);

@@ -14,6 +14,7 @@ mod determinism;
 mod door;
 mod door_agents;
 mod door_documents;
+mod door_results;
 mod door_tokens;
 mod exporting;
 mod file_systems;

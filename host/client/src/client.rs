@@ -5,11 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{CallId, InstanceName, Lsn, PromiseToken, ReplicaIndex, RequestId, limits::ARGUMENTS_BYTES_MAX};
+use ambrosia_core::{
+    CallId, InstanceName, Lsn, PromiseToken, ReplicaIndex, RequestId, RequestStatus, limits::ARGUMENTS_BYTES_MAX,
+};
 use ambrosia_methods::Methods;
 use ambrosia_wire::{
-    CLIENT_VERSION, ConnectionError, ConnectionHandle, Control, Frame, KEY_REUSED, METHODS_BYTES_MAX, METHODS_VERSION,
-    PROMISED_BYTES_MAX, PROMISES_VERSION, QUERIES_VERSION,
+    CLIENT_VERSION, ConnectionError, ConnectionHandle, Control, Frame, INQUIRIES_VERSION, KEY_REUSED,
+    METHODS_BYTES_MAX, METHODS_VERSION, PROMISED_BYTES_MAX, PROMISES_VERSION, QUERIES_VERSION,
 };
 use bytes::Bytes;
 use tokio::{
@@ -56,6 +58,9 @@ pub struct Queried {
     pub lsn: Lsn,
 }
 
+/// An inquiry is answered within this, or asked anew: a host holds it no longer.
+pub(crate) const INQUIRY_SLICE: Duration = Duration::from_secs(30);
+
 /// A request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -71,8 +76,10 @@ pub enum ClientError {
     /// No answer came in time. It may still take effect: repeat it with the same id.
     #[error("no answer within {0:?}; the request may still take effect, so repeat it with --request-id {1}")]
     Timeout(Duration, String),
-    /// No answer to a query came in time. It changes nothing, so nothing is lost.
-    #[error("no answer to the query within {0:?}: whoever was asked is busy, or stopped; see `ambrosia-host status`")]
+    /// No answer to a question came in time, such as a query. It changes nothing, so nothing is lost.
+    #[error(
+        "no answer to the question within {0:?}: whoever was asked is busy, or stopped; see `ambrosia-host status`"
+    )]
     NoAnswer(Duration),
     /// A replica that was to be asked is not reached.
     #[error("replica {replica} of instance {name} can't be asked: {reason} (waited {:.1} s)", waited.as_secs_f64())]
@@ -331,8 +338,36 @@ impl Client {
         })
     }
 
+    /// What has become of a request, as far as it is durable, asked of the primary: so whatever was told of it before still
+    /// holds. The result is waited for as long as `wait`, and beside that the primary as long as `limit`.
+    ///
+    /// # Errors
+    /// If no primary is reached in time.
+    pub async fn inquire(
+        &mut self,
+        request: &RequestId,
+        wait: Duration,
+        limit: Duration,
+    ) -> Result<RequestStatus, ClientError> {
+        self.speak(INQUIRIES_VERSION);
+        let until = Instant::now() + wait;
+        loop {
+            let slice = until.saturating_duration_since(Instant::now()).min(INQUIRY_SLICE);
+            self.queries += 1;
+            let number = self.queries;
+            let frame = inquiry(number, request, slice);
+            let late = || ClientError::NoAnswer(slice + limit);
+            let status = self.ask(frame, slice + limit, late, |answer| status_in(number, answer).map(Ok)).await?;
+            if !matches!(status, RequestStatus::UnderWay { .. }) || Instant::now() >= until {
+                return Ok(status);
+            }
+            // A host that has too much to hold answers at once.
+            sleep(RETRY_PAUSE).await;
+        }
+    }
+
     /// As [`Client::send`], and says which record brought the answer about: a query that asks for at least that one sees what
-    /// the request has done. It is [`Lsn`] 0 if the answer was not waited for.
+    /// the request has done. If the answer was not waited for it is the record that holds the request.
     ///
     /// # Errors
     /// As [`Client::send`].
@@ -561,9 +596,10 @@ impl Client {
         let task = tokio::spawn(async move {
             let ended = connection
                 .serve(|frame, _permit| match frame {
-                    Frame::Control(_) | Frame::Answer { .. } | Frame::QueryAnswer { .. } => {
-                        sender.send(frame).map_err(|_| ConnectionError::Closed)
-                    }
+                    Frame::Control(_)
+                    | Frame::Answer { .. }
+                    | Frame::QueryAnswer { .. }
+                    | Frame::InquiryAnswer { .. } => sender.send(frame).map_err(|_| ConnectionError::Closed),
                     _ => Err(ConnectionError::Unexpected),
                 })
                 .await;
@@ -596,6 +632,9 @@ pub(crate) fn answer_to(request: &RequestId, answer: Frame) -> Option<Result<(An
         Frame::Control(Control::Accepted { request: of }) if of == request.as_bytes() => {
             Some(Ok((Answered::Accepted, Lsn(0))))
         }
+        Frame::Control(Control::AcceptedAt { request: of, lsn }) if of == request.as_bytes() => {
+            Some(Ok((Answered::Accepted, Lsn(lsn))))
+        }
         Frame::Control(Control::Rejected { request: of, reason }) if of == request.as_bytes() => {
             let is_reused = reason == KEY_REUSED;
             let error =
@@ -608,6 +647,20 @@ pub(crate) fn answer_to(request: &RequestId, answer: Frame) -> Option<Result<(An
         Frame::Answer { request: of, success: false, value, .. } if of == *request => {
             Some(Err(ClientError::Failed(text_of(&value))))
         }
+        _ => None,
+    }
+}
+
+/// The question for what has become of a request.
+pub(crate) fn inquiry(number: u64, request: &RequestId, wait: Duration) -> Frame {
+    let wait_ms = wait.as_millis().try_into().unwrap_or(u32::MAX);
+    Frame::Inquiry { number, request: request.clone(), wait_ms }
+}
+
+/// What a frame says in answer to that inquiry, if it is of it.
+pub(crate) fn status_in(number: u64, answer: Frame) -> Option<RequestStatus> {
+    match answer {
+        Frame::InquiryAnswer { number: of, status } if of == number => Some(status),
         _ => None,
     }
 }
@@ -649,6 +702,7 @@ mod tests {
         let id = || RequestId::new(of).expect("short");
         let frames = [
             Frame::Control(Control::Accepted { request: request() }),
+            Frame::Control(Control::AcceptedAt { request: request(), lsn: 3 }),
             Frame::Control(Control::Rejected { request: request(), reason: "why".to_owned() }),
             Frame::Answer { request: id(), success: true, value: b"\xc0"[..].into(), lsn: Lsn(4) },
             Frame::Answer { request: id(), success: false, value: b"\xa0"[..].into(), lsn: Lsn(4) },
@@ -699,9 +753,9 @@ mod tests {
 
     #[test]
     fn only_what_is_of_the_request_answers_it() {
-        assert_eq!(says("a", "a"), [true; 4]);
+        assert_eq!(says("a", "a"), [true; 5]);
         for of in ["b", "A", "aa"] {
-            assert_eq!(says("a", of), [false; 4], "{of}");
+            assert_eq!(says("a", of), [false; 5], "{of}");
         }
     }
 }

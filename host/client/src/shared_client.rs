@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{InstanceName, Lsn, RequestId};
+use ambrosia_core::{InstanceName, Lsn, RequestId, RequestStatus};
 use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, QUERIES_VERSION};
 use bytes::Bytes;
 use tokio::{
@@ -23,8 +23,8 @@ use tokio::{
 
 use crate::{
     client::{
-        Answered, ClientError, LOOK_INTERVAL, Queried, REFUSED_PAUSE, RETRY_PAUSE, answer_to, answer_to_query,
-        check_size,
+        Answered, ClientError, INQUIRY_SLICE, LOOK_INTERVAL, Queried, REFUSED_PAUSE, RETRY_PAUSE, answer_to,
+        answer_to_query, check_size, inquiry, status_in,
     },
     greeting::greet,
     unreached::Unreached,
@@ -50,8 +50,8 @@ struct Desk {
 #[derive(Default)]
 struct State {
     under_way: HashMap<RequestId, UnderWay>,
-    /// Queries without an answer, by their numbers.
-    queries: HashMap<u64, QueryUnderWay>,
+    /// Questions without an answer, by their numbers: queries, and inquiries after requests.
+    questions: HashMap<u64, Question>,
     /// The connection with the primary, while there is one.
     handle: Option<ConnectionHandle>,
     /// What the last try to connect has met.
@@ -68,11 +68,12 @@ struct UnderWay {
     waiters: Vec<Waiter>,
 }
 
-/// A query without an answer.
-struct QueryUnderWay {
+/// A question without an answer.
+struct Question {
     frame: Frame,
     was_sent: bool,
-    tell: oneshot::Sender<Result<Queried, ClientError>>,
+    /// Is told the frame that answers it.
+    tell: oneshot::Sender<Result<Frame, ClientError>>,
 }
 
 struct Waiter {
@@ -82,7 +83,7 @@ struct Waiter {
     tell: oneshot::Sender<Told>,
 }
 
-/// Takes a query away that was given up.
+/// Takes a question away that was given up.
 struct Asking<'a> {
     desk: &'a Desk,
     number: u64,
@@ -148,16 +149,45 @@ impl SharedClient {
         limit: Duration,
     ) -> Result<Queried, ClientError> {
         check_size(&arguments)?;
-        let began = Instant::now();
         let wait_ms = limit.as_millis().try_into().unwrap_or(u32::MAX);
         let query = |number| Frame::Query { number, method: method.to_owned(), arguments, at_least, wait_ms };
-        let (number, answer) = self.desk.ask_query(query);
+        let (number, answer) = self.ask(query, limit).await?;
+        answer_to_query(number, answer).expect("the answer to a query is of its number")
+    }
+
+    /// What has become of a request, as [`crate::Client::inquire`] asks.
+    ///
+    /// # Errors
+    /// As that.
+    pub async fn inquire(
+        &self,
+        request: &RequestId,
+        wait: Duration,
+        limit: Duration,
+    ) -> Result<RequestStatus, ClientError> {
+        let until = Instant::now() + wait;
+        loop {
+            let slice = until.saturating_duration_since(Instant::now()).min(INQUIRY_SLICE);
+            let (number, answer) = self.ask(|number| inquiry(number, request, slice), slice + limit).await?;
+            let status = status_in(number, answer).expect("the answer to an inquiry is of its number");
+            if !matches!(status, RequestStatus::UnderWay { .. }) || Instant::now() >= until {
+                return Ok(status);
+            }
+            // A host that has too much to hold answers at once.
+            sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// Asks a question, and waits for the frame that answers it, with the number of both.
+    async fn ask(&self, question: impl FnOnce(u64) -> Frame, limit: Duration) -> Result<(u64, Frame), ClientError> {
+        let began = Instant::now();
+        let (number, answer) = self.desk.ask_question(question);
         let _asking = Asking { desk: &self.desk, number };
         match timeout(limit, answer).await {
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(answer)) => Ok((number, answer?)),
             Ok(Err(_)) => Err(ClientError::Ended("the client has ended".to_owned())),
             Err(_) => {
-                let was_sent = self.desk.lock().queries.get(&number).is_none_or(|query| query.was_sent);
+                let was_sent = self.desk.lock().questions.get(&number).is_none_or(|question| question.was_sent);
                 Err(if was_sent { ClientError::NoAnswer(limit) } else { self.desk.not_reached(began.elapsed()) })
             }
         }
@@ -172,7 +202,7 @@ impl Drop for SharedClient {
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        self.desk.lock().queries.remove(&self.number);
+        self.desk.lock().questions.remove(&self.number);
     }
 }
 
@@ -232,18 +262,21 @@ impl Desk {
         Ok((number, answer))
     }
 
-    /// Takes a query, and sends it if there is a connection.
-    fn ask_query(&self, query: impl FnOnce(u64) -> Frame) -> (u64, oneshot::Receiver<Result<Queried, ClientError>>) {
+    /// Takes a question, and sends it if there is a connection.
+    fn ask_question(
+        &self,
+        question: impl FnOnce(u64) -> Frame,
+    ) -> (u64, oneshot::Receiver<Result<Frame, ClientError>>) {
         let (tell, answer) = oneshot::channel();
         let mut state = self.lock();
         state.last_waiter += 1;
         let number = state.last_waiter;
-        let frame = query(number);
+        let frame = question(number);
         let was_sent = state.handle.is_some();
         if let Some(handle) = &state.handle {
             handle.send(frame.clone());
         }
-        state.queries.insert(number, QueryUnderWay { frame, was_sent, tell });
+        state.questions.insert(number, Question { frame, was_sent, tell });
         drop(state);
         if !was_sent {
             self.asked.notify_one();
@@ -251,12 +284,18 @@ impl Desk {
         (number, answer)
     }
 
-    /// Passes on what a query has come to, if it was not given up.
-    fn take_query(&self, number: u64, frame: Frame) {
-        let asked = self.lock().queries.remove(&number);
-        if let (Some(asked), Some(answer)) = (asked, answer_to_query(number, frame)) {
-            let _given_up = asked.tell.send(answer);
+    /// Passes on what a question has come to, if it was not given up.
+    fn take_answer(&self, number: u64, answer: Frame) -> Result<(), ConnectionError> {
+        let Some(asked) = self.lock().questions.remove(&number) else { return Ok(()) };
+        let fits = matches!(
+            (&asked.frame, &answer),
+            (Frame::Query { .. }, Frame::QueryAnswer { .. }) | (Frame::Inquiry { .. }, Frame::InquiryAnswer { .. })
+        );
+        if !fits {
+            return Err(ConnectionError::Unexpected);
         }
+        let _given_up = asked.tell.send(Ok(answer));
+        Ok(())
     }
 
     /// Waits until somebody waits for something.
@@ -278,9 +317,9 @@ impl Desk {
                 }
             }
         }
-        for query in state.queries.values_mut() {
-            query.was_sent = true;
-            handle.send(query.frame.clone());
+        for question in state.questions.values_mut() {
+            question.was_sent = true;
+            handle.send(question.frame.clone());
         }
         state.handle = Some(handle);
     }
@@ -293,16 +332,16 @@ impl Desk {
     /// Passes on what a host says of a request.
     fn take(&self, frame: Frame) {
         let request = match &frame {
-            Frame::Control(Control::Accepted { request } | Control::Rejected { request, .. }) => {
-                match RequestId::new(request) {
-                    Ok(request) => request,
-                    Err(_) => return,
-                }
-            }
+            Frame::Control(
+                Control::Accepted { request } | Control::AcceptedAt { request, .. } | Control::Rejected { request, .. },
+            ) => match RequestId::new(request) {
+                Ok(request) => request,
+                Err(_) => return,
+            },
             Frame::Answer { request, .. } => request.clone(),
             _ => return,
         };
-        let is_accepted = matches!(frame, Frame::Control(Control::Accepted { .. }));
+        let is_accepted = matches!(frame, Frame::Control(Control::Accepted { .. } | Control::AcceptedAt { .. }));
         let mut state = self.lock();
         // Whoever asked may have given up.
         let Some(under_way) = state.under_way.get_mut(&request) else { return };
@@ -331,15 +370,15 @@ impl Desk {
             ClientError::Ended(reason) => ClientError::Ended(reason.clone()),
             error => ClientError::Whereabouts(error.to_string().into()),
         };
-        let (under_way, queries) = {
+        let (under_way, questions) = {
             let mut state = self.lock();
-            (std::mem::take(&mut state.under_way), std::mem::take(&mut state.queries))
+            (std::mem::take(&mut state.under_way), std::mem::take(&mut state.questions))
         };
         for waiter in under_way.into_values().flat_map(|under_way| under_way.waiters) {
             let _given_up = waiter.tell.send(Err(error()));
         }
-        for query in queries.into_values() {
-            let _given_up = query.tell.send(Err(error()));
+        for question in questions.into_values() {
+            let _given_up = question.tell.send(Err(error()));
         }
     }
 
@@ -369,7 +408,7 @@ impl Desk {
 impl State {
     /// Nobody waits for anything.
     fn is_idle(&self) -> bool {
-        self.under_way.is_empty() && self.queries.is_empty()
+        self.under_way.is_empty() && self.questions.is_empty()
     }
 }
 
@@ -435,10 +474,7 @@ async fn serve(
 ) -> ConnectionError {
     let serving = connection.serve(|frame, _permit| match frame {
         Frame::Control(Control::Refused { reason, .. }) => Err(ConnectionError::Refused(reason)),
-        Frame::QueryAnswer { number, .. } => {
-            desk.take_query(number, frame);
-            Ok(())
-        }
+        Frame::QueryAnswer { number, .. } | Frame::InquiryAnswer { number, .. } => desk.take_answer(number, frame),
         frame @ (Frame::Control(_) | Frame::Answer { .. }) => {
             desk.take(frame);
             Ok(())

@@ -22,6 +22,7 @@ mod hash_index;
 mod held;
 mod ids;
 mod inbox;
+mod inquiry;
 mod io;
 mod known;
 pub mod limits;
@@ -61,6 +62,7 @@ pub use ids::{
     CallId, Epoch, InstanceName, InstanceNumber, InstanceUuid, Lsn, MethodId, NameError, PeerIndex, ReplicaIndex,
     RequestId, RequestIdError, Seq, Timestamp,
 };
+pub use inquiry::{Inquiry, InquiryAnswer, RequestStatus};
 pub use io::{ConnectionId, Divergence, Input, Output, Refusal};
 pub use mend::{Mend, Remedy, SKIPPED, Skip, is_mended, is_void};
 pub use message::{MESSAGE_HEADER_BYTES, Message, MessageError, MessageKind, Messages, check_travelling, push_message};

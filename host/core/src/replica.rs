@@ -286,6 +286,11 @@ impl<G: Guest> Replica<G> {
         self.state.outgoing.get(id).is_some()
     }
 
+    /// Whether that request waits to be delivered: it is not in the log yet.
+    pub(crate) fn is_waiting(&self, request: &RequestId) -> bool {
+        self.primary.as_ref().is_some_and(|reign| reign.inbox.content_of(request).is_some())
+    }
+
     /// The newest events of the guest, the oldest of them first.
     pub fn events(&self) -> impl ExactSizeIterator<Item = &Event> {
         self.state.events.kept()

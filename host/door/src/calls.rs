@@ -24,15 +24,16 @@ use crate::{
     content::check_content,
     door::House,
     instances::{Ended, Instance, NoInstance},
-    limits::SMALL_BODY_BYTES,
+    limits::{ANSWER_WAIT, SMALL_BODY_BYTES},
     problem::{Problem, ProblemKind},
     query_string::query_arguments,
-    request_id::{IDEMPOTENCY_KEY, header_of, request_id},
+    request_id::{IDEMPOTENCY_KEY, REQUEST_ID, header_of, request_id},
+    results::{LSN, place_of, under_way},
     wish::Wish,
 };
 
-/// As whom a client is told of the record that its answer is of: the one that brought it about, or the last of the state that was asked.
-const LSN: HeaderName = HeaderName::from_static("ambrosia-lsn");
+/// What of a client's wishes was heeded (RFC 7240).
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// What a method has given.
 #[derive(Debug)]
@@ -68,6 +69,7 @@ pub(crate) async fn call(house: &House, instance: &str, method: &str, request: R
     let called = Call { house, id: Some(&id) }.run(instance, method, request).await;
     let mut response = called.unwrap_or_else(IntoResponse::into_response);
     if let Some(id) = header_of(&id) {
+        response.headers_mut().insert(REQUEST_ID, id.clone());
         response.headers_mut().insert(IDEMPOTENCY_KEY, id);
     }
     response
@@ -128,7 +130,33 @@ impl Call<'_> {
         let (name, method) = self.house.find(instance, method).await?;
         let body = self.house.room.read(body).await?;
         let arguments = encode(body, &method).await?;
+        if wish.respond_async {
+            return self.begin(&name, &method, arguments, wish.wait_if_given.unwrap_or_default()).await;
+        }
         Ok(response_of(&self.perform(&name, &method, arguments, Asking::plainly(wish.wait)).await?))
+    }
+
+    /// Has the method run, and waits so long for its result, and then until the request is durable.
+    async fn begin(
+        &self,
+        name: &InstanceName,
+        method: &Method,
+        arguments: Bytes,
+        wait: Duration,
+    ) -> Result<Response, Problem> {
+        if wait > Duration::ZERO {
+            let performed = self.perform(name, method, arguments.clone(), Asking::plainly(wait)).await;
+            match performed {
+                // It has not come to its result, or nobody has taken it: it is said again, which its id makes harmless.
+                Err(problem) if matches!(problem.kind, ProblemKind::Timeout | ProblemKind::NoPrimary) => {}
+                performed => return Ok(response_of(&performed?)),
+            }
+        }
+        let sent = self.sent(name, method, arguments, false, ANSWER_WAIT).await?;
+        let id = self.id.expect("what is not waited for is a request");
+        let mut response = under_way(id, sent.1, Some(&place_of(name, id, method)));
+        response.headers_mut().insert(PREFERENCE_APPLIED, HeaderValue::from_static("respond-async"));
+        Ok(response)
     }
 
     /// Has the method run, or asked if it has no id, and waits for its result.
@@ -139,33 +167,56 @@ impl Call<'_> {
         arguments: Bytes,
         asking: Asking,
     ) -> Result<Given, Problem> {
-        let answered = tokio::select! {
-            answered = self.ask(name, method, arguments, asking) => answered,
+        let (value, lsn) = match self.id {
+            Some(_) => self.sent(name, method, arguments, true, asking.wait).await?,
+            None => self.asked(name, method, arguments, asking).await?,
+        };
+        let value = if method.message_pack() { decode_value(&value) } else { show_raw(&value) };
+        Ok(Given { value, lsn })
+    }
+
+    /// Sends the request, and waits for its result, or until it is durable if `wait` is false: then there is no value.
+    async fn sent(
+        &self,
+        name: &InstanceName,
+        method: &Method,
+        arguments: Bytes,
+        wait: bool,
+        limit: Duration,
+    ) -> Result<(Bytes, Lsn), Problem> {
+        let id = self.id.expect("what is sent is a request");
+        let client = self.house.instances.client(name);
+        let sent = tokio::select! {
+            sent = client.send(id, &method.name, arguments, wait, limit) => sent,
             () = self.house.has_closed() => {
                 let detail = "the host ends. A request may still take effect: repeat it with the same Idempotency-Key, which gives \
                               its result";
-                return Err(self.with_id(Problem::new(ProblemKind::Closing, detail)));
+                let problem = self.with_id(Problem::new(ProblemKind::Closing, detail));
+                return Err(problem.at(Some(place_of(name, id, method))));
             }
         };
-        match answered {
-            Ok((value, lsn)) if method.message_pack() => Ok(Given { value: decode_value(&value), lsn }),
-            Ok((value, lsn)) => Ok(Given { value: show_raw(&value), lsn }),
-            Err(error) => Err(self.problem(name, error).await),
+        match sent {
+            Ok((Answered::Value(value), lsn)) => Ok((value, lsn)),
+            Ok((Answered::Accepted, lsn)) => Ok((Bytes::new(), lsn)),
+            Err(error) => Err(self.problem(name, Some(method), error).await),
         }
     }
 
-    async fn ask(
+    /// Asks the query, and waits for its answer.
+    async fn asked(
         &self,
         name: &InstanceName,
         method: &Method,
         arguments: Bytes,
         asking: Asking,
-    ) -> Result<(Bytes, Lsn), ClientError> {
-        let Some(id) = self.id else { return self.ask_query(name, method, arguments, asking).await };
-        let client = self.house.instances.client(name);
-        match client.send(id, &method.name, arguments, true, asking.wait).await? {
-            (Answered::Value(value), lsn) => Ok((value, lsn)),
-            (Answered::Accepted, lsn) => Ok((Bytes::new(), lsn)),
+    ) -> Result<(Bytes, Lsn), Problem> {
+        let asked = tokio::select! {
+            asked = self.ask_query(name, method, arguments, asking) => asked,
+            () = self.house.has_closed() => return Err(Problem::new(ProblemKind::Closing, "the host ends")),
+        };
+        match asked {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(self.problem(name, Some(method), error).await),
         }
     }
 
@@ -202,8 +253,8 @@ impl Call<'_> {
         }
     }
 
-    /// Why there is no result.
-    async fn problem(&self, name: &InstanceName, error: ClientError) -> Problem {
+    /// Why there is no result, of that method if one was to be run.
+    pub(crate) async fn problem(&self, name: &InstanceName, method: Option<&Method>, error: ClientError) -> Problem {
         let said = error.to_string();
         match error {
             ClientError::Failed(reason) => self.with_id(Problem::new(ProblemKind::Failed, reason)),
@@ -218,7 +269,8 @@ impl Call<'_> {
                     "no answer within {waited:?}. The request may still take effect: repeat it with the same Idempotency-Key, \
                      which gives its result"
                 );
-                self.with_id(Problem::new(ProblemKind::Timeout, detail))
+                let place = self.id.zip(method).map(|(id, method)| place_of(name, id, method));
+                self.with_id(Problem::new(ProblemKind::Timeout, detail)).at(place)
             }
             ClientError::NoPrimary { .. } | ClientError::Unreached { .. } | ClientError::NotFound { .. } => {
                 self.with_id(Problem::new(ProblemKind::NoPrimary, said))
@@ -282,7 +334,7 @@ async fn encode(body: ReadBody<'_>, method: &Method) -> Result<Bytes, Problem> {
 }
 
 /// A value as a response.
-fn response_of(given: &Given) -> Response {
+pub(crate) fn response_of(given: &Given) -> Response {
     let mut response = given.value.to_string().into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -292,15 +344,15 @@ fn response_of(given: &Given) -> Response {
     response
 }
 
-fn busy() -> Problem {
+pub(crate) fn busy() -> Problem {
     Problem::new(ProblemKind::Busy, "as many requests are under way as there may be; repeat it later")
 }
 
-fn unknown_instance(name: &str) -> Problem {
+pub(crate) fn unknown_instance(name: &str) -> Problem {
     Problem::new(ProblemKind::UnknownInstance, format!("no instance {name:?} is registered"))
 }
 
-fn unknown_method(name: &InstanceName, unknown: UnknownMethod) -> Problem {
+pub(crate) fn unknown_method(name: &InstanceName, unknown: UnknownMethod) -> Problem {
     let detail = format!("instance {name}: {unknown}");
     Problem::new(ProblemKind::UnknownMethod, detail).with("methods", unknown.known)
 }

@@ -20,6 +20,7 @@ mod problem;
 mod promises;
 mod query_string;
 mod request_id;
+mod results;
 mod routes;
 mod schema;
 mod wish;

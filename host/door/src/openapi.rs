@@ -20,6 +20,7 @@ pub(crate) fn openapi(instances: &[(InstanceName, Methods)]) -> Value {
             }
             paths.insert(path, operations.into());
         }
+        paths.insert(format!("/v1/{name}/requests/{{request}}"), json!({ "get": result(name) }));
     }
     let mut named = schemas.into_named();
     named.insert("problem".to_owned(), problem());
@@ -38,11 +39,12 @@ pub(crate) fn openapi(instances: &[(InstanceName, Methods)]) -> Value {
                 },
                 "prefer": {
                     "name": "Prefer", "in": "header",
-                    "description": "wait=SECONDS bounds the wait for the answer.",
+                    "description": "wait=SECONDS bounds the wait for the answer. respond-async answers 202 as soon as the request is durable, or behind that wait.",
                     "schema": { "type": "string" },
                 },
             },
             "responses": {
+                "under-way": under_way(),
                 "problem": {
                     "description": "It was not done, or it is not known whether it was.",
                     "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/problem" } } },
@@ -81,10 +83,54 @@ fn operation(instance: &InstanceName, method: &Method, schemas: &mut Schemas) ->
         "responses",
         json!({
             "200": { "description": "The result.", "content": { "application/json": { "schema": result } } },
+            "202": { "$ref": "#/components/responses/under-way" },
             "default": { "$ref": "#/components/responses/problem" },
         }),
     );
     operation.into()
+}
+
+/// The result of a request that nobody has waited for.
+fn result(instance: &InstanceName) -> Value {
+    let parameter = |name: &str, place: &str, description: &str, schema: Value| json!({ "name": name, "in": place, "required": place == "path", "description": description, "schema": schema });
+    json!({
+        "operationId": format!("{instance}.requests"),
+        "tags": [instance.as_str()],
+        "summary": "What has become of a request.",
+        "parameters": [
+            parameter("request", "path", "The request id.", json!({ "type": "string", "minLength": 1, "maxLength": 128 })),
+            parameter("wait", "query", "So many seconds the result is waited for.", json!({ "type": "integer", "minimum": 0 })),
+            parameter("method", "query", "The method, where results of methods are not all MessagePack.", json!({ "type": "string" })),
+        ],
+        "responses": {
+            "200": { "description": "The result.", "content": { "application/json": { "schema": {} } } },
+            "202": { "$ref": "#/components/responses/under-way" },
+            "default": { "$ref": "#/components/responses/problem" },
+        },
+    })
+}
+
+/// That a request is durable, and where its result will be.
+fn under_way() -> Value {
+    let header = |description: &str, kind: &str| json!({ "description": description, "schema": { "type": kind } });
+    json!({
+        "description": "The request is durable, and has no result yet.",
+        "headers": {
+            "Location": header("Where the result will be.", "string"),
+            "Ambrosia-Request-Id": header("The request id.", "string"),
+            "Ambrosia-Lsn": header("The record that holds the request.", "integer"),
+            "Retry-After": header("When to ask for the result, in seconds.", "integer"),
+        },
+        "content": { "application/json": { "schema": {
+            "type": "object",
+            "properties": {
+                "request": { "type": "string" },
+                "status": { "type": "string", "const": "under-way" },
+                "lsn": { "type": "integer" },
+            },
+            "required": ["request", "status", "lsn"],
+        } } },
+    })
 }
 
 /// The same method, asked without a record.
@@ -213,6 +259,16 @@ mod tests {
             find["parameters"].as_array().expect("a list").iter().map(|one| one["name"].clone()).collect();
         assert_eq!(names, ["replica", "at_least"]);
         assert_eq!(document["paths"]["/v1/shop/order"]["get"], Value::Null);
+    }
+
+    #[test]
+    fn a_result_can_be_asked_for_later() {
+        let document = document();
+        let responses = &document["paths"]["/v1/shop/order"]["post"]["responses"];
+        assert_eq!(responses["202"]["$ref"], "#/components/responses/under-way");
+        let result = &document["paths"]["/v1/shop/requests/{request}"]["get"];
+        assert_eq!(result["operationId"], "shop.requests");
+        assert_eq!(result["parameters"][0]["in"], "path");
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub(crate) enum ProblemKind {
     Unauthorized,
     UnknownInstance,
     UnknownMethod,
+    UnknownRequest,
     UnsupportedType,
 }
 
@@ -73,6 +74,7 @@ impl ProblemKind {
             Unauthorized => ("unauthorized", StatusCode::UNAUTHORIZED, "A token is needed"),
             UnknownInstance => ("unknown-instance", StatusCode::NOT_FOUND, "There is no such instance"),
             UnknownMethod => ("unknown-method", StatusCode::NOT_FOUND, "There is no such method"),
+            UnknownRequest => ("unknown-request", StatusCode::NOT_FOUND, "Nothing is known of the request"),
             UnsupportedType => ("unsupported-type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body has to be JSON"),
         }
     }
@@ -87,17 +89,25 @@ pub(crate) struct Problem {
     more: Vec<(&'static str, Value)>,
     /// What is allowed, if that is the problem.
     allow: Option<&'static str>,
+    /// Where it can be asked for later, if it may still be done.
+    location: Option<String>,
 }
 
 impl Problem {
     /// A problem; `detail` says to a person what happened here and what to do about it.
     pub(crate) fn new<'a>(kind: ProblemKind, detail: impl Into<Cow<'a, str>>) -> Problem {
-        Problem { kind, detail: detail.into().into_owned(), more: Vec::new(), allow: None }
+        Problem { kind, detail: detail.into().into_owned(), more: Vec::new(), allow: None, location: None }
     }
 
     /// The same, with one more member.
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<Value>) -> Problem {
         self.more.push((name, value.into()));
+        self
+    }
+
+    /// The same, and it may still be done: then that is said there.
+    pub(crate) fn at(mut self, location: Option<String>) -> Problem {
+        self.location = location;
         self
     }
 
@@ -133,6 +143,9 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(allow) = self.allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        if let Some(location) = self.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
+            headers.insert(header::LOCATION, location);
         }
         if self.kind == ProblemKind::Unauthorized {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

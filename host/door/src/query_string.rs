@@ -43,7 +43,7 @@ pub(crate) fn value_of(text: &str, ty: Option<&Type>) -> Value {
 }
 
 /// Names and values, decoded.
-fn pairs(query: &str) -> Result<Vec<(String, String)>, Problem> {
+pub(crate) fn pairs(query: &str) -> Result<Vec<(String, String)>, Problem> {
     let parts = query.split('&').filter(|part| !part.is_empty());
     parts
         .map(|part| {
@@ -56,20 +56,25 @@ fn pairs(query: &str) -> Result<Vec<(String, String)>, Problem> {
 /// Percent-encoded text, with `+` for a space.
 fn decoded(text: &str) -> Result<String, Problem> {
     let bad = || Problem::new(ProblemKind::BadArguments, format!("{text:?} is no text when it is decoded"));
+    let bytes = percent_decoded(&text.replace('+', " ")).ok_or_else(bad)?;
+    String::from_utf8(bytes).map_err(|_| bad())
+}
+
+/// The bytes of percent-encoded text; `None` if there is a `%` without two digits.
+pub(crate) fn percent_decoded(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         bytes.push(match byte {
-            b'+' => b' ',
             b'%' => {
                 let mut digit = || char::from(rest.next()?).to_digit(16);
-                let (high, low) = (digit().ok_or_else(bad)?, digit().ok_or_else(bad)?);
+                let (high, low) = (digit()?, digit()?);
                 (high << 4 | low) as u8
             }
             byte => byte,
         });
     }
-    String::from_utf8(bytes).map_err(|_| bad())
+    Some(bytes)
 }
 
 #[cfg(test)]

@@ -8,6 +8,9 @@ use crate::problem::{Problem, ProblemKind};
 /// As clients send it, and as it is given back.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
+/// As each response says whose it is.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("ambrosia-request-id");
+
 /// The id in the headers; `None` if there is none. A quoted one is what is between the quotes.
 ///
 /// # Errors

@@ -18,7 +18,7 @@ use crate::{
     door::House,
     mcp,
     problem::{Problem, ProblemKind},
-    promises,
+    promises, results,
 };
 
 type Shared = State<Arc<House>>;
@@ -27,6 +27,7 @@ pub(crate) fn routes(house: Arc<House>) -> Router {
     let read = |route| only("GET, HEAD", route);
     Router::new()
         .route("/v1/{instance}/{method}", only("GET, HEAD, POST", post(call).get(query)))
+        .route("/v1/{instance}/requests/{request}", read(get(result)))
         .route("/v1/{instance}/promises/{promise}", only("POST", post(promise)))
         .route("/mcp", only("POST", post(agent)))
         .route("/openapi.json", read(get(description)))
@@ -80,6 +81,10 @@ async fn promise(
         Ok(Path((instance, promise))) => promises::fulfil(&house, &instance, &promise, request).await,
         Err(_) => Err(nothing().await),
     }
+}
+
+async fn result(State(house): Shared, request: Request) -> Response {
+    results::result(&house, request).await
 }
 
 async fn agent(State(house): Shared, request: Request) -> Response {

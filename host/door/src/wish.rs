@@ -13,11 +13,15 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 pub(crate) struct Wish {
     /// How long it waits for the answer: `wait=SECONDS`.
     pub(crate) wait: Duration,
+    /// The same, if it says so.
+    pub(crate) wait_if_given: Option<Duration>,
+    /// It would rather be told that the request is durable than wait longer than that, or at all: `respond-async`.
+    pub(crate) respond_async: bool,
 }
 
 impl Wish {
     pub(crate) fn of(headers: &HeaderMap) -> Wish {
-        let mut wish = Wish { wait: ANSWER_WAIT };
+        let mut wish = Wish { wait: ANSWER_WAIT, wait_if_given: None, respond_async: false };
         let values = headers.get_all(PREFER).into_iter().filter_map(|value| value.to_str().ok());
         for preference in values.flat_map(|value| value.split(',')) {
             let said = preference.split(';').next().unwrap_or_default();
@@ -27,7 +31,9 @@ impl Wish {
                 && let Ok(seconds) = value.parse()
             {
                 wish.wait = Duration::from_secs(seconds).min(ANSWER_WAIT_MAX);
+                wish.wait_if_given = Some(wish.wait);
             }
+            wish.respond_async |= name == "respond-async";
         }
         wish
     }
@@ -37,12 +43,29 @@ impl Wish {
 mod tests {
     use super::*;
 
-    fn wait(values: &[&str]) -> u64 {
+    fn wish(values: &[&str]) -> Wish {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(PREFER, value.parse().expect("a value"));
         }
-        Wish::of(&headers).wait.as_secs()
+        Wish::of(&headers)
+    }
+
+    fn wait(values: &[&str]) -> u64 {
+        wish(values).wait.as_secs()
+    }
+
+    #[test]
+    fn an_answer_that_is_not_waited_for_is_wished_for_by_name() {
+        let seconds = |values: &[&str]| {
+            let wish = wish(values);
+            (wish.respond_async, wish.wait_if_given.map(|wait| wait.as_secs()))
+        };
+        assert_eq!(seconds(&[]), (false, None));
+        assert_eq!(seconds(&["respond-async"]), (true, None));
+        assert_eq!(seconds(&["Respond-Async, wait=10"]), (true, Some(10)));
+        assert_eq!(seconds(&["wait=3", "respond-async; x=1"]), (true, Some(3)));
+        assert_eq!(seconds(&["respond-asynchronously"]), (false, None));
     }
 
     #[test]

@@ -73,6 +73,10 @@ impl MemberDriver {
                 );
                 self.connections.answer_query(answer);
             }
+            Command::AnswerInquiry(answer) => {
+                assert!(answer.at <= self.durable, "no answer tells of what is not durable");
+                self.connections.answer_inquiry(answer);
+            }
             Command::CopyAhead { parent } => {
                 self.enter(Phase::Computing);
                 let replica = self.member.replica_mut().expect("a member has a replica when it asks for this");

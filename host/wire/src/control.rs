@@ -226,6 +226,14 @@ pub enum Control {
         /// How many there are in all.
         count: u64,
     },
+    /// The request is durable, and in which record; since version 4, in the place of [`Control::Accepted`].
+    AcceptedAt {
+        /// Id of the request, as its client chose it.
+        #[serde(deserialize_with = "octets")]
+        request: Vec<u8>,
+        /// The record that holds it.
+        lsn: u64,
+    },
 }
 
 /// The reason of a [`Control::Rejected`] whose id belongs to a request that wants something else.

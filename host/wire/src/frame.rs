@@ -4,11 +4,14 @@
 
 use std::ops::RangeInclusive;
 
-use ambrosia_core::{Lsn, MessageError, Messages, RequestId, Seq, check_travelling, limits::ARGUMENTS_BYTES_MAX};
+use ambrosia_core::{
+    Lsn, MessageError, Messages, RequestId, RequestStatus, Seq, check_travelling, limits::ARGUMENTS_BYTES_MAX,
+};
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::{
     control::{self, Control},
+    inquiry::{decode_inquiry, decode_inquiry_answer, encode_inquiry, encode_inquiry_answer},
     query::{decode_query, decode_query_answer, encode_query, encode_query_answer},
     request::{decode_answer, decode_request, encode_answer, encode_request},
 };
@@ -25,6 +28,9 @@ pub const METHODS_VERSION: u16 = 3;
 
 /// The version of the protocol that brought queries, and records of answers.
 pub const QUERIES_VERSION: u16 = 4;
+
+/// The version of the protocol that brought inquiries after requests, and records of what was accepted.
+pub const INQUIRIES_VERSION: u16 = 4;
 
 /// The version of the protocol that brought promises that are fulfilled from outside.
 pub const PROMISES_VERSION: u16 = 4;
@@ -63,6 +69,9 @@ const MESSAGES_FRAME_MAX: usize = MESSAGES_PREFIX_BYTES + ARGUMENTS_BYTES_MAX + 
 /// Largest body of a request or an answer.
 const REQUEST_FRAME_MAX: usize = ARGUMENTS_BYTES_MAX + 4096;
 
+/// Largest body of an inquiry.
+const INQUIRY_FRAME_MAX: usize = 16 + RequestId::BYTES_MAX;
+
 /// Largest body of a handshake, which comes from somebody unknown.
 const HANDSHAKE_FRAME_MAX: usize = 4096;
 
@@ -90,6 +99,10 @@ pub enum FrameKind {
     Query = 9,
     /// What a query has come to; since version 4.
     QueryAnswer = 10,
+    /// A client asks what has become of a request; since version 4.
+    Inquiry = 13,
+    /// What has become of it; since version 4.
+    InquiryAnswer = 14,
 }
 
 /// The number of a stream in its connection. Whoever connects counts them, from 1.
@@ -170,6 +183,22 @@ pub enum Frame {
         /// The last record of the state that was asked; 0 if it was not asked, for there can be no such query.
         lsn: Lsn,
     },
+    /// A client asks what has become of a request.
+    Inquiry {
+        /// What the client calls it.
+        number: u64,
+        /// The request.
+        request: RequestId,
+        /// For how long the result may be waited for, in milliseconds.
+        wait_ms: u32,
+    },
+    /// What has become of a request.
+    InquiryAnswer {
+        /// What its client calls the inquiry.
+        number: u64,
+        /// As far as it is durable.
+        status: RequestStatus,
+    },
     /// What is said on one stream of a connection that carries many.
     OfStream {
         /// Which one.
@@ -205,6 +234,8 @@ impl Frame {
             Frame::Answer { .. } => FrameKind::Answer,
             Frame::Query { .. } => FrameKind::Query,
             Frame::QueryAnswer { .. } => FrameKind::QueryAnswer,
+            Frame::Inquiry { .. } => FrameKind::Inquiry,
+            Frame::InquiryAnswer { .. } => FrameKind::InquiryAnswer,
             Frame::OfStream { .. } => FrameKind::Stream,
             Frame::Credit { .. } => FrameKind::Credit,
             Frame::Close => FrameKind::Close,
@@ -297,6 +328,8 @@ fn encode_contents(frame: &Frame, out: &mut Vec<u8>) {
             encode_query(*number, method, arguments, (*at_least, *wait_ms), out);
         }
         Frame::QueryAnswer { number, success, value, lsn } => encode_query_answer(*number, *success, value, *lsn, out),
+        Frame::Inquiry { number, request, wait_ms } => encode_inquiry(*number, request, *wait_ms, out),
+        Frame::InquiryAnswer { number, status } => encode_inquiry_answer(*number, status, out),
         Frame::Credit { until } => out.extend_from_slice(&until.to_le_bytes()),
         Frame::Close => {}
         Frame::OfStream { .. } => unreachable!("a frame of a stream has no stream in it"),
@@ -403,6 +436,8 @@ impl FrameDecoder {
             (5, Stage::Welcomed) => (FrameKind::Answer, REQUEST_FRAME_MAX),
             (9, Stage::Welcomed) => (FrameKind::Query, REQUEST_FRAME_MAX),
             (10, Stage::Welcomed) => (FrameKind::QueryAnswer, REQUEST_FRAME_MAX),
+            (13, Stage::Welcomed) => (FrameKind::Inquiry, INQUIRY_FRAME_MAX),
+            (14, Stage::Welcomed) => (FrameKind::InquiryAnswer, REQUEST_FRAME_MAX),
             (6, Stage::Streams) => (FrameKind::Stream, STREAM_PREFIX_BYTES + MESSAGES_FRAME_MAX),
             _ => return Err(WireError::UnknownKind(byte)),
         };
@@ -455,6 +490,8 @@ fn decode_body(kind: FrameKind, mut body: Bytes) -> Result<Frame, WireError> {
         FrameKind::Answer => decode_answer(body),
         FrameKind::Query => decode_query(body),
         FrameKind::QueryAnswer => decode_query_answer(body),
+        FrameKind::Inquiry => decode_inquiry(body),
+        FrameKind::InquiryAnswer => decode_inquiry_answer(body),
         FrameKind::Acknowledge => {
             let seq = body.try_get_u64_le().map_err(|_| WireError::Shape(kind))?;
             Ok(Frame::Acknowledge(Seq(seq)))

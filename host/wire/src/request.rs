@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 
 use crate::{
     control::Control,
-    frame::{Frame, FrameKind, QUERIES_VERSION, WireError},
+    frame::{Frame, FrameKind, INQUIRIES_VERSION, QUERIES_VERSION, WireError},
 };
 
 /// The only flag of a request: its client waits for the answer.
@@ -102,6 +102,9 @@ pub(crate) fn to_version(version: u16, frame: Frame) -> Frame {
         Frame::Answer { request, success, value, .. } if version < QUERIES_VERSION => {
             let answer = Frame::Answer { request, success, value, lsn: Lsn(0) };
             if version == 1 { to_version_1(answer) } else { answer }
+        }
+        Frame::Control(Control::AcceptedAt { request, lsn: _ }) if version < INQUIRIES_VERSION => {
+            Frame::Control(Control::Accepted { request })
         }
         frame if version == 1 => to_version_1(frame),
         frame => frame,

@@ -96,6 +96,7 @@ impl Sim {
                 self.instances.borrow_mut()[process.place.instance].wished = None;
             }
             Command::AnswerQuery(answer) => self.on_query_answered(process, driver, &answer),
+            Command::AnswerInquiry(answer) => unreachable!("no client inquires: {answer:?}"),
             Command::CopyAhead { .. } => {
                 let is_done = self.dice().percent(50);
                 self.give(process, driver, Input::Checkpoint(CheckpointEvent::CopiedAhead { is_done }));

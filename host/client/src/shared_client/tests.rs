@@ -146,3 +146,30 @@ async fn the_time_runs_out_with_the_reason() {
     assert!(matches!(&error, ClientError::Timeout(_, id) if id == "a"), "{error}");
     asked.abort();
 }
+
+#[tokio::test]
+async fn an_inquiry_goes_on_over_the_next_connection_and_takes_no_other_answer() {
+    let bench = Bench::new().await;
+    let (client, id) = (Arc::clone(&bench.client), RequestId::new("a").expect("short"));
+    let asked = tokio::spawn(async move { client.inquire(&id, LIMIT, LIMIT).await });
+    let (_handle, mut connection) = bench.accept().await;
+    let first = connection.read_frame().await.expect("it asks");
+    let Frame::Inquiry { number, .. } = &first else { panic!("{first:?} is no inquiry") };
+    let other = Frame::InquiryAnswer { number: number + 1, status: RequestStatus::Unknown };
+    connection.write_frame(&other).await.expect("it listens");
+    drop(connection);
+    let (_handle, mut connection) = bench.accept().await;
+    let again = connection.read_frame().await.expect("it asks again");
+    assert_eq!(again, first);
+    // It has waited for less than it may, so it is asked on.
+    let under_way = RequestStatus::UnderWay { accepted: Lsn(3) };
+    let answer = Frame::InquiryAnswer { number: *number, status: under_way };
+    connection.write_frame(&answer).await.expect("it listens");
+    let Frame::Inquiry { number, .. } = connection.read_frame().await.expect("it asks on") else {
+        panic!("it asks for the same")
+    };
+    let answer = ambrosia_core::Answer { success: true, value: Bytes::from_static(b"\x01") };
+    let status = RequestStatus::Answered { accepted: Lsn(3), lsn: Lsn(4), answer };
+    connection.write_frame(&Frame::InquiryAnswer { number, status: status.clone() }).await.expect("it listens");
+    assert_eq!(asked.await.expect("no panic").expect("answered"), status);
+}

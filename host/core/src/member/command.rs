@@ -1,7 +1,9 @@
 //! What a member has done.
 
 use super::{Ending, Keep, Notice, WishOutcome};
-use crate::{ConnectionId, Epoch, Genesis, InstanceName, Lsn, Outcome, Output, QueryAnswer, ReplicaIndex, Traffic};
+use crate::{
+    ConnectionId, Epoch, Genesis, InquiryAnswer, InstanceName, Lsn, Outcome, Output, QueryAnswer, ReplicaIndex, Traffic,
+};
 
 /// Something to be done by the driver, in the order in which it was put out.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,6 +65,8 @@ pub enum Command {
     },
     /// Tell somebody what a query has come to.
     AnswerQuery(QueryAnswer),
+    /// Tell somebody what has become of a request.
+    AnswerInquiry(InquiryAnswer),
     /// Copy some of the guest's memory ahead of a capture, unless the checkpoint `parent` is there, since which it counts
     /// its changes. Answered by [`CheckpointEvent::CopiedAhead`](super::CheckpointEvent::CopiedAhead).
     CopyAhead {

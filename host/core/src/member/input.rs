@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::{CheckpointHead, Other, Wish};
-use crate::{CheckpointState, ConnectionId, Epoch, InstanceUuid, Lsn, Query, Record, Timestamp, Traffic};
+use crate::{CheckpointState, ConnectionId, Epoch, Inquiry, InstanceUuid, Lsn, Query, Record, Timestamp, Traffic};
 
 /// Something that happened.
 #[derive(Debug)]
@@ -100,6 +100,9 @@ pub enum MemberInput<G> {
     Traffic(Traffic),
     /// Somebody asks something. A primary or a standby answers by [`super::Command::AnswerQuery`], unless it begins anew before.
     Query(Query),
+    /// Somebody wants to know what has become of a request; for a primary, which answers by
+    /// [`super::Command::AnswerInquiry`], unless its reign ends before.
+    Inquiry(Inquiry),
     /// Answers [`super::Command::LookUpPeer`].
     PeerLookedUp {
         /// What that command holds.

@@ -14,6 +14,7 @@ mod common;
 mod ending;
 mod fulfilment;
 mod input;
+mod inquiries;
 mod mending;
 mod notice;
 mod others;

@@ -156,12 +156,18 @@ impl<G: Guest> Primary<G> {
             | MemberInput::PeerLookedUp { .. }
             | MemberInput::CheckpointWanted(_)
             | MemberInput::Query(_)
+            | MemberInput::Inquiry(_)
                 if self.closing.is_some() => {}
             MemberInput::Traffic(traffic) if self.common.replica.void().is_some() => self.put_off(context, traffic),
             MemberInput::Traffic(traffic) => self.on_traffic(context, traffic),
             MemberInput::Query(query) => {
                 let is_ready = self.answers_queries();
                 self.common.queries.ask(context.now, &mut self.common.replica, is_ready, query);
+                self.let_out_answers(context);
+            }
+            MemberInput::Inquiry(inquiry) => {
+                let is_ready = self.answers_queries();
+                self.common.queries.inquire(context.now, &self.common.replica, is_ready, inquiry);
                 self.let_out_answers(context);
             }
             MemberInput::PeerLookedUp { traffic, registered } => self.on_looked_up(context, traffic, registered),
@@ -552,6 +558,9 @@ impl<G: Guest> Primary<G> {
     /// Carries out what need not wait, and holds the rest.
     fn carry_outputs(&mut self, context: &mut Context<'_, G>, mut outputs: Vec<Output>) {
         for output in outputs.drain(..) {
+            if let Output::Answered { request, .. } = &output {
+                self.common.queries.on_answered(&self.common.replica, request);
+            }
             match output {
                 Output::Append(record) => {
                     let header = *record.header();

@@ -1,4 +1,5 @@
-//! Queries that a member is asked: those that wait for the state to come so far, and answers that may not be seen yet.
+//! Queries that a member is asked, and inquiries after requests: those that wait for the state to come so far, and answers that
+//! may not be seen yet.
 //!
 //! **Architecture Invariant:** an answer leaves a primary once all that it tells of is durable, and after a look at the fence
 //! that was made behind that: so no later reign has answered anything before this query was asked. A standby knows nothing but
@@ -7,22 +8,26 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use super::{Command, Context};
-use crate::{Answer, Epoch, Guest, Lsn, Query, QueryAnswer, Replica};
+use super::{Command, Context, inquiries::Inquiries};
+use crate::{Answer, Epoch, Guest, Inquiry, InquiryAnswer, Lsn, Query, QueryAnswer, Replica, RequestId, RequestStatus};
 
 /// Queries that may wait at a time, and answers.
 const WAITING_MAX: usize = 4096;
 
-/// No query waits for longer than this.
+/// No query waits for longer than this, and no inquiry.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// What a member has of queries.
+/// What a member has of queries, and of inquiries after requests.
 #[derive(Default)]
 pub(super) struct Queries {
     /// They wait for a record, each no longer than that.
     waiting: Vec<(Duration, Query)>,
-    /// What is answered and not let out yet, in the order of the records.
-    answered: VecDeque<QueryAnswer>,
+    /// They wait for results.
+    inquiries: Inquiries,
+    /// Some of those came while nothing could be said of the state.
+    came_too_early: bool,
+    /// What is answered and not let out yet, in the order of the records, with the last record that each tells of.
+    answered: VecDeque<(Lsn, Command)>,
 }
 
 impl Queries {
@@ -37,8 +42,70 @@ impl Queries {
         self.waiting.push((now + query.wait.min(WAIT_MAX), query));
     }
 
+    /// Answers what has become of a request, or has the inquiry wait for the result.
+    pub(super) fn inquire<G: Guest>(&mut self, now: Duration, replica: &Replica<G>, is_ready: bool, inquiry: Inquiry) {
+        let until = now + inquiry.wait.min(WAIT_MAX);
+        self.inquire_until(now, until, replica, is_ready, inquiry);
+    }
+
+    fn inquire_until<G: Guest>(
+        &mut self,
+        now: Duration,
+        until: Duration,
+        replica: &Replica<G>,
+        is_ready: bool,
+        inquiry: Inquiry,
+    ) {
+        let may_come = match replica.status_of(&inquiry.request) {
+            RequestStatus::Answered { .. } => false,
+            RequestStatus::UnderWay { .. } => true,
+            RequestStatus::Unknown => replica.is_waiting(&inquiry.request),
+        };
+        if is_ready && !(may_come && until > now) {
+            return self.answer_inquiry(replica, inquiry);
+        }
+        match self.inquiries.add(until, inquiry) {
+            Ok(()) => self.came_too_early |= !is_ready,
+            Err(inquiry) if is_ready => self.answer_inquiry(replica, inquiry),
+            // Whoever asks hears nothing, and asks again.
+            Err(_) => {}
+        }
+    }
+
+    fn answer_inquiry<G: Guest>(&mut self, replica: &Replica<G>, inquiry: Inquiry) {
+        let Inquiry { connection, number, request, wait: _ } = inquiry;
+        let (status, at) = (replica.status_of(&request), replica.applied());
+        self.put(at, Command::AnswerInquiry(InquiryAnswer { connection, number, status, at }));
+    }
+
+    /// A request has its result by the last record applied: whoever waits for that is answered.
+    pub(super) fn on_answered<G: Guest>(&mut self, replica: &Replica<G>, request: &RequestId) {
+        if self.inquiries.is_empty() {
+            return;
+        }
+        for inquiry in self.inquiries.take(request) {
+            self.answer_inquiry(replica, inquiry);
+        }
+    }
+
+    /// Inquiries that have waited for long enough are answered as it is.
+    fn go_on_inquiring<G: Guest>(&mut self, now: Duration, replica: &Replica<G>, is_ready: bool) {
+        if self.inquiries.is_empty() || !is_ready {
+            return;
+        }
+        if std::mem::take(&mut self.came_too_early) {
+            for (until, inquiry) in self.inquiries.take_all() {
+                self.inquire_until(now, until, replica, is_ready, inquiry);
+            }
+        }
+        for inquiry in self.inquiries.take_due(now) {
+            self.answer_inquiry(replica, inquiry);
+        }
+    }
+
     /// Answers those that waited for what has been applied, and those that have waited for too long.
     pub(super) fn go_on<G: Guest>(&mut self, now: Duration, replica: &mut Replica<G>, is_ready: bool) {
+        self.go_on_inquiring(now, replica, is_ready);
         if self.waiting.is_empty() {
             return;
         }
@@ -59,30 +126,33 @@ impl Queries {
 
     /// After which time one has waited for too long.
     pub(super) fn wake_after(&self, now: Duration) -> Option<Duration> {
-        self.waiting.iter().map(|(until, _)| until.saturating_sub(now)).min()
+        let waiting = self.waiting.iter().map(|(until, _)| *until).chain(self.inquiries.first_due());
+        waiting.map(|until| until.saturating_sub(now)).min()
     }
 
     fn answer<G: Guest>(&mut self, replica: &mut Replica<G>, query: &Query) {
         let at = replica.applied();
         let answer = replica.query(query.method, &query.arguments);
         assert_eq!(replica.applied(), at, "a query makes no record");
-        self.put(QueryAnswer { connection: query.connection, number: query.number, answer, at });
+        let (connection, number) = (query.connection, query.number);
+        self.put(at, Command::AnswerQuery(QueryAnswer { connection, number, answer, at }));
     }
 
     fn fail<G: Guest>(&mut self, replica: &Replica<G>, query: &Query, reason: &str) {
         let (connection, number, at) = (query.connection, query.number, replica.applied());
-        self.put(QueryAnswer { connection, number, answer: Answer::failed(reason), at });
+        let answer = Answer::failed(reason);
+        self.put(at, Command::AnswerQuery(QueryAnswer { connection, number, answer, at }));
     }
 
-    fn put(&mut self, answer: QueryAnswer) {
-        assert!(self.answered.back().is_none_or(|last| last.at <= answer.at), "records are applied in order");
-        self.answered.push_back(answer);
+    fn put(&mut self, at: Lsn, answer: Command) {
+        assert!(self.answered.back().is_none_or(|(last, _)| *last <= at), "records are applied in order");
+        self.answered.push_back((at, answer));
     }
 
     /// Lets out what a standby has answered: all that it knows is durable.
     pub(super) fn let_out<G>(&mut self, context: &mut Context<'_, G>) {
-        for answer in self.answered.drain(..) {
-            context.carry(Command::AnswerQuery(answer));
+        for (_, answer) in self.answered.drain(..) {
+            context.carry(answer);
         }
     }
 
@@ -91,15 +161,15 @@ impl Queries {
     /// # Errors
     /// The later reign. Nothing that was answered is let out any more.
     pub(super) fn let_out_durable<G>(&mut self, context: &mut Context<'_, G>, durable: Lsn) -> Result<(), Epoch> {
-        if self.answered.front().is_none_or(|answer| answer.at > durable) {
+        if self.answered.front().is_none_or(|(at, _)| *at > durable) {
             return Ok(());
         }
         if let Err(by) = context.shell.look_at_fence() {
             self.answered.clear();
             return Err(by);
         }
-        while let Some(answer) = self.answered.pop_front_if(|answer| answer.at <= durable) {
-            context.carry(Command::AnswerQuery(answer));
+        while let Some((_, answer)) = self.answered.pop_front_if(|(at, _)| *at <= durable) {
+            context.carry(answer);
         }
         Ok(())
     }

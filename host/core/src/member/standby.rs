@@ -132,6 +132,7 @@ impl<G: Guest> Standby<G> {
             MemberInput::Log { .. }
             | MemberInput::Fenced { .. }
             | MemberInput::Traffic(_)
+            | MemberInput::Inquiry(_)
             | MemberInput::PeerLookedUp { .. }
             | MemberInput::CheckpointWanted(_)
             | MemberInput::Claimed { .. }

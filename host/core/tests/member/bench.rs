@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ambrosia_core::{
     CallId, DeliverBody, Delivered, DigestBody, Epoch, EpochBody, Fault, Genesis, Guest, HandoverError, InstanceName,
-    InstanceUuid, Limits, Lsn, Mend, Message, MessageKind, MethodId, PeerIndex, Record, RecordHeader, RecordKind,
-    Replica, ReplicaIndex, ScheduleOptions, Seq, Timestamp, Upgrade, World, begin_run, finish_run,
+    InstanceUuid, Limits, Lsn, Mend, Message, MessageKind, Messages, MethodId, PeerIndex, Record, RecordHeader,
+    RecordKind, Replica, ReplicaIndex, Runs, ScheduleOptions, Seq, Timestamp, Upgrade, World, begin_run, finish_run,
     member::{Command, Flow, Keep, Member, MemberInput, MemberSettings, Next, Notice, Shell, StopCause, Surroundings},
     push_effect, push_message,
 };
@@ -21,6 +21,8 @@ pub(crate) struct Nothing {
     tries: u32,
     pub(crate) deliveries: u8,
     was_upgraded: bool,
+    /// Of an impulse that is answered later.
+    owed: Option<CallId>,
     pub(crate) cannot_capture: Option<String>,
 }
 
@@ -35,10 +37,35 @@ pub(crate) const CANNOT_BE_CAPTURED: u8 = 15;
 pub(crate) const FAILS_AGAIN: u8 = 16;
 
 pub(crate) const POISON: &[u8] = b"poison";
+/// It owes an answer to that.
+pub(crate) const LATER: &[u8] = b"later";
+/// At that it gives the answer that it owes.
+pub(crate) const NOW: &[u8] = b"now";
+
+impl Nothing {
+    fn answer(&mut self, runs: &[u8], delivered: &mut Delivered) {
+        for run in Runs::new(runs) {
+            for message in Messages::new(run.expect("sound").messages) {
+                let message = message.expect("sound");
+                match message.arguments {
+                    LATER => self.owed = Some(message.call_id),
+                    NOW => {
+                        let Some(call_id) = self.owed.take() else { continue };
+                        let (kind, method) = (MessageKind::Reply, MethodId(0));
+                        let reply = Message { kind, method, call_id, arguments: NOW };
+                        push_effect(&mut delivered.effects, 0, PeerIndex::OUTSIDE, reply);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
 
 impl Guest for Nothing {
-    fn deliver(&mut self, runs: &[u8], _: &mut World, _: &mut Delivered) -> Result<(), Fault> {
+    fn deliver(&mut self, runs: &[u8], _: &mut World, delivered: &mut Delivered) -> Result<(), Fault> {
         self.deliveries += 1;
+        self.answer(runs, delivered);
         let is_poison = !self.was_upgraded && runs.windows(POISON.len()).any(|bytes| bytes == POISON);
         if is_poison { Err(Fault::because("it is poison")) } else { Ok(()) }
     }

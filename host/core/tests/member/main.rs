@@ -1,6 +1,7 @@
 //! What a member decides, step by step. What comes of it in a cluster the simulator sees.
 
 mod bench;
+mod inquiries;
 mod mends;
 mod queries;
 mod wishes;

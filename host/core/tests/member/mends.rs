@@ -11,6 +11,7 @@ use ambrosia_core::{
 use crate::{
     bench::{Bench, ENGINE, FAILS_AGAIN, Nothing, TAKES_ALL, genesis},
     durable,
+    inquiries::inquiry,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -246,4 +247,17 @@ fn messages_of_an_instance_that_goes_on_are_not_skipped() {
     commands.extend(bench.turned());
     let reason = "the instance does not stand at lsn 3: it goes on".to_owned();
     assert!(commands.contains(&settled(1, WishOutcome::Refused(reason))), "{commands:?}");
+}
+
+#[test]
+fn what_has_become_of_a_request_is_not_told_before_the_record_is_mended_that_may_hold_it() {
+    let (mut bench, _) = left_out(Some(&skipping(VOID)), false);
+    take_over(&mut bench);
+    let is_told = |commands: &[Command]| commands.iter().any(|command| matches!(command, Command::AnswerInquiry(_)));
+    assert!(!is_told(&bench.on(inquiry(1, "r", Duration::ZERO))));
+    assert!(!is_told(&claim(&mut bench)));
+    let last = bench.member.replica().expect("it has one").applied();
+    let mut commands = bench.on(durable(2, last.0));
+    commands.extend(bench.turned());
+    assert!(is_told(&commands), "{commands:?}");
 }

@@ -54,16 +54,34 @@ function bodyOf(fields, isRaw) {
   return body;
 }
 
-async function send(path, fields, isRaw, key, output) {
+/** Shows a response. */
+async function tell(answer, output) {
+  const text = await answer.text();
+  output.className = answer.ok ? "good" : "bad";
+  output.textContent = `${answer.status} ${answer.headers.get("Ambrosia-Request-Id") ?? ""}\n${text}`;
+}
+
+/** Asks for the result of a request that was not waited for, until it is there. */
+async function follow(place, output) {
+  for (;;) {
+    const url = new URL(place.slice(1), document.baseURI);
+    url.searchParams.set("wait", "30");
+    const answer = await fetch(url, { headers: who() });
+    await tell(answer, output);
+    if (answer.status !== 202) return;
+  }
+}
+
+async function send(path, fields, isRaw, key, isAsync, output) {
   output.className = "";
   output.textContent = "…";
   try {
     const headers = { "Content-Type": "application/json", ...who() };
     if (key.value) headers["Idempotency-Key"] = key.value;
+    if (isAsync.checked) headers.Prefer = "respond-async";
     const answer = await fetch(path.slice(1), { method: "POST", headers, body: JSON.stringify(bodyOf(fields, isRaw)) });
-    const text = await answer.text();
-    output.className = answer.ok ? "good" : "bad";
-    output.textContent = `${answer.status} ${answer.headers.get("Idempotency-Key") ?? ""}\n${text}`;
+    await tell(answer, output);
+    if (answer.status === 202) await follow(answer.headers.get("Location"), output);
   } catch (error) {
     output.className = "bad";
     output.textContent = error.message;
@@ -90,11 +108,15 @@ function method(path, operation) {
   key.placeholder = "made if there is none";
   key.setAttribute("aria-label", "Idempotency-Key");
   form.append(element("span", "Idempotency-Key"), key);
+  const isAsync = element("input");
+  isAsync.type = "checkbox";
+  isAsync.setAttribute("aria-label", "respond-async");
+  form.append(element("span", "respond-async"), isAsync);
   const output = element("output");
   form.append(element("button", "POST"), output);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    send(path, fields, isRaw, key, output);
+    send(path, fields, isRaw, key, isAsync, output);
   });
   block.append(form);
   return block;

@@ -235,6 +235,7 @@ impl Node {
             Command::Out(output) => self.let_out(shared, output),
             Command::Answer { .. } => {}
             Command::AnswerQuery(answer) => unreachable!("nobody has asked: {answer:?}"),
+            Command::AnswerInquiry(answer) => unreachable!("nobody has asked: {answer:?}"),
             Command::CopyAhead { .. } => {
                 self.step(shared, MemberInput::Checkpoint(CheckpointEvent::CopiedAhead { is_done: true }));
             }

@@ -3,7 +3,7 @@
 
 use std::{env, fs, path::PathBuf};
 
-use ambrosia_core::{CallId, Lsn, Message, MessageKind, MethodId, RequestId, Seq, push_message};
+use ambrosia_core::{Answer, CallId, Lsn, Message, MessageKind, MethodId, RequestId, RequestStatus, Seq, push_message};
 use bytes::BytesMut;
 
 use super::super::{FRAME_HEADER_BYTES, Frame, FrameDecoder, PROTOCOL_VERSION, StreamNumber, encode};
@@ -240,6 +240,29 @@ fn queries_and_answers_of_protocol_4_stay_readable() {
         let golden = fs::read(path(name)).expect("it was just read");
         assert_eq!(golden[FRAME_HEADER_BYTES], index, "the number of a variant is its index");
     }
+}
+
+#[test]
+fn what_is_asked_and_told_of_a_request_of_protocol_4_stays_readable() {
+    let (number, request) = (0x0102_0304_0506_0708, RequestId::new("client-7/12").expect("short"));
+    check_file("wire-v4-inquiry.bin", 13, &Frame::Inquiry { number, request: request.clone(), wait_ms: 30_000 });
+    let answered = |success, value: &'static [u8]| {
+        let answer = Answer { success, value: value.into() };
+        RequestStatus::Answered { accepted: Lsn(70_000), lsn: Lsn(70_001), answer }
+    };
+    let told = [
+        ("unknown", RequestStatus::Unknown),
+        ("under-way", RequestStatus::UnderWay { accepted: Lsn(70_000) }),
+        ("answered", answered(true, b"\xcd\x01\x2c")),
+        ("failed", answered(false, b"\xa4gone")),
+    ];
+    for (name, status) in told {
+        check_file(&format!("wire-v4-inquiry-{name}.bin"), 14, &Frame::InquiryAnswer { number, status });
+    }
+    let accepted = Control::AcceptedAt { request: request.as_bytes().to_vec(), lsn: 70_000 };
+    check_file("wire-v4-accepted-at.bin", 1, &Frame::Control(accepted));
+    let golden = fs::read(path("wire-v4-accepted-at.bin")).expect("it was just read");
+    assert_eq!(golden[FRAME_HEADER_BYTES], 28, "the number of a variant is its index");
 }
 
 #[test]

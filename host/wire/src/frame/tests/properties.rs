@@ -1,7 +1,7 @@
 //! What the decoder does with bytes of anybody: it never panics, it allocates no more than it was given, and where the
 //! network cuts the stream makes no difference.
 
-use ambrosia_core::{CallId, Lsn, Message, MessageKind, MethodId, RequestId, Seq, push_message};
+use ambrosia_core::{Answer, CallId, Lsn, Message, MessageKind, MethodId, RequestId, RequestStatus, Seq, push_message};
 use ambrosia_test_allocations::counting;
 use bytes::BytesMut;
 use proptest::{collection::vec, prelude::*, sample::Index};
@@ -89,6 +89,7 @@ fn controls() -> impl Strategy<Value = Control> {
             is_known
         }),
         outgoing(),
+        (octets(), any::<u64>()).prop_map(|(request, lsn)| Control::AcceptedAt { request, lsn }),
     ]
 }
 
@@ -140,6 +141,25 @@ fn requests() -> impl Strategy<Value = Frame> {
         (any::<u64>(), any::<bool>(), octets(), any::<u64>()).prop_map(|(number, success, value, lsn)| {
             Frame::QueryAnswer { number, success, value: value.into(), lsn: Lsn(lsn) }
         }),
+        (any::<u64>(), id(), any::<u32>()).prop_map(|(number, request, wait_ms)| Frame::Inquiry {
+            number,
+            request,
+            wait_ms
+        }),
+        (any::<u64>(), statuses()).prop_map(|(number, status)| Frame::InquiryAnswer { number, status }),
+    ]
+}
+
+fn statuses() -> impl Strategy<Value = RequestStatus> {
+    let answered = |(accepted, more, success, value): (u64, u32, bool, Vec<u8>)| RequestStatus::Answered {
+        accepted: Lsn(accepted),
+        lsn: Lsn(accepted + u64::from(more)),
+        answer: Answer { success, value: value.into() },
+    };
+    prop_oneof![
+        Just(RequestStatus::Unknown),
+        (1..u64::MAX).prop_map(|accepted| RequestStatus::UnderWay { accepted: Lsn(accepted) }),
+        (1..u64::MAX / 2, any::<u32>(), any::<bool>(), octets()).prop_map(answered),
     ]
 }
 
