@@ -46,8 +46,8 @@ const BUGS: &[Bug] = &[
         name: "whoever was deposed says of promises what it takes for so",
         file: "host/core/src/member/primary.rs",
         changes: &[(
-            "            Output::Resolved { .. } => self.carry_resolved(context, output),\n",
-            "            Output::Resolved { .. } => context.carry(Command::Out(output)),\n",
+            "match context.shell.look_at_fence() {\n            Ok(()) => context.carry(Command::Out(output)),",
+            "match Ok::<(), Epoch>(()) {\n            Ok(()) => context.carry(Command::Out(output)),",
         )],
     },
     Bug {
