@@ -2,8 +2,8 @@
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use ambrosia_core::{Configuration, InstanceName, Timestamp};
-use ambrosia_host::{Grant, Grants, HttpAddress, MemberOptions, Secret, encode_value};
+use ambrosia_core::{Configuration, EventId, InstanceName, Timestamp};
+use ambrosia_host::{Grant, Grants, GuestLogPlace, HttpAddress, MemberOptions, Secret, encode_value};
 use ambrosia_storage::Deed;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -70,6 +70,8 @@ pub(crate) enum Verb {
     Send(Send),
     /// Print the result of a request that was not waited for
     Result(ResultOf),
+    /// Show what an instance emits, and go on as it comes
+    Events(Events),
     /// Have a checkpoint taken now, and wait for it
     Checkpoint(Checkpoint),
     /// Show the records of an instance's log
@@ -127,6 +129,9 @@ pub(crate) struct Up {
     /// Loopback address for HTTP in place of that of ambrosia.toml, or off
     #[arg(long, value_name = "ADDR|off", value_parser = http_or_off)]
     pub(crate) http: Option<HttpOrOff>,
+    /// Write what guests log (`ambrosia::log`) to that file, a JSON object a line, in place of this terminal
+    #[arg(long, value_name = "PATH|-", default_value = "-", value_parser = guest_log_place)]
+    pub(crate) guest_log: GuestLogPlace,
 }
 
 /// Where HTTP comes in, if it does.
@@ -331,6 +336,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "LSN")]
     pub(crate) allow_divergence: Option<u64>,
     #[command(flatten)]
+    pub(crate) guest_log: GuestLogArguments,
+    #[command(flatten)]
     pub(crate) outgoing: OutgoingArguments,
     #[command(flatten)]
     pub(crate) configuration: ConfigurationArguments,
@@ -487,6 +494,24 @@ fn end_of_token(text: &str) -> Result<Timestamp, String> {
     Ok(Timestamp(nanoseconds))
 }
 
+// Where what guests log goes. A doc comment would take the place of what the verb says of itself.
+#[derive(Args, Debug)]
+pub(crate) struct GuestLogArguments {
+    /// Write what guests log (`ambrosia::log`) to that file, a JSON object a line, or with - to stderr. Several processes may write into one
+    /// file; whoever moves it away gets a new one. Without it nobody sees that
+    #[arg(long, value_name = "PATH|-", value_parser = guest_log_place)]
+    pub(crate) guest_log: Option<GuestLogPlace>,
+}
+
+/// A file, or stderr.
+pub(crate) fn guest_log_place(text: &str) -> Result<GuestLogPlace, String> {
+    match text {
+        "" => Err("write the path of a file, or - for stderr".to_owned()),
+        "-" => Ok(GuestLogPlace::Stderr),
+        path => Ok(GuestLogPlace::File(path.into())),
+    }
+}
+
 // When checkpoints are taken, and what is kept. A doc comment would take the place of what the verb says of itself.
 #[derive(Args, Debug)]
 pub(crate) struct CheckpointArguments {
@@ -537,6 +562,8 @@ pub(crate) struct Serve {
     /// Go on although a log was written by another version of the engine
     #[arg(long)]
     pub(crate) allow_engine_change: bool,
+    #[command(flatten)]
+    pub(crate) guest_log: GuestLogArguments,
     #[command(flatten)]
     pub(crate) outgoing: OutgoingArguments,
     #[command(flatten)]
@@ -660,6 +687,42 @@ pub(crate) struct Send {
     #[arg(long, value_name = "ID")]
     pub(crate) request_id: Option<String>,
     /// Seconds to wait
+    #[arg(long, value_name = "S", default_value_t = 30.0)]
+    pub(crate) timeout: f64,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ambrosia-host events --instance shop                                  # all that are kept
+  ambrosia-host events --instance shop --follow --topic order-paid
+  ambrosia-host events --instance shop --follow --after 812.0 --json    # goes on where it was cut
+
+An event is shown once it is durable, with its id, LSN.INDEX, which is the same on every replica. An instance keeps the newest 4096
+events, of 4 MiB together; if those behind --after are kept no more it is said which, on stderr, or with --json as a line
+{\"lost\": {\"after\": …, \"through\": …}}. --follow goes on through takeovers and missed primaries, until Ctrl-C or the end of the instance.")]
+pub(crate) struct Events {
+    /// Name of the instance
+    #[arg(long, value_name = "NAME")]
+    pub(crate) instance: InstanceName,
+    /// Show those behind this one: its id, or the number of a record, behind all of whose events it begins
+    #[arg(long, value_name = "ID")]
+    pub(crate) after: Option<EventId>,
+    /// Go on as they come
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Show those of this topic only; may be given several times
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) topic: Vec<String>,
+    /// Listen to that replica, whatever its role, in place of the primary
+    #[arg(long, value_name = "K", conflicts_with = "at")]
+    pub(crate) replica: Option<u16>,
+    /// Addresses of hosts to ask in place of a store, which is not opened then. Any host of the instance knows where the primary is
+    #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
+    pub(crate) at: Vec<String>,
+    /// One JSON object an event
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Seconds to wait until somebody answers
     #[arg(long, value_name = "S", default_value_t = 30.0)]
     pub(crate) timeout: f64,
 }

@@ -10,6 +10,7 @@ mod checked_module;
 mod checkpoint;
 mod debug;
 mod deregister_instance;
+mod events;
 mod export;
 mod kill;
 mod log;
@@ -80,6 +81,7 @@ fn carry_out_verb(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Skip(verb) => skip::skip(&store, &verb),
         Verb::Send(verb) => send::send(store, verb),
         Verb::Result(verb) => result::result(store, &verb),
+        Verb::Events(verb) => events::events(store, &verb),
         Verb::Checkpoint(verb) => checkpoint::checkpoint(&store, &verb),
         Verb::Log(verb) => log::log(&store, &verb),
         Verb::Debug(verb) => debug::debug(&store, &verb),

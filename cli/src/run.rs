@@ -16,6 +16,7 @@ pub(crate) fn run(store: StorePlace, verb: Run) -> anyhow::Result<ExitCode> {
         replica: ReplicaIndex(verb.replica),
         listen: verb.listen,
         http: verb.http.address(),
+        guest_log: verb.guest_log.guest_log,
         stdin: verb.stdin,
         ends_with_stdin: verb.end_with_stdin,
         member: verb.configuration.add_to(verb.outgoing.add_to(MemberOptions {

@@ -14,7 +14,9 @@ use crate::{
 const TOPIC_BYTES_MAX: usize = 256;
 
 /// Emits an event: listeners outside get it once what led to it is durable, and in the order of emitting. The host keeps
-/// the newest ones for who comes back.
+/// the newest ones, 4096 of 4 MiB together, for who comes back. Whether somebody listens makes no difference.
+///
+/// The topic is for listeners to choose by; those that begin with `ambrosia.` are the host's own.
 ///
 /// ```
 /// # fn example() {
@@ -31,11 +33,14 @@ pub fn emit<T: Serialize + ?Sized>(topic: &str, value: &T) {
 /// The same, or an error.
 ///
 /// # Errors
-/// If the topic has more than 256 bytes, or the value can't be encoded, or is too large.
+/// If the topic has more than 256 bytes or is one of the host's own, or the value can't be encoded, or is too large.
 pub fn try_emit<T: Serialize + ?Sized>(topic: &str, value: &T) -> Result<(), EmitError> {
     let error = |reason| EmitError { topic: topic.to_string(), reason };
     if topic.len() > TOPIC_BYTES_MAX {
         return Err(error(format!("its topic has {} bytes, of at most {TOPIC_BYTES_MAX}", topic.len())));
+    }
+    if topic.starts_with("ambrosia.") {
+        return Err(error("topics that begin with `ambrosia.` are the host's own".to_string()));
     }
     let encode = |out: &mut Vec<u8>| {
         out.extend((topic.len() as u16).to_le_bytes());

@@ -75,6 +75,7 @@
 //! * [`spawn`], [`after`], [`sleep`], [`timeout`]: beside and between messages.
 //! * [`join`], [`select`], [`Mutex`], [`retry`](fn@retry), [`OnceMap`], [`Saga`]: several at once, one at a time, once, or not at all.
 //! * [`http`], [`secret`](fn@secret): requests to the world outside.
+//! * [`emit`]: events for whoever listens outside. [`log`]: lines with a level and fields.
 //! * [`now`], [`random`], [`instance_name`], [`exit`]: the world.
 //! * `testing`: runs an immortal natively in `cargo test`.
 //!
@@ -102,7 +103,6 @@ mod host;
 pub mod http;
 mod immortal;
 mod layout;
-#[doc(hidden)]
 pub mod log;
 mod mutex;
 mod once;
@@ -131,7 +131,6 @@ mod world;
 pub use ambrosia_sdk_macros::{immortal, interface, state};
 pub use call::{Call, CallError};
 pub use codec::Arguments;
-#[doc(hidden)]
 pub use events::{EmitError, emit, try_emit};
 pub use immortal::{Argument, Immortal, Method, MethodKind, This, method_id};
 pub use mutex::{Guard, Lock, Mutex};

@@ -7,7 +7,8 @@
 //! # }
 //! ```
 //!
-//! Lines leave the instance once what led to them is durable, as its messages do. A field is any value that serde can encode.
+//! Lines leave the instance once what led to them is durable, as its messages do, and each at least once, with an id by which a line that
+//! comes again is known. Where they go is the operator's to say (`run --guest-log`). A field is any value that serde can encode.
 
 use serde::Serialize;
 

@@ -74,6 +74,11 @@ impl Connections {
         self.waiting.entry(request.request.clone()).or_default().push(waiting);
     }
 
+    /// Sends a listener what is for it.
+    pub(crate) fn pass(&self, connection: ConnectionId, frame: Frame) {
+        self.send(connection, || frame);
+    }
+
     pub(crate) fn tell(&self, connection: ConnectionId, control: Control) {
         self.send(connection, || Frame::Control(control));
     }

@@ -46,6 +46,12 @@ impl Diagnostics {
         MESSAGES.push(format!("{line}\n").as_bytes());
     }
 
+    /// Says a line, with its end, and waits until there is room for it: for who may wait, and is not to lose any.
+    pub(crate) fn say_all_of(line: &[u8]) {
+        MESSAGES.wait_for_room(line.len());
+        MESSAGES.push(line);
+    }
+
     /// Waits until all is written, but not for long. To be called before the process ends.
     pub fn flush_at_end() {
         MESSAGES.flush(FLUSH_PATIENCE);
@@ -127,6 +133,14 @@ impl Messages {
         }
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// Waits until a thread has written so much that there is room for so many bytes, or nobody writes.
+    fn wait_for_room(&self, bytes: usize) {
+        let is_full = |state: &mut DiagnosticsState| {
+            state.writer == Writer::Thread && state.bytes > 0 && state.bytes + bytes > WAITING_BYTES_MAX
+        };
+        drop(self.changed.wait_while(self.lock(), is_full));
     }
 
     /// Writes what comes, for ever.

@@ -11,6 +11,7 @@ use ambrosia_storage::{Checkpoints, InstanceError, Instances, LogStore, Members,
 use crate::{
     clock::SystemClock,
     event::Event,
+    guest_log::GuestLog,
     mailbox::Mailbox,
     modules::{CurrentMethods, Modules},
     peers::PeerDirectory,
@@ -31,6 +32,7 @@ pub(crate) type Replica = ambrosia_core::Replica<WasmGuest>;
 /// What a replica's driver works with.
 pub(crate) struct Driver {
     pub(crate) name: InstanceName,
+    pub(crate) uuid: InstanceUuid,
     pub(crate) replica: ReplicaIndex,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) log: Arc<dyn LogStore>,
@@ -49,6 +51,8 @@ pub(crate) struct Driver {
     pub(crate) sender: Arc<Sender>,
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) printer: Prints,
+    /// Where what the guest logs goes, if anywhere.
+    pub(crate) guest_log: Option<Arc<GuestLog>>,
     pub(crate) stdin: Option<Arc<Stdin>>,
     /// Has what becomes of wishes written down.
     pub(crate) notary: Notary,

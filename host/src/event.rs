@@ -1,8 +1,8 @@
 //! What can happen to a replica, as its driver thread finds it in the mailbox.
 
 use ambrosia_core::{
-    CallId, ConnectionId, Epoch, Inquiry, InstanceName, InstanceUuid, MethodId, PeerIndex, PromiseToken, Query,
-    RequestId, Seq,
+    CallId, ConnectionId, Epoch, EventId, Inquiry, InstanceName, InstanceUuid, MethodId, PeerIndex, PromiseToken,
+    Query, RequestId, Seq,
 };
 use ambrosia_outgoing::Turn;
 use ambrosia_storage::{LogEvent, StandingWish, Vacancy};
@@ -24,6 +24,10 @@ pub(crate) enum Event {
     Inquiry(Inquiry),
     /// A client asks what can't be asked.
     BadQuery { connection: ConnectionId, number: u64, reason: String },
+    /// A client listens to what the guest emits.
+    Listen { connection: ConnectionId, after: Option<EventId>, until: u64 },
+    /// One that listens takes more.
+    Listened { connection: ConnectionId, until: u64 },
     /// Messages came from a peer.
     Messages { connection: ConnectionId, first_seq: Seq, count: u32, messages: Bytes },
     /// A peer acknowledged part of our stream.

@@ -33,6 +33,7 @@ use crate::{
     entropy::{entropy_bytes, entropy_u64},
     event::Event,
     everyone::Everyone,
+    guest_log::{GuestLog, GuestLogPlace},
     heart::{Body, Heart},
     leash::Leash,
     listener::{Reception, Receptions, accept_all},
@@ -83,6 +84,8 @@ pub(crate) struct Host {
     living: usize,
     /// Where HTTP comes in.
     door: Option<Door>,
+    /// Where what guests log goes.
+    guest_log: Option<Arc<GuestLog>>,
 }
 
 /// What members of this process share with what is around it.
@@ -271,6 +274,7 @@ impl Host {
             endings: channel(),
             living: 0,
             door: None,
+            guest_log: None,
         })
     }
 
@@ -279,6 +283,14 @@ impl Host {
         let (store, modules) = (Arc::clone(&self.store), Arc::clone(&self.modules));
         let door = open_door(&self.runtime, store, modules, Arc::clone(&self.directory), address)?;
         self.door = Some(door);
+        Ok(())
+    }
+
+    /// What guests log goes there, of all members that are added from now on.
+    pub(crate) fn open_guest_log(&mut self, place: &GuestLogPlace) -> Result<(), RunError> {
+        let opened = GuestLog::open(place);
+        let opened = opened.map_err(|error| RunError::GuestLog { place: place.to_string(), error })?;
+        self.guest_log = Some(Arc::new(opened));
         Ok(())
     }
 
@@ -295,6 +307,7 @@ impl Host {
         let printer = Arc::clone(&self.printer);
         let driver = Driver {
             name: instance.clone(),
+            uuid: entry.uuid,
             replica,
             log: Arc::clone(&log),
             checkpoints,
@@ -319,6 +332,7 @@ impl Host {
             )),
             runtime: self.runtime.handle().clone(),
             printer: if self.names_members { Prints::of(instance.clone(), printer) } else { Prints::alone(printer) },
+            guest_log: self.guest_log.clone(),
             stdin: stdin.map(|name| Arc::new(Stdin::new(name, Arc::clone(&methods)))),
             notary: self.wishes.notary(&instance, &mailbox),
             clock: self.clock,
@@ -355,6 +369,7 @@ impl Host {
             } else {
                 // The last one holds its place until all is printed.
                 self.printer.close();
+                self.guest_log.iter().for_each(|log| log.close());
             }
             tell(ended);
         }

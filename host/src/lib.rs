@@ -18,10 +18,12 @@ mod embedded;
 mod entropy;
 mod event;
 mod everyone;
+mod guest_log;
 mod heart;
 mod host;
 mod leash;
 mod listener;
+mod listeners;
 mod log_watch;
 mod mailbox;
 mod member_driver;
@@ -54,9 +56,9 @@ mod wish;
 mod wishes;
 
 pub use ambrosia_client::{
-    Addresses, Answered, CheckpointTaken, Client, ClientError, NoReport, OutgoingReport, OutgoingRequest, PeerReport,
-    Primary, Queried, Report, Unreached, ValueError, Whereabouts, ask_for_report, decode_value, encode_arguments,
-    encode_arguments_of, encode_value, show_raw, without_controls,
+    Addresses, Answered, CheckpointTaken, Client, ClientError, Events, Heard, NoReport, OutgoingReport,
+    OutgoingRequest, PeerReport, Primary, Queried, Report, Unreached, ValueError, Whereabouts, ask_for_report,
+    decode_value, encode_arguments, encode_arguments_of, encode_value, show_raw, without_controls,
 };
 pub use ambrosia_methods::{
     Argument, Change, Method, MethodKind, Methods, StateDifference, StateType, UnknownMethod, methods_difference,
@@ -71,6 +73,7 @@ pub use diagnostics::Diagnostics;
 pub use doorway::Doorway;
 pub use embedded::{Embedded, EmbeddedOptions, Print};
 pub use entropy::{entropy_bytes, entropy_u64, fresh_request_id, fresh_uuid};
+pub use guest_log::GuestLogPlace;
 pub use methods::{show_value, write_down};
 pub use modules::Modules;
 pub use run::{Ending, HttpAddress, MemberOptions, RunError, RunOptions, run};

@@ -9,7 +9,7 @@ use std::{
 
 use ambrosia_client::Primary;
 use ambrosia_core::{
-    CallId, ConnectionId, Epoch, Inquiry, InstanceName, InstanceUuid, Lsn, Query, ReplicaIndex, RequestId,
+    CallId, ConnectionId, Epoch, EventId, Inquiry, InstanceName, InstanceUuid, Lsn, Query, ReplicaIndex, RequestId,
     limits::ARGUMENTS_BYTES_MAX,
 };
 use ambrosia_methods::MethodKind;
@@ -181,6 +181,15 @@ async fn greet(handle: ConnectionHandle, mut connection: Connection, receptions:
             Frame::Inquiry { number, request, wait_ms } if asks_the_primary => {
                 let wait = Duration::from_millis(wait_ms.into());
                 reception.mailbox.push(Event::Inquiry(Inquiry { connection: id, number, request, wait }));
+                Ok(())
+            }
+            Frame::Control(Control::Listen { after, until }) => {
+                let after = after.map(|(lsn, index)| EventId { lsn: Lsn(lsn), index });
+                reception.mailbox.push(Event::Listen { connection: id, after, until });
+                Ok(())
+            }
+            Frame::Listened { until } => {
+                reception.mailbox.push(Event::Listened { connection: id, until });
                 Ok(())
             }
             Frame::Control(Control::Checkpoint) => {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use ambrosia_core::{
-    Epoch, Genesis, Lsn, Traffic,
+    ConnectionId, Epoch, EventId, Genesis, Lsn, Traffic,
     member::{self, Member, MemberInput, Next, Surroundings},
 };
 use ambrosia_engine::{Image, WasmGuest};
@@ -30,6 +30,8 @@ use crate::{
     divergence,
     driver::{Driver, Replica},
     event::Event,
+    guest_log::{Lines, Whose},
+    listeners::{Listeners, Visible},
     log_watch::LogWatch,
     methods::told,
     replay_progress::ReplayProgress,
@@ -105,6 +107,9 @@ pub(crate) struct MemberDriver {
     /// What its log has said to be durable.
     durable: Lsn,
     connections: Connections,
+    listeners: Listeners,
+    /// What the guest logs.
+    lines: Lines,
     dialers: Dialers,
     requests: Requests,
     /// The module whose methods are those that come in.
@@ -138,6 +143,11 @@ impl MemberDriver {
             epoch: Epoch(0),
             durable: Lsn(0),
             connections: Connections::default(),
+            listeners: Listeners::default(),
+            lines: Lines::new(
+                Whose { name: driver.name.clone(), uuid: driver.uuid },
+                driver.guest_log.as_ref().map(Arc::clone),
+            ),
             dialers: Dialers::default(),
             requests: Requests::default(),
             module: None,
@@ -234,6 +244,9 @@ impl MemberDriver {
             self.carry(command)?;
             self.follow_module()?;
         }
+        if self.listeners.is_due() {
+            self.serve_listeners();
+        }
         if self.member.replica().is_some_and(|replica| replica.outcome().is_some()) {
             // An instance that has ended, or halted, hears of no outcome any more.
             self.requests = Requests::default();
@@ -243,6 +256,29 @@ impl MemberDriver {
             self.driver.presence.set_replay(read);
         }
         Ok(())
+    }
+
+    /// Somebody listens to events from here on.
+    fn listen(&mut self, connection: ConnectionId, after: Option<EventId>, until: u64) {
+        let visible = self.visible();
+        let Some(replica) = self.member.replica() else { return };
+        match self.listeners.add(connection, after, until, &Visible { replica, visible }) {
+            Ok(answer) => self.connections.pass(connection, answer),
+            Err(reason) => self.connections.tell(connection, Control::Refused { elsewhere: false, reason }),
+        }
+    }
+
+    /// Sends those who listen what they have not got.
+    fn serve_listeners(&mut self) {
+        let visible = self.visible();
+        let Some(replica) = self.member.replica() else { return };
+        self.listeners
+            .serve(&Visible { replica, visible }, |connection, frame| self.connections.pass(connection, frame));
+    }
+
+    /// The record up to which events may be seen: a primary has applied what is not durable, and others have not.
+    fn visible(&self) -> Lsn {
+        if self.epoch > Epoch(0) { self.durable } else { Lsn(u64::MAX) }
     }
 
     /// Has the member do what is due.
@@ -329,6 +365,9 @@ impl MemberDriver {
     }
 
     fn on_event(&mut self, event: Event) -> Result<(), RunError> {
+        if let Event::Disconnected(connection) = &event {
+            self.listeners.remove(*connection);
+        }
         let input = match event {
             Event::PeerHello { handle, name, uuid, epoch } if self.member.reign().is_some() => {
                 let connection = self.connections.keep(handle);
@@ -348,6 +387,14 @@ impl MemberDriver {
                 return Ok(());
             }
             Event::Query(query) => MemberInput::Query(query),
+            Event::Listen { connection, after, until } => {
+                self.listen(connection, after, until);
+                return Ok(());
+            }
+            Event::Listened { connection, until } => {
+                self.listeners.allow(connection, until);
+                return Ok(());
+            }
             Event::BadQuery { connection, number, reason } => {
                 self.connections.refuse_query(connection, number, &reason);
                 return Ok(());

@@ -12,6 +12,7 @@ use ambrosia_storage::{
 
 use crate::{
     clock::{ClockError, SystemClock},
+    guest_log::GuestLogPlace,
     host::{Entrance, Host, Surface, enter, start_engine},
     modules::Modules,
     resources,
@@ -30,6 +31,8 @@ pub struct RunOptions {
     pub listen: SocketAddr,
     /// Where HTTP is taken for all instances of the store, if anywhere.
     pub http: Option<HttpAddress>,
+    /// Where what the guest logs is written, if anywhere.
+    pub guest_log: Option<GuestLogPlace>,
     /// The method that gets each line of stdin.
     pub stdin: Option<String>,
     /// The replica ends in order when stdin does, and what comes from there is dropped: so it does not outlive the process that
@@ -134,6 +137,14 @@ pub enum RunError {
     Http {
         /// The address asked for.
         address: SocketAddr,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// What guests log can't be written there.
+    #[error("what guests log can't be written to {place}: {error}. Give another file with --guest-log")]
+    GuestLog {
+        /// The place asked for.
+        place: String,
         /// What the system says.
         error: std::io::Error,
     },
@@ -379,6 +390,7 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
         Surface::Process { names_members: false, ends_with_stdin: options.ends_with_stdin },
     )?;
     options.http.map_or(Ok(()), |http| host.open_door(http.address))?;
+    options.guest_log.map_or(Ok(()), |place| host.open_guest_log(&place))?;
     host.add(ready, options.stdin, &options.member)?;
     let mut ending = Err(RunError::Defect);
     host.wait(|ended| ending = ended.ending);

@@ -8,6 +8,7 @@ use ambrosia_storage::{Instances, Store, StorePlace};
 
 use crate::{
     clock::SystemClock,
+    guest_log::GuestLogPlace,
     host::{Entered, Entrance, Host, Surface, enter, start_engine},
     modules::Modules,
     resources,
@@ -27,6 +28,8 @@ pub struct ServeOptions {
     pub listen: SocketAddr,
     /// Where HTTP is taken for all instances of the store, if anywhere.
     pub http: Option<HttpAddress>,
+    /// Where what the guests log is written, if anywhere.
+    pub guest_log: Option<GuestLogPlace>,
     /// How many bytes of linear memory the guests of all of them may take together, by what each instance is allowed when the
     /// process starts. `None` for no limit.
     pub process_memory_bytes: Option<u64>,
@@ -91,6 +94,7 @@ pub fn serve(options: ServeOptions, mut tell: impl FnMut(MemberEnded)) -> Result
         Surface::Process { names_members: true, ends_with_stdin: false },
     )?;
     options.http.map_or(Ok(()), |http| host.open_door(http.address))?;
+    options.guest_log.map_or(Ok(()), |place| host.open_guest_log(&place))?;
     tracing::info!(replicas = ready.len(), "serving");
     for ready in ready {
         host.add(ready, None, &options.member)?;

@@ -16,6 +16,7 @@ mod door_agents;
 mod door_documents;
 mod door_results;
 mod door_tokens;
+mod events;
 mod exporting;
 mod file_systems;
 mod guest_faults;

@@ -21,7 +21,7 @@ use std::{
 };
 
 use ambrosia_core::ReplicaIndex;
-use ambrosia_host::Doorway;
+use ambrosia_host::{Doorway, GuestLogPlace};
 use ambrosia_project::{PROJECT_FILE, Project, ProjectInstance};
 use ambrosia_storage::{Instances, Role, Store, StorePlace};
 use anyhow::{Context, bail};
@@ -83,7 +83,7 @@ pub(crate) fn up(store: StorePlace, directory: PathBuf, verb: &Up) -> anyhow::Re
     refuse_running(&*opened, &place)?;
     let http = verb.http.map_or(place.project.http, |HttpOrOff(http)| http);
     let door = http.map(|address| Doorway::open(Arc::clone(&opened), address)).transpose()?;
-    let children = start(&store, &opened, &place, &speaker, &sender)?;
+    let children = start(&store, &opened, &place, &speaker, &sender, &verb.guest_log)?;
     if let Some(door) = &door {
         let address = door.address();
         for name in place.project.instances.keys() {
@@ -147,11 +147,12 @@ fn start(
     place: &Place,
     speaker: &Speaker,
     happens: &Sender<Happened>,
+    guest_log: &GuestLogPlace,
 ) -> anyhow::Result<Vec<Child>> {
     let mut children = Vec::new();
     for (name, instance) in &place.project.instances {
         for replica in 0..instance.replicas {
-            let told = replica::Told { speaker: speaker.clone(), happens: happens.clone() };
+            let told = replica::Told { speaker: speaker.clone(), guest_log: guest_log.clone(), happens: happens.clone() };
             children.push(Child::start(store, Arc::clone(opened), name.clone(), replica, told)?);
         }
     }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use ambrosia_core::InstanceName;
-use ambrosia_host::stands_at;
+use ambrosia_host::{GuestLogPlace, stands_at};
 use ambrosia_storage::{Instances, RecordedOutcome, Store, StorePlace};
 use anyhow::Context;
 
@@ -51,6 +51,8 @@ enum Order {
 /// Who is told.
 pub(crate) struct Told {
     pub(crate) speaker: Speaker,
+    /// Where what its guest logs goes.
+    pub(crate) guest_log: GuestLogPlace,
     pub(crate) happens: Sender<Happened>,
 }
 
@@ -190,6 +192,10 @@ impl Keeper {
             &self.replica.to_string(),
             "--end-with-stdin",
         ]);
+        match &self.told.guest_log {
+            GuestLogPlace::Stderr => command.args(["--guest-log", "-"]),
+            GuestLogPlace::File(path) => command.arg("--guest-log").arg(path),
+        };
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Ctrl-C is for this process, which has all of them end in order.
         command.process_group(0);

@@ -158,6 +158,7 @@ fn events_lines_and_configured_values() {
     assert_eq!(shop.ask(|shop| shop.tell("a")), Ok(Ok(100)));
     assert_eq!(shop.events()[0].topic, "order");
     assert_eq!(shop.events()[0].value::<(String, u64)>(), ("a".to_string(), 7));
+    assert!(ambrosia::try_emit("ambrosia.lost", &1).is_err(), "it is the host's own");
     assert_eq!(shop.log_lines(), ["info plain", "warn order a is late order=\"a\" twice=14"]);
     shop.configure("limit", &5);
     assert_eq!(shop.ask(|shop| shop.tell("b")), Ok(Ok(5)));

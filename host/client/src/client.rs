@@ -10,7 +10,7 @@ use ambrosia_core::{
 };
 use ambrosia_methods::Methods;
 use ambrosia_wire::{
-    CLIENT_VERSION, ConnectionError, ConnectionHandle, Control, Frame, INQUIRIES_VERSION, KEY_REUSED,
+    CLIENT_VERSION, Connection, ConnectionError, ConnectionHandle, Control, Frame, INQUIRIES_VERSION, KEY_REUSED,
     METHODS_BYTES_MAX, METHODS_VERSION, PROMISED_BYTES_MAX, PROMISES_VERSION, QUERIES_VERSION,
 };
 use bytes::Bytes;
@@ -507,7 +507,24 @@ impl Client {
         }
     }
 
-    fn not_reached(&self, waited: Duration) -> ClientError {
+    pub(crate) fn name(&self) -> &InstanceName {
+        &self.name
+    }
+
+    pub(crate) fn whereabouts(&self) -> &dyn Whereabouts {
+        &*self.whereabouts
+    }
+
+    pub(crate) fn primaries(&mut self) -> &mut watch::Receiver<Option<Primary>> {
+        &mut self.primaries
+    }
+
+    /// What the last try to connect to the present primary has met.
+    pub(crate) fn unreached(&self) -> Option<&Unreached> {
+        self.unreached.as_ref()
+    }
+
+    pub(crate) fn not_reached(&self, waited: Duration) -> ClientError {
         let name = self.name.clone();
         match self.hindrance() {
             Some(unreached) => ClientError::Unreached { name, unreached, waited },
@@ -578,20 +595,29 @@ impl Client {
         }
     }
 
-    async fn connect(&mut self) -> Result<(), ConnectionError> {
-        if self.connected.is_some() {
-            return Ok(());
-        }
+    /// A connection of its own to the present primary, in that version of the protocol.
+    pub(crate) async fn greet_primary(
+        &mut self,
+        version: u16,
+    ) -> Result<(Primary, ConnectionHandle, Connection), ConnectionError> {
         let Some(primary) = *self.primaries.borrow_and_update() else {
             return Err(ConnectionError::Closed);
         };
         // A stopped primary's kernel still accepts connections, so it is not waited for longer than it reigns.
         let greeted = tokio::select! {
-            greeted = greet(&self.name, primary.address, self.version) => greeted,
+            greeted = greet(&self.name, primary.address, version) => greeted,
             _changed = self.primaries.changed() => Err(ConnectionError::Closed),
         };
         self.unreached = greeted.as_ref().err().and_then(|error| Unreached::of(primary.address, error));
         let (handle, connection) = greeted?;
+        Ok((primary, handle, connection))
+    }
+
+    async fn connect(&mut self) -> Result<(), ConnectionError> {
+        if self.connected.is_some() {
+            return Ok(());
+        }
+        let (primary, handle, connection) = self.greet_primary(self.version).await?;
         let (sender, answers) = tokio::sync::mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
             let ended = connection
@@ -690,7 +716,6 @@ mod tests {
         atomic::{AtomicUsize, Ordering},
     };
 
-    use ambrosia_wire::Connection;
     use tokio::net::TcpListener;
 
     use super::*;

@@ -4,6 +4,7 @@
 
 mod addresses;
 mod client;
+mod events;
 mod greeting;
 mod replica;
 mod report;
@@ -16,6 +17,7 @@ mod whereabouts;
 
 pub use addresses::Addresses;
 pub use client::{Answered, CheckpointTaken, Client, ClientError, Queried};
+pub use events::{Events, Heard};
 pub use report::{NoReport, OutgoingReport, OutgoingRequest, PeerReport, Report, ask_for_report};
 pub use shared_client::SharedClient;
 pub use typed::WrongType;

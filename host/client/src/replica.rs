@@ -1,4 +1,4 @@
-//! A connection to one replica, whatever its role, for queries.
+//! A connection to one replica, whatever its role.
 
 use ambrosia_core::{InstanceName, ReplicaIndex};
 use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, QUERIES_VERSION, socket};
@@ -33,24 +33,7 @@ impl ReplicaConnection {
         whereabouts: &dyn Whereabouts,
         replica: ReplicaIndex,
     ) -> Result<ReplicaConnection, String> {
-        let address = whereabouts.replica(replica)?;
-        let reach = async {
-            let (handle, mut connection) = Connection::new(socket::connect(address).await?)?;
-            let to = name.as_str().to_owned();
-            let hello = Control::ReplicaHello { version: QUERIES_VERSION, to, replica: replica.0 };
-            connection.write_frame(&Frame::Control(hello)).await?;
-            match connection.read_frame().await? {
-                Frame::Control(Control::ReplicaWelcome { .. }) => Ok((handle, connection)),
-                Frame::Control(Control::Refused { reason, elsewhere: true }) => {
-                    Err(ConnectionError::Refused(format!("{reason}, and has no state yet that could be asked")))
-                }
-                Frame::Control(Control::Refused { reason, .. }) => Err(ConnectionError::Refused(reason)),
-                _ => Err(ConnectionError::Unexpected),
-            }
-        };
-        let reached = timeout(GREETING_TIMEOUT, reach).await.unwrap_or(Err(ConnectionError::HandshakeTimeout));
-        let (handle, mut connection) = reached.map_err(|error| format!("at {address}, {error}"))?;
-        connection.welcome(QUERIES_VERSION);
+        let (handle, connection) = reach_replica(name, whereabouts, replica).await?;
         let (sender, answers) = mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
             let take = |frame, _permit| match frame {
@@ -79,4 +62,34 @@ impl ReplicaConnection {
             }
         }
     }
+}
+
+/// Connects to the host of a replica and says hello.
+///
+/// # Errors
+/// Why it is not reached.
+pub(crate) async fn reach_replica(
+    name: &InstanceName,
+    whereabouts: &dyn Whereabouts,
+    replica: ReplicaIndex,
+) -> Result<(ConnectionHandle, Connection), String> {
+    let address = whereabouts.replica(replica)?;
+    let reach = async {
+        let (handle, mut connection) = Connection::new(socket::connect(address).await?)?;
+        let to = name.as_str().to_owned();
+        let hello = Control::ReplicaHello { version: QUERIES_VERSION, to, replica: replica.0 };
+        connection.write_frame(&Frame::Control(hello)).await?;
+        match connection.read_frame().await? {
+            Frame::Control(Control::ReplicaWelcome { .. }) => Ok((handle, connection)),
+            Frame::Control(Control::Refused { reason, elsewhere: true }) => {
+                Err(ConnectionError::Refused(format!("{reason}, and has no state yet that could be asked")))
+            }
+            Frame::Control(Control::Refused { reason, .. }) => Err(ConnectionError::Refused(reason)),
+            _ => Err(ConnectionError::Unexpected),
+        }
+    };
+    let reached = timeout(GREETING_TIMEOUT, reach).await.unwrap_or(Err(ConnectionError::HandshakeTimeout));
+    let (handle, mut connection) = reached.map_err(|error| format!("at {address}, {error}"))?;
+    connection.welcome(QUERIES_VERSION);
+    Ok((handle, connection))
 }

@@ -1,5 +1,6 @@
 //! Events that the guest has emitted for whoever listens outside: the newest of them.
 
+use core::{fmt, str::FromStr};
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -21,6 +22,44 @@ pub struct EventId {
     /// Which of the events of that record, from 0.
     pub index: u32,
 }
+
+impl EventId {
+    /// Behind all that the record `lsn` has brought about.
+    pub fn behind(lsn: Lsn) -> EventId {
+        EventId { lsn, index: u32::MAX }
+    }
+}
+
+/// As it is written: `LSN.INDEX`.
+impl fmt::Display for EventId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}.{}", self.lsn, self.index)
+    }
+}
+
+/// Reads `LSN.INDEX`, or `LSN` alone, which is behind all that this record has brought about; 0 is before all events.
+impl FromStr for EventId {
+    type Err = NoEventId;
+
+    fn from_str(text: &str) -> Result<EventId, NoEventId> {
+        let number = |text: &str| {
+            let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            if is_plain { text.parse().ok() } else { None }
+        };
+        let read = match text.split_once('.') {
+            None => number(text).map(|lsn| if lsn == 0 { EventId::default() } else { EventId::behind(Lsn(lsn)) }),
+            Some((lsn, index)) => number(lsn)
+                .zip(number(index).and_then(|index| u32::try_from(index).ok()))
+                .map(|(lsn, index)| EventId { lsn: Lsn(lsn), index }),
+        };
+        read.ok_or_else(|| NoEventId(text.chars().take(64).collect()))
+    }
+}
+
+/// A text that names no event.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0:?} is no id of an event: write LSN.INDEX, such as 812.0, or the number of a record alone")]
+pub struct NoEventId(String);
 
 /// Something that the guest told to whoever listens.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -105,8 +144,13 @@ impl Events {
     }
 
     /// Those that are kept, the oldest first.
-    pub(crate) fn kept(&self) -> impl ExactSizeIterator<Item = &Event> {
+    pub(crate) fn kept(&self) -> impl DoubleEndedIterator<Item = &Event> + ExactSizeIterator {
         self.kept.iter()
+    }
+
+    /// Those of them that come behind `place`.
+    pub(crate) fn after(&self, place: EventId) -> impl ExactSizeIterator<Item = &Event> {
+        self.kept.range(self.kept.partition_point(|event| event.id <= place)..)
     }
 
     /// The newest that was forgotten.
@@ -172,5 +216,45 @@ impl Part for Events {
         holds!(last.is_none_or(|last| last.lsn <= beside.position.lsn), "an event is of a record that was applied");
         holds!(first.is_none_or(|first| *forgotten < Some(first)), "the oldest event goes first");
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_as_it_is_written() {
+        for (text, id) in [
+            ("0", EventId::default()),
+            ("0.0", EventId::default()),
+            ("812.3", EventId { lsn: Lsn(812), index: 3 }),
+            ("812", EventId::behind(Lsn(812))),
+            ("18446744073709551615.4294967295", EventId { lsn: Lsn(u64::MAX), index: u32::MAX }),
+        ] {
+            assert_eq!(text.parse(), Ok(id), "{text}");
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        for bad in ["", ".", "1.", ".1", "+1", "1.-1", "1.4294967296", "18446744073709551616", "1.2.3", " 1", "a"] {
+            assert!(bad.parse::<EventId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_comes_behind_a_place_is_found_also_if_that_place_is_gone() {
+        let mut events = Events::default();
+        for lsn in [2, 2, 5] {
+            let index = u32::from(events.kept.back().is_some_and(|last| last.id.lsn == Lsn(lsn)));
+            let id = EventId { lsn: Lsn(lsn), index };
+            events.push(Event { id, time: Timestamp(1), topic: String::new(), value: Bytes::new() });
+        }
+        let after = |place: &str| {
+            let place = place.parse().expect("an id");
+            events.after(place).map(|event| event.id.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(after("0"), ["2.0", "2.1", "5.0"]);
+        assert_eq!(after("2.0"), ["2.1", "5.0"]);
+        assert_eq!((after("2"), after("3.7")), (vec!["5.0".to_owned()], vec!["5.0".to_owned()]));
+        assert_eq!((after("5.0"), after("9")), (Vec::<String>::new(), Vec::new()));
     }
 }

@@ -172,7 +172,7 @@ pub enum Output {
         /// Not before this is durable.
         after: Lsn,
     },
-    /// The guest wrote a line for the log of the application.
+    /// The guest wrote a line for the log of the application, on every replica: whoever becomes primary knows the last ones.
     Log {
         /// What names it, the same on every replica.
         id: EventId,

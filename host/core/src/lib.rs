@@ -55,7 +55,7 @@ pub use capture::{Capture, MemoryCapture, PAGE_BYTES, is_zero, page_digest, page
 pub use checkpoint::{CheckpointState, StateError};
 pub use configuration::{Configuration, ConfigurationError};
 pub use effect::{EFFECT_PREFIX_BYTES, Effect, EffectError, Effects, push_effect};
-pub use events::{Event, EventId};
+pub use events::{Event, EventId, NoEventId};
 pub use guest::{Delivered, Fault, Guest, Peers, Print, PrintStream, Random, World};
 pub use held::Held;
 pub use ids::{

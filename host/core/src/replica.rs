@@ -292,8 +292,13 @@ impl<G: Guest> Replica<G> {
     }
 
     /// The newest events of the guest, the oldest of them first.
-    pub fn events(&self) -> impl ExactSizeIterator<Item = &Event> {
+    pub fn events(&self) -> impl DoubleEndedIterator<Item = &Event> + ExactSizeIterator {
         self.state.events.kept()
+    }
+
+    /// Those of them that come behind `place`.
+    pub fn events_after(&self, place: EventId) -> impl ExactSizeIterator<Item = &Event> {
+        self.state.events.after(place)
     }
 
     /// The newest event that is not kept any more; `None` if all are.
@@ -394,6 +399,9 @@ impl<G: Guest> Replica<G> {
         self.put_rebound(&applied, outputs);
         let after = record.lsn();
         outputs.extend(applied.events.into_iter().map(|event| Output::Event { event, after }));
+        // Whoever becomes primary passes on what the one before may not have.
+        let time = record.header().time;
+        outputs.extend(applied.logged.into_iter().map(|(id, line)| Output::Log { id, time, line, after }));
         self.put_outcome(record.lsn(), outputs);
         if record.header().kind == RecordKind::Digest {
             self.put_checkpoint(record, outputs);

@@ -358,7 +358,7 @@ pub(crate) fn unknown_method(name: &InstanceName, unknown: UnknownMethod) -> Pro
 }
 
 /// That an instance answers no more.
-fn end(name: &InstanceName, ended: &Ended) -> Problem {
+pub(crate) fn end(name: &InstanceName, ended: &Ended) -> Problem {
     match ended {
         Ended::Finished { code, lsn } => {
             let detail = format!("instance {name} finished with exit code {code} at lsn {lsn}");

@@ -12,8 +12,9 @@ use tokio::{
 use crate::{
     accepting::accept_all,
     body::Room,
+    feed::Feeds,
     instances::Instances,
-    limits::{BODY_WAIT, CLOSING_WAIT, CONNECTIONS_MAX, HEADER_WAIT, LINGER, REQUESTS_MAX},
+    limits::{BODY_WAIT, CLOSING_WAIT, CONNECTIONS_MAX, HEADER_WAIT, LINGER, LISTENERS_MAX, REQUESTS_MAX},
     routes::routes,
 };
 
@@ -49,6 +50,8 @@ pub(crate) struct House {
     pub(crate) instances: Arc<dyn Instances>,
     pub(crate) requests: Semaphore,
     pub(crate) room: Room,
+    pub(crate) feeds: Feeds,
+    pub(crate) listeners: Arc<Semaphore>,
     closing_wait: Duration,
     closing: watch::Receiver<bool>,
 }
@@ -66,6 +69,8 @@ impl Door {
             instances,
             requests: Semaphore::new(REQUESTS_MAX),
             room: Room::new(options.body_wait),
+            feeds: Feeds::default(),
+            listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
             closing_wait: options.closing_wait,
             closing: is_closing.clone(),
         };
@@ -92,11 +97,16 @@ impl Door {
 }
 
 impl House {
-    /// Comes when the door has been closing for so long that nobody is waited for any more.
-    pub(crate) async fn has_closed(&self) {
+    /// Comes when the door begins to close.
+    pub(crate) async fn begins_to_close(&self) {
         let mut closing = self.closing.clone();
         // The door may be gone without having been closed; then so is its runtime.
         let _gone = closing.wait_for(|closing| *closing).await.is_err();
+    }
+
+    /// Comes when the door has been closing for so long that nobody is waited for any more.
+    pub(crate) async fn has_closed(&self) {
+        self.begins_to_close().await;
         sleep(self.closing_wait).await;
     }
 }

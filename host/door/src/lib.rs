@@ -11,6 +11,8 @@ mod calls;
 mod catalogue;
 mod content;
 mod door;
+mod events;
+mod feed;
 mod instances;
 mod limits;
 mod mcp;

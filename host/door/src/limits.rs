@@ -34,6 +34,18 @@ pub(crate) const LARGE_BODIES_BYTES: usize = 64 << 20;
 pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(30);
 pub(crate) const ANSWER_WAIT_MAX: Duration = Duration::from_secs(600);
 
+/// Those who may listen to events at once, over all connections.
+pub(crate) const LISTENERS_MAX: usize = 8 << 10;
+
+/// Instances, or replicas of them, whose events are listened to at once.
+pub(crate) const FEEDS_MAX: usize = 1 << 10;
+
+/// Events that are sent at once, unless one alone is larger.
+pub(crate) const EVENT_CHUNK_BYTES: usize = 64 << 10;
+
+/// Who listens is sent something at least as often as this.
+pub(crate) const EVENTS_PAUSE: Duration = Duration::from_secs(15);
+
 /// When the door closes, requests that are under way have this long.
 pub(crate) const CLOSING_WAIT: Duration = Duration::from_secs(5);
 

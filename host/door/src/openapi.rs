@@ -21,6 +21,9 @@ pub(crate) fn openapi(instances: &[(InstanceName, Methods)]) -> Value {
             paths.insert(path, operations.into());
         }
         paths.insert(format!("/v1/{name}/requests/{{request}}"), json!({ "get": result(name) }));
+        let path = paths.entry(format!("/v1/{name}/events")).or_insert_with(|| json!({}));
+        // A method may be called as events are; they are what is got there.
+        path["get"] = events(name);
     }
     let mut named = schemas.into_named();
     named.insert("problem".to_owned(), problem());
@@ -168,6 +171,30 @@ fn query(instance: &InstanceName, method: &Method, schemas: &mut Schemas) -> Val
     })
 }
 
+/// What the instance emits.
+fn events(instance: &InstanceName) -> Value {
+    let parameter = |name: &str, place: &str, description: &str, schema: Value| json!({ "name": name, "in": place, "description": description, "schema": schema });
+    let id = json!({ "type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?$" });
+    json!({
+        "operationId": format!("{instance}.events.listen"),
+        "tags": [instance.as_str()],
+        "summary": "Listens to what the instance emits.",
+        "parameters": [
+            parameter("Last-Event-ID", "header", "Those behind this one; what a client says that comes again.", id.clone()),
+            parameter("after", "query", "The same; 0 is all that are kept. By default from now on.", id),
+            parameter("topic", "query", "Those of this topic only; may be given several times.", json!({ "type": "string" })),
+            parameter("replica", "query", "Listen to that replica in place of the primary.", json!({ "type": "integer", "minimum": 0 })),
+        ],
+        "responses": {
+            "200": {
+                "description": "Server-sent events: id is LSN.INDEX, event is the topic, data is JSON.",
+                "content": { "text/event-stream": { "schema": { "type": "string" } } },
+            },
+            "default": { "$ref": "#/components/responses/problem" },
+        },
+    })
+}
+
 fn request_body(method: &Method, owner: &str, schemas: &mut Schemas) -> Value {
     if !method.message_pack() {
         let bytes = json!({ "type": "string", "description": "text, or 0x and hexadecimal digits" });
@@ -269,6 +296,16 @@ mod tests {
         let result = &document["paths"]["/v1/shop/requests/{request}"]["get"];
         assert_eq!(result["operationId"], "shop.requests");
         assert_eq!(result["parameters"][0]["in"], "path");
+    }
+
+    #[test]
+    fn events_are_listed_beside_a_method_of_their_name() {
+        let events = Method::without_types("events".to_owned(), Vec::new(), true);
+        let document = openapi(&[(InstanceName::new("shop").expect("plain"), Methods::new(vec![events]))]);
+        let path = &document["paths"]["/v1/shop/events"];
+        assert_eq!(path["post"]["operationId"], "shop.events");
+        assert_eq!(path["get"]["responses"]["200"]["content"]["text/event-stream"]["schema"]["type"], "string");
+        assert_eq!(path["get"]["parameters"][0]["name"], "Last-Event-ID");
     }
 
     #[test]

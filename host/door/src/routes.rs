@@ -16,7 +16,7 @@ use crate::{
     calls,
     catalogue::{PAGE, SCRIPT, STYLE},
     door::House,
-    mcp,
+    events, mcp,
     problem::{Problem, ProblemKind},
     promises, results,
 };
@@ -28,6 +28,7 @@ pub(crate) fn routes(house: Arc<House>) -> Router {
     Router::new()
         .route("/v1/{instance}/{method}", only("GET, HEAD, POST", post(call).get(query)))
         .route("/v1/{instance}/requests/{request}", read(get(result)))
+        .route("/v1/{instance}/events", only("GET, HEAD, POST", get(listen).post(call_events)))
         .route("/v1/{instance}/promises/{promise}", only("POST", post(promise)))
         .route("/mcp", only("POST", post(agent)))
         .route("/openapi.json", read(get(description)))
@@ -69,6 +70,25 @@ async fn query(
     match path {
         Ok(Path((instance, method))) => calls::query(&house, &instance, &method, request).await,
         Err(_) => Err(nothing().await),
+    }
+}
+
+async fn listen(
+    State(house): Shared,
+    path: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    match path {
+        Ok(Path(instance)) => events::listen(&house, &instance, request).await,
+        Err(_) => Err(nothing().await),
+    }
+}
+
+/// A method may be called as events are.
+async fn call_events(State(house): Shared, path: Result<Path<String>, PathRejection>, request: Request) -> Response {
+    match path {
+        Ok(Path(instance)) => calls::call(&house, &instance, "events", request).await,
+        Err(_) => nothing().await.into_response(),
     }
 }
 

@@ -242,6 +242,7 @@ impl MemberDriver {
                 (self.shell.writer, self.epoch, self.durable) = (Some(writer), epoch, last.lsn);
                 self.is_closed = false;
                 self.watch = None;
+                self.lines.begin_reign();
                 let wall = self.driver.clock.now();
                 self.step(MemberInput::Acquired { epoch, records, wall });
             }
@@ -295,7 +296,12 @@ impl MemberDriver {
 
     fn out(&mut self, output: Output) {
         let driver = Arc::clone(&self.driver);
-        let is_replayed = matches!(output, Output::Print { replayed: true, .. });
+        // What a standby applies is durable.
+        let is_replayed = match &output {
+            Output::Print { replayed, .. } => *replayed,
+            Output::Event { .. } | Output::Log { .. } => self.epoch == Epoch(0),
+            _ => false,
+        };
         // The core holds back what is not durable; here it is seen once more, by what the log itself has said.
         assert!(is_replayed || output.after() <= self.durable, "nothing leaves before its record is durable");
         match output {
@@ -311,8 +317,9 @@ impl MemberDriver {
             }
             Output::Request { id, body, resumed, .. } => self.requests.begin(&driver, self.epoch, id, body, resumed),
             Output::CancelRequest { id, .. } => self.requests.end(id),
-            // Whoever resumes listening finds events in the state; nobody listens here yet, nor for what is logged.
-            Output::Event { .. } | Output::Log { .. } => {}
+            // It is in the state, where those who listen are served from.
+            Output::Event { .. } => self.listeners.on_event(),
+            Output::Log { id, time, line, .. } => self.lines.on_line(id, time, line, self.epoch > Epoch(0)),
             output => {
                 let me = self.replica().genesis().uuid;
                 self.connections.carry(output, me);
@@ -378,6 +385,8 @@ impl MemberDriver {
     ) -> Result<(), RunError> {
         self.driver.vitals.reign.store(0, Ordering::Release);
         (self.dialers, self.requests) = (Dialers::default(), Requests::default());
+        self.listeners.clear();
+        self.lines.forget();
         let farewell = if std::mem::take(&mut self.is_closed) {
             self.refuse_who_came_late();
             self.connections.farewell()

@@ -234,6 +234,27 @@ pub enum Control {
         /// The record that holds it.
         lsn: u64,
     },
+    /// A client listens to the events of the instance from here on, and no more as it did before; since version 4.
+    Listen {
+        /// Those behind this one: its record, and its number in it. From now on if there is none.
+        after: Option<(u64, u32)>,
+        /// It takes events that count up to this in all.
+        until: u64,
+    },
+    /// Answer to that.
+    Listening {
+        /// Events behind this one follow.
+        after: (u64, u32),
+        /// The newest that may be seen now, or was forgotten; events up to this one follow at once.
+        newest: (u64, u32),
+    },
+    /// Among events: some are missing here, for they are kept no more.
+    EventsLost {
+        /// The first that is missing is behind this one,
+        after: (u64, u32),
+        /// and the last is this one.
+        through: (u64, u32),
+    },
 }
 
 /// The reason of a [`Control::Rejected`] whose id belongs to a request that wants something else.

@@ -5,12 +5,13 @@
 use std::ops::RangeInclusive;
 
 use ambrosia_core::{
-    Lsn, MessageError, Messages, RequestId, RequestStatus, Seq, check_travelling, limits::ARGUMENTS_BYTES_MAX,
+    Event, Lsn, MessageError, Messages, RequestId, RequestStatus, Seq, check_travelling, limits::ARGUMENTS_BYTES_MAX,
 };
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::{
     control::{self, Control},
+    event::{EVENT_FRAME_MAX, decode_event, encode_event},
     inquiry::{decode_inquiry, decode_inquiry_answer, encode_inquiry, encode_inquiry_answer},
     query::{decode_query, decode_query_answer, encode_query, encode_query_answer},
     request::{decode_answer, decode_request, encode_answer, encode_request},
@@ -34,6 +35,9 @@ pub const INQUIRIES_VERSION: u16 = 4;
 
 /// The version of the protocol that brought promises that are fulfilled from outside.
 pub const PROMISES_VERSION: u16 = 4;
+
+/// The version of the protocol that brought events to listen to.
+pub const EVENTS_VERSION: u16 = 4;
 
 /// Version of the protocol of a connection that carries one stream, whatever the host speaks beside it.
 pub const SINGLE_STREAM_VERSION: u16 = 1;
@@ -99,6 +103,10 @@ pub enum FrameKind {
     Query = 9,
     /// What a query has come to; since version 4.
     QueryAnswer = 10,
+    /// Something that the guest told to whoever listens; since version 4.
+    Event = 11,
+    /// How much whoever listens takes; since version 4.
+    Listened = 12,
     /// A client asks what has become of a request; since version 4.
     Inquiry = 13,
     /// What has become of it; since version 4.
@@ -199,6 +207,13 @@ pub enum Frame {
         /// As far as it is durable.
         status: RequestStatus,
     },
+    /// Something that the guest told to whoever listens.
+    Event(Event),
+    /// Whoever listens takes events that count up to this in all; see [`event_counts`].
+    Listened {
+        /// Since it began to listen. Never less than before.
+        until: u64,
+    },
     /// What is said on one stream of a connection that carries many.
     OfStream {
         /// Which one.
@@ -234,6 +249,8 @@ impl Frame {
             Frame::Answer { .. } => FrameKind::Answer,
             Frame::Query { .. } => FrameKind::Query,
             Frame::QueryAnswer { .. } => FrameKind::QueryAnswer,
+            Frame::Event(_) => FrameKind::Event,
+            Frame::Listened { .. } => FrameKind::Listened,
             Frame::Inquiry { .. } => FrameKind::Inquiry,
             Frame::InquiryAnswer { .. } => FrameKind::InquiryAnswer,
             Frame::OfStream { .. } => FrameKind::Stream,
@@ -330,7 +347,8 @@ fn encode_contents(frame: &Frame, out: &mut Vec<u8>) {
         Frame::QueryAnswer { number, success, value, lsn } => encode_query_answer(*number, *success, value, *lsn, out),
         Frame::Inquiry { number, request, wait_ms } => encode_inquiry(*number, request, *wait_ms, out),
         Frame::InquiryAnswer { number, status } => encode_inquiry_answer(*number, status, out),
-        Frame::Credit { until } => out.extend_from_slice(&until.to_le_bytes()),
+        Frame::Event(event) => encode_event(event, out),
+        Frame::Credit { until } | Frame::Listened { until } => out.extend_from_slice(&until.to_le_bytes()),
         Frame::Close => {}
         Frame::OfStream { .. } => unreachable!("a frame of a stream has no stream in it"),
     }
@@ -436,6 +454,8 @@ impl FrameDecoder {
             (5, Stage::Welcomed) => (FrameKind::Answer, REQUEST_FRAME_MAX),
             (9, Stage::Welcomed) => (FrameKind::Query, REQUEST_FRAME_MAX),
             (10, Stage::Welcomed) => (FrameKind::QueryAnswer, REQUEST_FRAME_MAX),
+            (11, Stage::Welcomed) => (FrameKind::Event, EVENT_FRAME_MAX),
+            (12, Stage::Welcomed) => (FrameKind::Listened, size_of::<u64>()),
             (13, Stage::Welcomed) => (FrameKind::Inquiry, INQUIRY_FRAME_MAX),
             (14, Stage::Welcomed) => (FrameKind::InquiryAnswer, REQUEST_FRAME_MAX),
             (6, Stage::Streams) => (FrameKind::Stream, STREAM_PREFIX_BYTES + MESSAGES_FRAME_MAX),
@@ -480,10 +500,11 @@ fn decode_of_stream(mut body: Bytes) -> Result<Frame, WireError> {
 fn decode_body(kind: FrameKind, mut body: Bytes) -> Result<Frame, WireError> {
     match kind {
         FrameKind::Stream => decode_of_stream(body),
-        FrameKind::Credit => {
+        FrameKind::Credit | FrameKind::Listened => {
             let until = body.try_get_u64_le().map_err(|_| WireError::Shape(kind))?;
-            Ok(Frame::Credit { until })
+            Ok(if kind == FrameKind::Credit { Frame::Credit { until } } else { Frame::Listened { until } })
         }
+        FrameKind::Event => decode_event(body),
         FrameKind::Close => Ok(Frame::Close),
         FrameKind::Control => control::decode(&body).map(Frame::Control).ok_or(WireError::Shape(kind)),
         FrameKind::Request => decode_request(body),

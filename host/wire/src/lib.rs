@@ -5,6 +5,7 @@
 
 mod connection;
 mod control;
+mod event;
 mod frame;
 mod inquiry;
 mod permits;
@@ -16,10 +17,11 @@ mod trunk;
 
 pub use connection::{Connection, ConnectionError, ConnectionHandle};
 pub use control::{Control, KEY_REUSED, METHODS_BYTES_MAX, PROMISED_BYTES_MAX};
+pub use event::event_counts;
 pub use frame::{
-    CLIENT_VERSION, FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameKind, INQUIRIES_VERSION, METHODS_VERSION,
-    PROMISES_VERSION, PROTOCOL_VERSION, PROTOCOL_VERSIONS, QUERIES_VERSION, SINGLE_STREAM_VERSION, STREAMS_VERSION,
-    StreamNumber, WireError,
+    CLIENT_VERSION, EVENTS_VERSION, FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameKind, INQUIRIES_VERSION,
+    METHODS_VERSION, PROMISES_VERSION, PROTOCOL_VERSION, PROTOCOL_VERSIONS, QUERIES_VERSION, SINGLE_STREAM_VERSION,
+    STREAMS_VERSION, StreamNumber, WireError,
 };
 pub use permits::{Permit, Permits};
 pub use streams::{STREAMS_MAX, StreamError};

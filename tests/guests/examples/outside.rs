@@ -50,6 +50,12 @@ impl Outside {
         ambrosia::log::info!(topic = topic, value = value; "emitted");
     }
 
+    /// Emits 0 to `count`, and as many bytes with each.
+    fn emit_many(&mut self, topic: String, count: u64, bytes: u64) {
+        let ballast = "x".repeat(bytes as usize);
+        (0..count).for_each(|value| ambrosia::emit(&topic, &(value, &ballast)));
+    }
+
     fn configured(&mut self, name: String) -> Result<Option<String>, String> {
         ambrosia::config(&name).map_err(|error| error.to_string())
     }

@@ -2,6 +2,8 @@
 
 #[path = "bench/door.rs"]
 mod door;
+#[path = "bench/events.rs"]
+mod events;
 #[path = "bench/many.rs"]
 mod many;
 #[path = "bench/query.rs"]
@@ -45,6 +47,9 @@ struct Arguments {
     /// Idle connections of HTTP
     #[arg(long, default_value_t = 10_000)]
     connections: u64,
+    /// Those who listen to events
+    #[arg(long, default_value_t = 1000)]
+    listeners: usize,
     /// Seconds for which the disk in use is watched
     #[arg(long, default_value_t = 60)]
     seconds: u64,
@@ -71,6 +76,8 @@ enum What {
     Travel,
     /// HTTP, beside `send` and a server that makes nothing durable
     Door,
+    /// Events at very many who listen over HTTP
+    Events,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -107,6 +114,9 @@ fn main() -> anyhow::Result<()> {
     }
     if wanted(What::Door) {
         door::door(arguments.connections)?;
+    }
+    if wanted(What::Events) {
+        events::events(arguments.listeners)?;
     }
     if wanted(What::Takeover) {
         takeovers(arguments.rounds)?;

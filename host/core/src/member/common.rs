@@ -68,7 +68,7 @@ impl<G: Guest> Common<G> {
         self.count(context, &header);
         for output in outputs.drain(..) {
             match output {
-                Output::Print { .. } | Output::Event { .. } => context.carry(Command::Out(output)),
+                Output::Print { .. } | Output::Event { .. } | Output::Log { .. } => context.carry(Command::Out(output)),
                 Output::Checkpoint { by, at } => self.on_asked(context, by, at),
                 Output::Diverged(found) => on_diverged(context, found)?,
                 Output::Halted { fault, after } => return Err(Ending::Halted { fault, lsn: after }),
@@ -98,7 +98,6 @@ impl<G: Guest> Common<G> {
                 | Output::Request { .. }
                 | Output::CancelRequest { .. }
                 | Output::Resolved { .. }
-                | Output::Log { .. }
                 | Output::UpgradeWaits { .. }
                 | Output::UpgradeRefused { .. } => unreachable!("a record brings about nothing to do: {output:?}"),
             }

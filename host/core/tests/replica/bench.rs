@@ -312,17 +312,22 @@ impl Bench {
 
     /// A standby that has read the whole log.
     pub(crate) fn replayed(&self) -> Replica<Script> {
-        self.replayed_without(None)
+        self.replayed_without(None, &mut Vec::new())
+    }
+
+    /// The same, with what comes of it.
+    pub(crate) fn replayed_into(&self, outputs: &mut Vec<Output>) -> Replica<Script> {
+        self.replayed_without(None, outputs)
     }
 
     /// The same; it leaves out one record, and those that are mended.
-    fn replayed_without(&self, void: Option<Lsn>) -> Replica<Script> {
+    fn replayed_without(&self, void: Option<Lsn>, outputs: &mut Vec<Output>) -> Replica<Script> {
         let guest = Script::new(self.on);
         let mut standby = Replica::new(&self.records[0], guest).expect("a genesis record");
         for (at, record) in self.records.iter().enumerate().skip(1) {
             let is_void = void == Some(record.lsn()) || is_void(record, &self.records[at + 1..]);
             let record = record.clone();
-            standby.step(if is_void { Input::Void(record) } else { Input::Record(record) }, &mut Vec::new());
+            standby.step(if is_void { Input::Void(record) } else { Input::Record(record) }, outputs);
         }
         standby
     }
@@ -330,7 +335,7 @@ impl Bench {
     /// The guest has failed at the last record: another replica takes over that leaves it out.
     pub(crate) fn take_over_void(&mut self) -> Vec<Output> {
         let void = self.records.last().expect("genesis").lsn();
-        self.replica = self.replayed_without(Some(void));
+        self.replica = self.replayed_without(Some(void), &mut Vec::new());
         assert_eq!(self.replica.void(), Some(void));
         self.begin_reign()
     }

@@ -229,12 +229,16 @@ fn of_many_events_the_oldest_are_forgotten_and_it_is_known_which() {
 }
 
 #[test]
-fn a_line_of_the_log_is_told_by_the_primary_alone() {
+fn a_line_of_the_log_is_told_by_each_replica_as_it_comes_to_its_record_and_by_none_as_it_takes_over() {
     let mut bench = bench();
     let outputs = bench.impulse(&order(MessageKind::Log, 0, b"line"));
     let lsn = last_lsn(&bench);
     let (id, time) = (EventId { lsn, index: 0 }, Timestamp(100));
-    assert_eq!(outputs, [Output::Log { id, time, line: Bytes::from_static(b"line"), after: lsn }]);
+    let told = [Output::Log { id, time, line: Bytes::from_static(b"line"), after: lsn }];
+    assert_eq!(outputs, told);
+    let mut by_standby = Vec::new();
+    bench.replayed_into(&mut by_standby);
+    assert_eq!(by_standby, told);
     assert_eq!(bench.take_over(), []);
 }
 

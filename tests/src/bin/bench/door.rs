@@ -66,7 +66,7 @@ pub(crate) fn door(connections: u64) -> anyhow::Result<()> {
     idle(&runtime, &host, address, connections)
 }
 
-fn address_of(host: &Host) -> anyhow::Result<SocketAddr> {
+pub(crate) fn address_of(host: &Host) -> anyhow::Result<SocketAddr> {
     let said = host.said();
     let rest = said.split("HTTP at http://").nth(1).context("the host takes HTTP")?;
     Ok(rest.split('/').next().unwrap_or_default().parse()?)

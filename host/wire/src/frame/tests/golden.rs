@@ -3,7 +3,10 @@
 
 use std::{env, fs, path::PathBuf};
 
-use ambrosia_core::{Answer, CallId, Lsn, Message, MessageKind, MethodId, RequestId, RequestStatus, Seq, push_message};
+use ambrosia_core::{
+    Answer, CallId, Event, EventId, Lsn, Message, MessageKind, MethodId, RequestId, RequestStatus, Seq, Timestamp,
+    push_message,
+};
 use bytes::BytesMut;
 
 use super::super::{FRAME_HEADER_BYTES, Frame, FrameDecoder, PROTOCOL_VERSION, StreamNumber, encode};
@@ -279,6 +282,26 @@ fn what_is_told_of_requests_to_the_world_outside_stays_readable() {
         ("wire-v4-outgoing.bin", 25, Control::Outgoing),
         ("wire-v4-outgoing-request.bin", 26, request),
         ("wire-v4-outgoing-end.bin", 27, Control::OutgoingEnd { count: 1 }),
+    ];
+    for (name, index, control) in told {
+        check_file(name, 1, &Frame::Control(control));
+        let golden = fs::read(path(name)).expect("it was just read");
+        assert_eq!(golden[FRAME_HEADER_BYTES], index, "the number of a variant is its index");
+    }
+}
+
+#[test]
+fn what_is_said_of_events_in_protocol_4_stays_readable() {
+    let (lsn, id) = (0x0102_0304_0506_0708, EventId { lsn: Lsn(0x0102_0304_0506_0708), index: 0x090a_0b0c });
+    let (topic, value) = ("paid «soon»".to_owned(), b"\x92\xc3\xcd\x01\x2c"[..].into());
+    let event = Event { id, time: Timestamp(0x1112_1314_1516_1718), topic, value };
+    check_file("wire-v4-event.bin", 11, &Frame::Event(event));
+    check_file("wire-v4-listened.bin", 12, &Frame::Listened { until: 0x0102_0304_0506_0708 });
+    let told = [
+        ("wire-v4-listen.bin", 29, Control::Listen { after: Some((lsn, 300)), until: 70_000 }),
+        ("wire-v4-listen-from-now.bin", 29, Control::Listen { after: None, until: 70_000 }),
+        ("wire-v4-listening.bin", 30, Control::Listening { after: (0, 0), newest: (lsn, 300) }),
+        ("wire-v4-events-lost.bin", 31, Control::EventsLost { after: (7, 1), through: (lsn, 300) }),
     ];
     for (name, index, control) in told {
         check_file(name, 1, &Frame::Control(control));

@@ -1,7 +1,10 @@
 //! What the decoder does with bytes of anybody: it never panics, it allocates no more than it was given, and where the
 //! network cuts the stream makes no difference.
 
-use ambrosia_core::{Answer, CallId, Lsn, Message, MessageKind, MethodId, RequestId, RequestStatus, Seq, push_message};
+use ambrosia_core::{
+    Answer, CallId, Event, EventId, Lsn, Message, MessageKind, MethodId, RequestId, RequestStatus, Seq, Timestamp,
+    push_message,
+};
 use ambrosia_test_allocations::counting;
 use bytes::BytesMut;
 use proptest::{collection::vec, prelude::*, sample::Index};
@@ -90,7 +93,25 @@ fn controls() -> impl Strategy<Value = Control> {
         }),
         outgoing(),
         (octets(), any::<u64>()).prop_map(|(request, lsn)| Control::AcceptedAt { request, lsn }),
+        listening(),
     ]
+}
+
+fn listening() -> impl Strategy<Value = Control> {
+    let id = any::<(u64, u32)>;
+    prop_oneof![
+        (any::<Option<(u64, u32)>>(), any::<u64>()).prop_map(|(after, until)| Control::Listen { after, until }),
+        (id(), id()).prop_map(|(after, newest)| Control::Listening { after, newest }),
+        (id(), id()).prop_map(|(after, through)| Control::EventsLost { after, through }),
+    ]
+}
+
+fn events() -> impl Strategy<Value = Frame> {
+    let event = (any::<(u64, u32, u64)>(), "\\PC{0,60}", octets()).prop_map(|((lsn, index, time), topic, value)| {
+        let id = EventId { lsn: Lsn(lsn), index };
+        Frame::Event(Event { id, time: Timestamp(time), topic, value: value.into() })
+    });
+    prop_oneof![event, any::<u64>().prop_map(|until| Frame::Listened { until })]
 }
 
 fn outgoing() -> impl Strategy<Value = Control> {
@@ -165,7 +186,7 @@ fn statuses() -> impl Strategy<Value = RequestStatus> {
 
 fn frames() -> impl Strategy<Value = Vec<Frame>> {
     let acknowledge = any::<u64>().prop_map(|seq| Frame::Acknowledge(Seq(seq)));
-    vec(prop_oneof![controls().prop_map(Frame::Control), messages(), acknowledge, requests()], 0..8)
+    vec(prop_oneof![controls().prop_map(Frame::Control), messages(), acknowledge, requests(), events()], 0..8)
 }
 
 /// What hosts say on the streams of a connection.
