@@ -192,14 +192,14 @@ impl GuestLog {
         state.is_closing = true;
         self.0.changed.notify_all();
         let is_busy = |state: &mut State| state.is_writing || !state.waiting.is_empty() || !state.lost.is_empty();
-        let (state, waited) = self
-            .0
-            .changed
-            .wait_timeout_while(state, CLOSING_PATIENCE, is_busy)
-            .unwrap_or_else(PoisonError::into_inner);
+        let (state, waited) =
+            self.0.changed.wait_timeout_while(state, CLOSING_PATIENCE, is_busy).unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {
             let bytes = state.bytes;
-            tracing::warn!(bytes, "not all that guests have logged was written in time; the next primary writes it again");
+            tracing::warn!(
+                bytes,
+                "not all that guests have logged was written in time; the next primary writes it again"
+            );
         }
     }
 }
@@ -416,9 +416,9 @@ impl Rotated {
     /// The file that has the name now.
     fn renew(&mut self) -> io::Result<()> {
         let own = self.file.metadata()?;
-        let is_own = |there: std::fs::Metadata| (there.dev(), there.ino()) == (own.dev(), own.ino());
+        let is_own = |there: &std::fs::Metadata| (there.dev(), there.ino()) == (own.dev(), own.ino());
         match std::fs::metadata(&self.path) {
-            Ok(there) if is_own(there) => {}
+            Ok(there) if is_own(&there) => {}
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => *self = Rotated::open(&self.path)?,
         }
@@ -496,14 +496,17 @@ mod tests {
     #[test]
     fn a_line_is_an_object_with_its_id_whatever_the_guest_wrote() {
         let uuid = whose().uuid;
-        let front = format!("{{\"time\":\"1970-01-01T00:00:07.000000Z\",\"level\":\"LEVEL\",\"instance\":\"shop\",\"id\":\"{uuid}/5/1\",");
+        let front = format!(
+            "{{\"time\":\"1970-01-01T00:00:07.000000Z\",\"level\":\"LEVEL\",\"instance\":\"shop\",\"id\":\"{uuid}/5/1\","
+        );
         let of_sdk = b"\x84\xa5level\xa4warn\xa6target\xa4shop\xa7message\xa4late\xa6fields\x81\xa1n\x07";
         assert_eq!(
             written(&line(5, 7, of_sdk)),
             front.replace("LEVEL", "warn") + "\"target\":\"shop\",\"message\":\"late\",\"fields\":{\"n\":7}}\n"
         );
         for (text, fields) in [(&b"\x07"[..], "{\"value\":7}"), (b"\x80", "{}"), (b"\x81\xa5level\xa1x", "{}")] {
-            let expected = format!("{}\"target\":\"\",\"message\":\"\",\"fields\":{fields}}}\n", front.replace("LEVEL", "info"));
+            let expected =
+                format!("{}\"target\":\"\",\"message\":\"\",\"fields\":{fields}}}\n", front.replace("LEVEL", "info"));
             assert_eq!(written(&line(5, 7, text)), expected);
         }
         assert_eq!(written(&line(5, 7, b"")).lines().count(), 1);

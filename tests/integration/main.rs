@@ -20,6 +20,7 @@ mod events;
 mod exporting;
 mod file_systems;
 mod guest_faults;
+mod guest_logs;
 mod handover;
 mod kill_restart;
 mod looking;

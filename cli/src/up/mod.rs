@@ -152,7 +152,8 @@ fn start(
     let mut children = Vec::new();
     for (name, instance) in &place.project.instances {
         for replica in 0..instance.replicas {
-            let told = replica::Told { speaker: speaker.clone(), guest_log: guest_log.clone(), happens: happens.clone() };
+            let told =
+                replica::Told { speaker: speaker.clone(), guest_log: guest_log.clone(), happens: happens.clone() };
             children.push(Child::start(store, Arc::clone(opened), name.clone(), replica, told)?);
         }
     }
