@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use ambrosia_core::{Configuration, EventId, InstanceName, Timestamp};
+use ambrosia_core::{Configuration, EventId, InstanceName, Retention, Timestamp, limits::RETENTION_COUNT_MAX};
 use ambrosia_host::{Grant, Grants, GuestLogPlace, HttpAddress, MemberOptions, Secret, encode_value};
 use ambrosia_storage::Deed;
 use anyhow::Context;
@@ -376,6 +376,48 @@ pub(crate) struct ConfigurationArguments {
     /// How the host is reached from outside, such as https://shop.example.com: what URLs of promises begin with
     #[arg(long, value_name = "URL", value_parser = public_url)]
     pub(crate) public_url: Option<String>,
+    #[command(flatten)]
+    pub(crate) retention: RetentionArguments,
+}
+
+// How long results are remembered. A doc comment would take the place of what the verb says of itself.
+#[derive(Args, Debug)]
+pub(crate) struct RetentionArguments {
+    /// How long results of requests are remembered, so that one that is repeated is done once: with s, min, h or d, from 1s to 366d [by
+    /// default 1h]. This and the next two are written into the log by whoever is primary: give all replicas the same
+    #[arg(long, value_name = "TIME", value_parser = age)]
+    pub(crate) result_retention: Option<u64>,
+    /// How many results are remembered at most, up to 10000000 [by default 100000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=RETENTION_COUNT_MAX))]
+    pub(crate) result_retention_count: Option<u64>,
+    /// How large remembered results are together at most, up to 1GiB, which each replica has in memory [by default 64MiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) result_retention_size: Option<u64>,
+}
+
+impl RetentionArguments {
+    /// `None` if nothing is said of it.
+    fn retention(&self) -> anyhow::Result<Option<Retention>> {
+        let RetentionArguments { result_retention, result_retention_count, result_retention_size } = *self;
+        if result_retention.is_none() && result_retention_count.is_none() && result_retention_size.is_none() {
+            return Ok(None);
+        }
+        let default = Retention::default();
+        let retention = Retention {
+            count: result_retention_count.unwrap_or(default.count),
+            bytes: result_retention_size.unwrap_or(default.bytes),
+            age_s: result_retention.unwrap_or(default.age_s),
+        };
+        retention.check().context("--result-retention can't be that")?;
+        Ok(Some(retention))
+    }
+}
+
+/// Seconds from a number with a unit.
+fn age(text: &str) -> Result<u64, String> {
+    let units = [("min", 60), ("s", 1), ("h", 3600), ("d", 86_400)];
+    let seconds = with_unit(text, &units).filter(|seconds| *seconds >= 1.0);
+    seconds.map(|seconds| seconds as u64).ok_or_else(|| "use a number with s, min, h or d, such as 7d".to_owned())
 }
 
 impl ConfigurationArguments {
@@ -388,6 +430,9 @@ impl ConfigurationArguments {
         }
         if let Some(url) = self.public_url {
             configuration.values.insert(PUBLIC_URL.to_owned(), encode_value(&url.into())?.into());
+        }
+        if let Some(retention) = self.retention.retention()? {
+            configuration.values.insert(Retention::NAME.to_owned(), retention.value());
         }
         configuration.check().context("--config can't be taken")?;
         Ok(MemberOptions { configuration, ..options })
@@ -837,6 +882,10 @@ mod tests {
         assert_eq!((time("500ms"), time("2min")), (Ok(Duration::from_millis(500)), Ok(Duration::from_secs(120))));
         for bad in ["", "MiB", "-1MiB", "0", "1e300GiB", "nan", "5 parsecs"] {
             assert!(size(bad).is_err(), "{bad}");
+        }
+        assert_eq!((age("7d"), age("90min"), age("1.5h"), age("1s")), (Ok(604_800), Ok(5400), Ok(5400), Ok(1)));
+        for bad in ["", "5", "0s", "0.5s", "500ms", "d"] {
+            assert!(age(bad).is_err(), "{bad}");
         }
         for bad in ["", "5", "0s", "-1s", "inf s", "1us"] {
             assert!(time(bad).is_err(), "{bad}");

@@ -30,6 +30,7 @@ mod status;
 mod status_methods;
 mod status_outgoing;
 mod status_peers;
+mod status_requests;
 mod status_upgrades;
 mod token;
 mod trial;

@@ -21,6 +21,7 @@ use crate::{
     status_methods::ShownMethod,
     status_outgoing::ShownOutgoing,
     status_peers::{Said, ShownPeer, ask_all},
+    status_requests::ShownRequests,
     status_upgrades::{ShownAnswer, ShownWish},
 };
 
@@ -81,6 +82,8 @@ struct Instance {
     peers: Option<Vec<ShownPeer>>,
     /// Its requests to the world outside that have no outcome yet; null as for `peers`.
     outgoing: Option<ShownOutgoing>,
+    /// What it remembers of requests; null as for `peers`.
+    requests: Option<ShownRequests>,
     /// Why it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     peers_error: Option<String>,
@@ -182,7 +185,9 @@ fn add_peers(store: &dyn Store, answer: &mut Answer) -> anyhow::Result<()> {
     let (primaries, instances): (Vec<_>, Vec<_>) = instances.unzip();
     for (instance, peers) in instances.into_iter().zip(ask_all(store, primaries)?) {
         match peers {
-            Ok(Said { peers, outgoing }) => (instance.peers, instance.outgoing) = (Some(peers), outgoing),
+            Ok(Said { peers, outgoing, requests }) => {
+                (instance.peers, instance.outgoing, instance.requests) = (Some(peers), outgoing, requests);
+            }
             Err(reason) => instance.peers_error = Some(reason),
         }
     }
@@ -267,6 +272,7 @@ fn look(store: &dyn Store, entry: InstanceEntry) -> anyhow::Result<Instance> {
         replicas: members.iter().map(replica).collect(),
         peers: None,
         outgoing: None,
+        requests: None,
         peers_error: None,
         answers: replicas.primary()?.map(|primary| (entry.name, primary)),
     })
@@ -349,6 +355,7 @@ fn as_text(answer: &Answer) -> String {
         }
         instance.peers.iter().flatten().for_each(|peer| text += &peer.as_text());
         instance.outgoing.iter().for_each(|outgoing| text += &outgoing.as_text());
+        instance.requests.iter().for_each(|requests| text += &requests.as_text());
         if let Some(reason) = &instance.peers_error {
             text += &format!("  peers: not known, {reason}\n");
         }

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use ambrosia_client::Primary;
 use ambrosia_core::{
-    Answer, Chunk, ConnectionId, Epoch, InquiryAnswer, InstanceUuid, Lsn, Output, QueryAnswer, Refusal, RequestId,
-    member::Verdict,
+    Answer, Chunk, ConnectionId, Epoch, InquiryAnswer, InstanceUuid, Lsn, Output, QueryAnswer, Refusal, Remembered,
+    RequestId, Retention, member::Verdict,
 };
 use ambrosia_wire::{ConnectionHandle, Control, Frame, KEY_REUSED};
 
@@ -60,6 +60,13 @@ impl Connections {
     pub(crate) fn answer_inquiry(&self, answered: InquiryAnswer) {
         let InquiryAnswer { connection, number, status, at: _ } = answered;
         self.send(connection, || Frame::InquiryAnswer { number, status });
+    }
+
+    /// Tells somebody how much is remembered of requests.
+    pub(crate) fn tell_remembered(&self, connection: ConnectionId, remembered: Remembered) {
+        let Remembered { results, bytes, under_way, retention } = remembered;
+        let Retention { count: results_max, bytes: bytes_max, age_s: age_s_max } = retention;
+        self.tell(connection, Control::RememberedTold { results, bytes, under_way, results_max, bytes_max, age_s_max });
     }
 
     /// Tells a client that there can be no such query.

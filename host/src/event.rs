@@ -60,6 +60,8 @@ pub(crate) enum Event {
     PeersWanted { connection: ConnectionId },
     /// Somebody wants to know what is under way to the world outside.
     OutgoingWanted { connection: ConnectionId },
+    /// Somebody wants to know how much is remembered of requests.
+    RememberedWanted { connection: ConnectionId },
     /// Somebody wants to know what methods there are.
     MethodsWanted { connection: ConnectionId },
     /// What is wished for the instance has changed.

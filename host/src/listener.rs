@@ -209,6 +209,10 @@ async fn greet(handle: ConnectionHandle, mut connection: Connection, receptions:
                 reception.mailbox.push(Event::OutgoingWanted { connection: id });
                 Ok(())
             }
+            Frame::Control(Control::Remembered) => {
+                reception.mailbox.push(Event::RememberedWanted { connection: id });
+                Ok(())
+            }
             Frame::Control(Control::Peers) => {
                 reception.mailbox.push(Event::PeersWanted { connection: id });
                 Ok(())

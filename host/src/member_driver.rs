@@ -506,6 +506,10 @@ impl MemberDriver {
                 self.dialers.on_hindered(self.member.replica()?, peer);
                 return None;
             }
+            Event::RememberedWanted { connection } => {
+                self.connections.tell_remembered(connection, self.member.replica()?.remembered());
+                return None;
+            }
             Event::MethodsWanted { connection } => {
                 self.connections.tell(connection, told(&self.driver.methods.get()));
                 return None;

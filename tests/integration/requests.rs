@@ -123,6 +123,30 @@ fn no_wait_returns_nothing_and_the_request_is_done_even_if_the_primary_dies_at_o
 }
 
 #[test]
+fn so_many_results_are_remembered_as_the_operator_has_set_also_after_a_takeover() {
+    let cluster = cluster();
+    let kept = &["--result-retention-count", "2", "--result-retention", "7d", "--result-retention-size", "1MiB"];
+    let mut counter = Replicas::of_with(&cluster, "counter", "counter", 2, kept);
+    for (id, total) in [("a", 1), ("b", 2), ("c", 3)] {
+        assert_eq!(cluster.must(&send_as(id, "add", "[1]")), format!("{total}\n"));
+    }
+    let dead = counter.kill_primary();
+    counter.start_standby(dead);
+    assert_eq!(cluster.must(&send_as("c", "add", "[1]")), "3\n", "the newest are remembered");
+    assert_eq!(cluster.must(&send_as("b", "add", "[1]")), "2\n");
+    fails(&cluster, &["result", "a", "--instance", "counter"], &["nothing is known of request a"]);
+    assert_eq!(cluster.must(&send_as("a", "add", "[1]")), "4\n", "what is forgotten counts as new");
+    let status = cluster.status("counter");
+    let requests = json!({ "under_way": 0, "results": 2, "result_bytes": 2, "results_max": 2, "result_bytes_max": 1 << 20,
+                           "result_age_s_max": 604_800 });
+    assert_eq!(status["requests"], requests, "{status}");
+    let text = cluster.must(&["status", "--instance", "counter"]);
+    assert!(text.contains("2 results of requests remembered, 2 bytes; at most 2, 1.0 MiB, for 168 h"), "{text}");
+    let too_long = ["run", "--instance", "counter", "--result-retention", "367d"];
+    fails(&cluster, &too_long, &["--result-retention", "31622400 seconds"]);
+}
+
+#[test]
 fn a_request_without_an_answer_in_time_says_how_to_repeat_it() {
     let cluster = cluster();
     let _ticker = Replicas::of(&cluster, "ticker", "ticker", 1);

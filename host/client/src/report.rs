@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use ambrosia_core::InstanceName;
+use ambrosia_core::{InstanceName, Remembered, Retention};
 use ambrosia_wire::{CLIENT_VERSION, Connection, ConnectionError, Control, Frame};
 use tokio::time::timeout;
 
@@ -64,6 +64,8 @@ pub struct Report {
     pub peers: Vec<PeerReport>,
     /// Its requests; `None` if it is of a version that has none.
     pub outgoing: Option<OutgoingReport>,
+    /// What it remembers of requests; `None` if it is of a version that does not tell.
+    pub remembered: Option<Remembered>,
 }
 
 /// A primary has not said what it waits for.
@@ -88,7 +90,9 @@ pub async fn ask_for_report(name: &InstanceName, primary: SocketAddr, limit: Dur
         let peers = gather(&mut connection).await?;
         connection.write_frame(&Frame::Control(Control::Outgoing)).await?;
         // Who does not know the question ends the connection.
-        Ok(Report { peers, outgoing: gather_outgoing(&mut connection).await.ok() })
+        let outgoing = gather_outgoing(&mut connection).await.ok();
+        let remembered = remembered(&mut connection).await.ok();
+        Ok(Report { peers, outgoing, remembered })
     };
     let failed = |error: &ConnectionError| match Unreached::of(primary, error) {
         Some(unreached) => NoReport::Unreached(unreached),
@@ -144,5 +148,16 @@ async fn gather_outgoing(connection: &mut Connection) -> Result<OutgoingReport, 
             Frame::Control(Control::OutgoingEnd { count }) => return Ok(OutgoingReport { count, first }),
             _ => return Err(ConnectionError::Unexpected),
         }
+    }
+}
+
+async fn remembered(connection: &mut Connection) -> Result<Remembered, ConnectionError> {
+    connection.write_frame(&Frame::Control(Control::Remembered)).await?;
+    match connection.read_frame().await? {
+        Frame::Control(Control::RememberedTold { results, bytes, under_way, results_max, bytes_max, age_s_max }) => {
+            let retention = Retention { count: results_max, bytes: bytes_max, age_s: age_s_max };
+            Ok(Remembered { results, bytes, under_way, retention })
+        }
+        _ => Err(ConnectionError::Unexpected),
     }
 }

@@ -33,7 +33,7 @@
 use bytes::Bytes;
 
 use crate::{
-    Epoch, Genesis, InstanceName, Limits, Lsn, PeerIndex, Peers, Random, Timestamp, World,
+    Configuration, Epoch, Genesis, InstanceName, Limits, Lsn, PeerIndex, Peers, Random, Retention, Timestamp, World,
     bytes_reader::BytesReader,
     calls::Calls,
     code::Code,
@@ -216,7 +216,8 @@ impl State {
         let promises = reader.of_door()?;
         let events = reader.of_door()?;
         let crons = reader.of_door()?;
-        let configuration = reader.of_door()?;
+        let configuration: Configuration = reader.of_door()?;
+        let requests = requests.with_retention(Retention::of(&configuration));
         let StateReader { rest, peers, .. } = reader;
         rest.0.is_empty().then_some(())?;
         let world = World { name: genesis.name.clone(), time: position.time, peers, random, configuration };

@@ -37,14 +37,24 @@ pub const INBOX_BYTES_MAX: usize = 8 << 20;
 /// Replicas are compared each time that the log has grown by this.
 pub const DIGEST_LOG_BYTES: u64 = 16 << 20;
 
-/// Results kept for requests that may be repeated; the oldest go first.
+/// Results kept for requests that may be repeated, unless the operator has set another number; the oldest go first.
 pub const RESULTS_MAX: usize = 100_000;
 
-/// Bytes of results kept for requests that may be repeated; the oldest go first.
+/// Bytes of results kept for requests that may be repeated, unless the operator has set another number; the oldest go first.
 pub const RESULTS_BYTES_MAX: usize = 64 << 20;
 
-/// Results are forgotten when they are older than this, in nanoseconds by the time of records: an hour.
+/// Results are forgotten when they are older than this, in nanoseconds by the time of records: an hour, unless the operator has
+/// set another time.
 pub const RESULTS_AGE_NS_MAX: u64 = 3_600_000_000_000;
+
+/// Most results that an operator may have kept.
+pub const RETENTION_COUNT_MAX: u64 = 10_000_000;
+
+/// Most bytes of results that an operator may have kept: each replica has them in memory, and each checkpoint.
+pub const RETENTION_BYTES_MAX: u64 = 1 << 30;
+
+/// Longest time for which an operator may have results kept, in seconds: a leap year.
+pub const RETENTION_AGE_S_MAX: u64 = 366 * 86_400;
 
 /// Timers of one instance. More is the guest's fault.
 pub const TIMERS_MAX: usize = 1 << 20;
@@ -111,7 +121,8 @@ const _: () = assert!(RECORD_MESSAGES_MAX >= 2 && RUNS_BYTES_FULL >= 2);
 // What waits of one source fills more than one record, or the guest would wait for the network.
 const _: () = assert!(INBOX_BYTES_MAX >= 2 * RUNS_BYTES_FULL);
 // Counts in checkpoints and records have 4 bytes.
-const _: () = assert!(RESULTS_MAX < u32::MAX as usize);
+const _: () = assert!(RESULTS_MAX as u64 <= RETENTION_COUNT_MAX && RETENTION_COUNT_MAX < u32::MAX as u64);
+const _: () = assert!(RESULTS_BYTES_MAX as u64 <= RETENTION_BYTES_MAX);
 const _: () = assert!(TIMERS_MAX < u32::MAX as usize);
 const _: () = assert!(PEERS_MAX < u32::MAX);
 const _: () = assert!(OUTBOX_BYTES_HARD_MAX + EFFECTS_BYTES_MAX < u32::MAX as usize);

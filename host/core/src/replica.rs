@@ -10,7 +10,7 @@ use crate::{
     Bind, CallId, CheckpointState, Configuration, ConnectionId, Delivered, DigestBody, Divergence, Epoch, Event,
     EventId, Genesis, Guest, Input, InstanceName, InstanceUuid, Limits, Lsn, MethodId, Outcome, Output,
     PROMISE_KEY_BYTES, PeerIndex, PeerWaits, PromiseToken, Record, RecordError, RecordHeader, RecordKind, Refusal,
-    ReplicaIndex, RequestId, Seq, SharedState, Timestamp, Traffic,
+    ReplicaIndex, RequestId, Retention, Seq, SharedState, Timestamp, Traffic,
     acknowledged::Acknowledged,
     batch::{Batch, Opening},
     inbox::{Inbox, WaitingImpulse, WaitingNews},
@@ -67,6 +67,19 @@ struct PrimaryState {
 struct Incoming {
     connection: ConnectionId,
     epoch: Epoch,
+}
+
+/// What an instance remembers of requests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Remembered {
+    /// Results.
+    pub results: u64,
+    /// Bytes of their values.
+    pub bytes: u64,
+    /// Requests that have no result yet; these are never forgotten.
+    pub under_way: u64,
+    /// When results are forgotten.
+    pub retention: Retention,
 }
 
 /// Why nothing is delivered although something waits.
@@ -289,6 +302,12 @@ impl<G: Guest> Replica<G> {
     /// Whether that request waits to be delivered: it is not in the log yet.
     pub(crate) fn is_waiting(&self, request: &RequestId) -> bool {
         self.primary.as_ref().is_some_and(|reign| reign.inbox.content_of(request).is_some())
+    }
+
+    /// How much is remembered of requests, and how much may be.
+    pub fn remembered(&self) -> Remembered {
+        let (results, bytes, under_way) = self.state.requests.counts();
+        Remembered { results, bytes, under_way, retention: Retention::of(self.configuration()) }
     }
 
     /// The newest events of the guest, the oldest of them first.

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
 use crate::{
-    CallId, Lsn, MethodId, RequestId, Timestamp,
+    CallId, Lsn, MethodId, RequestId, Retention, Timestamp,
     digest::Digested,
     hash_index::HashIndex,
-    limits::{RESULTS_AGE_NS_MAX, RESULTS_BYTES_MAX, RESULTS_MAX},
+    limits::RETENTION_COUNT_MAX,
     part::{Beside, Broken, Part, StateReader, holds, rises},
     results::{Answered, Place, Results},
     shared_state::SharedState,
@@ -66,6 +66,8 @@ pub(crate) struct Requests {
     hash_seed: u64,
     pending: BTreeMap<CallId, Pending>,
     results: Results,
+    /// How many of them are remembered.
+    retention: Retention,
     /// Number of the last impulse that got one: those that belong to a request do.
     last_impulse: CallId,
     /// Sum of the digests of all requests: looking at each of them anew would take too long.
@@ -149,17 +151,35 @@ impl Requests {
         let place = self.results.push(&answered);
         self.by_hash.replace(hash, Held::Answered(place), |held| held == Held::Pending(call));
         self.forget_oldest(time);
-        assert!(self.results.len() <= RESULTS_MAX, "there are no more results than the limit");
+        assert!(self.results.len() as u64 <= self.retention.count, "there are no more results than the limit");
         assert_eq!(self.by_hash.len(), self.pending.len() + self.results.len(), "each request is found by its id");
         Some(pending.id)
+    }
+
+    /// From now on so much is remembered.
+    pub(crate) fn retain(&mut self, retention: Retention, now: Timestamp) {
+        self.retention = retention;
+        self.forget_oldest(now);
+    }
+
+    /// The same as before, of a state that was read: whatever it holds was kept by that.
+    pub(crate) fn with_retention(self, retention: Retention) -> Requests {
+        Requests { retention, ..self }
+    }
+
+    /// How many results are remembered, the bytes of their values, and how many requests have none yet.
+    pub(crate) fn counts(&self) -> (u64, u64, u64) {
+        (self.results.len() as u64, self.results.value_bytes() as u64, self.pending.len() as u64)
     }
 
     /// The latest result is always kept, however large.
     fn forget_oldest(&mut self, now: Timestamp) {
         while self.results.len() > 1 {
             let (place, oldest) = self.results.oldest().expect("there is more than one");
-            let too_old = now.0.saturating_sub(oldest.time.0) > RESULTS_AGE_NS_MAX;
-            if !too_old && self.results.len() <= RESULTS_MAX && self.results.value_bytes() <= RESULTS_BYTES_MAX {
+            let Retention { count, bytes, .. } = self.retention;
+            let too_old = now.0.saturating_sub(oldest.time.0) > self.retention.age_ns();
+            let too_many = self.results.len() as u64 > count || self.results.value_bytes() as u64 > bytes;
+            if !too_old && !too_many {
                 return;
             }
             let (hash, digest) = (self.hash(oldest.id), oldest.digest());
@@ -182,7 +202,8 @@ impl Requests {
         } else {
             Results::read_without_content(&mut reader.rest, count)?
         };
-        (self.results.len() <= RESULTS_MAX).then_some(())?;
+        // Whether these are too many is checked once it is known how many there may be.
+        (self.results.len() as u64 <= RETENTION_COUNT_MAX).then_some(())?;
         let now = reader.position.lsn;
         let (mut by_hash, mut digest) = (HashIndex::with_room(self.results.len()), 0_u64);
         for (place, answered) in self.results.iter() {
@@ -202,9 +223,9 @@ impl Requests {
     }
 
     pub(crate) fn check(&self) -> Result<(), Broken> {
-        let Requests { by_hash, hash_seed: _, pending, results, last_impulse: _, digest } = self;
+        let Requests { by_hash, hash_seed: _, pending, results, retention, last_impulse: _, digest } = self;
         holds!(by_hash.len() == pending.len() + results.len(), "each request is found by its id");
-        holds!(results.len() <= RESULTS_MAX, "there are no more results than the limit");
+        holds!(results.len() as u64 <= retention.count, "there are no more results than the limit");
         holds!(by_hash.len() > 0 || *digest == 0, "without requests their sum is zero");
         results.check()
     }
@@ -212,8 +233,8 @@ impl Requests {
 
 impl Part for Requests {
     fn encode(&self, _: Beside<'_>, out: &mut SharedState) {
-        // The index and the sum follow from what it finds, the seed from genesis.
-        let Requests { by_hash: _, hash_seed: _, pending, results, last_impulse, digest: _ } = self;
+        // The index and the sum follow from what it finds, the seed from genesis, and what is remembered from the configuration.
+        let Requests { by_hash: _, hash_seed: _, pending, results, retention: _, last_impulse, digest: _ } = self;
         out.put_count(results.len());
         results.share(out);
         out.put_count(pending.len());
@@ -247,7 +268,7 @@ impl Part for Requests {
 
     fn digest(&self, _: Beside<'_>, digested: &mut Digested) {
         // The sum is that of all requests.
-        let Requests { by_hash: _, hash_seed: _, pending: _, results: _, last_impulse, digest } = self;
+        let Requests { by_hash: _, hash_seed: _, pending: _, results: _, retention: _, last_impulse, digest } = self;
         digested.number(*digest);
         digested.number(last_impulse.0);
     }
@@ -271,8 +292,9 @@ fn id_of<'a>(pending: &'a BTreeMap<CallId, Pending>, results: &'a Results, held:
 /// Where the results are cut into blocks does not matter.
 impl PartialEq for Requests {
     fn eq(&self, other: &Requests) -> bool {
-        // The index and the sum follow from the others, and the seed decides only where a request is found.
-        let Requests { by_hash: _, hash_seed: _, pending, results, last_impulse, digest: _ } = self;
+        // The index and the sum follow from the others, the seed decides only where a request is found, and what is remembered
+        // follows from the configuration.
+        let Requests { by_hash: _, hash_seed: _, pending, results, retention: _, last_impulse, digest: _ } = self;
         let answered = |(_, answered)| answered;
         *pending == other.pending
             && results.iter().map(answered).eq(other.results.iter().map(answered))

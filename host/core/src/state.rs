@@ -10,7 +10,8 @@ use bytes::Bytes;
 use crate::{
     Answer, Bind, CallId, Configuration, DeliverBody, Delivered, DigestBody, Effect, Effects, Epoch, EpochBody, Event,
     EventId, Fault, Genesis, Guest, HandoverError, Lsn, Mend, Message, MessageKind, Messages, PeerIndex, Peers, Random,
-    Record, RecordError, RecordKind, Remedy, RequestId, Run, RunError, Runs, Seq, Skip, Timestamp, Upgrade, World,
+    Record, RecordError, RecordKind, Remedy, RequestId, Retention, Run, RunError, Runs, Seq, Skip, Timestamp, Upgrade,
+    World,
     calls::Calls,
     code::Code,
     crons::Crons,
@@ -254,6 +255,7 @@ impl State {
         if key.is_some() && key != configuration.promise_key {
             return Err(RecordError::Shape);
         }
+        self.requests.retain(Retention::of(&configuration), self.position.time);
         self.world.configuration = configuration;
         Ok(())
     }

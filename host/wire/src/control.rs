@@ -255,6 +255,23 @@ pub enum Control {
         /// and the last is this one.
         through: (u64, u32),
     },
+    /// Somebody wants to know how much the instance remembers of requests.
+    Remembered,
+    /// That.
+    RememberedTold {
+        /// Results that are remembered.
+        results: u64,
+        /// Bytes of their values.
+        bytes: u64,
+        /// Requests without a result.
+        under_way: u64,
+        /// Most results that are remembered,
+        results_max: u64,
+        /// most bytes of them,
+        bytes_max: u64,
+        /// and for how long, in seconds.
+        age_s_max: u64,
+    },
 }
 
 /// The reason of a [`Control::Rejected`] whose id belongs to a request that wants something else.

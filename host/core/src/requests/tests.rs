@@ -1,5 +1,8 @@
 use super::*;
-use crate::part::tests::read_back as resumed;
+use crate::{
+    limits::{RESULTS_AGE_NS_MAX, RESULTS_BYTES_MAX, RESULTS_MAX, RETENTION_BYTES_MAX},
+    part::tests::read_back as resumed,
+};
 
 fn id(number: u64) -> RequestId {
     RequestId::new(number.to_le_bytes()).expect("eight bytes")
@@ -83,6 +86,38 @@ fn results_older_than_an_hour_are_forgotten() {
         requests.answer(CallId(number), Lsn(number), Timestamp(time), &answer(0));
     }
     assert_eq!(known(&requests, &[1, 2, 3]), [2, 3]);
+}
+
+#[test]
+fn what_an_operator_has_kept_is_kept_and_less_is_forgotten_at_once() {
+    let mut requests = Requests::default();
+    let more = Retention { count: 200_000, bytes: RETENTION_BYTES_MAX, age_s: 7 * 3600 };
+    requests.retain(more, Timestamp(0));
+    for (number, hours) in [(1, 0), (2, 2), (3, 7)] {
+        requests.accept(id(number), CallId(number), Lsn(number), 7);
+        requests.answer(CallId(number), Lsn(number), Timestamp(hours * 3_600_000_000_000), &answer(1));
+    }
+    assert_eq!(known(&requests, &[1, 2, 3]), [1, 2, 3]);
+    let now = Timestamp(7 * 3_600_000_000_000 + 1);
+    requests.retain(more, now);
+    assert_eq!(known(&requests, &[1, 2, 3]), [2, 3], "by its age");
+    requests.retain(Retention { count: 1, ..more }, now);
+    assert_eq!(known(&requests, &[1, 2, 3]), [3], "by their count");
+    settle(&mut requests, 4..=4, 0);
+    assert_eq!(known(&requests, &[3, 4]), [4]);
+    requests.retain(Retention { count: 9, bytes: 10, ..more }, now);
+    settle(&mut requests, 5..=7, 5);
+    assert_eq!(known(&requests, &[4, 5, 6, 7]), [6, 7], "by their bytes");
+}
+
+#[test]
+fn a_checkpoint_of_more_results_than_are_kept_is_refused() {
+    let mut requests = Requests::default();
+    requests.retain(Retention { count: 200_000, ..Retention::default() }, Timestamp(0));
+    settle(&mut requests, 1..=RESULTS_MAX as u64 + 1, 0);
+    let read = resumed(&requests).expect("it is one");
+    assert!(read.check().is_err(), "by default fewer are kept");
+    assert_eq!(read.with_retention(requests.retention).check(), Ok(()));
 }
 
 #[test]

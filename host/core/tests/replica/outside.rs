@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use ambrosia_core::{
-    CallId, ConnectionId, EventId, Input, Lsn, Message, MessageKind, MethodId, Output, PeerIndex, RequestId, Timestamp,
-    Traffic, promise_token,
+    CallId, ConnectionId, EventId, Input, Lsn, Message, MessageKind, MethodId, Output, PeerIndex, Remembered,
+    RequestId, RequestStatus, Retention, Timestamp, Traffic, promise_token,
 };
 use bytes::Bytes;
 
@@ -283,6 +283,47 @@ fn what_the_operator_has_set_is_written_down_when_it_differs() {
     bench.step(Input::Configure { values, entropy: [1; 32], now });
     assert_eq!(bench.replica.configuration().values["limit"], b"\x06"[..]);
     assert_eq!(bench.replica.configuration().promise_key, Some(KEY), "tokens that were given out stay");
+    bench.take_over();
+}
+
+#[test]
+fn how_much_is_remembered_of_requests_is_what_the_operator_has_set_and_the_log_says() {
+    fn echo(_: PeerIndex, message: &Message<'_>, hand: &mut Hand<'_>) {
+        if message.kind == MessageKind::Impulse {
+            hand.effect(PeerIndex::OUTSIDE, MessageKind::Reply, message.call_id.0, message.arguments);
+        }
+    }
+    let mut bench = Bench::new(echo);
+    let configure = |bench: &mut Bench, retention: Option<Retention>| {
+        let values = retention.map(|retention| (Retention::NAME.to_owned(), retention.value()));
+        let (values, now) = (values.into_iter().collect(), bench.now);
+        bench.step(Input::Configure { values, entropy: KEY, now });
+    };
+    let few = Retention { count: 2, bytes: 1 << 20, age_s: 60 };
+    configure(&mut bench, Some(few));
+    let ask = |bench: &mut Bench, request: &str| {
+        bench.request(request, b"x");
+        bench.deliver();
+    };
+    ask(&mut bench, "a");
+    ask(&mut bench, "b");
+    let checkpoint = bench.replica.checkpoint().to_vec();
+    ask(&mut bench, "c");
+    let mut resumed = bench.resumed(&checkpoint);
+    resumed.step(Input::Record(bench.records.last().expect("there are some").clone()), &mut Vec::new());
+    assert_eq!(resumed.digest(), bench.replica.digest(), "whoever goes on from a checkpoint forgets the same");
+    let kept = |bench: &Bench, request: &str| {
+        bench.replica.status_of(&RequestId::new(request).expect("short")) != RequestStatus::Unknown
+    };
+    assert_eq!(["a", "b", "c"].map(|request| kept(&bench, request)), [false, true, true]);
+    let remembered = Remembered { results: 2, bytes: 2, under_way: 0, retention: few };
+    assert_eq!(bench.replica.remembered(), remembered);
+    bench.take_over();
+    assert_eq!(bench.replica.remembered(), remembered, "so it is on every replica");
+    configure(&mut bench, Some(Retention { count: 1, ..few }));
+    assert_eq!(["b", "c"].map(|request| kept(&bench, request)), [false, true], "less is forgotten at once");
+    configure(&mut bench, None);
+    assert_eq!(bench.replica.remembered().retention, Retention::default());
     bench.take_over();
 }
 

@@ -311,6 +311,25 @@ fn what_is_said_of_events_in_protocol_4_stays_readable() {
 }
 
 #[test]
+fn what_is_told_of_what_is_remembered_stays_readable() {
+    let told = Control::RememberedTold {
+        results: 70_000,
+        bytes: 1 << 20,
+        under_way: 3,
+        results_max: 100_000,
+        bytes_max: 64 << 20,
+        age_s_max: 3600,
+    };
+    for (name, index, control) in
+        [("wire-v4-remembered.bin", 32, Control::Remembered), ("wire-v4-remembered-told.bin", 33, told)]
+    {
+        check_file(name, 1, &Frame::Control(control));
+        let golden = fs::read(path(name)).expect("it was just read");
+        assert_eq!(golden[FRAME_HEADER_BYTES], index, "the number of a variant is its index");
+    }
+}
+
+#[test]
 fn every_golden_file_is_a_frame() {
     let files = fs::read_dir(path("")).expect("the golden files are here");
     let mut count = 0;

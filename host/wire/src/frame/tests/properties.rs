@@ -94,6 +94,10 @@ fn controls() -> impl Strategy<Value = Control> {
         outgoing(),
         (octets(), any::<u64>()).prop_map(|(request, lsn)| Control::AcceptedAt { request, lsn }),
         listening(),
+        Just(Control::Remembered),
+        any::<[u64; 6]>().prop_map(|[results, bytes, under_way, results_max, bytes_max, age_s_max]| {
+            Control::RememberedTold { results, bytes, under_way, results_max, bytes_max, age_s_max }
+        }),
     ]
 }
 
