@@ -20,7 +20,7 @@ build: guests ## build the host program (ambrosia-host), the demo, the benchmark
 
 guests: setup ## build the example and test guests as wasm components
 	$(CARGO) build --release --target $(WASM_TARGET) $(addprefix -p ,$(GUESTS))
-	$(CARGO) build --release --target $(WASM_TARGET) -p test-guests --examples
+	$(CARGO) build --release --target $(WASM_TARGET) -p test-guests -p shop --examples
 
 demo: build ## run the HelloWorld walkthrough
 	scripts/demo.sh

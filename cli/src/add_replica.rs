@@ -8,7 +8,7 @@ use ambrosia_storage::{Instances, StorePlace};
 use crate::arguments::AddReplica;
 
 pub(crate) fn add_replica(store: &StorePlace, verb: &AddReplica) -> anyhow::Result<ExitCode> {
-    let (instance, replica) = (&verb.instance, verb.replica);
+    let (instance, replica) = (&verb.of.instance, verb.of.replica);
     let store = store.open()?;
     let mut out = std::io::stdout();
     if store.instance(instance)?.replicas.contains(&replica) {

@@ -1,6 +1,6 @@
 //! Where the arguments of a request come from: the command line, which the kernel bounds to 128 KiB, a file, or stdin.
 
-use std::{fs::File, io::Read, path::PathBuf};
+use std::{fs::File, io::Read, path::PathBuf, str::FromStr};
 
 use ambrosia_core::limits::ARGUMENTS_BYTES_MAX;
 use anyhow::{Context, bail};
@@ -20,8 +20,17 @@ pub(crate) enum ArgumentSource {
     Stdin,
 }
 
-impl ArgumentSource {
-    pub(crate) fn parse(text: &str) -> Result<ArgumentSource, String> {
+impl Default for ArgumentSource {
+    /// No arguments.
+    fn default() -> ArgumentSource {
+        ArgumentSource::Given("[]".to_owned())
+    }
+}
+
+impl FromStr for ArgumentSource {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ArgumentSource, String> {
         match (text, text.strip_prefix('@')) {
             ("-", _) => Ok(ArgumentSource::Stdin),
             (_, Some("")) => Err("'@' is followed by the name of a file".to_owned()),
@@ -29,7 +38,9 @@ impl ArgumentSource {
             _ => Ok(ArgumentSource::Given(text.to_owned())),
         }
     }
+}
 
+impl ArgumentSource {
     /// What follows the name of the option in a message.
     pub(crate) fn place(&self) -> String {
         match self {
@@ -64,12 +75,12 @@ mod tests {
 
     #[test]
     fn sources_are_told_from_json() {
-        let parse = |text| ArgumentSource::parse(text).expect(text);
+        let parse = |text| ArgumentSource::from_str(text).expect(text);
         assert_eq!(parse("[1]"), ArgumentSource::Given("[1]".to_owned()));
         assert_eq!(parse("-"), ArgumentSource::Stdin);
         assert_eq!(parse("@a b.json"), ArgumentSource::File("a b.json".into()));
         assert_eq!(parse("-1"), ArgumentSource::Given("-1".to_owned()));
-        ArgumentSource::parse("@").expect_err("no name");
+        ArgumentSource::from_str("@").expect_err("no name");
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(crate) fn checkpoint(store: &StorePlace, verb: &Checkpoint) -> anyhow::Resul
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let CheckpointTaken { lsn, asked, replica } = runtime.block_on(async {
         let (published, _subscription) = follow_checkpoints(&checkpoints)?;
-        let mut client = client_of(Arc::clone(&store), verb.instance.clone())?;
+        let mut client = client_of(Arc::clone(&store), verb.instance.0.clone())?;
         client.checkpoint(published, limit).await
     })?;
     let infos = checkpoints.list()?;

@@ -51,7 +51,7 @@ pub(crate) fn events(store: StorePlace, verb: &Events) -> anyhow::Result<ExitCod
 }
 
 async fn listen(store: StorePlace, verb: &Events) -> anyhow::Result<()> {
-    let name = verb.instance.clone();
+    let name = verb.instance.0.clone();
     let mut client = if verb.at.is_empty() {
         client_of(store.open()?, name)?
     } else {

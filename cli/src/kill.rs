@@ -11,7 +11,7 @@ use ambrosia_core::ReplicaIndex;
 use ambrosia_storage::{Instances, Member, Role, StorePlace, kill_member};
 use anyhow::{Context, bail};
 
-use crate::arguments::Kill;
+use crate::{arguments::Kill, said::NotRunning};
 
 /// A takeover takes milliseconds; a machine that is busy with other things has this long.
 const TAKEOVER_WAIT_MAX: Duration = Duration::from_secs(20);
@@ -28,7 +28,10 @@ pub(crate) fn kill(store: &StorePlace, verb: &Kill) -> anyhow::Result<ExitCode> 
         None => match running.iter().find(|member| member.role == Role::Primary) {
             Some(primary) => primary.replica,
             None => {
-                bail!("instance {name} has no primary now: start a replica with `ambrosia-host run --instance {name}`")
+                let text = format!(
+                    "instance {name} has no primary now: start a replica with `ambrosia-host run --instance {name}`"
+                );
+                return Err(NotRunning(text).into());
             }
         },
     };

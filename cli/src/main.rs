@@ -8,12 +8,15 @@ mod argument_source;
 mod arguments;
 mod checked_module;
 mod checkpoint;
+mod completion;
 mod debug;
 mod deregister_instance;
 mod events;
 mod export;
+mod interrupts;
 mod kill;
 mod log;
+mod man;
 mod new;
 mod place;
 mod plan;
@@ -32,6 +35,8 @@ mod status_outgoing;
 mod status_peers;
 mod status_requests;
 mod status_upgrades;
+mod status_watch;
+mod style;
 mod token;
 mod trial;
 mod up;
@@ -39,25 +44,26 @@ mod upgrade;
 mod verify;
 mod wishing;
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use ambrosia_host::Diagnostics;
 use ambrosia_storage::StorePlace;
 use anyhow::Context;
 use arguments::{Arguments, Verb};
 use clap::Parser;
+use style::{Colours, Style};
 
 fn main() -> ExitCode {
+    completion::answer_shell();
     let arguments = Arguments::parse();
-    start_tracing(arguments.verbose);
+    start_tracing(arguments.verbose, Colours(arguments.color));
     let code = carry_out(arguments);
     Diagnostics::flush_at_end();
     code
 }
 
-/// Carries out the verb on its store.
+/// Carries out the verb on its store, of which an error says which one it is.
 fn carry_out_verb(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let allow_network_file_system = arguments.allow_network_file_system;
     let project = match &arguments.verb {
         Verb::Up(verb) => place::project(verb.project.as_deref())?,
         _ => None,
@@ -66,9 +72,18 @@ fn carry_out_verb(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(store) => StorePlace::parse(store).context("--store")?,
         None => place::store(project.as_deref())?.into(),
     };
-    let store = StorePlace { allow_network_file_system, ..store };
-    match arguments.verb {
-        Verb::Up(verb) => up::up(store, project.context(place::NO_PROJECT)?, &verb),
+    let store = StorePlace { allow_network_file_system: arguments.allow_network_file_system, ..store };
+    let named = arguments.verb.is_of_a_store().then(|| store.directory.clone());
+    let colours = Colours(arguments.color);
+    carry_out_on(store, project, arguments.verb, colours).map_err(|error| match named {
+        Some(directory) => said::within(error, &directory),
+        None => error,
+    })
+}
+
+fn carry_out_on(store: StorePlace, project: Option<PathBuf>, verb: Verb, colours: Colours) -> anyhow::Result<ExitCode> {
+    match verb {
+        Verb::Up(verb) => up::up(store, project.context(place::NO_PROJECT)?, &verb, colours),
         Verb::New(verb) => new::new(&verb),
         Verb::RegisterInstance(verb) => register_instance::register_instance(&store, &verb),
         Verb::AddReplica(verb) => add_replica::add_replica(&store, &verb),
@@ -77,17 +92,19 @@ fn carry_out_verb(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Run(verb) => run::run(store, verb),
         Verb::Serve(verb) => serve::serve(store, verb),
         Verb::Kill(verb) => kill::kill(&store, &verb),
-        Verb::Status(verb) => status::status(&store, &verb),
+        Verb::Status(verb) => status::status(&store, &verb, Style::of_stdout(colours)),
         Verb::Upgrade(verb) => upgrade::upgrade(&store, &verb),
         Verb::Skip(verb) => skip::skip(&store, &verb),
         Verb::Send(verb) => send::send(store, verb),
         Verb::Result(verb) => result::result(store, &verb),
         Verb::Events(verb) => events::events(store, &verb),
         Verb::Checkpoint(verb) => checkpoint::checkpoint(&store, &verb),
-        Verb::Log(verb) => log::log(&store, &verb),
-        Verb::Debug(verb) => debug::debug(&store, &verb),
+        Verb::Log(verb) => log::log(&store, &verb, Style::of_stdout(colours)),
+        Verb::Debug(verb) => debug::debug(&store, &verb, colours),
         Verb::Verify(verb) => verify::verify(&store, &verb),
         Verb::Export(verb) => export::run(&store, &verb),
+        Verb::Completion(verb) => completion::completion(&verb),
+        Verb::Man(verb) => man::man(&verb),
     }
 }
 
@@ -104,7 +121,7 @@ fn carry_out(arguments: Arguments) -> ExitCode {
 
 /// The host's own messages go to stderr, as far as that takes them; stdout belongs to the guest and to what was asked
 /// for.
-fn start_tracing(verbose: u8) {
+fn start_tracing(verbose: u8, colours: Colours) {
     let default = match verbose {
         0 => "info",
         // The compiler of guests would say hundreds of thousands of lines.
@@ -117,7 +134,7 @@ fn start_tracing(verbose: u8) {
         .with_env_filter(filter)
         .with_writer(|| Diagnostics)
         .log_internal_errors(false)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(colours.are_for(&std::io::stderr()))
         .with_target(false)
         .init();
     Diagnostics::take_panics();

@@ -14,7 +14,10 @@ use anyhow::bail;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::plan::shown as short;
+use crate::{
+    plan::shown as short,
+    style::{Style, Tone},
+};
 
 /// One record for a person or a script.
 #[derive(Serialize)]
@@ -309,11 +312,14 @@ fn digest(body: DigestBody) -> Body {
     Body::Digest { state: hex(body.state), memory: hex(body.memory), checkpoint_by }
 }
 
-pub(crate) fn print(out: &mut impl Write, shown: &Shown) -> std::io::Result<()> {
+pub(crate) fn print(out: &mut impl Write, shown: &Shown, style: Style) -> std::io::Result<()> {
     let Shown { lsn, kind, epoch, time, bytes, mended_by, body } = shown;
-    write!(out, "{lsn:>8}  {kind:<8} epoch {epoch:<4} {time}  {bytes} bytes")?;
+    let (lsn, kind) = (format!("{lsn:>8}"), format!("{kind:<8}"));
+    let (lsn, kind) = (style.paint(Tone::Place, lsn), style.paint(Tone::Method, kind));
+    let rest = style.paint(Tone::Aside, format!("epoch {epoch:<4} {time}  {bytes} bytes"));
+    write!(out, "{lsn}  {kind} {rest}")?;
     if let Some(by) = mended_by {
-        write!(out, "  void, mended at lsn {by}")?;
+        write!(out, "  {}", style.paint(Tone::Fault, format!("void, mended at lsn {by}")))?;
     }
     match body {
         Body::Genesis { instance, uuid, module, .. } => writeln!(out, "  instance {instance} {uuid} module {module}"),

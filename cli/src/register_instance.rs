@@ -13,8 +13,8 @@ use crate::{
 };
 
 pub(crate) fn register_instance(store: &StorePlace, verb: &RegisterInstance) -> anyhow::Result<ExitCode> {
-    let file = verb.module.display();
-    let bytes = read_module(&verb.module)?;
+    let file = verb.of.module.display();
+    let bytes = read_module(&verb.of.module)?;
     let known = store.open().ok();
     // Everything that can be wrong with a module is found now, not at the first run. A module that another instance has was
     // compiled before.
@@ -28,7 +28,7 @@ pub(crate) fn register_instance(store: &StorePlace, verb: &RegisterInstance) -> 
 
     let store = store.create_or_open()?;
     let now = SystemClock::check()?.now();
-    let registered = store.register(&verb.instance, &module.bytes, entropy_u64(), fresh_uuid(), limits, now)?;
+    let registered = store.register(&verb.of.instance, &module.bytes, entropy_u64(), fresh_uuid(), limits, now)?;
     module.keep_compiled(&*store);
     module.keep_methods(&methods, &*store);
     let mut out = std::io::stdout();
@@ -37,10 +37,15 @@ pub(crate) fn register_instance(store: &StorePlace, verb: &RegisterInstance) -> 
     match registered {
         Registered::New => {
             let names: Vec<_> = methods.iter().map(|method| method.name.as_str()).collect();
-            writeln!(out, "registered instance {} with module {file} (methods: {})", verb.instance, names.join(", "))?;
+            writeln!(
+                out,
+                "registered instance {} with module {file} (methods: {})",
+                verb.of.instance,
+                names.join(", ")
+            )?;
         }
         Registered::Same => {
-            writeln!(out, "instance {} is registered with this module already: nothing to do", verb.instance)?;
+            writeln!(out, "instance {} is registered with this module already: nothing to do", verb.of.instance)?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -2,45 +2,17 @@
 
 use std::{io::Write, process::ExitCode, sync::Arc, time::Duration};
 
-use ambrosia_core::{Answer, InstanceName, RequestId, RequestStatus};
+use ambrosia_core::{Answer, RequestId, RequestStatus};
 use ambrosia_host::{
     Addresses, Client, Methods, Modules, client_of, decode_value, show_raw, show_value, without_controls,
 };
 use ambrosia_storage::{Instances, StorePlace};
 use anyhow::{Context, bail};
-use clap::Args;
+
+use crate::arguments::ResultOf;
 
 /// Exit code while there is no result.
 const UNDER_WAY: u8 = 3;
-
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  ID=$(ambrosia-host send --instance bank --method audit --async)
-  ambrosia-host result \"$ID\" --instance bank
-  ambrosia-host result \"$ID\" --instance bank --wait 60
-
-Prints the result as JSON once it is durable. The exit code is 0 then, 3 while the request is durable and has no result, and 1 if it
-failed, or nothing is known of it: it was never asked, or its result is forgotten by now.")]
-pub(crate) struct ResultOf {
-    /// The request id
-    #[arg(value_name = "ID")]
-    pub(crate) request: String,
-    /// Name of the instance
-    #[arg(long, value_name = "NAME")]
-    pub(crate) instance: InstanceName,
-    /// Addresses of hosts to ask in place of a store, which is not opened then
-    #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
-    pub(crate) at: Vec<String>,
-    /// Method that was run; it is needed only if it gives raw bytes and others of the instance do not
-    #[arg(long, value_name = "METHOD")]
-    pub(crate) method: Option<String>,
-    /// Seconds to wait for the result
-    #[arg(long, value_name = "S", default_value_t = 0.0)]
-    pub(crate) wait: f64,
-    /// Seconds to wait for the primary
-    #[arg(long, value_name = "S", default_value_t = 30.0)]
-    pub(crate) timeout: f64,
-}
 
 pub(crate) fn result(store: StorePlace, verb: &ResultOf) -> anyhow::Result<ExitCode> {
     let seconds = |flag: &str, seconds: f64| {
@@ -50,7 +22,7 @@ pub(crate) fn result(store: StorePlace, verb: &ResultOf) -> anyhow::Result<ExitC
         Ok(Duration::from_secs_f64(seconds))
     };
     let (wait, limit) = (seconds("--wait", verb.wait)?, seconds("--timeout", verb.timeout)?);
-    let request = RequestId::new(&verb.request)?;
+    let request = RequestId::new(&verb.of.request)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut client, methods) = runtime.block_on(reach(store, verb, limit))?;
     let method = verb.method.as_deref().map(|name| methods.find(name)).transpose()?;
@@ -59,7 +31,7 @@ pub(crate) fn result(store: StorePlace, verb: &ResultOf) -> anyhow::Result<ExitC
         None if methods.iter().all(|method| !method.message_pack()) => show_raw(value),
         None => decode_value(value),
     };
-    let id = without_controls(&verb.request);
+    let id = without_controls(&verb.of.request);
     match runtime.block_on(client.inquire(&request, wait, limit))? {
         RequestStatus::Answered { answer: Answer { success: true, value }, .. } => {
             writeln!(std::io::stdout(), "{}", without_controls(&shown(&value).to_string()))?;
@@ -70,7 +42,7 @@ pub(crate) fn result(store: StorePlace, verb: &ResultOf) -> anyhow::Result<ExitC
             bail!("the request failed: {}", reason.as_str().map_or_else(|| reason.to_string(), str::to_owned))
         }
         RequestStatus::UnderWay { accepted } => {
-            let name = &verb.instance;
+            let name = &verb.of.instance;
             writeln!(
                 std::io::stderr(),
                 "request {id} of instance {name} is under way since lsn {accepted}: ask again, or wait for it with --wait SECONDS"
@@ -80,14 +52,14 @@ pub(crate) fn result(store: StorePlace, verb: &ResultOf) -> anyhow::Result<ExitC
         RequestStatus::Unknown => bail!(
             "nothing is known of request {id} of instance {}: it was never asked, is not in the log yet, or its result is \
              forgotten by now",
-            verb.instance
+            verb.of.instance
         ),
     }
 }
 
 /// A client of the instance, and what its methods are: by the store, or by hosts alone if these are given.
 async fn reach(store: StorePlace, verb: &ResultOf, limit: Duration) -> anyhow::Result<(Client, Methods)> {
-    let name = verb.instance.clone();
+    let name = verb.of.instance.clone();
     if verb.at.is_empty() {
         let store = store.open()?;
         let entry = store.instance(&name)?;

@@ -9,10 +9,10 @@ use ambrosia_storage::StorePlace;
 use crate::arguments::Run;
 
 pub(crate) fn run(store: StorePlace, verb: Run) -> anyhow::Result<ExitCode> {
-    let name = verb.instance.clone();
+    let name = verb.instance.0;
     let ending = ambrosia_host::run(RunOptions {
         store,
-        instance: verb.instance,
+        instance: name.clone(),
         replica: ReplicaIndex(verb.replica),
         listen: verb.listen,
         http: verb.http.address(),

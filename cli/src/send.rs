@@ -24,20 +24,20 @@ pub(crate) fn send(store: StorePlace, verb: Send) -> anyhow::Result<ExitCode> {
     let (began, limit) = (Instant::now(), Duration::from_secs_f64(verb.timeout));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut client, methods) = runtime.block_on(reach(store, &verb, limit))?;
-    let method = methods.find(&verb.method)?;
-    let arguments = verb.args.read().and_then(|json| Ok(encode_arguments_of(&json, method)?));
-    let arguments = arguments.with_context(|| format!("--args{}", verb.args.place()))?;
+    let method = methods.find(&verb.what.method)?;
+    let arguments = verb.what.args.read().and_then(|json| Ok(encode_arguments_of(&json, method)?));
+    let arguments = arguments.with_context(|| format!("--args{}", verb.what.args.place()))?;
     if arguments.len() > ARGUMENTS_BYTES_MAX {
         bail!(
             "--args{}: arguments of {} bytes exceed the limit of {ARGUMENTS_BYTES_MAX} bytes",
-            verb.args.place(),
+            verb.what.args.place(),
             arguments.len()
         );
     }
     let left = if verb.at.is_empty() { limit } else { limit.saturating_sub(began.elapsed()) };
     if is_query(&verb, method)? {
         let replica = verb.replica.map(ReplicaIndex);
-        let asked = client.query(&verb.method, &arguments, Lsn(verb.at_least), replica, left);
+        let asked = client.query(&verb.what.method, &arguments, Lsn(verb.at_least), replica, left);
         let queried = runtime.block_on(asked)?;
         writeln!(std::io::stdout(), "{}", without_controls(&show_value(method, &queried.value).to_string()))?;
         return Ok(ExitCode::SUCCESS);
@@ -46,7 +46,7 @@ pub(crate) fn send(store: StorePlace, verb: Send) -> anyhow::Result<ExitCode> {
         Some(id) => RequestId::new(id).context("--request-id")?,
         None => fresh_request_id(),
     };
-    let answered = client.send(&request, &verb.method, &arguments, !(verb.no_wait || verb.is_async), left);
+    let answered = client.send(&request, &verb.what.method, &arguments, !(verb.no_wait || verb.is_async), left);
     let answered = runtime.block_on(answered)?;
     if verb.is_async {
         writeln!(std::io::stdout(), "{}", without_controls(&String::from_utf8_lossy(request.as_bytes())))?;
@@ -83,7 +83,7 @@ fn is_query(verb: &Send, method: &Method) -> anyhow::Result<bool> {
 
 /// A client of the instance, and what its methods are: by the store, or by hosts alone if these are given.
 async fn reach(store: StorePlace, verb: &Send, limit: Duration) -> anyhow::Result<(Client, Methods)> {
-    let name = verb.instance.clone();
+    let name = verb.what.instance.clone();
     if verb.at.is_empty() {
         let store = store.open()?;
         let entry = store.instance(&name)?;

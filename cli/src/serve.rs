@@ -12,7 +12,7 @@ pub(crate) fn serve(store: StorePlace, verb: Serve) -> anyhow::Result<ExitCode> 
     let which = if verb.all {
         Which::All(ReplicaIndex(verb.replica))
     } else {
-        let named = verb.instance.into_iter();
+        let named = verb.words.into_iter().chain(verb.instance);
         Which::Named(named.map(|one| (one.name, ReplicaIndex(one.replica.unwrap_or(verb.replica)))).collect())
     };
     let mut all_are_well = true;

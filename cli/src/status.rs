@@ -23,6 +23,8 @@ use crate::{
     status_peers::{Said, ShownPeer, ask_all},
     status_requests::ShownRequests,
     status_upgrades::{ShownAnswer, ShownWish},
+    status_watch::watch,
+    style::{Style, Tone},
 };
 
 /// Longest wait for the end of a registration or deregistration that is under way.
@@ -32,7 +34,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The whole answer; its JSON is an interface for scripts.
 #[derive(Serialize)]
-struct Answer {
+pub(crate) struct Answer {
     instances: Vec<Shown>,
 }
 
@@ -135,33 +137,50 @@ struct Replica {
     place: ProcessPlace,
 }
 
-pub(crate) fn status(store: &StorePlace, verb: &Status) -> anyhow::Result<ExitCode> {
+pub(crate) fn status(store: &StorePlace, verb: &Status, style: Style) -> anyhow::Result<ExitCode> {
     let store = store.open()?;
-    let instances = match &verb.instance {
-        Some(name) => {
-            let shown = show(&*store, name)?;
-            vec![shown.ok_or_else(|| InstanceError::Unknown { name: name.clone() })?]
-        }
-        None => {
-            let names = store.survey()?.into_iter().map(|found| found.name);
-            names.filter_map(|name| show(&*store, &name).transpose()).collect::<Result<_, _>>()?
-        }
-    };
-    let mut answer = Answer { instances };
-    add_peers(&*store, &mut answer)?;
-    if verb.methods {
-        add_methods(store, &mut answer);
+    if verb.watch {
+        return watch(&store, verb, style);
     }
+    let answer = Answer::of(&store, verb)?;
     let is_whole = answer.instances.iter().all(|shown| matches!(shown, Shown::Instance(_)));
     let mut out = std::io::stdout();
     if verb.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&answer)?)?;
-    } else if answer.instances.is_empty() {
-        writeln!(out, "no instances; register one with `ambrosia-host register-instance`")?;
     } else {
-        out.write_all(as_text(&answer).as_bytes())?;
+        out.write_all(answer.text(style).as_bytes())?;
     }
     Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Answer {
+    /// How it is just now.
+    pub(crate) fn of(store: &Arc<dyn Store>, verb: &Status) -> anyhow::Result<Answer> {
+        let instances = match &verb.instance.0 {
+            Some(name) => {
+                let shown = show(&**store, name)?;
+                vec![shown.ok_or_else(|| InstanceError::Unknown { name: name.clone() })?]
+            }
+            None => {
+                let names = store.survey()?.into_iter().map(|found| found.name);
+                names.filter_map(|name| show(&**store, &name).transpose()).collect::<Result<_, _>>()?
+            }
+        };
+        let mut answer = Answer { instances };
+        add_peers(&**store, &mut answer)?;
+        if verb.methods {
+            add_methods(Arc::clone(store), &mut answer);
+        }
+        Ok(answer)
+    }
+
+    /// For a person.
+    pub(crate) fn text(&self, style: Style) -> String {
+        if self.instances.is_empty() {
+            return "no instances; register one with `ambrosia-host register-instance`\n".to_owned();
+        }
+        as_text(self, style)
+    }
 }
 
 /// Looks up what the modules describe.
@@ -300,17 +319,27 @@ fn host(member: &Member) -> Option<String> {
     Some(member.place.host.clone()).filter(|host| !host.is_empty())
 }
 
-fn as_text(answer: &Answer) -> String {
+fn as_text(answer: &Answer, style: Style) -> String {
     let mut text = String::new();
     for shown in &answer.instances {
         let instance = match shown {
             Shown::Instance(instance) => &**instance,
             Shown::Broken { name, error, .. } => {
-                text += &format!("{name}: can't be read: {error}\n");
+                text += &format!(
+                    "{}: {}: {error}\n",
+                    style.paint(Tone::Place, name),
+                    style.paint(Tone::Fault, "can't be read")
+                );
                 continue;
             }
         };
         let Instance { name, state, epoch, durable_lsn, .. } = instance;
+        let tone = match *state {
+            "running" => Tone::Print,
+            "halted" => Tone::Fault,
+            _ => Tone::Aside,
+        };
+        let (name, state) = (style.paint(Tone::Place, name), style.paint(tone, state));
         text += &format!("{name}: {state}, epoch {epoch}, durable lsn {durable_lsn}");
         match &instance.outcome {
             Some(Ended::Finished { code, lsn }) => text += &format!(", exit code {code} at lsn {lsn}"),
@@ -328,7 +357,13 @@ fn as_text(answer: &Answer) -> String {
         text += "; ";
         text += &checkpoints_as_text(instance);
         for replica in &instance.replicas {
-            text += &format!("  replica {:<3} {:<8}", replica.replica, replica.role);
+            let role = format!("{:<8}", replica.role);
+            let role = match replica.role {
+                "primary" => style.paint(Tone::Print, role),
+                "down" => style.paint(Tone::Aside, role),
+                _ => role,
+            };
+            text += &format!("  replica {:<3} {role}", replica.replica);
             if let (Some(applied), Some(pid), Some(age)) = (replica.applied_lsn, replica.pid, replica.heartbeat_age_ms)
             {
                 let lag = durable_lsn.saturating_sub(applied);

@@ -54,21 +54,21 @@ struct Told {
 
 pub(crate) fn upgrade(store: &StorePlace, verb: &Upgrade) -> anyhow::Result<ExitCode> {
     let store = store.open()?;
-    let entry = store.instance(&verb.instance)?;
+    let entry = store.instance(&verb.of.instance)?;
     let timeout = timeout_or(verb.timeout, verb.wait + BEYOND_THE_WAIT)?;
     if verb.cancel {
-        return cancel(&*store, &verb.instance, "upgrade", timeout);
+        return cancel(&*store, &verb.of.instance, "upgrade", timeout);
     }
     check_life(&entry)?;
     let stands_at = stands_at(&*store, &entry)?;
     let limits_given = WantedLimits { fuel: verb.fuel, memory_bytes: verb.memory_mib.map(|mib| mib << 20) };
-    if verb.module.is_none() && limits_given.is_none() {
+    if verb.of.module.is_none() && limits_given.is_none() {
         bail!("nothing to be done: give --module, or --fuel or --memory-mib, or --cancel");
     }
     let now = running_code(&*store.looking(), &entry)?;
     let limits = limits_given.over(now.limits);
-    let module = module(&*store, &entry, verb.module.as_deref(), &now)?;
-    let shown_module = verb.module.as_deref().unwrap_or("the module");
+    let module = module(&*store, &entry, verb.of.module.as_deref(), &now)?;
+    let shown_module = verb.of.module.as_deref().unwrap_or("the module");
     let module = CheckedModule::check(module, Some(&*store));
     let module = module.with_context(|| format!("{shown_module} can't be run, so nothing is changed"))?;
     if module.hash().0 == now.module && limits == now.limits && entry.upgrades.wanted.is_none() {
@@ -76,7 +76,7 @@ pub(crate) fn upgrade(store: &StorePlace, verb: &Upgrade) -> anyhow::Result<Exit
             bail!(
                 "instance {0} has this module and these limits, and stands at lsn {lsn} with them: give another module or \
                  limits, or have messages skipped with `ambrosia-host skip --instance {0} --lsn {lsn}`",
-                verb.instance
+                verb.of.instance
             );
         }
         return tell(verb, Told { outcome: "runs it already", ..Told::default() });
@@ -91,7 +91,7 @@ pub(crate) fn upgrade(store: &StorePlace, verb: &Upgrade) -> anyhow::Result<Exit
         module.say_what_is_denied();
         module.say_how_captured();
     }
-    let waiting_handlers = waiting_handlers(&*store, &verb.instance)?;
+    let waiting_handlers = waiting_handlers(&*store, &verb.of.instance)?;
     let trial = trial(&store, verb, &now, &module, limits)?;
     if !verb.json {
         let waits =
@@ -184,7 +184,7 @@ fn plan(
         state: state_type(&module.compiled, limits)?,
         limits,
     };
-    Ok(Plan::new(&verb.instance, &before, &after))
+    Ok(Plan::new(&verb.of.instance, &before, &after))
 }
 
 fn state_type(module: &Module, limits: Limits) -> anyhow::Result<Option<StateType>> {
@@ -210,7 +210,7 @@ fn trial(
     }
     let plan = TrialPlan {
         store,
-        instance: &verb.instance,
+        instance: &verb.of.instance,
         from: Some(now.module),
         to: module.hash().0,
         module: module.compiled.clone(),
@@ -234,20 +234,20 @@ fn wish_and_wait(
     module.keep_compiled(&**store);
     let made = SystemClock::check()?.now();
     // A registry that was restored from a copy may be behind the log.
-    store.note_module(&verb.instance, now.module, now.attempt)?;
-    let wished = store.wish(&verb.instance, BlobHash(now.module), &module.bytes, wanted, made)?;
+    store.note_module(&verb.of.instance, now.module, now.attempt)?;
+    let wished = store.wish(&verb.of.instance, BlobHash(now.module), &module.bytes, wanted, made)?;
     module.keep_methods(&module.methods(wanted.limits.over(now.limits).memory_bytes)?, &**store);
     let attempt = wished.wish().attempt;
     if let Wished::Same(_) = wished {
         Diagnostics::say(format_args!("ambrosia-host: the same upgrade is under way already, as attempt {attempt}"));
     }
-    if !is_running(&**store, &verb.instance)? {
+    if !is_running(&**store, &verb.of.instance)? {
         Diagnostics::say(format_args!(
             "ambrosia-host: no replica of instance {} runs: its next `run` carries the upgrade out before anything else",
-            verb.instance
+            verb.of.instance
         ));
     }
-    let answered = news.wait(&**store, &verb.instance, attempt, timeout)?;
+    let answered = news.wait(&**store, &verb.of.instance, attempt, timeout)?;
     let told = |outcome, lsn, report| Told { outcome, lsn, report, ..planned };
     match answered {
         None => tell(verb, told("stands", None, None)),
@@ -264,7 +264,7 @@ fn wish_and_wait(
 
 /// Says how it went; only if the instance runs the module it went well.
 fn tell(verb: &Upgrade, told: Told) -> anyhow::Result<ExitCode> {
-    let name = &verb.instance;
+    let name = &verb.of.instance;
     let has_failed = !verb.despite_trial && told.trial.as_ref().is_some_and(ShownTrial::has_failed);
     let is_good = matches!(told.outcome, "done" | "runs it already" | "planned") && !has_failed;
     if verb.json {
@@ -274,7 +274,7 @@ fn tell(verb: &Upgrade, told: Told) -> anyhow::Result<ExitCode> {
     let report = told.report.unwrap_or_default();
     match told.outcome {
         "done" => {
-            let what = if verb.module.is_some() { "runs the new module" } else { "has the new limits" };
+            let what = if verb.of.module.is_some() { "runs the new module" } else { "has the new limits" };
             writeln!(std::io::stdout(), "instance {name} {what} since lsn {}", told.lsn.unwrap_or_default())?;
         }
         "runs it already" => writeln!(std::io::stdout(), "instance {name} runs it already: nothing to do")?,

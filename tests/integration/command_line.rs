@@ -1,5 +1,6 @@
 //! Names, exit codes and texts that scripts depend on.
 
+use ambrosia_tests::{Cluster, Host, Signal};
 use serde_json::{Value, json};
 
 use crate::support::{Replicas, Session, cluster, fails, succeeds, wait_for_status};
@@ -35,7 +36,8 @@ fn wrong_usage_ends_with_code_2_and_says_what_is_wrong() {
     let cluster = cluster();
     for (arguments, word) in [
         (&["frobnicate"][..], "frobnicate"),
-        (&["run"], "--instance"),
+        (&["run"], "INSTANCE is missing: write it as a word, or with --instance <NAME>"),
+        (&["run", "a", "b"], "unexpected argument 'b'"),
         (&["run", "--instance", "a", "--replica", "64"], "64"),
         (&["run", "--instance", "a", "--replica", "-1"], "-1"),
         (&["run", "--instance", "a", "--listen", "here"], "here"),
@@ -60,6 +62,34 @@ fn wrong_usage_ends_with_code_2_and_says_what_is_wrong() {
     let ran = cluster.run(&[]);
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("Usage:"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_name_of_an_instance_needs_no_flag() {
+    let cluster = cluster();
+    let module = cluster.guest("counter").display().to_string();
+    succeeds(&cluster, &["register-instance", "counter", &module], &["registered instance counter"]);
+    succeeds(&cluster, &["add-replica", "counter", "1"], &["added replica 1 of instance counter"]);
+    let start = |words: &[&str]| {
+        let host = Host::start(cluster.command(words), |_| {}).expect("the program can be started");
+        host.wait_for_word("caught up");
+        host
+    };
+    let mut first = start(&["run", "counter"]);
+    first.wait_until_primary();
+    let _second = start(&["serve", "counter:1"]);
+    assert_eq!(cluster.must(&["send", "counter", "add", "[2]"]), "2\n");
+    assert_eq!(cluster.must(&["send", "--instance", "counter", "add", "[3]"]), "5\n");
+    assert_eq!(cluster.must(&["send", "counter", "total"]), "5\n");
+    succeeds(&cluster, &["status", "counter"], &["counter: running, epoch 1"]);
+    succeeds(&cluster, &["checkpoint", "counter"], &["checkpoint at lsn "]);
+    assert_eq!(cluster.must(&["log", "counter"]), cluster.must(&["log", "--instance", "counter"]));
+    succeeds(&cluster, &["debug", "counter", "--at", "start", "--save-state", "/dev/null"], &[]);
+    succeeds(&cluster, &["upgrade", "counter", &module, "--dry-run"], &["counter"]);
+    succeeds(&cluster, &["kill", "counter", "--primary"], &["killed replica 0 of counter, the primary", "took over"]);
+    assert_eq!(first.exit_code(), -1, "a signal ended it");
+    succeeds(&cluster, &["verify", "counter"], &[]);
+    fails(&cluster, &["deregister-instance", "counter"], &["repeat it with --yes"]);
 }
 
 #[test]
@@ -230,4 +260,158 @@ fn a_store_is_a_path_or_a_file_url_and_other_urls_are_refused_without_their_pass
     let verb = ["status", "--store", "postgres://me:secret@host/db"];
     let said = fails(&cluster, &verb, &["--store", "no store for postgres: URLs", "file:PATH"]);
     assert!(!said.contains("secret"), "{said}");
+}
+
+/// What bash offers for the last of these words.
+fn offered(cluster: &Cluster, words: &[&str]) -> Vec<String> {
+    let quoted = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
+    let script = format!(
+        "source <(ambrosia-host completion bash); COMP_WORDS=({quoted}); COMP_CWORD={}; COMP_TYPE=9; \
+         _clap_complete_ambrosia_host ambrosia-host \"${{COMP_WORDS[COMP_CWORD]}}\"; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        words.len() - 1
+    );
+    let path = std::env::var("PATH").expect("it is text");
+    let program = cluster.program().parent().expect("it lies in a directory").display().to_string();
+    let mut bash = std::process::Command::new("bash");
+    bash.args(["-c", &script]).env("AMBROSIA_STORE", cluster.store()).env("PATH", format!("{program}:{path}"));
+    let output = bash.output().expect("bash is there");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).lines().map(|line| line.trim().to_owned()).collect()
+}
+
+#[test]
+fn a_shell_completes_verbs_flags_and_names_of_instances() {
+    let cluster = cluster();
+    for name in ["counter", "counter2", "other"] {
+        cluster.register(name, "counter", 1);
+    }
+    assert_eq!(offered(&cluster, &["ambrosia-host", "che"]), ["checkpoint"]);
+    assert_eq!(offered(&cluster, &["ambrosia-host", "status", "--met"]), ["--methods"]);
+    assert_eq!(offered(&cluster, &["ambrosia-host", "status", "cou"]), ["counter", "counter2"]);
+    assert_eq!(offered(&cluster, &["ambrosia-host", "send", "--instance", "o"]), ["other"]);
+    let elsewhere = ["ambrosia-host", "--store", "/nowhere", "status", "cou"];
+    assert_eq!(offered(&cluster, &elsewhere), [""], "another store has others");
+    for shell in ["zsh", "fish"] {
+        succeeds(&cluster, &["completion", shell], &["AMBROSIA_COMPLETE", "ambrosia-host"]);
+    }
+}
+
+#[test]
+fn there_is_a_page_of_the_manual_for_each_verb() {
+    let cluster = cluster();
+    let directory = cluster.file("man1");
+    succeeds(&cluster, &["man", directory.to_str().expect("text")], &["wrote pages of the manual"]);
+    for verb in VERBS {
+        let page = std::fs::read_to_string(directory.join(format!("ambrosia-host-{verb}.1")));
+        let page = page.unwrap_or_else(|error| panic!("{verb}: {error}"));
+        assert!(page.starts_with(".ie") && page.contains(".SH OPTIONS") && page.contains("Example"), "{verb}:\n{page}");
+    }
+    let page = std::fs::read_to_string(directory.join("ambrosia-host.1")).expect("it was written");
+    assert!(page.contains("kill") && page.contains("AMBROSIA_STORE"), "{page}");
+}
+
+#[test]
+fn what_is_missing_in_a_store_is_told_with_the_store() {
+    let cluster = cluster();
+    cluster.register("counter", "counter", 1);
+    let store = format!("(in the store {})", cluster.store().display());
+    for verb in [
+        &["status", "nobody"][..],
+        &["send", "nobody", "add", "[1]"],
+        &["log", "nobody"],
+        &["run", "nobody"],
+        &["kill", "counter", "--primary"],
+        &["upgrade", "nobody", "--fuel", "1000000"],
+        &["token", "revoke", "--name", "nobody"],
+    ] {
+        let said = fails(&cluster, verb, &[&store]);
+        assert_eq!(said.matches(&store).count(), 1, "{said}");
+    }
+    let said = fails(&cluster, &["send", "counter", "add", "[1", "--timeout", "1"], &["JSON"]);
+    assert!(!said.contains("in the store"), "the store is no cause of it: {said}");
+}
+
+#[test]
+fn colours_are_there_when_they_are_wanted_and_change_no_word() {
+    let cluster = cluster();
+    cluster.register("counter", "counter", 1);
+    let without_colours = |text: &str| {
+        let mut parts = text.split("\x1b[");
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |text, part| text + part.split_once('m').expect("a colour ends").1)
+    };
+    for verb in ["status", "log"] {
+        let plain = cluster.must(&[verb, "counter"]);
+        let coloured = cluster.must(&[verb, "counter", "--color", "always"]);
+        assert!(!plain.contains('\x1b') && coloured.contains('\x1b'), "{coloured}");
+        assert_eq!(without_colours(&coloured), plain);
+        assert_eq!(cluster.must(&["--color", "never", verb, "counter"]), plain);
+    }
+}
+
+#[test]
+fn the_log_is_followed_until_ctrl_c_or_the_end_of_the_instance() {
+    let cluster = cluster();
+    let mut replicas = Replicas::of(&cluster, "counter", "counter", 1);
+    let follow = |instance: &str, more: &[&str]| {
+        let command = cluster.command(&[&["log", instance, "--follow"], more].concat());
+        Host::start(command, |_| {}).expect("the program can be started")
+    };
+    let (mut text, mut json) = (follow("counter", &[]), follow("counter", &["--json", "--from", "4"]));
+    text.wait_for_print("became primary");
+    assert_eq!(cluster.send("counter", "add", json!([5])), 5);
+    text.wait_for_print("outside impulse add");
+    json.wait_for_print("\"lsn\":4");
+    replicas.kill(0);
+    replicas.start(0);
+    text.wait_for_print("epoch 2");
+    for follower in [&mut text, &mut json] {
+        follower.signal(Signal::Interrupt);
+        assert_eq!(follower.exit_code(), 0, "{}", follower.said());
+    }
+    let printed = json.printed();
+    assert!(
+        printed
+            .iter()
+            .all(|line| serde_json::from_str::<Value>(line).is_ok_and(|record| record["lsn"].as_u64() >= Some(4))),
+        "{printed:?}"
+    );
+    assert!(text.printed()[0].contains("genesis"));
+
+    cluster.register("job", "client2", 1);
+    let mut job = cluster.start("job", 0);
+    let mut following = follow("job", &[]);
+    job.wait_until_primary();
+    cluster.send("job", "receive_keyboard_input", json!([""]));
+    assert_eq!(job.exit_code(), 0);
+    assert_eq!(following.exit_code(), 0, "the instance has ended");
+    assert!(following.printed().iter().any(|line| line.contains("receive_keyboard_input")));
+}
+
+#[test]
+fn the_status_is_watched_until_ctrl_c() {
+    let cluster = cluster();
+    let mut replicas = Replicas::of(&cluster, "counter", "counter", 1);
+    let watch = |more: &[&str]| {
+        let command = cluster.command(&[&["status", "counter", "--watch"], more].concat());
+        Host::start(command, |_| {}).expect("the program can be started")
+    };
+    let (mut json, mut text) = (watch(&["--json"]), watch(&[]));
+    text.wait_for_print("counter: running, epoch 1, durable lsn 3");
+    json.wait_for_print("\"state\":\"running\"");
+    assert_eq!(cluster.send("counter", "add", json!([5])), 5);
+    text.wait_for_print("counter: running, epoch 1, durable lsn 4");
+    json.wait_for_print("\"durable_lsn\":4");
+    replicas.kill(0);
+    text.wait_for_print("counter: down");
+    json.wait_for_print("\"state\":\"down\"");
+    for watching in [&mut json, &mut text] {
+        watching.signal(Signal::Interrupt);
+        assert_eq!(watching.exit_code(), 0, "{}", watching.said());
+    }
+    let states: Vec<Value> =
+        json.printed().iter().map(|line| serde_json::from_str(line).expect("a state is a line")).collect();
+    let lsn = |state: &Value| (state["instances"][0]["state"].clone(), state["instances"][0]["durable_lsn"].clone());
+    assert!(states.windows(2).all(|two| two[0] != two[1]) && states.len() >= 3, "{states:?}");
+    assert_eq!(lsn(&states[states.len() - 1]), (json!("down"), json!(4)));
 }

@@ -1,11 +1,17 @@
 //! `up`: a whole project in one terminal, from outside.
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
-use ambrosia_tests::{Cluster, Host, Signal, signal};
+use ambrosia_tests::{Cluster, Host, Signal, Stub, signal};
 use serde_json::{Value, json};
 
-use crate::support::{cluster, fails, http_address, post, succeeds, wait_for_status};
+use crate::support::{cluster, curl, fails, http_address, post, succeeds, wait_for_status};
 
 /// A project in the directory of a cluster, whose one instance is a ledger that is "built" by a copy.
 struct Project {
@@ -111,6 +117,30 @@ fn a_project_survives_kills_and_is_swapped_when_a_source_changes() {
 }
 
 #[test]
+fn a_build_that_writes_sources_is_not_run_for_ever() {
+    let project = Project::new();
+    // One is written with something new each time, one with the same, and the source is touched.
+    let build = "cp source.bin ledger.wasm && date +%N > stamp.txt && echo same > same.txt && touch source.bin";
+    project.write("ambrosia.toml", &LEDGER.replace("cp source.bin ledger.wasm", build));
+    let up = project.up(&["--watch", "--http", "off"], 1);
+    up.wait_for_word("watches the sources");
+    project.save("ledger2");
+    up.wait_for_print("instance ledger runs the new module since lsn");
+    up.wait_for_word(
+        "./stamp.txt is written anew by each build, which would go on for ever: it is not watched any more",
+    );
+    let said = up.said();
+    assert!(!said.contains("same.txt is written") && !said.contains("source.bin is written"), "{said}");
+    // It is watched all the same.
+    project.save("ledger1");
+    let builds = || up.said().matches("builds: ").count();
+    let before = builds();
+    project.save("ledger_faulty");
+    up.wait_for_word("instance ledger is not changed: ");
+    assert!(builds() <= before + 4, "{}", up.said());
+}
+
+#[test]
 fn what_was_built_while_nothing_ran_is_swapped_at_the_next_start() {
     let project = Project::new();
     let mut up = project.up(&["--http", "off"], 1);
@@ -176,6 +206,110 @@ fn an_instance_that_finishes_ends_up_with_its_code() {
     up.wait_for_word("became primary");
     project.cluster.send("job", "receive_keyboard_input", json!([""]));
     assert_eq!(up.exit_code(), 0, "{}", up.said());
+}
+
+/// Arguments of a process, as `ps` shows them.
+fn arguments_of(pid: u32) -> String {
+    String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/cmdline")).expect("it runs")).into_owned()
+}
+
+#[test]
+fn an_instance_reaches_what_the_project_grants_it_and_finds_what_is_set_for_it() {
+    let (project, stub) = (Project::new(), Stub::start());
+    const VALUE: &str = "sk_live_0123456789";
+    let guest = project.cluster.guest("outside").display().to_string();
+    let instance = |name: &str| format!("[instances.{name}]\nmodule = \"{guest}\"\nreplicas = 1\n");
+    let (all, one) = (instance("all"), instance("one"));
+    let grant = stub.grant();
+    project.write(
+        "ambrosia.toml",
+        &format!(
+            "[http]\naddress = \"127.0.0.1:0\"\n{all}{one}grants.http = [\"{grant} secrets=KEY,OTHER\"]\n\
+             secrets.OTHER = \"file:other.key\"\nconfig.city = \"Ulm\"\n\
+             [secrets]\nKEY = \"env:SHOP_KEY\"\n[config]\ncity = \"Berlin\"\n"
+        ),
+    );
+    let mut command = project.command(&[]);
+    command.env("SHOP_KEY", VALUE);
+    let up = Host::start(command, |_| {}).expect("the program can be started");
+    up.wait_for_word("became primary");
+    let primary = |name: &str| {
+        wait_for_status(&project.cluster, name, |status| status["primary"].is_object())["primary"]["pid"]
+            .as_u64()
+            .expect("a number") as u32
+    };
+    let pids = [primary("all"), primary("one")];
+    up.wait_for_word("instance one has no secret OTHER, since there is no file ./other.key: requests that take it");
+    let send = |instance: &str, method: &str, arguments| project.cluster.send(instance, method, arguments);
+    let city = |instance| send(instance, "configured", json!(["city"]));
+    assert_eq!((city("all"), city("one")), (json!({"Ok": "Berlin"}), json!({"Ok": "Ulm"})));
+
+    let get = |instance: &str, secret: &str| {
+        let arguments = json!([stub.url("/"), secret]).to_string();
+        let get = ["send", "--instance", instance, "--method", "get_with_secret", "--no-wait", "--args", &arguments];
+        project.cluster.must(&get);
+    };
+    get("one", "KEY");
+    let asked = stub.next();
+    assert!(asked.head.contains(&format!("\nauthorization: Bearer {VALUE}")), "{}", asked.head);
+    asked.answer(200, "yes");
+    fs::write(project.cluster.file("other.key"), "0123\n").expect("the directory is there");
+    get("one", "OTHER");
+    let asked = stub.next();
+    assert!(asked.head.contains("\nauthorization: Bearer 0123"), "{}", asked.head);
+    asked.answer(200, "yes");
+    let refused = send("all", "get_with_secret", json!([stub.url("/"), "KEY"]));
+    assert!(refused.as_str().is_some_and(|text| text.contains("not sent")) && stub.is_quiet(), "{refused}");
+
+    let arguments = pids.map(arguments_of).join("\n");
+    assert!(arguments.contains("KEY=env:SHOP_KEY") && !arguments.contains(VALUE), "{arguments}");
+
+    // Without another word, promises are fulfilled where the project takes HTTP.
+    project.cluster.must(&["send", "--instance", "one", "--method", "promise", "--request-id", "p", "--no-wait"]);
+    let url = send("one", "url", json!([]));
+    let path = url.as_str().and_then(|url| url.strip_prefix(&format!("http://{}", http_address(&up))));
+    let path = path.unwrap_or_else(|| panic!("{url} is not of the project"));
+    assert_eq!(curl(http_address(&up), path, &["-d", "\"paid\""]).status, 204);
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.local_addr().expect("it is bound").port()
+}
+
+#[test]
+fn the_shop_charges_its_bank_once_whatever_is_killed() {
+    let project = Project::new();
+    let written = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/shop/ambrosia.toml");
+    let written = fs::read_to_string(written).expect("it is in the repository");
+    // What `make guests` has built is run, at a port of its own.
+    let guest = |name: &str| project.cluster.guest(name).display().to_string();
+    let text = written.replace("8080", &free_port().to_string());
+    let text = text.replace("../../target/wasm32-wasip2/release/shop.wasm", &guest("shop"));
+    let text = text.replace("../../target/wasm32-wasip2/release/examples/shop_bank.wasm", &guest("shop_bank"));
+    let lines: Vec<_> = text.lines().filter(|line| !line.starts_with("build = ")).collect();
+    project.write("ambrosia.toml", &lines.join("\n"));
+    let mut command = project.command(&[]);
+    command.env("BANK_KEY", "any");
+    let up = Host::start(command, |_| {}).expect("the program can be started");
+    up.wait_for_word("became primary");
+    for name in ["shop", "bank"] {
+        wait_for_status(&project.cluster, name, |status| status["primary"].is_object());
+    }
+    let address = http_address(&up);
+    let ask = |path: &str, key: &str, body: &str| post(address, path, Some(key), body);
+    assert_eq!(ask("/v1/shop/stock_up", "tea-1", r#"["tea", 5, 300]"#).status, 200);
+    let place = || ask("/v1/shop/place", "o-1", r#"[{"number": "o-1", "item": "tea", "pieces": 2}]"#);
+    let receipt = json!({"Ok": {"id": "r-o-1", "cents": 600}});
+    assert_eq!(place().json(), receipt);
+    succeeds(&project.cluster, &["kill", "--instance", "shop", "--primary"], &["took over"]);
+    succeeds(&project.cluster, &["kill", "--instance", "bank", "--primary"], &["took over"]);
+    assert_eq!(place().json(), receipt);
+    let again = r#"[{"number": "o-2", "item": "tea", "pieces": 1}]"#;
+    assert_eq!(ask("/v1/shop/place", "o-2", again).json()["Ok"]["cents"], 300);
+    assert_eq!(project.cluster.send("bank", "charged", json!([])), json!({"o-1": 600, "o-2": 300}));
+    assert_eq!(project.cluster.send("shop", "in_stock", json!(["tea"])), 2);
 }
 
 #[test]

@@ -8,11 +8,11 @@ use ambrosia_host::without_controls;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{
-    path::Path,
+use super::path::Path;
+use crate::{
+    shortened::shortened,
     style::{Style, Tone},
 };
-use crate::shortened::shortened;
 
 /// Lines of a text; of the others only the count is told.
 const SHOWN_MAX: usize = 20;
@@ -93,7 +93,7 @@ mod tests {
 
     fn text(was: &Value, is: &Value) -> String {
         let mut out = Vec::new();
-        print(&mut out, &changes(was, is), Style::of_stdout(true)).expect("memory takes all");
+        print(&mut out, &changes(was, is), Style::plain()).expect("memory takes all");
         String::from_utf8(out).expect("it is text")
     }
 

@@ -15,7 +15,6 @@ mod place;
 mod serve;
 mod session;
 mod state;
-mod style;
 mod watch;
 
 use std::{
@@ -35,23 +34,27 @@ use ambrosia_storage::{Instances, Store, StorePlace};
 use anyhow::{Context, anyhow};
 use serde_json::json;
 
-use self::{answers::Answers, command::Command, place::Place, session::Session, style::Style};
-use crate::{arguments::Debug, said::said};
+use self::{answers::Answers, command::Command, place::Place, session::Session};
+use crate::{
+    arguments::Debug,
+    said::said,
+    style::{Colours, Style},
+};
 
-pub(crate) fn debug(store: &StorePlace, verb: &Debug) -> anyhow::Result<ExitCode> {
+pub(crate) fn debug(store: &StorePlace, verb: &Debug, colours: Colours) -> anyhow::Result<ExitCode> {
     let begin = Place::parse(&verb.at).map_err(|reason| anyhow!("--at: {reason}"))?;
     let stack_bytes = if verb.native { NATIVE_THREAD_STACK_BYTES_MIN } else { THREAD_STACK_BYTES_MIN };
-    with_stack(stack_bytes, || journey(store, verb, &begin))?
+    let style = if verb.plain || verb.json { Style::plain() } else { Style::of_stdout(colours) };
+    with_stack(stack_bytes, || journey(store, verb, &begin, style))?
 }
 
-fn journey(place: &StorePlace, verb: &Debug, begin: &Place) -> anyhow::Result<ExitCode> {
+fn journey(place: &StorePlace, verb: &Debug, begin: &Place, style: Style) -> anyhow::Result<ExitCode> {
     let store = place.open()?;
     if let Some(address) = verb.serve {
         return serve_journey(store, verb, begin, address);
     }
     let mut commands = Commands::open(verb)?;
     let mut out = std::io::BufWriter::new(std::io::stdout());
-    let style = Style::of_stdout(verb.plain || verb.json);
     let mut session = set_out(Arc::clone(&store), verb, begin, &mut out, (style, verb.json))?;
     if let Some(module) = &verb.module {
         let (_, from) = session.into_traveller(begin)?;
@@ -105,7 +108,7 @@ fn set_out<'a>(
 fn serve_journey(store: Arc<dyn Store>, verb: &Debug, begin: &Place, address: SocketAddr) -> anyhow::Result<ExitCode> {
     let answers = Answers::default();
     let mut out = answers.clone();
-    let mut session = set_out(store, verb, begin, &mut out, (Style::of_stdout(true), true))?;
+    let mut session = set_out(store, verb, begin, &mut out, (Style::plain(), true))?;
     session.begin(begin)?;
     let _of_the_beginning = answers.take();
     let told = |address| {

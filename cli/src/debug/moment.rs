@@ -18,9 +18,11 @@ use super::{
     changes::{self, Change},
     place::shown as shown_time,
     state::State,
+};
+use crate::{
+    records::{Body, Reader, Shown, ShownMessage, ShownRemedy, mended},
     style::{Style, Tone},
 };
-use crate::records::{Body, Reader, Shown, ShownMessage, ShownRemedy, mended};
 
 /// Calls and timers named one by one; of the others only the count is told.
 const NAMED_MAX: usize = 8;

@@ -16,9 +16,12 @@ use super::{
     moment::{self, Compared, Viewer, effect_line, message_line},
     path::Path,
     place::{Place, on_the_day_of},
-    style::{Style, Tone},
 };
-use crate::{records::Body, verify};
+use crate::{
+    records::Body,
+    style::{Style, Tone},
+    verify,
+};
 
 /// Records that are executed between two looks for what is looked for backwards.
 const WINDOW: u64 = 4096;
@@ -413,7 +416,7 @@ impl<'a> Session<'a> {
         for record in &records {
             let shown = self.viewer.record(record)?;
             let value = if self.is_json { serde_json::to_value(&shown)? } else { Value::Null };
-            self.answer("record", &value, |mut out, _| crate::records::print(&mut out, &shown))?;
+            self.answer("record", &value, |mut out, style| crate::records::print(&mut out, &shown, style))?;
         }
         Ok(())
     }

@@ -18,8 +18,8 @@ use super::{
     changes::{self, Change},
     path::Path,
     session::Session,
-    style::{Style, Tone},
 };
+use crate::style::{Style, Tone};
 
 /// Lines of a part of a state; of the others only the count is told.
 const LINES_MAX: usize = 1000;

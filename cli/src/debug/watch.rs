@@ -17,8 +17,8 @@ use super::{
     path::Path,
     session::Session,
     state::State,
-    style::{Style, Tone},
 };
+use crate::style::{Style, Tone};
 
 /// Records that are looked at backwards at first, and at most, before it is looked further back.
 const WINDOW_MIN: u64 = 16;

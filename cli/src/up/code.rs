@@ -2,7 +2,7 @@
 //!
 //! **Architecture Invariant:** it is swapped by `upgrade` alone, with its trial; whatever goes wrong, the old code runs on.
 
-use std::thread;
+use std::{collections::BTreeSet, path::PathBuf, thread};
 
 use ambrosia_core::InstanceName;
 use ambrosia_host::running_code;
@@ -10,8 +10,18 @@ use ambrosia_project::{PROJECT_FILE, ProjectInstance};
 use ambrosia_storage::{BlobHash, InstanceEntry, Instances, RecordedOutcome, StorePlace};
 use anyhow::Context;
 
-use super::{Place, building::build, speaker::Speaker, watch};
-use crate::{arguments::Upgrade, checked_module::read_module, said::said, upgrade::upgrade};
+use super::{
+    Place,
+    building::build,
+    speaker::Speaker,
+    watch::{self, Seen},
+};
+use crate::{
+    arguments::{NamedWithNext, Upgrade},
+    checked_module::read_module,
+    said::said,
+    upgrade::upgrade,
+};
 
 /// What is kept as the project says it.
 pub(crate) struct Code {
@@ -23,7 +33,7 @@ pub(crate) struct Code {
 impl Code {
     /// Swaps what has changed since the last time, and then, if sources are watched, whenever they change; in a thread of its own,
     /// that nobody waits for.
-    pub(crate) fn keep(self, seen: watch::Seen, watches: bool) -> anyhow::Result<()> {
+    pub(crate) fn keep(self, seen: Seen, watches: bool) -> anyhow::Result<()> {
         let keep = move || {
             self.swap_all();
             if watches && let Err(error) = self.watch(seen) {
@@ -34,13 +44,15 @@ impl Code {
         Ok(())
     }
 
-    fn watch(&self, mut built: watch::Seen) -> anyhow::Result<()> {
+    fn watch(&self, mut built: Seen) -> anyhow::Result<()> {
         self.speaker.say("watches the sources: a change is built, tried and swapped");
-        let mut before = watch::Seen::look(&self.place)?;
+        let mut rewritten = Rewritten::default();
+        let mut before = built.clone();
         loop {
-            let now = watch::Seen::look(&self.place)?;
+            let now = Seen::look(&self.place, &before)?.without(&rewritten.left_out);
             // Who saves many files is waited for.
             if now == before && now != built {
+                let cause = now.changed_since(&built);
                 if text_differs(&self.place) {
                     self.speaker
                         .say(format_args!("{PROJECT_FILE} has changed: end this and start it again to have it so"));
@@ -49,7 +61,16 @@ impl Code {
                     Ok(()) => self.swap_all(),
                     Err(error) => self.speaker.say(format_args!("{}; the old code runs on", said(&error))),
                 }
-                built = now;
+                let after = Seen::look(&self.place, &now)?;
+                for file in rewritten.built(&cause, after.changed_since(&now)) {
+                    self.speaker.say(format_args!(
+                        "{} is written anew by each build, which would go on for ever: it is not watched any more. What a build makes is \
+                         best put below target/, or made the same if nothing has changed",
+                        file.display()
+                    ));
+                }
+                built = now.without(&rewritten.left_out);
+                before = built.clone();
             } else {
                 before = now;
                 thread::park_timeout(watch::LOOK_INTERVAL);
@@ -90,11 +111,30 @@ impl Code {
     }
 }
 
+/// Sources that builds themselves write, which would be the cause of the next build for ever.
+#[derive(Default)]
+struct Rewritten {
+    /// Those that changed while the last build ran: somebody may have saved them just then.
+    suspected: BTreeSet<PathBuf>,
+    /// Those that did so again, in a build that had no other cause.
+    left_out: BTreeSet<PathBuf>,
+}
+
+impl Rewritten {
+    /// Takes note of a build: what it was for, and what changed while it ran. Returns what is left out from now on.
+    fn built(&mut self, cause: &BTreeSet<PathBuf>, changed: BTreeSet<PathBuf>) -> Vec<PathBuf> {
+        let is_own_fault = cause.is_subset(&self.suspected);
+        let again: Vec<_> = changed.intersection(&self.suspected).filter(|_| is_own_fault).cloned().collect();
+        self.left_out.extend(again.iter().cloned());
+        self.suspected = changed;
+        again
+    }
+}
+
 /// An upgrade as somebody asks for it who gives nothing but what has changed.
 fn as_asked(entry: &InstanceEntry, module: Option<String>, fuel: Option<u64>, memory_mib: Option<u64>) -> Upgrade {
     Upgrade {
-        instance: entry.name.clone(),
-        module,
+        of: NamedWithNext { instance: entry.name.clone(), module },
         yes: true,
         dry_run: false,
         last: 1000,
@@ -113,4 +153,30 @@ fn as_asked(entry: &InstanceEntry, module: Option<String>, fuel: Option<u64>, me
 /// Whether the project says something else by now.
 fn text_differs(place: &Place) -> bool {
     Place::read(place.directory.clone()).map_or(true, |now| now.project != place.project)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(names: &[&str]) -> BTreeSet<PathBuf> {
+        names.iter().map(PathBuf::from).collect()
+    }
+
+    #[test]
+    fn what_a_build_writes_twice_is_left_out_and_what_somebody_saves_meanwhile_is_not() {
+        let mut rewritten = Rewritten::default();
+        assert!(
+            rewritten.built(&files(&["lib.rs"]), files(&["version.rs"])).is_empty(),
+            "it may have been saved just then"
+        );
+        assert_eq!(rewritten.built(&files(&["version.rs"]), files(&["version.rs"])), [PathBuf::from("version.rs")]);
+        assert_eq!(rewritten.left_out, files(&["version.rs"]));
+
+        let mut saved = Rewritten::default();
+        assert!(saved.built(&files(&["a.rs"]), files(&["b.rs"])).is_empty());
+        assert!(saved.built(&files(&["b.rs"]), files(&[])).is_empty());
+        assert!(saved.built(&files(&["b.rs"]), files(&["b.rs"])).is_empty());
+        assert!(saved.built(&files(&["a.rs", "b.rs"]), files(&["b.rs"])).is_empty(), "a.rs is a cause of its own");
+    }
 }

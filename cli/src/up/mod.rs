@@ -7,28 +7,31 @@ mod building;
 mod code;
 mod replica;
 mod speaker;
+mod surroundings;
 mod wasip2;
 mod watch;
 mod wish_to_end;
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{
         Arc,
-        mpsc::{Receiver, Sender, channel},
+        mpsc::{Receiver, channel},
     },
 };
 
 use ambrosia_core::ReplicaIndex;
-use ambrosia_host::{Doorway, GuestLogPlace};
+use ambrosia_host::Doorway;
 use ambrosia_project::{PROJECT_FILE, Project, ProjectInstance};
 use ambrosia_storage::{Instances, Role, Store, StorePlace};
 use anyhow::{Context, bail};
 
 use crate::{
-    arguments::{HttpOrOff, RegisterInstance, Up},
+    arguments::{HttpOrOff, NamedWithModule, RegisterInstance, Up},
     register_instance::register_instance,
+    style::Colours,
 };
 use code::Code;
 use replica::{Child, Over};
@@ -61,19 +64,29 @@ impl Place {
 
     /// The file of a module. What cargo builds lies where it is told to build.
     fn module(&self, instance: &ProjectInstance) -> PathBuf {
-        match (std::env::var_os("CARGO_TARGET_DIR"), instance.module.strip_prefix("target")) {
-            (Some(target), Ok(below)) if instance.build.is_some() => Path::new(&target).join(below),
+        match (std::env::var_os("CARGO_TARGET_DIR"), below_target(&instance.module)) {
+            (Some(target), Some(below)) if instance.build.is_some() => Path::new(&target).join(below),
             _ => self.directory.join(&instance.module),
         }
     }
 }
 
-pub(crate) fn up(store: StorePlace, directory: PathBuf, verb: &Up) -> anyhow::Result<ExitCode> {
+/// What is behind `target/`, be that here or in a directory above, as in a workspace.
+fn below_target(module: &Path) -> Option<&Path> {
+    let mut rest = module;
+    while let Ok(above) = rest.strip_prefix("..") {
+        rest = above;
+    }
+    rest.strip_prefix("target").ok()
+}
+
+pub(crate) fn up(store: StorePlace, directory: PathBuf, verb: &Up, colours: Colours) -> anyhow::Result<ExitCode> {
     let place = Place::read(directory)?;
     let (sender, happens) = channel();
     wish_to_end::watch(sender.clone())?;
-    let speaker = Speaker::new(&place.project);
-    let seen = watch::Seen::look(&place)?;
+    let speaker = Speaker::new(&place.project, colours);
+    surroundings::check(&place, &speaker)?;
+    let seen = watch::Seen::look(&place, &watch::Seen::default())?;
     building::build(&place, &speaker)?;
     if let Ok(Happened::Asked) = happens.try_recv() {
         bail!("asked to stop before anything ran");
@@ -83,7 +96,10 @@ pub(crate) fn up(store: StorePlace, directory: PathBuf, verb: &Up) -> anyhow::Re
     refuse_running(&*opened, &place)?;
     let http = verb.http.map_or(place.project.http, |HttpOrOff(http)| http);
     let door = http.map(|address| Doorway::open(Arc::clone(&opened), address)).transpose()?;
-    let children = start(&store, &opened, &place, &speaker, &sender, &verb.guest_log)?;
+    let public_url = place.project.public_url.clone();
+    let public_url = public_url.or_else(|| Some(format!("http://{}", door.as_ref()?.address())));
+    let told = replica::Told { speaker: speaker.clone(), guest_log: verb.guest_log.clone(), happens: sender };
+    let children = start(&store, &opened, &place, public_url.as_deref(), &told)?;
     if let Some(door) = &door {
         let address = door.address();
         for name in place.project.instances.keys() {
@@ -107,8 +123,7 @@ fn register(store: &StorePlace, place: &Place) -> anyhow::Result<()> {
             register_instance(
                 store,
                 &RegisterInstance {
-                    instance: name.clone(),
-                    module: place.module(instance),
+                    of: NamedWithModule { instance: name.clone(), module: place.module(instance) },
                     memory_mib: instance.memory_mib.unwrap_or(ambrosia_core::limits::MEMORY_BYTES_DEFAULT >> 20),
                     fuel: instance.fuel.unwrap_or(ambrosia_core::limits::FUEL_DEFAULT),
                     strict_imports: instance.strict_imports,
@@ -145,16 +160,16 @@ fn start(
     store: &StorePlace,
     opened: &Arc<dyn Store>,
     place: &Place,
-    speaker: &Speaker,
-    happens: &Sender<Happened>,
-    guest_log: &GuestLogPlace,
+    public_url: Option<&str>,
+    told: &replica::Told,
 ) -> anyhow::Result<Vec<Child>> {
     let mut children = Vec::new();
     for (name, instance) in &place.project.instances {
+        let arguments: Arc<[OsString]> =
+            surroundings::arguments(&instance.surroundings, &place.directory, public_url).into();
         for replica in 0..instance.replicas {
-            let told =
-                replica::Told { speaker: speaker.clone(), guest_log: guest_log.clone(), happens: happens.clone() };
-            children.push(Child::start(store, Arc::clone(opened), name.clone(), replica, told)?);
+            let which = replica::Which { name: name.clone(), replica, arguments: Arc::clone(&arguments) };
+            children.push(Child::start(store, Arc::clone(opened), which, told.clone())?);
         }
     }
     Ok(children)
@@ -184,4 +199,19 @@ fn wait(happens: &Receiver<Happened>, children: &[Child], speaker: &Speaker) -> 
         }
     }
     if all_are_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cargo_builds_is_known_by_its_place() {
+        let below = |path| below_target(Path::new(path)).map(|below| below.display().to_string());
+        assert_eq!(below("target/wasm32-wasip2/a.wasm").as_deref(), Some("wasm32-wasip2/a.wasm"));
+        assert_eq!(below("../../target/a.wasm").as_deref(), Some("a.wasm"));
+        for other in ["a.wasm", "build/target/a.wasm", "/target/a.wasm", "targets/a.wasm"] {
+            assert_eq!(below(other), None, "{other}");
+        }
+    }
 }

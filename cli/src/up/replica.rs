@@ -4,6 +4,7 @@
 //! process, whatever that dies of.
 
 use std::{
+    ffi::OsString,
     os::unix::process::{CommandExt, ExitStatusExt},
     process::{Child as Process, Command, ExitStatus, Stdio},
     sync::{
@@ -49,11 +50,20 @@ enum Order {
 }
 
 /// Who is told.
+#[derive(Clone)]
 pub(crate) struct Told {
     pub(crate) speaker: Speaker,
     /// Where what its guest logs goes.
     pub(crate) guest_log: GuestLogPlace,
     pub(crate) happens: Sender<Happened>,
+}
+
+/// Which replica it is, and what it is told beside that: arguments of `run`.
+#[derive(Clone)]
+pub(crate) struct Which {
+    pub(crate) name: InstanceName,
+    pub(crate) replica: u16,
+    pub(crate) arguments: Arc<[OsString]>,
 }
 
 /// How it was with a replica that is not started again.
@@ -67,18 +77,11 @@ impl Child {
     ///
     /// # Errors
     /// If the system has no more threads.
-    pub(crate) fn start(
-        place: &StorePlace,
-        store: Arc<dyn Store>,
-        name: InstanceName,
-        replica: u16,
-        told: Told,
-    ) -> anyhow::Result<Child> {
+    pub(crate) fn start(place: &StorePlace, store: Arc<dyn Store>, which: Which, told: Told) -> anyhow::Result<Child> {
         let (orders, received) = channel();
-        let label = told.speaker.label(&name, replica);
+        let label = told.speaker.label(&which.name, which.replica);
         let place = place.clone();
-        let keeper =
-            Keeper { place, store, name, replica, label, told, orders: orders.clone(), received, pause: PAUSE_MIN };
+        let keeper = Keeper { place, store, which, label, told, orders: orders.clone(), received, pause: PAUSE_MIN };
         let keeper = Builder::new()
             .name("replica".to_owned())
             .spawn(move || keeper.keep())
@@ -118,8 +121,7 @@ enum Next {
 struct Keeper {
     place: StorePlace,
     store: Arc<dyn Store>,
-    name: InstanceName,
-    replica: u16,
+    which: Which,
     label: Label,
     told: Told,
     /// For what passes on the streams.
@@ -187,11 +189,12 @@ impl Keeper {
         command.args([
             "run",
             "--instance",
-            self.name.as_str(),
+            self.which.name.as_str(),
             "--replica",
-            &self.replica.to_string(),
+            &self.which.replica.to_string(),
             "--end-with-stdin",
         ]);
+        command.args(&*self.which.arguments);
         match &self.told.guest_log {
             GuestLogPlace::Stderr => command.args(["--guest-log", "-"]),
             GuestLogPlace::File(path) => command.arg("--guest-log").arg(path),
@@ -275,7 +278,7 @@ impl Keeper {
     }
 
     fn standing(&self) -> anyhow::Result<Standing> {
-        let entry = self.store.instance(&self.name)?;
+        let entry = self.store.instance(&self.which.name)?;
         if let Some(RecordedOutcome::Finished { code, .. }) = entry.outcome {
             return Ok(Standing::Finished { code });
         }

@@ -1,13 +1,15 @@
 //! Lines of many in one terminal: whose each is stands in front.
 
 use std::{
-    io::{BufRead, BufReader, IsTerminal, Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     sync::Arc,
 };
 
 use ambrosia_core::InstanceName;
 use ambrosia_host::Diagnostics;
 use ambrosia_project::Project;
+
+use crate::style::Colours;
 
 /// The colours of instances, in turn.
 const COLOURS: [u8; 6] = [36, 33, 35, 32, 34, 31];
@@ -42,15 +44,14 @@ pub(crate) struct Label {
 }
 
 impl Speaker {
-    pub(crate) fn new(project: &Project) -> Speaker {
-        let is_wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    pub(crate) fn new(project: &Project, colours: Colours) -> Speaker {
         let longest =
             project.instances.iter().map(|(name, instance)| label(name.as_str(), instance.replicas - 1).len());
         Speaker(Arc::new(Style {
             width: longest.max().unwrap_or(0),
             names: project.instances.keys().cloned().collect(),
-            out_is_coloured: is_wanted && std::io::stdout().is_terminal(),
-            err_is_coloured: is_wanted && std::io::stderr().is_terminal(),
+            out_is_coloured: colours.are_for(&std::io::stdout()),
+            err_is_coloured: colours.are_for(&std::io::stderr()),
         }))
     }
 
@@ -111,7 +112,7 @@ mod tests {
     #[test]
     fn lines_stand_below_each_other_with_and_without_colours() {
         let project = Project::parse("[instances]\na.module = \"a\"\nlonger.module = \"b\"").expect("two instances");
-        let speaker = Speaker::new(&project);
+        let speaker = Speaker::new(&project, Colours(clap::ColorChoice::Auto));
         let (short, long) = (&project.instances.keys().collect::<Vec<_>>(), 0);
         let (a, longer) = (speaker.label(short[0], long), speaker.label(short[1], 1));
         assert_eq!(

@@ -1,11 +1,12 @@
 //! Whether a source of the project has changed, by looking.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     fs::Metadata,
+    hash::Hasher,
     os::unix::fs::MetadataExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
@@ -19,18 +20,58 @@ pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(300);
 const FILES_MAX: usize = 50_000;
 
 /// What a build makes, and what cargo writes by itself.
-const PRODUCTS: [&str; 3] = ["target", "node_modules", "Cargo.lock"];
+const PRODUCTS: [&str; 4] = ["target", "node_modules", "__pycache__", "Cargo.lock"];
+
+/// Files larger than this are known by their time and size alone.
+const CONTENT_BYTES_MAX: u64 = 64 << 20;
 
 /// The sources as they were at one look.
-#[derive(PartialEq, Eq, Debug)]
-pub(crate) struct Seen(BTreeMap<PathBuf, (SystemTime, u64)>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen(BTreeMap<PathBuf, File>);
+
+/// A source: who saves it without a change, or writes the same again, has changed nothing.
+#[derive(Clone, Copy, Debug)]
+struct File {
+    /// When it was written, and how long it was: while both are the same it is not read again.
+    stamp: (SystemTime, u64),
+    /// Of what is in it; `None` if it can't be read, or is large.
+    content: Option<u64>,
+}
+
+impl PartialEq for File {
+    fn eq(&self, other: &File) -> bool {
+        match (self.content, other.content) {
+            (Some(mine), Some(others)) => mine == others,
+            _ => self.stamp == other.stamp,
+        }
+    }
+}
+
+impl PartialEq for Seen {
+    fn eq(&self, other: &Seen) -> bool {
+        self.0 == other.0
+    }
+}
 
 impl Seen {
-    /// Looks at all files of the project, without those that a build makes, those that are hidden, and modules.
+    /// The sources that are in one of the two looks alone, or have something else in them.
+    pub(crate) fn changed_since(&self, before: &Seen) -> BTreeSet<PathBuf> {
+        let paths: BTreeSet<_> = self.0.keys().chain(before.0.keys()).cloned().collect();
+        paths.into_iter().filter(|path| self.0.get(path) != before.0.get(path)).collect()
+    }
+
+    /// Without those.
+    pub(crate) fn without(mut self, paths: &BTreeSet<PathBuf>) -> Seen {
+        self.0.retain(|path, _| !paths.contains(path));
+        self
+    }
+
+    /// Looks at all files of the project, without those that a build makes, those that are hidden, and modules. Files that are as they were
+    /// at the look `before` are not read again.
     ///
     /// # Errors
     /// If its directory can't be read, or has too many files in it.
-    pub(crate) fn look(place: &Place) -> anyhow::Result<Seen> {
+    pub(crate) fn look(place: &Place, before: &Seen) -> anyhow::Result<Seen> {
         let made: Vec<_> = place.project.instances.values().filter(|one| one.build.is_some()).collect();
         let made: Vec<_> = made.into_iter().map(|one| place.module(one)).collect();
         // What is said goes there: as a source it would have everything built for ever.
@@ -53,7 +94,8 @@ impl Seen {
                 if metadata.is_dir() && !path.join("CACHEDIR.TAG").exists() {
                     left.push(path);
                 } else if metadata.is_file() && !said.contains(&Some(identity(&metadata))) {
-                    seen.insert(path, (metadata.modified()?, metadata.len()));
+                    let file = File::look(&path, &metadata, before.0.get(&path))?;
+                    seen.insert(path, file);
                 }
             }
             anyhow::ensure!(
@@ -63,6 +105,26 @@ impl Seen {
         }
         Ok(Seen(seen))
     }
+}
+
+impl File {
+    fn look(path: &Path, metadata: &Metadata, before: Option<&File>) -> anyhow::Result<File> {
+        let stamp = (metadata.modified()?, metadata.len());
+        if let Some(before) = before.filter(|before| before.stamp == stamp) {
+            return Ok(*before);
+        }
+        let is_small = metadata.len() <= CONTENT_BYTES_MAX;
+        // What is gone again is not there at the next look.
+        let bytes = if is_small { std::fs::read(path).ok() } else { None };
+        Ok(File { stamp, content: bytes.map(|bytes| hash(&bytes)) })
+    }
+}
+
+/// Only this process compares it.
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 fn identity(file: &Metadata) -> (u64, u64) {
@@ -90,7 +152,7 @@ mod tests {
         };
         let text = "[instances.a]\nmodule = \"a.wasm\"\nbuild = \"make\"";
         let place = Place { directory: directory.path().to_owned(), project: Project::parse(text).expect("a project") };
-        let look = || Seen::look(&place).expect("it can be read");
+        let look = || Seen::look(&place, &Seen::default()).expect("it can be read");
         file("src/lib.rs", "one");
         let first = look();
         for made in ["a.wasm", "target/x", ".ambrosia/x", "Cargo.lock", "src/lib.rs~", "node_modules/x", "src/.lib.swp"]
@@ -102,6 +164,19 @@ mod tests {
         let second = look();
         assert_ne!(second, first);
         file("src/b/c.rs", "new");
-        assert_ne!(look(), second);
+        let third = look();
+        assert_ne!(third, second);
+        assert_eq!(third.changed_since(&second).len(), 1);
+        assert_eq!(third.clone().without(&third.changed_since(&second)), second);
+
+        // Who writes the same again has changed nothing, be it the editor or a build.
+        file("src/lib.rs", "longer");
+        let again = Seen::look(&place, &third).expect("it can be read");
+        assert_eq!(again, third);
+        file("src/lib.rs", "LONGER");
+        let path = directory.path().join("src/lib.rs");
+        let written = std::fs::File::options().write(true).open(path).expect("it is there");
+        written.set_modified(SystemTime::UNIX_EPOCH).expect("its time can be set");
+        assert_eq!(Seen::look(&place, &again).expect("it can be read").changed_since(&third).len(), 1);
     }
 }

@@ -15,7 +15,7 @@ pub struct Shop {
     prices: BTreeMap<String, u64>,
     /// Receipts of the bank, by order.
     placed: OnceMap<String, Receipt>,
-    /// Where the bank takes charges.
+    /// Where the bank takes charges; empty where the operator has set that (`bank`).
     bank: String,
 }
 
@@ -53,7 +53,7 @@ pub struct Receipt {
 
 #[ambrosia::immortal]
 impl Shop {
-    /// Says where the bank takes charges: a URL.
+    /// Says where the bank takes charges: a URL, in place of that of the operator.
     pub fn set_bank(&mut self, url: String) {
         self.bank = url;
     }
@@ -90,7 +90,7 @@ impl Shop {
 
     #[ambrosia(helper)]
     async fn charge(this: This<Self>, charge: Charge) -> Result<Receipt, String> {
-        let response = ambrosia::http::post(this.with(|shop| shop.bank.clone()))
+        let response = ambrosia::http::post(this.with(|shop| shop.bank())?)
             .header("authorization", &format!("Bearer {}", ambrosia::secret("BANK")))
             .json(&charge)
             .idempotent()
@@ -101,6 +101,16 @@ impl Shop {
             200..=299 => response.json().map_err(|error| error.to_string()),
             status => Err(format!("the bank refuses it, with status {status}: {}", response.text())),
         }
+    }
+
+    /// Where it takes charges.
+    #[ambrosia(helper)]
+    fn bank(&self) -> Result<String, String> {
+        if !self.bank.is_empty() {
+            return Ok(self.bank.clone());
+        }
+        let set = ambrosia::config("bank").map_err(|error| error.to_string())?;
+        set.ok_or_else(|| "the shop has no bank: set `bank` in its [config], or call set_bank".to_string())
     }
 
     /// Takes pieces off the shelf, and says what they cost.

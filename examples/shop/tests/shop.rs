@@ -71,3 +71,18 @@ fn what_is_not_there_is_not_sold() {
     assert_eq!(shop.ask(|shop| shop.place(order("o-1", 6))), Ok(Err("only 5 of tea are left".to_string())));
     assert_eq!(shop.requests(), []);
 }
+
+#[test]
+fn the_bank_is_the_one_that_the_operator_has_set_unless_the_shop_was_told_another() {
+    let mut shop = Harness::<Shop>::start("shop");
+    shop.ask(|shop| shop.stock_up("tea", 5, 300)).expect("it fits");
+    let refused = shop.ask(|shop| shop.place(order("o-1", 1)));
+    let text = "the shop has no bank: set `bank` in its [config], or call set_bank".to_string();
+    assert_eq!((refused, in_stock(&mut shop)), (Ok(Err(text)), 5));
+    shop.configure("bank", &"https://first.example/charges");
+    let _waits = shop.call("alice", |shop| shop.place(order("o-1", 1)));
+    assert_eq!(shop.requests()[0].url, "https://first.example/charges");
+    shop.ask(|shop| shop.set_bank("https://other.example/charges")).expect("it is a text");
+    let _waits = shop.call("alice", |shop| shop.place(order("o-2", 1)));
+    assert_eq!(shop.requests()[1].url, "https://other.example/charges");
+}

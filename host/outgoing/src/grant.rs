@@ -160,6 +160,13 @@ impl Grant {
     }
 }
 
+impl Grant {
+    /// The secrets that may go there.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretName> {
+        self.secrets.iter()
+    }
+}
+
 impl fmt::Display for Grant {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}://", self.scheme)?;

@@ -1,6 +1,7 @@
 //! What is wrong with the text of a project.
 
 use ambrosia_core::InstanceName;
+use ambrosia_outgoing::{GrantError, SecretName, SecretNameError};
 
 /// What is wrong, and where.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -69,6 +70,55 @@ pub enum Wrong {
         /// Why not.
         reason: String,
     },
+    /// Requests can't be allowed so.
+    #[error("`http` has a grant that is none: {0}")]
+    Grant(GrantError),
+    /// A grant lists a secret that is nowhere.
+    #[error(
+        "the grant lists the secret {secret}, and instance {instance} has none of that name: say where it is, such as \
+         {secret} = \"env:{secret}\" in [secrets]"
+    )]
+    NoSecret {
+        /// Whose requests the grant is for.
+        instance: InstanceName,
+        /// What is missing.
+        secret: SecretName,
+    },
+    /// A secret can't be called that.
+    #[error(transparent)]
+    SecretName(SecretNameError),
+    /// It is not said where it is; what is said may be the secret itself, and is not shown.
+    #[error("the secret {0} must be where it is, \"env:VARIABLE\" or \"file:PATH\", and never the value itself")]
+    Secret(SecretName),
+    /// A value can't be called that.
+    #[error("`{name}` can't be the name of a value: {reason}")]
+    ConfigName {
+        /// The name.
+        name: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// It is no number that JSON and 64 bits have.
+    #[error("`{name}` is {given}, which is no number that a value can have")]
+    ConfigRange {
+        /// The name of the value.
+        name: String,
+        /// The number, as it is written.
+        given: String,
+    },
+    /// It is large.
+    #[error("the value `{name}` has {bytes} bytes as JSON, and {most} are allowed")]
+    ConfigSize {
+        /// Its name.
+        name: String,
+        /// What it has.
+        bytes: usize,
+        /// What it may have.
+        most: usize,
+    },
+    /// It is no beginning of URLs.
+    #[error("`public-url` is \"{0}\", and must be scheme, host and port, such as \"https://shop.example.com\"")]
+    PublicUrl(String),
     /// There is nothing to run.
     #[error("there is no instance: add a table such as [instances.counter] with its module")]
     NoInstance,

@@ -4,11 +4,13 @@
 //! with its line goes out.
 
 mod error;
+mod outside;
 mod parse;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use ambrosia_core::InstanceName;
+use ambrosia_outgoing::{Grant, SecretName, SecretSource};
 
 pub use error::{ProjectError, Wrong};
 
@@ -25,6 +27,8 @@ pub struct Project {
     pub instances: BTreeMap<InstanceName, ProjectInstance>,
     /// Where HTTP comes in; `None` if it does not.
     pub http: Option<SocketAddr>,
+    /// How the project is reached from outside: what URLs of promises begin with. `None` if it is not said.
+    pub public_url: Option<String>,
 }
 
 /// One of its instances.
@@ -42,6 +46,25 @@ pub struct ProjectInstance {
     pub memory_mib: Option<u64>,
     /// A module that imports what is denied to it is refused.
     pub strict_imports: bool,
+    /// What it may reach outside, and what is set for it.
+    pub surroundings: Surroundings,
+}
+
+/// What an instance may reach outside, and what is set for it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Surroundings {
+    /// Where its HTTP requests may go. Each secret that one of them lists is among `secrets`.
+    pub grants: Vec<Grant>,
+    /// Where secrets are; a path is as it is written, relative to the file's directory.
+    pub secrets: BTreeMap<SecretName, SecretSource>,
+    /// Values that it finds by name.
+    pub config: BTreeMap<String, serde_json::Value>,
+}
+
+/// Whether URLs may begin so: a scheme, a host and perhaps a port, without a path.
+pub fn is_public_url(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '?', '#', ' ']))
 }
 
 impl Project {

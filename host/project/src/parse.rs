@@ -8,11 +8,14 @@ use toml::{
     de::{DeString, DeTable, DeValue},
 };
 
-use crate::{Project, ProjectError, ProjectInstance, REPLICAS_DEFAULT, Wrong};
+use crate::{
+    Project, ProjectError, ProjectInstance, REPLICAS_DEFAULT, Surroundings, Wrong, is_public_url, outside::Outside,
+};
 
-const SECTIONS: &[&str] = &["instances", "http"];
-const INSTANCE_KEYS: &[&str] = &["module", "build", "replicas", "fuel", "memory-mib", "strict-imports"];
-const HTTP_KEYS: &[&str] = &["address"];
+const SECTIONS: &[&str] = &["instances", "http", "grants", "secrets", "config"];
+const INSTANCE_KEYS: &[&str] =
+    &["module", "build", "replicas", "fuel", "memory-mib", "strict-imports", "grants", "secrets", "config"];
+const HTTP_KEYS: &[&str] = &["address", "public-url"];
 
 /// Where HTTP comes in, where nothing else is said.
 const HTTP_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
@@ -23,8 +26,8 @@ const REPLICAS_MAX: u64 = 64;
 
 const _: () = assert!(FUEL_MIN < FUEL_DEFAULT && REPLICAS_DEFAULT as u64 <= REPLICAS_MAX);
 
-type Key<'a> = &'a Spanned<DeString<'a>>;
-type Value<'a> = &'a Spanned<DeValue<'a>>;
+pub(crate) type Key<'a> = &'a Spanned<DeString<'a>>;
+pub(crate) type Value<'a> = &'a Spanned<DeValue<'a>>;
 
 pub(crate) fn project(text: &str) -> Result<Project, ProjectError> {
     let reader = Reader { text };
@@ -32,38 +35,59 @@ pub(crate) fn project(text: &str) -> Result<Project, ProjectError> {
         let at = error.span().unwrap_or(0..0);
         reader.wrong(at, Wrong::Syntax(error.message().replace('\n', ", ")))
     })?;
-    let (mut instances, mut http) = (BTreeMap::new(), Some(HTTP_DEFAULT));
+    let (mut found, mut http, mut all) = (BTreeMap::new(), Http::default(), Outside::default());
     for (key, value) in table.get_ref() {
         match key.get_ref().as_ref() {
-            "instances" => instances = reader.instances(key, value)?,
+            "instances" => found = reader.instances(key, value)?,
             "http" => http = reader.http(key, value)?,
+            "grants" | "secrets" | "config" => reader.outside(key, value, &mut all)?,
             _ => return Err(reader.unknown(key, "the file", SECTIONS)),
         }
     }
-    if instances.is_empty() {
+    if found.is_empty() {
         return Err(reader.wrong(0..0, Wrong::NoInstance));
     }
-    Ok(Project { instances, http })
+    let mut instances = BTreeMap::new();
+    for (name, (instance, outside)) in found {
+        let surroundings = outside.within(&all, &name, &reader)?;
+        instances.insert(name, ProjectInstance { surroundings, ..instance });
+    }
+    Ok(Project { instances, http: http.address, public_url: http.public_url })
 }
 
+/// What `[http]` says.
+struct Http {
+    address: Option<SocketAddr>,
+    public_url: Option<String>,
+}
+
+impl Default for Http {
+    fn default() -> Http {
+        Http { address: Some(HTTP_DEFAULT), public_url: None }
+    }
+}
+
+/// An instance, and what is said of it alone.
+type Found = (ProjectInstance, Outside);
+
 /// Reads values, and knows on which line they stand.
-struct Reader<'t> {
+pub(crate) struct Reader<'t> {
     text: &'t str,
 }
 
 impl Reader<'_> {
-    fn wrong(&self, at: Range<usize>, wrong: Wrong) -> ProjectError {
+    pub(crate) fn wrong(&self, at: Range<usize>, wrong: Wrong) -> ProjectError {
         let before = self.text.as_bytes().iter().take(at.start);
         ProjectError { line: 1 + before.filter(|byte| **byte == b'\n').count(), wrong }
     }
 
-    fn unknown(&self, key: Key<'_>, section: &str, known: &'static [&'static str]) -> ProjectError {
+    pub(crate) fn unknown(&self, key: Key<'_>, section: &str, known: &'static [&'static str]) -> ProjectError {
         let name = key.get_ref().to_string();
         let nearest = nearest(&name, known);
         self.wrong(key.span(), Wrong::UnknownKey { section: section.to_owned(), key: name, nearest, known })
     }
 
-    fn other_type(&self, key: &str, value: Value<'_>, needed: &'static str) -> ProjectError {
+    pub(crate) fn other_type(&self, key: &str, value: Value<'_>, needed: &'static str) -> ProjectError {
         let is = match value.get_ref() {
             DeValue::String(_) => "a text",
             DeValue::Integer(_) => "a whole number",
@@ -76,11 +100,21 @@ impl Reader<'_> {
         self.wrong(value.span(), Wrong::Type { key: key.to_owned(), is, needed })
     }
 
-    fn table<'v>(&self, key: Key<'_>, value: Value<'v>, needed: &'static str) -> Result<&'v DeTable<'v>, ProjectError> {
+    pub(crate) fn table<'v>(
+        &self,
+        key: Key<'_>,
+        value: Value<'v>,
+        needed: &'static str,
+    ) -> Result<&'v DeTable<'v>, ProjectError> {
         value.get_ref().as_table().ok_or_else(|| self.other_type(key.get_ref(), value, needed))
     }
 
-    fn text(&self, key: &'static str, value: Value<'_>, needed: &'static str) -> Result<String, ProjectError> {
+    pub(crate) fn text(
+        &self,
+        key: &'static str,
+        value: Value<'_>,
+        needed: &'static str,
+    ) -> Result<String, ProjectError> {
         let text = value.get_ref().as_str().ok_or_else(|| self.other_type(key, value, needed))?;
         if text.trim().is_empty() {
             return Err(self.wrong(value.span(), Wrong::Empty(key)));
@@ -95,11 +129,7 @@ impl Reader<'_> {
         read.ok_or_else(|| self.wrong(value.span(), Wrong::Range { key, given, least, most }))
     }
 
-    fn instances(
-        &self,
-        key: Key<'_>,
-        value: Value<'_>,
-    ) -> Result<BTreeMap<InstanceName, ProjectInstance>, ProjectError> {
+    fn instances(&self, key: Key<'_>, value: Value<'_>) -> Result<BTreeMap<InstanceName, Found>, ProjectError> {
         let table = self.table(key, value, "a table with one for each instance, such as [instances.counter]")?;
         let mut instances = BTreeMap::new();
         for (key, value) in table {
@@ -113,8 +143,8 @@ impl Reader<'_> {
         Ok(instances)
     }
 
-    fn instance(&self, name: &InstanceName, key: Key<'_>, value: Value<'_>) -> Result<ProjectInstance, ProjectError> {
-        let mut module = None;
+    fn instance(&self, name: &InstanceName, key: Key<'_>, value: Value<'_>) -> Result<Found, ProjectError> {
+        let (mut module, mut outside) = (None, Outside::default());
         let mut instance = ProjectInstance {
             module: PathBuf::new(),
             build: None,
@@ -122,6 +152,7 @@ impl Reader<'_> {
             fuel: None,
             memory_mib: None,
             strict_imports: false,
+            surroundings: Surroundings::default(),
         };
         for (key, value) in self.table(key, value, "a table, such as [instances.counter]")? {
             match key.get_ref().as_ref() {
@@ -139,22 +170,29 @@ impl Reader<'_> {
                     instance.strict_imports =
                         given.ok_or_else(|| self.other_type("strict-imports", value, "true or false"))?;
                 }
+                "grants" | "secrets" | "config" => self.outside(key, value, &mut outside)?,
                 _ => return Err(self.unknown(key, &format!("instance {name}"), INSTANCE_KEYS)),
             }
         }
         instance.module = module.ok_or_else(|| self.wrong(key.span(), Wrong::NoModule(name.clone())))?.into();
-        Ok(instance)
+        Ok((instance, outside))
     }
 
-    fn http(&self, key: Key<'_>, value: Value<'_>) -> Result<Option<SocketAddr>, ProjectError> {
-        let mut http = Some(HTTP_DEFAULT);
+    fn http(&self, key: Key<'_>, value: Value<'_>) -> Result<Http, ProjectError> {
+        let mut http = Http::default();
         for (key, value) in self.table(key, value, "a table, [http]")? {
-            if key.get_ref().as_ref() != "address" {
-                return Err(self.unknown(key, "[http]", HTTP_KEYS));
+            match key.get_ref().as_ref() {
+                "address" => http.address = self.address(value)?,
+                "public-url" => http.public_url = Some(self.public_url(value)?),
+                _ => return Err(self.unknown(key, "[http]", HTTP_KEYS)),
             }
-            http = self.address(value)?;
         }
         Ok(http)
+    }
+
+    fn public_url(&self, value: Value<'_>) -> Result<String, ProjectError> {
+        let text = self.text("public-url", value, "a text, such as \"https://shop.example.com\"")?;
+        if is_public_url(&text) { Ok(text) } else { Err(self.wrong(value.span(), Wrong::PublicUrl(text))) }
     }
 
     fn address(&self, value: Value<'_>) -> Result<Option<SocketAddr>, ProjectError> {
@@ -235,6 +273,7 @@ mod tests {
             fuel: Some(1_000_000),
             memory_mib: Some(4096),
             strict_imports: true,
+            surroundings: Surroundings::default(),
         };
         assert_eq!(project.instances.values().nth(1), Some(&shop));
         let off = Project::parse(&format!("{COUNTER}[http]\naddress = \"off\"")).expect("it may be off");
@@ -255,10 +294,13 @@ mod tests {
         fails(
             &format!("{COUNTER}colour = 3"),
             "line 3: instance counter has no key `colour`; it may have module, build, replicas, fuel, memory-mib, \
-             strict-imports",
+             strict-imports, grants, secrets, config",
         );
         fails(&format!("\n{COUNTER}[htp]\n"), "line 4: the file has no key `htp`; did you mean `http`?");
-        fails(&format!("{COUNTER}[http]\nport = 80"), "line 4: [http] has no key `port`; it may have address");
+        fails(
+            &format!("{COUNTER}[http]\nport = 80"),
+            "line 4: [http] has no key `port`; it may have address, public-url",
+        );
         fails("[instance.a]\nmodule = \"a\"", "line 1: the file has no key `instance`; did you mean `instances`?");
     }
 
@@ -328,6 +370,14 @@ mod tests {
              loopback, such as 127.0.0.1:8080",
         );
         assert!(Project::parse(&http("[::1]:80")).is_ok());
+        let url = |url| format!("{COUNTER}[http]\npublic-url = \"{url}\"");
+        let project = Project::parse(&url("https://shop.example.com:8443")).expect("an origin");
+        assert_eq!(project.public_url.as_deref(), Some("https://shop.example.com:8443"));
+        fails(
+            &url("https://shop.example.com/"),
+            "line 4: `public-url` is \"https://shop.example.com/\", and must be scheme, host and port, such as \
+             \"https://shop.example.com\"",
+        );
     }
 
     #[test]

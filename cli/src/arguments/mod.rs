@@ -1,0 +1,126 @@
+//! The command line as data, a file for each group of verbs. Scripts depend on these names.
+
+mod asking;
+mod changing;
+mod history;
+mod member;
+mod named;
+mod project;
+mod registering;
+mod running;
+mod shells;
+mod tokens;
+mod units;
+
+use std::ffi::OsString;
+
+use clap::{ColorChoice, Parser, Subcommand};
+
+pub(crate) use asking::{Checkpoint, Events, ResultOf, Send, Status};
+pub(crate) use changing::{Skip, Upgrade};
+pub(crate) use history::{Debug, Export, Log, Verify};
+pub(crate) use member::ConfigurationArguments;
+pub(crate) use named::{Called, Named, NamedOrAll, NamedRequest, NamedWithModule, NamedWithNext, NumberedReplica};
+pub(crate) use project::{HttpOrOff, New, Up};
+pub(crate) use registering::{AddReplica, DeregisterInstance, RegisterInstance};
+pub(crate) use running::{Kill, Run, Serve};
+pub(crate) use shells::{Completion, Man};
+pub(crate) use tokens::{NewToken, Token, TokenVerb};
+
+/// Runs WebAssembly components as immortals: named instances that survive the death of any process, and handle every
+/// message exactly once.
+#[derive(Parser, Debug)]
+#[command(name = "ambrosia-host", version, arg_required_else_help = true, after_help = EXAMPLE)]
+pub(crate) struct Arguments {
+    /// Directory that holds the instances, their logs and modules: a path, or file:PATH. By default .ambrosia of the project, where
+    /// this directory or one above it has an ambrosia.toml, and else ./ambrosia-data
+    #[arg(long, global = true, env = "AMBROSIA_STORE", hide_env_values = true, value_name = "DIR")]
+    pub(crate) store: Option<OsString>,
+
+    /// Use the store although it lies on a file system that other machines may see, such as NFS or FUSE. Two of them
+    /// that use it at once ruin it
+    #[arg(long, global = true)]
+    pub(crate) allow_network_file_system: bool,
+
+    /// Say more on stderr; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// Colours: `auto` is on terminals, unless the variable NO_COLOR is set
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: ColorChoice,
+
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const EXAMPLE: &str = "Example:
+  ambrosia-host register-instance --instance server --module server.wasm
+  ambrosia-host add-replica --instance server --replica 1
+  ambrosia-host run --instance server                 # in one terminal
+  ambrosia-host run --instance server --replica 1     # in another: takes over when the first dies
+  ambrosia-host status
+  ambrosia-host send server receive_message '[\"hello\"]'
+
+Where a name of an instance is needed, --instance NAME and NAME alone are the same.";
+
+impl Verb {
+    /// Whether what goes wrong with it may be due to the store that it was given.
+    pub(crate) fn is_of_a_store(&self) -> bool {
+        match self {
+            Verb::New(_) | Verb::Up(_) | Verb::Completion(_) | Verb::Man(_) => false,
+            Verb::Send(verb) => verb.at.is_empty(),
+            Verb::Result(verb) => verb.at.is_empty(),
+            Verb::Events(verb) => verb.at.is_empty(),
+            _ => true,
+        }
+    }
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Verb {
+    /// Make a project to begin with: a crate, a test, ambrosia.toml, and the SDK
+    New(New),
+    /// Build, register and run all that ambrosia.toml names, in this terminal
+    Up(Up),
+    /// Register an instance with the module that it runs
+    RegisterInstance(RegisterInstance),
+    /// Allow one more replica of an instance to run
+    AddReplica(AddReplica),
+    /// Have an instance run another module, while it runs
+    Upgrade(Upgrade),
+    /// Have an instance that has halted go on without some messages
+    Skip(Skip),
+    /// Delete an instance with its log, for ever
+    DeregisterInstance(DeregisterInstance),
+    /// Make, list and revoke tokens for HTTP
+    Token(Token),
+    /// Run a replica of an instance
+    Run(Run),
+    /// Run replicas of many instances in one process
+    Serve(Serve),
+    /// End the process of a replica as `kill -9` does, and show who takes over
+    Kill(Kill),
+    /// Show who is primary, the epoch, the lsn, and how far each replica is
+    Status(Status),
+    /// Send a request to an instance and print its result as JSON
+    Send(Send),
+    /// Print the result of a request that was not waited for
+    Result(ResultOf),
+    /// Show what an instance emits, and go on as it comes
+    Events(Events),
+    /// Have a checkpoint taken now, and wait for it
+    Checkpoint(Checkpoint),
+    /// Show the records of an instance's log
+    Log(Log),
+    /// Travel through the life of an instance, forwards and backwards, and see what each record did
+    Debug(Debug),
+    /// Take a part of an instance's life into a store of its own, to be looked at elsewhere
+    Export(Export),
+    /// Replay the log of an instance, and see whether it comes to every digest that is written in it
+    Verify(Verify),
+    /// Have a shell complete verbs, flags and names of instances
+    Completion(Completion),
+    /// Write pages of the manual
+    Man(Man),
+}

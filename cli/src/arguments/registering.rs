@@ -1,0 +1,44 @@
+//! What the registry has: `register-instance`, `add-replica`, `deregister-instance`.
+
+use clap::Args;
+
+use super::{Named, NamedWithModule, NumberedReplica};
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  ambrosia-host register-instance server server.wasm\n  ambrosia-host register-instance --instance server --module server.wasm"
+)]
+pub(crate) struct RegisterInstance {
+    #[command(flatten)]
+    pub(crate) of: NamedWithModule,
+    /// Memory that the guest may use
+    #[arg(long, value_name = "MIB", default_value_t = ambrosia_core::limits::MEMORY_BYTES_DEFAULT >> 20,
+          value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub(crate) memory_mib: u64,
+    /// Fuel that the guest may use for one delivery, about one unit an instruction
+    #[arg(long, value_name = "UNITS", default_value_t = ambrosia_core::limits::FUEL_DEFAULT,
+          value_parser = clap::value_parser!(u64).range(1_000_000..))]
+    pub(crate) fuel: u64,
+    /// Refuse a module that imports what is denied to it when it asks: files and sockets
+    #[arg(long)]
+    pub(crate) strict_imports: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  ambrosia-host add-replica server 1\n  ambrosia-host add-replica --instance server --replica 1"
+)]
+pub(crate) struct AddReplica {
+    #[command(flatten)]
+    pub(crate) of: NumberedReplica,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  ambrosia-host deregister-instance server --yes")]
+pub(crate) struct DeregisterInstance {
+    #[command(flatten)]
+    pub(crate) instance: Named,
+    /// Really delete it
+    #[arg(long)]
+    pub(crate) yes: bool,
+}

@@ -1,0 +1,124 @@
+//! Replicas as processes: `run`, `serve`, `kill`.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use clap_complete::ArgValueCandidates;
+
+use super::{
+    Named,
+    member::{CheckpointArguments, ConfigurationArguments, GuestLogArguments, HttpArguments, OutgoingArguments},
+    units::size,
+};
+use crate::{completion::instances, serve::NamedReplica};
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ambrosia-host run --instance server
+  ambrosia-host run --instance server --replica 1
+  ambrosia-host run --instance client --stdin receive_keyboard_input
+
+The guest's output goes to stdout, the host's own messages to stderr. SIGTERM and Ctrl-C hand over to another replica
+at once. The exit code is that of the guest when it finishes the instance.")]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) instance: Named,
+    /// Number of the replica
+    #[arg(long, value_name = "K", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..64))]
+    pub(crate) replica: u16,
+    /// Loopback address for peers and clients; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) http: HttpArguments,
+    /// Make each line of stdin an impulse to this method, while this replica is primary
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) stdin: Option<String>,
+    /// End in order when stdin does: then this process does not outlive the one that holds the other end of it
+    #[arg(long, conflicts_with = "stdin")]
+    pub(crate) end_with_stdin: bool,
+    /// Show what the guest prints during replay too
+    #[arg(long)]
+    pub(crate) print_replay: bool,
+    /// Replay the log from its beginning, as far as it goes back, and not from a checkpoint
+    #[arg(long)]
+    pub(crate) ignore_checkpoints: bool,
+    /// Go on although the log was written by another version of the engine
+    #[arg(long)]
+    pub(crate) allow_engine_change: bool,
+    /// Go on although this replica is not what the log says that it was at this record
+    #[arg(long, value_name = "LSN")]
+    pub(crate) allow_divergence: Option<u64>,
+    #[command(flatten)]
+    pub(crate) guest_log: GuestLogArguments,
+    #[command(flatten)]
+    pub(crate) outgoing: OutgoingArguments,
+    #[command(flatten)]
+    pub(crate) configuration: ConfigurationArguments,
+    #[command(flatten)]
+    pub(crate) checkpoints: CheckpointArguments,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ambrosia-host serve bank shop
+  ambrosia-host serve bank:1 shop:1    # in another terminal: takes over when the first dies
+  ambrosia-host serve --instance bank --instance shop
+  ambrosia-host serve --all --replica 0
+
+Each line that a guest prints has the name of its instance in front. An instance that is registered later is not served. A replica
+that ends or fails does not end the others; the process ends with the last, and its exit code is 0 if all ended well.")]
+#[command(group(clap::ArgGroup::new("which").required(true).multiple(false)))]
+pub(crate) struct Serve {
+    /// Names of instances, or names and numbers of replicas
+    #[arg(value_name = "NAME[:K]", value_parser = NamedReplica::parse, group = "which",
+          add = ArgValueCandidates::new(instances))]
+    pub(crate) words: Vec<NamedReplica>,
+    /// The same; may be given several times
+    #[arg(long, value_name = "NAME[:K]", value_parser = NamedReplica::parse, group = "which")]
+    pub(crate) instance: Vec<NamedReplica>,
+    /// All instances that have such a replica
+    #[arg(long, group = "which")]
+    pub(crate) all: bool,
+    /// Number of the replicas, where none is given
+    #[arg(long, value_name = "K", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..64))]
+    pub(crate) replica: u16,
+    /// Start none of them if their guests could need more memory than this together, such as 8GiB
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) process_memory: Option<u64>,
+    /// Loopback address for peers and clients of all of them; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) http: HttpArguments,
+    /// Go on although a log was written by another version of the engine
+    #[arg(long)]
+    pub(crate) allow_engine_change: bool,
+    #[command(flatten)]
+    pub(crate) guest_log: GuestLogArguments,
+    #[command(flatten)]
+    pub(crate) outgoing: OutgoingArguments,
+    #[command(flatten)]
+    pub(crate) configuration: ConfigurationArguments,
+    #[command(flatten)]
+    pub(crate) checkpoints: CheckpointArguments,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ambrosia-host kill counter --primary
+  ambrosia-host kill counter --replica 1
+
+The process is killed for real, with all replicas in it. Before that it is made sure that it is the process of that replica, on this
+machine.")]
+#[command(group(clap::ArgGroup::new("whom").required(true).multiple(false)))]
+pub(crate) struct Kill {
+    #[command(flatten)]
+    pub(crate) instance: Named,
+    /// The replica that is primary now
+    #[arg(long, group = "whom")]
+    pub(crate) primary: bool,
+    /// This replica
+    #[arg(long, value_name = "K", group = "whom", value_parser = clap::value_parser!(u16).range(..64))]
+    pub(crate) replica: Option<u16>,
+}
