@@ -14,10 +14,17 @@ use crate::event::ClientRequest;
 /// At the end, others have this long to take what is still to be sent to them.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// What goes to clients of this process may be gathered until it is so much, or the driver has had so many turns.
+const GATHERED_MAX: u32 = 16;
+
 /// The connections of a primary.
 #[derive(Default)]
 pub(crate) struct Connections {
     open: BTreeMap<ConnectionId, ConnectionHandle>,
+    /// For whom something is gathered.
+    gathering: Vec<ConnectionId>,
+    /// How many frames, and turns since the first of them.
+    gathered: u32,
     waiting: BTreeMap<RequestId, Vec<Waiting>>,
 }
 
@@ -41,6 +48,7 @@ impl Connections {
 
     pub(crate) fn welcome_client(&mut self, handle: ConnectionHandle, epoch: Epoch) {
         handle.send(Frame::Control(Control::ClientWelcome { epoch: epoch.0 }));
+        handle.flush();
         self.keep(handle);
     }
 
@@ -51,26 +59,26 @@ impl Connections {
     }
 
     /// Tells a client what its query has come to.
-    pub(crate) fn answer_query(&self, answered: QueryAnswer) {
+    pub(crate) fn answer_query(&mut self, answered: QueryAnswer) {
         let QueryAnswer { connection, number, answer: Answer { success, value }, at: lsn } = answered;
         self.send(connection, || Frame::QueryAnswer { number, success, value, lsn });
     }
 
     /// Tells a client what has become of a request.
-    pub(crate) fn answer_inquiry(&self, answered: InquiryAnswer) {
+    pub(crate) fn answer_inquiry(&mut self, answered: InquiryAnswer) {
         let InquiryAnswer { connection, number, status, at: _ } = answered;
         self.send(connection, || Frame::InquiryAnswer { number, status });
     }
 
     /// Tells somebody how much is remembered of requests.
-    pub(crate) fn tell_remembered(&self, connection: ConnectionId, remembered: Remembered) {
+    pub(crate) fn tell_remembered(&mut self, connection: ConnectionId, remembered: Remembered) {
         let Remembered { results, bytes, under_way, retention } = remembered;
         let Retention { count: results_max, bytes: bytes_max, age_s: age_s_max } = retention;
         self.tell(connection, Control::RememberedTold { results, bytes, under_way, results_max, bytes_max, age_s_max });
     }
 
     /// Tells a client that there can be no such query.
-    pub(crate) fn refuse_query(&self, connection: ConnectionId, number: u64, reason: &str) {
+    pub(crate) fn refuse_query(&mut self, connection: ConnectionId, number: u64, reason: &str) {
         let (answer, at) = (Answer::failed(reason), Lsn(0));
         self.answer_query(QueryAnswer { connection, number, answer, at });
     }
@@ -82,16 +90,16 @@ impl Connections {
     }
 
     /// Sends a listener what is for it.
-    pub(crate) fn pass(&self, connection: ConnectionId, frame: Frame) {
+    pub(crate) fn pass(&mut self, connection: ConnectionId, frame: Frame) {
         self.send(connection, || frame);
     }
 
-    pub(crate) fn tell(&self, connection: ConnectionId, control: Control) {
+    pub(crate) fn tell(&mut self, connection: ConnectionId, control: Control) {
         self.send(connection, || Frame::Control(control));
     }
 
     /// Tells an operator what becomes of a checkpoint.
-    pub(crate) fn answer(&self, connection: ConnectionId, verdict: Verdict) {
+    pub(crate) fn answer(&mut self, connection: ConnectionId, verdict: Verdict) {
         self.tell(
             connection,
             match verdict {
@@ -127,9 +135,31 @@ impl Connections {
         }
     }
 
-    fn send(&self, connection: ConnectionId, frame: impl FnOnce() -> Frame) {
-        if let Some(handle) = self.open.get(&connection) {
-            handle.send(frame());
+    fn send(&mut self, connection: ConnectionId, frame: impl FnOnce() -> Frame) {
+        let Some(handle) = self.open.get(&connection) else { return };
+        handle.send(frame());
+        if handle.gathers() {
+            self.gathered += 1;
+            if self.gathering.last() != Some(&connection) {
+                self.gathering.push(connection);
+            }
+        }
+    }
+
+    /// The driver has had a turn: what was gathered for clients of this process goes, unless more of it comes at once.
+    pub(crate) fn let_go(&mut self, may_wait: bool) {
+        if self.gathering.is_empty() {
+            return;
+        }
+        self.gathered += 1;
+        if may_wait && self.gathered < GATHERED_MAX {
+            return;
+        }
+        self.gathered = 0;
+        for connection in self.gathering.drain(..) {
+            if let Some(handle) = self.open.get(&connection) {
+                handle.flush();
+            }
         }
     }
 

@@ -79,7 +79,7 @@ impl Dialers {
         replica: &Replica,
         times: &RecordTimes,
         now: Timestamp,
-        connections: &Connections,
+        connections: &mut Connections,
         connection: ConnectionId,
     ) {
         let instant = Instant::now();

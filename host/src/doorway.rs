@@ -10,6 +10,7 @@ use tokio::{net::TcpListener, runtime::Runtime};
 
 use crate::{
     modules::Modules,
+    neighbours::Neighbours,
     peers::PeerDirectory,
     resources,
     run::{RunError, check_loopback},
@@ -34,7 +35,7 @@ impl Doorway {
         let runtime = runtime.map_err(RunError::Thread)?;
         let modules = Arc::new(Modules::new(Arc::clone(&store)));
         let directory = Arc::new(PeerDirectory::new(Arc::clone(&store)).map_err(RunError::Thread)?);
-        let door = open_door(&runtime, store, modules, directory, address)?;
+        let door = open_door(&runtime, store, modules, directory, None, address)?;
         Ok(Doorway { runtime, door })
     }
 
@@ -50,18 +51,19 @@ impl Doorway {
     }
 }
 
-/// Takes HTTP at that address from now on, for all instances of `store`.
+/// Takes HTTP at that address from now on, for all instances of `store`. Members of this process are `neighbours`.
 pub(crate) fn open_door(
     runtime: &Runtime,
     store: Arc<dyn Store>,
     modules: Arc<Modules>,
     directory: Arc<PeerDirectory>,
+    neighbours: Option<Arc<Neighbours>>,
     address: SocketAddr,
 ) -> Result<Door, RunError> {
     resources::raise_for_connections();
     let failed = |error| RunError::Http { address, error };
-    let instances =
-        StoreInstances::new(store, modules, directory, runtime.handle().clone()).map_err(RunError::Thread)?;
+    let instances = StoreInstances::new(store, modules, directory, neighbours, runtime.handle().clone());
+    let instances = instances.map_err(RunError::Thread)?;
     let _within = runtime.enter();
     let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
     let door = Door::serve(listener, Arc::new(instances), DoorOptions::default()).map_err(failed)?;

@@ -58,6 +58,8 @@ impl Task for Living {
         drop(member);
         driver.printer.end();
         let (instance, replica, mailbox) = (driver.name.clone(), driver.replica, Arc::clone(&driver.mailbox));
+        // Nobody waits for an answer of a member that has ended.
+        mailbox.close();
         drop((driver, in_span));
         // Nobody listens if another member could not be started: the process ends then.
         let _nobody = ended.send(Ended { instance, replica, ending, mailbox });

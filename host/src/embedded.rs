@@ -29,6 +29,8 @@ pub struct EmbeddedOptions {
     pub replica: ReplicaIndex,
     /// Where peers and clients connect; a loopback address, port 0 for a free one.
     pub listen: SocketAddr,
+    /// Where HTTP is taken for all instances of the store, if anywhere; a loopback address, port 0 for a free one.
+    pub http: Option<SocketAddr>,
     /// How it lives.
     pub member: MemberOptions,
     /// Gets what the guest prints.
@@ -38,6 +40,7 @@ pub struct EmbeddedOptions {
 /// A replica that lives in this process. Dropped, it is abandoned.
 pub struct Embedded {
     everyone: Everyone,
+    http: Option<SocketAddr>,
     living: Option<JoinHandle<Result<Ending, RunError>>>,
 }
 
@@ -48,19 +51,21 @@ impl Embedded {
     /// If it can't be started.
     pub fn start(store: Arc<dyn Store>, modules: Arc<Modules>, options: EmbeddedOptions) -> Result<Embedded, RunError> {
         check_loopback(options.listen)?;
+        options.http.map_or(Ok(()), check_loopback)?;
         let clock = SystemClock::check()?;
         let everyone = Everyone::default();
         let entered = match enter(&*store, options.instance, options.replica)? {
             Entrance::Entered(entered) => entered,
             Entrance::Over(ending) => {
                 let living = std::thread::Builder::new().spawn(move || ending).map_err(RunError::Thread)?;
-                return Ok(Embedded { everyone, living: Some(living) });
+                return Ok(Embedded { everyone, http: None, living: Some(living) });
             }
         };
         start_engine(&modules)?;
         let ready = entered.get_ready(&modules)?;
         let surface = Surface::Embedded { everyone: everyone.clone(), print: options.print };
         let mut host = Host::start(store, modules, clock, options.listen, surface)?;
+        let http = options.http.map(|address| host.open_door(address)).transpose()?;
         host.add(ready, None, &options.member)?;
         let live = move || {
             let mut ending = Err(RunError::Defect);
@@ -68,7 +73,12 @@ impl Embedded {
             ending
         };
         let living = std::thread::Builder::new().name("embedded".to_owned()).spawn(live).map_err(RunError::Thread)?;
-        Ok(Embedded { everyone, living: Some(living) })
+        Ok(Embedded { everyone, http, living: Some(living) })
+    }
+
+    /// Where HTTP is taken, if anywhere.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http
     }
 
     /// Ends the replica in order: another one takes over at once.

@@ -39,6 +39,7 @@ use crate::{
     listener::{Reception, Receptions, accept_all},
     mailbox::Mailbox,
     modules::{CurrentMethods, Modules},
+    neighbours::Neighbours,
     peers::PeerDirectory,
     printer::Printer,
     prints::Prints,
@@ -278,12 +279,13 @@ impl Host {
         })
     }
 
-    /// Takes HTTP at that address from now on, for all instances of the store.
-    pub(crate) fn open_door(&mut self, address: SocketAddr) -> Result<(), RunError> {
+    /// Takes HTTP at that address from now on, for all instances of the store. Returns where that is.
+    pub(crate) fn open_door(&mut self, address: SocketAddr) -> Result<SocketAddr, RunError> {
         let (store, modules) = (Arc::clone(&self.store), Arc::clone(&self.modules));
-        let door = open_door(&self.runtime, store, modules, Arc::clone(&self.directory), address)?;
-        self.door = Some(door);
-        Ok(())
+        let (directory, receptions) = (Arc::clone(&self.directory), Arc::clone(&self.receptions));
+        let neighbours = Some(Arc::new(Neighbours::new(self.address, receptions)));
+        let door = open_door(&self.runtime, store, modules, directory, neighbours, address)?;
+        Ok(self.door.insert(door).address())
     }
 
     /// What guests log goes there, of all members that are added from now on.

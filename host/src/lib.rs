@@ -29,6 +29,7 @@ mod mailbox;
 mod member_driver;
 mod methods;
 mod modules;
+mod neighbours;
 mod notices;
 mod output;
 mod peers;

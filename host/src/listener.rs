@@ -58,12 +58,17 @@ impl Receptions {
         here.retain(|_, reception| !Arc::ptr_eq(&reception.mailbox, mailbox));
     }
 
+    /// The member of that instance, if there is one here.
+    pub(crate) fn of(&self, name: &InstanceName) -> Option<Arc<Reception>> {
+        self.here.read().unwrap_or_else(PoisonError::into_inner).get(name).map(Arc::clone)
+    }
+
     /// The member of that instance, or why there is none here, for whoever has asked for it.
     fn find(&self, name: &str) -> Result<Arc<Reception>, String> {
-        let here = self.here.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(reception) = InstanceName::new(name).ok().and_then(|name| here.get(&name)) {
-            return Ok(Arc::clone(reception));
+        if let Some(reception) = InstanceName::new(name).ok().and_then(|name| self.of(&name)) {
+            return Ok(reception);
         }
+        let here = self.here.read().unwrap_or_else(PoisonError::into_inner);
         Err(match here.len() {
             1 => format!("this host runs the instance {}, not {name:?}", here.keys().next().expect("there is one")),
             count => format!("this host runs {count} instances, and {name:?} is none of them"),
@@ -163,61 +168,8 @@ async fn greet(handle: ConnectionHandle, mut connection: Connection, receptions:
     reception.mailbox.push(event);
     let ended = connection
         .serve(|frame, permit| match frame {
-            Frame::Messages { first_seq, count, messages } => {
-                let messages = permit.tie(messages);
-                reception.mailbox.push(Event::Messages { connection: id, first_seq, count, messages });
-                Ok(())
-            }
-            Frame::Request { request, method, arguments, wait } => {
-                let arguments = permit.tie(arguments);
-                reception.request(id, request, method, arguments, wait);
-                Ok(())
-            }
-            Frame::Query { number, method, arguments, at_least, wait_ms } => {
-                let arguments = permit.tie(arguments);
-                reception.query(id, number, &method, arguments, (at_least, wait_ms));
-                Ok(())
-            }
-            Frame::Inquiry { number, request, wait_ms } if asks_the_primary => {
-                let wait = Duration::from_millis(wait_ms.into());
-                reception.mailbox.push(Event::Inquiry(Inquiry { connection: id, number, request, wait }));
-                Ok(())
-            }
-            Frame::Control(Control::Listen { after, until }) => {
-                let after = after.map(|(lsn, index)| EventId { lsn: Lsn(lsn), index });
-                reception.mailbox.push(Event::Listen { connection: id, after, until });
-                Ok(())
-            }
-            Frame::Listened { until } => {
-                reception.mailbox.push(Event::Listened { connection: id, until });
-                Ok(())
-            }
-            Frame::Control(Control::Checkpoint) => {
-                reception.mailbox.push(Event::CheckpointWanted { connection: id });
-                Ok(())
-            }
-            Frame::Control(Control::Resolve { promise, token, value }) => {
-                let (promise, value) = (CallId(promise), permit.tie(value.into()));
-                reception.mailbox.push(Event::Resolve { connection: id, promise, token, value });
-                Ok(())
-            }
-            Frame::Control(Control::Methods) => {
-                reception.mailbox.push(Event::MethodsWanted { connection: id });
-                Ok(())
-            }
-            Frame::Control(Control::Outgoing) => {
-                reception.mailbox.push(Event::OutgoingWanted { connection: id });
-                Ok(())
-            }
-            Frame::Control(Control::Remembered) => {
-                reception.mailbox.push(Event::RememberedWanted { connection: id });
-                Ok(())
-            }
-            Frame::Control(Control::Peers) => {
-                reception.mailbox.push(Event::PeersWanted { connection: id });
-                Ok(())
-            }
-            _ => Err(ConnectionError::Unexpected),
+            Frame::Inquiry { .. } if !asks_the_primary => Err(ConnectionError::Unexpected),
+            frame => reception.take(id, frame, permit),
         })
         .await;
     reception.mailbox.push(Event::Disconnected(id));
@@ -329,6 +281,45 @@ fn other_version(version: u16) -> String {
 }
 
 impl Reception {
+    /// Takes what somebody says on a connection of their own.
+    ///
+    /// # Errors
+    /// If it has no meaning there.
+    pub(crate) fn take(&self, id: ConnectionId, frame: Frame, permit: Permit) -> Result<(), ConnectionError> {
+        self.mailbox.push(match frame {
+            Frame::Messages { first_seq, count, messages } => {
+                let messages = permit.tie(messages);
+                Event::Messages { connection: id, first_seq, count, messages }
+            }
+            Frame::Request { request, method, arguments, wait } => {
+                self.request(id, request, &method, permit.tie(arguments), wait)
+            }
+            Frame::Query { number, method, arguments, at_least, wait_ms } => {
+                self.query(id, number, &method, permit.tie(arguments), (at_least, wait_ms))
+            }
+            Frame::Inquiry { number, request, wait_ms } => {
+                let wait = Duration::from_millis(wait_ms.into());
+                Event::Inquiry(Inquiry { connection: id, number, request, wait })
+            }
+            Frame::Control(Control::Listen { after, until }) => {
+                let after = after.map(|(lsn, index)| EventId { lsn: Lsn(lsn), index });
+                Event::Listen { connection: id, after, until }
+            }
+            Frame::Listened { until } => Event::Listened { connection: id, until },
+            Frame::Control(Control::Checkpoint) => Event::CheckpointWanted { connection: id },
+            Frame::Control(Control::Resolve { promise, token, value }) => {
+                let (promise, value) = (CallId(promise), permit.tie(value.into()));
+                Event::Resolve { connection: id, promise, token, value }
+            }
+            Frame::Control(Control::Methods) => Event::MethodsWanted { connection: id },
+            Frame::Control(Control::Outgoing) => Event::OutgoingWanted { connection: id },
+            Frame::Control(Control::Remembered) => Event::RememberedWanted { connection: id },
+            Frame::Control(Control::Peers) => Event::PeersWanted { connection: id },
+            _ => return Err(ConnectionError::Unexpected),
+        });
+        Ok(())
+    }
+
     fn query(
         &self,
         connection: ConnectionId,
@@ -336,7 +327,7 @@ impl Reception {
         method: &str,
         arguments: Bytes,
         (at_least, wait_ms): (Lsn, u32),
-    ) {
+    ) -> Event {
         let wait = Duration::from_millis(wait_ms.into());
         let found = match self.methods.get().find(method) {
             Err(error) => Err(error.to_string()),
@@ -349,21 +340,27 @@ impl Reception {
             Ok(_) if arguments.len() > ARGUMENTS_BYTES_MAX => Err(too_large(&arguments)),
             Ok(found) => Ok(found.id),
         };
-        self.mailbox.push(match found {
+        match found {
             Ok(method) => Event::Query(Query { connection, number, method, arguments, at_least, wait }),
             Err(reason) => Event::BadQuery { connection, number, reason },
-        });
+        }
     }
 
-    fn request(&self, connection: ConnectionId, request: RequestId, method: String, arguments: Bytes, wait: bool) {
+    fn request(
+        &self,
+        connection: ConnectionId,
+        request: RequestId,
+        method: &str,
+        arguments: Bytes,
+        wait: bool,
+    ) -> Event {
         if arguments.len() > ARGUMENTS_BYTES_MAX {
-            let reason = too_large(&arguments);
-            return self.mailbox.push(Event::BadRequest { connection, request, reason });
+            return Event::BadRequest { connection, request, reason: too_large(&arguments) };
         }
-        self.mailbox.push(match self.methods.get().find(&method) {
+        match self.methods.get().find(method) {
             Ok(found) => Event::Request(ClientRequest { connection, request, method: found.id, arguments, wait }),
             Err(error) => Event::BadRequest { connection, request, reason: error.to_string() },
-        });
+        }
     }
 }
 

@@ -177,6 +177,8 @@ impl MemberDriver {
             Ok(false) => Ok(Step::Away),
             Err(error) => Err(error),
         };
+        let goes_on = matches!(step, Ok(Step::Again)) && !self.events.is_empty();
+        self.connections.let_go(goes_on);
         match step {
             Ok(Step::Again) => Drive::Again,
             // What the errand is at counts meanwhile.
@@ -493,7 +495,7 @@ impl MemberDriver {
                 Traffic::Outcome { id, outcome }
             }
             Event::OutgoingWanted { connection } => {
-                self.requests.report(&self.driver.sender, &self.connections, connection);
+                self.requests.report(&self.driver.sender, &mut self.connections, connection);
                 return None;
             }
             Event::Disconnected(connection) => {
@@ -516,7 +518,7 @@ impl MemberDriver {
             }
             Event::PeersWanted { connection } => {
                 let now = self.member.reign_time(time_since_boot())?;
-                self.dialers.report(self.member.replica()?, &self.shell.times, now, &self.connections, connection);
+                self.dialers.report(self.member.replica()?, &self.shell.times, now, &mut self.connections, connection);
                 return None;
             }
             _ => return None, // said to a driver, whatever its member is

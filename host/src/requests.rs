@@ -43,7 +43,7 @@ impl Requests {
     }
 
     /// Tells whoever asks what is under way.
-    pub(crate) fn report(&self, sender: &Sender, connections: &Connections, connection: ConnectionId) {
+    pub(crate) fn report(&self, sender: &Sender, connections: &mut Connections, connection: ConnectionId) {
         let pending = sender.pending();
         let count = pending.len() as u64;
         for Pending { id, what, tries, age, next_try, last_error } in pending.into_iter().take(REQUESTS_TOLD_MAX) {

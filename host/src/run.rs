@@ -389,7 +389,7 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
         options.listen,
         Surface::Process { names_members: false, ends_with_stdin: options.ends_with_stdin },
     )?;
-    options.http.map_or(Ok(()), |http| host.open_door(http.address))?;
+    options.http.map(|http| host.open_door(http.address)).transpose()?;
     options.guest_log.map_or(Ok(()), |place| host.open_guest_log(&place))?;
     host.add(ready, options.stdin, &options.member)?;
     let mut ending = Err(RunError::Defect);

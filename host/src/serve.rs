@@ -93,7 +93,7 @@ pub fn serve(options: ServeOptions, mut tell: impl FnMut(MemberEnded)) -> Result
         options.listen,
         Surface::Process { names_members: true, ends_with_stdin: false },
     )?;
-    options.http.map_or(Ok(()), |http| host.open_door(http.address))?;
+    options.http.map(|http| host.open_door(http.address)).transpose()?;
     options.guest_log.map_or(Ok(()), |place| host.open_guest_log(&place))?;
     tracing::info!(replicas = ready.len(), "serving");
     for ready in ready {

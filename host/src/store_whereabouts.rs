@@ -2,12 +2,12 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use ambrosia_client::{Client, ClientError, Primary, Whereabouts};
+use ambrosia_client::{Client, ClientError, Nearby, Primary, Whereabouts};
 use ambrosia_core::{InstanceName, Lsn, ReplicaIndex};
 use ambrosia_storage::{Checkpoints, InstanceError, Instances, RecordedOutcome, Store, Subscription};
 use tokio::sync::watch;
 
-use crate::peers::PeerDirectory;
+use crate::{neighbours::Neighbours, peers::PeerDirectory};
 
 /// Where the primary of an instance in a store is.
 pub struct StoreWhereabouts {
@@ -16,6 +16,8 @@ pub struct StoreWhereabouts {
     primaries: watch::Receiver<Option<Primary>>,
     /// What tells of them.
     _directory: Arc<PeerDirectory>,
+    /// Members of this process, if whoever asks is to reach them without a socket.
+    neighbours: Option<Arc<Neighbours>>,
 }
 
 impl StoreWhereabouts {
@@ -32,7 +34,12 @@ impl StoreWhereabouts {
     /// The same, told by somebody who follows others beside it.
     pub(crate) fn told_by(directory: Arc<PeerDirectory>, store: Arc<dyn Store>, name: InstanceName) -> Self {
         let primaries = directory.follow(&name);
-        StoreWhereabouts { store, name, primaries, _directory: directory }
+        StoreWhereabouts { store, name, primaries, _directory: directory, neighbours: None }
+    }
+
+    /// The same for whoever lives beside these.
+    pub(crate) fn beside(self, neighbours: Option<Arc<Neighbours>>) -> Self {
+        StoreWhereabouts { neighbours, ..self }
     }
 }
 
@@ -70,6 +77,10 @@ fn unreadable(error: InstanceError) -> ClientError {
 impl Whereabouts for StoreWhereabouts {
     fn primaries(&self) -> watch::Receiver<Option<Primary>> {
         self.primaries.clone()
+    }
+
+    fn nearby(&self, primary: &Primary) -> Option<Nearby> {
+        self.neighbours.as_ref()?.connect(&self.name, primary)
     }
 
     fn replica(&self, replica: ReplicaIndex) -> Result<SocketAddr, String> {

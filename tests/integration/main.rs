@@ -11,6 +11,7 @@ mod clock;
 mod command_line;
 mod debugging;
 mod determinism;
+mod direct;
 mod door;
 mod door_agents;
 mod door_documents;

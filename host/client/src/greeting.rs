@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use ambrosia_core::{Epoch, InstanceName};
 use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, socket};
 
-use crate::whereabouts::Primary;
+use crate::whereabouts::{Nearby, Primary};
 
 /// What a host says to a client that connects.
 pub(crate) enum Greeting {
@@ -57,5 +57,18 @@ pub(crate) async fn greet(
             tracing::debug!(%address, "the host has another role by now");
             Err(ConnectionError::Closed)
         }
+    }
+}
+
+/// Waits for what a host says to the hello that was said to it, if it is this process.
+pub(crate) async fn greet_nearby(mut nearby: Nearby) -> Result<Nearby, ConnectionError> {
+    let said = nearby.frames.recv().await.ok_or(ConnectionError::Closed)?;
+    match said.first() {
+        Some(Frame::Control(Control::ClientWelcome { .. })) if said.len() == 1 => Ok(nearby),
+        Some(Frame::Control(Control::Refused { .. })) => {
+            tracing::debug!("the member of this process has another role by now");
+            Err(ConnectionError::Closed)
+        }
+        _ => Err(ConnectionError::Unexpected),
     }
 }

@@ -26,4 +26,4 @@ pub use values::{
     ValueError, decode_value, encode_arguments, encode_arguments_of, encode_line, encode_value, encode_values_of,
     show_raw, without_controls,
 };
-pub use whereabouts::{Primary, Whereabouts};
+pub use whereabouts::{Nearby, Primary, Whereabouts};

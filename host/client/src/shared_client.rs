@@ -1,4 +1,5 @@
-//! A client of one instance for many who ask at once: one connection carries what all of them want.
+//! A client of one instance for many who ask at once: one connection carries what all of them want. If the primary runs in this
+//! process, that is no socket ([`Nearby`]); all else is the same, and so is what comes of a takeover.
 //!
 //! Whatever is not answered is sent again on the next connection, wherever the primary is then; its id makes that harmless. So
 //! whoever asks waits through a takeover, and hears nothing of it.
@@ -12,11 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{InstanceName, Lsn, RequestId, RequestStatus};
+use ambrosia_core::{InstanceName, Lsn, RequestId, RequestStatus, limits::ARGUMENTS_BYTES_MAX};
 use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, QUERIES_VERSION};
 use bytes::Bytes;
 use tokio::{
-    sync::{Notify, oneshot, watch},
+    sync::{Notify, Semaphore, SemaphorePermit, mpsc, oneshot, watch},
     task::JoinHandle,
     time::{sleep, timeout},
 };
@@ -26,11 +27,20 @@ use crate::{
         Answered, ClientError, INQUIRY_SLICE, LOOK_INTERVAL, Queried, REFUSED_PAUSE, RETRY_PAUSE, answer_to,
         answer_to_query, check_size, inquiry, status_in,
     },
-    greeting::greet,
+    greeting::{greet, greet_nearby},
     unreached::Unreached,
     values::without_controls,
-    whereabouts::{Primary, Whereabouts},
+    whereabouts::{Nearby, Primary, Whereabouts},
 };
+
+/// Bytes that may be under way at once. Who asks for more waits until others have their answers.
+const UNDER_WAY_BYTES_MAX: usize = 2 * ARGUMENTS_BYTES_MAX;
+
+/// What something under way takes in memory beside its arguments, about.
+const OVERHEAD_BYTES: usize = 512;
+
+const _: () = assert!(ARGUMENTS_BYTES_MAX + OVERHEAD_BYTES <= UNDER_WAY_BYTES_MAX);
+const _: () = assert!(UNDER_WAY_BYTES_MAX <= Semaphore::MAX_PERMITS && UNDER_WAY_BYTES_MAX <= u32::MAX as usize);
 
 /// A client that many tasks use at once. Dropped, it ends its connection.
 pub struct SharedClient {
@@ -45,6 +55,8 @@ struct Desk {
     state: Mutex<State>,
     /// Somebody asks, and there is no connection.
     asked: Notify,
+    /// Has a permit for each byte that may be under way.
+    room: Semaphore,
 }
 
 #[derive(Default)]
@@ -103,8 +115,8 @@ impl SharedClient {
     /// A client of the instance `name`, whose primary is where `whereabouts` say. Must be called within a tokio runtime. Nothing
     /// is connected before somebody asks.
     pub fn new(name: InstanceName, whereabouts: impl Whereabouts + 'static) -> SharedClient {
-        let desk =
-            Arc::new(Desk { name, primaries: whereabouts.primaries(), state: Mutex::default(), asked: Notify::new() });
+        let (primaries, state, asked) = (whereabouts.primaries(), Mutex::default(), Notify::new());
+        let desk = Arc::new(Desk { name, primaries, state, asked, room: Semaphore::new(UNDER_WAY_BYTES_MAX) });
         let keeper = tokio::spawn(keep(Arc::clone(&desk), Box::new(whereabouts)));
         SharedClient { desk, keeper }
     }
@@ -125,9 +137,12 @@ impl SharedClient {
     ) -> Result<(Answered, Lsn), ClientError> {
         check_size(&arguments)?;
         let began = Instant::now();
+        let Some(_room) = self.desk.room_for(&arguments, limit).await else {
+            return Err(self.desk.not_reached(began.elapsed()));
+        };
         let (number, answer) = self.desk.ask(request, method, arguments, wait)?;
         let _waiting = Waiting { desk: &self.desk, request, number };
-        match timeout(limit, answer).await {
+        match timeout(limit.saturating_sub(began.elapsed()), answer).await {
             Ok(Ok(answer)) => answer,
             // The keeper tells everybody before it ends, so this is the end of the process.
             Ok(Err(_)) => Err(ClientError::Ended("the client has ended".to_owned())),
@@ -149,6 +164,10 @@ impl SharedClient {
         limit: Duration,
     ) -> Result<Queried, ClientError> {
         check_size(&arguments)?;
+        let began = Instant::now();
+        let Some(_room) = self.desk.room_for(&arguments, limit).await else {
+            return Err(self.desk.not_reached(began.elapsed()));
+        };
         let wait_ms = limit.as_millis().try_into().unwrap_or(u32::MAX);
         let query = |number| Frame::Query { number, method: method.to_owned(), arguments, at_least, wait_ms };
         let (number, answer) = self.ask(query, limit).await?;
@@ -220,6 +239,16 @@ impl Drop for Waiting<'_> {
 impl Desk {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until so much more may be under way; `None` if that takes too long.
+    async fn room_for(&self, arguments: &Bytes, limit: Duration) -> Option<SemaphorePermit<'_>> {
+        let bytes = (arguments.len() + OVERHEAD_BYTES) as u32;
+        if let Ok(room) = self.room.try_acquire_many(bytes) {
+            return Some(room);
+        }
+        let room = timeout(limit, self.room.acquire_many(bytes)).await.ok()?;
+        Some(room.expect("it is never closed"))
     }
 
     /// Takes a request, and sends it if there is a connection and it is not under way.
@@ -329,6 +358,19 @@ impl Desk {
         let _handle = self.lock().handle.take();
     }
 
+    /// Passes on what a host says.
+    fn hear(&self, frame: Frame) -> Result<(), ConnectionError> {
+        match frame {
+            Frame::Control(Control::Refused { reason, .. }) => return Err(ConnectionError::Refused(reason)),
+            Frame::QueryAnswer { number, .. } | Frame::InquiryAnswer { number, .. } => {
+                return self.take_answer(number, frame);
+            }
+            frame @ (Frame::Control(_) | Frame::Answer { .. }) => self.take(frame),
+            _ => return Err(ConnectionError::Unexpected),
+        }
+        Ok(())
+    }
+
     /// Passes on what a host says of a request.
     fn take(&self, frame: Frame) {
         let request = match &frame {
@@ -428,10 +470,10 @@ async fn keep(desk: Arc<Desk>, whereabouts: Box<dyn Whereabouts>) {
     let mut primaries = desk.primaries.clone();
     loop {
         desk.wanted().await;
-        match connect(&desk, &mut primaries).await {
-            Ok((primary, handle, connection)) => {
+        match connect(&desk, &mut primaries, &*whereabouts).await {
+            Ok((primary, handle, way)) => {
                 desk.connected(handle);
-                let ended = serve(&desk, primary, *connection, &*whereabouts).await;
+                let ended = serve(&desk, primary, way, &*whereabouts).await;
                 desk.disconnected();
                 tracing::debug!(instance = %desk.name, "connection ended: {ended}");
                 if matches!(ended, ConnectionError::Refused(_)) {
@@ -451,36 +493,53 @@ async fn keep(desk: Arc<Desk>, whereabouts: Box<dyn Whereabouts>) {
     }
 }
 
-type Greeted = (Primary, ConnectionHandle, Box<Connection>);
+type Greeted = (Primary, ConnectionHandle, Way);
 
-async fn connect(desk: &Desk, primaries: &mut watch::Receiver<Option<Primary>>) -> Result<Greeted, ConnectionError> {
+/// How the primary is heard.
+enum Way {
+    /// Over a socket.
+    Socket(Box<Connection>),
+    /// Its host is this process.
+    Nearby(mpsc::UnboundedReceiver<Vec<Frame>>),
+}
+
+async fn connect(
+    desk: &Desk,
+    primaries: &mut watch::Receiver<Option<Primary>>,
+    whereabouts: &dyn Whereabouts,
+) -> Result<Greeted, ConnectionError> {
     let Some(primary) = *primaries.borrow_and_update() else { return Err(ConnectionError::Closed) };
     // A stopped primary's kernel still accepts connections, so it is not waited for longer than it reigns.
     let greeted = tokio::select! {
-        greeted = greet(&desk.name, primary.address, QUERIES_VERSION) => greeted,
+        greeted = reach(desk, &primary, whereabouts) => greeted,
         _changed = primaries.changed() => Err(ConnectionError::Closed),
     };
     desk.lock().unreached = greeted.as_ref().err().and_then(|error| Unreached::of(primary.address, error));
-    let (handle, connection) = greeted?;
-    Ok((primary, handle, Box::new(connection)))
+    let (handle, way) = greeted?;
+    Ok((primary, handle, way))
+}
+
+async fn reach(
+    desk: &Desk,
+    primary: &Primary,
+    whereabouts: &dyn Whereabouts,
+) -> Result<(ConnectionHandle, Way), ConnectionError> {
+    if let Some(nearby) = whereabouts.nearby(primary) {
+        let Nearby { handle, frames } = greet_nearby(nearby).await?;
+        return Ok((handle, Way::Nearby(frames)));
+    }
+    let (handle, connection) = greet(&desk.name, primary.address, QUERIES_VERSION).await?;
+    Ok((handle, Way::Socket(Box::new(connection))))
 }
 
 /// Passes on what the primary says, as long as it is the primary.
-async fn serve(
-    desk: &Desk,
-    primary: Primary,
-    connection: Connection,
-    whereabouts: &dyn Whereabouts,
-) -> ConnectionError {
-    let serving = connection.serve(|frame, _permit| match frame {
-        Frame::Control(Control::Refused { reason, .. }) => Err(ConnectionError::Refused(reason)),
-        Frame::QueryAnswer { number, .. } | Frame::InquiryAnswer { number, .. } => desk.take_answer(number, frame),
-        frame @ (Frame::Control(_) | Frame::Answer { .. }) => {
-            desk.take(frame);
-            Ok(())
+async fn serve(desk: &Desk, primary: Primary, way: Way, whereabouts: &dyn Whereabouts) -> ConnectionError {
+    let serving = async {
+        match way {
+            Way::Socket(connection) => connection.serve(|frame, _permit| desk.hear(frame)).await,
+            Way::Nearby(frames) => hear_all(desk, frames).await,
         }
-        _ => Err(ConnectionError::Unexpected),
-    });
+    };
     let mut primaries = desk.primaries.clone();
     let moved = primaries.wait_for(|now| now.as_ref().is_some_and(|now| now.epoch != primary.epoch));
     let looking = async {
@@ -496,6 +555,18 @@ async fn serve(
         _moved = moved => ConnectionError::Closed,
         () = looking => unreachable!("it looks for ever"),
     }
+}
+
+/// Passes on what a host in this process says, for one wake all that it says at once.
+async fn hear_all(desk: &Desk, mut frames: mpsc::UnboundedReceiver<Vec<Frame>>) -> ConnectionError {
+    while let Some(said) = frames.recv().await {
+        for frame in said {
+            if let Err(error) = desk.hear(frame) {
+                return error;
+            }
+        }
+    }
+    ConnectionError::Closed
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use ambrosia_core::{Epoch, ReplicaIndex};
-use tokio::sync::watch;
+use ambrosia_wire::{ConnectionHandle, Frame};
+use tokio::sync::{mpsc, watch};
 
 use crate::ClientError;
 
@@ -16,6 +17,14 @@ pub struct Primary {
     pub address: SocketAddr,
 }
 
+/// A connection with a host that is this process: there is no socket, and no frame becomes bytes.
+pub struct Nearby {
+    /// Takes what is said to the host.
+    pub handle: ConnectionHandle,
+    /// What the host says, as much at a time as it says at once. It ends when the host ends the connection.
+    pub frames: mpsc::UnboundedReceiver<Vec<Frame>>,
+}
+
 /// Knows where the primary of one instance is: a store, or hosts that can be asked.
 pub trait Whereabouts: Send + Sync {
     /// Changes of the primary; `None` while there is none, or none is known.
@@ -26,6 +35,12 @@ pub trait Whereabouts: Send + Sync {
 
     /// Why it is not known where the primary is; `None` if all that is known is that there is none.
     fn why_unknown(&self) -> Option<String> {
+        None
+    }
+
+    /// A connection with that primary, on which a client has said hello, if its host is this process. Does not wait for anything.
+    fn nearby(&self, primary: &Primary) -> Option<Nearby> {
+        let _ = primary;
         None
     }
 

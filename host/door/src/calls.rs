@@ -1,6 +1,7 @@
 //! A request as an impulse of an instance, and what became of it as a response.
 
 use std::{
+    ops::Deref,
     str::FromStr,
     sync::Arc,
     time::{Duration, Instant},
@@ -292,18 +293,39 @@ impl Call<'_> {
     }
 }
 
+/// A method of an instance, as it was looked up.
+#[derive(Clone)]
+pub(crate) struct FoundMethod {
+    instance: Arc<Instance>,
+    place: usize,
+}
+
+impl FoundMethod {
+    fn of(instance: Arc<Instance>, name: &str) -> Result<FoundMethod, UnknownMethod> {
+        let place = instance.methods.place(name)?;
+        Ok(FoundMethod { instance, place })
+    }
+}
+
+impl Deref for FoundMethod {
+    type Target = Method;
+
+    fn deref(&self) -> &Method {
+        self.instance.methods.at(self.place)
+    }
+}
+
 impl House {
     /// An instance and a method of it, by their names.
-    pub(crate) async fn find(&self, instance: &str, method: &str) -> Result<(InstanceName, Method), Problem> {
+    pub(crate) async fn find(&self, instance: &str, method: &str) -> Result<(InstanceName, FoundMethod), Problem> {
         let name = InstanceName::new(instance).map_err(|_| unknown_instance(instance))?;
         if let Some(known) = self.instances.known(&name)
-            && let Ok(method) = known.methods.find(method)
+            && let Ok(found) = FoundMethod::of(known, method)
         {
-            return Ok((name, method.clone()));
+            return Ok((name, found));
         }
-        let found = self.look_up(&name).await?;
-        match found.methods.find(method).cloned() {
-            Ok(method) => Ok((name, method)),
+        match FoundMethod::of(self.look_up(&name).await?, method) {
+            Ok(found) => Ok((name, found)),
             Err(unknown) => Err(unknown_method(&name, unknown)),
         }
     }
@@ -322,7 +344,7 @@ impl House {
 }
 
 /// Encodes the arguments; large ones where nobody else waits.
-async fn encode(body: ReadBody<'_>, method: &Method) -> Result<Bytes, Problem> {
+async fn encode(body: ReadBody<'_>, method: &FoundMethod) -> Result<Bytes, Problem> {
     if body.bytes.len() <= SMALL_BODY_BYTES {
         return Ok(encode_body(&body.bytes, method)?.into());
     }

@@ -48,6 +48,9 @@ const PAGEMAP_SCAN: libc::c_ulong = 0xc060_6610;
 /// Ranges that one scan lists at most; there are as many scans as it takes.
 const REGIONS_MAX: usize = 1024;
 
+/// The same of what a query has written, which is little: the kernel makes room for as many before it looks, each time.
+const PRIVATE_REGIONS: usize = 16;
+
 /// `struct uffdio_api`.
 #[repr(C)]
 struct Api {
@@ -140,7 +143,7 @@ impl Userfault {
     /// Lists the ranges of addresses written since they were last protected, and protects them.
     pub(crate) fn written(&self, start: usize, bytes: usize, list: impl FnMut(Range<usize>)) -> Result<(), io::Error> {
         let wanted = Scan { flags: PROTECT_LISTED, category_mask: WRITTEN, return_mask: WRITTEN, ..Scan::default() };
-        scan(&self.pagemap, start, bytes, &wanted, list)
+        scan(&self.pagemap, start, bytes, &wanted, &mut [Region::default(); REGIONS_MAX], list)
     }
 
     /// Sees, the first time, that it finds what is written to memory that others map, too.
@@ -187,7 +190,7 @@ pub(crate) fn private_pages(
         return_mask: PRESENT | SWAPPED,
         ..Scan::default()
     };
-    scan(pagemap, start, bytes, &wanted, list)
+    scan(pagemap, start, bytes, &wanted, &mut [Region::default(); PRIVATE_REGIONS], list)
 }
 
 /// Lists the ranges of addresses that are as `wanted`.
@@ -196,9 +199,9 @@ fn scan(
     start: usize,
     bytes: usize,
     wanted: &Scan,
+    regions: &mut [Region],
     mut list: impl FnMut(Range<usize>),
 ) -> Result<(), io::Error> {
-    let mut regions = [Region::default(); REGIONS_MAX];
     let end = (start + bytes) as u64;
     let mut next = start as u64;
     while next < end {
@@ -207,7 +210,7 @@ fn scan(
             start: next,
             end,
             regions: regions.as_mut_ptr().addr() as u64,
-            regions_max: REGIONS_MAX as u64,
+            regions_max: regions.len() as u64,
             ..*wanted
         };
         // SAFETY: the argument is what this request reads and writes, and points to that many regions.

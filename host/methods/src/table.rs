@@ -46,8 +46,24 @@ impl Methods {
     /// # Errors
     /// If there is none; the error lists those that there are.
     pub fn find(&self, name: &str) -> Result<&Method, UnknownMethod> {
-        let by_name = self.0.iter().find(|method| method.name == name);
-        let found = by_name.or_else(|| self.0.iter().find(|method| method.formerly.iter().any(|old| old == name)));
+        self.place(name).map(|place| self.at(place))
+    }
+
+    /// The method in that place, which [`Methods::place`] has told.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn at(&self, place: usize) -> &Method {
+        &self.0[place]
+    }
+
+    /// The place of the method [`Methods::find`] finds, for whoever keeps all of them and not a copy of one.
+    ///
+    /// # Errors
+    /// As [`Methods::find`].
+    pub fn place(&self, name: &str) -> Result<usize, UnknownMethod> {
+        let by_name = self.0.iter().position(|method| method.name == name);
+        let found = by_name.or_else(|| self.0.iter().position(|method| method.formerly.iter().any(|old| old == name)));
         found.ok_or_else(|| UnknownMethod {
             name: name.to_owned(),
             known: self.0.iter().map(|method| method.name.clone()).collect(),

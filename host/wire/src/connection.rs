@@ -1,5 +1,6 @@
 //! One TCP connection after its handshake, of a client or of a stream alone: frames in to the mailbox, frames out from a
-//! queue. See [`crate::Trunk`] for those that carry many streams.
+//! queue. See [`crate::Trunk`] for those that carry many streams. Who sends does not see whether there is a socket at all: both ends may be
+//! in one process ([`ConnectionHandle::within`]).
 //!
 //! The queue outwards is not bounded here: what is in it shares its bytes with an outbox, which is. Inwards, each
 //! connection has [`Permits`]; messages carry theirs until they are logged, and without permits
@@ -45,6 +46,17 @@ enum Way {
     Alone(mpsc::UnboundedSender<Queued>),
     /// It is one of many streams.
     Stream(StreamNumber, mpsc::UnboundedSender<Command>),
+    /// Both ends are in this process.
+    Within(Box<dyn FrameTaker>),
+}
+
+/// Takes what is said on a connection whose other end is in this process. Dropped, it has been told all.
+pub trait FrameTaker: Send + Sync {
+    /// Takes a frame. It must not wait for anything.
+    fn take(&self, frame: Frame);
+
+    /// Passes on what it has gathered, if it gathers.
+    fn flush(&self) {}
 }
 
 /// What waits to be written.
@@ -60,6 +72,23 @@ impl ConnectionHandle {
         ConnectionHandle { id: next_id(), way: Way::Stream(stream, commands) }
     }
 
+    /// The sending end of a connection whose other end is in this process: it is given each frame as it is, by whoever sends it.
+    pub fn within(taker: impl FrameTaker + 'static) -> ConnectionHandle {
+        ConnectionHandle { id: next_id(), way: Way::Within(Box::new(taker)) }
+    }
+
+    /// Whether what is queued waits for [`ConnectionHandle::flush`].
+    pub fn gathers(&self) -> bool {
+        matches!(self.way, Way::Within(_))
+    }
+
+    /// Has what was queued go, if it waits for that.
+    pub fn flush(&self) {
+        if let Way::Within(taker) = &self.way {
+            taker.flush();
+        }
+    }
+
     /// Queues a frame. On a connection that has ended, nothing happens: its end is reported by itself.
     pub fn send(&self, frame: Frame) {
         match &self.way {
@@ -69,6 +98,7 @@ impl ConnectionHandle {
             Way::Stream(stream, commands) => {
                 let _ended_already = commands.send(Command::Send(*stream, frame));
             }
+            Way::Within(taker) => taker.take(frame),
         }
     }
 
@@ -86,6 +116,7 @@ impl ConnectionHandle {
                 // It is dropped and never used.
                 let _dropped = ended.await;
             }
+            Way::Within(taker) => taker.flush(),
         }
     }
 }

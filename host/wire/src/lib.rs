@@ -15,7 +15,7 @@ pub mod socket;
 mod streams;
 mod trunk;
 
-pub use connection::{Connection, ConnectionError, ConnectionHandle};
+pub use connection::{Connection, ConnectionError, ConnectionHandle, FrameTaker};
 pub use control::{Control, KEY_REUSED, METHODS_BYTES_MAX, PROMISED_BYTES_MAX};
 pub use event::event_counts;
 pub use frame::{

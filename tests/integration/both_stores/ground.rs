@@ -118,6 +118,7 @@ impl Ground for Memory {
         let options = EmbeddedOptions {
             instance: InstanceName::new(instance).expect("a plain name"),
             replica: ReplicaIndex(replica),
+            http: None,
             listen: ([127, 0, 0, 1], 0).into(),
             member: MemberOptions { history_bytes: 0, ..MemberOptions::default() },
             print: Arc::new(print),

@@ -8,6 +8,9 @@ use std::{
 use ambrosia_tests::Host;
 use serde_json::Value;
 
+/// How a body is posted, which follows.
+const POSTED: &[&str] = &["--request", "POST", "--header", "Content-Type: application/json", "--data-raw"];
+
 /// What came back.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Response {
@@ -39,6 +42,11 @@ pub(crate) fn http_address(host: &Host) -> SocketAddr {
 
 /// Asks for a path with these arguments of `curl`.
 pub(crate) fn curl(address: SocketAddr, path: &str, arguments: &[&str]) -> Response {
+    try_curl(address, path, arguments).unwrap_or_else(|said| panic!("{arguments:?}: {said}"))
+}
+
+/// The same; if there is no response, what `curl` says.
+fn try_curl(address: SocketAddr, path: &str, arguments: &[&str]) -> Result<Response, String> {
     let output = Command::new("curl")
         .args(["--silent", "--show-error", "--include", "--max-time", "120"])
         .args(arguments)
@@ -47,7 +55,9 @@ pub(crate) fn curl(address: SocketAddr, path: &str, arguments: &[&str]) -> Respo
         .output()
         .expect("curl is there");
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{arguments:?}: {}\n{text}", String::from_utf8_lossy(&output.stderr));
+    if !output.status.success() {
+        return Err(format!("{}\n{text}", String::from_utf8_lossy(&output.stderr)));
+    }
     // Before a large body it is asked whether it is wanted.
     let text = text.strip_prefix("HTTP/1.1 100 Continue\r\n\r\n").unwrap_or(&text);
     let (head, body) = text.split_once("\r\n\r\n").expect("a head ends");
@@ -55,13 +65,21 @@ pub(crate) fn curl(address: SocketAddr, path: &str, arguments: &[&str]) -> Respo
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
     let headers = lines.filter_map(|line| line.split_once(": "));
     let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
-    Response { status: status.expect("a status"), headers, body: body.to_owned() }
+    Ok(Response { status: status.expect("a status"), headers, body: body.to_owned() })
 }
 
 /// Posts a body.
 pub(crate) fn post(address: SocketAddr, path: &str, key: Option<&str>, body: &str) -> Response {
     let key = key.map(|key| format!("Idempotency-Key: {key}"));
-    let mut arguments = vec!["--request", "POST", "--header", "Content-Type: application/json", "--data-raw", body];
+    let mut arguments = POSTED.to_vec();
+    arguments.push(body);
     arguments.extend(key.iter().flat_map(|key| ["--header", key.as_str()]));
     curl(address, path, &arguments)
+}
+
+/// Posts a body. `None` if nobody answers there, or whoever does ends, or is ending.
+pub(crate) fn try_post(address: SocketAddr, path: &str, key: &str, body: &str) -> Option<Response> {
+    let key = format!("Idempotency-Key: {key}");
+    let arguments = [POSTED, &[body, "--header", &key]].concat();
+    try_curl(address, path, &arguments).ok().filter(|response| response.status != 503)
 }

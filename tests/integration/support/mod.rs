@@ -14,7 +14,7 @@ mod waiting;
 
 pub(crate) use bare_host::BareHost;
 pub(crate) use browser::{Browser, chromium};
-pub(crate) use curl::{Response, curl, http_address, post};
+pub(crate) use curl::{Response, curl, http_address, post, try_post};
 pub(crate) use files::files;
 pub(crate) use listener::{Heard, Listener, shown};
 pub(crate) use replicas::Replicas;

@@ -78,10 +78,16 @@ enum What {
     Door,
     /// Events at very many who listen over HTTP
     Events,
+    /// That server, until it is ended
+    #[value(hide = true)]
+    Plain,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    if arguments.what.contains(&What::Plain) {
+        return door::plain();
+    }
     let wanted = |what| arguments.what.is_empty() || arguments.what.contains(&what);
     println!("{:<44} {:>14} {:>14} {:>8}", "figure", "measured", "goal", "ratio");
     if wanted(What::Send) {

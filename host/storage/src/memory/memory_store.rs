@@ -56,6 +56,14 @@ impl MemoryStore {
         self.registry.damage_blob(hash)
     }
 
+    /// One of its logs, which can be held as a disk that hangs.
+    ///
+    /// # Errors
+    /// If there is no such log.
+    pub fn memory_log(&self, id: LogId) -> Result<MemoryLog, LogError> {
+        Ok(MemoryLog::on(self.shared(id)?, self.vacancies.clone()))
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<LogId, Arc<Shared>>> {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }

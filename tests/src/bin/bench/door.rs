@@ -2,7 +2,9 @@
 
 use std::{
     future::Future,
+    io::{BufRead, BufReader},
     net::SocketAddr,
+    process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,7 +16,10 @@ use ambrosia_core::RequestId;
 use ambrosia_host::{Answered, encode_arguments};
 use ambrosia_tests::{Cluster, Host, Sample, client, disk_sync_times, ms, processor_time};
 use anyhow::{Context, bail, ensure};
-use axum::{Router, routing::post};
+use axum::{
+    Router,
+    routing::{get, post},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -25,7 +30,7 @@ use crate::{at_most, line, many::of_status, note};
 
 /// Requests that are measured, of one client and of many together.
 const ALONE: u64 = 2000;
-const TOGETHER: u64 = 200_000;
+const TOGETHER: u64 = 100_000;
 const CLIENTS: u64 = 64;
 
 /// What POST may take longer than `send`.
@@ -36,34 +41,118 @@ const IDLE_BYTES_GOAL: f64 = 16384.0;
 
 /// How requests went.
 struct Went {
-    times: Sample,
+    /// Half of the requests of one client took no longer.
+    alone: Duration,
     /// Requests a second, of all clients together.
     rate: f64,
+    /// Processor time of all who served, in microseconds a request.
+    cpu: f64,
+}
+
+/// What is asked for over HTTP, but for the id of the request.
+type Wanted = &'static str;
+const POST: Wanted =
+    "POST /v1/counter/add HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 3\r\n";
+const GET: Wanted = "GET /v1/counter/total HTTP/1.1\r\nHost: localhost\r\n";
+
+/// What there is to be measured beside each other.
+struct Street {
+    runtime: Runtime,
+    cluster: Cluster,
+    /// Runs the primary, and has a door of its own.
+    host: Host,
+    /// Has a door, and is primary of something else: what comes in there goes over the wire.
+    porter: Host,
+    /// Answers at once, and makes nothing durable.
+    plain: Plain,
+}
+
+/// A process that serves plain axum.
+struct Plain {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        // It may have ended by itself, and there is nothing to be done about it.
+        let _ended = self.process.kill().and_then(|()| self.process.wait());
+    }
 }
 
 /// Measures all of it in one run.
 pub(crate) fn door(connections: u64) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let cluster = Cluster::new();
-    cluster.register("counter", "counter", 1);
+    cluster.register("counter", "asked", 1);
+    cluster.register("porter", "counter", 1);
     let host = cluster.start_with("counter", 0, &["--http", "127.0.0.1:0"], |_| {});
+    let porter = cluster.start_with("porter", 0, &["--http", "127.0.0.1:0"], |_| {});
     host.wait_until_primary();
-    let address = address_of(&host)?;
-    let disk = disk_sync_times(&cluster.store(), 200)?.median();
+    porter.wait_until_primary();
+    let street = Street { runtime, cluster, host, porter, plain: start_plain()? };
+    let address = address_of(&street.host)?;
+    let disk = disk_sync_times(&street.cluster.store(), 200)?.median();
     note("fdatasync p50 of this disk", format!("{:.3} ms", ms(disk)));
-    let plain = runtime.block_on(plain())?;
-    let (send, many_send) = measure(&runtime, "send", Some(&host), |name| sending(&cluster, name))?;
-    let (axum, many_axum) = measure(&runtime, "plain axum, nothing durable", None, |name| posting(plain, name))?;
-    let (http, many_http) = measure(&runtime, "POST", Some(&host), |name| posting(address, name))?;
-    at_most("POST round trip, 1 client, p50", http.times.median(), send.times.median() + MARGIN);
-    let ratio = |a: f64, b: f64| format!("{:.2}", a / b);
-    note("POST / send, 1 client, p50", ratio(ms(http.times.median()), ms(send.times.median())));
-    note("POST / fdatasync, 1 client, p50", ratio(ms(http.times.median()), ms(disk)));
-    note("POST / plain axum, 1 client, p50", ratio(ms(http.times.median()), ms(axum.times.median())));
-    line("POST, 64 clients", many_http.rate, 50_000.0, "/s", many_http.rate / 50_000.0);
-    note("POST / send, 64 clients", ratio(many_http.rate, many_send.rate));
-    note("POST / plain axum, 64 clients", ratio(many_http.rate, many_axum.rate));
-    idle(&runtime, &host, address, connections)
+    street.requests(disk)?;
+    street.queries()?;
+    idle(&street.runtime, &street.host, address, connections)
+}
+
+impl Street {
+    fn requests(&self, disk: Duration) -> anyhow::Result<()> {
+        let (within, outside) = (address_of(&self.host)?, address_of(&self.porter)?);
+        let hosts = [self.host.pid(), self.porter.pid()];
+        let send = self.measure("send", &hosts, |name| sending(&self.cluster, name))?;
+        let axum = self.measure("plain axum, nothing durable", &[self.plain.process.id()], |name| {
+            posting(self.plain.address, POST, name)
+        })?;
+        let wire = self.measure("POST to another host", &hosts, |name| posting(outside, POST, name))?;
+        let http = self.measure("POST to the host of the primary", &hosts, |name| posting(within, POST, name))?;
+        at_most("POST round trip, 1 client, p50", http.alone, send.alone + MARGIN);
+        let ratio = |a: f64, b: f64| format!("{:.2}", a / b);
+        note("POST / send, 1 client, p50", ratio(ms(http.alone), ms(send.alone)));
+        note("POST / fdatasync, 1 client, p50", ratio(ms(http.alone), ms(disk)));
+        note("POST / plain axum, 1 client, p50", ratio(ms(http.alone), ms(axum.alone)));
+        line("POST, 64 clients", http.rate, 50_000.0, "/s", http.rate / 50_000.0);
+        note("POST / send, 64 clients", ratio(http.rate, send.rate));
+        note("POST / plain axum, 64 clients", ratio(http.rate, axum.rate));
+        note("POST / plain axum, CPU a request", ratio(http.cpu, axum.cpu));
+        note("POST / to another host, CPU a request", ratio(http.cpu, wire.cpu));
+        Ok(())
+    }
+
+    fn queries(&self) -> anyhow::Result<()> {
+        let (within, outside) = (address_of(&self.host)?, address_of(&self.porter)?);
+        let hosts = [self.host.pid(), self.porter.pid()];
+        let axum = self
+            .measure("GET of plain axum", &[self.plain.process.id()], |name| posting(self.plain.address, GET, name))?;
+        let wire = self.measure("GET to another host", &hosts, |name| posting(outside, GET, name))?;
+        let http = self.measure("GET to the host of the primary", &hosts, |name| posting(within, GET, name))?;
+        line("GET, 64 clients", http.rate, 100_000.0, "/s", http.rate / 100_000.0);
+        let ratio = |a: f64, b: f64| format!("{:.2}", a / b);
+        note("GET / plain axum, 64 clients", ratio(http.rate, axum.rate));
+        note("GET / plain axum, CPU a request", ratio(http.cpu, axum.cpu));
+        note("GET / to another host, CPU a request", ratio(http.cpu, wire.cpu));
+        Ok(())
+    }
+
+    /// One client alone, and then many.
+    fn measure<F, C>(&self, what: &str, servers: &[u32], connect: impl Fn(String) -> F) -> anyhow::Result<Went>
+    where
+        F: Future<Output = anyhow::Result<C>>,
+        C: Asking,
+    {
+        let (alone, _) = self.runtime.block_on(ask(&connect, 1, ALONE))?;
+        let used = || servers.iter().map(|pid| processor_time(*pid)).sum::<std::io::Result<Duration>>();
+        let before = used()?;
+        let (_, rate) = self.runtime.block_on(ask(&connect, CLIENTS, TOGETHER))?;
+        let cpu = (used()? - before).as_secs_f64() * 1e6 / TOGETHER as f64;
+        let alone = alone.median();
+        note(&format!("{what}: 1 client p50, 64 clients"), format!("{:.3} ms, {rate:.0}/s", ms(alone)));
+        note(&format!("{what}: CPU a request"), format!("{cpu:.1} µs"));
+        Ok(Went { alone, rate, cpu })
+    }
 }
 
 pub(crate) fn address_of(host: &Host) -> anyhow::Result<SocketAddr> {
@@ -72,38 +161,13 @@ pub(crate) fn address_of(host: &Host) -> anyhow::Result<SocketAddr> {
     Ok(rest.split('/').next().unwrap_or_default().parse()?)
 }
 
-/// One client alone, and then many.
-fn measure<F, C>(
-    runtime: &Runtime,
-    what: &str,
-    host: Option<&Host>,
-    connect: impl Fn(String) -> F,
-) -> anyhow::Result<(Went, Went)>
-where
-    F: Future<Output = anyhow::Result<C>>,
-    C: Asking,
-{
-    let alone = runtime.block_on(ask(&connect, 1, ALONE))?;
-    let cpu = host.map(|host| processor_time(host.pid())).transpose()?;
-    let together = runtime.block_on(ask(&connect, CLIENTS, TOGETHER))?;
-    let (median, rate) = (ms(alone.times.median()), together.rate);
-    note(&format!("{what}: 1 client p50, 64 clients"), format!("{median:.3} ms, {rate:.0}/s"));
-    if let (Some(host), Some(before)) = (host, cpu) {
-        let used = processor_time(host.pid())? - before;
-        note(
-            &format!("{what}: CPU of the host a request"),
-            format!("{:.1} µs", used.as_secs_f64() * 1e6 / TOGETHER as f64),
-        );
-    }
-    Ok((alone, together))
-}
-
 /// Somebody who asks one thing after the other.
 trait Asking: Send + 'static {
     fn ask(&mut self, number: u64) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
-async fn ask<F, C>(connect: &impl Fn(String) -> F, clients: u64, requests: u64) -> anyhow::Result<Went>
+/// How long each took, and how many there were a second.
+async fn ask<F, C>(connect: &impl Fn(String) -> F, clients: u64, requests: u64) -> anyhow::Result<(Sample, f64)>
 where
     F: Future<Output = anyhow::Result<C>>,
     C: Asking,
@@ -139,7 +203,7 @@ where
         times.extend(one.await??);
     }
     let rate = times.len() as f64 / began.elapsed().as_secs_f64();
-    Ok(Went { times: Sample::new(times), rate })
+    Ok((Sample::new(times), rate))
 }
 
 /// The own protocol.
@@ -166,23 +230,23 @@ impl Asking for Sending {
 /// A connection of HTTP that is kept.
 struct Posting {
     socket: TcpStream,
+    wanted: Wanted,
     name: String,
     received: Vec<u8>,
 }
 
-async fn posting(address: SocketAddr, name: String) -> anyhow::Result<Posting> {
+async fn posting(address: SocketAddr, wanted: Wanted, name: String) -> anyhow::Result<Posting> {
     let socket = TcpStream::connect(address).await?;
     socket.set_nodelay(true)?;
-    Ok(Posting { socket, name, received: Vec::new() })
+    Ok(Posting { socket, wanted, name, received: Vec::new() })
 }
 
 impl Asking for Posting {
     async fn ask(&mut self, number: u64) -> anyhow::Result<()> {
-        let name = &self.name;
-        let request = format!(
-            "POST /v1/counter/add HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-             Idempotency-Key: post-{name}-{number}\r\nContent-Length: 3\r\n\r\n[1]"
-        );
+        let request = match self.wanted {
+            GET => format!("{GET}\r\n"),
+            wanted => format!("{wanted}Idempotency-Key: post-{}-{number}\r\n\r\n[1]", self.name),
+        };
         self.socket.write_all(request.as_bytes()).await?;
         self.received.clear();
         loop {
@@ -206,16 +270,32 @@ fn is_whole(received: &[u8]) -> anyhow::Result<Option<usize>> {
     Ok((received.len() >= whole).then_some(whole))
 }
 
-/// A counter that nothing is done for but HTTP.
-async fn plain() -> anyhow::Result<SocketAddr> {
+/// Starts a process of its own that serves plain axum, so that its processor time is its own.
+fn start_plain() -> anyhow::Result<Plain> {
+    let mut command = Command::new(std::env::current_exe()?);
+    let mut process = command.arg("plain").stdout(Stdio::piped()).spawn()?;
+    let stdout = process.stdout.take().context("it is piped")?;
+    let mut address = String::new();
+    BufReader::new(stdout).read_line(&mut address)?;
+    let address = address.trim().parse().context("it says where it answers")?;
+    Ok(Plain { process, address })
+}
+
+/// Serves a counter that nothing is done for but HTTP, until the process is ended.
+pub(crate) fn plain() -> anyhow::Result<()> {
     let total = Arc::new(AtomicU64::new(0));
+    let known = Arc::clone(&total);
     let add = move |axum::Json((n,)): axum::Json<(u64,)>| async move {
         (total.fetch_add(n, Ordering::Relaxed) + n).to_string()
     };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    tokio::spawn(async move { axum::serve(listener, Router::new().route("/v1/counter/add", post(add))).await });
-    Ok(address)
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        println!("{}", listener.local_addr()?);
+        let total = get(move || async move { known.load(Ordering::Relaxed).to_string() });
+        let routes = Router::new().route("/v1/counter/add", post(add)).route("/v1/counter/total", total);
+        Ok(axum::serve(listener, routes).await?)
+    })
 }
 
 /// What connections take that have asked once and are kept.
@@ -224,7 +304,7 @@ fn idle(runtime: &Runtime, host: &Host, address: SocketAddr, connections: u64) -
     let kept = runtime.block_on(async {
         let mut kept = Vec::new();
         for number in 0..connections {
-            let mut one = posting(address, format!("idle-{number}")).await?;
+            let mut one = posting(address, POST, format!("idle-{number}")).await?;
             one.ask(0)
                 .await
                 .with_context(|| format!("connection {number}; raise the limit of open files (`ulimit -n`)"))?;
