@@ -1,5 +1,7 @@
 //! What can happen to a replica, as its driver thread finds it in the mailbox.
 
+use std::sync::mpsc::SyncSender;
+
 use ambrosia_core::{
     CallId, ConnectionId, Epoch, EventId, Inquiry, InstanceName, InstanceUuid, MethodId, PeerIndex, PromiseToken,
     Query, RequestId, Seq,
@@ -8,6 +10,8 @@ use ambrosia_outgoing::Turn;
 use ambrosia_storage::{LogEvent, StandingWish, Vacancy};
 use ambrosia_wire::ConnectionHandle;
 use bytes::Bytes;
+
+use crate::look::Look;
 
 pub(crate) enum Event {
     /// A peer has connected and wants to send its stream.
@@ -62,6 +66,8 @@ pub(crate) enum Event {
     OutgoingWanted { connection: ConnectionId },
     /// Somebody wants to know how much is remembered of requests.
     RememberedWanted { connection: ConnectionId },
+    /// Somebody wants to know its figures.
+    LookWanted(SyncSender<Look>),
     /// Somebody wants to know what methods there are.
     MethodsWanted { connection: ConnectionId },
     /// What is wished for the instance has changed.

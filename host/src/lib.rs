@@ -25,6 +25,7 @@ mod leash;
 mod listener;
 mod listeners;
 mod log_watch;
+mod look;
 mod mailbox;
 mod member_driver;
 mod methods;

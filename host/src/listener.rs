@@ -58,6 +58,11 @@ impl Receptions {
         here.retain(|_, reception| !Arc::ptr_eq(&reception.mailbox, mailbox));
     }
 
+    /// All members that are here.
+    pub(crate) fn all(&self) -> Vec<Arc<Reception>> {
+        self.here.read().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
+    }
+
     /// The member of that instance, if there is one here.
     pub(crate) fn of(&self, name: &InstanceName) -> Option<Arc<Reception>> {
         self.here.read().unwrap_or_else(PoisonError::into_inner).get(name).map(Arc::clone)

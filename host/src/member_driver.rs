@@ -6,6 +6,7 @@
 
 mod carrying;
 mod errands;
+mod looking;
 
 use std::{
     collections::VecDeque,
@@ -21,7 +22,7 @@ use ambrosia_engine::{Image, WasmGuest};
 use ambrosia_storage::{LogError, LogEvent, LogTail, Vacancy, time_since_boot};
 use ambrosia_wire::Control;
 
-use self::errands::Errand;
+use self::{errands::Errand, looking::Counted};
 use crate::{
     checkpointer::Checkpointer,
     clock::Clock,
@@ -112,6 +113,7 @@ pub(crate) struct MemberDriver {
     lines: Lines,
     dialers: Dialers,
     requests: Requests,
+    counted: Counted,
     /// The module whose methods are those that come in.
     module: Option<[u8; 32]>,
     wish: WishAtHand,
@@ -150,6 +152,7 @@ impl MemberDriver {
             ),
             dialers: Dialers::default(),
             requests: Requests::default(),
+            counted: Counted::default(),
             module: None,
             wish: WishAtHand::default(),
             checkpointer: Checkpointer::new(&driver),
@@ -388,6 +391,11 @@ impl MemberDriver {
                 refuse(&handle, self.driver.primary_elsewhere());
                 return Ok(());
             }
+            Event::LookWanted(wanted) => {
+                // Who does not wait any more does not hear.
+                let _late = wanted.try_send(self.figures());
+                return Ok(());
+            }
             Event::Query(query) => MemberInput::Query(query),
             Event::Listen { connection, after, until } => {
                 self.listen(connection, after, until);
@@ -490,6 +498,7 @@ impl MemberDriver {
             Event::Outcome { epoch, .. } if epoch != self.epoch => return None, // of an earlier reign
             Event::Outcome { id, outcome, turn, .. } => {
                 self.requests.end(id);
+                self.counted.outcomes += 1;
                 // What it was kept for is at its place now: in the next record.
                 drop(turn);
                 Traffic::Outcome { id, outcome }

@@ -10,12 +10,14 @@ use std::{
 
 use ambrosia_client::{Nearby, Primary};
 use ambrosia_core::{ConnectionId, InstanceName};
+use ambrosia_door::Family;
 use ambrosia_wire::{ConnectionHandle, Frame, FrameTaker, Permit};
 use tokio::sync::mpsc;
 
 use crate::{
     event::Event,
     listener::{Reception, Receptions},
+    look,
 };
 
 /// The members of this process, for its own clients.
@@ -28,6 +30,12 @@ pub(crate) struct Neighbours {
 impl Neighbours {
     pub(crate) fn new(address: SocketAddr, receptions: Arc<Receptions>) -> Neighbours {
         Neighbours { address, receptions }
+    }
+
+    /// What there is to be seen of them, and who they are replicas of.
+    pub(crate) fn figures(&self) -> (Vec<InstanceName>, Vec<Family>) {
+        let names = self.receptions.all().iter().map(|reception| reception.name.clone()).collect();
+        (names, look::members(&self.receptions))
     }
 
     /// A connection with the member of that instance, if that primary is here.

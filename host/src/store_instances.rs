@@ -13,7 +13,7 @@ use std::{
 
 use ambrosia_client::{Client, SharedClient};
 use ambrosia_core::{InstanceName, RequestId, Timestamp};
-use ambrosia_door::{Access, Deed, Ended, Instance, Instances as InstancesOutside, NoInstance};
+use ambrosia_door::{Access, Deed, Ended, Family, Instance, Instances as InstancesOutside, NoInstance};
 use ambrosia_storage::{
     FoundToken, InstanceEntry, InstanceError, Instances, RecordedOutcome, Store, Subscription, Token, TokenError,
     Tokens,
@@ -23,6 +23,7 @@ use tokio::runtime::Handle;
 use crate::{
     clock::{Clock, SystemClock},
     entropy::fresh_request_id,
+    look,
     modules::Modules,
     neighbours::Neighbours,
     peers::PeerDirectory,
@@ -229,6 +230,16 @@ impl InstancesOutside for StoreInstances {
 
     fn fresh_request_id(&self) -> RequestId {
         fresh_request_id()
+    }
+
+    fn figures(&self) -> Result<Vec<Family>, NoInstance> {
+        // A process without replicas watches all instances, and others theirs.
+        let (names, mut families) = match &self.neighbours {
+            Some(neighbours) => neighbours.figures(),
+            None => (self.list()?, Vec::new()),
+        };
+        families.extend(look::replicas(&self.store, &names));
+        Ok(families)
     }
 
     fn list(&self) -> Result<Vec<InstanceName>, NoInstance> {

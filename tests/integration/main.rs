@@ -28,6 +28,7 @@ mod looking;
 mod mends;
 mod messages;
 mod messages_to_nobody;
+mod metrics;
 mod namespaces;
 mod native;
 mod nested;

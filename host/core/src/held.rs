@@ -33,6 +33,11 @@ impl Held {
         self.durable
     }
 
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.outputs.len()
+    }
+
     /// The next output, if it may be seen by now.
     pub fn pop(&mut self) -> Option<Output> {
         let next = self.outputs.front()?;

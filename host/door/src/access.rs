@@ -3,7 +3,7 @@
 //! **Architecture Invariant:** while a store has a token, nothing is done for whoever has none; without tokens only this machine is
 //! listened to.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use ambrosia_core::InstanceName;
 use axum::{
@@ -16,6 +16,7 @@ use axum::{
 use crate::{
     door::House,
     instances::NoInstance,
+    metrics::Kind,
     neighbours,
     problem::{Problem, ProblemKind},
 };
@@ -68,6 +69,7 @@ impl Bearer {
 
 /// Lets in whoever may come: with a known token, or from this machine while there are none.
 pub(crate) async fn for_those_who_may(State(house): State<Arc<House>>, mut request: Request, next: Next) -> Response {
+    let (began, kind) = (Instant::now(), Kind::of(request.method()));
     let bearer = Bearer::in_headers(request.headers());
     let may_come = match house.access(&bearer, Deed::Read, None).await {
         Ok(Access::Open) => neighbours::check(request.uri(), request.headers()),
@@ -77,13 +79,15 @@ pub(crate) async fn for_those_who_may(State(house): State<Arc<House>>, mut reque
         Ok(_) => Ok(()),
         Err(problem) => Err(problem),
     };
-    match may_come {
+    let response = match may_come {
         Ok(()) => {
             request.extensions_mut().insert(bearer);
             next.run(request).await
         }
         Err(problem) => problem.into_response(),
-    }
+    };
+    house.counts.add(kind, response.status(), began.elapsed());
+    response
 }
 
 /// The page is the same for everybody, and whether somebody is alive is no secret. Who fulfils a promise shows by the URL that

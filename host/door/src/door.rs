@@ -15,6 +15,7 @@ use crate::{
     feed::Feeds,
     instances::Instances,
     limits::{BODY_WAIT, CLOSING_WAIT, CONNECTIONS_MAX, HEADER_WAIT, LINGER, LISTENERS_MAX, REQUESTS_MAX},
+    metrics::Counts,
     routes::routes,
 };
 
@@ -52,6 +53,7 @@ pub(crate) struct House {
     pub(crate) room: Room,
     pub(crate) feeds: Feeds,
     pub(crate) listeners: Arc<Semaphore>,
+    pub(crate) counts: Counts,
     closing_wait: Duration,
     closing: watch::Receiver<bool>,
 }
@@ -71,6 +73,7 @@ impl Door {
             room: Room::new(options.body_wait),
             feeds: Feeds::default(),
             listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
+            counts: Counts::default(),
             closing_wait: options.closing_wait,
             closing: is_closing.clone(),
         };

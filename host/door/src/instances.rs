@@ -6,7 +6,10 @@ use ambrosia_client::{Client, SharedClient};
 use ambrosia_core::{InstanceName, Lsn, RequestId};
 use ambrosia_methods::Methods;
 
-use crate::access::{Access, Deed};
+use crate::{
+    access::{Access, Deed},
+    figures::Family,
+};
 
 /// Knows the instances of a store.
 pub trait Instances: Send + Sync + 'static {
@@ -40,6 +43,14 @@ pub trait Instances: Send + Sync + 'static {
 
     /// A request id for whoever gives none.
     fn fresh_request_id(&self) -> RequestId;
+
+    /// What is counted and measured of instances and of the replicas here. May wait for a disk, and a second for the replicas.
+    ///
+    /// # Errors
+    /// If it can't be found out.
+    fn figures(&self) -> Result<Vec<Family>, NoInstance> {
+        Ok(Vec::new())
+    }
 
     /// The names of all instances. May wait for a disk.
     ///

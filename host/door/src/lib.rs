@@ -13,9 +13,11 @@ mod content;
 mod door;
 mod events;
 mod feed;
+mod figures;
 mod instances;
 mod limits;
 mod mcp;
+mod metrics;
 mod neighbours;
 mod openapi;
 mod problem;
@@ -29,4 +31,5 @@ mod wish;
 
 pub use access::{Access, Deed};
 pub use door::{Door, DoorOptions};
+pub use figures::{Family, Figure};
 pub use instances::{Ended, Instance, Instances, NoInstance};

@@ -35,6 +35,7 @@ pub(crate) fn routes(house: Arc<House>) -> Router {
         .route("/docs", read(get(|| async { PAGE })))
         .route("/docs/page.js", read(get(|| async { SCRIPT })))
         .route("/docs/page.css", read(get(|| async { STYLE })))
+        .route("/metrics", read(get(metrics)))
         .route("/healthz", read(get(|| async { Json(json!({ "status": "alive" })) })))
         .route("/readyz", read(get(readiness)))
         .fallback(nothing)
@@ -44,6 +45,10 @@ pub(crate) fn routes(house: Arc<House>) -> Router {
 
 async fn description(State(house): Shared, request: Request) -> Result<Response, Problem> {
     house.openapi(&Bearer::of(&request)).await
+}
+
+async fn metrics(State(house): Shared, request: Request) -> Result<Response, Problem> {
+    house.metrics(&Bearer::of(&request)).await
 }
 
 async fn readiness(State(house): Shared) -> Result<Response, Problem> {

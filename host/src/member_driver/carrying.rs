@@ -59,6 +59,7 @@ impl MemberDriver {
             }
             Command::LookForMend { lsn, link } => self.look_for_mend(lsn, link)?,
             Command::Reign(epoch) => {
+                self.counted.reigns += 1;
                 self.driver.vitals.reign.store(epoch.0, Ordering::Release);
                 self.driver.presence.beat(Role::Primary);
             }
@@ -71,6 +72,7 @@ impl MemberDriver {
                     self.member.reign().is_none() || answer.at <= self.durable,
                     "no answer tells of what is not durable"
                 );
+                self.counted.queries[usize::from(answer.answer.success)] += 1;
                 self.connections.answer_query(answer);
             }
             Command::AnswerInquiry(answer) => {
@@ -333,6 +335,7 @@ impl MemberDriver {
         self.driver.vitals.reign.store(0, Ordering::Release);
         (self.dialers, self.requests) = (Dialers::default(), Requests::default());
         let writer = self.shell.writer.take().expect("it was asked for above");
+        self.counted.end_of(&*writer);
         let close = move || {
             let stats = writer.stats();
             let flush_p50_us = stats.sync_times.quantile(0.5).as_micros();
@@ -409,6 +412,9 @@ impl MemberDriver {
     ) -> Result<(), RunError> {
         self.connections.drop_all();
         let (writer, remains) = (self.shell.writer.take(), self.checkpointer.take_remains());
+        if let Some(writer) = &writer {
+            self.counted.end_of(&**writer);
+        }
         if writer.is_none() && remains.is_none() {
             return then(self);
         }

@@ -176,3 +176,13 @@ pub struct WriterStats {
     /// How long the flushes took.
     pub sync_times: SyncTimes,
 }
+
+impl WriterStats {
+    /// Counts what another writer did, too.
+    pub fn add_all(&mut self, other: &WriterStats) {
+        self.flushes += other.flushes;
+        self.records += other.records;
+        self.bytes += other.bytes;
+        self.sync_times.add_all(&other.sync_times);
+    }
+}

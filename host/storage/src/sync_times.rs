@@ -11,12 +11,13 @@ const BUCKETS: usize = 32 * STEPS;
 #[derive(Clone, Debug)]
 pub struct SyncTimes {
     counts: [u64; BUCKETS],
+    sum: Duration,
     max: Duration,
 }
 
 impl Default for SyncTimes {
     fn default() -> Self {
-        SyncTimes { counts: [0; BUCKETS], max: Duration::ZERO }
+        SyncTimes { counts: [0; BUCKETS], sum: Duration::ZERO, max: Duration::ZERO }
     }
 }
 
@@ -26,7 +27,27 @@ impl SyncTimes {
         let micros = time.as_micros().max(1) as f64;
         let bucket = (micros.log2() * STEPS as f64) as usize;
         self.counts[bucket.min(BUCKETS - 1)] += 1;
+        self.sum += time;
         self.max = self.max.max(time);
+    }
+
+    /// Counts all that others are.
+    pub fn add_all(&mut self, others: &SyncTimes) {
+        self.counts.iter_mut().zip(others.counts).for_each(|(count, more)| *count += more);
+        self.sum += others.sum;
+        self.max = self.max.max(others.max);
+    }
+
+    /// How many there were, one bucket to each doubling: up to which time, and how many that took longer than those of the bucket
+    /// before.
+    pub fn doublings(&self) -> impl Iterator<Item = (Duration, u64)> {
+        let counts = self.counts.chunks(STEPS).map(|bucket| bucket.iter().sum());
+        (1..).map(|doubling| Duration::from_micros(1 << doubling)).zip(counts)
+    }
+
+    /// All of them together.
+    pub fn sum(&self) -> Duration {
+        self.sum
     }
 
     /// The time that the given part of all flushes did not exceed, to 19 %; zero if there was none.
@@ -64,5 +85,17 @@ mod tests {
         let median = times.quantile(0.5).as_micros();
         assert!((500..=600).contains(&median), "{median}");
         assert_eq!(times.quantile(1.0), Duration::from_millis(1));
+    }
+
+    #[test]
+    fn doublings_count_each_once_and_add_up() {
+        let micros = |micros| Duration::from_micros(micros);
+        let (mut times, mut others) = (SyncTimes::default(), SyncTimes::default());
+        [1, 3, 3, 7, 100].map(|time| times.add(micros(time)));
+        others.add(micros(1000));
+        times.add_all(&others);
+        let counted: Vec<_> = times.doublings().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(counted, [(micros(2), 1), (micros(4), 2), (micros(8), 1), (micros(128), 1), (micros(1024), 1)]);
+        assert_eq!((times.sum(), times.max()), (micros(1114), micros(1000)));
     }
 }

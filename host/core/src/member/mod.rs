@@ -218,6 +218,14 @@ impl<G: Guest> Member<G> {
         }
     }
 
+    /// How many outputs wait for their record to be durable: those of its reign.
+    pub fn held_outputs(&self) -> usize {
+        match &self.stage {
+            Stage::Reigning(primary) => primary.held(),
+            _ => 0,
+        }
+    }
+
     /// The time of its reign, for whoever tells how old something is.
     pub fn reign_time(&self, now: Duration) -> Option<crate::Timestamp> {
         match &self.stage {

@@ -140,6 +140,11 @@ impl<G: Guest> Primary<G> {
         self.epoch
     }
 
+    /// How many outputs wait for their record to be durable.
+    pub(super) fn held(&self) -> usize {
+        self.held.waiting()
+    }
+
     /// Whether the log is being closed.
     pub(super) fn is_closing(&self) -> bool {
         self.closing.is_some()
