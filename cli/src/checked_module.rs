@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use ambrosia_engine::{Captures, Engine, Module};
-use ambrosia_host::{Diagnostics, Methods, write_down};
+use ambrosia_host::{Diagnostics, Methods, check_schedules, write_down};
 use ambrosia_storage::{BlobHash, Store};
 use anyhow::Context;
 
@@ -46,9 +46,11 @@ impl CheckedModule {
     /// What it describes when it may use so much memory.
     ///
     /// # Errors
-    /// If it does not describe itself.
+    /// If it does not describe itself, or its schedules can't be kept.
     pub(crate) fn methods(&self, memory_bytes: u64) -> anyhow::Result<Methods> {
-        Ok(Methods::new(self.compiled.methods_within(memory_bytes)?))
+        let methods = Methods::new(self.compiled.methods_within(memory_bytes)?);
+        check_schedules(&methods)?;
+        Ok(methods)
     }
 
     /// Keeps what was compiled, so that the first run begins at once.

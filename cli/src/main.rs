@@ -34,6 +34,7 @@ mod status_methods;
 mod status_outgoing;
 mod status_peers;
 mod status_requests;
+mod status_schedules;
 mod status_upgrades;
 mod status_watch;
 mod style;

@@ -22,6 +22,7 @@ use crate::{
     status_outgoing::ShownOutgoing,
     status_peers::{Said, ShownPeer, ask_all},
     status_requests::ShownRequests,
+    status_schedules::ShownSchedule,
     status_upgrades::{ShownAnswer, ShownWish},
     status_watch::watch,
     style::{Style, Tone},
@@ -86,6 +87,8 @@ struct Instance {
     outgoing: Option<ShownOutgoing>,
     /// What it remembers of requests; null as for `peers`.
     requests: Option<ShownRequests>,
+    /// Its methods that run by themselves; null as for `peers`.
+    schedules: Option<Vec<ShownSchedule>>,
     /// Why it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     peers_error: Option<String>,
@@ -204,8 +207,9 @@ fn add_peers(store: &dyn Store, answer: &mut Answer) -> anyhow::Result<()> {
     let (primaries, instances): (Vec<_>, Vec<_>) = instances.unzip();
     for (instance, peers) in instances.into_iter().zip(ask_all(store, primaries)?) {
         match peers {
-            Ok(Said { peers, outgoing, requests }) => {
-                (instance.peers, instance.outgoing, instance.requests) = (Some(peers), outgoing, requests);
+            Ok(Said { peers, outgoing, requests, schedules }) => {
+                (instance.peers, instance.outgoing) = (Some(peers), outgoing);
+                (instance.requests, instance.schedules) = (requests, schedules);
             }
             Err(reason) => instance.peers_error = Some(reason),
         }
@@ -292,6 +296,7 @@ fn look(store: &dyn Store, entry: InstanceEntry) -> anyhow::Result<Instance> {
         peers: None,
         outgoing: None,
         requests: None,
+        schedules: None,
         peers_error: None,
         answers: replicas.primary()?.map(|primary| (entry.name, primary)),
     })
@@ -391,6 +396,7 @@ fn as_text(answer: &Answer, style: Style) -> String {
         instance.peers.iter().flatten().for_each(|peer| text += &peer.as_text());
         instance.outgoing.iter().for_each(|outgoing| text += &outgoing.as_text());
         instance.requests.iter().for_each(|requests| text += &requests.as_text());
+        instance.schedules.iter().flatten().for_each(|schedule| text += &schedule.as_text());
         if let Some(reason) = &instance.peers_error {
             text += &format!("  peers: not known, {reason}\n");
         }

@@ -7,7 +7,7 @@ use ambrosia_host::{Hindrance, PeerReport, Report, ask_for_report, without_contr
 use ambrosia_storage::{PrimaryInfo, Store};
 use serde::Serialize;
 
-use crate::{status_outgoing::ShownOutgoing, status_requests::ShownRequests};
+use crate::{status_outgoing::ShownOutgoing, status_requests::ShownRequests, status_schedules::ShownSchedule};
 
 /// A primary that is well answers long before that.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -33,12 +33,13 @@ pub(crate) struct ShownPeer {
     oldest_call: Option<u64>,
 }
 
-/// What a primary says: of its peers, and of its requests to the world outside and what it remembers of those of clients, if it
-/// tells that.
+/// What a primary says: of its peers, and of its requests to the world outside, what it remembers of those of clients and its
+/// schedules, if it tells that.
 pub(crate) struct Said {
     pub(crate) peers: Vec<ShownPeer>,
     pub(crate) outgoing: Option<ShownOutgoing>,
     pub(crate) requests: Option<ShownRequests>,
+    pub(crate) schedules: Option<Vec<ShownSchedule>>,
 }
 
 /// That, or why it is not known.
@@ -60,10 +61,11 @@ pub(crate) fn ask_all(store: &dyn Store, primaries: Vec<(InstanceName, PrimaryIn
     });
     let shown = reports.into_iter().map(|report| {
         let report = report?.map_err(|error| without_controls(&error.to_string()));
-        Ok(report.map(|Report { peers, outgoing, remembered }| Said {
+        Ok(report.map(|Report { peers, outgoing, remembered, schedules }| Said {
             peers: peers.into_iter().map(|peer| ShownPeer::of(store, peer)).collect(),
             outgoing: outgoing.map(ShownOutgoing::of),
             requests: remembered.map(ShownRequests::of),
+            schedules: schedules.map(|schedules| schedules.into_iter().map(ShownSchedule::of).collect()),
         }))
     });
     shown.collect()

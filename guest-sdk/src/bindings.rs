@@ -24,6 +24,20 @@ pub mod upgradable {
     });
 }
 
+/// What `interface scheduling` says, which a component exports that has methods which run by themselves.
+pub mod scheduled {
+    wit_bindgen::generate!({
+        inline: "
+            package ambrosia:sdk;
+            world scheduled { export ambrosia:runtime/scheduling@0.2.0; }
+        ",
+        path: "../wit",
+        pub_export_macro: true,
+        export_macro_name: "export_scheduling",
+        default_bindings_module: "ambrosia::__private::bindings::scheduled",
+    });
+}
+
 /// What `interface promises` says, which only a component imports that makes promises.
 pub mod promising {
     wit_bindgen::generate!({

@@ -3,8 +3,11 @@
 use std::{cell::RefCell, io::Write, marker::PhantomData, rc::Rc};
 
 use crate::{
-    Argument, Immortal, Method, MethodKind, State, Timestamp, TypeOf,
-    bindings::{self, ambrosia::runtime::description::Kind, upgradable::exports::ambrosia::runtime::upgrade},
+    Argument, Immortal, Method, MethodKind, Missed, Schedule, State, Timestamp, TypeOf,
+    bindings::{
+        self, ambrosia::runtime::description::Kind, scheduled::exports::ambrosia::runtime::scheduling,
+        upgradable::exports::ambrosia::runtime::upgrade,
+    },
     deliver::deliver,
     handover::{self, Refusal, Saved, Waiting},
     panics,
@@ -29,6 +32,21 @@ impl<S: Immortal> bindings::Guest for Component<S> {
 
     fn describe() -> Vec<bindings::Method> {
         S::METHODS.iter().map(description).collect()
+    }
+}
+
+impl<S: Immortal> scheduling::Guest for Component<S> {
+    fn schedules() -> Vec<scheduling::Schedule> {
+        let schedule = |method: &Method| {
+            let Schedule { cron, zone, missed } = method.schedule?;
+            let missed = match missed {
+                Missed::One => scheduling::Missed::One,
+                Missed::All => scheduling::Missed::All,
+                Missed::None => scheduling::Missed::None,
+            };
+            Some(scheduling::Schedule { method: method.id, cron: cron.to_string(), zone: zone.to_string(), missed })
+        };
+        S::METHODS.iter().filter_map(schedule).collect()
     }
 }
 

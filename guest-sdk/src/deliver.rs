@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::{
-    Immortal, This,
+    Arguments, Immortal, This, Timestamp,
     call::error_text,
     layout::{self, Message, MessageKind},
     request::{AnswerTo, Request},
@@ -32,6 +32,9 @@ fn handle_runs<S: Immortal>(runtime: &Runtime, mut runs: &[u8]) {
             let (message, rest) = layout::split_message(messages).expect("the host hands over whole messages");
             let bytes = &messages[..messages.len() - rest.len()];
             messages = rest;
+            let is_due = message.kind == MessageKind::Cron;
+            let impulse = if is_due { as_impulse::<S>(message) } else { Vec::new() };
+            let bytes = if is_due { &impulse } else { bytes };
             runtime.current.set(Current {
                 index,
                 peer: run.peer,
@@ -39,7 +42,13 @@ fn handle_runs<S: Immortal>(runtime: &Runtime, mut runs: &[u8]) {
                 method: message.method,
                 upgrading: false,
             });
-            handle(runtime, &this, run.peer, message);
+            match is_due {
+                false => handle(runtime, &this, run.peer, message),
+                true => {
+                    let (impulse, _) = layout::split_message(&impulse).expect("it was just made");
+                    handle(runtime, &this, run.peer, impulse);
+                }
+            }
             if !runtime.executor.idle() {
                 run_tasks(runtime, Some((run.peer, bytes)));
             }
@@ -49,6 +58,24 @@ fn handle_runs<S: Immortal>(runtime: &Runtime, mut runs: &[u8]) {
             index += 1;
         }
     }
+}
+
+/// The impulse that stands for a time that has come: the method takes that time, or nothing. So a handler that waits is carried over by
+/// an upgrade as any other.
+#[cold]
+fn as_impulse<S: Immortal>(due: Message<'_>) -> Vec<u8> {
+    let time = due.arguments.try_into().map(u64::from_le_bytes).expect("the time is a number of 8 bytes");
+    let method = S::METHODS.iter().find(|method| method.answers_to(due.method));
+    let mut arguments = Vec::new();
+    let encoded = match method.map_or(0, |method| method.arguments.len()) {
+        0 => ().encode(&mut arguments),
+        _ => (Timestamp::from_nanos(time),).encode(&mut arguments),
+    };
+    encoded.expect("a number can be encoded");
+    let mut impulse = Vec::new();
+    let message = Message { kind: MessageKind::Impulse, method: due.method, call_id: 0, arguments: &arguments };
+    layout::push_message(&mut impulse, message);
+    impulse
 }
 
 /// Runs what is ready. Handlers that wait after that keep the message they were begun by, for an upgrade: the peer that it is
@@ -74,7 +101,7 @@ pub(crate) fn handle<S: Immortal>(runtime: &Runtime, this: &This<S>, peer: u32, 
         MessageKind::Outcome | MessageKind::Resolved => runtime.on_outside(call_id, Ok(arguments.to_vec())),
         MessageKind::Start => S::start(this),
         MessageKind::Primary => S::primary(this),
-        // Nothing here describes a schedule, so none is due.
+        // What is due was made an impulse.
         MessageKind::Cron
         | MessageKind::Exit
         | MessageKind::SetTimer

@@ -91,6 +91,30 @@ pub struct Method {
     pub restarts: bool,
     /// Names that it had before, which messages may still carry the hash of.
     pub formerly: &'static [&'static str],
+    /// When it runs by itself, if it does.
+    pub schedule: Option<Schedule>,
+}
+
+/// When a method runs by itself: `#[ambrosia(cron = "…")]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Schedule {
+    /// Minute, hour, day of the month, month and day of the week; six fields begin with the second.
+    pub cron: &'static str,
+    /// The time zone in which that is meant, by its IANA name; empty for UTC.
+    pub zone: &'static str,
+    /// What becomes of times at which nobody ran the instance.
+    pub missed: Missed,
+}
+
+/// What becomes of times at which nobody ran the instance.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Missed {
+    /// The method runs once for all of them.
+    One,
+    /// It runs for each, for the newest hundred at most.
+    All,
+    /// It does not run for them.
+    None,
 }
 
 impl Method {

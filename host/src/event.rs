@@ -68,6 +68,8 @@ pub(crate) enum Event {
     RememberedWanted { connection: ConnectionId },
     /// Somebody wants to know its figures.
     LookWanted(SyncSender<Look>),
+    /// Somebody wants to know which methods run by themselves, and when.
+    SchedulesWanted { connection: ConnectionId },
     /// Somebody wants to know what methods there are.
     MethodsWanted { connection: ConnectionId },
     /// What is wished for the instance has changed.

@@ -57,10 +57,11 @@ mod vitals;
 mod wish;
 mod wishes;
 
+pub use ambrosia_calendar::{ScheduleError, check_schedules};
 pub use ambrosia_client::{
     Addresses, Answered, CheckpointTaken, Client, ClientError, Events, Heard, NoReport, OutgoingReport,
-    OutgoingRequest, PeerReport, Primary, Queried, Report, Unreached, ValueError, Whereabouts, ask_for_report,
-    decode_value, encode_arguments, encode_arguments_of, encode_value, show_raw, without_controls,
+    OutgoingRequest, PeerReport, Primary, Queried, Report, ScheduleReport, Unreached, ValueError, Whereabouts,
+    ask_for_report, decode_value, encode_arguments, encode_arguments_of, encode_value, show_raw, without_controls,
 };
 pub use ambrosia_methods::{
     Argument, Change, Method, MethodKind, Methods, StateDifference, StateType, UnknownMethod, methods_difference,

@@ -319,6 +319,7 @@ impl Reception {
             Frame::Control(Control::Methods) => Event::MethodsWanted { connection: id },
             Frame::Control(Control::Outgoing) => Event::OutgoingWanted { connection: id },
             Frame::Control(Control::Remembered) => Event::RememberedWanted { connection: id },
+            Frame::Control(Control::Schedules) => Event::SchedulesWanted { connection: id },
             Frame::Control(Control::Peers) => Event::PeersWanted { connection: id },
             _ => return Err(ConnectionError::Unexpected),
         });

@@ -4,6 +4,7 @@
 //! a command asks for is answered before anything else comes in, but for what a thread of its own does; what waits for the
 //! log or for others is an errand (`errands.rs`), and the thread drives other members meanwhile.
 
+mod calling;
 mod carrying;
 mod errands;
 mod looking;
@@ -14,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ambrosia_calendar::Calendar;
 use ambrosia_core::{
     ConnectionId, Epoch, EventId, Genesis, Lsn, Traffic,
     member::{self, Member, MemberInput, Next, Surroundings},
@@ -114,6 +116,8 @@ pub(crate) struct MemberDriver {
     dialers: Dialers,
     requests: Requests,
     counted: Counted,
+    /// The methods that run by themselves, while it reigns.
+    calendar: Calendar,
     /// The module whose methods are those that come in.
     module: Option<[u8; 32]>,
     wish: WishAtHand,
@@ -153,6 +157,7 @@ impl MemberDriver {
             dialers: Dialers::default(),
             requests: Requests::default(),
             counted: Counted::default(),
+            calendar: Calendar::default(),
             module: None,
             wish: WishAtHand::default(),
             checkpointer: Checkpointer::new(&driver),
@@ -221,6 +226,7 @@ impl MemberDriver {
         } else if self.is_reading {
             self.read()
         } else {
+            self.call_what_is_due();
             Ok(self.take_turn())
         }
     }
@@ -295,7 +301,9 @@ impl MemberDriver {
         let next = self.member.turn(time_since_boot(), &surroundings, &mut self.shell);
         self.enter(Phase::Working);
         match next {
-            Next::After(wait) if !self.shell.has_commands() => Step::Wait(wait),
+            Next::After(wait) if !self.shell.has_commands() => {
+                Step::Wait([wait, self.until_due()].into_iter().flatten().min())
+            }
             Next::Again | Next::After(_) => {
                 self.driver.mailbox.take(&mut self.events);
                 Step::Again
@@ -505,6 +513,10 @@ impl MemberDriver {
             }
             Event::OutgoingWanted { connection } => {
                 self.requests.report(&self.driver.sender, &mut self.connections, connection);
+                return None;
+            }
+            Event::SchedulesWanted { connection } => {
+                self.schedules_told().into_iter().for_each(|told| self.connections.tell(connection, told));
                 return None;
             }
             Event::Disconnected(connection) => {

@@ -44,6 +44,7 @@ mod paused;
 mod queries;
 mod replicas;
 mod requests;
+mod schedules;
 mod serving;
 mod simulated;
 mod states;

@@ -1,7 +1,7 @@
 //! `#[ambrosia(..)]` on a method.
 
 use proc_macro2::Span;
-use syn::{Attribute, LitStr, Result, meta::ParseNestedMeta, spanned::Spanned};
+use syn::{Attribute, LitStr, Path, Result, meta::ParseNestedMeta, spanned::Spanned};
 
 /// What the attributes of one method say.
 #[derive(Default)]
@@ -18,6 +18,12 @@ pub(crate) struct MethodOptions {
     pub(crate) restart: Option<Span>,
     /// The name in messages, if it is another than in Rust.
     pub(crate) name: Option<LitStr>,
+    /// When it runs by itself.
+    pub(crate) cron: Option<LitStr>,
+    /// The time zone of that.
+    pub(crate) zone: Option<LitStr>,
+    /// What becomes of times that were missed.
+    pub(crate) missed: Option<LitStr>,
 }
 
 impl MethodOptions {
@@ -28,6 +34,26 @@ impl MethodOptions {
             attribute.parse_nested_meta(|meta| options.read(&meta))?;
         }
         Ok(options)
+    }
+
+    /// Something that only the instance says of a method which has it: where, and what.
+    pub(crate) fn of_the_instance(&self) -> Option<Span> {
+        let text = |text: &Option<LitStr>| text.as_ref().map(LitStr::span);
+        self.query
+            .or(self.restart)
+            .or_else(|| text(&self.cron))
+            .or_else(|| text(&self.zone))
+            .or_else(|| text(&self.missed))
+            .or_else(|| self.formerly.first().map(LitStr::span))
+    }
+
+    fn schedule_place(&mut self, path: &Path) -> Option<&mut Option<LitStr>> {
+        match path.get_ident()?.to_string().as_str() {
+            "cron" => Some(&mut self.cron),
+            "zone" => Some(&mut self.zone),
+            "missed" => Some(&mut self.missed),
+            _ => None,
+        }
     }
 
     fn read(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
@@ -43,10 +69,16 @@ impl MethodOptions {
             self.formerly.push(meta.value()?.parse()?);
         } else if meta.path.is_ident("name") {
             self.name = Some(meta.value()?.parse()?);
+        } else if let Some(place) = self.schedule_place(&meta.path) {
+            let text = meta.value()?.parse()?;
+            if place.replace(text).is_some() {
+                return Err(meta.error("a method runs by one schedule: say it once, or mark a method for each"));
+            }
         } else {
-            return Err(
-                meta.error("expected `raw`, `query`, `restart`, `helper`, `name = \"..\"` or `formerly = \"..\"`")
-            );
+            return Err(meta.error(
+                "expected `raw`, `query`, `restart`, `helper`, `name = \"..\"`, `formerly = \"..\"`, or `cron = \"..\"` with \
+                 `zone = \"..\"` and `missed = \"..\"`",
+            ));
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use crate::{
     attribute::MethodOptions,
     method_set::{self, combined},
     proxy,
+    schedule::Schedule,
     signature::{Access, Method, RawArgument, check_plain, restarts, split_receiver, without_self},
 };
 
@@ -73,7 +74,8 @@ fn generate(options: TokenStream, item: &mut ItemImpl) -> Result<TokenStream> {
     let application = Application::read(item, &options)?;
     let (ident, proxy_ident) = (&application.ident, format_ident!("{}Proxy", application.ident));
     let implementation = application.implementation(&proxy_ident, options.upgrades);
-    let exports = options.exported.then(|| exports(ident, options.upgrades));
+    let has_schedules = application.handlers.iter().any(|(_, method)| method.schedule.is_some());
+    let exports = options.exported.then(|| exports(ident, options.upgrades, has_schedules));
     let one_block = one_block(ident);
     let methods: Vec<_> = application.handlers.into_iter().map(|(_, method)| method).collect();
     let doc = format!("Sends messages to an instance that runs `{ident}`.");
@@ -235,7 +237,8 @@ impl Hook {
             let text = format!("`{ident}` is run by the host, which has no arguments for it");
             return Err(Error::new(argument.span(), text));
         }
-        if options.raw || options.query.is_some() || options.name.is_some() || !options.formerly.is_empty() {
+        let is_named = options.raw || options.query.is_some() || options.name.is_some() || !options.formerly.is_empty();
+        if is_named || options.cron.is_some() || options.zone.is_some() || options.missed.is_some() {
             return Err(Error::new(ident.span(), format!("`{ident}` is run by the host: no message names it")));
         }
         let (is_async, restarts) = (signature.asyncness.is_some(), restarts(signature, options)?);
@@ -274,6 +277,8 @@ fn description(method: &Method) -> TokenStream {
     let result = type_of(method, &method.output);
     let docs = docs(&method.docs);
     let formerly = method.formerly.iter().map(|(name, _)| name);
+    let schedule = method.schedule.as_ref().map(Schedule::description);
+    let schedule = schedule.map_or(quote!(None), |schedule| quote!(Some(#schedule)));
     quote! {
         #(#conditions)*
         ::ambrosia::Method {
@@ -285,6 +290,7 @@ fn description(method: &Method) -> TokenStream {
             docs: #docs,
             restarts: #restarts,
             formerly: &[#(#formerly),*],
+            schedule: ::core::option::Option::#schedule,
         }
     }
 }
@@ -384,7 +390,7 @@ fn one_component(ident: &Ident) -> TokenStream {
     }
 }
 
-fn exports(ident: &Ident, upgrades: bool) -> TokenStream {
+fn exports(ident: &Ident, upgrades: bool, has_schedules: bool) -> TokenStream {
     // An error about the state points at its name.
     let check =
         upgrades.then(|| quote_spanned!(ident.span()=> const _: () = ::ambrosia::__private::check_state::<#ident>();));
@@ -392,6 +398,13 @@ fn exports(ident: &Ident, upgrades: bool) -> TokenStream {
         quote! {
             ::ambrosia::__private::export_upgrade!(
                 Exported with_types_in ::ambrosia::__private::bindings::upgradable
+            );
+        }
+    });
+    let export_scheduling = has_schedules.then(|| {
+        quote! {
+            ::ambrosia::__private::export_scheduling!(
+                Exported with_types_in ::ambrosia::__private::bindings::scheduled
             );
         }
     });
@@ -405,6 +418,7 @@ fn exports(ident: &Ident, upgrades: bool) -> TokenStream {
             type Exported = ::ambrosia::__private::Component<#ident>;
             ::ambrosia::__private::export_component!(Exported with_types_in ::ambrosia::__private::bindings);
             #export_upgrade
+            #export_scheduling
         };
 
         // Natively nothing but a test runs it, and the compiler should not call it unused for that.

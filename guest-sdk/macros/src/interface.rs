@@ -58,9 +58,9 @@ fn read(item: TraitItem) -> Result<Method> {
     if options.helper {
         return Err(Error::new(ident.span(), "an interface has no helpers"));
     }
-    if options.query.is_some() || options.restart.is_some() || !options.formerly.is_empty() {
+    if options.of_the_instance().is_some() {
         let text = format!(
-            "`{ident}`: `query`, `restart` and `formerly` belong to the instance that has the method, not to its callers"
+            "`{ident}`: `query`, `restart`, `formerly` and `cron` belong to the instance that has the method, not to its callers"
         );
         return Err(Error::new(ident.span(), text));
     }

@@ -8,6 +8,7 @@ mod interface;
 mod method_id;
 mod method_set;
 mod proxy;
+mod schedule;
 mod signature;
 mod state;
 #[cfg(test)]
@@ -75,6 +76,10 @@ use proc_macro::TokenStream;
 /// * **`#[ambrosia(name = "…")]`** gives a handler another name in messages than in Rust;
 ///   **`#[ambrosia(formerly = "…")]`** keeps a renamed one within reach of messages that carry its old name.
 /// * **`#[ambrosia(query)]`** says that a handler with `&self` changes nothing and sends nothing.
+/// * **`#[ambrosia(cron = "0 3 * * *", zone = "Europe/Berlin", missed = "one")]`** has a handler run by itself at each time that the
+///   expression says: minute, hour, day of the month, month, day of the week, and a second before them if there are six. It takes
+///   nothing, or `due: ambrosia::Timestamp`. Without a zone that is UTC. What was missed while nobody ran the instance is made up for
+///   by `"one"` run, which is the default, by `"all"` of them, or by `"none"`.
 /// * **Types** of arguments and results are described to tools, as is the comment before a handler. They are found out
 ///   from `Deserialize`.
 /// * **`DirectoryProxy`** is generated beside it, as by [`interface`](macro@interface): `DirectoryProxy::me()` is this

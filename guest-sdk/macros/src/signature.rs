@@ -7,7 +7,7 @@ use syn::{
     spanned::Spanned,
 };
 
-use crate::{attribute::MethodOptions, method_id::method_id};
+use crate::{attribute::MethodOptions, method_id::method_id, schedule::Schedule};
 
 /// A proxy can pass this many: the longest tuple that the SDK encodes.
 const ARGUMENTS_MAX: usize = 12;
@@ -27,6 +27,8 @@ pub(crate) struct Method {
     pub(crate) is_async: bool,
     /// Whether an upgrade begins it again.
     pub(crate) restarts: bool,
+    /// When it runs by itself.
+    pub(crate) schedule: Option<Schedule>,
     /// `#[cfg]` goes wherever the method goes.
     pub(crate) conditions: Vec<Attribute>,
     pub(crate) docs: Vec<Attribute>,
@@ -74,11 +76,14 @@ impl Method {
         if name.is_empty() {
             return Err(Error::new(options.name.span(), "the name of a method can't be empty"));
         }
+        let arguments: Vec<_> =
+            arguments.map(|argument| Argument::read(argument, options.raw)).collect::<Result<_>>()?;
         let method = Method {
             ident: signature.ident.clone(),
             id: method_id(&name),
             name,
-            arguments: arguments.map(|argument| Argument::read(argument, options.raw)).collect::<Result<_>>()?,
+            schedule: Schedule::read(signature, options, &arguments)?,
+            arguments,
             output: output(&signature.output),
             raw: options.raw,
             is_query: options.query.is_some(),

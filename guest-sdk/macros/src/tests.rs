@@ -114,6 +114,83 @@ fn a_query_changes_nothing_and_awaits_nothing() {
     );
 }
 
+/// What is told of a method with that attribute, those arguments, and that receiver.
+fn scheduled_errors(attribute: TokenStream, arguments: TokenStream) -> Vec<String> {
+    immortal_errors(quote!(#[ambrosia(#attribute)] fn report(&mut self, #arguments) {}))
+}
+
+#[test]
+fn a_schedule_is_an_expression_that_can_be_read() {
+    for cron in [
+        "0 3 * * *",
+        "*/5 0-6,22 1,15 jan-JUN mon-fri",
+        "*/10 * * * * *",
+        "0 0 L * 5#2",
+        "0 0 15W * ?",
+        "@daily",
+        "0 0 * * 1-0",
+        "59 23 31 12 7",
+    ] {
+        assert_eq!(scheduled_errors(quote!(cron = #cron), quote!()), Vec::<String>::new(), "{cron}");
+    }
+    for (cron, said) in [
+        ("0 3 * *", "this has 4 fields: write minute, hour"),
+        ("daily", "this has 1 field"),
+        ("60 3 * * *", "the minute can't be `60`: `60` is no number from 0 to 59"),
+        ("0 24 * * *", "the hour can't be `24`"),
+        ("0 3 0 * *", "the day of the month can't be `0`"),
+        ("0 3 * Sol *", "`Sol` is no number from 1 to 12, nor a name such as `FEB`"),
+        ("0 3 * * 8", "the day of the week can't be `8`"),
+        ("0 9-3 * * *", "9 is not before 3"),
+        ("*/0 * * * *", "`0` is no step from 1 to 59"),
+        ("0 3 * * ,", "the day of the week can't be `,`"),
+    ] {
+        check(&scheduled_errors(quote!(cron = #cron), quote!()), said);
+    }
+}
+
+#[test]
+fn what_runs_by_itself_takes_nothing_or_the_time() {
+    let cron = quote!(cron = "0 3 * * *", zone = "America/Argentina/Buenos_Aires", missed = "all");
+    for arguments in [quote!(), quote!(due: ambrosia::Timestamp), quote!(due: Timestamp)] {
+        assert_eq!(scheduled_errors(cron.clone(), arguments), Vec::<String>::new());
+    }
+    for arguments in [quote!(n: u64), quote!(due: Timestamp, n: u64)] {
+        check(&scheduled_errors(cron.clone(), arguments), "it takes nothing, or the time at which it is due");
+    }
+    check(&scheduled_errors(quote!(#cron, raw), quote!(bytes: &[u8])), "`report` is raw");
+    let query = quote!(
+        #[ambrosia(query, #cron)]
+        fn report(&self) {}
+    );
+    check(&immortal_errors(query), "`report` is a query, which changes nothing");
+    check(
+        &immortal_errors(quote!(
+            #[ambrosia(#cron)]
+            fn on_first_start(&mut self) {}
+        )),
+        "no message names it",
+    );
+    check(
+        &interface_errors(quote!(
+            #[ambrosia(#cron)]
+            fn report();
+        )),
+        "belong to the instance that has the method",
+    );
+}
+
+#[test]
+fn a_schedule_says_each_thing_once_and_nothing_without_a_time() {
+    check(&scheduled_errors(quote!(zone = "Europe/Berlin"), quote!()), "has no `cron = \"..\"`");
+    check(&scheduled_errors(quote!(missed = "all"), quote!()), "has no `cron = \"..\"`");
+    check(&scheduled_errors(quote!(cron = "0 3 * * *", cron = "0 4 * * *"), quote!()), "a method runs by one schedule");
+    check(&scheduled_errors(quote!(cron = "0 3 * * *", missed = "two"), quote!()), "`\"one\"` run for all");
+    for zone in ["", "Europe/", "+01:00", "Europe/Ber lin"] {
+        check(&scheduled_errors(quote!(cron = "0 3 * * *", zone = #zone), quote!()), "such as \"Europe/Berlin\"");
+    }
+}
+
 #[test]
 fn former_names_must_not_clash() {
     let clash = quote! {

@@ -300,6 +300,29 @@ impl<S: Immortal> Harness<S> {
         self.set_now(until);
     }
 
+    /// Runs a method that has a schedule (`#[ambrosia(cron = "…")]`) as if it were due now. The harness has no calendar: the test says
+    /// when that is.
+    ///
+    /// Panics if there is no such method, or it has no schedule.
+    pub fn run_cron(&mut self, method: &str) {
+        let has_schedule = |known: &&crate::Method| known.name == method && known.schedule.is_some();
+        let Some(scheduled) = S::METHODS.iter().find(has_schedule) else {
+            panic!("there is no method `{method}` with a schedule")
+        };
+        let (kind, due) = (MessageKind::Cron, self.now().as_nanos());
+        let arguments = due.to_le_bytes().to_vec();
+        self.deliver(OUTSIDE, &[Incoming { kind, method: scheduled.id, call_id: 0, arguments }]);
+    }
+
+    /// Lets time pass until `due`, and runs a method that has a schedule as it does when that is one of its times.
+    ///
+    /// Panics if that has passed, and as [`Harness::run_cron`].
+    pub fn advance_to_cron(&mut self, method: &str, due: Timestamp) {
+        assert!(due >= self.now(), "{due} has passed: it is {}", self.now());
+        self.advance(due - self.now());
+        self.run_cron(method);
+    }
+
     fn set_now(&mut self, nanos: u64) {
         self.runtime.world.borrow_mut().now = nanos;
         self.runtime.forget_now();

@@ -8,6 +8,7 @@ mod outside;
 mod proxies;
 mod queries;
 mod raw;
+mod schedules;
 mod timers;
 mod together;
 mod upgrades;

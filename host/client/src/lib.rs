@@ -18,7 +18,7 @@ mod whereabouts;
 pub use addresses::Addresses;
 pub use client::{Answered, CheckpointTaken, Client, ClientError, Queried};
 pub use events::{Events, Heard};
-pub use report::{NoReport, OutgoingReport, OutgoingRequest, PeerReport, Report, ask_for_report};
+pub use report::{NoReport, OutgoingReport, OutgoingRequest, PeerReport, Report, ScheduleReport, ask_for_report};
 pub use shared_client::SharedClient;
 pub use typed::WrongType;
 pub use unreached::Unreached;

@@ -1,4 +1,4 @@
-//! What the primary of an instance says of its peers and of its requests to the world outside, for `status`.
+//! What the primary of an instance says of its peers, of its requests to the world outside and of its schedules, for `status`.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -57,6 +57,23 @@ pub struct OutgoingReport {
     pub first: Vec<OutgoingRequest>,
 }
 
+/// A method that runs by itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ScheduleReport {
+    /// What it is called.
+    pub method: String,
+    /// Its times.
+    pub cron: String,
+    /// The time zone in which they are meant; empty for UTC.
+    pub zone: String,
+    /// What becomes of those that are missed: "one", "all" or "none".
+    pub missed: String,
+    /// When it runs next, in nanoseconds since 1970; `None` if it never does.
+    pub next: Option<u64>,
+    /// The last of its times for which it has run; `None` if it has not.
+    pub done: Option<u64>,
+}
+
 /// What a primary says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Report {
@@ -66,6 +83,8 @@ pub struct Report {
     pub outgoing: Option<OutgoingReport>,
     /// What it remembers of requests; `None` if it is of a version that does not tell.
     pub remembered: Option<Remembered>,
+    /// Its methods that run by themselves; `None` if it is of a version that knows of none.
+    pub schedules: Option<Vec<ScheduleReport>>,
 }
 
 /// A primary has not said what it waits for.
@@ -79,7 +98,7 @@ pub enum NoReport {
     Ended,
 }
 
-/// Asks the primary of `name`, whose host is at `primary`, for its peers and requests. Must be called within a tokio runtime.
+/// Asks the primary of `name`, whose host is at `primary`, for its peers, requests and schedules. Must be called within a tokio runtime.
 ///
 /// # Errors
 /// If it can't be reached or does not answer within `limit`.
@@ -92,7 +111,11 @@ pub async fn ask_for_report(name: &InstanceName, primary: SocketAddr, limit: Dur
         // Who does not know the question ends the connection.
         let outgoing = gather_outgoing(&mut connection).await.ok();
         let remembered = remembered(&mut connection).await.ok();
-        Ok(Report { peers, outgoing, remembered })
+        let schedules = match &outgoing {
+            Some(_) if remembered.is_some() => ask_for_schedules(&mut connection).await.ok(),
+            _ => None,
+        };
+        Ok(Report { peers, outgoing, remembered, schedules })
     };
     let failed = |error: &ConnectionError| match Unreached::of(primary, error) {
         Some(unreached) => NoReport::Unreached(unreached),
@@ -159,5 +182,19 @@ async fn remembered(connection: &mut Connection) -> Result<Remembered, Connectio
             Ok(Remembered { results, bytes, under_way, retention })
         }
         _ => Err(ConnectionError::Unexpected),
+    }
+}
+
+async fn ask_for_schedules(connection: &mut Connection) -> Result<Vec<ScheduleReport>, ConnectionError> {
+    connection.write_frame(&Frame::Control(Control::Schedules)).await?;
+    let mut schedules = Vec::new();
+    loop {
+        match connection.read_frame().await? {
+            Frame::Control(Control::Schedule { method, cron, zone, missed, next, done }) => {
+                schedules.push(ScheduleReport { method, cron, zone, missed, next, done });
+            }
+            Frame::Control(Control::SchedulesEnd) => return Ok(schedules),
+            _ => return Err(ConnectionError::Unexpected),
+        }
     }
 }

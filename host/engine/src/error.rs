@@ -122,6 +122,9 @@ pub enum ModuleError {
         /// The method listed later.
         second: String,
     },
+    /// Schedules that can't be kept.
+    #[error("the schedules of the component can't be kept: {0}")]
+    WrongSchedule(String),
     /// A method whose id is not the hash of its name.
     #[error("the method `{name}` has the id {found}, and it should be {expected}, the FNV-1a hash of its name")]
     WrongMethodId {

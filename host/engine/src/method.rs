@@ -93,6 +93,7 @@ impl MethodRecord for MethodRecord2 {
             result: type_of(&result, || format!("the result of the method `{name}`"))?,
             docs,
             formerly,
+            schedule: None,
             name,
         };
         Ok((id, method))

@@ -19,6 +19,7 @@ use crate::{
     mapping::Mapping,
     memories,
     method::{self, DESCRIBE, DescribeResults1, DescribeResults2},
+    scheduling,
     source::Source,
     state::GuestState,
     state_type,
@@ -102,8 +103,8 @@ impl Module {
     ///
     /// # Errors
     /// [`ModuleError::Instantiate`] and [`ModuleError::Describe`] if the component traps, [`ModuleError::AddressSpace`] if
-    /// this process has too little, [`ModuleError::DuplicateMethod`] and [`ModuleError::WrongMethodId`] if the list can't
-    /// be.
+    /// this process has too little, [`ModuleError::DuplicateMethod`], [`ModuleError::WrongMethodId`] and
+    /// [`ModuleError::WrongSchedule`] if the list can't be.
     pub fn methods_within(&self, memory_bytes: u64) -> Result<Vec<Method>, ModuleError> {
         let genesis = scratch_genesis(memory_bytes);
         let Started { mut store, instance, .. } = self.start(&genesis)?;
@@ -116,7 +117,10 @@ impl Module {
         let describe = instance.get_typed_func::<(), DescribeResults2>(&mut store, DESCRIBE);
         let describe = describe.expect("the export was checked when the module was loaded");
         let (records,) = describe.call(&mut store, ()).map_err(|error| failed(error, &mut store))?;
-        method::checked(records)
+        let mut methods = method::checked(records)?;
+        let schedules = scheduling::ask(&mut store, &instance).map_err(|error| failed(error, &mut store))??;
+        scheduling::note(&mut methods, schedules)?;
+        Ok(methods)
     }
 
     /// What the module hands over in an upgrade, and takes. `None` if it does not say. Asks the component itself, in an instance

@@ -91,16 +91,21 @@ pub fn methods_difference(before: &Methods, after: &Methods) -> Vec<Change> {
     there.chain(gone).collect()
 }
 
-/// Whether callers see no difference.
+/// Whether neither callers nor the calendar see a difference.
 fn is_same(old: &Method, new: &Method) -> bool {
     (&old.name, old.kind, &old.arguments, &old.result) == (&new.name, new.kind, &new.arguments, &new.result)
+        && old.schedule == new.schedule
 }
 
-/// As WIT would declare it, with the kind if that is no update.
+/// As WIT would declare it, with the kind if that is no update, and when it runs by itself.
 fn declared(method: &Method) -> String {
-    match method.kind {
+    let declared = match method.kind {
         crate::MethodKind::Update => method.to_string(),
         kind => format!("{} {method}", kind.word()),
+    };
+    match &method.schedule {
+        Some(schedule) => format!("{declared} at {schedule}"),
+        None => declared,
     }
 }
 
@@ -145,7 +150,7 @@ mod tests {
     use ambrosia_core::MethodId;
 
     use super::*;
-    use crate::{Argument, MethodKind};
+    use crate::{Argument, Method, MethodKind, Missed, Schedule};
 
     fn method(name: &str, arguments: &[(&str, &str)], result: &str) -> Method {
         let argument =
@@ -158,6 +163,7 @@ mod tests {
             result: result.parse().expect("a type"),
             docs: String::new(),
             formerly: Vec::new(),
+            schedule: None,
         }
     }
 
@@ -193,6 +199,20 @@ mod tests {
         let wider = method("add", &[("n", "u128")], "_");
         assert_eq!(told(&[&add], &[&wider]), ["~ add(n: u64) => add(n: u128)"]);
         assert_eq!(told(&[&add], &[&method("add", &[("by", "u64")], "_")]), ["~ add(n: u64) => add(by: u64)"]);
+    }
+
+    #[test]
+    fn when_a_method_runs_by_itself_is_a_difference() {
+        let report = method("report", &[], "_");
+        let at = |cron: &str, missed| {
+            let schedule = Schedule { cron: cron.to_owned(), zone: String::new(), missed };
+            Method { schedule: Some(schedule), ..report.clone() }
+        };
+        let (daily, hourly) = (at("0 3 * * *", Missed::One), at("0 * * * *", Missed::All));
+        let expected = ["~ report() at 0 3 * * * UTC => report() at 0 * * * * UTC, missed: all"];
+        assert_eq!(told(&[&daily], &[&hourly]), expected);
+        assert_eq!(told(&[&daily], &[&report]), ["~ report() at 0 3 * * * UTC => report()"]);
+        assert_eq!(told(&[&daily], &[&daily]), [""; 0]);
     }
 
     #[test]

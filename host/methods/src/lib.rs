@@ -6,6 +6,7 @@
 mod difference;
 mod method;
 mod parse;
+mod schedule;
 mod state_type;
 mod table;
 mod types;
@@ -13,6 +14,7 @@ mod types;
 pub use difference::{Change, StateDifference, StateVersion, methods_difference, state_difference};
 pub use method::{Argument, Method, MethodKind};
 pub use parse::TypeError;
+pub use schedule::{Missed, Schedule};
 pub use state_type::StateType;
 pub use table::{Methods, UnknownMethod};
 pub use types::{Case, Field, Type};

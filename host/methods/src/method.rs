@@ -4,7 +4,7 @@ use std::fmt;
 
 use ambrosia_core::MethodId;
 
-use crate::types::Type;
+use crate::{schedule::Schedule, types::Type};
 
 /// What it means to run a method.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +59,8 @@ pub struct Method {
     pub docs: String,
     /// Names that it had before, which messages may still use.
     pub formerly: Vec<String>,
+    /// When it runs by itself, if it does.
+    pub schedule: Option<Schedule>,
 }
 
 impl Method {
@@ -77,7 +79,7 @@ impl Method {
         let arguments = arguments.into_iter().map(|name| Argument { name, ty: Type::Any }).collect();
         let kind = if message_pack { MethodKind::Update } else { MethodKind::Raw };
         let (docs, formerly) = (String::new(), Vec::new());
-        Method { id: MethodId::of(&name), name, kind, arguments, result: Type::Any, docs, formerly }
+        Method { id: MethodId::of(&name), name, kind, arguments, result: Type::Any, docs, formerly, schedule: None }
     }
 }
 

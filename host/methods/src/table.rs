@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     method::{Argument, Method, MethodKind},
+    schedule::{Missed, Schedule},
     types::Type,
 };
 
@@ -123,6 +124,16 @@ struct Written {
     docs: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     formerly: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    schedule: Option<WrittenSchedule>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenSchedule {
+    cron: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    zone: String,
+    missed: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -134,18 +145,33 @@ struct WrittenArgument {
 
 impl Written {
     fn of(method: &Method) -> Written {
-        let Method { id: _, name, kind, arguments, result, docs, formerly } = method.clone();
+        let Method { id: _, name, kind, arguments, result, docs, formerly, schedule } = method.clone();
         let argument = |Argument { name, ty }| WrittenArgument { name, ty: ty.to_string() };
         let arguments = arguments.into_iter().map(argument).collect();
-        Written { name, kind: kind.word().to_owned(), arguments, result: result.to_string(), docs, formerly }
+        let schedule = schedule.map(|Schedule { cron, zone, missed }| {
+            let missed = missed.word().to_owned();
+            WrittenSchedule { cron, zone, missed }
+        });
+        Written { name, kind: kind.word().to_owned(), arguments, result: result.to_string(), docs, formerly, schedule }
     }
 
     fn into_method(self) -> Option<Method> {
-        let Written { name, kind, arguments, result, docs, formerly } = self;
+        let Written { name, kind, arguments, result, docs, formerly, schedule } = self;
         let argument = |WrittenArgument { name, ty }| Some(Argument { name, ty: ty.parse().ok()? });
         let arguments = arguments.into_iter().map(argument).collect::<Option<_>>()?;
         let (kind, result): (_, Type) = (MethodKind::of_word(&kind)?, result.parse().ok()?);
-        Some(Method { id: MethodId::of(&name), name, kind, arguments, result, docs, formerly })
+        let schedule = match schedule {
+            Some(written) => Some(written.into_schedule()?),
+            None => None,
+        };
+        Some(Method { id: MethodId::of(&name), name, kind, arguments, result, docs, formerly, schedule })
+    }
+}
+
+impl WrittenSchedule {
+    fn into_schedule(self) -> Option<Schedule> {
+        let WrittenSchedule { cron, zone, missed } = self;
+        Some(Schedule { cron, zone, missed: Missed::of_word(&missed)? })
     }
 }
 
@@ -170,7 +196,14 @@ mod tests {
             result: Type::Option(Box::new(Type::String)),
             docs: "Adds.\nThat is all.".to_owned(),
             formerly: vec!["plus".to_owned()],
+            schedule: None,
         }
+    }
+
+    /// One that runs by itself.
+    fn report() -> Method {
+        let schedule = Schedule { cron: "0 3 * * *".into(), zone: "Europe/Berlin".into(), missed: Missed::All };
+        Method { schedule: Some(schedule), ..Method::without_types("report".to_owned(), Vec::new(), true) }
     }
 
     #[test]
@@ -184,6 +217,16 @@ mod tests {
         assert_eq!(String::from_utf8(methods.encode()).expect("text"), text);
         assert_eq!(Methods::decode(text.as_bytes()), Some(methods));
         assert_eq!(Methods::decode(&Methods::new(Vec::new()).encode()), Some(Methods::new(Vec::new())));
+    }
+
+    /// Programs from before there were schedules read the rest: they overlook what they do not know.
+    #[test]
+    fn schedules_are_written_down_beside_what_they_are_of() {
+        let written = String::from_utf8(Methods::new(vec![report()]).encode()).expect("text");
+        let json = "[{\"name\":\"report\",\"kind\":\"update\",\"arguments\":[],\"result\":\"any\",\
+                    \"schedule\":{\"cron\":\"0 3 * * *\",\"zone\":\"Europe/Berlin\",\"missed\":\"all\"}}]\n";
+        assert_eq!(written.split_once('\n').expect("two lines").1, json);
+        assert_eq!(Methods::decode(written.as_bytes()), Some(Methods::new(vec![report()])));
     }
 
     #[test]
@@ -202,7 +245,7 @@ mod tests {
 
     #[test]
     fn what_is_damaged_or_of_another_version_is_not_believed() {
-        let written = Methods::new(vec![add()]).encode();
+        let written = Methods::new(vec![add(), report()]).encode();
         for bit in 0..written.len() * 8 {
             let mut damaged = written.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);

@@ -6,6 +6,7 @@ use std::{
     time::Instant,
 };
 
+use ambrosia_calendar::Calendar;
 use ambrosia_core::{
     Epoch, Lsn, Output,
     member::{CheckpointEvent, Command, MemberInput, Notice, Other, OtherRole},
@@ -62,6 +63,7 @@ impl MemberDriver {
                 self.counted.reigns += 1;
                 self.driver.vitals.reign.store(epoch.0, Ordering::Release);
                 self.driver.presence.beat(Role::Primary);
+                self.begin_calendar()?;
             }
             Command::Announce(epoch) => self.announce(epoch),
             Command::Out(output) => self.out(output),
@@ -190,7 +192,10 @@ impl MemberDriver {
     /// The replica runs that module from here on.
     fn runs(&mut self, module: [u8; 32]) -> Result<(), RunError> {
         let modules = &self.driver.modules;
-        self.driver.methods.set(modules.methods(module)?);
+        let methods = modules.methods(module)?;
+        self.driver.methods.set(methods.clone());
+        self.follow_calendar(&methods);
+        let modules = &self.driver.modules;
         self.driver.presence.set_capture(match modules.module(module)?.capture_means() {
             Captures::Memory => CaptureMeans::Memory,
             Captures::Save(_) => CaptureMeans::Save,
@@ -334,6 +339,7 @@ impl MemberDriver {
         assert!(self.shell.writer.is_some(), "a log is closed once");
         self.driver.vitals.reign.store(0, Ordering::Release);
         (self.dialers, self.requests) = (Dialers::default(), Requests::default());
+        self.calendar = Calendar::default();
         let writer = self.shell.writer.take().expect("it was asked for above");
         self.counted.end_of(&*writer);
         let close = move || {
@@ -390,6 +396,7 @@ impl MemberDriver {
         (self.dialers, self.requests) = (Dialers::default(), Requests::default());
         self.listeners.clear();
         self.lines.forget();
+        self.calendar = Calendar::default();
         let farewell = if std::mem::take(&mut self.is_closed) {
             self.refuse_who_came_late();
             self.connections.farewell()

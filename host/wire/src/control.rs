@@ -272,6 +272,29 @@ pub enum Control {
         /// and for how long, in seconds.
         age_s_max: u64,
     },
+    /// Somebody wants to know which methods of the instance run by themselves, and when; since version 4.
+    Schedules,
+    /// One method that does. One of these for each, then a [`Control::SchedulesEnd`].
+    Schedule {
+        /// What it is called.
+        #[serde(deserialize_with = "text")]
+        method: String,
+        /// Its times.
+        #[serde(deserialize_with = "text")]
+        cron: String,
+        /// The time zone in which they are meant; empty for UTC.
+        #[serde(deserialize_with = "text")]
+        zone: String,
+        /// What becomes of those that are missed: `one`, `all` or `none`.
+        #[serde(deserialize_with = "text")]
+        missed: String,
+        /// When it runs next, in nanoseconds since 1970; none if it never does.
+        next: Option<u64>,
+        /// The last of its times for which it has run; none if it has not.
+        done: Option<u64>,
+    },
+    /// These were all of them.
+    SchedulesEnd,
 }
 
 /// The reason of a [`Control::Rejected`] whose id belongs to a request that wants something else.

@@ -17,6 +17,7 @@ fn taking(ty: &str) -> Method {
         result: Type::Nothing,
         docs: String::new(),
         formerly: Vec::new(),
+        schedule: None,
     }
 }
 

@@ -330,6 +330,28 @@ fn what_is_told_of_what_is_remembered_stays_readable() {
 }
 
 #[test]
+fn what_is_told_of_schedules_stays_readable() {
+    let schedule = Control::Schedule {
+        method: "report".to_owned(),
+        cron: "0 3 * * *".to_owned(),
+        zone: "Europe/Berlin".to_owned(),
+        missed: "one".to_owned(),
+        next: Some(1_800_000_000_000_000_000),
+        done: None,
+    };
+    let told = [
+        ("wire-v4-schedules.bin", 34, Control::Schedules),
+        ("wire-v4-schedule.bin", 35, schedule),
+        ("wire-v4-schedules-end.bin", 36, Control::SchedulesEnd),
+    ];
+    for (name, index, control) in told {
+        check_file(name, 1, &Frame::Control(control));
+        let golden = fs::read(path(name)).expect("it was just read");
+        assert_eq!(golden[FRAME_HEADER_BYTES], index, "the number of a variant is its index");
+    }
+}
+
+#[test]
 fn every_golden_file_is_a_frame() {
     let files = fs::read_dir(path("")).expect("the golden files are here");
     let mut count = 0;

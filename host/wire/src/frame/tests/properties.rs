@@ -98,6 +98,18 @@ fn controls() -> impl Strategy<Value = Control> {
         any::<[u64; 6]>().prop_map(|[results, bytes, under_way, results_max, bytes_max, age_s_max]| {
             Control::RememberedTold { results, bytes, under_way, results_max, bytes_max, age_s_max }
         }),
+        schedules(),
+    ]
+}
+
+fn schedules() -> impl Strategy<Value = Control> {
+    let texts = (any::<String>(), any::<String>(), any::<String>(), any::<String>());
+    prop_oneof![
+        Just(Control::Schedules),
+        (texts, any::<Option<u64>>(), any::<Option<u64>>()).prop_map(|((method, cron, zone, missed), next, done)| {
+            Control::Schedule { method, cron, zone, missed, next, done }
+        }),
+        Just(Control::SchedulesEnd),
     ]
 }
 
