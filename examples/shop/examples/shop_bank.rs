@@ -22,8 +22,10 @@ struct Receipt {
 
 #[ambrosia::immortal]
 impl Bank {
-    /// Charges for an order. A charge that comes again with its `Idempotency-Key` is the same one; that is the host's work.
-    fn charge(&mut self, order: String, cents: u64) -> Receipt {
+    /// Charges for an order. A charge that comes again with its `Idempotency-Key` is the same one; that is the host's work. This bank
+    /// never has to think, so nobody is called back.
+    fn charge(&mut self, order: String, cents: u64, callback: String) -> Receipt {
+        drop(callback);
         let sum = self.charged.entry(order.clone()).or_default();
         *sum = sum.saturating_add(cents);
         println!("charged {cents} for order {order}");

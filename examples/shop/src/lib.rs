@@ -1,10 +1,20 @@
 //! A shop: it reserves what is ordered, has a bank charge for it over HTTP, and gives the goods back if the bank does not.
 //!
-//! However often an order is placed, and whatever dies meanwhile, it is charged once.
+//! However often an order is placed, and whatever dies meanwhile, it is charged once. A bank that has to think calls back when it has. Each morning the shop makes a report of
+//! what was sold.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
-use ambrosia::{OnceMap, Saga, This, serde};
+use ambrosia::{OnceMap, Saga, This, Timestamp, serde};
+
+/// A bank that has not called back by then is taken to have refused.
+const BANK_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// So many reports are kept.
+const REPORTS_MAX: usize = 31;
 
 /// The shop.
 #[ambrosia::state]
@@ -17,6 +27,30 @@ pub struct Shop {
     placed: OnceMap<String, Receipt>,
     /// Where the bank takes charges; empty where the operator has set that (`bank`).
     bank: String,
+    /// What was sold since the last report.
+    since: Sales,
+    /// The newest reports, the newest of them last.
+    reports: VecDeque<Report>,
+}
+
+/// What was sold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(crate = "ambrosia::serde")]
+pub struct Sales {
+    /// How many orders were charged.
+    pub orders: u64,
+    /// For how much in all.
+    pub cents: u64,
+}
+
+/// What was sold between two mornings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(crate = "ambrosia::serde")]
+pub struct Report {
+    /// The morning, in nanoseconds since 1970.
+    pub until: Timestamp,
+    /// What was sold before it, and not in the report before.
+    pub sales: Sales,
 }
 
 /// What a customer wants.
@@ -39,6 +73,18 @@ pub struct Charge {
     pub order: String,
     /// How much.
     pub cents: u64,
+    /// Where the bank says by `POST` what has come of it, if it has to think: with status 202 it promises to.
+    pub callback: String,
+}
+
+/// What the bank says when it calls back.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(crate = "ambrosia::serde")]
+pub enum Verdict {
+    /// It has charged.
+    Paid(Receipt),
+    /// It does not; why.
+    Refused(String),
 }
 
 /// What the bank gives for it.
@@ -71,6 +117,21 @@ impl Shop {
         self.stock.get(&item).copied().unwrap_or(0)
     }
 
+    /// The newest reports, the newest of them last.
+    #[ambrosia(query)]
+    pub fn reports(&self) -> VecDeque<Report> {
+        self.reports.clone()
+    }
+
+    /// Makes a report, each morning. Days on which nobody ran the shop are in the next one.
+    #[ambrosia(cron = "0 6 * * *", zone = "Europe/Berlin", missed = "one")]
+    pub fn report(&mut self, due: Timestamp) {
+        if self.reports.len() == REPORTS_MAX {
+            self.reports.pop_front();
+        }
+        self.reports.push_back(Report { until: due, sales: std::mem::take(&mut self.since) });
+    }
+
     /// Places an order. The receipt of one that was placed before is given again.
     pub async fn place(this: This<Self>, order: Order) -> Result<Receipt, String> {
         let placed = this.with(|shop| shop.placed.clone());
@@ -85,11 +146,18 @@ impl Shop {
         let reserved = item.clone();
         let give_back = move |_| async move { this.with(|shop| shop.give_back(reserved, pieces)) };
         let cents = saga.step(reserve, give_back).await?;
-        saga.last_step(Shop::charge(this, Charge { order: number, cents })).await
+        let receipt = saga.last_step(Shop::charge(this, number, cents)).await?;
+        this.with(|shop| {
+            shop.since.orders += 1;
+            shop.since.cents = shop.since.cents.saturating_add(receipt.cents);
+        });
+        Ok(receipt)
     }
 
     #[ambrosia(helper)]
-    async fn charge(this: This<Self>, charge: Charge) -> Result<Receipt, String> {
+    async fn charge(this: This<Self>, order: String, cents: u64) -> Result<Receipt, String> {
+        let (callback, verdict) = ambrosia::promise::<Verdict>();
+        let charge = Charge { order, cents, callback: callback.to_string() };
         let response = ambrosia::http::post(this.with(|shop| shop.bank())?)
             .header("authorization", &format!("Bearer {}", ambrosia::secret("BANK")))
             .json(&charge)
@@ -98,6 +166,12 @@ impl Shop {
             .await
             .map_err(|error| error.to_string())?;
         match response.status {
+            202 => match ambrosia::timeout(BANK_WAIT, verdict).await {
+                Ok(Ok(Verdict::Paid(receipt))) => Ok(receipt),
+                Ok(Ok(Verdict::Refused(why))) => Err(format!("the bank refuses it: {why}")),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("the bank has not called back".to_string()),
+            },
             200..=299 => response.json().map_err(|error| error.to_string()),
             status => Err(format!("the bank refuses it, with status {status}: {}", response.text())),
         }
