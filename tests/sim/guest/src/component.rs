@@ -13,10 +13,10 @@ use ambrosia_sim_model::{EXIT, Model, Surroundings, WORK};
 use crate::bindings::{
     self,
     ambrosia::runtime::{
-        configuration,
         description::{Argument, Kind},
-        host, promises,
+        host,
     },
+    beside::ambrosia::runtime::{configuration, promises},
 };
 
 thread_local! {
