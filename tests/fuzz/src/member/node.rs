@@ -365,6 +365,11 @@ impl Node {
             | Output::Accepted { .. }
             | Output::Answered { .. }
             | Output::KeyReused { .. }
+            | Output::Request { .. }
+            | Output::CancelRequest { .. }
+            | Output::Resolved { .. }
+            | Output::Event { .. }
+            | Output::Log { .. }
             | Output::Print { .. } => {}
             output => panic!("a member keeps this to itself: {output:?}"),
         }
