@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ambrosia_host::ClientError;
+use ambrosia_host::{ClientError, RunError};
 use ambrosia_storage::{InstanceError, TokenError};
 
 /// An error with its causes, each said once: many errors tell their cause in their own text.
@@ -21,7 +21,13 @@ pub(crate) fn said(error: &anyhow::Error) -> String {
 /// is missing in this one.
 pub(crate) fn within(error: anyhow::Error, store: &Path) -> anyhow::Error {
     let is_of_store = error.chain().any(|cause| {
-        cause.is::<InstanceError>() || cause.is::<TokenError>() || cause.is::<ClientError>() || cause.is::<NotRunning>()
+        // Its text is that of the store's error, which it does not give as its cause.
+        let hidden = matches!(cause.downcast_ref(), Some(RunError::Instance(_) | RunError::Token(_)));
+        hidden
+            || cause.is::<InstanceError>()
+            || cause.is::<TokenError>()
+            || cause.is::<ClientError>()
+            || cause.is::<NotRunning>()
     });
     let (text, store) = (said(&error), store.display().to_string());
     if is_of_store && !text.contains(&store) {

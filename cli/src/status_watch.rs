@@ -40,7 +40,7 @@ pub(crate) fn watch(store: &Arc<dyn Store>, verb: &Status, style: Style) -> anyh
             };
             screen.redraw(&text)?;
         } else if is_new {
-            write!(out.lock(), "{text}\n")?;
+            writeln!(out.lock(), "{text}")?;
         }
         match ends.recv_timeout(LOOK_INTERVAL) {
             Err(RecvTimeoutError::Timeout) => {}

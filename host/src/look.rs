@@ -191,7 +191,7 @@ fn look_up(
     name: &InstanceName,
 ) -> Result<(ambrosia_storage::Head, Vec<ambrosia_storage::Member>), String> {
     let log = store.log_of(name).map_err(|error| error.to_string())?;
-    let running = store.members(log).and_then(|members| Ok(members.running())).map_err(|error| error.to_string())?;
+    let running = store.members(log).map(|members| members.running()).map_err(|error| error.to_string())?;
     let head = store.log(log).and_then(|log| log.head()).map_err(|error| error.to_string())?;
     Ok((head, running.map_err(|error| error.to_string())?))
 }

@@ -492,5 +492,5 @@ fn options_of_checkpoints_have_units_and_limits() {
         &["run", "--help"],
         &["--checkpoint-every", "--recovery-target", "--keep-checkpoints", "--keep-log", "--history"],
     );
-    succeeds(&cluster, &["checkpoint", "--help"], &["ambrosia-host checkpoint --instance server"]);
+    succeeds(&cluster, &["checkpoint", "--help"], &["ambrosia-host checkpoint server"]);
 }

@@ -23,7 +23,7 @@ fn wait_for_values(path: &Path, count: usize) -> Vec<Value> {
             return lines;
         }
         assert!(Instant::now() < deadline, "{count} values do not come: {text}");
-        thread::sleep(Duration::from_millis(10));
+        thread::park_timeout(Duration::from_millis(10));
     }
 }
 

@@ -111,7 +111,10 @@ fn with_tokens_whoever_scrapes_needs_one_that_may_read() {
     let (all, none) = (with(&reader), with(&stranger));
     assert_eq!((all.status, none.status), (200, 200));
     assert!(all.body.contains("instance=\"counter\""), "{all:?}");
-    assert!(!none.body.contains("counter") && none.body.contains("ambrosia_http_requests_total"), "{none:?}");
+    assert!(
+        !none.body.contains("instance=\"counter\"") && none.body.contains("ambrosia_http_requests_total"),
+        "{none:?}"
+    );
 }
 
 /// All names that begin as ours do.

@@ -89,7 +89,7 @@ fn what_was_missed_is_made_up_for_as_the_method_says_and_nothing_twice() {
     wait_for_all(cluster, 5);
     assert_eq!(counts(cluster), [1, 5, 0]);
     let all = ran(cluster, "all");
-    assert!(all.windows(2).all(|pair| pair[1] == pair[0] + 3600) && all[0] % 3600 == 0, "{all:?}");
+    assert!(all.windows(2).all(|pair| pair[1] == pair[0] + 3600) && all[0].is_multiple_of(3600), "{all:?}");
     assert_eq!(ran(cluster, "one"), [all[4]], "the newest of them");
     begin_at(&moved, &mut replicas, offset + 5 * HOUR);
     assert_eq!(counts(cluster), [1, 5, 0], "in another reign, too");

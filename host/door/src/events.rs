@@ -239,7 +239,10 @@ impl hyper::body::Body for EventStream {
 mod tests {
     use super::*;
 
-    fn asked(query: &str, last: &str) -> Result<(Option<String>, Vec<String>, Option<u16>), ProblemKind> {
+    /// Behind which event, which topics, and of which replica.
+    type Parts = (Option<String>, Vec<String>, Option<u16>);
+
+    fn asked(query: &str, last: &str) -> Result<Parts, ProblemKind> {
         let mut headers = HeaderMap::new();
         headers.insert(LAST_EVENT_ID, last.parse().expect("a value"));
         let asked = Asked::of(query, &headers).map_err(|problem| problem.kind)?;

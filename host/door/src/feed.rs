@@ -29,7 +29,10 @@ const TEXT_BYTES_MAX: usize = 4 * EVENTS_BYTES_MAX;
 
 /// Feeds that somebody listens to.
 #[derive(Default)]
-pub(crate) struct Feeds(Mutex<HashMap<(InstanceName, Option<ReplicaIndex>), Weak<Feed>>>);
+pub(crate) struct Feeds(Mutex<HashMap<Source, Weak<Feed>>>);
+
+/// Of which instance, and of which replica, where that is not the primary.
+type Source = (InstanceName, Option<ReplicaIndex>);
 
 /// Events of one instance, by its primary or by one replica. Dropped, it ends its connection.
 pub(crate) struct Feed {

@@ -36,7 +36,7 @@ pub enum Figure {
     Histogram {
         /// Of all that was measured.
         sum: f64,
-        /// Up to which value, and how many that are above the bucket before. The last one goes up to [`f64::INFINITY`].
+        /// Up to which value, and how many that are above the bucket before. The last one has no end.
         buckets: Vec<(f64, u64)>,
     },
 }
@@ -129,9 +129,9 @@ mod tests {
         let text = text_of(vec![count, Family::gauge("ambrosia_none", "Nothing"), time]);
         assert_eq!(
             text,
-            "# HELP ambrosia_things_total Things seen.\n# TYPE ambrosia_things_total counter\n\
+            "# HELP ambrosia_things_total Things seen\n# TYPE ambrosia_things_total counter\n\
              ambrosia_things_total{instance=\"a\\\"b\\\\\"} 7\n\
-             # HELP ambrosia_time_seconds Time taken.\n# TYPE ambrosia_time_seconds histogram\n\
+             # HELP ambrosia_time_seconds Time taken\n# TYPE ambrosia_time_seconds histogram\n\
              ambrosia_time_seconds_bucket{le=\"0.5\"} 2\nambrosia_time_seconds_bucket{le=\"1\"} 3\n\
              ambrosia_time_seconds_bucket{le=\"+Inf\"} 4\nambrosia_time_seconds_sum 1.5\nambrosia_time_seconds_count 4\n"
         );

@@ -91,7 +91,7 @@ mod tests {
     fn doublings_count_each_once_and_add_up() {
         let micros = |micros| Duration::from_micros(micros);
         let (mut times, mut others) = (SyncTimes::default(), SyncTimes::default());
-        [1, 3, 3, 7, 100].map(|time| times.add(micros(time)));
+        [1, 3, 3, 7, 100].into_iter().for_each(|time| times.add(micros(time)));
         others.add(micros(1000));
         times.add_all(&others);
         let counted: Vec<_> = times.doublings().filter(|(_, count)| *count > 0).collect();

@@ -24,7 +24,6 @@ const DOCUMENTS: [&str; 13] = [
 const ELSEWHERE: &[(&str, &str)] = &[
     ("counter/Cargo.toml", "a file that the reader writes"),
     ("counter/src/lib.rs", "a file that the reader writes"),
-    ("ambrosia.toml", "a file that the reader writes"),
     ("vm/component/handle_table.rs", "a file of wasmtime"),
     ("_Test", "a part of names in Microsoft's AMBROSIA"),
     ("TCP_NODELAY", "an option of the system"),
