@@ -195,6 +195,11 @@ fn status_has_the_published_shape_and_tells_the_truth() {
         "capture": "memory", "recovery_ms": status["recovery_ms"], "waiting_handlers": null,
         "primary": {"replica": 0, "address": address, "pid": server.host(0).pid(), "host": host},
         "replicas": [up(0, "primary"), up(1, "standby"), down(2)], "peers": [], "outgoing": {"pending": 0, "requests": []},
+        "requests": {
+            "under_way": 0, "results": 0, "result_bytes": 0,
+            "results_max": 100_000, "result_bytes_max": 64 << 20, "result_age_s_max": 3600,
+        },
+        "schedules": [],
     });
     assert_eq!(status, expected);
 
