@@ -4,16 +4,23 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
 use ambrosia_tests::{Cluster, Host, Signal};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{cluster, fails, succeeds};
+use crate::support::{cluster, curl, fails, http_address, post, succeeds};
 
 /// The first build has crates to compile, on a machine that may be busy.
 const BUILD_PATIENCE: Duration = Duration::from_secs(900);
+/// All else.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One directory for all runs, so that the crates are compiled once.
 fn target(cluster: &Cluster) -> PathBuf {
@@ -27,8 +34,10 @@ fn in_project(cluster: &Cluster, directory: &Path, arguments: &[&str]) -> Comman
     command
 }
 
+/// What a reader of the README does in the first ten minutes.
 #[test]
-fn a_new_project_is_built_survives_a_kill_and_is_swapped_when_its_source_changes() {
+fn a_new_project_runs_takes_http_loses_nothing_to_kills_and_is_swapped_when_its_source_changes() {
+    const KILLS: usize = 5;
     let cluster = cluster();
     let directory = cluster.file("made");
     succeeds(
@@ -41,23 +50,60 @@ fn a_new_project_is_built_survives_a_kill_and_is_swapped_when_its_source_changes
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    let mut up = Host::start(in_project(&cluster, &directory, &["up", "--watch", "--http", "off"]), |_| {})
+    let mut up = Host::start(in_project(&cluster, &directory, &["up", "--watch", "--http", "127.0.0.1:0"]), |_| {})
         .expect("the program can be started");
     let became = up.stderr.wait_for(0, BUILD_PATIENCE, |line| line.contains("became primary"));
     assert!(became.is_some(), "it was not built: {}", up.said());
-    let add = |n: u64| {
-        let sent = run(&["send", "--instance", "my-counter", "--method", "add", "--args", &json!([n]).to_string()]);
-        sent.trim().to_owned()
+    let address = http_address(&up);
+
+    let page = curl(address, "/docs", &[]);
+    assert!(page.status == 200 && page.body.contains("<html"), "{page:?}");
+    let described = curl(address, "/openapi.json", &[]).json();
+    assert!(described["paths"]["/v1/my-counter/add"]["post"].is_object(), "{described}");
+    let add = |key: &str, n: u64| {
+        let response = post(address, "/v1/my-counter/add", Some(key), &json!([n]).to_string());
+        assert_eq!(response.status, 200, "{response:?}");
+        response.json()
     };
-    assert_eq!(add(2), "2");
-    // Both were started at once, so either may be the primary.
-    up.wait_for_print(" | the total is 2");
-    let printed = up.printed();
-    let primary = if printed.iter().any(|line| line.contains("my-counter/0 | the total is 2")) { 0 } else { 1 };
-    up.wait_for_word(&format!("my-counter/{} |", 1 - primary));
-    let killed = run(&["kill", "--instance", "my-counter", "--primary"]);
-    assert!(killed.contains(&format!("killed replica {primary} of my-counter, the primary")), "{killed}");
-    assert_eq!(add(3), "5");
+    assert_eq!((add("order-1", 2), add("order-1", 2)), (json!(2), json!(2)), "it is done once");
+
+    // Somebody posts without a pause while one primary after the other is killed.
+    let (stop, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+    let poster = {
+        let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
+        thread::spawn(move || {
+            while !stop.load(Ordering::Acquire) {
+                let key = format!("load-{}", done.load(Ordering::Acquire));
+                let response = post(address, "/v1/my-counter/add", Some(&key), "[1]");
+                assert_eq!(response.status, 200, "{response:?}");
+                done.fetch_add(1, Ordering::AcqRel);
+            }
+        })
+    };
+    for _ in 0..KILLS {
+        let before = done.load(Ordering::Acquire);
+        let began = Instant::now();
+        while done.load(Ordering::Acquire) < before + 10 {
+            assert!(began.elapsed() < PATIENCE && !poster.is_finished(), "nobody answers: {}", up.said());
+            thread::park_timeout(Duration::from_millis(5));
+        }
+        // The one that was killed before is to be there again.
+        wait_for_roles(&run);
+        let killed = run(&["kill", "my-counter", "--primary"]);
+        assert!(killed.contains("of my-counter, the primary") && killed.contains("took over in"), "{killed}");
+    }
+    stop.store(true, Ordering::Release);
+    poster.join().expect("no request failed");
+    let total = 2 + done.load(Ordering::Acquire);
+    assert_eq!(curl(address, "/v1/my-counter/total", &[]).json(), json!(total), "each was done once");
+    wait_for_roles(&run);
+    let lsn = run(&["send", "my-counter", "add", "[0]"]);
+    assert_eq!(lsn.trim(), total.to_string());
+    let standby = standby(&run);
+    let applied = curl(address, "/v1/my-counter/total", &[]).header("ambrosia-lsn").map(str::to_owned);
+    let path =
+        format!("/v1/my-counter/total?replica={standby}&at_least={}", applied.expect("a query says what it saw"));
+    assert_eq!(curl(address, &path, &[]).json(), json!(total), "a standby has it, too");
 
     up.wait_for_word("watches the sources");
     let source = directory.join("src/lib.rs");
@@ -65,9 +111,38 @@ fn a_new_project_is_built_survives_a_kill_and_is_swapped_when_its_source_changes
     fs::write(&source, text.replace("self.total += n;", "self.total += 10 * n;")).expect("it can be written");
     let swapped = up.stdout.wait_for(0, BUILD_PATIENCE, |line| line.contains("runs the new module since lsn"));
     assert!(swapped.is_some(), "it was not swapped: {}", up.said());
-    assert_eq!(add(1), "15");
+    // The trial of it, on the log so far, was shown before.
+    up.wait_for_print(" by both, ");
+    assert_eq!(add("order-2", 1), json!(total + 10));
     up.signal(Signal::Interrupt);
     assert_eq!(up.exit_code(), 0, "{}", up.said());
+}
+
+/// The replicas of the counter, as `status` has them.
+fn replicas(run: &impl Fn(&[&str]) -> String) -> Vec<Value> {
+    let status: Value = serde_json::from_str(&run(&["status", "my-counter", "--json"])).expect("JSON");
+    let instances = status["instances"].as_array().cloned().unwrap_or_default();
+    instances.first().and_then(|instance| instance["replicas"].as_array().cloned()).unwrap_or_default()
+}
+
+/// Waits for a primary and a standby.
+fn wait_for_roles(run: &impl Fn(&[&str]) -> String) {
+    let began = Instant::now();
+    loop {
+        let replicas = replicas(run);
+        let has = |role: &str| replicas.iter().any(|replica| replica["role"] == role);
+        if has("primary") && has("standby") {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "{replicas:?}");
+        thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+fn standby(run: &impl Fn(&[&str]) -> String) -> u64 {
+    let replicas = replicas(run);
+    let standby = replicas.iter().find(|replica| replica["role"] == "standby");
+    standby.and_then(|standby| standby["replica"].as_u64()).expect("it was waited for")
 }
 
 #[test]
