@@ -84,8 +84,8 @@ const BUGS: &[Bug] = &[
         name: "the look at the fence is made before what a query tells of is durable",
         file: "host/core/src/member/queries.rs",
         changes: &[
-            ("if self.answered.front().is_none_or(|answer| answer.at > durable) {", "if self.answered.is_empty() {"),
-            ("self.answered.pop_front_if(|answer| answer.at <= durable) {", "self.answered.pop_front() {"),
+            ("if self.answered.front().is_none_or(|(at, _)| *at > durable) {", "if self.answered.is_empty() {"),
+            ("self.answered.pop_front_if(|(at, _)| *at <= durable) {", "self.answered.pop_front() {"),
         ],
     },
     Bug {
