@@ -63,6 +63,8 @@ fn a_person_sends_a_form_in_a_browser() {
     assert_eq!(text, "200 t\n\"<b>&</b>\"", "a text needs no quotes, and is no markup");
     let raw = send(&mut browser, "values.raw", &[("bytes", "0x00ff"), ("Idempotency-Key", "r")]);
     assert_eq!(raw, "200 r\n\"0x00ff\"");
+    let asked = send(&mut browser, "values.place", &[("order", "\"Nothing\"")]);
+    assert!(asked.as_str().is_some_and(|text| text.starts_with("200 lsn ")), "a query makes no request: {asked}");
     browser.evaluate("document.getElementById(\"filter\").value = \"counter.to\"; document.getElementById(\"filter\").dispatchEvent(new Event(\"input\"))");
     let shown = browser.evaluate(
         "[...document.querySelectorAll(\"details\")].filter((block) => !block.hidden).map((block) => block.id).join()",

@@ -58,7 +58,9 @@ function bodyOf(fields, isRaw) {
 async function tell(answer, output) {
   const text = await answer.text();
   output.className = answer.ok ? "good" : "bad";
-  output.textContent = `${answer.status} ${answer.headers.get("Ambrosia-Request-Id") ?? ""}\n${text}`;
+  const lsn = answer.headers.get("Ambrosia-Lsn");
+  const of = answer.headers.get("Ambrosia-Request-Id") ?? (lsn ? `lsn ${lsn}` : "");
+  output.textContent = `${answer.status} ${of}\n${text}`;
 }
 
 /** Asks for the result of a request that was not waited for, until it is there. */
@@ -89,6 +91,23 @@ async function send(path, fields, isRaw, key, isAsync, output) {
   output.dataset.ready = "true";
 }
 
+/** Asks a query, by the values as they were typed: a text needs no quotes in an address either. */
+async function ask(path, fields, output) {
+  output.className = "";
+  output.textContent = "…";
+  try {
+    const url = new URL(path.slice(1), document.baseURI);
+    for (const { name, schema, input } of fields) {
+      if (input.value !== "" || !isOptional(schema)) url.searchParams.set(name, input.value);
+    }
+    await tell(await fetch(url, { headers: who() }), output);
+  } catch (error) {
+    output.className = "bad";
+    output.textContent = error.message;
+  }
+  output.dataset.ready = "true";
+}
+
 function method(path, operation) {
   const block = element("details");
   block.id = operation.operationId;
@@ -104,6 +123,16 @@ function method(path, operation) {
   // In the order of the method, which an object need not keep.
   const names = isRaw ? ["bytes"] : operation["x-ambrosia-arguments"];
   const fields = names.map((name) => field(form, name, named[name]));
+  if (kind === "query") {
+    const output = element("output");
+    form.append(element("button", "GET"), output);
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      ask(path, fields, output);
+    });
+    block.append(form);
+    return block;
+  }
   const key = element("input", undefined, "key");
   key.placeholder = "made if there is none";
   key.setAttribute("aria-label", "Idempotency-Key");
