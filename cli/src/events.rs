@@ -7,13 +7,13 @@ use std::{
 };
 
 use ambrosia_core::{Event, EventId, ReplicaIndex, Timestamp};
-use ambrosia_host::{Addresses, Client, ClientError, Diagnostics, Heard, client_of, decode_value, without_controls};
+use ambrosia_host::{ClientError, Diagnostics, Heard, decode_value, without_controls};
 use ambrosia_storage::StorePlace;
-use anyhow::{Context, bail};
+use anyhow::bail;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::arguments::Events;
+use crate::{arguments::Events, reach::reach};
 
 /// While nobody is reached, it is said why as often as that changes; this is how long is waited before the first time.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -51,13 +51,7 @@ pub(crate) fn events(store: StorePlace, verb: &Events) -> anyhow::Result<ExitCod
 }
 
 async fn listen(store: StorePlace, verb: &Events) -> anyhow::Result<()> {
-    let name = verb.instance.0.clone();
-    let mut client = if verb.at.is_empty() {
-        client_of(store.open()?, name)?
-    } else {
-        let addresses = Addresses::resolve(&verb.at).await.context("--at")?;
-        Client::new(name.clone(), Addresses::new(name, addresses))
-    };
+    let mut client = reach(store, &verb.instance, &verb.at).await?;
     let limit = Duration::from_secs_f64(verb.timeout);
     let mut events = client.events(Some(verb.after.unwrap_or_default()), verb.replica.map(ReplicaIndex));
     let newest = events.begin(limit).await?;

@@ -20,6 +20,7 @@ mod man;
 mod new;
 mod place;
 mod plan;
+mod reach;
 mod records;
 mod register_instance;
 mod result;

@@ -1,15 +1,13 @@
 //! `result`: what has become of a request that was not waited for.
 
-use std::{io::Write, process::ExitCode, sync::Arc, time::Duration};
+use std::{io::Write, process::ExitCode, time::Duration};
 
 use ambrosia_core::{Answer, RequestId, RequestStatus};
-use ambrosia_host::{
-    Addresses, Client, Methods, Modules, client_of, decode_value, show_raw, show_value, without_controls,
-};
-use ambrosia_storage::{Instances, StorePlace};
-use anyhow::{Context, bail};
+use ambrosia_host::{decode_value, show_raw, show_value, without_controls};
+use ambrosia_storage::StorePlace;
+use anyhow::bail;
 
-use crate::arguments::ResultOf;
+use crate::{arguments::ResultOf, reach::reach_methods};
 
 /// Exit code while there is no result.
 const UNDER_WAY: u8 = 3;
@@ -24,7 +22,7 @@ pub(crate) fn result(store: StorePlace, verb: &ResultOf) -> anyhow::Result<ExitC
     let (wait, limit) = (seconds("--wait", verb.wait)?, seconds("--timeout", verb.timeout)?);
     let request = RequestId::new(&verb.of.request)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut client, methods) = runtime.block_on(reach(store, verb, limit))?;
+    let (mut client, methods) = runtime.block_on(reach_methods(store, &verb.of.instance, &verb.at, limit))?;
     let method = verb.method.as_deref().map(|name| methods.find(name)).transpose()?;
     let shown = |value: &[u8]| match method {
         Some(method) => show_value(method, value),
@@ -55,19 +53,4 @@ pub(crate) fn result(store: StorePlace, verb: &ResultOf) -> anyhow::Result<ExitC
             verb.of.instance
         ),
     }
-}
-
-/// A client of the instance, and what its methods are: by the store, or by hosts alone if these are given.
-async fn reach(store: StorePlace, verb: &ResultOf, limit: Duration) -> anyhow::Result<(Client, Methods)> {
-    let name = verb.of.instance.clone();
-    if verb.at.is_empty() {
-        let store = store.open()?;
-        let entry = store.instance(&name)?;
-        let methods = Modules::new(Arc::clone(&store)).methods(entry.upgrades.current)?;
-        return Ok((client_of(store, name)?, methods));
-    }
-    let addresses = Addresses::resolve(&verb.at).await.context("--at")?;
-    let mut client = Client::new(name.clone(), Addresses::new(name, addresses));
-    let methods = client.methods(limit).await?;
-    Ok((client, methods))
 }

@@ -19,14 +19,14 @@ pub(crate) fn run(store: StorePlace, verb: Run) -> anyhow::Result<ExitCode> {
         guest_log: verb.guest_log.guest_log,
         stdin: verb.stdin,
         ends_with_stdin: verb.end_with_stdin,
-        member: verb.configuration.add_to(verb.outgoing.add_to(MemberOptions {
+        member: MemberOptions {
             print_replay: verb.print_replay,
             // All that can be shown is to be shown.
             from_beginning: verb.print_replay || verb.ignore_checkpoints,
             allow_engine_change: verb.allow_engine_change,
             allow_divergence: verb.allow_divergence.map(Lsn),
-            ..verb.checkpoints.options()
-        }))?,
+            ..verb.member.options()?
+        },
     })?;
     Ok(match ending {
         Ending::Stopped => ExitCode::SUCCESS,

@@ -3,19 +3,17 @@
 use std::{
     io::Write,
     process::ExitCode,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use ambrosia_core::{Lsn, ReplicaIndex, RequestId, limits::ARGUMENTS_BYTES_MAX};
 use ambrosia_host::{
-    Addresses, Answered, Client, Method, MethodKind, Methods, Modules, client_of, encode_arguments_of,
-    fresh_request_id, show_value, without_controls,
+    Answered, Method, MethodKind, encode_arguments_of, fresh_request_id, show_value, without_controls,
 };
-use ambrosia_storage::{Instances, StorePlace};
+use ambrosia_storage::StorePlace;
 use anyhow::{Context, bail};
 
-use crate::arguments::Send;
+use crate::{arguments::Send, reach::reach_methods};
 
 pub(crate) fn send(store: StorePlace, verb: Send) -> anyhow::Result<ExitCode> {
     if !(verb.timeout > 0.0 && verb.timeout <= 1e9) {
@@ -23,7 +21,7 @@ pub(crate) fn send(store: StorePlace, verb: Send) -> anyhow::Result<ExitCode> {
     }
     let (began, limit) = (Instant::now(), Duration::from_secs_f64(verb.timeout));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut client, methods) = runtime.block_on(reach(store, &verb, limit))?;
+    let (mut client, methods) = runtime.block_on(reach_methods(store, &verb.what.instance, &verb.at, limit))?;
     let method = methods.find(&verb.what.method)?;
     let arguments = verb.what.args.read().and_then(|json| Ok(encode_arguments_of(&json, method)?));
     let arguments = arguments.with_context(|| format!("--args{}", verb.what.args.place()))?;
@@ -79,19 +77,4 @@ fn is_query(verb: &Send, method: &Method) -> anyhow::Result<bool> {
         (_, Some(flag), _) => bail!("{flag} is of queries, and method {name} is of kind {kind}"),
         _ => Ok(false),
     }
-}
-
-/// A client of the instance, and what its methods are: by the store, or by hosts alone if these are given.
-async fn reach(store: StorePlace, verb: &Send, limit: Duration) -> anyhow::Result<(Client, Methods)> {
-    let name = verb.what.instance.clone();
-    if verb.at.is_empty() {
-        let store = store.open()?;
-        let entry = store.instance(&name)?;
-        let methods = Modules::new(Arc::clone(&store)).methods(entry.upgrades.current)?;
-        return Ok((client_of(store, name)?, methods));
-    }
-    let addresses = Addresses::resolve(&verb.at).await.context("--at")?;
-    let mut client = Client::new(name.clone(), Addresses::new(name, addresses));
-    let methods = client.methods(limit).await?;
-    Ok((client, methods))
 }

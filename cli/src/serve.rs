@@ -25,10 +25,7 @@ pub(crate) fn serve(store: StorePlace, verb: Serve) -> anyhow::Result<ExitCode> 
             http: verb.http.address(),
             guest_log: verb.guest_log.guest_log,
             process_memory_bytes: verb.process_memory,
-            member: verb.configuration.add_to(verb.outgoing.add_to(MemberOptions {
-                allow_engine_change: verb.allow_engine_change,
-                ..verb.checkpoints.options()
-            }))?,
+            member: MemberOptions { allow_engine_change: verb.allow_engine_change, ..verb.member.options()? },
         },
         tell,
     )?;

@@ -9,6 +9,24 @@ use clap::Args;
 
 use super::units::{age, size, size_or_nothing, time};
 
+// How a member lives. A doc comment would take the place of what the verb says of itself.
+#[derive(Args, Debug)]
+pub(crate) struct MemberArguments {
+    #[command(flatten)]
+    outgoing: OutgoingArguments,
+    #[command(flatten)]
+    configuration: ConfigurationArguments,
+    #[command(flatten)]
+    checkpoints: CheckpointArguments,
+}
+
+impl MemberArguments {
+    /// The same for a member, and all else as it is by default.
+    pub(crate) fn options(self) -> anyhow::Result<MemberOptions> {
+        self.configuration.add_to(self.outgoing.add_to(self.checkpoints.options()))
+    }
+}
+
 // Where requests to the world outside may go. A doc comment would take the place of what the verb says of itself.
 #[derive(Args, Debug)]
 pub(crate) struct OutgoingArguments {
@@ -24,7 +42,7 @@ pub(crate) struct OutgoingArguments {
 
 impl OutgoingArguments {
     /// The same for a member that lives as `options` say.
-    pub(crate) fn add_to(self, options: MemberOptions) -> MemberOptions {
+    fn add_to(self, options: MemberOptions) -> MemberOptions {
         let (grants, secrets) = (Grants(self.grant_http), self.secret.into_iter().collect());
         MemberOptions { grants, secrets, ..options }
     }
@@ -79,7 +97,7 @@ impl RetentionArguments {
 
 impl ConfigurationArguments {
     /// The same for a member that lives as `options` say.
-    pub(crate) fn add_to(self, options: MemberOptions) -> anyhow::Result<MemberOptions> {
+    fn add_to(self, options: MemberOptions) -> anyhow::Result<MemberOptions> {
         let mut configuration = Configuration::default();
         for (name, value) in self.config {
             let before = configuration.values.insert(name.clone(), value.into());
@@ -183,7 +201,7 @@ pub(crate) struct CheckpointArguments {
 
 impl CheckpointArguments {
     /// The same for a member, and all else as it is by default.
-    pub(crate) fn options(&self) -> MemberOptions {
+    fn options(&self) -> MemberOptions {
         MemberOptions {
             checkpoint_every_bytes: self.checkpoint_every,
             recovery_target: self.recovery_target,

@@ -7,7 +7,7 @@ use clap_complete::ArgValueCandidates;
 
 use super::{
     Named,
-    member::{CheckpointArguments, ConfigurationArguments, GuestLogArguments, HttpArguments, OutgoingArguments},
+    member::{GuestLogArguments, HttpArguments, MemberArguments},
     units::size,
 };
 use crate::{completion::instances, serve::NamedReplica};
@@ -52,11 +52,7 @@ pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) guest_log: GuestLogArguments,
     #[command(flatten)]
-    pub(crate) outgoing: OutgoingArguments,
-    #[command(flatten)]
-    pub(crate) configuration: ConfigurationArguments,
-    #[command(flatten)]
-    pub(crate) checkpoints: CheckpointArguments,
+    pub(crate) member: MemberArguments,
 }
 
 #[derive(Args, Debug)]
@@ -97,11 +93,7 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) guest_log: GuestLogArguments,
     #[command(flatten)]
-    pub(crate) outgoing: OutgoingArguments,
-    #[command(flatten)]
-    pub(crate) configuration: ConfigurationArguments,
-    #[command(flatten)]
-    pub(crate) checkpoints: CheckpointArguments,
+    pub(crate) member: MemberArguments,
 }
 
 #[derive(Args, Debug)]
