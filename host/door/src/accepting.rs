@@ -7,11 +7,17 @@ mod activity;
 mod http1;
 mod http2;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::Router;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, join},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, join},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     time::{sleep, timeout},
@@ -90,8 +96,7 @@ impl Protocols {
             Ok(first) => first?,
             Err(_) => return Ok(()),
         };
-        let again = io::Cursor::new(first).take(length as u64);
-        let stream = join(again.chain(reading), writing);
+        let stream = join(Again { first, length, taken: 0, reading }, writing);
         if first == OF_HTTP2 {
             // On the heap, so that the many that speak HTTP/1.1 need not have room for it.
             Box::pin(http2::serve(&self.http2, stream, routes, closing)).await?;
@@ -112,6 +117,31 @@ async fn first_bytes(reading: &mut (impl AsyncRead + Unpin)) -> io::Result<([u8;
         }
     }
     Ok((first, length))
+}
+
+/// The first bytes once more, and the rest behind them. Both come by one read where both are there: after a read of three bytes alone
+/// hyper would have twice the buffer, for as long as the connection lasts.
+struct Again<R> {
+    first: [u8; OF_HTTP2.len()],
+    length: usize,
+    taken: usize,
+    reading: R,
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Again<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let count = (self.length - self.taken).min(buffer.remaining());
+        buffer.put_slice(&self.first[self.taken..self.taken + count]);
+        self.taken += count;
+        match Pin::new(&mut self.reading).poll_read(context, buffer) {
+            Poll::Pending if count > 0 => Poll::Ready(Ok(())),
+            polled => polled,
+        }
+    }
 }
 
 /// A connection whose first bytes were read and are read again.
