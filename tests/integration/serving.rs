@@ -134,7 +134,7 @@ fn members_whose_clients_take_nothing_hold_up_no_other_at_the_end() {
     stuck.iter().for_each(|instance| cluster.register(instance, "counter", 1));
     cluster.register("z", "counter", 1);
     let mut host = serve(&cluster, &["--all"]);
-    wait_for_primaries(&host, &["z"]);
+    wait_for_primaries(&host, &stuck.iter().map(String::as_str).chain(["z"]).collect::<Vec<_>>());
     let _sockets: Vec<_> = stuck.iter().map(|instance| takes_nothing(&cluster, instance)).collect();
     host.signal(Signal::Terminate);
     assert_eq!(host.exit_code(), 0, "{}", host.said());
