@@ -6,6 +6,7 @@
 mod add_replica;
 mod argument_source;
 mod arguments;
+mod calling;
 mod checked_module;
 mod checkpoint;
 mod completion;
@@ -20,6 +21,7 @@ mod man;
 mod new;
 mod place;
 mod plan;
+mod query;
 mod reach;
 mod records;
 mod register_instance;
@@ -40,6 +42,7 @@ mod status_upgrades;
 mod status_watch;
 mod style;
 mod token;
+mod trace;
 mod trial;
 mod up;
 mod upgrade;
@@ -97,11 +100,13 @@ fn carry_out_on(store: StorePlace, project: Option<PathBuf>, verb: Verb, colours
         Verb::Status(verb) => status::status(&store, &verb, Style::of_stdout(colours)),
         Verb::Upgrade(verb) => upgrade::upgrade(&store, &verb),
         Verb::Skip(verb) => skip::skip(&store, &verb),
-        Verb::Send(verb) => send::send(store, verb),
+        Verb::Send(verb) => send::send(store, &verb),
+        Verb::Query(verb) => query::query(store, &verb),
         Verb::Result(verb) => result::result(store, &verb),
         Verb::Events(verb) => events::events(store, &verb),
         Verb::Checkpoint(verb) => checkpoint::checkpoint(&store, &verb),
         Verb::Log(verb) => log::log(&store, &verb, Style::of_stdout(colours)),
+        Verb::Trace(verb) => trace::trace(&store, &verb, Style::of_stdout(colours)),
         Verb::Debug(verb) => debug::debug(&store, &verb, colours),
         Verb::Verify(verb) => verify::verify(&store, &verb),
         Verb::Export(verb) => export::run(&store, &verb),

@@ -57,7 +57,7 @@ pub const fn check_state<S: State>() {}
 pub enum MethodKind {
     /// It may change the state.
     Update,
-    /// It changes nothing and sends nothing: `#[ambrosia(query)]`.
+    /// It changes nothing and sends nothing: it has `&self` and gives something back, or is marked `#[ambrosia(query)]`.
     Query,
     /// Takes and gives bytes instead of MessagePack: `#[ambrosia(raw)]`.
     Raw,

@@ -9,6 +9,18 @@
 //!
 //! Lines leave the instance once what led to them is durable, as its messages do, and each at least once, with an id by which a line that
 //! comes again is known. Where they go is the operator's to say (`run --guest-log`). A field is any value that serde can encode.
+//!
+//! With the features `log` and `tracing` of this crate, what is written by the crates of these names, by the application or by what it
+//! links, is such a line as well, from [`Level::Info`] on; [`set_max_level`] says otherwise. The fields of a `tracing` span are those of
+//! each line within it.
+
+#[cfg(feature = "tracing")]
+mod events;
+#[cfg(feature = "log")]
+mod records;
+
+#[cfg(any(feature = "log", feature = "tracing"))]
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde::Serialize;
 
@@ -51,6 +63,34 @@ impl Level {
             Level::Trace => "trace",
         }
     }
+}
+
+/// The lines that are taken from the crates `log` and `tracing`: up to this [`Level`].
+#[cfg(any(feature = "log", feature = "tracing"))]
+static MAX_LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
+
+/// Has lines of the crates `log` and `tracing` written up to `level`: [`Level::Info`] where nothing is said. The macros of this module
+/// do not ask for it. New code has forgotten it, so set it in `on_first_start` and in `on_upgrade`.
+#[cfg(any(feature = "log", feature = "tracing"))]
+pub fn set_max_level(level: Level) {
+    MAX_LEVEL.store(level as u8, Ordering::Relaxed);
+    #[cfg(feature = "log")]
+    records::set_max_level(level);
+    #[cfg(feature = "tracing")]
+    events::set_max_level();
+}
+
+#[cfg(feature = "tracing")]
+fn max_level() -> u8 {
+    MAX_LEVEL.load(Ordering::Relaxed)
+}
+
+/// Has what the crates `log` and `tracing` are given come here, as far as there is nobody else for it.
+pub(crate) fn adopt() {
+    #[cfg(feature = "log")]
+    records::adopt();
+    #[cfg(feature = "tracing")]
+    events::adopt();
 }
 
 /// What a field may hold: any value that serde can encode.

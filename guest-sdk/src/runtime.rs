@@ -101,6 +101,7 @@ pub(crate) fn enter(runtime: Option<Rc<Runtime>>) -> Option<Rc<Runtime>> {
 
 impl Runtime {
     pub(crate) fn new(#[cfg(not(target_arch = "wasm32"))] world: crate::host::native::World) -> Self {
+        crate::log::adopt();
         Runtime {
             executor: Executor::default(),
             current: Cell::new(Current {

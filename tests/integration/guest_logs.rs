@@ -113,3 +113,31 @@ fn a_process_shows_what_its_guest_logs_and_up_in_front_of_all() {
     let refused = ["run", "--instance", "outside", "--guest-log", "/no/such/directory/log"];
     fails(&cluster, &refused, &["can't be written to /no/such/directory/log"]);
 }
+
+#[test]
+fn the_crates_log_and_tracing_write_lines_too() {
+    let cluster = cluster();
+    let path = cluster.file("guest.jsonl");
+    let argument: &'static str = Box::leak(path.to_str().expect("text").to_owned().into_boxed_str());
+    let mut replicas = Replicas::of_with(&cluster, "logging", "logging", 2, &["--guest-log", argument]);
+    let mut session = Session::new(&cluster, "logging");
+    session.call("record", json!([1]));
+    session.call("event", json!(["order-1", 2]));
+    // What was set up in the memory of the guest is there on a replica that has taken over.
+    let dead = replicas.kill_primary();
+    replicas.start_standby(dead);
+    session.call("record", json!([4]));
+    session.call("event", json!(["order-2", 5]));
+    let found = by_value(&wait_for_values(&path, 6));
+    let shown = |value: u64| {
+        let Value::Object(line) = &found[&value] else { panic!("{found:?}") };
+        (line["level"].clone(), line["message"].clone(), line["fields"].clone())
+    };
+    assert_eq!(shown(1), (json!("info"), json!("an order of 1"), json!({"value": 1, "paid": true})));
+    let fields = |order, value| json!({"value": value, "order": order, "span": "order"});
+    assert_eq!(shown(2), (json!("warn"), json!("it is late"), fields("order-1", 2)));
+    assert_eq!(shown(3), (json!("info"), json!("it has come"), fields("order-1", 3)));
+    assert_eq!(shown(4), (json!("info"), json!("an order of 4"), json!({"value": 4, "paid": true})));
+    assert_eq!(shown(6), (json!("info"), json!("it has come"), fields("order-2", 6)));
+    assert_eq!(found[&2]["target"], json!("logging"));
+}

@@ -54,6 +54,7 @@ mod streams;
 mod support;
 mod surroundings;
 mod torture;
+mod tracing;
 mod travel;
 mod trials;
 mod up;

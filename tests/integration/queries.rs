@@ -88,6 +88,20 @@ fn a_query_sees_what_was_answered_and_leaves_no_record() {
 }
 
 #[test]
+fn the_verb_asks_any_replica_and_runs_nothing_that_may_change_something() {
+    let cluster = cluster();
+    let _asked = Replicas::of(&cluster, "asked", "asked", 2);
+    let (_, lsn) = Asker::new(&cluster, "asked").update("add", "add", json!([2]));
+    let lsn = lsn.0.to_string();
+    assert_eq!(cluster.must(&["query", "asked", "total"]), "2\n");
+    for replica in ["0", "1"] {
+        assert_eq!(cluster.must(&["query", "asked", "total", "--replica", replica, "--at-least", &lsn]), "2\n");
+    }
+    fails(&cluster, &["query", "asked", "add", "[1]"], &["method add is of kind update", "no query", "send` runs it"]);
+    assert_eq!(cluster.must(&["query", "asked", "total"]), "2\n", "what was refused was not run");
+}
+
+#[test]
 fn a_query_that_does_what_it_may_not_fails_and_the_instance_goes_on() {
     let cluster = cluster();
     let asked = Replicas::of(&cluster, "asked", "asked", 1);

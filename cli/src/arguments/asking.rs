@@ -1,4 +1,4 @@
-//! What those that run are asked and told: `status`, `send`, `result`, `events`, `checkpoint`.
+//! What those that run are asked and told: `status`, `send`, `query`, `result`, `events`, `checkpoint`.
 
 use ambrosia_core::EventId;
 use clap::Args;
@@ -65,6 +65,32 @@ pub(crate) struct Send {
     /// Names the request, so that it can be repeated and is done once; by default a fresh one
     #[arg(long, value_name = "ID")]
     pub(crate) request_id: Option<String>,
+    /// Seconds to wait
+    #[arg(long, value_name = "S", default_value_t = 30.0)]
+    pub(crate) timeout: f64,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ambrosia-host query counter total
+  ambrosia-host query bank balance '[\"anna\"]' --replica 1
+  ambrosia-host query bank balance '{\"account\": \"anna\"}' --at-least 812
+  ambrosia-host query bank balance '[\"anna\"]' --at 127.0.0.1:7001,127.0.0.1:7002
+
+The primary's answer has seen all that was answered before, across takeovers too; that of a replica is of the state as far as it
+has it. No record is made, and nothing is waited for on a disk. A method that may change something is refused: `send` runs it.")]
+pub(crate) struct Query {
+    #[command(flatten)]
+    pub(crate) what: Called,
+    /// Addresses of hosts to ask in place of a store, which is not opened then. Any host of the instance knows where the primary is
+    #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
+    pub(crate) at: Vec<String>,
+    /// Ask that replica, whatever its role, in place of the primary
+    #[arg(long, value_name = "N", conflicts_with = "at")]
+    pub(crate) replica: Option<u16>,
+    /// Wait until the state that is asked has come to that record
+    #[arg(long, value_name = "LSN", default_value_t = 0)]
+    pub(crate) at_least: u64,
     /// Seconds to wait
     #[arg(long, value_name = "S", default_value_t = 30.0)]
     pub(crate) timeout: f64,

@@ -1,10 +1,11 @@
-//! What has been: `log`, `debug`, `verify`, `export`.
+//! What has been: `log`, `trace`, `debug`, `verify`, `export`.
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use ambrosia_core::EventId;
 use clap::Args;
 
-use super::Named;
+use super::{Named, NamedTrace};
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  ambrosia-host log server\n  \
@@ -25,6 +26,36 @@ pub(crate) struct Log {
     #[arg(long, conflicts_with = "to")]
     pub(crate) follow: bool,
     /// One JSON object a record
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ambrosia-host trace shop order-17
+  ambrosia-host trace shop --message 812.0
+  ambrosia-host trace shop order-17 --otlp trace.json
+
+Each line is a message: when it was delivered, counted from the first, which record of which instance that is, and what was answered. Below it is
+what it brought about: calls, forks and their answers, timers, requests to the world outside and what came of them. The logs say it, as
+far back as they go, so nothing has to be switched on before; handlers are run again in a copy, which nobody sees. Instances of other
+stores are not followed.
+
+--otlp writes the same as spans in the JSON of the OpenTelemetry protocol, a line, as the otlpjsonfile receiver of its collector reads it, and
+an HTTP endpoint for traces takes it: curl -H 'content-type: application/json' --data @trace.json http://localhost:4318/v1/traces")]
+pub(crate) struct Trace {
+    #[command(flatten)]
+    pub(crate) of: NamedTrace,
+    /// Begin at a message in place of a request: its record, and which of the messages there it is, from 0
+    #[arg(long, value_name = "LSN.INDEX")]
+    pub(crate) message: Option<EventId>,
+    /// Follow that many messages at most
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) limit: u32,
+    /// Write spans of OpenTelemetry into a file as well, - for stdout in place of the lines
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pub(crate) otlp: Option<PathBuf>,
+    /// One JSON object a message
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -16,11 +16,13 @@ use std::ffi::OsString;
 
 use clap::{ColorChoice, Parser, Subcommand};
 
-pub(crate) use asking::{Checkpoint, Events, ResultOf, Send, Status};
+pub(crate) use asking::{Checkpoint, Events, Query, ResultOf, Send, Status};
 pub(crate) use changing::{Skip, Upgrade};
-pub(crate) use history::{Debug, Export, Log, Verify};
+pub(crate) use history::{Debug, Export, Log, Trace, Verify};
 pub(crate) use member::ConfigurationArguments;
-pub(crate) use named::{Called, Named, NamedOrAll, NamedRequest, NamedWithModule, NamedWithNext, NumberedReplica};
+pub(crate) use named::{
+    Called, Named, NamedOrAll, NamedRequest, NamedTrace, NamedWithModule, NamedWithNext, NumberedReplica,
+};
 pub(crate) use project::{HttpOrOff, New, Up};
 pub(crate) use registering::{AddReplica, DeregisterInstance, RegisterInstance};
 pub(crate) use running::{Kill, Run, Serve};
@@ -70,6 +72,7 @@ impl Verb {
         match self {
             Verb::New(_) | Verb::Up(_) | Verb::Completion(_) | Verb::Man(_) => false,
             Verb::Send(verb) => verb.at.is_empty(),
+            Verb::Query(verb) => verb.at.is_empty(),
             Verb::Result(verb) => verb.at.is_empty(),
             Verb::Events(verb) => verb.at.is_empty(),
             _ => true,
@@ -105,6 +108,8 @@ pub(crate) enum Verb {
     Status(Status),
     /// Send a request to an instance and print its result as JSON
     Send(Send),
+    /// Ask an instance something that changes nothing, without a record, and print the answer as JSON
+    Query(Query),
     /// Print the result of a request that was not waited for
     Result(ResultOf),
     /// Show what an instance emits, and go on as it comes
@@ -113,6 +118,8 @@ pub(crate) enum Verb {
     Checkpoint(Checkpoint),
     /// Show the records of an instance's log
     Log(Log),
+    /// Show all that a request brought about, in every instance that it came to
+    Trace(Trace),
     /// Travel through the life of an instance, forwards and backwards, and see what each record did
     Debug(Debug),
     /// Take a part of an instance's life into a store of its own, to be looked at elsewhere

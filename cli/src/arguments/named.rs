@@ -196,6 +196,13 @@ pub(crate) struct NamedRequest {
     pub(crate) request: String,
 }
 
+/// An instance, and a request to it if that is how a message is named.
+#[derive(Debug)]
+pub(crate) struct NamedTrace {
+    pub(crate) instance: InstanceName,
+    pub(crate) request: Option<String>,
+}
+
 /// A replica of an instance.
 #[derive(Debug)]
 pub(crate) struct NumberedReplica {
@@ -252,6 +259,7 @@ slots!(Called, [INSTANCE, METHOD, ARGUMENTS], |given| Called {
     args: given.may(2)?.unwrap_or_default(),
 });
 slots!(NamedRequest, [INSTANCE, REQUEST], |given| NamedRequest { instance: given.must(0)?, request: given.must(1)? });
+slots!(NamedTrace, [INSTANCE, REQUEST], |given| NamedTrace { instance: given.must(0)?, request: given.may(1)? });
 slots!(NumberedReplica, [INSTANCE, REPLICA], |given| NumberedReplica {
     instance: given.must(0)?,
     replica: given.must::<ReplicaNumber>(1)?.0,

@@ -17,6 +17,8 @@ mod session;
 mod state;
 mod watch;
 
+pub(crate) use self::moment::{ShownEffect, ShownMoment, Viewer};
+
 use std::{
     io::{BufRead, BufReader, IsTerminal, Write},
     net::SocketAddr,

@@ -61,15 +61,15 @@ pub(crate) struct ShownEffect {
     /// Whether that message was skipped, so that it is not among those of the mend: its index is that in the void record.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) is_of_skipped: bool,
-    kind: String,
-    to: String,
+    pub(crate) kind: String,
+    pub(crate) to: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    method: Option<String>,
+    pub(crate) method: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<u64>,
+    pub(crate) id: Option<u64>,
     /// Arguments, a result, the time of a timer, an exit code, a count.
     #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<Value>,
+    pub(crate) value: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -229,7 +229,7 @@ impl Viewer {
             }
             MessageKind::CancelTimer => shown.kind = "cancel timer".to_owned(),
             MessageKind::Waiting => shown.value = number(message.arguments).map(Value::from),
-            MessageKind::Request => shown.kind = "request".to_owned(),
+            MessageKind::Request => shown.value = Some(request_line(message.arguments)),
             MessageKind::CancelRequest => shown.kind = "cancel request".to_owned(),
             MessageKind::CancelPromise => shown.kind = "cancel promise".to_owned(),
             MessageKind::Emit | MessageKind::Promise => {}
@@ -273,6 +273,13 @@ fn mark_skipped(effects: &mut [ShownEffect], skipped: &[u32]) {
 }
 
 /// Pieces of a stream that follow each other are one text.
+/// What is asked of the world outside: neither its headers nor its body, which may be large.
+fn request_line(arguments: &[u8]) -> Value {
+    let Value::Object(mut request) = decode_value(arguments) else { return Value::Null };
+    request.retain(|name, _| ["method", "url"].contains(&name.as_str()));
+    request.into()
+}
+
 fn prints(execution: &Execution) -> Vec<ShownPrint> {
     let mut texts: Vec<(PrintStream, Vec<u8>)> = Vec::new();
     for print in &execution.prints {

@@ -10,6 +10,8 @@ pub(crate) struct MethodOptions {
     pub(crate) helper: bool,
     /// Changes nothing and sends nothing.
     pub(crate) query: Option<Span>,
+    /// No query, though it could be one by its receiver.
+    pub(crate) update: Option<Span>,
     /// Names that it had in messages before.
     pub(crate) formerly: Vec<LitStr>,
     /// Takes and gives bytes instead of MessagePack.
@@ -40,6 +42,7 @@ impl MethodOptions {
     pub(crate) fn of_the_instance(&self) -> Option<Span> {
         let text = |text: &Option<LitStr>| text.as_ref().map(LitStr::span);
         self.query
+            .or(self.update)
             .or(self.restart)
             .or_else(|| text(&self.cron))
             .or_else(|| text(&self.zone))
@@ -63,6 +66,8 @@ impl MethodOptions {
             self.raw = true;
         } else if meta.path.is_ident("query") {
             self.query = Some(meta.path.span());
+        } else if meta.path.is_ident("update") {
+            self.update = Some(meta.path.span());
         } else if meta.path.is_ident("restart") {
             self.restart = Some(meta.path.span());
         } else if meta.path.is_ident("formerly") {
@@ -76,8 +81,8 @@ impl MethodOptions {
             }
         } else {
             return Err(meta.error(
-                "expected `raw`, `query`, `restart`, `helper`, `name = \"..\"`, `formerly = \"..\"`, or `cron = \"..\"` with \
-                 `zone = \"..\"` and `missed = \"..\"`",
+                "expected `raw`, `query`, `update`, `restart`, `helper`, `name = \"..\"`, `formerly = \"..\"`, or `cron = \"..\"` \
+                 with `zone = \"..\"` and `missed = \"..\"`",
             ));
         }
         Ok(())

@@ -237,8 +237,9 @@ impl Hook {
             let text = format!("`{ident}` is run by the host, which has no arguments for it");
             return Err(Error::new(argument.span(), text));
         }
-        let is_named = options.raw || options.query.is_some() || options.name.is_some() || !options.formerly.is_empty();
-        if is_named || options.cron.is_some() || options.zone.is_some() || options.missed.is_some() {
+        let has_kind = options.raw || options.query.is_some() || options.update.is_some();
+        let is_named = options.name.is_some() || !options.formerly.is_empty();
+        if has_kind || is_named || options.cron.is_some() || options.zone.is_some() || options.missed.is_some() {
             return Err(Error::new(ident.span(), format!("`{ident}` is run by the host: no message names it")));
         }
         let (is_async, restarts) = (signature.asyncness.is_some(), restarts(signature, options)?);

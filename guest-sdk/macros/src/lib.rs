@@ -75,7 +75,9 @@ use proc_macro::TokenStream;
 /// * **Arguments** are owned values with serde's `Deserialize`, results with `Serialize`. They travel as MessagePack.
 /// * **`#[ambrosia(name = "…")]`** gives a handler another name in messages than in Rust;
 ///   **`#[ambrosia(formerly = "…")]`** keeps a renamed one within reach of messages that carry its old name.
-/// * **`#[ambrosia(query)]`** says that a handler with `&self` changes nothing and sends nothing.
+/// * **Queries**: a handler with `&self` that gives something back, is not async and not raw is a query: asked from outside, it is
+///   answered without a record, may send nothing, and what it does to memory is thrown away. **`#[ambrosia(update)]`** makes it
+///   an update like the others, **`#[ambrosia(query)]`** says that it is to be a query, and is refused where that can't be.
 /// * **`#[ambrosia(cron = "0 3 * * *", zone = "Europe/Berlin", missed = "one")]`** has a handler run by itself at each time that the
 ///   expression says: minute, hour, day of the month, month, day of the week, and a second before them if there are six. It takes
 ///   nothing, or `due: ambrosia::Timestamp`. Without a zone that is UTC. What was missed while nobody ran the instance is made up for

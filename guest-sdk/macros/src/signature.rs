@@ -70,7 +70,7 @@ impl Method {
     ) -> Result<Self> {
         check_plain(signature)?;
         check_output(signature, options.raw)?;
-        check_query(signature, options)?;
+        let is_query = is_query(signature, options)?;
         let name = options.name.as_ref().map_or_else(|| signature.ident.to_string(), |name| name.value());
         let name = name.trim_start_matches("r#").to_string();
         if name.is_empty() {
@@ -86,7 +86,7 @@ impl Method {
             arguments,
             output: output(&signature.output),
             raw: options.raw,
-            is_query: options.query.is_some(),
+            is_query,
             formerly: former_names(options)?,
             is_async: signature.asyncness.is_some(),
             restarts: restarts(signature, options)?,
@@ -226,19 +226,35 @@ pub(crate) fn check_plain(signature: &Signature) -> Result<()> {
     Ok(())
 }
 
-/// A query changes nothing, which the compiler sees by its receiver.
-fn check_query(signature: &Signature, options: &MethodOptions) -> Result<()> {
-    let Some(span) = options.query else { return Ok(()) };
+/// A query changes nothing, which the compiler sees by its receiver. What only borrows the state and gives something back is one
+/// where nothing else is said: a method that gives nothing back would be asked for nothing, and one that runs by itself is
+/// there for what it sends.
+fn is_query(signature: &Signature, options: &MethodOptions) -> Result<bool> {
     let ident = &signature.ident;
+    if let (Some(_), Some(span)) = (options.query, options.update) {
+        return Err(Error::new(span, format!("`{ident}` is a query or an update, not both")));
+    }
+    let borrows = matches!(signature.inputs.first(), Some(FnArg::Receiver(receiver)) if receiver.mutability.is_none());
+    let could_be = borrows && signature.asyncness.is_none();
+    let Some(span) = options.query else {
+        let is_obvious = could_be && gives_something(&signature.output) && !options.raw && options.cron.is_none();
+        return Ok(is_obvious && options.update.is_none());
+    };
     if options.raw {
         return Err(Error::new(span, format!("`{ident}` is raw, so it can't be a query as well")));
     }
-    let borrows = matches!(signature.inputs.first(), Some(FnArg::Receiver(receiver)) if receiver.mutability.is_none());
-    if !borrows || signature.asyncness.is_some() {
+    if !could_be {
         let text = format!("a query changes nothing and awaits nothing: write `fn {ident}(&self, ..)`");
         return Err(Error::new(span, text));
     }
-    Ok(())
+    Ok(true)
+}
+
+fn gives_something(output: &ReturnType) -> bool {
+    match output {
+        ReturnType::Default => false,
+        ReturnType::Type(_, ty) => !matches!(&**ty, Type::Tuple(tuple) if tuple.elems.is_empty()),
+    }
 }
 
 /// Only what awaits something can be waiting when the code is upgraded.

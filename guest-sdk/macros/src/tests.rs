@@ -114,6 +114,77 @@ fn a_query_changes_nothing_and_awaits_nothing() {
     );
 }
 
+/// Whether a method is described as a query.
+fn is_query(method: TokenStream) -> bool {
+    let expanded = crate::immortal::expand(TokenStream::new(), quote!(impl Server { #method })).to_string();
+    assert!(!expanded.contains("compile_error"), "{expanded}");
+    expanded.contains("MethodKind :: Query")
+}
+
+#[test]
+fn what_borrows_the_state_and_gives_something_back_is_a_query() {
+    assert!(is_query(quote!(
+        fn total(&self) -> u64 {
+            0
+        }
+    )));
+    assert!(is_query(quote!(
+        #[ambrosia(query)]
+        fn total(&self) {}
+    )));
+    for update in [
+        quote!(
+            fn total(&mut self) -> u64 {
+                0
+            }
+        ),
+        quote!(
+            fn greet(&self) {}
+        ),
+        quote!(
+            fn greet(&self) -> () {}
+        ),
+        quote!(
+            async fn total(this: This<Self>) -> u64 {
+                0
+            }
+        ),
+        quote!(
+            #[ambrosia(raw)]
+            fn total(&self, bytes: &[u8]) -> Vec<u8> {
+                vec![]
+            }
+        ),
+        quote!(
+            #[ambrosia(update)]
+            fn total(&self) -> u64 {
+                0
+            }
+        ),
+        quote!(
+            #[ambrosia(cron = "0 3 * * *")]
+            fn total(&self) -> u64 {
+                0
+            }
+        ),
+        quote!(
+            #[ambrosia(helper)]
+            fn total(&self) -> u64 {
+                0
+            }
+        ),
+    ] {
+        assert!(!is_query(update.clone()), "{update}");
+    }
+    let both = quote!(
+        #[ambrosia(query, update)]
+        fn total(&self) -> u64 {
+            0
+        }
+    );
+    check(&immortal_errors(both), "a query or an update, not both");
+}
+
 /// What is told of a method with that attribute, those arguments, and that receiver.
 fn scheduled_errors(attribute: TokenStream, arguments: TokenStream) -> Vec<String> {
     immortal_errors(quote!(#[ambrosia(#attribute)] fn report(&mut self, #arguments) {}))
@@ -438,7 +509,7 @@ fn raw_means_bytes() {
             #[ambrosia(row)]
             fn receive(&mut self) {}
         )),
-        "expected `raw`, `query`, `restart`, `helper`, `name",
+        "expected `raw`, `query`, `update`, `restart`, `helper`, `name",
     );
 }
 

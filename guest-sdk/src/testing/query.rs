@@ -20,7 +20,6 @@ impl<S: Immortal> Harness<S> {
     /// # #[ambrosia::state] struct Counter { total: u64 }
     /// #[ambrosia::immortal]
     /// impl Counter {
-    ///     #[ambrosia(query)]
     ///     fn total(&self) -> u64 {
     ///         self.total
     ///     }
@@ -32,7 +31,7 @@ impl<S: Immortal> Harness<S> {
     /// # }
     /// ```
     ///
-    /// Panics if the method is not marked `#[ambrosia(query)]`, or does what a host lets no query do: send, spawn, set a timer,
+    /// Panics if the method is no query, or does what a host lets no query do: send, spawn, set a timer,
     /// exit, draw a random number, or attach an instance that was not known.
     pub fn query<R>(&mut self, call: impl FnOnce(S::Proxy) -> Call<R>) -> Result<R, CallError> {
         let (sent, messages) = self.by_tester(|proxy| call(proxy).into_parts());
@@ -40,7 +39,10 @@ impl<S: Immortal> Harness<S> {
         let name = pending.method;
         let [message] = &messages[..] else { panic!("a query is one call") };
         let is_query = |method: &crate::Method| method.answers_to(message.method) && method.kind == MethodKind::Query;
-        assert!(S::METHODS.iter().any(is_query), "`{name}` is no query: mark it `#[ambrosia(query)]`, or `ask` it");
+        assert!(
+            S::METHODS.iter().any(is_query),
+            "`{name}` is no query, which has `&self` and gives something back: `ask` it"
+        );
         let message = Incoming { kind: MessageKind::Impulse, ..message.clone() };
         let answered = self.answered(name, &message);
         self.answers.insert(pending.key, answered);

@@ -45,6 +45,7 @@ impl Till {
         drop(bank.withdraw(5));
     }
 
+    #[ambrosia(update)]
     fn cash(&self) -> u64 {
         self.cash
     }

@@ -4,6 +4,7 @@ mod answers;
 mod async_handlers;
 mod handlers;
 mod lifecycle;
+mod logging;
 mod outside;
 mod proxies;
 mod queries;

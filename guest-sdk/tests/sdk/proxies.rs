@@ -38,14 +38,17 @@ impl Station {
         }
     }
 
+    #[ambrosia(update)]
     fn debug(&self) -> String {
         format!("{:?}", self.listeners)
     }
 
+    #[ambrosia(update)]
     fn dice(&self, throws: u32) -> BTreeSet<u64> {
         (0..throws).map(|_| ambrosia::random_range(1..7)).collect()
     }
 
+    #[ambrosia(update)]
     fn peers(&self, name: String) -> (bool, bool) {
         let peer = ambrosia::Peer::attach(&name);
         peer.fork("hello", (1, "x"));

@@ -264,6 +264,16 @@ impl<G: Guest> Replica<G> {
         self.state.world.peers.name(peer)
     }
 
+    /// Which instance of its name a peer is; `None` until it was met.
+    pub fn peer_uuid(&self, peer: PeerIndex) -> Option<InstanceUuid> {
+        self.state.stream(peer).uuid
+    }
+
+    /// Number of the last message that was sent to a peer; 0 before the first.
+    pub fn sent(&self, peer: PeerIndex) -> Seq {
+        self.state.stream(peer).outbox.last_seq()
+    }
+
     /// The name that would stand for another instance than before, if this replica took that. What is refused anyway is
     /// left to that.
     pub(crate) fn unmet_peer(&self, traffic: &Traffic) -> Option<InstanceName> {

@@ -130,6 +130,7 @@ impl Bank {
     }
 
     /// Everything, by name.
+    #[ambrosia(update)]
     fn report(&self) -> BTreeMap<String, i64> {
         let last_requests = self.turns.iter().map(|(client, last)| (format!("requests of {client}"), *last as i64));
         let all = [

@@ -41,11 +41,13 @@ impl Keeper {
     }
 
     /// Blobs received, their bytes, and a checksum over all of them: [`expected`](Keeper::expected) says what it is.
+    #[ambrosia(update)]
     fn report(&self) -> (u64, u64, u64) {
         (self.count, self.total_bytes, self.checksum)
     }
 
     /// The checksum after blobs of these sizes.
+    #[ambrosia(update)]
     fn expected(&self, sizes: Vec<u64>) -> u64 {
         sizes.iter().fold(0, |sum, &bytes| checksum(sum, &pattern(bytes as usize)))
     }

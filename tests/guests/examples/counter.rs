@@ -13,10 +13,12 @@ impl Counter {
         self.total
     }
 
+    #[ambrosia(update)]
     fn total(&self) -> u64 {
         self.total
     }
 
+    #[ambrosia(update)]
     fn echo(&self, value: String) -> String {
         value
     }
@@ -26,6 +28,7 @@ impl Counter {
         self.seen.push(n);
     }
 
+    #[ambrosia(update)]
     fn seen(&self) -> Vec<u64> {
         self.seen.clone()
     }

@@ -22,12 +22,14 @@ impl Deterministic {
 
     /// The time as the standard library has it, in nanoseconds, and how far its monotonic clock moves meanwhile.
     #[expect(clippy::disallowed_methods, reason = "a guest may read the clock: the host answers from the record")]
+    #[ambrosia(update)]
     fn clocks(&self) -> (u64, u64) {
         let start = Instant::now();
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
         (since_1970, start.elapsed().as_nanos() as u64)
     }
 
+    #[ambrosia(update)]
     fn drawn(&self) -> u64 {
         self.drawn
     }

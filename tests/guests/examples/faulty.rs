@@ -11,6 +11,7 @@ struct Faulty {
 
 #[ambrosia::immortal]
 impl Faulty {
+    #[ambrosia(update)]
     fn ok(&self) -> u32 {
         42
     }
@@ -46,6 +47,7 @@ impl Faulty {
     }
 
     /// A text of that many bytes.
+    #[ambrosia(update)]
     fn text_of(&self, bytes: usize) -> String {
         "x".repeat(bytes)
     }
@@ -64,6 +66,7 @@ impl Faulty {
     }
 
     /// Forks that many bytes to itself, as they are and as a text, and says why that can't be.
+    #[ambrosia(update)]
     fn fork_with(&self, bytes: usize) -> [Result<(), String>; 2] {
         let forks = [Peer::me().try_fork_raw("ok", &vec![0; bytes]), Peer::me().try_fork("ok", ("x".repeat(bytes),))];
         forks.map(|fork| fork.map_err(|error| error.to_string()))
@@ -76,11 +79,13 @@ impl Faulty {
 
     /// Attaches an instance whose name comes from the caller.
     #[ambrosia(name = "attach_one")]
+    #[ambrosia(update)]
     fn attach_named(&self, name: String) -> Result<String, String> {
         Peer::try_attach(&name).map(Peer::name).map_err(|error| error.to_string())
     }
 
     /// The same by the type of the argument.
+    #[ambrosia(update)]
     fn take_peer(&self, peer: Peer) -> String {
         peer.name()
     }

@@ -38,6 +38,7 @@ impl Mutual {
     }
 
     /// Own calls that came back right, own calls that did not, and calls handled.
+    #[ambrosia(update)]
     fn report(&self) -> (u32, u32, u64) {
         (self.finished, self.failed, self.bounced)
     }

@@ -36,11 +36,13 @@ struct Nested;
 
 #[ambrosia::immortal]
 impl Nested {
+    #[ambrosia(update)]
     fn ok(&self) -> u32 {
         42
     }
 
     /// How many levels that has.
+    #[ambrosia(update)]
     fn tree(&self, tree: Tree) -> u32 {
         let (mut levels, mut at) = (0, &tree);
         while let Tree::Node(next) = at {
@@ -50,6 +52,7 @@ impl Nested {
     }
 
     /// How many levels the first children have.
+    #[ambrosia(update)]
     fn wide(&self, wide: Wide) -> u32 {
         let (mut levels, mut at) = (0, &wide);
         while let Some(next) = at.children.first() {
@@ -58,10 +61,12 @@ impl Nested {
         levels
     }
 
+    #[ambrosia(update)]
     fn tree_of(&self, levels: u32) -> Tree {
         (0..levels).fold(Tree::Leaf, |tree, _| Tree::Node(Box::new(tree)))
     }
 
+    #[ambrosia(update)]
     fn wide_of(&self, levels: u32) -> Wide {
         (0..levels).fold(Wide::default(), |wide, _| Wide { children: vec![wide], ..Wide::default() })
     }
@@ -79,6 +84,7 @@ impl Nested {
     }
 
     /// Forks a tree to `target`, or says why not.
+    #[ambrosia(update)]
     fn fork_tree(&self, target: String, levels: u32) -> Result<(), String> {
         Peer::attach(&target).try_fork("tree", (self.tree_of(levels),)).map_err(|error| error.to_string())
     }

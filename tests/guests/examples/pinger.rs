@@ -46,6 +46,7 @@ impl Pinger {
 
     /// Replies, the largest time between two of them in nanoseconds, the last value, and whether each value was one
     /// more than the one before.
+    #[ambrosia(update)]
     fn report(&self) -> (u64, u64, u64, bool) {
         (self.replies, self.largest_gap_nanos, self.last_value, !self.out_of_order)
     }

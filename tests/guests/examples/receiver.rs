@@ -20,11 +20,13 @@ impl Receiver {
     }
 
     /// Messages received, and how many of them did not follow the one before.
+    #[ambrosia(update)]
     fn report(&self) -> (u64, u64) {
         (self.received, self.violations)
     }
 
     /// Bytes received.
+    #[ambrosia(update)]
     fn bytes(&self) -> u64 {
         self.bytes
     }

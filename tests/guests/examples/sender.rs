@@ -51,6 +51,7 @@ impl Sender {
     }
 
     /// How many messages were sent.
+    #[ambrosia(update)]
     fn progress(&self) -> u64 {
         self.next
     }
@@ -65,6 +66,7 @@ impl Sender {
         this.with(|sender| sender.last_result)
     }
 
+    #[ambrosia(update)]
     fn last_result(&self) -> u64 {
         self.last_result
     }

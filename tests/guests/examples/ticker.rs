@@ -30,6 +30,7 @@ impl Ticker {
     }
 
     /// Ticks so far, and when they were.
+    #[ambrosia(update)]
     fn report(&self) -> (u64, Vec<u64>) {
         (self.times.len() as u64, self.times.clone())
     }

@@ -26,18 +26,22 @@ impl Values {
         bytes.to_vec()
     }
 
+    #[ambrosia(update)]
     fn keyed(&self, map: BTreeMap<u64, BTreeMap<i8, bool>>) -> BTreeMap<u64, BTreeMap<i8, bool>> {
         map
     }
 
+    #[ambrosia(update)]
     fn wide(&self, unsigned: u128, signed: i128) -> (u128, i128) {
         (unsigned, signed)
     }
 
+    #[ambrosia(update)]
     fn long(&self, unsigned: u64, signed: i64) -> (u64, i64) {
         (unsigned, signed)
     }
 
+    #[ambrosia(update)]
     fn floats(&self, values: Vec<f64>) -> Vec<f64> {
         values
     }
@@ -50,14 +54,17 @@ impl Values {
         Ok(order)
     }
 
+    #[ambrosia(update)]
     fn bytes(&self, bytes: Vec<u8>) -> Option<Vec<u8>> {
         Some(bytes)
     }
 
+    #[ambrosia(update)]
     fn text(&self, text: String) -> String {
         text
     }
 
+    #[ambrosia(update)]
     fn length(&self, text: String) -> usize {
         text.len()
     }

@@ -162,11 +162,13 @@ impl Job {
     }
 
     /// Whether the server has said that it has all.
+    #[ambrosia(update)]
     fn is_done(&self) -> bool {
         self.done
     }
 
     /// Laps, messages sent, their bytes, echoes received, their bytes, and how many echoes or answers were wrong.
+    #[ambrosia(update)]
     fn report(&self) -> (u64, u64, u64, u64, u64, u64) {
         let wrong = self.echoed.violations + self.wrong_answers;
         (self.laps, self.sent.messages, self.sent.bytes, self.echoed.messages, self.echoed.bytes, wrong)
@@ -211,6 +213,7 @@ impl Job {
     }
 
     /// Of a server: messages and bytes received, what was wrong with them, and how often its timer has fired.
+    #[ambrosia(update)]
     fn served(&self) -> (u64, u64, u64, u64) {
         let received = || self.service.clients.iter().map(|client| &client.received);
         let messages = received().map(|tally| tally.messages).sum();

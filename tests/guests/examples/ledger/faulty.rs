@@ -61,6 +61,7 @@ impl Ledger {
         Fate(word).strike("handle-");
     }
 
+    #[ambrosia(update)]
     fn report(&self) -> (u32, u64, u64) {
         (3, self.handled, self.totals.values().sum())
     }

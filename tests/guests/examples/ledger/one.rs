@@ -33,6 +33,7 @@ impl Ledger {
     }
 
     /// The build, how many were handled, and the sum of all totals.
+    #[ambrosia(update)]
     fn report(&self) -> (u32, u64, u64) {
         (1, self.handled, self.totals.values().sum())
     }
@@ -75,11 +76,13 @@ impl Ledger {
         .until_upgrade();
     }
 
+    #[ambrosia(update)]
     fn ticks(&self) -> u64 {
         self.ticks
     }
 
     /// Is gone in the second build.
+    #[ambrosia(update)]
     fn only_in_one(&self) -> u32 {
         1
     }

@@ -58,11 +58,13 @@ impl Ledger {
         (2, *total)
     }
 
+    #[ambrosia(update)]
     fn report(&self) -> (u32, u64, i64) {
         (2, self.handled, self.totals.values().sum())
     }
 
     /// How often the code was upgraded to this one.
+    #[ambrosia(update)]
     fn upgrades(&self) -> u32 {
         self.upgrades
     }
@@ -78,6 +80,7 @@ impl Ledger {
         Ok((2, total))
     }
 
+    #[ambrosia(update)]
     fn ticks(&self) -> u64 {
         self.ticks
     }

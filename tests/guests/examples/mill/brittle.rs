@@ -36,6 +36,7 @@ impl Mill {
     }
 
     /// What was ground, in order.
+    #[ambrosia(update)]
     fn ground(&self) -> Vec<String> {
         self.ground.clone()
     }

@@ -34,6 +34,7 @@ impl Mill {
         grain::toil(steps)
     }
 
+    #[ambrosia(update)]
     fn ground(&self) -> Vec<String> {
         self.ground.clone()
     }
