@@ -68,7 +68,7 @@ pub use ambrosia_methods::{
     state_difference,
 };
 pub use ambrosia_outgoing::{
-    Grant, GrantError, Grants, Secret, SecretError, SecretName, SecretNameError, SecretSource, Secrets,
+    Grant, GrantError, Grants, Secret, SecretError, SecretName, SecretNameError, SecretSource, Secrets, TraceContext,
 };
 pub use clock::{Clock, ClockError, SystemClock};
 pub use contact::Hindrance;

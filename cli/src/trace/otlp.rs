@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ambrosia_core::Lsn;
+use ambrosia_host::TraceContext;
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
@@ -56,6 +57,14 @@ fn shown(span: &Span, spans: &[Span], trace: &str) -> Value {
         "endTimeUnixNano": end.0.to_string(),
         "attributes": attributes.collect::<Vec<_>>(),
     });
+    // What was asked outside is a trace of its own there: that it began here only the logs say.
+    if let (Some(uuid), Some(id), "outcome" | "request") = (span.uuid, span.call_id, span.kind.as_str()) {
+        let TraceContext { trace_id, span_id } = TraceContext::of(&format!("{uuid}-{id}"));
+        let attributes = [text("ambrosia.kind", "request")];
+        shown["links"] = json!([{
+            "traceId": format!("{trace_id:032x}"), "spanId": format!("{span_id:016x}"), "attributes": attributes,
+        }]);
+    }
     if let Some(parent) = span.parent {
         shown["parentSpanId"] = span_id(&spans[parent]).into();
     }
@@ -81,4 +90,38 @@ fn text(key: &str, value: &str) -> Value {
 
 fn number(key: &str, value: Lsn) -> Value {
     json!({"key": key, "value": {"intValue": value.0.to_string()}})
+}
+
+#[cfg(test)]
+mod tests {
+    use ambrosia_core::{InstanceUuid, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn what_came_of_a_request_outside_has_a_link_to_the_trace_that_it_carried() {
+        let uuid = InstanceUuid([7; 16]);
+        let span = Span {
+            number: 0,
+            parent: None,
+            instance: "shop".to_owned(),
+            uuid: Some(uuid),
+            place: None,
+            time: Timestamp(5),
+            kind: "outcome".to_owned(),
+            source: "outside".to_owned(),
+            method: None,
+            call_id: Some(12),
+            request: None,
+            arguments: Value::Null,
+            answer: None,
+            note: None,
+        };
+        let links = |spans: &[Span]| lines(spans)["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["links"].clone();
+        let header = TraceContext::of(&format!("{uuid}-12")).to_string();
+        let links_of_it = links(std::slice::from_ref(&span));
+        let shown = |key: &str| links_of_it[0][key].as_str().expect("text").to_owned();
+        assert_eq!(header, format!("00-{}-{}-01", shown("traceId"), shown("spanId")));
+        assert_eq!(links(&[Span { kind: "reply".to_owned(), ..span }]), Value::Null);
+    }
 }

@@ -247,6 +247,14 @@ enum Reached {
 }
 
 impl Reached {
+    /// The same, with other words if nothing has come.
+    fn or(self, note: impl FnOnce() -> String) -> Reached {
+        match self {
+            Reached::There(delivered) => Reached::There(delivered),
+            Reached::Not(_) => Reached::Not(note()),
+        }
+    }
+
     fn not_yet(life: &Life) -> Reached {
         let (first, last) = life.traveller.range();
         let trimmed = if first > Lsn(1) { format!("; what was before {first} is trimmed") } else { String::new() };
@@ -299,7 +307,12 @@ fn sequels<'a>(
                 Reached::There(delivered) => Sequel::Here(Reached::There(delivered)),
                 Reached::Not(_) => Sequel::None,
             },
-            "request" | "promise" => Sequel::Here(here(Returning::Other)),
+            "request" => Sequel::Here(
+                here(Returning::Other).or(|| format!("has no outcome up to record {}", life.traveller.range().1)),
+            ),
+            "promise" => Sequel::Here(
+                here(Returning::Other).or(|| format!("was not fulfilled up to record {}", life.traveller.range().1)),
+            ),
             _ => seq.flatten().unwrap_or(Sequel::None),
         };
         sequels.push((effect, sequel));

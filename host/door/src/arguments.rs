@@ -14,7 +14,10 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-use crate::problem::{Problem, ProblemKind};
+use crate::{
+    problem::{Problem, ProblemKind},
+    query_string::query_arguments,
+};
 
 /// Encodes what a body says.
 ///
@@ -40,6 +43,19 @@ pub(crate) fn encode_body(body: &[u8], method: &Method) -> Result<Vec<u8>, Probl
 /// As [`encode_body`].
 pub(crate) fn encode_named(arguments: Map<String, Value>, method: &Method) -> Result<Vec<u8>, Problem> {
     encode(&in_order(arguments.into_iter().collect(), method)?, method)
+}
+
+/// [`encode_body`] for whoever tries it with any bytes.
+#[doc(hidden)]
+pub fn read_body(body: &[u8], method: &Method) -> Result<Vec<u8>, String> {
+    encode_body(body, method).map_err(|problem| problem.detail().to_owned())
+}
+
+/// The same of the query of a URL.
+#[doc(hidden)]
+pub fn read_query(query: &str, method: &Method) -> Result<Vec<u8>, String> {
+    let arguments = query_arguments(query, method).and_then(|arguments| encode_named(arguments, method));
+    arguments.map_err(|problem| problem.detail().to_owned())
 }
 
 fn encode(values: &[Value], method: &Method) -> Result<Vec<u8>, Problem> {

@@ -30,6 +30,8 @@ mod schema;
 mod wish;
 
 pub use access::{Access, Deed};
+#[doc(hidden)]
+pub use arguments::{read_body, read_query};
 pub use door::{Door, DoorOptions};
 pub use figures::{Family, Figure};
 pub use instances::{Ended, Instance, Instances, NoInstance};

@@ -20,6 +20,7 @@ mod request;
 mod secret;
 mod sender;
 mod target;
+mod trace_context;
 
 pub use grant::{Grant, GrantError, Grants};
 pub use limits::{
@@ -33,3 +34,4 @@ pub use pending::Pending;
 pub use request::{Request, RequestError};
 pub use secret::{Secret, SecretError, SecretName, SecretNameError, SecretSource, Secrets};
 pub use sender::{Performed, Sender, SenderOptions};
+pub use trace_context::TraceContext;

@@ -12,12 +12,14 @@ use crate::{
     request::Request,
     secret::{FillError, Filling, Part, Secrets, Sent, holds_placeholder},
     target::{Target, TargetError},
+    trace_context::TraceContext,
 };
 
 /// Whom servers hear of.
 const USER_AGENT: &str = concat!("ambrosia-host/", env!("CARGO_PKG_VERSION"));
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// These belong to the connection or follow from the request; a guest that sets one would say something else than is done.
 const OWN_HEADERS: [HeaderName; 8] = [
@@ -38,6 +40,7 @@ pub(crate) struct Prepared {
     method: Method,
     headers: Vec<(HeaderName, String)>,
     key: HeaderValue,
+    trace_context: HeaderValue,
 }
 
 /// Why nothing is sent.
@@ -95,8 +98,9 @@ impl Prepared {
             let grant = format!("{}://{}{port}/*", target.scheme, target.host);
             return Err(Refused::NotGranted(target, grant));
         };
-        let key = HeaderValue::from_str(key).expect("a uuid and a number are text");
-        Ok(Prepared { method, target, granted, headers, key, request })
+        let text = |text: &str| HeaderValue::from_str(text).expect("a uuid and numbers are text");
+        let (key, trace_context) = (text(key), text(&TraceContext::of(key).to_string()));
+        Ok(Prepared { method, target, granted, headers, key, trace_context, request })
     }
 
     /// Such as `POST https://api.example.com/v1/charges`, without the query.
@@ -138,7 +142,7 @@ impl Prepared {
     }
 
     fn filled_headers(&self, filling: &mut Filling<'_>) -> Result<HeaderMap, Refused> {
-        let mut headers = HeaderMap::with_capacity(self.headers.len() + 2);
+        let mut headers = HeaderMap::with_capacity(self.headers.len() + 3);
         for (name, value) in &self.headers {
             let filled = filling.fill(value.as_bytes(), Part::Header)?;
             let is_secret = filled.is_some();
@@ -148,6 +152,7 @@ impl Prepared {
             headers.append(name.clone(), value);
         }
         headers.entry(IDEMPOTENCY_KEY).or_insert_with(|| self.key.clone());
+        headers.entry(TRACEPARENT).or_insert_with(|| self.trace_context.clone());
         headers.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(USER_AGENT));
         Ok(headers)
     }

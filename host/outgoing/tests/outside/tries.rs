@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ambrosia_outgoing::{ATTEMPTS_PER_HOST_MAX, FailureKind};
+use ambrosia_outgoing::{ATTEMPTS_PER_HOST_MAX, FailureKind, TraceContext};
 
 use crate::{
     Asked, UUID, failure, perform, sender, status,
@@ -20,6 +20,7 @@ async fn each_attempt_has_the_same_key_until_one_is_answered_well() {
     for request in seen {
         assert!(request.starts_with("POST /pay HTTP/1.1\r\n") && request.ends_with("\r\n\r\npay"), "{request}");
         assert_eq!(header(&request, "idempotency-key"), format!("{UUID}-5"));
+        assert_eq!(header(&request, "traceparent"), TraceContext::of(&format!("{UUID}-5")).to_string());
         assert_eq!(header(&request, "host"), format!("127.0.0.1:{}", stub.port));
     }
 }
@@ -27,10 +28,16 @@ async fn each_attempt_has_the_same_key_until_one_is_answered_well() {
 #[tokio::test]
 async fn a_key_of_the_guest_stays_as_it_is() {
     let mut stub = Stub::start([Deed::status(200)]).await;
-    let headers = vec![("Idempotency-Key", "mine".to_owned()), ("User-Agent", "me".to_owned())];
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let headers = vec![
+        ("Idempotency-Key", "mine".to_owned()),
+        ("User-Agent", "me".to_owned()),
+        ("traceparent", trace.to_owned()),
+    ];
     perform(&sender(&stub.grant()), Asked { headers, ..Asked::new("GET", stub.url("/")) }).await;
     let request = stub.seen().remove(0);
     assert_eq!((header(&request, "idempotency-key"), header(&request, "user-agent")), ("mine", "me"));
+    assert_eq!(header(&request, "traceparent"), trace);
 }
 
 #[tokio::test]

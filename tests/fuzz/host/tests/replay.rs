@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ambrosia_fuzz::corpus;
-use ambrosia_fuzz_host::{components, frames};
+use ambrosia_fuzz_host::{arguments, components, frames};
 
 fn replay(name: &str, seeds: Vec<corpus::Seed>, target: fn(&[u8])) {
     corpus::replay(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus").join(name), seeds, target);
@@ -12,6 +12,11 @@ fn replay(name: &str, seeds: Vec<corpus::Seed>, target: fn(&[u8])) {
 #[test]
 fn frames_of_the_corpus() {
     replay("frames", frames::seeds(), frames::target);
+}
+
+#[test]
+fn arguments_of_the_corpus() {
+    replay("arguments", arguments::seeds(), arguments::target);
 }
 
 #[test]
