@@ -33,6 +33,7 @@ mod namespaces;
 mod native;
 mod nested;
 mod new;
+mod new_languages;
 mod original;
 mod other_languages;
 mod outgoing;

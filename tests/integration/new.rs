@@ -50,11 +50,14 @@ fn a_new_project_runs_takes_http_loses_nothing_to_kills_and_is_swapped_when_its_
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
+    let lock = fs::read_to_string(directory.join("Cargo.lock")).expect("it was made");
     let mut up = Host::start(in_project(&cluster, &directory, &["up", "--watch", "--http", "127.0.0.1:0"]), |_| {})
         .expect("the program can be started");
     let became = up.stderr.wait_for(0, BUILD_PATIENCE, |line| line.contains("became primary"));
     assert!(became.is_some(), "it was not built: {}", up.said());
     let address = http_address(&up);
+    let built_with = fs::read_to_string(directory.join("Cargo.lock")).expect("it is there");
+    assert_eq!(built_with, lock, "cargo takes the versions that it was made with, and no newer ones");
 
     let page = curl(address, "/docs", &[]);
     assert!(page.status == 200 && page.body.contains("<html"), "{page:?}");
@@ -143,6 +146,40 @@ fn standby(run: &impl Fn(&[&str]) -> String) -> u64 {
     let replicas = replicas(run);
     let standby = replicas.iter().find(|replica| replica["role"] == "standby");
     standby.and_then(|standby| standby["replica"].as_u64()).expect("it was waited for")
+}
+
+/// Where the lock of the SDK alone is kept, for the program to write that of a project from.
+const LOCK: &str = "../cli/src/new/rust/Cargo.lock.in";
+
+/// The versions of a project are those that the SDK is tested with here; cargo says which ones of them it takes.
+#[test]
+fn a_new_project_has_the_crates_of_the_workspace() {
+    let cluster = cluster();
+    let directory = cluster.file("made");
+    cluster.must(&["new", "a-shop", "--directory", directory.to_str().expect("text")]);
+    let file = directory.join("Cargo.lock");
+    let made = fs::read_to_string(&file).expect("it was made");
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    fs::copy(here.join("../Cargo.lock"), &file).expect("the workspace has one");
+    let cargo = |arguments: &[&str]| {
+        let ran = Command::new("cargo").args(arguments).current_dir(&directory).output().expect("cargo is here");
+        assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    };
+    // What the project does not take goes out of it, and the rest stays.
+    cargo(&["tree", "--offline", "--quiet"]);
+    let wanted = fs::read_to_string(&file).expect("cargo has written it");
+    if std::env::var_os("AMBROSIA_BLESS").is_some() {
+        let project =
+            "\n\n[[package]]\nname = \"a-shop\"\nversion = \"0.1.0\"\ndependencies = [\n \"ambrosia-sdk\",\n]";
+        fs::write(here.join(LOCK), wanted.replace(project, "")).expect("it can be written");
+        return;
+    }
+    assert_eq!(
+        made, wanted,
+        "{LOCK} is an older one: AMBROSIA_BLESS=1 writes it anew, and then the program is to be built again"
+    );
+    fs::write(&file, &made).expect("it can be written");
+    cargo(&["tree", "--offline", "--quiet", "--locked"]);
 }
 
 #[test]

@@ -8,19 +8,22 @@ use clap::Args;
 use super::member::guest_log_place;
 
 #[derive(Args, Debug)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   ambrosia-host new counter && cd counter && ambrosia-host up --watch
+  ambrosia-host new counter --lang js
+  ambrosia-host new shop --lang python --directory ~/shop
 
-Nothing has to be installed but Rust: the SDK is put into the project, under vendor/.")]
+The SDK is put into the project, under vendor/ or ambrosia/. Nothing has to be installed but Rust, or Node.js 20 with npm, or Python 3.10
+with venv and pip; the first build fetches what it takes from the language's registry.")]
 pub(crate) struct New {
-    /// Name of the project, of its crate and of its instance: small letters, digits, '-' and '_'
+    /// Name of the project and of its instance: small letters, digits, '-' and '_'
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
     /// Directory to make it in, which must not be there; by default one of its name
     #[arg(long, value_name = "DIR")]
     pub(crate) directory: Option<PathBuf>,
     /// Language that it is written in
-    #[arg(long, value_name = "LANG", default_value = "rust", value_parser = ["rust"])]
+    #[arg(long, value_name = "LANG", default_value = "rust", value_parser = ["rust", "js", "python"])]
     pub(crate) lang: String,
 }
 

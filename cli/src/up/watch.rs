@@ -19,8 +19,8 @@ pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(300);
 /// More files than that are no sources of one project.
 const FILES_MAX: usize = 50_000;
 
-/// What a build makes, and what cargo writes by itself.
-const PRODUCTS: [&str; 4] = ["target", "node_modules", "__pycache__", "Cargo.lock"];
+/// What a build makes, and what cargo and npm write by themselves.
+const PRODUCTS: [&str; 5] = ["target", "node_modules", "__pycache__", "Cargo.lock", "package-lock.json"];
 
 /// Files larger than this are known by their time and size alone.
 const CONTENT_BYTES_MAX: u64 = 64 << 20;

@@ -37,6 +37,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("process", "a module of the standard library"),
     ("abort", "a function in a backtrace"),
     ("io", "a module of the standard library"),
+    ("Set", "a class of JavaScript"),
+    ("Uint8Array", "a class of JavaScript"),
 ];
 
 fn is_elsewhere(text: &str) -> bool {
