@@ -58,6 +58,7 @@ mod torture;
 mod tracing;
 mod travel;
 mod trials;
+mod tutorial;
 mod up;
 mod upgrades;
 mod values;

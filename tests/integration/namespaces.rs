@@ -4,19 +4,7 @@ use std::process::{Command, Stdio};
 
 use ambrosia_tests::{Cluster, Ran, skip};
 
-use crate::support::{Replicas, cluster};
-
-/// Ways to begin a program in a network of its own: as root, and as a user where the kernel lets users do it.
-const WAYS: [&[&str]; 2] = [&["-n"], &["-r", "-n"]];
-
-/// What begins a program in a network of its own, if anything here does.
-fn way() -> Option<&'static [&'static str]> {
-    let works = |way: &&&[&str]| {
-        let tried = Command::new("unshare").args(**way).arg("true").stderr(Stdio::null()).status();
-        tried.is_ok_and(|status| status.success())
-    };
-    WAYS.iter().find(works).copied()
-}
+use crate::support::{Replicas, cluster, way_apart};
 
 /// Runs a verb in a network of its own.
 fn run_apart(cluster: &Cluster, way: &[&str], arguments: &[&str]) -> Ran {
@@ -33,7 +21,7 @@ fn run_apart(cluster: &Cluster, way: &[&str], arguments: &[&str]) -> Ran {
 
 #[test]
 fn a_client_in_another_network_is_told_that_the_primary_runs_and_where_it_could_be_reached() {
-    let Some(way) = way() else {
+    let Some(way) = way_apart() else {
         return skip("a client in another network namespace", "`unshare -n` does not work here");
     };
     let cluster = cluster();

@@ -13,6 +13,9 @@ use ambrosia::{OnceMap, Saga, This, Timestamp, serde};
 /// A bank that has not called back by then is taken to have refused.
 const BANK_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// So long the bank may take to answer at once; then it is to say that it has to think.
+const PATIENCE_SECONDS: u64 = 1;
+
 /// So many reports are kept.
 const REPORTS_MAX: usize = 31;
 
@@ -77,7 +80,7 @@ pub struct Charge {
     pub callback: String,
 }
 
-/// What the bank says when it calls back.
+/// What the bank says, at once or when it calls back.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(crate = "ambrosia::serde")]
 pub enum Verdict {
@@ -160,20 +163,23 @@ impl Shop {
         let charge = Charge { order, cents, callback: callback.to_string() };
         let response = ambrosia::http::post(this.with(|shop| shop.bank())?)
             .header("authorization", &format!("Bearer {}", ambrosia::secret("BANK")))
+            .header("prefer", &format!("respond-async, wait={PATIENCE_SECONDS}"))
             .json(&charge)
             .idempotent()
             .send()
             .await
             .map_err(|error| error.to_string())?;
-        match response.status {
+        let verdict = match response.status {
             202 => match ambrosia::timeout(BANK_WAIT, verdict).await {
-                Ok(Ok(Verdict::Paid(receipt))) => Ok(receipt),
-                Ok(Ok(Verdict::Refused(why))) => Err(format!("the bank refuses it: {why}")),
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(_) => Err("the bank has not called back".to_string()),
+                Ok(called_back) => called_back.map_err(|error| error.to_string())?,
+                Err(_) => return Err("the bank has not called back".to_string()),
             },
-            200..=299 => response.json().map_err(|error| error.to_string()),
-            status => Err(format!("the bank refuses it, with status {status}: {}", response.text())),
+            200..=299 => response.json().map_err(|error| error.to_string())?,
+            status => return Err(format!("the bank refuses it, with status {status}: {}", response.text())),
+        };
+        match verdict {
+            Verdict::Paid(receipt) => Ok(receipt),
+            Verdict::Refused(why) => Err(format!("the bank refuses it: {why}")),
         }
     }
 

@@ -32,7 +32,7 @@ fn an_order_is_charged_and_leaves_the_shelf() {
     let callback = shop.promises().remove(0);
     assert_eq!(request.json::<Charge>(), Charge { order: "o-1".to_string(), cents: 600, callback: callback.clone() });
     assert!(request.headers[0].1.starts_with("Bearer {{secret:BANK:"), "no secret is in the guest");
-    shop.respond_json(request.id, 201, &receipt(600));
+    shop.respond_json(request.id, 201, &Verdict::Paid(receipt(600)));
     assert_eq!(shop.answer(&placed), Some(Ok(Ok(receipt(600)))));
     assert_eq!(in_stock(&mut shop), 3);
     assert!(!shop.resolve(&callback, &Verdict::Refused("too late".to_string())), "nobody waits for that any more");
@@ -78,7 +78,7 @@ fn each_morning_there_is_a_report_of_what_was_sold() {
     let mut shop = open();
     for (number, status) in [("o-1", 200), ("o-2", 402), ("o-3", 200)] {
         let placed = shop.call("alice", |shop| shop.place(order(number, 1)));
-        shop.respond_json(shop.requests()[0].id, status, &receipt(300));
+        shop.respond_json(shop.requests()[0].id, status, &Verdict::Paid(receipt(300)));
         assert!(shop.answer(&placed).is_some());
     }
     let morning = shop.now() + Duration::from_secs(3600);
@@ -97,7 +97,7 @@ fn an_order_that_is_placed_again_is_charged_once() {
     let mut shop = open();
     let twice = [(); 2].map(|()| shop.call("alice", |shop| shop.place(order("o-1", 2))));
     assert_eq!(shop.requests().len(), 1);
-    shop.respond_json(shop.requests()[0].id, 200, &receipt(600));
+    shop.respond_json(shop.requests()[0].id, 200, &Verdict::Paid(receipt(600)));
     for placed in &twice {
         assert_eq!(shop.answer(placed), Some(Ok(Ok(receipt(600)))));
     }

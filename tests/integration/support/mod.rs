@@ -1,5 +1,6 @@
 //! What the tests share.
 
+mod apart;
 mod bare_host;
 mod browser;
 mod curl;
@@ -13,6 +14,7 @@ mod status;
 mod stream;
 mod waiting;
 
+pub(crate) use apart::way_apart;
 pub(crate) use bare_host::BareHost;
 pub(crate) use browser::{Browser, chromium};
 pub(crate) use curl::{Response, curl, http_address, post, try_post};
