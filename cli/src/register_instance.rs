@@ -2,8 +2,8 @@
 
 use std::{io::Write, process::ExitCode};
 
-use ambrosia_core::Limits;
-use ambrosia_host::{Clock, SystemClock, entropy_u64, fresh_uuid};
+use ambrosia_core::{InstanceName, Limits};
+use ambrosia_host::{Clock, Diagnostics, Methods, OWN_SEGMENTS, SystemClock, entropy_u64, fresh_uuid};
 use ambrosia_storage::{Instances, Registered, StorePlace};
 use anyhow::Context;
 
@@ -34,6 +34,7 @@ pub(crate) fn register_instance(store: &StorePlace, verb: &RegisterInstance) -> 
     let mut out = std::io::stdout();
     module.say_what_is_denied();
     module.say_how_captured();
+    say_where_routes_are(&verb.of.instance, &methods);
     match registered {
         Registered::New => {
             let names: Vec<_> = methods.iter().map(|method| method.name.as_str()).collect();
@@ -49,4 +50,15 @@ pub(crate) fn register_instance(store: &StorePlace, verb: &RegisterInstance) -> 
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says now what would otherwise be noticed when nobody is found at a path: the host has the name of the instance for itself.
+fn say_where_routes_are(name: &InstanceName, methods: &Methods) {
+    let has_routes = methods.iter().any(|method| !method.routes.is_empty());
+    if has_routes && OWN_SEGMENTS.contains(&name.as_str()) {
+        Diagnostics::say(format_args!(
+            "ambrosia-host: what begins with /{name} is the host's own, so the routes of the instance are not there: have them below another \
+             path with `--route /PATH={name}`, or [routes] in ambrosia.toml"
+        ));
+    }
 }

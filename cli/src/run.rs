@@ -15,7 +15,7 @@ pub(crate) fn run(store: StorePlace, verb: Run) -> anyhow::Result<ExitCode> {
         instance: name.clone(),
         replica: ReplicaIndex(verb.replica),
         listen: verb.listen,
-        http: verb.http.address(),
+        http: verb.http.address()?,
         guest_log: verb.guest_log.guest_log,
         stdin: verb.stdin,
         ends_with_stdin: verb.end_with_stdin,

@@ -22,7 +22,7 @@ pub(crate) fn serve(store: StorePlace, verb: Serve) -> anyhow::Result<ExitCode> 
             store,
             which,
             listen: verb.listen,
-            http: verb.http.address(),
+            http: verb.http.address()?,
             guest_log: verb.guest_log.guest_log,
             process_memory_bytes: verb.process_memory,
             member: MemberOptions { allow_engine_change: verb.allow_engine_change, ..verb.member.options()? },

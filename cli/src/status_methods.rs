@@ -1,6 +1,6 @@
 //! What `status --methods` shows of a module.
 
-use ambrosia_host::{Method, without_controls};
+use ambrosia_host::{Method, Route, without_controls};
 use serde::Serialize;
 
 /// One method for a person or a script.
@@ -12,9 +12,18 @@ pub(crate) struct ShownMethod {
     result: String,
     docs: String,
     formerly: Vec<String>,
+    /// Where it is asked over HTTP, beside its name.
+    routes: Vec<ShownRoute>,
     /// As WIT would declare it.
     #[serde(skip)]
     declaration: String,
+}
+
+/// A path below what leads to the instance, and the method of HTTP, such as "GET".
+#[derive(Serialize)]
+struct ShownRoute {
+    verb: &'static str,
+    path: String,
 }
 
 #[derive(Serialize)]
@@ -30,6 +39,7 @@ impl ShownMethod {
             name: argument.name.clone(),
             ty: argument.ty.to_string(),
         };
+        let route = |route: &Route| ShownRoute { verb: route.verb.name(), path: route.path.to_string() };
         ShownMethod {
             name: method.name.clone(),
             kind: method.kind.word(),
@@ -37,6 +47,7 @@ impl ShownMethod {
             result: method.result.to_string(),
             docs: method.docs.clone(),
             formerly: method.formerly.clone(),
+            routes: method.routes.iter().map(route).collect(),
             declaration: method.to_string(),
         }
     }
@@ -48,6 +59,9 @@ impl ShownMethod {
             text += &without_controls(&format!("  (formerly {})", self.formerly.join(", ")));
         }
         text.push('\n');
+        for ShownRoute { verb, path } in &self.routes {
+            text += &format!("         {verb} {}\n", without_controls(path));
+        }
         for line in self.docs.lines() {
             text += &format!("         {}\n", without_controls(line));
         }

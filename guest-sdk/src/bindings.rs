@@ -38,6 +38,20 @@ pub mod scheduled {
     });
 }
 
+/// What `interface routing` says, which a component exports that has methods which are asked at paths of their own.
+pub mod routed {
+    wit_bindgen::generate!({
+        inline: "
+            package ambrosia:sdk;
+            world routed { export ambrosia:runtime/routing@0.2.0; }
+        ",
+        path: "../wit",
+        pub_export_macro: true,
+        export_macro_name: "export_routing",
+        default_bindings_module: "ambrosia::__private::bindings::routed",
+    });
+}
+
 /// What `interface promises` says, which only a component imports that makes promises.
 pub mod promising {
     wit_bindgen::generate!({

@@ -3,10 +3,10 @@
 use std::{cell::RefCell, io::Write, marker::PhantomData, rc::Rc};
 
 use crate::{
-    Argument, Immortal, Method, MethodKind, Missed, Schedule, State, Timestamp, TypeOf,
+    Argument, Immortal, Method, MethodKind, Missed, Route, Schedule, State, Timestamp, TypeOf, Verb,
     bindings::{
-        self, ambrosia::runtime::description::Kind, scheduled::exports::ambrosia::runtime::scheduling,
-        upgradable::exports::ambrosia::runtime::upgrade,
+        self, ambrosia::runtime::description::Kind, routed::exports::ambrosia::runtime::routing,
+        scheduled::exports::ambrosia::runtime::scheduling, upgradable::exports::ambrosia::runtime::upgrade,
     },
     deliver::deliver,
     handover::{self, Refusal, Saved, Waiting},
@@ -47,6 +47,24 @@ impl<S: Immortal> scheduling::Guest for Component<S> {
             Some(scheduling::Schedule { method: method.id, cron: cron.to_string(), zone: zone.to_string(), missed })
         };
         S::METHODS.iter().filter_map(schedule).collect()
+    }
+}
+
+impl<S: Immortal> routing::Guest for Component<S> {
+    fn routes() -> Vec<routing::Route> {
+        let routes = |method: &'static Method| {
+            method.routes.iter().map(|Route { verb, path }| {
+                let verb = match verb {
+                    Verb::Get => routing::Verb::Get,
+                    Verb::Post => routing::Verb::Post,
+                    Verb::Put => routing::Verb::Put,
+                    Verb::Patch => routing::Verb::Patch,
+                    Verb::Delete => routing::Verb::Delete,
+                };
+                routing::Route { method: method.id, verb, path: path.to_string() }
+            })
+        };
+        S::METHODS.iter().flat_map(routes).collect()
     }
 }
 

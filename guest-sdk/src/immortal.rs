@@ -93,6 +93,32 @@ pub struct Method {
     pub formerly: &'static [&'static str],
     /// When it runs by itself, if it does.
     pub schedule: Option<Schedule>,
+    /// Where it is asked over HTTP, beside its name.
+    pub routes: &'static [Route],
+}
+
+/// Where a method is asked over HTTP: `#[ambrosia(get = "/counters/{name}")]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// By which method of HTTP.
+    pub verb: Verb,
+    /// Below what leads to the instance; `{name}` stands for the argument of that name.
+    pub path: &'static str,
+}
+
+/// A method of HTTP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verb {
+    /// Of queries alone.
+    Get,
+    /// As all further ones, of methods that are no queries.
+    Post,
+    /// See [`Verb::Post`].
+    Put,
+    /// See [`Verb::Post`].
+    Patch,
+    /// See [`Verb::Post`].
+    Delete,
 }
 
 /// When a method runs by itself: `#[ambrosia(cron = "…")]`.

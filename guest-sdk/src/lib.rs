@@ -132,7 +132,7 @@ pub use ambrosia_sdk_macros::{immortal, interface, state};
 pub use call::{Call, CallError};
 pub use codec::Arguments;
 pub use events::{EmitError, emit, try_emit};
-pub use immortal::{Argument, Immortal, Method, MethodKind, Missed, Schedule, This, method_id};
+pub use immortal::{Argument, Immortal, Method, MethodKind, Missed, Route, Schedule, This, Verb, method_id};
 pub use mutex::{Guard, Lock, Mutex};
 pub use once::OnceMap;
 pub use peer::{AttachError, ForkError, Peer};
@@ -155,7 +155,7 @@ pub mod __private {
     pub use crate::immortal::keep;
     #[cfg(target_arch = "wasm32")]
     pub use crate::{
-        bindings, bindings::export_component, bindings::scheduled::export_scheduling,
+        bindings, bindings::export_component, bindings::routed::export_routing, bindings::scheduled::export_scheduling,
         bindings::upgradable::export_upgrade, component::Component,
     };
     pub use crate::{

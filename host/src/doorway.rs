@@ -5,6 +5,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use ambrosia_door::{Door, DoorOptions};
+use ambrosia_methods::Mounts;
 use ambrosia_storage::Store;
 use tokio::{net::TcpListener, runtime::Runtime};
 
@@ -13,7 +14,7 @@ use crate::{
     neighbours::Neighbours,
     peers::PeerDirectory,
     resources,
-    run::{RunError, check_loopback},
+    run::{RunError, check_loopback, check_mounts},
     store_instances::StoreInstances,
 };
 
@@ -24,18 +25,19 @@ pub struct Doorway {
 }
 
 impl Doorway {
-    /// Takes HTTP at that loopback address from now on; port 0 for a free one.
+    /// Takes HTTP at that loopback address from now on, port 0 for a free one; routes of instances are where `mounts` say, beside their names.
     ///
     /// # Errors
-    /// If the address can't be listened on, or the system has no more threads.
-    pub fn open(store: Arc<dyn Store>, address: SocketAddr) -> Result<Doorway, RunError> {
+    /// If the address can't be listened on, the system has no more threads, or an instance that has a mount is not registered.
+    pub fn open(store: Arc<dyn Store>, address: SocketAddr, mounts: Mounts) -> Result<Doorway, RunError> {
         check_loopback(address)?;
+        check_mounts(&*store, &mounts)?;
         let mut building = tokio::runtime::Builder::new_multi_thread();
         let runtime = building.worker_threads(2).enable_all().thread_name("network").build();
         let runtime = runtime.map_err(RunError::Thread)?;
         let modules = Arc::new(Modules::new(Arc::clone(&store)));
         let directory = Arc::new(PeerDirectory::new(Arc::clone(&store)).map_err(RunError::Thread)?);
-        let door = open_door(&runtime, store, modules, directory, None, address)?;
+        let door = open_door(&runtime, store, modules, directory, None, address, mounts)?;
         Ok(Doorway { runtime, door })
     }
 
@@ -59,6 +61,7 @@ pub(crate) fn open_door(
     directory: Arc<PeerDirectory>,
     neighbours: Option<Arc<Neighbours>>,
     address: SocketAddr,
+    mounts: Mounts,
 ) -> Result<Door, RunError> {
     resources::raise_for_connections();
     let failed = |error| RunError::Http { address, error };
@@ -66,7 +69,9 @@ pub(crate) fn open_door(
     let instances = instances.map_err(RunError::Thread)?;
     let _within = runtime.enter();
     let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
-    let door = Door::serve(listener, Arc::new(instances), DoorOptions::default()).map_err(failed)?;
+    let mut options = DoorOptions::default();
+    options.mounts = mounts;
+    let door = Door::serve(listener, Arc::new(instances), options).map_err(failed)?;
     tracing::info!("HTTP at http://{}/", door.address());
     Ok(door)
 }

@@ -6,6 +6,7 @@
 use std::{io, net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 
 use ambrosia_core::{InstanceName, PrintStream, ReplicaIndex};
+use ambrosia_methods::Mounts;
 use ambrosia_storage::Store;
 
 use crate::{
@@ -65,7 +66,7 @@ impl Embedded {
         let ready = entered.get_ready(&modules)?;
         let surface = Surface::Embedded { everyone: everyone.clone(), print: options.print };
         let mut host = Host::start(store, modules, clock, options.listen, surface)?;
-        let http = options.http.map(|address| host.open_door(address)).transpose()?;
+        let http = options.http.map(|address| host.open_door(address, Mounts::default())).transpose()?;
         host.add(ready, None, &options.member)?;
         let live = move || {
             let mut ending = Err(RunError::Defect);

@@ -17,6 +17,7 @@ use ambrosia_core::{
 };
 use ambrosia_door::Door;
 use ambrosia_engine::{THREAD_STACK_BYTES_MIN, Tracking};
+use ambrosia_methods::Mounts;
 use ambrosia_outgoing::{Outside, Roots, Sender as OutgoingSender, SenderOptions, Surroundings};
 use ambrosia_storage::{
     HEARTBEAT_SILENCE, InstanceEntry, Instances, LogError, Members, Pool, Presence, RecordedOutcome, Store,
@@ -280,11 +281,11 @@ impl Host {
     }
 
     /// Takes HTTP at that address from now on, for all instances of the store. Returns where that is.
-    pub(crate) fn open_door(&mut self, address: SocketAddr) -> Result<SocketAddr, RunError> {
+    pub(crate) fn open_door(&mut self, address: SocketAddr, mounts: Mounts) -> Result<SocketAddr, RunError> {
         let (store, modules) = (Arc::clone(&self.store), Arc::clone(&self.modules));
         let (directory, receptions) = (Arc::clone(&self.directory), Arc::clone(&self.receptions));
         let neighbours = Some(Arc::new(Neighbours::new(self.address, receptions)));
-        let door = open_door(&self.runtime, store, modules, directory, neighbours, address)?;
+        let door = open_door(&self.runtime, store, modules, directory, neighbours, address, mounts)?;
         Ok(self.door.insert(door).address())
     }
 

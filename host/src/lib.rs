@@ -64,8 +64,8 @@ pub use ambrosia_client::{
     ask_for_report, decode_value, encode_arguments, encode_arguments_of, encode_value, show_raw, without_controls,
 };
 pub use ambrosia_methods::{
-    Argument, Change, Method, MethodKind, Methods, StateDifference, StateType, UnknownMethod, methods_difference,
-    state_difference,
+    Argument, Change, Method, MethodKind, Methods, Mount, MountError, Mounts, OWN_SEGMENTS, Prefix, PrefixError, Route,
+    StateDifference, StateType, UnknownMethod, Verb, methods_difference, state_difference,
 };
 pub use ambrosia_outgoing::{
     Grant, GrantError, Grants, Secret, SecretError, SecretName, SecretNameError, SecretSource, Secrets, TraceContext,

@@ -4,10 +4,11 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use ambrosia_core::{Configuration, Epoch, Fault, InstanceName, Lsn, RecordError, ReplicaIndex};
 use ambrosia_engine::{EngineError, ModuleError, spare_address_space};
-use ambrosia_methods::UnknownMethod;
+use ambrosia_methods::{Mount, Mounts, UnknownMethod};
 use ambrosia_outgoing::{Grants, Secrets};
 use ambrosia_storage::{
-    AcquireError, BlobError, EnterError, InstanceError, LogError, OpenError, Store, StorePlace, TokenError, Tokens,
+    AcquireError, BlobError, EnterError, InstanceError, Instances, LogError, OpenError, Store, StorePlace, TokenError,
+    Tokens,
 };
 
 use crate::{
@@ -43,12 +44,14 @@ pub struct RunOptions {
 }
 
 /// Where HTTP is taken.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct HttpAddress {
     /// The address, port 0 for a free one.
     pub address: SocketAddr,
     /// Other machines may reach it, in clear text: something in front of it has to encrypt. It takes a token then.
     pub is_for_others: bool,
+    /// Where routes of instances are, beside their names. The instances are registered.
+    pub mounts: Mounts,
 }
 
 /// How a replica lives.
@@ -160,6 +163,14 @@ pub enum RunError {
          `ambrosia-host token new --name NAME`"
     )]
     NoToken(SocketAddr),
+    /// Routes of an instance are to be somewhere, and there is none of that name.
+    #[error("the routes of instance {} can't be at {}: {error}", .mount.instance, .mount.prefix)]
+    Mount {
+        /// Whose routes were to be where.
+        mount: Box<Mount>,
+        /// What the store says.
+        error: Box<InstanceError>,
+    },
     /// The tokens can't be read.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -371,7 +382,7 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
     spare_address_space();
     resources::check(1)?;
     let store = options.store.open()?;
-    check_http(&*store, options.http)?;
+    check_http(&*store, options.http.as_ref())?;
     let entered = match enter(&*store, options.instance, options.replica)? {
         Entrance::Entered(entered) => entered,
         Entrance::Over(ending) => return ending,
@@ -389,7 +400,7 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
         options.listen,
         Surface::Process { names_members: false, ends_with_stdin: options.ends_with_stdin },
     )?;
-    options.http.map(|http| host.open_door(http.address)).transpose()?;
+    options.http.map(|http| host.open_door(http.address, http.mounts)).transpose()?;
     options.guest_log.map_or(Ok(()), |place| host.open_guest_log(&place))?;
     host.add(ready, options.stdin, &options.member)?;
     let mut ending = Err(RunError::Defect);
@@ -398,16 +409,24 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
 }
 
 /// Others may reach HTTP only if that is wished for, and with a token.
-pub(crate) fn check_http(store: &dyn Store, http: Option<HttpAddress>) -> Result<(), RunError> {
-    match http {
-        Some(HttpAddress { address, is_for_others: false }) if !address.ip().is_loopback() => {
-            Err(RunError::HttpNotLoopback(address))
-        }
-        Some(HttpAddress { address, .. }) if !address.ip().is_loopback() && store.tokens()?.is_empty() => {
-            Err(RunError::NoToken(address))
-        }
-        _ => Ok(()),
+pub(crate) fn check_http(store: &dyn Store, http: Option<&HttpAddress>) -> Result<(), RunError> {
+    let Some(HttpAddress { address, is_for_others, mounts }) = http else { return Ok(()) };
+    match (address.ip().is_loopback(), is_for_others) {
+        (false, false) => return Err(RunError::HttpNotLoopback(*address)),
+        (false, true) if store.tokens()?.is_empty() => return Err(RunError::NoToken(*address)),
+        _ => {}
     }
+    check_mounts(store, mounts)
+}
+
+/// Only what is registered has routes.
+pub(crate) fn check_mounts(store: &dyn Store, mounts: &Mounts) -> Result<(), RunError> {
+    for mount in mounts.iter() {
+        if let Err(error) = store.instance(&mount.instance) {
+            return Err(RunError::Mount { mount: Box::new(mount.clone()), error: Box::new(error) });
+        }
+    }
+    Ok(())
 }
 
 /// There is no encryption yet.

@@ -68,7 +68,7 @@ pub fn serve(options: ServeOptions, mut tell: impl FnMut(MemberEnded)) -> Result
     let clock = SystemClock::check()?;
     spare_address_space();
     let store = options.store.open()?;
-    check_http(&*store, options.http)?;
+    check_http(&*store, options.http.as_ref())?;
     let which = chosen(&*store, options.which)?;
     resources::check(which.len())?;
     let mut entered: Vec<Entered> = Vec::new();
@@ -93,7 +93,7 @@ pub fn serve(options: ServeOptions, mut tell: impl FnMut(MemberEnded)) -> Result
         options.listen,
         Surface::Process { names_members: true, ends_with_stdin: false },
     )?;
-    options.http.map(|http| host.open_door(http.address)).transpose()?;
+    options.http.map(|http| host.open_door(http.address, http.mounts)).transpose()?;
     options.guest_log.map_or(Ok(()), |place| host.open_guest_log(&place))?;
     tracing::info!(replicas = ready.len(), "serving");
     for ready in ready {

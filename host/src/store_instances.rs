@@ -117,7 +117,7 @@ impl StoreInstances {
             Some(RecordedOutcome::Finished { code, lsn }) => Some(Ended::Finished { code, lsn }),
             None => None,
         };
-        Ok(Instance { methods, ended })
+        Instance::new(methods, ended).map_err(|error| NoInstance::Unreadable(error.to_string()))
     }
 }
 

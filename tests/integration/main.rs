@@ -16,6 +16,7 @@ mod door;
 mod door_agents;
 mod door_documents;
 mod door_results;
+mod door_routes;
 mod door_tokens;
 mod events;
 mod exporting;

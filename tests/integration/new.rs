@@ -99,6 +99,7 @@ fn a_new_project_runs_takes_http_loses_nothing_to_kills_and_is_swapped_when_its_
     poster.join().expect("no request failed");
     let total = 2 + done.load(Ordering::Acquire);
     assert_eq!(curl(address, "/v1/my-counter/total", &[]).json(), json!(total), "each was done once");
+    assert_eq!(curl(address, "/my-counter/total", &[]).json(), json!(total), "at a path of its own");
     wait_for_roles(&run);
     let lsn = run(&["send", "my-counter", "add", "[0]"]);
     assert_eq!(lsn.trim(), total.to_string());

@@ -54,7 +54,11 @@ impl Project {
     }
 
     fn wait_for_roles(&self, standbys: usize) {
-        wait_for_status(&self.cluster, "ledger", |status| {
+        self.wait_for_roles_of("ledger", standbys);
+    }
+
+    fn wait_for_roles_of(&self, instance: &str, standbys: usize) {
+        wait_for_status(&self.cluster, instance, |status| {
             let replicas = status["replicas"].as_array().cloned().unwrap_or_default();
             let count = |role: &str| replicas.iter().filter(|replica| replica["role"] == role).count();
             status["primary"].is_object() && (count("primary"), count("standby")) == (1, standbys)
@@ -114,6 +118,26 @@ fn a_project_survives_kills_and_is_swapped_when_a_source_changes() {
     project.wait_until_down();
     let said = up.said();
     assert!(said.contains("ledger/0 | ") && said.contains("ledger/1 | ") && !said.contains('\x1b'), "{said}");
+}
+
+#[test]
+fn paths_of_an_instance_are_where_the_project_says() {
+    let project = Project::new();
+    fs::copy(project.cluster.guest("routed"), project.cluster.file("routed.wasm")).expect("`make guests` has built it");
+    let more = "[instances.numbers]\nmodule = \"routed.wasm\"\n[routes]\n\"/api\" = \"numbers\"\n";
+    project.write("ambrosia.toml", &format!("{LEDGER}{more}"));
+    let mut up = project.up(&[], 1);
+    let address = http_address(&up);
+    up.wait_for_word(&format!("numbers: its routes at http://{address}/api"));
+    for _ in 0..2 {
+        project.wait_for_roles_of("numbers", 1);
+        assert_eq!(post(address, "/api/numbers/a", Some("one"), "2").body, "2");
+        succeeds(&project.cluster, &["kill", "numbers", "--primary"], &["took over in "]);
+    }
+    assert_eq!(curl(address, "/api/numbers/a", &[]).body, "2");
+    assert_eq!(curl(address, "/numbers/numbers/a", &[]).body, "2");
+    up.signal(Signal::Interrupt);
+    assert_eq!(up.exit_code(), 0, "{}", up.said());
 }
 
 #[test]
@@ -310,6 +334,11 @@ fn the_shop_charges_its_bank_once_whatever_is_killed() {
     assert_eq!(ask("/v1/shop/place", "o-2", again).json()["Ok"]["cents"], 300);
     assert_eq!(project.cluster.send("bank", "charged", json!([])), json!({"o-1": 600, "o-2": 300}));
     assert_eq!(project.cluster.send("shop", "in_stock", json!(["tea"])), 2);
+    // At paths of its own.
+    assert_eq!(curl(address, "/shop/items/tea", &[]).body, "2");
+    let order = json!({"number": "o-3", "item": "tea", "pieces": 1}).to_string();
+    assert_eq!(ask("/shop/orders", "o-3", &order).json()["Ok"]["cents"], 300);
+    assert_eq!(curl(address, "/shop/items/tea", &[]).body, "1");
 }
 
 #[test]

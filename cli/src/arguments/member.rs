@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
+use ambrosia_core::InstanceName;
 use ambrosia_core::{Configuration, Retention, limits::RETENTION_COUNT_MAX};
-use ambrosia_host::{Grant, Grants, GuestLogPlace, HttpAddress, MemberOptions, Secret, encode_value};
+use ambrosia_host::{Grant, Grants, GuestLogPlace, HttpAddress, MemberOptions, Mount, Mounts, Secret, encode_value};
 use anyhow::Context;
 use clap::Args;
 
@@ -153,12 +154,22 @@ pub(crate) struct HttpArguments {
     /// Take HTTP from other machines, too: something in front has to encrypt, and a token is needed
     #[arg(long, requires = "http")]
     pub(crate) http_any: bool,
+    /// Have the routes of an instance below a path of your choice, such as /api=shop, beside that of its name; may be given several times
+    #[arg(long, value_name = "PATH=NAME", value_parser = mount, requires = "http")]
+    pub(crate) route: Vec<Mount>,
 }
 
 impl HttpArguments {
-    pub(crate) fn address(&self) -> Option<HttpAddress> {
-        Some(HttpAddress { address: self.http?, is_for_others: self.http_any })
+    pub(crate) fn address(self) -> anyhow::Result<Option<HttpAddress>> {
+        let mounts = Mounts::new(self.route).context("--route can't be taken")?;
+        Ok(self.http.map(|address| HttpAddress { address, is_for_others: self.http_any, mounts }))
     }
+}
+
+fn mount(text: &str) -> Result<Mount, String> {
+    let (prefix, name) = text.split_once('=').ok_or("write PATH=NAME, such as /api=shop")?;
+    let prefix = prefix.parse().map_err(|error| format!("{prefix} can't be the path: {error}"))?;
+    Ok(Mount { prefix, instance: InstanceName::new(name).map_err(|error| error.to_string())? })
 }
 
 // Where what guests log goes. A doc comment would take the place of what the verb says of itself.

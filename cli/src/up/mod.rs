@@ -23,7 +23,7 @@ use std::{
 };
 
 use ambrosia_core::ReplicaIndex;
-use ambrosia_host::Doorway;
+use ambrosia_host::{Doorway, Mount};
 use ambrosia_project::{PROJECT_FILE, Project, ProjectInstance};
 use ambrosia_storage::{Instances, Role, Store, StorePlace};
 use anyhow::{Context, bail};
@@ -95,7 +95,8 @@ pub(crate) fn up(store: StorePlace, directory: PathBuf, verb: &Up, colours: Colo
     let opened = store.open()?;
     refuse_running(&*opened, &place)?;
     let http = verb.http.map_or(place.project.http, |HttpOrOff(http)| http);
-    let door = http.map(|address| Doorway::open(Arc::clone(&opened), address)).transpose()?;
+    let door =
+        http.map(|address| Doorway::open(Arc::clone(&opened), address, place.project.routes.clone())).transpose()?;
     let public_url = place.project.public_url.clone();
     let public_url = public_url.or_else(|| Some(format!("http://{}", door.as_ref()?.address())));
     let told = replica::Told { speaker: speaker.clone(), guest_log: verb.guest_log.clone(), happens: sender };
@@ -104,6 +105,9 @@ pub(crate) fn up(store: StorePlace, directory: PathBuf, verb: &Up, colours: Colo
         let address = door.address();
         for name in place.project.instances.keys() {
             speaker.say(format_args!("{name}: http://{address}/v1/{name}/"));
+        }
+        for Mount { prefix, instance } in place.project.routes.iter() {
+            speaker.say(format_args!("{instance}: its routes at http://{address}{prefix}"));
         }
     }
     Code { store, place, speaker: speaker.clone() }.keep(seen, verb.watch)?;

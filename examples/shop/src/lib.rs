@@ -108,6 +108,7 @@ impl Shop {
     }
 
     /// Puts so many pieces more of `item` on the shelf, at that price in cents.
+    #[ambrosia(put = "/items/{item}")]
     pub fn stock_up(&mut self, item: String, pieces: u64, cents: u64) {
         let there = self.stock.entry(item.clone()).or_default();
         *there = there.saturating_add(pieces);
@@ -115,13 +116,13 @@ impl Shop {
     }
 
     /// How many pieces of `item` there are.
-    #[ambrosia(query)]
+    #[ambrosia(query, get = "/items/{item}")]
     pub fn in_stock(&self, item: String) -> u64 {
         self.stock.get(&item).copied().unwrap_or(0)
     }
 
     /// The newest reports, the newest of them last.
-    #[ambrosia(query)]
+    #[ambrosia(query, get = "/reports")]
     pub fn reports(&self) -> VecDeque<Report> {
         self.reports.clone()
     }
@@ -136,6 +137,7 @@ impl Shop {
     }
 
     /// Places an order. The receipt of one that was placed before is given again.
+    #[ambrosia(post = "/orders")]
     pub async fn place(this: This<Self>, order: Order) -> Result<Receipt, String> {
         let placed = this.with(|shop| shop.placed.clone());
         placed.try_once(order.number.clone(), || Shop::sell(this, order)).await

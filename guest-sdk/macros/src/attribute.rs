@@ -1,7 +1,9 @@
 //! `#[ambrosia(..)]` on a method.
 
 use proc_macro2::Span;
-use syn::{Attribute, LitStr, Path, Result, meta::ParseNestedMeta, spanned::Spanned};
+use syn::{Attribute, Ident, LitStr, Path, Result, meta::ParseNestedMeta, spanned::Spanned};
+
+use crate::route::VERBS;
 
 /// What the attributes of one method say.
 #[derive(Default)]
@@ -26,6 +28,8 @@ pub(crate) struct MethodOptions {
     pub(crate) zone: Option<LitStr>,
     /// What becomes of times that were missed.
     pub(crate) missed: Option<LitStr>,
+    /// Methods of HTTP and paths at which it is asked.
+    pub(crate) routes: Vec<(Ident, LitStr)>,
 }
 
 impl MethodOptions {
@@ -48,6 +52,7 @@ impl MethodOptions {
             .or_else(|| text(&self.zone))
             .or_else(|| text(&self.missed))
             .or_else(|| self.formerly.first().map(LitStr::span))
+            .or_else(|| self.routes.first().map(|(verb, _)| verb.span()))
     }
 
     fn schedule_place(&mut self, path: &Path) -> Option<&mut Option<LitStr>> {
@@ -79,10 +84,12 @@ impl MethodOptions {
             if place.replace(text).is_some() {
                 return Err(meta.error("a method runs by one schedule: say it once, or mark a method for each"));
             }
+        } else if let Some(verb) = meta.path.get_ident().filter(|ident| VERBS.iter().any(|verb| ident == verb)) {
+            self.routes.push((verb.clone(), meta.value()?.parse()?));
         } else {
             return Err(meta.error(
-                "expected `raw`, `query`, `update`, `restart`, `helper`, `name = \"..\"`, `formerly = \"..\"`, or `cron = \"..\"` \
-                 with `zone = \"..\"` and `missed = \"..\"`",
+                "expected `raw`, `query`, `update`, `restart`, `helper`, `name = \"..\"`, `formerly = \"..\"`, `get = \"/..\"` (or `post`, \
+                 `put`, `patch`, `delete`), or `cron = \"..\"` with `zone = \"..\"` and `missed = \"..\"`",
             ));
         }
         Ok(())

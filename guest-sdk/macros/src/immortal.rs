@@ -11,6 +11,7 @@ use crate::{
     attribute::MethodOptions,
     method_set::{self, combined},
     proxy,
+    route::Route,
     schedule::Schedule,
     signature::{Access, Method, RawArgument, check_plain, restarts, split_receiver, without_self},
 };
@@ -75,7 +76,8 @@ fn generate(options: TokenStream, item: &mut ItemImpl) -> Result<TokenStream> {
     let (ident, proxy_ident) = (&application.ident, format_ident!("{}Proxy", application.ident));
     let implementation = application.implementation(&proxy_ident, options.upgrades);
     let has_schedules = application.handlers.iter().any(|(_, method)| method.schedule.is_some());
-    let exports = options.exported.then(|| exports(ident, options.upgrades, has_schedules));
+    let has_routes = application.handlers.iter().any(|(_, method)| !method.routes.is_empty());
+    let exports = options.exported.then(|| exports(ident, options.upgrades, has_schedules, has_routes));
     let one_block = one_block(ident);
     let methods: Vec<_> = application.handlers.into_iter().map(|(_, method)| method).collect();
     let doc = format!("Sends messages to an instance that runs `{ident}`.");
@@ -113,7 +115,13 @@ impl Application {
     fn read_function(&mut self, function: &mut ImplItemFn) -> Result<()> {
         let options = MethodOptions::take(&mut function.attrs)?;
         if options.helper {
-            return Ok(());
+            return match options.routes.first() {
+                Some((verb, _)) => {
+                    let text = "a helper is no method, so nobody can ask it over HTTP: leave out `helper`, or the path";
+                    Err(Error::new(verb.span(), text))
+                }
+                None => Ok(()),
+            };
         }
         let name = function.sig.ident.to_string();
         match name.as_str() {
@@ -238,7 +246,7 @@ impl Hook {
             return Err(Error::new(argument.span(), text));
         }
         let has_kind = options.raw || options.query.is_some() || options.update.is_some();
-        let is_named = options.name.is_some() || !options.formerly.is_empty();
+        let is_named = options.name.is_some() || !options.formerly.is_empty() || !options.routes.is_empty();
         if has_kind || is_named || options.cron.is_some() || options.zone.is_some() || options.missed.is_some() {
             return Err(Error::new(ident.span(), format!("`{ident}` is run by the host: no message names it")));
         }
@@ -280,6 +288,7 @@ fn description(method: &Method) -> TokenStream {
     let formerly = method.formerly.iter().map(|(name, _)| name);
     let schedule = method.schedule.as_ref().map(Schedule::description);
     let schedule = schedule.map_or(quote!(None), |schedule| quote!(Some(#schedule)));
+    let routes = method.routes.iter().map(Route::description);
     quote! {
         #(#conditions)*
         ::ambrosia::Method {
@@ -292,6 +301,7 @@ fn description(method: &Method) -> TokenStream {
             restarts: #restarts,
             formerly: &[#(#formerly),*],
             schedule: ::core::option::Option::#schedule,
+            routes: &[#(#routes),*],
         }
     }
 }
@@ -391,7 +401,7 @@ fn one_component(ident: &Ident) -> TokenStream {
     }
 }
 
-fn exports(ident: &Ident, upgrades: bool, has_schedules: bool) -> TokenStream {
+fn exports(ident: &Ident, upgrades: bool, has_schedules: bool, has_routes: bool) -> TokenStream {
     // An error about the state points at its name.
     let check =
         upgrades.then(|| quote_spanned!(ident.span()=> const _: () = ::ambrosia::__private::check_state::<#ident>();));
@@ -409,6 +419,13 @@ fn exports(ident: &Ident, upgrades: bool, has_schedules: bool) -> TokenStream {
             );
         }
     });
+    let export_routing = has_routes.then(|| {
+        quote! {
+            ::ambrosia::__private::export_routing!(
+                Exported with_types_in ::ambrosia::__private::bindings::routed
+            );
+        }
+    });
     let one_component = one_component(ident);
     quote! {
         #check
@@ -420,6 +437,7 @@ fn exports(ident: &Ident, upgrades: bool, has_schedules: bool) -> TokenStream {
             ::ambrosia::__private::export_component!(Exported with_types_in ::ambrosia::__private::bindings);
             #export_upgrade
             #export_scheduling
+            #export_routing
         };
 
         // Natively nothing but a test runs it, and the compiler should not call it unused for that.

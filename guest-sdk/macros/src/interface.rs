@@ -60,7 +60,7 @@ fn read(item: TraitItem) -> Result<Method> {
     }
     if options.of_the_instance().is_some() {
         let text = format!(
-            "`{ident}`: `query`, `update`, `restart`, `formerly` and `cron` belong to the instance that has the method, not to its callers"
+            "`{ident}`: `query`, `update`, `restart`, `formerly`, `cron` and paths belong to the instance that has the method, not to its callers"
         );
         return Err(Error::new(ident.span(), text));
     }

@@ -8,6 +8,7 @@ mod interface;
 mod method_id;
 mod method_set;
 mod proxy;
+mod route;
 mod schedule;
 mod signature;
 mod state;
@@ -82,6 +83,10 @@ use proc_macro::TokenStream;
 ///   expression says: minute, hour, day of the month, month, day of the week, and a second before them if there are six. It takes
 ///   nothing, or `due: ambrosia::Timestamp`. Without a zone that is UTC. What was missed while nobody ran the instance is made up for
 ///   by `"one"` run, which is the default, by `"all"` of them, or by `"none"`.
+/// * **`#[ambrosia(get = "/counters/{name}")]`** on a query, and **`post`**, **`put`**, **`patch`** or **`delete`** on a handler that is no
+///   query, have it asked over HTTP at that path below `/INSTANCE`. A placeholder is a whole segment, and the value of the argument of that
+///   name. Further arguments come from the URL's query, or from the body: that is the argument if there is one, and else an object by
+///   their names. A handler may have several.
 /// * **Types** of arguments and results are described to tools, as is the comment before a handler. They are found out
 ///   from `Deserialize`.
 /// * **`DirectoryProxy`** is generated beside it, as by [`interface`](macro@interface): `DirectoryProxy::me()` is this

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use syn::{Error, Result};
 
-use crate::signature::Method;
+use crate::{route, signature::Method};
 
 /// Methods that every proxy has.
 const RESERVED: [&str; 6] = ["attach", "fork", "me", "name", "try_attach", "try_fork"];
@@ -26,6 +26,7 @@ pub(crate) fn check(methods: &[&Method]) -> Result<()> {
             }
         }
     }
+    errors.extend(route::check_all(methods).err());
     errors.into_iter().reduce(combined).map_or(Ok(()), Err)
 }
 

@@ -7,7 +7,7 @@ use syn::{
     spanned::Spanned,
 };
 
-use crate::{attribute::MethodOptions, method_id::method_id, schedule::Schedule};
+use crate::{attribute::MethodOptions, method_id::method_id, route::Route, schedule::Schedule};
 
 /// A proxy can pass this many: the longest tuple that the SDK encodes.
 const ARGUMENTS_MAX: usize = 12;
@@ -29,6 +29,8 @@ pub(crate) struct Method {
     pub(crate) restarts: bool,
     /// When it runs by itself.
     pub(crate) schedule: Option<Schedule>,
+    /// Where it is asked over HTTP.
+    pub(crate) routes: Vec<Route>,
     /// `#[cfg]` goes wherever the method goes.
     pub(crate) conditions: Vec<Attribute>,
     pub(crate) docs: Vec<Attribute>,
@@ -83,6 +85,7 @@ impl Method {
             id: method_id(&name),
             name,
             schedule: Schedule::read(signature, options, &arguments)?,
+            routes: Route::read_all(&signature.ident, options, is_query, &arguments)?,
             arguments,
             output: output(&signature.output),
             raw: options.raw,

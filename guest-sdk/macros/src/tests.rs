@@ -262,6 +262,147 @@ fn a_schedule_says_each_thing_once_and_nothing_without_a_time() {
     }
 }
 
+/// What is told of an update, and of a query, with that attribute; both take `name` and `n`.
+fn routed_errors(attribute: TokenStream) -> Vec<String> {
+    immortal_errors(quote!(
+        #[ambrosia(#attribute)]
+        fn set(&mut self, name: String, n: u64) {}
+    ))
+}
+
+fn routed_query_errors(attribute: TokenStream) -> Vec<String> {
+    immortal_errors(quote!(
+        #[ambrosia(query, #attribute)]
+        fn find(&self, name: String, n: u64) -> u64 {
+            n
+        }
+    ))
+}
+
+#[test]
+fn a_route_is_a_path_of_segments() {
+    for path in ["/", "/a", "/a/{name}/b/{n}", "/{n}", "/a.b/~c/d:e@f", "/*"] {
+        assert_eq!(routed_errors(quote!(post = #path)), Vec::<String>::new(), "{path}");
+        assert_eq!(routed_query_errors(quote!(get = #path)), Vec::<String>::new(), "{path}");
+    }
+    for (path, said) in [
+        ("", "a path begins with `/`"),
+        ("a/{name}", "a path begins with `/`: write \"/a/{name}\""),
+        ("/a/", "something between two slashes"),
+        ("/a//b", "something between two slashes"),
+        ("/a/./b", "no segment `.`"),
+        ("/a b", "' ' in it"),
+        ("/a%20b", "'%' in it"),
+        ("/ä", "'ä' in it"),
+        ("/a?n={n}", "`a?n={n}` is no placeholder"),
+        ("/a-{name}", "`a-{name}` is no placeholder: one is a whole segment"),
+        ("/{*name}", "no argument `*name`"),
+        ("/{}", "`{}` is no placeholder"),
+        ("/{other}", "`set` has no argument `other` for the placeholder `{other}`: it has `name`, `n`"),
+        ("/{name}/{name}", "the placeholder `{name}` stands in the path twice"),
+    ] {
+        check(&routed_errors(quote!(put = #path)), said);
+    }
+    check(
+        &routed_errors({
+            let long = format!("/{}", "x".repeat(1024));
+            quote!(put = #long)
+        }),
+        "1024 bytes at most",
+    );
+    check(
+        &routed_errors({
+            let deep = "/x".repeat(33);
+            quote!(put = #deep)
+        }),
+        "32 segments at most",
+    );
+    let keyword = quote!(
+        #[ambrosia(delete = "/x/{type}")]
+        fn set(&mut self, r#type: String) {}
+    );
+    assert_eq!(immortal_errors(keyword), Vec::<String>::new());
+}
+
+#[test]
+fn get_is_for_queries_and_all_else_for_what_is_none() {
+    check(&routed_errors(quote!(get = "/a")), "write `fn set(&self, ..) -> ..`, or `post`");
+    for verb in [quote!(post), quote!(put), quote!(patch), quote!(delete)] {
+        assert_eq!(routed_errors(quote!(#verb = "/a")), Vec::<String>::new());
+        check(&routed_query_errors(quote!(#verb = "/a")), "`find` is a query");
+    }
+    // What is obviously a query need not say so, and an update has to.
+    let borrows = |attribute: TokenStream| {
+        immortal_errors(quote!(
+            #[ambrosia(#attribute)]
+            fn find(&self) -> u64 {
+                0
+            }
+        ))
+    };
+    assert_eq!(borrows(quote!(get = "/a")), Vec::<String>::new());
+    check(&borrows(quote!(post = "/a")), "`find` is a query");
+    assert_eq!(borrows(quote!(update, post = "/a")), Vec::<String>::new());
+    check(&borrows(quote!(update, get = "/a")), "`find` is no query");
+    check(
+        &immortal_errors(quote!(
+            #[ambrosia(raw, post = "/a")]
+            fn swallow(&mut self, bytes: &[u8]) {}
+        )),
+        "`swallow` is raw",
+    );
+    check(
+        &immortal_errors(quote!(
+            #[ambrosia(helper, post = "/a")]
+            fn help(&mut self) {}
+        )),
+        "a helper is no method",
+    );
+    check(
+        &immortal_errors(quote!(
+            #[ambrosia(post = "/a")]
+            fn on_first_start(&mut self) {}
+        )),
+        "no message names it",
+    );
+    check(
+        &interface_errors(quote!(
+            #[ambrosia(get = "/a")]
+            fn total() -> u64;
+        )),
+        "belong to the instance that has the method",
+    );
+    check(&routed_errors(quote!(head = "/a")), "`get = \"/..\"` (or `post`, `put`");
+}
+
+#[test]
+fn two_routes_are_never_for_the_same_requests() {
+    let two = |first: &str, second: &str| {
+        immortal_errors(quote! {
+            #[ambrosia(post = #first)]
+            fn one(&mut self, a: u64, b: u64) {}
+            #[ambrosia(post = #second)]
+            fn two(&mut self, a: u64, b: u64) {}
+        })
+    };
+    for (first, second) in [("/x", "/x"), ("/x/{a}", "/x/{b}"), ("/{a}/{b}", "/{b}/{a}"), ("/", "/")] {
+        check(&two(first, second), "`one` has a route for the same requests, POST /");
+    }
+    for (first, second) in [("/x", "/y"), ("/x/{a}", "/x/y"), ("/x/{a}", "/{b}/x"), ("/x", "/x/{a}")] {
+        assert_eq!(two(first, second), Vec::<String>::new(), "{first} {second}");
+    }
+    check(&routed_errors(quote!(post = "/x", put = "/x", post = "/x")), "`set` has a route for the same requests");
+    let conditions = quote! {
+        #[cfg(a)]
+        #[ambrosia(post = "/x")]
+        fn one(&mut self) {}
+        #[cfg(not(a))]
+        #[ambrosia(post = "/x")]
+        fn two(&mut self) {}
+    };
+    assert_eq!(immortal_errors(conditions), Vec::<String>::new());
+}
+
 #[test]
 fn former_names_must_not_clash() {
     let clash = quote! {

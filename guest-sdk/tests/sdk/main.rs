@@ -9,6 +9,7 @@ mod outside;
 mod proxies;
 mod queries;
 mod raw;
+mod routes;
 mod schedules;
 mod timers;
 mod together;

@@ -1,4 +1,5 @@
-//! The body of a request as arguments of a method: a JSON array, or an object by their names.
+//! The body of a request as arguments of a method: a JSON array, or an object by their names; and of one at a path of its own, what that
+//! has not given.
 //!
 //! **Architecture Invariant:** whoever names arguments gets each where it belongs or an error: none is dropped, doubled or made up,
 //! save that an optional one that is missing is null.
@@ -28,7 +29,7 @@ pub(crate) fn encode_body(body: &[u8], method: &Method) -> Result<Vec<u8>, Probl
     let given = if is_empty { Given::InOrder(Vec::new()) } else { serde_json::from_slice(body).map_err(not_json)? };
     let values = match given {
         Given::InOrder(values) => values,
-        Given::ByName(entries) => in_order(entries, method)?,
+        Given::ByName(entries) => in_order(entries, &FromPath::default(), method)?,
         Given::Neither(found) => {
             let detail = format!("the arguments are an array or an object by their names, and the body is {found}");
             return Err(Problem::new(ProblemKind::BadArguments, detail).with("expected", method.to_string()));
@@ -37,12 +38,67 @@ pub(crate) fn encode_body(body: &[u8], method: &Method) -> Result<Vec<u8>, Probl
     encode(&values, method)
 }
 
-/// Encodes arguments by their names.
+/// Values that stand in the path of a URL, with the places of their arguments.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct FromPath(pub(crate) Vec<(usize, Value)>);
+
+impl FromPath {
+    fn has(&self, place: usize) -> bool {
+        self.0.iter().any(|(given, _)| *given == place)
+    }
+}
+
+/// Encodes what a body says of the arguments that a path has not given: it is the value of the argument if there is one, and else all of
+/// them.
 ///
 /// # Errors
 /// As [`encode_body`].
-pub(crate) fn encode_named(arguments: Map<String, Value>, method: &Method) -> Result<Vec<u8>, Problem> {
-    encode(&in_order(arguments.into_iter().collect(), method)?, method)
+pub(crate) fn encode_rest(body: &[u8], from_path: &FromPath, method: &Method) -> Result<Vec<u8>, Problem> {
+    let rest: Vec<_> = (0..method.arguments.len()).filter(|place| !from_path.has(*place)).collect();
+    let is_empty = body.iter().all(u8::is_ascii_whitespace);
+    let entries = match rest.as_slice() {
+        [_] if is_empty => Vec::new(),
+        [only] => {
+            let value = serde_json::from_slice(body).map_err(not_json)?;
+            vec![(method.arguments[*only].name.clone(), value)]
+        }
+        _ => match if is_empty { Given::ByName(Vec::new()) } else { serde_json::from_slice(body).map_err(not_json)? } {
+            Given::ByName(entries) => entries,
+            Given::InOrder(values) if values.len() == rest.len() => {
+                rest.iter().map(|place| method.arguments[*place].name.clone()).zip(values).collect()
+            }
+            Given::InOrder(values) => {
+                let detail = format!("the body is an array of {}, and is to be one of {}", values.len(), rest.len());
+                return Err(bad_body(detail, &rest, method));
+            }
+            Given::Neither(found) => {
+                let detail = format!("the body is {found}, and is to be an object, or an array of {}", rest.len());
+                return Err(bad_body(detail, &rest, method));
+            }
+        },
+    };
+    encode(&in_order(entries, from_path, method)?, method)
+}
+
+fn bad_body(detail: String, rest: &[usize], method: &Method) -> Problem {
+    let wanted: Vec<_> = rest.iter().map(|place| method.arguments[*place].to_string()).collect();
+    let detail = match wanted.as_slice() {
+        [] => format!("{detail}: nothing is left to be given"),
+        wanted => format!("{detail}: {}", wanted.join(", ")),
+    };
+    Problem::new(ProblemKind::BadArguments, detail).with("expected", wanted.join(", "))
+}
+
+/// Encodes arguments by their names, beside those that a path has given.
+///
+/// # Errors
+/// As [`encode_body`].
+pub(crate) fn encode_named(
+    arguments: Map<String, Value>,
+    from_path: &FromPath,
+    method: &Method,
+) -> Result<Vec<u8>, Problem> {
+    encode(&in_order(arguments.into_iter().collect(), from_path, method)?, method)
 }
 
 /// [`encode_body`] for whoever tries it with any bytes.
@@ -54,7 +110,8 @@ pub fn read_body(body: &[u8], method: &Method) -> Result<Vec<u8>, String> {
 /// The same of the query of a URL.
 #[doc(hidden)]
 pub fn read_query(query: &str, method: &Method) -> Result<Vec<u8>, String> {
-    let arguments = query_arguments(query, method).and_then(|arguments| encode_named(arguments, method));
+    let arguments =
+        query_arguments(query, method).and_then(|arguments| encode_named(arguments, &FromPath::default(), method));
     arguments.map_err(|problem| problem.detail().to_owned())
 }
 
@@ -85,15 +142,21 @@ fn not_json(error: serde_json::Error) -> Problem {
 }
 
 /// The arguments in the order of the method.
-fn in_order(entries: Vec<(String, Value)>, method: &Method) -> Result<Vec<Value>, Problem> {
+fn in_order(entries: Vec<(String, Value)>, from_path: &FromPath, method: &Method) -> Result<Vec<Value>, Problem> {
     let wrong = |argument: &str, detail: String| {
         Problem::new(ProblemKind::BadArguments, detail).with("argument", argument).with("expected", method.to_string())
     };
     let mut values: Vec<Option<Value>> = method.arguments.iter().map(|_| None).collect();
+    for (place, value) in &from_path.0 {
+        values[*place] = Some(value.clone());
+    }
     for (name, value) in entries {
         let Some(place) = method.arguments.iter().position(|argument| argument.name == name) else {
             return Err(wrong(&name, format!("there is no argument {name:?}: the method is {method}")));
         };
+        if from_path.has(place) {
+            return Err(wrong(&name, format!("the argument {name:?} is given by the path already")));
+        }
         if values[place].replace(value).is_some() {
             return Err(wrong(&name, format!("the argument {name:?} is given twice")));
         }
@@ -208,6 +271,56 @@ mod tests {
         let none = Method::without_types("total".to_owned(), Vec::new(), true);
         for body in ["", " \n", "[]", "{}"] {
             assert_eq!(encode_body(body.as_bytes(), &none), Ok(vec![0x90]), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_path_has_not_given_the_body_gives() {
+        let given = |values: &[(usize, &str)]| {
+            FromPath(values.iter().map(|(place, json)| (*place, serde_json::from_str(json).expect("JSON"))).collect())
+        };
+        let rest = |from_path: &FromPath, body: &str| {
+            encode_rest(body.as_bytes(), from_path, &order()).map(|bytes| decode_value(&bytes).to_string())
+        };
+        // One is the body, whatever that is.
+        let two = given(&[(0, "\"tea\""), (2, "\"hot\"")]);
+        assert_eq!(rest(&two, " 2 "), Ok(r#"["tea",2,"hot"]"#.to_owned()));
+        let two = given(&[(1, "2"), (0, "\"tea\"")]);
+        assert_eq!(rest(&two, r#""hot""#), Ok(r#"["tea",2,"hot"]"#.to_owned()));
+        assert_eq!(rest(&two, ""), Ok(r#"["tea",2,null]"#.to_owned()));
+        assert_eq!(rest(&two, "null"), Ok(r#"["tea",2,null]"#.to_owned()));
+        // Several are an object, or an array.
+        let one = given(&[(1, "2")]);
+        for body in [r#"{"note": "hot", "item": "tea"}"#, r#"["tea", "hot"]"#] {
+            assert_eq!(rest(&one, body), Ok(r#"["tea",2,"hot"]"#.to_owned()), "{body}");
+        }
+        assert_eq!(rest(&one, r#"{"item": "tea"}"#), Ok(r#"["tea",2,null]"#.to_owned()));
+        // None are nothing.
+        let all = given(&[(0, "\"tea\""), (1, "2"), (2, "null")]);
+        for body in ["", " ", "{}", "[]"] {
+            assert_eq!(rest(&all, body), Ok(r#"["tea",2,null]"#.to_owned()), "{body:?}");
+        }
+        let problem = |from_path: &FromPath, body: &str| rest(from_path, body).expect_err(body).json();
+        for (from_path, body, said) in [
+            (&given(&[(0, "\"tea\""), (2, "null")]), "", "the argument `count: u32` is missing"),
+            (&given(&[(0, "\"tea\""), (2, "null")]), "[2]", "count: u32"),
+            (&given(&[(0, "\"tea\""), (2, "null")]), "2 3", "the body is not JSON"),
+            (
+                &one,
+                r#"["tea"]"#,
+                "the body is an array of 1, and is to be one of 2: item: string, note: option<string>",
+            ),
+            (&one, "7", "the body is a number, and is to be an object, or an array of 2"),
+            (&one, r#"{"item": "tea", "count": 2}"#, "the argument \"count\" is given by the path already"),
+            (&one, r#"{"item": "tea", "item": "gin"}"#, "the argument \"item\" is given twice"),
+            (&one, r#"{"price": 2}"#, "there is no argument \"price\""),
+            (&all, "1", "nothing is left to be given"),
+            (&all, "[1]", "nothing is left to be given"),
+            (&given(&[(1, "\"two\""), (0, "\"tea\"")]), "", "the argument `count: u32` can't be that"),
+        ] {
+            let wrong = problem(from_path, body);
+            assert_eq!(wrong["status"], 400, "{wrong}");
+            assert!(wrong["detail"].as_str().is_some_and(|text| text.contains(said)), "{said}: {wrong}");
         }
     }
 

@@ -20,7 +20,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     access::{Bearer, Deed},
-    arguments::{encode_body, encode_named},
+    arguments::{FromPath, encode_body, encode_named, encode_rest},
+    asked::{Asked, Place},
     body::ReadBody,
     content::check_content,
     door::House,
@@ -61,13 +62,13 @@ impl Asking {
 }
 
 /// Has a method run, and waits for its result.
-pub(crate) async fn call(house: &House, instance: &str, method: &str, request: Request) -> Response {
+pub(crate) async fn call(house: &House, place: Place<'_>, request: Request) -> Response {
     let Ok(_permit) = house.requests.try_acquire() else { return busy().into_response() };
     let id = match request_id(request.headers()) {
         Ok(id) => id.unwrap_or_else(|| house.instances.fresh_request_id()),
         Err(problem) => return problem.into_response(),
     };
-    let called = Call { house, id: Some(&id) }.run(instance, method, request).await;
+    let called = Call { house, id: Some(&id) }.run(place, request).await;
     let mut response = called.unwrap_or_else(IntoResponse::into_response);
     if let Some(id) = header_of(&id) {
         response.headers_mut().insert(REQUEST_ID, id.clone());
@@ -77,11 +78,9 @@ pub(crate) async fn call(house: &House, instance: &str, method: &str, request: R
 }
 
 /// Asks a query, with its arguments in the URL.
-pub(crate) async fn query(house: &House, instance: &str, method: &str, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn query(house: &House, place: Place<'_>, request: Request) -> Result<Response, Problem> {
     let _permit = house.requests.try_acquire().map_err(|_| busy())?;
-    let name = InstanceName::new(instance).map_err(|_| unknown_instance(instance))?;
-    house.check(&Bearer::of(&request), Deed::Query, Some(&name)).await?;
-    let (name, method) = house.find(instance, method).await?;
+    let Asked { name, method, from_path } = house.asked(place, &Bearer::of(&request), Deed::Query).await?;
     if method.kind != MethodKind::Query {
         return Err(Problem::not_allowed("POST"));
     }
@@ -91,7 +90,7 @@ pub(crate) async fn query(house: &House, instance: &str, method: &str, request: 
         at_least: Lsn(number_of("at_least", &mut arguments, &method)?.unwrap_or_default()),
         replica: number_of("replica", &mut arguments, &method)?.map(ReplicaIndex),
     };
-    let arguments = encode_named(arguments, &method)?.into();
+    let arguments = encode_named(arguments, &from_path.unwrap_or_default(), &method)?.into();
     Ok(response_of(&Call { house, id: None }.perform(&name, &method, arguments, asking).await?))
 }
 
@@ -121,16 +120,14 @@ pub(crate) struct Call<'a> {
 }
 
 impl Call<'_> {
-    async fn run(&self, instance: &str, method: &str, request: Request) -> Result<Response, Problem> {
+    async fn run(&self, place: Place<'_>, request: Request) -> Result<Response, Problem> {
         let bearer = Bearer::of(&request);
         let (parts, body) = request.into_parts();
-        let name = InstanceName::new(instance).map_err(|_| unknown_instance(instance))?;
-        self.house.check(&bearer, Deed::Send, Some(&name)).await?;
+        let Asked { name, method, from_path } = self.house.asked(place, &bearer, Deed::Send).await?;
         check_content(&parts.headers)?;
         let wish = Wish::of(&parts.headers);
-        let (name, method) = self.house.find(instance, method).await?;
         let body = self.house.room.read(body).await?;
-        let arguments = encode(body, &method).await?;
+        let arguments = encode(body, from_path, &method).await?;
         if wish.respond_async {
             return self.begin(&name, &method, arguments, wish.wait_if_given.unwrap_or_default()).await;
         }
@@ -277,7 +274,7 @@ impl Call<'_> {
                 self.with_id(Problem::new(ProblemKind::NoPrimary, said))
             }
             ClientError::Ended(_) | ClientError::Whereabouts(_) => match self.house.look_up(name).await {
-                Ok(instance) => match &instance.ended {
+                Ok(instance) => match instance.ended() {
                     Some(ended) => end(name, ended),
                     None => self.with_id(Problem::new(ProblemKind::NoPrimary, said)),
                 },
@@ -302,8 +299,13 @@ pub(crate) struct FoundMethod {
 
 impl FoundMethod {
     fn of(instance: Arc<Instance>, name: &str) -> Result<FoundMethod, UnknownMethod> {
-        let place = instance.methods.place(name)?;
+        let place = instance.methods().place(name)?;
         Ok(FoundMethod { instance, place })
+    }
+
+    /// The one in that place.
+    pub(crate) fn at(instance: Arc<Instance>, place: usize) -> FoundMethod {
+        FoundMethod { instance, place }
     }
 }
 
@@ -311,7 +313,7 @@ impl Deref for FoundMethod {
     type Target = Method;
 
     fn deref(&self) -> &Method {
-        self.instance.methods.at(self.place)
+        self.instance.methods().at(self.place)
     }
 }
 
@@ -344,12 +346,16 @@ impl House {
 }
 
 /// Encodes the arguments; large ones where nobody else waits.
-async fn encode(body: ReadBody<'_>, method: &FoundMethod) -> Result<Bytes, Problem> {
+async fn encode(body: ReadBody<'_>, from_path: Option<FromPath>, method: &FoundMethod) -> Result<Bytes, Problem> {
+    let encode = |bytes: &[u8], from_path: Option<FromPath>, method: &FoundMethod| match from_path {
+        None => encode_body(bytes, method),
+        Some(from_path) => encode_rest(bytes, &from_path, method),
+    };
     if body.bytes.len() <= SMALL_BODY_BYTES {
-        return Ok(encode_body(&body.bytes, method)?.into());
+        return Ok(encode(&body.bytes, from_path, method)?.into());
     }
     let (bytes, method) = (body.bytes.clone(), method.clone());
-    match tokio::task::spawn_blocking(move || encode_body(&bytes, &method)).await {
+    match tokio::task::spawn_blocking(move || encode(&bytes, from_path, &method)).await {
         Ok(encoded) => Ok(encoded?.into()),
         Err(_) => Err(Problem::new(ProblemKind::Closing, "the host ends")),
     }

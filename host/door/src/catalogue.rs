@@ -61,7 +61,7 @@ impl House {
             let mut found = Vec::new();
             for name in instances.list()? {
                 match instances.known(&name).map_or_else(|| instances.look_up(&name), Ok) {
-                    Ok(instance) => found.push((name, instance.methods.clone())),
+                    Ok(instance) => found.push((name, instance.methods().clone())),
                     Err(NoInstance::Unknown) => {} // it was deregistered just now
                     Err(NoInstance::Unreadable(reason)) => {
                         tracing::warn!(instance = %name, "what the instance describes can't be read: {reason}");
@@ -83,7 +83,7 @@ impl House {
 
     /// The description of all methods.
     pub(crate) async fn openapi(&self, bearer: &Bearer) -> Result<Response, Problem> {
-        Ok(Json(openapi(&self.catalogue(bearer).await?)).into_response())
+        Ok(Json(openapi(&self.catalogue(bearer).await?, &self.mounts)).into_response())
     }
 
     /// Whether requests can be passed on: the store can be read.

@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use ambrosia_methods::Mounts;
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// How a door is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DoorOptions {
     /// A connection ends when the header of its first request, or of the next one, has not come within this.
@@ -29,11 +30,18 @@ pub struct DoorOptions {
     pub body_wait: Duration,
     /// When the door closes, requests that are under way have this long.
     pub closing_wait: Duration,
+    /// Where routes of instances are, beside their names.
+    pub mounts: Mounts,
 }
 
 impl Default for DoorOptions {
     fn default() -> Self {
-        DoorOptions { header_wait: HEADER_WAIT, body_wait: BODY_WAIT, closing_wait: CLOSING_WAIT }
+        DoorOptions {
+            header_wait: HEADER_WAIT,
+            body_wait: BODY_WAIT,
+            closing_wait: CLOSING_WAIT,
+            mounts: Mounts::default(),
+        }
     }
 }
 
@@ -54,6 +62,7 @@ pub(crate) struct House {
     pub(crate) feeds: Feeds,
     pub(crate) listeners: Arc<Semaphore>,
     pub(crate) counts: Counts,
+    pub(crate) mounts: Mounts,
     closing_wait: Duration,
     closing: watch::Receiver<bool>,
 }
@@ -74,6 +83,7 @@ impl Door {
             feeds: Feeds::default(),
             listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
             counts: Counts::default(),
+            mounts: options.mounts.clone(),
             closing_wait: options.closing_wait,
             closing: is_closing.clone(),
         };

@@ -62,7 +62,7 @@ pub(crate) async fn listen(house: &Arc<House>, instance: &str, request: Request)
         Some(found) => found,
         None => house.look_up(&name).await?,
     };
-    if let Some(ended) = &found.ended {
+    if let Some(ended) = found.ended() {
         return Err(end(&name, ended));
     }
     let feed = house.feeds.feed(&name, asked.replica, || house.instances.client_of_replicas(&name));
@@ -105,7 +105,7 @@ async fn problem(house: &House, name: &InstanceName, trouble: Trouble) -> Proble
         Trouble::NotYet(said) => Problem::new(ProblemKind::NoPrimary, said),
         Trouble::NoReplica(said) => Problem::new(ProblemKind::NoReplica, said),
         Trouble::Ended(said) => match house.look_up(name).await {
-            Ok(instance) => match &instance.ended {
+            Ok(instance) => match instance.ended() {
                 Some(ended) => end(name, ended),
                 None => Problem::new(ProblemKind::NoPrimary, said),
             },

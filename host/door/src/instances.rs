@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ambrosia_client::{Client, SharedClient};
 use ambrosia_core::{InstanceName, Lsn, RequestId};
-use ambrosia_methods::Methods;
+use ambrosia_methods::{Methods, RouteError, RouteTable};
 
 use crate::{
     access::{Access, Deed},
@@ -61,10 +61,31 @@ pub trait Instances: Send + Sync + 'static {
 
 /// An instance as the store has it.
 pub struct Instance {
-    /// What its module describes.
-    pub methods: Methods,
-    /// Set if it does not answer, and nobody wishes for what may mend that.
-    pub ended: Option<Ended>,
+    methods: Methods,
+    routes: RouteTable,
+    ended: Option<Ended>,
+}
+
+impl Instance {
+    /// One with what its module describes, and how it has come to its end if it does not answer and nobody wishes for what may mend that.
+    ///
+    /// # Errors
+    /// If the routes of its methods can't be.
+    pub fn new(methods: Methods, ended: Option<Ended>) -> Result<Instance, RouteError> {
+        Ok(Instance { routes: RouteTable::new(methods.as_slice())?, methods, ended })
+    }
+
+    pub(crate) fn methods(&self) -> &Methods {
+        &self.methods
+    }
+
+    pub(crate) fn routes(&self) -> &RouteTable {
+        &self.routes
+    }
+
+    pub(crate) fn ended(&self) -> Option<&Ended> {
+        self.ended.as_ref()
+    }
 }
 
 /// How an instance has come to an end.

@@ -6,6 +6,7 @@
 mod accepting;
 mod access;
 mod arguments;
+mod asked;
 mod body;
 mod calls;
 mod catalogue;

@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     access::Bearer,
-    arguments::encode_named,
+    arguments::{FromPath, encode_named},
     calls::{Asking, Call},
     content::check_content,
     door::House,
@@ -109,7 +109,7 @@ async fn run(
     let Ok(_permit) = house.requests.try_acquire() else {
         return Err(Problem::new(ProblemKind::Busy, "as many requests are under way as there may be"));
     };
-    let encoded = encode_named(arguments, method)?.into();
+    let encoded = encode_named(arguments, &FromPath::default(), method)?.into();
     let id = match method.kind {
         MethodKind::Query => None,
         _ => Some(key.unwrap_or_else(|| house.instances.fresh_request_id())),

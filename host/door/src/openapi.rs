@@ -1,20 +1,22 @@
 //! What can be asked, as OpenAPI 3.1, from what modules describe.
 
 use ambrosia_core::InstanceName;
-use ambrosia_methods::{Method, MethodKind, Methods, Type};
+use ambrosia_methods::{Argument, Method, MethodKind, Methods, Mounts, Type};
 use serde_json::{Map, Value, json};
 
 use crate::schema::{Schemas, Way};
 
-/// The document of these instances.
-pub(crate) fn openapi(instances: &[(InstanceName, Methods)]) -> Value {
+mod routes;
+
+/// The document of these instances, whose routes are at those paths, too.
+pub(crate) fn openapi(instances: &[(InstanceName, Methods)], mounts: &Mounts) -> Value {
     let mut schemas = Schemas::within("#/components/schemas/");
     let mut paths = Map::new();
     for (name, methods) in instances {
         for method in methods.iter() {
             let path = format!("/v1/{name}/{}", method.name);
             let mut operations = Map::new();
-            operations.insert("post".to_owned(), operation(name, method, &mut schemas));
+            operations.insert("post".to_owned(), operation(name, method, mounts, &mut schemas));
             if method.kind == MethodKind::Query {
                 operations.insert("get".to_owned(), query(name, method, &mut schemas));
             }
@@ -25,6 +27,7 @@ pub(crate) fn openapi(instances: &[(InstanceName, Methods)]) -> Value {
         // A method may be called as events are; they are what is got there.
         path["get"] = events(name);
     }
+    routes::add_routes(instances, mounts, &mut schemas, &mut paths);
     let mut named = schemas.into_named();
     named.insert("problem".to_owned(), problem());
     json!({
@@ -57,7 +60,7 @@ pub(crate) fn openapi(instances: &[(InstanceName, Methods)]) -> Value {
     })
 }
 
-fn operation(instance: &InstanceName, method: &Method, schemas: &mut Schemas) -> Value {
+fn operation(instance: &InstanceName, method: &Method, mounts: &Mounts, schemas: &mut Schemas) -> Value {
     let owner = format!("{instance}.{}", method.name);
     let mut operation = Map::new();
     let mut put = |name: &str, value: Value| operation.insert(name.to_owned(), value);
@@ -74,23 +77,32 @@ fn operation(instance: &InstanceName, method: &Method, schemas: &mut Schemas) ->
         "x-ambrosia-arguments",
         method.arguments.iter().map(|argument| argument.name.as_str()).collect::<Vec<_>>().into(),
     );
-    let parameter = |name: &str| json!({ "$ref": format!("#/components/parameters/{name}") });
-    put("parameters", json!([parameter("idempotency-key"), parameter("prefer")]));
+    let routes = routes::shown(instance, method, mounts);
+    if !routes.is_empty() {
+        put("x-ambrosia-routes", routes.into());
+    }
+    put("parameters", update_parameters().to_vec().into());
     put("requestBody", request_body(method, &owner, schemas));
+    put("responses", update_answers(method, &owner, schemas));
+    operation.into()
+}
+
+/// What each request may have that is not a query.
+fn update_parameters() -> [Value; 2] {
+    ["idempotency-key", "prefer"].map(|name| json!({ "$ref": format!("#/components/parameters/{name}") }))
+}
+
+fn update_answers(method: &Method, owner: &str, schemas: &mut Schemas) -> Value {
     let result = if method.message_pack() {
-        schemas.schema(&method.result, &owner, Way::Out)
+        schemas.schema(&method.result, owner, Way::Out)
     } else {
         json!({ "type": ["string", "null"], "description": "text, or 0x and hexadecimal digits" })
     };
-    put(
-        "responses",
-        json!({
-            "200": { "description": "The result.", "content": { "application/json": { "schema": result } } },
-            "202": { "$ref": "#/components/responses/under-way" },
-            "default": { "$ref": "#/components/responses/problem" },
-        }),
-    );
-    operation.into()
+    json!({
+        "200": { "description": "The result.", "content": { "application/json": { "schema": result } } },
+        "202": { "$ref": "#/components/responses/under-way" },
+        "default": { "$ref": "#/components/responses/problem" },
+    })
 }
 
 /// The result of a request that nobody has waited for.
@@ -139,13 +151,24 @@ fn under_way() -> Value {
 /// The same method, asked without a record.
 fn query(instance: &InstanceName, method: &Method, schemas: &mut Schemas) -> Value {
     let owner = format!("{instance}.{}.get", method.name);
+    let all: Vec<_> = method.arguments.iter().collect();
+    json!({
+        "operationId": owner,
+        "tags": [instance.as_str()],
+        "summary": method.docs.lines().next().unwrap_or_default().trim(),
+        "parameters": parameter_in_query(method, &all, &owner, schemas),
+        "responses": query_answers(method, &owner, schemas),
+    })
+}
+
+/// These arguments of a query in its URL, and what else that may say.
+fn parameter_in_query(method: &Method, arguments: &[&Argument], owner: &str, schemas: &mut Schemas) -> Vec<Value> {
     let parameter = |name: &str, is_required: bool, schema: Value| json!({ "name": name, "in": "query", "required": is_required, "content": { "application/json": { "schema": schema } } });
-    let mut parameters: Vec<_> = method
-        .arguments
+    let mut parameters: Vec<_> = arguments
         .iter()
         .map(|argument| {
             let is_required = !matches!(argument.ty, Type::Option(_));
-            parameter(&argument.name, is_required, schemas.schema(&argument.ty, &owner, Way::In))
+            parameter(&argument.name, is_required, schemas.schema(&argument.ty, owner, Way::In))
         })
         .collect();
     for name in ["at_least", "replica"] {
@@ -153,21 +176,19 @@ fn query(instance: &InstanceName, method: &Method, schemas: &mut Schemas) -> Val
             parameters.push(parameter(name, false, json!({ "type": "integer", "minimum": 0 })));
         }
     }
-    let result = schemas.schema(&method.result, &owner, Way::Out);
+    parameters
+}
+
+fn query_answers(method: &Method, owner: &str, schemas: &mut Schemas) -> Value {
+    let result = schemas.schema(&method.result, owner, Way::Out);
     let lsn = json!({ "description": "The last record of the state that was asked.", "schema": { "type": "integer" } });
     json!({
-        "operationId": owner,
-        "tags": [instance.as_str()],
-        "summary": method.docs.lines().next().unwrap_or_default().trim(),
-        "parameters": parameters,
-        "responses": {
-            "200": {
-                "description": "The result.",
-                "headers": { "Ambrosia-Lsn": lsn },
-                "content": { "application/json": { "schema": result } },
-            },
-            "default": { "$ref": "#/components/responses/problem" },
+        "200": {
+            "description": "The result.",
+            "headers": { "Ambrosia-Lsn": lsn },
+            "content": { "application/json": { "schema": result } },
         },
+        "default": { "$ref": "#/components/responses/problem" },
     })
 }
 
@@ -201,22 +222,23 @@ fn request_body(method: &Method, owner: &str, schemas: &mut Schemas) -> Value {
         let schema = json!({ "type": "array", "items": bytes, "maxItems": 1 });
         return json!({ "content": { "application/json": { "schema": schema } } });
     }
-    let arguments: Vec<(&str, Value)> = method
-        .arguments
-        .iter()
-        .map(|argument| (argument.name.as_str(), schemas.schema(&argument.ty, owner, Way::In)))
-        .collect();
-    let is_optional = |ty: &Type| matches!(ty, Type::Option(_));
-    let required: Vec<_> = method.arguments.iter().filter(|argument| !is_optional(&argument.ty)).collect();
+    let all: Vec<_> = method.arguments.iter().collect();
+    let is_required = all.iter().any(|argument| !matches!(argument.ty, Type::Option(_)));
+    json!({ "required": is_required, "content": { "application/json": { "schema": arguments_schema(&all, owner, schemas) } } })
+}
+
+/// These arguments by name, or in their order.
+fn arguments_schema(arguments: &[&Argument], owner: &str, schemas: &mut Schemas) -> Value {
+    let required: Vec<_> = arguments.iter().filter(|argument| !matches!(argument.ty, Type::Option(_))).collect();
     let required: Vec<_> = required.into_iter().map(|argument| argument.name.as_str()).collect();
-    let by_name: Map<_, _> = arguments.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
-    let in_order: Vec<_> = arguments.into_iter().map(|(_, schema)| schema).collect();
+    let in_order: Vec<_> = arguments.iter().map(|argument| schemas.schema(&argument.ty, owner, Way::In)).collect();
+    let names = arguments.iter().map(|argument| argument.name.clone());
+    let by_name: Map<_, _> = names.zip(in_order.iter().cloned()).collect();
     let count = in_order.len();
-    let schema = json!({ "oneOf": [
+    json!({ "oneOf": [
         { "type": "object", "properties": by_name, "required": required, "additionalProperties": false },
         { "type": "array", "prefixItems": in_order, "minItems": count, "maxItems": count },
-    ] });
-    json!({ "required": !required.is_empty(), "content": { "application/json": { "schema": schema } } })
+    ] })
 }
 
 /// RFC 9457.
@@ -250,7 +272,10 @@ mod tests {
         let mut find = Method::without_types("find".to_owned(), Vec::new(), true);
         find.kind = MethodKind::Query;
         find.arguments = vec![argument("replica", "record %tree { next: option<%tree> }")];
-        openapi(&[(InstanceName::new("shop").expect("plain"), Methods::new(vec![order, raw, find]))])
+        openapi(
+            &[(InstanceName::new("shop").expect("plain"), Methods::new(vec![order, raw, find]))],
+            &Mounts::default(),
+        )
     }
 
     /// Every `$ref` in it.
@@ -301,7 +326,8 @@ mod tests {
     #[test]
     fn events_are_listed_beside_a_method_of_their_name() {
         let events = Method::without_types("events".to_owned(), Vec::new(), true);
-        let document = openapi(&[(InstanceName::new("shop").expect("plain"), Methods::new(vec![events]))]);
+        let document =
+            openapi(&[(InstanceName::new("shop").expect("plain"), Methods::new(vec![events]))], &Mounts::default());
         let path = &document["paths"]["/v1/shop/events"];
         assert_eq!(path["post"]["operationId"], "shop.events");
         assert_eq!(path["get"]["responses"]["200"]["content"]["text/event-stream"]["schema"]["type"], "string");

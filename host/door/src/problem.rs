@@ -88,7 +88,7 @@ pub(crate) struct Problem {
     /// What programs may want beside the text.
     more: Vec<(&'static str, Value)>,
     /// What is allowed, if that is the problem.
-    allow: Option<&'static str>,
+    allow: Option<Cow<'static, str>>,
     /// Where it can be asked for later, if it may still be done.
     location: Option<String>,
 }
@@ -117,7 +117,8 @@ impl Problem {
     }
 
     /// Only these methods of HTTP are allowed.
-    pub(crate) fn not_allowed(allow: &'static str) -> Problem {
+    pub(crate) fn not_allowed(allow: impl Into<Cow<'static, str>>) -> Problem {
+        let allow = allow.into();
         let detail = format!("this takes {allow}");
         Problem { allow: Some(allow), ..Problem::new(ProblemKind::MethodNotAllowed, detail) }
     }
@@ -142,7 +143,7 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(allow) = self.allow {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+            headers.insert(header::ALLOW, HeaderValue::from_str(&allow).expect("names of methods are plain"));
         }
         if let Some(location) = self.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
             headers.insert(header::LOCATION, location);

@@ -42,6 +42,20 @@ pub(crate) fn value_of(text: &str, ty: Option<&Type>) -> Value {
     }
 }
 
+/// What a text that stands in a path means where a value of that type is expected: a text is what it is, without quotes.
+pub(crate) fn text_in_path(text: &str, ty: &Type) -> Value {
+    let mut within = ty;
+    while let Type::Option(of) = within {
+        within = of;
+    }
+    match within {
+        Type::String | Type::Char | Type::Enum(_) => Value::String(text.to_owned()),
+        // Numbers that JSON would not hold exactly are given as texts.
+        Type::Unsigned(65..) | Type::Signed(65..) => Value::String(text.to_owned()),
+        _ => value_of(text, Some(ty)),
+    }
+}
+
 /// Names and values, decoded.
 pub(crate) fn pairs(query: &str) -> Result<Vec<(String, String)>, Problem> {
     let parts = query.split('&').filter(|part| !part.is_empty());
@@ -89,6 +103,22 @@ mod tests {
         let argument = |name: &str, ty: &str| Argument { name: name.to_owned(), ty: ty.parse().expect("a type") };
         method.arguments = vec![argument("name", "string"), argument("n", "u64"), argument("note", "option<string>")];
         query_arguments(query, &method).map(Value::Object).map_err(|problem| problem.kind)
+    }
+
+    #[test]
+    fn a_text_in_a_path_is_what_it_is_where_a_text_is_expected() {
+        let value = |text: &str, ty: &str| text_in_path(text, &ty.parse().expect("a type")).to_string();
+        assert_eq!(value("\"a\"", "string"), "\"\\\"a\\\"\"");
+        assert_eq!(
+            (value("7", "string"), value("null", "option<string>")),
+            ("\"7\"".to_owned(), "\"null\"".to_owned())
+        );
+        assert_eq!((value("true", "enum { true }"), value("x", "char")), ("\"true\"".to_owned(), "\"x\"".to_owned()));
+        assert_eq!((value("7", "u64"), value("-1.5", "option<f64>")), ("7".to_owned(), "-1.5".to_owned()));
+        assert_eq!((value("null", "option<u64>"), value("seven", "u64")), ("null".to_owned(), "\"seven\"".to_owned()));
+        let wide = u128::MAX.to_string();
+        assert_eq!(value(&wide, "u128"), format!("\"{wide}\""));
+        assert_eq!((value("[1,2]", "list<u8>"), value("true", "bool")), ("[1,2]".to_owned(), "true".to_owned()));
     }
 
     #[test]

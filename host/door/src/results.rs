@@ -101,7 +101,7 @@ async fn tell(
         Some(known) => known,
         None => house.look_up(&name).await?,
     };
-    let Asked { wait, method } = Asked::of(request, &name, &known.methods)?;
+    let Asked { wait, method } = Asked::of(request, &name, known.methods())?;
     match (Call { house, id: Some(id) }).inquire(&name, id, wait).await? {
         RequestStatus::Unknown => {
             let detail = "nothing is known of a request of that id: it was never asked, is not in the log yet, or has been answered \
@@ -111,7 +111,7 @@ async fn tell(
         }
         RequestStatus::UnderWay { accepted } => Ok(under_way(id, accepted, None)),
         RequestStatus::Answered { lsn, answer: Answer { success: true, value }, .. } => {
-            Ok(response_of(&Given { value: shown(&value, method, &known.methods), lsn }))
+            Ok(response_of(&Given { value: shown(&value, method, known.methods()), lsn }))
         }
         RequestStatus::Answered { lsn, answer: Answer { success: false, value }, .. } => {
             let reason = decode_value(&value);

@@ -4,7 +4,7 @@
 //! delivery is a [`Fault`] instead.
 
 use ambrosia_core::{Fault, MethodId};
-use ambrosia_methods::TypeError;
+use ambrosia_methods::{RouteError, TypeError};
 
 use crate::verdict::{self, Finding};
 
@@ -125,6 +125,17 @@ pub enum ModuleError {
     /// Schedules that can't be kept.
     #[error("the schedules of the component can't be kept: {0}")]
     WrongSchedule(String),
+    /// A route for no method.
+    #[error("the component's route {route} is for a method with the id {id}, and there is none")]
+    UnknownRoute {
+        /// The route.
+        route: String,
+        /// The id.
+        id: MethodId,
+    },
+    /// A route at which its method can't be asked, or that can't be told from another one.
+    #[error("the component can't be asked over HTTP as it says: {0}")]
+    WrongRoute(#[from] RouteError),
     /// A method whose id is not the hash of its name.
     #[error("the method `{name}` has the id {found}, and it should be {expected}, the FNV-1a hash of its name")]
     WrongMethodId {

@@ -48,6 +48,7 @@ mod registers;
 mod requirements;
 mod restore;
 mod rewriter;
+mod routing;
 mod scheduling;
 mod source;
 mod state;

@@ -94,6 +94,7 @@ impl MethodRecord for MethodRecord2 {
             docs,
             formerly,
             schedule: None,
+            routes: Vec::new(),
             name,
         };
         Ok((id, method))

@@ -19,7 +19,7 @@ use crate::{
     mapping::Mapping,
     memories,
     method::{self, DESCRIBE, DescribeResults1, DescribeResults2},
-    scheduling,
+    routing, scheduling,
     source::Source,
     state::GuestState,
     state_type,
@@ -103,8 +103,8 @@ impl Module {
     ///
     /// # Errors
     /// [`ModuleError::Instantiate`] and [`ModuleError::Describe`] if the component traps, [`ModuleError::AddressSpace`] if
-    /// this process has too little, [`ModuleError::DuplicateMethod`], [`ModuleError::WrongMethodId`] and
-    /// [`ModuleError::WrongSchedule`] if the list can't be.
+    /// this process has too little, [`ModuleError::DuplicateMethod`], [`ModuleError::WrongMethodId`],
+    /// [`ModuleError::WrongSchedule`], [`ModuleError::UnknownRoute`] and [`ModuleError::WrongRoute`] if the list can't be.
     pub fn methods_within(&self, memory_bytes: u64) -> Result<Vec<Method>, ModuleError> {
         let genesis = scratch_genesis(memory_bytes);
         let Started { mut store, instance, .. } = self.start(&genesis)?;
@@ -120,6 +120,8 @@ impl Module {
         let mut methods = method::checked(records)?;
         let schedules = scheduling::ask(&mut store, &instance).map_err(|error| failed(error, &mut store))??;
         scheduling::note(&mut methods, schedules)?;
+        let routes = routing::ask(&mut store, &instance).map_err(|error| failed(error, &mut store))??;
+        routing::note(&mut methods, routes)?;
         Ok(methods)
     }
 

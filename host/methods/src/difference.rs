@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::{
     method::Method,
+    route::Route,
     state_type::StateType,
     table::Methods,
     types::{Field, Type},
@@ -91,22 +92,24 @@ pub fn methods_difference(before: &Methods, after: &Methods) -> Vec<Change> {
     there.chain(gone).collect()
 }
 
-/// Whether neither callers nor the calendar see a difference.
+/// Whether neither callers, nor the calendar, nor who asks by a path see a difference.
 fn is_same(old: &Method, new: &Method) -> bool {
     (&old.name, old.kind, &old.arguments, &old.result) == (&new.name, new.kind, &new.arguments, &new.result)
-        && old.schedule == new.schedule
+        && (&old.schedule, &old.routes) == (&new.schedule, &new.routes)
 }
 
-/// As WIT would declare it, with the kind if that is no update, and when it runs by itself.
+/// As WIT would declare it, with the kind if that is no update, when it runs by itself, and where it is asked over HTTP.
 fn declared(method: &Method) -> String {
     let declared = match method.kind {
         crate::MethodKind::Update => method.to_string(),
         kind => format!("{} {method}", kind.word()),
     };
-    match &method.schedule {
+    let declared = match &method.schedule {
         Some(schedule) => format!("{declared} at {schedule}"),
         None => declared,
-    }
+    };
+    let routes: Vec<_> = method.routes.iter().map(Route::to_string).collect();
+    if routes.is_empty() { declared } else { format!("{declared}, {}", routes.join(", ")) }
 }
 
 /// What becomes of the state of a module when another one takes it.
@@ -150,7 +153,7 @@ mod tests {
     use ambrosia_core::MethodId;
 
     use super::*;
-    use crate::{Argument, Method, MethodKind, Missed, Schedule};
+    use crate::{Argument, Method, MethodKind, Missed, Schedule, Verb};
 
     fn method(name: &str, arguments: &[(&str, &str)], result: &str) -> Method {
         let argument =
@@ -164,6 +167,7 @@ mod tests {
             docs: String::new(),
             formerly: Vec::new(),
             schedule: None,
+            routes: Vec::new(),
         }
     }
 
@@ -213,6 +217,20 @@ mod tests {
         assert_eq!(told(&[&daily], &[&hourly]), expected);
         assert_eq!(told(&[&daily], &[&report]), ["~ report() at 0 3 * * * UTC => report()"]);
         assert_eq!(told(&[&daily], &[&daily]), [""; 0]);
+    }
+
+    #[test]
+    fn where_a_method_is_asked_is_a_difference() {
+        let add = method("add", &[("n", "u64")], "u64");
+        let at = |verb, path: &str| {
+            let routes = vec![Route { verb, path: path.parse().expect("a path") }];
+            Method { routes, ..add.clone() }
+        };
+        let (post, put) = (at(Verb::Post, "/numbers"), at(Verb::Put, "/numbers/{n}"));
+        let expected = ["~ add(n: u64) -> u64, POST /numbers => add(n: u64) -> u64, PUT /numbers/{n}"];
+        assert_eq!(told(&[&post], &[&put]), expected);
+        assert_eq!(told(&[&post], &[&add]), ["~ add(n: u64) -> u64, POST /numbers => add(n: u64) -> u64"]);
+        assert_eq!(told(&[&post], &[&post]), [""; 0]);
     }
 
     #[test]

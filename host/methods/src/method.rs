@@ -4,7 +4,7 @@ use std::fmt;
 
 use ambrosia_core::MethodId;
 
-use crate::{schedule::Schedule, types::Type};
+use crate::{route::Route, schedule::Schedule, types::Type};
 
 /// What it means to run a method.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +61,8 @@ pub struct Method {
     pub formerly: Vec<String>,
     /// When it runs by itself, if it does.
     pub schedule: Option<Schedule>,
+    /// Where it is asked over HTTP, beside its name.
+    pub routes: Vec<Route>,
 }
 
 impl Method {
@@ -78,8 +80,17 @@ impl Method {
     pub fn without_types(name: String, arguments: Vec<String>, message_pack: bool) -> Method {
         let arguments = arguments.into_iter().map(|name| Argument { name, ty: Type::Any }).collect();
         let kind = if message_pack { MethodKind::Update } else { MethodKind::Raw };
-        let (docs, formerly) = (String::new(), Vec::new());
-        Method { id: MethodId::of(&name), name, kind, arguments, result: Type::Any, docs, formerly, schedule: None }
+        Method {
+            id: MethodId::of(&name),
+            name,
+            kind,
+            arguments,
+            result: Type::Any,
+            docs: String::new(),
+            formerly: Vec::new(),
+            schedule: None,
+            routes: Vec::new(),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     method::{Argument, Method, MethodKind},
+    route::{Route, Verb},
     schedule::{Missed, Schedule},
     types::Type,
 };
@@ -81,6 +82,11 @@ impl Methods {
         self.0.iter()
     }
 
+    /// The same, in places as [`Methods::place`] tells them.
+    pub fn as_slice(&self) -> &[Method] {
+        &self.0
+    }
+
     /// The bytes to be written down.
     pub fn encode(&self) -> Vec<u8> {
         let written: Vec<_> = self.0.iter().map(Written::of).collect();
@@ -126,6 +132,14 @@ struct Written {
     formerly: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     schedule: Option<WrittenSchedule>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    routes: Vec<WrittenRoute>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenRoute {
+    verb: String,
+    path: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -145,18 +159,21 @@ struct WrittenArgument {
 
 impl Written {
     fn of(method: &Method) -> Written {
-        let Method { id: _, name, kind, arguments, result, docs, formerly, schedule } = method.clone();
+        let Method { id: _, name, kind, arguments, result, docs, formerly, schedule, routes } = method.clone();
         let argument = |Argument { name, ty }| WrittenArgument { name, ty: ty.to_string() };
         let arguments = arguments.into_iter().map(argument).collect();
         let schedule = schedule.map(|Schedule { cron, zone, missed }| {
             let missed = missed.word().to_owned();
             WrittenSchedule { cron, zone, missed }
         });
-        Written { name, kind: kind.word().to_owned(), arguments, result: result.to_string(), docs, formerly, schedule }
+        let route = |Route { verb, path }| WrittenRoute { verb: verb.word().to_owned(), path: path.to_string() };
+        let routes = routes.into_iter().map(route).collect();
+        let (kind, result) = (kind.word().to_owned(), result.to_string());
+        Written { name, kind, arguments, result, docs, formerly, schedule, routes }
     }
 
     fn into_method(self) -> Option<Method> {
-        let Written { name, kind, arguments, result, docs, formerly, schedule } = self;
+        let Written { name, kind, arguments, result, docs, formerly, schedule, routes } = self;
         let argument = |WrittenArgument { name, ty }| Some(Argument { name, ty: ty.parse().ok()? });
         let arguments = arguments.into_iter().map(argument).collect::<Option<_>>()?;
         let (kind, result): (_, Type) = (MethodKind::of_word(&kind)?, result.parse().ok()?);
@@ -164,7 +181,8 @@ impl Written {
             Some(written) => Some(written.into_schedule()?),
             None => None,
         };
-        Some(Method { id: MethodId::of(&name), name, kind, arguments, result, docs, formerly, schedule })
+        let routes = routes.into_iter().map(WrittenRoute::into_route).collect::<Option<_>>()?;
+        Some(Method { id: MethodId::of(&name), name, kind, arguments, result, docs, formerly, schedule, routes })
     }
 }
 
@@ -172,6 +190,12 @@ impl WrittenSchedule {
     fn into_schedule(self) -> Option<Schedule> {
         let WrittenSchedule { cron, zone, missed } = self;
         Some(Schedule { cron, zone, missed: Missed::of_word(&missed)? })
+    }
+}
+
+impl WrittenRoute {
+    fn into_route(self) -> Option<Route> {
+        Some(Route { verb: Verb::of_word(&self.verb)?, path: self.path.parse().ok()? })
     }
 }
 
@@ -197,6 +221,7 @@ mod tests {
             docs: "Adds.\nThat is all.".to_owned(),
             formerly: vec!["plus".to_owned()],
             schedule: None,
+            routes: Vec::new(),
         }
     }
 
@@ -227,6 +252,23 @@ mod tests {
                     \"schedule\":{\"cron\":\"0 3 * * *\",\"zone\":\"Europe/Berlin\",\"missed\":\"all\"}}]\n";
         assert_eq!(written.split_once('\n').expect("two lines").1, json);
         assert_eq!(Methods::decode(written.as_bytes()), Some(Methods::new(vec![report()])));
+    }
+
+    /// As schedules are.
+    #[test]
+    fn routes_are_written_down_beside_what_they_are_of() {
+        let route = |verb, path: &str| Route { verb, path: path.parse().expect("a path") };
+        let routes = vec![route(Verb::Post, "/numbers/{n}"), route(Verb::Put, "/")];
+        let methods = Methods::new(vec![Method { routes, ..report() }]);
+        let written = String::from_utf8(methods.encode()).expect("text");
+        let json = ",\"routes\":[{\"verb\":\"post\",\"path\":\"/numbers/{n}\"},{\"verb\":\"put\",\"path\":\"/\"}]}]\n";
+        assert!(written.ends_with(json), "{written}");
+        assert_eq!(Methods::decode(written.as_bytes()), Some(methods));
+        for (right, wrong) in [("\"put\"", "\"ask\""), ("\"/\"", "\"x\"")] {
+            let json = written.split_once('\n').expect("two lines").1.replace(right, wrong);
+            let text = format!("{FORMAT}{:08x}\n{json}", crc32c::crc32c(json.trim_end().as_bytes()));
+            assert_eq!(Methods::decode(text.as_bytes()), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -119,6 +119,24 @@ pub enum Wrong {
     /// It is no beginning of URLs.
     #[error("`public-url` is \"{0}\", and must be scheme, host and port, such as \"https://shop.example.com\"")]
     PublicUrl(String),
+    /// Routes can't be there.
+    #[error("`{prefix}` can't be where routes are: {reason}")]
+    Prefix {
+        /// The path.
+        prefix: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Routes of nobody.
+    #[error("`{prefix}` is for the routes of instance {instance}, and there is none of that name: the project has {}", .known.join(", "))]
+    NoRoutes {
+        /// The path.
+        prefix: String,
+        /// Whose routes are to be there.
+        instance: String,
+        /// The instances that there are.
+        known: Vec<String>,
+    },
     /// There is nothing to run.
     #[error("there is no instance: add a table such as [instances.counter] with its module")]
     NoInstance,

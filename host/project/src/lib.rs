@@ -6,10 +6,12 @@
 mod error;
 mod outside;
 mod parse;
+mod routes;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use ambrosia_core::InstanceName;
+use ambrosia_methods::Mounts;
 use ambrosia_outgoing::{Grant, SecretName, SecretSource};
 
 pub use error::{ProjectError, Wrong};
@@ -29,6 +31,8 @@ pub struct Project {
     pub http: Option<SocketAddr>,
     /// How the project is reached from outside: what URLs of promises begin with. `None` if it is not said.
     pub public_url: Option<String>,
+    /// Where routes of its instances are, beside their names.
+    pub routes: Mounts,
 }
 
 /// One of its instances.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, ops::Range, path::PathBuf};
 
 use ambrosia_core::{InstanceName, limits::FUEL_DEFAULT};
+use ambrosia_methods::Mounts;
 use toml::{
     Spanned,
     de::{DeString, DeTable, DeValue},
@@ -12,7 +13,7 @@ use crate::{
     Project, ProjectError, ProjectInstance, REPLICAS_DEFAULT, Surroundings, Wrong, is_public_url, outside::Outside,
 };
 
-const SECTIONS: &[&str] = &["instances", "http", "grants", "secrets", "config"];
+const SECTIONS: &[&str] = &["instances", "http", "routes", "grants", "secrets", "config"];
 const INSTANCE_KEYS: &[&str] =
     &["module", "build", "replicas", "fuel", "memory-mib", "strict-imports", "grants", "secrets", "config"];
 const HTTP_KEYS: &[&str] = &["address", "public-url"];
@@ -36,10 +37,12 @@ pub(crate) fn project(text: &str) -> Result<Project, ProjectError> {
         reader.wrong(at, Wrong::Syntax(error.message().replace('\n', ", ")))
     })?;
     let (mut found, mut http, mut all) = (BTreeMap::new(), Http::default(), Outside::default());
+    let mut routes = None;
     for (key, value) in table.get_ref() {
         match key.get_ref().as_ref() {
             "instances" => found = reader.instances(key, value)?,
             "http" => http = reader.http(key, value)?,
+            "routes" => routes = Some((key, value)),
             "grants" | "secrets" | "config" => reader.outside(key, value, &mut all)?,
             _ => return Err(reader.unknown(key, "the file", SECTIONS)),
         }
@@ -52,7 +55,8 @@ pub(crate) fn project(text: &str) -> Result<Project, ProjectError> {
         let surroundings = outside.within(&all, &name, &reader)?;
         instances.insert(name, ProjectInstance { surroundings, ..instance });
     }
-    Ok(Project { instances, http: http.address, public_url: http.public_url })
+    let routes = routes.map_or(Ok(Mounts::default()), |(key, value)| reader.routes(key, value, &instances))?;
+    Ok(Project { instances, http: http.address, public_url: http.public_url, routes })
 }
 
 /// What `[http]` says.

@@ -18,6 +18,7 @@ fn taking(ty: &str) -> Method {
         docs: String::new(),
         formerly: Vec::new(),
         schedule: None,
+        routes: Vec::new(),
     }
 }
 

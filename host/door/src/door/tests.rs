@@ -42,7 +42,7 @@ impl OnlyOne {
         let name = InstanceName::new("one").expect("plain");
         let methods = Methods::new(vec![Method::without_types("go".to_owned(), Vec::new(), true)]);
         let client = Arc::new(SharedClient::new(name, Nobody(primaries)));
-        OnlyOne(Arc::new(Instance { methods, ended: None }), client)
+        OnlyOne(Arc::new(Instance::new(methods, None).expect("it has no routes")), client)
     }
 }
 
@@ -104,7 +104,9 @@ async fn say(door: &Door, text: &str) -> String {
 
 #[tokio::test]
 async fn who_does_not_come_to_an_end_with_a_header_is_let_go() {
-    let door = door(DoorOptions { header_wait: SOON, body_wait: PATIENT, closing_wait: PATIENT }).await;
+    let door =
+        door(DoorOptions { header_wait: SOON, body_wait: PATIENT, closing_wait: PATIENT, ..DoorOptions::default() })
+            .await;
     for slow in [
         "",
         "P",
@@ -137,7 +139,9 @@ fn asked(method: &str, path: &str, body: &str) -> Request<String> {
 
 #[tokio::test]
 async fn over_one_connection_of_http_2_many_ask_at_once() {
-    let door = door(DoorOptions { header_wait: PATIENT, body_wait: PATIENT, closing_wait: SOON }).await;
+    let door =
+        door(DoorOptions { header_wait: PATIENT, body_wait: PATIENT, closing_wait: SOON, ..DoorOptions::default() })
+            .await;
     let (mut requests, connection) = http2(&door).await;
     // Those that wait for a primary do not hold up who asks behind them.
     let waiting: Vec<_> = (0..3).map(|_| requests.send_request(asked("POST", "/v1/one/go", "[]"))).collect();
@@ -158,7 +162,9 @@ async fn over_one_connection_of_http_2_many_ask_at_once() {
 
 #[tokio::test]
 async fn a_connection_of_http_2_is_let_go_when_it_is_idle_and_not_before() {
-    let door = door(DoorOptions { header_wait: SOON, body_wait: PATIENT, closing_wait: PATIENT }).await;
+    let door =
+        door(DoorOptions { header_wait: SOON, body_wait: PATIENT, closing_wait: PATIENT, ..DoorOptions::default() })
+            .await;
     let (mut requests, connection) = http2(&door).await;
     let began = Instant::now();
     let mut waiting = asked("POST", "/v1/one/go", "[]");
@@ -173,7 +179,9 @@ async fn a_connection_of_http_2_is_let_go_when_it_is_idle_and_not_before() {
 
 #[tokio::test]
 async fn who_does_not_come_to_an_end_with_a_body_is_told_so() {
-    let door = door(DoorOptions { header_wait: PATIENT, body_wait: SOON, closing_wait: PATIENT }).await;
+    let door =
+        door(DoorOptions { header_wait: PATIENT, body_wait: SOON, closing_wait: PATIENT, ..DoorOptions::default() })
+            .await;
     let head = "POST /v1/one/go HTTP/1.1\r\nHost: localhost\r\n";
     for slow in [format!("{head}Content-Length: 9\r\n\r\n["), format!("{head}Transfer-Encoding: chunked\r\n\r\n3\r\n[")]
     {
@@ -184,7 +192,9 @@ async fn who_does_not_come_to_an_end_with_a_body_is_told_so() {
 
 #[tokio::test]
 async fn a_door_that_closes_answers_who_waits_and_lets_go_who_does_not() {
-    let door = door(DoorOptions { header_wait: PATIENT, body_wait: PATIENT, closing_wait: SOON }).await;
+    let door =
+        door(DoorOptions { header_wait: PATIENT, body_wait: PATIENT, closing_wait: SOON, ..DoorOptions::default() })
+            .await;
     let address = door.address();
     let mut idle = TcpStream::connect(address).await.expect("it listens");
     let mut waiting = TcpStream::connect(address).await.expect("it listens");

@@ -115,6 +115,7 @@ function method(path, operation) {
   const kind = operation["x-ambrosia-kind"];
   if (kind !== "update") summary.append(element("small", ` ${kind}`));
   block.append(summary);
+  for (const route of operation["x-ambrosia-routes"] ?? []) block.append(element("code", route, "route"));
   if (operation.description) block.append(element("p", operation.description, "docs"));
   const form = element("form");
   const isRaw = kind === "raw";
@@ -159,7 +160,8 @@ function show(document_) {
     sections.set(name, section);
   }
   for (const [path, { post }] of Object.entries(document_.paths)) {
-    if (post) sections.get(post.tags[0])?.append(method(path, post));
+    // Paths of their own are shown beside the methods that are asked there.
+    if (post && path.startsWith("/v1/")) sections.get(post.tags[0])?.append(method(path, post));
   }
   at("instances").replaceChildren(...sections.values());
   if (sections.size === 0) at("instances").append(element("p", "no instance is registered"));

@@ -15,6 +15,7 @@ mod nested;
 mod printing;
 mod querying;
 mod restoring;
+mod routing;
 mod saving;
 mod verdicts;
 mod worlds;
