@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, io::Write, sync::Arc};
 
 use ambrosia_core::{
     Bind, CheckpointState, Configuration, DeliverBody, DigestBody, EpochBody, Genesis, Limits, Lsn, Mend, Message,
-    MessageKind, Messages, PeerIndex, Record, RecordKind, Remedy, Run, Runs, Seq, Upgrade,
+    MessageKind, Messages, OpenSession, PeerIndex, Record, RecordKind, Remedy, Run, Runs, Seq, SessionPart, SessionRun,
+    Upgrade,
 };
 use ambrosia_host::{Diagnostics, Methods, Modules, decode_value, show_raw, show_value, without_controls};
 use ambrosia_storage::{BlobHash, Checkpoints, LogStore, Store};
@@ -56,6 +57,12 @@ pub(crate) enum Body {
     Deliver {
         messages: Vec<ShownMessage>,
         acknowledged: BTreeMap<String, u64>,
+        /// What it says of sessions beside their messages, by tickets.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        sessions: BTreeMap<u64, ShownSession>,
+    },
+    Session {
+        session: String,
     },
     Digest {
         state: String,
@@ -84,6 +91,16 @@ pub(crate) enum Body {
     },
 }
 
+/// What a record says of a session, by its ticket: the number of the record that opened it last.
+#[derive(Default, Serialize)]
+pub(crate) struct ShownSession {
+    /// All results up to this one have reached the client.
+    pub(crate) confirmed: u64,
+    /// Requests that can't be done, and why.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) failed: BTreeMap<u64, String>,
+}
+
 /// How the messages of a record that is void are delivered.
 #[derive(Serialize)]
 #[serde(untagged)]
@@ -104,6 +121,9 @@ pub(crate) struct ShownMessage {
     pub(crate) call_id: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) request: Option<String>,
+    /// Ticket and number, if it was asked for in a session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) session: Option<String>,
     pub(crate) arguments: Value,
 }
 
@@ -175,6 +195,7 @@ impl Reader {
             RecordKind::Digest => ("digest", digest(DigestBody::decode(record.body())?)),
             RecordKind::Upgrade => ("upgrade", self.upgrade(Upgrade::decode(record.body())?)),
             RecordKind::Configuration => ("configuration", configuration(&Configuration::decode(record.body())?)),
+            RecordKind::Session => ("session", session(OpenSession::decode(record.body())?)),
             RecordKind::Mend => ("mend", self.mend(Mend::decode(record.body())?)),
             RecordKind::Mark => bail!("a mark is no record of its own"),
         };
@@ -235,14 +256,22 @@ impl Reader {
 
     /// The messages of runs, as the guest got them.
     pub(crate) fn runs(&self, runs: &[u8]) -> anyhow::Result<Vec<ShownMessage>> {
-        self.messages(&DeliverBody { runs, acknowledged: Vec::new(), requests: Vec::new() })
+        self.messages(&DeliverBody { runs, acknowledged: Vec::new(), requests: Vec::new(), sessions: Vec::new() })
     }
 
     fn deliver(&self, body: &DeliverBody<'_>) -> anyhow::Result<Body> {
         let messages = self.messages(body)?;
         let acknowledged = body.acknowledged.iter();
         let acknowledged = acknowledged.map(|watermark| (self.peer(watermark.peer), watermark.seq.0)).collect();
-        Ok(Body::Deliver { messages, acknowledged })
+        let mut sessions = BTreeMap::<u64, ShownSession>::new();
+        for run in &body.sessions {
+            let shown = sessions.entry(run.ticket.0).or_default();
+            shown.confirmed = run.confirmed.0;
+            if let SessionPart::Failed { seq, reason, .. } = &run.part {
+                shown.failed.insert(seq.0, without_controls(reason));
+            }
+        }
+        Ok(Body::Deliver { messages, acknowledged, sessions })
     }
 
     fn messages(&self, body: &DeliverBody<'_>) -> anyhow::Result<Vec<ShownMessage>> {
@@ -277,6 +306,7 @@ impl Reader {
             method: name,
             call_id: (message.call_id.0 != 0).then_some(message.call_id.0),
             request: request.map(|entry| request_id(entry.request.as_bytes())),
+            session: if run.peer == PeerIndex::OUTSIDE { request_of_session(body, message) } else { None },
             arguments,
         }
     }
@@ -289,6 +319,23 @@ impl Reader {
             None => self.me.clone(),
         }
     }
+}
+
+/// By which ticket and number of a session an impulse was asked for, if it was.
+fn request_of_session(body: &DeliverBody<'_>, message: Message<'_>) -> Option<String> {
+    let asked = |run: &SessionRun| match run.part {
+        SessionPart::Delivered { first_seq, first_call, count } => {
+            let at = message.call_id.0.checked_sub(first_call.0).filter(|at| *at < u64::from(count))?;
+            Some(format!("{}/{}", run.ticket, first_seq.0 + at))
+        }
+        SessionPart::Confirmed | SessionPart::Failed { .. } => None,
+    };
+    let is_impulse = message.kind == MessageKind::Impulse;
+    is_impulse.then(|| body.sessions.iter().find_map(asked)).flatten()
+}
+
+fn session(body: OpenSession) -> Body {
+    Body::Session { session: body.session.to_string() }
 }
 
 /// Request ids are bytes; `send` makes them of text.
@@ -341,14 +388,28 @@ pub(crate) fn print(out: &mut impl Write, shown: &Shown, style: Style) -> std::i
         }
         Body::Epoch { replica, .. } => writeln!(out, "  replica {replica} became primary"),
         Body::Bind { peer, uuid } => writeln!(out, "  peer {peer} is {uuid}"),
-        Body::Deliver { messages, acknowledged } => {
+        Body::Session { session } => writeln!(out, "  session {session} is open"),
+        Body::Deliver { messages, acknowledged, sessions } => {
             for (peer, seq) in acknowledged {
                 write!(out, "  {peer} acknowledged {seq}")?;
             }
             writeln!(out)?;
+            session_lines(sessions).iter().try_for_each(|line| writeln!(out, "          {line}"))?;
             messages.iter().try_for_each(|message| writeln!(out, "          {}", message_text(message)))
         }
     }
+}
+
+/// What a record says of sessions beside its messages.
+pub(crate) fn session_lines(sessions: &BTreeMap<u64, ShownSession>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (ticket, ShownSession { confirmed, failed }) in sessions {
+        if *confirmed > 0 {
+            lines.push(format!("session {ticket} has results up to {confirmed}"));
+        }
+        lines.extend(failed.iter().map(|(seq, reason)| format!("session {ticket}/{seq} fails: {reason}")));
+    }
+    lines
 }
 
 /// A message in a line.
@@ -366,6 +427,9 @@ pub(crate) fn message_text(message: &ShownMessage) -> String {
     }
     if let Some(request) = &message.request {
         line += &format!(" request {}", without_controls(request));
+    }
+    if let Some(session) = &message.session {
+        line += &format!(" session {session}");
     }
     if message.arguments != Value::Null {
         line += &format!(" {}", without_controls(&message.arguments.to_string()));

@@ -21,7 +21,7 @@ use crate::{
     status_methods::ShownMethod,
     status_outgoing::ShownOutgoing,
     status_peers::{Said, ShownPeer, ask_all},
-    status_requests::ShownRequests,
+    status_requests::{ShownRequests, ShownSessions},
     status_schedules::ShownSchedule,
     status_upgrades::{ShownAnswer, ShownWish},
     status_watch::watch,
@@ -89,6 +89,8 @@ struct Instance {
     requests: Option<ShownRequests>,
     /// Its methods that run by themselves; null as for `peers`.
     schedules: Option<Vec<ShownSchedule>>,
+    /// What it has of sessions of programs; null as for `peers`.
+    sessions: Option<ShownSessions>,
     /// Why it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     peers_error: Option<String>,
@@ -207,9 +209,9 @@ fn add_peers(store: &dyn Store, answer: &mut Answer) -> anyhow::Result<()> {
     let (primaries, instances): (Vec<_>, Vec<_>) = instances.unzip();
     for (instance, peers) in instances.into_iter().zip(ask_all(store, primaries)?) {
         match peers {
-            Ok(Said { peers, outgoing, requests, schedules }) => {
+            Ok(Said { peers, outgoing, requests, schedules, sessions }) => {
                 (instance.peers, instance.outgoing) = (Some(peers), outgoing);
-                (instance.requests, instance.schedules) = (requests, schedules);
+                (instance.requests, instance.schedules, instance.sessions) = (requests, schedules, sessions);
             }
             Err(reason) => instance.peers_error = Some(reason),
         }
@@ -297,6 +299,7 @@ fn look(store: &dyn Store, entry: InstanceEntry) -> anyhow::Result<Instance> {
         outgoing: None,
         requests: None,
         schedules: None,
+        sessions: None,
         peers_error: None,
         answers: replicas.primary()?.map(|primary| (entry.name, primary)),
     })
@@ -396,6 +399,7 @@ fn as_text(answer: &Answer, style: Style) -> String {
         instance.peers.iter().flatten().for_each(|peer| text += &peer.as_text());
         instance.outgoing.iter().for_each(|outgoing| text += &outgoing.as_text());
         instance.requests.iter().for_each(|requests| text += &requests.as_text());
+        instance.sessions.iter().for_each(|sessions| text += &sessions.as_text());
         instance.schedules.iter().flatten().for_each(|schedule| text += &schedule.as_text());
         if let Some(reason) = &instance.peers_error {
             text += &format!("  peers: not known, {reason}\n");

@@ -7,7 +7,11 @@ use ambrosia_host::{Hindrance, PeerReport, Report, ask_for_report, without_contr
 use ambrosia_storage::{PrimaryInfo, Store};
 use serde::Serialize;
 
-use crate::{status_outgoing::ShownOutgoing, status_requests::ShownRequests, status_schedules::ShownSchedule};
+use crate::{
+    status_outgoing::ShownOutgoing,
+    status_requests::{ShownRequests, ShownSessions},
+    status_schedules::ShownSchedule,
+};
 
 /// A primary that is well answers long before that.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -40,6 +44,7 @@ pub(crate) struct Said {
     pub(crate) outgoing: Option<ShownOutgoing>,
     pub(crate) requests: Option<ShownRequests>,
     pub(crate) schedules: Option<Vec<ShownSchedule>>,
+    pub(crate) sessions: Option<ShownSessions>,
 }
 
 /// That, or why it is not known.
@@ -61,11 +66,12 @@ pub(crate) fn ask_all(store: &dyn Store, primaries: Vec<(InstanceName, PrimaryIn
     });
     let shown = reports.into_iter().map(|report| {
         let report = report?.map_err(|error| without_controls(&error.to_string()));
-        Ok(report.map(|Report { peers, outgoing, remembered, schedules }| Said {
+        Ok(report.map(|Report { peers, outgoing, remembered, schedules, sessions }| Said {
             peers: peers.into_iter().map(|peer| ShownPeer::of(store, peer)).collect(),
             outgoing: outgoing.map(ShownOutgoing::of),
             requests: remembered.map(ShownRequests::of),
             schedules: schedules.map(|schedules| schedules.into_iter().map(ShownSchedule::of).collect()),
+            sessions: sessions.map(ShownSessions::of),
         }))
     });
     shown.collect()

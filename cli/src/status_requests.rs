@@ -1,6 +1,6 @@
 //! What `status` says of the requests that an instance remembers.
 
-use ambrosia_core::{Remembered, Retention};
+use ambrosia_core::{Remembered, Retention, SessionCounts};
 use serde::Serialize;
 
 use crate::{
@@ -55,5 +55,34 @@ impl ShownRequests {
             "  {results} of requests remembered, {bytes}; at most {}, {bytes_max}, for {age}\n",
             self.results_max
         )
+    }
+}
+
+/// What an instance has of sessions of programs.
+#[derive(Serialize)]
+pub(crate) struct ShownSessions {
+    sessions: u64,
+    /// Requests without a result.
+    under_way: u64,
+    /// Results that their clients have not confirmed.
+    results: u64,
+    /// Bytes of them.
+    result_bytes: u64,
+}
+
+impl ShownSessions {
+    pub(crate) fn of(counts: SessionCounts) -> ShownSessions {
+        let SessionCounts { sessions, under_way, results, bytes: result_bytes } = counts;
+        ShownSessions { sessions, under_way, results, result_bytes }
+    }
+
+    /// Nothing if there is none.
+    pub(crate) fn as_text(&self) -> String {
+        if self.sessions == 0 {
+            return String::new();
+        }
+        let (sessions, requests) = (counted(self.sessions, "session"), counted(self.under_way, "request"));
+        let (results, bytes) = (counted(self.results, "result"), size(self.result_bytes));
+        format!("  {sessions}, {requests} of them under way, {results} not confirmed, {bytes}\n")
     }
 }

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use ambrosia_client::Primary;
 use ambrosia_core::{
     Answer, Chunk, ConnectionId, Epoch, InquiryAnswer, InstanceUuid, Lsn, Output, QueryAnswer, Refusal, Remembered,
-    RequestId, Retention, member::Verdict,
+    RequestId, Retention, SessionCounts, SessionId, SessionRefusal, Ticket, limits::SESSION_WINDOW_MAX,
+    member::Verdict,
 };
 use ambrosia_wire::{ConnectionHandle, Control, Frame, KEY_REUSED};
 
@@ -26,6 +27,9 @@ pub(crate) struct Connections {
     /// How many frames, and turns since the first of them.
     gathered: u32,
     waiting: BTreeMap<RequestId, Vec<Waiting>>,
+    /// By which connection the client of a session has asked last: its answers go there. Whoever knows the ticket and not the
+    /// session hears nothing.
+    sessions: BTreeMap<(SessionId, Ticket), ConnectionId>,
 }
 
 /// A client that waits for a request.
@@ -44,6 +48,7 @@ impl Connections {
 
     pub(crate) fn remove(&mut self, connection: ConnectionId) {
         self.open.remove(&connection);
+        self.sessions.retain(|_, used_by| *used_by != connection);
     }
 
     pub(crate) fn welcome_client(&mut self, handle: ConnectionHandle, epoch: Epoch) {
@@ -89,6 +94,19 @@ impl Connections {
         self.waiting.entry(request.request.clone()).or_default().push(waiting);
     }
 
+    /// The client of a session asks by that connection.
+    pub(crate) fn use_session(&mut self, session: SessionId, ticket: Ticket, connection: ConnectionId) {
+        // What was sent on an earlier connection may be read later than what was sent again on the next one.
+        let used = self.sessions.entry((session, ticket)).or_insert(connection);
+        *used = connection.max(*used);
+    }
+
+    /// Tells somebody how many sessions there are.
+    pub(crate) fn tell_sessions(&mut self, connection: ConnectionId, counts: SessionCounts) {
+        let SessionCounts { sessions, under_way, results, bytes } = counts;
+        self.tell(connection, Control::SessionsTold { sessions, under_way, results, bytes });
+    }
+
     /// Sends a listener what is for it.
     pub(crate) fn pass(&mut self, connection: ConnectionId, frame: Frame) {
         self.send(connection, || frame);
@@ -128,6 +146,27 @@ impl Connections {
             Output::Accepted { request, after } => self.accepted(&request, after),
             Output::Answered { request, answer, after } => self.answered(&request, &answer, after),
             Output::KeyReused { connection, request, .. } => self.key_reused(connection, &request),
+            Output::SessionOpened { connection, session, opening, ticket, accepted, confirmed, after: _ } => {
+                let ((session, opening, ticket), window) =
+                    ((session.0, opening.0, ticket.0), SESSION_WINDOW_MAX as u32);
+                let (accepted, confirmed) = (accepted.0, confirmed.0);
+                let opened = Control::SessionOpened { session, opening, ticket, accepted, confirmed, window };
+                self.tell(connection, opened);
+            }
+            Output::SessionAnswered { session, ticket, seq, answer: Answer { success, value }, after: lsn } => {
+                let Some(connection) = self.sessions.get(&(session, ticket)) else { return };
+                self.send(*connection, || Frame::SessionAnswer { ticket, seq, success, value, lsn });
+            }
+            Output::SessionRefused { connection, session, ticket, seq, refusal, after: _ } => {
+                let used_by = self.sessions.get(&(session, ticket)).copied();
+                if matches!(refusal, SessionRefusal::Ended | SessionRefusal::Superseded) {
+                    self.sessions.remove(&(session, ticket));
+                }
+                let (session, ticket, seq) = (session.0, ticket.0, seq.0);
+                let (refusal, reason) = (refusal.number(), refusal.to_string());
+                let Some(connection) = connection.or(used_by) else { return };
+                self.tell(connection, Control::SessionRefused { session, ticket, seq, refusal, reason });
+            }
             Output::Resolved { connection, promise, token, is_known, .. } => {
                 self.tell(connection, Control::Resolved { promise: promise.0, token, is_known });
             }
@@ -212,6 +251,7 @@ impl Connections {
     /// Waits until everybody has taken what was sent, and ends all connections. `None` if there are none.
     pub(crate) fn farewell(&mut self) -> Option<impl Future<Output = ()> + Send + use<>> {
         self.waiting.clear();
+        self.sessions.clear();
         let open = std::mem::take(&mut self.open);
         if open.is_empty() {
             return None;
@@ -231,6 +271,7 @@ impl Connections {
     /// Ends all connections; what was queued on them is still written.
     pub(crate) fn drop_all(&mut self) {
         self.waiting.clear();
+        self.sessions.clear();
         self.open.clear();
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::mpsc::SyncSender;
 
 use ambrosia_core::{
-    CallId, ConnectionId, Epoch, EventId, Inquiry, InstanceName, InstanceUuid, MethodId, PeerIndex, PromiseToken,
-    Query, RequestId, Seq,
+    CallId, ConnectionId, Epoch, EventId, Inquiry, InstanceName, InstanceUuid, MethodId, OpeningId, PeerIndex,
+    PromiseToken, Query, RequestId, Seq, SessionId, Ticket,
 };
 use ambrosia_outgoing::Turn;
 use ambrosia_storage::{LogEvent, StandingWish, Vacancy};
@@ -38,6 +38,14 @@ pub(crate) enum Event {
     Acknowledged { connection: ConnectionId, seq: Seq },
     /// A client wants a method run.
     Request(ClientRequest),
+    /// A client opens a session.
+    OpenSession { connection: ConnectionId, session: SessionId, opening: OpeningId },
+    /// A client wants a method run in its session.
+    SessionRequest(SessionRequest),
+    /// A client has results of its session.
+    SessionConfirmed { connection: ConnectionId, session: SessionId, ticket: Ticket, confirmed: Seq },
+    /// Somebody wants to know how many sessions there are.
+    SessionsWanted { connection: ConnectionId },
     /// Somebody fulfils a promise.
     Resolve { connection: ConnectionId, promise: CallId, token: PromiseToken, value: Bytes },
     /// A client wants what can't be; nothing of it is logged.
@@ -101,4 +109,16 @@ pub(crate) struct ClientRequest {
     pub(crate) arguments: Bytes,
     /// False if the client is content with the request being durable.
     pub(crate) wait: bool,
+}
+
+pub(crate) struct SessionRequest {
+    pub(crate) connection: ConnectionId,
+    pub(crate) session: SessionId,
+    pub(crate) ticket: Ticket,
+    pub(crate) seq: Seq,
+    pub(crate) confirmed: Seq,
+    pub(crate) method: MethodId,
+    pub(crate) arguments: Bytes,
+    /// Why it can't be done: that is its result then.
+    pub(crate) impossible: Option<String>,
 }

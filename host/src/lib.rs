@@ -60,8 +60,9 @@ mod wishes;
 pub use ambrosia_calendar::{ScheduleError, check_schedules};
 pub use ambrosia_client::{
     Addresses, Answered, CheckpointTaken, Client, ClientError, Events, Heard, NoReport, OutgoingReport,
-    OutgoingRequest, PeerReport, Primary, Queried, Report, ScheduleReport, Unreached, ValueError, Whereabouts,
-    ask_for_report, decode_value, encode_arguments, encode_arguments_of, encode_value, show_raw, without_controls,
+    OutgoingRequest, PeerReport, PendingRequest, Primary, Queried, Report, ScheduleReport, Session, SessionAnswer,
+    SessionError, Unreached, ValueError, Whereabouts, ask_for_report, decode_value, encode_arguments,
+    encode_arguments_of, encode_value, show_raw, without_controls,
 };
 pub use ambrosia_methods::{
     Argument, Change, Method, MethodKind, Methods, Mount, MountError, Mounts, OWN_SEGMENTS, Prefix, PrefixError, Route,
@@ -84,4 +85,4 @@ pub use running_code::{RunningCode, running_code};
 pub use serve::{MemberEnded, ServeOptions, Which, serve};
 pub use standing::stands_at;
 pub use store_instances::StoreInstances;
-pub use store_whereabouts::{StoreWhereabouts, client_of, follow_checkpoints};
+pub use store_whereabouts::{StoreWhereabouts, client_of, follow_checkpoints, session_with};

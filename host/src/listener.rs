@@ -9,8 +9,8 @@ use std::{
 
 use ambrosia_client::Primary;
 use ambrosia_core::{
-    CallId, ConnectionId, Epoch, EventId, Inquiry, InstanceName, InstanceUuid, Lsn, Query, ReplicaIndex, RequestId,
-    limits::ARGUMENTS_BYTES_MAX,
+    CallId, ConnectionId, Epoch, EventId, Inquiry, InstanceName, InstanceUuid, Lsn, MethodId, OpeningId, Query,
+    ReplicaIndex, RequestId, Seq, SessionId, Ticket, limits::ARGUMENTS_BYTES_MAX,
 };
 use ambrosia_methods::MethodKind;
 use ambrosia_storage::{InstanceError, Instances, Store};
@@ -26,7 +26,7 @@ use tokio::{
 
 use crate::{
     connections::refusal,
-    event::{ClientRequest, Event},
+    event::{ClientRequest, Event, SessionRequest},
     mailbox::Mailbox,
     modules::CurrentMethods,
     store_whereabouts::how_it_ended,
@@ -173,7 +173,9 @@ async fn greet(handle: ConnectionHandle, mut connection: Connection, receptions:
     reception.mailbox.push(event);
     let ended = connection
         .serve(|frame, permit| match frame {
-            Frame::Inquiry { .. } if !asks_the_primary => Err(ConnectionError::Unexpected),
+            Frame::Inquiry { .. } | Frame::SessionRequest { .. } if !asks_the_primary => {
+                Err(ConnectionError::Unexpected)
+            }
             frame => reception.take(id, frame, permit),
         })
         .await;
@@ -306,6 +308,30 @@ impl Reception {
                 let wait = Duration::from_millis(wait_ms.into());
                 Event::Inquiry(Inquiry { connection: id, number, request, wait })
             }
+            Frame::SessionRequest { session, ticket, seq, confirmed, method, arguments } => {
+                let (method, impossible) = (MethodId::of(&method), self.why_impossible(&method, &arguments));
+                let arguments = permit.tie(arguments);
+                let connection = id;
+                Event::SessionRequest(SessionRequest {
+                    connection,
+                    session,
+                    ticket,
+                    seq,
+                    confirmed,
+                    method,
+                    arguments,
+                    impossible,
+                })
+            }
+            Frame::Control(Control::OpenSession { session, opening }) => {
+                let (session, opening) = (SessionId(session), OpeningId(opening));
+                Event::OpenSession { connection: id, session, opening }
+            }
+            Frame::Control(Control::SessionConfirmed { session, ticket, confirmed }) => {
+                let (session, ticket, confirmed) = (SessionId(session), Ticket(ticket), Seq(confirmed));
+                Event::SessionConfirmed { connection: id, session, ticket, confirmed }
+            }
+            Frame::Control(Control::Sessions) => Event::SessionsWanted { connection: id },
             Frame::Control(Control::Listen { after, until }) => {
                 let after = after.map(|(lsn, index)| EventId { lsn: Lsn(lsn), index });
                 Event::Listen { connection: id, after, until }
@@ -350,6 +376,14 @@ impl Reception {
             Ok(method) => Event::Query(Query { connection, number, method, arguments, at_least, wait }),
             Err(reason) => Event::BadQuery { connection, number, reason },
         }
+    }
+
+    /// Why a method can't be run with that; `None` if it can.
+    fn why_impossible(&self, method: &str, arguments: &Bytes) -> Option<String> {
+        if arguments.len() > ARGUMENTS_BYTES_MAX {
+            return Some(too_large(arguments));
+        }
+        self.methods.get().find(method).err().map(|error| error.to_string())
     }
 
     fn request(

@@ -32,7 +32,7 @@ use crate::{
     dialers::Dialers,
     divergence,
     driver::{Driver, Replica},
-    event::Event,
+    event::{Event, SessionRequest},
     guest_log::{Lines, Whose},
     listeners::{Listeners, Visible},
     log_watch::LogWatch,
@@ -493,6 +493,22 @@ impl MemberDriver {
                 let (method, arguments) = (request.method, request.arguments);
                 let from = Some(request.connection);
                 Traffic::Impulse { method, arguments, request: Some(request.request), from }
+            }
+            Event::OpenSession { connection, session, opening } => {
+                Traffic::OpenSession { connection, session, opening }
+            }
+            Event::SessionRequest(request) => {
+                let SessionRequest { connection, session, ticket, seq, confirmed, method, arguments, impossible } =
+                    request;
+                self.connections.use_session(session, ticket, connection);
+                Traffic::SessionRequest { connection, session, ticket, seq, confirmed, method, arguments, impossible }
+            }
+            Event::SessionConfirmed { connection, session, ticket, confirmed } => {
+                Traffic::SessionConfirmed { connection, session, ticket, confirmed }
+            }
+            Event::SessionsWanted { connection } => {
+                self.connections.tell_sessions(connection, self.member.replica()?.session_counts());
+                return None;
             }
             Event::Resolve { connection, promise, token, value } => {
                 Traffic::Resolve { connection, promise, token, value }

@@ -1,9 +1,9 @@
 //! Tells a client where the primary of an instance is, by what the store says.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use ambrosia_client::{Client, ClientError, Nearby, Primary, Whereabouts};
-use ambrosia_core::{InstanceName, Lsn, ReplicaIndex};
+use ambrosia_client::{Client, ClientError, Nearby, Primary, Session, SessionError, Whereabouts};
+use ambrosia_core::{InstanceName, Lsn, ReplicaIndex, SessionId};
 use ambrosia_storage::{Checkpoints, InstanceError, Instances, RecordedOutcome, Store, Subscription};
 use tokio::sync::watch;
 
@@ -49,6 +49,21 @@ impl StoreWhereabouts {
 /// As [`StoreWhereabouts::new`].
 pub fn client_of(store: Arc<dyn Store>, name: InstanceName) -> Result<Client, ClientError> {
     Ok(Client::new(name.clone(), StoreWhereabouts::new(store, name)?))
+}
+
+/// Opens the session `id` with the instance `name` of a store, as [`Session::open`] does.
+///
+/// # Errors
+/// As that, and as [`StoreWhereabouts::new`].
+pub async fn session_with(
+    store: Arc<dyn Store>,
+    name: InstanceName,
+    id: SessionId,
+    limit: Duration,
+) -> Result<Session, SessionError> {
+    let whereabouts = StoreWhereabouts::new(store, name.clone());
+    let whereabouts = whereabouts.map_err(|error| SessionError::Unreached(error.to_string()))?;
+    Session::open(name, whereabouts, id, limit).await
 }
 
 /// Follows the newest checkpoint of a log, as long as the subscription is kept.

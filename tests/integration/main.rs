@@ -48,6 +48,7 @@ mod replicas;
 mod requests;
 mod schedules;
 mod serving;
+mod sessions;
 mod simulated;
 mod states;
 mod stdin;

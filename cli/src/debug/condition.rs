@@ -111,10 +111,11 @@ fn kind(name: &str) -> Result<RecordKind, String> {
         "upgrade" => RecordKind::Upgrade,
         "mend" => RecordKind::Mend,
         "configuration" => RecordKind::Configuration,
+        "session" => RecordKind::Session,
         _ => {
             return Err(format!(
-                "`{name}` is no kind of record: write genesis, epoch, bind, deliver, digest, upgrade, mend or \
-                 configuration"
+                "`{name}` is no kind of record: write genesis, epoch, bind, deliver, digest, upgrade, mend, \
+                 configuration or session"
             ));
         }
     })

@@ -20,7 +20,7 @@ use super::{
     state::State,
 };
 use crate::{
-    records::{Body, Reader, Shown, ShownMessage, ShownRemedy, mended},
+    records::{Body, Reader, Shown, ShownMessage, ShownRemedy, mended, session_lines},
     style::{Style, Tone},
 };
 
@@ -326,10 +326,11 @@ pub(crate) fn print(out: &mut dyn Write, moment: &ShownMoment, style: Style) -> 
     let effects: Vec<_> = effects.iter().filter(|effect| !effect.is_of_skipped).collect();
     let mut messages = 0;
     let body = moment.record.as_ref().map(|record| &record.body);
-    if let Some(Body::Deliver { acknowledged, .. }) = body {
+    if let Some(Body::Deliver { acknowledged, sessions, .. }) = body {
         for (peer, seq) in acknowledged {
             writeln!(out, "  {peer} acknowledged {seq}")?;
         }
+        session_lines(sessions).iter().try_for_each(|line| writeln!(out, "  {line}"))?;
     }
     if let Some(Body::Deliver { messages: shown, .. } | Body::Mend { messages: shown, .. }) = body {
         for (number, message) in shown.iter().enumerate() {
@@ -363,6 +364,7 @@ fn print_head(out: &mut dyn Write, moment: &ShownMoment, style: Style) -> std::i
         Body::Genesis { instance, uuid, module, .. } => writeln!(out, "\n  instance {instance} {uuid} module {module}"),
         Body::Epoch { replica, .. } => writeln!(out, "\n  replica {replica} became primary"),
         Body::Bind { peer, uuid } => writeln!(out, "\n  peer {peer} is {uuid}"),
+        Body::Session { session } => writeln!(out, "\n  session {session} is open"),
         Body::Configuration { .. } => writeln!(out, "\n  the operator has set values for the guest"),
         Body::Digest { state, memory, .. } => writeln!(out, "\n  state {state} memory {memory}"),
         Body::Upgrade { from, to, .. } => writeln!(out, "\n  module {from} hands over to {to}"),
@@ -389,6 +391,9 @@ pub(crate) fn message_line(message: &ShownMessage, style: Style) -> String {
     }
     if let Some(request) = &message.request {
         line += &format!(" request {}", without_controls(request));
+    }
+    if let Some(session) = &message.session {
+        line += &format!(" session {session}");
     }
     if message.arguments != Value::Null {
         line += &format!(" {}", without_controls(&message.arguments.to_string()));

@@ -704,7 +704,7 @@ pub(crate) fn answer_to_query(number: u64, answer: Frame) -> Option<Result<Queri
 }
 
 /// The text of a failure.
-fn text_of(value: &[u8]) -> String {
+pub(crate) fn text_of(value: &[u8]) -> String {
     let text = decode_value(value);
     text.as_str().map_or_else(|| text.to_string(), str::to_owned)
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use ambrosia_core::{InstanceName, Remembered, Retention};
+use ambrosia_core::{InstanceName, Remembered, Retention, SessionCounts};
 use ambrosia_wire::{CLIENT_VERSION, Connection, ConnectionError, Control, Frame};
 use tokio::time::timeout;
 
@@ -85,6 +85,8 @@ pub struct Report {
     pub remembered: Option<Remembered>,
     /// Its methods that run by themselves; `None` if it is of a version that knows of none.
     pub schedules: Option<Vec<ScheduleReport>>,
+    /// What it has of sessions; `None` if it is of a version that knows of none.
+    pub sessions: Option<SessionCounts>,
 }
 
 /// A primary has not said what it waits for.
@@ -115,7 +117,11 @@ pub async fn ask_for_report(name: &InstanceName, primary: SocketAddr, limit: Dur
             Some(_) if remembered.is_some() => ask_for_schedules(&mut connection).await.ok(),
             _ => None,
         };
-        Ok(Report { peers, outgoing, remembered, schedules })
+        let sessions = match &schedules {
+            Some(_) => ask_for_sessions(&mut connection).await.ok(),
+            None => None,
+        };
+        Ok(Report { peers, outgoing, remembered, schedules, sessions })
     };
     let failed = |error: &ConnectionError| match Unreached::of(primary, error) {
         Some(unreached) => NoReport::Unreached(unreached),
@@ -180,6 +186,16 @@ async fn remembered(connection: &mut Connection) -> Result<Remembered, Connectio
         Frame::Control(Control::RememberedTold { results, bytes, under_way, results_max, bytes_max, age_s_max }) => {
             let retention = Retention { count: results_max, bytes: bytes_max, age_s: age_s_max };
             Ok(Remembered { results, bytes, under_way, retention })
+        }
+        _ => Err(ConnectionError::Unexpected),
+    }
+}
+
+async fn ask_for_sessions(connection: &mut Connection) -> Result<SessionCounts, ConnectionError> {
+    connection.write_frame(&Frame::Control(Control::Sessions)).await?;
+    match connection.read_frame().await? {
+        Frame::Control(Control::SessionsTold { sessions, under_way, results, bytes }) => {
+            Ok(SessionCounts { sessions, under_way, results, bytes })
         }
         _ => Err(ConnectionError::Unexpected),
     }

@@ -1,4 +1,5 @@
-//! What remembering 100 000 results costs, each figure beside what the same would cost otherwise, in the same run.
+//! What remembering 100 000 results costs, each figure beside what the same would cost otherwise, in the same run; and what the same
+//! requests cost in a session, which remembers what was not confirmed.
 //!
 //! `cargo run --release -p ambrosia-core --example state_bench`
 
@@ -8,9 +9,10 @@ use std::{
 };
 
 use ambrosia_core::{
-    CallId, CheckpointState, Delivered, Epoch, EpochBody, Fault, Genesis, Guest, Input, InstanceName, InstanceUuid,
-    Limits, Lsn, Message, MessageKind, Messages, MethodId, PeerIndex, Record, RecordHeader, RecordKind, Replica,
-    ReplicaIndex, RequestId, Runs, Timestamp, Traffic, World, limits::RESULTS_MAX, push_effect,
+    CallId, CheckpointState, ConnectionId, Delivered, Epoch, EpochBody, Fault, Genesis, Guest, Input, InstanceName,
+    InstanceUuid, Limits, Lsn, Message, MessageKind, Messages, MethodId, OpeningId, Output, PeerIndex, Record,
+    RecordHeader, RecordKind, Replica, ReplicaIndex, RequestId, Runs, Seq, SessionId, Ticket, Timestamp, Traffic,
+    World, limits::RESULTS_MAX, push_effect,
 };
 use bytes::Bytes;
 
@@ -45,8 +47,15 @@ fn request_id(number: u64) -> RequestId {
     RequestId::new(mixed.to_be_bytes()).expect("16 bytes")
 }
 
+/// How clients ask.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    ByIds,
+    InASession,
+}
+
 /// A log of so many requests, and the primary that made it.
-fn make_log(requests: u64) -> (Vec<Record>, Replica<Echo>) {
+fn make_log(requests: u64, asking: Asking) -> (Vec<Record>, Replica<Echo>) {
     let mut records = vec![genesis()];
     let mut primary = Replica::new(&records[0], Echo).expect("a genesis record");
     let mut header = RecordHeader::new(RecordKind::Epoch, Epoch(1), Lsn(2), Timestamp(1));
@@ -57,9 +66,26 @@ fn make_log(requests: u64) -> (Vec<Record>, Replica<Echo>) {
     let mut outputs = Vec::new();
     primary.step(Input::Record(records[1].clone()), &mut outputs);
     primary.step(Input::Elected, &mut outputs);
+    let (connection, session, ticket) = (ConnectionId(1), SessionId([1; 16]), Ticket(3));
+    if asking == Asking::InASession {
+        let traffic = Traffic::OpenSession { connection, session, opening: OpeningId([1; 16]) };
+        primary.step(Input::Traffic { traffic, now: Timestamp(0) }, &mut outputs);
+        records.extend(outputs.drain(..).filter_map(|output| match output {
+            Output::Append(record) => Some(record),
+            _ => None,
+        }));
+    }
     for number in 0..requests {
         let (method, arguments) = (MethodId(1), Bytes::copy_from_slice(&number.to_le_bytes()));
-        let traffic = Traffic::Impulse { method, arguments, request: Some(request_id(number)), from: None };
+        let traffic = match asking {
+            Asking::ByIds => Traffic::Impulse { method, arguments, request: Some(request_id(number)), from: None },
+            Asking::InASession => {
+                // The results of the records before are there.
+                let (seq, confirmed) = (Seq(number + 1), Seq(number / REQUESTS_A_RECORD * REQUESTS_A_RECORD));
+                let impossible = None;
+                Traffic::SessionRequest { connection, session, ticket, seq, confirmed, method, arguments, impossible }
+            }
+        };
         primary.step(Input::Traffic { traffic, now: Timestamp(0) }, &mut outputs);
         if (number + 1).is_multiple_of(REQUESTS_A_RECORD) {
             primary.deliver(Timestamp(number), |record| records.push(record), &mut outputs);
@@ -88,18 +114,24 @@ fn line(figure: &str, took: Duration, beside: &str, other: Duration) {
     println!("{figure:<44} {ms:>9.3} ms   {beside:<36} {other_ms:>9.3} ms   1 : {:.1}", other_ms / ms);
 }
 
+fn replayed(records: &[Record]) -> Replica<Echo> {
+    let mut standby = Replica::new(&records[0], Echo).expect("a genesis record");
+    let mut outputs = Vec::new();
+    for record in &records[1..] {
+        standby.step(Input::Record(record.clone()), &mut outputs);
+        outputs.clear();
+    }
+    standby
+}
+
+fn size_line(figure: &str, bytes: usize, beside: &str, other: usize) {
+    println!("{figure:<44} {bytes:>12}   {beside:<36} {other:>12}   1 : {:.1}", other as f64 / bytes as f64);
+}
+
 fn main() {
     const REQUESTS: u64 = 500_000;
-    let (records, primary) = make_log(REQUESTS);
-    let (standby, replay) = timed(|| {
-        let mut standby = Replica::new(&records[0], Echo).expect("a genesis record");
-        let mut outputs = Vec::new();
-        for record in &records[1..] {
-            standby.step(Input::Record(record.clone()), &mut outputs);
-            outputs.clear();
-        }
-        standby
-    });
+    let (records, primary) = make_log(REQUESTS, Asking::ByIds);
+    let (standby, replay) = timed(|| replayed(&records));
     assert_eq!(standby.digest(), primary.digest(), "a replay gives the same state");
     let ids: Vec<_> = (0..REQUESTS).map(request_id).collect();
     let (_, ordered) = timed(|| {
@@ -124,4 +156,15 @@ fn main() {
     line("restart with 100 000 results: state read", decode, "their ids put into an ordered map", ordered);
     let resumed = Replica::resume(state, Echo);
     assert_eq!(resumed.digest(), standby.digest(), "a restart gives the same state");
+
+    let (of_session, primary) = make_log(REQUESTS, Asking::InASession);
+    let (standby, replay_in_session) = timed(|| replayed(&of_session));
+    assert_eq!(standby.digest(), primary.digest(), "a replay gives the same state");
+    line("replay of 500 000 requests in a session", replay_in_session, "the same with ids", replay);
+    let small = Bytes::from(standby.checkpoint().to_vec());
+    let (_, decode_small) = timed(|| CheckpointState::decode(&small).expect("it was just made"));
+    line("restart with the session: state read", decode_small, "the same with 100 000 results", decode);
+    size_line("bytes of that state", small.len(), "the same with 100 000 results", whole.len());
+    let log_bytes = |records: &[Record]| records.iter().map(|record| record.stored().len()).sum::<usize>();
+    size_line("bytes of the log in a session", log_bytes(&of_session), "the same with ids", log_bytes(&records));
 }

@@ -1,14 +1,14 @@
 //! Gathers what waits into the next record. Nothing but the upper bounds of a record limits it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    CallId, Message, MessageKind, MethodId, PeerIndex, Record, RecordHeader, RecordKind, RequestEntry, Seq, Watermark,
-    begin_run,
+    CallId, Message, MessageKind, MethodId, PeerIndex, Record, RecordHeader, RecordKind, RequestEntry, Seq,
+    SessionPart, SessionRun, Ticket, Watermark, begin_run,
     bodies::{begin_deliver, finish_deliver},
     finish_run,
-    inbox::{Inbox, NO_ANSWER, WaitingImpulse, WaitingNews},
-    limits::{RECORD_MESSAGES_MAX, RUNS_BYTES_FULL},
+    inbox::{Inbox, NO_ANSWER, WaitingImpulse, WaitingNews, WaitingSessionRequest},
+    limits::{RECORD_MESSAGES_MAX, RUNS_BYTES_FULL, SESSION_BYTES_SOFT_MAX, SESSION_PARTS_MAX, SESSION_WINDOW_MAX},
     outbox::Chunk,
     push_message,
     record::begin_record,
@@ -32,6 +32,7 @@ pub(crate) struct Batch {
     /// Where the runs begin in it.
     runs_at: usize,
     requests: Vec<RequestEntry>,
+    sessions: Vec<SessionRun>,
     last_impulse: CallId,
 }
 
@@ -40,11 +41,18 @@ impl Batch {
         assert_eq!(header.kind, RecordKind::Deliver, "messages are gathered for a delivery");
         assert_eq!(header.messages, 0, "nothing is gathered yet");
         assert!(header.durable < header.lsn, "a record is not durable before it is made");
-        Batch { header, stored: Vec::new(), runs_at: 0, requests: Vec::new(), last_impulse: CallId(0) }
+        Batch {
+            header,
+            stored: Vec::new(),
+            runs_at: 0,
+            requests: Vec::new(),
+            sessions: Vec::new(),
+            last_impulse: CallId(0),
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.header.messages == 0
+        self.header.messages == 0 && self.sessions.is_empty()
     }
 
     /// Where runs are appended.
@@ -66,7 +74,12 @@ impl Batch {
 
     /// True when a source that comes before the peers has taken its share, so that a flood of it starves nobody.
     fn is_half_full(&self) -> bool {
-        self.runs_bytes() >= RUNS_BYTES_FULL / 2 || self.header.messages >= RECORD_MESSAGES_MAX / 2
+        self.has_part(2)
+    }
+
+    /// Whether it holds that part of what it may hold.
+    fn has_part(&self, of: u32) -> bool {
+        self.runs_bytes() >= RUNS_BYTES_FULL / of as usize || self.header.messages >= RECORD_MESSAGES_MAX / of
     }
 
     /// Adds what comes from outside.
@@ -76,7 +89,9 @@ impl Batch {
         // A guest with full outboxes still hears what the host itself says: a call that failed may be what it waits for.
         // So it does what comes of its own requests to the outside.
         let told = announce || state.calls.failed().len() > 0 || inbox.has_news();
-        let anything = told || (timers && (due || inbox.has_crons())) || (impulses && inbox.has_impulses());
+        let anything = told
+            || (timers && (due || inbox.has_crons()))
+            || (impulses && (inbox.has_impulses() || inbox.sessions.has_requests()));
         if !anything {
             return;
         }
@@ -99,11 +114,16 @@ impl Batch {
             self.add_crons(state, inbox);
         }
         if impulses {
-            self.add_impulses(state, inbox);
+            self.last_impulse = state.requests.last_impulse();
+            self.add_impulses(inbox);
+            self.add_sessions(state, inbox);
         }
         match self.header.messages - before {
-            // All that was told is of requests that nobody waits for any more.
-            0 => self.stored.clear(),
+            // All that was told is of requests that nobody waits for any more, or requests of sessions fail or wait.
+            0 => {
+                self.stored.clear();
+                self.runs_at = 0;
+            }
             count => finish_run(&mut self.stored, at, count),
         }
     }
@@ -154,9 +174,10 @@ impl Batch {
         }
     }
 
-    fn add_impulses(&mut self, state: &State, inbox: &mut Inbox) {
-        self.last_impulse = state.requests.last_impulse();
-        while !self.is_half_full()
+    fn add_impulses(&mut self, inbox: &mut Inbox) {
+        // A flood of these leaves room for sessions, and the other way round.
+        let share = if inbox.sessions.has_requests() { 4 } else { 2 };
+        while !self.has_part(share)
             && let Some(WaitingImpulse { method, arguments, request }) = inbox.pop_impulse()
         {
             let call_id = request.map_or(NO_ANSWER, |request| {
@@ -166,6 +187,59 @@ impl Batch {
             });
             push_message(self.out(), Message { kind: MessageKind::Impulse, method, call_id, arguments: &arguments });
             self.header.messages += 1;
+        }
+    }
+
+    /// Adds requests of sessions, each session in its turn, as long as it holds no more than it may of unconfirmed results.
+    fn add_sessions(&mut self, state: &State, inbox: &mut Inbox) {
+        for ticket in inbox.sessions.next_round() {
+            let session = state.sessions.of_ticket(ticket).expect("what waits of a session goes with it");
+            let confirmed = inbox.sessions.confirmed(ticket).max(session.confirmed());
+            let (mut kept, bytes) = session.rest_behind(confirmed);
+            let mut due = session.accepted().next();
+            while !self.is_half_full()
+                && self.sessions.len() < SESSION_PARTS_MAX
+                && bytes < SESSION_BYTES_SOFT_MAX
+                && kept < SESSION_WINDOW_MAX
+                && let Some(request) = inbox.sessions.pop(ticket)
+            {
+                assert_eq!(request.seq, due, "requests of a session wait without a gap");
+                self.push_session_request(ticket, confirmed, request);
+                (due, kept) = (due.next(), kept + 1);
+            }
+        }
+    }
+
+    fn push_session_request(&mut self, ticket: Ticket, confirmed: Seq, request: WaitingSessionRequest) {
+        let WaitingSessionRequest { seq, method, arguments, content, impossible } = request;
+        if let Some(reason) = impossible {
+            let part = SessionPart::Failed { seq, content, reason };
+            return self.sessions.push(SessionRun { ticket, confirmed, part });
+        }
+        self.last_impulse = self.last_impulse.next();
+        let call_id = self.last_impulse;
+        push_message(self.out(), Message { kind: MessageKind::Impulse, method, call_id, arguments: &arguments });
+        self.header.messages += 1;
+        // What follows another request of the session is of one part with that.
+        if let Some(SessionRun { ticket: of, part: SessionPart::Delivered { count, .. }, .. }) =
+            self.sessions.last_mut()
+            && *of == ticket
+        {
+            *count += 1;
+            return;
+        }
+        let part = SessionPart::Delivered { first_seq: seq, first_call: call_id, count: 1 };
+        self.sessions.push(SessionRun { ticket, confirmed, part });
+    }
+
+    /// Adds what clients have confirmed whose sessions have no request in the record: it is no reason for one.
+    pub(crate) fn add_confirmed(&mut self, state: &State, inbox: &mut Inbox) {
+        let told: BTreeSet<_> = self.sessions.iter().map(|run| run.ticket).collect();
+        for (ticket, confirmed) in inbox.sessions.take_confirmed() {
+            let Some(session) = state.sessions.of_ticket(ticket) else { continue };
+            if !told.contains(&ticket) && confirmed > session.confirmed() {
+                self.sessions.push(SessionRun { ticket, confirmed, part: SessionPart::Confirmed });
+            }
         }
     }
 
@@ -233,7 +307,7 @@ impl Batch {
         assert!(self.requests.len() <= self.header.messages as usize, "each request has its impulse in the record");
         debug_assert!(acknowledged.is_sorted_by(|one, next| one.peer < next.peer), "a peer acknowledges once a record");
         self.out(); // a record that only acknowledges has no run
-        finish_deliver(&mut self.stored, self.runs_at, &acknowledged, &self.requests);
+        finish_deliver(&mut self.stored, self.runs_at, &acknowledged, &self.requests, &self.sessions);
         Record::seal_written(self.header, self.stored)
     }
 }

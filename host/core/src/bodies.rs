@@ -3,8 +3,10 @@
 //! **Architecture Invariant:** a body knows nothing of the record around it.
 
 use crate::{
-    CallId, Epoch, InstanceName, InstanceNumber, InstanceUuid, Lsn, PeerIndex, Record, RecordError, RecordHeader,
-    RecordKind, ReplicaIndex, RequestId, Seq, Timestamp, bytes_reader::BytesReader, limits::RECORD_BODY_BYTES_MAX,
+    CallId, Epoch, InstanceName, InstanceNumber, InstanceUuid, Lsn, OpeningId, PeerIndex, Record, RecordError,
+    RecordHeader, RecordKind, ReplicaIndex, RequestId, Seq, SessionId, Ticket, Timestamp,
+    bytes_reader::BytesReader,
+    limits::{RECORD_BODY_BYTES_MAX, SESSION_REASON_BYTES_MAX},
 };
 
 /// What a guest may use. Equal on all replicas, because running out of it is an outcome.
@@ -122,6 +124,33 @@ impl Bind {
     }
 }
 
+/// Body of a session record: a client opens a session, anew or again. Its ticket is the number of the record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OpenSession {
+    /// Which one.
+    pub session: SessionId,
+    /// What its client calls the opening.
+    pub opening: OpeningId,
+}
+
+impl OpenSession {
+    /// Appends the body to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.session.0);
+        out.extend_from_slice(&self.opening.0);
+    }
+
+    /// Decodes the body of a session record.
+    pub fn decode(body: &[u8]) -> Result<OpenSession, RecordError> {
+        let mut fields = BytesReader(body);
+        let mut read = || {
+            let (session, opening) = (SessionId(fields.array()?), OpeningId(fields.array()?));
+            fields.0.is_empty().then_some(OpenSession { session, opening })
+        };
+        read().ok_or(RecordError::Shape)
+    }
+}
+
 /// Body of a digest record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DigestBody {
@@ -175,6 +204,90 @@ pub struct RequestEntry {
     pub request: RequestId,
 }
 
+/// What a record holds of one session.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SessionRun {
+    /// Which one.
+    pub ticket: Ticket,
+    /// All results up to this one have reached its client.
+    pub confirmed: Seq,
+    /// What was asked.
+    pub part: SessionPart,
+}
+
+/// Requests of one session in a record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SessionPart {
+    /// None: results are confirmed.
+    Confirmed,
+    /// Consecutive ones, which are consecutive impulses.
+    Delivered {
+        /// Number of the first.
+        first_seq: Seq,
+        /// The first impulse.
+        first_call: CallId,
+        /// How many there are, at least one.
+        count: u32,
+    },
+    /// One that can't be done. That is its result.
+    Failed {
+        /// Its number.
+        seq: Seq,
+        /// Hash of what it asked for.
+        content: u64,
+        /// Why, at most [`SESSION_REASON_BYTES_MAX`] bytes.
+        reason: String,
+    },
+}
+
+const OF_CONFIRMED: u8 = 0;
+const OF_DELIVERED: u8 = 1;
+const OF_FAILED: u8 = 2;
+
+impl SessionRun {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.ticket.0.to_le_bytes());
+        out.extend_from_slice(&self.confirmed.0.to_le_bytes());
+        match &self.part {
+            SessionPart::Confirmed => out.push(OF_CONFIRMED),
+            SessionPart::Delivered { first_seq, first_call, count } => {
+                out.push(OF_DELIVERED);
+                out.extend_from_slice(&first_seq.0.to_le_bytes());
+                out.extend_from_slice(&first_call.0.to_le_bytes());
+                out.extend_from_slice(&count.to_le_bytes());
+            }
+            SessionPart::Failed { seq, content, reason } => {
+                assert!(reason.len() <= SESSION_REASON_BYTES_MAX, "whoever says a reason keeps it short");
+                out.push(OF_FAILED);
+                out.extend_from_slice(&seq.0.to_le_bytes());
+                out.extend_from_slice(&content.to_le_bytes());
+                out.extend_from_slice(&(reason.len() as u16).to_le_bytes());
+                out.extend_from_slice(reason.as_bytes());
+            }
+        }
+    }
+
+    fn read(fields: &mut BytesReader<'_>) -> Option<SessionRun> {
+        let (ticket, confirmed) = (Ticket(fields.u64()?), Seq(fields.u64()?));
+        let part = match fields.u8()? {
+            OF_CONFIRMED => SessionPart::Confirmed,
+            OF_DELIVERED => {
+                let (first_seq, first_call, count) = (Seq(fields.u64()?), CallId(fields.u64()?), fields.u32()?);
+                let is_sound = first_seq > Seq(0) && first_call > CallId(0) && count > 0;
+                is_sound.then_some(SessionPart::Delivered { first_seq, first_call, count })?
+            }
+            OF_FAILED => {
+                let (seq, content, bytes) = (Seq(fields.u64()?), fields.u64()?, fields.u16()? as usize);
+                (seq > Seq(0) && bytes <= SESSION_REASON_BYTES_MAX).then_some(())?;
+                let reason = std::str::from_utf8(fields.take(bytes)?).ok()?.to_owned();
+                SessionPart::Failed { seq, content, reason }
+            }
+            _ => return None,
+        };
+        Some(SessionRun { ticket, confirmed, part })
+    }
+}
+
 /// Body of a deliver record, borrowed from the record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeliverBody<'a> {
@@ -184,6 +297,8 @@ pub struct DeliverBody<'a> {
     pub acknowledged: Vec<Watermark>,
     /// Requests among the impulses.
     pub requests: Vec<RequestEntry>,
+    /// What it holds of sessions: their requests among the impulses, and what their clients have confirmed.
+    pub sessions: Vec<SessionRun>,
 }
 
 const RUNS_BYTES_AT: usize = 0;
@@ -203,7 +318,13 @@ pub(crate) fn begin_deliver(out: &mut Vec<u8>) -> usize {
 }
 
 /// Ends the deliver body whose runs, which begin at `runs_at`, have been appended to `out`.
-pub(crate) fn finish_deliver(out: &mut Vec<u8>, runs_at: usize, acknowledged: &[Watermark], requests: &[RequestEntry]) {
+pub(crate) fn finish_deliver(
+    out: &mut Vec<u8>,
+    runs_at: usize,
+    acknowledged: &[Watermark],
+    requests: &[RequestEntry],
+    sessions: &[SessionRun],
+) {
     let runs_bytes = out.len() - runs_at;
     assert!(runs_bytes <= RECORD_BODY_BYTES_MAX, "whoever gathers the runs keeps to the limit");
     let prefix = &mut out[runs_at - DELIVER_PREFIX_BYTES..runs_at];
@@ -220,6 +341,11 @@ pub(crate) fn finish_deliver(out: &mut Vec<u8>, runs_at: usize, acknowledged: &[
         out.push(entry.request.as_bytes().len() as u8);
         out.extend_from_slice(entry.request.as_bytes());
     }
+    // Records without any are as they were before there were sessions.
+    if !sessions.is_empty() {
+        out.extend_from_slice(&(sessions.len() as u32).to_le_bytes());
+        sessions.iter().for_each(|run| run.encode(out));
+    }
 }
 
 impl<'a> DeliverBody<'a> {
@@ -228,7 +354,7 @@ impl<'a> DeliverBody<'a> {
         out.reserve(DELIVER_PREFIX_BYTES + self.runs.len());
         let at = begin_deliver(out);
         out.extend_from_slice(self.runs);
-        finish_deliver(out, at, &self.acknowledged, &self.requests);
+        finish_deliver(out, at, &self.acknowledged, &self.requests, &self.sessions);
     }
 
     /// Decodes the body of a deliver record. The runs are not walked.
@@ -257,7 +383,15 @@ impl<'a> DeliverBody<'a> {
             let bytes = fields.u8()? as usize;
             requests.push(RequestEntry { call_id, request: RequestId::new(fields.take(bytes)?).ok()? });
         }
-        fields.0.is_empty().then_some(DeliverBody { runs, acknowledged, requests })
+        let mut sessions = Vec::new();
+        if !fields.0.is_empty() {
+            let count = fields.u32()?;
+            for _ in 0..count {
+                sessions.push(SessionRun::read(fields)?);
+            }
+            (count > 0).then_some(())?;
+        }
+        fields.0.is_empty().then_some(DeliverBody { runs, acknowledged, requests, sessions })
     }
 }
 
@@ -272,11 +406,35 @@ mod tests {
             runs: b"some runs",
             acknowledged: vec![Watermark { peer: PeerIndex(4), seq: Seq(77) }],
             requests: vec![RequestEntry { call_id: CallId(5), request }],
+            sessions: Vec::new(),
         };
         let mut bytes = Vec::new();
         body.encode(&mut bytes);
         assert_eq!(DeliverBody::decode(&bytes), Ok(body));
         bytes.push(0);
         assert_eq!(DeliverBody::decode(&bytes), Err(RecordError::Shape));
+    }
+
+    #[test]
+    fn what_a_deliver_body_holds_of_sessions_reads_back() {
+        let run = |part| SessionRun { ticket: Ticket(3), confirmed: Seq(8), part };
+        let (delivered, failed) = (
+            SessionPart::Delivered { first_seq: Seq(9), first_call: CallId(4), count: 2 },
+            SessionPart::Failed { seq: Seq(11), content: 5, reason: "no method of that name".to_owned() },
+        );
+        let sessions = vec![run(SessionPart::Confirmed), run(delivered), run(failed)];
+        let body = DeliverBody { runs: b"runs", acknowledged: Vec::new(), requests: Vec::new(), sessions };
+        let mut bytes = Vec::new();
+        body.encode(&mut bytes);
+        assert_eq!(DeliverBody::decode(&bytes), Ok(body.clone()));
+        let without = DeliverBody { sessions: Vec::new(), ..body };
+        let mut short = Vec::new();
+        without.encode(&mut short);
+        for length in short.len() + 1..bytes.len() {
+            assert_eq!(DeliverBody::decode(&bytes[..length]), Err(RecordError::Shape), "{length} bytes");
+        }
+        // None is written in one way only.
+        short.extend_from_slice(&[0; 4]);
+        assert_eq!(DeliverBody::decode(&short), Err(RecordError::Shape));
     }
 }

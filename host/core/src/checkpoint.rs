@@ -21,9 +21,12 @@
 //!                u32 bytes, topic, u32 bytes, value
 //! crons        u32 count; each: u32 method, u64 due
 //! configuration u8 has key, 32 key; u32 count; each: u32 bytes, name, u32 bytes, value
+//! sessions     u32 count; each: 16 id, u64 ticket, 16 opening, u64 confirmed, u64 used, u32 count; each: u64 accepted by,
+//!                u64 content, u8 kind; 0, it has no result: u64 call; 1, it succeeded, or 2, it failed: u64 answered by, u32 bytes,
+//!                value
 //! request      u8 bytes, id; u64 accepted by
 //! ```
-//! Versions 1 and 2 end before `outgoing`, and have no `content`, the hash of what a request asked for.
+//! Version 3 ends before `sessions`. Versions 1 and 2 end before `outgoing`, and have no `content`, the hash of what a request asked for.
 //!
 //! Timers, calls, failed calls and pending requests rise; so a state is written in one way only.
 //!
@@ -39,13 +42,17 @@ use crate::{
     code::Code,
     part::{Part, StateReader},
     requests::Requests,
+    sessions::Sessions,
     shared_state::SharedState,
     state::{Position, State},
     streams::Streams,
     timers::Timers,
 };
 
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
+
+/// Knew no sessions.
+const VERSION_WITHOUT_SESSIONS: u32 = 3;
 
 /// Knew nothing of the world outside but clients.
 const VERSION_WITHOUT_DOOR: u32 = 2;
@@ -151,6 +158,7 @@ impl State {
             promises,
             events,
             crons,
+            sessions,
             started,
             outcome,
             void,
@@ -178,6 +186,7 @@ impl State {
         events.encode(beside, out);
         crons.encode(beside, out);
         Part::encode(configuration, beside, out);
+        sessions.encode(beside, out);
     }
 
     /// Reads back what [`State::encode`] wrote. The parts agree with each other, as in a state that was made here.
@@ -205,7 +214,9 @@ impl State {
         };
         let random = Random::from_state(rest.u64()?);
         let has_door = version > VERSION_WITHOUT_DOOR;
-        let mut reader = StateReader { rest, whole, genesis: &genesis, position, has_door, peers: Peers::default() };
+        let has_sessions = version > VERSION_WITHOUT_SESSIONS;
+        let peers = Peers::default();
+        let mut reader = StateReader { rest, whole, genesis: &genesis, position, has_door, peers };
         let streams = Streams::decode(&mut reader)?;
         let timers = Timers::decode(&mut reader)?;
         let calls = Calls::decode(&mut reader)?;
@@ -217,6 +228,7 @@ impl State {
         let events = reader.of_door()?;
         let crons = reader.of_door()?;
         let configuration: Configuration = reader.of_door()?;
+        let sessions = if has_sessions { Sessions::decode(&mut reader)? } else { Sessions::default() };
         let requests = requests.with_retention(Retention::of(&configuration));
         let StateReader { rest, peers, .. } = reader;
         rest.0.is_empty().then_some(())?;
@@ -234,6 +246,7 @@ impl State {
             promises,
             events,
             crons,
+            sessions,
             started,
             outcome: None,
             void: None,

@@ -39,6 +39,7 @@ impl State {
             promises,
             events,
             crons,
+            sessions,
             started,
             outcome,
             void: _, // no digest record is made while there is one
@@ -58,6 +59,7 @@ impl State {
         events.digest(beside, &mut digested);
         crons.digest(beside, &mut digested);
         configuration.digest(beside, &mut digested);
+        sessions.digest(beside, &mut digested);
         digested.number(u64::from(*started));
         digested.number(match outcome {
             None => 0,

@@ -50,6 +50,11 @@ number!(
     CallId(u64)
 );
 
+number!(
+    /// Which opening of a session: the number of its record. A request with the ticket of an earlier opening is refused.
+    Ticket(u64)
+);
+
 impl Lsn {
     /// The number of the record after this one.
     pub fn next(self) -> Lsn {
@@ -114,6 +119,20 @@ impl fmt::Display for InstanceUuid {
         uuid::Uuid::from_bytes(self.0).fmt(f)
     }
 }
+
+/// A session, as its client calls it: random bytes that nobody else uses.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct SessionId(pub [u8; 16]);
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        uuid::Uuid::from_bytes(self.0).fmt(f)
+    }
+}
+
+/// One opening of a session, as the client that opens it calls it: random, so that an opening that is repeated is done once.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct OpeningId(pub [u8; 16]);
 
 /// Name of an instance: 1 to 64 of `a–z A–Z 0–9 . _ -`, not starting with a dot or a dash.
 ///

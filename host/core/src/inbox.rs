@@ -1,10 +1,14 @@
 //! What waits to be delivered on the primary. Not part of the replicated state: it becomes that by being logged.
 
+mod waiting_sessions;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
 use crate::{CallId, MethodId, PeerIndex, RequestId, Seq, Timestamp, outbox::Chunk, requests::content_hash};
+
+pub(crate) use self::waiting_sessions::{WaitingSessionRequest, WaitingSessions};
 
 /// An input from outside the deterministic world that waits.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,6 +49,8 @@ pub(crate) struct Inbox {
     told: BTreeSet<CallId>,
     /// Methods whose time has come, each once.
     crons: BTreeMap<MethodId, BTreeSet<Timestamp>>,
+    /// Requests of sessions.
+    pub(crate) sessions: WaitingSessions,
     peers: BTreeMap<PeerIndex, VecDeque<Chunk>>,
     /// Whose turn it is to be first.
     turn: PeerIndex,

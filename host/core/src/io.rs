@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::{
-    Answer, CallId, Chunk, Epoch, Event, EventId, Fault, InstanceName, Lsn, Mend, PROMISE_KEY_BYTES, PeerIndex,
-    PrintStream, PromiseToken, Record, Remedy, ReplicaIndex, RequestId, Seq, Timestamp, Traffic, Upgrade,
+    Answer, CallId, Chunk, Epoch, Event, EventId, Fault, InstanceName, Lsn, Mend, OpeningId, PROMISE_KEY_BYTES,
+    PeerIndex, PrintStream, PromiseToken, Record, Remedy, ReplicaIndex, RequestId, Seq, SessionId, SessionRefusal,
+    Ticket, Timestamp, Traffic, Upgrade,
 };
 
 /// Names one connection, so that what was meant for an older one is dropped. Given out by the driver.
@@ -132,6 +133,51 @@ pub enum Output {
         /// The request.
         request: RequestId,
         /// The record of the request that has the id; not before this is durable.
+        after: Lsn,
+    },
+    /// A client's session is open.
+    SessionOpened {
+        /// The connection that it came by.
+        connection: ConnectionId,
+        /// The session.
+        session: SessionId,
+        /// What the client calls the opening.
+        opening: OpeningId,
+        /// By what its requests name it.
+        ticket: Ticket,
+        /// The last request of it that was delivered; the next one is the next number.
+        accepted: Seq,
+        /// The last result that its client has confirmed; those behind it are kept.
+        confirmed: Seq,
+        /// Not before this is durable.
+        after: Lsn,
+    },
+    /// A request of a session has its result.
+    SessionAnswered {
+        /// The session,
+        session: SessionId,
+        /// and the opening of it that holds.
+        ticket: Ticket,
+        /// The request.
+        seq: Seq,
+        /// The result.
+        answer: Answer,
+        /// The record that brought it about; not before this is durable.
+        after: Lsn,
+    },
+    /// What was asked in a session is not done.
+    SessionRefused {
+        /// The connection that it came by; none if nothing came: whoever uses that ticket is to know that it holds no more.
+        connection: Option<ConnectionId>,
+        /// The session.
+        session: SessionId,
+        /// What it was asked with; 0 if it was to be opened.
+        ticket: Ticket,
+        /// The request; 0 if that was none.
+        seq: Seq,
+        /// Why.
+        refusal: SessionRefusal,
+        /// Not before this is durable.
         after: Lsn,
     },
     /// Do something outside, and say what came of it: [`Traffic::Outcome`].
@@ -285,6 +331,9 @@ impl Output {
             | Output::Accepted { after, .. }
             | Output::Answered { after, .. }
             | Output::KeyReused { after, .. }
+            | Output::SessionOpened { after, .. }
+            | Output::SessionAnswered { after, .. }
+            | Output::SessionRefused { after, .. }
             | Output::Request { after, .. }
             | Output::CancelRequest { after, .. }
             | Output::Resolved { after, .. }

@@ -4,8 +4,8 @@
 //! applies it can't go on without it: [`crate::Replica::step`] panics where this gives an error.
 
 use crate::{
-    Bind, Configuration, DeliverBody, DigestBody, EpochBody, Genesis, Mend, Message, MessageKind, Messages, PeerIndex,
-    Record, RecordError, RecordKind, Run, Runs, Upgrade,
+    Bind, Configuration, DeliverBody, DigestBody, EpochBody, Genesis, Mend, Message, MessageKind, Messages,
+    OpenSession, PeerIndex, Record, RecordError, RecordKind, Run, Runs, Upgrade,
 };
 
 impl Record {
@@ -22,6 +22,7 @@ impl Record {
             RecordKind::Digest => DigestBody::decode(body).map(|_| ()),
             RecordKind::Upgrade => Upgrade::decode(body).map(|_| ()),
             RecordKind::Mend => Mend::decode(body).map(|_| ()),
+            RecordKind::Session => OpenSession::decode(body).map(|_| ()),
             RecordKind::Configuration => Configuration::decode(body).map(|_| ()),
             RecordKind::Mark if body.is_empty() => Ok(()),
             RecordKind::Mark => Err(RecordError::Shape),

@@ -42,6 +42,7 @@ mod results;
 mod retention;
 mod run;
 mod schedule;
+mod sessions;
 mod shared_state;
 mod state;
 mod stream;
@@ -51,7 +52,10 @@ mod traffic;
 mod upgrade;
 mod waits;
 
-pub use bodies::{Bind, DeliverBody, DigestBody, EpochBody, Genesis, Limits, RequestEntry, Watermark};
+pub use bodies::{
+    Bind, DeliverBody, DigestBody, EpochBody, Genesis, Limits, OpenSession, RequestEntry, SessionPart, SessionRun,
+    Watermark,
+};
 pub use capture::{Capture, MemoryCapture, PAGE_BYTES, is_zero, page_digest, page_hash};
 pub use checkpoint::{CheckpointState, StateError};
 pub use configuration::{Configuration, ConfigurationError};
@@ -60,8 +64,8 @@ pub use events::{Event, EventId, NoEventId};
 pub use guest::{Delivered, Fault, Guest, Peers, Print, PrintStream, Random, World};
 pub use held::Held;
 pub use ids::{
-    CallId, Epoch, InstanceName, InstanceNumber, InstanceUuid, Lsn, MethodId, NameError, PeerIndex, ReplicaIndex,
-    RequestId, RequestIdError, Seq, Timestamp,
+    CallId, Epoch, InstanceName, InstanceNumber, InstanceUuid, Lsn, MethodId, NameError, OpeningId, PeerIndex,
+    ReplicaIndex, RequestId, RequestIdError, Seq, SessionId, Ticket, Timestamp,
 };
 pub use inquiry::{Inquiry, InquiryAnswer, RequestStatus};
 pub use io::{ConnectionId, Divergence, Input, Output, Refusal};
@@ -71,11 +75,12 @@ pub use outbox::Chunk;
 pub use promises::{PROMISE_KEY_BYTES, PromiseToken, promise_token};
 pub use query::{Query, QueryAnswer};
 pub use record::{RECORD_ALIGNMENT, RECORD_HEADER_BYTES, Record, RecordError, RecordHeader, RecordKind};
-pub use replica::{Blocked, Remembered, Replica};
+pub use replica::{Blocked, Remembered, Replica, SessionCounts};
 pub use requests::Answer;
 pub use retention::{Retention, RetentionError};
 pub use run::{RUN_HEADER_BYTES, Run, RunError, Runs, begin_run, finish_run};
 pub use schedule::{Due, Replay, Schedule, ScheduleOptions};
+pub use sessions::SessionRefusal;
 pub use shared_state::SharedState;
 pub use state::Outcome;
 pub use traffic::Traffic;

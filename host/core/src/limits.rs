@@ -56,6 +56,28 @@ pub const RETENTION_BYTES_MAX: u64 = 1 << 30;
 /// Longest time for which an operator may have results kept, in seconds: a leap year.
 pub const RETENTION_AGE_S_MAX: u64 = 366 * 86_400;
 
+/// Sessions of one instance.
+pub const SESSIONS_MAX: usize = 10_000;
+
+/// Requests of one session that its client has not confirmed.
+pub const SESSION_WINDOW_MAX: usize = 1024;
+
+/// Requests of a session wait while it holds so much of results that its client has not confirmed.
+pub const SESSION_BYTES_SOFT_MAX: usize = 64 << 10;
+
+/// A session that nobody has used for so long, in nanoseconds by the time of records, ends once another is opened: a week.
+pub const SESSION_IDLE_NS_MAX: u64 = 7 * 86_400_000_000_000;
+
+/// If there are as many sessions as there may be, the one that is idle longest makes room for another, but not before it has
+/// been idle for so long: an hour.
+pub const SESSION_IDLE_NS_MIN: u64 = 3_600_000_000_000;
+
+/// Bytes of the reason why a request of a session could not be done.
+pub const SESSION_REASON_BYTES_MAX: usize = 256;
+
+/// Parts of sessions with requests in one record: a session has one for each kind of request that follows another.
+pub const SESSION_PARTS_MAX: usize = 4096;
+
 /// Timers of one instance. More is the guest's fault.
 pub const TIMERS_MAX: usize = 1 << 20;
 
@@ -124,6 +146,8 @@ const _: () = assert!(INBOX_BYTES_MAX >= 2 * RUNS_BYTES_FULL);
 const _: () = assert!(RESULTS_MAX as u64 <= RETENTION_COUNT_MAX && RETENTION_COUNT_MAX < u32::MAX as u64);
 const _: () = assert!(RESULTS_BYTES_MAX as u64 <= RETENTION_BYTES_MAX);
 const _: () = assert!(TIMERS_MAX < u32::MAX as usize);
+const _: () = assert!(SESSION_WINDOW_MAX < SESSIONS_MAX && SESSIONS_MAX < u32::MAX as usize);
+const _: () = assert!(SESSION_IDLE_NS_MIN < SESSION_IDLE_NS_MAX);
 const _: () = assert!(PEERS_MAX < u32::MAX);
 const _: () = assert!(OUTBOX_BYTES_HARD_MAX + EFFECTS_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(ARGUMENTS_BYTES_MAX < u32::MAX as usize);

@@ -57,6 +57,8 @@ numbered! {
         Mend = 8,
         /// What the operator has set for the guest, from here on.
         Configuration = 9,
+        /// A client has opened a session.
+        Session = 10,
     }
 }
 
@@ -70,7 +72,8 @@ impl RecordKind {
             | RecordKind::Bind
             | RecordKind::Mark
             | RecordKind::Digest
-            | RecordKind::Configuration => false,
+            | RecordKind::Configuration
+            | RecordKind::Session => false,
         }
     }
 }

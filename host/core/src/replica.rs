@@ -1,6 +1,7 @@
 //! One replica of one instance: [`Replica::step`] takes what happened and says what to do.
 
 mod changing;
+mod sessions;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,11 +14,12 @@ use crate::{
     ReplicaIndex, RequestId, Retention, Seq, SharedState, Timestamp, Traffic,
     acknowledged::Acknowledged,
     batch::{Batch, Opening},
-    inbox::{Inbox, WaitingImpulse, WaitingNews},
+    inbox::{Inbox, WaitingImpulse, WaitingNews, WaitingSessionRequest},
     limits,
     outbox::Chunk,
     promise_token,
     requests::content_hash,
+    sessions::SessionAnswer,
     state::{Applied, State},
     streams::Waiting,
 };
@@ -80,6 +82,19 @@ pub struct Remembered {
     pub under_way: u64,
     /// When results are forgotten.
     pub retention: Retention,
+}
+
+/// How much an instance has of sessions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SessionCounts {
+    /// Sessions.
+    pub sessions: u64,
+    /// Their requests that have no result yet.
+    pub under_way: u64,
+    /// Results that their clients have not confirmed,
+    pub results: u64,
+    /// and the bytes of these.
+    pub bytes: u64,
 }
 
 /// Why nothing is delivered although something waits.
@@ -286,6 +301,9 @@ impl<G: Guest> Replica<G> {
             | Traffic::Impulse { .. }
             | Traffic::Outcome { .. }
             | Traffic::Resolve { .. }
+            | Traffic::OpenSession { .. }
+            | Traffic::SessionRequest { .. }
+            | Traffic::SessionConfirmed { .. }
             | Traffic::Cron { .. } => return None,
         };
         let met = self.state.world.peers.index(name).and_then(|peer| self.state.stream(peer).uuid);
@@ -318,6 +336,12 @@ impl<G: Guest> Replica<G> {
     pub fn remembered(&self) -> Remembered {
         let (results, bytes, under_way) = self.state.requests.counts();
         Remembered { results, bytes, under_way, retention: Retention::of(self.configuration()) }
+    }
+
+    /// How much there is of sessions.
+    pub fn session_counts(&self) -> SessionCounts {
+        let (under_way, results, bytes) = self.state.sessions.counts();
+        SessionCounts { sessions: self.state.sessions.len() as u64, under_way, results, bytes }
     }
 
     /// The newest events of the guest, the oldest of them first.
@@ -546,6 +570,17 @@ impl<G: Guest> Replica<G> {
             }
             Traffic::Resolve { connection, promise, token, value } => {
                 self.on_resolve(connection, promise, token, value, outputs);
+            }
+            Traffic::OpenSession { connection, session, opening } => {
+                self.on_open_session(connection, session, opening, now, outputs);
+            }
+            Traffic::SessionRequest { connection, session, ticket, seq, confirmed, method, arguments, impossible } => {
+                let content = content_hash(method, &arguments);
+                let request = WaitingSessionRequest { seq, method, arguments, content, impossible };
+                self.on_session_request((connection, session, ticket), confirmed, request, outputs);
+            }
+            Traffic::SessionConfirmed { connection, session, ticket, confirmed } => {
+                self.on_confirmed((connection, session, ticket), confirmed, outputs);
             }
             Traffic::Cron { method, due } => {
                 if due <= now && self.state.crons.is_new(method, due) {
@@ -826,6 +861,7 @@ impl<G: Guest> Replica<G> {
         if batch.is_empty() && reign.acknowledged.freed().bytes < limits::ACKNOWLEDGED_BYTES_MAX {
             return None;
         }
+        batch.add_confirmed(&self.state, &mut reign.inbox);
         reign.announce = false;
         Some(batch.seal(reign.acknowledged.take()))
     }
@@ -851,6 +887,11 @@ impl<G: Guest> Replica<G> {
         outputs.extend(applied.accepted.into_iter().map(|request| Output::Accepted { request, after }));
         let answers = applied.answered.into_iter();
         outputs.extend(answers.map(|(request, answer)| Output::Answered { request, answer, after }));
+        let answers = applied.answered_in_sessions.into_iter();
+        outputs.extend(answers.map(|answered| {
+            let SessionAnswer { session, ticket, seq, answer } = answered;
+            Output::SessionAnswered { session, ticket, seq, answer, after }
+        }));
         // Those that were fulfilled, or that nobody waits for any more.
         for (promise, (token, connections)) in
             reign.resolving.extract_if(.., |promise, _| !self.state.promises.is_pending(*promise))

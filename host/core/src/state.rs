@@ -9,9 +9,9 @@ use bytes::Bytes;
 
 use crate::{
     Answer, Bind, CallId, Configuration, DeliverBody, Delivered, DigestBody, Effect, Effects, Epoch, EpochBody, Event,
-    EventId, Fault, Genesis, Guest, HandoverError, Lsn, Mend, Message, MessageKind, Messages, PeerIndex, Peers, Random,
-    Record, RecordError, RecordKind, Remedy, RequestId, Retention, Run, RunError, Runs, Seq, Skip, Timestamp, Upgrade,
-    World,
+    EventId, Fault, Genesis, Guest, HandoverError, Lsn, Mend, Message, MessageKind, Messages, OpenSession, PeerIndex,
+    Peers, Random, Record, RecordError, RecordKind, Remedy, RequestId, Retention, Run, RunError, Runs, Seq, Skip,
+    Ticket, Timestamp, Upgrade, World,
     calls::Calls,
     code::Code,
     crons::Crons,
@@ -23,6 +23,7 @@ use crate::{
     part::{Broken, Part, holds},
     promises::Promises,
     requests::{Requests, content_hash},
+    sessions::{SessionAnswer, Sessions},
     stream::Stream,
     streams::Streams,
     timers::Timers,
@@ -70,6 +71,7 @@ pub(crate) struct State {
     pub(crate) promises: Promises,
     pub(crate) events: Events,
     pub(crate) crons: Crons,
+    pub(crate) sessions: Sessions,
     /// True once the guest got its first message.
     pub(crate) started: bool,
     pub(crate) outcome: Option<Outcome>,
@@ -85,6 +87,7 @@ pub(crate) struct Applied {
     pub(crate) received: Vec<(PeerIndex, Seq)>,
     pub(crate) accepted: Vec<RequestId>,
     pub(crate) answered: Vec<(RequestId, Answer)>,
+    pub(crate) answered_in_sessions: Vec<SessionAnswer>,
     pub(crate) rebound: Option<Rebound>,
     pub(crate) requested: Vec<CallId>,
     pub(crate) cancelled: Vec<CallId>,
@@ -133,6 +136,7 @@ impl State {
             promises: Promises::default(),
             events: Events::default(),
             crons: Crons::default(),
+            sessions: Sessions::default(),
             started: false,
             outcome: None,
             void: None,
@@ -223,6 +227,7 @@ impl State {
             RecordKind::Bind => self.apply_bind(Bind::decode(record.body())?, applied),
             RecordKind::Deliver => self.apply_deliver(DeliverBody::decode(record.body())?, guest, delivered, applied),
             RecordKind::Configuration => self.apply_configuration(Configuration::decode(record.body())?),
+            RecordKind::Session => self.apply_session(OpenSession::decode(record.body())?),
             RecordKind::Upgrade => {
                 applied.upgrade = Some(self.apply_upgrade(&Upgrade::decode(record.body())?, guest, delivered, applied));
                 Ok(())
@@ -260,6 +265,12 @@ impl State {
         Ok(())
     }
 
+    fn apply_session(&mut self, open: OpenSession) -> Result<(), RecordError> {
+        assert!(self.outcome.is_none() && self.void.is_none(), "no session is opened after the end");
+        let Position { lsn, time, .. } = self.position;
+        self.sessions.open(open.session, open.opening, Ticket(lsn.0), time)
+    }
+
     fn apply_deliver(
         &mut self,
         body: DeliverBody<'_>,
@@ -289,12 +300,16 @@ impl State {
         for watermark in &body.acknowledged {
             self.acknowledge(watermark.peer, watermark.seq);
         }
+        let Position { lsn, time, .. } = self.position;
         for entry in body.requests {
             assert!(entry.call_id <= self.requests.last_impulse(), "a request names an impulse of its record");
-            let at = applied.contents.binary_search_by_key(&entry.call_id, |(call, _)| *call);
-            let (_, content) = applied.contents[at.map_err(|_| RecordError::Shape)?];
-            self.requests.accept(entry.request.clone(), entry.call_id, self.position.lsn, content);
+            let content = content_of(&applied.contents, entry.call_id).ok_or(RecordError::Shape)?;
+            self.requests.accept(entry.request.clone(), entry.call_id, lsn, content);
             applied.accepted.push(entry.request);
+        }
+        let mut failed = Vec::new();
+        for run in body.sessions {
+            failed.extend(self.sessions.take(run, lsn, time, |call| content_of(&applied.contents, call))?);
         }
         let before = self.world.peers.count();
         // A record that only acknowledges is none of the guest's.
@@ -302,8 +317,9 @@ impl State {
         let result = if runs.is_empty() { Ok(()) } else { guest.deliver(runs, &mut self.world, delivered) };
         assert!(self.world.peers.count() >= before, "a guest can't forget peers");
         self.add_streams();
-        if let Err(fault) = result.and_then(|()| self.take_effects(&delivered.effects, applied)) {
-            self.halt(fault, applied);
+        match result.and_then(|()| self.take_effects(&delivered.effects, applied)) {
+            Ok(()) => applied.answered_in_sessions.extend(failed),
+            Err(fault) => self.halt(fault, applied),
         }
         Ok(())
     }
@@ -376,6 +392,7 @@ impl State {
             received,
             accepted,
             mut answered,
+            mut answered_in_sessions,
             rebound,
             mut requested,
             mut cancelled,
@@ -391,6 +408,8 @@ impl State {
         chunks.append(&mut applied.chunks);
         answered.append(&mut applied.answered);
         (applied.chunks, applied.answered) = (chunks, answered);
+        answered_in_sessions.append(&mut applied.answered_in_sessions);
+        applied.answered_in_sessions = answered_in_sessions;
         requested.append(&mut applied.requested);
         cancelled.append(&mut applied.cancelled);
         events.append(&mut applied.events);
@@ -510,6 +529,7 @@ impl State {
             }
         }
         assert!(applied.answered.is_empty(), "answers count only once no effect is at fault");
+        assert!(applied.answered_in_sessions.is_empty(), "answers count only once no effect is at fault");
         let after = self.position.lsn;
         for peer in touched {
             let chunk = self.streams.change(peer, |stream| stream.outbox.close_chunk(after).cloned());
@@ -519,6 +539,8 @@ impl State {
         for (call, answer) in answers {
             if let Some(request) = self.requests.answer(call, after, self.position.time, &answer) {
                 applied.answered.push((request, answer));
+            } else {
+                applied.answered_in_sessions.extend(self.sessions.answer(call, after, &answer));
             }
         }
         Ok(())
@@ -645,6 +667,7 @@ impl State {
     /// The delivery failed: nothing of what it brought about counts.
     fn halt(&mut self, fault: Fault, applied: &mut Applied) {
         assert!(applied.answered.is_empty(), "clients must not see the answers of a delivery that failed");
+        assert!(applied.answered_in_sessions.is_empty(), "clients must not see the answers of a delivery that failed");
         self.streams.discard_open();
         // Of these it is not told either, though the state has them: nothing goes on from it.
         let Applied { chunks, requested, cancelled, events, logged, .. } = applied;
@@ -678,6 +701,7 @@ impl State {
             promises,
             events,
             crons,
+            sessions,
             started: _,
             outcome,
             void,
@@ -697,6 +721,7 @@ impl State {
         promises.validate(beside)?;
         events.validate(beside)?;
         crons.validate(beside)?;
+        sessions.validate(beside)?;
         configuration.validate(beside)?;
         match outcome {
             Some(Outcome::Finished { lsn: at, .. } | Outcome::Halted { lsn: at, .. }) => {
@@ -708,6 +733,12 @@ impl State {
         holds!(void.is_none() || outcome.is_none(), "what stands is not ended");
         Ok(())
     }
+}
+
+/// Hash of what an impulse of the record asks for.
+fn content_of(contents: &[(CallId, u64)], call: CallId) -> Option<u64> {
+    let at = contents.binary_search_by_key(&call, |(call, _)| *call).ok()?;
+    Some(contents[at].1)
 }
 
 fn body_of(void: &Record) -> DeliverBody<'_> {

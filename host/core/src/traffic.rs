@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::{
-    CallId, ConnectionId, Epoch, InstanceName, InstanceUuid, MethodId, PeerIndex, PromiseToken, RequestId, Seq,
-    Timestamp,
+    CallId, ConnectionId, Epoch, InstanceName, InstanceUuid, MethodId, OpeningId, PeerIndex, PromiseToken, RequestId,
+    Seq, SessionId, Ticket, Timestamp,
 };
 
 /// What comes from outside to a primary.
@@ -80,6 +80,47 @@ pub enum Traffic {
         token: PromiseToken,
         /// One MessagePack value.
         value: Bytes,
+    },
+    /// A client opens a session, to send requests in it. Answered by [`crate::Output::SessionOpened`] or
+    /// [`crate::Output::SessionRefused`].
+    OpenSession {
+        /// The connection that it came by.
+        connection: ConnectionId,
+        /// Which one: the one of that name, or a new one.
+        session: SessionId,
+        /// What the client calls the opening.
+        opening: OpeningId,
+    },
+    /// A client wants a method run in its session. Answered by [`crate::Output::SessionAnswered`], once there is a result, or
+    /// [`crate::Output::SessionRefused`].
+    SessionRequest {
+        /// The connection that it came by.
+        connection: ConnectionId,
+        /// Which session.
+        session: SessionId,
+        /// Which opening of it.
+        ticket: Ticket,
+        /// Its number, from 1: each is the next, or is repeated.
+        seq: Seq,
+        /// All results up to that one have reached the client.
+        confirmed: Seq,
+        /// The method to run.
+        method: MethodId,
+        /// Its arguments, as the client encoded them.
+        arguments: Bytes,
+        /// Why it can't be done, if it can't: then that is its result.
+        impossible: Option<String>,
+    },
+    /// A client has all results of its session up to that one, and asks nothing.
+    SessionConfirmed {
+        /// The connection that it came by.
+        connection: ConnectionId,
+        /// Which session.
+        session: SessionId,
+        /// Which opening of it.
+        ticket: Ticket,
+        /// The last of them.
+        confirmed: Seq,
     },
     /// The time of a method has come.
     Cron {

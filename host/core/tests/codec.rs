@@ -190,6 +190,7 @@ proptest! {
             runs: &runs,
             acknowledged: acknowledged.collect(),
             requests: requests.iter().map(entry).collect(),
+            sessions: Vec::new(),
         };
         let mut bytes = Vec::new();
         body.encode(&mut bytes);

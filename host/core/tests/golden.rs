@@ -5,8 +5,9 @@ use std::{env, fs, path::PathBuf};
 
 use ambrosia_core::{
     Bind, CallId, DeliverBody, DigestBody, Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Limits, Lsn, Mend,
-    Message, MessageKind, Messages, MethodId, PeerIndex, Record, RecordHeader, RecordKind, Remedy, ReplicaIndex,
-    RequestEntry, RequestId, Run, Runs, Seq, Skip, Timestamp, Upgrade, Watermark, begin_run, finish_run, push_message,
+    Message, MessageKind, Messages, MethodId, OpenSession, OpeningId, PeerIndex, Record, RecordHeader, RecordKind,
+    Remedy, ReplicaIndex, RequestEntry, RequestId, Run, Runs, Seq, SessionId, SessionPart, SessionRun, Skip, Ticket,
+    Timestamp, Upgrade, Watermark, begin_run, finish_run, push_message,
 };
 
 fn path(name: &str) -> PathBuf {
@@ -207,7 +208,8 @@ fn deliver_records_of_version_1_stay_readable() {
     let request = RequestId::new(b"client-7/12").expect("short");
     let requests = vec![RequestEntry { call_id: CallId(5), request }];
     let mut body = Vec::new();
-    DeliverBody { runs: &runs, acknowledged: acknowledged.clone(), requests: requests.clone() }.encode(&mut body);
+    DeliverBody { runs: &runs, acknowledged: acknowledged.clone(), requests: requests.clone(), sessions: Vec::new() }
+        .encode(&mut body);
     let mut header = header(RecordKind::Deliver, 4);
     header.messages = 9;
     let record = check("record-v1-deliver.bin", &Record::seal(header, &body));
@@ -224,6 +226,38 @@ fn deliver_records_of_version_1_stay_readable() {
         assert_eq!(run.check(), Ok(()));
         assert_eq!(Messages::new(run.messages).collect::<Result<Vec<_>, _>>().expect("golden"), expected);
     }
+}
+
+#[test]
+fn what_records_hold_of_sessions_stays_readable() {
+    let open = OpenSession { session: SessionId([0xd1; 16]), opening: OpeningId([0xe2; 16]) };
+    let mut body = Vec::new();
+    open.encode(&mut body);
+    let record = check("record-v1-session.bin", &Record::seal(header(RecordKind::Session, 5), &body));
+    check_header(&record, RecordKind::Session, 5, 0, 32);
+    assert_eq!(OpenSession::decode(record.body()), Ok(open));
+
+    let impulse = |call_id, arguments| {
+        let method = MethodId::of("receive_message");
+        Message { kind: MessageKind::Impulse, method, call_id: CallId(call_id), arguments }
+    };
+    let mut runs = Vec::new();
+    let at = begin_run(&mut runs, PeerIndex::OUTSIDE, Seq(0));
+    push_message(&mut runs, impulse(6, &b"\x91\xa2hi"[..]));
+    push_message(&mut runs, impulse(7, &b"\x91\xa2ho"[..]));
+    finish_run(&mut runs, at, 2);
+    let run = |ticket, part| SessionRun { ticket: Ticket(ticket), confirmed: Seq(0x0102_0304), part };
+    let delivered = SessionPart::Delivered { first_seq: Seq(0x0102_0306), first_call: CallId(6), count: 2 };
+    let reason = "the instance has no method «gone»".to_owned();
+    let failed = SessionPart::Failed { seq: Seq(0x0102_0308), content: 0x1112_1314_1516_1718, reason };
+    let sessions = vec![run(5, delivered), run(5, failed), run(3, SessionPart::Confirmed)];
+    let deliver = DeliverBody { runs: &runs, acknowledged: Vec::new(), requests: Vec::new(), sessions };
+    let mut body = Vec::new();
+    deliver.encode(&mut body);
+    let mut header = header(RecordKind::Deliver, 6);
+    header.messages = 2;
+    let record = check("record-v1-deliver-sessions.bin", &Record::seal(header, &body));
+    assert_eq!(DeliverBody::decode(record.body()), Ok(deliver));
 }
 
 #[test]

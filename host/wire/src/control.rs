@@ -295,6 +295,64 @@ pub enum Control {
     },
     /// These were all of them.
     SchedulesEnd,
+    /// A client opens a session; since version 5.
+    OpenSession {
+        /// Which one: the one of that name, or a new one.
+        session: [u8; 16],
+        /// What the client calls the opening, which is done once for each such name.
+        opening: [u8; 16],
+    },
+    /// The session is open, durably.
+    SessionOpened {
+        /// Which one.
+        session: [u8; 16],
+        /// What the client calls the opening.
+        opening: [u8; 16],
+        /// By what requests name the opening.
+        ticket: u64,
+        /// The last request that was done, or is under way.
+        accepted: u64,
+        /// The last result that was confirmed; those behind it can be asked for again.
+        confirmed: u64,
+        /// So many requests may be sent behind the last result that was confirmed.
+        window: u32,
+    },
+    /// What was asked in a session is not done.
+    SessionRefused {
+        /// Which session.
+        session: [u8; 16],
+        /// The opening that was meant; 0 if it was to be opened.
+        ticket: u64,
+        /// The request; 0 if it was none.
+        seq: u64,
+        /// Why, as a number: see `docs/formats.md`.
+        refusal: u8,
+        /// Why, for a person to read.
+        #[serde(deserialize_with = "text")]
+        reason: String,
+    },
+    /// A client has all results of its session up to one, and has nothing to ask.
+    SessionConfirmed {
+        /// Which session.
+        session: [u8; 16],
+        /// The opening of it.
+        ticket: u64,
+        /// The last result.
+        confirmed: u64,
+    },
+    /// Somebody wants to know how many sessions there are.
+    Sessions,
+    /// That.
+    SessionsTold {
+        /// Sessions.
+        sessions: u64,
+        /// Requests of them without a result.
+        under_way: u64,
+        /// Results that were not confirmed,
+        results: u64,
+        /// and the bytes of these.
+        bytes: u64,
+    },
 }
 
 /// The reason of a [`Control::Rejected`] whose id belongs to a request that wants something else.

@@ -5,7 +5,8 @@
 use std::ops::RangeInclusive;
 
 use ambrosia_core::{
-    Event, Lsn, MessageError, Messages, RequestId, RequestStatus, Seq, check_travelling, limits::ARGUMENTS_BYTES_MAX,
+    Event, Lsn, MessageError, Messages, RequestId, RequestStatus, Seq, SessionId, Ticket, check_travelling,
+    limits::ARGUMENTS_BYTES_MAX,
 };
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -15,10 +16,11 @@ use crate::{
     inquiry::{decode_inquiry, decode_inquiry_answer, encode_inquiry, encode_inquiry_answer},
     query::{decode_query, decode_query_answer, encode_query, encode_query_answer},
     request::{decode_answer, decode_request, encode_answer, encode_request},
+    session::{Numbers, decode_session_answer, decode_session_request, encode_session_answer, encode_session_request},
 };
 
 /// Newest version of the protocol.
-pub const PROTOCOL_VERSION: u16 = 4;
+pub const PROTOCOL_VERSION: u16 = 5;
 
 /// Version of the protocol that a client says, the lowest one that has all that requests need. One that wants to know of
 /// methods says [`METHODS_VERSION`].
@@ -38,6 +40,9 @@ pub const PROMISES_VERSION: u16 = 4;
 
 /// The version of the protocol that brought events to listen to.
 pub const EVENTS_VERSION: u16 = 4;
+
+/// The version of the protocol that brought sessions.
+pub const SESSIONS_VERSION: u16 = 5;
 
 /// Version of the protocol of a connection that carries one stream, whatever the host speaks beside it.
 pub const SINGLE_STREAM_VERSION: u16 = 1;
@@ -111,6 +116,10 @@ pub enum FrameKind {
     Inquiry = 13,
     /// What has become of it; since version 4.
     InquiryAnswer = 14,
+    /// A client wants a method run in its session; since version 5.
+    SessionRequest = 15,
+    /// The result of that; since version 5.
+    SessionAnswer = 16,
 }
 
 /// The number of a stream in its connection. Whoever connects counts them, from 1.
@@ -207,6 +216,34 @@ pub enum Frame {
         /// As far as it is durable.
         status: RequestStatus,
     },
+    /// A client wants a method run in its session.
+    SessionRequest {
+        /// Which session.
+        session: SessionId,
+        /// By what the host named the opening of it.
+        ticket: Ticket,
+        /// Its number in the session.
+        seq: Seq,
+        /// All results up to this one have reached the client.
+        confirmed: Seq,
+        /// Name of the method.
+        method: String,
+        /// Encoded arguments.
+        arguments: Bytes,
+    },
+    /// The result of a request of a session is durable.
+    SessionAnswer {
+        /// The opening of the session.
+        ticket: Ticket,
+        /// The request.
+        seq: Seq,
+        /// False if the value is the text of a failure.
+        success: bool,
+        /// Encoded result.
+        value: Bytes,
+        /// The record that brought it about.
+        lsn: Lsn,
+    },
     /// Something that the guest told to whoever listens.
     Event(Event),
     /// Whoever listens takes events that count up to this in all; see [`event_counts`].
@@ -253,6 +290,8 @@ impl Frame {
             Frame::Listened { .. } => FrameKind::Listened,
             Frame::Inquiry { .. } => FrameKind::Inquiry,
             Frame::InquiryAnswer { .. } => FrameKind::InquiryAnswer,
+            Frame::SessionRequest { .. } => FrameKind::SessionRequest,
+            Frame::SessionAnswer { .. } => FrameKind::SessionAnswer,
             Frame::OfStream { .. } => FrameKind::Stream,
             Frame::Credit { .. } => FrameKind::Credit,
             Frame::Close => FrameKind::Close,
@@ -347,6 +386,13 @@ fn encode_contents(frame: &Frame, out: &mut Vec<u8>) {
         Frame::QueryAnswer { number, success, value, lsn } => encode_query_answer(*number, *success, value, *lsn, out),
         Frame::Inquiry { number, request, wait_ms } => encode_inquiry(*number, request, *wait_ms, out),
         Frame::InquiryAnswer { number, status } => encode_inquiry_answer(*number, status, out),
+        Frame::SessionRequest { session, ticket, seq, confirmed, method, arguments } => {
+            let numbers = Numbers { session: *session, ticket: *ticket, seq: *seq, confirmed: *confirmed };
+            encode_session_request(&numbers, method, arguments, out);
+        }
+        Frame::SessionAnswer { ticket, seq, success, value, lsn } => {
+            encode_session_answer((*ticket, *seq, *lsn), *success, value, out);
+        }
         Frame::Event(event) => encode_event(event, out),
         Frame::Credit { until } | Frame::Listened { until } => out.extend_from_slice(&until.to_le_bytes()),
         Frame::Close => {}
@@ -458,6 +504,8 @@ impl FrameDecoder {
             (12, Stage::Welcomed) => (FrameKind::Listened, size_of::<u64>()),
             (13, Stage::Welcomed) => (FrameKind::Inquiry, INQUIRY_FRAME_MAX),
             (14, Stage::Welcomed) => (FrameKind::InquiryAnswer, REQUEST_FRAME_MAX),
+            (15, Stage::Welcomed) => (FrameKind::SessionRequest, REQUEST_FRAME_MAX),
+            (16, Stage::Welcomed) => (FrameKind::SessionAnswer, REQUEST_FRAME_MAX),
             (6, Stage::Streams) => (FrameKind::Stream, STREAM_PREFIX_BYTES + MESSAGES_FRAME_MAX),
             _ => return Err(WireError::UnknownKind(byte)),
         };
@@ -511,6 +559,8 @@ fn decode_body(kind: FrameKind, mut body: Bytes) -> Result<Frame, WireError> {
         FrameKind::Answer => decode_answer(body),
         FrameKind::Query => decode_query(body),
         FrameKind::QueryAnswer => decode_query_answer(body),
+        FrameKind::SessionRequest => decode_session_request(body),
+        FrameKind::SessionAnswer => decode_session_answer(body),
         FrameKind::Inquiry => decode_inquiry(body),
         FrameKind::InquiryAnswer => decode_inquiry_answer(body),
         FrameKind::Acknowledge => {

@@ -11,6 +11,7 @@ mod inquiry;
 mod permits;
 mod query;
 mod request;
+mod session;
 pub mod socket;
 mod streams;
 mod trunk;
@@ -20,8 +21,8 @@ pub use control::{Control, KEY_REUSED, METHODS_BYTES_MAX, PROMISED_BYTES_MAX};
 pub use event::event_counts;
 pub use frame::{
     CLIENT_VERSION, EVENTS_VERSION, FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameKind, INQUIRIES_VERSION,
-    METHODS_VERSION, PROMISES_VERSION, PROTOCOL_VERSION, PROTOCOL_VERSIONS, QUERIES_VERSION, SINGLE_STREAM_VERSION,
-    STREAMS_VERSION, StreamNumber, WireError,
+    METHODS_VERSION, PROMISES_VERSION, PROTOCOL_VERSION, PROTOCOL_VERSIONS, QUERIES_VERSION, SESSIONS_VERSION,
+    SINGLE_STREAM_VERSION, STREAMS_VERSION, StreamNumber, WireError,
 };
 pub use permits::{Permit, Permits};
 pub use streams::{STREAMS_MAX, StreamError};

@@ -13,8 +13,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use ambrosia_core::{
     CallId, CheckpointState, ConnectionId, Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Limits, Lsn, Message,
-    MessageKind, MethodId, Record, RecordHeader, RecordKind, Replica, ReplicaIndex, RequestId, Seq, Skip, Timestamp,
-    Traffic, Upgrade, check_travelling,
+    MessageKind, MethodId, OpeningId, Record, RecordHeader, RecordKind, Replica, ReplicaIndex, RequestId, Seq,
+    SessionId, Skip, Ticket, Timestamp, Traffic, Upgrade, check_travelling,
     member::{Change, CheckpointHead, LogEvent, MemberInput, StopCause, Wish},
     push_message,
 };
@@ -51,7 +51,8 @@ mod event {
     pub(super) const LOG_FAILED: u8 = 14;
     pub(super) const SILENCE: u8 = 15;
     pub(super) const WISH: u8 = 16;
-    pub(super) const KINDS: u8 = 17;
+    pub(super) const SESSION: u8 = 17;
+    pub(super) const KINDS: u8 = 18;
 }
 
 /// Lives through the course of events that the bytes describe.
@@ -70,6 +71,9 @@ pub fn target(bytes: &[u8]) {
 }
 
 const OWN_NAME: u8 = 0;
+
+/// The connection of clients with sessions; no peer has it.
+const CLIENTS: ConnectionId = ConnectionId(u64::MAX - 1);
 
 /// The operator's connection; no peer has it.
 const OPERATOR: ConnectionId = ConnectionId(u64::MAX);
@@ -190,6 +194,37 @@ impl Cluster {
         cluster
     }
 
+    /// A client opens a session, asks in it, or confirms; most of them say what a sound one would.
+    fn session(&mut self, choices: &mut Choices<'_>) {
+        let (connection, session) = (CLIENTS, SessionId([choices.below(3); 16]));
+        let known = self.primary().and_then(|at| self.nodes[at].sessions.get(&session).copied());
+        let (ticket, accepted) = if choices.below(8) == 0 { None } else { known }
+            .unwrap_or_else(|| (Ticket(choices.number()), Seq(choices.number().min(u64::MAX / 2))));
+        let confirmed = Seq(choices.number().min(accepted.0));
+        match choices.below(4) {
+            0 => {
+                let opening = OpeningId([choices.below(4); 16]);
+                self.take(Traffic::OpenSession { connection, session, opening });
+            }
+            1 => self.take(Traffic::SessionConfirmed { connection, session, ticket, confirmed }),
+            _ => {
+                let seq = Seq((accepted.0 + 1 + u64::from(choices.below(4))).saturating_sub(choices.below(4).into()));
+                let (method, arguments) = (MethodId(1), arguments(choices));
+                let impossible = (choices.below(8) == 0).then(|| "there is no such method".to_owned());
+                self.take(Traffic::SessionRequest {
+                    connection,
+                    session,
+                    ticket,
+                    seq,
+                    confirmed,
+                    method,
+                    arguments,
+                    impossible,
+                });
+            }
+        }
+    }
+
     /// Which member reigns.
     fn primary(&self) -> Option<usize> {
         self.nodes.iter().position(|node| node.member.reign().is_some())
@@ -251,6 +286,7 @@ impl Cluster {
                 self.nodes[at].do_job(&mut self.shared, succeeds);
                 self.feed();
             }
+            event::SESSION => self.session(choices),
             event::DEPOSED => self.depose(),
             event::HAND_OVER => {
                 self.give_primary(MemberInput::Shutdown);

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use ambrosia_core::{CallId, ConnectionId, Epoch, InstanceUuid, PeerIndex};
+use ambrosia_core::{CallId, ConnectionId, Epoch, InstanceUuid, PeerIndex, SessionId};
 use ambrosia_storage::LogEvent;
 use bytes::Bytes;
 
 use crate::{
     ids::{Place, ProcessId},
+    sessions::{Heard, Packet},
     wishes::WishStep,
 };
 
@@ -46,6 +47,12 @@ pub(crate) enum Event {
     Request(ProcessId, usize),
     /// A client that waits for an answer asks again.
     AskAgain(usize),
+    /// A client with a session looks after its requests.
+    SessionLook(SessionId),
+    /// What such a client has sent arrives.
+    SessionPacket(ProcessId, Packet),
+    /// Such a client hears something.
+    SessionHears(SessionId, Heard),
     /// A client asks an instance something that changes nothing.
     AskQuery(usize),
     /// Such a query, by its number, arrives.
@@ -95,6 +102,7 @@ impl Event {
             | Event::Dial(id, _)
             | Event::Request(id, _)
             | Event::Query(id, _)
+            | Event::SessionPacket(id, _)
             | Event::Outside(id, ..)
             | Event::Resolve(id, ..)
             | Event::Due(id)

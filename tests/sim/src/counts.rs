@@ -65,6 +65,12 @@ counts! {
     events
     repeated_requests
     answers
+    sessions_opened
+    session_requests
+    session_answers
+    session_repeats
+    session_clients_reborn
+    session_refusals
     queries
     queries_at_standbys
     queries_that_waited

@@ -33,7 +33,8 @@
 //! the same time, and each may die or stand still in the middle of it. A *clock* differs from the others
 //! by up to 200 ms when a reign begins, and jumps by hours within it. An *output* may take nothing for a while, and the
 //! guest of a process may be one that can't be captured. A *client* asks again whenever it likes, whoever it takes for the primary,
-//! answered or not. An *instance* may be registered anew under its name: the processes of its old life are gone and its
+//! answered or not; one with a session dies, and another one opens that while packets of the first are still on their way, and overtake
+//! each other. An *instance* may be registered anew under its name: the processes of its old life are gone and its
 //! log with them, while packets of the old life are still on their way.
 //!
 //! An *operator* may wish for other code at any moment, take that back, or wish the same again; other code may refuse, trap, bring about
@@ -69,6 +70,7 @@ mod promises;
 mod queries;
 mod reigning;
 mod run;
+mod sessions;
 mod shell;
 mod shrink;
 mod sim;

@@ -196,6 +196,7 @@ impl Sim {
         let mut witness = self.witness.borrow_mut();
         if witness.logs.on_durable(process.uuid, record) {
             witness.streams.on_landed(process.uuid, record);
+            witness.sessions.on_landed(process.uuid, record);
             witness.counts.records += 1;
             witness.counts.messages += u64::from(record.header().messages);
             drop(witness);

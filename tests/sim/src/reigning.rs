@@ -113,6 +113,10 @@ impl Sim {
                 let outcome = outcome_of(&body).into();
                 self.put_in(self.options.latency, Event::Outside(process.id, process.epoch.get(), id, outcome));
             }
+            Output::SessionOpened { .. } | Output::SessionAnswered { .. } | Output::SessionRefused { .. } => {
+                drop(witness);
+                self.tell_session(uuid, output);
+            }
             Output::Event { event, .. } => {
                 witness.counts.events += 1;
                 witness.outside.on_event(uuid, &event);

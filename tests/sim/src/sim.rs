@@ -190,6 +190,7 @@ impl Sim {
         for replica in 0..self.options.replicas {
             self.put_in((0, MILLISECOND), Event::Start(Place { instance: number, replica }));
         }
+        self.add_session_clients(number);
     }
 
     /// A fresh guest of that module.
@@ -316,6 +317,9 @@ impl Sim {
             Event::AskAgain(number) => self.ask_again(number),
             Event::AskQuery(instance) => self.ask_query(instance),
             Event::Query(id, number) => self.with(id, |process| self.on_query(process, number)),
+            Event::SessionLook(session) => self.look_after_session(session),
+            Event::SessionPacket(id, packet) => self.with(id, |process| self.on_session_packet(process, packet)),
+            Event::SessionHears(session, heard) => self.on_session_heard(session, heard),
             Event::Outside(id, epoch, request, outcome) => {
                 self.in_reign(id, epoch, |process| self.on_outcome(process, request, outcome));
             }

@@ -7,7 +7,7 @@ const LSN: Lsn = Lsn(7);
 /// One of each kind, made by the record [`LSN`].
 fn one_of_each() -> Vec<Output> {
     let connection = ConnectionId(1);
-    let request = RequestId::new("r").expect("short");
+    let (request, session) = (RequestId::new("r").expect("short"), SessionId([6; 16]));
     let name = InstanceName::new("peer").expect("a plain name");
     let limits = Limits { fuel: 1, memory_bytes: 1 };
     let genesis = Genesis { uuid: InstanceUuid([1; 16]), module: [2; 32], seed: 3, limits, name: name.clone() };
@@ -28,7 +28,7 @@ fn one_of_each() -> Vec<Output> {
         Output::Acknowledge { connection, seq: Seq(1), after: LSN },
         Output::Refuse { connection, reason: Refusal::Ended },
         Output::Accepted { request: request.clone(), after: LSN },
-        Output::Answered { request: request.clone(), answer, after: LSN },
+        Output::Answered { request: request.clone(), answer: answer.clone(), after: LSN },
         Output::Print { stream, bytes, after: LSN, replayed },
         Output::Checkpoint { by: ReplicaIndex(1), at: LSN },
         Output::Diverged(divergence),
@@ -45,6 +45,24 @@ fn one_of_each() -> Vec<Output> {
         Output::CancelRequest { id: CallId(1), after: LSN },
         Output::Resolved { connection, promise: CallId(1), token: [5; 16], is_known: true, after: LSN },
         Output::Event { event, after: LSN },
+        Output::SessionOpened {
+            connection,
+            session,
+            opening: OpeningId([7; 16]),
+            ticket: Ticket(2),
+            accepted: Seq(3),
+            confirmed: Seq(1),
+            after: LSN,
+        },
+        Output::SessionAnswered { session, ticket: Ticket(2), seq: Seq(3), answer: answer.clone(), after: LSN },
+        Output::SessionRefused {
+            connection: Some(connection),
+            session,
+            ticket: Ticket(2),
+            seq: Seq(3),
+            refusal: SessionRefusal::Ended,
+            after: LSN,
+        },
         Output::Log { id: EventId::default(), time: Timestamp(1), line: Bytes::from_static(b"line"), after: LSN },
     ]
 }
@@ -78,7 +96,10 @@ fn kind(output: &Output) -> (usize, bool) {
         Output::CancelRequest { .. } => (21, true),
         Output::Resolved { .. } => (22, true),
         Output::Event { .. } => (23, true),
-        Output::Log { .. } => (24, true),
+        Output::SessionOpened { .. } => (24, true),
+        Output::SessionAnswered { .. } => (25, true),
+        Output::SessionRefused { .. } => (26, true),
+        Output::Log { .. } => (27, true),
     }
 }
 
@@ -86,7 +107,7 @@ fn kind(output: &Output) -> (usize, bool) {
 fn whatever_tells_of_a_record_waits_until_that_is_durable() {
     let outputs = one_of_each();
     let kinds: Vec<_> = outputs.iter().map(|output| kind(output).0).collect();
-    assert!(kinds.into_iter().eq(0..25), "one of each kind");
+    assert!(kinds.into_iter().eq(0..28), "one of each kind");
     for output in outputs {
         let (_, waits) = kind(&output);
         assert_eq!(output.after(), if waits { LSN } else { Lsn(0) }, "{output:?}");

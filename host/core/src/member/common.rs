@@ -95,6 +95,9 @@ impl<G: Guest> Common<G> {
                 | Output::Accepted { .. }
                 | Output::Answered { .. }
                 | Output::KeyReused { .. }
+                | Output::SessionOpened { .. }
+                | Output::SessionAnswered { .. }
+                | Output::SessionRefused { .. }
                 | Output::Request { .. }
                 | Output::CancelRequest { .. }
                 | Output::Resolved { .. }

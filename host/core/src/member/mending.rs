@@ -71,6 +71,10 @@ impl<G: Guest> Primary<G> {
                 self.refuse(context, connection);
             }
             Traffic::Messages { .. } | Traffic::Acknowledged { .. } => {} // of a connection that was refused
+            // A session is opened by a record, and what was left out holds requests of it.
+            Traffic::OpenSession { connection, .. }
+            | Traffic::SessionRequest { connection, .. }
+            | Traffic::SessionConfirmed { connection, .. } => self.refuse(context, connection),
             Traffic::Impulse { .. }
             | Traffic::Outcome { .. }
             | Traffic::Resolve { .. }

@@ -625,7 +625,7 @@ impl<G: Guest> Primary<G> {
                     self.end_with(End::GuestLost);
                 }
             }
-            Output::Resolved { .. } => self.carry_resolved(context, output),
+            Output::Resolved { .. } | Output::SessionRefused { .. } => self.carry_of_now(context, output),
             Output::UpgradeFailed { .. } => unreachable!("a primary judges before it writes"),
             Output::Append(_) => unreachable!("a record is appended where it is put out"),
             Output::Connect { .. }
@@ -636,6 +636,8 @@ impl<G: Guest> Primary<G> {
             | Output::Accepted { .. }
             | Output::Answered { .. }
             | Output::KeyReused { .. }
+            | Output::SessionOpened { .. }
+            | Output::SessionAnswered { .. }
             | Output::Request { .. }
             | Output::CancelRequest { .. }
             | Output::Event { .. }
@@ -645,9 +647,9 @@ impl<G: Guest> Primary<G> {
     }
 
     /// A primary that was deposed and does not know it takes a promise that it has never heard of for one that is
-    /// fulfilled, and a token by a key that it has not for a wrong one: what it says of them is let out if the log is still
-    /// that of its reign, as an answer to a query is.
-    fn carry_resolved(&mut self, context: &mut Context<'_, G>, output: Output) {
+    /// fulfilled, and a token by a key that it has not for a wrong one; and a session that it has never heard of for one that has
+    /// ended. What it says of them is let out if the log is still that of its reign, as an answer to a query is.
+    fn carry_of_now(&mut self, context: &mut Context<'_, G>, output: Output) {
         // Whoever has asked asks again. A log that is being closed is no more to be asked whose it is.
         if self.end.is_some() || self.closing.is_some() {
             return;

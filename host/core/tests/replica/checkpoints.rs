@@ -204,7 +204,7 @@ fn check_golden(file: &str, pinned: u64, bench: &Bench) {
         fs::write(&path, &made).expect("writable");
     }
     let golden = fs::read(&path).unwrap_or_else(|_| panic!("{file} is missing: bless it with AMBROSIA_BLESS=1"));
-    let is_of_today = file.starts_with("state-v3");
+    let is_of_today = file.starts_with("state-v4");
     if is_of_today {
         assert!(golden == made, "{file}: the format changed; raise its version and keep reading this one");
     }
@@ -247,6 +247,14 @@ fn states_of_version_3_stay_readable() {
     outside.traffic(crate::outside::cron());
     outside.deliver();
     check_golden("state-v3-outside.bin", 0x4042_54f1_fc9f_dbe0, &outside);
+}
+
+#[test]
+fn states_of_version_4_stay_readable() {
+    check_golden("state-v4-rich.bin", 0x0cfa_9c91_874a_9794, &rich());
+    let mut sessions = rich();
+    crate::sessions::use_some(&mut sessions);
+    check_golden("state-v4-sessions.bin", 0x3147_4ace_e5da_1bd7, &sessions);
 }
 
 /// Answers each impulse with 4 MiB.

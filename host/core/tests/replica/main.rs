@@ -12,6 +12,7 @@ mod pressure;
 mod rebinds;
 mod refusals;
 mod requests;
+mod sessions;
 mod timers;
 mod upgrades;
 mod waits;

@@ -7,7 +7,7 @@ use std::{
 
 use ambrosia_core::{
     CheckpointState, ConnectionId, Epoch, Guest, Lsn, Outcome, Output, PeerIndex, Record, RecordHeader, Replica,
-    ReplicaIndex, ScheduleOptions, Seq, Traffic, check_travelling, is_mended,
+    ReplicaIndex, ScheduleOptions, Seq, SessionId, Ticket, Traffic, check_travelling, is_mended,
     member::{
         CheckpointEvent, CheckpointHead, Command, Ending, Flow, Keep, Member, MemberInput, MemberSettings, Next,
         Notice, Other, OtherRole, Shell, StopCause, Surroundings,
@@ -39,6 +39,8 @@ pub(super) struct Node {
     pub(super) sending: BTreeMap<ConnectionId, Seq>,
     /// The last message acknowledged on each connection.
     acknowledged: BTreeMap<ConnectionId, Seq>,
+    /// What clients have heard last of their sessions: by what they name them, and how far they are.
+    pub(super) sessions: BTreeMap<SessionId, (Ticket, Seq)>,
     captured: Option<(CheckpointHead, Bytes)>,
     job: Option<Command>,
     /// The wish whose module it has at hand.
@@ -104,6 +106,7 @@ impl Node {
             wanted: BTreeSet::new(),
             sending: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
+            sessions: BTreeMap::new(),
             captured: None,
             job: None,
             ready: 0,
@@ -360,11 +363,19 @@ impl Node {
                 let before = self.acknowledged.insert(connection, seq);
                 assert!(before.is_none_or(|before| before < seq), "acknowledgements rise");
             }
+            Output::SessionOpened { session, ticket, accepted, .. } => {
+                self.sessions.insert(session, (ticket, accepted));
+            }
+            Output::SessionAnswered { session, ticket, seq, .. } => {
+                let known = self.sessions.entry(session).or_insert((ticket, seq));
+                *known = (ticket, seq.max(known.1));
+            }
             Output::Welcome { .. }
             | Output::Refuse { .. }
             | Output::Accepted { .. }
             | Output::Answered { .. }
             | Output::KeyReused { .. }
+            | Output::SessionRefused { .. }
             | Output::Request { .. }
             | Output::CancelRequest { .. }
             | Output::Resolved { .. }

@@ -22,6 +22,50 @@ struct Bug {
 
 const BUGS: &[Bug] = &[
     Bug {
+        name: "requests of sessions are delivered and the record does not say which they are",
+        file: "host/core/src/batch.rs",
+        changes: &[("&acknowledged, &self.requests, &self.sessions);", "&acknowledged, &self.requests, &[]);")],
+    },
+    Bug {
+        name: "results of sessions are forgotten before they are confirmed",
+        file: "host/core/src/batch.rs",
+        changes: &[(
+            "let confirmed = inbox.sessions.confirmed(ticket).max(session.confirmed());",
+            "let all = session.accepted();\n            let confirmed = if session.may_confirm(all) { all } else { session.confirmed() };",
+        )],
+    },
+    Bug {
+        name: "how far a session is, is not in the checkpoint",
+        file: "host/core/src/sessions.rs",
+        changes: &[("            out.put_u64(confirmed.0);\n", "            out.put_u64(0);\n")],
+    },
+    Bug {
+        name: "requests of a client whose session another one has opened go on",
+        file: "host/core/src/sessions.rs",
+        changes: &[("Some(session) if session.ticket == ticket => Ok(session),", "Some(session) => Ok(session),")],
+    },
+    Bug {
+        name: "what waits of a session is delivered although another client has opened it",
+        file: "host/core/src/replica/sessions.rs",
+        changes: &[(
+            "                let _never_delivered = reign.inbox.sessions.forget(ticket);\n",
+            "                let _ = reign;\n",
+        )],
+    },
+    Bug {
+        name: "the last request of a session is not answered again",
+        file: "host/core/src/replica/sessions.rs",
+        changes: &[("        if seq <= accepted {\n", "        if seq < accepted {\n")],
+    },
+    Bug {
+        name: "whoever was deposed says of sessions what it takes for so",
+        file: "host/core/src/member/primary.rs",
+        changes: &[(
+            "Output::Resolved { .. } | Output::SessionRefused { .. } => self.carry_of_now(context, output),",
+            "Output::SessionRefused { .. } => context.carry(Command::Out(output)),\n            Output::Resolved { .. } => self.carry_of_now(context, output),",
+        )],
+    },
+    Bug {
         name: "a primary leaves what earlier reigns were to perform outside undone",
         file: "host/core/src/replica.rs",
         changes: &[("            self.resume_requests(durable.next(), outputs);\n", "")],

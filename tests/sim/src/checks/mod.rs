@@ -8,11 +8,12 @@ mod prints;
 mod queries;
 pub(crate) mod requests;
 pub(crate) mod rest;
+pub(crate) mod sessions;
 mod streams;
 
 pub(crate) use self::{
     checkpoints::Replays, digests::Digests, logs::Logs, outside::Outside, prints::Prints, queries::Queries,
-    requests::Requests, streams::Streams,
+    requests::Requests, sessions::Sessions, streams::Streams,
 };
 use crate::counts::Counts;
 
@@ -25,6 +26,7 @@ pub(crate) struct Witness {
     pub(crate) streams: Streams,
     pub(crate) digests: Digests,
     pub(crate) requests: Requests,
+    pub(crate) sessions: Sessions,
     pub(crate) queries: Queries,
     pub(crate) prints: Prints,
     pub(crate) outside: Outside,

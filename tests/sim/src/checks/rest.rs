@@ -41,6 +41,9 @@ impl Sim {
         if let Some(request) = witness.requests.all.iter().find(waits) {
             return Some(format!("request {:?} to i{} has no answer", request.id, request.instance));
         }
+        if let Some(waiting) = self.unrest_of_sessions() {
+            return Some(waiting);
+        }
         let living = self.living();
         for (number, _) in lives.iter().enumerate() {
             let replicas = living.iter().filter(|process| process.place.instance == number);
@@ -110,6 +113,7 @@ impl Sim {
         let lives: Vec<InstanceUuid> = self.instances.borrow().iter().map(|it| it.uuid).collect();
         self.witness.borrow().streams.check_all_arrived(&lives);
         self.witness.borrow().logs.check_answers();
+        self.witness.borrow().sessions.check_rest();
         let mut money = 0;
         for instance in 0..self.options.instances {
             self.check_replicas(instance);

@@ -1,18 +1,18 @@
-//! Golden files of protocols 1 to 4: frames as they once went over a wire. They are never changed, only added to, and every
+//! Golden files of protocols 1 to 5: frames as they once went over a wire. They are never changed, only added to, and every
 //! later program that speaks that protocol reads and writes them. `AMBROSIA_BLESS=1` writes those that are missing.
 
 use std::{env, fs, path::PathBuf};
 
 use ambrosia_core::{
-    Answer, CallId, Event, EventId, Lsn, Message, MessageKind, MethodId, RequestId, RequestStatus, Seq, Timestamp,
-    push_message,
+    Answer, CallId, Event, EventId, Lsn, Message, MessageKind, MethodId, RequestId, RequestStatus, Seq, SessionId,
+    Ticket, Timestamp, push_message,
 };
 use bytes::BytesMut;
 
 use super::super::{FRAME_HEADER_BYTES, Frame, FrameDecoder, PROTOCOL_VERSION, StreamNumber, encode};
 use crate::control::Control;
 
-const _: () = assert!(PROTOCOL_VERSION == 4, "golden files of a new protocol lie beside those of the old one");
+const _: () = assert!(PROTOCOL_VERSION == 5, "golden files of a new protocol lie beside those of the old one");
 
 fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
@@ -347,6 +347,46 @@ fn what_is_told_of_schedules_stays_readable() {
     for (name, index, control) in told {
         check_file(name, 1, &Frame::Control(control));
         let golden = fs::read(path(name)).expect("it was just read");
+        assert_eq!(golden[FRAME_HEADER_BYTES], index, "the number of a variant is its index");
+    }
+}
+
+#[test]
+fn what_is_said_in_sessions_of_protocol_5_stays_readable() {
+    let (session, opening, ticket) = ([0xd1; 16], [0xe2; 16], 0x0102_0304_0506_0708);
+    let arguments = [&b"\x92\xcd\x01\x2c\xc5\x01\x2c"[..], &[0xfb; 300]].concat().into();
+    let request = Frame::SessionRequest {
+        session: SessionId(session),
+        ticket: Ticket(ticket),
+        seq: Seq(70_000),
+        confirmed: Seq(69_000),
+        method: "deposit".to_owned(),
+        arguments,
+    };
+    check_file("wire-v5-session-request.bin", 15, &request);
+    let answer = |success, value: &'static [u8]| Frame::SessionAnswer {
+        ticket: Ticket(ticket),
+        seq: Seq(70_000),
+        success,
+        value: value.into(),
+        lsn: Lsn(80_000),
+    };
+    check_file("wire-v5-session-answer.bin", 16, &answer(true, b"\xcd\x01\x2c"));
+    check_file("wire-v5-session-answer-failure.bin", 16, &answer(false, b"\xa4gone"));
+    let (accepted, confirmed, window) = (70_000, 69_000, 1024);
+    let reason = "the session has ended".to_owned();
+    let told = [
+        ("open-session", 37, Control::OpenSession { session, opening }),
+        ("session-opened", 38, Control::SessionOpened { session, opening, ticket, accepted, confirmed, window }),
+        ("session-refused", 39, Control::SessionRefused { session, ticket, seq: 70_001, refusal: 1, reason }),
+        ("session-confirmed", 40, Control::SessionConfirmed { session, ticket, confirmed }),
+        ("sessions", 41, Control::Sessions),
+        ("sessions-told", 42, Control::SessionsTold { sessions: 300, under_way: 3, results: 70_000, bytes: 1 << 20 }),
+    ];
+    for (name, index, control) in told {
+        let name = format!("wire-v5-{name}.bin");
+        check_file(&name, 1, &Frame::Control(control));
+        let golden = fs::read(path(&name)).expect("it was just read");
         assert_eq!(golden[FRAME_HEADER_BYTES], index, "the number of a variant is its index");
     }
 }

@@ -2,8 +2,8 @@
 //! network cuts the stream makes no difference.
 
 use ambrosia_core::{
-    Answer, CallId, Event, EventId, Lsn, Message, MessageKind, MethodId, RequestId, RequestStatus, Seq, Timestamp,
-    push_message,
+    Answer, CallId, Event, EventId, Lsn, Message, MessageKind, MethodId, RequestId, RequestStatus, Seq, SessionId,
+    Ticket, Timestamp, push_message,
 };
 use ambrosia_test_allocations::counting;
 use bytes::BytesMut;
@@ -99,6 +99,31 @@ fn controls() -> impl Strategy<Value = Control> {
             Control::RememberedTold { results, bytes, under_way, results_max, bytes_max, age_s_max }
         }),
         schedules(),
+        controls_of_sessions(),
+    ]
+}
+
+fn controls_of_sessions() -> impl Strategy<Value = Control> {
+    let (id, numbers) = (any::<[u8; 16]>, any::<[u64; 3]>);
+    prop_oneof![
+        (id(), id()).prop_map(|(session, opening)| Control::OpenSession { session, opening }),
+        (id(), id(), numbers(), any::<u32>()).prop_map(|(session, opening, [ticket, accepted, confirmed], window)| {
+            Control::SessionOpened { session, opening, ticket, accepted, confirmed, window }
+        }),
+        (id(), any::<[u64; 2]>(), any::<u8>(), any::<String>()).prop_map(
+            |(session, [ticket, seq], refusal, reason)| {
+                Control::SessionRefused { session, ticket, seq, refusal, reason }
+            }
+        ),
+        (id(), any::<[u64; 2]>()).prop_map(|(session, [ticket, confirmed])| Control::SessionConfirmed {
+            session,
+            ticket,
+            confirmed
+        }),
+        Just(Control::Sessions),
+        any::<[u64; 4]>().prop_map(|[sessions, under_way, results, bytes]| {
+            Control::SessionsTold { sessions, under_way, results, bytes }
+        }),
     ]
 }
 
@@ -184,6 +209,31 @@ fn requests() -> impl Strategy<Value = Frame> {
             wait_ms
         }),
         (any::<u64>(), statuses()).prop_map(|(number, status)| Frame::InquiryAnswer { number, status }),
+        sessions(),
+    ]
+}
+
+fn sessions() -> impl Strategy<Value = Frame> {
+    prop_oneof![
+        (any::<[u8; 16]>(), 1..u64::MAX, (1..u64::MAX - 1, any::<u64>()), any::<String>(), octets()).prop_map(
+            |(session, ticket, (seq, confirmed), method, arguments)| Frame::SessionRequest {
+                session: SessionId(session),
+                ticket: Ticket(ticket),
+                seq: Seq(seq),
+                confirmed: Seq(confirmed % seq),
+                method,
+                arguments: arguments.into(),
+            }
+        ),
+        (1..u64::MAX, 1..u64::MAX, 1..u64::MAX, any::<bool>(), octets()).prop_map(
+            |(ticket, seq, lsn, success, value)| Frame::SessionAnswer {
+                ticket: Ticket(ticket),
+                seq: Seq(seq),
+                success,
+                value: value.into(),
+                lsn: Lsn(lsn),
+            }
+        ),
     ]
 }
 
