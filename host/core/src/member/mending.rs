@@ -87,11 +87,10 @@ impl<G: Guest> Primary<G> {
         self.carry(context, Output::Refuse { connection, reason: Refusal::Ended });
     }
 
-    /// The mend is durable: now the instance is there again, unless the reign is over already.
+    /// The mend is durable: now the instance is there again, unless the reign is over already. That it is may be seen in this very
+    /// step, by who looks at the fence to let something out, so nobody is told before the end of it.
     pub(super) fn on_mended(&mut self, context: &mut Context<'_, G>, mend: Mend, lsn: Lsn) {
-        if !self.is_closing() {
-            context.carry(Command::Announce(self.epoch()));
-        }
+        self.is_to_announce = !self.is_closing();
         let attempt = mend.attempt();
         context.tell(Notice::Mended { mend, lsn });
         context.settle_wish(attempt, self.epoch(), super::WishOutcome::Done(lsn));

@@ -54,6 +54,8 @@ pub(super) struct Primary<G> {
     /// The others are being looked at to see who takes the checkpoint that is due.
     is_looking: bool,
     pub(super) fulfilment: Fulfilment,
+    /// A mend is durable, and nobody was told yet that the instance is there again.
+    pub(super) is_to_announce: bool,
 }
 
 /// How far memory was copied ahead of a capture.
@@ -121,6 +123,7 @@ impl<G: Guest> Primary<G> {
             ahead: Ahead::Not,
             is_looking: false,
             fulfilment: Fulfilment::begin(),
+            is_to_announce: false,
         });
         if let Some(behind) = primary.clock.behind() {
             context.tell(Notice::ClockBehind(behind));
@@ -681,6 +684,9 @@ impl<G: Guest> Primary<G> {
 
     /// Begins to end the reign, if there is a reason.
     fn settle(mut self: Box<Self>, context: &mut Context<'_, G>) -> Stage<G> {
+        if std::mem::take(&mut self.is_to_announce) && self.end.is_none() && self.closing.is_none() {
+            context.carry(Command::Announce(self.epoch));
+        }
         if self.closing.is_some() || self.common.own.is_capturing() {
             return Stage::Reigning(self);
         }
