@@ -766,6 +766,14 @@ impl<G: Guest> Replica<G> {
             if self.put_known_request(request.clone(), content, from, outputs) {
                 return;
             }
+            // What was left out is not known to the state before its mend, which answers it.
+            if let Some(left_out) = self.state.left_out(request) {
+                if left_out != content {
+                    let (request, after) = (request.clone(), self.state.position.lsn);
+                    outputs.push(Output::KeyReused { connection: from, request, after });
+                }
+                return;
+            }
         }
         self.primary_state().inbox.push_impulse(impulse);
     }

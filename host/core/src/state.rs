@@ -735,6 +735,19 @@ impl State {
     }
 }
 
+impl State {
+    /// Hash of what a request asks for that is in the record which was left out.
+    pub(crate) fn left_out(&self, request: &RequestId) -> Option<u64> {
+        let body = body_of(self.void.as_ref()?);
+        let call = body.requests.iter().find(|entry| entry.request == *request)?.call_id;
+        let runs = Runs::new(body.runs).map(|run| run.expect("it was checked when it was read"));
+        let messages = runs.flat_map(|run| Messages::new(run.messages));
+        let mut messages = messages.map(|message| message.expect("it was checked when it was read"));
+        let impulse = messages.find(|message| message.kind == MessageKind::Impulse && message.call_id == call)?;
+        Some(content_hash(impulse.method, impulse.arguments))
+    }
+}
+
 /// Hash of what an impulse of the record asks for.
 fn content_of(contents: &[(CallId, u64)], call: CallId) -> Option<u64> {
     let at = contents.binary_search_by_key(&call, |(call, _)| *call).ok()?;

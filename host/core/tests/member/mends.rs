@@ -128,7 +128,7 @@ fn a_mend_that_is_wished_is_made_before_anybody_is_heard_and_said_once_it_is_dur
         assert_eq!(Mend::of(&bench.seen.appended[0]), Ok(Some(mend.clone())));
         let commands = bench.on(durable(2, 5));
         let told = Command::Tell(Notice::Mended { mend, lsn: Lsn(5) });
-        assert_eq!(commands, [Command::Announce(Epoch(2)), told, settled(2, WishOutcome::Done(Lsn(5)))]);
+        assert_eq!(commands, [told, settled(2, WishOutcome::Done(Lsn(5))), Command::Announce(Epoch(2))]);
         bench.turned();
         assert!(kinds(&bench.seen.appended).contains(&RecordKind::Deliver), "the guest is told that it reigns");
     }
@@ -143,6 +143,19 @@ fn a_reign_that_ends_is_not_announced_when_its_mend_becomes_durable() {
     let commands = bench.on(durable(2, 5));
     assert!(!commands.iter().any(announces), "{commands:?}");
     assert!(commands.contains(&settled(2, WishOutcome::Done(Lsn(5)))), "{commands:?}");
+}
+
+#[test]
+fn a_reign_that_is_over_in_the_step_in_which_its_mend_becomes_durable_is_not_announced() {
+    let (mut bench, _) = left_out(Some(&skipping(VOID)), false);
+    take_over(&mut bench);
+    claim(&mut bench);
+    bench.on(inquiry(1, "r", Duration::ZERO));
+    bench.seen.fence = Err(Epoch(3));
+    let last = bench.member.replica().expect("it has one").applied();
+    let commands = bench.on(durable(2, last.0));
+    assert!(commands.contains(&Command::Abandon), "a look at the fence has shown the next reign: {commands:?}");
+    assert!(!commands.iter().any(announces), "{commands:?}");
 }
 
 #[test]

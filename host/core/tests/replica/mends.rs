@@ -73,6 +73,22 @@ fn nothing_is_done_between_a_record_that_was_left_out_and_its_mend() {
 }
 
 #[test]
+fn who_asks_again_for_what_was_left_out_is_answered_by_the_mend_and_it_is_done_once() {
+    let mut bench = standing();
+    assert_eq!(bench.request("r1", b"one"), [], "the mend answers it");
+    assert_eq!(bench.request("r2", b"poison"), []);
+    let said = bench.request("r3", b"another");
+    assert!(matches!(&said[..], [Output::KeyReused { after: Lsn(5), .. }]), "{said:?}");
+    assert_eq!(bench.request("r4", b"four"), []);
+    let outputs = bench.mend(skip(&[1]));
+    for expected in [answered("r1", true, b"one", 6), answered("r2", false, SKIPPED, 6)] {
+        assert!(outputs.contains(&expected), "{expected:?} {outputs:?}");
+    }
+    bench.deliver();
+    assert_eq!(impulses(&bench), [&b"one"[..], b"three", b"four"], "each once");
+}
+
+#[test]
 fn other_code_handles_what_was_left_out_and_every_replica_has_it_from_the_mend_on() {
     let mut bench = standing();
     let outputs = bench.mend(Remedy::Upgrade(to(TAKES_ALL)));
