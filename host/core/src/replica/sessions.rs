@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use super::Replica;
 use crate::{
-    ConnectionId, Guest, OpenSession, OpeningId, Output, Record, RecordKind, Seq, SessionId, SessionRefusal, Ticket,
-    Timestamp,
+    ConnectionId, Guest, OpenSession, OpeningId, Outcome, Output, Record, RecordKind, Seq, SessionId, SessionRefusal,
+    Ticket, Timestamp,
     inbox::WaitingSessionRequest,
     limits::{SESSION_REASON_BYTES_MAX, SESSION_WINDOW_MAX},
     sessions::Session,
@@ -145,7 +145,12 @@ impl<G: Guest> Replica<G> {
         if !known.is(request.content) {
             return Err(SessionRefusal::Reused);
         }
-        if let Some((after, answer)) = known.answer() {
+        // What a record says that the guest could not handle is told by its mend alone.
+        let halted = match &self.state.outcome {
+            Some(Outcome::Halted { lsn, .. }) => Some(*lsn),
+            _ => None,
+        };
+        if let Some((after, answer)) = known.answer().filter(|(after, _)| Some(*after) != halted) {
             let (ticket, seq, answer) = (session.ticket(), request.seq, answer.clone());
             outputs.push(Output::SessionAnswered { session: id, ticket, seq, answer, after });
         }

@@ -356,6 +356,21 @@ fn no_client_sees_a_result_of_a_delivery_that_failed_and_what_is_skipped_says_so
 }
 
 #[test]
+fn what_fails_in_a_record_that_is_left_out_is_not_told_before_the_mend() {
+    let mut bench = Bench::new(echo);
+    let client = open(&mut bench, 1);
+    client.ask(&mut bench, 1, 0, b"fault");
+    bench.traffic(client.traffic(2, 0, b"x", Some("no such method")));
+    let outputs = bench.deliver();
+    assert!(outputs.iter().any(|output| matches!(output, Output::Halted { .. })), "{outputs:?}");
+    assert_eq!(bench.traffic(client.traffic(2, 0, b"x", Some("no such method"))), [], "it is known, and not told");
+    bench.take_over_void();
+    let outputs = bench.mend(Remedy::Skip(Skip { attempt: 1, messages: vec![0] }));
+    let mended = outputs.iter().filter(|output| matches!(output, Output::SessionAnswered { seq: Seq(2), .. })).count();
+    assert_eq!(mended, 1, "{outputs:?}");
+}
+
+#[test]
 fn a_state_of_a_session_is_believed_only_if_it_fits_together() {
     let mut bench = Bench::new(echo);
     let client = open(&mut bench, 1);
