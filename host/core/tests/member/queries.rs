@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use ambrosia_core::{
-    Answer, ConnectionId, Epoch, Lsn, MethodId, Query, QueryAnswer, Traffic,
+    Answer, ConnectionId, Epoch, Lsn, MethodId, Output, Query, QueryAnswer, Seq, SessionId, SessionRefusal, Ticket,
+    Traffic,
     member::{Command, LogEvent, MemberInput, Next, Notice},
 };
 
@@ -146,4 +147,22 @@ fn an_instance_that_stands_says_so() {
     bench.read(vec![record]);
     let commands = bench.on(query(1, 0));
     assert_eq!(failure(&commands), "the instance has halted at lsn 3: it is poison");
+}
+
+#[test]
+fn that_there_is_no_such_session_says_only_who_still_reigns() {
+    let unknown = || {
+        let (connection, session, ticket) = (ConnectionId(3), SessionId([5; 16]), Ticket(1));
+        MemberInput::Traffic(Traffic::SessionConfirmed { connection, session, ticket, confirmed: Seq(1) })
+    };
+    let (mut bench, _) = primary();
+    let said = bench.on(unknown());
+    let wanted = SessionRefusal::Ended;
+    let is_refused = |command: &Command| matches!(command, Command::Out(Output::SessionRefused { refusal, .. }) if *refusal == wanted);
+    assert!(said.iter().any(is_refused), "{said:?}");
+    assert_eq!(bench.seen.looks, 1);
+    // A later reign may have opened it.
+    bench.seen.fence = Err(Epoch(2));
+    let said = bench.on(unknown());
+    assert!(!said.iter().any(is_refused) && said.contains(&Command::Abandon), "{said:?}");
 }

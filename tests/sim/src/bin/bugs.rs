@@ -58,14 +58,6 @@ const BUGS: &[Bug] = &[
         changes: &[("        if seq <= accepted {\n", "        if seq < accepted {\n")],
     },
     Bug {
-        name: "whoever was deposed says of sessions what it takes for so",
-        file: "host/core/src/member/primary.rs",
-        changes: &[(
-            "Output::Resolved { .. } | Output::SessionRefused { .. } => self.carry_of_now(context, output),",
-            "Output::SessionRefused { .. } => context.carry(Command::Out(output)),\n            Output::Resolved { .. } => self.carry_of_now(context, output),",
-        )],
-    },
-    Bug {
         name: "a primary leaves what earlier reigns were to perform outside undone",
         file: "host/core/src/replica.rs",
         changes: &[("            self.resume_requests(durable.next(), outputs);\n", "")],
