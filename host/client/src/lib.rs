@@ -6,6 +6,7 @@ mod addresses;
 mod client;
 mod events;
 mod greeting;
+mod reign;
 mod replica;
 mod report;
 mod session;

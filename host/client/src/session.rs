@@ -26,8 +26,9 @@ use tokio::{
 };
 
 use crate::{
-    client::{ClientError, LOOK_INTERVAL, REFUSED_PAUSE, RETRY_PAUSE, check_size, text_of},
+    client::{ClientError, RETRY_PAUSE, check_size, text_of},
     greeting::greet,
+    reign,
     unreached::Unreached,
     values::without_controls,
     whereabouts::{Primary, Whereabouts},
@@ -575,8 +576,8 @@ async fn keep(desk: Arc<Desk>, whereabouts: Box<dyn Whereabouts>) {
             Err(error) => {
                 tracing::debug!(instance = %desk.name, %error, "no connection to the primary yet");
                 whereabouts.look_again();
-                let is_refused = matches!(desk.lock().unreached, Some(Unreached::Refused { .. }));
-                let _changed = timeout(if is_refused { REFUSED_PAUSE } else { RETRY_PAUSE }, primaries.changed()).await;
+                let unreached = desk.lock().unreached.clone();
+                reign::paused(unreached, &mut primaries).await;
             }
         }
         match whereabouts.check_alive() {
@@ -595,11 +596,7 @@ async fn connect(
     primaries: &mut watch::Receiver<Option<Primary>>,
 ) -> Result<(Primary, ConnectionHandle, Connection), ConnectionError> {
     let Some(primary) = *primaries.borrow_and_update() else { return Err(ConnectionError::Closed) };
-    // A stopped primary's kernel still accepts connections, so it is not waited for longer than it reigns.
-    let greeted = tokio::select! {
-        greeted = greet(&desk.name, primary.address, SESSIONS_VERSION) => greeted,
-        _changed = primaries.changed() => Err(ConnectionError::Closed),
-    };
+    let greeted = reign::greeted(greet(&desk.name, primary.address, SESSIONS_VERSION), primaries).await;
     desk.lock().unreached = greeted.as_ref().err().and_then(|error| Unreached::of(primary.address, error));
     let (handle, connection) = greeted?;
     Ok((primary, handle, connection))
@@ -613,21 +610,7 @@ async fn serve(
     whereabouts: &dyn Whereabouts,
 ) -> ConnectionError {
     let serving = connection.serve(|frame, _permit| desk.hear(frame));
-    let mut primaries = desk.primaries.clone();
-    let moved = primaries.wait_for(|now| now.as_ref().is_some_and(|now| now.epoch != primary.epoch));
-    let looking = async {
-        loop {
-            sleep(LOOK_INTERVAL).await;
-            if !desk.lock().is_idle() {
-                whereabouts.look_again();
-            }
-        }
-    };
-    tokio::select! {
-        ended = serving => ended,
-        _moved = moved => ConnectionError::Closed,
-        () = looking => unreachable!("it looks for ever"),
-    }
+    reign::served(serving, primary, desk.primaries.clone(), || desk.lock().is_idle(), whereabouts).await
 }
 
 #[cfg(test)]

@@ -24,10 +24,11 @@ use tokio::{
 
 use crate::{
     client::{
-        Answered, ClientError, INQUIRY_SLICE, LOOK_INTERVAL, Queried, REFUSED_PAUSE, RETRY_PAUSE, answer_to,
-        answer_to_query, check_size, inquiry, status_in,
+        Answered, ClientError, INQUIRY_SLICE, Queried, RETRY_PAUSE, answer_to, answer_to_query, check_size, inquiry,
+        status_in,
     },
     greeting::{greet, greet_nearby},
+    reign,
     unreached::Unreached,
     values::without_controls,
     whereabouts::{Nearby, Primary, Whereabouts},
@@ -483,8 +484,8 @@ async fn keep(desk: Arc<Desk>, whereabouts: Box<dyn Whereabouts>) {
             Err(error) => {
                 tracing::debug!(instance = %desk.name, %error, "no connection to the primary yet");
                 whereabouts.look_again();
-                let is_refused = matches!(desk.lock().unreached, Some(Unreached::Refused { .. }));
-                let _changed = timeout(if is_refused { REFUSED_PAUSE } else { RETRY_PAUSE }, primaries.changed()).await;
+                let unreached = desk.lock().unreached.clone();
+                reign::paused(unreached, &mut primaries).await;
             }
         }
         if let Err(error) = whereabouts.check_alive() {
@@ -509,11 +510,7 @@ async fn connect(
     whereabouts: &dyn Whereabouts,
 ) -> Result<Greeted, ConnectionError> {
     let Some(primary) = *primaries.borrow_and_update() else { return Err(ConnectionError::Closed) };
-    // A stopped primary's kernel still accepts connections, so it is not waited for longer than it reigns.
-    let greeted = tokio::select! {
-        greeted = reach(desk, &primary, whereabouts) => greeted,
-        _changed = primaries.changed() => Err(ConnectionError::Closed),
-    };
+    let greeted = reign::greeted(reach(desk, &primary, whereabouts), primaries).await;
     desk.lock().unreached = greeted.as_ref().err().and_then(|error| Unreached::of(primary.address, error));
     let (handle, way) = greeted?;
     Ok((primary, handle, way))
@@ -540,21 +537,7 @@ async fn serve(desk: &Desk, primary: Primary, way: Way, whereabouts: &dyn Wherea
             Way::Nearby(frames) => hear_all(desk, frames).await,
         }
     };
-    let mut primaries = desk.primaries.clone();
-    let moved = primaries.wait_for(|now| now.as_ref().is_some_and(|now| now.epoch != primary.epoch));
-    let looking = async {
-        loop {
-            sleep(LOOK_INTERVAL).await;
-            if !desk.lock().is_idle() {
-                whereabouts.look_again();
-            }
-        }
-    };
-    tokio::select! {
-        ended = serving => ended,
-        _moved = moved => ConnectionError::Closed,
-        () = looking => unreachable!("it looks for ever"),
-    }
+    reign::served(serving, primary, desk.primaries.clone(), || desk.lock().is_idle(), whereabouts).await
 }
 
 /// Passes on what a host in this process says, for one wake all that it says at once.

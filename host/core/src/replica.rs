@@ -759,19 +759,13 @@ impl<G: Guest> Replica<G> {
     fn on_impulse(&mut self, impulse: WaitingImpulse, from: Option<ConnectionId>, outputs: &mut Vec<Output>) {
         if let Some(request) = &impulse.request {
             let content = content_hash(impulse.method, &impulse.arguments);
-            if self.primary_state().inbox.content_of(request).is_some_and(|waiting| waiting != content) {
+            // What was left out is not known to the state before its mend, which answers it.
+            let (waiting, left_out) = (self.primary_state().inbox.content_of(request), self.state.left_out(request));
+            if waiting.or(left_out).is_some_and(|other| other != content) {
                 let (request, after) = (request.clone(), self.state.position.lsn);
                 return outputs.push(Output::KeyReused { connection: from, request, after });
             }
-            if self.put_known_request(request.clone(), content, from, outputs) {
-                return;
-            }
-            // What was left out is not known to the state before its mend, which answers it.
-            if let Some(left_out) = self.state.left_out(request) {
-                if left_out != content {
-                    let (request, after) = (request.clone(), self.state.position.lsn);
-                    outputs.push(Output::KeyReused { connection: from, request, after });
-                }
+            if left_out.is_some() || self.put_known_request(request.clone(), content, from, outputs) {
                 return;
             }
         }
