@@ -274,8 +274,8 @@ const BUGS: &[Bug] = &[
         name: "a request that comes again is done again",
         file: "host/core/src/replica.rs",
         changes: &[(
-            "            if self.put_known_request(request.clone(), content, from, outputs) {",
-            "            if request.as_bytes().is_empty() && self.put_known_request(request.clone(), content, from, outputs) {",
+            "left_out.is_some() || self.put_known_request(request.clone(), content, from, outputs) {",
+            "left_out.is_some() || request.as_bytes().is_empty() && self.put_known_request(request.clone(), content, from, outputs) {",
         )],
     },
     Bug {
@@ -806,6 +806,29 @@ fn find_all(bugs: &[&Bug], seeds: u64) -> Result<usize, String> {
     Ok(missed)
 }
 
+impl Bug {
+    /// The text of its file with the mistake in it.
+    fn applied(&self, sources: &Path) -> Result<String, String> {
+        let mut text = read(&sources.join(self.file))?;
+        for (right, wrong) in self.changes {
+            let times = text.matches(right).count();
+            if times != 1 {
+                return Err(format!(
+                    "{}: {right:?} of {:?} occurs {times} times: move the entry along",
+                    self.file, self.name
+                ));
+            }
+            text = text.replace(right, wrong);
+        }
+        Ok(text)
+    }
+}
+
+/// Where the sources are.
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders up").to_path_buf()
+}
+
 /// A copy of the sources, in which bugs are put.
 struct Copy {
     sources: PathBuf,
@@ -820,7 +843,7 @@ const PARTS: &[&str] = &["host/core", "host/storage", "host/methods", "host/engi
 
 impl Copy {
     fn make() -> Result<Copy, String> {
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders up").to_path_buf();
+        let sources = sources();
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| sources.join("target"), PathBuf::from);
         let root = target.join("bugs-tree");
         let copy = Copy { sources, root, target };
@@ -853,18 +876,7 @@ impl Copy {
     }
 
     fn put_in(&self, bug: &Bug) -> Result<(), String> {
-        let mut text = read(&self.sources.join(bug.file))?;
-        for (right, wrong) in bug.changes {
-            let times = text.matches(right).count();
-            if times != 1 {
-                return Err(format!(
-                    "{}: {right:?} of {:?} occurs {times} times: move the entry along",
-                    bug.file, bug.name
-                ));
-            }
-            text = text.replace(right, wrong);
-        }
-        write(&self.root.join(bug.file), &text)?;
+        write(&self.root.join(bug.file), &bug.applied(&self.sources)?)?;
         self.build()
     }
 
@@ -924,4 +936,16 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
         return Ok(());
     }
     fs::write(path, text).map_err(|error| format!("{} can't be written: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else a change of the product is told after the half hour that the hunts before it take.
+    #[test]
+    fn each_bug_can_be_put_into_the_sources() {
+        let lost: Vec<_> = BUGS.iter().filter_map(|bug| bug.applied(&sources()).err()).collect();
+        assert!(lost.is_empty(), "{}", lost.join("\n"));
+    }
 }
