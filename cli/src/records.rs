@@ -124,6 +124,9 @@ pub(crate) struct ShownMessage {
     /// Ticket and number, if it was asked for in a session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) session: Option<String>,
+    /// The trace that its client says that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) traceparent: Option<String>,
     pub(crate) arguments: Value,
 }
 
@@ -256,7 +259,7 @@ impl Reader {
 
     /// The messages of runs, as the guest got them.
     pub(crate) fn runs(&self, runs: &[u8]) -> anyhow::Result<Vec<ShownMessage>> {
-        self.messages(&DeliverBody { runs, acknowledged: Vec::new(), requests: Vec::new(), sessions: Vec::new() })
+        self.messages(&DeliverBody { runs, ..DeliverBody::default() })
     }
 
     fn deliver(&self, body: &DeliverBody<'_>) -> anyhow::Result<Body> {
@@ -295,9 +298,9 @@ impl Reader {
             // The result of another instance's method, which may be raw: nothing here says so.
             None => decode_value(message.arguments),
         };
-        let request = body.requests.iter().find(|entry| {
-            run.peer == PeerIndex::OUTSIDE && message.kind == MessageKind::Impulse && entry.call_id == message.call_id
-        });
+        let is_asked = run.peer == PeerIndex::OUTSIDE && message.kind == MessageKind::Impulse;
+        let request = body.requests.iter().find(|entry| is_asked && entry.call_id == message.call_id);
+        let trace = body.traces.iter().find(|entry| is_asked && entry.call_id == message.call_id);
         let from_peer = run.first_seq != Seq(0);
         ShownMessage {
             source: self.peer(run.peer),
@@ -307,6 +310,7 @@ impl Reader {
             call_id: (message.call_id.0 != 0).then_some(message.call_id.0),
             request: request.map(|entry| request_id(entry.request.as_bytes())),
             session: if run.peer == PeerIndex::OUTSIDE { request_of_session(body, message) } else { None },
+            traceparent: trace.map(|entry| entry.context.to_string()),
             arguments,
         }
     }

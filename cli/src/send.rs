@@ -18,6 +18,7 @@ pub(crate) fn send(store: StorePlace, verb: &Send) -> anyhow::Result<ExitCode> {
         Some(id) => RequestId::new(id).context("--request-id")?,
         None => fresh_request_id(),
     };
+    calling.client.set_trace(verb.traceparent);
     let (waits, left) = (!(verb.no_wait || verb.is_async), calling.left());
     let answered = calling.client.send(&request, &calling.name, &calling.arguments, waits, left);
     let answered = calling.runtime.block_on(answered)?;
@@ -38,6 +39,7 @@ fn is_query(verb: &Send, method: &Method) -> anyhow::Result<bool> {
     let of_requests = match &verb.request_id {
         _ if verb.no_wait => Some("--no-wait"),
         _ if verb.is_async => Some("--async"),
+        _ if verb.traceparent.is_some() => Some("--traceparent"),
         id => id.as_ref().map(|_| "--request-id"),
     };
     let (name, kind) = (&method.name, method.kind.word());

@@ -66,7 +66,6 @@ pub(crate) fn open_door(
     resources::raise_for_connections();
     let failed = |error| RunError::Http { address, error };
     let instances = StoreInstances::new(store, modules, directory, neighbours, runtime.handle().clone());
-    let instances = instances.map_err(RunError::Thread)?;
     let _within = runtime.enter();
     let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
     let mut options = DoorOptions::default();

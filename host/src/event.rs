@@ -4,7 +4,7 @@ use std::sync::mpsc::SyncSender;
 
 use ambrosia_core::{
     CallId, ConnectionId, Epoch, EventId, Inquiry, InstanceName, InstanceUuid, MethodId, OpeningId, PeerIndex,
-    PromiseToken, Query, RequestId, Seq, SessionId, Ticket,
+    PromiseToken, Query, RequestId, Seq, SessionId, Ticket, TraceContext,
 };
 use ambrosia_outgoing::Turn;
 use ambrosia_storage::{LogEvent, StandingWish, Vacancy};
@@ -109,6 +109,8 @@ pub(crate) struct ClientRequest {
     pub(crate) arguments: Bytes,
     /// False if the client is content with the request being durable.
     pub(crate) wait: bool,
+    /// The trace that it belongs to.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 pub(crate) struct SessionRequest {

@@ -69,7 +69,7 @@ pub use ambrosia_methods::{
     StateDifference, StateType, UnknownMethod, Verb, methods_difference, state_difference,
 };
 pub use ambrosia_outgoing::{
-    Grant, GrantError, Grants, Secret, SecretError, SecretName, SecretNameError, SecretSource, Secrets, TraceContext,
+    Grant, GrantError, Grants, Secret, SecretError, SecretName, SecretNameError, SecretSource, Secrets, traceparent_of,
 };
 pub use clock::{Clock, ClockError, SystemClock};
 pub use contact::Hindrance;

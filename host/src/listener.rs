@@ -10,7 +10,7 @@ use std::{
 use ambrosia_client::Primary;
 use ambrosia_core::{
     CallId, ConnectionId, Epoch, EventId, Inquiry, InstanceName, InstanceUuid, Lsn, MethodId, OpeningId, Query,
-    ReplicaIndex, RequestId, Seq, SessionId, Ticket, limits::ARGUMENTS_BYTES_MAX,
+    ReplicaIndex, RequestId, Seq, SessionId, Ticket, TraceContext, limits::ARGUMENTS_BYTES_MAX,
 };
 use ambrosia_methods::MethodKind;
 use ambrosia_storage::{InstanceError, Instances, Store};
@@ -298,8 +298,8 @@ impl Reception {
                 let messages = permit.tie(messages);
                 Event::Messages { connection: id, first_seq, count, messages }
             }
-            Frame::Request { request, method, arguments, wait } => {
-                self.request(id, request, &method, permit.tie(arguments), wait)
+            Frame::Request { request, method, arguments, wait, trace } => {
+                self.request(id, request, &method, permit.tie(arguments), (wait, trace))
             }
             Frame::Query { number, method, arguments, at_least, wait_ms } => {
                 self.query(id, number, &method, permit.tie(arguments), (at_least, wait_ms))
@@ -392,13 +392,15 @@ impl Reception {
         request: RequestId,
         method: &str,
         arguments: Bytes,
-        wait: bool,
+        (wait, trace): (bool, Option<TraceContext>),
     ) -> Event {
         if arguments.len() > ARGUMENTS_BYTES_MAX {
             return Event::BadRequest { connection, request, reason: too_large(&arguments) };
         }
         match self.methods.get().find(method) {
-            Ok(found) => Event::Request(ClientRequest { connection, request, method: found.id, arguments, wait }),
+            Ok(found) => {
+                Event::Request(ClientRequest { connection, request, method: found.id, arguments, wait, trace })
+            }
             Err(error) => Event::BadRequest { connection, request, reason: error.to_string() },
         }
     }

@@ -491,8 +491,8 @@ impl MemberDriver {
             Event::Request(request) => {
                 self.connections.wait_for(&request);
                 let (method, arguments) = (request.method, request.arguments);
-                let from = Some(request.connection);
-                Traffic::Impulse { method, arguments, request: Some(request.request), from }
+                let (from, trace) = (Some(request.connection), request.trace);
+                Traffic::Impulse { method, arguments, request: Some(request.request), from, trace }
             }
             Event::OpenSession { connection, session, opening } => {
                 Traffic::OpenSession { connection, session, opening }
@@ -518,7 +518,9 @@ impl MemberDriver {
                 self.connections.tell(connection, Control::Rejected { request, reason });
                 return None;
             }
-            Event::Line { method, arguments } => Traffic::Impulse { method, arguments, request: None, from: None },
+            Event::Line { method, arguments } => {
+                Traffic::Impulse { method, arguments, request: None, from: None, trace: None }
+            }
             Event::Outcome { epoch, .. } if epoch != self.epoch => return None, // of an earlier reign
             Event::Outcome { id, outcome, turn, .. } => {
                 self.requests.end(id);

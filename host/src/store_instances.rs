@@ -4,10 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -15,8 +12,7 @@ use ambrosia_client::{Client, SharedClient};
 use ambrosia_core::{InstanceName, RequestId, Timestamp};
 use ambrosia_door::{Access, Deed, Ended, Family, Instance, Instances as InstancesOutside, NoInstance};
 use ambrosia_storage::{
-    FoundToken, InstanceEntry, InstanceError, Instances, RecordedOutcome, Store, Subscription, Token, TokenError,
-    Tokens,
+    FoundToken, InstanceEntry, InstanceError, Instances, RecordedOutcome, Store, Token, TokenError, Tokens,
 };
 use tokio::runtime::Handle;
 
@@ -30,11 +26,11 @@ use crate::{
     store_whereabouts::StoreWhereabouts,
 };
 
-/// Who is not told of changes of the registry looks again after this.
+/// Who can't know of changes of the registry looks again after this.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The tokens of the store, and as of which change and which moment they were read.
-type ReadTokens = (Vec<Token>, (u64, Instant));
+/// What the registry was read as of: the number of its last change, if this process may know it, and when that was.
+type AsOf = (Option<u64>, Instant);
 
 /// The instances of a store.
 pub struct StoreInstances {
@@ -47,63 +43,44 @@ pub struct StoreInstances {
     known: Mutex<BTreeMap<InstanceName, Known>>,
     /// Of those that somebody has asked.
     clients: Mutex<BTreeMap<InstanceName, Arc<SharedClient>>>,
-    /// As they were read, and how many changes there had been before, and when that was.
-    tokens: Mutex<Option<ReadTokens>>,
-    /// Counts changes of the registry.
-    changes: Arc<AtomicU64>,
-    /// `None` if this process may not know of changes.
-    registry: Option<Subscription>,
+    /// As they were read.
+    tokens: Mutex<Option<(Vec<Token>, AsOf)>>,
 }
 
 struct Known {
     instance: Arc<Instance>,
-    /// How many changes there had been before it was looked up, and when that was.
-    at: (u64, Instant),
+    at: AsOf,
 }
 
 impl StoreInstances {
     /// The instances of `store`; clients of them live on `runtime`, and `neighbours` in this process.
-    ///
-    /// # Errors
-    /// If the system has no more threads.
     pub(crate) fn new(
         store: Arc<dyn Store>,
         modules: Arc<Modules>,
         directory: Arc<PeerDirectory>,
         neighbours: Option<Arc<Neighbours>>,
         runtime: Handle,
-    ) -> std::io::Result<StoreInstances> {
-        let changes = Arc::<AtomicU64>::default();
-        let counted = Arc::clone(&changes);
-        let count = move || {
-            counted.fetch_add(1, Ordering::SeqCst);
-        };
-        let registry = store.registry().subscribe(Box::new(count))?;
-        Ok(StoreInstances {
-            store,
-            modules,
-            directory,
-            neighbours,
-            runtime,
-            known: Mutex::default(),
-            clients: Mutex::default(),
-            tokens: Mutex::default(),
-            changes,
-            registry,
-        })
+    ) -> StoreInstances {
+        let (known, clients, tokens) = (Mutex::default(), Mutex::default(), Mutex::default());
+        StoreInstances { store, modules, directory, neighbours, runtime, known, clients, tokens }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<InstanceName, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether what was read then counts still.
-    fn is_fresh(&self, (changes, when): (u64, Instant)) -> bool {
-        let is_told = self.registry.is_some() || when.elapsed() < LOOK_INTERVAL;
-        is_told && self.changes.load(Ordering::SeqCst) == changes
+    /// To be taken before the registry is read.
+    fn now(&self) -> AsOf {
+        (self.store.registry().changes(), Instant::now())
     }
 
-    fn lock_tokens(&self) -> MutexGuard<'_, Option<ReadTokens>> {
+    /// Whether what was read then counts still. The count of changes is looked at itself: whoever waits to be told of them hears of a token
+    /// that was revoked when its thread comes to it, and lets its bearer in until then.
+    fn is_fresh(&self, (changes, when): AsOf) -> bool {
+        (changes.is_some() || when.elapsed() < LOOK_INTERVAL) && self.store.registry().changes() == changes
+    }
+
+    fn lock_tokens(&self) -> MutexGuard<'_, Option<(Vec<Token>, AsOf)>> {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -161,7 +138,7 @@ impl InstancesOutside for StoreInstances {
     }
 
     fn look_up(&self, name: &InstanceName) -> Result<Arc<Instance>, NoInstance> {
-        let at = (self.changes.load(Ordering::SeqCst), Instant::now());
+        let at = self.now();
         let entry = match self.store.instance(name) {
             Ok(entry) => entry,
             Err(error) => {
@@ -209,7 +186,7 @@ impl InstancesOutside for StoreInstances {
     }
 
     fn read_tokens(&self) -> Result<(), NoInstance> {
-        let at = (self.changes.load(Ordering::SeqCst), Instant::now());
+        let at = self.now();
         let unreadable = |error: TokenError| NoInstance::Unreadable(error.to_string());
         let mut tokens = Vec::new();
         for FoundToken { name, token } in self.store.tokens().map_err(unreadable)? {
@@ -250,6 +227,8 @@ impl InstancesOutside for StoreInstances {
 
 #[cfg(test)]
 mod tests {
+    use ambrosia_storage::FileStore;
+
     use super::*;
 
     #[test]
@@ -275,5 +254,40 @@ mod tests {
         assert_eq!(access(&[], None, Deed::Send, Some(&orders), Timestamp(8)), Access::Open);
         let broken = [unusable("broken".to_owned()).expect("a name")];
         assert_eq!(access(&broken, None, Deed::Send, Some(&orders), Timestamp(8)), Access::Unknown);
+    }
+
+    /// By whoever makes or revokes it, which may be another process.
+    #[test]
+    fn a_token_counts_from_the_moment_at_which_it_is_made_or_revoked() {
+        let directory = tempfile::tempdir().expect("there is room");
+        let open = || -> Arc<dyn Store> { Arc::new(FileStore::create_or_open(directory.path()).expect("a store")) };
+        let (ours, theirs) = (open(), open());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("it begins");
+        let modules = Arc::new(Modules::new(Arc::clone(&ours)));
+        let peers = Arc::new(PeerDirectory::new(Arc::clone(&ours)).expect("there are threads"));
+        let instances = StoreInstances::new(ours, modules, peers, None, runtime.handle().clone());
+        let ask = || {
+            let known = instances.access(Some("secret"), Deed::Read, None);
+            known.unwrap_or_else(|| {
+                instances.read_tokens().expect("it can be read");
+                instances.access_as_read(Some("secret"), Deed::Read, None).expect("it was just read")
+            })
+        };
+        let token = |name: &str, text| Token {
+            name: InstanceName::new(name).expect("plain"),
+            hash: Token::hash_of(text),
+            deeds: [ambrosia_storage::Deed::Read].into(),
+            instances: None,
+            made: Timestamp(0),
+            until: None,
+        };
+        theirs.add_token(&token("other", "other")).expect("it is new");
+        let ours = token("ours", "secret");
+        for round in 0..200 {
+            assert_eq!(ask(), Access::Unknown, "round {round}");
+            theirs.add_token(&ours).expect("it is new");
+            assert_eq!(ask(), Access::Granted, "round {round}");
+            theirs.revoke_token(&ours.name).expect("it is there");
+        }
     }
 }

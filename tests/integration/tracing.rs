@@ -3,7 +3,10 @@
 use ambrosia_tests::Cluster;
 use serde_json::{Value, json};
 
-use crate::support::{Replicas, cluster, fails};
+use crate::{
+    door::door,
+    support::{Replicas, cluster, curl, fails},
+};
 
 fn spans(cluster: &Cluster, arguments: &[&str]) -> Vec<Value> {
     let said = cluster.must(&[&["trace"], arguments, &["--json"]].concat());
@@ -95,6 +98,37 @@ fn spans_of_opentelemetry_are_the_same_each_time() {
         }
     }
     assert_eq!(spans.iter().filter(|span| span["parentSpanId"].is_null()).count(), 1);
+}
+
+#[test]
+fn what_a_client_has_said_a_trace_for_is_a_part_of_it() {
+    const BY_SEND: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const BY_HTTP: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+    let cluster = cluster();
+    let mut a = Replicas::of(&cluster, "a", "mutual", 2);
+    let _b = Replicas::of(&cluster, "b", "mutual", 1);
+    cluster.must(&["send", "a", "bounce", "[\"b\", 2]", "--request-id", "s", "--traceparent", BY_SEND]);
+    let (_host, address) = door(&cluster);
+    for (request, context) in [("h", BY_HTTP), ("n", "nonsense")] {
+        let (key, context) = (format!("Idempotency-Key: {request}"), format!("traceparent: {context}"));
+        let posted = curl(address, "/v1/a/bounce", &["-H", &key, "-H", &context, "-d", "[\"b\", 2]"]);
+        assert_eq!(posted.status, 200, "{posted:?}");
+    }
+    a.kill_primary();
+    for (request, context) in [("s", BY_SEND), ("h", BY_HTTP)] {
+        assert_eq!(spans(&cluster, &["a", request])[0]["traceparent"], json!(context));
+        let taken: Value = serde_json::from_str(&cluster.must(&["trace", "a", request, "--otlp", "-"])).expect("JSON");
+        let spans: Vec<_> = (0..2)
+            .flat_map(|at| taken["resourceSpans"][at]["scopeSpans"][0]["spans"].as_array().expect("a list"))
+            .collect();
+        assert_eq!(spans.len(), 5, "three calls and two replies");
+        assert!(spans.iter().all(|span| span["traceId"] == json!(context[3..35])), "{taken:#}");
+        let roots = spans.iter().filter(|span| span["parentSpanId"] == json!(context[36..52]));
+        assert_eq!(roots.map(|span| &span["name"]).collect::<Vec<_>>(), [&json!("bounce")]);
+    }
+    assert_eq!(spans(&cluster, &["a", "n"])[0]["traceparent"], Value::Null);
+    let refused = cluster.run(&["send", "a", "bounce", "[\"b\", 1]", "--traceparent", "nonsense"]);
+    assert!(refused.code == 2 && refused.stderr.contains("00-TRACE-SPAN-FLAGS"), "{refused:?}");
 }
 
 #[test]

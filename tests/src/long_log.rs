@@ -70,7 +70,7 @@ pub fn write_long_log(
         let method = methods.find(method)?;
         let request = request.map(|id| RequestId::new(id.into_bytes())).transpose()?;
         let arguments = Bytes::from(encode_arguments(&arguments.to_string(), method.message_pack())?);
-        let traffic = Traffic::Impulse { method: method.id, arguments, request, from: None };
+        let traffic = Traffic::Impulse { method: method.id, arguments, request, from: None, trace: None };
         replica.step(Input::Traffic { traffic, now: Timestamp(now) }, &mut outputs);
         let append = |record| writer.append(record).expect("the reign goes on");
         replica.deliver(Timestamp(now), append, &mut outputs);

@@ -1,6 +1,6 @@
 //! What those that run are asked and told: `status`, `send`, `query`, `result`, `events`, `checkpoint`.
 
-use ambrosia_core::EventId;
+use ambrosia_core::{EventId, TraceContext};
 use clap::Args;
 
 use super::{Called, Named, NamedOrAll, NamedRequest};
@@ -65,6 +65,9 @@ pub(crate) struct Send {
     /// Names the request, so that it can be repeated and is done once; by default a fresh one
     #[arg(long, value_name = "ID")]
     pub(crate) request_id: Option<String>,
+    /// The trace that the request belongs to, as the W3C's Trace Context has it; `trace --otlp` shows it as a part of that
+    #[arg(long, value_name = "00-TRACE-SPAN-FLAGS")]
+    pub(crate) traceparent: Option<TraceContext>,
     /// Seconds to wait
     #[arg(long, value_name = "S", default_value_t = 30.0)]
     pub(crate) timeout: f64,

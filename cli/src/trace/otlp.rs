@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use ambrosia_core::Lsn;
-use ambrosia_host::TraceContext;
+use ambrosia_core::{Lsn, TraceContext};
+use ambrosia_host::traceparent_of;
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
@@ -17,13 +17,20 @@ const CONSUMER: u8 = 5;
 /// `StatusCode` of the protocol.
 const STATUS_ERROR: u8 = 2;
 
-/// Ids follow from what the logs say, so a trace that is taken again has the same.
+/// Ids follow from what the logs say, so a trace that is taken again has the same. If the client of the request that it begins with has said
+/// to which trace that belongs, it is a part of that one.
 pub(super) fn lines(spans: &[Span]) -> Value {
-    let trace = spans.first().map(identity).unwrap_or_default();
-    let trace = format!("{:032x}", xxh3_128(&trace).max(1));
+    let root = spans.first();
+    let caller = root.and_then(|root| root.traceparent.as_ref()?.parse::<TraceContext>().ok());
+    let of_root = || xxh3_128(&root.map(identity).unwrap_or_default()).max(1);
+    let trace = format!("{:032x}", caller.map_or_else(of_root, |caller| caller.trace_id()));
     let mut by_instance: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
     for span in spans {
-        by_instance.entry(&span.instance).or_default().push(shown(span, spans, &trace));
+        let parent = match span.parent {
+            Some(parent) => Some(span_id(&spans[parent])),
+            None => caller.map(|caller| format!("{:016x}", caller.span_id())),
+        };
+        by_instance.entry(&span.instance).or_default().push(shown(span, parent, &trace));
     }
     let resources = by_instance.into_iter().map(|(instance, shown)| {
         let uuid = spans.iter().find(|span| span.instance == instance).and_then(|span| span.uuid);
@@ -35,7 +42,7 @@ pub(super) fn lines(spans: &[Span]) -> Value {
     json!({"resourceSpans": resources.collect::<Vec<_>>()})
 }
 
-fn shown(span: &Span, spans: &[Span], trace: &str) -> Value {
+fn shown(span: &Span, parent: Option<String>, trace: &str) -> Value {
     let end = span.answer.as_ref().map_or(span.time, |answer| answer.time.max(span.time));
     let kind = match span.kind.as_str() {
         "impulse" | "call" => SERVER,
@@ -59,14 +66,15 @@ fn shown(span: &Span, spans: &[Span], trace: &str) -> Value {
     });
     // What was asked outside is a trace of its own there: that it began here only the logs say.
     if let (Some(uuid), Some(id), "outcome" | "request") = (span.uuid, span.call_id, span.kind.as_str()) {
-        let TraceContext { trace_id, span_id } = TraceContext::of(&format!("{uuid}-{id}"));
+        let theirs: TraceContext = traceparent_of(&format!("{uuid}-{id}")).parse().expect("as the standard has it");
+        let (trace_id, span_id) = (theirs.trace_id(), theirs.span_id());
         let attributes = [text("ambrosia.kind", "request")];
         shown["links"] = json!([{
             "traceId": format!("{trace_id:032x}"), "spanId": format!("{span_id:016x}"), "attributes": attributes,
         }]);
     }
-    if let Some(parent) = span.parent {
-        shown["parentSpanId"] = span_id(&spans[parent]).into();
+    if let Some(parent) = parent {
+        shown["parentSpanId"] = parent.into();
     }
     if let Some(answer) = span.answer.as_ref().filter(|answer| !answer.success) {
         shown["status"] = json!({"code": STATUS_ERROR, "message": answer.value.to_string()});
@@ -99,13 +107,42 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_caller_has_said_a_trace_for_is_a_part_of_that() {
+        let root =
+            Span { traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()), ..span() };
+        let told = [root.clone(), Span { number: 1, parent: Some(0), traceparent: None, ..root }];
+        let shown = lines(&told);
+        let [one, two] = [0, 1].map(|number| &shown["resourceSpans"][0]["scopeSpans"][0]["spans"][number]);
+        assert_eq!(
+            (one["traceId"].as_str(), one["parentSpanId"].as_str()),
+            (Some("4bf92f3577b34da6a3ce929d0e0e4736"), Some("00f067aa0ba902b7"))
+        );
+        assert_eq!((&two["traceId"], &two["parentSpanId"]), (&one["traceId"], &one["spanId"]));
+        let alone = lines(&[span()]);
+        let alone = &alone["resourceSpans"][0]["scopeSpans"][0]["spans"][0];
+        assert_eq!(alone["parentSpanId"], Value::Null, "nobody has said who is above it");
+        assert_ne!(alone["traceId"], one["traceId"]);
+    }
+
+    #[test]
     fn what_came_of_a_request_outside_has_a_link_to_the_trace_that_it_carried() {
-        let uuid = InstanceUuid([7; 16]);
-        let span = Span {
+        let (uuid, span) = (UUID, span());
+        let links = |spans: &[Span]| lines(spans)["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["links"].clone();
+        let header = traceparent_of(&format!("{uuid}-12"));
+        let links_of_it = links(std::slice::from_ref(&span));
+        let shown = |key: &str| links_of_it[0][key].as_str().expect("text").to_owned();
+        assert_eq!(header, format!("00-{}-{}-01", shown("traceId"), shown("spanId")));
+        assert_eq!(links(&[Span { kind: "reply".to_owned(), ..span }]), Value::Null);
+    }
+
+    const UUID: InstanceUuid = InstanceUuid([7; 16]);
+
+    fn span() -> Span {
+        Span {
             number: 0,
             parent: None,
             instance: "shop".to_owned(),
-            uuid: Some(uuid),
+            uuid: Some(UUID),
             place: None,
             time: Timestamp(5),
             kind: "outcome".to_owned(),
@@ -113,15 +150,10 @@ mod tests {
             method: None,
             call_id: Some(12),
             request: None,
+            traceparent: None,
             arguments: Value::Null,
             answer: None,
             note: None,
-        };
-        let links = |spans: &[Span]| lines(spans)["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["links"].clone();
-        let header = TraceContext::of(&format!("{uuid}-12")).to_string();
-        let links_of_it = links(std::slice::from_ref(&span));
-        let shown = |key: &str| links_of_it[0][key].as_str().expect("text").to_owned();
-        assert_eq!(header, format!("00-{}-{}-01", shown("traceId"), shown("spanId")));
-        assert_eq!(links(&[Span { kind: "reply".to_owned(), ..span }]), Value::Null);
+        }
     }
 }

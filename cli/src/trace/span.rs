@@ -49,6 +49,9 @@ pub(crate) struct Span {
     pub(crate) call_id: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) request: Option<String>,
+    /// The trace that the request belongs to, as its client said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) traceparent: Option<String>,
     pub(crate) arguments: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) answer: Option<Answer>,

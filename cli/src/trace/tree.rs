@@ -44,6 +44,9 @@ fn line(span: &Span, style: Style) -> String {
     if let Some(request) = &span.request {
         line += &format!(", request {}", without_controls(request));
     }
+    if let Some(traceparent) = &span.traceparent {
+        line += &format!(", traceparent {traceparent}");
+    }
     if let Some(Answer { time, value, success, .. }) = &span.answer {
         let after = style.paint(Tone::Aside, format!("after {}", seconds(span.time.0, time.0).trim_start_matches('+')));
         let value = shortened(value);
@@ -92,6 +95,7 @@ mod tests {
             method: Some("order".to_owned()),
             call_id: None,
             request: None,
+            traceparent: None,
             arguments: json!(["tea"]),
             answer: None,
             note: None,
@@ -102,14 +106,19 @@ mod tests {
     fn each_message_stands_below_what_brought_it_about() {
         let answer = Answer { lsn: Lsn(9), time: Timestamp(2_500_000), value: json!(3), success: true };
         let spans = [
-            Span { request: Some("r1".to_owned()), answer: Some(answer), ..span(0, None, 3, 1000) },
+            Span {
+                request: Some("r1".to_owned()),
+                traceparent: Some("00-1-2-01".to_owned()),
+                answer: Some(answer),
+                ..span(0, None, 3, 1000)
+            },
             Span { place: None, note: Some("was not delivered".to_owned()), ..span(1, Some(0), 0, 1000) },
             span(2, Some(0), 4, 1001),
             Span { arguments: Value::Null, kind: "reply".to_owned(), method: None, ..span(3, Some(1), 5, 2_001_000) },
         ];
         let mut out = Vec::new();
         print(&mut out, &spans, Style::plain()).expect("memory takes all");
-        let wanted = " +0.000000 shop 3.0  call order [\"tea\"], request r1 → 3 after 0.001500
+        let wanted = " +0.000000 shop 3.0  call order [\"tea\"], request r1, traceparent 00-1-2-01 → 3 after 0.001500
  +0.000000 ├─ shop  call order [\"tea\"] (was not delivered)
  +2.000000 │  └─ shop 5.0  reply
  +0.000001 └─ shop 4.0  call order [\"tea\"]

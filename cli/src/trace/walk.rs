@@ -140,6 +140,7 @@ impl Walk {
             method: sent.and_then(|(_, effect, _)| effect.method.clone()),
             call_id: sent.and_then(|(_, effect, _)| effect.id),
             request: None,
+            traceparent: None,
             arguments: sent.and_then(|(_, effect, _)| effect.value.clone()).unwrap_or_default(),
             answer: None,
             note,
@@ -331,10 +332,10 @@ fn messages(moment: &ShownMoment) -> &[ShownMessage] {
 impl Span {
     /// It is as its record says.
     fn take(&mut self, message: &ShownMessage) {
-        let ShownMessage { source, kind, method, call_id, request, arguments, .. } = message;
+        let ShownMessage { source, kind, method, call_id, request, traceparent, arguments, .. } = message;
         (self.source, self.kind) = (source.clone(), kind.clone());
         (self.method, self.call_id) = (method.clone(), *call_id);
-        (self.request, self.arguments) = (request.clone(), arguments.clone());
+        (self.request, self.traceparent, self.arguments) = (request.clone(), traceparent.clone(), arguments.clone());
     }
 }
 

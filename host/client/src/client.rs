@@ -6,12 +6,13 @@ use std::{
 };
 
 use ambrosia_core::{
-    CallId, InstanceName, Lsn, PromiseToken, ReplicaIndex, RequestId, RequestStatus, limits::ARGUMENTS_BYTES_MAX,
+    CallId, InstanceName, Lsn, PromiseToken, ReplicaIndex, RequestId, RequestStatus, TraceContext,
+    limits::ARGUMENTS_BYTES_MAX,
 };
 use ambrosia_methods::Methods;
 use ambrosia_wire::{
     CLIENT_VERSION, Connection, ConnectionError, ConnectionHandle, Control, Frame, INQUIRIES_VERSION, KEY_REUSED,
-    METHODS_BYTES_MAX, METHODS_VERSION, PROMISED_BYTES_MAX, PROMISES_VERSION, QUERIES_VERSION,
+    METHODS_BYTES_MAX, METHODS_VERSION, PROMISED_BYTES_MAX, PROMISES_VERSION, QUERIES_VERSION, TRACES_VERSION,
 };
 use bytes::Bytes;
 use tokio::{
@@ -184,6 +185,8 @@ pub struct Client {
     replica: Option<(ReplicaIndex, ReplicaConnection)>,
     /// Number of the last query.
     queries: u64,
+    /// What requests belong to.
+    trace: Option<TraceContext>,
 }
 
 struct Connected {
@@ -212,6 +215,7 @@ impl Client {
             version: CLIENT_VERSION,
             replica: None,
             queries: 0,
+            trace: None,
         }
     }
 
@@ -229,6 +233,12 @@ impl Client {
             _ => None,
         })
         .await
+    }
+
+    /// From here on requests say that they belong to that trace, or to none. It is written down with them, and `trace --otlp` shows what
+    /// they bring about as a part of it. Hosts that don't know of traces are not reached once there was one.
+    pub fn set_trace(&mut self, trace: Option<TraceContext>) {
+        self.trace = trace;
     }
 
     /// From here on at least that version of the protocol is spoken, or hosts that don't know it are not reached.
@@ -406,7 +416,11 @@ impl Client {
     ) -> Result<(Answered, Lsn), ClientError> {
         check_size(arguments)?;
         let arguments = Bytes::copy_from_slice(arguments);
-        let frame = Frame::Request { request: request.clone(), method: method.to_owned(), arguments, wait };
+        let trace = self.trace;
+        if trace.is_some() {
+            self.speak(TRACES_VERSION);
+        }
+        let frame = Frame::Request { request: request.clone(), method: method.to_owned(), arguments, wait, trace };
         let id = without_controls(&String::from_utf8_lossy(request.as_bytes()));
         let late = || ClientError::Timeout(limit, id);
         self.ask(frame, limit, late, |answer| answer_to(request, answer)).await

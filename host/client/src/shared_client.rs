@@ -13,8 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{InstanceName, Lsn, RequestId, RequestStatus, limits::ARGUMENTS_BYTES_MAX};
-use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, QUERIES_VERSION};
+use ambrosia_core::{InstanceName, Lsn, RequestId, RequestStatus, TraceContext, limits::ARGUMENTS_BYTES_MAX};
+use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, QUERIES_VERSION, TRACES_VERSION};
 use bytes::Bytes;
 use tokio::{
     sync::{Notify, Semaphore, SemaphorePermit, mpsc, oneshot, watch},
@@ -76,6 +76,8 @@ struct State {
 struct UnderWay {
     method: String,
     arguments: Bytes,
+    /// The trace that whoever asked first says that it belongs to.
+    trace: Option<TraceContext>,
     /// It was sent to a primary at least once.
     was_sent: bool,
     waiters: Vec<Waiter>,
@@ -124,7 +126,7 @@ impl SharedClient {
 
     /// Sends one request and waits until it has its result, or is durable if `wait` is false. Across takeovers the
     /// request is sent again, which its id makes harmless. With the result comes the record that brought it about; 0 if that is not
-    /// said.
+    /// said. The trace is written down with the request, unless the host of the primary is of a version that does not know of traces.
     ///
     /// # Errors
     /// As [`crate::Client::send`], and [`ClientError::KeyReused`] if a request of that id is under way that wants something else.
@@ -133,6 +135,7 @@ impl SharedClient {
         request: &RequestId,
         method: &str,
         arguments: Bytes,
+        trace: Option<TraceContext>,
         wait: bool,
         limit: Duration,
     ) -> Result<(Answered, Lsn), ClientError> {
@@ -141,7 +144,7 @@ impl SharedClient {
         let Some(_room) = self.desk.room_for(&arguments, limit).await else {
             return Err(self.desk.not_reached(began.elapsed()));
         };
-        let (number, answer) = self.desk.ask(request, method, arguments, wait)?;
+        let (number, answer) = self.desk.ask(request, method, arguments, trace, wait)?;
         let _waiting = Waiting { desk: &self.desk, request, number };
         match timeout(limit.saturating_sub(began.elapsed()), answer).await {
             Ok(Ok(answer)) => answer,
@@ -258,6 +261,7 @@ impl Desk {
         request: &RequestId,
         method: &str,
         arguments: Bytes,
+        trace: Option<TraceContext>,
         for_answer: bool,
     ) -> Result<(u64, oneshot::Receiver<Told>), ClientError> {
         let (tell, answer) = oneshot::channel();
@@ -276,7 +280,8 @@ impl Desk {
                 handle.send(known.frame(request, for_answer));
             }
         } else {
-            let mut new = UnderWay { method: method.to_owned(), arguments, was_sent: false, waiters: vec![waiter] };
+            let (method, waiters) = (method.to_owned(), vec![waiter]);
+            let mut new = UnderWay { method, arguments, trace, was_sent: false, waiters };
             if let Some(handle) = handle {
                 new.was_sent = true;
                 handle.send(new.frame(request, for_answer));
@@ -458,7 +463,7 @@ impl State {
 impl UnderWay {
     fn frame(&self, request: &RequestId, wait: bool) -> Frame {
         let (method, arguments) = (self.method.clone(), self.arguments.clone());
-        Frame::Request { request: request.clone(), method, arguments, wait }
+        Frame::Request { request: request.clone(), method, arguments, wait, trace: self.trace }
     }
 }
 
@@ -525,7 +530,12 @@ async fn reach(
         let Nearby { handle, frames } = greet_nearby(nearby).await?;
         return Ok((handle, Way::Nearby(frames)));
     }
-    let (handle, connection) = greet(&desk.name, primary.address, QUERIES_VERSION).await?;
+    let greeted = match greet(&desk.name, primary.address, TRACES_VERSION).await {
+        // It may be of an earlier version, and takes requests without their traces.
+        Err(ConnectionError::Refused(_)) => greet(&desk.name, primary.address, QUERIES_VERSION).await,
+        greeted => greeted,
+    };
+    let (handle, connection) = greeted?;
     Ok((handle, Way::Socket(Box::new(connection))))
 }
 

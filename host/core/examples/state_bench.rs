@@ -78,7 +78,9 @@ fn make_log(requests: u64, asking: Asking) -> (Vec<Record>, Replica<Echo>) {
     for number in 0..requests {
         let (method, arguments) = (MethodId(1), Bytes::copy_from_slice(&number.to_le_bytes()));
         let traffic = match asking {
-            Asking::ByIds => Traffic::Impulse { method, arguments, request: Some(request_id(number)), from: None },
+            Asking::ByIds => {
+                Traffic::Impulse { method, arguments, request: Some(request_id(number)), from: None, trace: None }
+            }
             Asking::InASession => {
                 // The results of the records before are there.
                 let (seq, confirmed) = (Seq(number + 1), Seq(number / REQUESTS_A_RECORD * REQUESTS_A_RECORD));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     CallId, Message, MessageKind, MethodId, PeerIndex, Record, RecordHeader, RecordKind, RequestEntry, Seq,
-    SessionPart, SessionRun, Ticket, Watermark, begin_run,
+    SessionPart, SessionRun, Ticket, TraceEntry, Watermark, begin_run,
     bodies::{begin_deliver, finish_deliver},
     finish_run,
     inbox::{Inbox, NO_ANSWER, WaitingImpulse, WaitingNews, WaitingSessionRequest},
@@ -33,6 +33,7 @@ pub(crate) struct Batch {
     runs_at: usize,
     requests: Vec<RequestEntry>,
     sessions: Vec<SessionRun>,
+    traces: Vec<TraceEntry>,
     last_impulse: CallId,
 }
 
@@ -47,6 +48,7 @@ impl Batch {
             runs_at: 0,
             requests: Vec::new(),
             sessions: Vec::new(),
+            traces: Vec::new(),
             last_impulse: CallId(0),
         }
     }
@@ -178,11 +180,12 @@ impl Batch {
         // A flood of these leaves room for sessions, and the other way round.
         let share = if inbox.sessions.has_requests() { 4 } else { 2 };
         while !self.has_part(share)
-            && let Some(WaitingImpulse { method, arguments, request }) = inbox.pop_impulse()
+            && let Some(WaitingImpulse { method, arguments, request, trace }) = inbox.pop_impulse()
         {
             let call_id = request.map_or(NO_ANSWER, |request| {
                 self.last_impulse = self.last_impulse.next();
                 self.requests.push(RequestEntry { call_id: self.last_impulse, request });
+                self.traces.extend(trace.map(|context| TraceEntry { call_id: self.last_impulse, context }));
                 self.last_impulse
             });
             push_message(self.out(), Message { kind: MessageKind::Impulse, method, call_id, arguments: &arguments });
@@ -307,8 +310,9 @@ impl Batch {
         assert!(self.requests.len() <= self.header.messages as usize, "each request has its impulse in the record");
         debug_assert!(acknowledged.is_sorted_by(|one, next| one.peer < next.peer), "a peer acknowledges once a record");
         self.out(); // a record that only acknowledges has no run
-        finish_deliver(&mut self.stored, self.runs_at, &acknowledged, &self.requests, &self.sessions);
-        Record::seal_written(self.header, self.stored)
+        let Batch { header, mut stored, runs_at, requests, sessions, traces, .. } = self;
+        finish_deliver(&mut stored, runs_at, &acknowledged, &requests, &sessions, &traces);
+        Record::seal_written(header, stored)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use crate::{
     CallId, Epoch, InstanceName, InstanceNumber, InstanceUuid, Lsn, OpeningId, PeerIndex, Record, RecordError,
-    RecordHeader, RecordKind, ReplicaIndex, RequestId, Seq, SessionId, Ticket, Timestamp,
+    RecordHeader, RecordKind, ReplicaIndex, RequestId, Seq, SessionId, Ticket, Timestamp, TraceContext,
     bytes_reader::BytesReader,
     limits::{RECORD_BODY_BYTES_MAX, SESSION_REASON_BYTES_MAX},
 };
@@ -204,6 +204,15 @@ pub struct RequestEntry {
     pub request: RequestId,
 }
 
+/// The impulse with that call id belongs to that trace of its caller.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TraceEntry {
+    /// Of the impulse, as in its message.
+    pub call_id: CallId,
+    /// As the caller said it.
+    pub context: TraceContext,
+}
+
 /// What a record holds of one session.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SessionRun {
@@ -289,7 +298,7 @@ impl SessionRun {
 }
 
 /// Body of a deliver record, borrowed from the record.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DeliverBody<'a> {
     /// The runs as the guest gets them.
     pub runs: &'a [u8],
@@ -299,6 +308,8 @@ pub struct DeliverBody<'a> {
     pub requests: Vec<RequestEntry>,
     /// What it holds of sessions: their requests among the impulses, and what their clients have confirmed.
     pub sessions: Vec<SessionRun>,
+    /// Traces that impulses belong to, in the order of these. They change nothing of the state.
+    pub traces: Vec<TraceEntry>,
 }
 
 const RUNS_BYTES_AT: usize = 0;
@@ -324,6 +335,7 @@ pub(crate) fn finish_deliver(
     acknowledged: &[Watermark],
     requests: &[RequestEntry],
     sessions: &[SessionRun],
+    traces: &[TraceEntry],
 ) {
     let runs_bytes = out.len() - runs_at;
     assert!(runs_bytes <= RECORD_BODY_BYTES_MAX, "whoever gathers the runs keeps to the limit");
@@ -341,10 +353,17 @@ pub(crate) fn finish_deliver(
         out.push(entry.request.as_bytes().len() as u8);
         out.extend_from_slice(entry.request.as_bytes());
     }
-    // Records without any are as they were before there were sessions.
-    if !sessions.is_empty() {
+    // Records without any are as they were before there were sessions, and those without traces as before there were these.
+    if !sessions.is_empty() || !traces.is_empty() {
         out.extend_from_slice(&(sessions.len() as u32).to_le_bytes());
         sessions.iter().for_each(|run| run.encode(out));
+    }
+    if !traces.is_empty() {
+        out.extend_from_slice(&(traces.len() as u32).to_le_bytes());
+    }
+    for entry in traces {
+        out.extend_from_slice(&entry.call_id.0.to_le_bytes());
+        out.extend_from_slice(&entry.context.to_bytes());
     }
 }
 
@@ -354,7 +373,7 @@ impl<'a> DeliverBody<'a> {
         out.reserve(DELIVER_PREFIX_BYTES + self.runs.len());
         let at = begin_deliver(out);
         out.extend_from_slice(self.runs);
-        finish_deliver(out, at, &self.acknowledged, &self.requests, &self.sessions);
+        finish_deliver(out, at, &self.acknowledged, &self.requests, &self.sessions, &self.traces);
     }
 
     /// Decodes the body of a deliver record. The runs are not walked.
@@ -383,15 +402,23 @@ impl<'a> DeliverBody<'a> {
             let bytes = fields.u8()? as usize;
             requests.push(RequestEntry { call_id, request: RequestId::new(fields.take(bytes)?).ok()? });
         }
-        let mut sessions = Vec::new();
+        let (mut sessions, mut traces) = (Vec::new(), Vec::new());
         if !fields.0.is_empty() {
-            let count = fields.u32()?;
-            for _ in 0..count {
+            for _ in 0..fields.u32()? {
                 sessions.push(SessionRun::read(fields)?);
             }
-            (count > 0).then_some(())?;
+            // None of both is written in one way only.
+            (!sessions.is_empty() || !fields.0.is_empty()).then_some(())?;
         }
-        fields.0.is_empty().then_some(DeliverBody { runs, acknowledged, requests, sessions })
+        if !fields.0.is_empty() {
+            for _ in 0..fields.u32()? {
+                let (call_id, context) = (CallId(fields.u64()?), TraceContext::from_bytes(fields.array()?)?);
+                traces.push(TraceEntry { call_id, context });
+            }
+            let is_sound = !traces.is_empty() && traces.is_sorted_by(|one, next| one.call_id < next.call_id);
+            is_sound.then_some(())?;
+        }
+        fields.0.is_empty().then_some(DeliverBody { runs, acknowledged, requests, sessions, traces })
     }
 }
 
@@ -407,6 +434,7 @@ mod tests {
             acknowledged: vec![Watermark { peer: PeerIndex(4), seq: Seq(77) }],
             requests: vec![RequestEntry { call_id: CallId(5), request }],
             sessions: Vec::new(),
+            traces: Vec::new(),
         };
         let mut bytes = Vec::new();
         body.encode(&mut bytes);
@@ -423,7 +451,8 @@ mod tests {
             SessionPart::Failed { seq: Seq(11), content: 5, reason: "no method of that name".to_owned() },
         );
         let sessions = vec![run(SessionPart::Confirmed), run(delivered), run(failed)];
-        let body = DeliverBody { runs: b"runs", acknowledged: Vec::new(), requests: Vec::new(), sessions };
+        let traces = Vec::new();
+        let body = DeliverBody { runs: b"runs", acknowledged: Vec::new(), requests: Vec::new(), sessions, traces };
         let mut bytes = Vec::new();
         body.encode(&mut bytes);
         assert_eq!(DeliverBody::decode(&bytes), Ok(body.clone()));
@@ -436,5 +465,37 @@ mod tests {
         // None is written in one way only.
         short.extend_from_slice(&[0; 4]);
         assert_eq!(DeliverBody::decode(&short), Err(RecordError::Shape));
+    }
+
+    #[test]
+    fn traces_read_back_with_sessions_and_without() {
+        let entry = |call| TraceEntry { call_id: CallId(call), context: TraceContext::new(7, 8, 1).expect("not 0") };
+        let run = SessionRun { ticket: Ticket(3), confirmed: Seq(8), part: SessionPart::Confirmed };
+        for sessions in [Vec::new(), vec![run]] {
+            let mut body = DeliverBody {
+                runs: b"runs",
+                acknowledged: Vec::new(),
+                requests: Vec::new(),
+                sessions,
+                traces: Vec::new(),
+            };
+            let encoded = |body: &DeliverBody<'_>| {
+                let mut bytes = Vec::new();
+                body.encode(&mut bytes);
+                bytes
+            };
+            let without = encoded(&body).len();
+            body.traces = vec![entry(4), entry(6)];
+            let bytes = encoded(&body);
+            assert_eq!(DeliverBody::decode(&bytes), Ok(body.clone()));
+            for length in without + 1..bytes.len() {
+                assert_eq!(DeliverBody::decode(&bytes[..length]), Err(RecordError::Shape), "{length} bytes");
+            }
+            body.traces = vec![entry(6), entry(4)];
+            assert_eq!(DeliverBody::decode(&encoded(&body)), Err(RecordError::Shape), "they are in order");
+            let mut zeros = bytes.clone();
+            zeros[bytes.len() - TraceContext::BYTES..].fill(0);
+            assert_eq!(DeliverBody::decode(&zeros), Err(RecordError::Shape), "that is no trace");
+        }
     }
 }

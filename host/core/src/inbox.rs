@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use crate::{CallId, MethodId, PeerIndex, RequestId, Seq, Timestamp, outbox::Chunk, requests::content_hash};
+use crate::{
+    CallId, MethodId, PeerIndex, RequestId, Seq, Timestamp, TraceContext, outbox::Chunk, requests::content_hash,
+};
 
 pub(crate) use self::waiting_sessions::{WaitingSessionRequest, WaitingSessions};
 
@@ -16,6 +18,8 @@ pub(crate) struct WaitingImpulse {
     pub(crate) method: MethodId,
     pub(crate) arguments: Bytes,
     pub(crate) request: Option<RequestId>,
+    /// The trace that the request belongs to.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// What was told of the world outside, and waits.

@@ -48,13 +48,14 @@ mod state;
 mod stream;
 mod streams;
 mod timers;
+mod trace_context;
 mod traffic;
 mod upgrade;
 mod waits;
 
 pub use bodies::{
     Bind, DeliverBody, DigestBody, EpochBody, Genesis, Limits, OpenSession, RequestEntry, SessionPart, SessionRun,
-    Watermark,
+    TraceEntry, Watermark,
 };
 pub use capture::{Capture, MemoryCapture, PAGE_BYTES, is_zero, page_digest, page_hash};
 pub use checkpoint::{CheckpointState, StateError};
@@ -83,6 +84,7 @@ pub use schedule::{Due, Replay, Schedule, ScheduleOptions};
 pub use sessions::SessionRefusal;
 pub use shared_state::SharedState;
 pub use state::Outcome;
+pub use trace_context::{NoTraceContext, TraceContext};
 pub use traffic::Traffic;
 pub use upgrade::{HandoverError, Upgrade};
 pub use waits::PeerWaits;

@@ -562,8 +562,8 @@ impl<G: Guest> Replica<G> {
             }
             Traffic::Acknowledged { connection, seq } => self.on_acknowledged(connection, seq, outputs),
             Traffic::Disconnected(connection) => self.on_disconnected(connection),
-            Traffic::Impulse { method, arguments, request, from } => {
-                self.on_impulse(WaitingImpulse { method, arguments, request }, from, outputs);
+            Traffic::Impulse { method, arguments, request, from, trace } => {
+                self.on_impulse(WaitingImpulse { method, arguments, request, trace }, from, outputs);
             }
             Traffic::Outcome { id, outcome } => {
                 self.primary_state().inbox.push_news(WaitingNews::Outcome { id, outcome });

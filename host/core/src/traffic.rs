@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::{
     CallId, ConnectionId, Epoch, InstanceName, InstanceUuid, MethodId, OpeningId, PeerIndex, PromiseToken, RequestId,
-    Seq, SessionId, Ticket, Timestamp,
+    Seq, SessionId, Ticket, Timestamp, TraceContext,
 };
 
 /// What comes from outside to a primary.
@@ -62,6 +62,8 @@ pub enum Traffic {
         request: Option<RequestId>,
         /// The connection that it came by, if it came by one.
         from: Option<ConnectionId>,
+        /// The trace that the client says that its request belongs to.
+        trace: Option<TraceContext>,
     },
     /// What came of an outgoing request. The driver tells it once; one that nobody waits for is dropped.
     Outcome {

@@ -191,6 +191,7 @@ proptest! {
             acknowledged: acknowledged.collect(),
             requests: requests.iter().map(entry).collect(),
             sessions: Vec::new(),
+            traces: Vec::new(),
         };
         let mut bytes = Vec::new();
         body.encode(&mut bytes);

@@ -7,7 +7,7 @@ use ambrosia_core::{
     Bind, CallId, DeliverBody, DigestBody, Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Limits, Lsn, Mend,
     Message, MessageKind, Messages, MethodId, OpenSession, OpeningId, PeerIndex, Record, RecordHeader, RecordKind,
     Remedy, ReplicaIndex, RequestEntry, RequestId, Run, Runs, Seq, SessionId, SessionPart, SessionRun, Skip, Ticket,
-    Timestamp, Upgrade, Watermark, begin_run, finish_run, push_message,
+    Timestamp, TraceEntry, Upgrade, Watermark, begin_run, finish_run, push_message,
 };
 
 fn path(name: &str) -> PathBuf {
@@ -208,8 +208,13 @@ fn deliver_records_of_version_1_stay_readable() {
     let request = RequestId::new(b"client-7/12").expect("short");
     let requests = vec![RequestEntry { call_id: CallId(5), request }];
     let mut body = Vec::new();
-    DeliverBody { runs: &runs, acknowledged: acknowledged.clone(), requests: requests.clone(), sessions: Vec::new() }
-        .encode(&mut body);
+    DeliverBody {
+        runs: &runs,
+        acknowledged: acknowledged.clone(),
+        requests: requests.clone(),
+        ..DeliverBody::default()
+    }
+    .encode(&mut body);
     let mut header = header(RecordKind::Deliver, 4);
     header.messages = 9;
     let record = check("record-v1-deliver.bin", &Record::seal(header, &body));
@@ -251,12 +256,38 @@ fn what_records_hold_of_sessions_stays_readable() {
     let reason = "the instance has no method «gone»".to_owned();
     let failed = SessionPart::Failed { seq: Seq(0x0102_0308), content: 0x1112_1314_1516_1718, reason };
     let sessions = vec![run(5, delivered), run(5, failed), run(3, SessionPart::Confirmed)];
-    let deliver = DeliverBody { runs: &runs, acknowledged: Vec::new(), requests: Vec::new(), sessions };
+    let deliver =
+        DeliverBody { runs: &runs, acknowledged: Vec::new(), requests: Vec::new(), sessions, traces: Vec::new() };
     let mut body = Vec::new();
     deliver.encode(&mut body);
-    let mut header = header(RecordKind::Deliver, 6);
-    header.messages = 2;
-    let record = check("record-v1-deliver-sessions.bin", &Record::seal(header, &body));
+    let mut head = header(RecordKind::Deliver, 6);
+    head.messages = 2;
+    let record = check("record-v1-deliver-sessions.bin", &Record::seal(head, &body));
+    assert_eq!(DeliverBody::decode(record.body()), Ok(deliver));
+}
+
+#[test]
+fn what_records_hold_of_traces_stays_readable() {
+    let impulse = |call_id| {
+        let method = MethodId::of("receive_message");
+        Message { kind: MessageKind::Impulse, method, call_id: CallId(call_id), arguments: &b"\x91\xa2hi"[..] }
+    };
+    let mut runs = Vec::new();
+    let at = begin_run(&mut runs, PeerIndex::OUTSIDE, Seq(0));
+    push_message(&mut runs, impulse(6));
+    push_message(&mut runs, impulse(7));
+    finish_run(&mut runs, at, 2);
+    let entry = |call, id| RequestEntry { call_id: CallId(call), request: RequestId::new(id).expect("short") };
+    let context =
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().expect("the standard's own example");
+    let traces = vec![TraceEntry { call_id: CallId(7), context }];
+    let requests = vec![entry(6, "order-1"), entry(7, "order-2")];
+    let deliver = DeliverBody { runs: &runs, requests, traces, ..DeliverBody::default() };
+    let mut body = Vec::new();
+    deliver.encode(&mut body);
+    let mut head = header(RecordKind::Deliver, 6);
+    head.messages = 2;
+    let record = check("record-v1-deliver-traces.bin", &Record::seal(head, &body));
     assert_eq!(DeliverBody::decode(record.body()), Ok(deliver));
 }
 

@@ -62,7 +62,7 @@ fn record_with(kind: MessageKind, peer: PeerIndex) -> Record {
     push_message(&mut runs, Message { kind, method: MethodId(0), call_id: CallId(0), arguments: b"" });
     finish_run(&mut runs, at, 1);
     let mut body = Vec::new();
-    DeliverBody { runs: &runs, acknowledged: Vec::new(), requests: Vec::new(), sessions: Vec::new() }.encode(&mut body);
+    DeliverBody { runs: &runs, ..DeliverBody::default() }.encode(&mut body);
     Record::seal(RecordHeader::new(RecordKind::Deliver, Epoch(1), Lsn(2), Timestamp(3)), &body)
 }
 
@@ -106,7 +106,7 @@ fn a_body_without_messages_in_its_run_or_with_bytes_behind_a_mark_is_refused() {
     let at = begin_run(&mut runs, PeerIndex(1), Seq(1));
     finish_run(&mut runs, at, 0);
     let mut body = Vec::new();
-    DeliverBody { runs: &runs, acknowledged: Vec::new(), requests: Vec::new(), sessions: Vec::new() }.encode(&mut body);
+    DeliverBody { runs: &runs, ..DeliverBody::default() }.encode(&mut body);
     let sealed = |kind, body: &[u8]| Record::seal(RecordHeader::new(kind, Epoch(1), Lsn(2), Timestamp(3)), body);
     assert!(matches!(sealed(RecordKind::Deliver, &body).check_body(), Err(RecordError::Run(_))));
     assert_eq!(sealed(RecordKind::Mark, b"").check_body(), Ok(()));

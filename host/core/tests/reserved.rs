@@ -31,7 +31,7 @@ fn run() -> Vec<u8> {
 
 fn body(runs: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
-    DeliverBody { runs, acknowledged: Vec::new(), requests: Vec::new(), sessions: Vec::new() }.encode(&mut body);
+    DeliverBody { runs, ..DeliverBody::default() }.encode(&mut body);
     body
 }
 

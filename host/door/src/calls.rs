@@ -8,7 +8,7 @@ use std::{
 };
 
 use ambrosia_client::{Answered, ClientError, Queried, decode_value, show_raw};
-use ambrosia_core::{InstanceName, Lsn, ReplicaIndex, RequestId};
+use ambrosia_core::{InstanceName, Lsn, ReplicaIndex, RequestId, TraceContext};
 use ambrosia_methods::{Method, MethodKind, UnknownMethod};
 use axum::{
     extract::Request,
@@ -31,6 +31,7 @@ use crate::{
     query_string::query_arguments,
     request_id::{IDEMPOTENCY_KEY, REQUEST_ID, header_of, request_id},
     results::{LSN, place_of, under_way},
+    trace_parent::trace_of,
     wish::Wish,
 };
 
@@ -68,7 +69,8 @@ pub(crate) async fn call(house: &House, place: Place<'_>, request: Request) -> R
         Ok(id) => id.unwrap_or_else(|| house.instances.fresh_request_id()),
         Err(problem) => return problem.into_response(),
     };
-    let called = Call { house, id: Some(&id) }.run(place, request).await;
+    let trace = trace_of(request.headers());
+    let called = Call { house, id: Some(&id), trace }.run(place, request).await;
     let mut response = called.unwrap_or_else(IntoResponse::into_response);
     if let Some(id) = header_of(&id) {
         response.headers_mut().insert(REQUEST_ID, id.clone());
@@ -91,7 +93,7 @@ pub(crate) async fn query(house: &House, place: Place<'_>, request: Request) -> 
         replica: number_of("replica", &mut arguments, &method)?.map(ReplicaIndex),
     };
     let arguments = encode_named(arguments, &from_path.unwrap_or_default(), &method)?.into();
-    Ok(response_of(&Call { house, id: None }.perform(&name, &method, arguments, asking).await?))
+    Ok(response_of(&Call { house, id: None, trace: None }.perform(&name, &method, arguments, asking).await?))
 }
 
 /// Takes a number out of a query that is not for the method, unless that has such an argument.
@@ -117,6 +119,8 @@ pub(crate) struct Call<'a> {
     pub(crate) house: &'a House,
     /// Of a request.
     pub(crate) id: Option<&'a RequestId>,
+    /// The trace that the request belongs to.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 impl Call<'_> {
@@ -185,7 +189,7 @@ impl Call<'_> {
         let id = self.id.expect("what is sent is a request");
         let client = self.house.instances.client(name);
         let sent = tokio::select! {
-            sent = client.send(id, &method.name, arguments, wait, limit) => sent,
+            sent = client.send(id, &method.name, arguments, self.trace, wait, limit) => sent,
             () = self.house.has_closed() => {
                 let detail = "the host ends. A request may still take effect: repeat it with the same Idempotency-Key, which gives \
                               its result";

@@ -28,6 +28,7 @@ mod request_id;
 mod results;
 mod routes;
 mod schema;
+mod trace_parent;
 mod wish;
 
 pub use access::{Access, Deed};

@@ -8,7 +8,7 @@ mod resources;
 mod rpc;
 mod tools;
 
-use ambrosia_core::{InstanceName, RequestId};
+use ambrosia_core::{InstanceName, RequestId, TraceContext};
 use ambrosia_methods::{Method, MethodKind};
 use axum::{
     Json,
@@ -36,6 +36,9 @@ const VERSION_HEADER: HeaderName = HeaderName::from_static("mcp-protocol-version
 
 /// What a client may give a request id as, within `_meta` of a call.
 const KEY_IN_META: &str = "ambrosia/idempotency-key";
+
+/// To which trace a client may say there that its call belongs.
+const TRACE_IN_META: &str = "traceparent";
 
 /// Answers one message.
 pub(crate) async fn answer(house: &House, request: Request) -> Response {
@@ -104,7 +107,7 @@ async fn run(
     instance: &InstanceName,
     method: &Method,
     arguments: Map<String, Value>,
-    key: Option<RequestId>,
+    (key, trace): (Option<RequestId>, Option<TraceContext>),
 ) -> Result<Value, Problem> {
     let Ok(_permit) = house.requests.try_acquire() else {
         return Err(Problem::new(ProblemKind::Busy, "as many requests are under way as there may be"));
@@ -114,6 +117,6 @@ async fn run(
         MethodKind::Query => None,
         _ => Some(key.unwrap_or_else(|| house.instances.fresh_request_id())),
     };
-    let call = Call { house, id: id.as_ref() };
+    let call = Call { house, id: id.as_ref(), trace };
     Ok(call.perform(instance, method, encoded, Asking::plainly(ANSWER_WAIT)).await?.value)
 }

@@ -102,7 +102,7 @@ async fn tell(
         None => house.look_up(&name).await?,
     };
     let Asked { wait, method } = Asked::of(request, &name, known.methods())?;
-    match (Call { house, id: Some(id) }).inquire(&name, id, wait).await? {
+    match (Call { house, id: Some(id), trace: None }).inquire(&name, id, wait).await? {
         RequestStatus::Unknown => {
             let detail = "nothing is known of a request of that id: it was never asked, is not in the log yet, or has been answered \
                           and forgotten since (docs/http.md says how long results are kept)";

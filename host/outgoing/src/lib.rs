@@ -34,4 +34,4 @@ pub use pending::Pending;
 pub use request::{Request, RequestError};
 pub use secret::{Secret, SecretError, SecretName, SecretNameError, SecretSource, Secrets};
 pub use sender::{Performed, Sender, SenderOptions};
-pub use trace_context::TraceContext;
+pub use trace_context::traceparent_of;

@@ -12,7 +12,7 @@ use crate::{
     request::Request,
     secret::{FillError, Filling, Part, Secrets, Sent, holds_placeholder},
     target::{Target, TargetError},
-    trace_context::TraceContext,
+    trace_context::traceparent_of,
 };
 
 /// Whom servers hear of.
@@ -99,7 +99,7 @@ impl Prepared {
             return Err(Refused::NotGranted(target, grant));
         };
         let text = |text: &str| HeaderValue::from_str(text).expect("a uuid and numbers are text");
-        let (key, trace_context) = (text(key), text(&TraceContext::of(key).to_string()));
+        let (key, trace_context) = (text(key), text(&traceparent_of(key)));
         Ok(Prepared { method, target, granted, headers, key, trace_context, request })
     }
 

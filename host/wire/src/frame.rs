@@ -5,8 +5,8 @@
 use std::ops::RangeInclusive;
 
 use ambrosia_core::{
-    Event, Lsn, MessageError, Messages, RequestId, RequestStatus, Seq, SessionId, Ticket, check_travelling,
-    limits::ARGUMENTS_BYTES_MAX,
+    Event, Lsn, MessageError, Messages, RequestId, RequestStatus, Seq, SessionId, Ticket, TraceContext,
+    check_travelling, limits::ARGUMENTS_BYTES_MAX,
 };
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Newest version of the protocol.
-pub const PROTOCOL_VERSION: u16 = 5;
+pub const PROTOCOL_VERSION: u16 = 6;
 
 /// Version of the protocol that a client says, the lowest one that has all that requests need. One that wants to know of
 /// methods says [`METHODS_VERSION`].
@@ -43,6 +43,9 @@ pub const EVENTS_VERSION: u16 = 4;
 
 /// The version of the protocol that brought sessions.
 pub const SESSIONS_VERSION: u16 = 5;
+
+/// The version of the protocol that brought requests that say to which trace they belong.
+pub const TRACES_VERSION: u16 = 6;
 
 /// Version of the protocol of a connection that carries one stream, whatever the host speaks beside it.
 pub const SINGLE_STREAM_VERSION: u16 = 1;
@@ -164,6 +167,8 @@ pub enum Frame {
         arguments: Bytes,
         /// False if the client is content with the request being durable.
         wait: bool,
+        /// The trace that it belongs to; not said before version 6.
+        trace: Option<TraceContext>,
     },
     /// The result of a request is durable.
     Answer {
@@ -378,7 +383,9 @@ fn encode_contents(frame: &Frame, out: &mut Vec<u8>) {
             out.extend_from_slice(&0_u32.to_le_bytes());
             out.extend_from_slice(messages);
         }
-        Frame::Request { request, method, arguments, wait } => encode_request(request, method, arguments, *wait, out),
+        Frame::Request { request, method, arguments, wait, trace } => {
+            encode_request(request, method, arguments, *wait, *trace, out);
+        }
         Frame::Answer { request, success, value, lsn } => encode_answer(request, *success, value, *lsn, out),
         Frame::Query { number, method, arguments, at_least, wait_ms } => {
             encode_query(*number, method, arguments, (*at_least, *wait_ms), out);

@@ -22,7 +22,7 @@ pub use event::event_counts;
 pub use frame::{
     CLIENT_VERSION, EVENTS_VERSION, FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameKind, INQUIRIES_VERSION,
     METHODS_VERSION, PROMISES_VERSION, PROTOCOL_VERSION, PROTOCOL_VERSIONS, QUERIES_VERSION, SESSIONS_VERSION,
-    SINGLE_STREAM_VERSION, STREAMS_VERSION, StreamNumber, WireError,
+    SINGLE_STREAM_VERSION, STREAMS_VERSION, StreamNumber, TRACES_VERSION, WireError,
 };
 pub use permits::{Permit, Permits};
 pub use streams::{STREAMS_MAX, StreamError};

@@ -2,29 +2,42 @@
 //! are logged, and nobody encodes them in between.
 
 use ambrosia_core::{
-    CallId, Lsn, MESSAGE_HEADER_BYTES, Message, MessageKind, Messages, MethodId, RequestId, push_message,
+    CallId, Lsn, MESSAGE_HEADER_BYTES, Message, MessageKind, Messages, MethodId, RequestId, TraceContext, push_message,
 };
 use bytes::{Buf, Bytes};
 
 use crate::{
     control::Control,
-    frame::{Frame, FrameKind, INQUIRIES_VERSION, QUERIES_VERSION, WireError},
+    frame::{Frame, FrameKind, INQUIRIES_VERSION, QUERIES_VERSION, TRACES_VERSION, WireError},
 };
 
-/// The only flag of a request: its client waits for the answer.
+/// Flag of a request: its client waits for the answer.
 const WAITS: u8 = 1;
+
+/// Flag of a request: behind the name of the method stands the trace that it belongs to.
+const HAS_TRACE: u8 = 2;
 
 /// The only flag of an answer: the record follows that brought it about.
 const HAS_RECORD: u8 = 1;
 
 /// Appends the body of a request.
-pub(crate) fn encode_request(request: &RequestId, method: &str, arguments: &[u8], wait: bool, out: &mut Vec<u8>) {
+pub(crate) fn encode_request(
+    request: &RequestId,
+    method: &str,
+    arguments: &[u8],
+    wait: bool,
+    trace: Option<TraceContext>,
+    out: &mut Vec<u8>,
+) {
     let name_bytes = u16::try_from(method.len()).expect("a method has a name that fits a frame");
     out.push(request.as_bytes().len() as u8);
-    out.push(if wait { WAITS } else { 0 });
+    out.push(if wait { WAITS } else { 0 } | if trace.is_some() { HAS_TRACE } else { 0 });
     out.extend_from_slice(&name_bytes.to_le_bytes());
     out.extend_from_slice(request.as_bytes());
     out.extend_from_slice(method.as_bytes());
+    if let Some(trace) = trace {
+        out.extend_from_slice(&trace.to_bytes());
+    }
     push_message(
         out,
         Message { kind: MessageKind::Impulse, method: MethodId::of(method), call_id: CallId(0), arguments },
@@ -37,15 +50,22 @@ pub(crate) fn decode_request(mut body: Bytes) -> Result<Frame, WireError> {
     let id_bytes = body.try_get_u8().map_err(|_| shape())?;
     let flags = body.try_get_u8().map_err(|_| shape())?;
     let name_bytes = body.try_get_u16_le().map_err(|_| shape())?;
-    if flags & !WAITS != 0 {
+    if flags & !(WAITS | HAS_TRACE) != 0 {
         return Err(WireError::Reserved);
     }
     let request = take(&mut body, id_bytes.into()).and_then(|id| RequestId::new(id).ok()).ok_or_else(shape)?;
     let name = take(&mut body, name_bytes.into()).ok_or_else(shape)?;
     let method = std::str::from_utf8(&name).map_err(|_| shape())?.to_owned();
+    let trace = if flags & HAS_TRACE == 0 { None } else { Some(take_trace(&mut body).ok_or_else(shape)?) };
     let (message, arguments) = only_message(body, FrameKind::Request)?;
     let is_of_it = message == (MessageKind::Impulse, MethodId::of(&method));
-    if is_of_it { Ok(Frame::Request { request, method, arguments, wait: flags == WAITS }) } else { Err(shape()) }
+    let wait = flags & WAITS != 0;
+    if is_of_it { Ok(Frame::Request { request, method, arguments, wait, trace }) } else { Err(shape()) }
+}
+
+fn take_trace(body: &mut Bytes) -> Option<TraceContext> {
+    let bytes = take(body, TraceContext::BYTES)?;
+    TraceContext::from_bytes(bytes[..].try_into().ok()?)
 }
 
 /// Appends the body of an answer. A record of 0 is not said.
@@ -107,6 +127,9 @@ pub(crate) fn to_version(version: u16, frame: Frame) -> Frame {
             Frame::Control(Control::Accepted { request })
         }
         frame if version == 1 => to_version_1(frame),
+        Frame::Request { request, method, arguments, wait, .. } if version < TRACES_VERSION => {
+            Frame::Request { request, method, arguments, wait, trace: None }
+        }
         frame => frame,
     }
 }
@@ -114,7 +137,7 @@ pub(crate) fn to_version(version: u16, frame: Frame) -> Frame {
 /// A frame as version 1 of the protocol says it.
 fn to_version_1(frame: Frame) -> Frame {
     Frame::Control(match frame {
-        Frame::Request { request, method, arguments, wait } => {
+        Frame::Request { request, method, arguments, wait, trace: _ } => {
             Control::Request { request: request.as_bytes().to_vec(), method, arguments: arguments.to_vec(), wait }
         }
         Frame::Answer { request, success, value, lsn: _ } => {
@@ -130,7 +153,7 @@ pub(crate) fn of_version_1(frame: Frame) -> Result<Frame, WireError> {
     Ok(match frame {
         Frame::Control(Control::Request { request, method, arguments, wait }) => {
             let request = id(request, FrameKind::Request)?;
-            Frame::Request { request, method, arguments: arguments.into(), wait }
+            Frame::Request { request, method, arguments: arguments.into(), wait, trace: None }
         }
         Frame::Control(Control::Answer { request, success, value }) => {
             Frame::Answer { request: id(request, FrameKind::Answer)?, success, value: value.into(), lsn: Lsn(0) }

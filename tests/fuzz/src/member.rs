@@ -242,11 +242,18 @@ impl Cluster {
                     arguments: arguments(choices),
                     request: None,
                     from: None,
+                    trace: None,
                 });
             }
             event::REQUEST => {
                 let request = Some(RequestId::new([choices.byte()]).expect("one byte"));
-                self.take(Traffic::Impulse { method: MethodId(1), arguments: arguments(choices), request, from: None });
+                self.take(Traffic::Impulse {
+                    method: MethodId(1),
+                    arguments: arguments(choices),
+                    request,
+                    from: None,
+                    trace: None,
+                });
             }
             event::PEER_CONNECTED => {
                 let (connection, name, uuid) = (self.fresh_connection(), name(choices.byte()), uuid(choices.byte()));

@@ -197,6 +197,7 @@ impl Sim {
         if witness.logs.on_durable(process.uuid, record) {
             witness.streams.on_landed(process.uuid, record);
             witness.sessions.on_landed(process.uuid, record);
+            witness.requests.on_landed(record);
             witness.counts.records += 1;
             witness.counts.messages += u64::from(record.header().messages);
             drop(witness);

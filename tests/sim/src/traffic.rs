@@ -4,7 +4,7 @@ use ambrosia_core::{Chunk, ConnectionId, PeerIndex, RequestId, Seq, Traffic, che
 
 use crate::{
     agenda::Event,
-    checks::requests::Request,
+    checks::requests::{Request, trace_of},
     model::{Arguments, EXIT, POISON, WORK},
     network::{Back, Forth, Side},
     options::{FaultKind, MILLISECOND},
@@ -251,7 +251,9 @@ impl Sim {
                 witness.counts.repeated_requests += u64::from(witness.requests.all[number].accepted);
                 asked
             };
-            let traffic = Traffic::Impulse { method, arguments: arguments.into(), request: Some(id), from: None };
+            let trace = trace_of(&id);
+            let traffic =
+                Traffic::Impulse { method, arguments: arguments.into(), request: Some(id), from: None, trace };
             self.step(process, driver, MemberInput::Traffic(traffic));
             self.plan_delivery(process);
         });
@@ -261,7 +263,13 @@ impl Sim {
     pub(crate) fn ask_to_exit(&self, process: &Process) {
         self.at_reign(process, |driver| {
             self.note(|| format!("{} is asked to exit", name_of(process.place.instance)));
-            let traffic = Traffic::Impulse { method: EXIT, arguments: Default::default(), request: None, from: None };
+            let traffic = Traffic::Impulse {
+                method: EXIT,
+                arguments: Default::default(),
+                request: None,
+                from: None,
+                trace: None,
+            };
             self.step(process, driver, MemberInput::Traffic(traffic));
             self.plan_delivery(process);
         });

@@ -1,4 +1,4 @@
-use ambrosia_core::Epoch;
+use ambrosia_core::{Epoch, TraceContext};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
@@ -40,7 +40,7 @@ impl Bench {
     /// Asks as a task of its own.
     fn ask(&self, id: &str, arguments: &'static [u8], wait: bool) -> JoinHandle<Told> {
         let (client, id) = (Arc::clone(&self.client), RequestId::new(id).expect("short"));
-        tokio::spawn(async move { client.send(&id, "add", Bytes::from_static(arguments), wait, LIMIT).await })
+        tokio::spawn(async move { client.send(&id, "add", Bytes::from_static(arguments), None, wait, LIMIT).await })
     }
 
     /// The next connection of the client, greeted.
@@ -53,6 +53,37 @@ impl Bench {
         connection.welcome(QUERIES_VERSION);
         (handle, connection)
     }
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_know_of_traces_has_requests_without_them() {
+    let bench = Bench::new().await;
+    let trace: TraceContext = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().expect("a trace");
+    let client = Arc::clone(&bench.client);
+    let asked = tokio::spawn(async move {
+        let id = RequestId::new("a").expect("short");
+        client.send(&id, "add", Bytes::from_static(b"\x90"), Some(trace), true, LIMIT).await
+    });
+    let (socket, _) = bench.listener.accept().await.expect("it connects");
+    let (_refused, mut connection) = Connection::new(socket).expect("a socket");
+    let hello = connection.read_frame().await.expect("it says hello");
+    assert!(matches!(hello, Frame::Control(Control::ClientHello { version: TRACES_VERSION, .. })), "{hello:?}");
+    let reason = "this host speaks versions 1 to 5".to_owned();
+    let refused = Frame::Control(Control::Refused { reason, elsewhere: false });
+    connection.write_frame(&refused).await.expect("it listens");
+    drop(connection);
+    let (socket, _) = bench.listener.accept().await.expect("it connects once more");
+    let (_handle, mut connection) = Connection::new(socket).expect("a socket");
+    let hello = connection.read_frame().await.expect("it says hello");
+    assert!(matches!(hello, Frame::Control(Control::ClientHello { version: QUERIES_VERSION, .. })), "{hello:?}");
+    connection.write_frame(&Frame::Control(Control::ClientWelcome { epoch: 1 })).await.expect("it listens");
+    connection.welcome(QUERIES_VERSION);
+    let request = connection.read_frame().await.expect("it asks");
+    assert!(matches!(request, Frame::Request { trace: None, .. }), "{request:?}");
+    let answer =
+        Frame::Answer { request: id(&request), success: true, value: Bytes::from_static(b"\x01"), lsn: Lsn(1) };
+    connection.write_frame(&answer).await.expect("it listens");
+    assert_eq!(asked.await.expect("no panic").expect("answered").0, value(b"\x01"));
 }
 
 fn id(of: &Frame) -> RequestId {
@@ -135,14 +166,14 @@ async fn the_time_runs_out_with_the_reason() {
     bench.news.send_replace(None);
     let (client, id) = (Arc::clone(&bench.client), RequestId::new("a").expect("short"));
     let soon = Duration::from_millis(30);
-    let error = client.send(&id, "add", Bytes::new(), true, soon).await.expect_err("nobody is there");
+    let error = client.send(&id, "add", Bytes::new(), None, true, soon).await.expect_err("nobody is there");
     assert!(matches!(error, ClientError::NoPrimary { .. }), "{error}");
     let address = bench.listener.local_addr().expect("it has an address");
     bench.news.send_replace(Some(Primary { epoch: Epoch(1), address }));
     let asked = bench.ask("b", b"\x90", true);
     let (_handle, mut connection) = bench.accept().await;
     connection.read_frame().await.expect("it asks");
-    let error = client.send(&id, "add", Bytes::new(), true, soon).await.expect_err("it says nothing");
+    let error = client.send(&id, "add", Bytes::new(), None, true, soon).await.expect_err("it says nothing");
     assert!(matches!(&error, ClientError::Timeout(_, id) if id == "a"), "{error}");
     asked.abort();
 }

@@ -7,7 +7,7 @@ fn chunk(first: u64, count: u32) -> Chunk {
 
 fn impulse(number: u8, request: Option<u8>) -> WaitingImpulse {
     let request = request.map(|id| RequestId::new([id]).expect("one byte"));
-    WaitingImpulse { method: MethodId(0), arguments: vec![number].into(), request }
+    WaitingImpulse { method: MethodId(0), arguments: vec![number].into(), request, trace: None }
 }
 
 fn round(inbox: &mut Inbox) -> Vec<u32> {

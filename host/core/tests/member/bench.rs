@@ -264,8 +264,7 @@ impl Bench {
         }
         finish_run(&mut runs, at, 2);
         let mut body = Vec::new();
-        DeliverBody { runs: &runs, acknowledged: Vec::new(), requests: Vec::new(), sessions: Vec::new() }
-            .encode(&mut body);
+        DeliverBody { runs: &runs, ..DeliverBody::default() }.encode(&mut body);
         self.push(RecordKind::Deliver, epoch, &body)
     }
 
@@ -278,8 +277,7 @@ impl Bench {
         push_message(&mut runs, Message { kind, method, call_id, arguments: b"fine" });
         finish_run(&mut runs, at, 1);
         let mut body = Vec::new();
-        DeliverBody { runs: &runs, acknowledged: Vec::new(), requests: Vec::new(), sessions: Vec::new() }
-            .encode(&mut body);
+        DeliverBody { runs: &runs, ..DeliverBody::default() }.encode(&mut body);
         self.push(RecordKind::Deliver, epoch, &body)
     }
 

@@ -38,7 +38,7 @@ fn durable(lsn: u64) -> MemberInput<Nothing> {
 
 fn request(text: &str, arguments: &'static [u8]) -> MemberInput<Nothing> {
     let (arguments, request) = (arguments.into(), Some(id(text)));
-    MemberInput::Traffic(Traffic::Impulse { method: MethodId(1), arguments, request, from: None })
+    MemberInput::Traffic(Traffic::Impulse { method: MethodId(1), arguments, request, from: None, trace: None })
 }
 
 /// Has all delivered that has come in. What the member wants beside outputs.

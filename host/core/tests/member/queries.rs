@@ -47,6 +47,7 @@ fn impulse() -> MemberInput<Nothing> {
         arguments: b"\x90"[..].into(),
         request: None,
         from: None,
+        trace: None,
     })
 }
 

@@ -249,7 +249,8 @@ fn a_wish_that_is_there_when_a_reign_begins_comes_before_every_delivery() {
     let record = bench.epoch_record(crate::bench::ENGINE);
     let wall = bench.surroundings.wall;
     bench.on(MemberInput::Acquired { epoch: Epoch(1), records: vec![record], wall });
-    let impulse = Traffic::Impulse { method: MethodId(1), arguments: Bytes::new(), request: None, from: None };
+    let impulse =
+        Traffic::Impulse { method: MethodId(1), arguments: Bytes::new(), request: None, from: None, trace: None };
     bench.on(MemberInput::Traffic(impulse));
     turned(&mut bench);
     assert_eq!(kinds(&bench), [], "the module is not at hand");
@@ -309,7 +310,8 @@ fn whether_there_are_checkpoints_is_a_matter_of_the_module_that_runs() {
 fn impulses_wait_for_an_upgrade_that_waits_if_that_is_wished() {
     let held = Wish { hold: true, ..wish(1, WAITS) };
     let (mut bench, _) = primary_with(&held, &[]);
-    let impulse = || Traffic::Impulse { method: MethodId(1), arguments: Bytes::new(), request: None, from: None };
+    let impulse =
+        || Traffic::Impulse { method: MethodId(1), arguments: Bytes::new(), request: None, from: None, trace: None };
     bench.on(MemberInput::Traffic(impulse()));
     turned(&mut bench);
     assert_eq!(kinds(&bench), [RecordKind::Deliver], "it waits");

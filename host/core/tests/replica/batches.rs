@@ -113,6 +113,7 @@ fn impulses_take_half_a_record_at_most_and_the_rest_waits() {
             arguments: arguments.clone(),
             request: None,
             from: None,
+            trace: None,
         });
     }
     bench.deliver();

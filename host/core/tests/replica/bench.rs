@@ -244,7 +244,8 @@ impl Bench {
     /// Gives the guest an impulse and delivers it.
     pub(crate) fn impulse(&mut self, arguments: &[u8]) -> Vec<Output> {
         let arguments = Bytes::copy_from_slice(arguments);
-        let mut outputs = self.traffic(Traffic::Impulse { method: MethodId(0), arguments, request: None, from: None });
+        let mut outputs =
+            self.traffic(Traffic::Impulse { method: MethodId(0), arguments, request: None, from: None, trace: None });
         outputs.extend(self.deliver());
         outputs
     }
@@ -257,7 +258,7 @@ impl Bench {
     pub(crate) fn request(&mut self, id: &str, arguments: &[u8]) -> Vec<Output> {
         let request = Some(RequestId::new(id).expect("short"));
         let arguments = Bytes::copy_from_slice(arguments);
-        self.traffic(Traffic::Impulse { method: MethodId(0), arguments, request, from: None })
+        self.traffic(Traffic::Impulse { method: MethodId(0), arguments, request, from: None, trace: None })
     }
 
     /// Something comes from outside.

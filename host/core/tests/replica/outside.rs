@@ -173,7 +173,7 @@ fn whoever_fulfils_a_promise_that_is_given_up_meanwhile_is_told_too() {
     let (connection, promise) = (ConnectionId(1), CallId(7));
     // It waits behind a delivery that gives the promise up.
     let arguments = Bytes::from(order(MessageKind::CancelPromise, 7, b""));
-    bench.traffic(Traffic::Impulse { method: MethodId(0), arguments, request: None, from: None });
+    bench.traffic(Traffic::Impulse { method: MethodId(0), arguments, request: None, from: None, trace: None });
     bench.deliver();
     let outputs = bench.traffic(Traffic::Resolve { connection, promise, token, value: Bytes::new() });
     assert_eq!(outputs, [Output::Resolved { connection, promise, token, is_known: true, after: last_lsn(&bench) }]);
@@ -351,6 +351,7 @@ fn an_id_that_is_used_for_something_else_is_told_while_that_waits_and_after_it_w
         arguments: Bytes::from_static(b"two"),
         request: Some(request.clone()),
         from: Some(ConnectionId(3)),
+        trace: None,
     };
     let outputs = bench.traffic(other_method);
     let connection = Some(ConnectionId(3));

@@ -60,6 +60,6 @@ pub(super) async fn read(house: &House, bearer: &Bearer, parameters: &Map<String
         return Err(unknown());
     }
     let arguments = query_arguments(query, &method).map_err(|problem| RpcError::bad_parameters(problem.detail()))?;
-    let value = run(house, &instance, &method, arguments, None).await?;
+    let value = run(house, &instance, &method, arguments, (None, None)).await?;
     Ok(json!({ "contents": [{ "uri": uri, "mimeType": "application/json", "text": value.to_string() }] }))
 }

@@ -6,7 +6,7 @@ use ambrosia_core::{InstanceName, RequestId};
 use ambrosia_methods::{Method, MethodKind, Methods, Type};
 use serde_json::{Map, Value, json};
 
-use super::{KEY_IN_META, rpc::RpcError, run};
+use super::{KEY_IN_META, TRACE_IN_META, rpc::RpcError, run};
 use crate::{
     access::{Bearer, Deed},
     door::House,
@@ -95,7 +95,9 @@ pub(super) async fn call(house: &House, bearer: &Bearer, parameters: &Map<String
         Some(_) => return Err(RpcError::bad_parameters("arguments are an object")),
     };
     let key = key_of(parameters)?;
-    match run(house, instance, method, arguments, key).await {
+    // As with the header, one that is none is passed over.
+    let trace = parameters.get("_meta").and_then(|meta| meta.get(TRACE_IN_META)?.as_str()?.parse().ok());
+    match run(house, instance, method, arguments, (key, trace)).await {
         Ok(value) => Ok(json!({ "content": [{ "type": "text", "text": value.to_string() }], "isError": false })),
         Err(problem) if problem.kind == ProblemKind::Busy => Err(problem.into()),
         // What the agent can see, and do better.

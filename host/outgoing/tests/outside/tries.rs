@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ambrosia_outgoing::{ATTEMPTS_PER_HOST_MAX, FailureKind, TraceContext};
+use ambrosia_outgoing::{ATTEMPTS_PER_HOST_MAX, FailureKind, traceparent_of};
 
 use crate::{
     Asked, UUID, failure, perform, sender, status,
@@ -20,7 +20,7 @@ async fn each_attempt_has_the_same_key_until_one_is_answered_well() {
     for request in seen {
         assert!(request.starts_with("POST /pay HTTP/1.1\r\n") && request.ends_with("\r\n\r\npay"), "{request}");
         assert_eq!(header(&request, "idempotency-key"), format!("{UUID}-5"));
-        assert_eq!(header(&request, "traceparent"), TraceContext::of(&format!("{UUID}-5")).to_string());
+        assert_eq!(header(&request, "traceparent"), traceparent_of(&format!("{UUID}-5")));
         assert_eq!(header(&request, "host"), format!("127.0.0.1:{}", stub.port));
     }
 }

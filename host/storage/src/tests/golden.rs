@@ -120,9 +120,10 @@ fn logged() -> [Vec<(RecordKind, Vec<u8>)>; 2] {
     let mut bound = Vec::new();
     bind().encode(&mut bound);
     let (impulse, start, fork) = (impulse(&[0xc0; 3700]), start(), fork());
-    let first = encode(DeliverBody { runs: &start, acknowledged: vec![], requests: vec![], sessions: vec![] });
-    let large = encode(DeliverBody { runs: &impulse, acknowledged: vec![], requests: requests(), sessions: vec![] });
-    let last = encode(DeliverBody { runs: &fork, acknowledged: acknowledged(), requests: vec![], sessions: vec![] });
+    let first = encode(DeliverBody { runs: &start, ..DeliverBody::default() });
+    let large =
+        encode(DeliverBody { runs: &impulse, acknowledged: vec![], requests: requests(), ..DeliverBody::default() });
+    let last = encode(DeliverBody { runs: &fork, acknowledged: acknowledged(), ..DeliverBody::default() });
     [vec![first, (RecordKind::Bind, bound), large], vec![last]]
 }
 
@@ -335,15 +336,15 @@ fn check_bodies(records: &[Record]) {
     assert_eq!((genesis.uuid, genesis.module), (InstanceUuid([0xa1; 16]), BlobHash::of(MODULE).0));
     assert_eq!((genesis.seed, genesis.limits, genesis.name), (SEED, LIMITS, name("server")));
     assert_eq!(EpochBody::decode(records[1].body()), Ok(REIGNS[0].0));
-    assert_eq!(deliver(2), DeliverBody { runs: &start(), acknowledged: vec![], requests: vec![], sessions: vec![] });
+    assert_eq!(deliver(2), DeliverBody { runs: &start(), ..DeliverBody::default() });
     assert_eq!(Bind::decode(records[3].body()), Ok(bind()));
     let large = impulse(&[0xc0; 3700]);
-    assert_eq!(deliver(4), DeliverBody { runs: &large, acknowledged: vec![], requests: requests(), sessions: vec![] });
-    assert_eq!(EpochBody::decode(records[5].body()), Ok(REIGNS[1].0));
     assert_eq!(
-        deliver(6),
-        DeliverBody { runs: &fork(), acknowledged: acknowledged(), requests: vec![], sessions: vec![] }
+        deliver(4),
+        DeliverBody { runs: &large, acknowledged: vec![], requests: requests(), ..DeliverBody::default() }
     );
+    assert_eq!(EpochBody::decode(records[5].body()), Ok(REIGNS[1].0));
+    assert_eq!(deliver(6), DeliverBody { runs: &fork(), acknowledged: acknowledged(), ..DeliverBody::default() });
 }
 
 #[test]

@@ -24,7 +24,15 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "requests of sessions are delivered and the record does not say which they are",
         file: "host/core/src/batch.rs",
-        changes: &[("&acknowledged, &self.requests, &self.sessions);", "&acknowledged, &self.requests, &[]);")],
+        changes: &[("&acknowledged, &requests, &sessions, &traces);", "&acknowledged, &requests, &[], &traces);")],
+    },
+    Bug {
+        name: "the trace of a request is written down for the one before it",
+        file: "host/core/src/batch.rs",
+        changes: &[(
+            "TraceEntry { call_id: self.last_impulse, context }",
+            "TraceEntry { call_id: CallId(self.last_impulse.0 - 1), context }",
+        )],
     },
     Bug {
         name: "results of sessions are forgotten before they are confirmed",

@@ -1,4 +1,4 @@
-//! Golden files of protocols 1 to 5: frames as they once went over a wire. They are never changed, only added to, and every
+//! Golden files of protocols 1 to 6: frames as they once went over a wire. They are never changed, only added to, and every
 //! later program that speaks that protocol reads and writes them. `AMBROSIA_BLESS=1` writes those that are missing.
 
 use std::{env, fs, path::PathBuf};
@@ -10,9 +10,9 @@ use ambrosia_core::{
 use bytes::BytesMut;
 
 use super::super::{FRAME_HEADER_BYTES, Frame, FrameDecoder, PROTOCOL_VERSION, StreamNumber, encode};
-use crate::control::Control;
+use crate::{control::Control, request::to_version};
 
-const _: () = assert!(PROTOCOL_VERSION == 5, "golden files of a new protocol lie beside those of the old one");
+const _: () = assert!(PROTOCOL_VERSION == 6, "golden files of a new protocol lie beside those of the old one");
 
 fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
@@ -150,6 +150,7 @@ fn requests_and_answers_of_protocol_2_stay_readable() {
         method: method.clone(),
         arguments: arguments.clone().into(),
         wait,
+        trace: None,
     };
     let answer = |success, value: &'static [u8]| Frame::Answer {
         request: request.clone(),
@@ -161,6 +162,21 @@ fn requests_and_answers_of_protocol_2_stay_readable() {
     check_file("wire-v2-request-answer.bin", 4, &asks(true));
     check_file("wire-v2-answer.bin", 5, &answer(true, b"\xcd\x01\x2c"));
     check_file("wire-v2-answer-failure.bin", 5, &answer(false, b"\xa4gone"));
+}
+
+#[test]
+fn requests_of_protocol_6_stay_readable_and_earlier_ones_hear_of_no_trace() {
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().expect("the standard's own example");
+    let asks = |trace| Frame::Request {
+        request: RequestId::new("client-7/12").expect("short"),
+        method: "deposit".to_owned(),
+        arguments: b"\x91\xcd\x01\x2c"[..].into(),
+        wait: true,
+        trace,
+    };
+    check_file("wire-v6-request-trace.bin", 4, &asks(Some(trace)));
+    assert_eq!(to_version(6, asks(Some(trace))), asks(Some(trace)));
+    assert_eq!(to_version(5, asks(Some(trace))), asks(None));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use ambrosia_core::{
     Answer, CallId, Event, EventId, Lsn, Message, MessageKind, MethodId, RequestId, RequestStatus, Seq, SessionId,
-    Ticket, Timestamp, push_message,
+    Ticket, Timestamp, TraceContext, push_message,
 };
 use ambrosia_test_allocations::counting;
 use bytes::BytesMut;
@@ -182,12 +182,24 @@ fn messages() -> impl Strategy<Value = Frame> {
     })
 }
 
+/// None if an id is drawn as 0.
+fn traces() -> impl Strategy<Value = Option<TraceContext>> {
+    (any::<bool>(), any::<u128>(), any::<u64>(), any::<u8>())
+        .prop_map(|(is_said, trace, span, flags)| TraceContext::new(trace, span, flags).filter(|_| is_said))
+}
+
 fn requests() -> impl Strategy<Value = Frame> {
     let id = || vec(any::<u8>(), 1..=RequestId::BYTES_MAX).prop_map(|id| RequestId::new(id).expect("not too long"));
     prop_oneof![
-        (id(), any::<String>(), octets(), any::<bool>()).prop_map(|(request, method, arguments, wait)| {
-            Frame::Request { request, method, arguments: arguments.into(), wait }
-        }),
+        (id(), any::<String>(), octets(), any::<bool>(), traces()).prop_map(
+            |(request, method, arguments, wait, trace)| Frame::Request {
+                request,
+                method,
+                arguments: arguments.into(),
+                wait,
+                trace,
+            },
+        ),
         (id(), any::<bool>(), octets(), any::<u64>()).prop_map(|(request, success, value, lsn)| {
             Frame::Answer { request, success, value: value.into(), lsn: Lsn(lsn) }
         }),
