@@ -23,6 +23,7 @@ mod deserialize;
 mod engine;
 mod error;
 mod fault;
+mod faults;
 mod guest;
 mod handle_types;
 mod handles;

@@ -2,6 +2,8 @@
 //!
 //! A page that is written to becomes a copy of its own. Few of them come back into step with the memory by being copied again
 //! before the next query, which takes no fault of the kernel; many, or if the kernel does not tell them, are thrown away all at once.
+//! A page becomes a copy by a fault of the thread that writes to it: behind a query in which that had none the same pages are
+//! copies as before, and the kernel is not asked which ([`crate::faults`]).
 //!
 //! **Architecture Invariant:** a page of the view is either the one of the memory itself, or is listed here.
 
@@ -15,14 +17,14 @@ use crate::{mapping::Mapping, userfault};
 /// So many pages are copied before each query, at most.
 const PAGES_MAX: usize = 128;
 
-/// After so many queries all is thrown away once: what a query has merely read makes each look for what was written longer.
-const QUERIES_MAX: u32 = 256;
+/// After so many looks all is thrown away once: what a query has merely read makes each look for what was written longer.
+const LOOKS_MAX: u32 = 256;
 
 /// Those of one memory.
 #[derive(Default)]
 pub(crate) struct PrivatePages {
     pages: Vec<usize>,
-    queries: u32,
+    looks: u32,
 }
 
 impl PrivatePages {
@@ -51,14 +53,14 @@ impl PrivatePages {
         store: &mut Store<T>,
     ) -> Result<(), std::io::Error> {
         self.pages.clear();
-        self.queries += 1;
+        self.looks += 1;
         let (base, _) = view.reservation();
         let (pages, bytes) = (&mut self.pages, view.bytes());
         let list = |range: std::ops::Range<usize>| {
             let room = PAGES_MAX + 1 - pages.len();
             pages.extend(((range.start - base) / PAGE_BYTES..(range.end - base) / PAGE_BYTES).take(room));
         };
-        let is_told = self.queries < QUERIES_MAX
+        let is_told = self.looks < LOOKS_MAX
             && pagemap.as_ref().is_some_and(|pagemap| match userfault::private_pages(pagemap, base, bytes, list) {
                 Ok(()) => true,
                 Err(error) => {
@@ -66,13 +68,13 @@ impl PrivatePages {
                     false
                 }
             });
-        if !is_told && self.queries < QUERIES_MAX {
+        if !is_told && self.looks < LOOKS_MAX {
             *pagemap = None;
         }
         if is_told && self.pages.len() <= PAGES_MAX {
             return Ok(());
         }
-        (self.pages, self.queries) = (Vec::new(), 0);
+        (self.pages, self.looks) = (Vec::new(), 0);
         view.forget_writes(store)
     }
 }
