@@ -8,14 +8,15 @@ use ambrosia_core::{
     RequestId, Retention, SessionCounts, SessionId, SessionRefusal, Ticket, limits::SESSION_WINDOW_MAX,
     member::Verdict,
 };
-use ambrosia_wire::{ConnectionHandle, Control, Frame, KEY_REUSED};
+use ambrosia_wire::{ConnectionHandle, Control, Frame, Gathered, KEY_REUSED};
+use tokio::runtime::Handle;
 
 use crate::event::ClientRequest;
 
 /// At the end, others have this long to take what is still to be sent to them.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What goes to clients of this process may be gathered until it is so much, or the driver has had so many turns.
+/// What goes to clients may be gathered until it is so much, or the driver has had so many turns.
 const GATHERED_MAX: u32 = 16;
 
 /// The connections of a primary.
@@ -176,8 +177,7 @@ impl Connections {
 
     fn send(&mut self, connection: ConnectionId, frame: impl FnOnce() -> Frame) {
         let Some(handle) = self.open.get(&connection) else { return };
-        handle.send(frame());
-        if handle.gathers() {
+        if handle.gather(frame()) {
             self.gathered += 1;
             if self.gathering.last() != Some(&connection) {
                 self.gathering.push(connection);
@@ -185,8 +185,9 @@ impl Connections {
         }
     }
 
-    /// The driver has had a turn: what was gathered for clients of this process goes, unless more of it comes at once.
-    pub(crate) fn let_go(&mut self, may_wait: bool) {
+    /// The driver has had a turn: what was gathered goes, unless more of it comes at once. What goes to many is written by a task of
+    /// `network`, so that it is woken once and not by each of them.
+    pub(crate) fn let_go(&mut self, may_wait: bool, network: &Handle) {
         if self.gathering.is_empty() {
             return;
         }
@@ -195,10 +196,14 @@ impl Connections {
             return;
         }
         self.gathered = 0;
+        let mut gathered = Gathered::default();
         for connection in self.gathering.drain(..) {
             if let Some(handle) = self.open.get(&connection) {
-                handle.flush();
+                gathered.add(handle);
             }
+        }
+        if gathered.is_for_many() {
+            network.spawn(async { gathered.write() });
         }
     }
 

@@ -51,6 +51,10 @@ const WAIT: Duration = Duration::from_secs(10);
 /// A standby whose guest has ended looks that often whether the primary has written that down, of which nobody tells it.
 const OUTCOME_WAIT: Duration = Duration::from_millis(500);
 
+/// So many events are taken at once, if that takes no longer: others whose members these threads drive have their turns between.
+const EVENTS_AT_ONCE: u32 = 16;
+const AT_ONCE: Duration = Duration::from_micros(500);
+
 /// The log is read back at least as fast, in bytes a nanosecond.
 const READ_BYTES_PER_NS: u64 = 1;
 
@@ -177,16 +181,25 @@ impl MemberDriver {
         self.member.begin(time_since_boot(), &mut self.shell);
     }
 
-    /// Does some of what is to be done, after something has come in, or nothing.
+    /// Does some of what is to be done, after something has come in, or nothing. Of many events it takes some at once.
     pub(crate) fn go_on(&mut self) -> Drive {
         self.driver.mailbox.take(&mut self.events);
-        let step = match self.come_back() {
+        let began = Instant::now();
+        let mut step = match self.come_back() {
             Ok(true) => self.do_next(),
             Ok(false) => Ok(Step::Away),
             Err(error) => Err(error),
         };
-        let goes_on = matches!(step, Ok(Step::Again)) && !self.events.is_empty();
-        self.connections.let_go(goes_on);
+        for _further in 1..EVENTS_AT_ONCE {
+            let has_more = matches!(step, Ok(Step::Again)) && !self.events.is_empty();
+            if !has_more || began.elapsed() >= AT_ONCE {
+                break;
+            }
+            step = self.do_next();
+        }
+        // More may be gathered of what comes at once, and nobody waits for what takes its time.
+        let goes_on = matches!(step, Ok(Step::Again)) && !self.events.is_empty() && began.elapsed() < AT_ONCE;
+        self.connections.let_go(goes_on, &self.driver.runtime);
         match step {
             Ok(Step::Again) => Drive::Again,
             // What the errand is at counts meanwhile.

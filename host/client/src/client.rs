@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    pin::Pin,
     time::{Duration, Instant},
 };
 
@@ -11,13 +12,14 @@ use ambrosia_core::{
 };
 use ambrosia_methods::Methods;
 use ambrosia_wire::{
-    CLIENT_VERSION, Connection, ConnectionError, ConnectionHandle, Control, Frame, INQUIRIES_VERSION, KEY_REUSED,
-    METHODS_BYTES_MAX, METHODS_VERSION, PROMISED_BYTES_MAX, PROMISES_VERSION, QUERIES_VERSION, TRACES_VERSION,
+    CLIENT_VERSION, Connection, ConnectionError, ConnectionHandle, Control, Dialogue, Frame, INQUIRIES_VERSION,
+    KEY_REUSED, METHODS_BYTES_MAX, METHODS_VERSION, PROMISED_BYTES_MAX, PROMISES_VERSION, QUERIES_VERSION,
+    TRACES_VERSION,
 };
 use bytes::Bytes;
 use tokio::{
     sync::watch,
-    time::{sleep, timeout},
+    time::{Sleep, sleep, timeout},
 };
 
 use crate::{
@@ -191,15 +193,10 @@ pub struct Client {
 
 struct Connected {
     primary: Primary,
-    handle: ConnectionHandle,
-    answers: tokio::sync::mpsc::UnboundedReceiver<Frame>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    dialogue: Dialogue,
+    /// When it is looked next who is primary, if somebody waits then. It is set anew about once in that time, and not for each
+    /// request.
+    look: Pin<Box<Sleep>>,
 }
 
 impl Client {
@@ -326,7 +323,7 @@ impl Client {
                     Err(error) => reason = Some(error),
                     Ok(mut connection) => {
                         reason = None;
-                        if let Some(answer) = connection.ask(frame.clone(), number).await {
+                        if let Some(answer) = connection.ask(&frame, number).await {
                             self.replica = Some((replica, connection));
                             return answer;
                         }
@@ -508,7 +505,7 @@ impl Client {
                         },
                     }
                 }
-                if let Some(answer) = self.try_to_ask(frame.clone(), &mut reached, &take).await? {
+                if let Some(answer) = self.try_to_ask(&frame, &mut reached, &take).await? {
                     return Ok(answer);
                 }
                 self.whereabouts.check_alive()?;
@@ -563,7 +560,7 @@ impl Client {
     /// One try; `None` if the connection was lost and another try is due.
     async fn try_to_ask<T>(
         &mut self,
-        frame: Frame,
+        frame: &Frame,
         reached: &mut bool,
         take: impl Fn(Frame) -> Option<Result<T, ClientError>>,
     ) -> Result<Option<T>, ClientError> {
@@ -579,34 +576,53 @@ impl Client {
         }
         let Some(connected) = &mut self.connected else { return Ok(None) };
         *reached = true;
-        connected.handle.send(frame);
-        let mut primaries = self.primaries.clone();
-        let epoch = connected.primary.epoch;
+        connected.dialogue.say(frame);
+        let mut asked = tokio::time::Instant::now();
+        let Connected { primary, dialogue, look } = connected;
+        let epoch = primary.epoch;
         loop {
-            let moved = primaries.wait_for(|now| now.as_ref().is_some_and(|now| now.epoch != epoch));
-            let answer = tokio::select! {
-                answer = connected.answers.recv() => answer,
-                _moved = moved => None,
-                () = sleep(LOOK_INTERVAL) => {
-                    self.whereabouts.look_again();
+            let moved = self.primaries.wait_for(|now| now.as_ref().is_some_and(|now| now.epoch != epoch));
+            let heard = tokio::select! {
+                biased;
+                heard = dialogue.hear() => heard,
+                _moved = moved => Err(ConnectionError::Closed),
+                () = &mut *look => {
+                    if asked + LOOK_INTERVAL <= look.deadline() {
+                        self.whereabouts.look_again();
+                        asked = look.deadline();
+                    }
+                    look.as_mut().reset(asked + LOOK_INTERVAL);
                     continue;
                 }
             };
-            let Some(answer) = answer else {
-                self.connected = None;
-                return Ok(None);
+            let answer = match heard {
+                Ok(Frame::Control(Control::Refused { reason, .. })) => {
+                    tracing::debug!("the host ends the connection: {reason}");
+                    self.connected = None;
+                    sleep(RETRY_PAUSE).await;
+                    return Ok(None);
+                }
+                Ok(
+                    frame @ (Frame::Control(_)
+                    | Frame::Answer { .. }
+                    | Frame::QueryAnswer { .. }
+                    | Frame::InquiryAnswer { .. }),
+                ) => frame,
+                Ok(_) => return Ok(self.lost(&ConnectionError::Unexpected)),
+                Err(error) => return Ok(self.lost(&error)),
             };
-            if let Frame::Control(Control::Refused { reason, .. }) = answer {
-                tracing::debug!("the host ends the connection: {reason}");
-                self.connected = None;
-                sleep(RETRY_PAUSE).await;
-                return Ok(None);
-            }
             // What is not taken belongs to something that was given up.
             if let Some(answer) = take(answer) {
                 return answer.map(Some);
             }
         }
+    }
+
+    /// The connection has ended: another try is due.
+    fn lost<T>(&mut self, ended: &ConnectionError) -> Option<T> {
+        tracing::debug!("connection ended: {ended}");
+        self.connected = None;
+        None
     }
 
     /// A connection of its own to the present primary, in that version of the protocol.
@@ -631,21 +647,9 @@ impl Client {
         if self.connected.is_some() {
             return Ok(());
         }
-        let (primary, handle, connection) = self.greet_primary(self.version).await?;
-        let (sender, answers) = tokio::sync::mpsc::unbounded_channel();
-        let task = tokio::spawn(async move {
-            let ended = connection
-                .serve(|frame, _permit| match frame {
-                    Frame::Control(_)
-                    | Frame::Answer { .. }
-                    | Frame::QueryAnswer { .. }
-                    | Frame::InquiryAnswer { .. } => sender.send(frame).map_err(|_| ConnectionError::Closed),
-                    _ => Err(ConnectionError::Unexpected),
-                })
-                .await;
-            tracing::debug!("connection ended: {ended}");
-        });
-        self.connected = Some(Connected { primary, handle, answers, task });
+        let (primary, _handle, connection) = self.greet_primary(self.version).await?;
+        let look = Box::pin(sleep(LOOK_INTERVAL));
+        self.connected = Some(Connected { primary, dialogue: Dialogue::of(connection), look });
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! A connection to one replica, whatever its role.
 
 use ambrosia_core::{InstanceName, ReplicaIndex};
-use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, QUERIES_VERSION, socket};
-use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Dialogue, Frame, QUERIES_VERSION, socket};
+use tokio::time::timeout;
 
 use crate::{
     client::{ClientError, Queried, answer_to_query},
@@ -13,17 +13,7 @@ use crate::{
 const GREETING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// See the head of the file.
-pub(crate) struct ReplicaConnection {
-    handle: ConnectionHandle,
-    answers: mpsc::UnboundedReceiver<Frame>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for ReplicaConnection {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
+pub(crate) struct ReplicaConnection(Dialogue);
 
 impl ReplicaConnection {
     /// # Errors
@@ -33,32 +23,27 @@ impl ReplicaConnection {
         whereabouts: &dyn Whereabouts,
         replica: ReplicaIndex,
     ) -> Result<ReplicaConnection, String> {
-        let (handle, connection) = reach_replica(name, whereabouts, replica).await?;
-        let (sender, answers) = mpsc::unbounded_channel();
-        let task = tokio::spawn(async move {
-            let take = |frame, _permit| match frame {
-                Frame::QueryAnswer { .. } | Frame::Control(_) => {
-                    sender.send(frame).map_err(|_| ConnectionError::Closed)
-                }
-                _ => Err(ConnectionError::Unexpected),
-            };
-            let ended = connection.serve(take).await;
-            tracing::debug!("connection ended: {ended}");
-        });
-        Ok(ReplicaConnection { handle, answers, task })
+        let (_handle, connection) = reach_replica(name, whereabouts, replica).await?;
+        Ok(ReplicaConnection(Dialogue::of(connection)))
     }
 
     /// `None` if the connection was lost.
-    pub(crate) async fn ask(&mut self, query: Frame, number: u64) -> Option<Result<Queried, ClientError>> {
-        self.handle.send(query);
+    pub(crate) async fn ask(&mut self, query: &Frame, number: u64) -> Option<Result<Queried, ClientError>> {
+        self.0.say(query);
         loop {
-            match self.answers.recv().await? {
-                Frame::Control(Control::Refused { .. }) => return None,
-                // What is of another number was given up.
-                answer => match answer_to_query(number, answer) {
-                    None => {}
-                    answer => return answer,
-                },
+            match self.0.hear().await {
+                Ok(answer @ Frame::QueryAnswer { .. }) => {
+                    // What is of another number was given up.
+                    if let Some(answer) = answer_to_query(number, answer) {
+                        return Some(answer);
+                    }
+                }
+                Ok(Frame::Control(told)) if !matches!(told, Control::Refused { .. }) => {}
+                Ok(_) => return None,
+                Err(ended) => {
+                    tracing::debug!("connection ended: {ended}");
+                    return None;
+                }
             }
         }
     }

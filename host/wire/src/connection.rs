@@ -6,7 +6,10 @@
 //! connection has [`Permits`]; messages carry theirs until they are logged, and without permits
 //! the socket is not read: that is how back-pressure reaches the sender.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use ambrosia_core::ConnectionId;
 use bytes::BytesMut;
@@ -21,6 +24,7 @@ use tokio::{
 
 use crate::{
     frame::{self, Frame, FrameDecoder, PROTOCOL_VERSION, PROTOCOL_VERSIONS, StreamNumber, WireError},
+    line::{Line, Writing},
     permits::{Permit, Permits},
     request,
     streams::{Command, StreamError},
@@ -31,6 +35,9 @@ pub(crate) const WRITE_BYTES_FULL: usize = 64 << 10;
 
 /// Bytes asked for in one read: few of somebody who says little, for many connections are idle, and more as they come.
 const READ_BYTES: std::ops::RangeInclusive<usize> = 4 << 10..=256 << 10;
+
+/// A buffer is read into as long as it has this share of a read left.
+const READS_A_BUFFER: usize = 4;
 
 /// The sending end of a connection, or of a stream within one, held by whoever sends. Dropped, what is queued is written and
 /// the connection or the stream ends.
@@ -43,7 +50,7 @@ pub struct ConnectionHandle {
 /// Where frames wait to be written.
 enum Way {
     /// The connection is its own.
-    Alone(mpsc::UnboundedSender<Queued>),
+    Alone(Arc<Line>),
     /// It is one of many streams.
     Stream(StreamNumber, mpsc::UnboundedSender<Command>),
     /// Both ends are in this process.
@@ -59,13 +66,6 @@ pub trait FrameTaker: Send + Sync {
     fn flush(&self) {}
 }
 
-/// What waits to be written.
-enum Queued {
-    Frame(Frame),
-    /// Nothing follows: write what is there and end the connection.
-    End,
-}
-
 impl ConnectionHandle {
     /// The sending end of a stream.
     pub(crate) fn of_stream(stream: StreamNumber, commands: mpsc::UnboundedSender<Command>) -> ConnectionHandle {
@@ -77,24 +77,41 @@ impl ConnectionHandle {
         ConnectionHandle { id: next_id(), way: Way::Within(Box::new(taker)) }
     }
 
-    /// Whether what is queued waits for [`ConnectionHandle::flush`].
-    pub fn gathers(&self) -> bool {
-        matches!(self.way, Way::Within(_))
+    /// What is to be written, if the connection is its own.
+    pub(crate) fn line(&self) -> Option<&Arc<Line>> {
+        match &self.way {
+            Way::Alone(line) => Some(line),
+            Way::Stream(..) | Way::Within(_) => None,
+        }
+    }
+
+    /// Queues a frame as [`ConnectionHandle::send`] does, and true if that may wait: it goes with the next one that does not, by
+    /// [`ConnectionHandle::flush`], or with others ([`crate::Gathered`]).
+    pub fn gather(&self, frame: Frame) -> bool {
+        match &self.way {
+            Way::Alone(line) => line.gather(frame),
+            Way::Within(taker) => taker.take(frame),
+            Way::Stream(..) => {
+                self.send(frame);
+                return false;
+            }
+        }
+        true
     }
 
     /// Has what was queued go, if it waits for that.
     pub fn flush(&self) {
-        if let Way::Within(taker) = &self.way {
-            taker.flush();
+        match &self.way {
+            Way::Alone(line) => line.ring(),
+            Way::Within(taker) => taker.flush(),
+            Way::Stream(..) => {}
         }
     }
 
     /// Queues a frame. On a connection that has ended, nothing happens: its end is reported by itself.
     pub fn send(&self, frame: Frame) {
         match &self.way {
-            Way::Alone(queue) => {
-                let _ended_already = queue.send(Queued::Frame(frame));
-            }
+            Way::Alone(line) => line.say(frame),
             Way::Stream(stream, commands) => {
                 let _ended_already = commands.send(Command::Send(*stream, frame));
             }
@@ -105,10 +122,9 @@ impl ConnectionHandle {
     /// Waits until everything queued is written, or the other side has ended the connection.
     pub async fn finish(self) {
         match &self.way {
-            Way::Alone(queue) => {
-                if queue.send(Queued::End).is_ok() {
-                    queue.closed().await;
-                }
+            Way::Alone(line) => {
+                line.end();
+                line.wait_until_over().await;
             }
             Way::Stream(stream, commands) => {
                 let (done, ended) = oneshot::channel();
@@ -123,8 +139,12 @@ impl ConnectionHandle {
 
 impl Drop for ConnectionHandle {
     fn drop(&mut self) {
-        if let Way::Stream(stream, commands) = &self.way {
-            let _ended_already = commands.send(Command::End(*stream, None));
+        match &self.way {
+            Way::Alone(line) => line.end(),
+            Way::Stream(stream, commands) => {
+                let _ended_already = commands.send(Command::End(*stream, None));
+            }
+            Way::Within(_) => {}
         }
     }
 }
@@ -165,15 +185,15 @@ impl ConnectionError {
     }
 }
 
-/// A connection: both halves of the socket and the queue to be written.
+/// A connection: both halves of the socket, and what is to be written.
 pub struct Connection {
     /// Its number in this process.
     pub id: ConnectionId,
     pub(crate) reader: FrameReader,
     pub(crate) writer: OwnedWriteHalf,
-    queue: mpsc::UnboundedReceiver<Queued>,
+    writing: Writing,
     /// Version of the protocol that the other side speaks.
-    version: u16,
+    pub(crate) version: u16,
 }
 
 static LAST_CONNECTION: AtomicU64 = AtomicU64::new(0);
@@ -190,7 +210,7 @@ impl Connection {
     pub fn new(socket: TcpStream) -> std::io::Result<(ConnectionHandle, Connection)> {
         socket.set_nodelay(true)?;
         let (read_half, writer) = socket.into_split();
-        let (sender, queue) = mpsc::unbounded_channel();
+        let line = Arc::new(Line::default());
         let id = next_id();
         let reader = FrameReader {
             half: read_half,
@@ -200,8 +220,8 @@ impl Connection {
             permits: Permits::new(),
         };
         Ok((
-            ConnectionHandle { id, way: Way::Alone(sender) },
-            Connection { id, reader, writer, queue, version: PROTOCOL_VERSION },
+            ConnectionHandle { id, way: Way::Alone(Arc::clone(&line)) },
+            Connection { id, reader, writer, writing: Writing(line), version: PROTOCOL_VERSION },
         ))
     }
 
@@ -242,7 +262,7 @@ impl Connection {
     /// Writes what is queued and gives each frame that comes to `take`, until either side ends. What the two of them say in
     /// an older version is put into the words of this one, and back.
     pub async fn serve(self, mut take: impl FnMut(Frame, Permit) -> Result<(), ConnectionError>) -> ConnectionError {
-        let Connection { mut reader, writer, queue, version, .. } = self;
+        let Connection { mut reader, writer, writing, version, .. } = self;
         let reading = async {
             loop {
                 let frame = request::of_version_1(reader.next().await?)?;
@@ -255,40 +275,9 @@ impl Connection {
                 let ended: Result<std::convert::Infallible, ConnectionError> = ended;
                 match ended { Ok(never) => match never {}, Err(error) => error }
             }
-            ended = write_queued(writer, queue, version) => ended.err().unwrap_or(ConnectionError::Closed),
+            ended = writing.serve(writer, version) => ended.err().unwrap_or(ConnectionError::Closed),
         }
     }
-}
-
-/// Writes frames as they come, many at once, until the queue is closed and empty.
-async fn write_queued(
-    mut writer: OwnedWriteHalf,
-    mut queue: mpsc::UnboundedReceiver<Queued>,
-    version: u16,
-) -> Result<(), ConnectionError> {
-    let said = |frame| request::to_version(version, frame);
-    let mut bytes = Vec::new();
-    while let Some(Queued::Frame(frame)) = queue.recv().await {
-        frame::encode(&said(frame), &mut bytes);
-        let mut end = false;
-        while !end
-            && bytes.len() < WRITE_BYTES_FULL
-            && let Ok(queued) = queue.try_recv()
-        {
-            match queued {
-                Queued::Frame(frame) => frame::encode(&said(frame), &mut bytes),
-                Queued::End => end = true,
-            }
-        }
-        assert!(bytes.len() >= frame::FRAME_HEADER_BYTES, "a frame has bytes");
-        writer.write_all(&bytes).await?;
-        bytes.clear();
-        bytes.shrink_to(4 * WRITE_BYTES_FULL);
-        if end {
-            break;
-        }
-    }
-    Ok(writer.shutdown().await?)
 }
 
 /// The receiving half of a socket.
@@ -321,11 +310,14 @@ impl FrameReader {
                 return Ok(frame);
             }
             assert!(READ_BYTES.contains(&self.read_bytes), "a read has bounds");
-            // The buffer grows with what really arrives, never with what a header announces.
-            self.received.reserve(self.read_bytes);
+            // The buffer grows with what really arrives, never with what a header announces. Small frames, one at a time, share one.
+            if self.received.capacity() - self.received.len() < self.read_bytes / READS_A_BUFFER {
+                self.received.reserve(self.read_bytes);
+            }
+            let room = self.received.capacity() - self.received.len();
             match self.half.read_buf(&mut self.received).await? {
                 0 => return Err(ConnectionError::Closed),
-                read if read >= self.read_bytes => self.read_bytes = (self.read_bytes * 4).min(*READ_BYTES.end()),
+                read if read >= room => self.read_bytes = (self.read_bytes * 4).min(*READ_BYTES.end()),
                 _ => {}
             }
         }

@@ -5,9 +5,11 @@
 
 mod connection;
 mod control;
+mod dialogue;
 mod event;
 mod frame;
 mod inquiry;
+mod line;
 mod permits;
 mod query;
 mod request;
@@ -18,12 +20,14 @@ mod trunk;
 
 pub use connection::{Connection, ConnectionError, ConnectionHandle, FrameTaker};
 pub use control::{Control, KEY_REUSED, METHODS_BYTES_MAX, PROMISED_BYTES_MAX};
+pub use dialogue::Dialogue;
 pub use event::event_counts;
 pub use frame::{
     CLIENT_VERSION, EVENTS_VERSION, FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameKind, INQUIRIES_VERSION,
     METHODS_VERSION, PROMISES_VERSION, PROTOCOL_VERSION, PROTOCOL_VERSIONS, QUERIES_VERSION, SESSIONS_VERSION,
     SINGLE_STREAM_VERSION, STREAMS_VERSION, StreamNumber, TRACES_VERSION, WireError,
 };
+pub use line::Gathered;
 pub use permits::{Permit, Permits};
 pub use streams::{STREAMS_MAX, StreamError};
 pub use trunk::{OpenStream, StreamTaker, Trunk, TrunkHandle};

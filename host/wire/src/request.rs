@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 
 use crate::{
     control::Control,
-    frame::{Frame, FrameKind, INQUIRIES_VERSION, QUERIES_VERSION, TRACES_VERSION, WireError},
+    frame::{Frame, FrameKind, INQUIRIES_VERSION, PROTOCOL_VERSION, QUERIES_VERSION, TRACES_VERSION, WireError},
 };
 
 /// Flag of a request: its client waits for the answer.
@@ -114,6 +114,16 @@ pub(crate) fn only_message(body: Bytes, of: FrameKind) -> Result<((MessageKind, 
     let arguments = body.slice(MESSAGE_HEADER_BYTES..);
     assert_eq!(arguments, message.arguments, "the arguments of the only message are the rest of its bytes");
     Ok(((message.kind, message.method), arguments))
+}
+
+/// Whether that version of the protocol says a frame as it is, so that [`to_version`] would change nothing. False where that is
+/// not so plain.
+pub(crate) fn is_said_as_it_is(version: u16, frame: &Frame) -> bool {
+    match frame {
+        Frame::Query { .. } | Frame::Inquiry { .. } => true,
+        Frame::Request { trace: None, .. } => version > 1,
+        _ => version >= PROTOCOL_VERSION,
+    }
 }
 
 /// A frame as that version of the protocol says it.

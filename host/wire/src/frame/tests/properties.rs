@@ -9,8 +9,11 @@ use ambrosia_test_allocations::counting;
 use bytes::BytesMut;
 use proptest::{collection::vec, prelude::*, sample::Index};
 
-use super::super::{FRAME_HEADER_BYTES, Frame, FrameDecoder, StreamNumber, WireError, encode};
-use crate::control::{self, Control};
+use super::super::{FRAME_HEADER_BYTES, Frame, FrameDecoder, PROTOCOL_VERSIONS, StreamNumber, WireError, encode};
+use crate::{
+    control::{self, Control},
+    request::{is_said_as_it_is, to_version},
+};
 
 /// Allocated beside the bytes of a frame: what a buffer needs to be shared.
 const SLACK_BYTES: usize = 256;
@@ -423,6 +426,15 @@ proptest! {
         // A changed kind may make another frame of it: only the body has a checksum.
         let same = decoded.iter().zip(&frames).take_while(|(decoded, frame)| decoded == frame).count();
         prop_assert!(same + 1 >= decoded.len() || decoded[same + 1..] == frames[same + 1..decoded.len()]);
+    }
+
+    #[test]
+    fn what_a_version_says_as_it_is_is_put_into_no_other_words(frames in frames(), version in PROTOCOL_VERSIONS) {
+        for frame in frames {
+            if is_said_as_it_is(version, &frame) {
+                prop_assert_eq!(to_version(version, frame.clone()), frame);
+            }
+        }
     }
 
     #[test]
