@@ -8,6 +8,8 @@ mod events;
 mod many;
 #[path = "bench/query.rs"]
 mod query;
+#[path = "bench/sessions.rs"]
+mod sessions;
 #[path = "bench/travel.rs"]
 mod travel;
 
@@ -38,6 +40,9 @@ struct Arguments {
     /// Requests of the history before a restart, and of the one that is travelled
     #[arg(long, default_value_t = 1_000_000)]
     history: u64,
+    /// Requests of each way to send them that is beside a session, and in it
+    #[arg(long, default_value_t = 200_000)]
+    requests: u64,
     /// Messages before the restart of a receiver
     #[arg(long, default_value_t = 10_000_000)]
     long: u64,
@@ -63,6 +68,8 @@ enum What {
     Send,
     /// Queries beside updates
     Query,
+    /// Requests in a session, beside requests with ids
+    Sessions,
     Restart,
     /// How fast a log is replayed, beside how fast it came to be
     Replay,
@@ -95,6 +102,9 @@ fn main() -> anyhow::Result<()> {
     }
     if wanted(What::Query) {
         query::query()?;
+    }
+    if wanted(What::Sessions) {
+        sessions::sessions(arguments.requests)?;
     }
     if wanted(What::Throughput) {
         throughput(arguments.messages)?;
@@ -180,15 +190,18 @@ fn note_log(host: &mut Host, messages: u64) -> Option<Duration> {
     host.signal(Signal::Terminate);
     host.wait();
     let said = host.said();
-    let number = |name: &str| -> Option<f64> {
-        let rest = said.rsplit_once(&format!(" {name}="))?.1;
-        rest.split(|c: char| !(c.is_ascii_digit() || c == '.')).next()?.parse().ok()
-    };
+    let number = |name| said_number(&said, name);
     let (flushes, records, p50) = (number("flushes")?, number("records")?, number("flush_p50_us")?);
     note("flushes a message", format!("{:.4}", flushes / messages as f64));
     note("messages a record", format!("{:.1}", messages as f64 / records));
     note("flush p50 in the log", format!("{:.3} ms", p50 / 1e3));
     Some(Duration::from_secs_f64(p50 / 1e6))
+}
+
+/// The number that a host has told last under that name.
+fn said_number(said: &str, name: &str) -> Option<f64> {
+    let rest = said.rsplit_once(&format!(" {name}="))?.1;
+    rest.split(|c: char| !(c.is_ascii_digit() || c == '.')).next()?.parse().ok()
 }
 
 fn call_counter(cluster: &Cluster) -> Caller {
