@@ -248,7 +248,7 @@ fn streams_of_one_connection_are_welcomed_and_refused_each_by_itself() {
     }
     refused.sort();
     let reasons =
-        ["this host runs the instance receiver, not \"nobody\"", "versions 1 to 5", "the registry does not say"];
+        ["this host runs the instance receiver, not \"nobody\"", "versions 1 to 6", "the registry does not say"];
     for ((number, (stream, said)), reason) in (1..).zip(&refused).zip(reasons) {
         assert_eq!(*stream, number);
         assert!(said.contains(reason), "{said:?} does not give {reason:?}");

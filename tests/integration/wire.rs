@@ -126,7 +126,7 @@ fn another_version_of_the_protocol_and_another_instance_are_refused_with_the_rea
     let cluster = cluster();
     let mut counter = Replicas::of(&cluster, "counter", "counter", 1);
     for (hello, reason) in [
-        (client_hello(99, "counter"), "this host speaks versions 1 to 5 of the protocol, the other side version 99"),
+        (client_hello(99, "counter"), "this host speaks versions 1 to 6 of the protocol, the other side version 99"),
         (client_hello(1, "server"), "this host runs the instance counter, not \"server\""),
         (peer_hello("sender", [7; 16], "server"), "this host runs the instance counter, not \"server\""),
     ] {
