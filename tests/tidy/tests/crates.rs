@@ -60,6 +60,21 @@ fn a_client_links_no_engine_and_no_store() {
     }
 }
 
+/// Who decides about a log on an engine has to run in a simulation as well as above any engine.
+#[test]
+fn the_log_on_an_engine_links_no_runtime_and_no_engine() {
+    let linked = with(&locked(), "ambrosia-shared-log");
+    assert!(linked.contains("ambrosia-core") && linked.contains("ambrosia-storage"), "it is understood");
+    let is_runtime = |name: &&String| {
+        ["tokio", "hyper", "async-std", "smol", "mio", "postgres", "etcd-client", "object_store", "sqlx"].iter().any(
+            |word| {
+                name.as_str() == *word || name.starts_with(&format!("{word}-")) || name.ends_with(&format!("-{word}"))
+            },
+        )
+    };
+    assert_eq!(linked.iter().filter(is_runtime).collect::<Vec<_>>(), [""; 0]);
+}
+
 /// The test would be no test if it found nothing anywhere.
 #[test]
 fn a_host_is_seen_to_link_them() {

@@ -1,0 +1,255 @@
+//! What is asked of an engine: a database, or something like it, that several machines share.
+//!
+//! An engine keeps of each log a *head row* and its records in groups. The head row is the fence: whoever raises its epoch has
+//! deposed all that wrote before, and a group is appended by one conditional statement that also moves the head. A place that is
+//! free is no fence, since trimming frees places.
+//!
+//! What an engine must promise:
+//!
+//! * A request is one statement: it happens as a whole, at one moment, or not at all. It may happen after its answer was given
+//!   up, and more than once if the way there repeats it.
+//! * [`Answered::Appended`] and [`Answered::Raised`] with `Ok` are given once the change would survive the loss of any one node,
+//!   and so would all changes that it was built on.
+//! * What is *read* need not be durable: a node shows what it has committed by itself, and may lose it with its office. It may
+//!   also be a node that has lost its office and does not know. So whatever is read is believed only when
+//!   [`Request::Barrier`] has returned, in the same [`Session`].
+//! * Requests of several logs in one statement lock them in one order, or two hosts could wait for each other.
+//!
+//! **Architecture Invariant:** nothing here knows what engine it is, and how it is reached.
+
+use ambrosia_core::{Epoch, Lsn};
+use ambrosia_storage::LogId;
+use bytes::Bytes;
+
+/// A place in a log: a record, and the link by which the next one names it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Position {
+    /// The record; 0 before genesis.
+    pub lsn: Lsn,
+    /// What the next record carries as `previous`. Equal links mean that all up to here is equal.
+    pub link: u64,
+}
+
+/// Names one try to become the writer of a log, among all there ever were. To be random.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Claim(pub [u8; 16]);
+
+/// A conversation with one node in one term of its office. Another number for each.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Session(pub u64);
+
+/// Which way a request takes. None waits for one of another lane.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Lane {
+    /// Groups are appended. The next request of the lane comes when this one is answered, so one connection is enough for it.
+    Groups(u8),
+    /// All else. Several requests may be on their way.
+    Other,
+}
+
+/// Records of one log that are appended together.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Group {
+    /// The log.
+    pub log: LogId,
+    /// The reign that appends it.
+    pub epoch: Epoch,
+    /// What it follows.
+    pub after: Position,
+    /// Its last record.
+    pub last: Position,
+    /// Its records, as they are stored, one behind the other.
+    pub bytes: Bytes,
+}
+
+impl Group {
+    /// Its first record.
+    pub fn first(&self) -> Lsn {
+        self.after.lsn.next()
+    }
+}
+
+/// The head row of a log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EngineHead {
+    /// The log.
+    pub log: LogId,
+    /// The newest reign.
+    pub epoch: Epoch,
+    /// Whose it is.
+    pub claim: Claim,
+    /// Whether its writer has not said that it ended.
+    pub is_reigned: bool,
+    /// The first record that the log still has.
+    pub first: Lsn,
+    /// Its last record.
+    pub last: Position,
+}
+
+/// What somebody knows of a head row: it is told only of others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seen {
+    /// The log.
+    pub log: LogId,
+    /// Epoch and last record that are not news; `None` if everything is.
+    pub known: Option<(Epoch, Lsn)>,
+}
+
+/// Somebody wants to depose a reign.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Raise {
+    /// The log.
+    pub log: LogId,
+    /// The reign to be deposed. The new one is the next.
+    pub over: Epoch,
+    /// Who wants it.
+    pub claim: Claim,
+}
+
+/// What is asked of an engine. No request names a log twice.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Request {
+    /// Append each group, on the condition that the head row shows its epoch, and `after` as the last record; and move the head.
+    /// One group that is refused does not keep the others from being appended.
+    Append {
+        /// One group a log.
+        groups: Vec<Group>,
+    },
+    /// Read head rows.
+    Heads {
+        /// Of which logs.
+        logs: Vec<Seen>,
+    },
+    /// Raise epochs, each on the condition that the head row shows `over`, or that this same claim has raised it already:
+    /// asked again it succeeds again.
+    Raise {
+        /// One a log.
+        wanted: Vec<Raise>,
+    },
+    /// Do something durable that changes nothing. It returns when all that was read before in this session is durable, and
+    /// fails if the session is over.
+    Barrier {
+        /// Where it was read.
+        session: Session,
+    },
+    /// Read groups and the head row.
+    Read {
+        /// The log.
+        log: LogId,
+        /// The first record wanted: of the group that holds it, all is returned.
+        from: Lsn,
+        /// No further group begins behind so many bytes.
+        bytes: usize,
+    },
+    /// The reign has ended in order, if it is still the newest.
+    Release {
+        /// The log.
+        log: LogId,
+        /// Its epoch.
+        epoch: Epoch,
+        /// Whose it is.
+        claim: Claim,
+    },
+    /// Remove groups that end before a record. The last group stays.
+    Trim {
+        /// The log.
+        log: LogId,
+        /// The first record to stay.
+        before: Lsn,
+    },
+}
+
+/// What an engine answers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answered {
+    /// One answer for each group, in their order.
+    Appended(Vec<Result<(), AppendFault>>),
+    /// Those heads that are news.
+    Heads {
+        /// Where that was read.
+        session: Session,
+        /// In any order.
+        heads: Vec<EngineHead>,
+        /// Logs that there are not.
+        gone: Vec<LogId>,
+    },
+    /// One answer for each that was wanted, in their order.
+    Raised(Vec<Result<EngineHead, RaiseFault>>),
+    /// All that was read in the session is durable.
+    Barred,
+    /// Groups in order.
+    Read {
+        /// Where that was read.
+        session: Session,
+        /// The head row at that moment; `None` if there is no such log.
+        head: Option<EngineHead>,
+        /// The groups.
+        groups: Vec<Group>,
+    },
+    /// The reign counts as ended, or is not the newest.
+    Released,
+    /// It is trimmed.
+    Trimmed,
+}
+
+/// A request, or one group of it, was not answered with success.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Fault {
+    /// It may have happened, and may still happen.
+    #[error("it is not known whether it was done: {0}")]
+    Unknown(String),
+    /// It has not happened, and will not.
+    #[error("the engine can't be reached: {0}")]
+    Unavailable(String),
+}
+
+/// A group was not appended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AppendFault {
+    /// The condition does not hold. `None` if there is no such log.
+    Refused(Option<EngineHead>),
+    /// It may have been appended, or the engine can't be reached.
+    Failed(Fault),
+    /// The engine takes no groups of that size.
+    TooLarge {
+        /// Bytes that it takes.
+        max: usize,
+    },
+}
+
+/// An epoch was not raised.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RaiseFault {
+    /// Another reign has begun.
+    Contended(EngineHead),
+    /// There is no such log.
+    Gone,
+}
+
+/// The answer to a request.
+pub type Answer = Result<Answered, Fault>;
+
+/// Told the answer to a request, from any thread. Dropped, it counts as no answer.
+pub type Answering = Box<dyn FnOnce(Answer) + Send>;
+
+/// What an engine is like.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EngineFacts {
+    /// Bytes of a group that it takes.
+    pub group_bytes_max: usize,
+    /// Requests with groups that it can do at a time: there are so many lanes for them.
+    pub lanes: u8,
+}
+
+/// An engine.
+///
+/// It has a deadline of its own for each request, [`crate::ANSWER_TIME`]: then it gives up the connection, since a node that stands
+/// still keeps its connections alive, and answers [`Fault::Unknown`]. After any fault the next request goes to whichever node is in office by
+/// then, which is found anew.
+pub trait Engine: Send + Sync {
+    /// Begins a request and returns at once. It is answered once.
+    fn ask(&self, lane: Lane, request: Request, answer: Answering);
+
+    /// What it is like.
+    fn facts(&self) -> EngineFacts;
+}

@@ -1,0 +1,36 @@
+//! A log on an engine that several machines share, such as a database: who may write it, what is durable of it, and what is
+//! done when the engine is slow, gone, or not what it was.
+//!
+//! The decisions are made by a [`Committer`], one for each host, which has no clock, no thread and no socket. What it asks of an
+//! [`Engine`] is a handful of [`Request`]s, whose meaning [`Rows`] shows.
+//!
+//! **Architecture Invariant:** nothing here knows what engine it is. The crate links no runtime and no client of an engine, which
+//! a test of `ambrosia-tidy` reads off the lock file; `tests/purity.rs` sees that nothing but the folder `shell` names a
+//! clock, thread, lock or socket.
+
+mod committer;
+mod engine;
+mod event;
+mod fault;
+mod limits;
+mod reader;
+mod rows;
+mod takeover;
+mod task;
+mod writer;
+
+pub use committer::{Committer, RequestId};
+pub use engine::{
+    Answer, Answered, Answering, AppendFault, Claim, Engine, EngineFacts, EngineHead, Fault, Group, Lane, Position,
+    Raise, RaiseFault, Request, Seen, Session,
+};
+pub use event::{Event, FenceFault, NotReigning};
+pub use fault::LogFault;
+pub use limits::{
+    ANSWER_TIME, ANSWER_TIME_MAX, FENCE_LOOK_INTERVAL, GROUP_BYTES_MAX, READ_BYTES_MAX, READS_MAX, RELEASE_TRIES,
+    REQUEST_BYTES_MAX, REQUEST_LOGS_MAX, RETRY_FIRST, RETRY_MAX, STALLED_AFTER, TAKEOVER_TIME,
+};
+pub use reader::Standing;
+pub use rows::Rows;
+pub use takeover::Candidate;
+pub use task::TaskId;

@@ -1,0 +1,48 @@
+//! Limits and times, each with a name.
+
+use core::time::Duration;
+
+/// Records that gather while others are written become one group of so many bytes, or of one record however large.
+pub const GROUP_BYTES_MAX: usize = 1 << 20;
+
+/// Groups of so many bytes are appended by one request, or one group however large.
+pub const REQUEST_BYTES_MAX: usize = 8 << 20;
+
+/// Logs that one request names.
+pub const REQUEST_LOGS_MAX: usize = 1024;
+
+/// Bytes of one read, or one group however large.
+pub const READ_BYTES_MAX: usize = 4 << 20;
+
+/// Reads that are asked for at a time.
+pub const READS_MAX: usize = 8;
+
+/// An engine answers in that time, or says that it does not know.
+pub const ANSWER_TIME: Duration = Duration::from_secs(2);
+
+/// An answer that has not come by then counts as not known, whatever the engine says later.
+pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(4);
+const _: () = assert!(ANSWER_TIME_MAX.as_millis() > ANSWER_TIME.as_millis());
+
+/// A writer that has waited so long for a group when something fails says that it stands.
+pub const STALLED_AFTER: Duration = Duration::from_secs(1);
+
+/// A candidate gives up after so long.
+pub const TAKEOVER_TIME: Duration = Duration::from_secs(20);
+
+/// The heads of logs that are written are looked at that often: an idle writer learns so that it was deposed.
+pub const FENCE_LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// What has failed is tried again after so long, then twice as long, and so on.
+pub const RETRY_FIRST: Duration = Duration::from_millis(20);
+
+/// No longer than that.
+pub const RETRY_MAX: Duration = Duration::from_millis(640);
+
+/// After so many tries a writer leaves it to others to find out that its reign has ended.
+pub const RELEASE_TRIES: u32 = 3;
+
+/// When to try again what has failed so often.
+pub(crate) fn retry_after(tries: u32) -> Duration {
+    RETRY_FIRST.saturating_mul(1 << tries.min(10)).min(RETRY_MAX)
+}

@@ -1,0 +1,150 @@
+//! What an engine keeps, and what each request does to it: the meaning of [`Request`], as a state in memory.
+//!
+//! The engine in memory is this behind a lock, simulated ones are several of these that differ for a while, and a real one has to
+//! do the same by its statements.
+//!
+//! **Architecture Invariant:** a request happens as a whole, here and now; whether it is durable, and whether anybody hears of
+//! it, is the business of whoever has the rows.
+
+use std::collections::BTreeMap;
+
+use ambrosia_core::{Epoch, Lsn, Record};
+use ambrosia_storage::LogId;
+
+use crate::engine::{
+    Answered, AppendFault, Claim, EngineHead, Group, Position, Raise, RaiseFault, Request, Seen, Session,
+};
+
+/// The rows of all logs.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Rows {
+    logs: BTreeMap<LogId, LogRows>,
+}
+
+/// The rows of one log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct LogRows {
+    head: EngineHead,
+    /// By their last records.
+    groups: BTreeMap<Lsn, Group>,
+}
+
+impl Rows {
+    /// Makes a log that begins with `genesis`; whether there was none.
+    pub fn create(&mut self, log: LogId, genesis: &Record) -> bool {
+        let header = genesis.header();
+        let last = Position { lsn: header.lsn, link: header.link() };
+        let after = Position { lsn: Lsn(header.lsn.0 - 1), link: header.previous };
+        let group = Group { log, epoch: header.epoch, after, last, bytes: genesis.stored().clone() };
+        let head = EngineHead {
+            log,
+            epoch: header.epoch,
+            claim: Claim::default(),
+            is_reigned: false,
+            first: header.lsn,
+            last,
+        };
+        let is_new = !self.logs.contains_key(&log);
+        self.logs.entry(log).or_insert(LogRows { head, groups: BTreeMap::from([(last.lsn, group)]) });
+        is_new
+    }
+
+    /// Removes a log; whether there was one.
+    pub fn remove(&mut self, log: LogId) -> bool {
+        self.logs.remove(&log).is_some()
+    }
+
+    /// The head row of a log.
+    pub fn head(&self, log: LogId) -> Option<EngineHead> {
+        self.logs.get(&log).map(|rows| rows.head)
+    }
+
+    /// The groups of a log, in order.
+    pub fn groups(&self, log: LogId) -> impl Iterator<Item = &Group> {
+        self.logs.get(&log).into_iter().flat_map(|rows| rows.groups.values())
+    }
+
+    /// All logs.
+    pub fn logs(&self) -> impl Iterator<Item = LogId> {
+        self.logs.keys().copied()
+    }
+
+    /// Does what is asked. What is read is read in `session`.
+    pub fn execute(&mut self, request: &Request, session: Session) -> Answered {
+        match request {
+            Request::Append { groups } => Answered::Appended(groups.iter().map(|group| self.append(group)).collect()),
+            Request::Heads { logs } => self.heads(logs, session),
+            Request::Raise { wanted } => Answered::Raised(wanted.iter().map(|raise| self.raise(raise)).collect()),
+            Request::Barrier { .. } => Answered::Barred,
+            Request::Read { log, from, bytes } => self.read(*log, *from, *bytes, session),
+            Request::Release { log, epoch, claim } => self.release(*log, *epoch, *claim),
+            Request::Trim { log, before } => self.trim(*log, *before),
+        }
+    }
+
+    fn append(&mut self, group: &Group) -> Result<(), AppendFault> {
+        let Some(rows) = self.logs.get_mut(&group.log) else { return Err(AppendFault::Refused(None)) };
+        let head = &mut rows.head;
+        if !(head.epoch == group.epoch && head.last == group.after) {
+            return Err(AppendFault::Refused(Some(*head)));
+        }
+        head.last = group.last;
+        rows.groups.insert(group.last.lsn, group.clone());
+        Ok(())
+    }
+
+    fn heads(&self, logs: &[Seen], session: Session) -> Answered {
+        let (mut heads, mut gone) = (Vec::new(), Vec::new());
+        for seen in logs {
+            match self.head(seen.log) {
+                None => gone.push(seen.log),
+                Some(head) if seen.known == Some((head.epoch, head.last.lsn)) => {}
+                Some(head) => heads.push(head),
+            }
+        }
+        Answered::Heads { session, heads, gone }
+    }
+
+    fn raise(&mut self, raise: &Raise) -> Result<EngineHead, RaiseFault> {
+        let head = &mut self.logs.get_mut(&raise.log).ok_or(RaiseFault::Gone)?.head;
+        let epoch = Epoch(raise.over.0 + 1);
+        let is_mine = head.epoch == epoch && head.claim == raise.claim;
+        if head.epoch != raise.over && !is_mine {
+            return Err(RaiseFault::Contended(*head));
+        }
+        (head.epoch, head.claim, head.is_reigned) = (epoch, raise.claim, true);
+        Ok(*head)
+    }
+
+    fn read(&self, log: LogId, from: Lsn, bytes: usize, session: Session) -> Answered {
+        let (mut groups, mut had) = (Vec::new(), 0);
+        let rows = self.logs.get(&log);
+        for group in rows.into_iter().flat_map(|rows| rows.groups.range(from..)).map(|(_, group)| group) {
+            if had >= bytes {
+                break;
+            }
+            had += group.bytes.len();
+            groups.push(group.clone());
+        }
+        Answered::Read { session, head: self.head(log), groups }
+    }
+
+    fn release(&mut self, log: LogId, epoch: Epoch, claim: Claim) -> Answered {
+        if let Some(rows) = self.logs.get_mut(&log)
+            && rows.head.epoch == epoch
+            && rows.head.claim == claim
+        {
+            rows.head.is_reigned = false;
+        }
+        Answered::Released
+    }
+
+    fn trim(&mut self, log: LogId, before: Lsn) -> Answered {
+        if let Some(rows) = self.logs.get_mut(&log) {
+            let last = rows.head.last.lsn;
+            rows.groups.retain(|end, _| *end >= before || *end == last);
+            rows.head.first = rows.groups.values().next().map_or(rows.head.first, Group::first);
+        }
+        Answered::Trimmed
+    }
+}

@@ -1,0 +1,242 @@
+//! Becoming the writer of a log: raise the epoch of the head row, read to the end, append an epoch record.
+//!
+//! The order is the fence. Once the epoch is raised nothing of an earlier reign is appended any more, so the end that the head
+//! row shows with it is the end, and what is read up to there is all of it. The epoch record is the first group of the new
+//! reign, appended and settled like any other; its answer makes the reign. Whoever dies in between leaves an epoch that no
+//! record has, which readers allow.
+//!
+//! **Architecture Invariant:** a takeover asks nothing itself and knows no time but what it is told.
+
+use core::time::Duration;
+
+use ambrosia_core::{Epoch, EpochBody, Record, RecordHeader, RecordKind, Timestamp};
+use ambrosia_storage::LogId;
+
+use crate::{
+    engine::{Claim, EngineHead, Group, Position, Raise, RaiseFault, Session},
+    event::{Event, NotReigning},
+    fault::LogFault,
+    limits::{STALLED_AFTER, TAKEOVER_TIME, retry_after},
+    reader::{Found, Reader, Standing, went_back},
+    task::Want,
+    writer::{Begin, Writer},
+};
+
+/// What a candidate wants, and where it stands.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The log.
+    pub log: LogId,
+    /// The reign that was found vacant.
+    pub over: Epoch,
+    /// Another one for each try.
+    pub claim: Claim,
+    /// The last record that it has read.
+    pub standing: Standing,
+    /// What its epoch record says.
+    pub me: EpochBody,
+    /// Time of the epoch record, if that is not before the record ahead of it.
+    pub time: Timestamp,
+}
+
+/// A candidate at work.
+#[derive(Debug)]
+pub(crate) struct Takeover {
+    candidate: Candidate,
+    reader: Reader,
+    /// What it has read.
+    records: Vec<Record>,
+    /// The head row as its epoch was raised.
+    raised: Option<EngineHead>,
+    stage: Stage,
+    began: Duration,
+    tries: u32,
+    stalled: bool,
+    group_bytes_max: usize,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Stage {
+    /// The epoch may be raised, but not before.
+    Raise(Duration),
+    Raising,
+    /// There is more to be read, but not before.
+    Read(Duration),
+    Reading,
+    /// That is so if a barrier returns in that session.
+    Seen(Session, Result<Vec<Record>, LogFault>),
+    Barred(Result<Vec<Record>, LogFault>),
+    /// All is read.
+    Done,
+    Over,
+}
+
+impl Takeover {
+    pub(crate) fn new(candidate: Candidate, group_bytes_max: usize, now: Duration) -> Takeover {
+        let reader = Reader { log: candidate.log, standing: candidate.standing };
+        Takeover {
+            candidate,
+            reader,
+            records: Vec::new(),
+            raised: None,
+            stage: Stage::Raise(now),
+            began: now,
+            tries: 0,
+            stalled: false,
+            group_bytes_max,
+        }
+    }
+
+    pub(crate) fn want(&self) -> Want {
+        match &self.stage {
+            Stage::Raise(at) => Want::Raise(*at),
+            Stage::Read(at) => Want::Read(*at),
+            Stage::Seen(session, _) => Want::Barrier(*session),
+            Stage::Done => Want::Reign,
+            Stage::Over => Want::Ended,
+            Stage::Raising | Stage::Reading | Stage::Barred(_) => Want::Nothing,
+        }
+    }
+
+    pub(crate) fn log(&self) -> LogId {
+        self.candidate.log
+    }
+
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    pub(crate) fn raise(&self) -> Raise {
+        Raise { log: self.candidate.log, over: self.candidate.over, claim: self.candidate.claim }
+    }
+
+    pub(crate) fn on_raising(&mut self) {
+        assert!(matches!(self.stage, Stage::Raise(_)), "an epoch is raised first");
+        self.stage = Stage::Raising;
+    }
+
+    /// What came of raising the epoch. What is not known is asked again, which changes nothing if it was done.
+    pub(crate) fn on_raised(
+        &mut self,
+        result: Result<Result<EngineHead, RaiseFault>, String>,
+        now: Duration,
+        events: &mut Vec<Event>,
+    ) {
+        match result {
+            Ok(Ok(head)) => {
+                assert!(head.epoch > self.candidate.over, "a reign is named by a number that none before it had");
+                self.raised = Some(head);
+                self.go_on(now, events);
+            }
+            Ok(Err(RaiseFault::Contended(head))) => self.end(NotReigning::Contended { epoch: head.epoch }, events),
+            Ok(Err(RaiseFault::Gone)) => {
+                self.end(NotReigning::Fault(LogFault::Gone { log: self.candidate.log }), events);
+            }
+            Err(reason) => self.retry(reason, Stage::Raise, now, events),
+        }
+    }
+
+    /// Reads on, or is done.
+    fn go_on(&mut self, now: Duration, events: &mut Vec<Event>) {
+        let head = self.raised.expect("nothing is read before the epoch is raised");
+        let at = self.reader.standing;
+        if at.epoch >= head.epoch {
+            return self.end(NotReigning::Contended { epoch: at.epoch }, events);
+        }
+        if at.last.lsn < head.last.lsn {
+            self.stage = Stage::Read(now);
+        } else if at.last == head.last {
+            self.stage = Stage::Done;
+        } else if at.last.lsn > head.last.lsn {
+            self.end(NotReigning::Fault(went_back(at.last.lsn, at.epoch, head)), events);
+        } else {
+            let fault = LogFault::Rewritten { log: self.candidate.log, lsn: at.last.lsn };
+            self.end(NotReigning::Fault(fault), events);
+        }
+    }
+
+    pub(crate) fn on_reading(&mut self) {
+        self.stage = Stage::Reading;
+    }
+
+    pub(crate) fn on_read(
+        &mut self,
+        read: Result<(Session, Option<EngineHead>, Vec<Group>), String>,
+        now: Duration,
+        events: &mut Vec<Event>,
+    ) {
+        let (session, head, groups) = match read {
+            Ok(read) => read,
+            Err(reason) => return self.retry(reason, Stage::Read, now, events),
+        };
+        match self.reader.judge(session, head, &groups) {
+            Found::Seen(session, result) => self.stage = Stage::Seen(session, result),
+            // A node that lags: what was raised stands behind it.
+            Found::Nothing => self.retry("the node that was read lags behind".to_owned(), Stage::Read, now, events),
+        }
+    }
+
+    pub(crate) fn on_barring(&mut self) {
+        let Stage::Seen(_, result) = &self.stage else { panic!("a barrier is for what was seen") };
+        self.stage = Stage::Barred(result.clone());
+    }
+
+    pub(crate) fn on_barred(&mut self, result: Result<(), String>, now: Duration, events: &mut Vec<Event>) {
+        let Stage::Barred(seen) = &self.stage else { panic!("a barrier returns to whoever has asked") };
+        match (result, seen.clone()) {
+            (Ok(()), Ok(records)) => {
+                self.reader.take(&records);
+                self.records.extend(records);
+                self.go_on(now, events);
+            }
+            (Ok(()), Err(fault)) => self.end(NotReigning::Fault(fault), events),
+            (Err(reason), _) => self.retry(reason, Stage::Read, now, events),
+        }
+    }
+
+    /// Begins the reign: an epoch record is to be appended behind all that was read.
+    pub(crate) fn reign(&mut self, now: Duration) -> Writer {
+        assert_eq!(self.stage, Stage::Done, "a reign begins behind the last record");
+        let head = self.raised.expect("the epoch was raised before anything was read");
+        let Candidate { log, claim, me, time, .. } = &self.candidate;
+        let after = self.reader.standing;
+        let begin = Begin {
+            log: *log,
+            epoch: head.epoch,
+            claim: *claim,
+            after: after.last,
+            records: std::mem::take(&mut self.records),
+            epoch_record: epoch_record(me, head.epoch, *time, after),
+            group_bytes_max: self.group_bytes_max,
+        };
+        Writer::new(begin, now)
+    }
+
+    fn retry(&mut self, reason: String, stage: impl FnOnce(Duration) -> Stage, now: Duration, events: &mut Vec<Event>) {
+        let waited = now.saturating_sub(self.began);
+        if waited >= TAKEOVER_TIME {
+            return self.end(NotReigning::Fault(LogFault::Unavailable(reason)), events);
+        }
+        if !self.stalled && waited >= STALLED_AFTER {
+            self.stalled = true;
+            events.push(Event::Stalled(reason));
+        }
+        self.tries += 1;
+        self.stage = stage(now + retry_after(self.tries));
+    }
+
+    fn end(&mut self, why: NotReigning, events: &mut Vec<Event>) {
+        self.stage = Stage::Over;
+        events.push(Event::NotReigning(why));
+    }
+}
+
+/// The first record of a reign.
+fn epoch_record(me: &EpochBody, epoch: Epoch, time: Timestamp, after: Standing) -> Record {
+    let mut body = Vec::new();
+    me.encode(&mut body);
+    let Position { lsn, link } = after.last;
+    let mut header = RecordHeader::new(RecordKind::Epoch, epoch, lsn.next(), time.max(after.time));
+    (header.durable, header.previous) = (lsn, link);
+    Record::seal(header, &body)
+}

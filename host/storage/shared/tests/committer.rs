@@ -1,0 +1,355 @@
+//! What a committer asks, and when: each test answers its requests itself, by rows in memory.
+
+use core::time::Duration;
+
+use ambrosia_core::{
+    Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Limits, Lsn, Record, RecordHeader, RecordKind, ReplicaIndex,
+    Timestamp,
+};
+use ambrosia_shared_log::{
+    ANSWER_TIME_MAX, Answer, Answered, AppendFault, Candidate, Claim, Committer, EngineFacts, Event,
+    FENCE_LOOK_INTERVAL, Fault, GROUP_BYTES_MAX, Lane, NotReigning, Request, RequestId, Rows, Session, Standing,
+    TaskId,
+};
+use ambrosia_storage::{AppendError, LOG_QUEUE_BYTES_MAX, LogEvent, LogId, StopCause};
+
+const SESSION: Session = Session(1);
+
+/// A committer, the engine that it asks, and what became of its tasks.
+struct Host {
+    committer: Committer,
+    rows: Rows,
+    now: Duration,
+    events: Vec<(TaskId, Event)>,
+}
+
+/// A reign, and the record that was made last in it.
+struct Reign {
+    task: TaskId,
+    epoch: Epoch,
+    last: Record,
+}
+
+fn log(number: u16) -> LogId {
+    let mut uuid = [0; 16];
+    uuid[..2].copy_from_slice(&number.to_le_bytes());
+    LogId(InstanceUuid(uuid))
+}
+
+fn genesis(log: LogId) -> Record {
+    let (name, limits) = (InstanceName::new("asked").expect("plain"), Limits { fuel: 1, memory_bytes: 1 });
+    Genesis { uuid: log.0, module: [0; 32], seed: 1, limits, name }.record(Timestamp(1))
+}
+
+impl Host {
+    fn new(logs: u16) -> Host {
+        Host::with(logs, EngineFacts { group_bytes_max: GROUP_BYTES_MAX, lanes: 1 })
+    }
+
+    fn with(logs: u16, facts: EngineFacts) -> Host {
+        let mut rows = Rows::default();
+        for number in 0..logs {
+            assert!(rows.create(log(number), &genesis(log(number))));
+        }
+        Host { committer: Committer::new(facts), rows, now: Duration::from_secs(1), events: Vec::new() }
+    }
+
+    fn take_over(&mut self, log: LogId, over: Epoch) -> TaskId {
+        let candidate = Candidate {
+            log,
+            over,
+            claim: Claim([over.0 as u8 + 1; 16]),
+            standing: Standing::at(&genesis(log)),
+            me: EpochBody { replica: ReplicaIndex(0), engine: [0; 32] },
+            time: Timestamp(2),
+        };
+        self.committer.take_over(candidate, self.now)
+    }
+
+    fn reign(&mut self, log: LogId, over: Epoch) -> Reign {
+        let task = self.take_over(log, over);
+        self.answer_all();
+        let mut begun = self.events.extract_if(.., |(of, _)| *of == task);
+        let Some((_, Event::Reigns { epoch, records })) = begun.next() else { panic!("nobody else is at it") };
+        Reign { task, epoch, last: records.last().expect("the epoch record").clone() }
+    }
+
+    fn append(&mut self, reign: &mut Reign, bytes: usize) -> Result<(), AppendError> {
+        let before = Standing::at(&reign.last);
+        let mut header = RecordHeader::new(RecordKind::Deliver, reign.epoch, before.last.lsn.next(), Timestamp(3));
+        header.previous = before.last.link;
+        reign.last = Record::seal(header, &vec![7; bytes]);
+        self.committer.append(reign.task, reign.last.clone(), self.now)
+    }
+
+    /// The requests that wait to be asked.
+    fn requests(&mut self) -> Vec<(RequestId, Lane, Request)> {
+        std::iter::from_fn(|| self.committer.next_request()).collect()
+    }
+
+    fn answer(&mut self, id: RequestId, answer: Answer) {
+        self.committer.on_answer(id, answer, self.now);
+        self.events.extend(std::iter::from_fn(|| self.committer.next_event()));
+    }
+
+    /// Answers as the engine would, until nothing is asked any more.
+    fn answer_all(&mut self) {
+        while let Some((id, _, request)) = self.committer.next_request() {
+            let answered = self.rows.execute(&request, SESSION);
+            self.answer(id, Ok(answered));
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.committer.on_time(self.now);
+        self.events.extend(std::iter::from_fn(|| self.committer.next_event()));
+    }
+
+    fn take_events(&mut self) -> Vec<Event> {
+        self.events.drain(..).map(|(_, event)| event).collect()
+    }
+
+    fn last(&self, log: LogId) -> Lsn {
+        self.rows.head(log).expect("it is there").last.lsn
+    }
+}
+
+fn groups(requests: &[(RequestId, Lane, Request)]) -> Vec<(LogId, Lsn, Lsn)> {
+    let groups = requests.iter().flat_map(|(_, _, request)| match request {
+        Request::Append { groups } => groups.as_slice(),
+        other => panic!("{other:?}"),
+    });
+    groups.map(|group| (group.log, group.first(), group.last.lsn)).collect()
+}
+
+#[test]
+fn of_a_thousand_logs_all_that_gathers_is_one_request() {
+    let mut host = Host::new(1000);
+    let candidates: Vec<_> = (0..1000).map(|number| host.take_over(log(number), Epoch(0))).collect();
+    // The first candidate is alone; while it waits the others gather.
+    let mut asked = Vec::new();
+    while let Some((id, _, request)) = host.committer.next_request() {
+        asked.push(std::mem::discriminant(&request));
+        let answered = host.rows.execute(&request, SESSION);
+        host.answer(id, Ok(answered));
+    }
+    assert_eq!(host.events.len(), candidates.len());
+    assert!(host.events.iter().all(|(_, event)| matches!(event, Event::Reigns { .. })));
+    assert!(asked.len() < 10, "{} requests for a thousand takeovers", asked.len());
+}
+
+#[test]
+fn what_gathers_while_a_group_is_on_its_way_is_the_next_group() {
+    let mut host = Host::new(1);
+    let mut reign = host.reign(log(0), Epoch(0));
+    for _ in 0..4 {
+        host.append(&mut reign, 10).expect("the reign goes on");
+    }
+    let first = host.requests();
+    assert_eq!(groups(&first), [(log(0), Lsn(3), Lsn(3))]);
+    let answered = host.rows.execute(&first[0].2, SESSION);
+    host.answer(first[0].0, Ok(answered));
+    let second = host.requests();
+    assert_eq!(groups(&second), [(log(0), Lsn(4), Lsn(6))]);
+    assert_eq!(host.take_events(), [Event::Log(Epoch(1), LogEvent::Durable(Lsn(3)))]);
+}
+
+#[test]
+fn a_group_holds_a_mebibyte_or_one_record() {
+    let mut host = Host::new(1);
+    let mut reign = host.reign(log(0), Epoch(0));
+    for bytes in [1, GROUP_BYTES_MAX / 2, GROUP_BYTES_MAX / 3, GROUP_BYTES_MAX / 3, 3 * GROUP_BYTES_MAX, 1] {
+        host.append(&mut reign, bytes).expect("the reign goes on");
+    }
+    let mut seen = Vec::new();
+    while let Some((id, _, request)) = host.committer.next_request() {
+        seen.extend(
+            groups(&[(id, Lane::Other, request.clone())]).into_iter().map(|(_, first, last)| (first.0, last.0)),
+        );
+        let answered = host.rows.execute(&request, SESSION);
+        host.answer(id, Ok(answered));
+    }
+    assert_eq!(seen, [(3, 3), (4, 5), (6, 6), (7, 7), (8, 8)]);
+}
+
+#[test]
+fn a_writer_that_was_full_tells_when_there_is_room() {
+    let mut host = Host::new(1);
+    let mut reign = host.reign(log(0), Epoch(0));
+    while host.committer.queued_bytes(reign.task) <= LOG_QUEUE_BYTES_MAX {
+        host.append(&mut reign, 1 << 20).expect("it never refuses");
+    }
+    host.answer_all();
+    let events = host.take_events();
+    let rooms = events.iter().filter(|event| matches!(event, Event::Log(_, LogEvent::Room))).count();
+    assert_eq!((rooms, host.committer.queued_bytes(reign.task)), (1, 0));
+    assert_eq!(events.last(), Some(&Event::Log(Epoch(1), LogEvent::Durable(reign.last.lsn()))));
+}
+
+#[test]
+fn a_group_whose_outcome_is_unknown_is_durable_when_it_stands_there_and_a_barrier_returned() {
+    let mut host = Host::new(1);
+    let mut reign = host.reign(log(0), Epoch(0));
+    host.append(&mut reign, 10).expect("the reign goes on");
+    let [(id, _, request)] = &host.requests()[..] else { panic!("one request") };
+    host.rows.execute(request, SESSION);
+    host.answer(*id, Err(Fault::Unknown("the connection was cut".to_owned())));
+    // What comes meanwhile waits: it has to follow what is not known.
+    host.append(&mut reign, 10).expect("the reign goes on");
+    let [(id, _, Request::Heads { logs })] = &host.requests()[..] else { panic!("it looks") };
+    let heads = host.rows.execute(&Request::Heads { logs: logs.clone() }, Session(5));
+    host.answer(*id, Ok(heads));
+    assert_eq!(host.take_events(), [], "what stands there may vanish");
+    let [(id, _, Request::Barrier { session: Session(5) })] = host.requests()[..] else {
+        panic!("it waits for a barrier")
+    };
+    host.answer(id, Ok(Answered::Barred));
+    assert_eq!(host.take_events(), [Event::Log(Epoch(1), LogEvent::Durable(Lsn(3)))]);
+    host.answer_all();
+    assert_eq!(host.last(log(0)), Lsn(4));
+}
+
+#[test]
+fn an_answer_that_comes_after_its_time_is_not_heard() {
+    let mut host = Host::new(1);
+    let mut reign = host.reign(log(0), Epoch(0));
+    host.append(&mut reign, 10).expect("the reign goes on");
+    let [(late, ..)] = host.requests()[..] else { panic!("one request") };
+    host.pass(ANSWER_TIME_MAX);
+    host.answer(late, Ok(Answered::Appended(vec![Ok(())])));
+    let events = host.take_events();
+    assert!(matches!(events[..], [Event::Stalled(_)]), "{events:?}");
+    // It was said to be durable and is not: the same group is sent again.
+    host.answer_all();
+    let events = host.take_events();
+    assert_eq!(events, [Event::Resumed, Event::Log(Epoch(1), LogEvent::Durable(Lsn(3)))]);
+    assert_eq!(host.last(log(0)), Lsn(3));
+}
+
+#[test]
+fn groups_that_are_too_large_for_the_engine_become_smaller() {
+    let mut host = Host::new(1);
+    let mut reign = host.reign(log(0), Epoch(0));
+    for _ in 0..9 {
+        host.append(&mut reign, 100).expect("the reign goes on");
+    }
+    let mut largest = 0;
+    while let Some((id, _, request)) = host.committer.next_request() {
+        let Request::Append { groups } = &request else { panic!("it appends") };
+        let is_large = groups[0].bytes.len() > 500;
+        largest = largest.max(groups[0].bytes.len());
+        let answered = if is_large {
+            Answered::Appended(vec![Err(AppendFault::TooLarge { max: 500 })])
+        } else {
+            host.rows.execute(&request, SESSION)
+        };
+        host.answer(id, Ok(answered));
+    }
+    assert!(largest > 500, "there was one to be made smaller");
+    assert_eq!(host.last(log(0)), reign.last.lsn());
+}
+
+#[test]
+fn a_record_that_is_too_large_for_the_engine_ends_the_reign_and_says_so() {
+    let mut host = Host::new(1);
+    let mut reign = host.reign(log(0), Epoch(0));
+    host.append(&mut reign, 1000).expect("the reign goes on");
+    let [(id, ..)] = host.requests()[..] else { panic!("one request") };
+    host.answer(id, Ok(Answered::Appended(vec![Err(AppendFault::TooLarge { max: 500 })])));
+    let events = host.take_events();
+    let [Event::Log(Epoch(1), LogEvent::Stopped(StopCause::Failed(reason)))] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert!(reason.contains("record 3") && reason.contains("500 at most"), "{reason}");
+    assert!(matches!(host.append(&mut reign, 1), Err(AppendError::Failed(_))));
+}
+
+#[test]
+fn an_idle_writer_learns_that_it_was_deposed() {
+    let mut host = Host::new(1);
+    let mut first = host.reign(log(0), Epoch(0));
+    let second = host.reign(log(0), Epoch(1));
+    assert!(second.epoch > first.epoch);
+    host.pass(FENCE_LOOK_INTERVAL);
+    host.answer_all();
+    let stopped = Event::Log(Epoch(1), LogEvent::Stopped(StopCause::Fenced { by: Epoch(2) }));
+    assert_eq!(host.events, [(first.task, stopped)]);
+    for _ in 0..2 {
+        assert_eq!(host.append(&mut first, 1), Err(AppendError::Fenced { by: Epoch(2) }));
+    }
+}
+
+#[test]
+fn two_reigns_of_one_host_have_no_groups_of_one_log_in_one_request() {
+    let mut host = Host::new(2);
+    let (mut busy, mut first) = (host.reign(log(1), Epoch(0)), host.reign(log(0), Epoch(0)));
+    let mut second = host.reign(log(0), Epoch(1));
+    for reign in [&mut busy, &mut first, &mut second] {
+        host.append(reign, 1).expect("none of them knows that it was deposed");
+    }
+    while let Some((id, _, request)) = host.committer.next_request() {
+        if let Request::Append { groups } = &request {
+            let mut logs: Vec<_> = groups.iter().map(|group| group.log).collect();
+            logs.dedup();
+            assert_eq!(logs.len(), groups.len(), "one group a log");
+        }
+        let answered = host.rows.execute(&request, SESSION);
+        host.answer(id, Ok(answered));
+    }
+    assert_eq!(host.last(log(0)), second.last.lsn());
+}
+
+#[test]
+fn a_reign_that_is_closed_leaves_all_its_records_and_a_vacancy() {
+    let mut host = Host::new(1);
+    let mut reign = host.reign(log(0), Epoch(0));
+    for _ in 0..3 {
+        host.append(&mut reign, 10).expect("the reign goes on");
+    }
+    assert!(host.rows.head(log(0)).expect("it is there").is_reigned);
+    host.committer.close(reign.task, host.now);
+    host.answer_all();
+    assert_eq!(host.take_events().last(), Some(&Event::Closed));
+    let head = host.rows.head(log(0)).expect("it is there");
+    assert_eq!((head.last.lsn, head.is_reigned), (Lsn(5), false));
+    assert!(matches!(host.append(&mut reign, 1), Err(AppendError::Failed(_))));
+}
+
+#[test]
+fn of_two_candidates_for_one_vacancy_one_becomes_the_writer() {
+    let mut host = Host::new(1);
+    host.reign(log(0), Epoch(0));
+    let late = host.take_over(log(0), Epoch(0));
+    // It has another claim.
+    let mut requests = host.requests();
+    let (id, _, Request::Raise { wanted }) = &mut requests[0] else { panic!("it raises the epoch") };
+    wanted[0].claim = Claim([99; 16]);
+    let answered = host.rows.execute(&Request::Raise { wanted: wanted.clone() }, SESSION);
+    host.answer(*id, Ok(answered));
+    let contended = Event::NotReigning(NotReigning::Contended { epoch: Epoch(1) });
+    assert_eq!(host.events, [(late, contended)]);
+}
+
+#[test]
+fn a_reader_is_given_nothing_before_a_barrier_has_returned() {
+    let mut host = Host::new(1);
+    host.reign(log(0), Epoch(0));
+    let task = host.committer.read(log(0), Standing::default(), host.now);
+    let [(id, _, request)] = &host.requests()[..] else { panic!("it reads") };
+    let answered = host.rows.execute(request, Session(7));
+    host.answer(*id, Ok(answered));
+    assert_eq!(host.take_events(), []);
+    let [(id, _, Request::Barrier { session: Session(7) })] = host.requests()[..] else {
+        panic!("it waits for a barrier")
+    };
+    host.answer(id, Ok(Answered::Barred));
+    let Some((of, Event::Read(Ok(records)))) = host.events.pop() else { panic!("it has read") };
+    assert_eq!((of, records.len(), &records[0]), (task, 2, &genesis(log(0))));
+    // There is nothing more, which takes no barrier.
+    host.committer.read(log(0), Standing::at(&records[1]), host.now);
+    let [(id, _, request)] = &host.requests()[..] else { panic!("it reads") };
+    let answered = host.rows.execute(request, SESSION);
+    host.answer(*id, Ok(answered));
+    assert_eq!(host.take_events(), [Event::Read(Ok(Vec::new()))]);
+}
