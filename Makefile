@@ -28,9 +28,9 @@ demo: build ## run the HelloWorld walkthrough
 test: build ## run all tests
 	scripts/test.sh
 
-vopr: ## hunt in simulated clusters for SECONDS (60), or run one SEED with its trace; WASM=model.wasm runs that beside
+vopr: ## hunt in simulated clusters for SECONDS (60), or run one SEED with its trace; WASM=model.wasm runs that beside, ENGINE=1 is about logs on an engine
 	$(CARGO) run --quiet --profile vopr -p ambrosia-sim $(if $(WASM),--features wasm) --bin vopr -- \
-		$(if $(SEED),$(SEED) --trace,--seconds $(SECONDS)) $(if $(WASM),--wasm $(WASM))
+		$(if $(SEED),$(SEED) --trace,--seconds $(SECONDS)) $(if $(WASM),--wasm $(WASM)) $(if $(ENGINE),--engine)
 
 bugs: ## put deliberate bugs into a copy of the sources, and see that the simulator finds each
 	$(CARGO) run --quiet --profile vopr -p ambrosia-sim --bin bugs

@@ -57,6 +57,7 @@ mod component;
 mod counts;
 mod damage;
 mod dice;
+mod engine;
 mod following;
 mod guest;
 mod ids;
@@ -65,6 +66,7 @@ mod machine;
 mod mending;
 mod network;
 mod options;
+mod panics;
 mod process;
 mod promises;
 mod queries;
@@ -82,6 +84,7 @@ mod wishes;
 use ambrosia_sim_model as model;
 
 pub use counts::Counts;
+pub use engine::{EngineFault, EngineOptions, EngineReport, run_engine};
 #[cfg(feature = "wasm")]
 pub use guest::twins;
 pub use guest::{SimGuest, Twin, models};

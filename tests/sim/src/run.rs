@@ -1,19 +1,13 @@
 //! One run: a storm, then calm, in which everything must come right.
 
-use std::{
-    any::Any,
-    cell::RefCell,
-    fmt,
-    panic::{self, AssertUnwindSafe, PanicHookInfo, catch_unwind},
-    rc::Rc,
-    sync::Once,
-};
+use std::{fmt, rc::Rc};
 
 use crate::{
     agenda::Event,
     counts::Counts,
     machine,
     options::{MILLISECOND, Options},
+    panics::caught,
     sim::{MakeGuest, OnStage, Sim},
 };
 
@@ -53,11 +47,9 @@ impl fmt::Display for Failure {
 
 /// Runs one seed from beginning to end.
 pub fn run(seed: u64, options: &Options, make_guest: Rc<MakeGuest>, traced: bool) -> Result<Report, Failure> {
-    catch_panics();
     let sim = Rc::new(Sim::new(seed, options.clone(), make_guest, traced));
     machine::set_stage(Some(Rc::new(OnStage(Rc::clone(&sim)))));
-    let done = catch_unwind(AssertUnwindSafe(|| weather(&sim)));
-    let result = match done {
+    let result = match caught(|| weather(&sim)) {
         Ok(()) => Ok(Report {
             counts: sim.witness.borrow().counts,
             simulated: sim.simulated(),
@@ -65,10 +57,7 @@ pub fn run(seed: u64, options: &Options, make_guest: Rc<MakeGuest>, traced: bool
             events: sim.agenda.borrow().count(),
             trace: sim.trace(),
         }),
-        Err(panic) => {
-            let (what, place) = last_panic(&*panic);
-            Err(Failure { what, place, simulated: sim.simulated(), trace: sim.trace() })
-        }
+        Err((what, place)) => Err(Failure { what, place, simulated: sim.simulated(), trace: sim.trace() }),
     };
     sim.end();
     machine::set_stage(None);
@@ -94,32 +83,4 @@ fn weather(sim: &Sim) {
     if sim.dice().percent(30) {
         sim.check_exit();
     }
-}
-
-thread_local! {
-    static LAST_PANIC: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
-}
-
-/// Has panics of simulations kept and not printed: they are how checks and asserts of the core report.
-fn catch_panics() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
-            if !machine::is_staged() {
-                return before(info);
-            }
-            let place = info.location().map_or_else(String::new, ToString::to_string);
-            LAST_PANIC.set(Some((text(info.payload()), place)));
-        }));
-    });
-}
-
-fn last_panic(payload: &(dyn Any + Send)) -> (String, String) {
-    LAST_PANIC.take().unwrap_or_else(|| (text(payload), String::new()))
-}
-
-fn text(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a text".to_owned())
 }

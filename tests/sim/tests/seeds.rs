@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use ambrosia_sim::{Counts, Options, Report, models, run};
+use ambrosia_sim::{Counts, EngineOptions, EngineReport, Options, Report, models, run, run_engine};
 
 /// Seeds 0 to this, always.
 const FIXED: u64 = 300;
@@ -16,6 +16,13 @@ fn hold(seed: u64, traced: bool) -> Report {
     let options = Options::draw(seed);
     run(seed, &options, Rc::new(models()), traced).unwrap_or_else(|failure| {
         panic!("seed {seed}: {failure}\n{options}\nsee it with `make vopr SEED={seed}`");
+    })
+}
+
+fn hold_engine(seed: u64, traced: bool) -> EngineReport {
+    let options = EngineOptions::draw(seed);
+    run_engine(seed, &options, traced).unwrap_or_else(|failure| {
+        panic!("seed {seed}: {failure}\n{options}\nsee it with `make vopr ENGINE=1 SEED={seed}`");
     })
 }
 
@@ -49,4 +56,34 @@ fn a_seed_is_all_that_a_run_depends_on() {
 #[test]
 fn two_seeds_give_two_runs() {
     assert_ne!(hold(1, false).fingerprint, hold(2, false).fingerprint);
+}
+
+#[test]
+fn every_promise_of_a_log_on_an_engine_holds_for_fixed_seeds_and_every_fault_comes_up_in_them() {
+    let mut counts = std::collections::BTreeMap::new();
+    for seed in 0..FIXED {
+        for (name, count) in hold_engine(seed, false).counts {
+            *counts.entry(name).or_insert(0) += count;
+        }
+    }
+    let missing: Vec<_> = counts.iter().filter(|(_, count)| **count == 0).collect();
+    assert_eq!(missing, [], "what never happened was not tested: {counts:#?}");
+}
+
+#[test]
+fn every_promise_of_a_log_on_an_engine_holds_for_fresh_seeds() {
+    let first = std::time::UNIX_EPOCH.elapsed().expect("it is later than 1970").as_nanos() as u64 >> 10;
+    println!("from seed {first} on");
+    for seed in first..first + FRESH {
+        hold_engine(seed, false);
+    }
+}
+
+#[test]
+fn a_seed_is_all_that_a_run_on_an_engine_depends_on() {
+    for seed in 0..20 {
+        let first = hold_engine(seed, true);
+        assert_eq!(first, hold_engine(seed, true), "seed {seed}: the second run did something else");
+        assert!(!first.trace.is_empty());
+    }
 }

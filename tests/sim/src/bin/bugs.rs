@@ -750,19 +750,128 @@ const BUGS: &[Bug] = &[
             "                    if hands_over(&mend) && after == Lsn(0) {\n",
         )],
     },
+    Bug {
+        name: "what stands in the log counts as durable without a barrier",
+        file: "host/storage/shared/src/writer.rs",
+        changes: &[("(Ok(()), Verdict::Written(upto)) => self", "(_, Verdict::Written(upto)) => self")],
+    },
+    Bug {
+        name: "what is not known to have been appended counts as durable",
+        file: "host/storage/shared/src/writer.rs",
+        changes: &[(
+            "                self.is_unsure = true;\n                self.unsettle(reason, now, events);\n",
+            "                let _ = reason;\n                self.settled(self.group().last, now, events);\n",
+        )],
+    },
+    Bug {
+        name: "a group is sent anew with other bytes while its outcome is unknown",
+        file: "host/storage/shared/src/writer.rs",
+        changes: &[
+            (
+                "                if is_sent {\n                    Stage::Ready(now)\n",
+                "                if is_sent {\n                    self.ungroup();\n                    Stage::Idle\n",
+            ),
+            (
+                "let mut taken = self.grouped.iter().chain(&self.queue);",
+                "let mut taken = self.grouped.iter().rev().take(1);",
+            ),
+        ],
+    },
+    Bug {
+        name: "one answer of a committer is given to another log",
+        file: "host/storage/shared/src/committer.rs",
+        changes: &[(
+            "        for (id, result) in ids.iter().zip(results) {\n            self.tell(*id, now, |task, events| match task {\n                Task::Writer",
+            "        for (id, result) in ids.iter().rev().zip(results) {\n            self.tell(*id, now, |task, events| match task {\n                Task::Writer",
+        )],
+    },
+    Bug {
+        name: "readers hand on what no barrier has covered",
+        file: "host/storage/shared/src/task.rs",
+        changes: &[(
+            "self.end(result.map_err(LogFault::Unavailable).and(seen), events);",
+            "self.end(result.map_or(seen.clone(), |()| seen), events);",
+        )],
+    },
+    Bug {
+        name: "a look at the fence believes a node out of office",
+        file: "host/storage/shared/src/task.rs",
+        changes: &[(
+            "self.end(result.map_err(|reason| FenceFault::Log(LogFault::Unavailable(reason))).and(seen), events);",
+            "self.end(result.map_or(seen.clone(), |()| seen), events);",
+        )],
+    },
+    Bug {
+        name: "a barrier counts for what was read of another node",
+        file: "tests/sim/src/engine/office.rs",
+        changes: &[("            && read != session\n", "            && read.0 == 0\n")],
+    },
+    Bug {
+        name: "head rows are read from a replica that lags",
+        file: "tests/sim/src/engine/office.rs",
+        changes: &[(
+            "                let answered = self.shown.execute(&request, session);\n",
+            "                let answered = match (&request, &mut self.backup) {\n                    (Request::Heads { .. }, Some(lagging)) => lagging.execute(&request, session),\n                    _ => self.shown.execute(&request, session),\n                };\n",
+        )],
+    },
+    Bug {
+        name: "the epoch is raised after the log was read",
+        file: "host/storage/shared/src/takeover.rs",
+        changes: &[(
+            "        if at.last.lsn < head.last.lsn {\n            self.stage = Stage::Read(now);\n",
+            "        if at.last.lsn < head.last.lsn {\n            self.reader.standing.last = head.last;\n            self.stage = Stage::Done;\n",
+        )],
+    },
+    Bug {
+        name: "a place that is free is the fence of an engine",
+        file: "host/storage/shared/src/rows.rs",
+        changes: &[(
+            "if !(head.epoch == group.epoch && head.last == group.after) {",
+            "if rows.groups.contains_key(&group.last.lsn) {",
+        )],
+    },
+    Bug {
+        name: "an engine does not compare the epoch of its head row",
+        file: "host/storage/shared/src/rows.rs",
+        changes: &[("if !(head.epoch == group.epoch && head.last == group.after) {", "if head.last != group.after {")],
+    },
+    Bug {
+        name: "two candidates raise the same epoch",
+        file: "host/storage/shared/src/rows.rs",
+        changes: &[(
+            "let is_mine = head.epoch == epoch && head.claim == raise.claim;",
+            "let is_mine = head.epoch == epoch;",
+        )],
+    },
+    Bug {
+        name: "a reader does not notice that the store has gone back",
+        file: "host/storage/shared/src/reader.rs",
+        changes: &[(
+            "if head.last.lsn < at.lsn || head.epoch < self.standing.epoch {",
+            "if head.last.lsn < at.lsn && head.epoch < Epoch(0) {",
+        )],
+    },
+    Bug {
+        name: "a reader does not compare links",
+        file: "host/storage/shared/src/reader.rs",
+        changes: &[(
+            "if record.header().previous != before.last.link {",
+            "if record.header().previous != before.last.link && lsn.0 == 0 {",
+        )],
+    },
 ];
 
 /// Puts deliberate bugs into a copy of the sources, one after the other, and sees that the simulator finds each.
 #[derive(Parser)]
 #[command(
-    after_help = "Examples:\n  bugs                 all of them\n  bugs --only fence    those with that word in their name\n  \
+    after_help = "Examples:\n  bugs                 all of them\n  bugs --only fence    those with that word in their name, or in that of their file\n  \
     bugs --list          their names"
 )]
 struct Arguments {
     /// Seeds after which a bug counts as not found
     #[arg(long, default_value_t = 3000)]
     seeds: u64,
-    /// Only bugs with this text in their name
+    /// Only bugs with this text in their name, or in that of their file
     #[arg(long, default_value = "")]
     only: String,
     /// List the bugs
@@ -772,7 +881,8 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let chosen: Vec<_> = BUGS.iter().filter(|bug| bug.name.contains(&arguments.only)).collect();
+    let is_chosen = |bug: &&Bug| [bug.name, bug.file].iter().any(|text| text.contains(&arguments.only));
+    let chosen: Vec<_> = BUGS.iter().filter(is_chosen).collect();
     if arguments.list {
         chosen.iter().for_each(|bug| println!("{} ({})", bug.name, bug.file));
         return ExitCode::SUCCESS;
@@ -796,16 +906,18 @@ fn main() -> ExitCode {
 /// Returns how many were not found.
 fn find_all(bugs: &[&Bug], seeds: u64) -> Result<usize, String> {
     let copy = Copy::make()?;
-    let (clean, _) = copy.hunt(50)?;
-    if clean {
-        return Err("the sources fail without a deliberate bug: see `vopr --seeds 50 --first 1`".to_owned());
+    for simulation in [Simulation::Clusters, Simulation::Engines] {
+        let (fails, how) = copy.hunt(50, simulation)?;
+        if fails {
+            return Err(format!("the sources fail without a deliberate bug: {how}"));
+        }
     }
     let mut missed = 0;
     for bug in bugs {
         let begin = Instant::now();
         copy.put_in(bug)?;
         let built = begin.elapsed();
-        let (found, how) = copy.hunt(seeds)?;
+        let (found, how) = copy.hunt(seeds, bug.simulation())?;
         copy.take_out(bug)?;
         let (built, all) = (built.as_secs_f64(), begin.elapsed().as_secs_f64());
         println!("{} {} — {how} [{built:.0} + {:.0} s]", if found { "found" } else { "MISSED" }, bug.name, all - built);
@@ -814,7 +926,23 @@ fn find_all(bugs: &[&Bug], seeds: u64) -> Result<usize, String> {
     Ok(missed)
 }
 
+/// What is simulated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Simulation {
+    /// Instances, their replicas and logs on files.
+    Clusters,
+    /// Hosts that share the logs of an engine.
+    Engines,
+}
+
 impl Bug {
+    /// Where it shows.
+    fn simulation(&self) -> Simulation {
+        let of_engines = ["host/storage/shared/", "tests/sim/src/engine/"];
+        let is_of_engines = of_engines.iter().any(|folder| self.file.starts_with(folder));
+        if is_of_engines { Simulation::Engines } else { Simulation::Clusters }
+    }
+
     /// The text of its file with the mistake in it.
     fn applied(&self, sources: &Path) -> Result<String, String> {
         let mut text = read(&sources.join(self.file))?;
@@ -847,7 +975,15 @@ struct Copy {
 
 /// What of the sources the simulator consists of. Methods, engine and the count of allocations are not built, but cargo wants
 /// to see them.
-const PARTS: &[&str] = &["host/core", "host/storage", "host/methods", "host/engine", "tests/allocations", "tests/sim"];
+const PARTS: &[&str] = &[
+    "host/core",
+    "host/storage",
+    "host/storage/shared",
+    "host/methods",
+    "host/engine",
+    "tests/allocations",
+    "tests/sim",
+];
 
 impl Copy {
     fn make() -> Result<Copy, String> {
@@ -893,8 +1029,11 @@ impl Copy {
     }
 
     /// Whether a promise is broken within so many seeds, and which.
-    fn hunt(&self, seeds: u64) -> Result<(bool, String), String> {
+    fn hunt(&self, seeds: u64, simulation: Simulation) -> Result<(bool, String), String> {
         let mut command = Command::new(self.target.join("bugs/vopr"));
+        if simulation == Simulation::Engines {
+            command.arg("--engine");
+        }
         command.args(["--no-shrink", "--first", "1", "--seeds", &seeds.to_string()]);
         let output = command.output().map_err(|error| format!("vopr can't be started: {error}"))?;
         let said = String::from_utf8_lossy(&output.stdout);

@@ -12,7 +12,7 @@ use std::{
 };
 
 use ambrosia_core::Genesis;
-use ambrosia_sim::{Counts, Failure, FaultKind, MakeGuest, Options, SimGuest, models, run, shrink};
+use ambrosia_sim::{EngineOptions, Failure, FaultKind, MakeGuest, Options, SimGuest, models, run, run_engine, shrink};
 use clap::Parser;
 
 /// How often a hunt says how far it is.
@@ -28,7 +28,8 @@ const PROGRESS: Duration = Duration::from_secs(10);
     vopr --seconds 600           hunt for ten minutes, on all processors\n  \
     vopr --seeds 500 --first 1   the seeds 1 to 500, always the same\n  \
     vopr 4711 --only kill,power --storm-ms 300   a smaller run of a seed\n  \
-    vopr --wasm target/wasm32-wasip2/release/model.wasm   with the real guest engine")]
+    vopr --wasm target/wasm32-wasip2/release/model.wasm   with the real guest engine\n  \
+    vopr --engine                hosts that share the logs of a simulated engine")]
 struct Arguments {
     /// Run this seed only
     seed: Option<u64>,
@@ -62,6 +63,9 @@ struct Arguments {
     /// Print the failure as it is, without looking for a smaller run
     #[arg(long)]
     no_shrink: bool,
+    /// Simulate hosts that share the logs of an engine, such as a database
+    #[arg(long, conflicts_with_all = ["only", "storm_ms", "instances", "no_checkpoints", "wasm"])]
+    engine: bool,
     /// Run this component beside every guest; it must do the same. It is the model as `make guests` builds it
     #[arg(long, value_name = "FILE")]
     wasm: Option<PathBuf>,
@@ -127,30 +131,130 @@ impl Guests {
     }
 }
 
+/// What a run that held all its promises has seen.
+struct Seen {
+    counts: Vec<(&'static str, u64)>,
+    simulated: u64,
+    fingerprint: u64,
+    events: u64,
+    trace: Vec<String>,
+}
+
+/// What is simulated.
+trait Simulation: Sync {
+    /// Runs a seed.
+    fn run(&self, seed: u64, traced: bool) -> Result<Seen, Failure>;
+
+    /// What its run is like.
+    fn describe(&self, seed: u64) -> String;
+
+    /// Tells what is known of a failure beyond its run, and returns that with its trace, and how to see it again.
+    fn explain(&self, seed: u64) -> (Result<Seen, Failure>, String);
+}
+
+/// Clusters of instances on machines.
+struct Clusters {
+    arguments: Arguments,
+    guests: Guests,
+}
+
+impl Clusters {
+    fn run_with(&self, seed: u64, options: &Options, traced: bool) -> Result<Seen, Failure> {
+        let report = run(seed, options, self.guests.maker(), traced)?;
+        let (counts, trace) = (report.counts.list(), report.trace);
+        Ok(Seen { counts, simulated: report.simulated, fingerprint: report.fingerprint, events: report.events, trace })
+    }
+}
+
+impl Simulation for Clusters {
+    fn run(&self, seed: u64, traced: bool) -> Result<Seen, Failure> {
+        self.run_with(seed, &self.arguments.options(seed), traced)
+    }
+
+    fn describe(&self, seed: u64) -> String {
+        self.arguments.options(seed).to_string()
+    }
+
+    fn explain(&self, seed: u64) -> (Result<Seen, Failure>, String) {
+        let options = self.arguments.options(seed);
+        let smallest = if self.arguments.no_shrink {
+            options
+        } else {
+            let (smallest, runs) = shrink(seed, &options, &self.guests.maker());
+            println!("\nthe smallest run that fails, found with {runs} runs:\n{smallest}");
+            smallest
+        };
+        let only: Vec<_> = smallest.faults.iter().map(|kind| kind.name()).collect();
+        let again = format!(
+            "vopr {seed} --trace --instances {} --storm-ms {} --only {}{}{}",
+            smallest.instances,
+            smallest.storm / 1_000_000,
+            only.join(","),
+            if smallest.checkpoints.is_none() { " --no-checkpoints" } else { "" },
+            self.arguments.wasm.as_ref().map_or_else(String::new, |file| format!(" --wasm {}", file.display()))
+        );
+        (self.run_with(seed, &smallest, true), again)
+    }
+}
+
+/// Hosts that share the logs of an engine.
+struct Engines;
+
+impl Simulation for Engines {
+    fn run(&self, seed: u64, traced: bool) -> Result<Seen, Failure> {
+        let report = run_engine(seed, &EngineOptions::draw(seed), traced)?;
+        Ok(Seen {
+            counts: report.counts,
+            simulated: report.simulated,
+            fingerprint: report.fingerprint,
+            events: report.events,
+            trace: report.trace,
+        })
+    }
+
+    fn describe(&self, seed: u64) -> String {
+        EngineOptions::draw(seed).to_string()
+    }
+
+    fn explain(&self, seed: u64) -> (Result<Seen, Failure>, String) {
+        (self.run(seed, true), format!("vopr {seed} --engine --trace"))
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let guests = match Guests::new(arguments.wasm.as_deref()) {
-        Ok(guests) => guests,
-        Err(error) => {
-            eprintln!("vopr: {error}");
-            return ExitCode::from(2);
+    let (seed, traced) = (arguments.seed, arguments.trace);
+    let span = Span {
+        seconds: Duration::from_secs(arguments.seconds),
+        seeds: arguments.seeds,
+        first: arguments.first,
+        jobs: arguments.jobs,
+    };
+    let simulation: Box<dyn Simulation> = if arguments.engine {
+        Box::new(Engines)
+    } else {
+        match Guests::new(arguments.wasm.as_deref()) {
+            Ok(guests) => Box::new(Clusters { arguments, guests }),
+            Err(error) => {
+                eprintln!("vopr: {error}");
+                return ExitCode::from(2);
+            }
         }
     };
-    match arguments.seed {
-        Some(seed) => one(&arguments, &guests, seed),
-        None => hunt(&arguments, &guests),
+    match seed {
+        Some(seed) => one(&*simulation, seed, traced),
+        None => hunt(&*simulation, &span),
     }
 }
 
 /// Runs one seed and says what came of it.
-fn one(arguments: &Arguments, guests: &Guests, seed: u64) -> ExitCode {
-    let options = arguments.options(seed);
-    println!("seed {seed}: {options}");
+fn one(simulation: &dyn Simulation, seed: u64, traced: bool) -> ExitCode {
+    println!("seed {seed}: {}", simulation.describe(seed));
     let begin = Instant::now();
-    match run(seed, &options, guests.maker(), arguments.trace) {
+    match simulation.run(seed, traced) {
         Ok(report) => {
             report.trace.iter().for_each(|line| println!("{line}"));
-            for (name, count) in report.counts.list() {
+            for (name, count) in report.counts {
                 println!("{count:>10} {}", name.replace('_', " "));
             }
             let simulated = Duration::from_nanos(report.simulated);
@@ -165,15 +269,25 @@ fn one(arguments: &Arguments, guests: &Guests, seed: u64) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            tell(arguments, guests, seed, &options, &failure);
+            tell(simulation, seed, &failure);
             ExitCode::FAILURE
         }
     }
 }
 
+/// How long to hunt, and from where.
+struct Span {
+    seconds: Duration,
+    seeds: Option<u64>,
+    first: Option<u64>,
+    jobs: Option<usize>,
+}
+
 /// What all threads of a hunt know.
-struct Hunt {
+struct Hunt<'a> {
+    simulation: &'a dyn Simulation,
     first: u64,
+    seeds: Option<u64>,
     next: AtomicU64,
     end: AtomicBool,
     found: Mutex<Found>,
@@ -181,33 +295,41 @@ struct Hunt {
 
 #[derive(Default)]
 struct Found {
-    counts: Counts,
+    /// In the order in which a run lists them.
+    counts: Vec<(&'static str, u64)>,
     seeds: u64,
     simulated: u128,
     failure: Option<(u64, Failure)>,
 }
 
-impl Hunt {
+impl Found {
+    fn add(&mut self, seen: &Seen) {
+        self.simulated += u128::from(seen.simulated);
+        if self.counts.is_empty() {
+            self.counts.clone_from(&seen.counts);
+        } else {
+            self.counts.iter_mut().zip(&seen.counts).for_each(|(all, (_, count))| all.1 += count);
+        }
+    }
+}
+
+impl Hunt<'_> {
     fn found(&self) -> std::sync::MutexGuard<'_, Found> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self, arguments: &Arguments, guests: &Guests) {
-        let guest = guests.maker();
+    fn work(&self) {
         while !self.end.load(Ordering::Relaxed) {
             let at = self.next.fetch_add(1, Ordering::Relaxed);
-            if arguments.seeds.is_some_and(|seeds| at >= seeds) {
+            if self.seeds.is_some_and(|seeds| at >= seeds) {
                 return;
             }
             let seed = self.first.wrapping_add(at);
-            let result = run(seed, &arguments.options(seed), Rc::clone(&guest), false);
+            let result = self.simulation.run(seed, false);
             let mut found = self.found();
             found.seeds += 1;
             match result {
-                Ok(report) => {
-                    found.counts.add(&report.counts);
-                    found.simulated += u128::from(report.simulated);
-                }
+                Ok(seen) => found.add(&seen),
                 Err(failure) => {
                     found.failure.get_or_insert((seed, failure));
                     self.end.store(true, Ordering::Relaxed);
@@ -228,19 +350,20 @@ impl Hunt {
     }
 }
 
-fn hunt(arguments: &Arguments, guests: &Guests) -> ExitCode {
+fn hunt(simulation: &dyn Simulation, span: &Span) -> ExitCode {
     let clock = || std::time::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_nanos() as u64 >> 10);
-    let first = arguments.first.unwrap_or_else(clock);
-    let jobs = arguments.jobs.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
+    let first = span.first.unwrap_or_else(clock);
+    let jobs = span.jobs.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
     println!("hunting from seed {first} on, with {jobs} threads");
-    let hunt = Hunt { first, next: AtomicU64::new(0), end: AtomicBool::new(false), found: Mutex::default() };
+    let (next, end) = (AtomicU64::new(0), AtomicBool::new(false));
+    let hunt = Hunt { simulation, first, seeds: span.seeds, next, end, found: Mutex::default() };
     let begin = Instant::now();
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(|| hunt.work(arguments, guests))).collect();
+        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(|| hunt.work())).collect();
         let mut said = begin;
         while workers.iter().any(|worker| !worker.is_finished()) {
             std::thread::park_timeout(Duration::from_millis(20));
-            if arguments.seeds.is_none() && begin.elapsed() >= Duration::from_secs(arguments.seconds) {
+            if span.seeds.is_none() && begin.elapsed() >= span.seconds {
                 hunt.end.store(true, Ordering::Relaxed);
             }
             if said.elapsed() >= PROGRESS {
@@ -251,7 +374,7 @@ fn hunt(arguments: &Arguments, guests: &Guests) -> ExitCode {
     });
     hunt.say(begin);
     let found = std::mem::take(&mut *hunt.found());
-    for (name, count) in found.counts.list() {
+    for (name, count) in found.counts {
         println!("{count:>12} {}", name.replace('_', " "));
     }
     match found.failure {
@@ -260,36 +383,22 @@ fn hunt(arguments: &Arguments, guests: &Guests) -> ExitCode {
             ExitCode::SUCCESS
         }
         Some((seed, failure)) => {
-            tell(arguments, guests, seed, &arguments.options(seed), &failure);
+            tell(simulation, seed, &failure);
             ExitCode::FAILURE
         }
     }
 }
 
 /// Tells of a failure, with the events before it and the smallest run that fails.
-fn tell(arguments: &Arguments, guests: &Guests, seed: u64, options: &Options, failure: &Failure) {
-    println!("\nSEED {seed} FAILED: {failure}\n{options}");
-    let smallest = if arguments.no_shrink {
-        options.clone()
-    } else {
-        let (smallest, runs) = shrink(seed, options, &guests.maker());
-        println!("\nthe smallest run that fails, found with {runs} runs:\n{smallest}");
-        smallest
-    };
-    match run(seed, &smallest, guests.maker(), true) {
+fn tell(simulation: &dyn Simulation, seed: u64, failure: &Failure) {
+    println!("\nSEED {seed} FAILED: {failure}\n{}", simulation.describe(seed));
+    let (result, again) = simulation.explain(seed);
+    match result {
         Ok(_) => println!("it did not fail again: the simulation is not deterministic"),
         Err(failure) => {
             failure.trace.iter().for_each(|line| println!("{line}"));
             println!("{failure}");
         }
     }
-    let only: Vec<_> = smallest.faults.iter().map(|kind| kind.name()).collect();
-    println!(
-        "\nagain: vopr {seed} --trace --instances {} --storm-ms {} --only {}{}{}",
-        smallest.instances,
-        smallest.storm / 1_000_000,
-        only.join(","),
-        if smallest.checkpoints.is_none() { " --no-checkpoints" } else { "" },
-        arguments.wasm.as_ref().map_or_else(String::new, |file| format!(" --wasm {}", file.display()))
-    );
+    println!("\nagain: {again}");
 }

@@ -62,11 +62,6 @@ pub(crate) fn set_stage(stage: Option<Rc<dyn Stage>>) {
     STAGE.with_borrow_mut(|current| *current = stage);
 }
 
-/// Whether a simulation is under way in this thread.
-pub(crate) fn is_staged() -> bool {
-    STAGE.try_with(|stage| stage.try_borrow().is_ok_and(|stage| stage.is_some())).unwrap_or(false)
-}
-
 fn stage() -> Rc<dyn Stage> {
     STAGE.with_borrow(|stage| stage.clone()).expect("a simulation is under way")
 }
