@@ -3,7 +3,8 @@
 //! Families of methods, and their order:
 //!
 //! * what is wanted: [`Committer::take_over`], [`Committer::append`], [`Committer::close`], [`Committer::give_up`],
-//!   [`Committer::read`], [`Committer::look_at_fence`];
+//!   [`Committer::abandon`], [`Committer::read`], [`Committer::find`], [`Committer::head`], [`Committer::follow`],
+//!   [`Committer::watch`];
 //! * what happens: [`Committer::on_answer`], and [`Committer::on_time`] when [`Committer::next_time`] has come;
 //! * after any of these: [`Committer::next_request`] and [`Committer::next_event`] until there is none.
 //!
@@ -17,19 +18,23 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use ambrosia_core::{Epoch, Record};
-use ambrosia_storage::{AppendError, LogId};
+use ambrosia_core::{Lsn, Record};
+use ambrosia_storage::{AppendError, LogId, Vacancy};
 
 use crate::{
     engine::{
-        Answer, Answered, AppendFault, EngineFacts, EngineHead, Fault, Group, Lane, Raise, RaiseFault, Request, Seen,
-        Session,
+        Answer, Answered, AppendFault, Claim, EngineFacts, EngineHead, Fault, Group, HostId, Known, Lane, Raise,
+        RaiseFault, Request, Seen, Session,
     },
     event::Event,
-    limits::{ANSWER_TIME_MAX, FENCE_LOOK_INTERVAL, READS_MAX, REQUEST_BYTES_MAX, REQUEST_LOGS_MAX},
+    limits::{
+        ANSWER_TIME_MAX, BEAT_INTERVAL, FENCE_LOOK_INTERVAL, FOLLOW_INTERVAL, READS_MAX, REQUEST_BYTES_MAX,
+        REQUEST_LOGS_MAX,
+    },
+    lives::Lives,
     reader::{Reader, Standing},
     takeover::{Candidate, Takeover},
-    task::{FenceLook, ReadOnce, Task, TaskId, Want},
+    task::{Follow, HeadOnce, ReadOnce, Task, TaskId, Want},
 };
 
 /// Names a request, so that its answer is known.
@@ -40,10 +45,23 @@ pub struct RequestId(pub u64);
 #[derive(Debug)]
 pub struct Committer {
     facts: EngineFacts,
+    lives: Lives,
+    claims_ever: u64,
+    /// When heads that are followed are looked at.
+    follow_at: Duration,
+    is_following: bool,
+    /// How far those are that are looked at in parts.
+    followed: Option<LogId>,
+    watched: Option<LogId>,
+    /// When it says that it is alive.
+    beat_at: Duration,
+    is_beating: bool,
     tasks: BTreeMap<TaskId, Task>,
     tasks_ever: u64,
     /// How many of the tasks are writers.
     writers: usize,
+    /// Those that follow a log, or watch it.
+    followers: BTreeSet<TaskId>,
     requests_ever: u64,
     /// Requests on their way, with the time at which they count as not answered.
     pending: BTreeMap<RequestId, (Duration, Purpose)>,
@@ -86,17 +104,29 @@ enum Purpose {
     Raise(Vec<TaskId>),
     Read(TaskId),
     Release(TaskId),
+    Follow,
+    /// Which hosts were asked about.
+    Beat(Vec<HostId>),
 }
 
 impl Committer {
     /// One that wants nothing yet.
-    pub fn new(facts: EngineFacts) -> Committer {
+    pub fn new(facts: EngineFacts, me: HostId) -> Committer {
         let lanes = (0..facts.lanes.max(1)).map(|_| LaneState::default()).collect();
         Committer {
             facts,
+            lives: Lives::new(me),
+            claims_ever: 0,
+            follow_at: Duration::ZERO,
+            is_following: false,
+            followed: None,
+            watched: None,
+            beat_at: Duration::ZERO,
+            is_beating: false,
             tasks: BTreeMap::new(),
             tasks_ever: 0,
             writers: 0,
+            followers: BTreeSet::new(),
             requests_ever: 0,
             pending: BTreeMap::new(),
             lanes,
@@ -162,6 +192,19 @@ impl Committer {
         }
     }
 
+    /// Ends the reign as [`Committer::close`] does, but without what is queued and not on its way.
+    pub fn abandon(&mut self, reign: TaskId, now: Duration) {
+        match self.tasks.get_mut(&reign) {
+            Some(Task::Writer(writer)) if !writer.is_over() => {
+                if writer.abandon(now) {
+                    self.place(reign, now);
+                    self.turn(now);
+                }
+            }
+            _ => self.close(reign, now),
+        }
+    }
+
     /// Forgets a task, whatever of it is on its way. Nothing more is heard of it.
     pub fn give_up(&mut self, task: TaskId) {
         self.forget(task);
@@ -173,9 +216,31 @@ impl Committer {
         self.begin(Task::Read(ReadOnce::new(Reader { log, standing })), now)
     }
 
-    /// Looks whether a reign is the newest of a log, at some moment after this: ends with [`Event::Fence`].
-    pub fn look_at_fence(&mut self, log: LogId, epoch: Epoch, now: Duration) -> TaskId {
-        self.begin(Task::Fence(FenceLook::new(log, epoch)), now)
+    /// Finds what a record follows, so that a reader can begin with it: ends with [`Event::Found`]. It may be the one behind the
+    /// last.
+    pub fn find(&mut self, log: LogId, from: Lsn, now: Duration) -> TaskId {
+        self.begin(Task::Read(ReadOnce::find(log, from)), now)
+    }
+
+    /// The head row as it is at some moment after this: ends with [`Event::Head`]. A reign that it shows was the newest then.
+    pub fn head(&mut self, log: LogId, now: Duration) -> TaskId {
+        self.begin(Task::Head(HeadOnce::new(log)), now)
+    }
+
+    /// Tells by [`Event::Changed`] when there may be more to be read of a log, or another reign, until it is given up.
+    pub fn follow(&mut self, log: LogId, now: Duration) -> TaskId {
+        self.begin(Task::Follow(Follow { log, head: None, is_watch: false, is_gone: false }), now)
+    }
+
+    /// Tells by [`Event::Vacant`] when nobody seems to be primary of a log.
+    pub fn watch(&mut self, log: LogId, now: Duration) -> TaskId {
+        self.begin(Task::Follow(Follow { log, head: None, is_watch: true, is_gone: false }), now)
+    }
+
+    /// A claim that nobody has used.
+    pub fn new_claim(&mut self) -> Claim {
+        self.claims_ever += 1;
+        Claim { host: self.lives.me, attempt: self.claims_ever }
     }
 
     /// The answer to a request. One that was given up already changes nothing.
@@ -201,7 +266,9 @@ impl Committer {
         let answer = self.pending.values().next().map(|(at, _)| *at);
         let later = self.later.first().map(|(at, _)| *at);
         let look = (self.writers > 0 && !self.is_watching).then_some(self.look_at);
-        answer.into_iter().chain(later).chain(look).min()
+        let follows = (!self.followers.is_empty() && !self.is_following).then_some(self.follow_at);
+        let beats = (self.is_active() && !self.is_beating).then_some(self.beat_at);
+        answer.into_iter().chain(later).chain(look).chain(follows).chain(beats).min()
     }
 
     /// The next request to be asked.
@@ -217,6 +284,11 @@ impl Committer {
     fn begin(&mut self, task: Task, now: Duration) -> TaskId {
         self.tasks_ever += 1;
         let id = TaskId(self.tasks_ever);
+        if let Task::Follow(_) = task {
+            self.followers.insert(id);
+            // Whoever comes is told at once.
+            self.follow_at = now;
+        }
         self.tasks.insert(id, task);
         self.place(id, now);
         self.turn(now);
@@ -248,6 +320,7 @@ impl Committer {
     }
 
     fn forget(&mut self, id: TaskId) {
+        self.followers.remove(&id);
         if let Some(Task::Writer(_)) = self.tasks.remove(&id) {
             self.writers -= 1;
         }
@@ -281,6 +354,109 @@ impl Committer {
         self.ask_to_read(now);
         self.ask_to_release(now);
         self.watch_fences(now);
+        self.ask_what_is_followed(now);
+        self.say_that_it_is_alive(now);
+    }
+
+    /// Whether others should know that this host is alive, or it them.
+    fn is_active(&self) -> bool {
+        self.writers > 0 || !self.followers.is_empty()
+    }
+
+    fn ask_what_is_followed(&mut self, now: Duration) {
+        if self.is_following || self.follow_at > now || self.followers.is_empty() {
+            return;
+        }
+        self.follow_at = now + FOLLOW_INTERVAL;
+        let mut known: BTreeMap<LogId, Option<Known>> = BTreeMap::new();
+        for id in &self.followers {
+            let Some(Task::Follow(follow)) = self.tasks.get(id) else { panic!("a follower is a task") };
+            let own = follow.head.map(|head| head.known());
+            // Whoever knows less is told what is no news for others.
+            let of = known.entry(follow.log).or_insert(own);
+            *of = of.filter(|of| own == Some(*of));
+        }
+        let part = next_part(known, &mut self.followed);
+        if self.followed.is_some() {
+            self.follow_at = now;
+        }
+        let logs = part.into_iter().map(|(log, known)| Seen { log, known }).collect();
+        self.is_following = true;
+        self.ask(Request::Heads { logs }, Purpose::Follow, now);
+    }
+
+    fn on_followed(&mut self, answer: Answer, now: Duration) {
+        self.is_following = false;
+        let Ok(Answered::Heads { heads, gone, .. }) = answer else { return };
+        let heads: BTreeMap<LogId, EngineHead> = heads.into_iter().map(|head| (head.log, head)).collect();
+        for id in self.followers.clone() {
+            let Some(Task::Follow(follow)) = self.tasks.get_mut(&id) else { panic!("a follower is a task") };
+            let is_gone = gone.contains(&follow.log);
+            if is_gone && !follow.is_gone && !follow.is_watch {
+                self.events.push_back((id, Event::Gone));
+            }
+            follow.is_gone = is_gone;
+            if let Some(head) = heads.get(&follow.log)
+                && follow.head != Some(*head)
+            {
+                follow.head = Some(*head);
+                if !follow.is_watch {
+                    self.events.push_back((id, Event::Changed(*head)));
+                }
+            }
+        }
+        self.look_for_vacancies(now);
+    }
+
+    /// Tells whoever watches a log that nobody seems to be its primary.
+    fn look_for_vacancies(&mut self, now: Duration) {
+        let mut vacant = Vec::new();
+        for id in &self.followers {
+            if let Some(Task::Follow(Follow { log, head: Some(head), is_watch: true, .. })) = self.tasks.get(id) {
+                let epoch = head.epoch;
+                if !head.is_reigned || head.claim.host == self.lives.me && !self.has_claim(*log, head.claim) {
+                    vacant.push((*id, Vacancy::Released(epoch)));
+                } else if self.lives.is_silent(head.claim.host, now) {
+                    vacant.push((*id, Vacancy::Silent(epoch)));
+                }
+            }
+        }
+        for (id, vacancy) in vacant {
+            self.forget(id);
+            self.events.push_back((id, Event::Vacant(vacancy)));
+        }
+    }
+
+    /// Whether a reign that the engine says is of this host is: one whose end it did not hear of is not.
+    fn has_claim(&self, log: LogId, claim: Claim) -> bool {
+        self.tasks.values().any(|task| match task {
+            Task::Writer(writer) => writer.log == log && writer.claim() == claim && !writer.is_over(),
+            Task::Takeover(takeover) => takeover.raise().claim == claim,
+            _ => false,
+        })
+    }
+
+    fn say_that_it_is_alive(&mut self, now: Duration) {
+        if self.is_beating || self.beat_at > now || !self.is_active() {
+            return;
+        }
+        (self.beat_at, self.is_beating) = (now + BEAT_INTERVAL, true);
+        let watched = self.followers.iter().filter_map(|id| match self.tasks.get(id) {
+            Some(Task::Follow(Follow { head: Some(head), is_watch: true, .. })) => Some(head.claim.host),
+            _ => None,
+        });
+        let of: BTreeSet<HostId> = watched.filter(|host| *host != self.lives.me).collect();
+        let of: Vec<HostId> = of.into_iter().collect();
+        let (host, beats) = (self.lives.me, self.lives.beat());
+        self.ask(Request::Beat { host, beats, of: of.clone() }, Purpose::Beat(of), now);
+    }
+
+    fn on_beat(&mut self, of: &[HostId], answer: Answer, now: Duration) {
+        self.is_beating = false;
+        if let Ok(Answered::Beats { session, beats }) = answer {
+            self.lives.on_answer(session, of, &beats, now);
+            self.look_for_vacancies(now);
+        }
     }
 
     fn ask(&mut self, request: Request, purpose: Purpose, now: Duration) {
@@ -333,8 +509,8 @@ impl Committer {
             let Some(task) = self.tasks.get_mut(&id) else { continue };
             match task {
                 Task::Writer(writer) => writer.on_looking(),
-                Task::Fence(look) => look.on_looking(),
-                Task::Takeover(_) | Task::Read(_) => unreachable!("they read on"),
+                Task::Head(head) => head.on_looking(),
+                Task::Takeover(_) | Task::Read(_) | Task::Follow(_) => unreachable!("they do not ask for it"),
             }
             logs.insert(task.log());
             ids.push(id);
@@ -401,9 +577,9 @@ impl Committer {
                 }
                 Some(Task::Read(read)) => {
                     read.on_reading();
-                    read.reader().request()
+                    read.request()
                 }
-                Some(Task::Writer(_) | Task::Fence(_)) => unreachable!("they look at heads"),
+                Some(Task::Writer(_) | Task::Head(_) | Task::Follow(_)) => unreachable!("they look at heads"),
             };
             self.reads += 1;
             self.ask(request, Purpose::Read(id), now);
@@ -428,17 +604,17 @@ impl Committer {
         for (id, task) in &self.tasks {
             if let Task::Writer(writer) = task
                 && writer.is_idle()
-                && logs.len() < REQUEST_LOGS_MAX
             {
                 logs.entry(writer.log).or_insert((*id, writer.known()));
             }
         }
-        self.look_at = now + FENCE_LOOK_INTERVAL;
-        if !logs.is_empty() {
+        let part = next_part(logs, &mut self.watched);
+        self.look_at = if self.watched.is_some() { now } else { now + FENCE_LOOK_INTERVAL };
+        if !part.is_empty() {
             self.is_watching = true;
-            let ids = logs.values().map(|(id, _)| *id).collect();
+            let ids = part.iter().map(|(_, (id, _))| *id).collect();
             let seen = |(log, (_, known))| Seen { log, known: Some(known) };
-            let logs = logs.into_iter().map(seen).collect();
+            let logs = part.into_iter().map(seen).collect();
             self.ask(Request::Heads { logs }, Purpose::Watch(ids), now);
         }
     }
@@ -452,6 +628,8 @@ impl Committer {
             Purpose::Raise(ids) => self.on_raised(&ids, answer, now),
             Purpose::Read(id) => self.on_read(id, answer, now),
             Purpose::Release(id) => self.on_released(id, answer, now),
+            Purpose::Follow => self.on_followed(answer, now),
+            Purpose::Beat(of) => self.on_beat(&of, answer, now),
         }
     }
 
@@ -494,10 +672,10 @@ impl Committer {
                     writer.on_head(*session, heads.get(&writer.log).copied(), now);
                 }
                 (Err(reason), Task::Writer(writer)) => writer.on_look_failed(reason.clone(), now, events),
-                (Ok((session, heads)), Task::Fence(look)) => {
-                    look.on_head(*session, heads.get(&look.log()).copied());
+                (Ok((session, heads)), Task::Head(once)) => {
+                    once.on_head(*session, heads.get(&once.log()).copied());
                 }
-                (Err(reason), Task::Fence(look)) => look.on_look_failed(reason.clone(), events),
+                (Err(reason), Task::Head(once)) => once.on_look_failed(reason.clone(), events),
                 _ => unreachable!("only these look at heads"),
             });
         }
@@ -559,7 +737,7 @@ impl Committer {
         self.tell(id, now, |task, events| match task {
             Task::Takeover(takeover) => takeover.on_read(read, now, events),
             Task::Read(once) => once.on_read(read, events),
-            Task::Writer(_) | Task::Fence(_) => unreachable!("they look at heads"),
+            Task::Writer(_) | Task::Head(_) | Task::Follow(_) => unreachable!("they look at heads"),
         });
     }
 
@@ -573,6 +751,17 @@ impl Committer {
             _ => unreachable!("only a writer ends a reign"),
         });
     }
+}
+
+/// As many logs as one request names, behind those of the part before; `after` is none when these were the last.
+fn next_part<T>(mut all: BTreeMap<LogId, T>, after: &mut Option<LogId>) -> Vec<(LogId, T)> {
+    if let Some(after) = after.take() {
+        all.retain(|log, _| *log > after);
+    }
+    let is_more = all.len() > REQUEST_LOGS_MAX;
+    let part: Vec<_> = all.into_iter().take(REQUEST_LOGS_MAX).collect();
+    *after = part.last().filter(|_| is_more).map(|(log, _)| *log);
+    part
 }
 
 /// Why that is not the answer that was wanted.
@@ -591,6 +780,7 @@ fn unfit(answered: &Answered) -> String {
         Answered::Barred => "a barrier",
         Answered::Read { .. } => "records",
         Answered::Released => "the end of a reign",
+        Answered::Beats { .. } => "the lives of hosts",
         Answered::Trimmed => "trimming",
     };
     format!("the engine has answered with {kind} instead")

@@ -30,9 +30,18 @@ pub struct Position {
     pub link: u64,
 }
 
-/// Names one try to become the writer of a log, among all there ever were. To be random.
+/// Names one life of a host, among all there ever were. To be random.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Claim(pub [u8; 16]);
+pub struct HostId(pub [u8; 16]);
+
+/// Names one try to become the writer of a log, among all there ever were.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Claim {
+    /// Whose it is.
+    pub host: HostId,
+    /// Another number for each try of the host.
+    pub attempt: u64,
+}
 
 /// A conversation with one node in one term of its office. Another number for each.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -91,8 +100,26 @@ pub struct EngineHead {
 pub struct Seen {
     /// The log.
     pub log: LogId,
-    /// Epoch and last record that are not news; `None` if everything is.
-    pub known: Option<(Epoch, Lsn)>,
+    /// What is no news; `None` if everything is.
+    pub known: Option<Known>,
+}
+
+/// The part of a head row that changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Known {
+    /// The newest reign.
+    pub epoch: Epoch,
+    /// Whether its writer has not said that it ended.
+    pub is_reigned: bool,
+    /// The last record.
+    pub last: Lsn,
+}
+
+impl EngineHead {
+    /// What whoever has seen it knows.
+    pub fn known(&self) -> Known {
+        Known { epoch: self.epoch, is_reigned: self.is_reigned, last: self.last.lsn }
+    }
 }
 
 /// Somebody wants to depose a reign.
@@ -150,6 +177,15 @@ pub enum Request {
         /// Whose it is.
         claim: Claim,
     },
+    /// Say that a host is alive, and read of others how often they have said so. That need not be durable.
+    Beat {
+        /// Who is alive.
+        host: HostId,
+        /// How often it has said so, with this time.
+        beats: u64,
+        /// Of whom that is wanted.
+        of: Vec<HostId>,
+    },
     /// Remove groups that end before a record. The last group stays.
     Trim {
         /// The log.
@@ -188,6 +224,13 @@ pub enum Answered {
     },
     /// The reign counts as ended, or is not the newest.
     Released,
+    /// Lives of hosts.
+    Beats {
+        /// Where that was read.
+        session: Session,
+        /// How often those that were asked for have said that they are alive; nothing of those that never have.
+        beats: Vec<(HostId, u64)>,
+    },
     /// It is trimmed.
     Trimmed,
 }

@@ -1,9 +1,9 @@
 //! What becomes of what a host wants of its logs.
 
 use ambrosia_core::{Epoch, Record};
-use ambrosia_storage::LogEvent;
+use ambrosia_storage::{LogEvent, Vacancy};
 
-use crate::fault::LogFault;
+use crate::{engine::EngineHead, fault::LogFault, reader::Standing};
 
 /// Something that has become of a task. What belongs to a reign has its epoch.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,22 +27,17 @@ pub enum Event {
     Closed,
     /// What was to be read, all of it durable; none if nothing more is known to be. Nothing more comes of the task.
     Read(Result<Vec<Record>, LogFault>),
-    /// Whether a reign is still the newest, found out after it was asked, or which one is. Nothing more comes of the task.
-    Fence(Result<(), FenceFault>),
-}
-
-/// A reign was not found to be the newest.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum FenceFault {
-    /// Another one is, or the log went back to it.
-    #[error("the newest reign is {by}")]
-    Fenced {
-        /// Its epoch.
-        by: Epoch,
-    },
-    /// That can't be found out.
-    #[error(transparent)]
-    Log(LogFault),
+    /// The head row, as it was at some moment after it was asked for. Nothing more comes of the task.
+    Head(Result<EngineHead, LogFault>),
+    /// The record that was to be found, and what follows it. Nothing more comes of the task.
+    Found(Result<Standing, LogFault>),
+    /// The head row of a log that is followed looks otherwise than it did. That is a hint, and may be the view of a node that has
+    /// lost its office.
+    Changed(EngineHead),
+    /// There seems to be no log any more that is followed: a hint, as well.
+    Gone,
+    /// Nobody seems to be primary. Nothing more comes of the task.
+    Vacant(Vacancy),
 }
 
 /// A candidate did not become the writer.

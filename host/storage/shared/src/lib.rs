@@ -13,6 +13,7 @@ mod engine;
 mod event;
 mod fault;
 mod limits;
+mod lives;
 mod reader;
 mod rows;
 mod takeover;
@@ -21,14 +22,15 @@ mod writer;
 
 pub use committer::{Committer, RequestId};
 pub use engine::{
-    Answer, Answered, Answering, AppendFault, Claim, Engine, EngineFacts, EngineHead, Fault, Group, Lane, Position,
-    Raise, RaiseFault, Request, Seen, Session,
+    Answer, Answered, Answering, AppendFault, Claim, Engine, EngineFacts, EngineHead, Fault, Group, HostId, Known,
+    Lane, Position, Raise, RaiseFault, Request, Seen, Session,
 };
-pub use event::{Event, FenceFault, NotReigning};
+pub use event::{Event, NotReigning};
 pub use fault::LogFault;
 pub use limits::{
-    ANSWER_TIME, ANSWER_TIME_MAX, FENCE_LOOK_INTERVAL, GROUP_BYTES_MAX, READ_BYTES_MAX, READS_MAX, RELEASE_TRIES,
-    REQUEST_BYTES_MAX, REQUEST_LOGS_MAX, RETRY_FIRST, RETRY_MAX, STALLED_AFTER, TAKEOVER_TIME,
+    ANSWER_TIME, ANSWER_TIME_MAX, BEAT_INTERVAL, ENGINE_GAP, ENGINE_GRACE, FENCE_LOOK_INTERVAL, FOLLOW_INTERVAL,
+    GROUP_BYTES_MAX, READ_BYTES_MAX, READS_MAX, RELEASE_TRIES, REQUEST_BYTES_MAX, REQUEST_LOGS_MAX, RETRY_FIRST,
+    RETRY_MAX, STALLED_AFTER, TAKEOVER_TIME,
 };
 pub use reader::Standing;
 pub use rows::Rows;

@@ -33,6 +33,18 @@ pub const TAKEOVER_TIME: Duration = Duration::from_secs(20);
 /// The heads of logs that are written are looked at that often: an idle writer learns so that it was deposed.
 pub const FENCE_LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
+/// The heads of logs that are followed or watched are looked at that often.
+pub const FOLLOW_INTERVAL: Duration = Duration::from_millis(25);
+
+/// A host says that often that it is alive.
+pub const BEAT_INTERVAL: Duration = Duration::from_millis(200);
+
+/// No answer to an own beat for so long: the engine was away, and others may not have reached it yet.
+pub const ENGINE_GAP: Duration = Duration::from_secs(1);
+
+/// For so long after that no silence counts.
+pub const ENGINE_GRACE: Duration = Duration::from_secs(5);
+
 /// What has failed is tried again after so long, then twice as long, and so on.
 pub const RETRY_FIRST: Duration = Duration::from_millis(20);
 

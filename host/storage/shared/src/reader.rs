@@ -124,6 +124,31 @@ impl Reader {
     }
 }
 
+/// Where a reader stands who begins with `from`: `groups` begin with the one that holds the record before, or with the first there is.
+pub(crate) fn find(log: LogId, from: Lsn, head: Option<EngineHead>, groups: &[Group]) -> Result<Standing, LogFault> {
+    let head = head.ok_or(LogFault::Gone { log })?;
+    let missing = LogFault::Missing { log, asked: from, first: head.first, last: head.last.lsn };
+    if from.0 == 0 || from < head.first || from > head.last.lsn.next() {
+        return Err(missing);
+    }
+    for group in groups {
+        let mut bytes = group.bytes.clone();
+        while !bytes.is_empty() {
+            let lsn = group.first();
+            let corrupt = |error: ambrosia_core::RecordError| LogFault::Corrupt { log, lsn, reason: error.to_string() };
+            let record = Record::split_from(&mut bytes).map_err(corrupt)?;
+            if record.lsn().next() == from {
+                return Ok(Standing::at(&record));
+            }
+            if record.lsn() == from {
+                let last = Position { lsn: Lsn(from.0 - 1), link: record.header().previous };
+                return Ok(Standing { last, ..Standing::default() });
+            }
+        }
+    }
+    Err(missing)
+}
+
 /// The fault of a store that has lost a record.
 pub(crate) fn went_back(had: Lsn, epoch: Epoch, head: EngineHead) -> LogFault {
     LogFault::WentBack { log: head.log, had, epoch, last: head.last.lsn, last_epoch: head.epoch }

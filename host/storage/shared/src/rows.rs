@@ -12,13 +12,14 @@ use ambrosia_core::{Epoch, Lsn, Record};
 use ambrosia_storage::LogId;
 
 use crate::engine::{
-    Answered, AppendFault, Claim, EngineHead, Group, Position, Raise, RaiseFault, Request, Seen, Session,
+    Answered, AppendFault, Claim, EngineHead, Group, HostId, Position, Raise, RaiseFault, Request, Seen, Session,
 };
 
 /// The rows of all logs.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Rows {
     logs: BTreeMap<LogId, LogRows>,
+    beats: BTreeMap<HostId, u64>,
 }
 
 /// The rows of one log.
@@ -64,6 +65,11 @@ impl Rows {
         self.logs.get(&log).into_iter().flat_map(|rows| rows.groups.values())
     }
 
+    /// Bytes of the records of a log.
+    pub fn bytes(&self, log: LogId) -> u64 {
+        self.groups(log).map(|group| group.bytes.len() as u64).sum()
+    }
+
     /// All logs.
     pub fn logs(&self) -> impl Iterator<Item = LogId> {
         self.logs.keys().copied()
@@ -78,6 +84,11 @@ impl Rows {
             Request::Barrier { .. } => Answered::Barred,
             Request::Read { log, from, bytes } => self.read(*log, *from, *bytes, session),
             Request::Release { log, epoch, claim } => self.release(*log, *epoch, *claim),
+            Request::Beat { host, beats, of } => {
+                self.beats.insert(*host, *beats);
+                let beats = of.iter().filter_map(|host| Some((*host, *self.beats.get(host)?))).collect();
+                Answered::Beats { session, beats }
+            }
             Request::Trim { log, before } => self.trim(*log, *before),
         }
     }
@@ -98,7 +109,7 @@ impl Rows {
         for seen in logs {
             match self.head(seen.log) {
                 None => gone.push(seen.log),
-                Some(head) if seen.known == Some((head.epoch, head.last.lsn)) => {}
+                Some(head) if seen.known == Some(head.known()) => {}
                 Some(head) => heads.push(head),
             }
         }

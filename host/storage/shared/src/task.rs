@@ -1,17 +1,17 @@
-//! One thing that a host wants of a log: to become its writer and to write, to read on, or to know whether a reign is the newest.
+//! One thing that a host wants of a log: to become its writer and to write, to read on, or to know where it ends.
 //!
 //! **Architecture Invariant:** a task says what it wants to be asked, and the committer asks it together with what others want.
 
 use core::time::Duration;
 
-use ambrosia_core::Epoch;
+use ambrosia_core::{Lsn, Record};
 use ambrosia_storage::LogId;
 
 use crate::{
-    engine::{EngineHead, Group, Session},
-    event::{Event, FenceFault},
+    engine::{EngineHead, Group, Request, Session},
+    event::Event,
     fault::LogFault,
-    reader::{Found, Reader},
+    reader::{Found, Reader, Standing, find},
     takeover::Takeover,
     writer::Writer,
 };
@@ -58,7 +58,8 @@ pub(crate) enum Task {
     Takeover(Box<Takeover>),
     Writer(Box<Writer>),
     Read(ReadOnce),
-    Fence(FenceLook),
+    Head(HeadOnce),
+    Follow(Follow),
 }
 
 impl Task {
@@ -66,8 +67,9 @@ impl Task {
         match self {
             Task::Takeover(takeover) => takeover.log(),
             Task::Writer(writer) => writer.log,
-            Task::Read(read) => read.reader.log,
-            Task::Fence(look) => look.log,
+            Task::Read(read) => read.log,
+            Task::Head(head) => head.log,
+            Task::Follow(follow) => follow.log,
         }
     }
 
@@ -76,7 +78,8 @@ impl Task {
             Task::Takeover(takeover) => takeover.want(),
             Task::Writer(writer) => writer.want(),
             Task::Read(read) => read.want(),
-            Task::Fence(look) => look.want(),
+            Task::Head(head) => head.want(),
+            Task::Follow(_) => Want::Nothing,
         }
     }
 
@@ -85,7 +88,8 @@ impl Task {
             Task::Takeover(takeover) => takeover.on_barring(),
             Task::Writer(writer) => writer.on_barring(),
             Task::Read(read) => read.is_asked = true,
-            Task::Fence(look) => look.is_asked = true,
+            Task::Head(head) => head.is_asked = true,
+            Task::Follow(_) => unreachable!("what is followed is a hint"),
         }
     }
 
@@ -94,7 +98,8 @@ impl Task {
             Task::Takeover(takeover) => takeover.on_barred(result, now, events),
             Task::Writer(writer) => writer.on_barred(result, now, events),
             Task::Read(read) => read.on_barred(result, events),
-            Task::Fence(look) => look.on_barred(result, events),
+            Task::Head(head) => head.on_barred(result, events),
+            Task::Follow(_) => unreachable!("what is followed is a hint"),
         }
     }
 }
@@ -102,16 +107,42 @@ impl Task {
 /// Reads once: what does not succeed is for whoever wants it to repeat.
 #[derive(Debug)]
 pub(crate) struct ReadOnce {
-    reader: Reader,
-    seen: Option<Found>,
+    log: LogId,
+    aim: Aim,
+    seen: Option<(Session, Result<Read, LogFault>)>,
     /// What it wants next was asked.
     is_asked: bool,
     is_over: bool,
 }
 
+/// What is read.
+#[derive(Clone, Debug)]
+enum Aim {
+    /// Records behind others.
+    On(Reader),
+    /// Where a reader stands who begins with that record.
+    Find(Lsn),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Read {
+    Records(Vec<Record>),
+    Standing(Standing),
+}
+
 impl ReadOnce {
+    /// Reads on.
     pub(crate) fn new(reader: Reader) -> ReadOnce {
-        ReadOnce { reader, seen: None, is_asked: false, is_over: false }
+        ReadOnce::with(reader.log, Aim::On(reader))
+    }
+
+    /// Finds what a record follows.
+    pub(crate) fn find(log: LogId, from: Lsn) -> ReadOnce {
+        ReadOnce::with(log, Aim::Find(from))
+    }
+
+    fn with(log: LogId, aim: Aim) -> ReadOnce {
+        ReadOnce { log, aim, seen: None, is_asked: false, is_over: false }
     }
 
     fn want(&self) -> Want {
@@ -119,13 +150,15 @@ impl ReadOnce {
             _ if self.is_over => Want::Ended,
             _ if self.is_asked => Want::Nothing,
             None => Want::Read(Duration::ZERO),
-            Some(Found::Seen(session, _)) => Want::Barrier(*session),
-            Some(Found::Nothing) => unreachable!("then it is over"),
+            Some((session, _)) => Want::Barrier(*session),
         }
     }
 
-    pub(crate) fn reader(&self) -> &Reader {
-        &self.reader
+    pub(crate) fn request(&self) -> Request {
+        match &self.aim {
+            Aim::On(reader) => reader.request(),
+            Aim::Find(from) => Request::Read { log: self.log, from: Lsn(from.0.saturating_sub(1).max(1)), bytes: 1 },
+        }
     }
 
     pub(crate) fn on_reading(&mut self) {
@@ -138,41 +171,54 @@ impl ReadOnce {
         events: &mut Vec<Event>,
     ) {
         self.is_asked = false;
-        match read.map(|(session, head, groups)| self.reader.judge(session, head, &groups)) {
-            Ok(Found::Nothing) => self.end(Ok(Vec::new()), events),
-            Ok(seen) => self.seen = Some(seen),
-            Err(reason) => self.end(Err(LogFault::Unavailable(reason)), events),
+        let (session, head, groups) = match read {
+            Ok(read) => read,
+            Err(reason) => return self.end(Err(LogFault::Unavailable(reason)), events),
+        };
+        match &self.aim {
+            Aim::On(reader) => match reader.judge(session, head, &groups) {
+                Found::Nothing => self.end(Ok(Read::Records(Vec::new())), events),
+                Found::Seen(session, result) => self.seen = Some((session, result.map(Read::Records))),
+            },
+            Aim::Find(from) => {
+                let found = find(self.log, *from, head, &groups);
+                self.seen = Some((session, found.map(Read::Standing)));
+            }
         }
     }
 
     fn on_barred(&mut self, result: Result<(), String>, events: &mut Vec<Event>) {
-        let Some(Found::Seen(_, seen)) = self.seen.take() else { panic!("a barrier is for what was seen") };
+        let (_, seen) = self.seen.take().expect("a barrier is for what was seen");
         self.end(result.map_err(LogFault::Unavailable).and(seen), events);
     }
 
-    fn end(&mut self, result: Result<Vec<ambrosia_core::Record>, LogFault>, events: &mut Vec<Event>) {
+    fn end(&mut self, result: Result<Read, LogFault>, events: &mut Vec<Event>) {
         self.is_over = true;
-        events.push(Event::Read(result));
+        events.push(match (&self.aim, result) {
+            (_, Ok(Read::Records(records))) => Event::Read(Ok(records)),
+            (_, Ok(Read::Standing(standing))) => Event::Found(Ok(standing)),
+            (Aim::On(_), Err(fault)) => Event::Read(Err(fault)),
+            (Aim::Find(_), Err(fault)) => Event::Found(Err(fault)),
+        });
     }
 }
 
-/// Looks once whether a reign is the newest.
+/// Sees a head row once.
 #[derive(Debug)]
-pub(crate) struct FenceLook {
+pub(crate) struct HeadOnce {
     log: LogId,
-    epoch: Epoch,
-    seen: Option<(Session, Result<(), FenceFault>)>,
+    seen: Option<(Session, Option<EngineHead>)>,
     is_asked: bool,
     is_over: bool,
 }
 
-impl FenceLook {
-    pub(crate) fn log(&self) -> LogId {
-        self.log
+impl HeadOnce {
+    pub(crate) fn new(log: LogId) -> HeadOnce {
+        HeadOnce { log, seen: None, is_asked: false, is_over: false }
     }
 
-    pub(crate) fn new(log: LogId, epoch: Epoch) -> FenceLook {
-        FenceLook { log, epoch, seen: None, is_asked: false, is_over: false }
+    pub(crate) fn log(&self) -> LogId {
+        self.log
     }
 
     fn want(&self) -> Want {
@@ -190,25 +236,33 @@ impl FenceLook {
 
     pub(crate) fn on_head(&mut self, session: Session, head: Option<EngineHead>) {
         self.is_asked = false;
-        let result = match head {
-            None => Err(FenceFault::Log(LogFault::Gone { log: self.log })),
-            Some(head) if head.epoch == self.epoch => Ok(()),
-            Some(head) => Err(FenceFault::Fenced { by: head.epoch }),
-        };
-        self.seen = Some((session, result));
+        self.seen = Some((session, head));
     }
 
     pub(crate) fn on_look_failed(&mut self, reason: String, events: &mut Vec<Event>) {
-        self.end(Err(FenceFault::Log(LogFault::Unavailable(reason))), events);
+        self.end(Err(LogFault::Unavailable(reason)), events);
     }
 
     fn on_barred(&mut self, result: Result<(), String>, events: &mut Vec<Event>) {
-        let (_, seen) = self.seen.take().expect("a barrier is for what was seen");
-        self.end(result.map_err(|reason| FenceFault::Log(LogFault::Unavailable(reason))).and(seen), events);
+        let (_, head) = self.seen.take().expect("a barrier is for what was seen");
+        let head = head.ok_or(LogFault::Gone { log: self.log });
+        self.end(result.map_err(LogFault::Unavailable).and(head), events);
     }
 
-    fn end(&mut self, result: Result<(), FenceFault>, events: &mut Vec<Event>) {
+    fn end(&mut self, result: Result<EngineHead, LogFault>, events: &mut Vec<Event>) {
         self.is_over = true;
-        events.push(Event::Fence(result));
+        events.push(Event::Head(result));
     }
+}
+
+/// Follows the head row of a log, or watches it for a vacancy.
+#[derive(Debug)]
+pub(crate) struct Follow {
+    pub(crate) log: LogId,
+    /// What was seen last.
+    pub(crate) head: Option<EngineHead>,
+    /// It is over once nobody seems to be primary.
+    pub(crate) is_watch: bool,
+    /// There seemed to be no such log.
+    pub(crate) is_gone: bool,
 }

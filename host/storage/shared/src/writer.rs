@@ -23,12 +23,12 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use ambrosia_core::{Epoch, Lsn, Record};
+use ambrosia_core::{Epoch, Record};
 use ambrosia_storage::{AppendError, LOG_QUEUE_BYTES_MAX, LogEvent, LogId, StopCause};
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    engine::{AppendFault, Claim, EngineHead, Fault, Group, Position, Session},
+    engine::{AppendFault, Claim, EngineHead, Fault, Group, Known, Position, Session},
     event::{Event, NotReigning},
     fault::LogFault,
     limits::{GROUP_BYTES_MAX, RELEASE_TRIES, STALLED_AFTER, retry_after},
@@ -113,6 +113,8 @@ enum End {
     No,
     /// With all that was taken.
     Flushed,
+    /// With what is on its way.
+    Abandoned,
 }
 
 /// What a reign begins with.
@@ -186,8 +188,8 @@ impl Writer {
     }
 
     /// What is known of the head row; it is told of others only.
-    pub(crate) fn known(&self) -> (Epoch, Lsn) {
-        (self.epoch, self.durable.lsn)
+    pub(crate) fn known(&self) -> Known {
+        Known { epoch: self.epoch, is_reigned: true, last: self.durable.lsn }
     }
 
     pub(crate) fn queued_bytes(&self) -> usize {
@@ -339,7 +341,7 @@ impl Writer {
 
     /// Goes on with what has gathered, or to the end of the reign.
     fn rest(&mut self, now: Duration) {
-        if !self.gather(now) && self.end == End::Flushed {
+        if !self.gather(now) && self.end != End::No {
             (self.stage, self.tries) = (Stage::Releasing(now), 0);
         }
     }
@@ -444,6 +446,15 @@ impl Writer {
             self.rest(now);
         }
         is_idle
+    }
+
+    /// Ends the reign with what is on its way; what waits is dropped. Whether something is to be done now.
+    pub(crate) fn abandon(&mut self, now: Duration) -> bool {
+        let dropped: usize = self.queue.drain(..).map(|record| record.stored().len()).sum();
+        self.queued_bytes -= dropped;
+        let has_to = self.close(now);
+        self.end = End::Abandoned;
+        has_to
     }
 
     pub(crate) fn on_releasing(&mut self) {

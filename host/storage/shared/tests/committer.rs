@@ -7,9 +7,8 @@ use ambrosia_core::{
     Timestamp,
 };
 use ambrosia_shared_log::{
-    ANSWER_TIME_MAX, Answer, Answered, AppendFault, Candidate, Claim, Committer, EngineFacts, Event,
-    FENCE_LOOK_INTERVAL, Fault, GROUP_BYTES_MAX, Lane, NotReigning, Request, RequestId, Rows, Session, Standing,
-    TaskId,
+    ANSWER_TIME_MAX, Answer, Answered, AppendFault, Candidate, Committer, EngineFacts, Event, FENCE_LOOK_INTERVAL,
+    Fault, GROUP_BYTES_MAX, HostId, Lane, NotReigning, Request, RequestId, Rows, Session, Standing, TaskId,
 };
 use ambrosia_storage::{AppendError, LOG_QUEUE_BYTES_MAX, LogEvent, LogId, StopCause};
 
@@ -51,14 +50,19 @@ impl Host {
         for number in 0..logs {
             assert!(rows.create(log(number), &genesis(log(number))));
         }
-        Host { committer: Committer::new(facts), rows, now: Duration::from_secs(1), events: Vec::new() }
+        Host {
+            committer: Committer::new(facts, HostId([1; 16])),
+            rows,
+            now: Duration::from_secs(1),
+            events: Vec::new(),
+        }
     }
 
     fn take_over(&mut self, log: LogId, over: Epoch) -> TaskId {
         let candidate = Candidate {
             log,
             over,
-            claim: Claim([over.0 as u8 + 1; 16]),
+            claim: self.committer.new_claim(),
             standing: Standing::at(&genesis(log)),
             me: EpochBody { replica: ReplicaIndex(0), engine: [0; 32] },
             time: Timestamp(2),
@@ -324,7 +328,7 @@ fn of_two_candidates_for_one_vacancy_one_becomes_the_writer() {
     // It has another claim.
     let mut requests = host.requests();
     let (id, _, Request::Raise { wanted }) = &mut requests[0] else { panic!("it raises the epoch") };
-    wanted[0].claim = Claim([99; 16]);
+    wanted[0].claim.host = HostId([99; 16]);
     let answered = host.rows.execute(&Request::Raise { wanted: wanted.clone() }, SESSION);
     host.answer(*id, Ok(answered));
     let contended = Event::NotReigning(NotReigning::Contended { epoch: Epoch(1) });

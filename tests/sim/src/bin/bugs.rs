@@ -797,9 +797,22 @@ const BUGS: &[Bug] = &[
         name: "a look at the fence believes a node out of office",
         file: "host/storage/shared/src/task.rs",
         changes: &[(
-            "self.end(result.map_err(|reason| FenceFault::Log(LogFault::Unavailable(reason))).and(seen), events);",
-            "self.end(result.map_or(seen.clone(), |()| seen), events);",
+            "self.end(result.map_err(LogFault::Unavailable).and(head), events);",
+            "self.end(result.map_or(head.clone(), |()| head), events);",
         )],
+    },
+    Bug {
+        name: "silence of others counts while own beats are not answered",
+        file: "host/storage/shared/src/committer.rs",
+        changes: &[(
+            "        if let Ok(Answered::Beats { session, beats }) = answer {\n",
+            "        let beats = of.iter().map(|host| (*host, 0)).collect();\n        let unheard = Answered::Beats { session: Session(0), beats };\n        if let Ok(Answered::Beats { session, beats }) = answer.or(Ok::<_, Fault>(unheard)) {\n",
+        )],
+    },
+    Bug {
+        name: "silence is counted on when another node answers",
+        file: "host/storage/shared/src/lives.rs",
+        changes: &[("            self.seen.clear();\n", "")],
     },
     Bug {
         name: "a barrier counts for what was read of another node",

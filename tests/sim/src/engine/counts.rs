@@ -40,6 +40,8 @@ counts! {
     rollbacks
     trims
     overtaken
+    vacancies_released
+    vacancies_silent
     takeovers
     contended
     fenced

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ambrosia_core::{Epoch, Lsn};
 use ambrosia_shared_log::{
-    Claim, Committer, EngineFacts, Lane, LogFault, Position, RequestId, Session, Standing, TaskId,
+    Claim, Committer, EngineFacts, HostId, Lane, LogFault, Position, RequestId, Session, Standing, TaskId,
 };
 use ambrosia_storage::LogId;
 
 /// A host, dead or alive.
 #[derive(Debug)]
 pub(super) struct Host {
+    /// Another one for each life.
+    pub(super) me: HostId,
     /// Another number for each life.
     pub(super) life: u32,
     pub(super) is_up: bool,
@@ -21,6 +23,8 @@ pub(super) struct Host {
     /// Requests that are not answered, with the ways that they took.
     pub(super) asked: BTreeMap<RequestId, (Lane, Session)>,
     pub(super) replicas: BTreeMap<LogId, Replica>,
+    /// Whom the engine had heard of, and when, at the last beat of which the answer has come; and when that was.
+    pub(super) heard: (u64, BTreeMap<HostId, u64>),
     /// When it has asked to be told the time.
     pub(super) alarm: Option<u64>,
 }
@@ -33,6 +37,10 @@ pub(super) struct Replica {
     pub(super) stage: Stage,
     /// Why it does not go on.
     pub(super) fault: Option<LogFault>,
+    /// It is told by that when there seems to be no primary.
+    pub(super) watch: Option<TaskId>,
+    /// The reign whose primary seemed to be gone.
+    pub(super) vacant: Option<Epoch>,
     /// Looks at the fence: of which epoch, since when.
     pub(super) looks: BTreeMap<TaskId, (Epoch, u64)>,
 }
@@ -63,15 +71,17 @@ pub(super) struct Reign {
 }
 
 impl Host {
-    pub(super) fn new(facts: &EngineFacts) -> Host {
+    pub(super) fn new(facts: &EngineFacts, me: HostId) -> Host {
         Host {
+            me,
             life: 0,
             is_up: false,
             frozen_until: 0,
-            committer: Committer::new(facts.clone()),
+            committer: Committer::new(facts.clone(), me),
             connections: BTreeMap::new(),
             asked: BTreeMap::new(),
             replicas: BTreeMap::new(),
+            heard: (0, BTreeMap::new()),
             alarm: None,
         }
     }
@@ -79,11 +89,14 @@ impl Host {
     /// It comes to life with nothing but checkpoints.
     pub(super) fn start(&mut self, facts: &EngineFacts, checkpoints: &BTreeMap<LogId, Standing>) {
         let replica = |standing: &Standing| Replica::new(*standing);
+        let life = self.life + 1;
+        let mut me = self.me;
+        me.0[8..12].copy_from_slice(&life.to_le_bytes());
         *self = Host {
-            life: self.life + 1,
+            life,
             is_up: true,
             replicas: checkpoints.iter().map(|(log, standing)| (*log, replica(standing))).collect(),
-            ..Host::new(facts)
+            ..Host::new(facts, me)
         };
     }
 
@@ -99,25 +112,17 @@ impl Host {
 
 impl Replica {
     pub(super) fn new(standing: Standing) -> Replica {
-        Replica { standing, stage: Stage::Standby, fault: None, looks: BTreeMap::new() }
+        Replica { standing, stage: Stage::Standby, fault: None, watch: None, vacant: None, looks: BTreeMap::new() }
     }
 
     fn has(&self, task: TaskId) -> bool {
         self.looks.contains_key(&task)
+            || self.watch == Some(task)
             || match &self.stage {
                 Stage::Standby => false,
                 Stage::Reading(own, _) | Stage::Candidate(own, _) => *own == task,
                 Stage::Reigning(reign) => reign.task == task,
             }
-    }
-
-    /// Whether it is, or is about to be, the writer by that claim.
-    pub(super) fn claims(&self, claim: Claim) -> bool {
-        match &self.stage {
-            Stage::Candidate(_, own) => *own == claim,
-            Stage::Reigning(reign) => reign.claim == claim && !reign.is_closing,
-            Stage::Standby | Stage::Reading(..) => false,
-        }
     }
 
     pub(super) fn reign(&mut self) -> Option<&mut Reign> {

@@ -14,11 +14,12 @@ const SECOND: u64 = 1_000 * MILLISECOND;
 /// What takes longer than that does not come right: a takeover may wait for an answer, for another one, and be repeated.
 const REST: u64 = 30 * SECOND;
 /// How long writers append then.
-const WORK: u64 = 10 * SECOND;
+const WORK: u64 = 15 * SECOND;
 
 impl EngineSim {
     pub(super) fn come_right(&mut self) {
         self.is_stormy = false;
+        self.calm_since = Some(self.now);
         self.office.bury();
         (self.paused_until, self.refusing_until, self.unreplicated_until) = (0, 0, 0);
         for host in 0..self.hosts.len() {

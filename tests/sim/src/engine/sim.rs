@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use ambrosia_core::{Genesis, InstanceName, InstanceUuid, Limits, Timestamp};
-use ambrosia_shared_log::{Answer, Claim, EngineFacts, Request, Session, Standing};
+use ambrosia_shared_log::{Answer, EngineFacts, HostId, Request, RequestId, Session, Standing};
 use ambrosia_storage::LogId;
 
 use super::{
@@ -78,7 +78,12 @@ pub(super) struct EngineSim {
     pub(super) paused_until: u64,
     pub(super) refusing_until: u64,
     pub(super) unreplicated_until: u64,
-    pub(super) claims_ever: u64,
+    /// When which host was last heard of by the node in office.
+    pub(super) heard: BTreeMap<HostId, u64>,
+    /// The same as it was when a beat was answered, and when that was.
+    pub(super) heard_by: BTreeMap<(usize, RequestId), (u64, BTreeMap<HostId, u64>)>,
+    /// Since when there is no storm any more.
+    pub(super) calm_since: Option<u64>,
     /// A host hears just now that a barrier has returned.
     pub(super) is_barred: bool,
     trace: Option<VecDeque<String>>,
@@ -121,7 +126,7 @@ impl EngineSim {
         let group_bytes_max = dice.spread((2_000, 20_000)) as usize;
         let facts = EngineFacts { group_bytes_max, lanes: options.lanes };
         let mut sim = EngineSim {
-            hosts: (0..options.hosts).map(|_| Host::new(&facts)).collect(),
+            hosts: (0..options.hosts).map(|host| Host::new(&facts, HostId([host as u8 + 1; 16]))).collect(),
             facts,
             dice,
             now: 0,
@@ -137,7 +142,9 @@ impl EngineSim {
             paused_until: 0,
             refusing_until: 0,
             unreplicated_until: 0,
-            claims_ever: 0,
+            heard: BTreeMap::new(),
+            heard_by: BTreeMap::new(),
+            calm_since: None,
             is_barred: false,
             trace: traced.then(VecDeque::new),
             fingerprint: seed,
@@ -219,13 +226,6 @@ impl EngineSim {
 
     pub(super) fn time(&self) -> Duration {
         Duration::from_nanos(self.now)
-    }
-
-    pub(super) fn new_claim(&mut self) -> Claim {
-        self.claims_ever += 1;
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.claims_ever.to_le_bytes());
-        Claim(bytes)
     }
 
     pub(super) fn note(&mut self, line: impl FnOnce() -> String) {

@@ -1,11 +1,11 @@
 //! Requests and answers on their way, and what hosts do with what they learn.
 
-use ambrosia_core::{Record, RecordHeader, RecordKind, Timestamp};
+use ambrosia_core::{Epoch, EpochBody, Lsn, Record, RecordHeader, RecordKind, ReplicaIndex, Timestamp};
 use ambrosia_shared_log::{
-    Answer, Answered, Candidate, Event, Fault, FenceFault, Lane, LogFault, NotReigning, Request, RequestId, Session,
+    Answer, Answered, Candidate, EngineHead, Event, Fault, Lane, LogFault, NotReigning, Request, RequestId, Session,
     Standing, TaskId,
 };
-use ambrosia_storage::{AppendError, LogEvent, LogId, StopCause};
+use ambrosia_storage::{AppendError, LogEvent, LogId, StopCause, Vacancy};
 
 use super::{
     host::{Host, Reign, Stage},
@@ -31,7 +31,7 @@ impl EngineSim {
         }
         let Some(at) = self.hosts[host].committer.next_time() else { return };
         let at = (at.as_nanos() as u64).max(self.now);
-        if self.hosts[host].alarm.is_none_or(|alarm| at < alarm || alarm < self.now) {
+        if self.hosts[host].alarm.is_none_or(|alarm| at < alarm) {
             self.hosts[host].alarm = Some(at);
             let life = self.hosts[host].life;
             self.put_at(at, Happening::Alarm(host, life));
@@ -39,7 +39,8 @@ impl EngineSim {
     }
 
     pub(super) fn alarm(&mut self, host: usize, life: u32) {
-        if self.lives(host, life) {
+        // One that was put off does not count.
+        if self.lives(host, life) && self.hosts[host].alarm.is_some_and(|at| at <= self.now) {
             self.hosts[host].alarm = None;
             let now = self.time();
             self.hosts[host].committer.on_time(now);
@@ -93,7 +94,12 @@ impl EngineSim {
             let until = self.paused_until;
             return self.put_at(until, Happening::Arrive(asker, session, request));
         }
-        let is_former = self.office.node(session) == Some(Node::OutOfOffice);
+        let node = self.office.node(session);
+        if let (Request::Beat { host, .. }, Some(Node::InOffice)) = (&request, node) {
+            self.heard.insert(*host, self.now);
+            self.heard_by.insert((asker.host, asker.request), (self.now, self.heard.clone()));
+        }
+        let is_former = node == Some(Node::OutOfOffice);
         match self.office.arrive(session, request, asker) {
             Arrived::Answered(answer) => {
                 self.counts.reads_out_of_office += u64::from(is_former);
@@ -166,6 +172,11 @@ impl EngineSim {
                 |result: &&Result<(), _>| matches!(result, Err(ambrosia_shared_log::AppendFault::TooLarge { .. }));
             self.counts.groups_too_large += results.iter().filter(too_large).count() as u64;
         }
+        let heard = self.heard_by.remove(&(host, request));
+        if let Ok(Answered::Beats { .. }) = answer {
+            // A node out of office knows nothing of it.
+            self.hosts[host].heard = heard.unwrap_or_default();
+        }
         let now = self.time();
         self.is_barred = answer == Ok(Answered::Barred);
         self.hosts[host].committer.on_answer(request, answer, now);
@@ -186,7 +197,8 @@ impl EngineSim {
         if is_reigning && self.is_busy {
             self.write(host, log);
             self.look_at_fence(host, log);
-        } else if is_standby && !self.take_over(host, log) {
+        } else if is_standby && !self.follow_up(host, log) && !self.suspect(host, log) {
+            self.watch(host, log);
             let (now, standing) = (self.time(), self.hosts[host].replica(log).standing);
             let task = self.hosts[host].committer.read(log, standing, now);
             let begun = self.now;
@@ -231,35 +243,88 @@ impl EngineSim {
         let Host { committer, replicas, .. } = &mut self.hosts[host];
         let replica = replicas.get_mut(&log).expect("each host has a replica of each log");
         let Some(epoch) = replica.reign().map(|reign| reign.epoch) else { return };
-        let task = committer.look_at_fence(log, epoch, now);
+        let task = committer.head(log, now);
         replica.looks.insert(task, (epoch, at));
     }
 
-    /// Tries to become the writer, if there seems to be none.
-    fn take_over(&mut self, host: usize, log: LogId) -> bool {
-        let head = self.office.shown.head(log).expect("no log is removed");
-        let now = self.now;
-        let is_alive = self.hosts.iter().any(|other| {
-            other.is_up && other.frozen_until <= now && other.replicas.get(&log).is_some_and(|r| r.claims(head.claim))
-        });
-        let is_suspected = self.is_stormy && self.options.has(EngineFault::Suspicion) && self.dice.percent(2);
-        self.counts.suspicions += u64::from(is_alive && is_suspected);
-        if is_alive && !is_suspected || self.dice.percent(30) {
+    /// Takes a writer that is well for dead, once in a while.
+    fn suspect(&mut self, host: usize, log: LogId) -> bool {
+        if !(self.is_stormy && self.options.has(EngineFault::Suspicion) && self.dice.percent(2)) {
             return false;
         }
-        let claim = self.new_claim();
+        self.counts.suspicions += 1;
+        let head = self.office.shown.head(log).expect("no log is removed");
+        self.take_over(host, log, head.epoch);
+        true
+    }
+
+    /// Takes over where nobody seemed to be primary. Another one may be quicker.
+    fn follow_up(&mut self, host: usize, log: LogId) -> bool {
+        let Some(over) = self.hosts[host].replica(log).vacant.take() else { return false };
+        let takes = self.dice.percent(80);
+        if takes {
+            self.take_over(host, log, over);
+        }
+        takes
+    }
+
+    fn watch(&mut self, host: usize, log: LogId) {
+        let now = self.time();
+        if self.hosts[host].replica(log).watch.is_none() {
+            let task = self.hosts[host].committer.watch(log, now);
+            self.hosts[host].replica(log).watch = Some(task);
+        }
+    }
+
+    /// There seems to be no writer.
+    fn on_vacant(&mut self, host: usize, log: LogId, vacancy: Vacancy) {
+        self.hosts[host].replica(log).watch = None;
+        match vacancy {
+            Vacancy::Released(_) => self.counts.vacancies_released += 1,
+            Vacancy::Silent(epoch) => {
+                self.counts.vacancies_silent += 1;
+                self.check_silent(host, log, epoch);
+            }
+        }
+        self.hosts[host].replica(log).vacant = Some(vacancy.epoch());
+    }
+
+    /// A host that was heard of just now counts as gone for nobody who is connected as it is.
+    fn check_silent(&mut self, host: usize, log: LogId, epoch: Epoch) {
+        let head = self.office.shown.head(log).expect("no log is removed");
+        let session = self.hosts[host].connections.get(&Lane::Other);
+        let is_connected = session.is_some_and(|session| self.office.node(*session) == Some(Node::InOffice));
+        if head.epoch != epoch || !is_connected {
+            return;
+        }
+        let (answered, heard) = &self.hosts[host].heard;
+        let heard = heard.get(&head.claim.host).copied();
+        let is_heard = heard.is_some_and(|at| at + SECOND / 5 > *answered);
+        assert!(
+            !is_heard,
+            "a host that beats, last at {heard:?}, counts as gone for host {host} by what it saw at {answered}: {head:?}"
+        );
+        let is_calm = self.calm_since.is_some_and(|since| since + 15 * SECOND < self.now);
+        let is_alive = self.hosts.iter().any(|other| other.is_up && other.me == head.claim.host);
+        assert!(!(is_calm && is_alive), "a host counts as gone although nothing is wrong");
+    }
+
+    fn take_over(&mut self, host: usize, log: LogId, over: Epoch) {
+        let claim = self.hosts[host].committer.new_claim();
         let candidate = Candidate {
             log,
-            over: head.epoch,
+            over,
             claim,
             standing: self.hosts[host].replica(log).standing,
-            me: ambrosia_core::EpochBody { replica: ambrosia_core::ReplicaIndex(host as u16), engine: [0; 32] },
+            me: EpochBody { replica: ReplicaIndex(host as u16), engine: [0; 32] },
             time: Timestamp(self.now),
         };
         let now = self.time();
+        if let Some(watch) = self.hosts[host].replica(log).watch.take() {
+            self.hosts[host].committer.give_up(watch);
+        }
         let task = self.hosts[host].committer.take_over(candidate, now);
         self.hosts[host].replica(log).stage = Stage::Candidate(task, claim);
-        true
     }
 
     /// A host learns what has become of one of its tasks.
@@ -283,11 +348,13 @@ impl EngineSim {
             Event::Resumed => self.counts.resumed += 1,
             Event::Closed => self.on_closed(host, log),
             Event::Read(result) => self.on_read(host, log, result),
-            Event::Fence(result) => self.on_fence(host, log, task, result),
+            Event::Head(result) => self.on_head(host, log, task, result),
+            Event::Vacant(vacancy) => self.on_vacant(host, log, vacancy),
+            Event::Found(_) | Event::Changed(_) | Event::Gone => panic!("nobody has asked for that"),
         }
     }
 
-    fn on_reigns(&mut self, host: usize, log: LogId, task: TaskId, epoch: ambrosia_core::Epoch, records: &[Record]) {
+    fn on_reigns(&mut self, host: usize, log: LogId, task: TaskId, epoch: Epoch, records: &[Record]) {
         let replica = self.hosts[host].replica(log);
         let Stage::Candidate(own, claim) = replica.stage else { panic!("a candidate begins a reign") };
         assert_eq!(own, task, "a reign is that of its candidate");
@@ -303,7 +370,7 @@ impl EngineSim {
         self.counts.takeovers += 1;
     }
 
-    fn on_durable(&mut self, host: usize, log: LogId, epoch: ambrosia_core::Epoch, lsn: ambrosia_core::Lsn) {
+    fn on_durable(&mut self, host: usize, log: LogId, epoch: Epoch, lsn: Lsn) {
         let replica = self.hosts[host].replicas.get_mut(&log).expect("each host has a replica of each log");
         let Stage::Reigning(reign) = &mut replica.stage else { panic!("only a reign has durable records") };
         assert_eq!(reign.epoch, epoch, "an event comes with the epoch of its reign");
@@ -393,19 +460,19 @@ impl EngineSim {
         self.hosts[host].replica(log).fault = Some(fault);
     }
 
-    fn on_fence(&mut self, host: usize, log: LogId, task: TaskId, result: Result<(), FenceFault>) {
+    fn on_head(&mut self, host: usize, log: LogId, task: TaskId, result: Result<EngineHead, LogFault>) {
         let replica = self.hosts[host].replica(log);
         let (epoch, begun) = replica.looks.remove(&task).expect("it was asked for");
         match result {
-            Ok(()) => {
+            Ok(head) if head.epoch == epoch => {
                 self.counts.fences_confirmed += 1;
                 self.witness.check_confirmed(log, epoch, begun);
             }
-            Err(FenceFault::Fenced { by }) => {
+            Ok(head) => {
                 self.counts.fences_lost += 1;
-                self.witness.check_fenced(log, by, &self.office.replicated);
+                self.witness.check_fenced(log, head.epoch, &self.office.replicated);
             }
-            Err(FenceFault::Log(fault)) => self.witness.check_fault(log, &fault, &self.office.replicated),
+            Err(fault) => self.witness.check_fault(log, &fault, &self.office.replicated),
         }
     }
 }
