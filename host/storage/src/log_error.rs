@@ -60,6 +60,12 @@ pub enum LogError {
         /// What was replaced.
         place: String,
     },
+    /// The store does not have what was durable in it: an older state of it was restored, or it was written over.
+    #[error("{reason}")]
+    Lost {
+        /// What was there, what is, and what to do.
+        reason: String,
+    },
     /// The shared page of the log was removed while replicas run.
     #[error("{place} was replaced while replicas of the instance run: end all their processes, then start them again")]
     ControlLost {

@@ -237,6 +237,11 @@ impl Committer {
         self.begin(Task::Follow(Follow { log, head: None, is_watch: true, is_gone: false }), now)
     }
 
+    /// How many reigns are not over, or not known to be by whoever has them.
+    pub fn reigns(&self) -> usize {
+        self.writers
+    }
+
     /// A claim that nobody has used.
     pub fn new_claim(&mut self) -> Claim {
         self.claims_ever += 1;

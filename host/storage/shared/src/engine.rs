@@ -93,6 +93,8 @@ pub struct EngineHead {
     pub first: Lsn,
     /// Its last record.
     pub last: Position,
+    /// Bytes of the records that the log has.
+    pub bytes: u64,
 }
 
 /// What somebody knows of a head row: it is told only of others.

@@ -2,7 +2,8 @@
 //! done when the engine is slow, gone, or not what it was.
 //!
 //! The decisions are made by a [`Committer`], one for each host, which has no clock, no thread and no socket. What it asks of an
-//! [`Engine`] is a handful of [`Request`]s, whose meaning [`Rows`] shows.
+//! [`Engine`] is a handful of [`Request`]s, whose meaning [`Rows`] shows. Around it an [`EngineHost`] has a thread, and an
+//! [`EngineLog`] is a log for the rest of the program; [`MemoryEngine`] is an engine in this process.
 //!
 //! **Architecture Invariant:** nothing here knows what engine it is. The crate links no runtime and no client of an engine, which
 //! a test of `ambrosia-tidy` reads off the lock file; `tests/purity.rs` sees that nothing but the folder `shell` names a
@@ -16,6 +17,7 @@ mod limits;
 mod lives;
 mod reader;
 mod rows;
+mod shell;
 mod takeover;
 mod task;
 mod writer;
@@ -28,11 +30,12 @@ pub use engine::{
 pub use event::{Event, NotReigning};
 pub use fault::LogFault;
 pub use limits::{
-    ANSWER_TIME, ANSWER_TIME_MAX, BEAT_INTERVAL, ENGINE_GAP, ENGINE_GRACE, FENCE_LOOK_INTERVAL, FOLLOW_INTERVAL,
-    GROUP_BYTES_MAX, READ_BYTES_MAX, READS_MAX, RELEASE_TRIES, REQUEST_BYTES_MAX, REQUEST_LOGS_MAX, RETRY_FIRST,
-    RETRY_MAX, STALLED_AFTER, TAKEOVER_TIME,
+    ANSWER_TIME, ANSWER_TIME_MAX, BEAT_INTERVAL, CLOSE_TIME, END_TIME, ENGINE_GAP, ENGINE_GRACE, FENCE_LOOK_INTERVAL,
+    FOLLOW_INTERVAL, GROUP_BYTES_MAX, READ_BYTES_MAX, READS_MAX, RELEASE_TRIES, REQUEST_BYTES_MAX, REQUEST_LOGS_MAX,
+    RETRY_FIRST, RETRY_MAX, STALLED_AFTER, TAKEOVER_TIME,
 };
 pub use reader::Standing;
 pub use rows::Rows;
+pub use shell::{EngineHost, EngineLog, MemoryEngine};
 pub use takeover::Candidate;
 pub use task::TaskId;

@@ -54,6 +54,12 @@ pub const RETRY_MAX: Duration = Duration::from_millis(640);
 /// After so many tries a writer leaves it to others to find out that its reign has ended.
 pub const RELEASE_TRIES: u32 = 3;
 
+/// A writer that is closed waits that long for its records to be durable, and gives them up then.
+pub const CLOSE_TIME: Duration = Duration::from_secs(5);
+
+/// A host that ends waits that long until others are told that its reigns have.
+pub const END_TIME: Duration = Duration::from_secs(2);
+
 /// When to try again what has failed so often.
 pub(crate) fn retry_after(tries: u32) -> Duration {
     RETRY_FIRST.saturating_mul(1 << tries.min(10)).min(RETRY_MAX)

@@ -44,6 +44,7 @@ impl Rows {
             is_reigned: false,
             first: header.lsn,
             last,
+            bytes: group.bytes.len() as u64,
         };
         let is_new = !self.logs.contains_key(&log);
         self.logs.entry(log).or_insert(LogRows { head, groups: BTreeMap::from([(last.lsn, group)]) });
@@ -63,11 +64,6 @@ impl Rows {
     /// The groups of a log, in order.
     pub fn groups(&self, log: LogId) -> impl Iterator<Item = &Group> {
         self.logs.get(&log).into_iter().flat_map(|rows| rows.groups.values())
-    }
-
-    /// Bytes of the records of a log.
-    pub fn bytes(&self, log: LogId) -> u64 {
-        self.groups(log).map(|group| group.bytes.len() as u64).sum()
     }
 
     /// All logs.
@@ -100,6 +96,7 @@ impl Rows {
             return Err(AppendFault::Refused(Some(*head)));
         }
         head.last = group.last;
+        head.bytes += group.bytes.len() as u64;
         rows.groups.insert(group.last.lsn, group.clone());
         Ok(())
     }
@@ -154,6 +151,7 @@ impl Rows {
         if let Some(rows) = self.logs.get_mut(&log) {
             let last = rows.head.last.lsn;
             rows.groups.retain(|end, _| *end >= before || *end == last);
+            rows.head.bytes = rows.groups.values().map(|group| group.bytes.len() as u64).sum();
             rows.head.first = rows.groups.values().next().map_or(rows.head.first, Group::first);
         }
         Answered::Trimmed

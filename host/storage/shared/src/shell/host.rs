@@ -1,0 +1,362 @@
+//! All logs of a host on one engine: a committer, and the thread that asks and tells for it.
+//!
+//! **Architecture Invariant:** nobody is called, and nothing asked, with the committer locked.
+
+use core::time::Duration;
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread::{self, JoinHandle},
+    time::Instant,
+};
+
+use ambrosia_core::{Epoch, Record};
+use ambrosia_storage::{Callback, IoError, LogError, LogId, OnVacancy, Subscription};
+
+use super::writer::Listener;
+use crate::{
+    committer::{Committer, RequestId},
+    engine::{Answer, Engine, EngineHead, HostId, Lane, Request},
+    event::{Event, NotReigning},
+    fault::LogFault,
+    limits::END_TIME,
+    reader::Standing,
+    takeover::Candidate,
+    task::TaskId,
+};
+
+/// The logs of one host on one engine.
+///
+/// It ends when nobody has it any more, once the ends of its reigns were told, or after [`END_TIME`].
+pub struct EngineHost {
+    pub(super) shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+pub(super) struct Shared {
+    engine: Arc<dyn Engine>,
+    state: Mutex<State>,
+    changed: Condvar,
+    began: Instant,
+}
+
+pub(super) struct State {
+    pub(super) committer: Committer,
+    waiters: BTreeMap<TaskId, Waiter>,
+    answers: Vec<(RequestId, Answer)>,
+    /// Since when nobody has the host.
+    ended: Option<Duration>,
+}
+
+/// What a candidate becomes: epoch and records of its reign.
+pub(super) type Reigning = Result<(Epoch, Vec<Record>), NotReigning>;
+
+/// A place for somebody who is called, until it is emptied.
+pub(super) type Slot<C> = Arc<Mutex<Option<C>>>;
+
+/// Who is told what becomes of a task.
+enum Waiter {
+    Candidate(Sender<Reigning>, Arc<Listener>),
+    Reign(Arc<Listener>),
+    Closing(Arc<Listener>, Sender<()>),
+    Read(Sender<Result<Vec<Record>, LogFault>>),
+    Found(Sender<Result<Standing, LogFault>>),
+    Head(Sender<Result<EngineHead, LogFault>>),
+    Follow(Slot<Callback>),
+    Watch(Slot<OnVacancy>),
+}
+
+/// Somebody to be told something, once nothing is locked.
+type Telling = Box<dyn FnOnce()>;
+
+/// What a turn of the thread has come to.
+struct Turn {
+    requests: Vec<(RequestId, Lane, Request)>,
+    tellings: Vec<Telling>,
+}
+
+impl EngineHost {
+    /// Begins, as a host that none was before: `me` is to be random.
+    ///
+    /// # Errors
+    /// If the system has no more threads.
+    pub fn begin(engine: Arc<dyn Engine>, me: HostId) -> io::Result<Arc<EngineHost>> {
+        let committer = Committer::new(engine.facts(), me);
+        let state = State { committer, waiters: BTreeMap::new(), answers: Vec::new(), ended: None };
+        let shared =
+            Arc::new(Shared { engine, state: Mutex::new(state), changed: Condvar::new(), began: Instant::now() });
+        let there = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("shared-log".to_owned()).spawn(move || there.run())?;
+        Ok(Arc::new(EngineHost { shared, thread: Some(thread) }))
+    }
+
+    /// Becomes the writer; waits until it is, or is not.
+    pub(super) fn take_over(
+        &self,
+        listener: &Arc<Listener>,
+        candidate: impl FnOnce(&mut Committer) -> Candidate,
+    ) -> (TaskId, Reigning) {
+        let (sender, receiver) = channel();
+        let task = self.shared.with(|state, now| {
+            let candidate = candidate(&mut state.committer);
+            let task = state.committer.take_over(candidate, now);
+            state.waiters.insert(task, Waiter::Candidate(sender, Arc::clone(listener)));
+            task
+        });
+        let ended = || Err(NotReigning::Fault(LogFault::Unavailable("the host ends".to_owned())));
+        (task, receiver.recv().unwrap_or_else(|_| ended()))
+    }
+
+    /// Reads on behind a record.
+    pub(super) fn read(&self, log: LogId, standing: Standing) -> Result<Vec<Record>, LogFault> {
+        self.wait(|state, now, sender| {
+            let task = state.committer.read(log, standing, now);
+            state.waiters.insert(task, Waiter::Read(sender));
+        })
+    }
+
+    /// What a record follows.
+    pub(super) fn find(&self, log: LogId, from: ambrosia_core::Lsn) -> Result<Standing, LogFault> {
+        self.wait(|state, now, sender| {
+            let task = state.committer.find(log, from, now);
+            state.waiters.insert(task, Waiter::Found(sender));
+        })
+    }
+
+    /// The head row as it is now.
+    pub(super) fn head(&self, log: LogId) -> Result<EngineHead, LogFault> {
+        self.wait(|state, now, sender| {
+            let task = state.committer.head(log, now);
+            state.waiters.insert(task, Waiter::Head(sender));
+        })
+    }
+
+    /// Waits for the one answer to what is begun.
+    fn wait<T>(&self, begin: impl FnOnce(&mut State, Duration, Sender<Result<T, LogFault>>)) -> Result<T, LogFault> {
+        let (sender, receiver): (_, Receiver<Result<T, LogFault>>) = channel();
+        self.shared.with(|state, now| begin(state, now, sender));
+        receiver.recv().unwrap_or_else(|_| Err(LogFault::Unavailable("the host ends".to_owned())))
+    }
+
+    pub(super) fn follow(self: &Arc<Self>, log: LogId, call: Callback) -> Subscription {
+        let slot = Arc::new(Mutex::new(Some(call)));
+        self.subscribe(&slot, Waiter::Follow(Arc::clone(&slot)), |committer, now| committer.follow(log, now))
+    }
+
+    pub(super) fn watch(self: &Arc<Self>, log: LogId, call: OnVacancy) -> Subscription {
+        let slot = Arc::new(Mutex::new(Some(call)));
+        self.subscribe(&slot, Waiter::Watch(Arc::clone(&slot)), |committer, now| committer.watch(log, now))
+    }
+
+    fn subscribe<C: Send + 'static>(
+        self: &Arc<Self>,
+        slot: &Slot<C>,
+        waiter: Waiter,
+        begin: impl FnOnce(&mut Committer, Duration) -> TaskId,
+    ) -> Subscription {
+        let task = self.shared.with(|state, now| {
+            let task = begin(&mut state.committer, now);
+            state.waiters.insert(task, waiter);
+            task
+        });
+        let (host, slot) = (Arc::clone(self), Arc::clone(slot));
+        Subscription::new(move || {
+            host.shared.with(|state, _| {
+                state.committer.give_up(task);
+                state.waiters.remove(&task);
+            });
+            // Waits for a call under way.
+            let _gone = lock(&slot).take();
+        })
+    }
+
+    /// Makes all durable that a reign has, and ends it. The sender is told when that is done.
+    pub(super) fn close(&self, reign: TaskId, done: Sender<()>) {
+        self.shared.with(|state, now| {
+            if let Some(Waiter::Reign(listener)) = state.waiters.remove(&reign) {
+                state.waiters.insert(reign, Waiter::Closing(listener, done));
+                state.committer.close(reign, now);
+            }
+        });
+    }
+
+    /// Ends a reign without what is not on its way yet. Nobody is told more of it.
+    pub(super) fn abandon(&self, reign: TaskId) {
+        self.shared.with(|state, now| {
+            state.waiters.remove(&reign);
+            state.committer.abandon(reign, now);
+        });
+    }
+}
+
+impl Drop for EngineHost {
+    fn drop(&mut self) {
+        self.shared.with(|state, now| state.ended = Some(now));
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != thread::current().id()
+        {
+            // It has nothing that panics of its own.
+            let _ended = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Does something with the committer, and has the thread look what that has changed.
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut State, Duration) -> T) -> T {
+        let done = act(&mut self.lock(), self.now());
+        self.changed.notify_one();
+        done
+    }
+
+    /// Looks, and has nothing changed.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&Committer) -> T) -> T {
+        look(&self.lock().committer)
+    }
+
+    fn answer(&self, request: RequestId, answer: Answer) {
+        self.lock().answers.push((request, answer));
+        self.changed.notify_one();
+    }
+
+    fn run(self: Arc<Self>) {
+        while let Some(Turn { requests, tellings }) = self.turn() {
+            for (id, lane, request) in requests {
+                let there: Weak<Shared> = Arc::downgrade(&self);
+                let answer = move |answer| {
+                    if let Some(there) = there.upgrade() {
+                        there.answer(id, answer);
+                    }
+                };
+                self.engine.ask(lane, request, Box::new(answer));
+            }
+            tellings.into_iter().for_each(|tell| tell());
+        }
+        // Whoever waits is told that nothing comes.
+        self.lock().waiters.clear();
+    }
+
+    /// Waits until there is something to be asked or told; `None` once it is over.
+    fn turn(&self) -> Option<Turn> {
+        let mut state = self.lock();
+        loop {
+            let now = self.now();
+            for (id, answer) in std::mem::take(&mut state.answers) {
+                state.committer.on_answer(id, answer, now);
+            }
+            state.committer.on_time(now);
+            let requests: Vec<_> = std::iter::from_fn(|| state.committer.next_request()).collect();
+            let tellings = state.tellings();
+            if !requests.is_empty() || !tellings.is_empty() {
+                return Some(Turn { requests, tellings });
+            }
+            let is_over = |since: Duration| state.committer.reigns() == 0 || now.saturating_sub(since) >= END_TIME;
+            if state.ended.is_some_and(is_over) {
+                return None;
+            }
+            let next = state.committer.next_time();
+            let end = state.ended.map(|since| since + END_TIME);
+            let until = next.into_iter().chain(end).min().map(|at| at.saturating_sub(now));
+            state = match until {
+                Some(time) => self.changed.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+}
+
+impl State {
+    /// Whom to tell what.
+    fn tellings(&mut self) -> Vec<Telling> {
+        let mut tellings = Vec::new();
+        while let Some((task, event)) = self.committer.next_event() {
+            tellings.extend(self.telling(task, event));
+        }
+        tellings
+    }
+
+    fn telling(&mut self, task: TaskId, event: Event) -> Option<Telling> {
+        let waiter = self.waiters.remove(&task)?;
+        match (waiter, event) {
+            (Waiter::Candidate(sender, listener), Event::Reigns { epoch, records }) => {
+                self.waiters.insert(task, Waiter::Reign(listener));
+                Some(send(sender, Ok((epoch, records))))
+            }
+            (Waiter::Candidate(sender, _), Event::NotReigning(why)) => Some(send(sender, Err(why))),
+            (Waiter::Reign(listener), event) => {
+                self.waiters.insert(task, Waiter::Reign(Arc::clone(&listener)));
+                Some(Box::new(move || listener.tell(event)))
+            }
+            (Waiter::Closing(listener, sender), Event::Closed) => {
+                listener.silence();
+                Some(send(sender, ()))
+            }
+            (Waiter::Closing(listener, sender), event) => {
+                let is_over = matches!(event, Event::Log(_, ambrosia_storage::LogEvent::Stopped(_)));
+                if !is_over {
+                    self.waiters.insert(task, Waiter::Closing(Arc::clone(&listener), sender));
+                }
+                Some(Box::new(move || listener.tell(event)))
+            }
+            (Waiter::Read(sender), Event::Read(result)) => Some(send(sender, result)),
+            (Waiter::Found(sender), Event::Found(result)) => Some(send(sender, result)),
+            (Waiter::Head(sender), Event::Head(result)) => Some(send(sender, result)),
+            (Waiter::Follow(slot), _) => {
+                self.waiters.insert(task, Waiter::Follow(Arc::clone(&slot)));
+                Some(Box::new(move || {
+                    if let Some(call) = &*lock(&slot) {
+                        call();
+                    }
+                }))
+            }
+            (Waiter::Watch(slot), Event::Vacant(vacancy)) => Some(Box::new(move || {
+                let mut slot = lock(&slot);
+                if let Some(call) = slot.take() {
+                    call(Ok(vacancy));
+                }
+            })),
+            // Such as a candidate that stands: it goes on waiting.
+            (waiter, _) => {
+                self.waiters.insert(task, waiter);
+                None
+            }
+        }
+    }
+}
+
+/// Whoever waited may have gone.
+fn send<T: 'static>(sender: Sender<T>, value: T) -> Telling {
+    Box::new(move || drop(sender.send(value)))
+}
+
+pub(super) fn lock<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same fault as whoever has any log sees it.
+pub(super) fn log_error(fault: LogFault) -> LogError {
+    let place = |log: LogId| format!("log {log} of the engine");
+    match fault {
+        LogFault::Gone { log } => LogError::Gone { place: place(log) },
+        LogFault::Missing { log, asked, first, last } => LogError::Missing { place: place(log), asked, first, last },
+        LogFault::Corrupt { log, lsn, reason } => LogError::Corrupt { place: place(log), lsn, reason },
+        LogFault::WentBack { .. } | LogFault::Rewritten { .. } => LogError::Lost { reason: fault.to_string() },
+        LogFault::TooLarge { .. } | LogFault::Unavailable(_) => LogError::Io(io_error(&fault)),
+    }
+}
+
+pub(super) fn io_error(fault: &LogFault) -> IoError {
+    IoError { action: "use", place: "the engine".to_owned(), source: io::Error::other(fault.to_string()) }
+}

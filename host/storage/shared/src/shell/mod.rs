@@ -1,0 +1,13 @@
+//! Carries out what a committer wants: one thread for all logs of a host.
+//!
+//! **Architecture Invariant:** nothing is decided here: what is durable, who reigns and what is wrong a committer says.
+
+mod host;
+mod log;
+mod memory_engine;
+mod tail;
+mod writer;
+
+pub use host::EngineHost;
+pub use log::EngineLog;
+pub use memory_engine::MemoryEngine;
