@@ -27,6 +27,7 @@ use crate::{
         RaiseFault, Request, Seen, Session,
     },
     event::Event,
+    fault::LogFault,
     limits::{
         ANSWER_TIME_MAX, BEAT_INTERVAL, FENCE_LOOK_INTERVAL, FOLLOW_INTERVAL, READS_MAX, REQUEST_BYTES_MAX,
         REQUEST_LOGS_MAX,
@@ -413,6 +414,17 @@ impl Committer {
         self.look_for_vacancies(now);
     }
 
+    /// What was to be read of a log could not be: whoever follows it is told again what there is.
+    fn see_anew(&mut self, log: LogId) {
+        for id in &self.followers {
+            if let Some(Task::Follow(follow)) = self.tasks.get_mut(id)
+                && follow.log == log
+            {
+                follow.head = None;
+            }
+        }
+    }
+
     /// Tells whoever watches a log that nobody seems to be its primary.
     fn look_for_vacancies(&mut self, now: Duration) {
         let mut vacant = Vec::new();
@@ -641,8 +653,11 @@ impl Committer {
     /// Has a task told something, and puts it where it waits next.
     fn tell(&mut self, id: TaskId, now: Duration, tell: impl FnOnce(&mut Task, &mut Vec<Event>)) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        let mut events = Vec::new();
+        let (log, mut events) = (task.log(), Vec::new());
         tell(task, &mut events);
+        if events.iter().any(|event| matches!(event, Event::Read(Err(LogFault::Unavailable(_))))) {
+            self.see_anew(log);
+        }
         self.events.extend(events.into_iter().map(|event| (id, event)));
         self.place(id, now);
     }

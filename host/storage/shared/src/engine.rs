@@ -106,21 +106,23 @@ pub struct Seen {
     pub known: Option<Known>,
 }
 
-/// The part of a head row that changes.
+/// The part of a head row that changes. What had vanished may come again with the same numbers, and be another reign's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Known {
     /// The newest reign.
     pub epoch: Epoch,
+    /// Whose it is.
+    pub claim: Claim,
     /// Whether its writer has not said that it ended.
     pub is_reigned: bool,
     /// The last record.
-    pub last: Lsn,
+    pub last: Position,
 }
 
 impl EngineHead {
     /// What whoever has seen it knows.
     pub fn known(&self) -> Known {
-        Known { epoch: self.epoch, is_reigned: self.is_reigned, last: self.last.lsn }
+        Known { epoch: self.epoch, claim: self.claim, is_reigned: self.is_reigned, last: self.last }
     }
 }
 

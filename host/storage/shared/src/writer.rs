@@ -189,7 +189,7 @@ impl Writer {
 
     /// What is known of the head row; it is told of others only.
     pub(crate) fn known(&self) -> Known {
-        Known { epoch: self.epoch, is_reigned: true, last: self.durable.lsn }
+        Known { epoch: self.epoch, claim: self.claim, is_reigned: true, last: self.durable }
     }
 
     pub(crate) fn queued_bytes(&self) -> usize {

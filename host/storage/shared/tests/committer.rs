@@ -7,8 +7,9 @@ use ambrosia_core::{
     Timestamp,
 };
 use ambrosia_shared_log::{
-    ANSWER_TIME_MAX, Answer, Answered, AppendFault, Candidate, Committer, EngineFacts, Event, FENCE_LOOK_INTERVAL,
-    Fault, GROUP_BYTES_MAX, HostId, Lane, NotReigning, Request, RequestId, Rows, Session, Standing, TaskId,
+    ANSWER_TIME_MAX, Answer, Answered, AppendFault, Candidate, Claim, Committer, EngineFacts, Event,
+    FENCE_LOOK_INTERVAL, FOLLOW_INTERVAL, Fault, GROUP_BYTES_MAX, HostId, Lane, NotReigning, Raise, Request, RequestId,
+    Rows, Session, Standing, TaskId,
 };
 use ambrosia_storage::{AppendError, LOG_QUEUE_BYTES_MAX, LogEvent, LogId, StopCause};
 
@@ -356,4 +357,39 @@ fn a_reader_is_given_nothing_before_a_barrier_has_returned() {
     let answered = host.rows.execute(request, SESSION);
     host.answer(*id, Ok(answered));
     assert_eq!(host.take_events(), [Event::Read(Ok(Vec::new()))]);
+}
+
+/// Whether the follower is told what there is, if heads are looked at now.
+fn is_told(host: &mut Host, follower: TaskId) -> bool {
+    host.pass(FOLLOW_INTERVAL);
+    host.answer_all();
+    let told = host.events.extract_if(.., |(of, event)| *of == follower && matches!(event, Event::Changed(_)));
+    told.count() > 0
+}
+
+#[test]
+fn whoever_follows_is_told_again_when_what_there_is_could_not_be_read() {
+    let mut host = Host::new(1);
+    let follower = host.committer.follow(log(0), host.now);
+    assert!(is_told(&mut host, follower));
+    assert!(!is_told(&mut host, follower), "nothing has changed");
+    host.committer.read(log(0), Standing::default(), host.now);
+    let [(id, _, Request::Read { .. })] = host.requests()[..] else { panic!("it reads") };
+    host.answer(id, Err(Fault::Unavailable("the connection was refused".to_owned())));
+    assert!(is_told(&mut host, follower));
+}
+
+#[test]
+fn another_reign_of_the_same_number_is_told() {
+    let mut host = Host::new(1);
+    let before = host.rows.clone();
+    let follower = host.committer.follow(log(0), host.now);
+    for claim in [1, 2] {
+        // What the one has raised vanishes.
+        host.rows = before.clone();
+        let claim = Claim { host: HostId([claim; 16]), attempt: 1 };
+        let wanted = vec![Raise { log: log(0), over: Epoch(0), claim }];
+        host.rows.execute(&Request::Raise { wanted }, SESSION);
+        assert!(is_told(&mut host, follower), "{claim:?}");
+    }
 }

@@ -28,7 +28,7 @@ impl LogTail for EngineTail {
                 }
                 Ok(records)
             }
-            // Nothing more is known to be durable now. Once it can be reached, whoever follows is called again.
+            // Nothing more is known to be durable now. Whoever follows is called again, as long as there seems to be more.
             Err(LogFault::Unavailable(_)) => Ok(Vec::new()),
             Err(fault) => Err(log_error(fault)),
         }
