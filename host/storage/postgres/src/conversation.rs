@@ -1,0 +1,191 @@
+//! One connection with one server, as long as both agree.
+
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use ambrosia_shared_log::{Fault, Session};
+use tokio::task::AbortHandle;
+use tokio_postgres::{AsyncMessage, Client, NoTls, Row, Statement, error::Severity, types::ToSql};
+
+use crate::{
+    error::{PostgresError, ends_conversation, fault_of, said},
+    place::PostgresPlace,
+    schema::FORMAT,
+    statements,
+};
+
+/// The oldest server whose statements are tried.
+const VERSION_MIN: i32 = 150_000;
+
+/// What a commit waits for by default, and by settings that wait for more. By the others it does not wait for a standby, or not for its disk.
+const HASTY: [&str; 3] = ["off", "local", "remote_write"];
+
+/// Numbers of sessions of this process.
+static LAST_SESSION: AtomicU64 = AtomicU64::new(0);
+
+/// A connection that is asked one statement after the other. Several may be on their way.
+pub(crate) struct Conversation {
+    session: Session,
+    client: Client,
+    /// The server has warned of something: what it says of success may not hold.
+    is_warned: Arc<AtomicBool>,
+    driver: AbortHandle,
+    prepared: Prepared,
+}
+
+/// Statements that the server knows already.
+pub(crate) struct Prepared {
+    pub(crate) append: Statement,
+    pub(crate) heads: Statement,
+    pub(crate) raise: Statement,
+    pub(crate) barrier: Statement,
+    pub(crate) read: Statement,
+    pub(crate) release: Statement,
+    pub(crate) beat: Statement,
+    pub(crate) forget: Statement,
+    pub(crate) trim: Statement,
+    pub(crate) create: Statement,
+    pub(crate) remove: Statement,
+}
+
+/// The server has only warned that a wait was broken off, or the like.
+const WARNED: &str = "the server has warned that a commit may not be on its standby";
+
+/// Why a statement has no rows.
+pub(crate) struct Failed {
+    pub(crate) fault: Fault,
+    /// Nothing more can be asked there.
+    pub(crate) is_over: bool,
+}
+
+impl From<tokio_postgres::Error> for Failed {
+    fn from(error: tokio_postgres::Error) -> Failed {
+        Failed { fault: fault_of(&error), is_over: ends_conversation(&error) }
+    }
+}
+
+/// Connects with whichever host can be written to, without a look at what is there.
+pub(crate) async fn connect(place: &PostgresPlace) -> Result<(Client, Arc<AtomicBool>, AbortHandle), PostgresError> {
+    let unreachable = |error| PostgresError::Unreachable { place: place.to_string(), reason: said(&error) };
+    let (client, mut connection) = place.config.connect(NoTls).await.map_err(unreachable)?;
+    let is_warned = Arc::<AtomicBool>::default();
+    let warned = Arc::clone(&is_warned);
+    let driver = tokio::spawn(async move {
+        loop {
+            match poll_fn(|context| connection.poll_message(context)).await {
+                // It comes before the success that it is about, and that is told only behind it.
+                Some(Ok(AsyncMessage::Notice(notice))) if notice.parsed_severity() == Some(Severity::Warning) => {
+                    warned.store(true, Ordering::SeqCst);
+                    tracing::warn!("the database warns: {} ({})", notice.message(), notice.code().code());
+                }
+                Some(Ok(AsyncMessage::Notice(notice))) => tracing::debug!("the database says: {}", notice.message()),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => break tracing::debug!("a connection with the database ended: {}", said(&error)),
+                None => break,
+            }
+        }
+    });
+    Ok((client, is_warned, driver.abort_handle()))
+}
+
+impl Conversation {
+    /// Connects, and sees that the server can be used and has the tables.
+    pub(crate) async fn begin(place: &PostgresPlace) -> Result<Conversation, PostgresError> {
+        let (client, is_warned, driver) = connect(place).await?;
+        let begun = prepare(&client, place).await;
+        let prepared = begun.inspect_err(|_| driver.abort())?;
+        let session = Session(LAST_SESSION.fetch_add(1, Ordering::SeqCst) + 1);
+        Ok(Conversation { session, client, is_warned, driver, prepared })
+    }
+
+    pub(crate) fn session(&self) -> Session {
+        self.session
+    }
+
+    pub(crate) fn prepared(&self) -> &Prepared {
+        &self.prepared
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.client.is_closed() || self.is_warned.load(Ordering::SeqCst)
+    }
+
+    /// The rows of a statement, behind its commit.
+    pub(crate) async fn rows(
+        &self,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Failed> {
+        let rows = self.client.query(statement, parameters).await?;
+        if self.is_warned.load(Ordering::SeqCst) {
+            return Err(Failed { fault: Fault::Unknown(WARNED.to_owned()), is_over: true });
+        }
+        Ok(rows)
+    }
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        // The server sees the connection end, and a statement that is under way there may still happen.
+        self.driver.abort();
+    }
+}
+
+async fn prepare(client: &Client, place: &PostgresPlace) -> Result<Prepared, PostgresError> {
+    let place_text = || place.to_string();
+    let failed = |error: tokio_postgres::Error| match error.as_db_error().and_then(|error| error.parsed_severity()) {
+        // As that the tables are not to be read by this user.
+        Some(Severity::Error) => PostgresError::Unusable { place: place_text(), reason: said(&error) },
+        _ => PostgresError::Unreachable { place: place_text(), reason: said(&error) },
+    };
+    let unusable = |reason: String| PostgresError::Unusable { place: place_text(), reason };
+    let settings = "select current_setting('server_version_num')::int4, current_setting('server_version'), \
+                    current_setting('fsync'), current_setting('synchronous_commit'), current_setting('synchronous_standby_names')";
+    let row = client.query_one(settings, &[]).await.map_err(failed)?;
+    let (number, version): (i32, String) = (row.get(0), row.get(1));
+    if number < VERSION_MIN {
+        return Err(unusable(format!("it is version {version}: use PostgreSQL 15 or newer")));
+    }
+    if row.get::<_, String>(2) != "on" {
+        let reason = "its setting fsync is off, so it loses what it has confirmed when its machine fails: switch it on";
+        return Err(unusable(reason.to_owned()));
+    }
+    // Roles and databases often have it weaker. What waits for more than that stays.
+    let waits = row.get::<_, String>(3);
+    let waits = if HASTY.contains(&waits.as_str()) { "set synchronous_commit = on;" } else { "" };
+    let session = format!("{waits} set default_transaction_isolation = 'read committed'; set statement_timeout = 0;");
+    client.batch_execute(&session).await.map_err(failed)?;
+    let schema = place.schema();
+    let there = client.query_opt("select to_regclass($1)::text", &[&format!("{schema}.meta")]).await.map_err(failed)?;
+    if there.and_then(|row| row.get::<_, Option<String>>(0)).is_none() {
+        return Err(PostgresError::NoStore { place: place_text(), schema: schema.to_owned() });
+    }
+    let format = format!("select value from {schema}.meta where key = 'format'");
+    let format = client.query_opt(&format, &[]).await.map_err(failed)?.map(|row| row.get::<_, String>(0));
+    if format.as_deref() != Some(FORMAT) {
+        let format = format.as_deref().unwrap_or("none");
+        let reason = format!(
+            "schema {schema} has format {format}, and this program reads {FORMAT}: use the version of ambrosia-host that made it"
+        );
+        return Err(unusable(reason));
+    }
+    let statement = async |text: &str| client.prepare(&text.replace("{s}", schema)).await.map_err(failed);
+    Ok(Prepared {
+        append: statement(statements::APPEND).await?,
+        heads: statement(statements::HEADS).await?,
+        raise: statement(statements::RAISE).await?,
+        barrier: statement(statements::BARRIER).await?,
+        read: statement(statements::READ).await?,
+        release: statement(statements::RELEASE).await?,
+        beat: statement(statements::BEAT).await?,
+        forget: statement(statements::FORGET).await?,
+        trim: statement(statements::TRIM).await?,
+        create: statement(statements::CREATE).await?,
+        remove: statement(statements::REMOVE).await?,
+    })
+}

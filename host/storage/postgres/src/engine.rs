@@ -1,0 +1,324 @@
+//! The engine: which connection a request takes, and how long it may take.
+
+use std::{collections::HashMap, sync::Arc};
+
+use ambrosia_core::Record;
+use ambrosia_shared_log::{
+    ANSWER_TIME, Answer, Answered, Answering, AppendFault, Engine, EngineFacts, EngineHead, Fault, Group, HostId,
+    Known, Lane, Raise, RaiseFault, Request, Seen, Session,
+};
+use ambrosia_storage::LogId;
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::{Instant, timeout_at},
+};
+use tokio_postgres::{Row, types::ToSql};
+use uuid::Uuid;
+
+use crate::{
+    conversation::{Conversation, Failed, connect},
+    error::{PostgresError, said},
+    line::Line,
+    place::PostgresPlace,
+    rows::{group_in, head_in, host_column, host_in, log_column, log_in, number_column, number_in},
+    schema,
+};
+
+/// Connections for groups: an append waits for the standby's disk, and the next ones of other logs need not.
+const LANES: u8 = 2;
+
+/// Lives of hosts that are long over are removed each time that this one has said so often that it is alive.
+const BEATS_BEFORE_FORGETTING: u64 = 1000;
+
+/// Threads of the connections.
+const THREADS: usize = 2;
+
+/// Above the largest record; PostgreSQL takes 1 GiB.
+const GROUP_BYTES_MAX: usize = 128 << 20;
+
+/// Logs in a schema of a PostgreSQL database.
+pub struct PostgresEngine {
+    office: Arc<Office>,
+    /// `None` only while it is dropped.
+    runtime: Option<Runtime>,
+}
+
+/// A value of a statement.
+type Parameter<'a> = &'a (dyn ToSql + Sync);
+
+/// What requests share.
+struct Office {
+    place: PostgresPlace,
+    groups: [Line; LANES as usize],
+    /// Heads and groups are read here, and barriers belong to what was read.
+    reads: Line,
+    /// All else that is written waits for a standby, and reads do not.
+    changes: Line,
+    /// A host that is late to say that it lives is taken for dead, so nothing stands before that.
+    beats: Line,
+}
+
+impl PostgresEngine {
+    /// Makes the tables, where they are not there. Blocks.
+    ///
+    /// # Errors
+    /// If the database can't be reached, or does not let its user do that.
+    pub fn create(place: &PostgresPlace) -> Result<(), PostgresError> {
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(PostgresError::Threads)?;
+        runtime.block_on(async {
+            let (client, _, driver) = connect(place).await?;
+            let made = client.batch_execute(&schema::statements(place.schema())).await;
+            drop(client);
+            driver.abort();
+            made.map_err(|error| PostgresError::Unusable { place: place.to_string(), reason: said(&error) })
+        })
+    }
+
+    /// Connects. Blocks.
+    ///
+    /// # Errors
+    /// If the database can't be reached, has no tables of this version, or would lose what it confirms.
+    pub fn open(place: PostgresPlace) -> Result<PostgresEngine, PostgresError> {
+        let building = Builder::new_multi_thread().worker_threads(THREADS).thread_name("database").enable_all().build();
+        let runtime = building.map_err(PostgresError::Threads)?;
+        let groups = [Line::default(), Line::default()];
+        let (reads, changes, beats) = (Line::default(), Line::default(), Line::default());
+        let office = Arc::new(Office { place, groups, reads, changes, beats });
+        // Errors that no repetition mends are told here and not as an engine that is away.
+        let begun = runtime.block_on(Conversation::begin(&office.place))?;
+        drop(begun);
+        Ok(PostgresEngine { office, runtime: Some(runtime) })
+    }
+
+    /// Makes a log that begins with `genesis`; whether there was none. Blocks.
+    ///
+    /// # Errors
+    /// If that is not known, or the engine can't be reached: asked again, it is known.
+    pub fn create_log(&self, log: LogId, genesis: &Record) -> Result<bool, Fault> {
+        let header = genesis.header();
+        let (epoch, lsn) = (number_column(header.epoch.0), number_column(header.lsn.0));
+        let (link, previous) = (number_column(header.link()), number_column(header.previous));
+        let stored: &[u8] = genesis.stored();
+        self.block_on(async |conversation| {
+            let parameters: [Parameter<'_>; 7] =
+                [&log_column(log), &epoch, &Uuid::nil(), &lsn, &link, &previous, &stored];
+            Ok(!conversation.rows(&conversation.prepared().create, &parameters).await?.is_empty())
+        })
+    }
+
+    /// Removes a log; whether there was one. Blocks.
+    ///
+    /// # Errors
+    /// As [`PostgresEngine::create_log`].
+    pub fn remove_log(&self, log: LogId) -> Result<bool, Fault> {
+        self.block_on(async |conversation| {
+            Ok(!conversation.rows(&conversation.prepared().remove, &[&log_column(log)]).await?.is_empty())
+        })
+    }
+
+    fn block_on<T>(&self, ask: impl AsyncFnOnce(&Conversation) -> Result<T, Failed>) -> Result<T, Fault> {
+        let runtime = self.runtime.as_ref().expect("it goes when the engine does");
+        let Office { place, changes, .. } = &*self.office;
+        runtime.block_on(within_time(changes, place, ask))
+    }
+}
+
+impl Drop for PostgresEngine {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // It may be dropped by a thread of a runtime, where nobody may wait. What is under way is answered by its dropped question.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Engine for PostgresEngine {
+    fn ask(&self, lane: Lane, request: Request, answer: Answering) {
+        let office = Arc::clone(&self.office);
+        let runtime = self.runtime.as_ref().expect("it goes when the engine does");
+        runtime.spawn(async move { answer(office.answer(lane, &request).await) });
+    }
+
+    fn facts(&self) -> EngineFacts {
+        EngineFacts { group_bytes_max: GROUP_BYTES_MAX, lanes: LANES }
+    }
+}
+
+impl Office {
+    async fn answer(&self, lane: Lane, request: &Request) -> Answer {
+        if let Request::Barrier { session } = request {
+            return self.barrier(*session).await;
+        }
+        let line = match (lane, request) {
+            (Lane::Groups(number), _) => &self.groups[usize::from(number) % self.groups.len()],
+            (Lane::Other, Request::Heads { .. } | Request::Read { .. }) => &self.reads,
+            (Lane::Other, Request::Beat { .. }) => &self.beats,
+            (Lane::Other, _) => &self.changes,
+        };
+        within_time(line, &self.place, async |conversation| perform(conversation, request).await).await
+    }
+
+    /// Over the connection by which was read what is to be durable; another one may be with another server.
+    async fn barrier(&self, session: Session) -> Answer {
+        for line in [&self.reads, &self.beats, &self.changes] {
+            if let Some(conversation) = line.of_session(session).await {
+                let statement = &conversation.prepared().barrier;
+                let asking = async |conversation: &Conversation| conversation.rows(statement, &[]).await;
+                ask_in_time(line, &conversation, Instant::now() + ANSWER_TIME, asking).await?;
+                return Ok(Answered::Barred);
+            }
+        }
+        Err(Fault::Unavailable("the connection with the database by which that was read is over".to_owned()))
+    }
+}
+
+/// Asks over the conversation of a line, all in the time that a request may take.
+async fn within_time<T>(
+    line: &Line,
+    place: &PostgresPlace,
+    ask: impl AsyncFnOnce(&Conversation) -> Result<T, Failed>,
+) -> Result<T, Fault> {
+    let late = || Fault::Unavailable(format!("no database at {place} has answered within {ANSWER_TIME:?}"));
+    let until = Instant::now() + ANSWER_TIME;
+    let conversation = timeout_at(until, line.conversation(place)).await.map_err(|_| late())??;
+    ask_in_time(line, &conversation, until, ask).await
+}
+
+/// Asks, and gives the conversation up if there is no answer: a server that stands still keeps its connections alive.
+async fn ask_in_time<T>(
+    line: &Line,
+    conversation: &Conversation,
+    until: Instant,
+    ask: impl AsyncFnOnce(&Conversation) -> Result<T, Failed>,
+) -> Result<T, Fault> {
+    let Failed { fault, is_over } = match timeout_at(until, ask(conversation)).await {
+        Ok(Ok(answer)) => return Ok(answer),
+        Ok(Err(failed)) => failed,
+        Err(_) => {
+            let fault = Fault::Unknown(format!("the database has not answered within {ANSWER_TIME:?}"));
+            Failed { fault, is_over: true }
+        }
+    };
+    if is_over {
+        line.give_up(conversation.session()).await;
+    }
+    Err(fault)
+}
+
+async fn perform(conversation: &Conversation, request: &Request) -> Result<Answered, Failed> {
+    let (session, prepared) = (conversation.session(), conversation.prepared());
+    match request {
+        Request::Append { groups } => append(conversation, groups).await,
+        Request::Heads { logs } => heads(conversation, logs).await,
+        Request::Raise { wanted } => raise(conversation, wanted).await,
+        Request::Barrier { .. } => {
+            conversation.rows(&prepared.barrier, &[]).await?;
+            Ok(Answered::Barred)
+        }
+        Request::Read { log, from, bytes } => {
+            let (from, bytes) = (number_column(from.0), i64::try_from(*bytes).unwrap_or(i64::MAX));
+            let rows = conversation.rows(&prepared.read, &[&log_column(*log), &from, &bytes]).await?;
+            let head = rows.first().map(head_in).transpose()?.flatten();
+            let groups = rows.iter().filter_map(|row| group_in(row).transpose()).collect::<Result<_, _>>()?;
+            Ok(Answered::Read { session, head, groups })
+        }
+        Request::Release { log, epoch, claim } => {
+            let (epoch, attempt) = (number_column(epoch.0), number_column(claim.attempt));
+            let parameters: [Parameter<'_>; 4] = [&log_column(*log), &epoch, &host_column(claim.host), &attempt];
+            conversation.rows(&prepared.release, &parameters).await?;
+            Ok(Answered::Released)
+        }
+        Request::Beat { host, beats, of } => beat(conversation, *host, *beats, of).await,
+        Request::Trim { log, before } => {
+            let before = number_column(before.0);
+            loop {
+                let rows = conversation.rows(&prepared.trim, &[&log_column(*log), &before]).await?;
+                let gone = rows.first().map_or(Ok(0), |row| row.try_get::<_, i64>(0))?;
+                if gone == 0 {
+                    return Ok(Answered::Trimmed);
+                }
+            }
+        }
+    }
+}
+
+async fn append(conversation: &Conversation, groups: &[Group]) -> Result<Answered, Failed> {
+    let column = |of: fn(&Group) -> u64| groups.iter().map(|group| number_column(of(group))).collect::<Vec<_>>();
+    let logs: Vec<_> = groups.iter().map(|group| log_column(group.log)).collect();
+    let bodies: Vec<&[u8]> = groups.iter().map(|group| &group.bytes[..]).collect();
+    let (epochs, after, after_link) =
+        (column(|group| group.epoch.0), column(|group| group.after.lsn.0), column(|group| group.after.link));
+    let (last, link) = (column(|group| group.last.lsn.0), column(|group| group.last.link));
+    let parameters: [Parameter<'_>; 7] = [&logs, &epochs, &after, &after_link, &last, &link, &bodies];
+    let rows = conversation.rows(&conversation.prepared().append, &parameters).await?;
+    let rows = by_log(&rows)?;
+    let answer = |group: &Group| -> Result<Result<(), AppendFault>, Failed> {
+        let row = row_of(&rows, group.log)?;
+        if row.try_get("is_done")? { Ok(Ok(())) } else { Ok(Err(AppendFault::Refused(head_in(row)?))) }
+    };
+    Ok(Answered::Appended(groups.iter().map(answer).collect::<Result<_, _>>()?))
+}
+
+async fn raise(conversation: &Conversation, wanted: &[Raise]) -> Result<Answered, Failed> {
+    let logs: Vec<_> = wanted.iter().map(|raise| log_column(raise.log)).collect();
+    let deposed: Vec<_> = wanted.iter().map(|raise| number_column(raise.over.0)).collect();
+    let hosts: Vec<_> = wanted.iter().map(|raise| host_column(raise.claim.host)).collect();
+    let attempts: Vec<_> = wanted.iter().map(|raise| number_column(raise.claim.attempt)).collect();
+    let rows = conversation.rows(&conversation.prepared().raise, &[&logs, &deposed, &hosts, &attempts]).await?;
+    let rows = by_log(&rows)?;
+    let answer = |raise: &Raise| -> Result<Result<EngineHead, RaiseFault>, Failed> {
+        let row = row_of(&rows, raise.log)?;
+        let is_done: bool = row.try_get("is_done")?;
+        Ok(match head_in(row)? {
+            Some(head) if is_done => Ok(head),
+            Some(head) => Err(RaiseFault::Contended(head)),
+            None => Err(RaiseFault::Gone),
+        })
+    };
+    Ok(Answered::Raised(wanted.iter().map(answer).collect::<Result<_, _>>()?))
+}
+
+async fn heads(conversation: &Conversation, logs: &[Seen]) -> Result<Answered, Failed> {
+    let asked: Vec<_> = logs.iter().map(|seen| log_column(seen.log)).collect();
+    let number = |of: fn(&Known) -> u64| {
+        logs.iter().map(|seen| seen.known.as_ref().map(|known| number_column(of(known)))).collect::<Vec<_>>()
+    };
+    let hosts: Vec<_> = logs.iter().map(|seen| seen.known.map(|known| host_column(known.claim.host))).collect();
+    let reigned: Vec<_> = logs.iter().map(|seen| seen.known.map(|known| known.is_reigned)).collect();
+    let (epochs, attempts) = (number(|known| known.epoch.0), number(|known| known.claim.attempt));
+    let (last, links) = (number(|known| known.last.lsn.0), number(|known| known.last.link));
+    let parameters: [Parameter<'_>; 7] = [&asked, &epochs, &hosts, &attempts, &reigned, &last, &links];
+    let rows = conversation.rows(&conversation.prepared().heads, &parameters).await?;
+    let (mut heads, mut gone) = (Vec::new(), Vec::new());
+    for row in &rows {
+        match head_in(row)? {
+            Some(head) => heads.push(head),
+            None => gone.push(log_in(row, "wanted")?),
+        }
+    }
+    Ok(Answered::Heads { session: conversation.session(), heads, gone })
+}
+
+async fn beat(conversation: &Conversation, host: HostId, beats: u64, of: &[HostId]) -> Result<Answered, Failed> {
+    let others: Vec<_> = of.iter().filter(|other| **other != host).map(|other| host_column(*other)).collect();
+    let parameters: [Parameter<'_>; 3] = [&host_column(host), &number_column(beats), &others];
+    let rows = conversation.rows(&conversation.prepared().beat, &parameters).await?;
+    if beats.is_multiple_of(BEATS_BEFORE_FORGETTING) {
+        conversation.rows(&conversation.prepared().forget, &[]).await?;
+    }
+    let told = |row: &Row| Ok::<_, tokio_postgres::Error>((host_in(row, "id")?, number_in(row, "beats")?));
+    let mut told = rows.iter().map(told).collect::<Result<Vec<_>, _>>()?;
+    // The statement reads what was there before it.
+    told.extend(of.contains(&host).then_some((host, beats)));
+    Ok(Answered::Beats { session: conversation.session(), beats: told })
+}
+
+/// The rows that answer for logs.
+fn by_log(rows: &[Row]) -> Result<HashMap<LogId, &Row>, tokio_postgres::Error> {
+    rows.iter().map(|row| Ok((log_in(row, "wanted")?, row))).collect()
+}
+
+fn row_of<'a>(rows: &HashMap<LogId, &'a Row>, log: LogId) -> Result<&'a Row, Failed> {
+    let fault = || Fault::Unknown(format!("the database has answered nothing for log {log}"));
+    rows.get(&log).copied().ok_or_else(|| Failed { fault: fault(), is_over: true })
+}

@@ -1,0 +1,132 @@
+//! Each request as one statement. `{s}` stands for the schema.
+//!
+//! Head rows of several logs are locked in the order of these first: hosts that take over the same logs at once, in their own orders, would
+//! wait for each other, each time until the database notices. A row that was locked is shown as it is then, and not as it was
+//! when the statement began, which is what makes the conditions hold.
+
+/// Groups: log, epoch, what each follows, its last record, and bytes. One row a group: whether it was appended, and the head row.
+pub(crate) const APPEND: &str = "
+with wanted as (
+    select * from unnest($1::uuid[], $2::int8[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::bytea[])
+        as wanted(log, epoch, after, after_link, last, link, body)
+), locked as materialized (
+    select * from {s}.head where log = any($1) order by log for no key update
+), moved as (
+    update {s}.head as head set last = wanted.last, link = wanted.link, bytes = head.bytes + octet_length(wanted.body)
+    from wanted join locked on locked.log = wanted.log
+    where head.log = wanted.log and head.epoch = wanted.epoch and head.last = wanted.after and head.link = wanted.after_link
+    returning head.log
+), appended as (
+    insert into {s}.log (log, last, link, after, after_link, epoch, body)
+    select wanted.log, wanted.last, wanted.link, wanted.after, wanted.after_link, wanted.epoch, wanted.body
+    from wanted join moved on moved.log = wanted.log
+)
+select wanted.log as wanted, moved.log is not null as is_done, locked.*
+from wanted left join locked on locked.log = wanted.log left join moved on moved.log = wanted.log";
+
+/// Logs, and what is known of each head row: epoch, whose it is, whether it is reigned, last record and its link; null if nothing is. One row a log
+/// that is not there, or of which something else is so.
+pub(crate) const HEADS: &str = "
+select seen.log as wanted, head.*
+from unnest($1::uuid[], $2::int8[], $3::uuid[], $4::int8[], $5::bool[], $6::int8[], $7::int8[])
+    as seen(log, epoch, claim_host, claim_attempt, is_reigned, last, link)
+left join {s}.head as head on head.log = seen.log
+where head.log is null or seen.epoch is null
+   or (head.epoch, head.claim_host, head.claim_attempt, head.is_reigned, head.last, head.link)
+      is distinct from (seen.epoch, seen.claim_host, seen.claim_attempt, seen.is_reigned, seen.last, seen.link)";
+
+/// Logs, reigns to be deposed, and whose wish that is. One row a log: whether its epoch was raised, and the head row by then.
+pub(crate) const RAISE: &str = "
+with wanted as (
+    select * from unnest($1::uuid[], $2::int8[], $3::uuid[], $4::int8[]) as wanted(log, deposed, host, attempt)
+), locked as materialized (
+    select * from {s}.head where log = any($1) order by log for no key update
+), raised as (
+    update {s}.head as head
+    set epoch = wanted.deposed + 1, claim_host = wanted.host, claim_attempt = wanted.attempt, is_reigned = true
+    from wanted join locked on locked.log = wanted.log
+    where head.log = wanted.log and (
+        head.epoch = wanted.deposed
+        or (head.epoch = wanted.deposed + 1 and head.claim_host = wanted.host and head.claim_attempt = wanted.attempt)
+    )
+    returning head.*
+)
+select wanted.log as wanted, true as is_done, raised.* from wanted join raised on raised.log = wanted.log
+union all
+select wanted.log, false, locked.* from wanted left join locked on locked.log = wanted.log
+where not exists (select from raised where raised.log = wanted.log)";
+
+/// Writes something, so that a commit waits for all before it.
+pub(crate) const BARRIER: &str = "
+insert into {s}.barrier as barrier values (pg_backend_pid() % 64, 1)
+on conflict (number) do update set count = barrier.count + 1";
+
+/// A log, the first record wanted, and behind how many bytes no group begins. Rows of the head row, each with one of the groups.
+///
+/// How many groups are looked at is bounded, so that the rest of a long log is not read to be left out.
+pub(crate) const READ: &str = "
+select head.*, found.last as group_last, found.link as group_link, found.after, found.after_link,
+    found.epoch as group_epoch, found.body
+from {s}.head as head left join lateral (
+    select log.* from (
+        select near.last, sum(octet_length(near.body)) over (
+            order by near.last rows between unbounded preceding and 1 preceding
+        ) as before
+        from (select last, body from {s}.log where log = $1 and last >= $2 order by last limit 256) as near
+    ) as near join {s}.log as log on log.log = $1 and log.last = near.last
+    where coalesce(near.before, 0) < $3
+) as found on true
+where head.log = $1 order by found.last";
+
+/// A log, a reign, and whose it is.
+pub(crate) const RELEASE: &str = "
+update {s}.head set is_reigned = false
+where log = $1 and epoch = $2 and claim_host = $3 and claim_attempt = $4";
+
+/// Who is alive, how often it has said so, and who else is wanted. Nobody waits for this to be durable.
+pub(crate) const BEAT: &str = "
+with hasty as (
+    select set_config('synchronous_commit', 'off', true)
+), said as (
+    insert into {s}.host select $1, $2, now() from hasty
+    on conflict (id) do update set beats = excluded.beats, seen = excluded.seen
+)
+select id, beats from {s}.host where id = any($3::uuid[])";
+
+/// Forgets lives of hosts that have long been over.
+pub(crate) const FORGET: &str = "delete from {s}.host where seen < now() - interval '1 hour'";
+
+/// A log, and the first record to stay. A part of what is to go, if it is much: one row with the count of groups that went.
+pub(crate) const TRIM: &str = "
+with locked as materialized (
+    select log, last from {s}.head where log = $1 for no key update
+), gone as (
+    delete from {s}.log using locked
+    where log.log = $1 and log.last in (
+        select part.last from {s}.log as part where part.log = $1 and part.last < $2 and part.last <> locked.last
+        order by part.last limit 1000
+    )
+    returning log.last, octet_length(log.body) as bytes
+), moved as (
+    update {s}.head as head set first = (
+        select min(rest.after) + 1 from {s}.log as rest
+        where rest.log = $1 and rest.last > (select max(gone.last) from gone)
+    ), bytes = head.bytes - (select sum(gone.bytes) from gone)
+    from locked where head.log = locked.log and exists (select from gone)
+)
+select count(*) from gone";
+
+/// A log and its first record. One row if there was none.
+pub(crate) const CREATE: &str = "
+with made as (
+    insert into {s}.head values ($1, $2, $3, 0, false, $4, $4, $5, octet_length($7::bytea)) on conflict do nothing returning log
+), begun as (
+    insert into {s}.log (log, last, link, after, after_link, epoch, body)
+    select $1, $4, $5, $4 - 1, $6, $2, $7 from made
+)
+select log from made";
+
+/// A log. One row if there was one.
+pub(crate) const REMOVE: &str = "
+with gone as (delete from {s}.head where log = $1 returning log), rest as (delete from {s}.log where log = $1)
+select log from gone";

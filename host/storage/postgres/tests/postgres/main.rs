@@ -1,0 +1,5 @@
+//! A real server, which is begun for each test. Where PostgreSQL is not installed they are skipped, and say so.
+
+mod conformance;
+mod requests;
+mod support;
