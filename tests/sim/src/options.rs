@@ -9,29 +9,33 @@ pub(crate) const MICROSECOND: u64 = 1_000;
 /// Nanoseconds in a millisecond.
 pub(crate) const MILLISECOND: u64 = 1_000_000;
 
+/// An enum of kinds of faults, with all of them and their names.
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// A kind of fault.
+    ($(#[$of:meta])* $kind:ident: $($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        $(#[$of])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-        pub enum FaultKind {
+        pub enum $kind {
             $($(#[$doc])* $name,)*
         }
 
-        impl FaultKind {
+        impl $kind {
             /// All kinds.
-            pub const ALL: &[FaultKind] = &[$(FaultKind::$name),*];
+            pub const ALL: &[$kind] = &[$($kind::$name),*];
 
             /// Its name on the command line and in reports.
             pub fn name(self) -> &'static str {
                 match self {
-                    $(FaultKind::$name => $text,)*
+                    $($kind::$name => $text,)*
                 }
             }
         }
     };
 }
+pub(crate) use kinds;
 
 kinds! {
+    /// A kind of fault.
+    FaultKind:
     /// A process dies between two steps.
     Kill = "kill",
     /// A process dies in the middle of an operation of its disk.

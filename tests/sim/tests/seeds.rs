@@ -3,7 +3,7 @@
 //! A bug that the simulator finds gets an entry in the list of deliberate bugs (`src/bin/bugs.rs`), which says for good
 //! that it is found again; a seed says that only until a run is drawn in another way.
 
-use std::rc::Rc;
+use std::{ops::Range, rc::Rc};
 
 use ambrosia_sim::{Counts, EngineOptions, EngineReport, Options, Report, models, run, run_engine};
 
@@ -11,6 +11,13 @@ use ambrosia_sim::{Counts, EngineOptions, EngineReport, Options, Report, models,
 const FIXED: u64 = 300;
 /// As many that nobody has run before.
 const FRESH: u64 = 300;
+
+/// As many seeds, which are told in the output.
+fn fresh() -> Range<u64> {
+    let first = std::time::UNIX_EPOCH.elapsed().expect("it is later than 1970").as_nanos() as u64 >> 10;
+    println!("from seed {first} on");
+    first..first + FRESH
+}
 
 fn hold(seed: u64, traced: bool) -> Report {
     let options = Options::draw(seed);
@@ -37,9 +44,7 @@ fn every_promise_holds_for_fixed_seeds_and_every_fault_comes_up_in_them() {
 
 #[test]
 fn every_promise_holds_for_fresh_seeds() {
-    let first = std::time::UNIX_EPOCH.elapsed().expect("it is later than 1970").as_nanos() as u64 >> 10;
-    println!("from seed {first} on");
-    for seed in first..first + FRESH {
+    for seed in fresh() {
         hold(seed, false);
     }
 }
@@ -72,9 +77,7 @@ fn every_promise_of_a_log_on_an_engine_holds_for_fixed_seeds_and_every_fault_com
 
 #[test]
 fn every_promise_of_a_log_on_an_engine_holds_for_fresh_seeds() {
-    let first = std::time::UNIX_EPOCH.elapsed().expect("it is later than 1970").as_nanos() as u64 >> 10;
-    println!("from seed {first} on");
-    for seed in first..first + FRESH {
+    for seed in fresh() {
         hold_engine(seed, false);
     }
 }

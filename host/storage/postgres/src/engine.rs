@@ -81,8 +81,7 @@ impl PostgresEngine {
     pub fn open(place: PostgresPlace) -> Result<PostgresEngine, PostgresError> {
         let building = Builder::new_multi_thread().worker_threads(THREADS).thread_name("database").enable_all().build();
         let runtime = building.map_err(PostgresError::Threads)?;
-        let groups = [Line::default(), Line::default()];
-        let (reads, changes, beats) = (Line::default(), Line::default(), Line::default());
+        let (groups, reads, changes, beats) = Default::default();
         let office = Arc::new(Office { place, groups, reads, changes, beats });
         // Errors that no repetition mends are told here and not as an engine that is away.
         let begun = runtime.block_on(Conversation::begin(&office.place))?;
@@ -147,7 +146,7 @@ impl Engine for PostgresEngine {
 impl Office {
     async fn answer(&self, lane: Lane, request: &Request) -> Answer {
         if let Request::Barrier { session } = request {
-            return self.barrier(*session).await;
+            return self.barrier(*session, request).await;
         }
         let line = match (lane, request) {
             (Lane::Groups(number), _) => &self.groups[usize::from(number) % self.groups.len()],
@@ -159,13 +158,11 @@ impl Office {
     }
 
     /// Over the connection by which was read what is to be durable; another one may be with another server.
-    async fn barrier(&self, session: Session) -> Answer {
+    async fn barrier(&self, session: Session, request: &Request) -> Answer {
         for line in [&self.reads, &self.beats, &self.changes] {
             if let Some(conversation) = line.of_session(session).await {
-                let statement = &conversation.prepared().barrier;
-                let asking = async |conversation: &Conversation| conversation.rows(statement, &[]).await;
-                ask_in_time(line, &conversation, Instant::now() + ANSWER_TIME, asking).await?;
-                return Ok(Answered::Barred);
+                let ask = async |conversation: &Conversation| perform(conversation, request).await;
+                return ask_in_time(line, &conversation, Instant::now() + ANSWER_TIME, ask).await;
             }
         }
         Err(Fault::Unavailable("the connection with the database by which that was read is over".to_owned()))

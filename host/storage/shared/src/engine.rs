@@ -17,7 +17,7 @@
 //!
 //! **Architecture Invariant:** nothing here knows what engine it is, and how it is reached.
 
-use ambrosia_core::{Epoch, Lsn};
+use ambrosia_core::{Epoch, Lsn, RecordHeader};
 use ambrosia_storage::LogId;
 use bytes::Bytes;
 
@@ -28,6 +28,13 @@ pub struct Position {
     pub lsn: Lsn,
     /// What the next record carries as `previous`. Equal links mean that all up to here is equal.
     pub link: u64,
+}
+
+impl Position {
+    /// Of a record.
+    pub fn of(header: &RecordHeader) -> Position {
+        Position { lsn: header.lsn, link: header.link() }
+    }
 }
 
 /// Names one life of a host, among all there ever were. To be random.

@@ -6,7 +6,7 @@
 //! [`EngineLog`] is a log for the rest of the program; [`MemoryEngine`] is an engine in this process.
 //!
 //! **Architecture Invariant:** nothing here knows what engine it is. The crate links no runtime and no client of an engine, which
-//! a test of `ambrosia-tidy` reads off the lock file; `tests/purity.rs` sees that nothing but the folder `shell` names a
+//! a test of `ambrosia-tidy` reads off the lock file; another one sees that nothing but the folder `shell` names a
 //! clock, thread, lock or socket.
 
 mod committer;

@@ -27,7 +27,7 @@ impl Standing {
     /// Of a record.
     pub fn at(record: &Record) -> Standing {
         let header = record.header();
-        Standing { last: Position { lsn: header.lsn, link: header.link() }, epoch: header.epoch, time: header.time }
+        Standing { last: Position::of(header), epoch: header.epoch, time: header.time }
     }
 }
 

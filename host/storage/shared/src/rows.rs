@@ -34,7 +34,7 @@ impl Rows {
     /// Makes a log that begins with `genesis`; whether there was none.
     pub fn create(&mut self, log: LogId, genesis: &Record) -> bool {
         let header = genesis.header();
-        let last = Position { lsn: header.lsn, link: header.link() };
+        let last = Position::of(header);
         let after = Position { lsn: Lsn(header.lsn.0 - 1), link: header.previous };
         let group = Group { log, epoch: header.epoch, after, last, bytes: genesis.stored().clone() };
         let head = EngineHead {

@@ -205,7 +205,7 @@ impl Writer {
         }
         self.check_follows(&record)?;
         let header = record.header();
-        self.last = Position { lsn: header.lsn, link: header.link() };
+        self.last = Position::of(header);
         self.queued_bytes += record.stored().len();
         self.is_full |= self.queued_bytes > LOG_QUEUE_BYTES_MAX;
         self.queue.push_back(record);
@@ -247,8 +247,7 @@ impl Writer {
     }
 
     fn group_of(&self, records: &[Record]) -> Group {
-        let last = records.last().expect("a group holds a record").header();
-        let last = Position { lsn: last.lsn, link: last.link() };
+        let last = Position::of(records.last().expect("a group holds a record").header());
         Group { log: self.log, epoch: self.epoch, after: self.durable, last, bytes: joined(records) }
     }
 

@@ -2,16 +2,13 @@
 
 use core::time::Duration;
 
-use ambrosia_core::{
-    Epoch, EpochBody, Genesis, InstanceName, InstanceUuid, Limits, Lsn, Record, RecordHeader, RecordKind, ReplicaIndex,
-    Timestamp,
-};
+use ambrosia_core::{Epoch, EpochBody, InstanceUuid, Lsn, Record, RecordHeader, RecordKind, ReplicaIndex, Timestamp};
 use ambrosia_shared_log::{
     ANSWER_TIME_MAX, Answer, Answered, AppendFault, Candidate, Claim, Committer, EngineFacts, Event,
     FENCE_LOOK_INTERVAL, FOLLOW_INTERVAL, Fault, GROUP_BYTES_MAX, HostId, Lane, NotReigning, Raise, Request, RequestId,
     Rows, Session, Standing, TaskId,
 };
-use ambrosia_storage::{AppendError, LOG_QUEUE_BYTES_MAX, LogEvent, LogId, StopCause};
+use ambrosia_storage::{AppendError, LOG_QUEUE_BYTES_MAX, LogEvent, LogId, StopCause, conformance::genesis_of};
 
 const SESSION: Session = Session(1);
 
@@ -37,8 +34,7 @@ fn log(number: u16) -> LogId {
 }
 
 fn genesis(log: LogId) -> Record {
-    let (name, limits) = (InstanceName::new("asked").expect("plain"), Limits { fuel: 1, memory_bytes: 1 });
-    Genesis { uuid: log.0, module: [0; 32], seed: 1, limits, name }.record(Timestamp(1))
+    genesis_of(log.0)
 }
 
 impl Host {

@@ -16,7 +16,7 @@ pub(crate) mod sample_checkpoints;
 pub mod store;
 pub mod wishes;
 
-pub use reign::{Follower, Handles, MODULE, Reign, genesis, read_all, wait_for_vacancy};
+pub use reign::{Follower, Handles, MODULE, Reign, genesis, genesis_of, read_all, wait_for_vacancy};
 
 /// Makes a test of each check of [`log`]. `$new_log` is called with a genesis record for each of them, makes the log,
 /// and returns a [`Handles`] with which further handles on it are opened.

@@ -31,7 +31,7 @@ pub fn genesis() -> Record {
 }
 
 /// That of another instance of the same name.
-pub(super) fn genesis_of(uuid: InstanceUuid) -> Record {
+pub fn genesis_of(uuid: InstanceUuid) -> Record {
     Genesis {
         uuid,
         module: BlobHash::of(MODULE).0,

@@ -70,7 +70,7 @@ pub fn a_log_that_no_instance_has_and_nobody_used_is_removed(store: &dyn Store) 
     let log = registered(store);
     let (left, used) = (LogId(InstanceUuid([50; 16])), LogId(InstanceUuid([51; 16])));
     for id in [left, used] {
-        store.create_log(id, &super::reign::genesis_of(id.0)).expect("works");
+        store.create_log(id, &super::genesis_of(id.0)).expect("works");
     }
     Reign::begin(&*store.log(used).expect("works"), 0).append_durably(b"precious");
     let other = InstanceName::new("other").expect("plain");

@@ -4,32 +4,12 @@ use std::fmt;
 
 use crate::{
     dice::Dice,
-    options::{MICROSECOND, MILLISECOND},
+    options::{MICROSECOND, MILLISECOND, kinds},
 };
 
-macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// A kind of fault of an engine, or of what uses it.
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-        pub enum EngineFault {
-            $($(#[$doc])* $name,)*
-        }
-
-        impl EngineFault {
-            /// All kinds.
-            pub const ALL: &[EngineFault] = &[$(EngineFault::$name),*];
-
-            /// Its name in reports.
-            pub fn name(self) -> &'static str {
-                match self {
-                    $(EngineFault::$name => $text,)*
-                }
-            }
-        }
-    };
-}
-
 kinds! {
+    /// A kind of fault of an engine, or of what uses it.
+    EngineFault:
     /// A host dies.
     Kill = "kill",
     /// A host stands still and then goes on, unaware.

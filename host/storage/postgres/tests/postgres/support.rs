@@ -9,10 +9,10 @@ use std::{
     sync::mpsc,
 };
 
-use ambrosia_core::{Genesis, InstanceName, InstanceUuid, Limits, Lsn, Record, RecordHeader, RecordKind, Timestamp};
+use ambrosia_core::{InstanceUuid, Lsn, Record, RecordHeader, RecordKind, Timestamp};
 use ambrosia_postgres::{PostgresEngine, PostgresPlace};
 use ambrosia_shared_log::{Answer, Engine, Group, Lane, Position, Request};
-use ambrosia_storage::LogId;
+use ambrosia_storage::{LogId, conformance::genesis_of};
 use bytes::Bytes;
 use tempfile::TempDir;
 
@@ -154,12 +154,11 @@ pub(crate) fn log(number: u8) -> LogId {
 }
 
 pub(crate) fn genesis(log: LogId) -> Record {
-    let (name, limits) = (InstanceName::new("asked").expect("plain"), Limits { fuel: 1, memory_bytes: 1 });
-    Genesis { uuid: log.0, module: [0; 32], seed: 1, limits, name }.record(Timestamp(1))
+    genesis_of(log.0)
 }
 
 pub(crate) fn position(record: &Record) -> Position {
-    Position { lsn: record.lsn(), link: record.header().link() }
+    Position::of(record.header())
 }
 
 /// A group of one record behind another one.

@@ -1,9 +1,16 @@
-//! The core depends on nothing that could tell one run from another.
+//! What decides is pure: the core, and of the log on an engine all but the folder `shell`, depend on nothing and name nothing that could tell one run from
+//! another.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Crates that the core may use: none of them does anything by itself.
-const DEPENDENCIES: [&str; 6] = ["bytes", "crc32c", "sha2", "thiserror", "uuid", "xxhash-rust"];
+const OF_THE_CORE: [&str; 6] = ["bytes", "crc32c", "sha2", "thiserror", "uuid", "xxhash-rust"];
+
+/// Crates that the log on an engine uses: none of them is a runtime, or the client of an engine.
+const OF_THE_SHARED_LOG: [&str; 4] = ["ambrosia-core", "ambrosia-storage", "bytes", "thiserror"];
 
 /// What must not stand in the source, outside of tests.
 const BANNED: [&str; 17] = [
@@ -26,8 +33,9 @@ const BANNED: [&str; 17] = [
     "unsafe",
 ];
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+/// The folder of a crate.
+fn root(of: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(of)
 }
 
 /// Names in the tables of dependencies that are built into the crate.
@@ -70,33 +78,52 @@ fn banned(source: &str) -> Vec<(usize, &'static str)> {
     found
 }
 
-fn sources(folder: &Path) -> Vec<(String, String)> {
+/// The sources in a folder, and in those in it but the one of that name.
+fn sources(folder: &Path, but: &str) -> Vec<(String, String)> {
     let mut all = Vec::new();
     for entry in fs::read_dir(folder).expect("the source is here") {
         let path = entry.expect("readable").path();
-        if path.is_dir() {
-            all.extend(sources(&path));
-        } else if path.file_name().is_some_and(|name| name != "tests.rs") {
+        let is_left_out = |name| path.file_name().is_some_and(|of| of == name);
+        if path.is_dir() && !is_left_out(but) {
+            all.extend(sources(&path, but));
+        } else if path.is_file() && !is_left_out("tests.rs") {
             all.push((path.display().to_string(), fs::read_to_string(&path).expect("readable")));
         }
     }
     all
 }
 
+fn manifest(of: &str) -> String {
+    fs::read_to_string(root(of).join("Cargo.toml")).expect("it is here")
+}
+
 #[test]
 fn the_core_depends_on_nothing_that_does_something_by_itself() {
-    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("it is here");
-    let found = dependencies(&manifest);
+    let found = dependencies(&manifest("host/core"));
     assert!(!found.is_empty(), "the manifest is understood");
     for name in found {
-        assert!(DEPENDENCIES.contains(&name.as_str()), "{name} is no dependency for the core");
+        assert!(OF_THE_CORE.contains(&name.as_str()), "{name} is no dependency for the core");
     }
 }
 
 #[test]
+fn the_log_on_an_engine_depends_on_no_runtime_and_no_engine() {
+    assert_eq!(dependencies(&manifest("host/storage/shared")), OF_THE_SHARED_LOG);
+}
+
+#[test]
 fn the_core_names_no_clock_file_socket_thread_or_random_source() {
-    let sources = sources(&root().join("src"));
+    let sources = sources(&root("host/core").join("src"), "");
     assert!(sources.len() > 15, "the source is found");
+    for (path, source) in sources {
+        assert_eq!(banned(&source), [], "in {path}");
+    }
+}
+
+#[test]
+fn what_decides_about_a_log_on_an_engine_names_no_clock_thread_lock_socket_or_file() {
+    let sources = sources(&root("host/storage/shared").join("src"), "shell");
+    assert!(sources.len() > 8, "the source is found");
     for (path, source) in sources {
         assert_eq!(banned(&source), [], "in {path}");
     }
@@ -107,7 +134,11 @@ fn the_two_readers_see_what_they_look_for() {
     let manifest = "[dependencies]\nbytes.workspace = true\nrand = \"1\"\n[dev-dependencies]\nproptest = \"1\"\n\
                     [target.'cfg(unix)'.dependencies]\nlibc = \"1\"\n[dependencies.tokio]\nversion = \"1\"";
     assert_eq!(dependencies(manifest), ["bytes", "rand", "libc", "tokio"]);
+    let manifest = "[dependencies]\nbytes.workspace = true\ntokio = \"1\"\n\n[features]\nx = []";
+    assert_eq!(dependencies(manifest), ["bytes", "tokio"]);
     let source =
         "use std::{\n    collections::BTreeMap,\n    fs,\n};\nlet x = std::time::Instant::now(); // std::net\nfs";
     assert_eq!(banned(source), [(3, "std::fs"), (5, "std::time"), (5, "Instant")]);
+    let source = "use std::{\n    collections::BTreeMap,\n    sync::Arc,\n};\nlet x = std::time::Instant::now(); // std::net\nsync";
+    assert_eq!(banned(source), [(3, "std::sync"), (5, "std::time"), (5, "Instant")]);
 }
