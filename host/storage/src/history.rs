@@ -8,11 +8,11 @@ use ambrosia_core::Lsn;
 
 /// A part of a log that is kept or removed as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct LogPart {
+pub struct LogPart {
     /// Its first record.
-    pub(crate) first: Lsn,
+    pub first: Lsn,
     /// Bytes of it.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
 }
 
 /// Where a history begins.

@@ -14,6 +14,7 @@
 //! returns them; only genesis, epoch and mark records are made here.
 
 mod blob;
+mod chains;
 mod checkpoints;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -45,15 +46,17 @@ mod wishes;
 
 pub use ambrosia_core::member::{CheckpointHead, Keep, LogEvent, StopCause};
 pub use blob::{BlobError, BlobHash, BlobStore};
+pub use chains::{Chains, CheckpointName, HistoryCosts, Unneeded};
 pub use checkpoints::{
     Checkpoint, CheckpointError, CheckpointInfo, Checkpoints, LoadedCheckpoint, LoadedMemory, MappedMemory,
     MemorySource, Trimmed, WrittenCheckpoint,
 };
 pub use deregistration::Deregistered;
 pub use file::{
-    FileCheckpoints, FileLog, FileLogOptions, FileScan, FileStore, FileTail, Lock, LogTurns, Machine, MachineFile,
-    OpenError, Page, RecordBefore, ScannedRecord, StorePlace, WrittenFile, time_since_boot,
+    CheckpointDirectory, FileCheckpoints, FileLog, FileLogOptions, FileScan, FileStore, FileTail, Lock, LogTurns,
+    Machine, MachineFile, OpenError, Page, RecordBefore, ScannedRecord, StorePlace, WrittenFile, time_since_boot,
 };
+pub use history::LogPart;
 pub use instance_entry::{EntryError, InstanceEntry, RecordedOutcome};
 pub use instances::{Found, InstanceError, Instances, Registered};
 pub use io_error::IoError;

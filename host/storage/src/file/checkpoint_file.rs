@@ -20,12 +20,12 @@
 //!
 //! **Architecture Invariant:** a file once named is never changed: it may be mapped by any process.
 
-use std::{fmt, ops::Range, path::Path, str::FromStr};
+use std::{ops::Range, path::Path};
 
 use ambrosia_core::{InstanceUuid, Lsn, MemoryCapture, PAGE_BYTES, page_hash};
 
 use super::{log_directory::read_up_to, machine::MachineFile};
-use crate::{CheckpointError, CheckpointHead, IoError, io_error::IoContext};
+use crate::{CheckpointError, CheckpointHead, CheckpointName, IoError, io_error::IoContext};
 
 /// Bytes before the index.
 const HEADER_BYTES: usize = 4096;
@@ -65,41 +65,6 @@ const MEMORIES_BYTES_MAX: u64 = 64 << 30;
 
 /// Bytes read or written at once.
 pub(crate) const PIECE_PAGES: u32 = 256;
-
-/// What the name of a checkpoint says.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct CheckpointName {
-    pub(crate) lsn: Lsn,
-    /// `None` for a base.
-    pub(crate) parent: Option<Lsn>,
-}
-
-impl fmt::Display for CheckpointName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.parent {
-            None => write!(f, "{:020}.base", self.lsn.0),
-            Some(parent) => write!(f, "{:020}-{:020}.delta", self.lsn.0, parent.0),
-        }
-    }
-}
-
-impl FromStr for CheckpointName {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let number = |digits: &str| digits.parse().map(Lsn).map_err(|_| ());
-        let name = if let Some(lsn) = text.strip_suffix(".base") {
-            CheckpointName { lsn: number(lsn)?, parent: None }
-        } else {
-            let (lsn, parent) = text.strip_suffix(".delta").and_then(|stem| stem.split_once('-')).ok_or(())?;
-            CheckpointName { lsn: number(lsn)?, parent: Some(number(parent)?) }
-        };
-        // Records are counted from 1, and none has the last number: there would be none to go on with.
-        let is_one = |lsn: Lsn| lsn > Lsn(0) && lsn < Lsn(u64::MAX);
-        let parent_is_before = name.parent.is_none_or(|parent| is_one(parent) && parent < name.lsn);
-        if name.to_string() == text && is_one(name.lsn) && parent_is_before { Ok(name) } else { Err(()) }
-    }
-}
 
 /// How the pages of a memory are stored.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use ambrosia_core::Lsn;
 
 use super::{
-    checkpoints,
     control::{CONTROL_BYTES, ControlPage},
     cursor::{Cursor, Stop},
     lock_wait::lock_in_time,
@@ -114,7 +113,7 @@ fn from_log(directory: &Arc<LogDirectory>, found: Option<&ControlPage>, boot: u6
 fn fill(directory: &LogDirectory, control: &ControlPage, boot: u64, cursor: &Cursor) -> Result<(), LogError> {
     // No other segment has a newer epoch, whoever put it in place: the log is read backwards from the newest one.
     let newest = cursor.segment().epoch;
-    control.reset(boot, newest, cursor.last().lsn, checkpoints::newest(directory)?);
+    control.reset(boot, newest, cursor.last().lsn, directory.checkpoints().chains()?.newest());
     Ok(())
 }
 

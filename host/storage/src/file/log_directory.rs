@@ -18,6 +18,7 @@ use std::{
 use ambrosia_core::{Epoch, InstanceUuid, Lsn, ReplicaIndex};
 
 use super::{
+    checkpoint_directory::CheckpointDirectory,
     control::ControlPage,
     durable_file::{TEMPORARY_SUFFIX, file_names, remove_durably},
     machine::{Machine, MachineFile},
@@ -63,6 +64,11 @@ impl LogDirectory {
 
     pub(crate) fn control_path(&self) -> PathBuf {
         self.path.join("control")
+    }
+
+    /// The checkpoints in it.
+    pub(crate) fn checkpoints(&self) -> CheckpointDirectory {
+        CheckpointDirectory::on(Arc::clone(&self.machine), self.path.clone(), self.uuid)
     }
 
     /// An error with a remedy if the directory is gone. For logs of this machine.

@@ -5,6 +5,7 @@
 
 mod address;
 mod byte_lock;
+mod checkpoint_directory;
 mod checkpoint_file;
 mod checkpoints;
 mod closed_log;
@@ -46,7 +47,8 @@ mod vacancy;
 mod watcher;
 mod written_checkpoint;
 
-pub use checkpoints::{FileCheckpoints, WrittenFile};
+pub use checkpoint_directory::{CheckpointDirectory, WrittenFile};
+pub use checkpoints::FileCheckpoints;
 pub use copied_log::RecordBefore;
 pub use file_log::FileLog;
 pub use file_store::{FileStore, OpenError, StorePlace};
@@ -57,8 +59,6 @@ pub use options::FileLogOptions;
 pub use scan::{FileScan, ScannedRecord};
 pub use system::time_since_boot;
 
-pub(crate) use checkpoint_file::CheckpointName;
-pub(crate) use checkpoints::{DEPTH_MAX, Files};
 pub(crate) use file_log::epoch_record;
 pub(crate) use file_writer::check_follows;
 pub(crate) use segment::LastRecord;

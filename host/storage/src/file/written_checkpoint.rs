@@ -7,11 +7,7 @@ use std::{
 
 use ambrosia_core::{Lsn, ReplicaIndex, member::Keep};
 
-use super::{
-    checkpoints::{FileCheckpoints, WrittenFile},
-    control::ControlPage,
-    watcher::Watched,
-};
+use super::{checkpoint_directory::WrittenFile, checkpoints::FileCheckpoints, control::ControlPage, watcher::Watched};
 use crate::{
     Callback, Checkpoint, CheckpointError, CheckpointInfo, Checkpoints, IoError, LoadedCheckpoint, LogError,
     Subscription, Trimmed, WrittenCheckpoint,

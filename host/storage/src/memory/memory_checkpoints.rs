@@ -2,21 +2,15 @@
 //!
 //! **Architecture Invariant:** which of them are kept is decided by the same code as on files.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 use ambrosia_core::{Lsn, MemoryCapture, PAGE_BYTES, Record, ReplicaIndex, member::Keep};
 use bytes::Bytes;
 
 use super::shared::{MemoryState, Shared};
 use crate::{
-    Callback, Checkpoint, CheckpointError, CheckpointHead, CheckpointInfo, Checkpoints, IoError, LoadedCheckpoint,
-    LoadedMemory, LogError, Subscription, Trimmed, WrittenCheckpoint,
-    file::{CheckpointName, DEPTH_MAX, Files},
-    history::{History, LogPart},
+    Callback, Chains, Checkpoint, CheckpointError, CheckpointHead, CheckpointInfo, CheckpointName, Checkpoints,
+    HistoryCosts, IoError, LoadedCheckpoint, LoadedMemory, LogError, LogPart, Subscription, Trimmed, WrittenCheckpoint,
 };
 
 /// One checkpoint as it is kept.
@@ -62,20 +56,14 @@ impl WrittenCheckpoint for Written {
     }
 }
 
-fn files(state: &MemoryState) -> Files {
-    Files::new(state.checkpoints.keys().copied().collect())
+fn chains(state: &MemoryState) -> Chains {
+    Chains::new(state.checkpoints.keys().copied().collect())
 }
 
 /// The checkpoint with all that it rests on, newest first.
 fn chain(state: &MemoryState, lsn: Lsn) -> Result<Vec<(CheckpointName, &Stored)>, CheckpointError> {
-    let (files, place) = (files(state), || "memory".to_owned());
-    match files.chain(lsn) {
-        Some(chain) => Ok(chain.into_iter().map(|name| (name, &state.checkpoints[&name])).collect()),
-        None if files.names.iter().any(|name| name.lsn == lsn) => {
-            Err(CheckpointError::ParentMissing { lsn, parent: files.missing_parent(lsn), place: place() })
-        }
-        None => Err(CheckpointError::Missing { lsn, place: place() }),
-    }
+    let whole = chains(state).whole(lsn, || "memory".to_owned())?;
+    Ok(whole.into_iter().map(|name| (name, &state.checkpoints[&name])).collect())
 }
 
 /// One memory of a chain, newest first: of each page what the newest has.
@@ -105,20 +93,19 @@ fn loaded(pages: MemoryCapture) -> LoadedMemory {
     LoadedMemory { bytes: pages.bytes, hashes, mapped: None, pages }
 }
 
-/// What is kept as history, beyond `none`. Each record is a part of the log.
-fn history(state: &MemoryState, none: History, bytes: u64, files: &Files, kept: &[Lsn]) -> History {
-    if bytes == 0 {
-        return none;
+impl HistoryCosts for MemoryState {
+    type Error = LogError;
+
+    fn bytes_of(&self, name: CheckpointName) -> Result<u64, LogError> {
+        Ok(self.checkpoints[&name].bytes())
     }
-    let needed: BTreeSet<_> = kept.iter().filter_map(|lsn| files.chain(*lsn)).flatten().collect();
-    let mut checkpoints = BTreeMap::<Lsn, u64>::new();
-    for (name, stored) in state.checkpoints.iter().filter(|(name, _)| !needed.contains(name)) {
-        *checkpoints.entry(name.lsn).or_default() += stored.bytes();
+
+    /// Each record is a part of the log.
+    fn parts(&self, newest: Lsn, needed: Lsn) -> Result<Vec<LogPart>, LogError> {
+        let before = self.records.iter().filter(|record| record.lsn() <= newest).rev();
+        let bytes = |record: &Record| if record.lsn() >= needed { 0 } else { record.stored().len() as u64 };
+        Ok(before.map(|record| LogPart { first: record.lsn(), bytes: bytes(record) }).collect())
     }
-    let before = state.records.iter().filter(|record| record.lsn() <= none.checkpoints.next()).rev();
-    let cost = |record: &Record| if record.lsn() >= none.log { 0 } else { record.stored().len() as u64 };
-    let parts = before.map(|record| LogPart { first: record.lsn(), bytes: cost(record) });
-    none.back(bytes, parts, &checkpoints)
 }
 
 impl Checkpoints for MemoryCheckpoints {
@@ -144,17 +131,17 @@ impl Checkpoints for MemoryCheckpoints {
 
     fn list(&self) -> Result<Vec<CheckpointInfo>, IoError> {
         let state = self.0.lock();
-        let files = files(&state);
-        let info = |lsn: &Lsn| {
-            let depth = files.chain(*lsn)?.len() - 1;
-            let own = state.checkpoints.iter().filter(|(name, _)| name.lsn == *lsn);
-            Some(CheckpointInfo { lsn: *lsn, bytes: own.map(|(_, stored)| stored.bytes()).sum(), depth })
+        let chains = chains(&state);
+        let info = |lsn| {
+            let depth = chains.chain(lsn)?.len() - 1;
+            let bytes = chains.at(lsn).map(|name| state.checkpoints[&name].bytes()).sum();
+            Some(CheckpointInfo { lsn, bytes, depth })
         };
-        Ok(files.complete.keys().filter_map(info).collect())
+        Ok(chains.complete().filter_map(info).collect())
     }
 
     fn is_complete(&self, lsn: Lsn) -> Result<bool, IoError> {
-        Ok(files(&self.0.lock()).chain(lsn).is_some())
+        Ok(chains(&self.0.lock()).chain(lsn).is_some())
     }
 
     fn load(&self, lsn: Lsn) -> Result<LoadedCheckpoint, CheckpointError> {
@@ -167,10 +154,10 @@ impl Checkpoints for MemoryCheckpoints {
 
     fn compact(&self, lsn: Lsn, _: ReplicaIndex) -> Result<bool, CheckpointError> {
         let mut state = self.0.lock();
-        let chain = chain(&state, lsn)?;
-        if chain.len() <= DEPTH_MAX {
+        if !chains(&state).is_compaction_due(lsn, |name| Ok::<_, CheckpointError>(state.checkpoints[&name].bytes()))? {
             return Ok(false);
         }
+        let chain = chain(&state, lsn)?;
         let base = Stored { memories: merge_all(&chain), ..chain[0].1.clone() };
         state.checkpoints.insert(CheckpointName { lsn, parent: None }, base);
         drop(state);
@@ -180,25 +167,12 @@ impl Checkpoints for MemoryCheckpoints {
 
     fn trim(&self, keep: Keep, applied: &[Lsn]) -> Result<Trimmed, LogError> {
         let mut state = self.0.lock();
-        let (files, count) = (files(&state), keep.checkpoints.max(1));
-        let mut kept = files.kept(count);
-        let (Some(oldest), Some(newest)) = (kept.first().copied(), kept.last().copied()) else {
-            return Ok(Trimmed::default());
-        };
-        if kept.len() < count || files.bases(&kept).len() < count.min(2) {
-            return Ok(Trimmed::default());
+        let unneeded = chains(&state).unneeded(keep, applied, &*state)?;
+        for name in &unneeded.checkpoints {
+            state.checkpoints.remove(name);
         }
-        let needed = applied.iter().copied().fold(oldest, Lsn::min).next();
-        let none = History::none(oldest, needed);
-        let history = history(&state, none, keep.history_bytes, &files, &kept);
-        kept.extend(files.complete.keys().copied().filter(|lsn| *lsn >= history.checkpoints && *lsn < newest));
-        let kept: BTreeSet<_> = kept.iter().filter_map(|lsn| files.chain(*lsn)).flatten().collect();
-        let before = state.checkpoints.len();
-        state.checkpoints.retain(|name, _| name.lsn >= newest || kept.contains(name));
-        let checkpoints = before - state.checkpoints.len();
-        let from = needed.min(history.log);
-        let segments = if keep.log { 0 } else { usize::from(state.trim_before(from) > 0) };
-        Ok(Trimmed { checkpoints, segments })
+        let segments = unneeded.log_before.map_or(0, |before| usize::from(state.trim_before(before) > 0));
+        Ok(Trimmed { checkpoints: unneeded.checkpoints.len(), segments })
     }
 
     fn remove_leftovers(&self, _: ReplicaIndex) -> Result<(), IoError> {

@@ -13,8 +13,8 @@ use ambrosia_core::{Epoch, Lsn, Record, ReplicaIndex};
 
 use super::subscribers::Subscribers;
 use crate::{
-    CaptureMeans, HEARTBEAT_SILENCE, LogError, Role, WriterStats, file::CheckpointName,
-    memory::memory_checkpoints::Stored, vacancy_watcher::VacancyBell,
+    CaptureMeans, CheckpointName, HEARTBEAT_SILENCE, LogError, Role, WriterStats, memory::memory_checkpoints::Stored,
+    vacancy_watcher::VacancyBell,
 };
 
 /// One log, by whoever has a handle on it.

@@ -322,12 +322,12 @@ const BUGS: &[Bug] = &[
     },
     Bug {
         name: "pages of a base win over those that have changed since",
-        file: "host/storage/src/file/checkpoints.rs",
+        file: "host/storage/src/file/checkpoint_directory.rs",
         changes: &[("    for file in chain {", "    for file in chain.iter().rev() {")],
     },
     Bug {
         name: "a base made of a chain has no registers",
-        file: "host/storage/src/file/checkpoints.rs",
+        file: "host/storage/src/file/checkpoint_directory.rs",
         changes: &[(
             "CheckpointIndex { parent: None, memories: Vec::new(), ..chain[0].index.clone() };",
             "CheckpointIndex { parent: None, memories: Vec::new(), registers: Vec::new(), ..chain[0].index.clone() };",
@@ -335,7 +335,7 @@ const BUGS: &[Bug] = &[
     },
     Bug {
         name: "a base made of a chain has the state of the base before",
-        file: "host/storage/src/file/checkpoints.rs",
+        file: "host/storage/src/file/checkpoint_directory.rs",
         changes: &[(
             "CheckpointIndex { parent: None, memories: Vec::new(), ..chain[0].index.clone() };",
             "CheckpointIndex { parent: None, memories: Vec::new(), state: chain[chain.len() - 1].index.state.clone(), ..chain[0].index.clone() };",
@@ -385,7 +385,7 @@ const BUGS: &[Bug] = &[
     },
     Bug {
         name: "the log is removed up to the newest checkpoint",
-        file: "host/storage/src/file/checkpoints.rs",
+        file: "host/storage/src/chains.rs",
         changes: &[(
             "applied.iter().copied().fold(oldest, Lsn::min)",
             "applied.iter().copied().fold(oldest.max(newest), Lsn::min)",
@@ -393,7 +393,7 @@ const BUGS: &[Bug] = &[
     },
     Bug {
         name: "the log is removed although a replica that runs needs it",
-        file: "host/storage/src/file/checkpoints.rs",
+        file: "host/storage/src/chains.rs",
         changes: &[(
             "applied.iter().copied().fold(oldest, Lsn::min)",
             "applied.iter().copied().fold(oldest, Lsn::max).min(oldest)",
@@ -401,23 +401,23 @@ const BUGS: &[Bug] = &[
     },
     Bug {
         name: "the log is removed although all checkpoints rest on one base",
-        file: "host/storage/src/file/checkpoints.rs",
-        changes: &[(" && files.bases(&kept).len() >= count.min(2);", ";")],
+        file: "host/storage/src/chains.rs",
+        changes: &[(" && self.bases(&kept).len() >= count.min(2);", ";")],
     },
     Bug {
         name: "segments are removed newest first",
         file: "host/storage/src/file/checkpoints.rs",
         changes: &[(
-            "for name in trimmed(&self.directory.segments()?, needed.min(history.log)) {",
-            "for name in trimmed(&self.directory.segments()?, needed.min(history.log)).into_iter().rev() {",
+            "for name in trimmed(&self.directory.segments()?, before) {",
+            "for name in trimmed(&self.directory.segments()?, before).into_iter().rev() {",
         )],
     },
     Bug {
         name: "a base is removed on which a checkpoint rests that is kept",
-        file: "host/storage/src/file/checkpoints.rs",
+        file: "host/storage/src/chains.rs",
         changes: &[(
-            "        let kept: BTreeSet<_> = kept.iter().filter_map(|lsn| files.chain(*lsn)).flatten().collect();",
-            "        let kept: BTreeSet<_> = kept.iter().filter_map(|lsn| files.chain(*lsn)?.into_iter().next()).collect();",
+            "        let kept: BTreeSet<_> = kept.iter().filter_map(|lsn| self.chain(*lsn)).flatten().collect();",
+            "        let kept: BTreeSet<_> = kept.iter().filter_map(|lsn| self.chain(*lsn)?.into_iter().next()).collect();",
         )],
     },
     Bug {
