@@ -2,22 +2,34 @@
 //!
 //! A mistake is one replacement or more in one file, of texts that occur there once. The list is the one below; a change of
 //! the product that moves such a text fails here, and the entry moves with it.
+//!
+//! One program has them all, each behind a switch: to compile what depends on the core takes both processors for ten seconds,
+//! most hunts take less than one. A mistake that does not stand in a function has a program of its own.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::ExitCode,
     time::Instant,
 };
 
 use clap::Parser;
+
+use self::{
+    copy::Copy,
+    switched::{Changes, place},
+};
+
+#[path = "bugs/copy.rs"]
+mod copy;
+#[path = "bugs/switched.rs"]
+mod switched;
 
 /// A mistake that somebody could make.
 struct Bug {
     name: &'static str,
     file: &'static str,
     /// What stands there, and what is put in its place.
-    changes: &'static [(&'static str, &'static str)],
+    changes: &'static Changes,
 }
 
 const BUGS: &[Bug] = &[
@@ -874,7 +886,7 @@ const BUGS: &[Bug] = &[
     },
 ];
 
-/// Puts deliberate bugs into a copy of the sources, one after the other, and sees that the simulator finds each.
+/// Puts deliberate bugs into a copy of the sources, and sees that the simulator finds each.
 #[derive(Parser)]
 #[command(
     after_help = "Examples:\n  bugs                 all of them\n  bugs --only fence    those with that word in their name, or in that of their file\n  \
@@ -894,10 +906,10 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let is_chosen = |bug: &&Bug| [bug.name, bug.file].iter().any(|text| text.contains(&arguments.only));
-    let chosen: Vec<_> = BUGS.iter().filter(is_chosen).collect();
+    let is_chosen = |bug: &Bug| [bug.name, bug.file].iter().any(|text| text.contains(&arguments.only));
+    let chosen: Vec<_> = (0..BUGS.len()).filter(|number| is_chosen(&BUGS[*number])).collect();
     if arguments.list {
-        chosen.iter().for_each(|bug| println!("{} ({})", bug.name, bug.file));
+        chosen.iter().map(|number| &BUGS[*number]).for_each(|bug| println!("{} ({})", bug.name, bug.file));
         return ExitCode::SUCCESS;
     }
     match find_all(&chosen, arguments.seeds) {
@@ -917,26 +929,36 @@ fn main() -> ExitCode {
 }
 
 /// Returns how many were not found.
-fn find_all(bugs: &[&Bug], seeds: u64) -> Result<usize, String> {
-    let copy = Copy::make()?;
+fn find_all(numbers: &[usize], seeds: u64) -> Result<usize, String> {
+    let begin = Instant::now();
+    let copy = Copy::make(sources(), BUGS)?;
+    println!("one program has all bugs but {} [{:.0} s]", copy.left_out().len(), begin.elapsed().as_secs_f64());
     for simulation in [Simulation::Clusters, Simulation::Engines] {
-        let (fails, how) = copy.hunt(50, simulation)?;
+        let (fails, how) = copy.hunt(50, simulation, None)?;
         if fails {
             return Err(format!("the sources fail without a deliberate bug: {how}"));
         }
     }
+    let (alone, switched): (Vec<_>, Vec<_>) = numbers.iter().partition(|number| copy.left_out().contains(number));
     let mut missed = 0;
-    for bug in bugs {
-        let begin = Instant::now();
-        copy.put_in(bug)?;
-        let built = begin.elapsed();
-        let (found, how) = copy.hunt(seeds, bug.simulation())?;
-        copy.take_out(bug)?;
-        let (built, all) = (built.as_secs_f64(), begin.elapsed().as_secs_f64());
-        println!("{} {} — {how} [{built:.0} + {:.0} s]", if found { "found" } else { "MISSED" }, bug.name, all - built);
-        missed += usize::from(!found);
+    for number in switched {
+        missed += usize::from(!find(&copy, number, seeds)?);
+    }
+    for number in alone {
+        copy.put_in(&BUGS[number])?;
+        missed += usize::from(!find(&copy, number, seeds)?);
+        copy.take_out(&BUGS[number])?;
     }
     Ok(missed)
+}
+
+/// Hunts for a bug; whether it was found.
+fn find(copy: &Copy, number: usize, seeds: u64) -> Result<bool, String> {
+    let (begin, bug) = (Instant::now(), &BUGS[number]);
+    let (found, how) = copy.hunt(seeds, bug.simulation(), Some(number))?;
+    let said = if found { "found" } else { "MISSED" };
+    println!("{said} {} — {how} [{:.1} s]", bug.name, begin.elapsed().as_secs_f64());
+    Ok(found)
 }
 
 /// What is simulated.
@@ -956,20 +978,18 @@ impl Bug {
         if is_of_engines { Simulation::Engines } else { Simulation::Clusters }
     }
 
-    /// The text of its file with the mistake in it.
-    fn applied(&self, sources: &Path) -> Result<String, String> {
-        let mut text = read(&sources.join(self.file))?;
+    /// A text with the mistake in it.
+    fn applied(&self, text: &str) -> Result<String, String> {
+        let mut text = text.to_owned();
         for (right, wrong) in self.changes {
-            let times = text.matches(right).count();
-            if times != 1 {
-                return Err(format!(
-                    "{}: {right:?} of {:?} occurs {times} times: move the entry along",
-                    self.file, self.name
-                ));
-            }
-            text = text.replace(right, wrong);
+            let place = place(&text, right).map_err(|reason| self.blamed(&reason))?;
+            text.replace_range(place, wrong);
         }
         Ok(text)
+    }
+
+    fn blamed(&self, reason: &str) -> String {
+        format!("{}: {:?}: {reason}", self.file, self.name)
     }
 }
 
@@ -978,134 +998,23 @@ fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders up").to_path_buf()
 }
 
-/// A copy of the sources, in which bugs are put.
-struct Copy {
-    sources: PathBuf,
-    root: PathBuf,
-    /// Where dependencies are compiled, once for all copies.
-    target: PathBuf,
-}
-
-/// What of the sources the simulator consists of. Methods, engine and the count of allocations are not built, but cargo wants
-/// to see them.
-const PARTS: &[&str] = &[
-    "host/core",
-    "host/storage",
-    "host/storage/shared",
-    "host/methods",
-    "host/engine",
-    "tests/allocations",
-    "tests/sim",
-];
-
-impl Copy {
-    fn make() -> Result<Copy, String> {
-        let sources = sources();
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| sources.join("target"), PathBuf::from);
-        let root = target.join("bugs-tree");
-        let copy = Copy { sources, root, target };
-        for part in PARTS {
-            copy_directory(&copy.sources.join(part), &copy.root.join(part))?;
-        }
-        for file in ["Cargo.toml", "Cargo.lock"] {
-            let text = read(&copy.sources.join(file))?;
-            let text = if file == "Cargo.toml" { only_parts(&text)? } else { text };
-            write(&copy.root.join(file), &text)?;
-        }
-        copy.build()?;
-        Ok(copy)
-    }
-
-    fn build(&self) -> Result<(), String> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
-        command.args(["build", "--quiet", "--profile", "bugs", "-p", "ambrosia-sim", "--bin", "vopr"]);
-        let built = command.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target).output();
-        match built {
-            Ok(output) if output.status.success() => Ok(()),
-            Ok(output) => Err(format!(
-                "the copy in {} does not compile:\n{}",
-                self.root.display(),
-                String::from_utf8_lossy(&output.stderr)
-            )),
-            Err(error) => Err(format!("cargo can't be started: {error}")),
-        }
-    }
-
-    fn put_in(&self, bug: &Bug) -> Result<(), String> {
-        write(&self.root.join(bug.file), &bug.applied(&self.sources)?)?;
-        self.build()
-    }
-
-    fn take_out(&self, bug: &Bug) -> Result<(), String> {
-        write(&self.root.join(bug.file), &read(&self.sources.join(bug.file))?)
-    }
-
-    /// Whether a promise is broken within so many seeds, and which.
-    fn hunt(&self, seeds: u64, simulation: Simulation) -> Result<(bool, String), String> {
-        let mut command = Command::new(self.target.join("bugs/vopr"));
-        if simulation == Simulation::Engines {
-            command.arg("--engine");
-        }
-        command.args(["--no-shrink", "--first", "1", "--seeds", &seeds.to_string()]);
-        let output = command.output().map_err(|error| format!("vopr can't be started: {error}"))?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        let failed = said.lines().find(|line| line.starts_with("SEED "));
-        match (output.status.success(), failed) {
-            (true, _) => Ok((false, format!("{seeds} seeds held"))),
-            (false, Some(line)) => Ok((true, line.to_owned())),
-            // Not a broken promise but a broken simulator.
-            (false, None) => Err(format!("vopr ended with {}:\n{said}", output.status)),
-        }
-    }
-}
-
-/// The workspace's manifest, with only the parts that were copied.
-fn only_parts(manifest: &str) -> Result<String, String> {
-    let cut = |text: &str, key: &str| -> Option<String> {
-        let begin = text.find(key)?;
-        let end = begin + text[begin..].find(']')? + 1;
-        Some(format!("{}{key}{PARTS:?}{}", &text[..begin], &text[end..]))
-    };
-    let members = cut(manifest, "members = ").ok_or("Cargo.toml has no members")?;
-    Ok(members.replace("default-members = [\"cli\"]\n", ""))
-}
-
-fn copy_directory(from: &Path, to: &Path) -> Result<(), String> {
-    let fails = |error| format!("{} can't be copied: {error}", from.display());
-    fs::create_dir_all(to).map_err(fails)?;
-    for entry in fs::read_dir(from).map_err(fails)? {
-        let entry = entry.map_err(fails)?;
-        let (source, copy) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_type().map_err(fails)?.is_dir() {
-            copy_directory(&source, &copy)?;
-        } else if fs::read(&copy).ok() != Some(fs::read(&source).map_err(fails)?) {
-            // What did not change keeps its time, and is not compiled again.
-            fs::copy(&source, &copy).map_err(fails)?;
-        }
-    }
-    Ok(())
-}
-
-fn read(path: &Path) -> Result<String, String> {
-    fs::read_to_string(path).map_err(|error| format!("{} can't be read: {error}", path.display()))
-}
-
-fn write(path: &Path, text: &str) -> Result<(), String> {
-    if fs::read_to_string(path).is_ok_and(|there| there == text) {
-        return Ok(());
-    }
-    fs::write(path, text).map_err(|error| format!("{} can't be written: {error}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Else a change of the product is told after the half hour that the hunts before it take.
+    /// Else a change of the product is told after all hunts before it.
     #[test]
     fn each_bug_can_be_put_into_the_sources() {
-        let lost: Vec<_> = BUGS.iter().filter_map(|bug| bug.applied(&sources()).err()).collect();
+        let applied = |bug: &Bug| bug.applied(&copy::read(&sources().join(bug.file))?);
+        let lost: Vec<_> = BUGS.iter().filter_map(|bug| applied(bug).err()).collect();
         assert!(lost.is_empty(), "{}", lost.join("\n"));
+    }
+
+    /// Each that is not takes as long as many others.
+    #[test]
+    fn all_bugs_but_a_few_are_in_one_program() {
+        let texts = copy::Texts::of(&sources(), BUGS).expect("each bug can be put in");
+        let left_out: Vec<_> = texts.left_out.iter().map(|number| BUGS[*number].name).collect();
+        assert!(left_out.len() * 20 < BUGS.len(), "{left_out:?}");
     }
 }
