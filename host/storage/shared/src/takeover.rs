@@ -18,6 +18,7 @@ use crate::{
     fault::LogFault,
     limits::{STALLED_AFTER, TAKEOVER_TIME, retry_after},
     reader::{Found, Reader, Standing, went_back},
+    sight::Sight,
     task::Want,
     writer::{Begin, Writer},
 };
@@ -60,12 +61,8 @@ enum Stage {
     /// The epoch may be raised, but not before.
     Raise(Duration),
     Raising,
-    /// There is more to be read, but not before.
-    Read(Duration),
-    Reading,
-    /// That is so if a barrier returns in that session.
-    Seen(Session, Result<Vec<Record>, LogFault>),
-    Barred(Result<Vec<Record>, LogFault>),
+    /// There is more to be read.
+    Reading(Sight<Result<Vec<Record>, LogFault>>),
     /// All is read.
     Done,
     Over,
@@ -90,11 +87,10 @@ impl Takeover {
     pub(crate) fn want(&self) -> Want {
         match &self.stage {
             Stage::Raise(at) => Want::Raise(*at),
-            Stage::Read(at) => Want::Read(*at),
-            Stage::Seen(session, _) => Want::Barrier(*session),
+            Stage::Reading(sight) => sight.want(Want::Read),
             Stage::Done => Want::Reign,
             Stage::Over => Want::Ended,
-            Stage::Raising | Stage::Reading | Stage::Barred(_) => Want::Nothing,
+            Stage::Raising => Want::Nothing,
         }
     }
 
@@ -144,7 +140,7 @@ impl Takeover {
             return self.end(NotReigning::Contended { epoch: at.epoch }, events);
         }
         if at.last.lsn < head.last.lsn {
-            self.stage = Stage::Read(now);
+            self.stage = read_from(now);
         } else if at.last == head.last {
             self.stage = Stage::Done;
         } else if at.last.lsn > head.last.lsn {
@@ -155,8 +151,16 @@ impl Takeover {
         }
     }
 
+    /// What is read, from being wanted to being believed.
+    fn sight(&mut self) -> &mut Sight<Result<Vec<Record>, LogFault>> {
+        match &mut self.stage {
+            Stage::Reading(sight) => sight,
+            _ => panic!("only who reads has anything to see"),
+        }
+    }
+
     pub(crate) fn on_reading(&mut self) {
-        self.stage = Stage::Reading;
+        self.sight().on_asking();
     }
 
     pub(crate) fn on_read(
@@ -167,30 +171,28 @@ impl Takeover {
     ) {
         let (session, head, groups) = match read {
             Ok(read) => read,
-            Err(reason) => return self.retry(reason, Stage::Read, now, events),
+            Err(reason) => return self.retry(reason, read_from, now, events),
         };
         match self.reader.judge(session, head, &groups) {
-            Found::Seen(session, result) => self.stage = Stage::Seen(session, result),
+            Found::Seen(session, result) => self.sight().see(session, result),
             // A node that lags: what was raised stands behind it.
-            Found::Nothing => self.retry("the node that was read lags behind".to_owned(), Stage::Read, now, events),
+            Found::Nothing => self.retry("the node that was read lags behind".to_owned(), read_from, now, events),
         }
     }
 
     pub(crate) fn on_barring(&mut self) {
-        let Stage::Seen(_, result) = &self.stage else { panic!("a barrier is for what was seen") };
-        self.stage = Stage::Barred(result.clone());
+        self.sight().on_barring();
     }
 
     pub(crate) fn on_barred(&mut self, result: Result<(), String>, now: Duration, events: &mut Vec<Event>) {
-        let Stage::Barred(seen) = &self.stage else { panic!("a barrier returns to whoever has asked") };
-        match (result, seen.clone()) {
-            (Ok(()), Ok(records)) => {
+        match self.sight().on_barred(result) {
+            Ok(Ok(records)) => {
                 self.reader.take(&records);
                 self.records.extend(records);
                 self.go_on(now, events);
             }
-            (Ok(()), Err(fault)) => self.end(NotReigning::Fault(fault), events),
-            (Err(reason), _) => self.retry(reason, Stage::Read, now, events),
+            Ok(Err(fault)) => self.end(NotReigning::Fault(fault), events),
+            Err(reason) => self.retry(reason, read_from, now, events),
         }
     }
 
@@ -229,6 +231,11 @@ impl Takeover {
         self.stage = Stage::Over;
         events.push(Event::NotReigning(why));
     }
+}
+
+/// There is more to be read, but not before.
+fn read_from(at: Duration) -> Stage {
+    Stage::Reading(Sight::Wanted(at))
 }
 
 /// The first record of a reign.

@@ -3,11 +3,11 @@
 //! A group whose outcome is not known is *settled* before anything else is appended:
 //!
 //! ```text
-//!                 ┌────────────── nothing of it is there ◄─────────────┐
-//!                 ▼                                                    │
-//! Idle ─group─► Ready ─► Sent ─not known, or refused─► Unsettled ─► Looking ─► Seen ─► Barred ─► durable, or the reign is over
-//!   ▲                     │                                ▲                            │
-//!   └──────durable────────┘                                └────── the session is over ─┘
+//!                 ┌────────── nothing of it is there ◄────────────┐
+//!                 ▼                                               │
+//! Idle ─group─► Ready ─► Sent ─not known, or refused─► Unsettled: a look, and a barrier ─► durable, or the reign is over
+//!   ▲                     │
+//!   └──────durable────────┘
 //! ```
 //!
 //! * The head row still shows what the group follows: the same bytes are sent again. Of two copies one is refused, as the head has
@@ -33,6 +33,7 @@ use crate::{
     fault::LogFault,
     limits::{GROUP_BYTES_MAX, RELEASE_TRIES, STALLED_AFTER, retry_after},
     reader::{Standing, went_back},
+    sight::Sight,
     task::Want,
 };
 
@@ -80,14 +81,8 @@ enum Stage {
     Ready(Duration),
     /// It was sent.
     Sent,
-    /// What became of it is to be found out, but not before.
-    Unsettled(Duration),
-    /// The head row was asked for.
-    Looking,
-    /// That is so if a barrier returns in that session.
-    Seen(Session, Verdict),
-    /// The barrier was asked for.
-    Barred(Verdict),
+    /// What became of it is to be found out by a look at the head row.
+    Unsettled(Sight<Verdict>),
     /// The reign is over in order, which others are to be told, but not before.
     Releasing(Duration),
     /// They were told.
@@ -164,13 +159,12 @@ impl Writer {
     pub(crate) fn want(&self) -> Want {
         match &self.stage {
             Stage::Ready(at) => Want::Append(*at),
-            Stage::Unsettled(at) => Want::Look(*at),
-            Stage::Seen(session, _) => Want::Barrier(*session),
+            Stage::Unsettled(sight) => sight.want(Want::Look),
             Stage::Releasing(at) => Want::Release(*at),
             // Whoever has it goes on to be told why.
             Stage::Over if self.stopped.is_some() && self.begun.is_none() => Want::Nothing,
             Stage::Over => Want::Ended,
-            Stage::Idle | Stage::Sent | Stage::Looking | Stage::Barred(_) | Stage::Released => Want::Nothing,
+            Stage::Idle | Stage::Sent | Stage::Released => Want::Nothing,
         }
     }
 
@@ -273,7 +267,7 @@ impl Writer {
             }
             Err(AppendFault::Failed(Fault::Unavailable(reason))) => {
                 let at = self.retry(reason, now, events);
-                self.stage = if self.is_unsure { Stage::Unsettled(at) } else { Stage::Ready(at) };
+                self.stage = if self.is_unsure { unsettled(at) } else { Stage::Ready(at) };
             }
             Err(AppendFault::TooLarge { max }) => self.on_too_large(max, now, events),
         }
@@ -306,7 +300,7 @@ impl Writer {
     /// What has become of the group is to be found out: at once, if nothing has failed before.
     fn unsettle(&mut self, reason: String, now: Duration, events: &mut Vec<Event>) {
         let later = self.retry(reason, now, events);
-        self.stage = Stage::Unsettled(if self.tries == 1 { now } else { later });
+        self.stage = unsettled(if self.tries == 1 { now } else { later });
     }
 
     /// All up to there is durable, and it is more than before.
@@ -356,33 +350,42 @@ impl Writer {
     }
 
     pub(crate) fn on_looking(&mut self) {
-        assert!(matches!(self.stage, Stage::Unsettled(_)), "whoever looks does not know");
-        self.stage = Stage::Looking;
+        self.sight().on_asking();
+    }
+
+    /// What is found out, from being wanted to being believed.
+    fn sight(&mut self) -> &mut Sight<Verdict> {
+        match &mut self.stage {
+            Stage::Unsettled(sight) => sight,
+            _ => panic!("whoever looks does not know"),
+        }
     }
 
     /// The head row as it was asked for; `None` if there is no such log.
     pub(crate) fn on_head(&mut self, session: Session, head: Option<EngineHead>, now: Duration) {
-        assert_eq!(self.stage, Stage::Looking, "an answer comes to whoever has asked");
         let is_sent = self.group.is_some();
-        let fault = |fault| Stage::Seen(session, Verdict::Fault(fault));
-        self.stage = match head {
-            None => fault(LogFault::Gone { log: self.log }),
-            Some(head) if head.epoch > self.epoch => Stage::Seen(session, Verdict::Fenced(head.epoch)),
+        let verdict = match head {
+            None => Verdict::Fault(LogFault::Gone { log: self.log }),
+            Some(head) if head.epoch > self.epoch => Verdict::Fenced(head.epoch),
             Some(head) if head.epoch < self.epoch || head.last.lsn < self.durable.lsn => {
-                fault(went_back(self.durable.lsn, self.epoch, head))
+                Verdict::Fault(went_back(self.durable.lsn, self.epoch, head))
             }
-            Some(head) if head.last == self.durable => {
-                if is_sent {
-                    Stage::Ready(now)
-                } else {
-                    Stage::Idle
-                }
-            }
-            Some(head) if is_sent && self.has_taken(head.last) => Stage::Seen(session, Verdict::Written(head.last)),
+            // Nothing is claimed by that, so it need not be believed.
+            Some(head) if head.last == self.durable => return self.on_unchanged(now),
+            Some(head) if is_sent && self.has_taken(head.last) => Verdict::Written(head.last),
             // Nobody else writes with this epoch.
-            Some(head) => fault(LogFault::Rewritten { log: self.log, lsn: head.last.lsn }),
+            Some(head) => Verdict::Fault(LogFault::Rewritten { log: self.log, lsn: head.last.lsn }),
         };
-        if self.stage == Stage::Idle {
+        self.sight().see(session, verdict);
+    }
+
+    /// The head row shows what was known of it: what was sent is sent again.
+    fn on_unchanged(&mut self, now: Duration) {
+        assert_eq!(self.stage, Stage::Unsettled(Sight::Asked), "an answer comes to whoever has asked");
+        if self.group.is_some() {
+            self.stage = Stage::Ready(now);
+        } else {
+            self.stage = Stage::Idle;
             self.rest(now);
         }
     }
@@ -394,27 +397,25 @@ impl Writer {
     }
 
     pub(crate) fn on_look_failed(&mut self, reason: String, now: Duration, events: &mut Vec<Event>) {
-        self.stage = Stage::Unsettled(self.retry(reason, now, events));
+        self.stage = unsettled(self.retry(reason, now, events));
     }
 
     /// It was looked at while nothing was on its way, and something has changed.
     pub(crate) fn on_doubt(&mut self, now: Duration) {
         if self.stage == Stage::Idle {
-            self.stage = Stage::Unsettled(now);
+            self.stage = unsettled(now);
         }
     }
 
     pub(crate) fn on_barring(&mut self) {
-        let Stage::Seen(_, verdict) = &self.stage else { panic!("a barrier is for what was seen") };
-        self.stage = Stage::Barred(verdict.clone());
+        self.sight().on_barring();
     }
 
     pub(crate) fn on_barred(&mut self, result: Result<(), String>, now: Duration, events: &mut Vec<Event>) {
-        let Stage::Barred(verdict) = &self.stage else { panic!("a barrier returns to whoever has asked") };
-        match (result, verdict.clone()) {
-            (Ok(()), Verdict::Written(upto)) => self.settled(upto, now, events),
-            (Ok(()), verdict) => self.stop(verdict, events),
-            (Err(reason), _) => self.stage = Stage::Unsettled(self.retry(reason, now, events)),
+        match self.sight().on_barred(result) {
+            Ok(Verdict::Written(upto)) => self.settled(upto, now, events),
+            Ok(verdict) => self.stop(verdict, events),
+            Err(reason) => self.stage = unsettled(self.retry(reason, now, events)),
         }
     }
 
@@ -469,6 +470,11 @@ impl Writer {
             events.push(Event::Closed);
         }
     }
+}
+
+/// What became of a group is to be found out, but not before.
+fn unsettled(at: Duration) -> Stage {
+    Stage::Unsettled(Sight::Wanted(at))
 }
 
 /// The records one behind the other. A single one is not copied.

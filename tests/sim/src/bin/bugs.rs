@@ -765,7 +765,7 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "what stands in the log counts as durable without a barrier",
         file: "host/storage/shared/src/writer.rs",
-        changes: &[("(Ok(()), Verdict::Written(upto)) => self", "(_, Verdict::Written(upto)) => self")],
+        changes: &[("match self.sight().on_barred(result) {", "match self.sight().on_barred(result.or(Ok(()))) {")],
     },
     Bug {
         name: "what is not known to have been appended counts as durable",
@@ -780,8 +780,8 @@ const BUGS: &[Bug] = &[
         file: "host/storage/shared/src/writer.rs",
         changes: &[
             (
-                "                if is_sent {\n                    Stage::Ready(now)\n",
-                "                if is_sent {\n                    self.ungroup();\n                    Stage::Idle\n",
+                "        if self.group.is_some() {\n            self.stage = Stage::Ready(now);\n",
+                "        if self.group.is_some() {\n            self.ungroup();\n            self.rest(now);\n",
             ),
             (
                 "let mut taken = self.grouped.iter().chain(&self.queue);",
@@ -791,7 +791,7 @@ const BUGS: &[Bug] = &[
     },
     Bug {
         name: "one answer of a committer is given to another log",
-        file: "host/storage/shared/src/committer.rs",
+        file: "host/storage/shared/src/committer/lanes.rs",
         changes: &[(
             "        for (id, result) in ids.iter().zip(results) {\n            self.tell(*id, now, |task, events| match task {\n                Task::Writer",
             "        for (id, result) in ids.iter().rev().zip(results) {\n            self.tell(*id, now, |task, events| match task {\n                Task::Writer",
@@ -799,26 +799,25 @@ const BUGS: &[Bug] = &[
     },
     Bug {
         name: "readers hand on what no barrier has covered",
-        file: "host/storage/shared/src/task.rs",
-        changes: &[(
-            "self.end(result.map_err(LogFault::Unavailable).and(seen), events);",
-            "self.end(result.map_or(seen.clone(), |()| seen), events);",
-        )],
+        file: "host/storage/shared/src/read_once.rs",
+        changes: &[("self.sight.on_barred(result)", "self.sight.on_barred(result.or(Ok(())))")],
     },
     Bug {
         name: "a look at the fence believes a node out of office",
-        file: "host/storage/shared/src/task.rs",
-        changes: &[(
-            "self.end(result.map_err(LogFault::Unavailable).and(head), events);",
-            "self.end(result.map_or(head.clone(), |()| head), events);",
-        )],
+        file: "host/storage/shared/src/head_once.rs",
+        changes: &[("self.sight.on_barred(result)", "self.sight.on_barred(result.or(Ok(())))")],
+    },
+    Bug {
+        name: "a candidate finds fault with a log that a node out of office shows",
+        file: "host/storage/shared/src/takeover.rs",
+        changes: &[("match self.sight().on_barred(result) {", "match self.sight().on_barred(result.or(Ok(()))) {")],
     },
     Bug {
         name: "silence of others counts while own beats are not answered",
-        file: "host/storage/shared/src/committer.rs",
+        file: "host/storage/shared/src/committer/beats.rs",
         changes: &[(
             "        if let Ok(Answered::Beats { session, beats }) = answer {\n",
-            "        let beats = of.iter().map(|host| (*host, 0)).collect();\n        let unheard = Answered::Beats { session: Session(0), beats };\n        if let Ok(Answered::Beats { session, beats }) = answer.or(Ok::<_, Fault>(unheard)) {\n",
+            "        let beats = of.iter().map(|host| (*host, 0)).collect();\n        let unheard = Answered::Beats { session: crate::engine::Session(0), beats };\n        if let Ok(Answered::Beats { session, beats }) = answer.or(Ok::<_, crate::engine::Fault>(unheard)) {\n",
         )],
     },
     Bug {
@@ -843,7 +842,7 @@ const BUGS: &[Bug] = &[
         name: "the epoch is raised after the log was read",
         file: "host/storage/shared/src/takeover.rs",
         changes: &[(
-            "        if at.last.lsn < head.last.lsn {\n            self.stage = Stage::Read(now);\n",
+            "        if at.last.lsn < head.last.lsn {\n            self.stage = read_from(now);\n",
             "        if at.last.lsn < head.last.lsn {\n            self.reader.standing.last = head.last;\n            self.stage = Stage::Done;\n",
         )],
     },

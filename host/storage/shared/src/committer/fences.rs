@@ -1,0 +1,71 @@
+//! Idle writers look whether they were deposed: whoever has a group on its way learns of it by that.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use ambrosia_storage::LogId;
+
+use super::{Committer, Purpose, answers::next_part};
+use crate::{
+    engine::{Answer, Answered, EngineHead, Request, Seen},
+    limits::FENCE_LOOK_INTERVAL,
+    task::{Task, TaskId},
+};
+
+/// When that is done.
+#[derive(Debug, Default)]
+pub(super) struct Fences {
+    look_at: Duration,
+    /// A request for some is on its way.
+    is_asked: bool,
+    /// How far those are that are looked at in parts.
+    after: Option<LogId>,
+}
+
+impl Fences {
+    /// When they are looked at next.
+    pub(super) fn time(&self) -> Option<Duration> {
+        (!self.is_asked).then_some(self.look_at)
+    }
+}
+
+impl Committer {
+    /// Idle writers look whether they were deposed.
+    pub(super) fn watch_fences(&mut self, now: Duration) {
+        if self.fences.is_asked || self.fences.look_at > now {
+            return;
+        }
+        let mut logs = BTreeMap::new();
+        for (id, task) in &self.tasks {
+            if let Task::Writer(writer) = task
+                && writer.is_idle()
+            {
+                logs.entry(writer.log).or_insert((*id, writer.known()));
+            }
+        }
+        let part = next_part(logs, &mut self.fences.after);
+        self.fences.look_at = if self.fences.after.is_some() { now } else { now + FENCE_LOOK_INTERVAL };
+        if !part.is_empty() {
+            self.fences.is_asked = true;
+            let ids = part.iter().map(|(_, (id, _))| *id).collect();
+            let seen = |(log, (_, known))| Seen { log, known: Some(known) };
+            let logs = part.into_iter().map(seen).collect();
+            self.ask(Request::Heads { logs }, Purpose::Watch(ids), now);
+        }
+    }
+
+    /// What has changed is looked at again by whoever it concerns; what could not be seen is seen next time.
+    pub(super) fn on_watched(&mut self, ids: &[TaskId], answer: Answer, now: Duration) {
+        self.fences.is_asked = false;
+        let Ok(Answered::Heads { heads, gone, .. }) = answer else { return };
+        let heads: BTreeMap<LogId, EngineHead> = heads.into_iter().map(|head| (head.log, head)).collect();
+        for id in ids {
+            let Some(Task::Writer(writer)) = self.tasks.get_mut(id) else { continue };
+            let is_other = heads.get(&writer.log).is_some_and(|head| head.epoch != writer.epoch);
+            if writer.is_idle() && (is_other || gone.contains(&writer.log)) {
+                writer.on_doubt(now);
+                self.place(*id, now);
+            }
+        }
+    }
+}
