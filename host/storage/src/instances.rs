@@ -57,6 +57,14 @@ pub enum InstanceError {
         /// The module given.
         given: BlobHash,
     },
+    /// While this process stood still, it was taken for dead, and another one went on.
+    #[error(
+        "another process registered or removed instances meanwhile: look whether {name} is registered, and try again"
+    )]
+    Overtaken {
+        /// The name.
+        name: InstanceName,
+    },
     /// Replicas of it run.
     #[error("{what} of instance {name} is running: end it first")]
     Running {
@@ -130,14 +138,15 @@ pub trait Instances: Store {
         remove_orphans(self)?;
         self.blobs().put(module)?;
         let genesis = Genesis { uuid, module: hash.0, seed, limits, name: name.clone() };
+        let contents = module;
         let (name, module, replicas, registered) = (name.clone(), hash.0, [0].into(), now);
         let upgrades = Upgrades::none(module);
         let entry = InstanceEntry { name, uuid, module, replicas, registered, outcome: None, upgrades };
         self.create_log(entry.log(), &genesis.record(now))?;
-        match put_entry(self, None, &entry)? {
-            Some(_) => Ok(Registered::New),
-            None => unreachable!("the registrations are held"),
-        }
+        put_new_entry(self, &entry)?;
+        // Whoever was frozen while it held the registrations may have removed it, as one that nobody needs.
+        self.blobs().put(contents)?;
+        Ok(Registered::New)
     }
 
     /// Has it stand in the registry that an instance which runs `from` is to run `module`. Whoever is its primary, now or
@@ -221,10 +230,7 @@ pub trait Instances: Store {
             let (registered, given) = (BlobHash(known.module), BlobHash(entry.module));
             return Err(InstanceError::OtherModule { name: entry.name.clone(), registered, given });
         }
-        match put_entry(self, None, entry)? {
-            Some(_) => Ok(()),
-            None => unreachable!("the registrations are held"),
-        }
+        put_new_entry(self, entry)
     }
 
     /// Removes an instance with its log, and its modules unless another instance has them.
@@ -340,6 +346,15 @@ pub(crate) fn put_entry<S: Store + ?Sized>(
     match store.registry().put_if(&key(&entry.name), expected, &entry.encode()) {
         Ok(revision) => Ok(Some(revision)),
         Err(PutError::Conflict { .. }) => Ok(None),
+        Err(PutError::Registry(error)) => Err(error.into()),
+    }
+}
+
+/// The entry of an instance that is new, whose log is there.
+fn put_new_entry<S: Store + ?Sized>(store: &S, entry: &InstanceEntry) -> Result<(), InstanceError> {
+    match store.registry().put_new_beside(&key(&entry.name), &entry.encode(), entry.log()) {
+        Ok(_) => Ok(()),
+        Err(PutError::Conflict { .. }) => Err(InstanceError::Overtaken { name: entry.name.clone() }),
         Err(PutError::Registry(error)) => Err(error.into()),
     }
 }

@@ -4,7 +4,7 @@
 
 use std::io;
 
-use crate::{Callback, IoError, Subscription};
+use crate::{Callback, IoError, LogId, Subscription};
 
 /// Longest key, in bytes.
 pub(crate) const KEY_BYTES_MAX: usize = 128;
@@ -16,6 +16,12 @@ pub trait Registry: Send + Sync {
 
     /// Puts `value` if the key stands at `expected`; `None` means that there is no such key.
     fn put_if(&self, key: &str, expected: Option<Revision>, value: &[u8]) -> Result<Revision, PutError>;
+
+    /// Puts a value under a key that there is none of, if that log is there. Of logs that nothing but whoever holds the
+    /// registrations can remove, the registry need not know anything.
+    fn put_new_beside(&self, key: &str, value: &[u8], _: LogId) -> Result<Revision, PutError> {
+        self.put_if(key, None, value)
+    }
 
     /// Deletes the key if it stands at `expected`.
     fn delete_if(&self, key: &str, expected: Revision) -> Result<(), PutError>;

@@ -17,9 +17,11 @@
 //!
 //! **Architecture Invariant:** nothing here knows what engine it is, and how it is reached.
 
-use ambrosia_core::{Epoch, Lsn, RecordHeader};
+use ambrosia_core::{Epoch, Lsn, Record, RecordHeader, ReplicaIndex};
 use ambrosia_storage::LogId;
 use bytes::Bytes;
+
+use crate::keys::{KeysAnswer, KeysRequest};
 
 /// A place in a log: a record, and the link by which the next one names it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -79,6 +81,13 @@ pub struct Group {
 }
 
 impl Group {
+    /// The first group of a log.
+    pub fn genesis(log: LogId, genesis: &Record) -> Group {
+        let header = genesis.header();
+        let after = Position { lsn: Lsn(header.lsn.0 - 1), link: header.previous };
+        Group { log, epoch: header.epoch, after, last: Position::of(header), bytes: genesis.stored().clone() }
+    }
+
     /// Its first record.
     pub fn first(&self) -> Lsn {
         self.after.lsn.next()
@@ -94,8 +103,14 @@ pub struct EngineHead {
     pub epoch: Epoch,
     /// Whose it is.
     pub claim: Claim,
+    /// Which replica its writer is.
+    pub replica: ReplicaIndex,
     /// Whether its writer has not said that it ended.
     pub is_reigned: bool,
+    /// Whether its writer has said that it answers.
+    pub is_announced: bool,
+    /// The newest checkpoint that was told of; 0 before the first.
+    pub checkpoint: Lsn,
     /// The first record that the log still has.
     pub first: Lsn,
     /// Its last record.
@@ -122,6 +137,10 @@ pub struct Known {
     pub claim: Claim,
     /// Whether its writer has not said that it ended.
     pub is_reigned: bool,
+    /// Whether its writer has said that it answers.
+    pub is_announced: bool,
+    /// The newest checkpoint that was told of.
+    pub checkpoint: Lsn,
     /// The last record.
     pub last: Position,
 }
@@ -129,7 +148,8 @@ pub struct Known {
 impl EngineHead {
     /// What whoever has seen it knows.
     pub fn known(&self) -> Known {
-        Known { epoch: self.epoch, claim: self.claim, is_reigned: self.is_reigned, last: self.last }
+        let EngineHead { epoch, claim, is_reigned, is_announced, checkpoint, last, .. } = *self;
+        Known { epoch, claim, is_reigned, is_announced, checkpoint, last }
     }
 }
 
@@ -142,9 +162,41 @@ pub struct Raise {
     pub over: Epoch,
     /// Who wants it.
     pub claim: Claim,
+    /// Which replica that is.
+    pub replica: ReplicaIndex,
 }
 
-/// What is asked of an engine. No request names a log twice.
+/// What those who follow a log are to be told by its head row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum News {
+    /// The writer of a reign answers, if it is still the newest.
+    Announced {
+        /// The log.
+        log: LogId,
+        /// Its epoch.
+        epoch: Epoch,
+        /// Whose it is.
+        host: HostId,
+    },
+    /// A checkpoint counts.
+    Checkpoint {
+        /// The log.
+        log: LogId,
+        /// The last record that it holds.
+        lsn: Lsn,
+    },
+}
+
+impl News {
+    /// The log.
+    pub fn log(&self) -> LogId {
+        match self {
+            News::Announced { log, .. } | News::Checkpoint { log, .. } => *log,
+        }
+    }
+}
+
+/// What is asked of an engine. No request names a log twice, unless it says so.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Request {
     /// Append each group, on the condition that the head row shows its epoch, and `after` as the last record; and move the head.
@@ -188,6 +240,30 @@ pub enum Request {
         /// Whose it is.
         claim: Claim,
     },
+    /// Tell those who follow logs something. It names a log as often as there is something to tell.
+    Tell {
+        /// In any order.
+        news: Vec<News>,
+    },
+    /// Make a log whose head row shows the one group, unless there is one of its name.
+    Create {
+        /// Its genesis record.
+        genesis: Group,
+    },
+    /// Remove a log with all its records.
+    Remove {
+        /// The log.
+        log: LogId,
+    },
+    /// Read which logs there are.
+    Logs,
+    /// Read how often hosts have said that they are alive.
+    Lives {
+        /// Of whom that is wanted.
+        of: Vec<HostId>,
+    },
+    /// Something about keys.
+    Keys(KeysRequest),
     /// Say that a host is alive, and read of others how often they have said so. That need not be durable.
     Beat {
         /// Who is alive.
@@ -244,6 +320,21 @@ pub enum Answered {
     },
     /// It is trimmed.
     Trimmed,
+    /// The head rows show it, where it is still true.
+    Told,
+    /// Whether there was no such log.
+    Created(bool),
+    /// Whether there was such a log.
+    Removed(bool),
+    /// Logs.
+    Logs {
+        /// Where that was read.
+        session: Session,
+        /// In any order.
+        logs: Vec<LogId>,
+    },
+    /// What was asked about keys.
+    Keys(KeysAnswer),
 }
 
 /// A request, or one group of it, was not answered with success.
@@ -293,6 +384,8 @@ pub struct EngineFacts {
     pub group_bytes_max: usize,
     /// Requests with groups that it can do at a time: there are so many lanes for them.
     pub lanes: u8,
+    /// What and where it is, for people; without secrets.
+    pub place: String,
 }
 
 /// An engine.

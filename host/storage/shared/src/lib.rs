@@ -14,6 +14,8 @@ mod engine;
 mod event;
 mod fault;
 mod head_once;
+mod inquiry;
+mod keys;
 mod limits;
 mod lives;
 mod read_once;
@@ -28,10 +30,12 @@ mod writer;
 pub use committer::{Committer, RequestId};
 pub use engine::{
     Answer, Answered, Answering, AppendFault, Claim, Engine, EngineFacts, EngineHead, Fault, Group, HostId, Known,
-    Lane, Position, Raise, RaiseFault, Request, Seen, Session,
+    Lane, News, Position, Raise, RaiseFault, Request, Seen, Session,
 };
 pub use event::{Event, NotReigning};
 pub use fault::LogFault;
+pub use inquiry::{Concluded, Inquiry, Next};
+pub use keys::{KeyEntry, KeysAnswer, KeysRequest, LIST_BYTES_MAX, LIST_KEYS_MAX, Put, PutRefused, Space};
 pub use limits::{
     ANSWER_TIME, ANSWER_TIME_MAX, BEAT_INTERVAL, CLOSE_TIME, END_TIME, ENGINE_GAP, ENGINE_GRACE, FENCE_LOOK_INTERVAL,
     FOLLOW_INTERVAL, GROUP_BYTES_MAX, READ_BYTES_MAX, READS_MAX, RELEASE_TRIES, REQUEST_BYTES_MAX, REQUEST_LOGS_MAX,
@@ -39,6 +43,6 @@ pub use limits::{
 };
 pub use reader::Standing;
 pub use rows::Rows;
-pub use shell::{EngineHost, EngineLog, MemoryEngine};
+pub use shell::{EngineHost, EngineLog, EngineStore, MemoryEngine};
 pub use takeover::Candidate;
 pub use task::TaskId;

@@ -60,6 +60,18 @@ pub const CLOSE_TIME: Duration = Duration::from_secs(5);
 /// A host that ends waits that long until others are told that its reigns have.
 pub const END_TIME: Duration = Duration::from_secs(2);
 
+/// Something about keys is tried for so long, and fails then.
+pub(crate) const KEYS_TIME: Duration = Duration::from_secs(10);
+
+/// Changes of the registry are looked for that often.
+pub(crate) const CHANGES_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How far replicas are, is told that often.
+pub(crate) const NOTES_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Registrations are held for a moment; who has them for longer is taken for dead.
+pub(crate) const REGISTRATION_TIME: Duration = Duration::from_secs(30);
+
 /// When to try again what has failed so often.
 pub(crate) fn retry_after(tries: u32) -> Duration {
     RETRY_FIRST.saturating_mul(1 << tries.min(10)).min(RETRY_MAX)

@@ -8,18 +8,20 @@
 
 use std::collections::BTreeMap;
 
-use ambrosia_core::{Epoch, Lsn, Record};
+use ambrosia_core::{Epoch, Lsn, Record, ReplicaIndex};
 use ambrosia_storage::LogId;
 
 use crate::engine::{
-    Answered, AppendFault, Claim, EngineHead, Group, HostId, Position, Raise, RaiseFault, Request, Seen, Session,
+    Answered, AppendFault, Claim, EngineHead, Group, HostId, News, Raise, RaiseFault, Request, Seen, Session,
 };
+use crate::keys::KeyRows;
 
 /// The rows of all logs.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Rows {
     logs: BTreeMap<LogId, LogRows>,
     beats: BTreeMap<HostId, u64>,
+    keys: KeyRows,
 }
 
 /// The rows of one log.
@@ -33,27 +35,26 @@ struct LogRows {
 impl Rows {
     /// Makes a log that begins with `genesis`; whether there was none.
     pub fn create(&mut self, log: LogId, genesis: &Record) -> bool {
-        let header = genesis.header();
-        let last = Position::of(header);
-        let after = Position { lsn: Lsn(header.lsn.0 - 1), link: header.previous };
-        let group = Group { log, epoch: header.epoch, after, last, bytes: genesis.stored().clone() };
-        let head = EngineHead {
-            log,
-            epoch: header.epoch,
-            claim: Claim::default(),
-            is_reigned: false,
-            first: header.lsn,
-            last,
-            bytes: group.bytes.len() as u64,
-        };
-        let is_new = !self.logs.contains_key(&log);
-        self.logs.entry(log).or_insert(LogRows { head, groups: BTreeMap::from([(last.lsn, group)]) });
-        is_new
+        self.create_with(&Group::genesis(log, genesis))
     }
 
-    /// Removes a log; whether there was one.
-    pub fn remove(&mut self, log: LogId) -> bool {
-        self.logs.remove(&log).is_some()
+    fn create_with(&mut self, genesis: &Group) -> bool {
+        let Group { log, epoch, last, .. } = *genesis;
+        let head = EngineHead {
+            log,
+            epoch,
+            claim: Claim::default(),
+            replica: ReplicaIndex(0),
+            is_reigned: false,
+            is_announced: false,
+            checkpoint: Lsn(0),
+            first: genesis.first(),
+            last,
+            bytes: genesis.bytes.len() as u64,
+        };
+        let is_new = !self.logs.contains_key(&log);
+        self.logs.entry(log).or_insert(LogRows { head, groups: BTreeMap::from([(last.lsn, genesis.clone())]) });
+        is_new
     }
 
     /// The head row of a log.
@@ -82,10 +83,35 @@ impl Rows {
             Request::Release { log, epoch, claim } => self.release(*log, *epoch, *claim),
             Request::Beat { host, beats, of } => {
                 self.beats.insert(*host, *beats);
-                let beats = of.iter().filter_map(|host| Some((*host, *self.beats.get(host)?))).collect();
-                Answered::Beats { session, beats }
+                Answered::Beats { session, beats: self.beats(of) }
             }
             Request::Trim { log, before } => self.trim(*log, *before),
+            Request::Tell { news } => {
+                news.iter().for_each(|news| self.tell(news));
+                Answered::Told
+            }
+            Request::Create { genesis } => Answered::Created(self.create_with(genesis)),
+            Request::Remove { log } => Answered::Removed(self.logs.remove(log).is_some()),
+            Request::Logs => Answered::Logs { session, logs: self.logs().collect() },
+            Request::Lives { of } => Answered::Beats { session, beats: self.beats(of) },
+            Request::Keys(request) => {
+                let has_log = |log| self.logs.contains_key(&log);
+                Answered::Keys(self.keys.execute(request, session, has_log))
+            }
+        }
+    }
+
+    fn beats(&self, of: &[HostId]) -> Vec<(HostId, u64)> {
+        of.iter().filter_map(|host| Some((*host, *self.beats.get(host)?))).collect()
+    }
+
+    fn tell(&mut self, news: &News) {
+        let Some(LogRows { head, .. }) = self.logs.get_mut(&news.log()) else { return };
+        match *news {
+            News::Announced { epoch, host, .. } => {
+                head.is_announced |= head.epoch == epoch && head.claim.host == host && head.is_reigned;
+            }
+            News::Checkpoint { lsn, .. } => head.checkpoint = head.checkpoint.max(lsn),
         }
     }
 
@@ -120,7 +146,8 @@ impl Rows {
         if head.epoch != raise.over && !is_mine {
             return Err(RaiseFault::Contended(*head));
         }
-        (head.epoch, head.claim, head.is_reigned) = (epoch, raise.claim, true);
+        head.is_announced &= is_mine;
+        (head.epoch, head.claim, head.replica, head.is_reigned) = (epoch, raise.claim, raise.replica, true);
         Ok(*head)
     }
 

@@ -103,7 +103,8 @@ impl Takeover {
     }
 
     pub(crate) fn raise(&self) -> Raise {
-        Raise { log: self.candidate.log, over: self.candidate.over, claim: self.candidate.claim }
+        let Candidate { log, over, claim, me, .. } = &self.candidate;
+        Raise { log: *log, over: *over, claim: *claim, replica: me.replica }
     }
 
     pub(crate) fn on_raising(&mut self) {

@@ -23,7 +23,7 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use ambrosia_core::{Epoch, Record};
+use ambrosia_core::{Epoch, Lsn, Record};
 use ambrosia_storage::{AppendError, LOG_QUEUE_BYTES_MAX, LogEvent, LogId, StopCause};
 use bytes::{Bytes, BytesMut};
 
@@ -67,6 +67,8 @@ pub(crate) struct Writer {
     stalled: bool,
     /// What a candidate has read, until its epoch record is durable.
     begun: Option<Vec<Record>>,
+    /// What the head row is known to tell those who follow: whether the reign answers, and the newest checkpoint.
+    shown: (bool, Lsn),
     end: End,
     /// Why the reign is over, once it is.
     stopped: Option<StopCause>,
@@ -148,6 +150,7 @@ impl Writer {
             sent: now,
             stalled: false,
             begun: Some(records),
+            shown: (false, Lsn(0)),
             end: End::No,
             stopped: None,
         };
@@ -183,7 +186,14 @@ impl Writer {
 
     /// What is known of the head row; it is told of others only.
     pub(crate) fn known(&self) -> Known {
-        Known { epoch: self.epoch, claim: self.claim, is_reigned: true, last: self.durable }
+        let (is_announced, checkpoint) = self.shown;
+        let Writer { epoch, claim, durable: last, .. } = *self;
+        Known { epoch, claim, is_reigned: true, is_announced, checkpoint, last }
+    }
+
+    /// What the head row tells those who follow is nothing to a writer, and so it is told once.
+    pub(crate) fn on_shown(&mut self, head: &EngineHead) {
+        self.shown = (head.is_announced, head.checkpoint);
     }
 
     pub(crate) fn queued_bytes(&self) -> usize {

@@ -39,7 +39,7 @@ fn genesis(log: LogId) -> Record {
 
 impl Host {
     fn new(logs: u16) -> Host {
-        Host::with(logs, EngineFacts { group_bytes_max: GROUP_BYTES_MAX, lanes: 1 })
+        Host::with(logs, EngineFacts { group_bytes_max: GROUP_BYTES_MAX, lanes: 1, place: "a test".to_owned() })
     }
 
     fn with(logs: u16, facts: EngineFacts) -> Host {
@@ -384,7 +384,7 @@ fn another_reign_of_the_same_number_is_told() {
         // What the one has raised vanishes.
         host.rows = before.clone();
         let claim = Claim { host: HostId([claim; 16]), attempt: 1 };
-        let wanted = vec![Raise { log: log(0), over: Epoch(0), claim }];
+        let wanted = vec![Raise { log: log(0), over: Epoch(0), claim, replica: ReplicaIndex(1) }];
         host.rows.execute(&Request::Raise { wanted }, SESSION);
         assert!(is_told(&mut host, follower), "{claim:?}");
     }

@@ -7,7 +7,8 @@ use std::{
 
 use ambrosia_core::{Epoch, Lsn, Record};
 use ambrosia_shared_log::{
-    Answering, Engine, EngineFacts, EngineHost, EngineLog, Fault, HostId, Lane, MemoryEngine, Request,
+    Answered, Answering, Engine, EngineFacts, EngineHost, EngineLog, Fault, HostId, Lane, MemoryEngine, Request,
+    Session,
 };
 use ambrosia_storage::{
     AppendError, LogStore, StopCause, Vacancy,
@@ -117,7 +118,8 @@ fn a_reign_that_a_host_does_not_know_of_as_its_own_is_vacant() {
     // The answer to its takeover never came, and it gave up.
     let log = engine.rows().logs().next().expect("there is one");
     let claim = ambrosia_shared_log::Claim { host: HostId([1; 16]), attempt: 999 };
-    let wanted = vec![ambrosia_shared_log::Raise { log, over: Epoch(0), claim }];
+    let wanted =
+        vec![ambrosia_shared_log::Raise { log, over: Epoch(0), claim, replica: ambrosia_core::ReplicaIndex(1) }];
     engine.ask(Lane::Other, Request::Raise { wanted }, Box::new(|_| ()));
     assert_eq!(wait_for_vacancy(&first, LIMIT), Some(Vacancy::Released(Epoch(1))));
     assert_eq!(Reign::begin(&first, 0).epoch, Epoch(2));
@@ -160,7 +162,7 @@ fn a_log_that_is_removed_is_told_to_those_who_follow_it() {
     };
     let _subscription = first.subscribe(Box::new(call)).expect("there are threads");
     let log = engine.rows().logs().next().expect("there is one");
-    assert!(engine.rows().remove(log));
+    assert_eq!(engine.rows().execute(&Request::Remove { log }, Session(0)), Answered::Removed(true));
     let error = loop {
         match tail.read() {
             Ok(_) => told.recv_timeout(LIMIT).expect("it is told"),

@@ -116,7 +116,6 @@ macro_rules! store_conformance {
                 what_a_replica_said_in_an_earlier_life_is_forgotten
                 a_deposed_primary_is_not_shown_as_primary
                 a_new_primary_and_its_end_are_told_to_those_who_have_subscribed
-                a_primary_that_beats_is_not_silent_and_one_that_does_not_is
                 an_instance_is_not_deregistered_while_a_replica_runs
             }
         }
@@ -127,5 +126,18 @@ macro_rules! store_conformance {
             let $store: &dyn $crate::Store = $of(&new);
             $crate::conformance::$module::$name($part);
         })*
+    };
+}
+
+/// Makes a test of what only stores do in which each replica says by itself that it is alive. `$new` and `$of` as for
+/// [`store_conformance!`](crate::store_conformance).
+#[macro_export]
+macro_rules! heartbeat_conformance {
+    ($new:expr, $of:expr) => {
+        mod heartbeats {
+            $crate::store_conformance! { @ members, |new| new, $new, $of,
+                a_primary_that_beats_is_not_silent_and_one_that_does_not_is
+            }
+        }
     };
 }

@@ -39,6 +39,7 @@ mod log_of_small_segments {
 }
 
 crate::store_conformance!(super::empty, super::store);
+crate::heartbeat_conformance!(super::empty, super::store);
 
 #[test]
 fn a_damaged_blob_is_told_and_putting_it_again_repairs_it() {

@@ -20,6 +20,7 @@ mod log {
 }
 
 crate::store_conformance!(crate::MemoryStore::default, super::store);
+crate::heartbeat_conformance!(crate::MemoryStore::default, super::store);
 
 #[test]
 fn a_damaged_blob_is_told() {

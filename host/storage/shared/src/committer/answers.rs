@@ -38,6 +38,11 @@ pub(super) fn unfit(answered: &Answered) -> String {
         Answered::Released => "the end of a reign",
         Answered::Beats { .. } => "the lives of hosts",
         Answered::Trimmed => "trimming",
+        Answered::Told => "news that were told",
+        Answered::Created(_) => "a new log",
+        Answered::Removed(_) => "a log that is gone",
+        Answered::Logs { .. } => "logs",
+        Answered::Keys(_) => "keys",
     };
     format!("the engine has answered with {kind} instead")
 }

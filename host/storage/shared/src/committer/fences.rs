@@ -61,7 +61,9 @@ impl Committer {
         let heads: BTreeMap<LogId, EngineHead> = heads.into_iter().map(|head| (head.log, head)).collect();
         for id in ids {
             let Some(Task::Writer(writer)) = self.tasks.get_mut(id) else { continue };
-            let is_other = heads.get(&writer.log).is_some_and(|head| head.epoch != writer.epoch);
+            let head = heads.get(&writer.log);
+            head.into_iter().for_each(|head| writer.on_shown(head));
+            let is_other = head.is_some_and(|head| head.epoch != writer.epoch);
             if writer.is_idle() && (is_other || gone.contains(&writer.log)) {
                 writer.on_doubt(now);
                 self.place(*id, now);

@@ -23,7 +23,7 @@ use crate::{
     engine::{Answer, Engine, EngineHead, HostId, Lane, Request},
     event::{Event, NotReigning},
     fault::LogFault,
-    limits::END_TIME,
+    limits::{END_TIME, KEYS_TIME, retry_after},
     reader::Standing,
     takeover::Candidate,
     task::TaskId,
@@ -48,6 +48,8 @@ pub(super) struct State {
     pub(super) committer: Committer,
     waiters: BTreeMap<TaskId, Waiter>,
     answers: Vec<(RequestId, Answer)>,
+    /// Head rows of logs that are followed, as they were seen last.
+    seen: BTreeMap<LogId, EngineHead>,
     /// Since when nobody has the host.
     ended: Option<Duration>,
 }
@@ -86,7 +88,8 @@ impl EngineHost {
     /// If the system has no more threads.
     pub fn begin(engine: Arc<dyn Engine>, me: HostId) -> io::Result<Arc<EngineHost>> {
         let committer = Committer::new(engine.facts(), me);
-        let state = State { committer, waiters: BTreeMap::new(), answers: Vec::new(), ended: None };
+        let state =
+            State { committer, waiters: BTreeMap::new(), answers: Vec::new(), seen: BTreeMap::new(), ended: None };
         let shared =
             Arc::new(Shared { engine, state: Mutex::new(state), changed: Condvar::new(), began: Instant::now() });
         let there = Arc::clone(&shared);
@@ -119,9 +122,17 @@ impl EngineHost {
         })
     }
 
+    /// The same, for whoever takes nothing for the end but the end.
+    pub(super) fn read_patiently(&self, log: LogId, standing: Standing) -> Result<Vec<Record>, LogFault> {
+        self.wait_patiently(|state, now, sender| {
+            let task = state.committer.read(log, standing, now);
+            state.waiters.insert(task, Waiter::Read(sender));
+        })
+    }
+
     /// What a record follows.
     pub(super) fn find(&self, log: LogId, from: ambrosia_core::Lsn) -> Result<Standing, LogFault> {
-        self.wait(|state, now, sender| {
+        self.wait_patiently(|state, now, sender| {
             let task = state.committer.find(log, from, now);
             state.waiters.insert(task, Waiter::Found(sender));
         })
@@ -129,10 +140,27 @@ impl EngineHost {
 
     /// The head row as it is now.
     pub(super) fn head(&self, log: LogId) -> Result<EngineHead, LogFault> {
-        self.wait(|state, now, sender| {
+        self.wait_patiently(|state, now, sender| {
             let task = state.committer.head(log, now);
             state.waiters.insert(task, Waiter::Head(sender));
         })
+    }
+
+    /// The same, and while the engine can't be reached begins again, for [`KEYS_TIME`].
+    fn wait_patiently<T>(
+        &self,
+        begin: impl Fn(&mut State, Duration, Sender<Result<T, LogFault>>),
+    ) -> Result<T, LogFault> {
+        let (since, mut tries) = (Instant::now(), 0);
+        loop {
+            match self.wait(&begin) {
+                Err(LogFault::Unavailable(_)) if since.elapsed() < KEYS_TIME => {
+                    thread::park_timeout(retry_after(tries));
+                    tries += 1;
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Waits for the one answer to what is begun.
@@ -140,6 +168,11 @@ impl EngineHost {
         let (sender, receiver): (_, Receiver<Result<T, LogFault>>) = channel();
         self.shared.with(|state, now| begin(state, now, sender));
         receiver.recv().unwrap_or_else(|_| Err(LogFault::Unavailable("the host ends".to_owned())))
+    }
+
+    /// The head row of a log that somebody follows, as it was seen last: a hint that is cheap.
+    pub(super) fn seen(&self, log: LogId) -> Option<EngineHead> {
+        self.shared.lock().seen.get(&log).copied()
     }
 
     pub(super) fn follow(self: &Arc<Self>, log: LogId, call: Callback) -> Subscription {
@@ -313,7 +346,10 @@ impl State {
             (Waiter::Read(sender), Event::Read(result)) => Some(send(sender, result)),
             (Waiter::Found(sender), Event::Found(result)) => Some(send(sender, result)),
             (Waiter::Head(sender), Event::Head(result)) => Some(send(sender, result)),
-            (Waiter::Follow(slot), _) => {
+            (Waiter::Follow(slot), event) => {
+                if let Event::Changed(head) = event {
+                    self.seen.insert(head.log, head);
+                }
                 self.waiters.insert(task, Waiter::Follow(Arc::clone(&slot)));
                 Some(Box::new(move || {
                     if let Some(call) = &*lock(&slot) {

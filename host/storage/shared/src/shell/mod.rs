@@ -5,9 +5,11 @@
 mod host;
 mod log;
 mod memory_engine;
+mod store;
 mod tail;
 mod writer;
 
 pub use host::EngineHost;
 pub use log::EngineLog;
 pub use memory_engine::MemoryEngine;
+pub use store::EngineStore;

@@ -1,0 +1,111 @@
+//! Contents by their hash.
+//!
+//! ```text
+//! blob/{sha-256}      which upload holds the contents
+//! methods/{sha-256}   what is written down of the methods of a module
+//! ```
+
+use std::sync::Arc;
+
+use ambrosia_storage::{BlobError, BlobHash, BlobStore, IoError};
+
+use super::{
+    desk::Desk,
+    stored,
+    uploads::{self, Missing, Upload},
+};
+use crate::keys::{PutRefused, Space};
+
+const PREFIX: &str = "blob/";
+
+pub(super) struct EngineBlobs {
+    pub(super) desk: Arc<Desk>,
+}
+
+fn key(hash: BlobHash) -> String {
+    format!("{PREFIX}{hash}")
+}
+
+fn methods_key(hash: BlobHash) -> String {
+    format!("methods/{hash}")
+}
+
+impl BlobStore for EngineBlobs {
+    fn put(&self, contents: &[u8]) -> Result<BlobHash, BlobError> {
+        let hash = BlobHash::of(contents);
+        match self.get(hash) {
+            Ok(_) => return Ok(hash),
+            // What is damaged is put anew.
+            Err(BlobError::Missing { .. } | BlobError::Damaged { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let before = self.desk.get(Space::Store, &key(hash))?;
+        let reading = |source| IoError { action: "read", place: "memory".to_owned(), source };
+        let upload = uploads::upload(&self.desk, &key(hash), None, contents, reading)?;
+        let revision = before.as_ref().map(|entry| entry.revision);
+        let left = match self.desk.put(Space::Store, &key(hash), revision, stored::encode(&upload), None)? {
+            Ok(_) => before.and_then(|entry| stored::decode::<Upload>(&entry.value)),
+            // Somebody else has put the same.
+            Err(PutRefused::Stands(_) | PutRefused::NoLog) => Some(upload),
+        };
+        if let Some(upload) = left {
+            uploads::remove(&self.desk, &upload.prefix)?;
+        }
+        Ok(hash)
+    }
+
+    fn get(&self, hash: BlobHash) -> Result<Vec<u8>, BlobError> {
+        let missing = || BlobError::Missing { hash, place: self.desk.place() };
+        let entry = self.desk.get(Space::Store, &key(hash))?.ok_or_else(missing)?;
+        let mut contents = Vec::new();
+        let writing = |source| IoError { action: "write", place: "memory".to_owned(), source };
+        if let Some(upload) = stored::decode::<Upload>(&entry.value) {
+            match uploads::download(&self.desk, &upload, &mut contents, writing) {
+                Ok(()) => {}
+                Err(Missing::Io(error)) => return Err(error.into()),
+                // It was removed meanwhile, or is damaged.
+                Err(Missing::Part(_)) if self.desk.get(Space::Store, &key(hash))?.is_none() => return Err(missing()),
+                Err(Missing::Part(_)) => {}
+            }
+        }
+        let found = BlobHash::of(&contents);
+        let place = || format!("blob {hash} of {}", self.desk.place());
+        if found == hash { Ok(contents) } else { Err(BlobError::Damaged { hash, found, place: place() }) }
+    }
+
+    fn methods(&self, module: BlobHash) -> Result<Option<Vec<u8>>, BlobError> {
+        Ok(self.desk.get(Space::Store, &methods_key(module))?.map(|entry| entry.value.to_vec()))
+    }
+
+    fn put_methods(&self, module: BlobHash, contents: &[u8]) -> Result<(), BlobError> {
+        let key = methods_key(module);
+        loop {
+            let stands = self.desk.get(Space::Store, &key)?.map(|entry| entry.revision);
+            if self.desk.put(Space::Store, &key, stands, contents.to_vec(), None)?.is_ok() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn delete(&self, hash: BlobHash) -> Result<(), BlobError> {
+        while let Some(entry) = self.desk.get(Space::Store, &key(hash))? {
+            if self.desk.delete(Space::Store, &key(hash), entry.revision)?.is_ok() {
+                if let Some(upload) = stored::decode::<Upload>(&entry.value) {
+                    uploads::remove(&self.desk, &upload.prefix)?;
+                }
+                break;
+            }
+        }
+        while let Some(entry) = self.desk.get(Space::Store, &methods_key(hash))? {
+            if self.desk.delete(Space::Store, &methods_key(hash), entry.revision)?.is_ok() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&self) -> Result<Vec<BlobHash>, BlobError> {
+        let entries = self.desk.list(Space::Store, PREFIX, false)?;
+        Ok(entries.iter().filter_map(|entry| BlobHash::parse(entry.key.strip_prefix(PREFIX)?)).collect())
+    }
+}

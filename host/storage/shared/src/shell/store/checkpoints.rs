@@ -1,0 +1,374 @@
+//! The checkpoints of a log: files as on any store, uploaded, and one list that says which of them count.
+//!
+//! ```text
+//! checkpoints/{log}        the list. Each change of it is one put of the whole, on the condition that nobody has changed it since
+//! part/checkpoint/{log}/{replica}/…   contents (uploads.rs)
+//! ```
+//! Files are kept in the cache of this machine too, so a replica that took a checkpoint, or had it already, downloads nothing.
+//!
+//! **Architecture Invariant:** what is removed is what the list does not have any more, and no name is used twice: so whoever is
+//! slow removes nothing that others need.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, BufWriter},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use ambrosia_core::{Lsn, ReplicaIndex, member::Keep};
+use ambrosia_storage::{
+    Callback, Chains, Checkpoint, CheckpointDirectory, CheckpointError, CheckpointInfo, CheckpointName, Checkpoints,
+    HistoryCosts, IoError, LoadedCheckpoint, LogError, LogId, LogPart, Revision, Subscription, Trimmed,
+    WrittenCheckpoint, WrittenFile,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Inner, stored,
+    uploads::{self, Missing, Upload},
+};
+use crate::{
+    engine::{EngineHead, News, Request},
+    keys::{PutRefused, Space},
+    shell::host::log_error,
+};
+
+#[derive(Clone)]
+pub(super) struct EngineCheckpoints {
+    inner: Arc<Inner>,
+    log: LogId,
+    files: CheckpointDirectory,
+    directory: PathBuf,
+}
+
+/// A checkpoint of the list.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Listed {
+    lsn: u64,
+    /// 0 for a base.
+    parent: u64,
+    upload: Upload,
+}
+
+/// The list, and where it stands.
+struct List {
+    revision: Option<Revision>,
+    uploads: BTreeMap<CheckpointName, Upload>,
+}
+
+impl List {
+    fn chains(&self) -> Chains {
+        Chains::new(self.uploads.keys().copied().collect())
+    }
+
+    fn bytes_of(&self, name: CheckpointName) -> u64 {
+        self.uploads.get(&name).map_or(0, |upload| upload.bytes)
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let listed = |(name, upload): (&CheckpointName, &Upload)| Listed {
+            lsn: name.lsn.0,
+            parent: name.parent.map_or(0, |parent| parent.0),
+            upload: upload.clone(),
+        };
+        stored::encode(&self.uploads.iter().map(listed).collect::<Vec<_>>())
+    }
+}
+
+pub(super) fn key(log: LogId) -> String {
+    format!("checkpoints/{log}")
+}
+
+fn uploaded_of(log: LogId) -> String {
+    format!("checkpoint/{log}")
+}
+
+impl EngineCheckpoints {
+    pub(super) fn new(inner: Arc<Inner>, log: LogId) -> EngineCheckpoints {
+        let directory = inner.cache.join("checkpoints").join(log.to_string());
+        EngineCheckpoints { files: CheckpointDirectory::new(directory.clone(), log.0), directory, log, inner }
+    }
+
+    fn place(&self) -> String {
+        self.inner.place_of(self.log)
+    }
+
+    fn list_now(&self) -> Result<List, IoError> {
+        let Some(entry) = self.inner.desk.get(Space::Store, &key(self.log))? else {
+            return Ok(List { revision: None, uploads: BTreeMap::new() });
+        };
+        let damaged = || {
+            let source = io::Error::new(io::ErrorKind::InvalidData, "its list of checkpoints is not what it was");
+            IoError { action: "read", place: self.place(), source }
+        };
+        let listed: Vec<Listed> = stored::decode(&entry.value).ok_or_else(damaged)?;
+        let parent = |lsn: u64| (lsn > 0).then_some(Lsn(lsn));
+        let name = |listed: &Listed| CheckpointName { lsn: Lsn(listed.lsn), parent: parent(listed.parent) };
+        let uploads = listed.into_iter().map(|listed| (name(&listed), listed.upload)).collect();
+        Ok(List { revision: Some(entry.revision), uploads })
+    }
+
+    /// Changes the list; `change` tells whether there is something to be changed. What it was, and is.
+    fn change(&self, change: impl Fn(&mut List) -> Result<bool, LogError>) -> Result<List, LogError> {
+        loop {
+            let mut list = self.list_now()?;
+            if !change(&mut list)? {
+                return Ok(list);
+            }
+            match self.inner.desk.put(Space::Store, &key(self.log), list.revision, list.encode(), Some(self.log))? {
+                Ok(_) => return Ok(list),
+                Err(PutRefused::Stands(_)) => {}
+                Err(PutRefused::NoLog) => return Err(LogError::Gone { place: self.place() }),
+            }
+        }
+    }
+
+    fn make_directory(&self) -> Result<(), IoError> {
+        let place = || self.directory.display().to_string();
+        fs::create_dir_all(&self.directory).map_err(|source| IoError { action: "create", place: place(), source })
+    }
+
+    /// Uploads what was written, and has it count.
+    fn publish(&self, written: &WrittenFile) -> Result<(), IoError> {
+        let name = written.name();
+        let path = written.path().display().to_string();
+        let reading = |source| IoError { action: "read", place: path.clone(), source };
+        let file = File::open(written.path()).map_err(reading)?;
+        let upload = uploads::upload(&self.inner.desk, &uploaded_of(self.log), Some(self.log), file, reading)?;
+        let add = |list: &mut List| {
+            let is_new = !list.uploads.contains_key(&name);
+            list.uploads.entry(name).or_insert_with(|| upload.clone());
+            Ok(is_new)
+        };
+        let list = self.change(add).map_err(|error| self.as_io_error(error))?;
+        if list.uploads.get(&name) != Some(&upload) {
+            // Another replica has the same.
+            uploads::remove(&self.inner.desk, &upload.prefix)?;
+        }
+        self.files.name(written)?;
+        self.inner.publish(self.log, name.lsn);
+        self.inner.clerk.tell(News::Checkpoint { log: self.log, lsn: name.lsn });
+        Ok(())
+    }
+
+    fn as_io_error(&self, error: LogError) -> IoError {
+        match error {
+            LogError::Io(error) => error,
+            error => IoError { action: "write", place: self.place(), source: io::Error::other(error.to_string()) },
+        }
+    }
+
+    /// Downloads what the cache lacks of a chain.
+    fn fetch(&self, list: &List, lsn: Lsn, chain: &[CheckpointName]) -> Result<(), CheckpointError> {
+        self.make_directory()?;
+        for name in chain {
+            let path = self.files.path_of(*name);
+            if path.exists() {
+                continue;
+            }
+            let upload = &list.uploads[name];
+            // Of this process, in which two may want the same.
+            let temporary =
+                self.directory.join(format!("{name}.{}-{}.tmp", std::process::id(), self.inner.next_number()));
+            let context = |action, source| IoError { action, place: temporary.display().to_string(), source };
+            let file = File::create(&temporary).map_err(|source| context("create", source))?;
+            let out = BufWriter::new(&file);
+            match uploads::download(&self.inner.desk, upload, out, |source| context("write", source)) {
+                Ok(()) => {}
+                Err(missing) => {
+                    // What is at hand is the error that matters.
+                    let _gone = fs::remove_file(&temporary);
+                    return Err(match missing {
+                        Missing::Io(error) => error.into(),
+                        Missing::Part(_) if !self.list_now()?.uploads.contains_key(name) => {
+                            CheckpointError::Missing { lsn, place: self.place() }
+                        }
+                        Missing::Part(key) => {
+                            let reason = format!("{key} is missing, or not what it was");
+                            CheckpointError::Damaged { place: format!("{name} of {}", self.place()), reason }
+                        }
+                    });
+                }
+            }
+            fs::rename(&temporary, &path).map_err(|source| context("rename", source))?;
+        }
+        Ok(())
+    }
+
+    fn head(&self) -> Result<EngineHead, LogError> {
+        self.inner.host.head(self.log).map_err(log_error)
+    }
+}
+
+struct Written {
+    checkpoints: EngineCheckpoints,
+    file: WrittenFile,
+}
+
+impl WrittenCheckpoint for Written {
+    fn publish(self: Box<Self>) -> Result<(), IoError> {
+        let published = self.checkpoints.publish(&self.file);
+        if published.is_err() {
+            // What is at hand is the error that matters; a later process of the replica removes it.
+            let _left = self.checkpoints.files.discard(&self.file);
+        }
+        published
+    }
+
+    fn discard(self: Box<Self>) -> Result<(), IoError> {
+        self.checkpoints.files.discard(&self.file)
+    }
+}
+
+/// What is counted when history is to be kept.
+struct Costs<'a> {
+    list: &'a List,
+    head: EngineHead,
+}
+
+impl HistoryCosts for Costs<'_> {
+    type Error = LogError;
+
+    fn bytes_of(&self, name: CheckpointName) -> Result<u64, LogError> {
+        Ok(self.list.bytes_of(name))
+    }
+
+    /// What lies between two checkpoints is a part, and all records count as equally large: an engine does not tell.
+    fn parts(&self, newest: Lsn, needed: Lsn) -> Result<Vec<LogPart>, LogError> {
+        let EngineHead { first, last, bytes, .. } = self.head;
+        let records = last.lsn.0.saturating_sub(first.0) + 1;
+        let mut begins: Vec<Lsn> =
+            self.list.uploads.keys().map(|name| name.lsn.next()).filter(|lsn| *lsn > first).collect();
+        begins.push(first);
+        begins.sort_unstable();
+        begins.dedup();
+        let end_of = |at: usize| begins.get(at + 1).copied().unwrap_or(last.lsn.next());
+        let bytes = |at: usize, begin: Lsn| {
+            let is_needed = end_of(at) > needed;
+            let share = u128::from(bytes) * u128::from(end_of(at).0.saturating_sub(begin.0)) / u128::from(records);
+            if is_needed { 0 } else { u64::try_from(share).unwrap_or(u64::MAX) }
+        };
+        let parts = begins.iter().enumerate().filter(|(_, begin)| **begin <= newest).rev();
+        Ok(parts.map(|(at, begin)| LogPart { first: *begin, bytes: bytes(at, *begin) }).collect())
+    }
+}
+
+impl Checkpoints for EngineCheckpoints {
+    fn write(&self, checkpoint: &Checkpoint, by: ReplicaIndex) -> Result<Box<dyn WrittenCheckpoint>, CheckpointError> {
+        self.make_directory()?;
+        let file = self.files.write(checkpoint, by)?;
+        Ok(Box::new(Written { checkpoints: self.clone(), file }))
+    }
+
+    fn newest_published(&self) -> Lsn {
+        self.inner.newest_published(self.log)
+    }
+
+    fn subscribe(&self, call: Callback) -> io::Result<Subscription> {
+        Ok(self.inner.host.follow(self.log, call))
+    }
+
+    fn list(&self) -> Result<Vec<CheckpointInfo>, IoError> {
+        let list = self.list_now()?;
+        let chains = list.chains();
+        let info = |lsn| CheckpointInfo {
+            lsn,
+            bytes: chains.at(lsn).map(|name| list.bytes_of(name)).sum(),
+            depth: chains.chain(lsn).expect("it is complete").len() - 1,
+        };
+        Ok(chains.complete().map(info).collect())
+    }
+
+    fn is_complete(&self, lsn: Lsn) -> Result<bool, IoError> {
+        Ok(self.list_now()?.chains().chain(lsn).is_some())
+    }
+
+    fn load(&self, lsn: Lsn) -> Result<LoadedCheckpoint, CheckpointError> {
+        let list = self.list_now()?;
+        let chain = list.chains().whole(lsn, || self.place())?;
+        self.fetch(&list, lsn, &chain)?;
+        match self.files.load(&chain) {
+            Err(CheckpointError::Damaged { .. }) => {
+                // A cache can be made anew.
+                for name in &chain {
+                    self.files.remove(*name)?;
+                }
+                self.fetch(&list, lsn, &chain)?;
+                self.files.load(&chain)
+            }
+            loaded => loaded,
+        }
+    }
+
+    fn compact(&self, lsn: Lsn, by: ReplicaIndex) -> Result<bool, CheckpointError> {
+        let list = self.list_now()?;
+        let chains = list.chains();
+        if !chains.is_compaction_due(lsn, |name| Ok::<_, CheckpointError>(list.bytes_of(name)))? {
+            return Ok(false);
+        }
+        let chain = chains.whole(lsn, || self.place())?;
+        self.fetch(&list, lsn, &chain)?;
+        let written = self.files.write_base(&chain, by)?;
+        self.publish(&written)?;
+        Ok(true)
+    }
+
+    fn trim(&self, keep: Keep, applied: &[Lsn]) -> Result<Trimmed, LogError> {
+        let before = self.head()?;
+        let mut unneeded = None;
+        let removed = std::cell::RefCell::new(Vec::new());
+        let log_before = std::cell::Cell::new(None);
+        self.change(|list| {
+            let found = list.chains().unneeded(keep, applied, &Costs { list, head: before })?;
+            log_before.set(found.log_before);
+            *removed.borrow_mut() =
+                found.checkpoints.iter().filter_map(|name| Some((*name, list.uploads.remove(name)?))).collect();
+            Ok(!found.checkpoints.is_empty())
+        })?;
+        let removed = removed.into_inner();
+        for (name, upload) in &removed {
+            uploads::remove(&self.inner.desk, &upload.prefix)?;
+            // Of what is in the cache of other machines, nothing is known.
+            if self.files.path_of(*name).exists() {
+                self.files.remove(*name)?;
+            }
+        }
+        if let Some(first) = log_before.get() {
+            match self.inner.desk.ask(Request::Trim { log: self.log, before: first })? {
+                crate::engine::Answered::Trimmed => {}
+                other => return Err(self.inner.desk.unfit(&other).into()),
+            }
+            unneeded = Some(self.head()?.first > before.first);
+        }
+        Ok(Trimmed { checkpoints: removed.len(), segments: usize::from(unneeded == Some(true)) })
+    }
+
+    fn remove_leftovers(&self, of: ReplicaIndex) -> Result<(), IoError> {
+        self.make_directory()?;
+        self.files.remove_leftovers(of)
+    }
+}
+
+/// Removes all checkpoints of a log that is gone.
+pub(super) fn remove_all(inner: &Inner, log: LogId) -> Result<(), IoError> {
+    while let Some(entry) = inner.desk.get(Space::Store, &key(log))? {
+        if inner.desk.delete(Space::Store, &key(log), entry.revision)?.is_ok() {
+            break;
+        }
+    }
+    uploads::remove(&inner.desk, &uploads::prefix_of(&uploaded_of(log)))?;
+    let directory = inner.cache.join("checkpoints").join(log.to_string());
+    match fs::remove_dir_all(&directory) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(IoError { action: "remove", place: directory.display().to_string(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Bytes of the checkpoints of a log.
+pub(super) fn bytes(checkpoints: &EngineCheckpoints) -> Result<u64, IoError> {
+    Ok(checkpoints.list_now()?.uploads.values().map(|upload| upload.bytes).sum())
+}

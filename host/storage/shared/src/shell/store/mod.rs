@@ -1,0 +1,359 @@
+//! A whole store on an engine: registry, modules, logs, checkpoints and members.
+//!
+//! **Architecture Invariant:** two that are opened on one engine are the same store, on whichever machines they are.
+
+mod blobs;
+mod changes;
+mod checkpoints;
+mod clerk;
+mod desk;
+mod members;
+mod note;
+mod observer;
+mod registrations;
+mod registry;
+mod stored;
+mod uploads;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use ambrosia_core::{Lsn, Record, ReplicaIndex};
+use ambrosia_storage::{
+    BlobStore, Callback, Checkpoints, CloseError, ClosedLog, Head, Held, IoError, LogError, LogId, LogScan, LogStore,
+    LogTail, Members, OnVacancy, PlacedRecord, Registry, Revision, Store, Subscription,
+};
+use bytes::Bytes;
+
+use self::{
+    blobs::EngineBlobs, checkpoints::EngineCheckpoints, clerk::Clerk, desk::Desk, members::EngineMembers,
+    observer::Observer, registry::EngineRegistry,
+};
+use super::{
+    host::{EngineHost, io_error, lock, log_error},
+    log::EngineLog,
+};
+use crate::{
+    engine::{Answered, Engine, Group, HostId, Request},
+    keys::{KeysAnswer, KeysRequest, Space},
+    reader::Standing,
+};
+
+/// A store on an engine. A clone is the same.
+#[derive(Clone)]
+pub struct EngineStore {
+    inner: Arc<Inner>,
+    registry: Arc<EngineRegistry>,
+    blobs: Arc<EngineBlobs>,
+}
+
+struct Inner {
+    desk: Arc<Desk>,
+    host: Arc<EngineHost>,
+    clerk: Arc<Clerk>,
+    observer: Observer,
+    cache: PathBuf,
+    /// Replicas that run in this process.
+    entered: Mutex<BTreeSet<(LogId, ReplicaIndex)>>,
+    /// The newest checkpoints that this process has published.
+    published: Mutex<BTreeMap<LogId, Lsn>>,
+    numbers: AtomicU64,
+}
+
+impl EngineStore {
+    /// A store for this process, which is a host that none was before: `me` is to be random. What can be made again at any time
+    /// is kept in the directory `cache`, one for each store.
+    ///
+    /// # Errors
+    /// If the system has no more threads.
+    pub fn begin(engine: Arc<dyn Engine>, me: HostId, cache: PathBuf) -> io::Result<EngineStore> {
+        let host = EngineHost::begin(Arc::clone(&engine), me)?;
+        let desk = Arc::new(Desk::new(engine, me));
+        let clerk = Arc::new(Clerk::begin(Arc::clone(&desk))?);
+        let registry = Arc::new(EngineRegistry { desk: Arc::clone(&desk), clerk: Arc::clone(&clerk) });
+        let blobs = Arc::new(EngineBlobs { desk: Arc::clone(&desk) });
+        let inner = Inner {
+            desk,
+            host,
+            clerk,
+            observer: Observer::default(),
+            cache,
+            entered: Mutex::default(),
+            published: Mutex::default(),
+            numbers: AtomicU64::new(0),
+        };
+        Ok(EngineStore { inner: Arc::new(inner), registry, blobs })
+    }
+
+    fn check_there(&self, id: LogId) -> Result<(), LogError> {
+        self.inner.host.head(id).map(drop).map_err(|fault| self.inner.log_error(fault))
+    }
+}
+
+impl Inner {
+    fn place_of(&self, id: LogId) -> String {
+        format!("log {id} of {}", self.desk.place())
+    }
+
+    fn log_error(&self, fault: crate::fault::LogFault) -> LogError {
+        log_error(fault)
+    }
+
+    fn notes(&self, prefix: &str) -> Result<Vec<(String, Bytes)>, IoError> {
+        match self.desk.ask(Request::Keys(KeysRequest::Notes { prefix: prefix.to_owned() }))? {
+            Answered::Keys(KeysAnswer::Notes(notes)) => Ok(notes),
+            other => Err(self.desk.unfit(&other)),
+        }
+    }
+
+    fn newest_published(&self, log: LogId) -> Lsn {
+        let own = lock(&self.published).get(&log).copied().unwrap_or_default();
+        self.host.seen(log).map_or(own, |head| head.checkpoint.max(own))
+    }
+
+    fn publish(&self, log: LogId, lsn: Lsn) {
+        let mut published = lock(&self.published);
+        let newest = published.entry(log).or_default();
+        *newest = (*newest).max(lsn);
+    }
+
+    fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Contents that nobody has, whose uploader is gone.
+    fn remove_abandoned_uploads(&self) -> Result<(), IoError> {
+        let parts = self.desk.list(Space::Store, &uploads::prefix_of("blob"), false)?;
+        let by_upload: BTreeMap<&str, HostId> = parts
+            .iter()
+            .filter_map(|part| Some((uploads::upload_of(&part.key), uploads::uploader(&part.key)?)))
+            .collect();
+        if by_upload.is_empty() {
+            return Ok(());
+        }
+        let kept: BTreeSet<String> = self
+            .desk
+            .list(Space::Store, "blob/", true)?
+            .iter()
+            .filter_map(|entry| Some(stored::decode::<uploads::Upload>(&entry.value)?.prefix))
+            .collect();
+        for (upload, uploader) in by_upload {
+            let is_mine = uploader == self.desk.me;
+            if !kept.contains(upload) && !is_mine && !self.observer.is_alive(&self.desk, uploader)? {
+                uploads::remove(&self.desk, upload)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A log with what lies beside it.
+struct WholeLog {
+    log: EngineLog,
+    checkpoints: EngineCheckpoints,
+}
+
+impl LogStore for WholeLog {
+    fn tail(&self, from: Lsn) -> Result<Box<dyn LogTail>, LogError> {
+        self.log.tail(from)
+    }
+
+    fn head(&self) -> Result<Head, LogError> {
+        self.log.head()
+    }
+
+    fn first(&self) -> Result<Lsn, LogError> {
+        self.log.first()
+    }
+
+    fn stored_bytes(&self) -> Result<u64, IoError> {
+        Ok(self.log.stored_bytes()? + checkpoints::bytes(&self.checkpoints)?)
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.log.is_at_rest()
+    }
+
+    fn subscribe(&self, call: Callback) -> io::Result<Subscription> {
+        self.log.subscribe(call)
+    }
+
+    fn watch(&self, call: OnVacancy) -> io::Result<Subscription> {
+        self.log.watch(call)
+    }
+}
+
+impl Store for EngineStore {
+    fn registry(&self) -> &dyn Registry {
+        &*self.registry
+    }
+
+    fn blobs(&self) -> &dyn BlobStore {
+        &*self.blobs
+    }
+
+    fn looking(&self) -> Arc<dyn Store> {
+        Arc::new(self.clone())
+    }
+
+    fn log(&self, id: LogId) -> Result<Arc<dyn LogStore>, LogError> {
+        self.check_there(id)?;
+        let log = EngineLog::new(Arc::clone(&self.inner.host), id);
+        Ok(Arc::new(WholeLog { log, checkpoints: EngineCheckpoints::new(Arc::clone(&self.inner), id) }))
+    }
+
+    fn checkpoints(&self, id: LogId) -> Result<Arc<dyn Checkpoints>, LogError> {
+        self.check_there(id)?;
+        Ok(Arc::new(EngineCheckpoints::new(Arc::clone(&self.inner), id)))
+    }
+
+    fn members(&self, id: LogId) -> Result<Arc<dyn Members>, LogError> {
+        self.check_there(id)?;
+        Ok(Arc::new(EngineMembers { inner: Arc::clone(&self.inner), log: id }))
+    }
+
+    fn scan(&self, id: LogId, from: Lsn) -> Result<LogScan, LogError> {
+        let standing = self.inner.host.find(id, from).map_err(|fault| self.inner.log_error(fault))?;
+        let read = self.inner.host.read_patiently(id, standing).map_err(|fault| self.inner.log_error(fault))?;
+        let scan = Scan { inner: Arc::clone(&self.inner), id, standing, read: read.into_iter(), is_over: false };
+        Ok(Box::new(scan))
+    }
+
+    fn logs(&self) -> Result<Vec<LogId>, IoError> {
+        match self.inner.desk.ask(Request::Logs)? {
+            Answered::Logs { logs, .. } => Ok(logs),
+            other => Err(self.inner.desk.unfit(&other)),
+        }
+    }
+
+    fn place_of(&self, id: LogId) -> String {
+        self.inner.place_of(id)
+    }
+
+    fn hold_registrations(&self) -> Result<Held, IoError> {
+        Ok(Box::new(registrations::hold(&self.inner.desk)?))
+    }
+
+    fn is_changing(&self) -> Result<bool, IoError> {
+        registrations::are_held(&self.inner.desk)
+    }
+
+    fn create_log(&self, id: LogId, genesis: &Record) -> Result<(), IoError> {
+        match self.inner.desk.ask(Request::Create { genesis: Group::genesis(id, genesis) })? {
+            // Names of logs are random: one that is there was made by a try that was not answered.
+            Answered::Created(_) => Ok(()),
+            other => Err(self.inner.desk.unfit(&other)),
+        }
+    }
+
+    fn remove_orphans(&self, known: &BTreeSet<LogId>, is_all_known: bool) -> Result<(), IoError> {
+        let orphans = if is_all_known { self.logs()? } else { Vec::new() };
+        for log in orphans.into_iter().filter(|log| !known.contains(log)) {
+            let Ok(head) = self.inner.host.head(log) else { continue };
+            let is_unused = head.last.lsn == Lsn(1) && !head.is_reigned;
+            if is_unused && members::running(&self.inner, log)?.is_none() {
+                self.inner.remove_log(log)?;
+            }
+        }
+        self.inner.remove_abandoned_uploads()
+    }
+
+    fn close_log(&self, id: LogId, _: &BTreeSet<ReplicaIndex>) -> Result<Option<Box<dyn ClosedLog>>, CloseError> {
+        match self.inner.host.head(id) {
+            Ok(_) => {}
+            Err(crate::fault::LogFault::Gone { .. }) => return Ok(None),
+            Err(fault) => return Err(io_error(&fault).into()),
+        }
+        let (desk, key) = (&self.inner.desk, members::closed_key(id));
+        // Registrations are held: what is there was left by somebody who is gone.
+        let stands = desk.get(Space::Store, &key)?.map(|entry| entry.revision);
+        let Ok(revision) = desk.put(Space::Store, &key, stands, Vec::new(), None)? else {
+            return Err(CloseError::Running { what: "somebody else who deregisters it".to_owned() });
+        };
+        let closed = ClosedOnEngine { inner: Arc::clone(&self.inner), id, key, revision };
+        match members::running(&self.inner, id)? {
+            Some(what) => Err(CloseError::Running { what }),
+            None => Ok(Some(Box::new(closed))),
+        }
+    }
+
+    fn cache(&self) -> Option<&Path> {
+        Some(&self.inner.cache)
+    }
+}
+
+impl Inner {
+    fn remove_log(&self, log: LogId) -> Result<(), IoError> {
+        match self.desk.ask(Request::Remove { log })? {
+            Answered::Removed(_) => {}
+            other => return Err(self.desk.unfit(&other)),
+        }
+        // Nothing is added to a log that is gone, so this takes all.
+        checkpoints::remove_all(self, log)?;
+        members::remove_places(self, log)?;
+        for (name, _) in self.notes(&note::prefix(log))? {
+            self.clerk.forget(&name);
+        }
+        Ok(())
+    }
+}
+
+/// A log that is there no more for whoever wants to run.
+struct ClosedOnEngine {
+    inner: Arc<Inner>,
+    id: LogId,
+    key: String,
+    revision: Revision,
+}
+
+impl ClosedLog for ClosedOnEngine {
+    fn remove(self: Box<Self>) -> Result<(), IoError> {
+        self.inner.remove_log(self.id)
+    }
+}
+
+impl Drop for ClosedOnEngine {
+    fn drop(&mut self) {
+        // If that can't be done, the next replica that begins sees that nobody holds registrations.
+        let _left = self.inner.desk.delete(Space::Store, &self.key, self.revision);
+    }
+}
+
+/// Reads a log on and on.
+struct Scan {
+    inner: Arc<Inner>,
+    id: LogId,
+    standing: Standing,
+    read: std::vec::IntoIter<Record>,
+    is_over: bool,
+}
+
+impl Iterator for Scan {
+    type Item = Result<PlacedRecord, LogError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(record) = self.read.next() {
+                self.standing = Standing::at(&record);
+                return Some(Ok(PlacedRecord { record, place: self.inner.place_of(self.id) }));
+            }
+            if self.is_over {
+                return None;
+            }
+            match self.inner.host.read_patiently(self.id, self.standing) {
+                Ok(records) => (self.is_over, self.read) = (records.is_empty(), records.into_iter()),
+                Err(fault) => {
+                    self.is_over = true;
+                    return Some(Err(self.inner.log_error(fault)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Who registers or removes instances just now.
+//!
+//! A key is the lock. Whoever has it for longer than [`REGISTRATION_TIME`] is taken for dead, and may not be: so nothing depends on it
+//! but that two do not disturb each other. An entry is put only while its log is there.
+
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use ambrosia_storage::{IoError, Revision};
+
+use super::desk::Desk;
+use crate::{
+    keys::{PutRefused, Space},
+    limits::{ANSWER_TIME, REGISTRATION_TIME},
+};
+
+const KEY: &str = "lock/registrations";
+
+/// Between two looks at whether it is free.
+const LOOK_INTERVAL: Duration = Duration::from_millis(25);
+
+/// Held until dropped.
+pub(super) struct Registrations {
+    desk: Arc<Desk>,
+    revision: Revision,
+}
+
+pub(super) fn hold(desk: &Arc<Desk>) -> Result<Registrations, IoError> {
+    hold_from(desk, REGISTRATION_TIME)
+}
+
+fn hold_from(desk: &Arc<Desk>, patience: Duration) -> Result<Registrations, IoError> {
+    let mut seen: Option<(Revision, Instant)> = None;
+    loop {
+        match desk.put(Space::Store, KEY, None, Vec::new(), None)? {
+            Ok(revision) => return Ok(Registrations { desk: Arc::clone(desk), revision }),
+            Err(PutRefused::Stands(Some(held))) => match seen {
+                Some((revision, since)) if revision == held && since.elapsed() >= patience => {
+                    // Whoever has it by now may be somebody else.
+                    let _free = desk.delete(Space::Store, KEY, held)?;
+                }
+                Some((revision, _)) if revision == held => thread::park_timeout(LOOK_INTERVAL),
+                _ => seen = Some((held, Instant::now())),
+            },
+            // It was given back meanwhile.
+            Err(PutRefused::Stands(None) | PutRefused::NoLog) => {}
+        }
+    }
+}
+
+pub(super) fn are_held(desk: &Desk) -> Result<bool, IoError> {
+    Ok(desk.get(Space::Store, KEY)?.is_some())
+}
+
+impl Drop for Registrations {
+    fn drop(&mut self) {
+        // If that can't be done, the next one waits until it is taken for dead.
+        let _left = self.desk.delete_within(Space::Store, KEY, self.revision, ANSWER_TIME);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{HostId, MemoryEngine};
+
+    #[test]
+    fn who_holds_registrations_for_too_long_is_taken_for_dead_and_takes_nothing_from_the_next_one() {
+        let desk = Arc::new(Desk::new(Arc::new(MemoryEngine::default()), HostId([1; 16])));
+        let frozen = hold(&desk).expect("nobody holds them");
+        let next = hold_from(&desk, Duration::from_millis(100)).expect("works");
+        drop(frozen);
+        assert!(are_held(&desk).expect("works"), "by the next one");
+        drop(next);
+        assert!(!are_held(&desk).expect("works"));
+    }
+}

@@ -1,0 +1,85 @@
+//! The conformance suite of whole stores, on an engine in memory: as it is, and when it often does not say what it did.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use ambrosia_shared_log::{
+    Answered, Answering, Engine, EngineFacts, EngineStore, Fault, HostId, KeysAnswer, KeysRequest, Lane, MemoryEngine,
+    Request,
+};
+use ambrosia_storage::Store;
+
+/// A store, and the directory of its cache.
+struct Opened {
+    store: EngineStore,
+    _cache: tempfile::TempDir,
+}
+
+fn open(engine: Arc<dyn Engine>) -> Opened {
+    static HOSTS: AtomicU64 = AtomicU64::new(1);
+    let mut me = [0; 16];
+    me[..8].copy_from_slice(&HOSTS.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+    let cache = tempfile::tempdir().expect("a temporary directory");
+    let store = EngineStore::begin(engine, HostId(me), cache.path().join("cache")).expect("there are threads");
+    Opened { store, _cache: cache }
+}
+
+fn store(opened: &Opened) -> &dyn Store {
+    &opened.store
+}
+
+/// An engine that fails often, and says of what it did that it does not know.
+struct Unsure {
+    engine: MemoryEngine,
+    asked: Mutex<u64>,
+}
+
+impl Engine for Unsure {
+    fn ask(&self, lane: Lane, request: Request, answer: Answering) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        *asked += 1;
+        let number = *asked;
+        drop(asked);
+        let is_change = match &request {
+            Request::Keys(request) => matches!(request, KeysRequest::Put(_) | KeysRequest::Delete { .. }),
+            request => matches!(request, Request::Create { .. } | Request::Remove { .. } | Request::Tell { .. }),
+        };
+        let is_of_logs = matches!(&request, Request::Heads { .. } | Request::Read { .. } | Request::Barrier { .. });
+        match number % 5 {
+            2 if is_change => self.engine.ask(
+                lane,
+                request,
+                Box::new(|answered| match answered {
+                    // What is not there seems to be deleted, if it is not known whether a try before has done that.
+                    Ok(Answered::Keys(KeysAnswer::Deleted(Err(_)))) => answer(answered),
+                    _ => answer(Err(Fault::Unknown("the connection was cut after it was done".to_owned()))),
+                }),
+            ),
+            4 if !is_of_logs => answer(Err(Fault::Unavailable("the connection was refused".to_owned()))),
+            _ => self.engine.ask(lane, request, answer),
+        }
+    }
+
+    fn facts(&self) -> EngineFacts {
+        self.engine.facts()
+    }
+}
+
+mod on_an_engine_in_memory {
+    fn new() -> super::Opened {
+        super::open(std::sync::Arc::new(ambrosia_shared_log::MemoryEngine::default()))
+    }
+
+    ambrosia_storage::store_conformance!(super::new, super::super::store);
+}
+
+mod on_an_engine_that_is_unsure {
+    fn new() -> super::Opened {
+        let engine = super::Unsure { engine: ambrosia_shared_log::MemoryEngine::default(), asked: 0.into() };
+        super::open(std::sync::Arc::new(engine))
+    }
+
+    ambrosia_storage::store_conformance!(super::new, super::super::store);
+}
