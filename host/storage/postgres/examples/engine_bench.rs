@@ -14,7 +14,7 @@ use ambrosia_core::{
     Timestamp,
 };
 use ambrosia_postgres::{PostgresEngine, PostgresPlace};
-use ambrosia_shared_log::{EngineHost, EngineLog, HostId};
+use ambrosia_shared_log::{Engine, EngineHost, EngineLog, Group, HostId, Lane, Request};
 use ambrosia_storage::{Acquired, LOG_QUEUE_BYTES_MAX, LogEvent, LogId, LogStore, LogWriter};
 use tokio_postgres::NoTls;
 
@@ -139,6 +139,14 @@ fn fill(writing: &mut Writing, window: u64) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Asks and waits.
+fn ask(engine: &PostgresEngine, request: Request) -> Result<(), Failed> {
+    let (tell, told) = mpsc::channel();
+    engine.ask(Lane::Other, request, Box::new(move |answer| drop(tell.send(answer))));
+    told.recv()??;
+    Ok(())
+}
+
 /// A log that was not there before.
 fn new_log(engine: &PostgresEngine, (logs, window, number): (usize, u64, usize)) -> Result<LogId, Failed> {
     let mut uuid = [0; 16];
@@ -148,8 +156,8 @@ fn new_log(engine: &PostgresEngine, (logs, window, number): (usize, u64, usize))
     let log = LogId(InstanceUuid(uuid));
     let limits = Limits { fuel: 1, memory_bytes: 1 };
     let genesis = Genesis { uuid: log.0, module: [0; 32], seed: 1, limits, name: InstanceName::new("bench")? };
-    engine.remove_log(log)?;
-    engine.create_log(log, &genesis.record(Timestamp(0)))?;
+    ask(engine, Request::Remove { log })?;
+    ask(engine, Request::Create { genesis: Group::genesis(log, &genesis.record(Timestamp(0))) })?;
     Ok(log)
 }
 

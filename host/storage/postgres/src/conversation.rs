@@ -14,6 +14,7 @@ use tokio_postgres::{AsyncMessage, Client, NoTls, Row, Statement, error::Severit
 
 use crate::{
     error::{PostgresError, ends_conversation, fault_of, said},
+    key_statements,
     place::PostgresPlace,
     schema::FORMAT,
     statements,
@@ -51,6 +52,16 @@ pub(crate) struct Prepared {
     pub(crate) trim: Statement,
     pub(crate) create: Statement,
     pub(crate) remove: Statement,
+    pub(crate) tell: Statement,
+    pub(crate) logs: Statement,
+    pub(crate) lives: Statement,
+    pub(crate) get: Statement,
+    pub(crate) list: Statement,
+    pub(crate) put: Statement,
+    pub(crate) delete: Statement,
+    pub(crate) changes: Statement,
+    pub(crate) note: Statement,
+    pub(crate) notes: Statement,
 }
 
 /// The server has only warned that a wait was broken off, or the like.
@@ -187,5 +198,15 @@ async fn prepare(client: &Client, place: &PostgresPlace) -> Result<Prepared, Pos
         trim: statement(statements::TRIM).await?,
         create: statement(statements::CREATE).await?,
         remove: statement(statements::REMOVE).await?,
+        tell: statement(statements::TELL).await?,
+        logs: statement(statements::LOGS).await?,
+        lives: statement(statements::LIVES).await?,
+        get: statement(key_statements::GET).await?,
+        list: statement(key_statements::LIST).await?,
+        put: statement(key_statements::PUT).await?,
+        delete: statement(key_statements::DELETE).await?,
+        changes: statement(key_statements::CHANGES).await?,
+        note: statement(key_statements::NOTE).await?,
+        notes: statement(key_statements::NOTES).await?,
     })
 }

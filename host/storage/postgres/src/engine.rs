@@ -2,10 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use ambrosia_core::Record;
 use ambrosia_shared_log::{
     ANSWER_TIME, Answer, Answered, Answering, AppendFault, Engine, EngineFacts, EngineHead, Fault, Group, HostId,
-    Known, Lane, Raise, RaiseFault, Request, Seen, Session,
+    Known, Lane, News, Raise, RaiseFault, Request, Seen, Session,
 };
 use ambrosia_storage::LogId;
 use tokio::{
@@ -18,6 +17,7 @@ use uuid::Uuid;
 use crate::{
     conversation::{Conversation, Failed, connect},
     error::{PostgresError, said},
+    keys,
     line::Line,
     place::PostgresPlace,
     rows::{group_in, head_in, host_column, host_in, log_column, log_in, number_column, number_in},
@@ -44,7 +44,7 @@ pub struct PostgresEngine {
 }
 
 /// A value of a statement.
-type Parameter<'a> = &'a (dyn ToSql + Sync);
+pub(crate) type Parameter<'a> = &'a (dyn ToSql + Sync);
 
 /// What requests share.
 struct Office {
@@ -52,6 +52,8 @@ struct Office {
     groups: [Line; LANES as usize],
     /// Heads and groups are read here, and barriers belong to what was read.
     reads: Line,
+    /// Keys may be large, and heads are not to wait for them.
+    keys: Line,
     /// All else that is written waits for a standby, and reads do not.
     changes: Line,
     /// A host that is late to say that it lives is taken for dead, so nothing stands before that.
@@ -81,44 +83,12 @@ impl PostgresEngine {
     pub fn open(place: PostgresPlace) -> Result<PostgresEngine, PostgresError> {
         let building = Builder::new_multi_thread().worker_threads(THREADS).thread_name("database").enable_all().build();
         let runtime = building.map_err(PostgresError::Threads)?;
-        let (groups, reads, changes, beats) = Default::default();
-        let office = Arc::new(Office { place, groups, reads, changes, beats });
+        let (groups, reads, keys, changes, beats) = Default::default();
+        let office = Arc::new(Office { place, groups, reads, keys, changes, beats });
         // Errors that no repetition mends are told here and not as an engine that is away.
         let begun = runtime.block_on(Conversation::begin(&office.place))?;
         drop(begun);
         Ok(PostgresEngine { office, runtime: Some(runtime) })
-    }
-
-    /// Makes a log that begins with `genesis`; whether there was none. Blocks.
-    ///
-    /// # Errors
-    /// If that is not known, or the engine can't be reached: asked again, it is known.
-    pub fn create_log(&self, log: LogId, genesis: &Record) -> Result<bool, Fault> {
-        let header = genesis.header();
-        let (epoch, lsn) = (number_column(header.epoch.0), number_column(header.lsn.0));
-        let (link, previous) = (number_column(header.link()), number_column(header.previous));
-        let stored: &[u8] = genesis.stored();
-        self.block_on(async |conversation| {
-            let parameters: [Parameter<'_>; 7] =
-                [&log_column(log), &epoch, &Uuid::nil(), &lsn, &link, &previous, &stored];
-            Ok(!conversation.rows(&conversation.prepared().create, &parameters).await?.is_empty())
-        })
-    }
-
-    /// Removes a log; whether there was one. Blocks.
-    ///
-    /// # Errors
-    /// As [`PostgresEngine::create_log`].
-    pub fn remove_log(&self, log: LogId) -> Result<bool, Fault> {
-        self.block_on(async |conversation| {
-            Ok(!conversation.rows(&conversation.prepared().remove, &[&log_column(log)]).await?.is_empty())
-        })
-    }
-
-    fn block_on<T>(&self, ask: impl AsyncFnOnce(&Conversation) -> Result<T, Failed>) -> Result<T, Fault> {
-        let runtime = self.runtime.as_ref().expect("it goes when the engine does");
-        let Office { place, changes, .. } = &*self.office;
-        runtime.block_on(within_time(changes, place, ask))
     }
 }
 
@@ -139,7 +109,7 @@ impl Engine for PostgresEngine {
     }
 
     fn facts(&self) -> EngineFacts {
-        EngineFacts { group_bytes_max: GROUP_BYTES_MAX, lanes: LANES }
+        EngineFacts { group_bytes_max: GROUP_BYTES_MAX, lanes: LANES, place: self.office.place.to_string() }
     }
 }
 
@@ -150,8 +120,9 @@ impl Office {
         }
         let line = match (lane, request) {
             (Lane::Groups(number), _) => &self.groups[usize::from(number) % self.groups.len()],
-            (Lane::Other, Request::Heads { .. } | Request::Read { .. }) => &self.reads,
-            (Lane::Other, Request::Beat { .. }) => &self.beats,
+            (Lane::Other, Request::Heads { .. } | Request::Read { .. } | Request::Logs) => &self.reads,
+            (Lane::Other, Request::Beat { .. } | Request::Lives { .. }) => &self.beats,
+            (Lane::Other, Request::Keys(_)) => &self.keys,
             (Lane::Other, _) => &self.changes,
         };
         within_time(line, &self.place, async |conversation| perform(conversation, request).await).await
@@ -159,7 +130,7 @@ impl Office {
 
     /// Over the connection by which was read what is to be durable; another one may be with another server.
     async fn barrier(&self, session: Session, request: &Request) -> Answer {
-        for line in [&self.reads, &self.beats, &self.changes] {
+        for line in [&self.reads, &self.keys, &self.beats, &self.changes] {
             if let Some(conversation) = line.of_session(session).await {
                 let ask = async |conversation: &Conversation| perform(conversation, request).await;
                 return ask_in_time(line, &conversation, Instant::now() + ANSWER_TIME, ask).await;
@@ -226,6 +197,32 @@ async fn perform(conversation: &Conversation, request: &Request) -> Result<Answe
             Ok(Answered::Released)
         }
         Request::Beat { host, beats, of } => beat(conversation, *host, *beats, of).await,
+        Request::Tell { news } => tell(conversation, news).await,
+        Request::Create { genesis } => {
+            let Group { log, epoch, after, last, bytes } = genesis;
+            let (epoch, lsn) = (number_column(epoch.0), number_column(last.lsn.0));
+            let (link, previous) = (number_column(last.link), number_column(after.link));
+            let parameters: [Parameter<'_>; 7] =
+                [&log_column(*log), &epoch, &Uuid::nil(), &lsn, &link, &previous, &&bytes[..]];
+            let rows = conversation.rows(&prepared.create, &parameters).await?;
+            Ok(Answered::Created(!rows.is_empty()))
+        }
+        Request::Remove { log } => {
+            let rows = conversation.rows(&prepared.remove, &[&log_column(*log)]).await?;
+            Ok(Answered::Removed(!rows.is_empty()))
+        }
+        Request::Logs => {
+            let rows = conversation.rows(&prepared.logs, &[]).await?;
+            let logs = rows.iter().map(|row| log_in(row, "log")).collect::<Result<_, _>>()?;
+            Ok(Answered::Logs { session, logs })
+        }
+        Request::Lives { of } => {
+            let of: Vec<_> = of.iter().map(|host| host_column(*host)).collect();
+            let rows = conversation.rows(&prepared.lives, &[&of]).await?;
+            let told = |row: &Row| Ok::<_, tokio_postgres::Error>((host_in(row, "id")?, number_in(row, "beats")?));
+            Ok(Answered::Beats { session, beats: rows.iter().map(told).collect::<Result<_, _>>()? })
+        }
+        Request::Keys(request) => keys::perform(conversation, request).await,
         Request::Trim { log, before } => {
             let before = number_column(before.0);
             loop {
@@ -237,6 +234,27 @@ async fn perform(conversation: &Conversation, request: &Request) -> Result<Answe
             }
         }
     }
+}
+
+async fn tell(conversation: &Conversation, news: &[News]) -> Result<Answered, Failed> {
+    let (mut logs, mut epochs, mut hosts, mut counted, mut records) =
+        <(Vec<_>, Vec<_>, Vec<_>, Vec<_>, Vec<_>)>::default();
+    for news in news {
+        match *news {
+            News::Announced { log, epoch, host } => {
+                logs.push(log_column(log));
+                epochs.push(number_column(epoch.0));
+                hosts.push(host_column(host));
+            }
+            News::Checkpoint { log, lsn } => {
+                counted.push(log_column(log));
+                records.push(number_column(lsn.0));
+            }
+        }
+    }
+    let parameters: [Parameter<'_>; 5] = [&logs, &epochs, &hosts, &counted, &records];
+    conversation.rows(&conversation.prepared().tell, &parameters).await?;
+    Ok(Answered::Told)
 }
 
 async fn append(conversation: &Conversation, groups: &[Group]) -> Result<Answered, Failed> {
@@ -261,7 +279,9 @@ async fn raise(conversation: &Conversation, wanted: &[Raise]) -> Result<Answered
     let deposed: Vec<_> = wanted.iter().map(|raise| number_column(raise.over.0)).collect();
     let hosts: Vec<_> = wanted.iter().map(|raise| host_column(raise.claim.host)).collect();
     let attempts: Vec<_> = wanted.iter().map(|raise| number_column(raise.claim.attempt)).collect();
-    let rows = conversation.rows(&conversation.prepared().raise, &[&logs, &deposed, &hosts, &attempts]).await?;
+    let replicas: Vec<_> = wanted.iter().map(|raise| i32::from(raise.replica.0)).collect();
+    let parameters: [Parameter<'_>; 5] = [&logs, &deposed, &hosts, &attempts, &replicas];
+    let rows = conversation.rows(&conversation.prepared().raise, &parameters).await?;
     let rows = by_log(&rows)?;
     let answer = |raise: &Raise| -> Result<Result<EngineHead, RaiseFault>, Failed> {
         let row = row_of(&rows, raise.log)?;
@@ -284,7 +304,10 @@ async fn heads(conversation: &Conversation, logs: &[Seen]) -> Result<Answered, F
     let reigned: Vec<_> = logs.iter().map(|seen| seen.known.map(|known| known.is_reigned)).collect();
     let (epochs, attempts) = (number(|known| known.epoch.0), number(|known| known.claim.attempt));
     let (last, links) = (number(|known| known.last.lsn.0), number(|known| known.last.link));
-    let parameters: [Parameter<'_>; 7] = [&asked, &epochs, &hosts, &attempts, &reigned, &last, &links];
+    let announced: Vec<_> = logs.iter().map(|seen| seen.known.map(|known| known.is_announced)).collect();
+    let checkpoints = number(|known| known.checkpoint.0);
+    let parameters: [Parameter<'_>; 9] =
+        [&asked, &epochs, &hosts, &attempts, &reigned, &last, &links, &announced, &checkpoints];
     let rows = conversation.rows(&conversation.prepared().heads, &parameters).await?;
     let (mut heads, mut gone) = (Vec::new(), Vec::new());
     for row in &rows {

@@ -12,6 +12,8 @@
 mod conversation;
 mod engine;
 mod error;
+mod key_statements;
+mod keys;
 mod line;
 mod place;
 mod rows;

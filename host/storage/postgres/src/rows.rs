@@ -1,6 +1,6 @@
 //! Values of requests as columns, and rows as answers.
 
-use ambrosia_core::{Epoch, InstanceUuid, Lsn};
+use ambrosia_core::{Epoch, InstanceUuid, Lsn, ReplicaIndex};
 use ambrosia_shared_log::{Claim, EngineHead, Group, HostId, Position};
 use ambrosia_storage::LogId;
 use bytes::Bytes;
@@ -44,7 +44,10 @@ pub(crate) fn head_in(row: &Row) -> Result<Option<EngineHead>, Error> {
         log: log_in(row, "log")?,
         epoch: Epoch(number_in(row, "epoch")?),
         claim: Claim { host: host_in(row, "claim_host")?, attempt: number_in(row, "claim_attempt")? },
+        replica: ReplicaIndex(row.try_get::<_, i32>("replica")? as u16),
         is_reigned: row.try_get("is_reigned")?,
+        is_announced: row.try_get("is_announced")?,
+        checkpoint: Lsn(number_in(row, "checkpoint")?),
         first: Lsn(number_in(row, "first")?),
         last: Position { lsn: Lsn(number_in(row, "last")?), link: number_in(row, "link")? },
         bytes: number_in(row, "bytes")?,

@@ -6,6 +6,9 @@
 //! log    one row a group of records, by its last record
 //! host   lives of hosts, and how often each has said that it is alive
 //! barrier  rows that are written so that something is
+//! entry  one row a key. space: 0 the registry, 1 all else; revision of its last change, and whose that was (claim)
+//! counter  one row: changes of the registry
+//! note   what replicas say of themselves
 //! ```
 //! Lsns and epochs are below 2^63; a link is the same 64 bits with a sign.
 
@@ -32,7 +35,7 @@ pub fn statements(schema: &str) -> String {
 create table if not exists {schema}.meta (key text primary key, value text not null);
 create table if not exists {schema}.head (
     log uuid primary key, epoch bigint not null, claim_host uuid not null, claim_attempt bigint not null,
-    is_reigned boolean not null, first bigint not null, last bigint not null, link bigint not null,
+    replica int not null, is_reigned boolean not null, is_announced boolean not null, checkpoint bigint not null, first bigint not null, last bigint not null, link bigint not null,
     bytes bigint not null
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 create table if not exists {schema}.log (
@@ -44,6 +47,15 @@ alter table {schema}.log alter column body set storage external;
     id uuid primary key, beats bigint not null, seen timestamptz not null
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 create table if not exists {schema}.barrier (number int primary key, count bigint not null) with (fillfactor = 50);
+create table if not exists {schema}.entry (
+    space smallint not null, key text collate \"C\" not null, revision bigint not null, claim_host uuid not null,
+    claim_attempt bigint not null, value bytea not null, primary key (space, key)
+);
+alter table {schema}.entry alter column value set storage external;
+create sequence if not exists {schema}.revision;
+create table if not exists {schema}.counter (one boolean primary key check (one), count bigint not null) with (fillfactor = 50);
+insert into {schema}.counter values (true, 0) on conflict do nothing;
+create table if not exists {schema}.note (name text collate \"C\" primary key, value bytea not null) with (fillfactor = 50);
 insert into {schema}.meta values ('format', '{FORMAT}') on conflict do nothing;
 "
     )

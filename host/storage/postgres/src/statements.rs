@@ -24,26 +24,31 @@ with wanted as (
 select wanted.log as wanted, moved.log is not null as is_done, locked.*
 from wanted left join locked on locked.log = wanted.log left join moved on moved.log = wanted.log";
 
-/// Logs, and what is known of each head row: epoch, whose it is, whether it is reigned, last record and its link; null if nothing is. One row a log
+/// Logs, and what is known of each head row: epoch, whose it is, whether it is reigned and announced, its checkpoint, last record and its link; null if nothing is. One row a log
 /// that is not there, or of which something else is so.
 pub(crate) const HEADS: &str = "
 select seen.log as wanted, head.*
-from unnest($1::uuid[], $2::int8[], $3::uuid[], $4::int8[], $5::bool[], $6::int8[], $7::int8[])
-    as seen(log, epoch, claim_host, claim_attempt, is_reigned, last, link)
+from unnest($1::uuid[], $2::int8[], $3::uuid[], $4::int8[], $5::bool[], $6::int8[], $7::int8[], $8::bool[], $9::int8[])
+    as seen(log, epoch, claim_host, claim_attempt, is_reigned, last, link, is_announced, checkpoint)
 left join {s}.head as head on head.log = seen.log
 where head.log is null or seen.epoch is null
-   or (head.epoch, head.claim_host, head.claim_attempt, head.is_reigned, head.last, head.link)
-      is distinct from (seen.epoch, seen.claim_host, seen.claim_attempt, seen.is_reigned, seen.last, seen.link)";
+   or (head.epoch, head.claim_host, head.claim_attempt, head.is_reigned, head.last, head.link, head.is_announced, head.checkpoint)
+      is distinct from (
+          seen.epoch, seen.claim_host, seen.claim_attempt, seen.is_reigned, seen.last, seen.link, seen.is_announced,
+          seen.checkpoint
+      )";
 
-/// Logs, reigns to be deposed, and whose wish that is. One row a log: whether its epoch was raised, and the head row by then.
+/// Logs, reigns to be deposed, and whose wish that is: which try of a host, and which replica. One row a log: whether its epoch was raised, and the head row by then.
 pub(crate) const RAISE: &str = "
 with wanted as (
-    select * from unnest($1::uuid[], $2::int8[], $3::uuid[], $4::int8[]) as wanted(log, deposed, host, attempt)
+    select * from unnest($1::uuid[], $2::int8[], $3::uuid[], $4::int8[], $5::int4[])
+        as wanted(log, deposed, host, attempt, replica)
 ), locked as materialized (
     select * from {s}.head where log = any($1) order by log for no key update
 ), raised as (
     update {s}.head as head
-    set epoch = wanted.deposed + 1, claim_host = wanted.host, claim_attempt = wanted.attempt, is_reigned = true
+    set epoch = wanted.deposed + 1, claim_host = wanted.host, claim_attempt = wanted.attempt,
+        replica = wanted.replica, is_reigned = true, is_announced = head.is_announced and head.epoch <> wanted.deposed
     from wanted join locked on locked.log = wanted.log
     where head.log = wanted.log and (
         head.epoch = wanted.deposed
@@ -119,7 +124,10 @@ select count(*) from gone";
 /// A log and its first record. One row if there was none.
 pub(crate) const CREATE: &str = "
 with made as (
-    insert into {s}.head values ($1, $2, $3, 0, false, $4, $4, $5, octet_length($7::bytea)) on conflict do nothing returning log
+    insert into {s}.head (
+        log, epoch, claim_host, claim_attempt, replica, is_reigned, is_announced, checkpoint, first, last, link, bytes
+    )
+    values ($1, $2, $3, 0, 0, false, false, 0, $4, $4, $5, octet_length($7::bytea)) on conflict do nothing returning log
 ), begun as (
     insert into {s}.log (log, last, link, after, after_link, epoch, body)
     select $1, $4, $5, $4 - 1, $6, $2, $7 from made
@@ -130,3 +138,27 @@ select log from made";
 pub(crate) const REMOVE: &str = "
 with gone as (delete from {s}.head where log = $1 returning log), rest as (delete from {s}.log where log = $1)
 select log from gone";
+
+/// Reigns that answer: logs, epochs and hosts. Checkpoints that count: logs and records.
+pub(crate) const TELL: &str = "
+with announced as (
+    select * from unnest($1::uuid[], $2::int8[], $3::uuid[]) as announced(log, epoch, host)
+), counted as (
+    select log, max(lsn) as lsn from unnest($4::uuid[], $5::int8[]) as counted(log, lsn) group by log
+), locked as materialized (
+    select log, epoch, claim_host, is_reigned from {s}.head where log = any($1) or log = any($4)
+    order by log for no key update
+)
+update {s}.head as head set
+    is_announced = head.is_announced or locked.is_reigned and exists (
+        select from announced
+        where announced.log = locked.log and announced.epoch = locked.epoch and announced.host = locked.claim_host
+    ),
+    checkpoint = greatest(head.checkpoint, coalesce((select lsn from counted where counted.log = locked.log), 0))
+from locked where head.log = locked.log";
+
+/// All logs.
+pub(crate) const LOGS: &str = "select log from {s}.head";
+
+/// Hosts that are wanted.
+pub(crate) const LIVES: &str = "select id, beats from {s}.host where id = any($1::uuid[])";

@@ -1,25 +1,18 @@
 //! The conformance suite of logs, as all kinds of logs pass it, by a host for each handle. Each has connections of its own, as on another
 //! machine.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use ambrosia_core::Record;
-use ambrosia_shared_log::{Engine, EngineHost, EngineLog, HostId, MemoryEngine};
-use ambrosia_storage::{LogId, LogStore, conformance::Handles};
+use ambrosia_shared_log::{Engine, EngineHost, EngineLog, EngineStore, MemoryEngine};
+use ambrosia_storage::{LogId, LogStore, Store, conformance::Handles};
 
-use crate::support::{Server, log};
+use crate::support::{Server, create, log, new_id, open};
 
 const LOG: u8 = 7;
 
-/// Another one for each host.
 fn new_host(engine: Arc<dyn Engine>) -> Arc<EngineHost> {
-    static HOSTS: AtomicU64 = AtomicU64::new(0);
-    let mut me = [0; 16];
-    me[..8].copy_from_slice(&HOSTS.fetch_add(1, Ordering::Relaxed).to_le_bytes());
-    EngineHost::begin(engine, HostId(me)).expect("there are threads")
+    EngineHost::begin(engine, new_id()).expect("there are threads")
 }
 
 fn new_log(genesis: Record) -> Handles {
@@ -31,11 +24,36 @@ fn new_log(genesis: Record) -> Handles {
         let engine: Arc<dyn Engine> = Arc::new(memory);
         return Box::new(move || Arc::new(EngineLog::new(new_host(Arc::clone(&engine)), log)) as Arc<dyn LogStore>);
     };
-    server.engine().create_log(log(LOG), &genesis).expect("the server is there");
+    create(&server.engine(), log(LOG), &genesis);
     Box::new(move || {
         let host = new_host(Arc::new(server.engine()));
         Arc::new(EngineLog::new(host, log(LOG))) as Arc<dyn LogStore>
     })
 }
 
-ambrosia_storage::log_conformance!(new_log);
+/// A store with its server, if there is one, and the directory of its cache.
+struct Opened {
+    store: EngineStore,
+    _cache: tempfile::TempDir,
+    _server: Option<Server>,
+}
+
+fn new_store() -> Opened {
+    let server = Server::begin(&[]);
+    let engine: Arc<dyn Engine> = match &server {
+        Some(server) => Arc::new(server.engine()),
+        None => Arc::new(MemoryEngine::default()),
+    };
+    let cache = tempfile::tempdir().expect("there is room");
+    Opened { store: open(engine, cache.path()), _cache: cache, _server: server }
+}
+
+fn store(opened: &Opened) -> &dyn Store {
+    &opened.store
+}
+
+mod log_of_one {
+    ambrosia_storage::log_conformance!(super::new_log);
+}
+
+ambrosia_storage::store_conformance!(super::new_store, super::store);

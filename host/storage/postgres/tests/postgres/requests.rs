@@ -6,16 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{Epoch, Lsn};
+use ambrosia_core::{Epoch, Lsn, ReplicaIndex};
 use ambrosia_postgres::{PostgresEngine, PostgresPlace};
 use ambrosia_shared_log::{
-    ANSWER_TIME, Answer, Answered, AppendFault, Claim, Engine, EngineHead, Fault, Group, HostId, Lane, Position, Raise,
-    Request, Rows, Seen, Session,
+    ANSWER_TIME, Answer, Answered, AppendFault, Claim, Engine, EngineHead, Fault, Group, HostId, KeyEntry, KeysAnswer,
+    KeysRequest, Lane, News, Position, Put, PutRefused, Raise, Request, Rows, Seen, Session, Space,
 };
-use ambrosia_storage::LogId;
+use ambrosia_storage::{LogId, Revision};
 use bytes::Bytes;
 
-use crate::support::{Server, append, ask, genesis, group, log, position};
+use crate::support::{Server, append, ask, create, genesis, group, log, position, remove};
 
 /// Far more than any of these takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,26 +48,122 @@ fn plain(answer: Answered) -> Answered {
             beats.sort();
             Answered::Beats { session, beats }
         }
+        Answered::Logs { mut logs, .. } => {
+            logs.sort();
+            Answered::Logs { session, logs }
+        }
+        Answered::Keys(answer) => Answered::Keys(match answer {
+            KeysAnswer::Got { entry, .. } => KeysAnswer::Got { session, entry },
+            KeysAnswer::Listed { entries, is_all, .. } => KeysAnswer::Listed { session, entries, is_all },
+            answer => answer,
+        }),
         answer => answer,
     }
 }
 
+/// The same revisions on both sides: by the order in which they were given, for each engine gives its own.
+#[derive(Default)]
+struct Revisions(Vec<(Revision, Revision)>);
+
+impl Revisions {
+    fn learn(&mut self, of_rows: &Answered, of_server: &Answered) {
+        if let (Answered::Keys(KeysAnswer::Put(Ok(of_rows))), Answered::Keys(KeysAnswer::Put(Ok(of_server)))) =
+            (of_rows, of_server)
+        {
+            self.0.push((*of_rows, *of_server));
+        }
+    }
+
+    fn to_server(&self, request: &Request) -> Request {
+        let mut request = request.clone();
+        let to = |revision: &mut Revision| {
+            // One that was never given is none of the server's either.
+            *revision =
+                self.0.iter().find(|(rows, _)| rows == revision).map_or(Revision(1 << 60), |(_, server)| *server);
+        };
+        match &mut request {
+            Request::Keys(KeysRequest::Put(put)) => put.expected.iter_mut().for_each(to),
+            Request::Keys(KeysRequest::Delete { expected, .. }) => to(expected),
+            _ => {}
+        }
+        request
+    }
+
+    fn of_server(&self, answer: Answered) -> Answered {
+        let of = |revision: Revision| {
+            self.0.iter().find(|(_, server)| *server == revision).map_or(revision, |(rows, _)| *rows)
+        };
+        let entry = |entry: KeyEntry| KeyEntry { revision: of(entry.revision), ..entry };
+        let Answered::Keys(answer) = answer else { return answer };
+        Answered::Keys(match answer {
+            KeysAnswer::Got { session, entry: got } => KeysAnswer::Got { session, entry: got.map(entry) },
+            KeysAnswer::Listed { session, entries, is_all } => {
+                KeysAnswer::Listed { session, entries: entries.into_iter().map(entry).collect(), is_all }
+            }
+            KeysAnswer::Put(put) => KeysAnswer::Put(put.map(of).map_err(|refused| match refused {
+                PutRefused::Stands(stands) => PutRefused::Stands(stands.map(of)),
+                PutRefused::NoLog => PutRefused::NoLog,
+            })),
+            KeysAnswer::Deleted(deleted) => KeysAnswer::Deleted(deleted.map_err(|stands| stands.map(of))),
+            answer => answer,
+        })
+    }
+}
+
+fn about_keys(dice: &mut Dice, rows: &mut Rows) -> KeysRequest {
+    let space = if dice.flips() { Space::Registry } else { Space::Store };
+    let key = ["a", "a/b", "a/c", "a/\u{7f}", "a0", "b"][dice.below(6) as usize].to_owned();
+    let stands = match rows.execute(&Request::Keys(KeysRequest::Get { space, key: key.clone() }), Session(0)) {
+        Answered::Keys(KeysAnswer::Got { entry, .. }) => entry.map(|entry| entry.revision),
+        other => panic!("{other:?}"),
+    };
+    let wrong = Revision(dice.below(100));
+    let prefix = ["", "a", "a/", "c"][dice.below(4) as usize].to_owned();
+    let value = |dice: &mut Dice| Bytes::from(vec![dice.below(256) as u8; dice.below(2000) as usize]);
+    match dice.below(12) {
+        0 | 1 => KeysRequest::Get { space, key },
+        2 | 3 => {
+            let after = dice.flips().then_some(key);
+            KeysRequest::List { space, prefix, after, values: dice.flips() }
+        }
+        4..8 => KeysRequest::Put(Put {
+            space,
+            key,
+            expected: if dice.below(4) > 0 { stands } else { dice.flips().then_some(wrong) },
+            value: value(dice),
+            claim: Claim { host: HostId([1; 16]), attempt: dice.below(1000) },
+            beside: dice.flips().then(|| log(dice.below(5) as u8)),
+        }),
+        8 => KeysRequest::Delete { space, key, expected: stands.filter(|_| dice.below(4) > 0).unwrap_or(wrong) },
+        9 => KeysRequest::Changes,
+        10 => {
+            let notes = ["m/1", "m/2", "n"].into_iter().filter(|_| dice.below(3) > 0).collect::<Vec<_>>();
+            let note = |name: &str| (name.to_owned(), (dice.below(3) > 0).then(|| value(dice)));
+            KeysRequest::Note { notes: notes.into_iter().map(note).collect() }
+        }
+        _ => KeysRequest::Notes { prefix: ["", "m/"][dice.below(2) as usize].to_owned() },
+    }
+}
+
 /// A request that may be sound or not, about logs as they are in `rows`.
-fn request(dice: &mut Dice, rows: &Rows) -> Request {
+fn request(dice: &mut Dice, rows: &mut Rows) -> Request {
     let any_log = |dice: &mut Dice| log(dice.below(5) as u8);
     let head = |of| {
         rows.head(of).unwrap_or(EngineHead {
             log: of,
             epoch: Epoch(1),
             claim: Claim::default(),
+            replica: ReplicaIndex(0),
             is_reigned: true,
+            is_announced: false,
+            checkpoint: Lsn(0),
             first: Lsn(1),
             last: Position::default(),
             bytes: 0,
         })
     };
     let claim = |dice: &mut Dice| Claim { host: HostId([dice.below(2) as u8; 16]), attempt: dice.below(3) };
-    match dice.below(12) {
+    match dice.below(20) {
         0..4 => {
             let mut logs: Vec<_> = (0..5).filter(|_| dice.flips()).map(log).collect();
             logs.sort_by_cached_key(|_| dice.below(100));
@@ -91,7 +187,8 @@ fn request(dice: &mut Dice, rows: &Rows) -> Request {
             for of in (0..5).rev().map(log) {
                 if dice.flips() {
                     let over = Epoch(head(of).epoch.0.saturating_sub(dice.below(2)));
-                    wanted.push(Raise { log: of, over, claim: claim(dice) });
+                    let replica = ReplicaIndex(dice.below(4) as u16);
+                    wanted.push(Raise { log: of, over, claim: claim(dice), replica });
                 }
             }
             Request::Raise { wanted }
@@ -101,13 +198,15 @@ fn request(dice: &mut Dice, rows: &Rows) -> Request {
                 log: of,
                 known: dice.flips().then(|| {
                     let mut known = head(of).known();
-                    match dice.below(8) {
+                    match dice.below(10) {
                         0 => known.last.lsn.0 += 1,
                         1 => known.last.link ^= 1 << 63,
                         2 => known.is_reigned ^= true,
                         3 => known.claim.attempt += 1,
                         4 => known.claim.host.0[3] ^= 1,
                         5 => known.epoch.0 += 1,
+                        6 => known.is_announced ^= true,
+                        7 => known.checkpoint.0 += 1,
                         _ => {}
                     }
                     known
@@ -129,6 +228,26 @@ fn request(dice: &mut Dice, rows: &Rows) -> Request {
             let of = (0..3).filter(|_| dice.flips()).map(host).collect();
             Request::Beat { host: host(dice.below(3) as u8), beats: dice.below(100), of }
         }
+        11 => {
+            let host = |number| HostId([number; 16]);
+            Request::Lives { of: (0..3).filter(|_| dice.flips()).map(host).collect() }
+        }
+        12 => Request::Logs,
+        13 => {
+            let news = (0..dice.below(4)).map(|_| {
+                let log = any_log(dice);
+                match dice.flips() {
+                    true => News::Announced {
+                        log,
+                        epoch: Epoch(head(log).epoch.0.saturating_sub(dice.below(2))),
+                        host: if dice.flips() { head(log).claim.host } else { HostId([1; 16]) },
+                    },
+                    false => News::Checkpoint { log, lsn: Lsn(dice.below(50)) },
+                }
+            });
+            Request::Tell { news: news.collect() }
+        }
+        14..19 => Request::Keys(about_keys(dice, rows)),
         _ => {
             let of = any_log(dice);
             Request::Trim { log: of, before: Lsn(dice.below(head(of).last.lsn.0 + 3)) }
@@ -142,24 +261,31 @@ fn each_request_does_what_it_does_to_rows_in_memory() {
     let (engine, mut rows, mut dice) = (server.engine(), Rows::default(), Dice(7));
     for of in (0..4).map(log) {
         assert!(rows.create(of, &genesis(of)));
-        assert_eq!(engine.create_log(of, &genesis(of)), Ok(true));
-        assert_eq!(engine.create_log(of, &genesis(of)), Ok(false), "it is made once");
+        assert!(create(&engine, of, &genesis(of)));
+        assert!(!create(&engine, of, &genesis(of)), "it is made once");
     }
     let (mut appended, mut refused) = (0, 0);
-    for number in 0..1500 {
-        let request = request(&mut dice, &rows);
+    let mut revisions = Revisions::default();
+    let (mut put, mut not_put) = (0, 0);
+    for number in 0..4000 {
+        let request = request(&mut dice, &mut rows);
         let lane =
             if matches!(request, Request::Append { .. }) { Lane::Groups((number % 2) as u8) } else { Lane::Other };
         let expected = rows.execute(&request, Session(0));
-        let answered = ask(&engine, lane, request.clone()).expect("the server is there");
-        assert_eq!(plain(answered), plain(expected.clone()), "request {number}: {request:?}");
+        let answered = ask(&engine, lane, revisions.to_server(&request)).expect("the server is there");
+        revisions.learn(&expected, &answered);
+        if let Answered::Keys(KeysAnswer::Put(result)) = &expected {
+            *if result.is_ok() { &mut put } else { &mut not_put } += 1;
+        }
+        assert_eq!(plain(revisions.of_server(answered)), plain(expected.clone()), "request {number}: {request:?}");
         if let Answered::Appended(answers) = expected {
             appended += answers.iter().filter(|answer| answer.is_ok()).count();
             refused += answers.iter().filter(|answer| answer.is_err()).count();
         }
     }
     assert!(appended > 300 && refused > 300, "{appended} and {refused} are no test");
-    assert_eq!((engine.remove_log(log(0)), engine.remove_log(log(0))), (Ok(true), Ok(false)));
+    assert!(put > 50 && not_put > 50, "{put} and {not_put} are no test");
+    assert_eq!((remove(&engine, log(0)), remove(&engine, log(0))), (true, false));
     assert_eq!(server.sql("select count(*) from shop.log where log = '00000000-0000-0000-0000-000000000000'"), "0\n");
 }
 
@@ -168,10 +294,15 @@ fn who_was_deposed_appends_nothing_even_where_the_log_was_trimmed() {
     let Some(server) = Server::begin(&[]) else { return };
     let engine = server.engine();
     let (of, first) = (log(1), genesis(log(1)));
-    engine.create_log(of, &first).expect("the server is there");
+    assert!(create(&engine, of, &first));
     let claim = Claim { host: HostId([1; 16]), attempt: 1 };
-    let raise =
-        |over| ask(&engine, Lane::Other, Request::Raise { wanted: vec![Raise { log: of, over: Epoch(over), claim }] });
+    let raise = |over| {
+        ask(
+            &engine,
+            Lane::Other,
+            Request::Raise { wanted: vec![Raise { log: of, over: Epoch(over), claim, replica: ReplicaIndex(0) }] },
+        )
+    };
     raise(0).expect("the server is there");
     raise(1).expect("the server is there");
     let mut last = position(&first);
@@ -196,11 +327,11 @@ fn hosts_that_want_the_same_logs_in_other_orders_do_not_wait_for_each_other_for_
     let Some(server) = Server::begin(&["deadlock_timeout = '100ms'"]) else { return };
     let engine = server.engine();
     for number in 0..LOGS {
-        engine.create_log(log(number), &genesis(log(number))).expect("the server is there");
+        assert!(create(&engine, log(number), &genesis(log(number))));
     }
     // Among many others, so that the rows are looked up one by one and not in the order in which they lie.
     server.sql(
-        "insert into shop.head select gen_random_uuid(), 0, gen_random_uuid(), 0, false, 1, 1, 0, 0 from generate_series(1, 20000);
+        "insert into shop.head select gen_random_uuid(), 0, gen_random_uuid(), 0, 0, false, false, 0, 1, 1, 0, 0 from generate_series(1, 20000);
          analyze shop.head",
     );
     let together = Arc::new(Barrier::new(4));
@@ -218,7 +349,10 @@ fn hosts_that_want_the_same_logs_in_other_orders_do_not_wait_for_each_other_for_
                 let told = ask(&engine, Lane::Other, Request::Heads { logs: seen });
                 let Ok(Answered::Heads { heads, .. }) = told else { panic!("{told:?}") };
                 let head = |of: LogId| heads.iter().find(|head| head.log == of).expect("all are wanted");
-                let wanted = logs.iter().map(|of| Raise { log: *of, over: head(*of).epoch, claim }).collect();
+                let wanted = logs
+                    .iter()
+                    .map(|of| Raise { log: *of, over: head(*of).epoch, claim, replica: ReplicaIndex(0) })
+                    .collect();
                 let raised = ask(&engine, Lane::Other, Request::Raise { wanted });
                 assert!(matches!(raised, Ok(Answered::Raised(_))), "{raised:?}");
                 let groups = logs.iter().map(|of| group(*of, head(*of).epoch.0 + 1, head(*of).last, b"")).collect();
@@ -241,10 +375,13 @@ fn hosts_that_want_the_same_logs_in_other_orders_do_not_wait_for_each_other_for_
 fn without_its_standby() -> Option<(Server, PostgresEngine)> {
     let server = Server::begin(&[])?;
     let engine = server.engine();
-    engine.create_log(log(1), &genesis(log(1))).expect("the server is there");
+    assert!(create(&engine, log(1), &genesis(log(1))));
     let claim = Claim { host: HostId([1; 16]), attempt: 1 };
-    let raised =
-        ask(&engine, Lane::Other, Request::Raise { wanted: vec![Raise { log: log(1), over: Epoch(0), claim }] });
+    let raised = ask(
+        &engine,
+        Lane::Other,
+        Request::Raise { wanted: vec![Raise { log: log(1), over: Epoch(0), claim, replica: ReplicaIndex(0) }] },
+    );
     assert!(matches!(raised, Ok(Answered::Raised(_))), "{raised:?}");
     server.set("synchronous_standby_names", "nobody");
     Some((server, engine))
@@ -313,7 +450,7 @@ fn a_wait_for_the_standby_that_is_broken_off_is_no_success() {
 fn a_server_that_is_away_is_told_and_found_again() {
     let Some(server) = Server::begin(&[]) else { return };
     let engine = server.engine();
-    engine.create_log(log(1), &genesis(log(1))).expect("the server is there");
+    assert!(create(&engine, log(1), &genesis(log(1))));
     let (session, _) = read(&engine);
     server.crash();
     let until = Instant::now() + PATIENCE;
@@ -338,7 +475,7 @@ fn a_server_that_is_away_is_told_and_found_again() {
 fn a_record_of_the_largest_size_goes_in_and_comes_out() {
     let Some(server) = Server::begin(&[]) else { return };
     let engine = server.engine();
-    engine.create_log(log(1), &genesis(log(1))).expect("the server is there");
+    assert!(create(&engine, log(1), &genesis(log(1))));
     let after = position(&genesis(log(1)));
     let large = Group { bytes: Bytes::from(vec![7; 90 << 20]), ..group(log(1), 0, after, b"") };
     assert!(large.bytes.len() <= engine.facts().group_bytes_max);

@@ -6,12 +6,16 @@ use std::{
     os::unix::{fs::chown, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::mpsc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
 };
 
 use ambrosia_core::{InstanceUuid, Lsn, Record, RecordHeader, RecordKind, Timestamp};
 use ambrosia_postgres::{PostgresEngine, PostgresPlace};
-use ambrosia_shared_log::{Answer, Engine, Group, Lane, Position, Request};
+use ambrosia_shared_log::{Answer, Answered, Engine, EngineStore, Group, HostId, Lane, Position, Request};
 use ambrosia_storage::{LogId, conformance::genesis_of};
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -175,6 +179,34 @@ pub(crate) fn ask(engine: &PostgresEngine, lane: Lane, request: Request) -> Answ
     let (tell, told) = mpsc::channel();
     engine.ask(lane, request, Box::new(move |answer| tell.send(answer).expect("somebody waits")));
     told.recv().expect("each request is answered")
+}
+
+/// Names a host that none was before.
+pub(crate) fn new_id() -> HostId {
+    static HOSTS: AtomicU64 = AtomicU64::new(1);
+    let mut me = [0; 16];
+    me[..8].copy_from_slice(&HOSTS.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+    HostId(me)
+}
+
+pub(crate) fn open(engine: Arc<dyn Engine>, cache: &Path) -> EngineStore {
+    EngineStore::begin(engine, new_id(), cache.to_owned()).expect("there are threads")
+}
+
+/// Makes a log; whether there was none.
+pub(crate) fn create(engine: &PostgresEngine, log: LogId, genesis: &Record) -> bool {
+    match ask(engine, Lane::Other, Request::Create { genesis: Group::genesis(log, genesis) }) {
+        Ok(Answered::Created(is_new)) => is_new,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Removes a log; whether there was one.
+pub(crate) fn remove(engine: &PostgresEngine, log: LogId) -> bool {
+    match ask(engine, Lane::Other, Request::Remove { log }) {
+        Ok(Answered::Removed(was_there)) => was_there,
+        other => panic!("{other:?}"),
+    }
 }
 
 pub(crate) fn append(engine: &PostgresEngine, groups: Vec<Group>) -> Answer {
