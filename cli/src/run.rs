@@ -14,7 +14,7 @@ pub(crate) fn run(store: StorePlace, verb: Run) -> anyhow::Result<ExitCode> {
         store,
         instance: name.clone(),
         replica: ReplicaIndex(verb.replica),
-        listen: verb.listen,
+        listen: verb.listen.into(),
         http: verb.http.address()?,
         guest_log: verb.guest_log.guest_log,
         stdin: verb.stdin,

@@ -21,7 +21,7 @@ pub(crate) fn serve(store: StorePlace, verb: Serve) -> anyhow::Result<ExitCode> 
         ServeOptions {
             store,
             which,
-            listen: verb.listen,
+            listen: verb.listen.into(),
             http: verb.http.address()?,
             guest_log: verb.guest_log.guest_log,
             process_memory_bytes: verb.process_memory,

@@ -291,7 +291,7 @@ fn look(store: &dyn Store, entry: InstanceEntry) -> anyhow::Result<Instance> {
         waiting_handlers: primary.and_then(|member| member.waiting),
         recovery_ms: primary.map(|member| member.replay.as_millis() as u64),
         primary: primary.and_then(|member| {
-            let address = member.address?.to_string();
+            let address = member.address.as_ref()?.to_string();
             Some(Primary { replica: member.replica.0, address, pid: member.pid, host: host(member) })
         }),
         replicas: members.iter().map(replica).collect(),

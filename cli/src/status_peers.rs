@@ -55,7 +55,7 @@ pub(crate) fn ask_all(store: &dyn Store, primaries: Vec<(InstanceName, PrimaryIn
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let reports = runtime.block_on(async {
         let ask = |(name, primary): (InstanceName, PrimaryInfo)| {
-            tokio::spawn(async move { ask_for_report(&name, primary.address, ANSWER_WAIT_MAX).await })
+            tokio::spawn(async move { ask_for_report(&name, &primary.address, ANSWER_WAIT_MAX).await })
         };
         let asked: Vec<_> = primaries.into_iter().map(ask).collect();
         let mut reports = Vec::new();

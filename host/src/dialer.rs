@@ -1,9 +1,9 @@
 //! Keeps one outgoing stream to a peer, wherever its primary is.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant as Moment};
+use std::{sync::Arc, time::Instant as Moment};
 
 use ambrosia_client::{Primary, Unreached};
-use ambrosia_core::{Epoch, InstanceName, InstanceUuid, PeerIndex, Seq};
+use ambrosia_core::{Epoch, HostAddress, InstanceName, InstanceUuid, PeerIndex, Seq};
 use ambrosia_storage::Store;
 use ambrosia_wire::{
     Connection, ConnectionError, ConnectionHandle, Control, Frame, Permit, SINGLE_STREAM_VERSION, STREAMS_VERSION,
@@ -47,9 +47,9 @@ impl Dialer {
     /// Connects, and connects again, until the task is aborted.
     pub(crate) async fn keep(mut self) {
         let mut backoff = BACKOFF_MIN;
-        let mut lease: Option<(SocketAddr, Lease)> = None;
+        let mut lease: Option<(HostAddress, Lease)> = None;
         loop {
-            let primary = *self.primaries.borrow_and_update();
+            let primary = self.primaries.borrow_and_update().clone();
             let Some(primary) = primary else {
                 lease = None;
                 self.hindered(Hindrance::without_primary(&*self.store, &self.to));
@@ -61,7 +61,7 @@ impl Dialer {
                 }
             };
             if lease.as_ref().is_none_or(|(address, _)| *address != primary.address) {
-                lease = Some((primary.address, self.trunks.lease(primary.address)));
+                lease = Some((primary.address.clone(), self.trunks.lease(&primary.address)));
             }
             let (_, lease) = lease.as_mut().expect("it was taken above");
             let began = Instant::now();
@@ -84,7 +84,7 @@ impl Dialer {
     /// Notes how a connection ended.
     fn note(&self, primary: &Primary, ended: &ConnectionError) {
         tracing::debug!(to = %self.to, address = %primary.address, "connection ended: {ended}");
-        match Unreached::of(primary.address, ended) {
+        match Unreached::of(&primary.address, ended) {
             Some(unreached) => self.hindered(unreached.into()),
             None => self.contact.connecting(Moment::now()),
         }
@@ -162,7 +162,7 @@ impl Dialer {
 
     /// Has a connection for the stream alone, as hosts of earlier versions do.
     async fn connect_alone(&mut self, primary: &Primary) -> ConnectionError {
-        let socket = match timeout(HANDSHAKE_TIMEOUT, socket::connect(primary.address)).await {
+        let socket = match timeout(HANDSHAKE_TIMEOUT, socket::connect(&primary.address)).await {
             Ok(Ok(socket)) => socket,
             Ok(Err(error)) => return error.into(),
             Err(_) => return ConnectionError::HandshakeTimeout,

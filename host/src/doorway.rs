@@ -10,11 +10,12 @@ use ambrosia_storage::Store;
 use tokio::{net::TcpListener, runtime::Runtime};
 
 use crate::{
+    listen::check_loopback,
     modules::Modules,
     neighbours::Neighbours,
     peers::PeerDirectory,
     resources,
-    run::{RunError, check_loopback, check_mounts},
+    run::{RunError, check_mounts},
     store_instances::StoreInstances,
 };
 

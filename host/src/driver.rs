@@ -67,7 +67,6 @@ pub(crate) struct Driver {
 #[derive(Clone, Copy)]
 pub(crate) struct DriverOptions {
     pub(crate) print_replay: bool,
-    pub(crate) address: std::net::SocketAddr,
 }
 
 impl Driver {
@@ -98,7 +97,7 @@ impl Driver {
 
     /// Tells everybody that this replica is primary.
     pub(crate) fn publish(&self, epoch: ambrosia_core::Epoch) {
-        self.presence.publish_primary(epoch, self.options.address);
+        self.presence.publish_primary(epoch);
     }
 
     /// Writes down how the instance ended, for `status` and for whoever starts it again.

@@ -13,9 +13,10 @@ use crate::{
     clock::SystemClock,
     everyone::Everyone,
     host::{Entrance, Host, Surface, enter, start_engine},
+    listen::{Listen, check_loopback},
     modules::Modules,
     output::Output,
-    run::{Ending, MemberOptions, RunError, check_loopback},
+    run::{Ending, MemberOptions, RunError},
 };
 
 /// Takes what a guest prints. It is called from a thread of the replica, with any part of a print.
@@ -28,8 +29,8 @@ pub struct EmbeddedOptions {
     pub instance: InstanceName,
     /// Which replica of it.
     pub replica: ReplicaIndex,
-    /// Where peers and clients connect; a loopback address, port 0 for a free one.
-    pub listen: SocketAddr,
+    /// Where peers and clients connect.
+    pub listen: Listen,
     /// Where HTTP is taken for all instances of the store, if anywhere; a loopback address, port 0 for a free one.
     pub http: Option<SocketAddr>,
     /// How it lives.
@@ -51,7 +52,7 @@ impl Embedded {
     /// # Errors
     /// If it can't be started.
     pub fn start(store: Arc<dyn Store>, modules: Arc<Modules>, options: EmbeddedOptions) -> Result<Embedded, RunError> {
-        check_loopback(options.listen)?;
+        options.listen.check()?;
         options.http.map_or(Ok(()), check_loopback)?;
         let clock = SystemClock::check()?;
         let everyone = Everyone::default();
@@ -65,7 +66,7 @@ impl Embedded {
         start_engine(&modules)?;
         let ready = entered.get_ready(&modules)?;
         let surface = Surface::Embedded { everyone: everyone.clone(), print: options.print };
-        let mut host = Host::start(store, modules, clock, options.listen, surface)?;
+        let mut host = Host::start(store, modules, clock, &options.listen, surface)?;
         let http = options.http.map(|address| host.open_door(address, Mounts::default())).transpose()?;
         host.add(ready, None, &options.member)?;
         let live = move || {

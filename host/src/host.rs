@@ -12,7 +12,7 @@ use std::{
 };
 
 use ambrosia_core::{
-    InstanceName, ReplicaIndex, ScheduleOptions,
+    HostAddress, InstanceName, ReplicaIndex, ScheduleOptions,
     member::{Keep, MemberSettings},
 };
 use ambrosia_door::Door;
@@ -20,7 +20,7 @@ use ambrosia_engine::{THREAD_STACK_BYTES_MIN, Tracking};
 use ambrosia_methods::Mounts;
 use ambrosia_outgoing::{Outside, Roots, Sender as OutgoingSender, SenderOptions, Surroundings};
 use ambrosia_storage::{
-    HEARTBEAT_SILENCE, InstanceEntry, Instances, LogError, Members, Pool, Presence, RecordedOutcome, Store,
+    EnterError, HEARTBEAT_SILENCE, InstanceEntry, Instances, LogError, Members, Pool, Presence, RecordedOutcome, Store,
 };
 use ambrosia_wire::socket;
 use tokio::net::TcpListener;
@@ -37,6 +37,7 @@ use crate::{
     guest_log::{GuestLog, GuestLogPlace},
     heart::{Body, Heart},
     leash::Leash,
+    listen::Listen,
     listener::{Reception, Receptions, accept_all},
     mailbox::Mailbox,
     modules::{CurrentMethods, Modules},
@@ -68,7 +69,8 @@ pub(crate) struct Host {
     engine: [u8; 32],
     clock: SystemClock,
     runtime: tokio::runtime::Runtime,
-    address: SocketAddr,
+    /// How others reach it.
+    address: HostAddress,
     receptions: Arc<Receptions>,
     everyone: Everyone,
     printer: Arc<Printer>,
@@ -231,7 +233,7 @@ impl Host {
         store: Arc<dyn Store>,
         modules: Arc<Modules>,
         clock: SystemClock,
-        listen: SocketAddr,
+        listen: &Listen,
         surface: Surface,
     ) -> Result<Host, RunError> {
         let engine = modules.engine()?.hash();
@@ -242,10 +244,10 @@ impl Host {
             .thread_name("network")
             .build()
             .map_err(RunError::Thread)?;
-        let failed = |error| RunError::Listen { address: listen, error };
-        let listener = runtime.block_on(TcpListener::bind(listen)).map_err(failed)?;
+        let failed = |error| RunError::Listen { address: listen.address, error };
+        let listener = runtime.block_on(TcpListener::bind(listen.address)).map_err(failed)?;
         socket::prepare(&listener).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let address = listen.advertised(listener.local_addr().map_err(failed)?);
         let receptions = Arc::new(Receptions::new(Arc::clone(&store)));
         runtime.spawn(accept_all(listener, Arc::clone(&receptions)));
         let (everyone, printer, names_members) = surface.open(&runtime).map_err(RunError::Thread)?;
@@ -284,7 +286,7 @@ impl Host {
     pub(crate) fn open_door(&mut self, address: SocketAddr, mounts: Mounts) -> Result<SocketAddr, RunError> {
         let (store, modules) = (Arc::clone(&self.store), Arc::clone(&self.modules));
         let (directory, receptions) = (Arc::clone(&self.directory), Arc::clone(&self.receptions));
-        let neighbours = Some(Arc::new(Neighbours::new(self.address, receptions)));
+        let neighbours = Some(Arc::new(Neighbours::new(self.address.clone(), receptions)));
         let door = open_door(&self.runtime, store, modules, directory, neighbours, address, mounts)?;
         Ok(self.door.insert(door).address())
     }
@@ -300,7 +302,7 @@ impl Host {
     /// Has a replica live from now on.
     pub(crate) fn add(&mut self, ready: Ready, stdin: Option<String>, options: &MemberOptions) -> Result<(), RunError> {
         let Ready { entered: Entered { instance, replica, entry, members, presence }, methods } = ready;
-        presence.set_address(self.address);
+        presence.set_address(&self.address).map_err(EnterError::from)?;
         let mailbox = Arc::new(Mailbox::new());
         let span = tracing::error_span!("member", instance = %instance, replica = %replica);
         let log = self.store.log(entry.log())?;
@@ -340,7 +342,7 @@ impl Host {
             notary: self.wishes.notary(&instance, &mailbox),
             clock: self.clock,
             settings: settings(replica, self.engine, options),
-            options: DriverOptions { print_replay: options.print_replay, address: self.address },
+            options: DriverOptions { print_replay: options.print_replay },
             span: span.clone(),
         };
         self.wishes.follow(&entry, Arc::clone(&mailbox));

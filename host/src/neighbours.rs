@@ -3,13 +3,10 @@
 //! **Architecture Invariant:** a member can't tell such a client from another one: it is greeted or refused as others are, has its answers when
 //! they have theirs, and hears of the end of a reign by the end of its connection.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ambrosia_client::{Nearby, Primary};
-use ambrosia_core::{ConnectionId, InstanceName};
+use ambrosia_core::{ConnectionId, HostAddress, InstanceName};
 use ambrosia_door::Family;
 use ambrosia_wire::{ConnectionHandle, Frame, FrameTaker, Permit};
 use tokio::sync::mpsc;
@@ -23,12 +20,12 @@ use crate::{
 /// The members of this process, for its own clients.
 pub(crate) struct Neighbours {
     /// Where others reach them.
-    address: SocketAddr,
+    address: HostAddress,
     receptions: Arc<Receptions>,
 }
 
 impl Neighbours {
-    pub(crate) fn new(address: SocketAddr, receptions: Arc<Receptions>) -> Neighbours {
+    pub(crate) fn new(address: HostAddress, receptions: Arc<Receptions>) -> Neighbours {
         Neighbours { address, receptions }
     }
 

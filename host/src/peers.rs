@@ -173,7 +173,12 @@ impl Peer {
         match members.primary() {
             Ok(primary) => {
                 let primary = primary.map(|info| Primary { epoch: info.epoch, address: info.address });
-                self.news.send_if_modified(|known| std::mem::replace(known, primary) != primary);
+                self.news.send_if_modified(|known| {
+                    *known != primary && {
+                        *known = primary;
+                        true
+                    }
+                });
             }
             Err(error) => self.fail(&error.into()),
         }

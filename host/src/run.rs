@@ -15,6 +15,7 @@ use crate::{
     clock::{ClockError, SystemClock},
     guest_log::GuestLogPlace,
     host::{Entrance, Host, Surface, enter, start_engine},
+    listen::Listen,
     modules::Modules,
     resources,
 };
@@ -28,8 +29,8 @@ pub struct RunOptions {
     pub instance: InstanceName,
     /// Which replica of it.
     pub replica: ReplicaIndex,
-    /// Where peers and clients connect; a loopback address, port 0 for a free one.
-    pub listen: SocketAddr,
+    /// Where peers and clients connect.
+    pub listen: Listen,
     /// Where HTTP is taken for all instances of the store, if anywhere.
     pub http: Option<HttpAddress>,
     /// Where what the guest logs is written, if anywhere.
@@ -127,6 +128,12 @@ pub enum RunError {
          only. Use an address such as 127.0.0.1:0"
     )]
     NotLoopback(SocketAddr),
+    /// Nobody is reached at the address.
+    #[error(
+        "{0} says where to listen, and not where others reach this host: tell them with --advertise, such as --advertise a.example:{port}",
+        port = if .0.port() > 0 { .0.port() } else { 7400 }
+    )]
+    NotAdvertised(SocketAddr),
     /// The address can't be listened on.
     #[error("can't listen on {address}: {error}. Give another address with --listen")]
     Listen {
@@ -377,7 +384,7 @@ fn halted_text(name: &InstanceName, lsn: Lsn, reason: &str, backtrace: &str, std
 /// # Errors
 /// If the replica can't run, or not any more. The log is intact in every case.
 pub fn run(options: RunOptions) -> Result<Ending, RunError> {
-    check_loopback(options.listen)?;
+    options.listen.check()?;
     let clock = SystemClock::check()?;
     spare_address_space();
     resources::check(1)?;
@@ -397,7 +404,7 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
         store,
         modules,
         clock,
-        options.listen,
+        &options.listen,
         Surface::Process { names_members: false, ends_with_stdin: options.ends_with_stdin },
     )?;
     options.http.map(|http| host.open_door(http.address, http.mounts)).transpose()?;
@@ -427,9 +434,4 @@ pub(crate) fn check_mounts(store: &dyn Store, mounts: &Mounts) -> Result<(), Run
         }
     }
     Ok(())
-}
-
-/// There is no encryption yet.
-pub(crate) fn check_loopback(listen: SocketAddr) -> Result<(), RunError> {
-    if listen.ip().is_loopback() { Ok(()) } else { Err(RunError::NotLoopback(listen)) }
 }

@@ -1,6 +1,6 @@
 //! Runs replicas of many instances in this process.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use ambrosia_core::{InstanceName, ReplicaIndex};
 use ambrosia_engine::spare_address_space;
@@ -10,9 +10,10 @@ use crate::{
     clock::SystemClock,
     guest_log::GuestLogPlace,
     host::{Entered, Entrance, Host, Surface, enter, start_engine},
+    listen::Listen,
     modules::Modules,
     resources,
-    run::{Ending, HttpAddress, MemberOptions, RunError, check_http, check_loopback},
+    run::{Ending, HttpAddress, MemberOptions, RunError, check_http},
     running_code::running_code,
     standing::has_work,
 };
@@ -24,8 +25,8 @@ pub struct ServeOptions {
     pub store: StorePlace,
     /// Which replicas.
     pub which: Which,
-    /// Where peers and clients of all of them connect; a loopback address, port 0 for a free one.
-    pub listen: SocketAddr,
+    /// Where peers and clients of all of them connect.
+    pub listen: Listen,
     /// Where HTTP is taken for all instances of the store, if anywhere.
     pub http: Option<HttpAddress>,
     /// Where what the guests log is written, if anywhere.
@@ -64,7 +65,7 @@ pub struct MemberEnded {
 /// # Errors
 /// If one of them can't be started: then none is.
 pub fn serve(options: ServeOptions, mut tell: impl FnMut(MemberEnded)) -> Result<(), RunError> {
-    check_loopback(options.listen)?;
+    options.listen.check()?;
     let clock = SystemClock::check()?;
     spare_address_space();
     let store = options.store.open()?;
@@ -90,7 +91,7 @@ pub fn serve(options: ServeOptions, mut tell: impl FnMut(MemberEnded)) -> Result
         store,
         modules,
         clock,
-        options.listen,
+        &options.listen,
         Surface::Process { names_members: true, ends_with_stdin: false },
     )?;
     options.http.map(|http| host.open_door(http.address, http.mounts)).transpose()?;

@@ -1,9 +1,9 @@
 //! Tells a client where the primary of an instance is, by what the store says.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use ambrosia_client::{Client, ClientError, Nearby, Primary, Session, SessionError, Whereabouts};
-use ambrosia_core::{InstanceName, Lsn, ReplicaIndex, SessionId};
+use ambrosia_core::{HostAddress, InstanceName, Lsn, ReplicaIndex, SessionId};
 use ambrosia_storage::{Checkpoints, InstanceError, Instances, RecordedOutcome, Store, Subscription};
 use tokio::sync::watch;
 
@@ -98,7 +98,7 @@ impl Whereabouts for StoreWhereabouts {
         self.neighbours.as_ref()?.connect(&self.name, primary)
     }
 
-    fn replica(&self, replica: ReplicaIndex) -> Result<SocketAddr, String> {
+    fn replica(&self, replica: ReplicaIndex) -> Result<HostAddress, String> {
         let log = self.store.log_of(&self.name).map_err(|error| error.to_string())?;
         let members = self.store.members(log).map_err(|error| error.to_string())?;
         let running = members.running().map_err(|error| error.to_string())?;
@@ -106,7 +106,7 @@ impl Whereabouts for StoreWhereabouts {
         let member = member.ok_or_else(|| {
             format!("it does not run: start it with `ambrosia-host run --instance {} --replica {replica}`", self.name)
         })?;
-        member.address.ok_or_else(|| "it has not said yet where it answers".to_owned())
+        member.address.clone().ok_or_else(|| "it has not said yet where it answers".to_owned())
     }
 
     fn check_alive(&self) -> Result<(), ClientError> {

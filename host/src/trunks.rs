@@ -4,11 +4,11 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
+use ambrosia_core::HostAddress;
 use ambrosia_wire::{Connection, ConnectionError, STREAMS_MAX, Trunk, TrunkHandle, socket};
 use tokio::{
     runtime::Handle,
@@ -37,7 +37,7 @@ const USERS_MAX: usize = STREAMS_MAX / 2;
 /// The connections to other hosts.
 pub(crate) struct Trunks {
     runtime: Handle,
-    at: Mutex<BTreeMap<SocketAddr, Vec<Weak<Kept>>>>,
+    at: Mutex<BTreeMap<HostAddress, Vec<Weak<Kept>>>>,
 }
 
 /// A connection that is kept as long as somebody uses it.
@@ -87,18 +87,18 @@ impl Trunks {
     }
 
     /// The connection to the host at `address`, which is made if nobody uses one.
-    pub(crate) fn lease(&self, address: SocketAddr) -> Lease {
+    pub(crate) fn lease(&self, address: &HostAddress) -> Lease {
         let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
         at.retain(|_, there| {
             there.retain(|kept| kept.strong_count() > 0);
             !there.is_empty()
         });
-        let there = at.entry(address).or_default();
+        let there = at.entry(address.clone()).or_default();
         let has_room = |kept: &Weak<Kept>| kept.upgrade().filter(|kept| Arc::strong_count(kept) <= USERS_MAX);
         let kept = there.iter().find_map(has_room).unwrap_or_else(|| {
             let (news, reach) = watch::channel(Reach::Connecting);
             let look_again = Arc::new(Notify::new());
-            let task = self.runtime.spawn(keep(address, news, Arc::clone(&look_again)));
+            let task = self.runtime.spawn(keep(address.clone(), news, Arc::clone(&look_again)));
             let kept = Arc::new(Kept { reach, look_again, task });
             there.push(Arc::downgrade(&kept));
             kept
@@ -135,11 +135,11 @@ impl Lease {
 }
 
 /// Connects to a host, and connects again, until the task is aborted.
-async fn keep(address: SocketAddr, news: watch::Sender<Reach>, look_again: Arc<Notify>) {
+async fn keep(address: HostAddress, news: watch::Sender<Reach>, look_again: Arc<Notify>) {
     let mut backoff = BACKOFF_MIN;
     for number in 1.. {
         let began = Instant::now();
-        let ended = match timeout(HANDSHAKE_TIMEOUT, connect(address)).await {
+        let ended = match timeout(HANDSHAKE_TIMEOUT, connect(&address)).await {
             Ok(Ok(Some((handle, trunk)))) => {
                 news.send_replace(Reach::Open(handle));
                 tracing::debug!(%address, "connected with a host");
@@ -167,7 +167,7 @@ async fn keep(address: SocketAddr, news: watch::Sender<Reach>, look_again: Arc<N
     }
 }
 
-async fn connect(address: SocketAddr) -> Result<Option<(TrunkHandle, Trunk)>, ConnectionError> {
+async fn connect(address: &HostAddress) -> Result<Option<(TrunkHandle, Trunk)>, ConnectionError> {
     let (_handle, connection) = Connection::new(socket::connect(address).await?)?;
     Trunk::greet(connection).await
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use ambrosia_core::{InstanceName, ReplicaIndex};
+use ambrosia_core::{HostAddress, InstanceName, ReplicaIndex};
 use ambrosia_storage::{FileStore, Instances, Store};
 use ambrosia_tests::{Cluster, Signal};
 use serde_json::json;
@@ -20,7 +20,7 @@ fn address(cluster: &Cluster, instance: &str, replica: u16) -> SocketAddr {
     let members = store.members(log).expect("its directory is there");
     let running = members.running().expect("its directory can be read");
     let member = running.iter().find(|member| member.replica == ReplicaIndex(replica)).expect("it was added");
-    member.address.expect("it runs")
+    member.address.as_ref().and_then(HostAddress::socket).expect("it runs")
 }
 
 #[test]

@@ -202,7 +202,7 @@ fn nothing_is_answered_before_it_is_durable() {
     let options = EmbeddedOptions {
         instance: name,
         replica: ReplicaIndex(0),
-        listen: ([127, 0, 0, 1], 0).into(),
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)).into(),
         http: Some(([127, 0, 0, 1], 0).into()),
         member: MemberOptions::default(),
         print: Arc::new(|_, _| {}),

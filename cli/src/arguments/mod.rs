@@ -3,6 +3,7 @@
 mod asking;
 mod changing;
 mod history;
+mod listening;
 mod member;
 mod named;
 mod project;

@@ -1,12 +1,11 @@
 //! Replicas as processes: `run`, `serve`, `kill`.
 
-use std::net::SocketAddr;
-
 use clap::Args;
 use clap_complete::ArgValueCandidates;
 
 use super::{
     Named,
+    listening::ListenArguments,
     member::{GuestLogArguments, HttpArguments, MemberArguments},
     units::size,
 };
@@ -26,9 +25,8 @@ pub(crate) struct Run {
     /// Number of the replica
     #[arg(long, value_name = "K", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..64))]
     pub(crate) replica: u16,
-    /// Loopback address for peers and clients; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
-    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) listen: ListenArguments,
     #[command(flatten)]
     pub(crate) http: HttpArguments,
     /// Make each line of stdin an impulse to this method, while this replica is primary
@@ -82,9 +80,8 @@ pub(crate) struct Serve {
     /// Start none of them if their guests could need more memory than this together, such as 8GiB
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) process_memory: Option<u64>,
-    /// Loopback address for peers and clients of all of them; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
-    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) listen: ListenArguments,
     #[command(flatten)]
     pub(crate) http: HttpArguments,
     /// Go on although a log was written by another version of the engine

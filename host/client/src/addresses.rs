@@ -2,12 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use ambrosia_core::InstanceName;
+use ambrosia_core::{HostAddress, InstanceName};
 use ambrosia_wire::{CLIENT_VERSION, ConnectionError};
 use tokio::{
     net::lookup_host,
@@ -39,7 +38,7 @@ pub struct Addresses {
 
 /// What the hosts that know no primary said when they were asked last, of each of them.
 #[derive(Default)]
-struct Heard(Mutex<BTreeMap<SocketAddr, Answer>>);
+struct Heard(Mutex<BTreeMap<HostAddress, Answer>>);
 
 /// What one host says.
 #[derive(Clone)]
@@ -56,7 +55,7 @@ enum Answer {
 
 impl Addresses {
     /// Asks the hosts at `addresses` for the primary of `name`. Must be called within a tokio runtime.
-    pub fn new(name: InstanceName, addresses: Vec<SocketAddr>) -> Addresses {
+    pub fn new(name: InstanceName, addresses: Vec<HostAddress>) -> Addresses {
         let (look, heard) = (Arc::new(Notify::new()), Arc::<Heard>::default());
         let (news, primaries) = watch::channel(None);
         let asking = tokio::spawn(keep_asking(name, addresses, Arc::clone(&look), Arc::clone(&heard), news));
@@ -67,12 +66,12 @@ impl Addresses {
     ///
     /// # Errors
     /// [`ClientError::Whereabouts`] if one of them is none, or the name is not known.
-    pub async fn resolve(hosts: &[String]) -> Result<Vec<SocketAddr>, ClientError> {
+    pub async fn resolve(hosts: &[String]) -> Result<Vec<HostAddress>, ClientError> {
         let mut addresses = Vec::new();
         for host in hosts {
             let found = lookup_host(host).await;
             let failed = |error| ClientError::Whereabouts(format!("the address {host:?} is not found: {error}").into());
-            addresses.extend(found.map_err(failed)?);
+            addresses.extend(found.map_err(failed)?.map(HostAddress::from));
         }
         Ok(addresses)
     }
@@ -119,14 +118,14 @@ impl Whereabouts for Addresses {
 }
 
 impl Heard {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Answer>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<HostAddress, Answer>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 async fn keep_asking(
     name: InstanceName,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<HostAddress>,
     look: Arc<Notify>,
     heard: Arc<Heard>,
     news: watch::Sender<Option<Primary>>,
@@ -140,13 +139,14 @@ async fn keep_asking(
 
 /// Asks all at once, and tells what one says before the slowest has answered: a host that is stopped never does. Ends with
 /// the first news, so that whoever is told can try.
-async fn ask_all(name: &InstanceName, addresses: &[SocketAddr], heard: &Heard, news: &watch::Sender<Option<Primary>>) {
+async fn ask_all(name: &InstanceName, addresses: &[HostAddress], heard: &Heard, news: &watch::Sender<Option<Primary>>) {
     let mut asked = JoinSet::new();
-    for address in addresses.iter().copied() {
+    for address in addresses.iter().cloned() {
         let name = name.clone();
         asked.spawn(async move {
             let silent = || Answer::No(format!("it does not answer within {ANSWER_WAIT_MAX:?}"));
-            (address, timeout(ANSWER_WAIT_MAX, ask(&name, address)).await.unwrap_or_else(|_| silent()))
+            let answer = timeout(ANSWER_WAIT_MAX, ask(&name, &address)).await.unwrap_or_else(|_| silent());
+            (address, answer)
         });
     }
     let mut answers = BTreeMap::new();
@@ -156,9 +156,9 @@ async fn ask_all(name: &InstanceName, addresses: &[SocketAddr], heard: &Heard, n
         let Answer::Primary(primary) = answer else { continue };
         // Who is behind may still name the one before.
         let is_news = news.send_if_modified(|known| {
-            let is_news = known.is_none_or(|known| known.epoch < primary.epoch);
+            let is_news = known.as_ref().is_none_or(|known| known.epoch < primary.epoch);
             if is_news {
-                *known = Some(primary);
+                *known = Some(primary.clone());
             }
             is_news
         });
@@ -170,9 +170,9 @@ async fn ask_all(name: &InstanceName, addresses: &[SocketAddr], heard: &Heard, n
 }
 
 /// What that host says of the primary.
-async fn ask(name: &InstanceName, address: SocketAddr) -> Answer {
+async fn ask(name: &InstanceName, address: &HostAddress) -> Answer {
     let answer = match ask_host(name, address, CLIENT_VERSION).await {
-        Ok(Greeting::Welcome { epoch, .. }) => Answer::Primary(Primary { epoch, address }),
+        Ok(Greeting::Welcome { epoch, .. }) => Answer::Primary(Primary { epoch, address: address.clone() }),
         Ok(Greeting::Elsewhere(Some(primary))) => Answer::Primary(primary),
         Ok(Greeting::Elsewhere(None)) => Answer::None,
         Ok(Greeting::Ended(reason)) => Answer::Ended(reason),
@@ -187,13 +187,15 @@ async fn ask(name: &InstanceName, address: SocketAddr) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn known(answers: &[(u16, Answer)]) -> Addresses {
         let heard = Heard::default();
-        heard
-            .lock()
-            .extend(answers.iter().map(|(port, answer)| (SocketAddr::from(([127, 0, 0, 1], *port)), answer.clone())));
+        heard.lock().extend(
+            answers.iter().map(|(port, answer)| (SocketAddr::from(([127, 0, 0, 1], *port)).into(), answer.clone())),
+        );
         let (_, primaries) = watch::channel(None);
         Addresses { primaries, look: Arc::default(), heard: Arc::new(heard), asking: tokio::spawn(async {}) }
     }

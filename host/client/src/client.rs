@@ -553,7 +553,7 @@ impl Client {
 
     /// Why the primary that there is can't be talked to; `None` if there is none.
     fn hindrance(&self) -> Option<Unreached> {
-        let address = self.primaries.borrow().as_ref()?.address;
+        let address = self.primaries.borrow().as_ref()?.address.clone();
         Some(self.unreached.clone().unwrap_or(Unreached::Silent { address }))
     }
 
@@ -630,15 +630,15 @@ impl Client {
         &mut self,
         version: u16,
     ) -> Result<(Primary, ConnectionHandle, Connection), ConnectionError> {
-        let Some(primary) = *self.primaries.borrow_and_update() else {
+        let Some(primary) = self.primaries.borrow_and_update().clone() else {
             return Err(ConnectionError::Closed);
         };
         // A stopped primary's kernel still accepts connections, so it is not waited for longer than it reigns.
         let greeted = tokio::select! {
-            greeted = greet(&self.name, primary.address, version) => greeted,
+            greeted = greet(&self.name, &primary.address, version) => greeted,
             _changed = self.primaries.changed() => Err(ConnectionError::Closed),
         };
-        self.unreached = greeted.as_ref().err().and_then(|error| Unreached::of(primary.address, error));
+        self.unreached = greeted.as_ref().err().and_then(|error| Unreached::of(&primary.address, error));
         let (handle, connection) = greeted?;
         Ok((primary, handle, connection))
     }
@@ -774,7 +774,7 @@ mod tests {
             }
         });
         let name = InstanceName::new("bank").expect("a plain name");
-        let mut client = Client::new(name.clone(), crate::Addresses::new(name, vec![address]));
+        let mut client = Client::new(name.clone(), crate::Addresses::new(name, vec![address.into()]));
         let error =
             client.methods(Duration::from_secs(3)).await.expect_err("it does not know the question").to_string();
         assert!(error.contains("refuses the connection: this host speaks versions 1 to 2"), "{error}");

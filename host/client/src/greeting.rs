@@ -1,8 +1,6 @@
 //! The handshake of a client.
 
-use std::net::SocketAddr;
-
-use ambrosia_core::{Epoch, InstanceName};
+use ambrosia_core::{Epoch, HostAddress, InstanceName};
 use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, socket};
 
 use crate::whereabouts::{Nearby, Primary};
@@ -20,7 +18,7 @@ pub(crate) enum Greeting {
 /// Connects to the host at `address` and asks for the primary of `name`, in that version of the protocol.
 pub(crate) async fn ask_host(
     name: &InstanceName,
-    address: SocketAddr,
+    address: &HostAddress,
     version: u16,
 ) -> Result<Greeting, ConnectionError> {
     let (handle, mut connection) = Connection::new(socket::connect(address).await?)?;
@@ -48,7 +46,7 @@ pub(crate) async fn ask_host(
 /// Connects to the host of a primary and says hello.
 pub(crate) async fn greet(
     name: &InstanceName,
-    address: SocketAddr,
+    address: &HostAddress,
     version: u16,
 ) -> Result<(ConnectionHandle, Connection), ConnectionError> {
     match ask_host(name, address, version).await? {

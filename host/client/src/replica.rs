@@ -60,7 +60,7 @@ pub(crate) async fn reach_replica(
 ) -> Result<(ConnectionHandle, Connection), String> {
     let address = whereabouts.replica(replica)?;
     let reach = async {
-        let (handle, mut connection) = Connection::new(socket::connect(address).await?)?;
+        let (handle, mut connection) = Connection::new(socket::connect(&address).await?)?;
         let to = name.as_str().to_owned();
         let hello = Control::ReplicaHello { version: QUERIES_VERSION, to, replica: replica.0 };
         connection.write_frame(&Frame::Control(hello)).await?;

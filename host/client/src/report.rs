@@ -1,8 +1,8 @@
 //! What the primary of an instance says of its peers, of its requests to the world outside and of its schedules, for `status`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
-use ambrosia_core::{InstanceName, Remembered, Retention, SessionCounts};
+use ambrosia_core::{HostAddress, InstanceName, Remembered, Retention, SessionCounts};
 use ambrosia_wire::{CLIENT_VERSION, Connection, ConnectionError, Control, Frame};
 use tokio::time::timeout;
 
@@ -104,7 +104,7 @@ pub enum NoReport {
 ///
 /// # Errors
 /// If it can't be reached or does not answer within `limit`.
-pub async fn ask_for_report(name: &InstanceName, primary: SocketAddr, limit: Duration) -> Result<Report, NoReport> {
+pub async fn ask_for_report(name: &InstanceName, primary: &HostAddress, limit: Duration) -> Result<Report, NoReport> {
     let asking = async {
         let (_handle, mut connection) = greet(name, primary, CLIENT_VERSION).await?;
         connection.write_frame(&Frame::Control(Control::Peers)).await?;

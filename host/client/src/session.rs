@@ -499,7 +499,7 @@ impl Desk {
     /// Why nobody was reached.
     fn not_reached(&self, waited: Duration) -> SessionError {
         let name = self.name.clone();
-        let error = match *self.primaries.borrow() {
+        let error = match self.primaries.borrow().clone() {
             None => ClientError::NoPrimary { name, waited },
             Some(Primary { address, .. }) => {
                 let unreached = self.lock().unreached.clone().unwrap_or(Unreached::Silent { address });
@@ -595,9 +595,9 @@ async fn connect(
     desk: &Desk,
     primaries: &mut watch::Receiver<Option<Primary>>,
 ) -> Result<(Primary, ConnectionHandle, Connection), ConnectionError> {
-    let Some(primary) = *primaries.borrow_and_update() else { return Err(ConnectionError::Closed) };
-    let greeted = reign::greeted(greet(&desk.name, primary.address, SESSIONS_VERSION), primaries).await;
-    desk.lock().unreached = greeted.as_ref().err().and_then(|error| Unreached::of(primary.address, error));
+    let Some(primary) = primaries.borrow_and_update().clone() else { return Err(ConnectionError::Closed) };
+    let greeted = reign::greeted(greet(&desk.name, &primary.address, SESSIONS_VERSION), primaries).await;
+    desk.lock().unreached = greeted.as_ref().err().and_then(|error| Unreached::of(&primary.address, error));
     let (handle, connection) = greeted?;
     Ok((primary, handle, connection))
 }

@@ -443,7 +443,7 @@ impl Desk {
     /// Why nobody was asked.
     fn not_reached(&self, waited: Duration) -> ClientError {
         let name = self.name.clone();
-        match *self.primaries.borrow() {
+        match self.primaries.borrow().clone() {
             None => ClientError::NoPrimary { name, waited },
             Some(Primary { address, .. }) => {
                 let unreached = self.lock().unreached.clone().unwrap_or(Unreached::Silent { address });
@@ -514,9 +514,9 @@ async fn connect(
     primaries: &mut watch::Receiver<Option<Primary>>,
     whereabouts: &dyn Whereabouts,
 ) -> Result<Greeted, ConnectionError> {
-    let Some(primary) = *primaries.borrow_and_update() else { return Err(ConnectionError::Closed) };
+    let Some(primary) = primaries.borrow_and_update().clone() else { return Err(ConnectionError::Closed) };
     let greeted = reign::greeted(reach(desk, &primary, whereabouts), primaries).await;
-    desk.lock().unreached = greeted.as_ref().err().and_then(|error| Unreached::of(primary.address, error));
+    desk.lock().unreached = greeted.as_ref().err().and_then(|error| Unreached::of(&primary.address, error));
     let (handle, way) = greeted?;
     Ok((primary, handle, way))
 }
@@ -530,9 +530,9 @@ async fn reach(
         let Nearby { handle, frames } = greet_nearby(nearby).await?;
         return Ok((handle, Way::Nearby(frames)));
     }
-    let greeted = match greet(&desk.name, primary.address, TRACES_VERSION).await {
+    let greeted = match greet(&desk.name, &primary.address, TRACES_VERSION).await {
         // It may be of an earlier version, and takes requests without their traces.
-        Err(ConnectionError::Refused(_)) => greet(&desk.name, primary.address, QUERIES_VERSION).await,
+        Err(ConnectionError::Refused(_)) => greet(&desk.name, &primary.address, QUERIES_VERSION).await,
         greeted => greeted,
     };
     let (handle, connection) = greeted?;

@@ -1,7 +1,8 @@
 //! Why a primary that is said to run can't be talked to, and what to do about it.
 
-use std::{io, net::SocketAddr};
+use std::io;
 
+use ambrosia_core::HostAddress;
 use ambrosia_wire::ConnectionError;
 
 /// A primary could not be reached where it is said to be.
@@ -14,7 +15,7 @@ pub enum Unreached {
     )]
     Address {
         /// Where it is said to be.
-        address: SocketAddr,
+        address: HostAddress,
         /// What the system says.
         reason: String,
     },
@@ -22,13 +23,13 @@ pub enum Unreached {
     #[error("the primary at {address} does not answer: it is busy or stopped, see `ambrosia-host status`")]
     Silent {
         /// Where it is said to be.
-        address: SocketAddr,
+        address: HostAddress,
     },
     /// Somebody answers, and refuses.
     #[error("the host at {address} refuses the connection: {reason}")]
     Refused {
         /// Where it is said to be.
-        address: SocketAddr,
+        address: HostAddress,
         /// Its words.
         reason: String,
     },
@@ -36,7 +37,8 @@ pub enum Unreached {
 
 impl Unreached {
     /// What an attempt to connect to `address` has met. `None` if it merely ended, as at any change of the primary.
-    pub fn of(address: SocketAddr, error: &ConnectionError) -> Option<Unreached> {
+    pub fn of(address: &HostAddress, error: &ConnectionError) -> Option<Unreached> {
+        let address = address.clone();
         match error {
             // A primary that dies resets what it has; it had been reached.
             ConnectionError::Io(error)

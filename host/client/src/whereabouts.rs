@@ -1,20 +1,18 @@
 //! Where the primary of an instance is, as far as somebody knows.
 
-use std::net::SocketAddr;
-
-use ambrosia_core::{Epoch, ReplicaIndex};
+use ambrosia_core::{Epoch, HostAddress, ReplicaIndex};
 use ambrosia_wire::{ConnectionHandle, Frame};
 use tokio::sync::{mpsc, watch};
 
 use crate::ClientError;
 
 /// A primary, and where it answers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Primary {
     /// The epoch of its reign.
     pub epoch: Epoch,
     /// Where its host takes connections.
-    pub address: SocketAddr,
+    pub address: HostAddress,
 }
 
 /// A connection with a host that is this process: there is no socket, and no frame becomes bytes.
@@ -48,7 +46,7 @@ pub trait Whereabouts: Send + Sync {
     ///
     /// # Errors
     /// Why that is not known, for a person to read.
-    fn replica(&self, replica: ReplicaIndex) -> Result<SocketAddr, String> {
+    fn replica(&self, replica: ReplicaIndex) -> Result<HostAddress, String> {
         let _ = replica;
         Err("only the store knows where replicas are that are not primary, and only hosts are asked here".to_owned())
     }

@@ -20,6 +20,7 @@ mod events;
 mod guest;
 mod hash_index;
 mod held;
+mod host_address;
 mod ids;
 mod inbox;
 mod inquiry;
@@ -64,6 +65,7 @@ pub use effect::{EFFECT_PREFIX_BYTES, Effect, EffectError, Effects, push_effect}
 pub use events::{Event, EventId, NoEventId};
 pub use guest::{Delivered, Fault, Guest, Peers, Print, PrintStream, Random, World};
 pub use held::Held;
+pub use host_address::{HostAddress, HostAddressError};
 pub use ids::{
     CallId, Epoch, InstanceName, InstanceNumber, InstanceUuid, Lsn, MethodId, NameError, OpeningId, PeerIndex,
     ReplicaIndex, RequestId, RequestIdError, Seq, SessionId, Ticket, Timestamp,

@@ -443,7 +443,7 @@ impl MemberDriver {
             else {
                 return true;
             };
-            refuse(handle, primary);
+            refuse(handle, primary.clone());
             false
         });
     }

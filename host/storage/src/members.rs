@@ -2,9 +2,9 @@
 //!
 //! **Architecture Invariant:** it says who should be asked, and never who may write.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, time::Duration};
 
-use ambrosia_core::{Epoch, Lsn, ReplicaIndex};
+use ambrosia_core::{Epoch, HostAddress, Lsn, ReplicaIndex};
 
 use crate::{Callback, IoError, ProcessPlace, Subscription};
 
@@ -68,10 +68,13 @@ pub trait Presence: Send + Sync {
     fn set_waiting(&self, handlers: Option<u64>);
 
     /// Says where the replica answers.
-    fn set_address(&self, address: SocketAddr);
+    ///
+    /// # Errors
+    /// If the store has no room for such an address.
+    fn set_address(&self, address: &HostAddress) -> Result<(), IoError>;
 
-    /// Tells all that wait for a new primary that it is this replica, and where it answers.
-    fn publish_primary(&self, epoch: Epoch, address: SocketAddr);
+    /// Tells all that wait for a new primary that it is this replica, which answers where it said last.
+    fn publish_primary(&self, epoch: Epoch);
 
     /// The number of the replica.
     fn replica(&self) -> ReplicaIndex;
@@ -115,7 +118,7 @@ pub struct Member {
     /// How long ago it said that it is alive. A replica that runs and is silent was stopped, or its machine is stuck.
     pub heartbeat_age: Duration,
     /// Where it answers.
-    pub address: Option<SocketAddr>,
+    pub address: Option<HostAddress>,
     /// How long a replay of all since the newest checkpoint would take, as far as it knows.
     pub replay: Duration,
     /// How its guest is captured; `None` if it has not said so yet.
@@ -127,14 +130,14 @@ pub struct Member {
 }
 
 /// The primary of an instance, once it answers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PrimaryInfo {
     /// Its number.
     pub replica: ReplicaIndex,
     /// The epoch of its reign.
     pub epoch: Epoch,
     /// Where it answers.
-    pub address: SocketAddr,
+    pub address: HostAddress,
     /// Its process.
     pub pid: u32,
 }

@@ -6,9 +6,19 @@
 
 #![allow(unsafe_code, reason = "these options exist only as setsockopt")]
 
-use std::{io, net::SocketAddr, os::fd::AsRawFd};
+use std::{
+    io,
+    net::{SocketAddr, ToSocketAddrs},
+    os::fd::AsRawFd,
+    time::Duration,
+};
 
-use tokio::net::{TcpSocket, TcpStream};
+use ambrosia_core::HostAddress;
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    sync::Semaphore,
+    time::timeout,
+};
 
 /// The longest time between two tries to send the same bytes, in milliseconds; the kernel takes no less.
 const RETRY_MILLIS_MAX: libc::c_int = 1000;
@@ -20,11 +30,53 @@ const IDLE_SECONDS: libc::c_int = 5;
 const PROBE_SECONDS: libc::c_int = 1;
 const PROBES: libc::c_int = 10;
 
-/// Connects to a host.
+/// Of several addresses of a name each has this long to take a connection before the next one is tried.
+const NEXT_AFTER: Duration = Duration::from_secs(1);
+
+/// So many names are looked up at once by this process. A look-up that hangs occupies a thread of the runtime until the system gives it
+/// up, and some of these are to be left for others.
+const LOOKUPS_MAX: usize = 8;
+
+static LOOKUPS: Semaphore = Semaphore::const_new(LOOKUPS_MAX);
+
+/// Connects to a host. A name is looked up each time, and its addresses are tried in the order in which the system has them.
 ///
 /// # Errors
-/// As the system says.
-pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+/// As the system says, of a name with several addresses about the last of them.
+pub async fn connect(address: &HostAddress) -> io::Result<TcpStream> {
+    let Some(name) = address.name() else {
+        return connect_to(address.socket().expect("an address without a name is one of IP")).await;
+    };
+    let found = look_up(name, address.port()).await?;
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, format!("the name {name} has no address"));
+    for (number, socket) in found.iter().enumerate() {
+        let is_last = number + 1 == found.len();
+        let connected =
+            if is_last { Ok(connect_to(*socket).await) } else { timeout(NEXT_AFTER, connect_to(*socket)).await };
+        match connected {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => failed = error,
+            Err(_) => {}
+        }
+    }
+    Err(failed)
+}
+
+/// The addresses of a name.
+async fn look_up(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let permit = LOOKUPS.acquire().await.expect("nobody closes it");
+    let named = name.to_owned();
+    let looked_up = tokio::task::spawn_blocking(move || {
+        let found = (named.as_str(), port).to_socket_addrs().map(Iterator::collect);
+        // Who asks may have gone; the thread is occupied until here.
+        drop(permit);
+        found
+    });
+    let found = looked_up.await.unwrap_or_else(|ended| Err(io::Error::other(ended)));
+    found.map_err(|error| io::Error::new(error.kind(), format!("the name {name} is not found: {error}")))
+}
+
+async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     prepare(&socket)?;
     socket.connect(address).await

@@ -119,7 +119,7 @@ impl Ground for Memory {
             instance: InstanceName::new(instance).expect("a plain name"),
             replica: ReplicaIndex(replica),
             http: None,
-            listen: ([127, 0, 0, 1], 0).into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)).into(),
             member: MemberOptions { history_bytes: 0, ..MemberOptions::default() },
             print: Arc::new(print),
         };

@@ -44,7 +44,7 @@ impl Session {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime can be made");
         let name = InstanceName::new(instance).expect("a plain name");
-        let addresses = addresses.to_vec();
+        let addresses = addresses.iter().map(|address| (*address).into()).collect();
         let client = runtime.block_on(async { Client::new(name.clone(), Addresses::new(name, addresses)) });
         Session { runtime, client }
     }

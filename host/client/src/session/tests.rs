@@ -33,7 +33,7 @@ impl Host {
     async fn new() -> (Host, JoinHandle<Result<Session, SessionError>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
         let address = listener.local_addr().expect("it has an address");
-        let (news, primaries) = watch::channel(Some(Primary { epoch: Epoch(1), address }));
+        let (news, primaries) = watch::channel(Some(Primary { epoch: Epoch(1), address: address.into() }));
         let name = InstanceName::new("bank").expect("a plain name");
         let session = tokio::spawn(Session::open(name, There(primaries), ID, LIMIT));
         (Host { listener, _news: news, handles: Mutex::default() }, session)

@@ -31,7 +31,7 @@ impl Bench {
     async fn new() -> Bench {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
         let address = listener.local_addr().expect("it has an address");
-        let (news, primaries) = watch::channel(Some(Primary { epoch: Epoch(1), address }));
+        let (news, primaries) = watch::channel(Some(Primary { epoch: Epoch(1), address: address.into() }));
         let name = InstanceName::new("bank").expect("a plain name");
         let client = Arc::new(SharedClient::new(name, There(primaries)));
         Bench { listener, news, client }
@@ -153,7 +153,7 @@ async fn who_gives_up_is_forgotten_and_the_end_is_told_to_all() {
     connection.read_frame().await.expect("it asks");
     connection.read_frame().await.expect("it asks");
     let address = bench.listener.local_addr().expect("it has an address");
-    bench.news.send_replace(Some(Primary { epoch: Epoch(9), address }));
+    bench.news.send_replace(Some(Primary { epoch: Epoch(9), address: address.into() }));
     for asked in asked {
         let error = asked.await.expect("no panic").expect_err("it has ended");
         assert!(matches!(&error, ClientError::Ended(reason) if reason == "it is over"), "{error}");
@@ -169,7 +169,7 @@ async fn the_time_runs_out_with_the_reason() {
     let error = client.send(&id, "add", Bytes::new(), None, true, soon).await.expect_err("nobody is there");
     assert!(matches!(error, ClientError::NoPrimary { .. }), "{error}");
     let address = bench.listener.local_addr().expect("it has an address");
-    bench.news.send_replace(Some(Primary { epoch: Epoch(1), address }));
+    bench.news.send_replace(Some(Primary { epoch: Epoch(1), address: address.into() }));
     let asked = bench.ask("b", b"\x90", true);
     let (_handle, mut connection) = bench.accept().await;
     connection.read_frame().await.expect("it asks");

@@ -1,13 +1,12 @@
 //! What a store must tell of the replicas of a log.
 
 use std::{
-    net::SocketAddr,
     sync::mpsc::channel,
     thread,
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{Lsn, ReplicaIndex};
+use ambrosia_core::{HostAddress, Lsn, ReplicaIndex};
 
 use super::{
     reign::{LIMIT, Reign, wait_for_vacancy},
@@ -17,8 +16,8 @@ use crate::{
     CaptureMeans, EnterError, HEARTBEAT_INTERVAL, HEARTBEAT_SILENCE, Instances, ProcessPlace, Role, Store, Vacancy,
 };
 
-fn address(port: u16) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], port))
+fn address(port: u16) -> HostAddress {
+    HostAddress::named("host-7.hosts.example", port).expect("a name")
 }
 
 pub fn a_replica_runs_once(store: &dyn Store) {
@@ -50,12 +49,13 @@ pub fn members_show_what_each_replica_says(store: &dyn Store) {
     standby.set_ready(7);
     standby.set_waiting(Some(0));
     primary.set_waiting(Some(2));
-    primary.publish_primary(reign.epoch, address(7000));
+    primary.set_address(&address(7000)).expect("works");
+    primary.publish_primary(reign.epoch);
     standby.beat(Role::Standby);
     standby.set_applied(Lsn(1));
-    standby.set_address(address(7001));
+    standby.set_address(&address(7001)).expect("works");
     let all = members.members(&[0, 1, 2].map(ReplicaIndex)).expect("works");
-    let seen: Vec<_> = all.iter().map(|member| (member.role, member.applied, member.address)).collect();
+    let seen: Vec<_> = all.iter().map(|member| (member.role, member.applied, member.address.clone())).collect();
     let expected = [
         (Role::Primary, Lsn(2), Some(address(7000))),
         (Role::Standby, Lsn(1), Some(address(7001))),
@@ -86,11 +86,11 @@ pub fn what_a_replica_said_in_an_earlier_life_is_forgotten(store: &dyn Store) {
     first.set_capture(CaptureMeans::Memory);
     first.set_ready(3);
     first.set_waiting(Some(1));
-    first.set_address(address(7000));
+    first.set_address(&address(7000)).expect("works");
     drop(first);
     let _second = members.enter(ReplicaIndex(0)).expect("not running");
     let member = members.members(&[ReplicaIndex(0)]).expect("works").remove(0);
-    let told = (member.role, member.applied, member.capture, member.ready, member.waiting, member.address);
+    let told = (member.role, member.applied, member.capture, member.ready, member.waiting, member.address.clone());
     assert_eq!(told, (Role::Standby, Lsn(0), None, None, None, None));
 }
 
@@ -101,12 +101,15 @@ pub fn a_deposed_primary_is_not_shown_as_primary(store: &dyn Store) {
     let new = members.enter(ReplicaIndex(1)).expect("not running");
     let first = Reign::begin(&*store.log(log).expect("works"), 0);
     old.beat(Role::Primary);
-    old.publish_primary(first.epoch, address(7000));
+    old.set_address(&address(7000)).expect("works");
+    old.publish_primary(first.epoch);
     let second = Reign::begin(&*store.log(log).expect("works"), 1);
     assert_eq!(members.primary().expect("works"), None, "the new one has not said where it answers");
     new.beat(Role::Primary);
-    new.publish_primary(second.epoch, address(7001));
-    old.publish_primary(first.epoch, address(7000));
+    new.set_address(&address(7001)).expect("works");
+    new.publish_primary(second.epoch);
+    old.set_address(&address(7000)).expect("works");
+    old.publish_primary(first.epoch);
     assert_eq!(members.primary().expect("works").expect("there is one").address, address(7001));
     let roles: Vec<_> = members.members(&[0, 1].map(ReplicaIndex)).expect("works").iter().map(|m| m.role).collect();
     assert_eq!(roles, [Role::Standby, Role::Primary]);
@@ -120,7 +123,8 @@ pub fn a_new_primary_and_its_end_are_told_to_those_who_have_subscribed(store: &d
     let waiting = store.members(log).expect("works");
     let call = move || sender.send(()).expect("the check waits for it");
     let subscription = waiting.subscribe(Box::new(call)).expect("there are threads");
-    presence.publish_primary(reign.epoch, address(7000));
+    presence.set_address(&address(7000)).expect("works");
+    presence.publish_primary(reign.epoch);
     calls.recv_timeout(LIMIT).expect("it is told");
     assert!(waiting.primary().expect("works").is_some());
     reign.writer.close();
@@ -129,7 +133,8 @@ pub fn a_new_primary_and_its_end_are_told_to_those_who_have_subscribed(store: &d
         calls.recv_timeout(deadline - Instant::now()).expect("its end is told too");
     }
     drop(subscription);
-    presence.publish_primary(reign.epoch, address(7000));
+    presence.set_address(&address(7000)).expect("works");
+    presence.publish_primary(reign.epoch);
     while calls.try_recv().is_ok() {}
     assert!(calls.recv().is_err(), "nothing is left that could tell more");
 }

@@ -15,6 +15,7 @@
 //!    104 handlers that wait, and one
 //! 12288 64 places of 128 bytes, where the processes of the replicas run:
 //!      0 pid namespace   8 bytes of the host's name; 0 while it changes   16 the name, 64 bytes
+//!     80 the rest of the replica's address, 48 bytes
 //! ```
 //!
 //! It need not survive the machine: what it holds is rebuilt from the log at the first use after each start.
@@ -23,16 +24,15 @@
 
 use std::{
     io,
-    net::SocketAddr,
     path::Path,
     sync::atomic::{AtomicU32, AtomicU64, Ordering, fence},
     time::Duration,
 };
 
-use ambrosia_core::{Epoch, Lsn, ReplicaIndex};
+use ambrosia_core::{Epoch, HostAddress, Lsn, ReplicaIndex};
 
 use super::{
-    address::{ADDRESS_WORDS, address_from_words, address_to_words},
+    address::{ADDRESS_WORDS, IP_ADDRESS_WORDS, address_from_words},
     machine::Page,
     shared_page::futex_wake_all,
 };
@@ -64,7 +64,7 @@ const BEATS_AT: usize = 24;
 const BEAT_TIME_AT: usize = 32;
 const ADDRESS_LOCK_AT: usize = 40;
 const ADDRESS_AT: usize = 48;
-const REPLAY_AT: usize = ADDRESS_AT + 8 * ADDRESS_WORDS;
+const REPLAY_AT: usize = ADDRESS_AT + 8 * IP_ADDRESS_WORDS;
 const CAPTURE_AT: usize = REPLAY_AT + 8;
 const READY_AT: usize = CAPTURE_AT + 8;
 const WAITING_AT: usize = READY_AT + 8;
@@ -75,7 +75,8 @@ const HOST_BYTES_AT: usize = 8;
 const HOST_AT: usize = 16;
 /// Longest name of a host on Linux; of a longer one as much is kept.
 const HOST_BYTES_MAX: usize = 64;
-const _: () = assert!(HOST_AT + HOST_BYTES_MAX <= PLACE_BYTES);
+const ADDRESS_REST_AT: usize = HOST_AT + HOST_BYTES_MAX;
+const _: () = assert!(ADDRESS_REST_AT + 8 * (ADDRESS_WORDS - IP_ADDRESS_WORDS) <= PLACE_BYTES);
 
 /// Roles, as their replicas say them.
 pub(crate) const STANDBY: u64 = 0;
@@ -301,7 +302,7 @@ impl Slot<'_> {
         for offset in [APPLIED_AT, REPLAY_AT, CAPTURE_AT, READY_AT, WAITING_AT] {
             self.word(offset).store(0, Ordering::SeqCst);
         }
-        self.set_address(None);
+        self.set_address([0; ADDRESS_WORDS]);
     }
 
     fn set_place(&self, place: &ProcessPlace) {
@@ -393,22 +394,30 @@ impl Slot<'_> {
         Duration::from_nanos(self.word(BEAT_TIME_AT).load(Ordering::SeqCst))
     }
 
+    /// The word of that number of the address.
+    fn address_word(&self, number: usize) -> &AtomicU64 {
+        match number.checked_sub(IP_ADDRESS_WORDS) {
+            None => self.word(ADDRESS_AT + 8 * number),
+            Some(of_rest) => self.place_word(ADDRESS_REST_AT + 8 * of_rest),
+        }
+    }
+
     /// An odd sequence number says that the address is being changed.
-    pub(crate) fn set_address(&self, address: Option<SocketAddr>) {
+    pub(crate) fn set_address(&self, address: [u64; ADDRESS_WORDS]) {
         let lock = self.word(ADDRESS_LOCK_AT);
         let odd = lock.load(Ordering::SeqCst) | 1;
         lock.store(odd, Ordering::SeqCst);
-        for (i, word) in address_to_words(address).into_iter().enumerate() {
-            self.word(ADDRESS_AT + 8 * i).store(word, Ordering::SeqCst);
+        for (number, word) in address.into_iter().enumerate() {
+            self.address_word(number).store(word, Ordering::SeqCst);
         }
         lock.store(odd + 1, Ordering::SeqCst);
     }
 
-    pub(crate) fn address(&self) -> Option<SocketAddr> {
+    pub(crate) fn address(&self) -> Option<HostAddress> {
         let lock = self.word(ADDRESS_LOCK_AT);
         for _ in 0..ADDRESS_TRIES_MAX {
             let before = lock.load(Ordering::SeqCst);
-            let words = std::array::from_fn(|i| self.word(ADDRESS_AT + 8 * i).load(Ordering::SeqCst));
+            let words = std::array::from_fn(|number| self.address_word(number).load(Ordering::SeqCst));
             if before.is_multiple_of(2) && lock.load(Ordering::SeqCst) == before {
                 return address_from_words(words);
             }

@@ -4,15 +4,15 @@
 
 use std::{
     io,
-    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, atomic::AtomicU32},
     time::Duration,
 };
 
-use ambrosia_core::{Epoch, Lsn, ReplicaIndex};
+use ambrosia_core::{Epoch, HostAddress, Lsn, ReplicaIndex};
 
 use super::{
+    address::{NAME_BYTES_MAX, address_to_words},
     byte_lock::{ByteLock, held_byte},
     control::{ControlPage, PRIMARY, ReignWord, STANDBY},
     file_log::FileLog,
@@ -173,12 +173,20 @@ impl Presence for FilePresence {
         self.control.slot(self.replica).set_waiting(handlers);
     }
 
-    fn set_address(&self, address: SocketAddr) {
-        self.control.slot(self.replica).set_address(Some(address));
+    fn set_address(&self, address: &HostAddress) -> Result<(), IoError> {
+        let too_long = || {
+            let text = format!(
+                "the name in {address} is longer than the {NAME_BYTES_MAX} bytes that a store on files has room for: advertise a \
+                 shorter one, or an IP address"
+            );
+            io::Error::new(io::ErrorKind::InvalidInput, text)
+        };
+        let words = address_to_words(address).ok_or_else(too_long).context("write", &self.control_path)?;
+        self.control.slot(self.replica).set_address(words);
+        Ok(())
     }
 
-    fn publish_primary(&self, epoch: Epoch, address: SocketAddr) {
-        self.set_address(address);
+    fn publish_primary(&self, epoch: Epoch) {
         self.control.publish_primary(ReignWord { epoch, replica: self.replica });
     }
 

@@ -4,12 +4,11 @@
 
 use std::{
     io,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{Epoch, Lsn, ReplicaIndex};
+use ambrosia_core::{Epoch, HostAddress, Lsn, ReplicaIndex};
 
 use super::shared::{MemoryState, Reign, Shared, Slot};
 use crate::{
@@ -35,7 +34,7 @@ fn member(state: &MemoryState, replica: ReplicaIndex) -> Member {
         pid: std::process::id(),
         place: ProcessPlace::here().clone(),
         heartbeat_age: slot.map_or(Duration::MAX, |slot| slot.beaten.elapsed()),
-        address: slot.and_then(|slot| slot.address).filter(|_| runs),
+        address: slot.and_then(|slot| slot.address.clone()).filter(|_| runs),
         replay: slot.map(|slot| slot.replay).unwrap_or_default(),
         capture: slot.and_then(|slot| slot.capture).filter(|_| runs),
         ready: slot.map(|slot| slot.ready).filter(|attempt| runs && *attempt > 0),
@@ -95,7 +94,7 @@ impl Members for MemoryMembers {
         let Some(Reign { epoch, replica }) = state.primary.filter(|primary| *primary == state.reign) else {
             return Ok(None);
         };
-        let address = state.slots.get(&replica).and_then(|slot| slot.address).filter(|_| state.is_reigned);
+        let address = state.slots.get(&replica).and_then(|slot| slot.address.clone()).filter(|_| state.is_reigned);
         Ok(address.map(|address| PrimaryInfo { replica, epoch, address, pid: std::process::id() }))
     }
 
@@ -147,12 +146,12 @@ impl Presence for MemoryPresence {
         self.tell(|slot| slot.waiting = handlers);
     }
 
-    fn set_address(&self, address: SocketAddr) {
-        self.tell(|slot| slot.address = Some(address));
+    fn set_address(&self, address: &HostAddress) -> Result<(), IoError> {
+        self.tell(|slot| slot.address = Some(address.clone()));
+        Ok(())
     }
 
-    fn publish_primary(&self, epoch: Epoch, address: SocketAddr) {
-        self.set_address(address);
+    fn publish_primary(&self, epoch: Epoch) {
         let mut state = self.shared.lock();
         if state.primary.is_none_or(|primary| primary.epoch <= epoch) {
             state.primary = Some(Reign { epoch, replica: self.replica });

@@ -4,12 +4,11 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{Epoch, Lsn, Record, ReplicaIndex};
+use ambrosia_core::{Epoch, HostAddress, Lsn, Record, ReplicaIndex};
 
 use super::subscribers::Subscribers;
 use crate::{
@@ -74,7 +73,7 @@ pub(crate) struct Slot {
     pub(crate) capture: Option<CaptureMeans>,
     pub(crate) ready: u64,
     pub(crate) waiting: Option<u64>,
-    pub(crate) address: Option<SocketAddr>,
+    pub(crate) address: Option<HostAddress>,
 }
 
 impl Shared {
