@@ -20,7 +20,7 @@ use crate::{
     said::said,
     status_methods::ShownMethod,
     status_outgoing::ShownOutgoing,
-    status_peers::{Said, ShownPeer, ask_all},
+    status_peers::{Said, ShownPeer, ShownStall, ask_all},
     status_requests::{ShownRequests, ShownSessions},
     status_schedules::ShownSchedule,
     status_upgrades::{ShownAnswer, ShownWish},
@@ -91,6 +91,8 @@ struct Instance {
     schedules: Option<Vec<ShownSchedule>>,
     /// What it has of sessions of programs; null as for `peers`.
     sessions: Option<ShownSessions>,
+    /// Since when its log takes nothing for the time being, and why; null if it does, or as for `peers`.
+    stall: Option<ShownStall>,
     /// Why it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     peers_error: Option<String>,
@@ -209,7 +211,8 @@ fn add_peers(store: &dyn Store, answer: &mut Answer) -> anyhow::Result<()> {
     let (primaries, instances): (Vec<_>, Vec<_>) = instances.unzip();
     for (instance, peers) in instances.into_iter().zip(ask_all(store, primaries)?) {
         match peers {
-            Ok(Said { peers, outgoing, requests, schedules, sessions }) => {
+            Ok(Said { peers, outgoing, requests, schedules, sessions, stall }) => {
+                instance.stall = stall;
                 (instance.peers, instance.outgoing) = (Some(peers), outgoing);
                 (instance.requests, instance.schedules, instance.sessions) = (requests, schedules, sessions);
             }
@@ -300,6 +303,7 @@ fn look(store: &dyn Store, entry: InstanceEntry) -> anyhow::Result<Instance> {
         requests: None,
         schedules: None,
         sessions: None,
+        stall: None,
         peers_error: None,
         answers: replicas.primary()?.map(|primary| (entry.name, primary)),
     })
@@ -385,6 +389,7 @@ fn as_text(answer: &Answer, style: Style) -> String {
             }
             text += "\n";
         }
+        instance.stall.iter().for_each(|stall| text += &stall.as_text());
         match instance.waiting_handlers {
             None | Some(0) => {}
             Some(1) => text += "  1 handler waits\n",

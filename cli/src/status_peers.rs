@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ambrosia_core::InstanceName;
-use ambrosia_host::{Hindrance, PeerReport, Report, ask_for_report, without_controls};
+use ambrosia_host::{Hindrance, PeerReport, Report, Stall, ask_for_report, without_controls};
 use ambrosia_storage::{PrimaryInfo, Store};
 use serde::Serialize;
 
@@ -45,6 +45,27 @@ pub(crate) struct Said {
     pub(crate) requests: Option<ShownRequests>,
     pub(crate) schedules: Option<Vec<ShownSchedule>>,
     pub(crate) sessions: Option<ShownSessions>,
+    pub(crate) stall: Option<ShownStall>,
+}
+
+/// Why the log of an instance takes nothing for the time being.
+#[derive(Serialize)]
+pub(crate) struct ShownStall {
+    since_ms: u64,
+    reason: String,
+}
+
+impl ShownStall {
+    fn of(stall: Stall) -> ShownStall {
+        ShownStall { since_ms: stall.since.as_millis() as u64, reason: without_controls(&stall.reason) }
+    }
+
+    pub(crate) fn as_text(&self) -> String {
+        let (reason, since) = (&self.reason, time(self.since_ms));
+        format!(
+            "  the log takes nothing for {since}: {reason}; nothing that is not durable is seen, and it goes on by itself\n"
+        )
+    }
 }
 
 /// That, or why it is not known.
@@ -66,12 +87,13 @@ pub(crate) fn ask_all(store: &dyn Store, primaries: Vec<(InstanceName, PrimaryIn
     });
     let shown = reports.into_iter().map(|report| {
         let report = report?.map_err(|error| without_controls(&error.to_string()));
-        Ok(report.map(|Report { peers, outgoing, remembered, schedules, sessions }| Said {
+        Ok(report.map(|Report { peers, outgoing, remembered, schedules, sessions, stall }| Said {
             peers: peers.into_iter().map(|peer| ShownPeer::of(store, peer)).collect(),
             outgoing: outgoing.map(ShownOutgoing::of),
             requests: remembered.map(ShownRequests::of),
             schedules: schedules.map(|schedules| schedules.into_iter().map(ShownSchedule::of).collect()),
             sessions: sessions.map(ShownSessions::of),
+            stall: stall.map(ShownStall::of),
         }))
     });
     shown.collect()

@@ -46,6 +46,8 @@ pub(crate) enum Event {
     SessionConfirmed { connection: ConnectionId, session: SessionId, ticket: Ticket, confirmed: Seq },
     /// Somebody wants to know how many sessions there are.
     SessionsWanted { connection: ConnectionId },
+    /// Somebody wants to know whether the log stands.
+    StallWanted { connection: ConnectionId },
     /// Somebody fulfils a promise.
     Resolve { connection: ConnectionId, promise: CallId, token: PromiseToken, value: Bytes },
     /// A client wants what can't be; nothing of it is logged.

@@ -62,8 +62,8 @@ pub use ambrosia_calendar::{ScheduleError, check_schedules};
 pub use ambrosia_client::{
     Addresses, Answered, CheckpointTaken, Client, ClientError, Events, Heard, NoReport, OutgoingReport,
     OutgoingRequest, PeerReport, PendingRequest, Primary, Queried, Report, ScheduleReport, Session, SessionAnswer,
-    SessionError, SharedClient, Unreached, ValueError, Whereabouts, ask_for_report, decode_value, encode_arguments,
-    encode_arguments_of, encode_value, show_raw, without_controls,
+    SessionError, SharedClient, Stall, Unreached, ValueError, Whereabouts, ask_for_report, decode_value,
+    encode_arguments, encode_arguments_of, encode_value, show_raw, without_controls,
 };
 pub use ambrosia_methods::{
     Argument, Change, Method, MethodKind, Methods, Mount, MountError, Mounts, OWN_SEGMENTS, Prefix, PrefixError, Route,

@@ -332,6 +332,7 @@ impl Reception {
                 Event::SessionConfirmed { connection: id, session, ticket, confirmed }
             }
             Frame::Control(Control::Sessions) => Event::SessionsWanted { connection: id },
+            Frame::Control(Control::Stall) => Event::StallWanted { connection: id },
             Frame::Control(Control::Listen { after, until }) => {
                 let after = after.map(|(lsn, index)| EventId { lsn: Lsn(lsn), index });
                 Event::Listen { connection: id, after, until }

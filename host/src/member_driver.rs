@@ -113,6 +113,8 @@ pub(crate) struct MemberDriver {
     epoch: Epoch,
     /// What its log has said to be durable.
     durable: Lsn,
+    /// The log of this reign takes nothing: since when, and why.
+    stalled: Option<(Epoch, Instant, String)>,
     connections: Connections,
     listeners: Listeners,
     /// What the guest logs.
@@ -152,6 +154,7 @@ impl MemberDriver {
             told: None,
             epoch: Epoch(0),
             durable: Lsn(0),
+            stalled: None,
             connections: Connections::default(),
             listeners: Listeners::default(),
             lines: Lines::new(
@@ -481,9 +484,17 @@ impl MemberDriver {
         if epoch != self.epoch {
             return None;
         }
-        if let LogEvent::Durable(lsn) = &event {
-            assert!(*lsn >= self.durable, "what is durable stays so");
-            self.durable = *lsn;
+        match &event {
+            LogEvent::Durable(lsn) => {
+                assert!(*lsn >= self.durable, "what is durable stays so");
+                self.durable = *lsn;
+            }
+            LogEvent::Stalled { reason, waited } => {
+                let since = Instant::now().checked_sub(*waited).unwrap_or_else(Instant::now);
+                self.stalled = Some((epoch, since, reason.clone()));
+            }
+            LogEvent::Resumed => self.stalled = None,
+            LogEvent::Room | LogEvent::Stopped(_) => {}
         }
         Some(MemberInput::Log { epoch: self.epoch, event })
     }
@@ -521,6 +532,13 @@ impl MemberDriver {
             }
             Event::SessionsWanted { connection } => {
                 self.connections.tell_sessions(connection, self.member.replica()?.session_counts());
+                return None;
+            }
+            Event::StallWanted { connection } => {
+                let stalled = self.stalled.as_ref().filter(|(epoch, ..)| *epoch == self.epoch);
+                let since_ms = stalled.map(|(_, since, _)| since.elapsed().as_millis() as u64);
+                let reason = stalled.map_or_else(String::new, |(.., reason)| reason.clone());
+                self.connections.tell(connection, Control::StallTold { since_ms, reason });
                 return None;
             }
             Event::Resolve { connection, promise, token, value } => {

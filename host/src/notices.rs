@@ -42,6 +42,11 @@ impl Driver {
             Notice::Blocked(blocked) => {
                 tracing::warn!(?blocked, "peers do not take their messages, so deliveries wait until they do");
             }
+            Notice::LogStands { reason, waited } => tracing::warn!(
+                "the log takes nothing, for {} s by now: {reason}; nothing that is not durable is seen, and it goes on by itself",
+                waited.as_secs()
+            ),
+            Notice::LogGoesOn => tracing::info!("the log goes on"),
             Notice::Rebound { name, dropped, failed_calls } => {
                 tracing::warn!(%name, dropped, failed_calls, "a peer was registered anew: its streams start afresh");
             }

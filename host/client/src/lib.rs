@@ -20,7 +20,9 @@ mod whereabouts;
 pub use addresses::Addresses;
 pub use client::{Answered, CheckpointTaken, Client, ClientError, Queried};
 pub use events::{Events, Heard};
-pub use report::{NoReport, OutgoingReport, OutgoingRequest, PeerReport, Report, ScheduleReport, ask_for_report};
+pub use report::{
+    NoReport, OutgoingReport, OutgoingRequest, PeerReport, Report, ScheduleReport, Stall, ask_for_report,
+};
 pub use session::{PendingRequest, Session, SessionAnswer, SessionError};
 pub use shared_client::SharedClient;
 pub use typed::WrongType;

@@ -87,6 +87,17 @@ pub struct Report {
     pub schedules: Option<Vec<ScheduleReport>>,
     /// What it has of sessions; `None` if it is of a version that knows of none.
     pub sessions: Option<SessionCounts>,
+    /// Why its log takes no records for the time being; `None` if it takes them, or the primary is of a version that does not tell.
+    pub stall: Option<Stall>,
+}
+
+/// The log of an instance takes no records for the time being.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stall {
+    /// For how long.
+    pub since: Duration,
+    /// Why, for a person.
+    pub reason: String,
 }
 
 /// A primary has not said what it waits for.
@@ -121,7 +132,11 @@ pub async fn ask_for_report(name: &InstanceName, primary: &HostAddress, limit: D
             Some(_) => ask_for_sessions(&mut connection).await.ok(),
             None => None,
         };
-        Ok(Report { peers, outgoing, remembered, schedules, sessions })
+        let stall = match &sessions {
+            Some(_) => ask_for_stall(&mut connection).await.unwrap_or(None),
+            None => None,
+        };
+        Ok(Report { peers, outgoing, remembered, schedules, sessions, stall })
     };
     let failed = |error: &ConnectionError| match Unreached::of(primary, error) {
         Some(unreached) => NoReport::Unreached(unreached),
@@ -196,6 +211,16 @@ async fn ask_for_sessions(connection: &mut Connection) -> Result<SessionCounts, 
     match connection.read_frame().await? {
         Frame::Control(Control::SessionsTold { sessions, under_way, results, bytes }) => {
             Ok(SessionCounts { sessions, under_way, results, bytes })
+        }
+        _ => Err(ConnectionError::Unexpected),
+    }
+}
+
+async fn ask_for_stall(connection: &mut Connection) -> Result<Option<Stall>, ConnectionError> {
+    connection.write_frame(&Frame::Control(Control::Stall)).await?;
+    match connection.read_frame().await? {
+        Frame::Control(Control::StallTold { since_ms, reason }) => {
+            Ok(since_ms.map(|since_ms| Stall { since: Duration::from_millis(since_ms), reason }))
         }
         _ => Err(ConnectionError::Unexpected),
     }

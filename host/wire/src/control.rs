@@ -353,6 +353,16 @@ pub enum Control {
         /// and the bytes of these.
         bytes: u64,
     },
+    /// Somebody wants to know whether the log of the instance takes records.
+    Stall,
+    /// That.
+    StallTold {
+        /// For how long it has taken none, in milliseconds; `None` if it takes them.
+        since_ms: Option<u64>,
+        /// Why, for a person to read; empty otherwise.
+        #[serde(deserialize_with = "text")]
+        reason: String,
+    },
 }
 
 /// The reason of a [`Control::Rejected`] whose id belongs to a request that wants something else.

@@ -147,6 +147,7 @@ impl Sim {
                 witness.counts.fenced += 1;
             }
             Notice::NoCheckpoint { .. } | Notice::NotTidied { .. } => {} // accepted where it failed
+            Notice::LogStands { .. } | Notice::LogGoesOn => {}           // said by the simulation
             Notice::CaughtUp(_)
             | Notice::OthersUnknown
             | Notice::TakesWhatWasLeft

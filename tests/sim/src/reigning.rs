@@ -1,5 +1,7 @@
 //! What a driver does for a member that reigns: it has the log written, and carries what is let out.
 
+use core::time::Duration;
+
 use ambrosia_core::{
     CallId, ConnectionId, Epoch, Lsn, Output, Refusal, Traffic,
     member::{Flow, MemberInput, Next, Surroundings},
@@ -24,6 +26,8 @@ const GATHER: (u64, u64) = (0, 20 * MICROSECOND);
 const IDLE: u64 = 20 * MILLISECOND;
 /// A primary that has nothing to write looks this often whether it was deposed.
 const FENCE_LOOK: u64 = 100 * MILLISECOND;
+/// A primary is told that its log stands, and goes on, with each record of which this is a divisor.
+const STANDS_EVERY: u64 = 64;
 /// A primary looks this often whether it is connected to whom it should be.
 const MEND: (u64, u64) = (10 * MILLISECOND, 30 * MILLISECOND);
 
@@ -262,6 +266,15 @@ impl Sim {
             self.wake_standbys(process.place.instance);
         }
         for report in reports {
+            if let LogEvent::Durable(lsn) = report
+                && lsn.0.is_multiple_of(STANDS_EVERY)
+            {
+                // No log on files stands, and what the member is told of one that does changes nothing.
+                let (reason, waited) = ("told to".to_owned(), Duration::from_secs(1));
+                for report in [LogEvent::Stalled { reason, waited }, LogEvent::Resumed] {
+                    self.put(self.now.get(), Event::LogSays(process.id, process.epoch.get(), report));
+                }
+            }
             self.put_in(GATHER, Event::LogSays(process.id, process.epoch.get(), report));
         }
     }

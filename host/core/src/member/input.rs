@@ -157,6 +157,16 @@ pub enum LogEvent {
     Durable(Lsn),
     /// There was no room for more records, and is now.
     Room,
+    /// Nothing has become durable for long, and the log goes on trying. Comes once before [`LogEvent::Resumed`]; only the operator
+    /// is told.
+    Stalled {
+        /// What was the matter last, for a person to read.
+        reason: String,
+        /// For how long that has been so.
+        waited: Duration,
+    },
+    /// It goes on.
+    Resumed,
     /// Nothing will be durable any more. It comes once, and last.
     Stopped(StopCause),
 }

@@ -1,5 +1,7 @@
 //! What a member has to tell its operator.
 
+use core::time::Duration;
+
 use crate::{Blocked, Epoch, Fault, InstanceName, Lsn, Mend, ReplicaIndex, Upgrade};
 
 /// What a member has to tell its operator. How it is said is the driver's.
@@ -42,6 +44,15 @@ pub enum Notice {
     ClockJumped(i128),
     /// Peers don't take their messages.
     Blocked(Blocked),
+    /// The log takes nothing for the time being.
+    LogStands {
+        /// What was the matter last.
+        reason: String,
+        /// For how long.
+        waited: Duration,
+    },
+    /// The log goes on.
+    LogGoesOn,
     /// A peer's name stands for another instance now.
     Rebound {
         /// The peer.

@@ -552,6 +552,8 @@ impl<G: Guest> Primary<G> {
                 self.let_out_answers(context);
             }
             LogEvent::Room => {}
+            LogEvent::Stalled { reason, waited } => context.tell(Notice::LogStands { reason, waited }),
+            LogEvent::Resumed => context.tell(Notice::LogGoesOn),
             LogEvent::Stopped(cause) => self.end_with(End::Stopped(cause)),
         }
     }

@@ -339,6 +339,17 @@ fn what_is_said_of_another_reign_moves_nothing() {
 }
 
 #[test]
+fn a_log_that_stands_is_told_and_moves_nothing_else() {
+    let mut bench = Bench::primary();
+    let (reason, waited) = ("no answer".to_owned(), Duration::from_secs(2));
+    let event = LogEvent::Stalled { reason: reason.clone(), waited };
+    let stands = Command::Tell(Notice::LogStands { reason, waited });
+    assert_eq!(bench.on(MemberInput::Log { epoch: Epoch(1), event }), [stands]);
+    let goes_on = Command::Tell(Notice::LogGoesOn);
+    assert_eq!(bench.on(MemberInput::Log { epoch: Epoch(1), event: LogEvent::Resumed }), [goes_on]);
+}
+
+#[test]
 fn a_log_that_fails_while_it_is_closed_is_not_a_good_end() {
     let mut bench = Bench::primary();
     assert_eq!(bench.on(MemberInput::Shutdown), [Command::Close]);

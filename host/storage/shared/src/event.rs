@@ -19,7 +19,8 @@ pub enum Event {
     NotReigning(NotReigning),
     /// The log of a reign. Nothing more comes of the task after [`LogEvent::Stopped`]: it is to be given up, or closed.
     Log(Epoch, LogEvent),
-    /// The writer, or the candidate, has waited for long and goes on waiting: this was the last reason.
+    /// The candidate has waited for long and goes on waiting: this was the last reason. Of a reign
+    /// [`LogEvent::Stalled`] tells the same.
     Stalled(String),
     /// It waits no more.
     Resumed,

@@ -24,7 +24,7 @@ pub const ANSWER_TIME: Duration = Duration::from_secs(2);
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(4);
 const _: () = assert!(ANSWER_TIME_MAX.as_millis() > ANSWER_TIME.as_millis());
 
-/// A writer that has waited so long for a group when something fails says that it stands.
+/// A writer that has waited so long for a group, or for a look at its head row, when something fails says that it stands.
 pub const STALLED_AFTER: Duration = Duration::from_secs(1);
 
 /// A candidate gives up after so long.

@@ -325,9 +325,7 @@ impl Writer {
         assert_eq!(last, Some(upto), "what is durable was taken, and was not known to be");
         self.durable = upto;
         (self.is_unsure, self.tries) = (false, 0);
-        if std::mem::take(&mut self.stalled) {
-            events.push(Event::Resumed);
-        }
+        self.on_going(events);
         if self.is_full && self.queued_bytes <= LOG_QUEUE_BYTES_MAX {
             self.is_full = false;
             events.push(Event::Log(self.epoch, LogEvent::Room));
@@ -352,11 +350,38 @@ impl Writer {
     /// Another try is due then. Tells that the writer stands, if it has for long.
     fn retry(&mut self, reason: String, now: Duration, events: &mut Vec<Event>) -> Duration {
         self.tries += 1;
-        if !self.stalled && now.saturating_sub(self.sent) >= STALLED_AFTER {
-            self.stalled = true;
-            events.push(Event::Stalled(reason));
-        }
+        self.on_standing(reason, now.saturating_sub(self.sent), events);
         now + retry_after(self.tries)
+    }
+
+    /// It has waited for so long: if that is long, it tells so, once.
+    fn on_standing(&mut self, reason: String, waited: Duration, events: &mut Vec<Event>) {
+        if !self.stalled && waited >= STALLED_AFTER {
+            self.stalled = true;
+            events.push(match self.begun {
+                Some(_) => Event::Stalled(reason),
+                None => Event::Log(self.epoch, LogEvent::Stalled { reason, waited }),
+            });
+        }
+    }
+
+    /// It waits no more.
+    fn on_going(&mut self, events: &mut Vec<Event>) {
+        if std::mem::take(&mut self.stalled) {
+            events.push(match self.begun {
+                Some(_) => Event::Resumed,
+                None => Event::Log(self.epoch, LogEvent::Resumed),
+            });
+        }
+    }
+
+    /// Nothing is on its way, and its head row was looked at, or could not be for so long.
+    pub(crate) fn on_watched(&mut self, unseen: Option<(&str, Duration)>, events: &mut Vec<Event>) {
+        match unseen {
+            _ if self.stage != Stage::Idle => {}
+            Some((reason, waited)) => self.on_standing(reason.to_owned(), waited, events),
+            None => self.on_going(events),
+        }
     }
 
     pub(crate) fn on_looking(&mut self) {

@@ -6,7 +6,7 @@ use ambrosia_core::{Epoch, EpochBody, InstanceUuid, Lsn, Record, RecordHeader, R
 use ambrosia_shared_log::{
     ANSWER_TIME_MAX, Answer, Answered, AppendFault, Candidate, Claim, Committer, EngineFacts, Event,
     FENCE_LOOK_INTERVAL, FOLLOW_INTERVAL, Fault, GROUP_BYTES_MAX, HostId, Lane, NotReigning, Raise, Request, RequestId,
-    Rows, Session, Standing, TaskId,
+    Rows, STALLED_AFTER, Session, Standing, TaskId,
 };
 use ambrosia_storage::{AppendError, LOG_QUEUE_BYTES_MAX, LogEvent, LogId, StopCause, conformance::genesis_of};
 
@@ -220,12 +220,44 @@ fn an_answer_that_comes_after_its_time_is_not_heard() {
     host.pass(ANSWER_TIME_MAX);
     host.answer(late, Ok(Answered::Appended(vec![Ok(())])));
     let events = host.take_events();
-    assert!(matches!(events[..], [Event::Stalled(_)]), "{events:?}");
+    let waited = ANSWER_TIME_MAX;
+    assert!(
+        matches!(&events[..], [Event::Log(_, LogEvent::Stalled { waited: of, .. })] if *of == waited),
+        "{events:?}"
+    );
     // It was said to be durable and is not: the same group is sent again.
     host.answer_all();
     let events = host.take_events();
-    assert_eq!(events, [Event::Resumed, Event::Log(Epoch(1), LogEvent::Durable(Lsn(3)))]);
+    assert_eq!(events, [LogEvent::Resumed, LogEvent::Durable(Lsn(3))].map(|event| Event::Log(Epoch(1), event)));
     assert_eq!(host.last(log(0)), Lsn(3));
+}
+
+#[test]
+fn a_writer_with_nothing_to_write_says_once_that_the_engine_is_away_and_once_that_it_is_back() {
+    let mut host = Host::new(1);
+    host.reign(log(0), Epoch(0));
+    let mut told = Vec::new();
+    let mut look = |host: &mut Host, is_away: bool| {
+        host.pass(FENCE_LOOK_INTERVAL);
+        for (id, _, request) in host.requests() {
+            let refused = Err(Fault::Unavailable("the connection was refused".to_owned()));
+            let answer = if is_away { refused } else { Ok(host.rows.execute(&request, SESSION)) };
+            host.answer(id, answer);
+        }
+        told.extend(host.take_events());
+        told.len()
+    };
+    let tries = (STALLED_AFTER.as_nanos() / FENCE_LOOK_INTERVAL.as_nanos()) as usize;
+    for _ in 0..tries {
+        assert_eq!(look(&mut host, true), 0, "that may be a moment");
+    }
+    (0..5).for_each(|_| assert_eq!(look(&mut host, true), 1));
+    (0..5).for_each(|_| assert_eq!(look(&mut host, false), 2));
+    let [Event::Log(Epoch(1), LogEvent::Stalled { reason, waited }), Event::Log(_, LogEvent::Resumed)] = &told[..]
+    else {
+        panic!("{told:?}")
+    };
+    assert!(reason.contains("refused") && *waited == STALLED_AFTER, "{reason} {waited:?}");
 }
 
 #[test]

@@ -199,7 +199,7 @@ impl Reign {
                 assert!(durable > self.durable, "durable events rise");
                 self.durable = durable;
             }
-            LogEvent::Room => {}
+            LogEvent::Room | LogEvent::Stalled { .. } | LogEvent::Resumed => {}
             LogEvent::Stopped(cause) => self.stopped = Some(cause),
         }
     }

@@ -45,6 +45,7 @@ counts! {
     takeovers
     contended
     fenced
+    candidates_stalled
     stalled
     resumed
     closed

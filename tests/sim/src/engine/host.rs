@@ -68,6 +68,8 @@ pub(super) struct Reign {
     /// Those behind it.
     pub(super) sent: VecDeque<Standing>,
     pub(super) is_closing: bool,
+    /// It was told that its log stands, and not yet that it goes on.
+    pub(super) is_stalled: bool,
 }
 
 impl Host {
@@ -130,6 +132,12 @@ impl Replica {
             Stage::Reigning(reign) => Some(reign),
             _ => None,
         }
+    }
+
+    /// Its log stands, or goes on: told once each, in turn.
+    pub(super) fn tell_stalled(&mut self, is_stalled: bool) {
+        let reign = self.reign().expect("only a reign is told that its log stands");
+        assert_ne!(std::mem::replace(&mut reign.is_stalled, is_stalled), is_stalled, "it is told once");
     }
 
     /// What it has seen of the log, durable all of it.

@@ -99,6 +99,7 @@ impl EngineSim {
                 let task = reign.task;
                 if reign.epoch == head.epoch && reign.claim == head.claim {
                     writers += 1;
+                    assert!(!reign.is_stalled, "host {host} was told that log {log} goes on");
                     assert!(reign.sent.is_empty(), "all that host {host} has appended to log {log} is durable");
                     assert!(end.epoch == head.epoch && end.last.lsn > Lsn(2), "it has appended something");
                     assert_eq!(self.hosts[host].committer.queued_bytes(task), 0, "nothing is queued");

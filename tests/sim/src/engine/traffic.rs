@@ -343,9 +343,17 @@ impl EngineSim {
             }
             Event::Log(epoch, LogEvent::Durable(lsn)) => self.on_durable(host, log, epoch, lsn),
             Event::Log(_, LogEvent::Room) => {}
+            Event::Log(_, LogEvent::Stalled { .. }) => {
+                self.counts.stalled += 1;
+                self.hosts[host].replica(log).tell_stalled(true);
+            }
+            Event::Log(_, LogEvent::Resumed) => {
+                self.counts.resumed += 1;
+                self.hosts[host].replica(log).tell_stalled(false);
+            }
             Event::Log(_, LogEvent::Stopped(cause)) => self.on_stopped(host, log, task, cause),
-            Event::Stalled(_) => self.counts.stalled += 1,
-            Event::Resumed => self.counts.resumed += 1,
+            Event::Stalled(_) => self.counts.candidates_stalled += 1,
+            Event::Resumed => {}
             Event::Closed => self.on_closed(host, log),
             Event::Read(result) => self.on_read(host, log, result),
             Event::Head(result) => self.on_head(host, log, task, result),
@@ -365,7 +373,7 @@ impl EngineSim {
         replica.standing = standing;
         let durable = standing.last.lsn;
         let sent = std::collections::VecDeque::new();
-        let reign = Reign { task, claim, epoch, last: standing, durable, sent, is_closing: false };
+        let reign = Reign { task, claim, epoch, last: standing, durable, sent, is_closing: false, is_stalled: false };
         replica.stage = Stage::Reigning(reign);
         self.counts.takeovers += 1;
     }

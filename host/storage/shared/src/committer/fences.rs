@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use ambrosia_storage::LogId;
 
-use super::{Committer, Purpose, answers::next_part};
+use super::{
+    Committer, Purpose,
+    answers::{next_part, reason},
+};
 use crate::{
     engine::{Answer, Answered, EngineHead, Request, Seen},
     limits::FENCE_LOOK_INTERVAL,
@@ -20,6 +23,8 @@ pub(super) struct Fences {
     is_asked: bool,
     /// How far those are that are looked at in parts.
     after: Option<LogId>,
+    /// When that began which is on its way, or the first of those that have failed since one has not.
+    began: Option<Duration>,
 }
 
 impl Fences {
@@ -47,6 +52,7 @@ impl Committer {
         self.fences.look_at = if self.fences.after.is_some() { now } else { now + FENCE_LOOK_INTERVAL };
         if !part.is_empty() {
             self.fences.is_asked = true;
+            self.fences.began.get_or_insert(now);
             let ids = part.iter().map(|(_, (id, _))| *id).collect();
             let seen = |(log, (_, known))| Seen { log, known: Some(known) };
             let logs = part.into_iter().map(seen).collect();
@@ -57,10 +63,17 @@ impl Committer {
     /// What has changed is looked at again by whoever it concerns; what could not be seen is seen next time.
     pub(super) fn on_watched(&mut self, ids: &[TaskId], answer: Answer, now: Duration) {
         self.fences.is_asked = false;
-        let Ok(Answered::Heads { heads, gone, .. }) = answer else { return };
+        let (heads, gone) = match answer {
+            Ok(Answered::Heads { heads, gone, .. }) => (heads, gone),
+            other => return self.on_unseen(ids, &reason(other), now),
+        };
+        self.fences.began = None;
         let heads: BTreeMap<LogId, EngineHead> = heads.into_iter().map(|head| (head.log, head)).collect();
         for id in ids {
             let Some(Task::Writer(writer)) = self.tasks.get_mut(id) else { continue };
+            let mut events = Vec::new();
+            writer.on_watched(None, &mut events);
+            self.events.extend(events.into_iter().map(|event| (*id, event)));
             let head = heads.get(&writer.log);
             head.into_iter().for_each(|head| writer.on_shown(head));
             let is_other = head.is_some_and(|head| head.epoch != writer.epoch);
@@ -68,6 +81,17 @@ impl Committer {
                 writer.on_doubt(now);
                 self.place(*id, now);
             }
+        }
+    }
+
+    /// The engine can't be reached. Whoever has nothing on its way learns of it by this alone.
+    fn on_unseen(&mut self, ids: &[TaskId], reason: &str, now: Duration) {
+        let waited = self.fences.began.map_or(Duration::ZERO, |began| now.saturating_sub(began));
+        for id in ids {
+            let Some(Task::Writer(writer)) = self.tasks.get_mut(id) else { continue };
+            let mut events = Vec::new();
+            writer.on_watched(Some((reason, waited)), &mut events);
+            self.events.extend(events.into_iter().map(|event| (*id, event)));
         }
     }
 }

@@ -398,6 +398,12 @@ fn what_is_said_in_sessions_of_protocol_5_stays_readable() {
         ("session-confirmed", 40, Control::SessionConfirmed { session, ticket, confirmed }),
         ("sessions", 41, Control::Sessions),
         ("sessions-told", 42, Control::SessionsTold { sessions: 300, under_way: 3, results: 70_000, bytes: 1 << 20 }),
+        ("stall", 43, Control::Stall),
+        (
+            "stall-told",
+            44,
+            Control::StallTold { since_ms: Some(70_000), reason: "no answer came within 4 s".to_owned() },
+        ),
     ];
     for (name, index, control) in told {
         let name = format!("wire-v5-{name}.bin");

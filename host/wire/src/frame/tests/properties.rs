@@ -124,6 +124,8 @@ fn controls_of_sessions() -> impl Strategy<Value = Control> {
             confirmed
         }),
         Just(Control::Sessions),
+        Just(Control::Stall),
+        (any::<Option<u64>>(), any::<String>()).prop_map(|(since_ms, reason)| Control::StallTold { since_ms, reason }),
         any::<[u64; 4]>().prop_map(|[sessions, under_way, results, bytes]| {
             Control::SessionsTold { sessions, under_way, results, bytes }
         }),
