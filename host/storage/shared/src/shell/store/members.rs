@@ -10,13 +10,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    net::SocketAddr,
     path::Path,
     sync::Arc,
     time::Duration,
 };
 
-use ambrosia_core::{Epoch, Lsn, ReplicaIndex};
+use ambrosia_core::{Epoch, HostAddress, Lsn, ReplicaIndex};
 use ambrosia_storage::{
     Callback, CaptureMeans, EnterError, IoError, LogId, Member, Members, Presence, PrimaryInfo, ProcessPlace,
     REPLICAS_MAX, Revision, Role, Subscription,
@@ -288,16 +287,13 @@ impl Presence for EnginePresence {
         self.speaker.say(|note| note.set_waiting(handlers));
     }
 
-    fn set_address(&self, address: SocketAddr) {
+    fn set_address(&self, address: &HostAddress) -> Result<(), IoError> {
         self.speaker.say(|note| note.set_address(address));
+        Ok(())
     }
 
-    fn publish_primary(&self, epoch: Epoch, address: SocketAddr) {
-        let mut is_late = false;
-        self.speaker.say(|note| {
-            is_late = note.announced() > epoch;
-            !is_late && note.set_address(address) | note.set_announced(epoch)
-        });
+    fn publish_primary(&self, epoch: Epoch) {
+        self.speaker.say(|note| note.announced() <= epoch && note.set_announced(epoch));
         let Entered { inner, log, .. } = &self.entered;
         inner.clerk.tell(News::Announced { log: *log, epoch, host: inner.desk.me });
     }

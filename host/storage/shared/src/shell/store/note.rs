@@ -1,8 +1,8 @@
 //! What a replica says of itself.
 
-use std::{net::SocketAddr, sync::Mutex, time::Duration};
+use std::{sync::Mutex, time::Duration};
 
-use ambrosia_core::{Epoch, Lsn, ReplicaIndex};
+use ambrosia_core::{Epoch, HostAddress, Lsn, ReplicaIndex};
 use ambrosia_storage::{CaptureMeans, LogId, Role};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -95,11 +95,11 @@ impl Note {
         replace(&mut self.waiting, handlers)
     }
 
-    pub(super) fn address(&self) -> Option<SocketAddr> {
+    pub(super) fn address(&self) -> Option<HostAddress> {
         self.address.as_ref()?.parse().ok()
     }
 
-    pub(super) fn set_address(&mut self, address: SocketAddr) -> bool {
+    pub(super) fn set_address(&mut self, address: &HostAddress) -> bool {
         replace(&mut self.address, Some(address.to_string()))
     }
 
