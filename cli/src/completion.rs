@@ -3,7 +3,7 @@
 
 use std::{ffi::OsString, io::Write, process::ExitCode};
 
-use ambrosia_storage::{Instances, StorePlace};
+use ambrosia_storage::Instances;
 use anyhow::Context;
 use clap::CommandFactory;
 use clap_complete::{
@@ -45,7 +45,7 @@ pub(crate) fn instances() -> Vec<CompletionCandidate> {
 fn names(line: &[OsString]) -> anyhow::Result<Vec<String>> {
     let given = line.iter().position(|word| word == "--store").and_then(|at| line.get(at + 1)).cloned();
     let store = match given.or_else(|| std::env::var_os("AMBROSIA_STORE")) {
-        Some(store) => StorePlace::parse(&store)?,
+        Some(store) => place::named(&store, None)?,
         None => place::store(None)?.into(),
     };
     Ok(store.open()?.survey()?.into_iter().map(|found| found.name.to_string()).collect())

@@ -40,6 +40,7 @@ mod status_requests;
 mod status_schedules;
 mod status_upgrades;
 mod status_watch;
+mod store_verbs;
 mod style;
 mod token;
 mod trace;
@@ -74,14 +75,14 @@ fn carry_out_verb(arguments: Arguments) -> anyhow::Result<ExitCode> {
         _ => None,
     };
     let store = match &arguments.store {
-        Some(store) => StorePlace::parse(store).context("--store")?,
+        Some(store) => place::named(store, arguments.cache.as_deref()).context("--store")?,
         None => place::store(project.as_deref())?.into(),
     };
-    let store = StorePlace { allow_network_file_system: arguments.allow_network_file_system, ..store };
-    let named = arguments.verb.is_of_a_store().then(|| store.directory.clone());
+    let store = store.allowing_network_file_system(arguments.allow_network_file_system);
+    let named = arguments.verb.is_of_a_store().then(|| store.to_string());
     let colours = Colours(arguments.color);
     carry_out_on(store, project, arguments.verb, colours).map_err(|error| match named {
-        Some(directory) => said::within(error, &directory),
+        Some(store) => said::within(error, &store),
         None => error,
     })
 }
@@ -94,6 +95,7 @@ fn carry_out_on(store: StorePlace, project: Option<PathBuf>, verb: Verb, colours
         Verb::AddReplica(verb) => add_replica::add_replica(&store, &verb),
         Verb::DeregisterInstance(verb) => deregister_instance::deregister_instance(&store, &verb),
         Verb::Token(verb) => token::token(&store, verb.verb),
+        Verb::Store(verb) => store_verbs::store(&store, &verb.verb),
         Verb::Run(verb) => run::run(store, verb),
         Verb::Serve(verb) => serve::serve(store, verb),
         Verb::Kill(verb) => kill::kill(&store, &verb),

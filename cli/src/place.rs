@@ -1,8 +1,14 @@
 //! Where the project is, and its store.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
+use ambrosia_postgres::{PostgresPlace, PostgresStore};
 use ambrosia_project::PROJECT_FILE;
+use ambrosia_storage::StorePlace;
 use anyhow::{Context, bail};
 
 /// Directory of a project's store.
@@ -28,6 +34,39 @@ pub(crate) fn project(given: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
     let found = here.ancestors().find(|directory| directory.join(PROJECT_FILE).is_file());
     // As it is shown in messages, the directory in which somebody is has no name.
     Ok(found.map(|found| if found == here { PathBuf::from(".") } else { found.to_owned() }))
+}
+
+/// The store of that name: a directory, or the URL of a database.
+///
+/// # Errors
+/// If it is a URL that can't be read, or one whose password everybody on this machine can see.
+pub(crate) fn named(text: &OsStr, cache: Option<&Path>) -> anyhow::Result<StorePlace> {
+    let Some(store) = postgres(text, cache)? else { return Ok(StorePlace::parse(text)?) };
+    Ok(StorePlace::Engine(Arc::new(store)))
+}
+
+/// The store in PostgreSQL of that name; `None` if it is another one.
+pub(crate) fn postgres(text: &OsStr, cache: Option<&Path>) -> anyhow::Result<Option<PostgresStore>> {
+    let Some(url) = text.to_str().filter(|text| PostgresPlace::is_one(text)) else { return Ok(None) };
+    let store = PostgresStore::read(url, caches(cache)?)?;
+    let is_shown = std::env::args().any(|word| word.strip_prefix("--store=").unwrap_or(&word) == url);
+    if is_shown && store.place().has_password() {
+        bail!(
+            "everybody on this machine sees the arguments of a process, and this URL has a password in it: have the URL in the \
+             variable AMBROSIA_STORE, or the password in a file named by the variable PGPASSFILE"
+        );
+    }
+    Ok(Some(store))
+}
+
+/// Where this machine keeps what it would have to compile or download again.
+fn caches(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let found = given.map(Path::to_owned).or_else(|| set("XDG_CACHE_HOME").map(|caches| caches.join("ambrosia")));
+    found.or_else(|| set("HOME").map(|home| home.join(".cache/ambrosia"))).context(
+        "there is no directory for what this machine keeps of a store in a database: name one by --cache DIR, or by the \
+         variable AMBROSIA_CACHE",
+    )
 }
 
 /// The store of a project, or of the one that is around this directory, or else the one that is there without any.

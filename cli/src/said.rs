@@ -1,7 +1,5 @@
 //! Errors as text.
 
-use std::path::Path;
-
 use ambrosia_host::{ClientError, RunError};
 use ambrosia_storage::{InstanceError, TokenError};
 
@@ -19,7 +17,7 @@ pub(crate) fn said(error: &anyhow::Error) -> String {
 
 /// The same error, which says in which store it was, where that may be the cause and is not said: another store may have what
 /// is missing in this one.
-pub(crate) fn within(error: anyhow::Error, store: &Path) -> anyhow::Error {
+pub(crate) fn within(error: anyhow::Error, store: &str) -> anyhow::Error {
     let is_of_store = error.chain().any(|cause| {
         // Its text is that of the store's error, which it does not give as its cause.
         let hidden = matches!(cause.downcast_ref(), Some(RunError::Instance(_) | RunError::Token(_)));
@@ -29,8 +27,8 @@ pub(crate) fn within(error: anyhow::Error, store: &Path) -> anyhow::Error {
             || cause.is::<ClientError>()
             || cause.is::<NotRunning>()
     });
-    let (text, store) = (said(&error), store.display().to_string());
-    if is_of_store && !text.contains(&store) {
+    let text = said(&error);
+    if is_of_store && !text.contains(store) {
         return error.context(format!("{text} (in the store {store})"));
     }
     error
@@ -70,10 +68,10 @@ mod tests {
     #[test]
     fn an_error_that_the_store_may_be_the_cause_of_names_it_once() {
         let unknown = || anyhow::Error::new(NotRunning("nobody runs".to_owned())).context("can't be asked");
-        let named = said(&within(unknown(), Path::new("./ambrosia-data")));
+        let named = said(&within(unknown(), "./ambrosia-data"));
         assert_eq!(named, "can't be asked: nobody runs (in the store ./ambrosia-data)");
         let has_it = unknown().context("in /srv/a");
-        assert_eq!(said(&within(has_it, Path::new("/srv/a"))), "in /srv/a: can't be asked: nobody runs");
-        assert_eq!(said(&within(anyhow::anyhow!("no JSON"), Path::new("/srv/a"))), "no JSON");
+        assert_eq!(said(&within(has_it, "/srv/a")), "in /srv/a: can't be asked: nobody runs");
+        assert_eq!(said(&within(anyhow::anyhow!("no JSON"), "/srv/a")), "no JSON");
     }
 }

@@ -389,6 +389,9 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
     spare_address_space();
     resources::check(1)?;
     let store = options.store.open()?;
+    if let Some(caution) = store.caution() {
+        tracing::warn!("{caution}");
+    }
     check_http(&*store, options.http.as_ref())?;
     let entered = match enter(&*store, options.instance, options.replica)? {
         Entrance::Entered(entered) => entered,

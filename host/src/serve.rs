@@ -69,6 +69,9 @@ pub fn serve(options: ServeOptions, mut tell: impl FnMut(MemberEnded)) -> Result
     let clock = SystemClock::check()?;
     spare_address_space();
     let store = options.store.open()?;
+    if let Some(caution) = store.caution() {
+        tracing::warn!("{caution}");
+    }
     check_http(&*store, options.http.as_ref())?;
     let which = chosen(&*store, options.which)?;
     resources::check(which.len())?;

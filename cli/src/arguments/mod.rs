@@ -10,10 +10,11 @@ mod project;
 mod registering;
 mod running;
 mod shells;
+mod stores;
 mod tokens;
 mod units;
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ColorChoice, Parser, Subcommand};
 
@@ -28,6 +29,7 @@ pub(crate) use project::{HttpOrOff, New, Up};
 pub(crate) use registering::{AddReplica, DeregisterInstance, RegisterInstance};
 pub(crate) use running::{Kill, Run, Serve};
 pub(crate) use shells::{Completion, Man};
+pub(crate) use stores::{InitStore, Store, StoreVerb};
 pub(crate) use tokens::{NewToken, Token, TokenVerb};
 
 /// Runs WebAssembly components as immortals: named instances that survive the death of any process, and handle every
@@ -35,10 +37,16 @@ pub(crate) use tokens::{NewToken, Token, TokenVerb};
 #[derive(Parser, Debug)]
 #[command(name = "ambrosia-host", version, arg_required_else_help = true, after_help = EXAMPLE)]
 pub(crate) struct Arguments {
-    /// Directory that holds the instances, their logs and modules: a path, or file:PATH. By default .ambrosia of the project, where
-    /// this directory or one above it has an ambrosia.toml, and else ./ambrosia-data
-    #[arg(long, global = true, env = "AMBROSIA_STORE", hide_env_values = true, value_name = "DIR")]
+    /// What holds the instances, their logs and modules: a directory of this machine, as a path or file:PATH, or a database that several
+    /// machines share, as postgres://USER@HOST/DATABASE?schema=NAME. By default .ambrosia of the project, where this directory or
+    /// one above it has an ambrosia.toml, and else ./ambrosia-data
+    #[arg(long, global = true, env = "AMBROSIA_STORE", hide_env_values = true, value_name = "DIR|URL")]
     pub(crate) store: Option<OsString>,
+
+    /// Directory in which this machine keeps what it would have to compile or download again, if the store is a database. By
+    /// default ambrosia in the caches of the user
+    #[arg(long, global = true, env = "AMBROSIA_CACHE", value_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
 
     /// Use the store although it lies on a file system that other machines may see, such as NFS or FUSE. Two of them
     /// that use it at once ruin it
@@ -99,6 +107,8 @@ pub(crate) enum Verb {
     DeregisterInstance(DeregisterInstance),
     /// Make, list and revoke tokens for HTTP
     Token(Token),
+    /// Make a store in a database
+    Store(Store),
     /// Run a replica of an instance
     Run(Run),
     /// Run replicas of many instances in one process

@@ -71,10 +71,13 @@ fn command_line(store: &StorePlace, verb: &Debug, lsn: Lsn) -> anyhow::Result<St
     let mut words = vec!["gdb".to_owned(), "-q".to_owned(), "-x".to_owned(), quoted(script.as_os_str())];
     words.extend(["-ex", "run", "--args"].map(str::to_owned));
     words.push(quoted(program.as_os_str()));
-    let directory = std::path::absolute(&store.directory).context("cannot tell where the store is")?;
-    words.extend(["--store".to_owned(), quoted(directory.as_os_str())]);
-    if store.allow_network_file_system {
-        words.push("--allow-network-file-system".to_owned());
+    // The URL of another store is in the environment, where it stays.
+    if let StorePlace::Directory(place) = store {
+        let directory = std::path::absolute(&place.directory).context("cannot tell where the store is")?;
+        words.extend(["--store".to_owned(), quoted(directory.as_os_str())]);
+        if place.allow_network_file_system {
+            words.push("--allow-network-file-system".to_owned());
+        }
     }
     words.extend(
         ["debug", "--instance", &verb.instance.to_string(), "--at", &lsn.to_string(), "--native"].map(str::to_owned),

@@ -182,9 +182,15 @@ impl Keeper {
 
     fn command(&self) -> anyhow::Result<Command> {
         let mut command = Command::new(std::env::current_exe().context("this program can't be found")?);
-        command.arg("--store").arg(&self.place.directory);
-        if self.place.allow_network_file_system {
-            command.arg("--allow-network-file-system");
+        match &self.place {
+            StorePlace::Directory(place) => {
+                command.arg("--store").arg(&place.directory);
+                if place.allow_network_file_system {
+                    command.arg("--allow-network-file-system");
+                }
+            }
+            // It may hold a password, and everybody on this machine sees what arguments a process has.
+            StorePlace::Engine(place) => drop(command.env("AMBROSIA_STORE", place.url())),
         }
         command.args([
             "run",

@@ -9,7 +9,7 @@ use ambrosia_core::{
 };
 use ambrosia_storage::{
     BlobHash, Checkpoint, CheckpointError, Checkpoints, FileStore, InstanceEntry, Instances, LoadedCheckpoint,
-    LoadedMemory, LogError, LogTail, OpenError, RecordBefore, RecordedOutcome, Store, StorePlace,
+    LoadedMemory, LogError, LogTail, OpenError, RecordBefore, RecordedOutcome, Store,
 };
 
 use super::error::TravelError;
@@ -87,7 +87,7 @@ pub fn export(
         return Err(TravelError::Outside { asked, first, last }.into());
     }
     let beginning = beginning(&*checkpoints, first, from)?;
-    let target = FileStore::create_new(StorePlace::from(directory))?;
+    let target = FileStore::create_new(directory)?;
     let mut modules = BTreeSet::from([beginning.as_ref().map_or(entry.module, |(_, state)| state.module())]);
     let mut current = *modules.first().expect("it was just put there");
     let before = beginning.as_ref().map(|(_, state)| RecordBefore {

@@ -53,8 +53,8 @@ pub use checkpoints::{
 };
 pub use deregistration::Deregistered;
 pub use file::{
-    CheckpointDirectory, FileCheckpoints, FileLog, FileLogOptions, FileScan, FileStore, FileTail, Lock, LogTurns,
-    Machine, MachineFile, OpenError, Page, RecordBefore, ScannedRecord, StorePlace, WrittenFile, time_since_boot,
+    CheckpointDirectory, DirectoryPlace, FileCheckpoints, FileLog, FileLogOptions, FileScan, FileStore, FileTail, Lock,
+    LogTurns, Machine, MachineFile, OpenError, Page, RecordBefore, ScannedRecord, WrittenFile, time_since_boot,
 };
 pub use history::LogPart;
 pub use instance_entry::{EntryError, InstanceEntry, RecordedOutcome};
@@ -71,7 +71,7 @@ pub use members::{
 };
 pub use memory::{MemoryLog, MemoryStore};
 pub use mended::is_mended_in_log;
-pub use place::PlaceError;
+pub use place::{EnginePlace, PlaceError, StorePlace};
 pub use pool::{Pool, Task, Turn, Waker};
 pub use process_place::ProcessPlace;
 pub use registry::{KeyError, PutError, Registry, RegistryEntry, RegistryError, Revision, check_key};

@@ -4,19 +4,21 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    fmt,
     os::unix::ffi::{OsStrExt, OsStringExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use crate::StorePlace;
+use crate::{DirectoryPlace, FileStore, OpenError, Store};
 
 /// There is no such store.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PlaceError {
-    /// This program knows stores on files only.
+    /// This program knows no such stores.
     #[error(
-        "this version of ambrosia-host has no store for {scheme}: URLs, only one on files: name a directory of a local disk, \
-         as a path or as file:PATH"
+        "ambrosia-host has no store for {scheme}: URLs: name a directory of a local disk, as a path or as file:PATH, or a \
+         database, as postgres://USER@HOST/DATABASE"
     )]
     UnknownScheme {
         /// The scheme.
@@ -30,12 +32,99 @@ pub enum PlaceError {
     NoPath,
 }
 
+/// Where a store is.
+#[derive(Clone, Debug)]
+pub enum StorePlace {
+    /// On files of this machine.
+    Directory(DirectoryPlace),
+    /// On an engine that machines share.
+    Engine(Arc<dyn EnginePlace>),
+}
+
+/// Where an engine is. It is shown without secrets.
+pub trait EnginePlace: fmt::Debug + fmt::Display + Send + Sync {
+    /// Opens the store there.
+    ///
+    /// # Errors
+    /// If there is none, or it can't be used.
+    fn open(&self) -> Result<Arc<dyn Store>, OpenError>;
+
+    /// The URL that was given, which may hold secrets: for the environment of another process.
+    fn url(&self) -> &OsStr;
+}
+
+impl From<PathBuf> for StorePlace {
+    fn from(directory: PathBuf) -> StorePlace {
+        StorePlace::Directory(directory.into())
+    }
+}
+
+impl From<&PathBuf> for StorePlace {
+    fn from(directory: &PathBuf) -> StorePlace {
+        directory.clone().into()
+    }
+}
+
+impl From<&Path> for StorePlace {
+    fn from(directory: &Path) -> StorePlace {
+        directory.to_path_buf().into()
+    }
+}
+
+/// As it may be shown.
+impl fmt::Display for StorePlace {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StorePlace::Directory(place) => place.directory.display().fmt(out),
+            StorePlace::Engine(place) => place.fmt(out),
+        }
+    }
+}
+
 impl StorePlace {
-    /// Reads where a store is: a path, `file:PATH` or `file:///PATH`.
+    /// Opens the store there.
+    ///
+    /// # Errors
+    /// If there is none, or it can't be used.
+    pub fn open(&self) -> Result<Arc<dyn Store>, OpenError> {
+        match self {
+            StorePlace::Directory(place) => Ok(Arc::new(FileStore::open(place)?)),
+            StorePlace::Engine(place) => place.open(),
+        }
+    }
+
+    /// The same, and makes one in a directory that has none. On an engine that is another's business.
+    ///
+    /// # Errors
+    /// If it can't be made, or used.
+    pub fn create_or_open(&self) -> Result<Arc<dyn Store>, OpenError> {
+        match self {
+            StorePlace::Directory(place) => Ok(Arc::new(FileStore::create_or_open(place)?)),
+            StorePlace::Engine(place) => place.open(),
+        }
+    }
+
+    /// The same place, which is used also if it is a directory that other machines may see.
+    pub fn allowing_network_file_system(self, allow: bool) -> StorePlace {
+        match self {
+            StorePlace::Directory(place) => {
+                StorePlace::Directory(DirectoryPlace { allow_network_file_system: allow, ..place })
+            }
+            place => place,
+        }
+    }
+
+    /// Reads where a store on files is: a path, `file:PATH` or `file:///PATH`.
     ///
     /// # Errors
     /// If it is a URL of something else.
     pub fn parse(text: &OsStr) -> Result<StorePlace, PlaceError> {
+        Ok(StorePlace::Directory(DirectoryPlace::parse(text)?))
+    }
+}
+
+impl DirectoryPlace {
+    fn parse(text: &OsStr) -> Result<DirectoryPlace, PlaceError> {
         let bytes = text.as_bytes();
         if let Some(path) = bytes.strip_prefix(b"file:") {
             return Ok(path_of_url(path)?.into());
@@ -72,7 +161,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<PathBuf, PlaceError> {
-        StorePlace::parse(OsStr::new(text)).map(|place| place.directory)
+        DirectoryPlace::parse(OsStr::new(text)).map(|place| place.directory)
     }
 
     #[test]
@@ -90,12 +179,12 @@ mod tests {
             assert_eq!(parse(text), Ok(directory.into()), "{text}");
         }
         let odd = OsString::from_vec(vec![b'a', 0xff]);
-        assert_eq!(StorePlace::parse(&odd).map(|place| place.directory), Ok(odd.into()), "a path need not be text");
+        assert_eq!(DirectoryPlace::parse(&odd).map(|place| place.directory), Ok(odd.into()), "a path need not be text");
     }
 
     #[test]
     fn another_url_is_refused_with_its_scheme_and_without_its_password() {
-        for url in ["postgres://me:secret@host/db", "etcd://secret@host:2379", "s3://bucket/secret"] {
+        for url in ["mysql://me:secret@host/db", "etcd://secret@host:2379", "s3://bucket/secret"] {
             let said = parse(url).expect_err(url).to_string();
             assert!(said.contains(url.split(':').next().expect("a scheme")) && !said.contains("secret"), "{said}");
             assert!(said.contains("file:PATH"), "{said}");

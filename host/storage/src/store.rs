@@ -68,6 +68,11 @@ pub trait Store: Send + Sync {
     fn close_log(&self, id: LogId, replicas: &BTreeSet<ReplicaIndex>)
     -> Result<Option<Box<dyn ClosedLog>>, CloseError>;
 
+    /// What whoever begins to run on it should know, such as that one machine holds all that is kept.
+    fn caution(&self) -> Option<String> {
+        None
+    }
+
     /// A directory of this machine for what can be made again at any time, such as compiled modules. It is no part of what
     /// the store keeps; `None` if it has none.
     fn cache(&self) -> Option<&Path>;

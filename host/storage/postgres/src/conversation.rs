@@ -11,6 +11,7 @@ use std::{
 use ambrosia_shared_log::{Fault, Session};
 use tokio::task::AbortHandle;
 use tokio_postgres::{AsyncMessage, Client, NoTls, Row, Statement, error::Severity, types::ToSql};
+use uuid::Uuid;
 
 use crate::{
     error::{PostgresError, ends_conversation, fault_of, said},
@@ -37,6 +38,16 @@ pub(crate) struct Conversation {
     is_warned: Arc<AtomicBool>,
     driver: AbortHandle,
     prepared: Prepared,
+    pub(crate) known: Known,
+}
+
+/// What is known of the server from the begin.
+#[derive(Clone)]
+pub(crate) struct Known {
+    /// Names the store.
+    pub(crate) store: Uuid,
+    /// Whether commits wait for another machine.
+    pub(crate) has_standby: bool,
 }
 
 /// Statements that the server knows already.
@@ -109,9 +120,9 @@ impl Conversation {
     pub(crate) async fn begin(place: &PostgresPlace) -> Result<Conversation, PostgresError> {
         let (client, is_warned, driver) = connect(place).await?;
         let begun = prepare(&client, place).await;
-        let prepared = begun.inspect_err(|_| driver.abort())?;
+        let (prepared, known) = begun.inspect_err(|_| driver.abort())?;
         let session = Session(LAST_SESSION.fetch_add(1, Ordering::SeqCst) + 1);
-        Ok(Conversation { session, client, is_warned, driver, prepared })
+        Ok(Conversation { session, client, is_warned, driver, prepared, known })
     }
 
     pub(crate) fn session(&self) -> Session {
@@ -147,7 +158,7 @@ impl Drop for Conversation {
     }
 }
 
-async fn prepare(client: &Client, place: &PostgresPlace) -> Result<Prepared, PostgresError> {
+async fn prepare(client: &Client, place: &PostgresPlace) -> Result<(Prepared, Known), PostgresError> {
     let place_text = || place.to_string();
     let failed = |error: tokio_postgres::Error| match error.as_db_error().and_then(|error| error.parsed_severity()) {
         // As that the tables are not to be read by this user.
@@ -166,6 +177,7 @@ async fn prepare(client: &Client, place: &PostgresPlace) -> Result<Prepared, Pos
         let reason = "its setting fsync is off, so it loses what it has confirmed when its machine fails: switch it on";
         return Err(unusable(reason.to_owned()));
     }
+    let has_standby = !row.get::<_, String>(4).trim().is_empty();
     // Roles and databases often have it weaker. What waits for more than that stays.
     let waits = row.get::<_, String>(3);
     let waits = if HASTY.contains(&waits.as_str()) { "set synchronous_commit = on;" } else { "" };
@@ -185,8 +197,13 @@ async fn prepare(client: &Client, place: &PostgresPlace) -> Result<Prepared, Pos
         );
         return Err(unusable(reason));
     }
+    let store = format!("select value from {schema}.meta where key = 'store'");
+    let store = client.query_opt(&store, &[]).await.map_err(failed)?.map(|row| row.get::<_, String>(0));
+    let store = store.and_then(|store| Uuid::parse_str(&store).ok());
+    let store = store.ok_or_else(|| unusable(format!("table {schema}.meta does not name its store")))?;
+    let known = Known { store, has_standby };
     let statement = async |text: &str| client.prepare(&text.replace("{s}", schema)).await.map_err(failed);
-    Ok(Prepared {
+    let prepared = Prepared {
         append: statement(statements::APPEND).await?,
         heads: statement(statements::HEADS).await?,
         raise: statement(statements::RAISE).await?,
@@ -208,5 +225,6 @@ async fn prepare(client: &Client, place: &PostgresPlace) -> Result<Prepared, Pos
         changes: statement(key_statements::CHANGES).await?,
         note: statement(key_statements::NOTE).await?,
         notes: statement(key_statements::NOTES).await?,
-    })
+    };
+    Ok((prepared, known))
 }

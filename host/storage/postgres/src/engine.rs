@@ -1,10 +1,13 @@
 //! The engine: which connection a request takes, and how long it may take.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, mpsc},
+};
 
 use ambrosia_shared_log::{
-    ANSWER_TIME, Answer, Answered, Answering, AppendFault, Engine, EngineFacts, EngineHead, Fault, Group, HostId,
-    Known, Lane, News, Raise, RaiseFault, Request, Seen, Session,
+    ANSWER_TIME, Answer, Answered, Answering, AppendFault, Engine, EngineFacts, EngineHead, Fault, Group, HostId, Lane,
+    News, Raise, RaiseFault, Request, Seen, Session,
 };
 use ambrosia_storage::LogId;
 use tokio::{
@@ -15,7 +18,7 @@ use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
 
 use crate::{
-    conversation::{Conversation, Failed, connect},
+    conversation::{Conversation, Failed, Known, connect},
     error::{PostgresError, said},
     keys,
     line::Line,
@@ -39,8 +42,8 @@ const GROUP_BYTES_MAX: usize = 128 << 20;
 /// Logs in a schema of a PostgreSQL database.
 pub struct PostgresEngine {
     office: Arc<Office>,
-    /// `None` only while it is dropped.
-    runtime: Option<Runtime>,
+    known: Known,
+    threads: Threads,
 }
 
 /// A value of a statement.
@@ -66,13 +69,13 @@ impl PostgresEngine {
     /// # Errors
     /// If the database can't be reached, or does not let its user do that.
     pub fn create(place: &PostgresPlace) -> Result<(), PostgresError> {
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(PostgresError::Threads)?;
-        runtime.block_on(async {
-            let (client, _, driver) = connect(place).await?;
-            let made = client.batch_execute(&schema::statements(place.schema())).await;
+        let (runtime, there) = (Threads::begin()?, place.clone());
+        runtime.wait_for(async move {
+            let (client, _, driver) = connect(&there).await?;
+            let made = client.batch_execute(&schema::statements(there.schema())).await;
             drop(client);
             driver.abort();
-            made.map_err(|error| PostgresError::Unusable { place: place.to_string(), reason: said(&error) })
+            made.map_err(|error| PostgresError::Unusable { place: there.to_string(), reason: said(&error) })
         })
     }
 
@@ -81,18 +84,51 @@ impl PostgresEngine {
     /// # Errors
     /// If the database can't be reached, has no tables of this version, or would lose what it confirms.
     pub fn open(place: PostgresPlace) -> Result<PostgresEngine, PostgresError> {
-        let building = Builder::new_multi_thread().worker_threads(THREADS).thread_name("database").enable_all().build();
-        let runtime = building.map_err(PostgresError::Threads)?;
+        let threads = Threads::begin()?;
         let (groups, reads, keys, changes, beats) = Default::default();
         let office = Arc::new(Office { place, groups, reads, keys, changes, beats });
+        let there = Arc::clone(&office);
         // Errors that no repetition mends are told here and not as an engine that is away.
-        let begun = runtime.block_on(Conversation::begin(&office.place))?;
-        drop(begun);
-        Ok(PostgresEngine { office, runtime: Some(runtime) })
+        let known = threads.wait_for(async move { Ok(Conversation::begin(&there.place).await?.known.clone()) })?;
+        Ok(PostgresEngine { office, known, threads })
+    }
+
+    /// Names the store, whichever way it is reached.
+    pub fn store(&self) -> Uuid {
+        self.known.store
     }
 }
 
-impl Drop for PostgresEngine {
+/// The threads of the connections.
+struct Threads {
+    /// `None` only while it is dropped.
+    runtime: Option<Runtime>,
+}
+
+impl Threads {
+    fn begin() -> Result<Threads, PostgresError> {
+        let building = Builder::new_multi_thread().worker_threads(THREADS).thread_name("database").enable_all().build();
+        Ok(Threads { runtime: Some(building.map_err(PostgresError::Threads)?) })
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("it goes when this does")
+    }
+
+    /// Waits as any thread may, also one of a runtime.
+    fn wait_for<T: Send + 'static>(
+        &self,
+        what: impl Future<Output = Result<T, PostgresError>> + Send + 'static,
+    ) -> Result<T, PostgresError> {
+        let (sender, receiver) = mpsc::channel();
+        // Somebody waits for it.
+        self.runtime().spawn(async move { drop(sender.send(what.await)) });
+        let ended = || Err(PostgresError::Threads(std::io::Error::other("they have ended")));
+        receiver.recv().unwrap_or_else(|_| ended())
+    }
+}
+
+impl Drop for Threads {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             // It may be dropped by a thread of a runtime, where nobody may wait. What is under way is answered by its dropped question.
@@ -104,12 +140,18 @@ impl Drop for PostgresEngine {
 impl Engine for PostgresEngine {
     fn ask(&self, lane: Lane, request: Request, answer: Answering) {
         let office = Arc::clone(&self.office);
-        let runtime = self.runtime.as_ref().expect("it goes when the engine does");
-        runtime.spawn(async move { answer(office.answer(lane, &request).await) });
+        self.threads.runtime().spawn(async move { answer(office.answer(lane, &request).await) });
     }
 
     fn facts(&self) -> EngineFacts {
-        EngineFacts { group_bytes_max: GROUP_BYTES_MAX, lanes: LANES, place: self.office.place.to_string() }
+        let place = self.office.place.to_string();
+        let caution = (!self.known.has_standby).then(|| {
+            format!(
+                "the database at {place} has no synchronous standby (its setting synchronous_standby_names is empty): what it has \
+                 confirmed is lost if its disk is, unless the service that runs it keeps copies in another way"
+            )
+        });
+        EngineFacts { group_bytes_max: GROUP_BYTES_MAX, lanes: LANES, place, caution }
     }
 }
 
@@ -297,7 +339,7 @@ async fn raise(conversation: &Conversation, wanted: &[Raise]) -> Result<Answered
 
 async fn heads(conversation: &Conversation, logs: &[Seen]) -> Result<Answered, Failed> {
     let asked: Vec<_> = logs.iter().map(|seen| log_column(seen.log)).collect();
-    let number = |of: fn(&Known) -> u64| {
+    let number = |of: fn(&ambrosia_shared_log::Known) -> u64| {
         logs.iter().map(|seen| seen.known.as_ref().map(|known| number_column(of(known)))).collect::<Vec<_>>()
     };
     let hosts: Vec<_> = logs.iter().map(|seen| seen.known.map(|known| host_column(known.claim.host))).collect();

@@ -31,7 +31,7 @@ pub enum PostgresError {
         reason: String,
     },
     /// It is there, and keeps no logs.
-    #[error("schema {schema} of {place} has no logs of Ambrosia: make it first")]
+    #[error("there is no store of Ambrosia in schema {schema} of {place}: make it with `ambrosia-host store init`")]
     NoStore {
         /// Where, without a password.
         place: String,

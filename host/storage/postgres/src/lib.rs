@@ -19,7 +19,9 @@ mod place;
 mod rows;
 pub mod schema;
 mod statements;
+mod store_place;
 
 pub use engine::PostgresEngine;
 pub use error::{PlaceError, PostgresError};
 pub use place::PostgresPlace;
+pub use store_place::PostgresStore;

@@ -16,6 +16,9 @@ const SCHEMA: &str = "ambrosia";
 /// Longest name that PostgreSQL does not cut.
 const NAME_BYTES_MAX: usize = 63;
 
+/// What URLs of PostgreSQL begin with.
+const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
+
 /// A schema of a database, and how that is reached. It may have several hosts: whichever of them can be written to is in office.
 #[derive(Clone)]
 pub struct PostgresPlace {
@@ -49,6 +52,16 @@ impl PostgresPlace {
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         config.connect_timeout(ANSWER_TIME).tcp_user_timeout(ANSWER_TIME);
         Ok(PostgresPlace { config, schema })
+    }
+
+    /// Whether a text is meant to be a URL of PostgreSQL.
+    pub fn is_one(text: &str) -> bool {
+        SCHEMES.iter().any(|scheme| text.starts_with(scheme))
+    }
+
+    /// Whether it has a password in it.
+    pub fn has_password(&self) -> bool {
+        self.config.get_password().is_some()
     }
 
     /// The schema that holds the tables.

@@ -1,7 +1,7 @@
 //! The tables, and whether they are there.
 //!
 //! ```text
-//! meta   format of these tables
+//! meta   format of these tables, and which store it is
 //! head   one row a log: the fence. epoch, whose it is (claim), whether it is reigned, first and last record, link of the last, bytes of all
 //! log    one row a group of records, by its last record
 //! host   lives of hosts, and how often each has said that it is alive
@@ -56,7 +56,7 @@ create sequence if not exists {schema}.revision;
 create table if not exists {schema}.counter (one boolean primary key check (one), count bigint not null) with (fillfactor = 50);
 insert into {schema}.counter values (true, 0) on conflict do nothing;
 create table if not exists {schema}.note (name text collate \"C\" primary key, value bytea not null) with (fillfactor = 50);
-insert into {schema}.meta values ('format', '{FORMAT}') on conflict do nothing;
+insert into {schema}.meta values ('format', '{FORMAT}'), ('store', gen_random_uuid()) on conflict do nothing;
 "
     )
 }

@@ -386,6 +386,8 @@ pub struct EngineFacts {
     pub lanes: u8,
     /// What and where it is, for people; without secrets.
     pub place: String,
+    /// What whoever begins to use it should know, if there is something.
+    pub caution: Option<String>,
 }
 
 /// An engine.

@@ -39,7 +39,10 @@ fn genesis(log: LogId) -> Record {
 
 impl Host {
     fn new(logs: u16) -> Host {
-        Host::with(logs, EngineFacts { group_bytes_max: GROUP_BYTES_MAX, lanes: 1, place: "a test".to_owned() })
+        Host::with(
+            logs,
+            EngineFacts { group_bytes_max: GROUP_BYTES_MAX, lanes: 1, place: "a test".to_owned(), caution: None },
+        )
     }
 
     fn with(logs: u16, facts: EngineFacts) -> Host {

@@ -67,35 +67,35 @@ pub struct FileStore {
     looks: bool,
 }
 
-/// Where a store lies. A path is one.
+/// The directory of a store. A path is one.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StorePlace {
+pub struct DirectoryPlace {
     /// The directory.
     pub directory: PathBuf,
     /// Use it also if it lies on a file system that other machines may see.
     pub allow_network_file_system: bool,
 }
 
-impl From<PathBuf> for StorePlace {
-    fn from(directory: PathBuf) -> StorePlace {
-        StorePlace { directory, allow_network_file_system: false }
+impl From<PathBuf> for DirectoryPlace {
+    fn from(directory: PathBuf) -> DirectoryPlace {
+        DirectoryPlace { directory, allow_network_file_system: false }
     }
 }
 
-impl From<&PathBuf> for StorePlace {
-    fn from(directory: &PathBuf) -> StorePlace {
+impl From<&PathBuf> for DirectoryPlace {
+    fn from(directory: &PathBuf) -> DirectoryPlace {
         directory.clone().into()
     }
 }
 
-impl From<&Path> for StorePlace {
-    fn from(directory: &Path) -> StorePlace {
+impl From<&Path> for DirectoryPlace {
+    fn from(directory: &Path) -> DirectoryPlace {
         directory.to_path_buf().into()
     }
 }
 
-impl From<&StorePlace> for StorePlace {
-    fn from(place: &StorePlace) -> StorePlace {
+impl From<&DirectoryPlace> for DirectoryPlace {
+    fn from(place: &DirectoryPlace) -> DirectoryPlace {
         place.clone()
     }
 }
@@ -132,6 +132,9 @@ pub enum OpenError {
         /// What it is.
         file_system: &'static str,
     },
+    /// The engine can't be used.
+    #[error("{0}")]
+    Engine(String),
     /// The operating system refused.
     #[error(transparent)]
     Io(#[from] IoError),
@@ -139,7 +142,7 @@ pub enum OpenError {
 
 impl FileStore {
     /// Opens the store in a directory, made if there is none.
-    pub fn create_or_open(place: impl Into<StorePlace>) -> Result<FileStore, OpenError> {
+    pub fn create_or_open(place: impl Into<DirectoryPlace>) -> Result<FileStore, OpenError> {
         let place = place.into();
         let root = &*place.directory;
         place.check_file_system()?;
@@ -158,7 +161,7 @@ impl FileStore {
     ///
     /// # Errors
     /// [`OpenError::Exists`] if something is there, and what can keep a store from being made.
-    pub fn create_new(place: impl Into<StorePlace>) -> Result<FileStore, OpenError> {
+    pub fn create_new(place: impl Into<DirectoryPlace>) -> Result<FileStore, OpenError> {
         let place = place.into();
         let is_taken = fs::read_dir(&place.directory).is_ok_and(|mut entries| entries.next().is_some());
         if is_taken || place.directory.is_file() {
@@ -168,7 +171,7 @@ impl FileStore {
     }
 
     /// Opens the store in a directory. It takes no lock and changes nothing, so that it does for who may only read.
-    pub fn open(place: impl Into<StorePlace>) -> Result<FileStore, OpenError> {
+    pub fn open(place: impl Into<DirectoryPlace>) -> Result<FileStore, OpenError> {
         let place = place.into();
         let root = &*place.directory;
         if !has_format(root)? {
@@ -244,17 +247,7 @@ fn refuse_foreign(root: &Path) -> Result<(), OpenError> {
     if file_names(&ThisMachine, root)?.iter().all(ours) { Ok(()) } else { Err(OpenError::NotEmpty(root.to_path_buf())) }
 }
 
-impl StorePlace {
-    /// Opens the store there.
-    pub fn open(&self) -> Result<Arc<dyn Store>, OpenError> {
-        Ok(Arc::new(FileStore::open(self)?))
-    }
-
-    /// The same, and makes one if there is none.
-    pub fn create_or_open(&self) -> Result<Arc<dyn Store>, OpenError> {
-        Ok(Arc::new(FileStore::create_or_open(self)?))
-    }
-
+impl DirectoryPlace {
     /// Looks at the directory, or at the one that it would be made in.
     fn check_file_system(&self) -> Result<(), OpenError> {
         let there = self.directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
@@ -350,7 +343,7 @@ mod tests {
 
     #[test]
     fn a_file_system_of_several_machines_is_refused_unless_somebody_knows_better() {
-        let mut place = StorePlace::from(Path::new("/there"));
+        let mut place = DirectoryPlace::from(Path::new("/there"));
         let (fuse, ext4) = (0x6573_5546, 0xef53);
         assert!(place.check_magic(ext4).is_ok());
         let refused = place.check_magic(fuse).expect_err("it may be on another machine").to_string();

@@ -51,7 +51,7 @@ pub use checkpoint_directory::{CheckpointDirectory, WrittenFile};
 pub use checkpoints::FileCheckpoints;
 pub use copied_log::RecordBefore;
 pub use file_log::FileLog;
-pub use file_store::{FileStore, OpenError, StorePlace};
+pub use file_store::{DirectoryPlace, FileStore, OpenError};
 pub use file_tail::FileTail;
 pub use log_thread::LogTurns;
 pub use machine::{Lock, Machine, MachineFile, Page};

@@ -124,7 +124,12 @@ impl EngineSim {
     fn new(seed: u64, options: EngineOptions, traced: bool) -> EngineSim {
         let mut dice = Dice::new(seed);
         let group_bytes_max = dice.spread((2_000, 20_000)) as usize;
-        let facts = EngineFacts { group_bytes_max, lanes: options.lanes, place: "a simulated engine".to_owned() };
+        let facts = EngineFacts {
+            group_bytes_max,
+            lanes: options.lanes,
+            place: "a simulated engine".to_owned(),
+            caution: None,
+        };
         let mut sim = EngineSim {
             hosts: (0..options.hosts).map(|host| Host::new(&facts, HostId([host as u8 + 1; 16]))).collect(),
             facts,

@@ -37,6 +37,11 @@ impl Engine for MemoryEngine {
     }
 
     fn facts(&self) -> EngineFacts {
-        EngineFacts { group_bytes_max: GROUP_BYTES_MAX, lanes: 2, place: "the engine in memory".to_owned() }
+        EngineFacts {
+            group_bytes_max: GROUP_BYTES_MAX,
+            lanes: 2,
+            place: "the engine in memory".to_owned(),
+            caution: None,
+        }
     }
 }

@@ -40,6 +40,10 @@ impl Desk {
         self.engine.facts().place
     }
 
+    pub(super) fn caution(&self) -> Option<String> {
+        self.engine.facts().caution
+    }
+
     /// A claim that nobody has used for a key.
     pub(super) fn new_claim(&self) -> Claim {
         Claim { host: self.me, attempt: self.claims_ever.fetch_add(1, Ordering::Relaxed) }

@@ -284,6 +284,10 @@ impl Store for EngineStore {
         }
     }
 
+    fn caution(&self) -> Option<String> {
+        self.inner.desk.caution()
+    }
+
     fn cache(&self) -> Option<&Path> {
         Some(&self.inner.cache)
     }

@@ -1,0 +1,44 @@
+//! `store`: makes a store in a database.
+
+use std::{io::Write, process::ExitCode};
+
+use ambrosia_postgres::{PostgresEngine, schema};
+use ambrosia_storage::StorePlace;
+use anyhow::{Context, bail};
+
+use crate::{
+    arguments::{InitStore, StoreVerb},
+    place,
+};
+
+pub(crate) fn store(of: &StorePlace, verb: &StoreVerb) -> anyhow::Result<ExitCode> {
+    match verb {
+        StoreVerb::Init(verb) => init(of, verb),
+    }
+}
+
+fn init(of: &StorePlace, verb: &InitStore) -> anyhow::Result<ExitCode> {
+    let StorePlace::Engine(engine) = of else {
+        bail!(
+            "{of} is a directory, which becomes a store when an instance is registered: for a database give its URL in the \
+             variable AMBROSIA_STORE, such as postgres://ambrosia@127.0.0.1/app"
+        );
+    };
+    let store = place::postgres(engine.url(), None)?.context("it is no database that can be made a store")?;
+    let mut out = std::io::stdout();
+    if verb.print {
+        write!(out, "{}", schema::statements(store.place().schema()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    PostgresEngine::create(store.place())?;
+    let opened = of.open()?;
+    writeln!(out, "{of} is a store")?;
+    if let Some(caution) = opened.caution() {
+        writeln!(out, "note: {caution}")?;
+    }
+    writeln!(
+        out,
+        "register an instance in it with `ambrosia-host register-instance --instance NAME --module FILE.wasm`"
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
