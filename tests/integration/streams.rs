@@ -316,9 +316,9 @@ fn a_host_of_an_earlier_version_gets_a_connection_for_each_stream() {
     let body = EpochBody { replica: ReplicaIndex(0), engine: [0; 32] };
     let reign = tail.acquire(Epoch(0), body, Timestamp(1), Box::new(|_, _| {})).expect("it has no primary");
     let address = listener.local_addr().expect("it has an address");
-    presence.set_address(address);
+    presence.set_address(&address.into()).expect("there is room");
     presence.beat(Role::Primary);
-    presence.publish_primary(reign.epoch, address);
+    presence.publish_primary(reign.epoch);
 
     let _sender = cluster.start("sender", 0);
     let accept = || {

@@ -1,15 +1,19 @@
-//! Where replicas of a test run: processes on a store on files, or threads of the test on a store in memory.
+//! Where replicas of a test run: processes on a store on files or in PostgreSQL, or threads of the test on a store in memory or on an engine.
 //!
 //! **Architecture Invariant:** a test knows the traits alone, so that it says the same of both.
 
 use std::{
     io::Write,
+    net::SocketAddr,
     sync::{Arc, Mutex},
 };
 
 use ambrosia_core::{InstanceName, PrintStream, ReplicaIndex};
-use ambrosia_host::{Embedded, EmbeddedOptions, Ending, MemberOptions, Modules};
-use ambrosia_storage::{MemoryStore, Store, StorePlace};
+use ambrosia_host::{Embedded, EmbeddedOptions, Ending, MemberOptions, Modules, fresh_uuid};
+use ambrosia_postgres::PostgresStore;
+use ambrosia_shared_log::{EngineStore, HostId, MemoryEngine};
+use ambrosia_storage::{EnginePlace, MemoryStore, Store, StorePlace};
+use ambrosia_test_database::Server;
 use ambrosia_tests::{Cluster, Host, Lines, PATIENCE, Signal};
 
 /// Where replicas run.
@@ -107,25 +111,104 @@ impl Ground for Memory {
     }
 
     fn start(&self, instance: &str, replica: u16) -> Box<dyn Running> {
-        let (reader, writer) = std::io::pipe().expect("a pipe can be made");
-        let writer = Mutex::new(writer);
-        let print = move |stream: PrintStream, bytes: &[u8]| {
-            if stream == PrintStream::Stdout {
-                let mut writer = writer.lock().expect("nobody panics with it");
-                writer.write_all(bytes).expect("the test reads it");
-            }
-        };
-        let options = EmbeddedOptions {
-            instance: InstanceName::new(instance).expect("a plain name"),
-            replica: ReplicaIndex(replica),
-            http: None,
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)).into(),
-            member: MemberOptions { history_bytes: 0, ..MemberOptions::default() },
-            print: Arc::new(print),
-        };
-        let embedded = Embedded::start(self.store(), Arc::clone(&self.modules), options).expect("it can be started");
-        Box::new(InThisProcess { embedded, stdout: Lines::of(reader, |_| {}) })
+        start_here(self.store(), Arc::clone(&self.modules), instance, replica)
     }
+}
+
+/// Threads of this process, and a store on an engine in memory: each replica is a host of its own.
+pub(crate) struct OnEngine {
+    cluster: Cluster,
+    engine: MemoryEngine,
+    store: Arc<dyn Store>,
+}
+
+impl OnEngine {
+    pub(crate) fn new() -> OnEngine {
+        let (cluster, engine) = (Cluster::new(), MemoryEngine::default());
+        let store = open(&cluster, &engine);
+        OnEngine { cluster, engine, store }
+    }
+}
+
+/// Another host on the engine. The cache is that of the machine.
+fn open(cluster: &Cluster, engine: &MemoryEngine) -> Arc<dyn Store> {
+    let cache = cluster.file("cache");
+    std::fs::create_dir_all(&cache).expect("a directory of the test's own");
+    let me = HostId(fresh_uuid().0);
+    Arc::new(EngineStore::begin(Arc::new(engine.clone()), me, cache).expect("there are threads"))
+}
+
+impl Ground for OnEngine {
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store)
+    }
+
+    fn guest(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.cluster.guest(name)).expect("the guest was built")
+    }
+
+    fn start(&self, instance: &str, replica: u16) -> Box<dyn Running> {
+        let store = open(&self.cluster, &self.engine);
+        start_here(Arc::clone(&store), Arc::new(Modules::new(store)), instance, replica)
+    }
+}
+
+/// Processes, and a store in a PostgreSQL server of the test's own.
+pub(crate) struct OnDatabase {
+    cluster: Cluster,
+    store: Arc<dyn Store>,
+    _server: Server,
+}
+
+impl OnDatabase {
+    /// `None` where there is no PostgreSQL.
+    pub(crate) fn new() -> Option<OnDatabase> {
+        let server = Server::begin(&[])?;
+        let mut cluster = Cluster::new();
+        let url = server.url("shop");
+        cluster.set_env("AMBROSIA_STORE", &url);
+        cluster.set_env("AMBROSIA_CACHE", cluster.file("cache"));
+        cluster.must(&["store", "init"]);
+        let place = PostgresStore::read(&url, cluster.file("own-cache")).expect("it is a URL");
+        let store = place.open().expect("it was made");
+        Some(OnDatabase { cluster, store, _server: server })
+    }
+}
+
+impl Ground for OnDatabase {
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store)
+    }
+
+    fn guest(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.cluster.guest(name)).expect("the guest was built")
+    }
+
+    fn start(&self, instance: &str, replica: u16) -> Box<dyn Running> {
+        Box::new(self.cluster.start_with(instance, replica, &["--history", "0"], |_| {}))
+    }
+}
+
+/// Starts a replica by threads of this process.
+fn start_here(store: Arc<dyn Store>, modules: Arc<Modules>, instance: &str, replica: u16) -> Box<dyn Running> {
+    let (reader, writer) = std::io::pipe().expect("a pipe can be made");
+    let writer = Mutex::new(writer);
+    let print = move |stream: PrintStream, bytes: &[u8]| {
+        if stream == PrintStream::Stdout {
+            let mut writer = writer.lock().expect("nobody panics with it");
+            writer.write_all(bytes).expect("the test reads it");
+        }
+    };
+    let options = EmbeddedOptions {
+        instance: InstanceName::new(instance).expect("a plain name"),
+        replica: ReplicaIndex(replica),
+        http: None,
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)).into(),
+        member: MemberOptions { history_bytes: 0, ..MemberOptions::default() },
+        print: Arc::new(print),
+    };
+    let embedded = Embedded::start(store, modules, options).expect("it can be started");
+    Box::new(InThisProcess { embedded, stdout: Lines::of(reader, |_| {}) })
 }
 
 struct InThisProcess {

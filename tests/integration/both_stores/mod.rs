@@ -1,5 +1,5 @@
-//! What does not depend on where a store is: each test runs with processes on a store on files, and once more with threads
-//! of one process on a store in memory.
+//! What does not depend on where a store is: each test runs with processes on a store on files and on one in PostgreSQL, and with
+//! threads of one process on a store in memory and on an engine in memory, each of them a host of its own there.
 
 mod cast;
 mod ground;
@@ -10,12 +10,12 @@ use ambrosia_core::{InstanceName, Lsn, RecordKind};
 use ambrosia_host::Hindrance;
 use ambrosia_storage::{Instances, RecordedOutcome, Role, Store};
 use cast::{Cast, register};
-use ground::{Files, Ground, Memory};
+use ground::{Files, Ground, Memory, OnDatabase, OnEngine};
 use serde_json::{Value, json};
 
 use crate::support::Session;
 
-/// Makes two tests of each function.
+/// Makes a test of each function for each ground. Where there is no PostgreSQL, that is said.
 macro_rules! on_both_stores {
     ($($name:ident)*) => {
         mod on_files {
@@ -23,6 +23,16 @@ macro_rules! on_both_stores {
         }
         mod in_memory {
             $(#[test] fn $name() { super::$name(&super::Memory::new()); })*
+        }
+        mod on_an_engine {
+            $(#[test] fn $name() { super::$name(&super::OnEngine::new()); })*
+        }
+        mod in_postgresql {
+            $(#[test] fn $name() {
+                if let Some(ground) = super::OnDatabase::new() {
+                    super::$name(&ground);
+                }
+            })*
         }
     };
 }

@@ -7,7 +7,9 @@ use ambrosia_core::Record;
 use ambrosia_shared_log::{Engine, EngineHost, EngineLog, EngineStore, MemoryEngine};
 use ambrosia_storage::{LogId, LogStore, Store, conformance::Handles};
 
-use crate::support::{Server, create, log, new_id, open};
+use ambrosia_test_database::Server;
+
+use crate::support::{create, engine, log, new_id, open};
 
 const LOG: u8 = 7;
 
@@ -24,9 +26,9 @@ fn new_log(genesis: Record) -> Handles {
         let engine: Arc<dyn Engine> = Arc::new(memory);
         return Box::new(move || Arc::new(EngineLog::new(new_host(Arc::clone(&engine)), log)) as Arc<dyn LogStore>);
     };
-    create(&server.engine(), log(LOG), &genesis);
+    create(&engine(&server), log(LOG), &genesis);
     Box::new(move || {
-        let host = new_host(Arc::new(server.engine()));
+        let host = new_host(Arc::new(engine(&server)));
         Arc::new(EngineLog::new(host, log(LOG))) as Arc<dyn LogStore>
     })
 }
@@ -41,7 +43,7 @@ struct Opened {
 fn new_store() -> Opened {
     let server = Server::begin(&[]);
     let engine: Arc<dyn Engine> = match &server {
-        Some(server) => Arc::new(server.engine()),
+        Some(server) => Arc::new(engine(&server)),
         None => Arc::new(MemoryEngine::default()),
     };
     let cache = tempfile::tempdir().expect("there is room");

@@ -15,7 +15,9 @@ use ambrosia_shared_log::{
 use ambrosia_storage::{LogId, Revision};
 use bytes::Bytes;
 
-use crate::support::{Server, append, ask, create, genesis, group, log, position, remove};
+use ambrosia_test_database::Server;
+
+use crate::support::{append, ask, create, engine, genesis, group, log, place, position, remove};
 
 /// Far more than any of these takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -258,7 +260,7 @@ fn request(dice: &mut Dice, rows: &mut Rows) -> Request {
 #[test]
 fn each_request_does_what_it_does_to_rows_in_memory() {
     let Some(server) = Server::begin(&[]) else { return };
-    let (engine, mut rows, mut dice) = (server.engine(), Rows::default(), Dice(7));
+    let (engine, mut rows, mut dice) = (engine(&server), Rows::default(), Dice(7));
     for of in (0..4).map(log) {
         assert!(rows.create(of, &genesis(of)));
         assert!(create(&engine, of, &genesis(of)));
@@ -292,7 +294,7 @@ fn each_request_does_what_it_does_to_rows_in_memory() {
 #[test]
 fn who_was_deposed_appends_nothing_even_where_the_log_was_trimmed() {
     let Some(server) = Server::begin(&[]) else { return };
-    let engine = server.engine();
+    let engine = engine(&server);
     let (of, first) = (log(1), genesis(log(1)));
     assert!(create(&engine, of, &first));
     let claim = Claim { host: HostId([1; 16]), attempt: 1 };
@@ -325,7 +327,7 @@ fn who_was_deposed_appends_nothing_even_where_the_log_was_trimmed() {
 fn hosts_that_want_the_same_logs_in_other_orders_do_not_wait_for_each_other_for_ever() {
     const LOGS: u8 = 60;
     let Some(server) = Server::begin(&["deadlock_timeout = '100ms'"]) else { return };
-    let engine = server.engine();
+    let engine = engine(&server);
     for number in 0..LOGS {
         assert!(create(&engine, log(number), &genesis(log(number))));
     }
@@ -336,7 +338,7 @@ fn hosts_that_want_the_same_logs_in_other_orders_do_not_wait_for_each_other_for_
     );
     let together = Arc::new(Barrier::new(4));
     let hosts = (0..4_u8).map(|host| {
-        let (together, place) = (Arc::clone(&together), server.place());
+        let (together, place) = (Arc::clone(&together), place(&server));
         thread::spawn(move || {
             let engine = PostgresEngine::open(place).expect("it is there");
             let claim = Claim { host: HostId([host; 16]), attempt: 1 };
@@ -374,7 +376,7 @@ fn hosts_that_want_the_same_logs_in_other_orders_do_not_wait_for_each_other_for_
 /// A server whose commits wait for a standby that there is not, and a log in it that was made before.
 fn without_its_standby() -> Option<(Server, PostgresEngine)> {
     let server = Server::begin(&[])?;
-    let engine = server.engine();
+    let engine = engine(&server);
     assert!(create(&engine, log(1), &genesis(log(1))));
     let claim = Claim { host: HostId([1; 16]), attempt: 1 };
     let raised = ask(
@@ -449,7 +451,7 @@ fn a_wait_for_the_standby_that_is_broken_off_is_no_success() {
 #[test]
 fn a_server_that_is_away_is_told_and_found_again() {
     let Some(server) = Server::begin(&[]) else { return };
-    let engine = server.engine();
+    let engine = engine(&server);
     assert!(create(&engine, log(1), &genesis(log(1))));
     let (session, _) = read(&engine);
     server.crash();
@@ -474,7 +476,7 @@ fn a_server_that_is_away_is_told_and_found_again() {
 #[test]
 fn a_record_of_the_largest_size_goes_in_and_comes_out() {
     let Some(server) = Server::begin(&[]) else { return };
-    let engine = server.engine();
+    let engine = engine(&server);
     assert!(create(&engine, log(1), &genesis(log(1))));
     let after = position(&genesis(log(1)));
     let large = Group { bytes: Bytes::from(vec![7; 90 << 20]), ..group(log(1), 0, after, b"") };
@@ -500,8 +502,8 @@ fn what_can_not_be_used_is_refused_with_what_to_do() {
     };
     let none = refused(&server.url("shop"));
     assert!(none.contains("schema shop of") && none.contains("has no logs of Ambrosia"), "{none}");
-    let _engine = server.engine();
-    PostgresEngine::create(&server.place()).expect("it is made again without harm");
+    let _engine = engine(&server);
+    PostgresEngine::create(&place(&server)).expect("it is made again without harm");
     server.sql("update shop.meta set value = '7'");
     let other = refused(&server.url("shop"));
     assert!(other.contains("format 7") && other.contains("this program reads 1"), "{other}");
