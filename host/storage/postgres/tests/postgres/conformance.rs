@@ -43,7 +43,7 @@ struct Opened {
 fn new_store() -> Opened {
     let server = Server::begin(&[]);
     let engine: Arc<dyn Engine> = match &server {
-        Some(server) => Arc::new(engine(&server)),
+        Some(server) => Arc::new(engine(server)),
         None => Arc::new(MemoryEngine::default()),
     };
     let cache = tempfile::tempdir().expect("there is room");
