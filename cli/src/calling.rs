@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ambrosia_core::limits::ARGUMENTS_BYTES_MAX;
-use ambrosia_host::{Client, Method, encode_arguments_of};
+use ambrosia_host::{Client, Method, Security, encode_arguments_of};
 use ambrosia_storage::StorePlace;
 use anyhow::{Context, bail};
 use tokio::runtime::{Builder, Runtime};
@@ -26,13 +26,19 @@ pub(crate) struct Calling {
 
 impl Calling {
     /// Finds the method, reads its arguments, and finds out where it is asked: at the hosts `at`, or in the store if there are none.
-    pub(crate) fn begin(store: StorePlace, what: &Called, at: &[String], timeout: f64) -> anyhow::Result<Calling> {
+    pub(crate) fn begin(
+        store: StorePlace,
+        what: &Called,
+        at: &[String],
+        timeout: f64,
+        security: Security,
+    ) -> anyhow::Result<Calling> {
         if !(timeout > 0.0 && timeout <= 1e9) {
             bail!("--timeout must be a number of seconds above 0");
         }
         let (began, limit) = (Instant::now(), Duration::from_secs_f64(timeout));
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let (client, methods) = runtime.block_on(reach_methods(store, &what.instance, at, limit))?;
+        let (client, methods) = runtime.block_on(reach_methods(store, &what.instance, at, limit, security))?;
         let method = methods.find(&what.method)?.clone();
         let place = what.args.place();
         let arguments = what.args.read().and_then(|json| Ok(encode_arguments_of(&json, &method)?));

@@ -2,13 +2,13 @@
 
 use std::{io::Write, process::ExitCode, sync::Arc, time::Duration};
 
-use ambrosia_host::{CheckpointTaken, client_of, follow_checkpoints};
+use ambrosia_host::{CheckpointTaken, Security, follow_checkpoints};
 use ambrosia_storage::{Instances, StorePlace};
 use anyhow::bail;
 
-use crate::arguments::Checkpoint;
+use crate::{arguments::Checkpoint, reach::by_store};
 
-pub(crate) fn checkpoint(store: &StorePlace, verb: &Checkpoint) -> anyhow::Result<ExitCode> {
+pub(crate) fn checkpoint(store: &StorePlace, verb: &Checkpoint, security: Security) -> anyhow::Result<ExitCode> {
     let store = store.open()?;
     let checkpoints = store.checkpoints(store.log_of(&verb.instance)?)?;
     if !(verb.timeout > 0.0 && verb.timeout <= 1e9) {
@@ -18,7 +18,7 @@ pub(crate) fn checkpoint(store: &StorePlace, verb: &Checkpoint) -> anyhow::Resul
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let CheckpointTaken { lsn, asked, replica } = runtime.block_on(async {
         let (published, _subscription) = follow_checkpoints(&checkpoints)?;
-        let mut client = client_of(Arc::clone(&store), verb.instance.0.clone())?;
+        let mut client = by_store(Arc::clone(&store), &verb.instance.0, security)?;
         client.checkpoint(published, limit).await
     })?;
     let infos = checkpoints.list()?;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use ambrosia_core::{Event, EventId, ReplicaIndex, Timestamp};
-use ambrosia_host::{ClientError, Diagnostics, Heard, decode_value, without_controls};
+use ambrosia_host::{ClientError, Diagnostics, Heard, Security, decode_value, without_controls};
 use ambrosia_storage::StorePlace;
 use anyhow::bail;
 use serde::Serialize;
@@ -41,17 +41,17 @@ struct Lost {
     through: String,
 }
 
-pub(crate) fn events(store: StorePlace, verb: &Events) -> anyhow::Result<ExitCode> {
+pub(crate) fn events(store: StorePlace, verb: &Events, security: Security) -> anyhow::Result<ExitCode> {
     if !(verb.timeout > 0.0 && verb.timeout <= 1e9) {
         bail!("--timeout must be a number of seconds above 0");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(listen(store, verb))?;
+    runtime.block_on(listen(store, verb, security))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn listen(store: StorePlace, verb: &Events) -> anyhow::Result<()> {
-    let mut client = reach(store, &verb.instance, &verb.at).await?;
+async fn listen(store: StorePlace, verb: &Events, security: Security) -> anyhow::Result<()> {
+    let mut client = reach(store, &verb.instance, &verb.at, security).await?;
     let limit = Duration::from_secs_f64(verb.timeout);
     let mut events = client.events(Some(verb.after.unwrap_or_default()), verb.replica.map(ReplicaIndex));
     let newest = events.begin(limit).await?;

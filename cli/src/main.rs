@@ -7,6 +7,7 @@ mod add_replica;
 mod argument_source;
 mod arguments;
 mod calling;
+mod cert;
 mod checked_module;
 mod checkpoint;
 mod completion;
@@ -55,7 +56,7 @@ use std::{path::PathBuf, process::ExitCode};
 use ambrosia_host::Diagnostics;
 use ambrosia_storage::StorePlace;
 use anyhow::Context;
-use arguments::{Arguments, Verb};
+use arguments::{Arguments, TlsArguments, Verb};
 use clap::Parser;
 use style::{Colours, Style};
 
@@ -81,32 +82,39 @@ fn carry_out_verb(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let store = store.allowing_network_file_system(arguments.allow_network_file_system);
     let named = arguments.verb.is_of_a_store().then(|| store.to_string());
     let colours = Colours(arguments.color);
-    carry_out_on(store, project, arguments.verb, colours).map_err(|error| match named {
+    carry_out_on(store, project, arguments.verb, colours, &arguments.tls).map_err(|error| match named {
         Some(store) => said::within(error, &store),
         None => error,
     })
 }
 
-fn carry_out_on(store: StorePlace, project: Option<PathBuf>, verb: Verb, colours: Colours) -> anyhow::Result<ExitCode> {
+fn carry_out_on(
+    store: StorePlace,
+    project: Option<PathBuf>,
+    verb: Verb,
+    colours: Colours,
+    tls: &TlsArguments,
+) -> anyhow::Result<ExitCode> {
     match verb {
-        Verb::Up(verb) => up::up(store, project.context(place::NO_PROJECT)?, &verb, colours),
+        Verb::Up(verb) => up::up(store, project.context(place::NO_PROJECT)?, &verb, colours, tls.security()?),
         Verb::New(verb) => new::new(&verb),
         Verb::RegisterInstance(verb) => register_instance::register_instance(&store, &verb),
         Verb::AddReplica(verb) => add_replica::add_replica(&store, &verb),
         Verb::DeregisterInstance(verb) => deregister_instance::deregister_instance(&store, &verb),
+        Verb::Cert(verb) => cert::cert(&verb.verb),
         Verb::Token(verb) => token::token(&store, verb.verb),
         Verb::Store(verb) => store_verbs::store(&store, &verb.verb),
-        Verb::Run(verb) => run::run(store, verb),
-        Verb::Serve(verb) => serve::serve(store, verb),
+        Verb::Run(verb) => run::run(store, verb, tls.security()?),
+        Verb::Serve(verb) => serve::serve(store, verb, tls.security()?),
         Verb::Kill(verb) => kill::kill(&store, &verb),
-        Verb::Status(verb) => status::status(&store, &verb, Style::of_stdout(colours)),
+        Verb::Status(verb) => status::status(&store, &verb, Style::of_stdout(colours), &tls.security()?),
         Verb::Upgrade(verb) => upgrade::upgrade(&store, &verb),
         Verb::Skip(verb) => skip::skip(&store, &verb),
-        Verb::Send(verb) => send::send(store, &verb),
-        Verb::Query(verb) => query::query(store, &verb),
-        Verb::Result(verb) => result::result(store, &verb),
-        Verb::Events(verb) => events::events(store, &verb),
-        Verb::Checkpoint(verb) => checkpoint::checkpoint(&store, &verb),
+        Verb::Send(verb) => send::send(store, &verb, tls.security()?),
+        Verb::Query(verb) => query::query(store, &verb, tls.security()?),
+        Verb::Result(verb) => result::result(store, &verb, tls.security()?),
+        Verb::Events(verb) => events::events(store, &verb, tls.security()?),
+        Verb::Checkpoint(verb) => checkpoint::checkpoint(&store, &verb, tls.security()?),
         Verb::Log(verb) => log::log(&store, &verb, Style::of_stdout(colours)),
         Verb::Trace(verb) => trace::trace(&store, &verb, Style::of_stdout(colours)),
         Verb::Debug(verb) => debug::debug(&store, &verb, colours),

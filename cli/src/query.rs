@@ -3,14 +3,14 @@
 use std::{io::Write, process::ExitCode};
 
 use ambrosia_core::{Lsn, ReplicaIndex};
-use ambrosia_host::{MethodKind, show_value, without_controls};
+use ambrosia_host::{MethodKind, Security, show_value, without_controls};
 use ambrosia_storage::StorePlace;
 use anyhow::bail;
 
 use crate::{arguments::Query, calling::Calling};
 
-pub(crate) fn query(store: StorePlace, verb: &Query) -> anyhow::Result<ExitCode> {
-    let mut calling = Calling::begin(store, &verb.what, &verb.at, verb.timeout)?;
+pub(crate) fn query(store: StorePlace, verb: &Query, security: Security) -> anyhow::Result<ExitCode> {
+    let mut calling = Calling::begin(store, &verb.what, &verb.at, verb.timeout, security)?;
     let (name, kind) = (&calling.method.name, calling.method.kind);
     if kind != MethodKind::Query {
         let kind = kind.word();

@@ -3,13 +3,23 @@
 use std::{sync::Arc, time::Duration};
 
 use ambrosia_core::InstanceName;
-use ambrosia_host::{Addresses, Client, Methods, Modules, client_of};
-use ambrosia_storage::{Instances, StorePlace};
+use ambrosia_host::{Addresses, Client, ClientError, Methods, Modules, Security, StoreWhereabouts};
+use ambrosia_storage::{Instances, Store, StorePlace};
 use anyhow::Context;
 
 /// A client of the instance.
-pub(crate) async fn reach(store: StorePlace, name: &InstanceName, at: &[String]) -> anyhow::Result<Client> {
-    if at.is_empty() { Ok(client_of(store.open()?, name.clone())?) } else { by_hosts(name, at).await }
+pub(crate) async fn reach(
+    store: StorePlace,
+    name: &InstanceName,
+    at: &[String],
+    security: Security,
+) -> anyhow::Result<Client> {
+    if at.is_empty() { Ok(by_store(store.open()?, name, security)?) } else { by_hosts(name, at, security).await }
+}
+
+/// A client of the instance in that store.
+pub(crate) fn by_store(store: Arc<dyn Store>, name: &InstanceName, security: Security) -> Result<Client, ClientError> {
+    Ok(Client::new(name.clone(), StoreWhereabouts::secured(store, name.clone(), security)?))
 }
 
 /// The same, and what its methods are, for which hosts are waited for as long as `limit`.
@@ -18,19 +28,20 @@ pub(crate) async fn reach_methods(
     name: &InstanceName,
     at: &[String],
     limit: Duration,
+    security: Security,
 ) -> anyhow::Result<(Client, Methods)> {
     if at.is_empty() {
         let store = store.open()?;
         let entry = store.instance(name)?;
         let methods = Modules::new(Arc::clone(&store)).methods(entry.upgrades.current)?;
-        return Ok((client_of(store, name.clone())?, methods));
+        return Ok((by_store(store, name, security)?, methods));
     }
-    let mut client = by_hosts(name, at).await?;
+    let mut client = by_hosts(name, at, security).await?;
     let methods = client.methods(limit).await?;
     Ok((client, methods))
 }
 
-async fn by_hosts(name: &InstanceName, at: &[String]) -> anyhow::Result<Client> {
-    let addresses = Addresses::resolve(at).await.context("--at")?;
-    Ok(Client::new(name.clone(), Addresses::new(name.clone(), addresses)))
+async fn by_hosts(name: &InstanceName, at: &[String], security: Security) -> anyhow::Result<Client> {
+    let addresses = Addresses::resolve(at, &security).await.context("--at")?;
+    Ok(Client::new(name.clone(), Addresses::secured(name.clone(), addresses, security)))
 }

@@ -3,7 +3,7 @@
 use std::{io::Write, process::ExitCode, time::Duration};
 
 use ambrosia_core::{Answer, RequestId, RequestStatus};
-use ambrosia_host::{decode_value, show_raw, show_value, without_controls};
+use ambrosia_host::{Security, decode_value, show_raw, show_value, without_controls};
 use ambrosia_storage::StorePlace;
 use anyhow::bail;
 
@@ -12,7 +12,7 @@ use crate::{arguments::ResultOf, reach::reach_methods};
 /// Exit code while there is no result.
 const UNDER_WAY: u8 = 3;
 
-pub(crate) fn result(store: StorePlace, verb: &ResultOf) -> anyhow::Result<ExitCode> {
+pub(crate) fn result(store: StorePlace, verb: &ResultOf, security: Security) -> anyhow::Result<ExitCode> {
     let seconds = |flag: &str, seconds: f64| {
         if !(0.0..=1e9).contains(&seconds) {
             bail!("{flag} must be a number of seconds, at most 1000000000");
@@ -22,7 +22,7 @@ pub(crate) fn result(store: StorePlace, verb: &ResultOf) -> anyhow::Result<ExitC
     let (wait, limit) = (seconds("--wait", verb.wait)?, seconds("--timeout", verb.timeout)?);
     let request = RequestId::new(&verb.of.request)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut client, methods) = runtime.block_on(reach_methods(store, &verb.of.instance, &verb.at, limit))?;
+    let (mut client, methods) = runtime.block_on(reach_methods(store, &verb.of.instance, &verb.at, limit, security))?;
     let method = verb.method.as_deref().map(|name| methods.find(name)).transpose()?;
     let shown = |value: &[u8]| match method {
         Some(method) => show_value(method, value),

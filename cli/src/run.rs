@@ -3,18 +3,18 @@
 use std::process::ExitCode;
 
 use ambrosia_core::{Lsn, ReplicaIndex};
-use ambrosia_host::{Diagnostics, Ending, MemberOptions, RunOptions};
+use ambrosia_host::{Diagnostics, Ending, MemberOptions, RunOptions, Security};
 use ambrosia_storage::StorePlace;
 
 use crate::arguments::Run;
 
-pub(crate) fn run(store: StorePlace, verb: Run) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(store: StorePlace, verb: Run, security: Security) -> anyhow::Result<ExitCode> {
     let name = verb.instance.0;
     let ending = ambrosia_host::run(RunOptions {
         store,
         instance: name.clone(),
         replica: ReplicaIndex(verb.replica),
-        listen: verb.listen.into(),
+        listen: verb.listen.listen(security),
         http: verb.http.address()?,
         guest_log: verb.guest_log.guest_log,
         stdin: verb.stdin,

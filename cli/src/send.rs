@@ -3,14 +3,14 @@
 use std::{io::Write, process::ExitCode};
 
 use ambrosia_core::{Lsn, ReplicaIndex, RequestId};
-use ambrosia_host::{Answered, Method, MethodKind, fresh_request_id, show_value, without_controls};
+use ambrosia_host::{Answered, Method, MethodKind, Security, fresh_request_id, show_value, without_controls};
 use ambrosia_storage::StorePlace;
 use anyhow::{Context, bail};
 
 use crate::{arguments::Send, calling::Calling};
 
-pub(crate) fn send(store: StorePlace, verb: &Send) -> anyhow::Result<ExitCode> {
-    let mut calling = Calling::begin(store, &verb.what, &verb.at, verb.timeout)?;
+pub(crate) fn send(store: StorePlace, verb: &Send, security: Security) -> anyhow::Result<ExitCode> {
+    let mut calling = Calling::begin(store, &verb.what, &verb.at, verb.timeout, security)?;
     if is_query(verb, &calling.method)? {
         return calling.query(verb.replica.map(ReplicaIndex), Lsn(verb.at_least));
     }

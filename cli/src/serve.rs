@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use ambrosia_core::{InstanceName, ReplicaIndex};
-use ambrosia_host::{Diagnostics, Ending, MemberEnded, MemberOptions, ServeOptions, Which};
+use ambrosia_host::{Diagnostics, Ending, MemberEnded, MemberOptions, Security, ServeOptions, Which};
 use ambrosia_storage::StorePlace;
 
 use crate::{arguments::Serve, said::said};
 
-pub(crate) fn serve(store: StorePlace, verb: Serve) -> anyhow::Result<ExitCode> {
+pub(crate) fn serve(store: StorePlace, verb: Serve, security: Security) -> anyhow::Result<ExitCode> {
     let which = if verb.all {
         Which::All(ReplicaIndex(verb.replica))
     } else {
@@ -21,7 +21,7 @@ pub(crate) fn serve(store: StorePlace, verb: Serve) -> anyhow::Result<ExitCode> 
         ServeOptions {
             store,
             which,
-            listen: verb.listen.into(),
+            listen: verb.listen.listen(security),
             http: verb.http.address()?,
             guest_log: verb.guest_log.guest_log,
             process_memory_bytes: verb.process_memory,

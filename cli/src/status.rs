@@ -8,7 +8,7 @@ use std::{
 };
 
 use ambrosia_core::{InstanceName, Lsn, ReplicaIndex};
-use ambrosia_host::Modules;
+use ambrosia_host::{Modules, Security};
 use ambrosia_storage::{
     BlobHash, CaptureMeans, InstanceEntry, InstanceError, Instances, Member, PrimaryInfo, ProcessPlace,
     RecordedOutcome, Role, Store, StorePlace,
@@ -144,12 +144,12 @@ struct Replica {
     place: ProcessPlace,
 }
 
-pub(crate) fn status(store: &StorePlace, verb: &Status, style: Style) -> anyhow::Result<ExitCode> {
+pub(crate) fn status(store: &StorePlace, verb: &Status, style: Style, security: &Security) -> anyhow::Result<ExitCode> {
     let store = store.open()?;
     if verb.watch {
-        return watch(&store, verb, style);
+        return watch(&store, verb, style, security);
     }
-    let answer = Answer::of(&store, verb)?;
+    let answer = Answer::of(&store, verb, security)?;
     let is_whole = answer.instances.iter().all(|shown| matches!(shown, Shown::Instance(_)));
     let mut out = std::io::stdout();
     if verb.json {
@@ -162,7 +162,7 @@ pub(crate) fn status(store: &StorePlace, verb: &Status, style: Style) -> anyhow:
 
 impl Answer {
     /// How it is just now.
-    pub(crate) fn of(store: &Arc<dyn Store>, verb: &Status) -> anyhow::Result<Answer> {
+    pub(crate) fn of(store: &Arc<dyn Store>, verb: &Status, security: &Security) -> anyhow::Result<Answer> {
         let instances = match &verb.instance.0 {
             Some(name) => {
                 let shown = show(&**store, name)?;
@@ -174,7 +174,7 @@ impl Answer {
             }
         };
         let mut answer = Answer { instances };
-        add_peers(&**store, &mut answer)?;
+        add_peers(&**store, &mut answer, security)?;
         if verb.methods {
             add_methods(Arc::clone(store), &mut answer);
         }
@@ -203,13 +203,13 @@ fn add_methods(store: Arc<dyn Store>, answer: &mut Answer) {
 }
 
 /// Asks the primaries what they wait for.
-fn add_peers(store: &dyn Store, answer: &mut Answer) -> anyhow::Result<()> {
+fn add_peers(store: &dyn Store, answer: &mut Answer, security: &Security) -> anyhow::Result<()> {
     let instances = answer.instances.iter_mut().filter_map(|shown| match shown {
         Shown::Instance(instance) => Some((instance.answers.take()?, instance)),
         Shown::Broken { .. } => None,
     });
     let (primaries, instances): (Vec<_>, Vec<_>) = instances.unzip();
-    for (instance, peers) in instances.into_iter().zip(ask_all(store, primaries)?) {
+    for (instance, peers) in instances.into_iter().zip(ask_all(store, primaries, security)?) {
         match peers {
             Ok(Said { peers, outgoing, requests, schedules, sessions, stall }) => {
                 instance.stall = stall;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ambrosia_core::InstanceName;
-use ambrosia_host::{Hindrance, PeerReport, Report, Stall, ask_for_report, without_controls};
+use ambrosia_host::{Hindrance, PeerReport, Report, Security, Stall, ask_for_report, without_controls};
 use ambrosia_storage::{PrimaryInfo, Store};
 use serde::Serialize;
 
@@ -72,11 +72,16 @@ impl ShownStall {
 pub(crate) type Answer = Result<Said, String>;
 
 /// Asks all primaries at once; the answers are in the same order.
-pub(crate) fn ask_all(store: &dyn Store, primaries: Vec<(InstanceName, PrimaryInfo)>) -> anyhow::Result<Vec<Answer>> {
+pub(crate) fn ask_all(
+    store: &dyn Store,
+    primaries: Vec<(InstanceName, PrimaryInfo)>,
+    security: &Security,
+) -> anyhow::Result<Vec<Answer>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let reports = runtime.block_on(async {
         let ask = |(name, primary): (InstanceName, PrimaryInfo)| {
-            tokio::spawn(async move { ask_for_report(&name, &primary.address, ANSWER_WAIT_MAX).await })
+            let security = security.clone();
+            tokio::spawn(async move { ask_for_report(&name, &primary.address, ANSWER_WAIT_MAX, &security).await })
         };
         let asked: Vec<_> = primaries.into_iter().map(ask).collect();
         let mut reports = Vec::new();

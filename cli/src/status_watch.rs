@@ -12,6 +12,8 @@ use std::{
 use ambrosia_storage::Store;
 use serde_json::Value;
 
+use ambrosia_host::Security;
+
 use crate::{arguments::Status, interrupts, status::Answer, style::Style};
 
 /// Between two looks: how far replicas are, nobody tells.
@@ -21,12 +23,17 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 const BEGIN: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 const END: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 
-pub(crate) fn watch(store: &Arc<dyn Store>, verb: &Status, style: Style) -> anyhow::Result<ExitCode> {
+pub(crate) fn watch(
+    store: &Arc<dyn Store>,
+    verb: &Status,
+    style: Style,
+    security: &Security,
+) -> anyhow::Result<ExitCode> {
     let ends = interrupts::received()?;
     let out = std::io::stdout();
     let (mut screen, mut last) = (None, Last::default());
     let text = loop {
-        let answer = Answer::of(store, verb)?;
+        let answer = Answer::of(store, verb, security)?;
         let is_new = last.differs(serde_json::to_value(&answer)?);
         let text = answer.text(style);
         if verb.json {

@@ -67,6 +67,7 @@ impl Hindrance {
             Hindrance::Unreached(Unreached::Address { .. }) => "unreachable",
             Hindrance::Unreached(Unreached::Silent { .. }) => "silent",
             Hindrance::Unreached(Unreached::Refused { .. }) => "refused",
+            Hindrance::Unreached(Unreached::Tls { .. }) => "no tls",
         }
     }
 }

@@ -7,7 +7,7 @@ use ambrosia_core::{Epoch, HostAddress, InstanceName, InstanceUuid, PeerIndex, S
 use ambrosia_storage::Store;
 use ambrosia_wire::{
     Connection, ConnectionError, ConnectionHandle, Control, Frame, Permit, SINGLE_STREAM_VERSION, STREAMS_VERSION,
-    StreamTaker, TrunkHandle, socket,
+    StreamTaker, TrunkHandle,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -162,9 +162,9 @@ impl Dialer {
 
     /// Has a connection for the stream alone, as hosts of earlier versions do.
     async fn connect_alone(&mut self, primary: &Primary) -> ConnectionError {
-        let socket = match timeout(HANDSHAKE_TIMEOUT, socket::connect(&primary.address)).await {
+        let socket = match timeout(HANDSHAKE_TIMEOUT, self.trunks.security().connect(&primary.address)).await {
             Ok(Ok(socket)) => socket,
-            Ok(Err(error)) => return error.into(),
+            Ok(Err(error)) => return error,
             Err(_) => return ConnectionError::HandshakeTimeout,
         };
         let (handle, mut connection) = match Connection::new(socket) {

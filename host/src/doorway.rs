@@ -7,15 +7,15 @@ use std::{net::SocketAddr, sync::Arc};
 use ambrosia_door::{Door, DoorOptions};
 use ambrosia_methods::Mounts;
 use ambrosia_storage::Store;
+use ambrosia_wire::Security;
 use tokio::{net::TcpListener, runtime::Runtime};
 
 use crate::{
-    listen::check_loopback,
     modules::Modules,
     neighbours::Neighbours,
     peers::PeerDirectory,
     resources,
-    run::{RunError, check_mounts},
+    run::{RunError, check_door, check_mounts},
     store_instances::StoreInstances,
 };
 
@@ -26,18 +26,23 @@ pub struct Doorway {
 }
 
 impl Doorway {
-    /// Takes HTTP at that loopback address from now on, port 0 for a free one; routes of instances are where `mounts` say, beside their names.
+    /// Takes HTTP at that address from now on, by TLS if connections to hosts are; without TLS a loopback one, port 0 for a free one; routes of instances are where `mounts` say, beside their names.
     ///
     /// # Errors
     /// If the address can't be listened on, the system has no more threads, or an instance that has a mount is not registered.
-    pub fn open(store: Arc<dyn Store>, address: SocketAddr, mounts: Mounts) -> Result<Doorway, RunError> {
-        check_loopback(address)?;
+    pub fn open(
+        store: Arc<dyn Store>,
+        address: SocketAddr,
+        mounts: Mounts,
+        security: Security,
+    ) -> Result<Doorway, RunError> {
+        check_door(&*store, address, &security)?;
         check_mounts(&*store, &mounts)?;
         let mut building = tokio::runtime::Builder::new_multi_thread();
         let runtime = building.worker_threads(2).enable_all().thread_name("network").build();
         let runtime = runtime.map_err(RunError::Thread)?;
         let modules = Arc::new(Modules::new(Arc::clone(&store)));
-        let directory = Arc::new(PeerDirectory::new(Arc::clone(&store)).map_err(RunError::Thread)?);
+        let directory = Arc::new(PeerDirectory::new(Arc::clone(&store), security).map_err(RunError::Thread)?);
         let door = open_door(&runtime, store, modules, directory, None, address, mounts)?;
         Ok(Doorway { runtime, door })
     }
@@ -66,12 +71,15 @@ pub(crate) fn open_door(
 ) -> Result<Door, RunError> {
     resources::raise_for_connections();
     let failed = |error| RunError::Http { address, error };
+    let security = directory.security();
     let instances = StoreInstances::new(store, modules, directory, neighbours, runtime.handle().clone());
     let _within = runtime.enter();
     let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
+    let is_tls = security.is_tls();
     let mut options = DoorOptions::default();
     options.mounts = mounts;
+    options.security = security;
     let door = Door::serve(listener, Arc::new(instances), options).map_err(failed)?;
-    tracing::info!("HTTP at http://{}/", door.address());
+    tracing::info!("HTTP at {}://{}/", if is_tls { "https" } else { "http" }, door.address());
     Ok(door)
 }

@@ -13,10 +13,10 @@ use crate::{
     clock::SystemClock,
     everyone::Everyone,
     host::{Entrance, Host, Surface, enter, start_engine},
-    listen::{Listen, check_loopback},
+    listen::Listen,
     modules::Modules,
     output::Output,
-    run::{Ending, MemberOptions, RunError},
+    run::{Ending, MemberOptions, RunError, check_door},
 };
 
 /// Takes what a guest prints. It is called from a thread of the replica, with any part of a print.
@@ -53,7 +53,7 @@ impl Embedded {
     /// If it can't be started.
     pub fn start(store: Arc<dyn Store>, modules: Arc<Modules>, options: EmbeddedOptions) -> Result<Embedded, RunError> {
         options.listen.check()?;
-        options.http.map_or(Ok(()), check_loopback)?;
+        options.http.map_or(Ok(()), |http| check_door(&*store, http, &options.listen.security))?;
         let clock = SystemClock::check()?;
         let everyone = Everyone::default();
         let entered = match enter(&*store, options.instance, options.replica)? {

@@ -249,13 +249,14 @@ impl Host {
         socket::prepare(&listener).map_err(failed)?;
         let address = listen.advertised(listener.local_addr().map_err(failed)?);
         let receptions = Arc::new(Receptions::new(Arc::clone(&store)));
-        runtime.spawn(accept_all(listener, Arc::clone(&receptions)));
+        runtime.spawn(accept_all(listener, Arc::clone(&receptions), listen.security.clone()));
         let (everyone, printer, names_members) = surface.open(&runtime).map_err(RunError::Thread)?;
-        let directory = Arc::new(PeerDirectory::new(Arc::clone(&store)).map_err(RunError::Thread)?);
+        let directory =
+            Arc::new(PeerDirectory::new(Arc::clone(&store), listen.security.clone()).map_err(RunError::Thread)?);
         let heart = Heart::start().map_err(RunError::Thread)?;
         let wishes = Wishes::new(Arc::clone(&store)).map_err(RunError::Thread)?;
         let cores = std::thread::available_parallelism().map_or(2, NonZero::get);
-        let trunks = Arc::new(Trunks::new(runtime.handle().clone()));
+        let trunks = Arc::new(Trunks::new(runtime.handle().clone(), listen.security.clone()));
         let surroundings = Surroundings { random: entropy_u64, now: system_time };
         let outside = Arc::new(Outside::new(surroundings, Roots::System));
         Ok(Host {

@@ -72,6 +72,7 @@ pub use ambrosia_methods::{
 pub use ambrosia_outgoing::{
     Grant, GrantError, Grants, Secret, SecretError, SecretName, SecretNameError, SecretSource, Secrets, traceparent_of,
 };
+pub use ambrosia_wire::{OwnFiles, Security, Tls, TlsError, TlsFiles, check_signed};
 pub use clock::{Clock, ClockError, SystemClock};
 pub use contact::Hindrance;
 pub use diagnostics::Diagnostics;

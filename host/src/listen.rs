@@ -3,21 +3,24 @@
 use std::net::SocketAddr;
 
 use ambrosia_core::HostAddress;
+use ambrosia_wire::Security;
 
 use crate::run::RunError;
 
 /// Where a process takes the connections of peers and clients.
 #[derive(Clone, Debug)]
 pub struct Listen {
-    /// A loopback address, port 0 for a free one.
+    /// Without TLS a loopback address; port 0 for a free one.
     pub address: SocketAddr,
     /// How others reach it, as they are told in the store; the address itself if it is `None`.
     pub advertise: Option<HostAddress>,
+    /// How these connections are, and those to other hosts.
+    pub security: Security,
 }
 
 impl From<SocketAddr> for Listen {
     fn from(address: SocketAddr) -> Listen {
-        Listen { address, advertise: None }
+        Listen { address, advertise: None, security: Security::Plain }
     }
 }
 
@@ -25,9 +28,16 @@ impl Listen {
     /// Sees that others can reach it, and may.
     ///
     /// # Errors
-    /// [`RunError::NotLoopback`] or [`RunError::NotAdvertised`].
+    /// [`RunError::NotLoopback`], [`RunError::NoCertificate`] or [`RunError::NotAdvertised`].
     pub(crate) fn check(&self) -> Result<(), RunError> {
-        check_loopback(self.address)?;
+        if let Security::Tls(tls) = &self.security
+            && !tls.has_own()
+        {
+            return Err(RunError::NoCertificate);
+        }
+        if !self.security.is_tls() && !self.address.ip().is_loopback() {
+            return Err(RunError::NotLoopback(self.address));
+        }
         let names_nobody = self.address.ip().is_unspecified() && self.advertise.is_none();
         if names_nobody { Err(RunError::NotAdvertised(self.address)) } else { Ok(()) }
     }
@@ -36,9 +46,4 @@ impl Listen {
     pub(crate) fn advertised(&self, listening: SocketAddr) -> HostAddress {
         self.advertise.clone().unwrap_or_else(|| listening.into())
     }
-}
-
-/// There is no encryption yet.
-pub(crate) fn check_loopback(listen: SocketAddr) -> Result<(), RunError> {
-    if listen.ip().is_loopback() { Ok(()) } else { Err(RunError::NotLoopback(listen)) }
 }

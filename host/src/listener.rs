@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -15,13 +15,13 @@ use ambrosia_core::{
 use ambrosia_methods::MethodKind;
 use ambrosia_storage::{InstanceError, Instances, Store};
 use ambrosia_wire::{
-    Connection, ConnectionError, ConnectionHandle, Control, Frame, PROTOCOL_VERSIONS, Permit, STREAMS_VERSION,
-    StreamTaker, Trunk,
+    Caller, Connection, ConnectionError, ConnectionHandle, Control, Frame, PROTOCOL_VERSIONS, Permit, STREAMS_VERSION,
+    Security, StreamTaker, Trunk,
 };
 use bytes::Bytes;
 use tokio::{
     net::{TcpListener, TcpStream},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use crate::{
@@ -34,6 +34,9 @@ use crate::{
 
 /// Somebody who connects has this long to say who they are.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// It is not said more often than this that a connection was refused for want of TLS or of a certificate.
+const REFUSALS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Who lives here, by the name of the instance.
 pub(crate) struct Receptions {
@@ -108,13 +111,14 @@ pub(crate) struct Reception {
 }
 
 /// Accepts connections for ever. An error of one connection ends that one only.
-pub(crate) async fn accept_all(listener: TcpListener, receptions: Arc<Receptions>) {
+pub(crate) async fn accept_all(listener: TcpListener, receptions: Arc<Receptions>, security: Security) {
     let mut told = None;
+    let refusals = Arc::new(Refusals::default());
     loop {
         match listener.accept().await {
             Ok((socket, from)) => {
                 told = None;
-                tokio::spawn(receive(socket, from, Arc::clone(&receptions)));
+                tokio::spawn(receive(socket, from, Arc::clone(&receptions), security.clone(), Arc::clone(&refusals)));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: others may still be served, so this is no reason to end.
@@ -131,24 +135,61 @@ pub(crate) async fn accept_all(listener: TcpListener, receptions: Arc<Receptions
     }
 }
 
-async fn receive(socket: TcpStream, from: SocketAddr, receptions: Arc<Receptions>) {
+/// Whoever is not believed tries again and again, and may be a stranger who wants the disk full: one such line a second is enough.
+#[derive(Default)]
+struct Refusals(Mutex<Option<Instant>>);
+
+impl Refusals {
+    fn tell(&self, from: SocketAddr, error: &ConnectionError) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| last.elapsed() < REFUSALS_INTERVAL) {
+            return tracing::debug!(%from, "a connection was refused: {error}");
+        }
+        *last = Some(Instant::now());
+        tracing::warn!(%from, "a connection was refused: {error}");
+    }
+}
+
+async fn receive(
+    socket: TcpStream,
+    from: SocketAddr,
+    receptions: Arc<Receptions>,
+    security: Security,
+    refusals: Arc<Refusals>,
+) {
+    let (socket, caller) = match security.accept(socket).await {
+        Ok(accepted) => accepted,
+        Err(ConnectionError::Closed) => return,
+        Err(error) => return refusals.tell(from, &error),
+    };
     let (handle, connection) = match Connection::new(socket) {
         Ok(pair) => pair,
         Err(error) => return tracing::warn!(%from, %error, "a connection could not be set up"),
     };
-    let ended = greet(handle, connection, &receptions).await;
+    let ended = greet(handle, connection, &receptions, caller).await;
     if !matches!(ended, ConnectionError::Closed) {
         tracing::warn!(%from, "connection ended: {ended}");
     }
 }
 
-async fn greet(handle: ConnectionHandle, mut connection: Connection, receptions: &Receptions) -> ConnectionError {
+async fn greet(
+    handle: ConnectionHandle,
+    mut connection: Connection,
+    receptions: &Receptions,
+    caller: Caller,
+) -> ConnectionError {
     let hello = match timeout(HANDSHAKE_TIMEOUT, connection.read_frame()).await {
         Ok(Ok(Frame::Control(hello))) => hello,
         Ok(Ok(_)) => return ConnectionError::Unexpected,
         Ok(Err(error)) => return error,
         Err(_) => return ConnectionError::HandshakeTimeout,
     };
+    if caller == Caller::Client && (hello.version_of_host().is_some() || matches!(hello, Control::Hello { .. })) {
+        let reason = "the certificate is one of a client, and no host's: issue one with --host".to_owned();
+        tracing::warn!("a connection was refused: {reason}");
+        let refused = Frame::Control(Control::Refused { elsewhere: false, reason });
+        return connection.write_frame(&refused).await.err().unwrap_or(ConnectionError::Closed);
+    }
     if hello.version_of_host().is_some() {
         // Each stream has an end of its own that sends.
         drop(handle);

@@ -12,6 +12,7 @@ use std::{
 use ambrosia_client::Primary;
 use ambrosia_core::InstanceName;
 use ambrosia_storage::{InstanceError, Instances, IoError, LogId, Members, Store, Subscription};
+use ambrosia_wire::Security;
 use tokio::sync::watch;
 
 /// How often it is looked whether a primary is still there: its death is no change that is told.
@@ -20,6 +21,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Who is primary, of each instance that somebody asked for.
 pub(crate) struct PeerDirectory {
     asked: Arc<Asked>,
+    security: Security,
 }
 
 /// What the directory, and the store, ask of the thread.
@@ -45,7 +47,7 @@ type News = watch::Sender<Option<Primary>>;
 
 impl PeerDirectory {
     /// Starts the thread that follows whoever is asked for.
-    pub(crate) fn new(store: Arc<dyn Store>) -> std::io::Result<Self> {
+    pub(crate) fn new(store: Arc<dyn Store>, security: Security) -> std::io::Result<Self> {
         let asked = Arc::<Asked>::default();
         let there = Arc::downgrade(&asked);
         let on_change = move || {
@@ -56,7 +58,12 @@ impl PeerDirectory {
         let registry = store.registry().subscribe(Box::new(on_change))?;
         let watcher = Watcher { store, registry, asked: Arc::clone(&asked), peers: Vec::new() };
         std::thread::Builder::new().name("peers".to_owned()).spawn(move || watcher.watch())?;
-        Ok(PeerDirectory { asked })
+        Ok(PeerDirectory { asked, security })
+    }
+
+    /// How those who are found are connected to.
+    pub(crate) fn security(&self) -> Security {
+        self.security.clone()
     }
 
     /// Changes of the primary of `name`; `None` while it has none, or is not registered.

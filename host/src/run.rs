@@ -10,6 +10,7 @@ use ambrosia_storage::{
     AcquireError, BlobError, EnterError, InstanceError, Instances, LogError, OpenError, Store, StorePlace, TokenError,
     Tokens,
 };
+use ambrosia_wire::Security;
 
 use crate::{
     clock::{ClockError, SystemClock},
@@ -31,7 +32,7 @@ pub struct RunOptions {
     pub replica: ReplicaIndex,
     /// Where peers and clients connect.
     pub listen: Listen,
-    /// Where HTTP is taken for all instances of the store, if anywhere.
+    /// Where HTTP is taken for all instances of the store, if anywhere; by TLS if the other connections are.
     pub http: Option<HttpAddress>,
     /// Where what the guest logs is written, if anywhere.
     pub guest_log: Option<GuestLogPlace>,
@@ -49,8 +50,6 @@ pub struct RunOptions {
 pub struct HttpAddress {
     /// The address, port 0 for a free one.
     pub address: SocketAddr,
-    /// Other machines may reach it, in clear text: something in front of it has to encrypt. It takes a token then.
-    pub is_for_others: bool,
     /// Where routes of instances are, beside their names. The instances are registered.
     pub mounts: Mounts,
 }
@@ -122,10 +121,10 @@ pub enum Ending {
 /// Why a run failed. The log is intact in every case.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// Not a loopback address.
+    /// Not a loopback address, and no TLS.
     #[error(
-        "{0} is not a loopback address: there is no encryption yet, so peers and clients can be served on this machine \
-         only. Use an address such as 127.0.0.1:0"
+        "{0} is not a loopback address, and without TLS peers and clients are served on this machine only: give --tls-cert, --tls-key \
+         and --tls-ca, which `ambrosia-host cert` makes, or use an address such as 127.0.0.1:0"
     )]
     NotLoopback(SocketAddr),
     /// Nobody is reached at the address.
@@ -158,10 +157,13 @@ pub enum RunError {
         /// What the system says.
         error: std::io::Error,
     },
-    /// The address of HTTP is one that other machines reach.
+    /// A host has a certificate.
+    #[error("a host shows a certificate where it has TLS: give --tls-cert and --tls-key, too")]
+    NoCertificate,
+    /// The address of HTTP is one that other machines reach, and there is no TLS.
     #[error(
-        "{0} is not a loopback address, and HTTP is not encrypted here: use an address such as 127.0.0.1:8080, or put something in front that \
-         encrypts, make a token (`ambrosia-host token new`), and add --http-any"
+        "{0} is not a loopback address, and without TLS HTTP is taken on this machine only: give --tls-cert, --tls-key and --tls-ca, which \
+         `ambrosia-host cert` makes, or use an address such as 127.0.0.1:8080"
     )]
     HttpNotLoopback(SocketAddr),
     /// Other machines reach the address of HTTP, and nobody needs a token.
@@ -392,7 +394,7 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
     if let Some(caution) = store.caution() {
         tracing::warn!("{caution}");
     }
-    check_http(&*store, options.http.as_ref())?;
+    check_http(&*store, options.http.as_ref(), &options.listen.security)?;
     let entered = match enter(&*store, options.instance, options.replica)? {
         Entrance::Entered(entered) => entered,
         Entrance::Over(ending) => return ending,
@@ -418,15 +420,20 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
     ending
 }
 
-/// Others may reach HTTP only if that is wished for, and with a token.
-pub(crate) fn check_http(store: &dyn Store, http: Option<&HttpAddress>) -> Result<(), RunError> {
-    let Some(HttpAddress { address, is_for_others, mounts }) = http else { return Ok(()) };
-    match (address.ip().is_loopback(), is_for_others) {
-        (false, false) => return Err(RunError::HttpNotLoopback(*address)),
-        (false, true) if store.tokens()?.is_empty() => return Err(RunError::NoToken(*address)),
-        _ => {}
-    }
+/// Others may reach HTTP only by TLS, and with a token.
+pub(crate) fn check_http(store: &dyn Store, http: Option<&HttpAddress>, security: &Security) -> Result<(), RunError> {
+    let Some(HttpAddress { address, mounts }) = http else { return Ok(()) };
+    check_door(store, *address, security)?;
     check_mounts(store, mounts)
+}
+
+/// Whether HTTP may be taken at that address.
+pub(crate) fn check_door(store: &dyn Store, address: SocketAddr, security: &Security) -> Result<(), RunError> {
+    match (address.ip().is_loopback(), security.is_tls()) {
+        (false, false) => Err(RunError::HttpNotLoopback(address)),
+        (false, true) if store.tokens()?.is_empty() => Err(RunError::NoToken(address)),
+        _ => Ok(()),
+    }
 }
 
 /// Only what is registered has routes.

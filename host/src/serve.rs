@@ -72,7 +72,7 @@ pub fn serve(options: ServeOptions, mut tell: impl FnMut(MemberEnded)) -> Result
     if let Some(caution) = store.caution() {
         tracing::warn!("{caution}");
     }
-    check_http(&*store, options.http.as_ref())?;
+    check_http(&*store, options.http.as_ref(), &options.listen.security)?;
     let which = chosen(&*store, options.which)?;
     resources::check(which.len())?;
     let mut entered: Vec<Entered> = Vec::new();

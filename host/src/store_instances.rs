@@ -264,7 +264,8 @@ mod tests {
         let (ours, theirs) = (open(), open());
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("it begins");
         let modules = Arc::new(Modules::new(Arc::clone(&ours)));
-        let peers = Arc::new(PeerDirectory::new(Arc::clone(&ours)).expect("there are threads"));
+        let peers =
+            Arc::new(PeerDirectory::new(Arc::clone(&ours), ambrosia_wire::Security::Plain).expect("there are threads"));
         let instances = StoreInstances::new(ours, modules, peers, None, runtime.handle().clone());
         let ask = || {
             let known = instances.access(Some("secret"), Deed::Read, None);

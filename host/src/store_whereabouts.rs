@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use ambrosia_client::{Client, ClientError, Nearby, Primary, Session, SessionError, Whereabouts};
 use ambrosia_core::{HostAddress, InstanceName, Lsn, ReplicaIndex, SessionId};
 use ambrosia_storage::{Checkpoints, InstanceError, Instances, RecordedOutcome, Store, Subscription};
+use ambrosia_wire::Security;
 use tokio::sync::watch;
 
 use crate::{neighbours::Neighbours, peers::PeerDirectory};
@@ -15,7 +16,7 @@ pub struct StoreWhereabouts {
     name: InstanceName,
     primaries: watch::Receiver<Option<Primary>>,
     /// What tells of them.
-    _directory: Arc<PeerDirectory>,
+    directory: Arc<PeerDirectory>,
     /// Members of this process, if whoever asks is to reach them without a socket.
     neighbours: Option<Arc<Neighbours>>,
 }
@@ -26,15 +27,23 @@ impl StoreWhereabouts {
     /// # Errors
     /// [`ClientError::Whereabouts`] if no such instance is registered, [`ClientError::Thread`] if the system has no more.
     pub fn new(store: Arc<dyn Store>, name: InstanceName) -> Result<Self, ClientError> {
+        StoreWhereabouts::secured(store, name, Security::Plain)
+    }
+
+    /// The same, where hosts are connected to like this.
+    ///
+    /// # Errors
+    /// As [`StoreWhereabouts::new`].
+    pub fn secured(store: Arc<dyn Store>, name: InstanceName, security: Security) -> Result<Self, ClientError> {
         store.instance(&name).map_err(unreadable)?;
-        let directory = PeerDirectory::new(Arc::clone(&store)).map_err(ClientError::Thread)?;
+        let directory = PeerDirectory::new(Arc::clone(&store), security).map_err(ClientError::Thread)?;
         Ok(StoreWhereabouts::told_by(Arc::new(directory), store, name))
     }
 
     /// The same, told by somebody who follows others beside it.
     pub(crate) fn told_by(directory: Arc<PeerDirectory>, store: Arc<dyn Store>, name: InstanceName) -> Self {
         let primaries = directory.follow(&name);
-        StoreWhereabouts { store, name, primaries, _directory: directory, neighbours: None }
+        StoreWhereabouts { store, name, primaries, directory, neighbours: None }
     }
 
     /// The same for whoever lives beside these.
@@ -90,6 +99,10 @@ fn unreadable(error: InstanceError) -> ClientError {
 }
 
 impl Whereabouts for StoreWhereabouts {
+    fn security(&self) -> Security {
+        self.directory.security()
+    }
+
     fn primaries(&self) -> watch::Receiver<Option<Primary>> {
         self.primaries.clone()
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use ambrosia_core::HostAddress;
-use ambrosia_wire::{Connection, ConnectionError, STREAMS_MAX, Trunk, TrunkHandle, socket};
+use ambrosia_wire::{Connection, ConnectionError, STREAMS_MAX, Security, Trunk, TrunkHandle};
 use tokio::{
     runtime::Handle,
     sync::{Notify, watch},
@@ -37,6 +37,7 @@ const USERS_MAX: usize = STREAMS_MAX / 2;
 /// The connections to other hosts.
 pub(crate) struct Trunks {
     runtime: Handle,
+    security: Security,
     at: Mutex<BTreeMap<HostAddress, Vec<Weak<Kept>>>>,
 }
 
@@ -82,8 +83,13 @@ pub(crate) enum Way {
 }
 
 impl Trunks {
-    pub(crate) fn new(runtime: Handle) -> Trunks {
-        Trunks { runtime, at: Mutex::default() }
+    pub(crate) fn new(runtime: Handle, security: Security) -> Trunks {
+        Trunks { runtime, security, at: Mutex::default() }
+    }
+
+    /// How hosts are connected to.
+    pub(crate) fn security(&self) -> &Security {
+        &self.security
     }
 
     /// The connection to the host at `address`, which is made if nobody uses one.
@@ -98,7 +104,7 @@ impl Trunks {
         let kept = there.iter().find_map(has_room).unwrap_or_else(|| {
             let (news, reach) = watch::channel(Reach::Connecting);
             let look_again = Arc::new(Notify::new());
-            let task = self.runtime.spawn(keep(address.clone(), news, Arc::clone(&look_again)));
+            let task = self.runtime.spawn(keep(address.clone(), self.security.clone(), news, Arc::clone(&look_again)));
             let kept = Arc::new(Kept { reach, look_again, task });
             there.push(Arc::downgrade(&kept));
             kept
@@ -135,11 +141,11 @@ impl Lease {
 }
 
 /// Connects to a host, and connects again, until the task is aborted.
-async fn keep(address: HostAddress, news: watch::Sender<Reach>, look_again: Arc<Notify>) {
+async fn keep(address: HostAddress, security: Security, news: watch::Sender<Reach>, look_again: Arc<Notify>) {
     let mut backoff = BACKOFF_MIN;
     for number in 1.. {
         let began = Instant::now();
-        let ended = match timeout(HANDSHAKE_TIMEOUT, connect(&address)).await {
+        let ended = match timeout(HANDSHAKE_TIMEOUT, connect(&address, &security)).await {
             Ok(Ok(Some((handle, trunk)))) => {
                 news.send_replace(Reach::Open(handle));
                 tracing::debug!(%address, "connected with a host");
@@ -156,7 +162,7 @@ async fn keep(address: HostAddress, news: watch::Sender<Reach>, look_again: Arc<
             Err(_) => ConnectionError::HandshakeTimeout,
         };
         match &ended {
-            ConnectionError::Refused(_) | ConnectionError::Stream(_) => {
+            ConnectionError::Refused(_) | ConnectionError::Stream(_) | ConnectionError::Tls(_) => {
                 tracing::warn!(%address, "the connection with a host ended: {ended}");
             }
             ended => tracing::debug!(%address, "the connection with a host ended: {ended}"),
@@ -167,7 +173,7 @@ async fn keep(address: HostAddress, news: watch::Sender<Reach>, look_again: Arc<
     }
 }
 
-async fn connect(address: &HostAddress) -> Result<Option<(TrunkHandle, Trunk)>, ConnectionError> {
-    let (_handle, connection) = Connection::new(socket::connect(address).await?)?;
+async fn connect(address: &HostAddress, security: &Security) -> Result<Option<(TrunkHandle, Trunk)>, ConnectionError> {
+    let (_handle, connection) = Connection::new(security.connect(address).await?)?;
     Trunk::greet(connection).await
 }

@@ -202,7 +202,7 @@ fn listening_on_anything_but_loopback_is_refused() {
     let cluster = cluster();
     cluster.register("counter", "counter", 1);
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:7000"] {
-        let words = ["is not a loopback address", "there is no encryption yet"];
+        let words = ["is not a loopback address", "give --tls-cert, --tls-key and --tls-ca"];
         fails(&cluster, &["run", "--instance", "counter", "--listen", address], &words);
     }
     assert_eq!(cluster.log("counter").len(), 1);

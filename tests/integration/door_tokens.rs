@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::{
     door::{check_problem, house},
     support::{cluster, curl, fails, lines},
+    tls::certify,
 };
 
 #[test]
@@ -68,15 +69,14 @@ fn with_a_token_in_the_store_nothing_is_done_without_one() {
 }
 
 #[test]
-fn other_machines_are_listened_to_only_if_that_is_wished_for_and_with_a_token() {
-    let cluster = cluster();
+fn other_machines_are_listened_to_only_by_tls_and_with_a_token() {
+    let mut cluster = cluster();
     cluster.register("counter", "counter", 1);
     let any = ["run", "--instance", "counter", "--http", "0.0.0.0:0"];
-    fails(&cluster, &any, &["0.0.0.0:0 is not a loopback address", "--http-any"]);
-    let wished = [&any[..], &["--http-any"]].concat();
-    fails(&cluster, &wished, &["the store has no token", "ambrosia-host token new"]);
+    fails(&cluster, &any, &["0.0.0.0:0 is not a loopback address", "--tls-cert"]);
+    certify(&mut cluster);
+    fails(&cluster, &any, &["the store has no token", "ambrosia-host token new"]);
     cluster.must(&["token", "new", "--name", "all"]);
-    fails(&cluster, &any, &["0.0.0.0:0 is not a loopback address"]);
-    let host = cluster.start_with("counter", 0, &["--http", "0.0.0.0:0", "--http-any"], |_| {});
-    host.wait_for_word("HTTP at http://0.0.0.0:");
+    let host = cluster.start_with("counter", 0, &["--http", "0.0.0.0:0"], |_| {});
+    host.wait_for_word("HTTP at https://0.0.0.0:");
 }

@@ -56,6 +56,7 @@ mod store_replaced;
 mod streams;
 mod support;
 mod surroundings;
+mod tls;
 mod torture;
 mod tracing;
 mod travel;

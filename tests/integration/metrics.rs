@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, path::Path};
 
-use ambrosia_host::{Doorway, Mounts};
+use ambrosia_host::{Doorway, Mounts, Security};
 use ambrosia_storage::StorePlace;
 use ambrosia_tests::{Cluster, Host};
 use serde_json::Value;
@@ -85,7 +85,8 @@ fn a_host_tells_of_its_own_instances_and_a_process_without_replicas_of_all() {
     assert!(text.contains("ambrosia_durable_lsn{instance=\"porter\"}"), "{text}");
     assert!(!text.contains("instance=\"counter\""), "whose host tells of it itself:\n{text}");
     let store = StorePlace::from(cluster.store()).open().expect("it was made");
-    let doorway = Doorway::open(store, ([127, 0, 0, 1], 0).into(), Mounts::default()).expect("there is a port");
+    let doorway =
+        Doorway::open(store, ([127, 0, 0, 1], 0).into(), Mounts::default(), Security::Plain).expect("there is a port");
     let text = scrape(doorway.address());
     for instance in ["counter", "porter"] {
         let primary = format!("ambrosia_replica_primary{{instance=\"{instance}\",replica=\"0\"}}");

@@ -148,12 +148,9 @@ fn public_url(text: &str) -> Result<String, String> {
 // Where HTTP comes in. A doc comment would take the place of what the verb says of itself.
 #[derive(Args, Debug)]
 pub(crate) struct HttpArguments {
-    /// Address for HTTP to all instances of the store, such as 127.0.0.1:8080
+    /// Address for HTTP to all instances of the store, such as 127.0.0.1:8080; for other machines it takes TLS and a token
     #[arg(long, value_name = "ADDR")]
     pub(crate) http: Option<SocketAddr>,
-    /// Take HTTP from other machines, too: something in front has to encrypt, and a token is needed
-    #[arg(long, requires = "http")]
-    pub(crate) http_any: bool,
     /// Have the routes of an instance below a path of your choice, such as /api=shop, beside that of its name; may be given several times
     #[arg(long, value_name = "PATH=NAME", value_parser = mount, requires = "http")]
     pub(crate) route: Vec<Mount>,
@@ -162,7 +159,7 @@ pub(crate) struct HttpArguments {
 impl HttpArguments {
     pub(crate) fn address(self) -> anyhow::Result<Option<HttpAddress>> {
         let mounts = Mounts::new(self.route).context("--route can't be taken")?;
-        Ok(self.http.map(|address| HttpAddress { address, is_for_others: self.http_any, mounts }))
+        Ok(self.http.map(|address| HttpAddress { address, mounts }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line as data, a file for each group of verbs. Scripts depend on these names.
 
 mod asking;
+mod certificates;
 mod changing;
 mod history;
 mod listening;
@@ -9,6 +10,7 @@ mod named;
 mod project;
 mod registering;
 mod running;
+mod security;
 mod shells;
 mod stores;
 mod tokens;
@@ -19,6 +21,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{ColorChoice, Parser, Subcommand};
 
 pub(crate) use asking::{Checkpoint, Events, Query, ResultOf, Send, Status};
+pub(crate) use certificates::{Cert, CertVerb, InitCa, IssueCertificate};
 pub(crate) use changing::{Skip, Upgrade};
 pub(crate) use history::{Debug, Export, Log, Trace, Verify};
 pub(crate) use member::ConfigurationArguments;
@@ -28,6 +31,7 @@ pub(crate) use named::{
 pub(crate) use project::{HttpOrOff, New, Up};
 pub(crate) use registering::{AddReplica, DeregisterInstance, RegisterInstance};
 pub(crate) use running::{Kill, Run, Serve};
+pub(crate) use security::TlsArguments;
 pub(crate) use shells::{Completion, Man};
 pub(crate) use stores::{InitStore, Store, StoreVerb};
 pub(crate) use tokens::{NewToken, Token, TokenVerb};
@@ -61,6 +65,9 @@ pub(crate) struct Arguments {
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: ColorChoice,
 
+    #[command(flatten)]
+    pub(crate) tls: TlsArguments,
+
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
@@ -79,7 +86,7 @@ impl Verb {
     /// Whether what goes wrong with it may be due to the store that it was given.
     pub(crate) fn is_of_a_store(&self) -> bool {
         match self {
-            Verb::New(_) | Verb::Up(_) | Verb::Completion(_) | Verb::Man(_) => false,
+            Verb::New(_) | Verb::Up(_) | Verb::Cert(_) | Verb::Completion(_) | Verb::Man(_) => false,
             Verb::Send(verb) => verb.at.is_empty(),
             Verb::Query(verb) => verb.at.is_empty(),
             Verb::Result(verb) => verb.at.is_empty(),
@@ -109,6 +116,8 @@ pub(crate) enum Verb {
     Token(Token),
     /// Make a store in a database
     Store(Store),
+    /// Make certificates for hosts and clients, and the CA that signs them
+    Cert(Cert),
     /// Run a replica of an instance
     Run(Run),
     /// Run replicas of many instances in one process

@@ -23,7 +23,7 @@ use std::{
 };
 
 use ambrosia_core::ReplicaIndex;
-use ambrosia_host::{Doorway, Mount};
+use ambrosia_host::{Doorway, Mount, Security};
 use ambrosia_project::{PROJECT_FILE, Project, ProjectInstance};
 use ambrosia_storage::{Instances, Role, Store, StorePlace};
 use anyhow::{Context, bail};
@@ -80,7 +80,13 @@ fn below_target(module: &Path) -> Option<&Path> {
     rest.strip_prefix("target").ok()
 }
 
-pub(crate) fn up(store: StorePlace, directory: PathBuf, verb: &Up, colours: Colours) -> anyhow::Result<ExitCode> {
+pub(crate) fn up(
+    store: StorePlace,
+    directory: PathBuf,
+    verb: &Up,
+    colours: Colours,
+    security: Security,
+) -> anyhow::Result<ExitCode> {
     let place = Place::read(directory)?;
     let (sender, happens) = channel();
     wish_to_end::watch(sender.clone())?;
@@ -95,19 +101,21 @@ pub(crate) fn up(store: StorePlace, directory: PathBuf, verb: &Up, colours: Colo
     let opened = store.open()?;
     refuse_running(&*opened, &place)?;
     let http = verb.http.map_or(place.project.http, |HttpOrOff(http)| http);
-    let door =
-        http.map(|address| Doorway::open(Arc::clone(&opened), address, place.project.routes.clone())).transpose()?;
+    let scheme = if security.is_tls() { "https" } else { "http" };
+    let door = http
+        .map(|address| Doorway::open(Arc::clone(&opened), address, place.project.routes.clone(), security))
+        .transpose()?;
     let public_url = place.project.public_url.clone();
-    let public_url = public_url.or_else(|| Some(format!("http://{}", door.as_ref()?.address())));
+    let public_url = public_url.or_else(|| Some(format!("{scheme}://{}", door.as_ref()?.address())));
     let told = replica::Told { speaker: speaker.clone(), guest_log: verb.guest_log.clone(), happens: sender };
     let children = start(&store, &opened, &place, public_url.as_deref(), &told)?;
     if let Some(door) = &door {
         let address = door.address();
         for name in place.project.instances.keys() {
-            speaker.say(format_args!("{name}: http://{address}/v1/{name}/"));
+            speaker.say(format_args!("{name}: {scheme}://{address}/v1/{name}/"));
         }
         for Mount { prefix, instance } in place.project.routes.iter() {
-            speaker.say(format_args!("{instance}: its routes at http://{address}{prefix}"));
+            speaker.say(format_args!("{instance}: its routes at {scheme}://{address}{prefix}"));
         }
     }
     Code { store, place, speaker: speaker.clone() }.keep(seen, verb.watch)?;

@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use ambrosia_core::{HostAddress, InstanceName};
-use ambrosia_wire::{CLIENT_VERSION, ConnectionError};
+use ambrosia_core::{HostAddress, HostAddressError, InstanceName};
+use ambrosia_wire::{CLIENT_VERSION, ConnectionError, Security};
 use tokio::{
     net::lookup_host,
     sync::{Notify, watch},
@@ -34,6 +34,7 @@ pub struct Addresses {
     look: Arc<Notify>,
     heard: Arc<Heard>,
     asking: JoinHandle<()>,
+    security: Security,
 }
 
 /// What the hosts that know no primary said when they were asked last, of each of them.
@@ -56,22 +57,35 @@ enum Answer {
 impl Addresses {
     /// Asks the hosts at `addresses` for the primary of `name`. Must be called within a tokio runtime.
     pub fn new(name: InstanceName, addresses: Vec<HostAddress>) -> Addresses {
-        let (look, heard) = (Arc::new(Notify::new()), Arc::<Heard>::default());
-        let (news, primaries) = watch::channel(None);
-        let asking = tokio::spawn(keep_asking(name, addresses, Arc::clone(&look), Arc::clone(&heard), news));
-        Addresses { primaries, look, heard, asking }
+        Addresses::secured(name, addresses, Security::Plain)
     }
 
-    /// The addresses that hosts are called by, each as `HOST:PORT`.
+    /// The same, where hosts are connected to like this.
+    pub fn secured(name: InstanceName, addresses: Vec<HostAddress>, security: Security) -> Addresses {
+        let (look, heard) = (Arc::new(Notify::new()), Arc::<Heard>::default());
+        let (news, primaries) = watch::channel(None);
+        let asking =
+            tokio::spawn(keep_asking(name, addresses, Arc::clone(&look), Arc::clone(&heard), news, security.clone()));
+        Addresses { primaries, look, heard, asking, security }
+    }
+
+    /// The addresses that hosts are called by, each as `HOST:PORT`. Where they have TLS a name stays one, since it stands in the
+    /// certificate; without, each of the IP addresses that it has is asked.
     ///
     /// # Errors
     /// [`ClientError::Whereabouts`] if one of them is none, or the name is not known.
-    pub async fn resolve(hosts: &[String]) -> Result<Vec<HostAddress>, ClientError> {
+    pub async fn resolve(hosts: &[String], security: &Security) -> Result<Vec<HostAddress>, ClientError> {
         let mut addresses = Vec::new();
         for host in hosts {
-            let found = lookup_host(host).await;
-            let failed = |error| ClientError::Whereabouts(format!("the address {host:?} is not found: {error}").into());
-            addresses.extend(found.map_err(failed)?.map(HostAddress::from));
+            let failed = |error: &dyn std::fmt::Display| {
+                ClientError::Whereabouts(format!("the address {host:?} is not found: {error}").into())
+            };
+            if security.is_tls() {
+                addresses.push(host.parse().map_err(|error: HostAddressError| failed(&error))?);
+            } else {
+                let found = lookup_host(host).await.map_err(|error| failed(&error))?;
+                addresses.extend(found.map(HostAddress::from));
+            }
         }
         Ok(addresses)
     }
@@ -86,6 +100,10 @@ impl Drop for Addresses {
 impl Whereabouts for Addresses {
     fn primaries(&self) -> watch::Receiver<Option<Primary>> {
         self.primaries.clone()
+    }
+
+    fn security(&self) -> Security {
+        self.security.clone()
     }
 
     fn look_again(&self) {
@@ -129,9 +147,10 @@ async fn keep_asking(
     look: Arc<Notify>,
     heard: Arc<Heard>,
     news: watch::Sender<Option<Primary>>,
+    security: Security,
 ) {
     loop {
-        ask_all(&name, &addresses, &heard, &news).await;
+        ask_all(&name, &addresses, &heard, &news, &security).await;
         sleep(ASK_INTERVAL_MIN).await;
         look.notified().await;
     }
@@ -139,13 +158,19 @@ async fn keep_asking(
 
 /// Asks all at once, and tells what one says before the slowest has answered: a host that is stopped never does. Ends with
 /// the first news, so that whoever is told can try.
-async fn ask_all(name: &InstanceName, addresses: &[HostAddress], heard: &Heard, news: &watch::Sender<Option<Primary>>) {
+async fn ask_all(
+    name: &InstanceName,
+    addresses: &[HostAddress],
+    heard: &Heard,
+    news: &watch::Sender<Option<Primary>>,
+    security: &Security,
+) {
     let mut asked = JoinSet::new();
     for address in addresses.iter().cloned() {
-        let name = name.clone();
+        let (name, security) = (name.clone(), security.clone());
         asked.spawn(async move {
             let silent = || Answer::No(format!("it does not answer within {ANSWER_WAIT_MAX:?}"));
-            let answer = timeout(ANSWER_WAIT_MAX, ask(&name, &address)).await.unwrap_or_else(|_| silent());
+            let answer = timeout(ANSWER_WAIT_MAX, ask(&name, &address, &security)).await.unwrap_or_else(|_| silent());
             (address, answer)
         });
     }
@@ -170,8 +195,8 @@ async fn ask_all(name: &InstanceName, addresses: &[HostAddress], heard: &Heard, 
 }
 
 /// What that host says of the primary.
-async fn ask(name: &InstanceName, address: &HostAddress) -> Answer {
-    let answer = match ask_host(name, address, CLIENT_VERSION).await {
+async fn ask(name: &InstanceName, address: &HostAddress, security: &Security) -> Answer {
+    let answer = match ask_host(name, address, CLIENT_VERSION, security).await {
         Ok(Greeting::Welcome { epoch, .. }) => Answer::Primary(Primary { epoch, address: address.clone() }),
         Ok(Greeting::Elsewhere(Some(primary))) => Answer::Primary(primary),
         Ok(Greeting::Elsewhere(None)) => Answer::None,
@@ -197,7 +222,13 @@ mod tests {
             answers.iter().map(|(port, answer)| (SocketAddr::from(([127, 0, 0, 1], *port)).into(), answer.clone())),
         );
         let (_, primaries) = watch::channel(None);
-        Addresses { primaries, look: Arc::default(), heard: Arc::new(heard), asking: tokio::spawn(async {}) }
+        Addresses {
+            primaries,
+            look: Arc::default(),
+            heard: Arc::new(heard),
+            asking: tokio::spawn(async {}),
+            security: Security::Plain,
+        }
     }
 
     #[tokio::test]
@@ -218,9 +249,12 @@ mod tests {
     #[tokio::test]
     async fn addresses_are_names_and_ports() {
         let hosts = ["127.0.0.1:7".to_owned(), "[::1]:8".to_owned()];
-        let found = Addresses::resolve(&hosts).await.expect("they are addresses").into_iter();
+        let found = Addresses::resolve(&hosts, &Security::Plain).await.expect("they are addresses").into_iter();
         assert_eq!(found.map(|address| address.to_string()).collect::<Vec<_>>(), hosts);
-        let error = Addresses::resolve(&["127.0.0.1".to_owned()]).await.expect_err("there is no port").to_string();
+        let error = Addresses::resolve(&["127.0.0.1".to_owned()], &Security::Plain)
+            .await
+            .expect_err("there is no port")
+            .to_string();
         assert!(error.contains("the address \"127.0.0.1\" is not found"), "{error}");
     }
 }

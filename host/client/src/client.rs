@@ -568,7 +568,7 @@ impl Client {
             tracing::debug!(%error, "no connection to the primary yet");
             self.whereabouts.look_again();
             let pause = match self.unreached {
-                Some(Unreached::Refused { .. }) => REFUSED_PAUSE,
+                Some(Unreached::Refused { .. } | Unreached::Tls { .. }) => REFUSED_PAUSE,
                 _ => RETRY_PAUSE,
             };
             let _changed = timeout(pause, self.primaries.changed()).await;
@@ -633,9 +633,10 @@ impl Client {
         let Some(primary) = self.primaries.borrow_and_update().clone() else {
             return Err(ConnectionError::Closed);
         };
+        let security = self.whereabouts.security();
         // A stopped primary's kernel still accepts connections, so it is not waited for longer than it reigns.
         let greeted = tokio::select! {
-            greeted = greet(&self.name, &primary.address, version) => greeted,
+            greeted = greet(&self.name, &primary.address, version, &security) => greeted,
             _changed = self.primaries.changed() => Err(ConnectionError::Closed),
         };
         self.unreached = greeted.as_ref().err().and_then(|error| Unreached::of(&primary.address, error));

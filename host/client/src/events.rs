@@ -181,7 +181,7 @@ impl Events<'_> {
             return sleep(REFUSED_PAUSE).await;
         }
         self.client.whereabouts().look_again();
-        let is_refused = matches!(self.client.unreached(), Some(Unreached::Refused { .. }));
+        let is_refused = matches!(self.client.unreached(), Some(Unreached::Refused { .. } | Unreached::Tls { .. }));
         let _changed =
             timeout(if is_refused { REFUSED_PAUSE } else { RETRY_PAUSE }, self.client.primaries().changed()).await;
     }

@@ -1,7 +1,7 @@
 //! The handshake of a client.
 
 use ambrosia_core::{Epoch, HostAddress, InstanceName};
-use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, socket};
+use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, Security};
 
 use crate::whereabouts::{Nearby, Primary};
 
@@ -20,8 +20,9 @@ pub(crate) async fn ask_host(
     name: &InstanceName,
     address: &HostAddress,
     version: u16,
+    security: &Security,
 ) -> Result<Greeting, ConnectionError> {
-    let (handle, mut connection) = Connection::new(socket::connect(address).await?)?;
+    let (handle, mut connection) = Connection::new(security.connect(address).await?)?;
     let hello = Control::ClientHello { version, to: name.as_str().to_owned() };
     connection.write_frame(&Frame::Control(hello)).await?;
     match connection.read_frame().await? {
@@ -48,8 +49,9 @@ pub(crate) async fn greet(
     name: &InstanceName,
     address: &HostAddress,
     version: u16,
+    security: &Security,
 ) -> Result<(ConnectionHandle, Connection), ConnectionError> {
-    match ask_host(name, address, version).await? {
+    match ask_host(name, address, version, security).await? {
         Greeting::Welcome { handle, connection, epoch: _ } => Ok((handle, *connection)),
         Greeting::Elsewhere(_) | Greeting::Ended(_) => {
             tracing::debug!(%address, "the host has another role by now");

@@ -1,7 +1,7 @@
 //! A connection to one replica, whatever its role.
 
 use ambrosia_core::{InstanceName, ReplicaIndex};
-use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Dialogue, Frame, QUERIES_VERSION, socket};
+use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Dialogue, Frame, QUERIES_VERSION};
 use tokio::time::timeout;
 
 use crate::{
@@ -60,7 +60,7 @@ pub(crate) async fn reach_replica(
 ) -> Result<(ConnectionHandle, Connection), String> {
     let address = whereabouts.replica(replica)?;
     let reach = async {
-        let (handle, mut connection) = Connection::new(socket::connect(&address).await?)?;
+        let (handle, mut connection) = Connection::new(whereabouts.security().connect(&address).await?)?;
         let to = name.as_str().to_owned();
         let hello = Control::ReplicaHello { version: QUERIES_VERSION, to, replica: replica.0 };
         connection.write_frame(&Frame::Control(hello)).await?;

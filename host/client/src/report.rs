@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ambrosia_core::{HostAddress, InstanceName, Remembered, Retention, SessionCounts};
-use ambrosia_wire::{CLIENT_VERSION, Connection, ConnectionError, Control, Frame};
+use ambrosia_wire::{CLIENT_VERSION, Connection, ConnectionError, Control, Frame, Security};
 use tokio::time::timeout;
 
 use crate::{greeting::greet, unreached::Unreached};
@@ -115,9 +115,14 @@ pub enum NoReport {
 ///
 /// # Errors
 /// If it can't be reached or does not answer within `limit`.
-pub async fn ask_for_report(name: &InstanceName, primary: &HostAddress, limit: Duration) -> Result<Report, NoReport> {
+pub async fn ask_for_report(
+    name: &InstanceName,
+    primary: &HostAddress,
+    limit: Duration,
+    security: &Security,
+) -> Result<Report, NoReport> {
     let asking = async {
-        let (_handle, mut connection) = greet(name, primary, CLIENT_VERSION).await?;
+        let (_handle, mut connection) = greet(name, primary, CLIENT_VERSION, security).await?;
         connection.write_frame(&Frame::Control(Control::Peers)).await?;
         let peers = gather(&mut connection).await?;
         connection.write_frame(&Frame::Control(Control::Outgoing)).await?;

@@ -530,9 +530,10 @@ async fn reach(
         let Nearby { handle, frames } = greet_nearby(nearby).await?;
         return Ok((handle, Way::Nearby(frames)));
     }
-    let greeted = match greet(&desk.name, &primary.address, TRACES_VERSION).await {
+    let security = whereabouts.security();
+    let greeted = match greet(&desk.name, &primary.address, TRACES_VERSION, &security).await {
         // It may be of an earlier version, and takes requests without their traces.
-        Err(ConnectionError::Refused(_)) => greet(&desk.name, &primary.address, QUERIES_VERSION).await,
+        Err(ConnectionError::Refused(_)) => greet(&desk.name, &primary.address, QUERIES_VERSION, &security).await,
         greeted => greeted,
     };
     let (handle, connection) = greeted?;

@@ -25,6 +25,14 @@ pub enum Unreached {
         /// Where it is said to be.
         address: HostAddress,
     },
+    /// The two sides don't agree on TLS, or one does not believe the other.
+    #[error("no TLS with the host at {address}: {reason}")]
+    Tls {
+        /// Where it is said to be.
+        address: HostAddress,
+        /// What is wrong.
+        reason: String,
+    },
     /// Somebody answers, and refuses.
     #[error("the host at {address} refuses the connection: {reason}")]
     Refused {
@@ -47,6 +55,7 @@ impl Unreached {
                 None
             }
             ConnectionError::Io(error) => Some(Unreached::Address { address, reason: error.to_string() }),
+            ConnectionError::Tls(reason) => Some(Unreached::Tls { address, reason: reason.clone() }),
             ConnectionError::HandshakeTimeout => Some(Unreached::Silent { address }),
             ConnectionError::Refused(reason) => Some(Unreached::Refused { address, reason: reason.clone() }),
             ConnectionError::Full => Some(Unreached::Refused { address, reason: error.to_string() }),

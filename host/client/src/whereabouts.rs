@@ -1,7 +1,7 @@
 //! Where the primary of an instance is, as far as somebody knows.
 
 use ambrosia_core::{Epoch, HostAddress, ReplicaIndex};
-use ambrosia_wire::{ConnectionHandle, Frame};
+use ambrosia_wire::{ConnectionHandle, Frame, Security};
 use tokio::sync::{mpsc, watch};
 
 use crate::ClientError;
@@ -49,6 +49,11 @@ pub trait Whereabouts: Send + Sync {
     fn replica(&self, replica: ReplicaIndex) -> Result<HostAddress, String> {
         let _ = replica;
         Err("only the store knows where replicas are that are not primary, and only hosts are asked here".to_owned())
+    }
+
+    /// How its hosts are connected to.
+    fn security(&self) -> Security {
+        Security::Plain
     }
 
     /// Whether the instance may still answer.

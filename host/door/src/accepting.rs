@@ -15,13 +15,16 @@ use std::{
     time::Duration,
 };
 
+use ambrosia_wire::{HttpSocket, Security};
 use axum::Router;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, join},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, join, split},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     time::{sleep, timeout},
 };
+
+use crate::door::DoorOptions;
 
 /// When no connection can be accepted, it is tried again after this.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -32,6 +35,7 @@ const OF_HTTP2: [u8; 3] = *b"PRI";
 /// How connections are served.
 struct Protocols {
     header_wait: Duration,
+    security: Security,
     http1: hyper::server::conn::http1::Builder,
     http2: http2::Protocol,
 }
@@ -40,12 +44,17 @@ struct Protocols {
 pub(crate) async fn accept_all(
     listener: TcpListener,
     routes: Router,
-    header_wait: Duration,
+    options: DoorOptions,
     open: Arc<Semaphore>,
     mut closing: watch::Receiver<bool>,
 ) {
-    let protocols =
-        Arc::new(Protocols { header_wait, http1: http1::protocol(header_wait), http2: http2::protocol(header_wait) });
+    let (header_wait, security) = (options.header_wait, options.security.clone());
+    let protocols = Arc::new(Protocols {
+        header_wait,
+        security,
+        http1: http1::protocol(header_wait),
+        http2: http2::protocol(header_wait),
+    });
     let mut told = None;
     loop {
         let permit = Arc::clone(&open).acquire_owned().await.expect("it is never closed");
@@ -87,7 +96,29 @@ impl Protocols {
         mut closing: watch::Receiver<bool>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         socket.set_nodelay(true)?;
-        let (mut reading, writing) = socket.into_split();
+        let accepted = tokio::select! {
+            accepted = self.security.accept_http(socket) => accepted?,
+            _closing = closing.wait_for(|closing| *closing) => return Ok(()),
+        };
+        match accepted {
+            HttpSocket::Plain(socket) => {
+                let (reading, writing) = socket.into_split();
+                self.serve_halves(reading, writing, routes, closing).await
+            }
+            HttpSocket::Tls(stream) => {
+                let (reading, writing) = split(stream);
+                Box::pin(self.serve_halves(reading, writing, routes, closing)).await
+            }
+        }
+    }
+
+    async fn serve_halves(
+        &self,
+        mut reading: impl AsyncRead + Unpin + Send + 'static,
+        writing: impl AsyncWrite + Unpin + Send + 'static,
+        routes: Router,
+        mut closing: watch::Receiver<bool>,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let begun = tokio::select! {
             begun = timeout(self.header_wait, first_bytes(&mut reading)) => begun,
             _closing = closing.wait_for(|closing| *closing) => return Ok(()),

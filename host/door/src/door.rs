@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use ambrosia_methods::Mounts;
+use ambrosia_wire::Security;
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -32,6 +33,8 @@ pub struct DoorOptions {
     pub closing_wait: Duration,
     /// Where routes of instances are, beside their names.
     pub mounts: Mounts,
+    /// Whether it takes HTTP by TLS.
+    pub security: Security,
 }
 
 impl Default for DoorOptions {
@@ -41,6 +44,7 @@ impl Default for DoorOptions {
             body_wait: BODY_WAIT,
             closing_wait: CLOSING_WAIT,
             mounts: Mounts::default(),
+            security: Security::Plain,
         }
     }
 }
@@ -87,8 +91,7 @@ impl Door {
             closing_wait: options.closing_wait,
             closing: is_closing.clone(),
         };
-        let accepting =
-            accept_all(listener, routes(Arc::new(house)), options.header_wait, Arc::clone(&open), is_closing);
+        let accepting = accept_all(listener, routes(Arc::new(house)), options.clone(), Arc::clone(&open), is_closing);
         Ok(Door { address, options, open, closing, accepting: tokio::spawn(accepting) })
     }
 

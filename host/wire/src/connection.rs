@@ -13,20 +13,15 @@ use std::sync::{
 
 use ambrosia_core::ConnectionId;
 use bytes::BytesMut;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
-    sync::{mpsc, oneshot},
-};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     frame::{self, Frame, FrameDecoder, PROTOCOL_VERSION, PROTOCOL_VERSIONS, StreamNumber, WireError},
+    halves::{self, ReadHalf, WriteHalf},
     line::{Line, Writing},
     permits::{Permit, Permits},
     request,
+    security::{self, Socket},
     streams::{Command, StreamError},
 };
 
@@ -154,7 +149,10 @@ impl Drop for ConnectionHandle {
 pub enum ConnectionError {
     /// The system says so.
     #[error("{0}")]
-    Io(#[from] std::io::Error),
+    Io(std::io::Error),
+    /// The two sides don't agree on TLS, or don't believe each other.
+    #[error("{0}")]
+    Tls(String),
     /// Something came that is no frame.
     #[error(transparent)]
     Wire(#[from] WireError),
@@ -178,6 +176,12 @@ pub enum ConnectionError {
     Full,
 }
 
+impl From<std::io::Error> for ConnectionError {
+    fn from(error: std::io::Error) -> ConnectionError {
+        security::in_words(&error).map_or(ConnectionError::Io(error), ConnectionError::Tls)
+    }
+}
+
 impl ConnectionError {
     /// Whether the other side has said what it may not say.
     pub(crate) fn is_violation(&self) -> bool {
@@ -190,7 +194,7 @@ pub struct Connection {
     /// Its number in this process.
     pub id: ConnectionId,
     pub(crate) reader: FrameReader,
-    pub(crate) writer: OwnedWriteHalf,
+    pub(crate) writer: WriteHalf,
     writing: Writing,
     /// Version of the protocol that the other side speaks.
     pub(crate) version: u16,
@@ -207,9 +211,10 @@ impl Connection {
     ///
     /// # Errors
     /// If the system does not take an option of the socket.
-    pub fn new(socket: TcpStream) -> std::io::Result<(ConnectionHandle, Connection)> {
-        socket.set_nodelay(true)?;
-        let (read_half, writer) = socket.into_split();
+    pub fn new(socket: impl Into<Socket>) -> std::io::Result<(ConnectionHandle, Connection)> {
+        let socket = socket.into();
+        socket.tcp().set_nodelay(true)?;
+        let (read_half, writer) = halves::split(socket);
         let line = Arc::new(Line::default());
         let id = next_id();
         let reader = FrameReader {
@@ -282,7 +287,7 @@ impl Connection {
 
 /// The receiving half of a socket.
 pub(crate) struct FrameReader {
-    half: OwnedReadHalf,
+    half: ReadHalf,
     received: BytesMut,
     /// Bytes asked for in the next read.
     read_bytes: usize,

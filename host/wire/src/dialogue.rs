@@ -4,18 +4,17 @@
 //! **Architecture Invariant:** whoever stops to listen in the middle loses nothing: what was said and not yet written is
 //! written when somebody listens again, and what has come in part is kept.
 
-use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf};
-
 use crate::{
     connection::{Connection, ConnectionError, FrameReader, WRITE_BYTES_FULL},
     frame::{self, Frame},
+    halves::WriteHalf,
     request,
 };
 
 /// See the head of the file.
 pub struct Dialogue {
     reader: FrameReader,
-    writer: OwnedWriteHalf,
+    writer: WriteHalf,
     /// Frames as bytes, of which the first `written` have gone.
     said: Vec<u8>,
     written: usize,
@@ -45,7 +44,7 @@ impl Dialogue {
     /// If the connection has ended, or what comes is no frame: nothing more is to be heard then.
     pub async fn hear(&mut self) -> Result<Frame, ConnectionError> {
         loop {
-            let frame = if self.written == self.said.len() {
+            let frame = if self.written == self.said.len() && self.writer.try_flush()? {
                 self.reader.next().await
             } else {
                 let Dialogue { reader, writer, said, written, .. } = self;
@@ -53,6 +52,7 @@ impl Dialogue {
                     biased;
                     wrote = writer.write(&said[*written..]) => {
                         match wrote? {
+                            0 if said.len() == *written => {} // what was taken before has gone
                             0 => return Err(std::io::Error::from(std::io::ErrorKind::WriteZero).into()),
                             bytes => *written += bytes,
                         }

@@ -8,14 +8,17 @@ mod control;
 mod dialogue;
 mod event;
 mod frame;
+mod halves;
 mod inquiry;
 mod line;
 mod permits;
 mod query;
 mod request;
+mod security;
 mod session;
 pub mod socket;
 mod streams;
+mod tls;
 mod trunk;
 
 pub use connection::{Connection, ConnectionError, ConnectionHandle, FrameTaker};
@@ -29,5 +32,7 @@ pub use frame::{
 };
 pub use line::Gathered;
 pub use permits::{Permit, Permits};
+pub use security::{Caller, HttpSocket, Security, Socket};
 pub use streams::{STREAMS_MAX, StreamError};
+pub use tls::{OwnFiles, Tls, TlsError, TlsFiles, check_signed};
 pub use trunk::{OpenStream, StreamTaker, Trunk, TrunkHandle};

@@ -11,11 +11,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::{net::tcp::OwnedWriteHalf, sync::Notify};
+use tokio::sync::Notify;
 
 use crate::{
     connection::{ConnectionError, ConnectionHandle, WRITE_BYTES_FULL},
     frame::{self, FRAME_HEADER_BYTES, Frame},
+    halves::WriteHalf,
     request,
 };
 
@@ -49,7 +50,7 @@ enum Socket {
     #[default]
     NotYet,
     /// It is written to in that version of the protocol.
-    Open(Arc<OwnedWriteHalf>, u16),
+    Open(Arc<WriteHalf>, u16),
     /// Nobody reads what is said.
     Over,
 }
@@ -136,7 +137,7 @@ impl Line {
                 Err(error) => return Err(error),
             }
         }
-        let is_all = *written == bytes.len() && frames.is_empty();
+        let is_all = *written == bytes.len() && frames.is_empty() && writer.try_flush()?;
         Ok(match (is_all, *is_ending) {
             (false, _) => Wrote::Some,
             (true, false) => Wrote::All,
@@ -150,7 +151,7 @@ pub(crate) struct Writing(pub(crate) Arc<Line>);
 
 impl Writing {
     /// Writes what is said, until nothing follows.
-    pub(crate) async fn serve(self, writer: OwnedWriteHalf, version: u16) -> Result<(), ConnectionError> {
+    pub(crate) async fn serve(self, writer: WriteHalf, version: u16) -> Result<(), ConnectionError> {
         let (line, writer) = (&self.0, Arc::new(writer));
         line.lock().socket = Socket::Open(Arc::clone(&writer), version);
         loop {

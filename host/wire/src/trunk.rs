@@ -11,8 +11,6 @@ use std::{
 };
 
 use tokio::{
-    io::AsyncWriteExt,
-    net::tcp::OwnedWriteHalf,
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     time::timeout,
 };
@@ -21,6 +19,7 @@ use crate::{
     connection::{Connection, ConnectionError, ConnectionHandle, FrameReader, WRITE_BYTES_FULL},
     control::Control,
     frame::{Frame, STREAMS_VERSION, StreamNumber},
+    halves::WriteHalf,
     permits::Permit,
     streams::{Arrived, Command, Outgoing, STREAMS_MAX, Side, Table},
 };
@@ -46,7 +45,7 @@ type Taker = Box<dyn StreamTaker>;
 /// A connection of many streams, to be served. See [`TrunkHandle`] for opening streams on it.
 pub struct Trunk {
     reader: FrameReader,
-    writer: OwnedWriteHalf,
+    writer: WriteHalf,
     commands: UnboundedReceiver<Command>,
     shared: Arc<Shared>,
 }
@@ -152,10 +151,7 @@ impl Trunk {
 }
 
 /// Writes what is to be written as it comes, much of it at once, until the last.
-async fn write_turns(
-    writer: &mut OwnedWriteHalf,
-    commands: &mut UnboundedReceiver<Command>,
-) -> Result<(), ConnectionError> {
+async fn write_turns(writer: &mut WriteHalf, commands: &mut UnboundedReceiver<Command>) -> Result<(), ConnectionError> {
     let mut outgoing = Outgoing::default();
     let mut bytes = Vec::new();
     loop {

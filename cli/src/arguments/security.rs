@@ -1,0 +1,39 @@
+//! TLS: by which files this process shows who it is, and whom it believes.
+
+use std::{path::PathBuf, sync::Arc};
+
+use ambrosia_host::{OwnFiles, Security, Tls, TlsFiles};
+use anyhow::bail;
+use clap::Args;
+
+// Of all verbs. A doc comment would take the place of what the program says of itself.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "TLS")]
+pub(crate) struct TlsArguments {
+    /// Certificate of this host or client, and those between it and the CA's, in PEM; read again when it changes
+    #[arg(long, global = true, env = "AMBROSIA_TLS_CERT", hide_env_values = true, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// Its key, in PEM
+    #[arg(long, global = true, env = "AMBROSIA_TLS_KEY", hide_env_values = true, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Certificate of the CA that signs those of all hosts and clients, in PEM: with it connections are by TLS 1.3 alone
+    #[arg(long, global = true, env = "AMBROSIA_TLS_CA", hide_env_values = true, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+}
+
+impl TlsArguments {
+    /// How connections are.
+    pub(crate) fn security(&self) -> anyhow::Result<Security> {
+        let own = match (&self.tls_cert, &self.tls_key) {
+            (Some(certificate), Some(key)) => Some(OwnFiles { certificate: certificate.clone(), key: key.clone() }),
+            (None, None) => None,
+            (Some(_), None) => bail!("--tls-cert needs the key of the certificate: give --tls-key"),
+            (None, Some(_)) => bail!("--tls-key needs the certificate of the key: give --tls-cert"),
+        };
+        match &self.tls_ca {
+            Some(ca) => Ok(Security::Tls(Arc::new(Tls::of(TlsFiles { ca: ca.clone(), own })?))),
+            None if own.is_some() => bail!("--tls-cert needs the CA whose certificates are believed: give --tls-ca"),
+            None => Ok(Security::Plain),
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! TLS between hosts, of their clients and over HTTP: who is believed, and what those are told who are not.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, TcpListener},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    time::Instant,
+};
+
+use ambrosia_tests::{Cluster, Host, PATIENCE};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+
+use crate::{
+    serving::{serve, wait_for_primaries},
+    support::{cluster, fails},
+};
+
+const OF_HOST: [&str; 4] = ["--host", "localhost", "--host", "127.0.0.1"];
+
+/// Makes a CA, and a certificate of this machine that all processes of the cluster have from then on.
+pub(crate) fn certify(cluster: &mut Cluster) {
+    issue(cluster, "ca", &OF_HOST);
+    issue(cluster, "ca", &["--client", "laptop"]);
+    for (name, file) in [("CERT", "localhost.crt"), ("KEY", "localhost.key"), ("CA", "ca.crt")] {
+        let path = path(cluster, "ca", file);
+        cluster.set_env(&format!("AMBROSIA_TLS_{name}"), path);
+    }
+}
+
+fn path(cluster: &Cluster, ca: &str, file: &str) -> PathBuf {
+    cluster.directory().join(ca).join(file)
+}
+
+fn issue(cluster: &Cluster, ca: &str, whose: &[&str]) {
+    let dir = cluster.directory().join(ca);
+    let dir = dir.to_str().expect("a plain path");
+    if !cluster.directory().join(ca).join("ca.key").exists() {
+        cluster.must(&["cert", "init", "--dir", dir]);
+    }
+    cluster.must(&[&["cert", "issue", "--dir", dir], whose].concat());
+}
+
+/// Flags of one side.
+fn flags(cluster: &Cluster, ca: &str, own: Option<(&str, &str)>) -> Vec<String> {
+    let flag = |name: &str, path: PathBuf| [name.to_owned(), path.to_str().expect("a plain path").to_owned()];
+    let own = own.map(|(ca, name)| {
+        let file = |kind: &str| path(cluster, ca, &format!("{name}.{kind}"));
+        [flag("--tls-cert", file("crt")), flag("--tls-key", file("key"))].concat()
+    });
+    [flag("--tls-ca", path(cluster, ca, "ca.crt")).to_vec(), own.unwrap_or_default()].concat()
+}
+
+fn as_words(flags: &[String]) -> Vec<&str> {
+    flags.iter().map(String::as_str).collect()
+}
+
+/// A host of the counter with these flags, and where it is.
+fn start(cluster: &Cluster, advertise: &str, flags: &[String]) -> (Host, String) {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr()).expect("a port").port();
+    let (listen, at) = (format!("127.0.0.1:{port}"), format!("{advertise}:{port}"));
+    let with = [&["--listen", &listen, "--advertise", &at], &as_words(flags)[..]].concat();
+    let host = cluster.start_with("counter", 0, &with, |_| {});
+    host.wait_until_primary();
+    (host, at)
+}
+
+/// Sends a request to the host at that address, and says how that failed.
+fn refusal(cluster: &Cluster, at: &str, flags: &[String]) -> String {
+    let add = ["send", "counter", "add", "[1]", "--at", at, "--timeout", "1"];
+    let ran = cluster.run(&[&add[..], &as_words(flags)].concat());
+    assert_eq!(ran.code, 1, "{flags:?} printed {}", ran.stdout);
+    ran.stderr
+}
+
+fn add(cluster: &Cluster, at: &str, flags: &[String]) -> String {
+    let add = ["send", "counter", "add", "[1]", "--at", at];
+    cluster.must(&[&add[..], &as_words(flags)].concat()).trim_end().to_owned()
+}
+
+/// A certificate of the CA that ended long ago.
+fn issue_expired(cluster: &Cluster, ca: &str) {
+    let key = fs::read_to_string(path(cluster, ca, "ca.key")).expect("it was made");
+    let mut issuer = CertificateParams::default();
+    issuer.distinguished_name = rcgen::DistinguishedName::new();
+    issuer.distinguished_name.push(DnType::CommonName, "Ambrosia CA");
+    issuer.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    let issuer = Issuer::new(issuer, KeyPair::from_pem(&key).expect("a key"));
+    let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("names");
+    (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
+    let key = KeyPair::generate().expect("a key");
+    let signed = params.signed_by(&key, &issuer).expect("a certificate");
+    fs::write(path(cluster, ca, "expired.crt"), signed.pem()).expect("it can be written");
+    fs::write(path(cluster, ca, "expired.key"), key.serialize_pem()).expect("it can be written");
+}
+
+#[test]
+fn instances_of_two_hosts_and_their_clients_speak_by_tls() {
+    const COUNT: u64 = 5_000;
+    let mut cluster = cluster();
+    certify(&mut cluster);
+    cluster.register("sender", "sender", 1);
+    cluster.register("receiver", "receiver", 1);
+    let here = serve(&cluster, &["--instance", "sender"]);
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr()).expect("a port").port();
+    let (listen, named) = (format!("127.0.0.1:{port}"), format!("localhost:{port}"));
+    let there = serve(&cluster, &["--instance", "receiver", "--listen", &listen, "--advertise", &named]);
+    wait_for_primaries(&here, &["sender"]);
+    wait_for_primaries(&there, &["receiver"]);
+    assert_eq!(cluster.status("receiver")["primary"]["address"], named.as_str());
+    cluster.must(&["send", "sender", "start", &format!("[\"receiver\", {COUNT}, 10, 3000]")]);
+    let began = Instant::now();
+    let expected = format!("[{COUNT},0]");
+    loop {
+        let report = cluster.must(&["send", "receiver", "report"]).replace([' ', '\n'], "");
+        if report == expected {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "{report} in the place of {expected}");
+    }
+    assert!(!there.said().contains("refused") && !here.said().contains("refused"), "{}", there.said());
+}
+
+#[test]
+fn whoever_is_not_believed_is_told_why() {
+    let cluster = cluster();
+    cluster.register("counter", "counter", 1);
+    issue(&cluster, "ca", &OF_HOST);
+    issue(&cluster, "ca", &["--client", "laptop"]);
+    issue(&cluster, "other", &["--client", "laptop"]);
+    issue_expired(&cluster, "ca");
+    let (mut host, at) = start(&cluster, "localhost", &flags(&cluster, "ca", Some(("ca", "localhost"))));
+    let client = flags(&cluster, "ca", Some(("ca", "laptop")));
+    assert_eq!(add(&cluster, &at, &client), "1");
+    for (flags, word) in [
+        (vec![], "this host takes TLS only"),
+        (flags(&cluster, "ca", None), "the other side wants a certificate"),
+        (flags(&cluster, "ca", Some(("other", "laptop"))), "does not know the CA"),
+        (flags(&cluster, "ca", Some(("ca", "expired"))), "says that the certificate of this one has expired"),
+        (flags(&cluster, "other", Some(("ca", "laptop"))), "is not signed by the CA of --tls-ca"),
+    ] {
+        let said = refusal(&cluster, &at, &flags);
+        assert!(said.contains(word), "{flags:?} did not say {word:?}: {said}");
+    }
+    assert_eq!(add(&cluster, &at, &client), "2", "none of the others was heard");
+    host.kill();
+    // The host is another one than was asked for, its certificate has ended, or it has no TLS.
+    issue(&cluster, "ca", &["--host", "elsewhere.example"]);
+    for (own, word) in [
+        (Some("elsewhere.example"), "is not for localhost, but for elsewhere.example"),
+        (Some("expired"), "the certificate of the other side has expired"),
+        (None, "the other side has no TLS"),
+    ] {
+        let with = own.map(|own| flags(&cluster, "ca", Some(("ca", own)))).unwrap_or_default();
+        let (mut host, at) = start(&cluster, "localhost", &with);
+        let said = refusal(&cluster, &at, &client);
+        assert!(said.contains(word), "{own:?}: not {word:?}: {said}");
+        host.kill();
+    }
+    assert_eq!(add_by_store(&cluster), "3");
+}
+
+/// Of an instance that runs in clear text from here on.
+fn add_by_store(cluster: &Cluster) -> String {
+    let host = cluster.start("counter", 0);
+    host.wait_until_primary();
+    cluster.must(&["send", "counter", "add", "[1]"]).trim_end().to_owned()
+}
+
+#[test]
+fn a_certificate_of_a_client_is_no_host() {
+    let mut cluster = cluster();
+    certify(&mut cluster);
+    cluster.register("sender", "sender", 1);
+    cluster.register("receiver", "receiver", 1);
+    let there = serve(&cluster, &["--instance", "receiver"]);
+    wait_for_primaries(&there, &["receiver"]);
+    let client = flags(&cluster, "ca", Some(("ca", "laptop")));
+    let here = serve(&cluster, &[&["--instance", "sender"], &as_words(&client)[..]].concat());
+    wait_for_primaries(&here, &["sender"]);
+    let said = cluster.run(&["send", "sender", "start", "[\"receiver\", 1, 1, 8]", "--timeout", "1"]);
+    assert_eq!(said.code, 1, "a client believes no host that shows the certificate of a client");
+    assert!(said.stderr.contains("no TLS with the host"), "{}", said.stderr);
+    drop(here);
+    let here = serve(&cluster, &["--instance", "sender"]);
+    wait_for_primaries(&here, &["sender"]);
+    drop(there);
+    cluster.must(&["send", "sender", "start", "[\"receiver\", 1, 1, 8]"]);
+    drop(here);
+    let there = serve(&cluster, &["--instance", "receiver"]);
+    wait_for_primaries(&there, &["receiver"]);
+    let here = serve(&cluster, &[&["--instance", "sender"], &as_words(&client)[..]].concat());
+    there.wait_for_word("the certificate is one of a client, and no host's");
+    assert_eq!(cluster.must(&["send", "receiver", "report"]).replace([' ', '\n'], ""), "[0,0]");
+}
+
+#[test]
+fn a_certificate_that_is_replaced_is_used_for_new_connections_and_one_that_is_broken_is_not() {
+    let cluster = cluster();
+    cluster.register("counter", "counter", 1);
+    issue(&cluster, "ca", &OF_HOST);
+    issue(&cluster, "ca", &["--client", "laptop"]);
+    issue(&cluster, "other", &OF_HOST);
+    issue(&cluster, "other", &["--client", "laptop"]);
+    let old = flags(&cluster, "ca", Some(("ca", "laptop")));
+    // What the host reads is what is changed below.
+    let used = cluster.directory().join("used");
+    fs::create_dir(&used).expect("it is new");
+    let copy = |ca: &str, file: &str| {
+        fs::copy(path(&cluster, ca, file), used.join(file)).expect("both are there");
+    };
+    ["ca.crt", "localhost.crt", "localhost.key"].iter().for_each(|file| copy("ca", file));
+    let (host, at) = start(&cluster, "localhost", &flags(&cluster, "used", Some(("used", "localhost"))));
+    assert_eq!(add(&cluster, &at, &old), "1");
+    for broken in ["", "-----BEGIN CERTIFICATE-----\nMIIB", "no certificate"] {
+        fs::write(used.join("localhost.crt"), broken).expect("it can be written");
+        add(&cluster, &at, &old);
+    }
+    host.wait_for_word("the files of TLS have changed and can't be used, those from before are");
+    // The new certificate is there before its key: they don't go together.
+    copy("other", "localhost.crt");
+    assert_eq!(add(&cluster, &at, &old), "5");
+    host.wait_for_word("can't be used with the key");
+    copy("other", "localhost.key");
+    copy("other", "ca.crt");
+    let new = flags(&cluster, "other", Some(("other", "laptop")));
+    assert_eq!(add(&cluster, &at, &new), "6");
+    assert!(refusal(&cluster, &at, &old).contains("is not signed by the CA"));
+    let key = fs::read_to_string(path(&cluster, "ca", "localhost.key")).expect("it is there");
+    let secret = key.lines().nth(1).expect("base 64 between two lines");
+    assert!(!host.said().contains(secret), "{}", host.said());
+}
+
+#[test]
+fn files_that_are_wrong_are_told_without_what_is_in_them() {
+    let cluster = cluster();
+    cluster.register("counter", "counter", 1);
+    issue(&cluster, "ca", &OF_HOST);
+    issue(&cluster, "ca", &["--client", "laptop"]);
+    let file = |name: &str| path(&cluster, "ca", name).to_str().expect("a plain path").to_owned();
+    let (ca, crt, key) = (file("ca.crt"), file("localhost.crt"), file("localhost.key"));
+    let run =
+        |more: &[&str], words: &[&str]| fails(&cluster, &[&["run", "--instance", "counter"], more].concat(), words);
+    run(&["--tls-ca", &ca], &["give --tls-cert and --tls-key"]);
+    run(&["--tls-cert", &crt, "--tls-ca", &ca], &["give --tls-key"]);
+    run(&["--tls-cert", &crt, "--tls-key", &key], &["give --tls-ca"]);
+    run(&["--tls-cert", &crt, "--tls-key", &file("laptop.key"), "--tls-ca", &ca], &["can't be used with the key"]);
+    run(
+        &["--tls-cert", &key, "--tls-key", &key, "--tls-ca", &ca],
+        &["the certificate can't be read from", "has none in PEM"],
+    );
+    run(&["--tls-cert", &crt, "--tls-key", &crt, "--tls-ca", &ca], &["the key can't be read from", "has none in PEM"]);
+    run(
+        &["--tls-cert", &crt, "--tls-key", &file("none"), "--tls-ca", &ca],
+        &["the key can't be read from", "No such file"],
+    );
+    let all = ["--tls-cert", &crt, "--tls-key", &key, "--tls-ca", &ca];
+    run(&[&all[..], &["--listen", "0.0.0.0:0"]].concat(), &["says where to listen", "--advertise a.example:7400"]);
+    let ran = cluster.run(&["run", "--instance", "counter", "--advertise", "a.example"]);
+    assert_eq!((ran.code, ran.stderr.contains("such as a.example:7400")), (2, true), "{}", ran.stderr);
+}
+
+#[test]
+fn a_ca_is_never_replaced_and_keys_are_of_their_owner_alone() {
+    let cluster = cluster();
+    issue(&cluster, "ca", &OF_HOST);
+    let dir = cluster.directory().join("ca");
+    let dir = dir.to_str().expect("a plain path");
+    let ca = fs::read(path(&cluster, "ca", "ca.key")).expect("it was made");
+    fails(&cluster, &["cert", "init", "--dir", dir], &["a CA is never replaced"]);
+    fs::remove_file(path(&cluster, "ca", "ca.crt")).expect("it was made");
+    fails(&cluster, &["cert", "init", "--dir", dir], &["a CA is never replaced"]);
+    assert_eq!(fs::read(path(&cluster, "ca", "ca.key")).expect("it is there"), ca);
+    for key in ["ca.key", "localhost.key"] {
+        let mode = fs::metadata(path(&cluster, "ca", key)).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{key}");
+    }
+    let nowhere = cluster.directory().join("nowhere");
+    let nowhere = nowhere.to_str().expect("a plain path");
+    fails(&cluster, &["cert", "issue", "--dir", nowhere, "--host", "a"], &["make one with `ambrosia-host cert init`"]);
+    for wrong in ["a b", "a:7400", "https://a", "../a", ""] {
+        fails(&cluster, &["cert", "issue", "--dir", dir, "--host", wrong], &["is no name or IP address"]);
+    }
+}
