@@ -189,7 +189,7 @@ fn a_certificate_of_a_client_is_no_host() {
     drop(here);
     let there = serve(&cluster, &["--instance", "receiver"]);
     wait_for_primaries(&there, &["receiver"]);
-    let here = serve(&cluster, &[&["--instance", "sender"], &as_words(&client)[..]].concat());
+    let _here = serve(&cluster, &[&["--instance", "sender"], &as_words(&client)[..]].concat());
     there.wait_for_word("the certificate is one of a client, and no host's");
     assert_eq!(cluster.must(&["send", "receiver", "report"]).replace([' ', '\n'], ""), "[0,0]");
 }

@@ -93,7 +93,7 @@ impl WriteHalf {
     /// Writes as much as is taken at once.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if nothing is.
+    /// If nothing is, an error that says so: it would block.
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             WriteHalf::Plain(half) => half.try_write(bytes),
