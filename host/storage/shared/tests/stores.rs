@@ -1,13 +1,16 @@
 //! The conformance suite of whole stores, on an engine in memory: as it is, and when it often does not say what it did.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use ambrosia_shared_log::{
-    Answered, Answering, Engine, EngineFacts, EngineStore, Fault, HostId, KeysAnswer, KeysRequest, Lane, MemoryEngine,
-    Request,
+    Answered, Answering, Claim, Engine, EngineFacts, EngineStore, Fault, HostId, KeysAnswer, KeysRequest, Lane,
+    MemoryEngine, Put, Request, Space,
 };
 use ambrosia_storage::Store;
 
@@ -82,4 +85,70 @@ mod on_an_engine_that_is_unsure {
     }
 
     ambrosia_storage::store_conformance!(super::new, super::super::store);
+}
+
+/// What is uploaded and does not count is removed once its host is gone, and not before.
+#[test]
+fn what_a_host_has_uploaded_in_vain_is_removed_when_it_is_gone() {
+    let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::default());
+    let (gone, own) = (HostId([9; 16]), open(Arc::clone(&engine)));
+    let parts = || {
+        let list =
+            KeysRequest::List { space: Space::Store, prefix: "part/blob/".to_owned(), after: None, values: false };
+        match ask(&*engine, Request::Keys(list)) {
+            Answered::Keys(KeysAnswer::Listed { entries, .. }) => entries.len(),
+            other => panic!("{other:?}"),
+        }
+    };
+    own.store.blobs().put(b"module").expect("works");
+    let key = format!("part/blob/{}/{}-1/00000000", "00", "09".repeat(16));
+    let put = |attempt| {
+        let claim = Claim { host: gone, attempt };
+        let value = b"half".to_vec().into();
+        Request::Keys(KeysRequest::Put(Put {
+            space: Space::Store,
+            key: key.clone(),
+            expected: None,
+            value,
+            claim,
+            beside: None,
+        }))
+    };
+    ask(&*engine, put(1));
+    assert_eq!(parts(), 2);
+    let none = BTreeSet::new();
+    // It says that it is alive as often as it is asked about.
+    let beating = Arc::new(Beating { engine: Arc::clone(&engine), host: gone, beats: AtomicU64::new(1) });
+    open(beating).store.remove_orphans(&none, true).expect("works");
+    assert_eq!(parts(), 2, "it may be about to have it count");
+    open(Arc::clone(&engine)).store.remove_orphans(&none, true).expect("works");
+    assert_eq!(parts(), 1);
+    assert_eq!(own.store.blobs().list().expect("works").len(), 1);
+}
+
+fn ask(engine: &dyn Engine, request: Request) -> Answered {
+    let (tell, told) = std::sync::mpsc::channel();
+    engine.ask(Lane::Other, request, Box::new(move |answer| tell.send(answer).expect("somebody waits")));
+    told.recv().expect("it is answered").expect("it is there")
+}
+
+/// An engine on which another host beats before each question who is alive.
+struct Beating {
+    engine: Arc<dyn Engine>,
+    host: HostId,
+    beats: AtomicU64,
+}
+
+impl Engine for Beating {
+    fn ask(&self, lane: Lane, request: Request, answer: Answering) {
+        if matches!(request, Request::Lives { .. }) {
+            let beats = self.beats.fetch_add(1, Ordering::Relaxed);
+            ask(&*self.engine, Request::Beat { host: self.host, beats, of: Vec::new() });
+        }
+        self.engine.ask(lane, request, answer);
+    }
+
+    fn facts(&self) -> EngineFacts {
+        self.engine.facts()
+    }
 }

@@ -347,7 +347,9 @@ impl Checkpoints for EngineCheckpoints {
 
     fn remove_leftovers(&self, of: ReplicaIndex) -> Result<(), IoError> {
         self.make_directory()?;
-        self.files.remove_leftovers(of)
+        self.files.remove_leftovers(of)?;
+        let counted = || Ok(self.list_now()?.uploads.into_values().map(|upload| upload.prefix).collect());
+        self.inner.remove_abandoned_uploads(&uploaded_of(self.log), counted)
     }
 }
 

@@ -42,7 +42,7 @@ use super::{
 };
 use crate::{
     engine::{Answered, Engine, Group, HostId, Request},
-    keys::{KeysAnswer, KeysRequest, Space},
+    keys::{KeyEntry, KeysAnswer, KeysRequest, Space},
     reader::Standing,
 };
 
@@ -128,29 +128,34 @@ impl Inner {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Contents that nobody has, whose uploader is gone.
-    fn remove_abandoned_uploads(&self) -> Result<(), IoError> {
-        let parts = self.desk.list(Space::Store, &uploads::prefix_of("blob"), false)?;
-        let by_upload: BTreeMap<&str, HostId> = parts
-            .iter()
-            .filter_map(|part| Some((uploads::upload_of(&part.key), uploads::uploader(&part.key)?)))
-            .collect();
-        if by_upload.is_empty() {
+    /// Removes what was uploaded of something and does not count, by hosts that are gone. `kept` tells which uploads count by now.
+    fn remove_abandoned_uploads(
+        &self,
+        of: &str,
+        kept: impl FnOnce() -> Result<BTreeSet<String>, IoError>,
+    ) -> Result<(), IoError> {
+        let parts = self.desk.list(Space::Store, &uploads::prefix_of(of), false)?;
+        let uploader = |key: &str| Some((uploads::upload_of(key).to_owned(), uploads::uploader(key)?));
+        let mut begun: BTreeMap<String, HostId> = parts.iter().filter_map(|part| uploader(&part.key)).collect();
+        begun.retain(|_, uploader| *uploader != self.desk.me);
+        if begun.is_empty() {
             return Ok(());
         }
-        let kept: BTreeSet<String> = self
-            .desk
-            .list(Space::Store, "blob/", true)?
-            .iter()
-            .filter_map(|entry| Some(stored::decode::<uploads::Upload>(&entry.value)?.prefix))
-            .collect();
-        for (upload, uploader) in by_upload {
-            let is_mine = uploader == self.desk.me;
-            if !kept.contains(upload) && !is_mine && !self.observer.is_alive(&self.desk, uploader)? {
-                uploads::remove(&self.desk, upload)?;
-            }
+        // Read behind the parts: what has come to count meanwhile is in it.
+        let kept = kept()?;
+        begun.retain(|upload, _| !kept.contains(upload));
+        let lives = self.observer.lives(&self.desk, begun.values().copied().collect())?;
+        for (upload, _) in begun.iter().filter(|(_, uploader)| !lives[*uploader].is_alive) {
+            uploads::remove(&self.desk, upload)?;
         }
         Ok(())
+    }
+
+    /// The uploads that hold modules.
+    fn uploads_of_blobs(&self) -> Result<BTreeSet<String>, IoError> {
+        let entries = self.desk.list(Space::Store, "blob/", true)?;
+        let upload = |entry: &KeyEntry| Some(stored::decode::<uploads::Upload>(&entry.value)?.prefix);
+        Ok(entries.iter().filter_map(upload).collect())
     }
 }
 
@@ -262,7 +267,7 @@ impl Store for EngineStore {
                 self.inner.remove_log(log)?;
             }
         }
-        self.inner.remove_abandoned_uploads()
+        self.inner.remove_abandoned_uploads("blob", || self.inner.uploads_of_blobs())
     }
 
     fn close_log(&self, id: LogId, _: &BTreeSet<ReplicaIndex>) -> Result<Option<Box<dyn ClosedLog>>, CloseError> {
