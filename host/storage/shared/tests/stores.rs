@@ -4,15 +4,20 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
+use ambrosia_core::{InstanceUuid, ReplicaIndex};
 use ambrosia_shared_log::{
     Answered, Answering, Claim, Engine, EngineFacts, EngineStore, Fault, HostId, KeysAnswer, KeysRequest, Lane,
     MemoryEngine, Put, Request, Space,
 };
-use ambrosia_storage::Store;
+use ambrosia_storage::{EnterError, HEARTBEAT_SILENCE, LogId, Store, conformance::genesis_of};
+
+/// Far more than anything here takes.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A store, and the directory of its cache.
 struct Opened {
@@ -151,4 +156,56 @@ impl Engine for Beating {
     fn facts(&self) -> EngineFacts {
         self.engine.facts()
     }
+}
+
+/// An engine that answers a host no more once it is cut off.
+#[derive(Clone)]
+struct Cut {
+    engine: Arc<dyn Engine>,
+    is_cut: Arc<AtomicBool>,
+}
+
+impl Engine for Cut {
+    fn ask(&self, lane: Lane, request: Request, answer: Answering) {
+        match self.is_cut.load(Ordering::SeqCst) {
+            true => answer(Err(Fault::Unavailable("it is cut off".to_owned()))),
+            false => self.engine.ask(lane, request, answer),
+        }
+    }
+
+    fn facts(&self) -> EngineFacts {
+        self.engine.facts()
+    }
+}
+
+/// A replica does nothing yet but have its place, and is not taken for dead; once its host is cut off, it is.
+#[test]
+fn a_replica_has_its_place_until_its_host_is_silent() {
+    let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::default());
+    let is_cut = Arc::<AtomicBool>::default();
+    let first = open(Arc::new(Cut { engine: Arc::clone(&engine), is_cut: Arc::clone(&is_cut) }));
+    let second = open(Arc::clone(&engine));
+    let log = LogId(InstanceUuid([3; 16]));
+    second.store.create_log(log, &genesis_of(log.0)).expect("works");
+    let place = first.store.members(log).expect("it is there").enter(ReplicaIndex(0)).expect("nobody has it");
+    let others = second.store.members(log).expect("it is there");
+    let until = Instant::now() + 3 * HEARTBEAT_SILENCE;
+    while Instant::now() < until {
+        let refused = others.enter(ReplicaIndex(0)).err().expect("it runs");
+        assert!(matches!(refused, EnterError::AlreadyRunning { .. }), "{refused}");
+        assert!(others.is_running(ReplicaIndex(0)).expect("works"));
+    }
+    is_cut.store(true, Ordering::SeqCst);
+    let until = Instant::now() + LIMIT;
+    let taken = loop {
+        match others.enter(ReplicaIndex(0)) {
+            Ok(presence) => break presence,
+            Err(refused) => assert!(Instant::now() < until, "{refused}"),
+        }
+    };
+    is_cut.store(false, Ordering::SeqCst);
+    drop(place);
+    assert!(others.is_running(ReplicaIndex(0)).expect("works"), "whoever comes back takes nothing from it");
+    drop(taken);
+    assert!(!others.is_running(ReplicaIndex(0)).expect("works"));
 }

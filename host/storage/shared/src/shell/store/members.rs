@@ -164,6 +164,8 @@ impl Members for EngineMembers {
         if !lock(&self.inner.entered).insert((self.log, replica)) {
             return Err(already(&Place::here(me)));
         }
+        // While a log is followed the host says that it is alive.
+        let alive = self.inner.host.follow(self.log, Box::new(|| ()));
         // Given back by whatever ends this.
         let entered = Entered { inner: Arc::clone(&self.inner), log: self.log, replica };
         let value = stored::encode(&Place::here(me));
@@ -184,7 +186,7 @@ impl Members for EngineMembers {
             }
         };
         let speaker = Arc::new(Speaker::new(note::name(self.log, replica), Note::of_host(me)));
-        let presence = EnginePresence { entered, revision, speaker: Arc::clone(&speaker) };
+        let presence = EnginePresence { entered, revision, speaker: Arc::clone(&speaker), _alive: alive };
         // Whoever closes the log looks at places after that is written down: so one sees the other.
         if let Some(closed) = desk.get(Space::Store, &closed_key(self.log))? {
             if registrations::are_held(desk)? {
@@ -255,6 +257,8 @@ struct EnginePresence {
     entered: Entered,
     revision: Revision,
     speaker: Arc<Speaker>,
+    /// By which others see that it runs.
+    _alive: Subscription,
 }
 
 impl Presence for EnginePresence {
