@@ -501,13 +501,13 @@ fn what_can_not_be_used_is_refused_with_what_to_do() {
         Err(error) => error.to_string(),
     };
     let none = refused(&server.url("shop"));
-    assert!(none.contains("schema shop of") && none.contains("has no logs of Ambrosia"), "{none}");
+    assert!(none.contains("no store of Ambrosia in schema shop of") && none.contains("store init"), "{none}");
     let _engine = engine(&server);
     PostgresEngine::create(&place(&server)).expect("it is made again without harm");
-    server.sql("update shop.meta set value = '7'");
+    server.sql("update shop.meta set value = '7' where key = 'format'");
     let other = refused(&server.url("shop"));
     assert!(other.contains("format 7") && other.contains("this program reads 1"), "{other}");
-    server.sql("update shop.meta set value = '1'");
+    server.sql("update shop.meta set value = '1' where key = 'format'");
     server.set("fsync", "off");
     let until = Instant::now() + PATIENCE;
     while server.sql("show fsync") != "off\n" {

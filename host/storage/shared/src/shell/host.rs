@@ -146,6 +146,13 @@ impl EngineHost {
         })
     }
 
+    /// Waits for the one answer to what is begun.
+    fn wait<T>(&self, begin: impl FnOnce(&mut State, Duration, Sender<Result<T, LogFault>>)) -> Result<T, LogFault> {
+        let (sender, receiver): (_, Receiver<Result<T, LogFault>>) = channel();
+        self.shared.with(|state, now| begin(state, now, sender));
+        receiver.recv().unwrap_or_else(|_| Err(LogFault::Unavailable("the host ends".to_owned())))
+    }
+
     /// The same, and while the engine can't be reached begins again, for [`KEYS_TIME`].
     fn wait_patiently<T>(
         &self,
@@ -161,13 +168,6 @@ impl EngineHost {
                 result => return result,
             }
         }
-    }
-
-    /// Waits for the one answer to what is begun.
-    fn wait<T>(&self, begin: impl FnOnce(&mut State, Duration, Sender<Result<T, LogFault>>)) -> Result<T, LogFault> {
-        let (sender, receiver): (_, Receiver<Result<T, LogFault>>) = channel();
-        self.shared.with(|state, now| begin(state, now, sender));
-        receiver.recv().unwrap_or_else(|_| Err(LogFault::Unavailable("the host ends".to_owned())))
     }
 
     /// The head row of a log that somebody follows, as it was seen last: a hint that is cheap.
