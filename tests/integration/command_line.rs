@@ -257,9 +257,29 @@ fn a_store_is_a_path_or_a_file_url_and_other_urls_are_refused_without_their_pass
     cluster.register("counter", "counter", 1);
     let url = format!("file://{}", cluster.store().display());
     succeeds(&cluster, &["status", "--store", &url], &["counter: down"]);
-    let verb = ["status", "--store", "postgres://me:secret@host/db"];
-    let said = fails(&cluster, &verb, &["--store", "no store for postgres: URLs", "file:PATH"]);
-    assert!(!said.contains("secret"), "{said}");
+    for (url, reasons) in [
+        ("mysql://me:secret@host/db", ["no store for mysql: URLs", "file:PATH"]),
+        ("postgres://me:secret@host/db", ["host is not this machine", "not encrypted"]),
+        ("postgres://me:secret@localhost/db", ["everybody on this machine sees", "AMBROSIA_STORE"]),
+        ("postgres://me:secret@localhost:nonsense/db", ["can't be read", "postgres://USER@"]),
+    ] {
+        let said = fails(&cluster, &["status", "--store", url], &["--store", reasons[0], reasons[1]]);
+        assert!(!said.contains("secret"), "{said}");
+    }
+}
+
+#[test]
+fn a_store_is_made_in_a_database_alone_and_its_sql_is_printed_without_one() {
+    let mut cluster = cluster();
+    fails(&cluster, &["store", "init"], &["is a directory", "AMBROSIA_STORE"]);
+    // Nobody is there, and nobody is asked.
+    cluster.set_env("AMBROSIA_STORE", "postgres://me:secret@127.0.0.1:1/db?schema=shop");
+    let printed = cluster.must(&["store", "init", "--print"]);
+    assert!(printed.contains("create schema if not exists shop;") && !printed.contains("secret"), "{printed}");
+    for verb in [&["store", "init"][..], &["status"]] {
+        let said = fails(&cluster, verb, &["no database answers at 127.0.0.1:1/db"]);
+        assert!(!said.contains("secret"), "{said}");
+    }
 }
 
 /// What bash offers for the last of these words.
