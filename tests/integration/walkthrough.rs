@@ -166,7 +166,7 @@ fn status_has_the_published_shape_and_tells_the_truth() {
         "first_lsn": 1, "history_from_lsn": 1, "disk_bytes": status["disk_bytes"], "checkpoints": [], "capture": null,
         "recovery_ms": null, "waiting_handlers": null,
         "primary": null, "replicas": [down(0), down(1), down(2)], "from_files": false, "peers": null, "outgoing": null,
-        "requests": null, "schedules": null, "sessions": null,
+        "requests": null, "schedules": null, "sessions": null, "stall": null,
     });
     assert_eq!(status, expected);
     assert!(status["disk_bytes"].as_u64().is_some_and(|bytes| (4096..100_000).contains(&bytes)), "{status}");
