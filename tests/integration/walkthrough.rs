@@ -199,7 +199,7 @@ fn status_has_the_published_shape_and_tells_the_truth() {
             "under_way": 0, "results": 0, "result_bytes": 0,
             "results_max": 100_000, "result_bytes_max": 64 << 20, "result_age_s_max": 3600,
         },
-        "schedules": [], "sessions": {"sessions": 0, "under_way": 0, "results": 0, "result_bytes": 0},
+        "schedules": [], "sessions": {"sessions": 0, "under_way": 0, "results": 0, "result_bytes": 0}, "stall": null,
     });
     assert_eq!(status, expected);
 
