@@ -24,7 +24,7 @@ impl ProcessPlace {
     }
 
     /// Whether numbers of processes are known to mean the same in both places.
-    pub(crate) fn has_same_numbers(&self, other: &ProcessPlace) -> bool {
+    pub fn has_same_numbers(&self, other: &ProcessPlace) -> bool {
         self.pid_namespace != 0 && self.pid_namespace == other.pid_namespace
     }
 

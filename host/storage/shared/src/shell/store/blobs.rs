@@ -88,19 +88,11 @@ impl BlobStore for EngineBlobs {
     }
 
     fn delete(&self, hash: BlobHash) -> Result<(), BlobError> {
-        while let Some(entry) = self.desk.get(Space::Store, &key(hash))? {
-            if self.desk.delete(Space::Store, &key(hash), entry.revision)?.is_ok() {
-                if let Some(upload) = stored::decode::<Upload>(&entry.value) {
-                    uploads::remove(&self.desk, &upload.prefix)?;
-                }
-                break;
-            }
+        let held = self.desk.remove(&key(hash))?.and_then(|entry| stored::decode::<Upload>(&entry.value));
+        if let Some(upload) = held {
+            uploads::remove(&self.desk, &upload.prefix)?;
         }
-        while let Some(entry) = self.desk.get(Space::Store, &methods_key(hash))? {
-            if self.desk.delete(Space::Store, &methods_key(hash), entry.revision)?.is_ok() {
-                break;
-            }
-        }
+        self.desk.remove(&methods_key(hash))?;
         Ok(())
     }
 

@@ -30,7 +30,7 @@ use super::{
     uploads::{self, Missing, Upload},
 };
 use crate::{
-    engine::{EngineHead, News, Request},
+    engine::{Answered, EngineHead, News, Request},
     keys::{PutRefused, Space},
     shell::host::log_error,
 };
@@ -111,7 +111,7 @@ impl EngineCheckpoints {
     }
 
     /// Changes the list; `change` tells whether there is something to be changed. What it was, and is.
-    fn change(&self, change: impl Fn(&mut List) -> Result<bool, LogError>) -> Result<List, LogError> {
+    fn change(&self, mut change: impl FnMut(&mut List) -> Result<bool, LogError>) -> Result<List, LogError> {
         loop {
             let mut list = self.list_now()?;
             if !change(&mut list)? {
@@ -170,8 +170,11 @@ impl EngineCheckpoints {
             }
             let upload = &list.uploads[name];
             // Of this process, in which two may want the same.
-            let temporary =
-                self.directory.join(format!("{name}.{}-{}.tmp", std::process::id(), self.inner.next_number()));
+            let temporary = self.directory.join(format!(
+                "{name}.{}-{}.tmp",
+                std::process::id(),
+                self.inner.desk.new_claim().attempt
+            ));
             let context = |action, source| IoError { action, place: temporary.display().to_string(), source };
             let file = File::create(&temporary).map_err(|source| context("create", source))?;
             let out = BufWriter::new(&file);
@@ -316,18 +319,15 @@ impl Checkpoints for EngineCheckpoints {
     }
 
     fn trim(&self, keep: Keep, applied: &[Lsn]) -> Result<Trimmed, LogError> {
-        let before = self.head()?;
-        let mut unneeded = None;
-        let removed = std::cell::RefCell::new(Vec::new());
-        let log_before = std::cell::Cell::new(None);
+        let head = self.head()?;
+        let (mut removed, mut log_before) = (Vec::new(), None);
         self.change(|list| {
-            let found = list.chains().unneeded(keep, applied, &Costs { list, head: before })?;
-            log_before.set(found.log_before);
-            *removed.borrow_mut() =
-                found.checkpoints.iter().filter_map(|name| Some((*name, list.uploads.remove(name)?))).collect();
-            Ok(!found.checkpoints.is_empty())
+            let unneeded = list.chains().unneeded(keep, applied, &Costs { list, head })?;
+            let take = |name: &CheckpointName| Some((*name, list.uploads.remove(name)?));
+            removed = unneeded.checkpoints.iter().filter_map(take).collect();
+            log_before = unneeded.log_before;
+            Ok(!removed.is_empty())
         })?;
-        let removed = removed.into_inner();
         for (name, upload) in &removed {
             uploads::remove(&self.inner.desk, &upload.prefix)?;
             // Of what is in the cache of other machines, nothing is known.
@@ -335,14 +335,14 @@ impl Checkpoints for EngineCheckpoints {
                 self.files.remove(*name)?;
             }
         }
-        if let Some(first) = log_before.get() {
-            match self.inner.desk.ask(Request::Trim { log: self.log, before: first })? {
-                crate::engine::Answered::Trimmed => {}
+        let mut segments = 0;
+        if let Some(before) = log_before {
+            match self.inner.desk.ask(Request::Trim { log: self.log, before })? {
+                Answered::Trimmed => segments = usize::from(self.head()?.first > head.first),
                 other => return Err(self.inner.desk.unfit(&other).into()),
             }
-            unneeded = Some(self.head()?.first > before.first);
         }
-        Ok(Trimmed { checkpoints: removed.len(), segments: usize::from(unneeded == Some(true)) })
+        Ok(Trimmed { checkpoints: removed.len(), segments })
     }
 
     fn remove_leftovers(&self, of: ReplicaIndex) -> Result<(), IoError> {
@@ -355,11 +355,7 @@ impl Checkpoints for EngineCheckpoints {
 
 /// Removes all checkpoints of a log that is gone.
 pub(super) fn remove_all(inner: &Inner, log: LogId) -> Result<(), IoError> {
-    while let Some(entry) = inner.desk.get(Space::Store, &key(log))? {
-        if inner.desk.delete(Space::Store, &key(log), entry.revision)?.is_ok() {
-            break;
-        }
-    }
+    inner.desk.remove(&key(log))?;
     uploads::remove(&inner.desk, &uploads::prefix_of(&uploaded_of(log)))?;
     let directory = inner.cache.join("checkpoints").join(log.to_string());
     match fs::remove_dir_all(&directory) {

@@ -135,6 +135,16 @@ impl Desk {
         self.delete_within(space, key, expected, KEYS_TIME)
     }
 
+    /// Deletes a key of the store wherever it stands; what it was, if it was there.
+    pub(super) fn remove(&self, key: &str) -> Result<Option<KeyEntry>, IoError> {
+        while let Some(entry) = self.get(Space::Store, key)? {
+            if self.delete(Space::Store, key, entry.revision)?.is_ok() {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+
     pub(super) fn delete_within(
         &self,
         space: Space,

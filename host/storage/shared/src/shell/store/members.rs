@@ -67,11 +67,10 @@ impl Place {
 
     /// Whether its process is known to be over: nothing has to be waited for then.
     fn has_ended(&self) -> bool {
-        let has_same_numbers = self.pid_namespace != 0
-            && self.pid_namespace == ProcessPlace::here().pid_namespace
-            && !self.boot.is_empty()
-            && self.boot == boot();
-        has_same_numbers && !Path::new("/proc").join(self.pid.to_string()).exists()
+        // Another machine may have the same number for its namespace.
+        let is_same_machine = !self.boot.is_empty() && self.boot == boot();
+        let has_same_numbers = self.process().has_same_numbers(ProcessPlace::here());
+        is_same_machine && has_same_numbers && !Path::new("/proc").join(self.pid.to_string()).exists()
     }
 }
 

@@ -19,10 +19,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex},
 };
 
 use ambrosia_core::{Lsn, Record, ReplicaIndex};
@@ -64,7 +61,6 @@ struct Inner {
     entered: Mutex<BTreeSet<(LogId, ReplicaIndex)>>,
     /// The newest checkpoints that this process has published.
     published: Mutex<BTreeMap<LogId, Lsn>>,
-    numbers: AtomicU64,
 }
 
 impl EngineStore {
@@ -87,23 +83,18 @@ impl EngineStore {
             cache,
             entered: Mutex::default(),
             published: Mutex::default(),
-            numbers: AtomicU64::new(0),
         };
         Ok(EngineStore { inner: Arc::new(inner), registry, blobs })
     }
 
     fn check_there(&self, id: LogId) -> Result<(), LogError> {
-        self.inner.host.head(id).map(drop).map_err(|fault| self.inner.log_error(fault))
+        self.inner.host.head(id).map(drop).map_err(log_error)
     }
 }
 
 impl Inner {
     fn place_of(&self, id: LogId) -> String {
         format!("log {id} of {}", self.desk.place())
-    }
-
-    fn log_error(&self, fault: crate::fault::LogFault) -> LogError {
-        log_error(fault)
     }
 
     fn notes(&self, prefix: &str) -> Result<Vec<(String, Bytes)>, IoError> {
@@ -122,10 +113,6 @@ impl Inner {
         let mut published = lock(&self.published);
         let newest = published.entry(log).or_default();
         *newest = (*newest).max(lsn);
-    }
-
-    fn next_number(&self) -> u64 {
-        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Removes what was uploaded of something and does not count, by hosts that are gone. `kept` tells which uploads count by now.
@@ -225,8 +212,8 @@ impl Store for EngineStore {
     }
 
     fn scan(&self, id: LogId, from: Lsn) -> Result<LogScan, LogError> {
-        let standing = self.inner.host.find(id, from).map_err(|fault| self.inner.log_error(fault))?;
-        let read = self.inner.host.read_patiently(id, standing).map_err(|fault| self.inner.log_error(fault))?;
+        let standing = self.inner.host.find(id, from).map_err(log_error)?;
+        let read = self.inner.host.read_patiently(id, standing).map_err(log_error)?;
         let scan = Scan { inner: Arc::clone(&self.inner), id, standing, read: read.into_iter(), is_over: false };
         Ok(Box::new(scan))
     }
@@ -360,7 +347,7 @@ impl Iterator for Scan {
                 Ok(records) => (self.is_over, self.read) = (records.is_empty(), records.into_iter()),
                 Err(fault) => {
                     self.is_over = true;
-                    return Some(Err(self.inner.log_error(fault)));
+                    return Some(Err(log_error(fault)));
                 }
             }
         }
