@@ -15,10 +15,10 @@ mod measure;
 mod pipes;
 mod reign;
 mod signals;
-mod skipped;
 mod stub;
 pub mod torture;
 
+pub use ambrosia_test_database::skip;
 pub use caller::{Answer, Caller};
 pub use cluster::{Cluster, Ran, client};
 pub use host::Host;
@@ -30,7 +30,6 @@ pub use measure::{Sample, disk_sync_times, ms, processor_time};
 pub use pipes::{make_nonblocking, shrink_pipe};
 pub use reign::Reign;
 pub use signals::{Signal, signal};
-pub use skipped::skip;
 pub use stub::{Asked, Stub};
 
 use std::time::Duration;

@@ -4,11 +4,15 @@ use std::{
     env, fs,
     io::Write,
     os::unix::{fs::chown, process::CommandExt},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Output},
 };
 
 use tempfile::TempDir;
+
+mod skipped;
+
+pub use skipped::skip;
 
 /// Where Debian has it.
 const DEBIAN: &str = "/usr/lib/postgresql";
@@ -27,7 +31,7 @@ impl Server {
     /// If it can't be begun.
     pub fn begin(settings: &[&str]) -> Option<Server> {
         let Some(programs) = programs() else {
-            skip("what is kept in PostgreSQL: it is not installed (Debian's package postgresql)");
+            skip("what is kept in PostgreSQL", "it is not installed (Debian's package postgresql)");
             return None;
         };
         let user = unprivileged();
@@ -139,13 +143,4 @@ fn unprivileged() -> Option<(u32, u32)> {
         return None;
     }
     ["postgres", "nobody"].iter().find_map(|user| Some((id(&["-u", user])?, id(&["-g", user])?)))
-}
-
-/// As the other tests do it: in a file that is counted in the end.
-fn skip(reason: &str) {
-    eprintln!("SKIPPED {reason}");
-    if let Some(file) = env::var_os("AMBROSIA_SKIPPED") {
-        let opened = fs::OpenOptions::new().append(true).create(true).open(Path::new(&file));
-        writeln!(opened.expect("the file of what was skipped"), "SKIPPED {reason}").expect("there is room");
-    }
 }

@@ -21,8 +21,13 @@ pub(crate) trait Ground {
     /// What they run on.
     fn store(&self) -> Arc<dyn Store>;
 
+    /// Where guests and files of the test are.
+    fn cluster(&self) -> &Cluster;
+
     /// The component of a guest.
-    fn guest(&self, name: &str) -> Vec<u8>;
+    fn guest(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.cluster().guest(name)).expect("the guest was built")
+    }
 
     /// Starts a replica.
     fn start(&self, instance: &str, replica: u16) -> Box<dyn Running>;
@@ -43,27 +48,41 @@ pub(crate) trait Running {
     fn stop(self: Box<Self>);
 }
 
-/// Processes, and a store on files.
-pub(crate) struct Files {
+/// Processes, and a store on files or in a PostgreSQL server of the test's own.
+pub(crate) struct Processes {
     cluster: Cluster,
     store: Arc<dyn Store>,
+    _server: Option<Server>,
 }
 
-impl Files {
-    pub(crate) fn new() -> Files {
+impl Processes {
+    pub(crate) fn on_files() -> Processes {
         let cluster = Cluster::new();
         let store = StorePlace::from(cluster.store()).create_or_open().expect("a directory of the test's own");
-        Files { cluster, store }
+        Processes { cluster, store, _server: None }
+    }
+
+    /// `None` where there is no PostgreSQL.
+    pub(crate) fn in_postgresql() -> Option<Processes> {
+        let server = Server::begin(&[])?;
+        let mut cluster = Cluster::new();
+        let url = server.url("shop");
+        cluster.set_env("AMBROSIA_STORE", &url);
+        cluster.set_env("AMBROSIA_CACHE", cluster.file("cache"));
+        cluster.must(&["store", "init"]);
+        let place = PostgresStore::read(&url, cluster.file("own-cache")).expect("it is a URL");
+        let store = place.open().expect("it was made");
+        Some(Processes { cluster, store, _server: Some(server) })
     }
 }
 
-impl Ground for Files {
+impl Ground for Processes {
     fn store(&self) -> Arc<dyn Store> {
         Arc::clone(&self.store)
     }
 
-    fn guest(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.cluster.guest(name)).expect("the guest was built")
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     fn start(&self, instance: &str, replica: u16) -> Box<dyn Running> {
@@ -106,8 +125,8 @@ impl Ground for Memory {
         Arc::clone(&self.store)
     }
 
-    fn guest(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.cluster.guest(name)).expect("the guest was built")
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     fn start(&self, instance: &str, replica: u16) -> Box<dyn Running> {
@@ -143,49 +162,13 @@ impl Ground for OnEngine {
         Arc::clone(&self.store)
     }
 
-    fn guest(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.cluster.guest(name)).expect("the guest was built")
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     fn start(&self, instance: &str, replica: u16) -> Box<dyn Running> {
         let store = open(&self.cluster, &self.engine);
         start_here(Arc::clone(&store), Arc::new(Modules::new(store)), instance, replica)
-    }
-}
-
-/// Processes, and a store in a PostgreSQL server of the test's own.
-pub(crate) struct OnDatabase {
-    cluster: Cluster,
-    store: Arc<dyn Store>,
-    _server: Server,
-}
-
-impl OnDatabase {
-    /// `None` where there is no PostgreSQL.
-    pub(crate) fn new() -> Option<OnDatabase> {
-        let server = Server::begin(&[])?;
-        let mut cluster = Cluster::new();
-        let url = server.url("shop");
-        cluster.set_env("AMBROSIA_STORE", &url);
-        cluster.set_env("AMBROSIA_CACHE", cluster.file("cache"));
-        cluster.must(&["store", "init"]);
-        let place = PostgresStore::read(&url, cluster.file("own-cache")).expect("it is a URL");
-        let store = place.open().expect("it was made");
-        Some(OnDatabase { cluster, store, _server: server })
-    }
-}
-
-impl Ground for OnDatabase {
-    fn store(&self) -> Arc<dyn Store> {
-        Arc::clone(&self.store)
-    }
-
-    fn guest(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.cluster.guest(name)).expect("the guest was built")
-    }
-
-    fn start(&self, instance: &str, replica: u16) -> Box<dyn Running> {
-        Box::new(self.cluster.start_with(instance, replica, &["--history", "0"], |_| {}))
     }
 }
 

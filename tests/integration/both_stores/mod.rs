@@ -10,7 +10,7 @@ use ambrosia_core::{InstanceName, Lsn, RecordKind};
 use ambrosia_host::Hindrance;
 use ambrosia_storage::{Instances, RecordedOutcome, Role, Store};
 use cast::{Cast, register};
-use ground::{Files, Ground, Memory, OnDatabase, OnEngine};
+use ground::{Ground, Memory, OnEngine, Processes};
 use serde_json::{Value, json};
 
 use crate::support::Session;
@@ -19,7 +19,7 @@ use crate::support::Session;
 macro_rules! on_both_stores {
     ($($name:ident)*) => {
         mod on_files {
-            $(#[test] fn $name() { super::$name(&super::Files::new()); })*
+            $(#[test] fn $name() { super::$name(&super::Processes::on_files()); })*
         }
         mod in_memory {
             $(#[test] fn $name() { super::$name(&super::Memory::new()); })*
@@ -29,7 +29,7 @@ macro_rules! on_both_stores {
         }
         mod in_postgresql {
             $(#[test] fn $name() {
-                if let Some(ground) = super::OnDatabase::new() {
+                if let Some(ground) = super::Processes::in_postgresql() {
                     super::$name(&ground);
                 }
             })*

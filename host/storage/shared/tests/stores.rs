@@ -1,9 +1,11 @@
 //! The conformance suite of whole stores, on an engine in memory: as it is, and when it often does not say what it did.
 
+mod support;
+
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -15,6 +17,7 @@ use ambrosia_shared_log::{
     MemoryEngine, Put, Request, Space,
 };
 use ambrosia_storage::{EnterError, HEARTBEAT_SILENCE, LogId, Store, conformance::genesis_of};
+use support::{Failure, Unsure, new_id};
 
 /// Far more than anything here takes.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -26,11 +29,8 @@ struct Opened {
 }
 
 fn open(engine: Arc<dyn Engine>) -> Opened {
-    static HOSTS: AtomicU64 = AtomicU64::new(1);
-    let mut me = [0; 16];
-    me[..8].copy_from_slice(&HOSTS.fetch_add(1, Ordering::Relaxed).to_le_bytes());
     let cache = tempfile::tempdir().expect("a temporary directory");
-    let store = EngineStore::begin(engine, HostId(me), cache.path().join("cache")).expect("there are threads");
+    let store = EngineStore::begin(engine, new_id(), cache.path().join("cache")).expect("there are threads");
     Opened { store, _cache: cache }
 }
 
@@ -38,40 +38,18 @@ fn store(opened: &Opened) -> &dyn Store {
     &opened.store
 }
 
-/// An engine that fails often, and says of what it did that it does not know.
-struct Unsure {
-    engine: MemoryEngine,
-    asked: Mutex<u64>,
-}
-
-impl Engine for Unsure {
-    fn ask(&self, lane: Lane, request: Request, answer: Answering) {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        *asked += 1;
-        let number = *asked;
-        drop(asked);
-        let is_change = match &request {
-            Request::Keys(request) => matches!(request, KeysRequest::Put(_) | KeysRequest::Delete { .. }),
-            request => matches!(request, Request::Create { .. } | Request::Remove { .. } | Request::Tell { .. }),
-        };
-        let is_of_logs = matches!(&request, Request::Heads { .. } | Request::Read { .. } | Request::Barrier { .. });
-        match number % 5 {
-            2 if is_change => self.engine.ask(
-                lane,
-                request,
-                Box::new(|answered| match answered {
-                    // What is not there seems to be deleted, if it is not known whether a try before has done that.
-                    Ok(Answered::Keys(KeysAnswer::Deleted(Err(_)))) => answer(answered),
-                    _ => answer(Err(Fault::Unknown("the connection was cut after it was done".to_owned()))),
-                }),
-            ),
-            4 if !is_of_logs => answer(Err(Fault::Unavailable("the connection was refused".to_owned()))),
-            _ => self.engine.ask(lane, request, answer),
-        }
-    }
-
-    fn facts(&self) -> EngineFacts {
-        self.engine.facts()
+/// How the engine fails that often does not say what it did.
+fn failure(number: u64, request: &Request) -> Option<Failure> {
+    let is_change = match request {
+        Request::Keys(request) => matches!(request, KeysRequest::Put(_) | KeysRequest::Delete { .. }),
+        request => matches!(request, Request::Create { .. } | Request::Remove { .. } | Request::Tell { .. }),
+    };
+    let is_of_logs = matches!(request, Request::Heads { .. } | Request::Read { .. } | Request::Barrier { .. });
+    match number % 5 {
+        2 if is_change => Some(Failure::Unheard),
+        3 if is_change => Some(Failure::Lost),
+        4 if !is_of_logs => Some(Failure::Refused),
+        _ => None,
     }
 }
 
@@ -85,8 +63,8 @@ mod on_an_engine_in_memory {
 
 mod on_an_engine_that_is_unsure {
     fn new() -> super::Opened {
-        let engine = super::Unsure { engine: ambrosia_shared_log::MemoryEngine::default(), asked: 0.into() };
-        super::open(std::sync::Arc::new(engine))
+        let engine = ambrosia_shared_log::MemoryEngine::default();
+        super::open(std::sync::Arc::new(super::Unsure::new(engine, super::failure)))
     }
 
     ambrosia_storage::store_conformance!(super::new, super::super::store);
