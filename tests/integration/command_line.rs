@@ -259,7 +259,7 @@ fn a_store_is_a_path_or_a_file_url_and_other_urls_are_refused_without_their_pass
     succeeds(&cluster, &["status", "--store", &url], &["counter: down"]);
     for (url, reasons) in [
         ("mysql://me:secret@host/db", ["no store for mysql: URLs", "file:PATH"]),
-        ("postgres://me:secret@host/db", ["host is not this machine", "not encrypted"]),
+        ("postgres://me:secret@host/db?sslmode=require", ["host is not this machine", "verify-full"]),
         ("postgres://me:secret@localhost/db", ["everybody on this machine sees", "AMBROSIA_STORE"]),
         ("postgres://me:secret@localhost:nonsense/db", ["can't be read", "postgres://USER@"]),
     ] {

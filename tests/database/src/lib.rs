@@ -3,15 +3,21 @@
 use std::{
     env, fs,
     io::Write,
-    os::unix::{fs::chown, process::CommandExt},
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::PathBuf,
     process::{Command, Output},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use tempfile::TempDir;
 
+mod authority;
 mod skipped;
 
+pub use authority::{Authority, Certified, Lasting};
 pub use skipped::skip;
 
 /// Where Debian has it.
@@ -22,6 +28,7 @@ pub struct Server {
     directory: TempDir,
     programs: PathBuf,
     user: Option<(u32, u32)>,
+    reloads: AtomicU32,
 }
 
 impl Server {
@@ -39,14 +46,14 @@ impl Server {
         if let Some((uid, gid)) = user {
             chown(directory.path(), Some(uid), Some(gid)).expect("this process may give directories away");
         }
-        let server = Server { directory, programs, user };
+        let server = Server { directory, programs, user, reloads: AtomicU32::new(0) };
         let data = server.data();
         server
             .must("initdb", &["-D", &data, "-U", "ambrosia", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]);
         let mut file =
             fs::OpenOptions::new().append(true).open(format!("{data}/postgresql.conf")).expect("initdb made it");
         let socket = server.directory.path().display();
-        writeln!(file, "listen_addresses = ''\nunix_socket_directories = '{socket}'\nshared_buffers = '16MB'")
+        writeln!(file, "listen_addresses = ''\nunix_socket_directories = '{socket}'\nshared_buffers = '16MB'\nambrosia_test.reloads = '0'")
             .expect("there is room");
         settings.iter().for_each(|setting| writeln!(file, "{setting}").expect("there is room"));
         server.start();
@@ -101,13 +108,73 @@ impl Server {
         self.must("psql", &["-h", &socket, "-U", "ambrosia", "-d", "postgres", "-XAtq", "-c", statement])
     }
 
-    /// Changes a setting of the server while it runs.
+    /// Changes a setting of the server while it runs; those who connect find it so in a while.
     ///
     /// # Panics
     /// If that fails.
     pub fn set(&self, name: &str, value: &str) {
         self.sql(&format!("alter system set {name} = '{value}'"));
         self.sql("select pg_reload_conf()");
+    }
+
+    /// Has it read its files anew, and waits until whoever connects from now on finds it so.
+    fn reload(&self) {
+        let number = (self.reloads.fetch_add(1, Ordering::Relaxed) + 1).to_string();
+        self.set("ambrosia_test.reloads", &number);
+        // It reads all files before it lets anybody in again.
+        while self.sql("select current_setting('ambrosia_test.reloads', true)").trim() != number {}
+    }
+
+    /// Has it listen there, from its next start on.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn listen_at(&self, address: &str, port: u16) {
+        self.sql(&format!("alter system set listen_addresses = '{address}'"));
+        self.sql(&format!("alter system set port = {port}"));
+    }
+
+    /// Has it speak TLS with that certificate, and believe certificates of clients that the authority has signed.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn encrypt(&self, own: &Certified, of_clients: &Authority) {
+        self.write("server.crt", &own.certificate);
+        self.write("server.key", &own.key);
+        self.write("clients.crt", of_clients.certificate());
+        self.sql("alter system set ssl_ca_file = 'clients.crt'");
+        self.set("ssl", "on");
+        self.reload();
+    }
+
+    /// Has it speak in clear text alone.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn decrypt(&self) {
+        self.set("ssl", "off");
+        self.reload();
+    }
+
+    /// Lets others in than those on its socket: lines of `pg_hba.conf`.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn admit(&self, lines: &[&str]) {
+        self.write("pg_hba.conf", &format!("local all all trust\n{}\n", lines.join("\n")));
+        self.reload();
+    }
+
+    /// Writes a file of the server that nobody else reads.
+    fn write(&self, name: &str, text: &str) {
+        let path = PathBuf::from(self.data()).join(name);
+        let fresh = path.with_extension("new");
+        fs::write(&fresh, text).expect("there is room");
+        fs::set_permissions(&fresh, PermissionsExt::from_mode(0o600)).expect("it is the test's own");
+        if let Some((uid, gid)) = self.user {
+            chown(&fresh, Some(uid), Some(gid)).expect("this process may give files away");
+        }
+        fs::rename(&fresh, &path).expect("it is there");
     }
 
     /// Where a schema of it is.

@@ -16,6 +16,7 @@ mod fault;
 mod faults;
 mod interrupt;
 mod leftovers;
+mod machines;
 mod meter;
 mod namespace;
 mod network;
@@ -30,6 +31,7 @@ mod world;
 
 pub use interrupt::Interrupt;
 pub use leftovers::remove_leftovers;
+pub use machines::{Machine, Machines};
 pub use plan::{Extent, Kind};
 pub use round::{Held, Violation, play};
 pub use stage::Tally;

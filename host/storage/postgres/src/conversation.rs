@@ -10,7 +10,9 @@ use std::{
 
 use ambrosia_shared_log::{Fault, Session};
 use tokio::task::AbortHandle;
-use tokio_postgres::{AsyncMessage, Client, NoTls, Row, Statement, error::Severity, types::ToSql};
+use tokio_postgres::{
+    AsyncMessage, Client, Connection, NoTls, Row, Socket, Statement, error::Severity, tls::TlsStream, types::ToSql,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -93,8 +95,25 @@ impl From<tokio_postgres::Error> for Failed {
 
 /// Connects with whichever host can be written to, without a look at what is there.
 pub(crate) async fn connect(place: &PostgresPlace) -> Result<(Client, Arc<AtomicBool>, AbortHandle), PostgresError> {
-    let unreachable = |error| PostgresError::Unreachable { place: place.to_string(), reason: said(&error) };
-    let (client, mut connection) = place.config.connect(NoTls).await.map_err(unreachable)?;
+    let unreachable = |reason| PostgresError::Unreachable { place: place.to_string(), reason };
+    let failed = |error: tokio_postgres::Error| unreachable(said(&error));
+    let Some(files) = place.tls.clone() else {
+        let (client, connection) = place.config.connect(NoTls).await.map_err(failed)?;
+        return Ok(driven(client, connection));
+    };
+    // A disk may be slow, and others go on meanwhile.
+    let reading = tokio::task::spawn_blocking(move || files.read()).await;
+    let connector = reading.map_err(|error| PostgresError::Threads(error.into()))?;
+    let connector = connector.map_err(|fault| unreachable(fault.to_string()))?;
+    let (client, connection) = place.config.connect(connector).await.map_err(failed)?;
+    Ok(driven(client, connection))
+}
+
+/// Has a connection do what its client asks, and hear its warnings.
+fn driven<S: TlsStream + Unpin + Send + 'static>(
+    client: Client,
+    mut connection: Connection<Socket, S>,
+) -> (Client, Arc<AtomicBool>, AbortHandle) {
     let is_warned = Arc::<AtomicBool>::default();
     let warned = Arc::clone(&is_warned);
     let driver = tokio::spawn(async move {
@@ -112,7 +131,7 @@ pub(crate) async fn connect(place: &PostgresPlace) -> Result<(Client, Arc<Atomic
             }
         }
     });
-    Ok((client, is_warned, driver.abort_handle()))
+    (client, is_warned, driver.abort_handle())
 }
 
 impl Conversation {

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, mpsc},
+    time::Duration,
 };
 
 use ambrosia_shared_log::{
@@ -12,7 +13,7 @@ use ambrosia_shared_log::{
 use ambrosia_storage::LogId;
 use tokio::{
     runtime::{Builder, Runtime},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
@@ -32,6 +33,9 @@ const LANES: u8 = 2;
 
 /// Lives of hosts that are long over are removed each time that this one has said so often that it is alive.
 const BEATS_BEFORE_FORGETTING: u64 = 1000;
+
+/// A server that stands still keeps its connections alive; whoever opens a store hears of it after that time.
+const OPENING_TIME: Duration = Duration::from_secs(10);
 
 /// Threads of the connections.
 const THREADS: usize = 2;
@@ -70,7 +74,7 @@ impl PostgresEngine {
     /// If the database can't be reached, or does not let its user do that.
     pub fn create(place: &PostgresPlace) -> Result<(), PostgresError> {
         let (runtime, there) = (Threads::begin()?, place.clone());
-        runtime.wait_for(async move {
+        runtime.wait_for(place, async move {
             let (client, _, driver) = connect(&there).await?;
             let made = client.batch_execute(&schema::statements(there.schema())).await;
             drop(client);
@@ -89,7 +93,8 @@ impl PostgresEngine {
         let office = Arc::new(Office { place, groups, reads, keys, changes, beats });
         let there = Arc::clone(&office);
         // Errors that no repetition mends are told here and not as an engine that is away.
-        let known = threads.wait_for(async move { Ok(Conversation::begin(&there.place).await?.known.clone()) })?;
+        let begin = async move { Ok(Conversation::begin(&there.place).await?.known.clone()) };
+        let known = threads.wait_for(&office.place, begin)?;
         Ok(PostgresEngine { office, known, threads })
     }
 
@@ -115,16 +120,21 @@ impl Threads {
         self.runtime.as_ref().expect("it goes when this does")
     }
 
-    /// Waits as any thread may, also one of a runtime.
+    /// Waits as any thread may, also one of a runtime, for what is asked of the database there.
     fn wait_for<T: Send + 'static>(
         &self,
+        place: &PostgresPlace,
         what: impl Future<Output = Result<T, PostgresError>> + Send + 'static,
     ) -> Result<T, PostgresError> {
         let (sender, receiver) = mpsc::channel();
         // Somebody waits for it.
-        self.runtime().spawn(async move { drop(sender.send(what.await)) });
+        self.runtime().spawn(async move { drop(sender.send(timeout(OPENING_TIME, what).await)) });
         let ended = || Err(PostgresError::Threads(std::io::Error::other("they have ended")));
-        receiver.recv().unwrap_or_else(|_| ended())
+        let late = |_| PostgresError::Unreachable {
+            place: place.to_string(),
+            reason: format!("it has not answered within {OPENING_TIME:?}"),
+        };
+        receiver.recv().map_or_else(|_| ended(), |answer| answer.unwrap_or_else(|elapsed| Err(late(elapsed))))
     }
 }
 

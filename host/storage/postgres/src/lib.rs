@@ -9,17 +9,20 @@
 //!
 //! **Architecture Invariant:** nothing here decides what is to be done about an answer; that is [`ambrosia_shared_log`]'s.
 
+mod binding;
 mod conversation;
 mod engine;
 mod error;
 mod key_statements;
 mod keys;
 mod line;
+mod parameters;
 mod place;
 mod rows;
 pub mod schema;
 mod statements;
 mod store_place;
+mod tls;
 
 pub use engine::PostgresEngine;
 pub use error::{PlaceError, PostgresError};

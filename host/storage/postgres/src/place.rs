@@ -5,10 +5,14 @@ use std::fmt;
 use ambrosia_shared_log::ANSWER_TIME;
 use tokio_postgres::{
     Config,
-    config::{Host, TargetSessionAttrs},
+    config::{Host, SslMode, TargetSessionAttrs},
 };
 
-use crate::error::PlaceError;
+use crate::{
+    error::PlaceError,
+    parameters::Parameters,
+    tls::{OwnFiles, TlsFiles},
+};
 
 /// The schema that is used unless the URL says another one.
 const SCHEMA: &str = "ambrosia";
@@ -23,17 +27,19 @@ const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 #[derive(Clone)]
 pub struct PostgresPlace {
     pub(crate) config: Config,
+    /// `None` in clear text.
+    pub(crate) tls: Option<TlsFiles>,
     schema: String,
 }
 
 impl PostgresPlace {
-    /// Reads a URL such as `postgres://ambrosia@db1,db2/app?schema=ambrosia`.
+    /// Reads a URL such as `postgres://ambrosia@db1,db2/app?schema=ambrosia&sslrootcert=/etc/ambrosia/ca.crt`.
     ///
     /// # Errors
-    /// If it is none, names no schema, or a database of another machine.
+    /// If it is none, names no schema, or a database of another machine without seeing by TLS that it is the one.
     pub fn read(url: &str) -> Result<PostgresPlace, PlaceError> {
-        let (url, schema) = without_schema(url);
-        let schema = schema.unwrap_or(SCHEMA).to_owned();
+        let (url, parameters) = Parameters::take(url);
+        let schema = parameters.schema.as_deref().unwrap_or(SCHEMA).to_owned();
         check_name(&schema)?;
         // What the library says of a URL does not repeat it.
         let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
@@ -41,17 +47,21 @@ impl PostgresPlace {
                 std::error::Error::source(&error).map_or_else(|| error.to_string(), |inner| inner.to_string()),
             )
         })?;
-        if let Some(host) = config.get_hosts().iter().find_map(elsewhere) {
-            return Err(PlaceError::Elsewhere(host));
+        if config.get_hosts().is_empty() {
+            // They are what the certificates of their servers have to be for.
+            let addresses: Vec<_> = config.get_hostaddrs().iter().map(ToString::to_string).collect();
+            for address in &addresses {
+                config.host(address);
+            }
         }
-        if let Some(address) = config.get_hostaddrs().iter().find(|address| !address.is_loopback()) {
-            return Err(PlaceError::Elsewhere(address.to_string()));
-        }
+        let tls = tls_of(&config, parameters)?;
+        // What else the library could do is not to look at certificates.
+        config.ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable });
         config.application_name("ambrosia-host");
         // Only whoever can be written to is in office; a node that is asked for what it has lost would tell an old story.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         config.connect_timeout(ANSWER_TIME).tcp_user_timeout(ANSWER_TIME);
-        Ok(PostgresPlace { config, schema })
+        Ok(PostgresPlace { config, tls, schema })
     }
 
     /// Whether a text is meant to be a URL of PostgreSQL.
@@ -92,13 +102,39 @@ impl fmt::Debug for PostgresPlace {
     }
 }
 
-/// Takes `schema=NAME` out of the parameters of a URL, which the library does not know.
-fn without_schema(url: &str) -> (String, Option<&str>) {
-    let Some((before, parameters)) = url.split_once('?') else { return (url.to_owned(), None) };
-    let (ours, theirs): (Vec<_>, Vec<_>) = parameters.split('&').partition(|one| one.starts_with("schema="));
-    let schema = ours.last().and_then(|one| one.strip_prefix("schema="));
-    let url = if theirs.is_empty() { before.to_owned() } else { format!("{before}?{}", theirs.join("&")) };
-    (url, schema)
+/// How connections are made: by TLS that sees who is there, or in clear text, for which nobody may be on another machine.
+fn tls_of(config: &Config, parameters: Parameters) -> Result<Option<TlsFiles>, PlaceError> {
+    let Parameters { sslmode, sslrootcert, sslcert, sslkey, .. } = parameters;
+    let own = match (sslcert, sslkey) {
+        (Some(certificate), Some(key)) => Some(OwnFiles { certificate, key }),
+        (None, None) => None,
+        (Some(_), None) => return Err(PlaceError::Half { given: "sslcert", missing: "sslkey" }),
+        (None, Some(_)) => return Err(PlaceError::Half { given: "sslkey", missing: "sslcert" }),
+    };
+    let elsewhere = config.get_hosts().iter().find_map(elsewhere);
+    let by_address = || config.get_hostaddrs().iter().find(|address| !address.is_loopback()).map(ToString::to_string);
+    let elsewhere = elsewhere.or_else(by_address);
+    let is_asked_for = sslrootcert.is_some() || own.is_some();
+    let is_by_tls = match (sslmode.as_deref(), elsewhere) {
+        (None, elsewhere) => elsewhere.is_some() || is_asked_for,
+        (Some("verify-full"), _) => true,
+        (Some("disable" | "allow" | "prefer"), None) => false,
+        (Some(mode @ ("disable" | "allow" | "prefer" | "require" | "verify-ca")), Some(host)) => {
+            return Err(PlaceError::NeedsTls { host, mode: mode.to_owned() });
+        }
+        (Some(mode @ ("require" | "verify-ca")), None) => return Err(PlaceError::Unverified(mode.to_owned())),
+        (Some(mode), _) => return Err(PlaceError::Mode(mode.to_owned())),
+    };
+    // PostgreSQL has no TLS on them, and they do not leave the machine.
+    let sockets = config.get_hosts().iter().filter(|host| matches!(host, Host::Unix(_))).count();
+    if !is_by_tls || (sockets > 0 && sockets == config.get_hosts().len()) {
+        return Ok(None);
+    }
+    if sockets > 0 {
+        return Err(PlaceError::SocketBesideTls);
+    }
+    let roots = sslrootcert.filter(|path| path.as_os_str() != "system");
+    Ok(Some(TlsFiles { roots, own }))
 }
 
 /// It is put into statements as it is.
@@ -137,9 +173,11 @@ mod tests {
     #[test]
     fn what_can_not_be_a_place_is_refused_without_its_password() {
         let error = |url: &str| PostgresPlace::read(url).expect_err(url).to_string();
-        for url in
-            ["nonsense", "postgres://me:secret@localhost/app?sslmode=nonsense", "postgres://me:secret@localhost:x/app"]
-        {
+        for url in [
+            "nonsense",
+            "postgres://me:secret@localhost/app?channel_binding=nonsense",
+            "postgres://me:secret@localhost:x/app",
+        ] {
             let said = error(url);
             assert!(said.contains("postgres://USER@") && !said.contains("secret"), "{said}");
         }
@@ -149,9 +187,69 @@ mod tests {
                 "{schema}"
             );
         }
-        for host in ["db1.example", "localhost,10.0.0.7", "0.0.0.0"] {
-            assert!(error(&format!("postgres://me:secret@{host}/app")).contains("is not this machine"), "{host}");
+    }
+
+    /// Hosts and addresses of which at least one is not this machine.
+    const ELSEWHERE: [&str; 6] = [
+        "db1.example/app?",
+        "localhost,10.0.0.7/app?",
+        "0.0.0.0/app?",
+        "localhost/app?hostaddr=10.0.0.7&",
+        "/app?hostaddr=10.0.0.7&",
+        "localhost.example/app?",
+    ];
+
+    fn tls(url: &str) -> Option<TlsFiles> {
+        PostgresPlace::read(url).expect(url).tls
+    }
+
+    #[test]
+    fn another_machine_is_asked_by_tls_that_sees_who_answers_and_in_no_other_way() {
+        for place in ELSEWHERE {
+            let url = format!("postgres://me:secret@{place}");
+            let by_system = Some(TlsFiles { roots: None, own: None });
+            for parameters in ["", "sslmode=verify-full", "sslmode=", "sslrootcert=system", "sslrootcert="] {
+                assert_eq!(tls(&format!("{url}{parameters}")), by_system, "{url}{parameters}");
+            }
+            for mode in ["disable", "allow", "prefer", "require", "verify-ca"] {
+                let said = PostgresPlace::read(&format!("{url}sslrootcert=ca.crt&sslmode={mode}")).expect_err(&url);
+                let said = said.to_string();
+                assert!(said.contains("is not this machine") && said.contains(mode), "{url}: {said}");
+                assert!(said.contains("verify-full") && said.contains("sslrootcert="), "{said}");
+                assert!(!said.contains("secret"), "{said}");
+            }
         }
-        assert!(error("postgres://localhost/app?hostaddr=10.0.0.7").contains("10.0.0.7 is not this machine"));
+    }
+
+    #[test]
+    fn this_machine_is_asked_in_clear_text_unless_tls_is_wanted() {
+        for place in ["localhost/app?", "127.0.0.1,[::1]/app?", "/app?hostaddr=127.0.0.2&"] {
+            let url = format!("postgres://me@{place}");
+            for parameters in ["", "sslmode=disable", "sslmode=prefer", "sslmode=allow&sslrootcert=ca.crt"] {
+                assert_eq!(tls(&format!("{url}{parameters}")), None, "{url}{parameters}");
+            }
+            let own = Some(OwnFiles { certificate: "me.crt".into(), key: "me.key".into() });
+            let given = tls(&format!("{url}sslrootcert=%2Fca.crt&sslcert=me.crt&sslkey=me.key"));
+            assert_eq!(given, Some(TlsFiles { roots: Some("/ca.crt".into()), own }));
+            assert!(tls(&format!("{url}sslmode=verify-full")).is_some());
+            for mode in ["require", "verify-ca"] {
+                let said = PostgresPlace::read(&format!("{url}sslmode={mode}")).expect_err(mode).to_string();
+                assert!(said.contains(mode) && said.contains("verify-full"), "{said}");
+            }
+            for (parameters, words) in [("sslmode=yes", "no mode"), ("sslcert=a", "sslkey"), ("sslkey=a", "sslcert")] {
+                let said = PostgresPlace::read(&format!("{url}{parameters}")).expect_err(words).to_string();
+                assert!(said.contains(words), "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_local_socket_has_no_tls_and_stands_beside_no_host_that_has() {
+        let socket = "postgres://me@%2Frun%2Fpostgresql";
+        assert_eq!(tls(&format!("{socket}/app?sslmode=verify-full")), None);
+        for url in [format!("{socket},db1.example/app"), format!("{socket},localhost/app?sslrootcert=ca.crt")] {
+            let said = PostgresPlace::read(&url).expect_err("one of them has none").to_string();
+            assert!(said.contains("local socket"), "{said}");
+        }
     }
 }
