@@ -1,7 +1,14 @@
 //! TLS with a server. It listens at a loopback address, under a name that only its certificate says is its own; that name is of another
 //! machine, as far as anybody can see.
 
-use std::{fs, net::Ipv4Addr, os::unix::fs::PermissionsExt, process, sync::atomic::AtomicU8, sync::atomic::Ordering};
+use std::{
+    fs,
+    net::Ipv4Addr,
+    os::unix::fs::PermissionsExt,
+    process,
+    sync::atomic::{AtomicU8, Ordering},
+    time::{Duration, Instant},
+};
 
 use ambrosia_core::Lsn;
 use ambrosia_postgres::{PostgresEngine, PostgresPlace};
@@ -10,6 +17,9 @@ use ambrosia_test_database::{Authority, Certified, Lasting, Server};
 use tempfile::TempDir;
 
 use crate::support::{append, create, genesis, group, log, position};
+
+/// Far more than any of these takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const NAME: &str = "db.example";
 const PORT: u16 = 5432;
@@ -214,7 +224,9 @@ fn files_that_change_count_from_the_next_connection_on() {
     assert!(go_on(true).is_ok(), "what stands goes on");
     stage.server.crash();
     stage.server.start();
+    let until = Instant::now() + PATIENCE;
     loop {
+        assert!(Instant::now() < until, "it is never told");
         match go_on(false) {
             Err(Fault::Unavailable(said)) if said.contains("is not signed by a CA of sslrootcert") => break,
             Err(_) => {}
@@ -222,7 +234,9 @@ fn files_that_change_count_from_the_next_connection_on() {
         }
     }
     stage.write("ca.crt", of_server.certificate(), 0o644);
+    let until = Instant::now() + PATIENCE;
     loop {
+        assert!(Instant::now() < until, "it is never told");
         match go_on(false) {
             Err(Fault::Unavailable(said)) if said.contains("does not believe the certificate of sslcert") => break,
             Err(_) => {}
