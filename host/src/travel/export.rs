@@ -4,12 +4,10 @@
 
 use std::{collections::BTreeSet, io, path::Path, sync::Arc};
 
-use ambrosia_core::{
-    Capture, CheckpointState, InstanceName, Lsn, MemoryCapture, PAGE_BYTES, Record, Remedy, ReplicaIndex,
-};
+use ambrosia_core::{CheckpointState, InstanceName, Lsn, Record, Remedy, ReplicaIndex};
 use ambrosia_storage::{
-    BlobHash, Checkpoint, CheckpointError, Checkpoints, FileStore, InstanceEntry, Instances, LoadedCheckpoint,
-    LoadedMemory, LogError, LogTail, OpenError, RecordBefore, RecordedOutcome, Store,
+    BlobHash, CheckpointError, Checkpoints, FileStore, InstanceEntry, Instances, LoadedCheckpoint, LogError, LogTail,
+    OpenError, RecordBefore, RecordedOutcome, Store,
 };
 
 use super::error::TravelError;
@@ -121,7 +119,7 @@ pub fn export(
     }
     let checkpoint = beginning.as_ref().map(|(_, state)| state.lsn());
     if let Some((loaded, _)) = beginning {
-        let checkpoint = whole(loaded).map_err(ExportError::Memory)?;
+        let checkpoint = loaded.into_whole().map_err(ExportError::Memory)?;
         target.checkpoints(entry.log())?.write(&checkpoint, ReplicaIndex(0))?.publish()?;
     }
     target.adopt(&exported(entry, current, to))?;
@@ -197,30 +195,6 @@ fn copy_module(from: &dyn Store, to: &FileStore, module: [u8; 32]) -> Result<(),
         to.blobs().put_methods(hash, &methods).map_err(RunError::from)?;
     }
     Ok(())
-}
-
-/// The same checkpoint by itself, resting on nothing.
-fn whole(loaded: LoadedCheckpoint) -> io::Result<Checkpoint> {
-    let LoadedCheckpoint { head, state, registers, memories } = loaded;
-    let memories = memories.into_iter().map(whole_memory).collect::<io::Result<_>>()?;
-    Ok(Checkpoint { head, parent: None, state: state.to_vec().into(), capture: Capture { registers, memories } })
-}
-
-fn whole_memory(memory: LoadedMemory) -> io::Result<MemoryCapture> {
-    let LoadedMemory { bytes, hashes, mapped, pages } = memory;
-    let mut whole = MemoryCapture { bytes, ..MemoryCapture::default() };
-    let (mut held, mut contents) = (pages.iter().peekable(), vec![0; PAGE_BYTES]);
-    for (page, hash) in (0..).zip(hashes) {
-        if let Some((_, _, contents)) = held.next_if(|(held, ..)| *held == page) {
-            whole.push(page, hash, contents);
-        } else if hash != 0
-            && let Some(mapped) = &mapped
-        {
-            mapped.source.read_exact_at(&mut contents, mapped.offset + u64::from(page) * PAGE_BYTES as u64)?;
-            whole.push(page, hash, &contents);
-        }
-    }
-    Ok(whole)
 }
 
 /// The registration of the instance, as far as the export goes.

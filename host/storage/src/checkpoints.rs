@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use ambrosia_core::{Capture, Lsn, MemoryCapture, ReplicaIndex, SharedState, member::Keep};
+use ambrosia_core::{Capture, Lsn, MemoryCapture, PAGE_BYTES, ReplicaIndex, SharedState, member::Keep};
 use bytes::Bytes;
 
 use crate::{Callback, CheckpointHead, IoError, LogError, Subscription};
@@ -102,6 +102,37 @@ pub struct LoadedCheckpoint {
     pub registers: Vec<u8>,
     /// Its memories.
     pub memories: Vec<LoadedMemory>,
+}
+
+impl LoadedCheckpoint {
+    /// The same checkpoint by itself, resting on nothing.
+    ///
+    /// # Errors
+    /// If its memory can't be read.
+    pub fn into_whole(self) -> io::Result<Checkpoint> {
+        let LoadedCheckpoint { head, state, registers, memories } = self;
+        let memories = memories.into_iter().map(LoadedMemory::into_whole).collect::<io::Result<_>>()?;
+        Ok(Checkpoint { head, parent: None, state: state.to_vec().into(), capture: Capture { registers, memories } })
+    }
+}
+
+impl LoadedMemory {
+    fn into_whole(self) -> io::Result<MemoryCapture> {
+        let LoadedMemory { bytes, hashes, mapped, pages } = self;
+        let mut whole = MemoryCapture { bytes, ..MemoryCapture::default() };
+        let (mut held, mut contents) = (pages.iter().peekable(), vec![0; PAGE_BYTES]);
+        for (page, hash) in (0..).zip(hashes) {
+            if let Some((_, _, contents)) = held.next_if(|(held, ..)| *held == page) {
+                whole.push(page, hash, contents);
+            } else if hash != 0
+                && let Some(mapped) = &mapped
+            {
+                mapped.source.read_exact_at(&mut contents, mapped.offset + u64::from(page) * PAGE_BYTES as u64)?;
+                whole.push(page, hash, &contents);
+            }
+        }
+        Ok(whole)
+    }
 }
 
 /// A memory read back.

@@ -351,7 +351,7 @@ pub(crate) fn put_entry<S: Store + ?Sized>(
 }
 
 /// The entry of an instance that is new, whose log is there.
-fn put_new_entry<S: Store + ?Sized>(store: &S, entry: &InstanceEntry) -> Result<(), InstanceError> {
+pub(crate) fn put_new_entry<S: Store + ?Sized>(store: &S, entry: &InstanceEntry) -> Result<(), InstanceError> {
     match store.registry().put_new_beside(&key(&entry.name), &entry.encode(), entry.log()) {
         Ok(_) => Ok(()),
         Err(PutError::Conflict { .. }) => Err(InstanceError::Overtaken { name: entry.name.clone() }),
@@ -360,7 +360,7 @@ fn put_new_entry<S: Store + ?Sized>(store: &S, entry: &InstanceEntry) -> Result<
 }
 
 /// Removes what registrations that were cut short have left.
-fn remove_orphans<S: Store + ?Sized>(store: &S) -> Result<(), InstanceError> {
+pub(crate) fn remove_orphans<S: Store + ?Sized>(store: &S) -> Result<(), InstanceError> {
     let instances = store.survey()?;
     let known: BTreeSet<LogId> = instances.iter().filter_map(|found| Some(found.entry.as_ref().ok()?.log())).collect();
     // The log of one whose entry can't be read may be any.

@@ -22,6 +22,11 @@ impl IoError {
         IoError { action, place: path.display().to_string(), source }
     }
 
+    /// That there is no log there.
+    pub fn gone(place: String) -> IoError {
+        IoError { action: "find", place, source: io::Error::new(io::ErrorKind::NotFound, "it is gone") }
+    }
+
     /// Whether the system says that this process may look only.
     pub(crate) fn is_refusal_to_write(&self) -> bool {
         is_refusal_to_write(&self.source)

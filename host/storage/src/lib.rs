@@ -18,6 +18,7 @@ mod chains;
 mod checkpoints;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod copying;
 mod deregistration;
 mod file;
 mod history;
@@ -51,6 +52,7 @@ pub use checkpoints::{
     Checkpoint, CheckpointError, CheckpointInfo, Checkpoints, LoadedCheckpoint, LoadedMemory, MappedMemory,
     MemorySource, Trimmed, WrittenCheckpoint,
 };
+pub use copying::{CopiedInstance, CopyError, Progress, copy_instance, copy_tokens};
 pub use deregistration::Deregistered;
 pub use file::{
     CheckpointDirectory, DirectoryPlace, FileCheckpoints, FileLog, FileLogOptions, FileScan, FileStore, FileTail, Lock,

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, fmt, path::Path, sync::Arc};
 
-use ambrosia_core::{InstanceUuid, Lsn, Record, ReplicaIndex};
+use ambrosia_core::{Epoch, InstanceUuid, Lsn, Record, ReplicaIndex};
 
 use crate::{BlobStore, Checkpoints, IoError, LogError, LogStore, Members, Registry};
 
@@ -58,6 +58,25 @@ pub trait Store: Send + Sync {
 
     /// Makes a log that begins with `genesis`. It is there as a whole, or not at all.
     fn create_log(&self, id: LogId, genesis: &Record) -> Result<(), IoError>;
+
+    /// Makes a log that has these records of another store's log, one behind the other, whichever the first of them is, and which nobody
+    /// has written since that epoch. There is no log of that name. It is of no use to anybody before all of them are there.
+    ///
+    /// # Errors
+    /// If a record can't be had, or the log not be written. Then part of it may be there.
+    fn adopt_log(
+        &self,
+        id: LogId,
+        epoch: Epoch,
+        records: &mut dyn Iterator<Item = Result<Record, LogError>>,
+    ) -> Result<(), LogError>;
+
+    /// Keeps replicas of a log from beginning to run, until what is returned is dropped, as far as the store can; registrations are
+    /// held meanwhile. These are known.
+    ///
+    /// # Errors
+    /// If one of them runs.
+    fn hold_still(&self, id: LogId, replicas: &BTreeSet<ReplicaIndex>) -> Result<Held, CloseError>;
 
     /// Removes what was left of logs when a registration or a deregistration was cut short. `known` are the logs that
     /// instances have; if these are not all of them, only what is left over for certain is removed.

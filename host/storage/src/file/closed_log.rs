@@ -39,7 +39,10 @@ pub(crate) fn close(
 }
 
 /// Keeps every replica from beginning to run.
-fn lock_replicas(directory: &LogDirectory, replicas: &BTreeSet<ReplicaIndex>) -> Result<[Lock; 2], CloseError> {
+pub(crate) fn lock_replicas(
+    directory: &LogDirectory,
+    replicas: &BTreeSet<ReplicaIndex>,
+) -> Result<[Lock; 2], CloseError> {
     let path = directory.lock_path();
     if let Ok(false) = path.try_exists() {
         // Whoever had the one that is gone is not seen; without a control page it ends by itself.

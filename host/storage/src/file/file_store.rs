@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-use ambrosia_core::{InstanceName, InstanceUuid, Lsn, Record, ReplicaIndex};
+use ambrosia_core::{Epoch, InstanceName, InstanceUuid, Lsn, Record, ReplicaIndex};
 
 use super::{
     byte_lock::held_byte,
@@ -37,7 +37,7 @@ use super::{
 };
 use crate::{
     BlobStore, Checkpoints, CloseError, ClosedLog, Held, InstanceError, Instances, IoError, LogError, LogId, LogScan,
-    LogStore, Members, PlacedRecord, Registry, Store, io_error::IoContext,
+    LogStore, Members, PlacedRecord, RecordBefore, Registry, Store, io_error::IoContext,
 };
 
 const FORMAT_FILE: &str = "FORMAT";
@@ -318,6 +318,28 @@ impl Store for FileStore {
 
     fn create_log(&self, id: LogId, genesis: &Record) -> Result<(), IoError> {
         genesis_log::create_log(&self.logs_path(), &self.log_directory(id.0), genesis)
+    }
+
+    fn adopt_log(
+        &self,
+        id: LogId,
+        _: Epoch,
+        records: &mut dyn Iterator<Item = Result<Record, LogError>>,
+    ) -> Result<(), LogError> {
+        let mut records = records.peekable();
+        let before =
+            records.peek().and_then(|first| first.as_ref().ok()).map(Record::header).map(|first| RecordBefore {
+                lsn: Lsn(first.lsn.0 - 1),
+                link: first.previous,
+                // What they were nobody tells any more; not more than those of the first.
+                epoch: first.epoch,
+                time: first.time,
+            });
+        self.copy_log(id, before.filter(|before| before.lsn > Lsn(0)), records)
+    }
+
+    fn hold_still(&self, id: LogId, replicas: &BTreeSet<ReplicaIndex>) -> Result<Held, CloseError> {
+        Ok(Box::new(closed_log::lock_replicas(&self.log_directory(id.0), replicas)?))
     }
 
     fn remove_orphans(&self, known: &BTreeSet<LogId>, is_all_known: bool) -> Result<(), IoError> {

@@ -49,7 +49,7 @@ impl Members for MemoryMembers {
         }
         let mut state = self.0.lock();
         if state.is_closed {
-            let source = io::Error::new(io::ErrorKind::NotFound, "the instance is being deregistered");
+            let source = io::Error::new(io::ErrorKind::NotFound, "the instance is being deregistered or copied");
             return Err(IoError { action: "enter", place: "the log in memory".to_owned(), source }.into());
         }
         if state.slots.get(&replica).is_some_and(|slot| slot.runs) {

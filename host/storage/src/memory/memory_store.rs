@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use ambrosia_core::{Lsn, Record, ReplicaIndex};
+use ambrosia_core::{Epoch, Lsn, Record, ReplicaIndex};
 
 use super::{
     memory_checkpoints::MemoryCheckpoints, memory_log::MemoryLog, memory_members::MemoryMembers,
@@ -131,6 +131,26 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn adopt_log(
+        &self,
+        id: LogId,
+        epoch: Epoch,
+        records: &mut dyn Iterator<Item = Result<Record, LogError>>,
+    ) -> Result<(), LogError> {
+        let records = records.collect::<Result<Vec<_>, _>>()?;
+        if let Some(shared) = Shared::of(records, epoch) {
+            self.lock().insert(id, Arc::new(shared));
+        }
+        Ok(())
+    }
+
+    fn hold_still(&self, id: LogId, replicas: &BTreeSet<ReplicaIndex>) -> Result<Held, CloseError> {
+        match self.close(id, replicas)? {
+            Some(closed) => Ok(Box::new(closed)),
+            None => Err(CloseError::Io(IoError::gone(self.place_of(id)))),
+        }
+    }
+
     fn remove_orphans(&self, known: &BTreeSet<LogId>, is_all_known: bool) -> Result<(), IoError> {
         let is_left = |id: &LogId, shared: &Arc<Shared>| {
             let state = shared.lock();
@@ -141,7 +161,22 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn close_log(&self, id: LogId, _: &BTreeSet<ReplicaIndex>) -> Result<Option<Box<dyn ClosedLog>>, CloseError> {
+    fn close_log(
+        &self,
+        id: LogId,
+        replicas: &BTreeSet<ReplicaIndex>,
+    ) -> Result<Option<Box<dyn ClosedLog>>, CloseError> {
+        let closed = self.close(id, replicas)?;
+        Ok(closed.map(|closed| Box::new(closed) as Box<dyn ClosedLog>))
+    }
+
+    fn cache(&self) -> Option<&Path> {
+        self.cache.as_deref()
+    }
+}
+
+impl MemoryStore {
+    fn close(&self, id: LogId, _: &BTreeSet<ReplicaIndex>) -> Result<Option<ClosedMemory>, CloseError> {
         let Some(shared) = self.lock().get(&id).cloned() else { return Ok(None) };
         let mut state = shared.lock();
         if let Some((replica, _)) = state.slots.iter().find(|(_, slot)| slot.runs) {
@@ -152,11 +187,7 @@ impl Store for MemoryStore {
         }
         state.is_closed = true;
         drop(state);
-        Ok(Some(Box::new(ClosedMemory { store: self.clone(), id, shared })))
-    }
-
-    fn cache(&self) -> Option<&Path> {
-        self.cache.as_deref()
+        Ok(Some(ClosedMemory { store: self.clone(), id, shared }))
     }
 }
 

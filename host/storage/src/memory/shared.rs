@@ -105,6 +105,17 @@ impl Shared {
         }
     }
 
+    /// A log that has these records, and that nobody has written since that epoch; `None` if there are none.
+    pub(crate) fn of(records: Vec<Record>, epoch: Epoch) -> Option<Shared> {
+        let shared = Shared::new(records.first()?.clone());
+        let mut state = shared.lock();
+        state.link_before = state.records[0].header().previous;
+        state.records = records.into();
+        state.reign.epoch = epoch;
+        drop(state);
+        Some(shared)
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, MemoryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

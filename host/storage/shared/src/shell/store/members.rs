@@ -189,7 +189,7 @@ impl Members for EngineMembers {
         // Whoever closes the log looks at places after that is written down: so one sees the other.
         if let Some(closed) = desk.get(Space::Store, &closed_key(self.log))? {
             if registrations::are_held(desk)? {
-                return Err(self.gone("the instance is being deregistered").into());
+                return Err(self.gone("the instance is being deregistered or copied").into());
             }
             // What was cut short.
             let _changed = desk.delete(Space::Store, &closed.key, closed.revision)?;

@@ -2,6 +2,7 @@
 //!
 //! **Architecture Invariant:** two that are opened on one engine are the same store, on whichever machines they are.
 
+mod adoption;
 mod blobs;
 mod changes;
 mod checkpoints;
@@ -22,7 +23,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use ambrosia_core::{Lsn, Record, ReplicaIndex};
+use ambrosia_core::{Epoch, Lsn, Record, ReplicaIndex};
 use ambrosia_storage::{
     BlobStore, Callback, Checkpoints, CloseError, ClosedLog, Head, Held, IoError, LogError, LogId, LogScan, LogStore,
     LogTail, Members, OnVacancy, PlacedRecord, Registry, Revision, Store, Subscription,
@@ -89,6 +90,26 @@ impl EngineStore {
 
     fn check_there(&self, id: LogId) -> Result<(), LogError> {
         self.inner.host.head(id).map(drop).map_err(log_error)
+    }
+
+    /// Keeps replicas from beginning to run, until what is returned is dropped.
+    fn close(&self, id: LogId) -> Result<Option<ClosedOnEngine>, CloseError> {
+        match self.inner.host.head(id) {
+            Ok(_) => {}
+            Err(crate::fault::LogFault::Gone { .. }) => return Ok(None),
+            Err(fault) => return Err(io_error(&fault).into()),
+        }
+        let (desk, key) = (&self.inner.desk, members::closed_key(id));
+        // Registrations are held: what is there was left by somebody who is gone.
+        let stands = desk.get(Space::Store, &key)?.map(|entry| entry.revision);
+        let Ok(revision) = desk.put(Space::Store, &key, stands, Vec::new(), None)? else {
+            return Err(CloseError::Running { what: "somebody else who deregisters it".to_owned() });
+        };
+        let closed = ClosedOnEngine { inner: Arc::clone(&self.inner), id, key, revision };
+        match members::running(&self.inner, id)? {
+            Some(what) => Err(CloseError::Running { what }),
+            None => Ok(Some(closed)),
+        }
     }
 }
 
@@ -258,21 +279,22 @@ impl Store for EngineStore {
     }
 
     fn close_log(&self, id: LogId, _: &BTreeSet<ReplicaIndex>) -> Result<Option<Box<dyn ClosedLog>>, CloseError> {
-        match self.inner.host.head(id) {
-            Ok(_) => {}
-            Err(crate::fault::LogFault::Gone { .. }) => return Ok(None),
-            Err(fault) => return Err(io_error(&fault).into()),
-        }
-        let (desk, key) = (&self.inner.desk, members::closed_key(id));
-        // Registrations are held: what is there was left by somebody who is gone.
-        let stands = desk.get(Space::Store, &key)?.map(|entry| entry.revision);
-        let Ok(revision) = desk.put(Space::Store, &key, stands, Vec::new(), None)? else {
-            return Err(CloseError::Running { what: "somebody else who deregisters it".to_owned() });
-        };
-        let closed = ClosedOnEngine { inner: Arc::clone(&self.inner), id, key, revision };
-        match members::running(&self.inner, id)? {
-            Some(what) => Err(CloseError::Running { what }),
-            None => Ok(Some(Box::new(closed))),
+        Ok(self.close(id)?.map(|closed| Box::new(closed) as Box<dyn ClosedLog>))
+    }
+
+    fn adopt_log(
+        &self,
+        id: LogId,
+        epoch: Epoch,
+        records: &mut dyn Iterator<Item = Result<Record, LogError>>,
+    ) -> Result<(), LogError> {
+        adoption::adopt(&self.inner.desk, id, epoch, records)
+    }
+
+    fn hold_still(&self, id: LogId, _: &BTreeSet<ReplicaIndex>) -> Result<Held, CloseError> {
+        match self.close(id)? {
+            Some(closed) => Ok(Box::new(closed)),
+            None => Err(CloseError::Io(IoError::gone(self.place_of(id)))),
         }
     }
 

@@ -1,0 +1,373 @@
+//! Copies an instance into another store: the same records, and what a replica begins with beside them.
+//!
+//! **Architecture Invariant:** the registration is put last, once the copy was read back and is the same; so what was cut short can't be
+//! run, and is removed when it is tried again. Of the store that it comes from nothing is changed.
+
+use std::{collections::BTreeSet, io};
+
+use ambrosia_core::{InstanceName, Lsn, Record, ReplicaIndex};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    BlobError, BlobHash, CheckpointError, CheckpointInfo, Head, InstanceEntry, InstanceError, Instances, LogError,
+    LogId, PutError, Store, instances,
+};
+
+/// Tokens have keys that begin so.
+const TOKENS: &str = "tokens/";
+
+/// How far a copy is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// Records are written: up to that one, of so many.
+    Written(Lsn, Lsn),
+    /// Records are read back.
+    ReadBack(Lsn, Lsn),
+    /// The checkpoint at that record is written.
+    Checkpoint(Lsn),
+}
+
+/// A copy that is whole.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CopiedInstance {
+    /// The first record of its log.
+    pub first: Lsn,
+    /// The last one.
+    pub last: Lsn,
+    /// Its checkpoints, in order.
+    pub checkpoints: Vec<Lsn>,
+    /// It was there already, as it is now.
+    pub was_there: bool,
+}
+
+/// An instance can't be copied.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// It can't be read where it is, or runs there.
+    #[error("in the store that it comes from: {0}")]
+    From(InstanceError),
+    /// It can't be written.
+    #[error("in the store that it goes to: {0}")]
+    To(InstanceError),
+    /// Somebody has the name.
+    #[error(
+        "in the store that it goes to, there is an instance {name} which is not this one as it is: deregister it there, or leave it out with \
+         --instance"
+    )]
+    Taken {
+        /// The name.
+        name: InstanceName,
+    },
+    /// It has another name there.
+    #[error("in the store that it goes to, this instance is registered already, as {other}: deregister it there")]
+    HasOtherName {
+        /// Its name there.
+        other: InstanceName,
+    },
+    /// Somebody has appended to the log.
+    #[error("in the store that it comes from, {name} went on to record {} meanwhile, from {}: end its replicas, and copy it again", now.durable, was.durable)]
+    WentOn {
+        /// The instance.
+        name: InstanceName,
+        /// The end of its log when the copy began.
+        was: Head,
+        /// By now.
+        now: Head,
+    },
+    /// What was read back is not what was written.
+    #[error("what was read back of {name} is not what was written: {reason}; it was not registered there")]
+    Differs {
+        /// The instance.
+        name: InstanceName,
+        /// What differs.
+        reason: String,
+    },
+    /// A token of that name is another one.
+    #[error(
+        "in the store that it goes to, {0} is another one: revoke one of the two with `ambrosia-host token revoke`"
+    )]
+    OtherToken(String),
+    /// Somebody has had enough.
+    #[error(
+        "stopped: {0} is not registered in the store that it goes to; what was written of it is removed when it is copied again"
+    )]
+    Stopped(InstanceName),
+}
+
+/// What reading and what writing has come to; two kinds of one error, by where it was.
+fn from(error: impl Into<InstanceError>) -> CopyError {
+    CopyError::From(error.into())
+}
+
+fn to(error: impl Into<InstanceError>) -> CopyError {
+    CopyError::To(error.into())
+}
+
+impl From<CheckpointError> for InstanceError {
+    fn from(error: CheckpointError) -> InstanceError {
+        InstanceError::Io(match error {
+            CheckpointError::Io(error) => error,
+            error => {
+                let text = error.to_string();
+                crate::IoError {
+                    action: "copy a checkpoint of",
+                    place: "the instance".to_owned(),
+                    source: io::Error::other(text),
+                }
+            }
+        })
+    }
+}
+
+/// Copies an instance that does not run. `goes_on` is told how far it is, and says whether it is to go on.
+///
+/// # Errors
+/// Any [`CopyError`]. Then it is not registered there, unless it was before.
+pub fn copy_instance(
+    source: &dyn Store,
+    target: &dyn Store,
+    name: &InstanceName,
+    goes_on: &mut dyn FnMut(Progress) -> bool,
+) -> Result<CopiedInstance, CopyError> {
+    let entry = source.instance(name).map_err(from)?;
+    let there = registered_there(target, &entry)?;
+    let (_held_there, _held_here) =
+        (target.hold_registrations().map_err(to)?, source.hold_registrations().map_err(from)?);
+    let replicas: BTreeSet<_> = entry.replicas.iter().copied().map(ReplicaIndex).collect();
+    // Whoever is the first to open a log has to see that nobody runs, so that comes before.
+    drop(source.log(entry.log()).map_err(from)?);
+    let _still =
+        source.hold_still(entry.log(), &replicas).map_err(|error| from(InstanceError::not_closed(name, error)))?;
+    let copy = Copy { source, target, entry: &entry, goes_on };
+    if there {
+        return copy.compare();
+    }
+    instances::remove_orphans(target).map_err(to)?;
+    remove_leftover(target, entry.log(), name)?;
+    let copied = copy.copy()?;
+    instances::put_new_entry(target, &entry).map_err(to)?;
+    Ok(copied)
+}
+
+/// Copies tokens, whose secrets only their holders have.
+///
+/// # Errors
+/// If one of the same name is another one there.
+pub fn copy_tokens(source: &dyn Store, target: &dyn Store) -> Result<usize, CopyError> {
+    let mut copied = 0;
+    for token in source.registry().list(TOKENS).map_err(from)? {
+        let there = target.registry().get(&token.key).map_err(to)?;
+        match there {
+            Some((_, value)) if value == token.value => {}
+            Some(_) => return Err(CopyError::OtherToken(token.key)),
+            None => match target.registry().put_if(&token.key, None, &token.value) {
+                Ok(_) => copied += 1,
+                Err(PutError::Conflict { key, .. }) => return Err(CopyError::OtherToken(key)),
+                Err(PutError::Registry(error)) => return Err(to(error)),
+            },
+        }
+    }
+    Ok(copied)
+}
+
+/// Whether that very instance is registered there.
+fn registered_there(target: &dyn Store, entry: &InstanceEntry) -> Result<bool, CopyError> {
+    let mut is_there = false;
+    for found in target.survey().map_err(to)? {
+        // One that can't be read may be any.
+        let other = found.entry.map_err(to)?;
+        match (other.uuid == entry.uuid, other.name == entry.name) {
+            (true, true) => is_there = true,
+            (true, false) => return Err(CopyError::HasOtherName { other: other.name }),
+            (false, true) => return Err(CopyError::Taken { name: other.name }),
+            (false, false) => {}
+        }
+    }
+    Ok(is_there)
+}
+
+/// Removes what an earlier try has left: a log that no registration names.
+fn remove_leftover(target: &dyn Store, log: LogId, name: &InstanceName) -> Result<(), CopyError> {
+    let closed = target.close_log(log, &BTreeSet::new());
+    match closed.map_err(|error| to(InstanceError::not_closed(name, error)))? {
+        Some(closed) => closed.remove().map_err(to),
+        None => Ok(()),
+    }
+}
+
+/// One instance on its way.
+struct Copy<'a> {
+    source: &'a dyn Store,
+    target: &'a dyn Store,
+    entry: &'a InstanceEntry,
+    goes_on: &'a mut dyn FnMut(Progress) -> bool,
+}
+
+/// What two logs have to have in common.
+#[derive(PartialEq, Eq)]
+struct Sum {
+    first: Lsn,
+    last: Lsn,
+    link: u64,
+    digest: [u8; 32],
+}
+
+impl Copy<'_> {
+    fn copy(mut self) -> Result<CopiedInstance, CopyError> {
+        let id = self.entry.log();
+        let log = self.source.log(id).map_err(from)?;
+        let (head, first) = (log.head().map_err(from)?, log.first().map_err(from)?);
+        self.copy_modules()?;
+        let sum = self.copy_log(first, head)?;
+        let checkpoints = self.copy_checkpoints(first)?;
+        let again = self.sum_of_target(sum.first, sum.last)?;
+        self.check_same(&sum, &again)?;
+        let now = log.head().map_err(from)?;
+        if now != head {
+            return Err(CopyError::WentOn { name: self.entry.name.clone(), was: head, now });
+        }
+        Ok(CopiedInstance { first: sum.first, last: sum.last, checkpoints, was_there: false })
+    }
+
+    /// That the one there is this one, as it is here.
+    fn compare(mut self) -> Result<CopiedInstance, CopyError> {
+        let id = self.entry.log();
+        let (here, there) = (self.source.log(id).map_err(from)?, self.target.log(id).map_err(to)?);
+        let (first, head) = (here.first().map_err(from)?, here.head().map_err(from)?);
+        let span_there = (there.first().map_err(to)?, there.head().map_err(to)?.durable);
+        if span_there != (first, head.durable) {
+            return Err(CopyError::Taken { name: self.entry.name.clone() });
+        }
+        let mut sum = Summing::default();
+        for record in self.source.scan(id, first).map_err(from)? {
+            sum.add(&record.map_err(from)?.record);
+        }
+        let again = self.sum_of_target(first, head.durable)?;
+        if sum.done() != again {
+            return Err(CopyError::Taken { name: self.entry.name.clone() });
+        }
+        let checkpoints = self.target.checkpoints(id).map_err(to)?.list().map_err(to)?;
+        let checkpoints = checkpoints.into_iter().map(|info| info.lsn).collect();
+        Ok(CopiedInstance { first, last: head.durable, checkpoints, was_there: true })
+    }
+
+    fn copy_modules(&self) -> Result<(), CopyError> {
+        let InstanceEntry { module, upgrades, .. } = self.entry;
+        let modules: BTreeSet<_> = upgrades.modules.iter().chain([module, &upgrades.current]).copied().collect();
+        for module in modules {
+            let hash = BlobHash(module);
+            let contents = match self.source.blobs().get(hash) {
+                // A store that was exported has those alone that its part of the log needs.
+                Err(BlobError::Missing { .. }) if module != upgrades.current => continue,
+                contents => contents.map_err(from)?,
+            };
+            self.target.blobs().put(&contents).map_err(to)?;
+            if let Some(methods) = self.source.blobs().methods(hash).map_err(from)? {
+                self.target.blobs().put_methods(hash, &methods).map_err(to)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_log(&mut self, first: Lsn, head: Head) -> Result<Sum, CopyError> {
+        let (id, name, last) = (self.entry.log(), &self.entry.name, head.durable);
+        let (mut sum, mut fault) = (Summing::default(), None);
+        let scan = self.source.scan(id, first).map_err(from)?;
+        let goes_on = &mut *self.goes_on;
+        let mut records = scan.map_while(|found| match found {
+            _ if fault.is_some() => None,
+            Ok(found) if !goes_on(Progress::Written(found.record.lsn(), last)) => {
+                fault = Some(CopyError::Stopped(name.clone()));
+                Some(Err(LogError::Lost { reason: "it was stopped".to_owned() }))
+            }
+            Ok(found) => {
+                sum.add(&found.record);
+                Some(Ok(found.record))
+            }
+            Err(error) => {
+                let told = error.to_string();
+                fault = Some(from(error));
+                Some(Err(LogError::Lost { reason: told }))
+            }
+        });
+        let written = self.target.adopt_log(id, head.epoch, &mut records);
+        drop(records);
+        match (fault, written) {
+            (Some(fault), _) => Err(fault),
+            (None, Err(error)) => Err(to(error)),
+            (None, Ok(())) => Ok(sum.done()),
+        }
+    }
+
+    /// The newest one, where a replica begins, and the oldest, so that one can still travel to each record that is there.
+    fn copy_checkpoints(&mut self, first: Lsn) -> Result<Vec<Lsn>, CopyError> {
+        let id = self.entry.log();
+        let here = self.source.checkpoints(id).map_err(from)?;
+        let there = self.target.checkpoints(id).map_err(to)?;
+        let all: Vec<CheckpointInfo> = here.list().map_err(from)?;
+        let usable = || all.iter().filter(|info| info.lsn.next() >= first).map(|info| info.lsn);
+        let wanted: BTreeSet<Lsn> = usable().min().into_iter().chain(usable().max()).collect();
+        for lsn in &wanted {
+            if !(self.goes_on)(Progress::Checkpoint(*lsn)) {
+                return Err(CopyError::Stopped(self.entry.name.clone()));
+            }
+            let unreadable = |source| from(crate::IoError { action: "read", place: self.source.place_of(id), source });
+            let whole = here.load(*lsn).map_err(from)?.into_whole().map_err(unreadable)?;
+            there.write(&whole, ReplicaIndex(0)).map_err(to)?.publish().map_err(to)?;
+        }
+        Ok(wanted.into_iter().collect())
+    }
+
+    /// What is durable there.
+    fn sum_of_target(&mut self, first: Lsn, last: Lsn) -> Result<Sum, CopyError> {
+        let mut sum = Summing::default();
+        for found in self.target.scan(self.entry.log(), first).map_err(to)? {
+            let record = found.map_err(to)?.record;
+            if !(self.goes_on)(Progress::ReadBack(record.lsn(), last)) {
+                return Err(CopyError::Stopped(self.entry.name.clone()));
+            }
+            sum.add(&record);
+        }
+        Ok(sum.done())
+    }
+
+    fn check_same(&self, written: &Sum, again: &Sum) -> Result<(), CopyError> {
+        let reason = match (written, again) {
+            _ if written == again => return Ok(()),
+            _ if written.last != again.last => {
+                format!("its last record is {} in the place of {}", again.last, written.last)
+            }
+            _ if written.first != again.first => {
+                format!("it begins at {} in the place of {}", again.first, written.first)
+            }
+            _ if written.link != again.link => format!("the link of record {} is another one", written.last),
+            _ => "its digest is another one".to_owned(),
+        };
+        Err(CopyError::Differs { name: self.entry.name.clone(), reason })
+    }
+}
+
+#[derive(Default)]
+struct Summing {
+    first: Option<Lsn>,
+    last: Lsn,
+    link: u64,
+    digest: Sha256,
+}
+
+impl Summing {
+    fn add(&mut self, record: &Record) {
+        self.first.get_or_insert(record.lsn());
+        (self.last, self.link) = (record.lsn(), record.header().link());
+        self.digest.update(record.stored());
+    }
+
+    fn done(self) -> Sum {
+        Sum {
+            first: self.first.unwrap_or_default(),
+            last: self.last,
+            link: self.link,
+            digest: self.digest.finalize().into(),
+        }
+    }
+}
