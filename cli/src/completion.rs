@@ -43,10 +43,14 @@ pub(crate) fn instances() -> Vec<CompletionCandidate> {
 }
 
 fn names(line: &[OsString]) -> anyhow::Result<Vec<String>> {
-    let given = line.iter().position(|word| word == "--store").and_then(|at| line.get(at + 1)).cloned();
-    let store = match given.or_else(|| std::env::var_os("AMBROSIA_STORE")) {
-        Some(store) => place::named(&store, None)?,
-        None => place::store(None)?.into(),
+    let given = |flag: &str| line.iter().position(|word| word == flag).and_then(|at| line.get(at + 1)).cloned();
+    let is_on_line = given("--store").is_some() || given("--store-file").is_some();
+    let set = |variable: &str| std::env::var_os(variable).filter(|_| !is_on_line);
+    let or_set = |flag: &str, variable: &str| given(flag).or_else(|| set(variable));
+    let store = match (or_set("--store", "AMBROSIA_STORE"), or_set("--store-file", "AMBROSIA_STORE_FILE")) {
+        (Some(store), _) => place::named(&store, None)?,
+        (None, Some(file)) => place::in_file(file.as_ref(), None)?,
+        (None, None) => place::store(None)?.into(),
     };
     Ok(store.open()?.survey()?.into_iter().map(|found| found.name.to_string()).collect())
 }

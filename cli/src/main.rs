@@ -11,6 +11,7 @@ mod cert;
 mod checked_module;
 mod checkpoint;
 mod completion;
+mod copy_store;
 mod debug;
 mod deregister_instance;
 mod events;
@@ -51,18 +52,20 @@ mod upgrade;
 mod verify;
 mod wishing;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use ambrosia_host::Diagnostics;
 use ambrosia_storage::StorePlace;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use arguments::{Arguments, TlsArguments, Verb};
-use clap::Parser;
 use style::{Colours, Style};
 
 fn main() -> ExitCode {
     completion::answer_shell();
-    let arguments = Arguments::parse();
+    let arguments = Arguments::of_command_line();
     start_tracing(arguments.verbose, Colours(arguments.color));
     let code = carry_out(arguments);
     Diagnostics::flush_at_end();
@@ -75,16 +78,24 @@ fn carry_out_verb(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Up(verb) => place::project(verb.project.as_deref())?,
         _ => None,
     };
-    let store = match &arguments.store {
-        Some(store) => place::named(store, arguments.cache.as_deref()).context("--store")?,
-        None => place::store(project.as_deref())?.into(),
+    let cache = arguments.cache.clone();
+    let store = match (&arguments.store, &arguments.store_file) {
+        (Some(_), Some(_)) => bail!(
+            "--store and --store-file (or the variables AMBROSIA_STORE and AMBROSIA_STORE_FILE) both say where the store is: give one of the two"
+        ),
+        (Some(store), None) => place::named(store, cache.as_deref()).context("--store")?,
+        (None, Some(file)) => place::in_file(file, cache.as_deref()).context("--store-file")?,
+        (None, None) => place::store(project.as_deref())?.into(),
     };
-    let store = store.allowing_network_file_system(arguments.allow_network_file_system);
+    let allow = arguments.allow_network_file_system;
+    let store = store.allowing_network_file_system(allow);
     let named = arguments.verb.is_of_a_store().then(|| store.to_string());
     let colours = Colours(arguments.color);
-    carry_out_on(store, project, arguments.verb, colours, &arguments.tls).map_err(|error| match named {
-        Some(store) => said::within(error, &store),
-        None => error,
+    carry_out_on(store, project, arguments.verb, colours, &arguments.tls, (cache.as_deref(), allow)).map_err(|error| {
+        match named {
+            Some(store) => said::within(error, &store),
+            None => error,
+        }
     })
 }
 
@@ -94,6 +105,7 @@ fn carry_out_on(
     verb: Verb,
     colours: Colours,
     tls: &TlsArguments,
+    (cache, allow): (Option<&Path>, bool),
 ) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Up(verb) => up::up(store, project.context(place::NO_PROJECT)?, &verb, colours, tls.security()?),
@@ -104,6 +116,7 @@ fn carry_out_on(
         Verb::Cert(verb) => cert::cert(&verb.verb),
         Verb::Token(verb) => token::token(&store, verb.verb),
         Verb::Store(verb) => store_verbs::store(&store, &verb.verb),
+        Verb::CopyStore(verb) => copy_store::copy_store(&store, &verb, cache, allow),
         Verb::Run(verb) => run::run(store, verb, tls.security()?),
         Verb::Serve(verb) => serve::serve(store, verb, tls.security()?),
         Verb::Kill(verb) => kill::kill(&store, &verb),

@@ -2,6 +2,9 @@
 
 use std::{
     ffi::OsStr,
+    fs::File,
+    io::Read,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -13,6 +16,8 @@ use anyhow::{Context, bail};
 
 /// Directory of a project's store.
 pub(crate) const PROJECT_STORE: &str = ".ambrosia";
+/// No file that names a store is longer.
+const LINE_BYTES_MAX: u64 = 64 << 10;
 /// The store where there is no project.
 const STORE: &str = "./ambrosia-data";
 
@@ -45,15 +50,56 @@ pub(crate) fn named(text: &OsStr, cache: Option<&Path>) -> anyhow::Result<StoreP
     Ok(StorePlace::Engine(Arc::new(store)))
 }
 
+/// The store that `PLACE` names: a directory, the URL of a database, or `@FILE` that says it.
+///
+/// # Errors
+/// As [`named`] and [`in_file`].
+pub(crate) fn given(text: &OsStr, cache: Option<&Path>) -> anyhow::Result<StorePlace> {
+    match text.as_bytes().strip_prefix(b"@") {
+        Some(file) => in_file(Path::new(OsStr::from_bytes(file)), cache),
+        None => named(text, cache),
+    }
+}
+
+/// The store that the one line of a file names.
+///
+/// # Errors
+/// If it has a password and others than its owner can read it, or names no store.
+pub(crate) fn in_file(path: &Path, cache: Option<&Path>) -> anyhow::Result<StorePlace> {
+    let shown = path.display();
+    let unreadable = || format!("can't read {shown}");
+    let file = File::open(path).with_context(unreadable)?;
+    let metadata = file.metadata().with_context(unreadable)?;
+    let mut text = Vec::new();
+    file.take(LINE_BYTES_MAX + 1).read_to_end(&mut text).with_context(unreadable)?;
+    let line = text.strip_suffix(b"\n").unwrap_or(&text);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.is_empty() || line.contains(&b'\n') || text.len() as u64 > LINE_BYTES_MAX {
+        bail!("{shown} is to have one line, which names a directory or is the URL of a database");
+    }
+    let line = OsStr::from_bytes(line);
+    let Some(url) = line.to_str().filter(|text| PostgresPlace::is_one(text)) else {
+        return StorePlace::parse(line).with_context(|| format!("in {shown}"));
+    };
+    let store = PostgresStore::read(url, caches(cache)?).with_context(|| format!("in {shown}"))?;
+    // As for a key: what belongs to root may be for a group.
+    let forbidden = if metadata.uid() == 0 { 0o037 } else { 0o077 };
+    if store.place().has_password() && metadata.mode() & forbidden != 0 {
+        bail!("others than its owner can read {shown}, and the URL in it has a password: use `chmod 600 {shown}`");
+    }
+    let path = std::path::absolute(path).with_context(|| format!("{shown} can't be found"))?;
+    Ok(StorePlace::Engine(Arc::new(store.of_file(path))))
+}
+
 /// The store in PostgreSQL of that name; `None` if it is another one.
 pub(crate) fn postgres(text: &OsStr, cache: Option<&Path>) -> anyhow::Result<Option<PostgresStore>> {
     let Some(url) = text.to_str().filter(|text| PostgresPlace::is_one(text)) else { return Ok(None) };
     let store = PostgresStore::read(url, caches(cache)?)?;
-    let is_shown = std::env::args().any(|word| word.strip_prefix("--store=").unwrap_or(&word) == url);
+    let is_shown = std::env::args_os().any(|word| word.to_str().is_some_and(|word| word.ends_with(url)));
     if is_shown && store.place().has_password() {
         bail!(
-            "everybody on this machine sees the arguments of a process, and this URL has a password in it: have the URL in the \
-             variable AMBROSIA_STORE, or the password in a file named by the variable PGPASSFILE"
+            "everybody on this machine sees the arguments of a process, and this URL has a password in it: have the URL in a \
+             file that nobody else can read and name that by --store-file, or have it in the variable AMBROSIA_STORE"
         );
     }
     Ok(Some(store))

@@ -21,7 +21,7 @@ fn init(of: &StorePlace, verb: &InitStore) -> anyhow::Result<ExitCode> {
     let StorePlace::Engine(engine) = of else {
         bail!(
             "{of} is a directory, which becomes a store when an instance is registered: for a database give its URL in the \
-             variable AMBROSIA_STORE, such as postgres://ambrosia@127.0.0.1/app"
+             variable AMBROSIA_STORE, such as postgres://ambrosia@127.0.0.1/app, or in a file named by --store-file"
         );
     };
     let store = place::postgres(engine.url(), None)?.context("it is no database that can be made a store")?;

@@ -1,11 +1,13 @@
 //! Names, exit codes and texts that scripts depend on.
 
+use std::{fs, os::unix::fs::PermissionsExt};
+
 use ambrosia_tests::{Cluster, Host, Signal};
 use serde_json::{Value, json};
 
 use crate::support::{Replicas, Session, cluster, fails, succeeds, wait_for_status};
 
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 13] = [
     "register-instance",
     "add-replica",
     "upgrade",
@@ -18,6 +20,7 @@ const VERBS: [&str; 12] = [
     "debug",
     "export",
     "verify",
+    "copy-store",
 ];
 
 #[test]
@@ -266,6 +269,44 @@ fn a_store_is_a_path_or_a_file_url_and_other_urls_are_refused_without_their_pass
         let said = fails(&cluster, &["status", "--store", url], &["--store", reasons[0], reasons[1]]);
         assert!(!said.contains("secret"), "{said}");
     }
+}
+
+#[test]
+fn a_store_is_what_the_line_of_a_file_says_and_a_password_in_it_is_for_its_owner_alone() {
+    let mut cluster = cluster();
+    cluster.register("counter", "counter", 1);
+    let path = cluster.file("place");
+    let (place, flag) = (path.to_str().expect("plain").to_owned(), ["status", "--store-file"]);
+    let write = |text: &str, mode: u32| {
+        fs::write(&path, text).expect("there is room");
+        fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("it is the test's own");
+    };
+    // The flag counts, and not the variable of the other one.
+    write(&format!("{}\n", cluster.store().display()), 0o644);
+    succeeds(&cluster, &[&flag[..], &[&place]].concat(), &["counter: down"]);
+    let with_password = "postgres://me:secret@127.0.0.1:1/db";
+    for (text, mode, words) in [
+        (with_password, 0o600, ["no database answers at 127.0.0.1:1/db", "127.0.0.1"]),
+        ("postgres://me@127.0.0.1:1/db\r\n", 0o644, ["no database answers at 127.0.0.1:1/db", "127.0.0.1"]),
+        (with_password, 0o644, ["--store-file: others than its owner can read", "chmod 600"]),
+        (with_password, 0o660, ["--store-file: others than its owner can read", "chmod 600"]),
+        ("", 0o600, ["--store-file", "is to have one line"]),
+        ("a\nb\n", 0o600, ["--store-file", "is to have one line"]),
+        ("mysql://me:secret@host/db", 0o600, ["--store-file", "no store for mysql: URLs"]),
+        ("postgres://me:secret@host/db?sslmode=require", 0o600, ["--store-file", "host is not this machine"]),
+    ] {
+        write(text, mode);
+        let said = fails(&cluster, &[&flag[..], &[&place]].concat(), &words);
+        assert!(!said.contains("secret"), "{said}");
+    }
+    fails(&cluster, &["status", "--store-file", "/nowhere"], &["--store-file: can't read /nowhere"]);
+    let both = ["status", "--store", "a", "--store-file", &place];
+    fails(&cluster, &both, &["--store and --store-file", "give one of the two"]);
+    cluster.set_env("AMBROSIA_STORE_FILE", &place);
+    fails(&cluster, &["status"], &["AMBROSIA_STORE_FILE", "give one of the two"]);
+    let store = cluster.store();
+    let store = ["status", "--store", store.to_str().expect("plain")];
+    succeeds(&cluster, &store, &["counter: down"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod captures;
 mod checkpoints;
 mod clock;
 mod command_line;
+mod copying;
 mod database_elsewhere;
 mod debugging;
 mod determinism;

@@ -18,7 +18,7 @@ mod units;
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{ColorChoice, Parser, Subcommand};
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
 pub(crate) use asking::{Checkpoint, Events, Query, ResultOf, Send, Status};
 pub(crate) use certificates::{Cert, CertVerb, InitCa, IssueCertificate};
@@ -33,7 +33,7 @@ pub(crate) use registering::{AddReplica, DeregisterInstance, RegisterInstance};
 pub(crate) use running::{Kill, Run, Serve};
 pub(crate) use security::TlsArguments;
 pub(crate) use shells::{Completion, Man};
-pub(crate) use stores::{InitStore, Store, StoreVerb};
+pub(crate) use stores::{CopyStore, InitStore, Store, StoreVerb};
 pub(crate) use tokens::{NewToken, Token, TokenVerb};
 
 /// Runs WebAssembly components as immortals: named instances that survive the death of any process, and handle every
@@ -46,6 +46,11 @@ pub(crate) struct Arguments {
     /// one above it has an ambrosia.toml, and else ./ambrosia-data
     #[arg(long, global = true, env = "AMBROSIA_STORE", hide_env_values = true, value_name = "DIR|URL")]
     pub(crate) store: Option<OsString>,
+
+    /// File whose one line says the same: for a URL with a password, which is then neither among the arguments nor in the environment of
+    /// a process. Nobody but its owner may be able to read such a file
+    #[arg(long, global = true, env = "AMBROSIA_STORE_FILE", value_name = "PATH")]
+    pub(crate) store_file: Option<PathBuf>,
 
     /// Directory in which this machine keeps what it would have to compile or download again, if the store is a database. By
     /// default ambrosia in the caches of the user
@@ -72,6 +77,22 @@ pub(crate) struct Arguments {
     pub(crate) verb: Verb,
 }
 
+impl Arguments {
+    /// Those of this process. Of `--store` and `--store-file` the one that stands on the command line counts, where the environment has the
+    /// other one.
+    pub(crate) fn of_command_line() -> Arguments {
+        let matches = Arguments::command().get_matches();
+        let mut arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        let is_on_line = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+        match (is_on_line("store"), is_on_line("store_file")) {
+            (true, false) => arguments.store_file = None,
+            (false, true) => arguments.store = None,
+            _ => {}
+        }
+        arguments
+    }
+}
+
 const EXAMPLE: &str = "Example:
   ambrosia-host register-instance --instance server --module server.wasm
   ambrosia-host add-replica --instance server --replica 1
@@ -86,7 +107,9 @@ impl Verb {
     /// Whether what goes wrong with it may be due to the store that it was given.
     pub(crate) fn is_of_a_store(&self) -> bool {
         match self {
-            Verb::New(_) | Verb::Up(_) | Verb::Cert(_) | Verb::Completion(_) | Verb::Man(_) => false,
+            Verb::New(_) | Verb::Up(_) | Verb::Cert(_) | Verb::CopyStore(_) | Verb::Completion(_) | Verb::Man(_) => {
+                false
+            }
             Verb::Send(verb) => verb.at.is_empty(),
             Verb::Query(verb) => verb.at.is_empty(),
             Verb::Result(verb) => verb.at.is_empty(),
@@ -116,6 +139,8 @@ pub(crate) enum Verb {
     Token(Token),
     /// Make a store in a database
     Store(Store),
+    /// Copy instances, with all that is known of them, into another store
+    CopyStore(CopyStore),
     /// Make certificates for hosts and clients, and the CA that signs them
     Cert(Cert),
     /// Run a replica of an instance

@@ -1,5 +1,8 @@
-//! Stores that are not made by the way: `store`.
+//! Whole stores: `store`, `copy-store`.
 
+use std::ffi::OsString;
+
+use ambrosia_core::InstanceName;
 use clap::{Args, Subcommand};
 
 /// Make a store in a database
@@ -26,4 +29,26 @@ pub(crate) struct InitStore {
     /// Print the SQL that makes it, and do nothing
     #[arg(long)]
     pub(crate) print: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ambrosia-host copy-store --from ./ambrosia-data --to 'postgres://ambrosia@db.example/app?schema=shop&sslrootcert=ca.crt'
+  ambrosia-host copy-store --from ./ambrosia-data --to @/etc/ambrosia/store --instance server
+  AMBROSIA_STORE_FILE=/etc/ambrosia/store ambrosia-host copy-store --to ./copy
+
+Nothing of what is copied may run; the copy is read back and compared, and registered last. Records, and with them epochs and remembered
+requests, are the same, so whoever repeats a request is answered as before. Ctrl-C ends it, and the same command goes on: instances
+that were copied are compared, and one that was not is begun anew. From then on run one of the two alone: both have the
+same messages to send, and whoever gets them takes the second for a fault.")]
+pub(crate) struct CopyStore {
+    /// Store to copy from: a directory, the URL of a database, or @FILE whose one line says that; by default that of --store
+    #[arg(long, value_name = "PLACE", required_unless_present = "to")]
+    pub(crate) from: Option<OsString>,
+    /// Store to copy into, which has none of the instances; by default that of --store. A database is made one by `store init`
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) to: Option<OsString>,
+    /// Copy this instance alone, and no tokens; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) instance: Vec<InstanceName>,
 }

@@ -184,13 +184,16 @@ impl Keeper {
         let mut command = Command::new(std::env::current_exe().context("this program can't be found")?);
         match &self.place {
             StorePlace::Directory(place) => {
-                command.arg("--store").arg(&place.directory);
+                command.env_remove("AMBROSIA_STORE_FILE").arg("--store").arg(&place.directory);
                 if place.allow_network_file_system {
                     command.arg("--allow-network-file-system");
                 }
             }
             // It may hold a password, and everybody on this machine sees what arguments a process has.
-            StorePlace::Engine(place) => drop(command.env("AMBROSIA_STORE", place.url())),
+            StorePlace::Engine(place) => match place.file() {
+                Some(file) => drop(command.env_remove("AMBROSIA_STORE").env("AMBROSIA_STORE_FILE", file)),
+                None => drop(command.env_remove("AMBROSIA_STORE_FILE").env("AMBROSIA_STORE", place.url())),
+            },
         }
         command.args([
             "run",

@@ -51,6 +51,9 @@ pub trait EnginePlace: fmt::Debug + fmt::Display + Send + Sync {
 
     /// The URL that was given, which may hold secrets: for the environment of another process.
     fn url(&self) -> &OsStr;
+
+    /// The file that the URL was read from, if it was: another process may read it there, too.
+    fn file(&self) -> Option<&Path>;
 }
 
 impl From<PathBuf> for StorePlace {

@@ -3,7 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     fmt, fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -17,6 +17,7 @@ use crate::{engine::PostgresEngine, error::PlaceError, place::PostgresPlace};
 #[derive(Clone)]
 pub struct PostgresStore {
     url: OsString,
+    file: Option<PathBuf>,
     place: PostgresPlace,
     caches: PathBuf,
 }
@@ -27,7 +28,12 @@ impl PostgresStore {
     /// # Errors
     /// As [`PostgresPlace::read`].
     pub fn read(url: &str, caches: PathBuf) -> Result<PostgresStore, PlaceError> {
-        Ok(PostgresStore { url: url.into(), place: PostgresPlace::read(url)?, caches })
+        Ok(PostgresStore { url: url.into(), file: None, place: PostgresPlace::read(url)?, caches })
+    }
+
+    /// The same, whose URL was read from that file.
+    pub fn of_file(self, file: PathBuf) -> PostgresStore {
+        PostgresStore { file: Some(file), ..self }
     }
 
     /// Where its tables are.
@@ -52,6 +58,10 @@ impl EnginePlace for PostgresStore {
 
     fn url(&self) -> &OsStr {
         &self.url
+    }
+
+    fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 }
 
