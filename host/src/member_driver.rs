@@ -494,7 +494,7 @@ impl MemberDriver {
                 self.stalled = Some((epoch, since, reason.clone()));
             }
             LogEvent::Resumed => self.stalled = None,
-            LogEvent::Room | LogEvent::Stopped(_) => {}
+            LogEvent::Room | LogEvent::Looked { .. } | LogEvent::Stopped(_) => {}
         }
         Some(MemberInput::Log { epoch: self.epoch, event })
     }

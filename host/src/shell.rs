@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use ambrosia_core::{
     Epoch, Record, RecordHeader,
-    member::{Command, Shell, StopCause},
+    member::{Command, FenceLook, Shell, StopCause},
 };
 use ambrosia_engine::WasmGuest;
 use ambrosia_storage::{AppendError, LOG_QUEUE_BYTES_MAX, LogWriter, Presence};
@@ -62,8 +62,8 @@ impl Shell<WasmGuest> for ProcessShell {
         appended
     }
 
-    fn look_at_fence(&mut self) -> Result<(), Epoch> {
-        self.writer.as_ref().expect("a member that reigns has a log to write").look_at_fence()
+    fn look_at_fence(&mut self, number: u64) -> Result<FenceLook, Epoch> {
+        self.writer.as_mut().expect("a member that reigns has a log to write").look_at_fence(number)
     }
 
     fn applied(&mut self, header: &RecordHeader, replica: &mut Replica) -> u64 {

@@ -62,7 +62,7 @@ fn run(store: &FileStore, body_bytes: usize, window: u64) -> Result<(), Box<dyn 
         }
         match events.recv()? {
             LogEvent::Durable(lsn) => durable = lsn,
-            LogEvent::Room | LogEvent::Stalled { .. } | LogEvent::Resumed => {}
+            LogEvent::Room | LogEvent::Stalled { .. } | LogEvent::Resumed | LogEvent::Looked { .. } => {}
             LogEvent::Stopped(cause) => return Err(cause.into()),
         }
     }

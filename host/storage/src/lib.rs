@@ -45,7 +45,7 @@ mod upgrades;
 mod vacancy_watcher;
 mod wishes;
 
-pub use ambrosia_core::member::{CheckpointHead, Keep, LogEvent, StopCause};
+pub use ambrosia_core::member::{CheckpointHead, FenceLook, Keep, LogEvent, StopCause};
 pub use blob::{BlobError, BlobHash, BlobStore};
 pub use chains::{Chains, CheckpointName, HistoryCosts, Unneeded};
 pub use checkpoints::{

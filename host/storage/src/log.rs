@@ -10,7 +10,7 @@ use std::{fmt, io};
 
 use ambrosia_core::{Epoch, EpochBody, Lsn, Record, Timestamp};
 
-use crate::{AcquireError, AppendError, Callback, IoError, LogError, LogEvent, Subscription, SyncTimes};
+use crate::{AcquireError, AppendError, Callback, FenceLook, IoError, LogError, LogEvent, Subscription, SyncTimes};
 
 /// The primary delivers nothing more while this much is queued for the disk.
 pub const LOG_QUEUE_BYTES_MAX: usize = 16 << 20;
@@ -147,11 +147,12 @@ pub trait LogWriter: Send {
     fn append(&mut self, record: Record) -> Result<(), AppendError>;
 
     /// Looks whether the log is still that of this reign: if it is, all that was durable in it before, and nothing else, is
-    /// durable at the moment of the look. It takes no longer than a look at memory that processes share.
+    /// durable at the moment of the look. It takes no longer than a look at memory that processes share: what takes longer is
+    /// begun, and told by [`LogEvent::Looked`] with that number. One look is under way at a time.
     ///
     /// # Errors
     /// The later reign.
-    fn look_at_fence(&self) -> Result<(), Epoch>;
+    fn look_at_fence(&mut self, number: u64) -> Result<FenceLook, Epoch>;
 
     /// Bytes queued and not yet handed to the disk. The caller stops delivering above [`LOG_QUEUE_BYTES_MAX`] and
     /// goes on at [`LogEvent::Room`].

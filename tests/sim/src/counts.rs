@@ -74,6 +74,7 @@ counts! {
     queries
     queries_at_standbys
     queries_that_waited
+    slow_looks
     repeated_frames
     lost_frames
     refusals

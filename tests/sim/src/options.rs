@@ -111,6 +111,8 @@ pub struct Options {
     pub(crate) at_disk: u64,
     /// Frames, in percent, that come twice.
     pub(crate) repeated_frames: u64,
+    /// A look at the fence takes time.
+    pub(crate) slow_looks: bool,
     /// `None` if no checkpoints are taken, as of a guest that can't be captured.
     pub checkpoints: Option<CheckpointOptions>,
 }
@@ -210,6 +212,7 @@ impl Options {
             segment_bytes: (first, (first * dice.between((1, 4))).max(8 << 10)),
             at_disk: dice.spread((200, 20_000)),
             repeated_frames: dice.below(3) * 10,
+            slow_looks: Dice::new(seed ^ 0x0510_1001).percent(50),
             checkpoints,
         }
     }

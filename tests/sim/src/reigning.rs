@@ -26,6 +26,8 @@ const GATHER: (u64, u64) = (0, 20 * MICROSECOND);
 const IDLE: u64 = 20 * MILLISECOND;
 /// A primary that has nothing to write looks this often whether it was deposed.
 const FENCE_LOOK: u64 = 100 * MILLISECOND;
+/// The same where a look takes time.
+const FAR_FENCE_LOOK: u64 = 250 * MILLISECOND;
 /// A primary is told that its log stands, and goes on, with each record of which this is a divisor.
 const STANDS_EVERY: u64 = 64;
 /// A primary looks this often whether it is connected to whom it should be.
@@ -256,7 +258,8 @@ impl Sim {
             assert!(!turns.write(), "a log with nothing queued writes nothing");
             self.pass_on_reports(process);
         }
-        let next = if turns.is_marked() { FENCE_LOOK } else { IDLE };
+        let fence_look = if self.options.slow_looks { FAR_FENCE_LOOK } else { FENCE_LOOK };
+        let next = if turns.is_marked() { fence_look } else { IDLE };
         self.put(self.now.get() + next, Event::Idle(process.id, process.epoch.get()));
     }
 

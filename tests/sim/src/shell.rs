@@ -2,18 +2,25 @@
 
 use ambrosia_core::{
     Epoch, Outcome, Record, RecordHeader, RecordKind, Replica,
-    member::{Command, Shell, StopCause},
+    member::{Command, FenceLook, LogEvent, Shell, StopCause},
 };
 use ambrosia_storage::AppendError;
 
 use crate::{
+    agenda::Event,
     guest::SimGuest,
+    options::MILLISECOND,
     process::{Hands, Links, Process},
     sim::Sim,
 };
 
 /// The digest of the replicated state is compared after every so many records.
 const DIGEST_RECORDS: u64 = 16;
+
+/// A look at the fence takes so long where it takes time, and so many of a hundred much longer.
+const LOOK: (u64, u64) = (0, 5 * MILLISECOND);
+const LONG_LOOKS_PERCENT: u64 = 50;
+const LONG_LOOK: (u64, u64) = (0, 4_000 * MILLISECOND);
 
 /// What surrounds a member while it steps.
 pub(crate) struct SimShell<'a> {
@@ -67,8 +74,19 @@ impl Shell<Box<dyn SimGuest>> for SimShell<'_> {
         }
     }
 
-    fn look_at_fence(&mut self) -> Result<(), Epoch> {
-        self.hands.writer.as_ref().expect("a member that reigns has a log to write").look_at_fence()
+    /// A log beyond this machine takes time for it: what it has seen is told later.
+    fn look_at_fence(&mut self, number: u64) -> Result<FenceLook, Epoch> {
+        let writer = self.hands.writer.as_mut().expect("a member that reigns has a log to write");
+        let looked = writer.look_at_fence(number);
+        if !self.sim.options.slow_looks {
+            return looked;
+        }
+        let newest = looked.map(|_| ());
+        let takes = if self.sim.dice().percent(LONG_LOOKS_PERCENT) { LONG_LOOK } else { LOOK };
+        self.sim.witness.borrow_mut().counts.slow_looks += 1;
+        let event = LogEvent::Looked { number, newest };
+        self.sim.put_in(takes, Event::LogSays(self.process.id, self.process.epoch.get(), event));
+        Ok(FenceLook::Begun)
     }
 
     fn applied(&mut self, header: &RecordHeader, replica: &mut Replica<Box<dyn SimGuest>>) -> u64 {

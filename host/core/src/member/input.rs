@@ -167,6 +167,13 @@ pub enum LogEvent {
     },
     /// It goes on.
     Resumed,
+    /// A look at the fence that was begun has been made.
+    Looked {
+        /// Its number.
+        number: u64,
+        /// Whether the reign was the newest then; if not, the later one.
+        newest: Result<(), Epoch>,
+    },
     /// Nothing will be durable any more. It comes once, and last.
     Stopped(StopCause),
 }

@@ -39,7 +39,7 @@ pub use notice::Notice;
 pub use others::{Other, OtherRole};
 pub use recovery::{CheckpointHead, Unusable, check_head, resume};
 pub use settings::{Keep, MemberSettings};
-pub use shell::Shell;
+pub use shell::{FenceLook, Shell};
 pub use wishes::{Change, Wish, WishOutcome};
 
 use crate::{Epoch, Guest, Replica};

@@ -134,6 +134,7 @@ impl<G: Guest> Primary<G> {
             context.carry(Command::Announce(epoch));
         }
         context.tell(Notice::BecamePrimary { epoch, lsn });
+        primary.common.queries.begin_reign();
         primary.input(context, Input::Elected);
         primary.configure(context);
         primary.settle(context)
@@ -554,6 +555,13 @@ impl<G: Guest> Primary<G> {
             LogEvent::Room => {}
             LogEvent::Stalled { reason, waited } => context.tell(Notice::LogStands { reason, waited }),
             LogEvent::Resumed => context.tell(Notice::LogGoesOn),
+            LogEvent::Looked { newest: Err(by), .. } => self.end_with(End::Stopped(StopCause::Fenced { by })),
+            // What waits for a log that is closed is not let out any more.
+            LogEvent::Looked { .. } if self.end.is_some() || self.closing.is_some() => {}
+            LogEvent::Looked { number, newest: Ok(()) } => {
+                self.common.queries.on_looked(context, number);
+                self.let_out_answers(context);
+            }
             LogEvent::Stopped(cause) => self.end_with(End::Stopped(cause)),
         }
     }
@@ -659,10 +667,8 @@ impl<G: Guest> Primary<G> {
         if self.end.is_some() || self.closing.is_some() {
             return;
         }
-        match context.shell.look_at_fence() {
-            Ok(()) => context.carry(Command::Out(output)),
-            Err(by) => self.end_with(End::Stopped(StopCause::Fenced { by })),
-        }
+        self.common.queries.put_of_now(Command::Out(output));
+        self.let_out_answers(context);
     }
 
     /// Nobody mends the record that was left out: the instance stands there, as before.

@@ -2,13 +2,14 @@
 //! may not be seen yet.
 //!
 //! **Architecture Invariant:** an answer leaves a primary once all that it tells of is durable, and after a look at the fence
-//! that was made behind that: so no later reign has answered anything before this query was asked. A standby knows nothing but
+//! that was begun behind that: so no later reign has answered anything before this query was asked. One that is under way when
+//! a query is asked says nothing of it; all that have come meanwhile share the next one. A standby knows nothing but
 //! what is durable, and says how far it is.
 
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use super::{Command, Context, inquiries::Inquiries};
+use super::{Command, Context, FenceLook, inquiries::Inquiries};
 use crate::{Answer, Epoch, Guest, Inquiry, InquiryAnswer, Lsn, Query, QueryAnswer, Replica, RequestId, RequestStatus};
 
 /// Queries that may wait at a time, and answers.
@@ -28,6 +29,17 @@ pub(super) struct Queries {
     came_too_early: bool,
     /// What is answered and not let out yet, in the order of the records, with the last record that each tells of.
     answered: VecDeque<(Lsn, Command)>,
+    /// What tells of no record, but is true only in the newest reign, and is not let out yet.
+    of_now: VecDeque<Command>,
+    looks_ever: u64,
+    looking: Option<Looking>,
+}
+
+/// A look at the fence that is under way, and how many it is for: those at the front.
+struct Looking {
+    number: u64,
+    answered: usize,
+    of_now: usize,
 }
 
 impl Queries {
@@ -161,16 +173,52 @@ impl Queries {
     /// # Errors
     /// The later reign. Nothing that was answered is let out any more.
     pub(super) fn let_out_durable<G>(&mut self, context: &mut Context<'_, G>, durable: Lsn) -> Result<(), Epoch> {
-        if self.answered.front().is_none_or(|(at, _)| *at > durable) {
+        if self.looking.is_some() {
             return Ok(());
         }
-        if let Err(by) = context.shell.look_at_fence() {
-            self.answered.clear();
-            return Err(by);
+        let answered = self.answered.iter().take_while(|(at, _)| *at <= durable).count();
+        let of_now = self.of_now.len();
+        if answered == 0 && of_now == 0 {
+            return Ok(());
         }
-        while let Some((_, answer)) = self.answered.pop_front_if(|(at, _)| *at <= durable) {
-            context.carry(answer);
+        self.looks_ever += 1;
+        let looking = Looking { number: self.looks_ever, answered, of_now };
+        match context.shell.look_at_fence(looking.number) {
+            Ok(FenceLook::Done) => self.let_out_looked(context, &looking),
+            Ok(FenceLook::Begun) => self.looking = Some(looking),
+            Err(by) => {
+                self.forget_answers();
+                return Err(by);
+            }
         }
         Ok(())
+    }
+
+    /// A look has shown that the reign was the newest.
+    pub(super) fn on_looked<G>(&mut self, context: &mut Context<'_, G>, number: u64) {
+        if let Some(looking) = self.looking.take_if(|looking| looking.number == number) {
+            self.let_out_looked(context, &looking);
+        }
+    }
+
+    fn let_out_looked<G>(&mut self, context: &mut Context<'_, G>, looking: &Looking) {
+        self.answered.drain(..looking.answered).for_each(|(_, answer)| context.carry(answer));
+        self.of_now.drain(..looking.of_now).for_each(|output| context.carry(output));
+    }
+
+    /// Has something let out behind the next look that is begun.
+    pub(super) fn put_of_now(&mut self, output: Command) {
+        self.of_now.push_back(output);
+    }
+
+    /// A reign begins. What a look of an earlier one shows says nothing of it.
+    pub(super) fn begin_reign(&mut self) {
+        self.looking = None;
+        self.of_now.clear();
+    }
+
+    fn forget_answers(&mut self) {
+        self.answered.clear();
+        self.of_now.clear();
     }
 }

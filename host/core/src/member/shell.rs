@@ -13,11 +13,12 @@ pub trait Shell<G> {
     /// Why the reign is over. Nothing of the record is seen then.
     fn append(&mut self, record: Record) -> Result<(), StopCause>;
 
-    /// Whether the log of this reign is still the one in force, looked at now. It must not block.
+    /// Looks whether the log of this reign is still the one in force. It must not block: what can't be seen at once is told by
+    /// [`super::LogEvent::Looked`], and until then no other look is begun.
     ///
     /// # Errors
     /// The later reign.
-    fn look_at_fence(&mut self) -> Result<(), Epoch>;
+    fn look_at_fence(&mut self, number: u64) -> Result<FenceLook, Epoch>;
 
     /// The replica has just applied this record, which it made itself or read. Returns for how many nanoseconds the guest
     /// has worked for it.
@@ -25,4 +26,13 @@ pub trait Shell<G> {
 
     /// Takes a command, to be carried out after those before it.
     fn carry(&mut self, command: Command);
+}
+
+/// How far a look at the fence is that shows no later reign.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FenceLook {
+    /// It was made: the reign is the newest.
+    Done,
+    /// It was begun, and is made at some moment after this.
+    Begun,
 }

@@ -6,7 +6,10 @@ use ambrosia_core::{
     CallId, DeliverBody, Delivered, DigestBody, Epoch, EpochBody, Fault, Genesis, Guest, HandoverError, InstanceName,
     InstanceUuid, Limits, Lsn, Mend, Message, MessageKind, Messages, MethodId, PeerIndex, Record, RecordHeader,
     RecordKind, Replica, ReplicaIndex, Runs, ScheduleOptions, Seq, Timestamp, Upgrade, World, begin_run, finish_run,
-    member::{Command, Flow, Keep, Member, MemberInput, MemberSettings, Next, Notice, Shell, StopCause, Surroundings},
+    member::{
+        Command, FenceLook, Flow, Keep, Member, MemberInput, MemberSettings, Next, Notice, Shell, StopCause,
+        Surroundings,
+    },
     push_effect, push_message,
 };
 
@@ -109,11 +112,13 @@ pub(crate) struct Seen {
     /// What a look at the fence shows, and how often it was looked.
     pub(crate) fence: Result<(), Epoch>,
     pub(crate) looks: u32,
+    /// Looks at it take time.
+    pub(crate) is_fence_far: bool,
 }
 
 impl Default for Seen {
     fn default() -> Self {
-        Seen { commands: Vec::new(), appended: Vec::new(), fence: Ok(()), looks: 0 }
+        Seen { commands: Vec::new(), appended: Vec::new(), fence: Ok(()), looks: 0, is_fence_far: false }
     }
 }
 
@@ -123,9 +128,10 @@ impl Shell<Nothing> for Seen {
         Ok(())
     }
 
-    fn look_at_fence(&mut self) -> Result<(), Epoch> {
+    fn look_at_fence(&mut self, number: u64) -> Result<FenceLook, Epoch> {
         self.looks += 1;
-        self.fence
+        assert_eq!(number, u64::from(self.looks), "each look has a number");
+        if self.is_fence_far { Ok(FenceLook::Begun) } else { self.fence.map(|()| FenceLook::Done) }
     }
 
     fn applied(&mut self, _: &RecordHeader, _: &mut Replica<Nothing>) -> u64 {

@@ -90,6 +90,49 @@ fn a_primary_that_was_deposed_answers_nothing_and_steps_down() {
     assert_eq!(bench.on(query(2, 0)), [], "nothing is answered before it was built anew");
 }
 
+fn looked(number: u64, newest: Result<(), Epoch>) -> MemberInput<Nothing> {
+    MemberInput::Log { epoch: Epoch(1), event: LogEvent::Looked { number, newest } }
+}
+
+#[test]
+fn a_look_that_takes_time_counts_for_queries_that_came_before_it_was_begun_and_the_others_share_the_next() {
+    let (mut bench, last) = primary();
+    bench.seen.is_fence_far = true;
+    assert_eq!(bench.on(query(1, 0)), []);
+    for number in 2..5 {
+        assert_eq!(bench.on(query(number, 0)), [], "the look under way says nothing of it");
+    }
+    assert_eq!(bench.seen.looks, 1);
+    assert_eq!(bench.on(looked(1, Ok(()))), [saw(1, 1, last)]);
+    assert_eq!(bench.seen.looks, 2);
+    assert_eq!(bench.on(looked(1, Ok(()))), [], "that was another one");
+    assert_eq!(bench.on(looked(2, Ok(()))), [2, 3, 4].map(|number| saw(number, 1, last)));
+    assert_eq!(bench.seen.looks, 2, "nobody waits any more");
+}
+
+#[test]
+fn a_look_that_takes_time_says_nothing_of_what_becomes_durable_meanwhile() {
+    let (mut bench, last) = primary();
+    bench.seen.is_fence_far = true;
+    assert_eq!(bench.on(query(1, 0)), []);
+    bench.on(impulse());
+    while bench.turn() == Next::Again {}
+    assert_eq!(bench.on(query(2, 0)), []);
+    assert_eq!(bench.on(durable(last + 1)), []);
+    assert_eq!(bench.on(looked(1, Ok(()))), [saw(1, 1, last)]);
+    assert_eq!(bench.on(looked(2, Ok(()))), [saw(2, 2, last + 1)]);
+}
+
+#[test]
+fn a_look_that_finds_a_later_reign_ends_this_one_and_what_waits_is_not_let_out() {
+    let (mut bench, _) = primary();
+    bench.seen.is_fence_far = true;
+    assert_eq!(bench.on(query(1, 0)), []);
+    let deposed = Command::Tell(Notice::Deposed { own: Epoch(1), by: Epoch(2) });
+    assert_eq!(bench.on(looked(1, Err(Epoch(2)))), [deposed, Command::Abandon, Command::ListCheckpoints]);
+    assert_eq!(bench.on(looked(1, Ok(()))), []);
+}
+
 #[test]
 fn a_primary_that_hands_over_lets_out_no_answer_behind_its_log() {
     let (mut bench, last) = primary();

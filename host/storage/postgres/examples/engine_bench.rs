@@ -107,7 +107,7 @@ fn run(
                 writing.durable = lsn;
                 took.push(writing.began.elapsed());
             }
-            LogEvent::Room | LogEvent::Stalled { .. } | LogEvent::Resumed => {}
+            LogEvent::Room | LogEvent::Stalled { .. } | LogEvent::Resumed | LogEvent::Looked { .. } => {}
             LogEvent::Stopped(cause) => return Err(format!("a writer has stopped: {cause}").into()),
         }
         fill(writing, window)?;

@@ -3,7 +3,7 @@
 //! Families of methods, and their order:
 //!
 //! * what is wanted: [`Committer::take_over`], [`Committer::append`], [`Committer::close`], [`Committer::give_up`],
-//!   [`Committer::abandon`], [`Committer::read`], [`Committer::find`], [`Committer::head`], [`Committer::follow`],
+//!   [`Committer::abandon`], [`Committer::read`], [`Committer::find`], [`Committer::head`], [`Committer::look`], [`Committer::follow`],
 //!   [`Committer::watch`];
 //! * what happens: [`Committer::on_answer`], and [`Committer::on_time`] when [`Committer::next_time`] has come;
 //! * after any of these: [`Committer::next_request`] and [`Committer::next_event`] until there is none.
@@ -203,6 +203,11 @@ impl Committer {
     /// The head row as it is at some moment after this: ends with [`Event::Head`]. A reign that it shows was the newest then.
     pub fn head(&mut self, log: LogId, now: Duration) -> TaskId {
         self.begin(Task::Head(HeadOnce::new(log)), now)
+    }
+
+    /// The same, however long it takes until it is seen. The event has no [`LogFault::Unavailable`].
+    pub fn look(&mut self, log: LogId, now: Duration) -> TaskId {
+        self.begin(Task::Head(HeadOnce::insisting(log)), now)
     }
 
     /// Tells by [`Event::Changed`] when there may be more to be read of a log, or another reign, until it is given up.

@@ -97,7 +97,7 @@ impl Task {
             Task::Takeover(takeover) => takeover.on_barred(result, now, events),
             Task::Writer(writer) => writer.on_barred(result, now, events),
             Task::Read(read) => read.on_barred(result, events),
-            Task::Head(head) => head.on_barred(result, events),
+            Task::Head(head) => head.on_barred(result, now, events),
             Task::Follow(_) => unreachable!("what is followed is a hint"),
         }
     }

@@ -11,7 +11,7 @@ use ambrosia_shared_log::{
     Session,
 };
 use ambrosia_storage::{
-    AppendError, LogStore, StopCause, Vacancy,
+    AppendError, FenceLook, LogStore, StopCause, Vacancy,
     conformance::{Reign, genesis, read_all, wait_for_vacancy},
 };
 
@@ -128,10 +128,20 @@ fn a_reign_that_a_host_does_not_know_of_as_its_own_is_vacant() {
 #[test]
 fn a_look_at_the_fence_sees_a_reign_that_was_begun_elsewhere() {
     let Two { first, second, .. } = two();
-    let reign = Reign::begin(&first, 0);
-    assert_eq!(reign.writer.look_at_fence(), Ok(()));
+    let mut reign = Reign::begin(&first, 0);
+    assert_eq!(reign.look_at_fence(), Ok(()));
     let _next = Reign::begin(&second, 1);
-    assert_eq!(reign.writer.look_at_fence(), Err(Epoch(2)));
+    assert_eq!(reign.look_at_fence(), Err(Epoch(2)));
+}
+
+#[test]
+fn a_look_at_the_fence_waits_for_nobody_and_is_told_when_the_engine_is_there_again() {
+    let Two { first, way, .. } = two();
+    let mut reign = Reign::begin(&first, 0);
+    way.cut();
+    assert_eq!(reign.begin_look(), Ok(FenceLook::Begun));
+    way.mend();
+    assert_eq!(reign.wait_looked(), Ok(()));
 }
 
 #[test]

@@ -13,7 +13,8 @@ use ambrosia_core::{
 };
 
 use crate::{
-    Acquired, AppendError, BlobHash, LogEvent, LogStore, LogTail, LogWriter, StopCause, Subscription, Vacancy,
+    Acquired, AppendError, BlobHash, FenceLook, LogEvent, LogStore, LogTail, LogWriter, StopCause, Subscription,
+    Vacancy,
 };
 
 /// Nothing in a check takes that long.
@@ -114,6 +115,8 @@ pub struct Reign {
     last: RecordHeader,
     durable: Lsn,
     stopped: Option<StopCause>,
+    looks: u64,
+    looked: Option<(u64, Result<(), Epoch>)>,
 }
 
 impl Reign {
@@ -135,7 +138,7 @@ impl Reign {
         let Acquired { records, epoch, writer } = acquired;
         let last = *records.last().expect("the epoch record is there").header();
         assert_eq!((last.kind, last.epoch), (RecordKind::Epoch, epoch));
-        Reign { epoch, durable: last.lsn, records, writer, events, last, stopped: None }
+        Reign { epoch, durable: last.lsn, records, writer, events, last, stopped: None, looks: 0, looked: None }
     }
 
     /// The next record, not appended.
@@ -186,6 +189,30 @@ impl Reign {
         }
     }
 
+    /// Looks whether it is the newest reign, and waits until that is seen.
+    pub fn look_at_fence(&mut self) -> Result<(), Epoch> {
+        match self.begin_look()? {
+            FenceLook::Done => Ok(()),
+            FenceLook::Begun => self.wait_looked(),
+        }
+    }
+
+    /// Begins to look whether it is the newest reign.
+    pub fn begin_look(&mut self) -> Result<FenceLook, Epoch> {
+        self.looks += 1;
+        self.writer.look_at_fence(self.looks)
+    }
+
+    /// Waits until a look that was begun has been made.
+    pub fn wait_looked(&mut self) -> Result<(), Epoch> {
+        loop {
+            match self.looked {
+                Some((number, newest)) if number == self.looks => return newest,
+                _ => self.next_event(),
+            }
+        }
+    }
+
     /// The last record of which an event said that it is durable.
     pub fn durable(&self) -> Lsn {
         self.durable
@@ -200,6 +227,7 @@ impl Reign {
                 self.durable = durable;
             }
             LogEvent::Room | LogEvent::Stalled { .. } | LogEvent::Resumed => {}
+            LogEvent::Looked { number, newest } => self.looked = Some((number, newest)),
             LogEvent::Stopped(cause) => self.stopped = Some(cause),
         }
     }

@@ -12,7 +12,7 @@ use super::{
     queue::{End, Queue},
     segment::LastRecord,
 };
-use crate::{AppendError, LogWriter, WriterStats};
+use crate::{AppendError, FenceLook, LogWriter, WriterStats};
 
 /// The writer of one reign over a log on files.
 pub(crate) struct FileWriter {
@@ -45,9 +45,9 @@ impl LogWriter for FileWriter {
         Ok(())
     }
 
-    fn look_at_fence(&self) -> Result<(), Epoch> {
+    fn look_at_fence(&mut self, _: u64) -> Result<FenceLook, Epoch> {
         let fence = self.control.fence_after_writes();
-        if fence == self.epoch { Ok(()) } else { Err(fence) }
+        if fence == self.epoch { Ok(FenceLook::Done) } else { Err(fence) }
     }
 
     fn queued_bytes(&self) -> usize {

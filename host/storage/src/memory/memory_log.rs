@@ -14,8 +14,8 @@ use ambrosia_core::{Epoch, EpochBody, Lsn, Record, Timestamp};
 
 use super::shared::{MemoryState, Shared};
 use crate::{
-    AcquireError, Acquired, AppendError, Callback, Events, Head, IoError, LOG_QUEUE_BYTES_MAX, LogError, LogEvent,
-    LogStore, LogTail, LogWriter, OnVacancy, StopCause, Subscription, Vacancy, WriterStats,
+    AcquireError, Acquired, AppendError, Callback, Events, FenceLook, Head, IoError, LOG_QUEUE_BYTES_MAX, LogError,
+    LogEvent, LogStore, LogTail, LogWriter, OnVacancy, StopCause, Subscription, Vacancy, WriterStats,
     file::{LastRecord, Silence, check_follows, epoch_record},
     vacancy_watcher::{Cause, Observer, Sight, VacancyBell, VacancyWatcher},
 };
@@ -251,9 +251,9 @@ impl LogWriter for MemoryWriter {
         Ok(())
     }
 
-    fn look_at_fence(&self) -> Result<(), Epoch> {
+    fn look_at_fence(&mut self, _: u64) -> Result<FenceLook, Epoch> {
         let fence = self.shared.lock().reign.epoch;
-        if fence == self.epoch { Ok(()) } else { Err(fence) }
+        if fence == self.epoch { Ok(FenceLook::Done) } else { Err(fence) }
     }
 
     fn queued_bytes(&self) -> usize {

@@ -9,8 +9,8 @@ use ambrosia_core::{
     CheckpointState, ConnectionId, Epoch, Guest, Lsn, Outcome, Output, PeerIndex, Record, RecordHeader, Replica,
     ReplicaIndex, ScheduleOptions, Seq, SessionId, Ticket, Traffic, check_travelling, is_mended,
     member::{
-        CheckpointEvent, CheckpointHead, Command, Ending, Flow, Keep, Member, MemberInput, MemberSettings, Next,
-        Notice, Other, OtherRole, Shell, StopCause, Surroundings,
+        CheckpointEvent, CheckpointHead, Command, Ending, FenceLook, Flow, Keep, Member, MemberInput, MemberSettings,
+        Next, Notice, Other, OtherRole, Shell, StopCause, Surroundings,
     },
 };
 use bytes::Bytes;
@@ -62,8 +62,8 @@ impl Shell<Puppet> for Hands {
         Ok(())
     }
 
-    fn look_at_fence(&mut self) -> Result<(), Epoch> {
-        Ok(()) // nobody asks anything here
+    fn look_at_fence(&mut self, _: u64) -> Result<FenceLook, Epoch> {
+        Ok(FenceLook::Done) // nobody asks anything here
     }
 
     fn applied(&mut self, header: &RecordHeader, replica: &mut Replica<Puppet>) -> u64 {

@@ -101,10 +101,7 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "whoever was deposed says of promises what it takes for so",
         file: "host/core/src/member/primary.rs",
-        changes: &[(
-            "match context.shell.look_at_fence() {\n            Ok(()) => context.carry(Command::Out(output)),",
-            "match Ok::<(), Epoch>(()) {\n            Ok(()) => context.carry(Command::Out(output)),",
-        )],
+        changes: &[("self.common.queries.put_of_now(Command::Out(output));", "context.carry(Command::Out(output));")],
     },
     Bug {
         name: "a promise is fulfilled by whoever guesses",
@@ -134,15 +131,24 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "a query is answered without a look at the fence",
         file: "host/core/src/member/queries.rs",
-        changes: &[("if let Err(by) = context.shell.look_at_fence() {", "if let Err(by) = Ok::<(), Epoch>(()) {")],
+        changes: &[("match context.shell.look_at_fence(looking.number) {", "match Ok::<_, Epoch>(FenceLook::Done) {")],
+    },
+    Bug {
+        name: "a look at the fence counts for queries that came after it was begun",
+        file: "host/core/src/member/queries.rs",
+        changes: &[(
+            "        if self.looking.is_some() {\n",
+            "        if let Some(looking) = &mut self.looking {\n            \
+            looking.answered = self.answered.iter().take_while(|(at, _)| *at <= durable).count();\n",
+        )],
     },
     Bug {
         name: "the look at the fence is made before what a query tells of is durable",
         file: "host/core/src/member/queries.rs",
-        changes: &[
-            ("if self.answered.front().is_none_or(|(at, _)| *at > durable) {", "if self.answered.is_empty() {"),
-            ("self.answered.pop_front_if(|(at, _)| *at <= durable) {", "self.answered.pop_front() {"),
-        ],
+        changes: &[(
+            "self.answered.iter().take_while(|(at, _)| *at <= durable).count();",
+            "self.answered.iter().take_while(|(at, _)| *at <= durable || at.0 > 0).count();",
+        )],
     },
     Bug {
         name: "a query does not wait for the record that it asks for",

@@ -243,7 +243,7 @@ impl EngineSim {
         let Host { committer, replicas, .. } = &mut self.hosts[host];
         let replica = replicas.get_mut(&log).expect("each host has a replica of each log");
         let Some(epoch) = replica.reign().map(|reign| reign.epoch) else { return };
-        let task = committer.head(log, now);
+        let task = if at.is_multiple_of(2) { committer.head(log, now) } else { committer.look(log, now) };
         replica.looks.insert(task, (epoch, at));
     }
 
@@ -347,6 +347,7 @@ impl EngineSim {
                 self.counts.stalled += 1;
                 self.hosts[host].replica(log).tell_stalled(true);
             }
+            Event::Log(_, LogEvent::Looked { .. }) => panic!("a committer knows heads, and no looks"),
             Event::Log(_, LogEvent::Resumed) => {
                 self.counts.resumed += 1;
                 self.hosts[host].replica(log).tell_stalled(false);

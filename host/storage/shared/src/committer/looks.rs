@@ -61,7 +61,7 @@ impl Committer {
                 (Ok((session, heads)), Task::Head(once)) => {
                     once.on_head(*session, heads.get(&once.log).copied());
                 }
-                (Err(reason), Task::Head(once)) => once.on_look_failed(reason.clone(), events),
+                (Err(reason), Task::Head(once)) => once.on_look_failed(reason.clone(), now, events),
                 _ => unreachable!("only these look at heads"),
             });
         }

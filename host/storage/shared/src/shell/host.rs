@@ -68,6 +68,8 @@ enum Waiter {
     Read(Sender<Result<Vec<Record>, LogFault>>),
     Found(Sender<Result<Standing, LogFault>>),
     Head(Sender<Result<EngineHead, LogFault>>),
+    /// A look of that number of that reign.
+    Look(Arc<Listener>, Epoch, u64),
     Follow(Slot<Callback>),
     Watch(Slot<OnVacancy>),
 }
@@ -170,6 +172,15 @@ impl EngineHost {
         }
     }
 
+    /// Looks whether a reign is the newest, and tells its listener.
+    pub(super) fn look(&self, log: LogId, epoch: Epoch, number: u64, listener: &Arc<Listener>) -> TaskId {
+        self.shared.with(|state, now| {
+            let task = state.committer.look(log, now);
+            state.waiters.insert(task, Waiter::Look(Arc::clone(listener), epoch, number));
+            task
+        })
+    }
+
     /// The head row of a log that somebody follows, as it was seen last: a hint that is cheap.
     pub(super) fn seen(&self, log: LogId) -> Option<EngineHead> {
         self.shared.lock().seen.get(&log).copied()
@@ -217,9 +228,13 @@ impl EngineHost {
         });
     }
 
-    /// Ends a reign without what is not on its way yet. Nobody is told more of it.
-    pub(super) fn abandon(&self, reign: TaskId) {
+    /// Ends a reign without what is not on its way yet, and a look of it. Nobody is told more of it.
+    pub(super) fn abandon(&self, reign: TaskId, look: Option<TaskId>) {
         self.shared.with(|state, now| {
+            if let Some(look) = look {
+                state.waiters.remove(&look);
+                state.committer.give_up(look);
+            }
             state.waiters.remove(&reign);
             state.committer.abandon(reign, now);
         });
@@ -346,6 +361,11 @@ impl State {
             (Waiter::Read(sender), Event::Read(result)) => Some(send(sender, result)),
             (Waiter::Found(sender), Event::Found(result)) => Some(send(sender, result)),
             (Waiter::Head(sender), Event::Head(result)) => Some(send(sender, result)),
+            (Waiter::Look(listener, epoch, number), Event::Head(result)) => {
+                let newest = found_newest(epoch, result);
+                let event = Event::Log(epoch, ambrosia_storage::LogEvent::Looked { number, newest });
+                Some(Box::new(move || listener.tell(event)))
+            }
             (Waiter::Follow(slot), event) => {
                 if let Event::Changed(head) = event {
                     self.seen.insert(head.log, head);
@@ -369,6 +389,16 @@ impl State {
                 None
             }
         }
+    }
+}
+
+/// Whether a reign was the newest. One whose log is gone, or is not what it was, is not; which one is, is not known then.
+fn found_newest(epoch: Epoch, head: Result<EngineHead, LogFault>) -> Result<(), Epoch> {
+    let later = Epoch(epoch.0 + 1);
+    match head {
+        Ok(head) if head.epoch == epoch => Ok(()),
+        Ok(head) => Err(head.epoch.max(later)),
+        Err(_) => Err(later),
     }
 }
 

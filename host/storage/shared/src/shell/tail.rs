@@ -65,7 +65,7 @@ impl LogTail for EngineTail {
         });
         match reigning {
             Ok((epoch, records)) => {
-                let writer = EngineWriter { host, log, epoch, task, listener, is_over: false };
+                let writer = EngineWriter { host, log, epoch, task, listener, look: None, is_over: false };
                 Ok(Acquired { records, epoch, writer: Box::new(writer) })
             }
             Err(NotReigning::Contended { epoch }) => Err(AcquireError::Contended { epoch }),

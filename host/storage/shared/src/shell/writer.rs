@@ -9,10 +9,10 @@ use std::{
 };
 
 use ambrosia_core::{Epoch, Lsn, Record};
-use ambrosia_storage::{AppendError, Events, LogEvent, LogId, LogWriter, WriterStats};
+use ambrosia_storage::{AppendError, Events, FenceLook, LogEvent, LogId, LogWriter, WriterStats};
 
 use super::host::{EngineHost, lock};
-use crate::{event::Event, fault::LogFault, limits::CLOSE_TIME, task::TaskId};
+use crate::{event::Event, limits::CLOSE_TIME, task::TaskId};
 
 /// The writer of one reign.
 pub(super) struct EngineWriter {
@@ -21,6 +21,8 @@ pub(super) struct EngineWriter {
     pub(super) epoch: Epoch,
     pub(super) task: TaskId,
     pub(super) listener: Arc<Listener>,
+    /// The last look at the fence.
+    pub(super) look: Option<TaskId>,
     pub(super) is_over: bool,
 }
 
@@ -74,7 +76,7 @@ impl EngineWriter {
     fn abandon(&mut self) {
         if !std::mem::replace(&mut self.is_over, true) {
             self.listener.silence();
-            self.host.abandon(self.task);
+            self.host.abandon(self.task, self.look);
         }
     }
 }
@@ -91,17 +93,9 @@ impl LogWriter for EngineWriter {
         appended
     }
 
-    /// Asks the engine, and waits for it: longer, if it can't be reached. A reign whose log is gone, or is not what it was, is not
-    /// the newest; which one is, is not known then.
-    fn look_at_fence(&self) -> Result<(), Epoch> {
-        loop {
-            return match self.host.head(self.log) {
-                Ok(head) if head.epoch == self.epoch => Ok(()),
-                Ok(head) => Err(head.epoch),
-                Err(LogFault::Unavailable(_)) => continue,
-                Err(_) => Err(Epoch(self.epoch.0 + 1)),
-            };
-        }
+    fn look_at_fence(&mut self, number: u64) -> Result<FenceLook, Epoch> {
+        self.look = Some(self.host.look(self.log, self.epoch, number, &self.listener));
+        Ok(FenceLook::Begun)
     }
 
     fn queued_bytes(&self) -> usize {
