@@ -95,9 +95,11 @@ impl EngineSim {
             return self.put_at(until, Happening::Arrive(asker, session, request));
         }
         let node = self.office.node(session);
-        if let (Request::Beat { host, .. }, Some(Node::InOffice)) = (&request, node) {
+        if let (Request::Beat { host, of, .. }, Some(Node::InOffice)) = (&request, node) {
             self.heard.insert(*host, self.now);
-            self.heard_by.insert((asker.host, asker.request), (self.now, self.heard.clone()));
+            // Of a writer that it has not seen yet a host asks nothing: after a rollback another one may have the same epoch.
+            let heard = of.iter().filter_map(|host| Some((*host, *self.heard.get(host)?))).collect();
+            self.heard_by.insert((asker.host, asker.request), (self.now, heard));
         }
         let is_former = node == Some(Node::OutOfOffice);
         match self.office.arrive(session, request, asker) {
@@ -289,7 +291,7 @@ impl EngineSim {
         self.hosts[host].replica(log).vacant = Some(vacancy.epoch());
     }
 
-    /// A host that was heard of just now counts as gone for nobody who is connected as it is.
+    /// A host that was heard of just now counts as gone for nobody who is connected as it is, and knows that it is the writer.
     fn check_silent(&mut self, host: usize, log: LogId, epoch: Epoch) {
         let head = self.office.shown.head(log).expect("no log is removed");
         let session = self.hosts[host].connections.get(&Lane::Other);
@@ -435,7 +437,7 @@ impl EngineSim {
         let standing = replica.standing;
         match result {
             Ok(records) => {
-                self.witness.check_goes_on(log, standing, begun);
+                self.witness.check_goes_on(log, standing, begun, &self.office.shown);
                 self.witness.check_read(log, standing, &records);
                 self.counts.reads += 1;
                 self.counts.records_read += records.len() as u64;
