@@ -78,8 +78,8 @@ pub(super) struct EngineSim {
     pub(super) paused_until: u64,
     pub(super) refusing_until: u64,
     pub(super) unreplicated_until: u64,
-    /// When which host was last heard of by the node in office.
-    pub(super) heard: BTreeMap<HostId, u64>,
+    /// The number of the last beat of each host that the node in office has heard, and when it did so first.
+    pub(super) heard: BTreeMap<HostId, (u64, u64)>,
     /// The same as it was when a beat was answered, and when that was.
     pub(super) heard_by: BTreeMap<(usize, RequestId), (u64, BTreeMap<HostId, u64>)>,
     /// Since when there is no storm any more.

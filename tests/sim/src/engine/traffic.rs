@@ -95,10 +95,13 @@ impl EngineSim {
             return self.put_at(until, Happening::Arrive(asker, session, request));
         }
         let node = self.office.node(session);
-        if let (Request::Beat { host, of, .. }, Some(Node::InOffice)) = (&request, node) {
-            self.heard.insert(*host, self.now);
+        if let (Request::Beat { host, beats, of }, Some(Node::InOffice)) = (&request, node) {
+            // A request that comes a second time says nothing new.
+            if self.heard.get(host).is_none_or(|(known, _)| known != beats) {
+                self.heard.insert(*host, (*beats, self.now));
+            }
             // Of a writer that it has not seen yet a host asks nothing: after a rollback another one may have the same epoch.
-            let heard = of.iter().filter_map(|host| Some((*host, *self.heard.get(host)?))).collect();
+            let heard = of.iter().filter_map(|host| Some((*host, self.heard.get(host)?.1))).collect();
             self.heard_by.insert((asker.host, asker.request), (self.now, heard));
         }
         let is_former = node == Some(Node::OutOfOffice);
