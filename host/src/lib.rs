@@ -37,6 +37,7 @@ mod output;
 mod peers;
 mod printer;
 mod prints;
+mod process_watch;
 mod record_times;
 mod recovery;
 mod replay_progress;

@@ -175,7 +175,7 @@ async fn receive(
 async fn greet(
     handle: ConnectionHandle,
     mut connection: Connection,
-    receptions: &Receptions,
+    receptions: &Arc<Receptions>,
     caller: Caller,
 ) -> ConnectionError {
     let hello = match timeout(HANDSHAKE_TIMEOUT, connection.read_frame()).await {
@@ -200,10 +200,12 @@ async fn greet(
     }
     let (version, reception, event) = match introduce(handle, hello, receptions) {
         Ok(introduced) => introduced,
-        Err(NotHere { reason, primary, ended }) => {
+        Err(NotHere { reason, wanted }) => {
             tracing::warn!("a connection was refused: {reason}");
-            let mut refused = refusal(false, reason, primary);
-            refused.extend(ended.map(|reason| Frame::Control(Control::Ended { reason })));
+            let refused = match wanted {
+                Some(name) => redirect(reason, name, Arc::clone(receptions)).await,
+                None => refusal(false, reason, None),
+            };
             return connection.write_frames(&refused).await.err().unwrap_or(ConnectionError::Closed);
         }
     };
@@ -222,6 +224,23 @@ async fn greet(
         .await;
     reception.mailbox.push(Event::Disconnected(id));
     ended
+}
+
+/// What is said to whoever wants an instance that nobody runs here: who could take them, or why nobody ever will. The store is asked
+/// for it, which may take a while where it is a database.
+async fn redirect(reason: String, name: String, receptions: Arc<Receptions>) -> Vec<Frame> {
+    let look = move || (receptions.elsewhere(&name), receptions.ended(&name));
+    let (primary, ended) = match tokio::task::spawn_blocking(look).await {
+        Ok(found) => found,
+        // Whoever asks is told as much as is known, and asks again.
+        Err(error) => {
+            tracing::error!("it could not be looked for who runs an instance: {error}");
+            (None, None)
+        }
+    };
+    let mut refused = refusal(false, reason, primary);
+    refused.extend(ended.map(|reason| Frame::Control(Control::Ended { reason })));
+    refused
 }
 
 /// A peer opens a stream on a connection of many.
@@ -269,17 +288,16 @@ impl StreamTaker for SenderTaker {
     }
 }
 
-/// Why somebody is turned away, and who could take them.
+/// Why somebody is turned away.
 struct NotHere {
     reason: String,
-    primary: Option<Primary>,
-    /// Why nobody ever will.
-    ended: Option<String>,
+    /// The instance that nobody runs here.
+    wanted: Option<String>,
 }
 
 impl From<String> for NotHere {
     fn from(reason: String) -> NotHere {
-        NotHere { reason, primary: None, ended: None }
+        NotHere { reason, wanted: None }
     }
 }
 
@@ -293,8 +311,7 @@ fn introduce(
         if !PROTOCOL_VERSIONS.contains(&version) {
             return Err(NotHere::from(other_version(version)));
         }
-        let elsewhere = |reason| NotHere { reason, primary: receptions.elsewhere(to), ended: receptions.ended(to) };
-        receptions.find(to).map_err(elsewhere)
+        receptions.find(to).map_err(|reason| NotHere { reason, wanted: Some(to.to_owned()) })
     };
     match hello {
         Control::Hello { version: STREAMS_VERSION.., from, .. } => {

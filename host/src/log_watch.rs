@@ -5,9 +5,9 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use ambrosia_storage::{LogStore, Subscription};
+use ambrosia_storage::{LogStore, Subscription, Vacancy};
 
-use crate::{event::Event, mailbox::Mailbox, run::RunError};
+use crate::{driver::Driver, event::Event, mailbox::Mailbox, process_watch::ProcessWatch, run::RunError};
 
 /// Has the mailbox told, until dropped.
 pub(crate) struct LogWatch {
@@ -17,10 +17,13 @@ pub(crate) struct LogWatch {
     is_told: Arc<AtomicBool>,
     _more: Subscription,
     vacancy: Subscription,
+    /// Where the store does not see processes.
+    _process: Option<ProcessWatch>,
 }
 
 impl LogWatch {
-    pub(crate) fn start(log: &Arc<dyn LogStore>, mailbox: &Arc<Mailbox<Event>>) -> Result<Self, RunError> {
+    pub(crate) fn start(driver: &Driver) -> Result<Self, RunError> {
+        let (log, mailbox) = (&driver.log, &driver.mailbox);
         let is_told = Arc::new(AtomicBool::new(false));
         let (told, there) = (Arc::clone(&is_told), Arc::clone(mailbox));
         let tell = move || {
@@ -30,7 +33,14 @@ impl LogWatch {
         };
         let more = log.subscribe(Box::new(tell)).map_err(RunError::Thread)?;
         let vacancy = watch_vacancy(&**log, mailbox)?;
-        Ok(LogWatch { log: Arc::clone(log), mailbox: Arc::clone(mailbox), is_told, _more: more, vacancy })
+        let process = (!driver.store.sees_processes()).then(|| {
+            let there = Arc::clone(mailbox);
+            let tell = move |epoch| there.push(Event::Vacancy(Vacancy::Released(epoch)));
+            let primaries = driver.directory.follow(&driver.name);
+            ProcessWatch::start(&driver.runtime, Arc::clone(&driver.trunks), primaries, tell)
+        });
+        let (log, mailbox) = (Arc::clone(log), Arc::clone(mailbox));
+        Ok(LogWatch { log, mailbox, is_told, _more: more, vacancy, _process: process })
     }
 
     /// The vacancy was somebody else's: tell of the next one.

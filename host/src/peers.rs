@@ -15,7 +15,8 @@ use ambrosia_storage::{InstanceError, Instances, IoError, LogId, Members, Store,
 use ambrosia_wire::Security;
 use tokio::sync::watch;
 
-/// How often it is looked whether a primary is still there: its death is no change that is told.
+/// How often it is looked whether a primary is still there: its death is no change that is told. A store that does not see
+/// processes would not know either, and a look at it may take a while: there only whoever has no primary is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Who is primary, of each instance that somebody asked for.
@@ -174,6 +175,7 @@ impl Peer {
             self.news.send_if_modified(|known| known.take().is_some());
             return;
         };
+        let is_due = is_due && (store.sees_processes() || self.news.borrow().is_none());
         if !is_changed.swap(false, Ordering::SeqCst) && !is_due {
             return;
         }

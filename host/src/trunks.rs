@@ -4,7 +4,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -45,6 +48,7 @@ pub(crate) struct Trunks {
 struct Kept {
     reach: watch::Receiver<Reach>,
     look_again: Arc<Notify>,
+    was_reached: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
@@ -104,8 +108,16 @@ impl Trunks {
         let kept = there.iter().find_map(has_room).unwrap_or_else(|| {
             let (news, reach) = watch::channel(Reach::Connecting);
             let look_again = Arc::new(Notify::new());
-            let task = self.runtime.spawn(keep(address.clone(), self.security.clone(), news, Arc::clone(&look_again)));
-            let kept = Arc::new(Kept { reach, look_again, task });
+            let was_reached = Arc::new(AtomicBool::new(false));
+            let keeping = Keeping {
+                address: address.clone(),
+                security: self.security.clone(),
+                news,
+                look_again: Arc::clone(&look_again),
+                was_reached: Arc::clone(&was_reached),
+            };
+            let task = self.runtime.spawn(keeping.keep());
+            let kept = Arc::new(Kept { reach, look_again, was_reached, task });
             there.push(Arc::downgrade(&kept));
             kept
         });
@@ -134,42 +146,60 @@ impl Lease {
         }
     }
 
+    /// Whether the host was reached since somebody leases the connection without a gap.
+    pub(crate) fn was_reached(&self) -> bool {
+        self.kept.was_reached.load(Ordering::SeqCst)
+    }
+
     /// A connection of one stream to a host of an earlier version has ended: it may be another version by now.
     pub(crate) fn look_again(&self) {
         self.kept.look_again.notify_one();
     }
 }
 
-/// Connects to a host, and connects again, until the task is aborted.
-async fn keep(address: HostAddress, security: Security, news: watch::Sender<Reach>, look_again: Arc<Notify>) {
-    let mut backoff = BACKOFF_MIN;
-    for number in 1.. {
-        let began = Instant::now();
-        let ended = match timeout(HANDSHAKE_TIMEOUT, connect(&address, &security)).await {
-            Ok(Ok(Some((handle, trunk)))) => {
-                news.send_replace(Reach::Open(handle));
-                tracing::debug!(%address, "connected with a host");
-                trunk.serve(|_, _| None).await
+/// Whoever keeps a connection with a host.
+struct Keeping {
+    address: HostAddress,
+    security: Security,
+    news: watch::Sender<Reach>,
+    look_again: Arc<Notify>,
+    was_reached: Arc<AtomicBool>,
+}
+
+impl Keeping {
+    /// Connects, and connects again, until the task is aborted.
+    async fn keep(self) {
+        let Keeping { address, security, news, look_again, was_reached } = self;
+        let mut backoff = BACKOFF_MIN;
+        for number in 1.. {
+            let began = Instant::now();
+            let ended = match timeout(HANDSHAKE_TIMEOUT, connect(&address, &security)).await {
+                Ok(Ok(Some((handle, trunk)))) => {
+                    was_reached.store(true, Ordering::SeqCst);
+                    news.send_replace(Reach::Open(handle));
+                    tracing::debug!(%address, "connected with a host");
+                    trunk.serve(|_, _| None).await
+                }
+                Ok(Ok(None)) => {
+                    tracing::debug!(%address, "the host speaks an earlier version of the protocol: a connection for each stream");
+                    news.send_replace(Reach::Earlier);
+                    sleep(EARLIER_PAUSE).await;
+                    look_again.notified().await;
+                    continue;
+                }
+                Ok(Err(error)) => error,
+                Err(_) => ConnectionError::HandshakeTimeout,
+            };
+            match &ended {
+                ConnectionError::Refused(_) | ConnectionError::Stream(_) | ConnectionError::Tls(_) => {
+                    tracing::warn!(%address, "the connection with a host ended: {ended}");
+                }
+                ended => tracing::debug!(%address, "the connection with a host ended: {ended}"),
             }
-            Ok(Ok(None)) => {
-                tracing::debug!(%address, "the host speaks an earlier version of the protocol: a connection for each stream");
-                news.send_replace(Reach::Earlier);
-                sleep(EARLIER_PAUSE).await;
-                look_again.notified().await;
-                continue;
-            }
-            Ok(Err(error)) => error,
-            Err(_) => ConnectionError::HandshakeTimeout,
-        };
-        match &ended {
-            ConnectionError::Refused(_) | ConnectionError::Stream(_) | ConnectionError::Tls(_) => {
-                tracing::warn!(%address, "the connection with a host ended: {ended}");
-            }
-            ended => tracing::debug!(%address, "the connection with a host ended: {ended}"),
+            news.send_replace(Reach::Failed(number, Arc::new(ended)));
+            backoff = if began.elapsed() >= HELD_MIN { BACKOFF_MIN } else { (backoff * 2).min(BACKOFF_MAX) };
+            sleep(backoff).await;
         }
-        news.send_replace(Reach::Failed(number, Arc::new(ended)));
-        backoff = if began.elapsed() >= HELD_MIN { BACKOFF_MIN } else { (backoff * 2).min(BACKOFF_MAX) };
-        sleep(backoff).await;
     }
 }
 

@@ -20,6 +20,7 @@ mod door_documents;
 mod door_results;
 mod door_routes;
 mod door_tokens;
+mod ended_processes;
 mod events;
 mod exporting;
 mod file_systems;

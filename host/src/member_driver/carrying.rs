@@ -44,7 +44,7 @@ impl MemberDriver {
             Command::Read => (self.is_reading, self.has_waited) = (true, false),
             Command::Watch => {
                 assert!(self.watch.is_none(), "a standby begins to watch once");
-                self.watch = Some(LogWatch::start(&self.driver.log, &self.driver.mailbox)?);
+                self.watch = Some(LogWatch::start(&self.driver)?);
             }
             Command::WatchOn => self.watch.as_mut().expect("it watches since it has caught up").go_on()?,
             Command::Acquire(over) => self.acquire(over),

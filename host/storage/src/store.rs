@@ -87,6 +87,12 @@ pub trait Store: Send + Sync {
     fn close_log(&self, id: LogId, replicas: &BTreeSet<ReplicaIndex>)
     -> Result<Option<Box<dyn ClosedLog>>, CloseError>;
 
+    /// Whether it sees at once that the process of a replica has ended. Where it does not, a primary whose process has ended is
+    /// vacant once it was silent for [`crate::HEARTBEAT_SILENCE`], unless something else shows it.
+    fn sees_processes(&self) -> bool {
+        true
+    }
+
     /// What whoever begins to run on it should know, such as that one machine holds all that is kept.
     fn caution(&self) -> Option<String> {
         None

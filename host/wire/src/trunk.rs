@@ -202,6 +202,11 @@ impl TrunkHandle {
     pub fn has_ended(&self) -> bool {
         self.0.lock().has_ended
     }
+
+    /// Waits until the connection has ended.
+    pub async fn ended(&self) {
+        self.0.commands.closed().await;
+    }
 }
 
 impl Drop for OpenStream {

@@ -97,7 +97,7 @@ impl EngineSim {
         let node = self.office.node(session);
         if let (Request::Beat { host, beats, .. }, Some(Node::InOffice)) = (&request, node) {
             // A request that comes a second time says nothing new.
-            if self.heard.get(host).is_none_or(|(known, _)| known != beats) {
+            if self.heard.get(host).is_none_or(|(known, _)| known < beats) {
                 self.heard.insert(*host, (*beats, self.now));
             }
             let heard = self.heard.iter().map(|(host, (_, at))| (*host, *at)).collect();

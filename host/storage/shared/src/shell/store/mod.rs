@@ -298,6 +298,11 @@ impl Store for EngineStore {
         }
     }
 
+    /// It knows of beats alone.
+    fn sees_processes(&self) -> bool {
+        false
+    }
+
     fn caution(&self) -> Option<String> {
         self.inner.desk.caution()
     }
