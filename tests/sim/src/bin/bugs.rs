@@ -134,15 +134,6 @@ const BUGS: &[Bug] = &[
         changes: &[("match context.shell.look_at_fence(looking.number) {", "match Ok::<_, Epoch>(FenceLook::Done) {")],
     },
     Bug {
-        name: "a look at the fence counts for queries that came after it was begun",
-        file: "host/core/src/member/queries.rs",
-        changes: &[(
-            "        if self.looking.is_some() {\n",
-            "        if let Some(looking) = &mut self.looking {\n            \
-            looking.answered = self.answered.iter().take_while(|(at, _)| *at <= durable).count();\n",
-        )],
-    },
-    Bug {
         name: "the look at the fence is made before what a query tells of is durable",
         file: "host/core/src/member/queries.rs",
         changes: &[(
