@@ -1,10 +1,10 @@
 //! Time, and what happens in it: one queue of events, all of it drawn from the seed.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use ambrosia_core::{Genesis, InstanceName, InstanceUuid, Limits, Timestamp};
-use ambrosia_shared_log::{Answer, EngineFacts, HostId, Request, RequestId, Session, Standing};
+use ambrosia_core::{Epoch, Genesis, InstanceName, InstanceUuid, Limits, Timestamp};
+use ambrosia_shared_log::{Answer, Claim, EngineFacts, HostId, Request, RequestId, Session, Standing};
 use ambrosia_storage::LogId;
 
 use super::{
@@ -78,6 +78,8 @@ pub(super) struct EngineSim {
     pub(super) paused_until: u64,
     pub(super) refusing_until: u64,
     pub(super) unreplicated_until: u64,
+    /// Whom the node in office ever showed to have an epoch.
+    pub(super) claims: BTreeMap<(LogId, Epoch), BTreeSet<Claim>>,
     /// The number of the last beat of each host that the node in office has heard, and when it did so first.
     pub(super) heard: BTreeMap<HostId, (u64, u64)>,
     /// The same as it was when a beat was answered, and when that was.
@@ -147,6 +149,7 @@ impl EngineSim {
             paused_until: 0,
             refusing_until: 0,
             unreplicated_until: 0,
+            claims: BTreeMap::new(),
             heard: BTreeMap::new(),
             heard_by: BTreeMap::new(),
             calm_since: None,

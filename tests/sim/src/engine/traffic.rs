@@ -109,7 +109,10 @@ impl EngineSim {
                 self.counts.reads_out_of_office += u64::from(is_former);
                 self.reply(asker, answer);
             }
-            Arrived::Changed => self.put_in(self.options.replication, Happening::Replicate),
+            Arrived::Changed => {
+                self.note_claims();
+                self.put_in(self.options.replication, Happening::Replicate);
+            }
             Arrived::Nothing => self.counts.writes_out_of_office += 1,
         }
     }
@@ -293,14 +296,22 @@ impl EngineSim {
         self.hosts[host].replica(log).vacant = Some(vacancy.epoch());
     }
 
+    /// Notes who has, or had, which epoch, as the node in office shows it.
+    fn note_claims(&mut self) {
+        for log in self.office.shown.logs() {
+            let head = self.office.shown.head(log).expect("it is one of them");
+            self.claims.entry((log, head.epoch)).or_default().insert(head.claim);
+        }
+    }
+
     /// A host that was heard of just now counts as gone for nobody who is connected as it is.
     fn check_silent(&mut self, host: usize, log: LogId, epoch: Epoch) {
         let head = self.office.shown.head(log).expect("no log is removed");
         let session = self.hosts[host].connections.get(&Lane::Other);
         let is_connected = session.is_some_and(|session| self.office.node(*session) == Some(Node::InOffice));
-        // After an older state was restored another writer may have an epoch of before, and until the look at the heads that was
-        // under way then is given up nobody sees that.
-        let may_be_another = self.witness.restored_at.is_some_and(|at| at + 3 * SECOND > self.now);
+        // A raise that was not replicated may vanish, and another writer have its epoch; until a look at the heads that was under way
+        // is given up nobody sees that.
+        let may_be_another = self.claims.get(&(log, epoch)).is_some_and(|claims| claims.len() > 1);
         if head.epoch != epoch || !is_connected || may_be_another {
             return;
         }

@@ -15,7 +15,7 @@ pub(super) struct Witness {
     /// When which epoch was raised durably.
     raised: BTreeMap<LogId, Vec<(u64, Epoch)>>,
     /// When an older state was restored.
-    pub(super) restored_at: Option<u64>,
+    restored_at: Option<u64>,
     /// Logs of which something was lost by that.
     pub(super) rolled_back: BTreeSet<LogId>,
 }
