@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use ambrosia_shared_log::{Answer, Answered, AppendFault, Fault, Group, Request, RequestId, Rows, Session};
+use ambrosia_shared_log::{Answer, Answered, AppendFault, EngineHead, Fault, Group, Request, RequestId, Rows, Session};
 
 /// Who waits for an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,6 +94,12 @@ impl Office {
     }
 
     /// A request arrives.
+    /// The heads that somebody may be shown, by either node.
+    pub(super) fn heads(&self) -> impl Iterator<Item = EngineHead> {
+        let nodes = self.former.iter().chain([&self.shown]);
+        nodes.flat_map(|rows| rows.logs().filter_map(|log| rows.head(log)))
+    }
+
     pub(super) fn arrive(&mut self, session: Session, request: Request, asker: Asker) -> Arrived {
         let over = || Arrived::Answered(Err(Fault::Unavailable("the session is over".to_owned())));
         if let Request::Barrier { session: read } = request

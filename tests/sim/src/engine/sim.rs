@@ -78,7 +78,7 @@ pub(super) struct EngineSim {
     pub(super) paused_until: u64,
     pub(super) refusing_until: u64,
     pub(super) unreplicated_until: u64,
-    /// Whom the node in office ever showed to have an epoch.
+    /// Whom a node ever showed to have an epoch.
     pub(super) claims: BTreeMap<(LogId, Epoch), BTreeSet<Claim>>,
     /// The number of the last beat of each host that the node in office has heard, and when it did so first.
     pub(super) heard: BTreeMap<HostId, (u64, u64)>,

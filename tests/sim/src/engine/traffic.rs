@@ -104,15 +104,16 @@ impl EngineSim {
             self.heard_by.insert((asker.host, asker.request), (self.now, heard));
         }
         let is_former = node == Some(Node::OutOfOffice);
-        match self.office.arrive(session, request, asker) {
+        let arrived = self.office.arrive(session, request, asker);
+        if !matches!(arrived, Arrived::Answered(_)) {
+            self.note_claims();
+        }
+        match arrived {
             Arrived::Answered(answer) => {
                 self.counts.reads_out_of_office += u64::from(is_former);
                 self.reply(asker, answer);
             }
-            Arrived::Changed => {
-                self.note_claims();
-                self.put_in(self.options.replication, Happening::Replicate);
-            }
+            Arrived::Changed => self.put_in(self.options.replication, Happening::Replicate),
             Arrived::Nothing => self.counts.writes_out_of_office += 1,
         }
     }
@@ -296,11 +297,10 @@ impl EngineSim {
         self.hosts[host].replica(log).vacant = Some(vacancy.epoch());
     }
 
-    /// Notes who has, or had, which epoch, as the node in office shows it.
+    /// Notes who has, or had, which epoch.
     fn note_claims(&mut self) {
-        for log in self.office.shown.logs() {
-            let head = self.office.shown.head(log).expect("it is one of them");
-            self.claims.entry((log, head.epoch)).or_default().insert(head.claim);
+        for head in self.office.heads() {
+            self.claims.entry((head.log, head.epoch)).or_default().insert(head.claim);
         }
     }
 
@@ -309,7 +309,7 @@ impl EngineSim {
         let head = self.office.shown.head(log).expect("no log is removed");
         let session = self.hosts[host].connections.get(&Lane::Other);
         let is_connected = session.is_some_and(|session| self.office.node(*session) == Some(Node::InOffice));
-        // A raise that was not replicated may vanish, and another writer have its epoch; until a look at the heads that was under way
+        // A raise that was not replicated may vanish, or be shown by a node out of office, and another writer have its epoch; until a look at the heads that was under way
         // is given up nobody sees that.
         let may_be_another = self.claims.get(&(log, epoch)).is_some_and(|claims| claims.len() > 1);
         if head.epoch != epoch || !is_connected || may_be_another {
