@@ -29,6 +29,9 @@ pub(crate) fn register_instance(store: &StorePlace, verb: &RegisterInstance) -> 
     let store = store.create_or_open()?;
     let now = SystemClock::check()?.now();
     let registered = store.register(&verb.of.instance, &module.bytes, entropy_u64(), fresh_uuid(), limits, now)?;
+    let replicas_before = store.instance(&verb.of.instance)?.replicas.len();
+    store.add_replicas(&verb.of.instance, verb.replicas)?;
+    let replicas = store.instance(&verb.of.instance)?.replicas.len();
     module.keep_compiled(&*store);
     module.keep_methods(&methods, &*store);
     let mut out = std::io::stdout();
@@ -44,6 +47,10 @@ pub(crate) fn register_instance(store: &StorePlace, verb: &RegisterInstance) -> 
                 verb.of.instance,
                 names.join(", ")
             )?;
+        }
+        Registered::Same if replicas > replicas_before => {
+            let name = &verb.of.instance;
+            writeln!(out, "instance {name} is registered with this module already: it has {replicas} replicas now")?;
         }
         Registered::Same => {
             writeln!(out, "instance {} is registered with this module already: nothing to do", verb.of.instance)?;

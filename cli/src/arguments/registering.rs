@@ -6,11 +6,15 @@ use super::{Named, NamedWithModule, NumberedReplica};
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  ambrosia-host register-instance server server.wasm\n  ambrosia-host register-instance --instance server --module server.wasm"
+    after_help = "Examples:\n  ambrosia-host register-instance server server.wasm\n  ambrosia-host register-instance --instance server --module server.wasm\n  ambrosia-host register-instance server server.wasm --replicas 3    # on three hosts, or fewer"
 )]
 pub(crate) struct RegisterInstance {
     #[command(flatten)]
     pub(crate) of: NamedWithModule,
+    /// How many replicas may run, with the numbers 0 to N - 1. `add-replica` adds more later
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(ambrosia_storage::REPLICAS_MAX)))]
+    pub(crate) replicas: u16,
     /// Memory that the guest may use
     #[arg(long, value_name = "MIB", default_value_t = ambrosia_core::limits::MEMORY_BYTES_DEFAULT >> 20,
           value_parser = clap::value_parser!(u64).range(1..=4096))]

@@ -251,6 +251,18 @@ pub trait Instances: Store {
         })
     }
 
+    /// Has an instance have the replicas 0 to `count` - 1, beside those that it has.
+    fn add_replicas(&self, name: &InstanceName, count: u16) -> Result<(), InstanceError> {
+        if count > REPLICAS_MAX {
+            return Err(InstanceError::NumberTooHigh { replica: ReplicaIndex(count - 1) });
+        }
+        change_if(self, name, |entry| {
+            let before = entry.replicas.len();
+            entry.replicas.extend(0..count);
+            entry.replicas.len() > before
+        })
+    }
+
     /// Notes how the instance ended. That it has halted at a record behind which it is known to have gone on is dropped:
     /// whoever says so is late.
     fn set_outcome(&self, name: &InstanceName, outcome: RecordedOutcome) -> Result<(), InstanceError> {

@@ -48,6 +48,10 @@ pub fn replicas_and_the_outcome_are_kept(store: &dyn Store) {
     assert_eq!((entry.replicas, entry.outcome), ([0, 2].into(), Some(outcome)));
     store.clear_outcome(&name()).expect("works");
     assert_eq!(store.instance(&name()).expect("works").outcome, None);
+    store.add_replicas(&name(), 2).expect("works");
+    assert_eq!(store.instance(&name()).expect("works").replicas, [0, 1, 2].into());
+    let too_many = store.add_replicas(&name(), 65).expect_err("too many");
+    assert!(matches!(too_many, InstanceError::NumberTooHigh { .. }), "{too_many}");
 }
 
 pub fn an_instance_that_is_registered_anew_has_another_log(store: &dyn Store) {
