@@ -22,6 +22,7 @@ mod copying;
 mod deregistration;
 mod file;
 mod history;
+mod hosts;
 mod instance_entry;
 mod instances;
 mod io_error;
@@ -32,6 +33,8 @@ mod members;
 mod memory;
 mod mended;
 mod place;
+mod placement;
+mod placing;
 mod pool;
 mod process_place;
 mod registry;
@@ -59,6 +62,7 @@ pub use file::{
     LogTurns, Machine, MachineFile, OpenError, Page, RecordBefore, ScannedRecord, WrittenFile, time_since_boot,
 };
 pub use history::LogPart;
+pub use hosts::{HostInfo, HostName, HostNameError, HostPresence, HostUuid, Hosts, JoinError};
 pub use instance_entry::{EntryError, InstanceEntry, RecordedOutcome};
 pub use instances::{Found, InstanceError, Instances, Registered};
 pub use io_error::IoError;
@@ -74,6 +78,8 @@ pub use members::{
 pub use memory::{MemoryLog, MemoryStore};
 pub use mended::is_mended_in_log;
 pub use place::{EnginePlace, PlaceError, StorePlace};
+pub use placement::{Keeper, LOOK_COUNTS_MAX, OtherReplica, Sightings, may_leave, rank, ranked, weight};
+pub use placing::Placing;
 pub use pool::{Pool, Task, Turn, Waker};
 pub use process_place::ProcessPlace;
 pub use registry::{KeyError, PutError, Registry, RegistryEntry, RegistryError, Revision, check_key};

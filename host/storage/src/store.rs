@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt, path::Path, sync::Arc};
 
 use ambrosia_core::{Epoch, InstanceUuid, Lsn, Record, ReplicaIndex};
 
-use crate::{BlobStore, Checkpoints, IoError, LogError, LogStore, Members, Registry};
+use crate::{BlobStore, Checkpoints, Hosts, IoError, LogError, LogStore, Members, Registry};
 
 /// Names a log: it begins when an instance is registered, and one that is registered anew gets another one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -39,6 +39,9 @@ pub trait Store: Send + Sync {
 
     /// The replicas of a log.
     fn members(&self, id: LogId) -> Result<Arc<dyn Members>, LogError>;
+
+    /// The hosts that take places by themselves.
+    fn hosts(&self) -> &dyn Hosts;
 
     /// All records of a log from `from` on, durable or not, without taking part in it: for tools. Damage is the last item,
     /// as an error. A log that is being written meanwhile seems to end somewhere near its end.

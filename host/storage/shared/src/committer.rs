@@ -61,6 +61,8 @@ pub struct Committer {
     tasks_ever: u64,
     /// How many of the tasks are writers.
     writers: usize,
+    /// For how many reasons beside its tasks others should know that this host is alive.
+    announced: usize,
     requests_ever: u64,
     /// Requests on their way, with the time at which they count as not answered.
     pending: BTreeMap<RequestId, (Duration, Purpose)>,
@@ -108,6 +110,7 @@ impl Committer {
             tasks: BTreeMap::new(),
             tasks_ever: 0,
             writers: 0,
+            announced: 0,
             requests_ever: 0,
             pending: BTreeMap::new(),
             later: BTreeSet::new(),

@@ -8,6 +8,7 @@
 
 pub mod blobs;
 pub mod checkpoints;
+pub mod hosts;
 pub mod log;
 pub mod members;
 pub mod registry;
@@ -50,7 +51,7 @@ macro_rules! log_conformance {
     };
 }
 
-/// Makes a test of each check of [`registry`], [`blobs`], [`store`], [`wishes`], [`checkpoints`] and [`members`]. `$new` makes an empty store, and `$of` gives it as a `&dyn Store`.
+/// Makes a test of each check of [`registry`], [`blobs`], [`store`], [`wishes`], [`checkpoints`], [`hosts`] and [`members`]. `$new` makes an empty store, and `$of` gives it as a `&dyn Store`.
 #[macro_export]
 macro_rules! store_conformance {
     ($new:expr, $of:expr) => {
@@ -107,6 +108,12 @@ macro_rules! store_conformance {
                 what_is_needed_is_kept_and_the_rest_is_trimmed
                 history_keeps_checkpoints_and_the_log_behind_them
                 who_was_overtaken_by_trimming_is_told
+            }
+        }
+        mod hosts {
+            $crate::store_conformance! { @ hosts, |new| new, $new, $of,
+                a_host_is_alive_until_it_ends_and_a_name_has_one_host
+                hosts_are_listed_by_name_and_forgotten_when_they_are_gone
             }
         }
         mod members {

@@ -3,6 +3,7 @@
 //! ```text
 //! FORMAT       "ambrosia-store 1"          logs/{instance uuid}/   log_directory.rs
 //! registry/    file_registry.rs            blobs/{sha-256}         file_blobs.rs
+//! hosts/{name} file_hosts.rs
 //! ```
 //!
 //! **Architecture Invariant:** it holds no state of its own: two stores opened over one directory are the same.
@@ -24,6 +25,7 @@ use super::{
         TEMPORARY_SUFFIX, create_directory_durably, create_root_durably, file_names, read_if_there, write_durably,
     },
     file_blobs::FileBlobs,
+    file_hosts::FileHosts,
     file_log::{FileLog, Watchers},
     file_members::FileMembers,
     file_registry::FileRegistry,
@@ -36,8 +38,8 @@ use super::{
     system::{file_system_magic, network_file_system},
 };
 use crate::{
-    BlobStore, Checkpoints, CloseError, ClosedLog, Held, InstanceError, Instances, IoError, LogError, LogId, LogScan,
-    LogStore, Members, PlacedRecord, RecordBefore, Registry, Store, io_error::IoContext,
+    BlobStore, Checkpoints, CloseError, ClosedLog, Held, Hosts, InstanceError, Instances, IoError, LogError, LogId,
+    LogScan, LogStore, Members, PlacedRecord, RecordBefore, Registry, Store, io_error::IoContext,
 };
 
 const FORMAT_FILE: &str = "FORMAT";
@@ -60,6 +62,7 @@ pub struct FileStore {
     root: PathBuf,
     registry: Arc<FileRegistry>,
     blobs: Arc<FileBlobs>,
+    hosts: Arc<FileHosts>,
     options: FileLogOptions,
     watchers: Watchers,
     compiled: PathBuf,
@@ -184,6 +187,7 @@ impl FileStore {
         Ok(FileStore {
             registry: Arc::new(FileRegistry::open(root.join("registry"), watchers.words.clone())?),
             blobs: Arc::new(FileBlobs::open(root.join("blobs"))),
+            hosts: Arc::new(FileHosts::new(root.join("hosts"))),
             options: FileLogOptions::default(),
             watchers,
             compiled: root.join(COMPILED),
@@ -286,6 +290,10 @@ impl Store for FileStore {
 
     fn members(&self, id: LogId) -> Result<Arc<dyn Members>, LogError> {
         Ok(Arc::new(FileMembers::new(&self.open_log(id)?)))
+    }
+
+    fn hosts(&self) -> &dyn Hosts {
+        &*self.hosts
     }
 
     fn scan(&self, id: LogId, from: Lsn) -> Result<LogScan, LogError> {

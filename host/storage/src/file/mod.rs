@@ -16,6 +16,7 @@ mod durable_file;
 mod evidence;
 mod evidence_unsalted;
 mod file_blobs;
+mod file_hosts;
 mod file_log;
 mod file_members;
 mod file_registry;

@@ -11,11 +11,11 @@ use std::{
 use ambrosia_core::{Epoch, Lsn, Record, ReplicaIndex};
 
 use super::{
-    memory_checkpoints::MemoryCheckpoints, memory_log::MemoryLog, memory_members::MemoryMembers,
-    memory_registry::MemoryRegistry, shared::Shared,
+    memory_checkpoints::MemoryCheckpoints, memory_hosts::MemoryHosts, memory_log::MemoryLog,
+    memory_members::MemoryMembers, memory_registry::MemoryRegistry, shared::Shared,
 };
 use crate::{
-    BlobHash, BlobStore, Checkpoints, CloseError, ClosedLog, Held, IoError, LogError, LogId, LogScan, LogStore,
+    BlobHash, BlobStore, Checkpoints, CloseError, ClosedLog, Held, Hosts, IoError, LogError, LogId, LogScan, LogStore,
     Members, PlacedRecord, Registry, Store, vacancy_watcher::VacancyWatcher,
 };
 
@@ -26,6 +26,7 @@ pub struct MemoryStore {
     logs: Arc<Mutex<BTreeMap<LogId, Arc<Shared>>>>,
     registrations: Arc<Registrations>,
     vacancies: VacancyWatcher,
+    hosts: MemoryHosts,
     cache: Option<PathBuf>,
 }
 
@@ -96,6 +97,10 @@ impl Store for MemoryStore {
 
     fn members(&self, id: LogId) -> Result<Arc<dyn Members>, LogError> {
         Ok(Arc::new(MemoryMembers(self.shared(id)?)))
+    }
+
+    fn hosts(&self) -> &dyn Hosts {
+        &self.hosts
     }
 
     fn scan(&self, id: LogId, from: Lsn) -> Result<LogScan, LogError> {

@@ -3,6 +3,7 @@
 //! **Architecture Invariant:** nothing here outlives its process, and nothing here touches the disk.
 
 mod memory_checkpoints;
+mod memory_hosts;
 mod memory_log;
 mod memory_members;
 mod memory_registry;

@@ -28,7 +28,17 @@ impl Beats {
 impl Committer {
     /// Whether others should know that this host is alive, or it them.
     pub(super) fn is_active(&self) -> bool {
-        self.writers > 0 || !self.followers.tasks.is_empty()
+        self.announced > 0 || self.writers > 0 || !self.followers.tasks.is_empty()
+    }
+
+    /// Others are to know from now on that this host is alive, whatever it does.
+    pub fn announce(&mut self) {
+        self.announced += 1;
+    }
+
+    /// The same, no more for that reason.
+    pub fn withdraw(&mut self) {
+        self.announced -= 1;
     }
 
     pub(super) fn say_that_it_is_alive(&mut self, now: Duration) {

@@ -186,6 +186,13 @@ impl EngineHost {
         self.shared.lock().seen.get(&log).copied()
     }
 
+    /// Says that this host is alive until that is dropped, also while it has no log.
+    pub(super) fn stay_alive(self: &Arc<Self>) -> Subscription {
+        self.shared.with(|state, _| state.committer.announce());
+        let host = Arc::clone(self);
+        Subscription::new(move || host.shared.with(|state, _| state.committer.withdraw()))
+    }
+
     pub(super) fn follow(self: &Arc<Self>, log: LogId, call: Callback) -> Subscription {
         let slot = Arc::new(Mutex::new(Some(call)));
         self.subscribe(&slot, Waiter::Follow(Arc::clone(&slot)), |committer, now| committer.follow(log, now))

@@ -119,7 +119,12 @@ impl Desk {
         beside: Option<LogId>,
     ) -> Result<Result<Revision, PutRefused>, IoError> {
         let put = Put { space, key: key.to_owned(), expected, value: value.into(), claim: self.new_claim(), beside };
-        match self.ask(Request::Keys(KeysRequest::Put(put)))? {
+        self.put_within(put, KEYS_TIME)
+    }
+
+    pub(super) fn put_within(&self, put: Put, time: Duration) -> Result<Result<Revision, PutRefused>, IoError> {
+        let request = Request::Keys(KeysRequest::Put(put));
+        match self.ask_within(request, time).answer.map_err(|fault| self.error(fault))? {
             Answered::Keys(KeysAnswer::Put(result)) => Ok(result),
             other => Err(self.unfit(&other)),
         }

@@ -3,7 +3,7 @@
 //! ```text
 //! place/{log}/{replica}    which process has the place of a replica: whoever takes it has changed that key
 //! closed/{log}             there while the log is being removed, and registrations are held
-//! member/{log}/{replica}   a note: what the replica says of itself
+//! member/{log}/{replica}/{host}   a note: what the replica of that host says of itself
 //! ```
 //! A replica runs as long as its place is taken by a host that is alive.
 
@@ -40,9 +40,9 @@ pub(super) struct EngineMembers {
     pub(super) log: LogId,
 }
 
-/// Which process has the place of a replica.
+/// Which process has the place of a replica, or is a host.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-struct Place {
+pub(super) struct Place {
     host: [u8; 16],
     pid: u32,
     machine: String,
@@ -52,21 +52,25 @@ struct Place {
 }
 
 impl Place {
-    fn here(host: HostId) -> Place {
+    pub(super) fn here(host: HostId) -> Place {
         let ProcessPlace { host: machine, pid_namespace } = ProcessPlace::here().clone();
         Place { host: host.0, pid: std::process::id(), machine, pid_namespace, boot: boot() }
     }
 
-    fn host(&self) -> HostId {
+    pub(super) fn host(&self) -> HostId {
         HostId(self.host)
     }
 
-    fn process(&self) -> ProcessPlace {
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(super) fn process(&self) -> ProcessPlace {
         ProcessPlace { host: self.machine.clone(), pid_namespace: self.pid_namespace }
     }
 
     /// Whether its process is known to be over: nothing has to be waited for then.
-    fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         // Another machine may have the same number for its namespace.
         let is_same_machine = !self.boot.is_empty() && self.boot == boot();
         let has_same_numbers = self.process().has_same_numbers(ProcessPlace::here());
@@ -90,6 +94,9 @@ fn key(log: LogId, replica: ReplicaIndex) -> String {
 pub(super) fn closed_key(log: LogId) -> String {
     format!("closed/{log}")
 }
+
+/// What replicas say of themselves, by the hosts that they are on.
+type Notes = BTreeMap<(ReplicaIndex, HostId), Note>;
 
 /// The places of the replicas of a log that are taken.
 type Places = BTreeMap<ReplicaIndex, (Place, Life)>;
@@ -118,20 +125,20 @@ impl EngineMembers {
         Ok(places.into_iter().map(|(replica, place)| (replica, (place.clone(), life(replica, &place)))).collect())
     }
 
-    fn notes(&self) -> Result<BTreeMap<ReplicaIndex, Note>, IoError> {
+    fn notes(&self) -> Result<Notes, IoError> {
         self.inner.clerk.flush()?;
         let notes = self.inner.notes(&note::prefix(self.log))?;
-        Ok(notes.iter().filter_map(|(name, note)| Some((note::replica_of(name)?, Note::decode(note)?))).collect())
+        Ok(notes.iter().filter_map(|(name, note)| Some((note::speaker_of(name)?, Note::decode(note)?))).collect())
     }
 }
 
-fn member(replica: ReplicaIndex, places: &Places, notes: &BTreeMap<ReplicaIndex, Note>, head: &EngineHead) -> Member {
+fn member(replica: ReplicaIndex, places: &Places, notes: &Notes, head: &EngineHead) -> Member {
     let place = places.get(&replica);
     let runs = place.is_some_and(|(_, life)| life.is_alive);
-    // What another life has said is forgotten.
-    let note = notes.get(&replica).filter(|note| place.is_some_and(|(place, _)| place.host() == note.host()));
-    let note = note.cloned().unwrap_or_default();
-    let reigns = head.is_reigned && head.replica == replica && head.claim.host == note.host();
+    // What another life has said counts no more.
+    let note = place.and_then(|(place, _)| notes.get(&(replica, place.host()))).cloned().unwrap_or_default();
+    let reigns =
+        head.is_reigned && head.replica == replica && place.is_some_and(|(place, _)| place.host() == head.claim.host);
     let role = match (runs, reigns && note.is_primary()) {
         (false, _) => Role::Down,
         (true, true) => Role::Primary,
@@ -177,14 +184,20 @@ impl Members for EngineMembers {
             {
                 return Err(already(&other));
             }
-            let expected = stands.map(|entry| entry.revision);
+            let expected = stands.as_ref().map(|entry| entry.revision);
+            let before = stands.and_then(|entry| stored::decode::<Place>(&entry.value)).map(|other| other.host());
             match desk.put(Space::Store, &place, expected, value.clone(), Some(self.log))? {
-                Ok(revision) => break revision,
+                Ok(revision) => {
+                    // Nobody else removes what a host has said that is gone.
+                    let gone = before.filter(|host| *host != me);
+                    gone.iter().for_each(|host| self.inner.clerk.forget(&note::name(self.log, replica, *host)));
+                    break revision;
+                }
                 Err(PutRefused::NoLog) => return Err(self.gone("the log is gone").into()),
                 Err(PutRefused::Stands(_)) => {}
             }
         };
-        let speaker = Arc::new(Speaker::new(note::name(self.log, replica), Note::of_host(me)));
+        let speaker = Arc::new(Speaker::new(note::name(self.log, replica, me)));
         let presence = EnginePresence { entered, revision, speaker: Arc::clone(&speaker), _alive: alive };
         // Whoever closes the log looks at places after that is written down: so one sees the other.
         if let Some(closed) = desk.get(Space::Store, &closed_key(self.log))? {
@@ -220,7 +233,7 @@ impl Members for EngineMembers {
             return Ok(None);
         }
         let (replica, epoch) = (head.replica, head.epoch);
-        let note = notes.get(&replica).filter(|note| note.host() == head.claim.host && note.announced() == epoch);
+        let note = notes.get(&(replica, head.claim.host)).filter(|note| note.announced() == epoch);
         let Some(address) = note.and_then(Note::address) else { return Ok(None) };
         let place = self.inner.desk.get(Space::Store, &key(self.log, replica))?;
         let place = place.and_then(|entry| stored::decode::<Place>(&entry.value));

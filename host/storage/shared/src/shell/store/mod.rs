@@ -8,6 +8,7 @@ mod changes;
 mod checkpoints;
 mod clerk;
 mod desk;
+mod hosts;
 mod members;
 mod note;
 mod observer;
@@ -25,14 +26,14 @@ use std::{
 
 use ambrosia_core::{Epoch, Lsn, Record, ReplicaIndex};
 use ambrosia_storage::{
-    BlobStore, Callback, Checkpoints, CloseError, ClosedLog, Head, Held, IoError, LogError, LogId, LogScan, LogStore,
-    LogTail, Members, OnVacancy, PlacedRecord, Registry, Revision, Store, Subscription,
+    BlobStore, Callback, Checkpoints, CloseError, ClosedLog, Head, Held, Hosts, IoError, LogError, LogId, LogScan,
+    LogStore, LogTail, Members, OnVacancy, PlacedRecord, Registry, Revision, Store, Subscription,
 };
 use bytes::Bytes;
 
 use self::{
-    blobs::EngineBlobs, checkpoints::EngineCheckpoints, clerk::Clerk, desk::Desk, members::EngineMembers,
-    observer::Observer, registry::EngineRegistry,
+    blobs::EngineBlobs, checkpoints::EngineCheckpoints, clerk::Clerk, desk::Desk, hosts::EngineHosts,
+    members::EngineMembers, observer::Observer, registry::EngineRegistry,
 };
 use super::{
     host::{EngineHost, io_error, lock, log_error},
@@ -50,6 +51,7 @@ pub struct EngineStore {
     inner: Arc<Inner>,
     registry: Arc<EngineRegistry>,
     blobs: Arc<EngineBlobs>,
+    hosts: Arc<EngineHosts>,
 }
 
 struct Inner {
@@ -85,7 +87,9 @@ impl EngineStore {
             entered: Mutex::default(),
             published: Mutex::default(),
         };
-        Ok(EngineStore { inner: Arc::new(inner), registry, blobs })
+        let inner = Arc::new(inner);
+        let hosts = Arc::new(EngineHosts(Arc::clone(&inner)));
+        Ok(EngineStore { inner, registry, blobs, hosts })
     }
 
     fn check_there(&self, id: LogId) -> Result<(), LogError> {
@@ -230,6 +234,10 @@ impl Store for EngineStore {
     fn members(&self, id: LogId) -> Result<Arc<dyn Members>, LogError> {
         self.check_there(id)?;
         Ok(Arc::new(EngineMembers { inner: Arc::clone(&self.inner), log: id }))
+    }
+
+    fn hosts(&self) -> &dyn Hosts {
+        &*self.hosts
     }
 
     fn scan(&self, id: LogId, from: Lsn) -> Result<LogScan, LogError> {

@@ -13,7 +13,6 @@ use crate::{engine::HostId, shell::host::lock};
 /// A note of a replica, as it is kept.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Note {
-    host: [u8; 16],
     /// The reign in which it has said where it answers; 0 if it has not.
     epoch: u64,
     is_primary: bool,
@@ -27,16 +26,8 @@ pub(super) struct Note {
 }
 
 impl Note {
-    pub(super) fn of_host(host: HostId) -> Note {
-        Note { host: host.0, ..Note::default() }
-    }
-
     pub(super) fn decode(bytes: &[u8]) -> Option<Note> {
         stored::decode(bytes)
-    }
-
-    pub(super) fn host(&self) -> HostId {
-        HostId(self.host)
     }
 
     pub(super) fn applied(&self) -> Lsn {
@@ -128,8 +119,8 @@ pub(super) struct Speaker {
 }
 
 impl Speaker {
-    pub(super) fn new(name: String, note: Note) -> Speaker {
-        Speaker { name, said: Mutex::new((note, true)) }
+    pub(super) fn new(name: String) -> Speaker {
+        Speaker { name, said: Mutex::new((Note::default(), true)) }
     }
 
     /// Says something; `say` tells whether that is new.
@@ -159,8 +150,17 @@ pub(super) fn prefix(log: LogId) -> String {
     format!("member/{log}/")
 }
 
-pub(super) fn name(log: LogId, replica: ReplicaIndex) -> String {
-    format!("{}{:05}", prefix(log), replica.0)
+/// Each host has a note of its own: one that stood still, and whose place another host has by now, changes nothing of what that says.
+pub(super) fn name(log: LogId, replica: ReplicaIndex, host: HostId) -> String {
+    let host = u128::from_be_bytes(host.0);
+    format!("{}{:05}/{host:032x}", prefix(log), replica.0)
+}
+
+/// The replica and the host of the name of a note.
+pub(super) fn speaker_of(name: &str) -> Option<(ReplicaIndex, HostId)> {
+    let (of_replica, host) = name.rsplit_once('/')?;
+    let host = u128::from_str_radix(host, 16).ok()?;
+    Some((replica_of(of_replica)?, HostId(host.to_be_bytes())))
 }
 
 /// The replica of a name that ends in its number.
