@@ -1,11 +1,22 @@
 //! `deregister-instance`: deletes an instance with its log.
 
-use std::{io::Write, process::ExitCode};
+use std::{
+    io::Write,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
-use ambrosia_storage::{Deregistered, InstanceError, Instances, StorePlace};
+use ambrosia_core::InstanceName;
+use ambrosia_storage::{Deregistered, HostInfo, InstanceError, Instances, Member, Placing, Store, StorePlace};
 use anyhow::bail;
 
 use crate::arguments::DeregisterInstance;
+
+/// Hosts end the replicas of an instance in that time.
+const RETIREMENT_TIME: Duration = Duration::from_secs(30);
+
+/// Between two looks at whether they have.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(crate) fn deregister_instance(store: &StorePlace, verb: &DeregisterInstance) -> anyhow::Result<ExitCode> {
     let store = store.open()?;
@@ -19,7 +30,10 @@ pub(crate) fn deregister_instance(store: &StorePlace, verb: &DeregisterInstance)
             Err(error) => bail!("this deletes instance {name} with its log for ever: repeat it with --yes ({error})"),
         }
     }
-    let Deregistered { uuid, left } = store.deregister(name)?;
+    let Deregistered { uuid, left } = match store.deregister(name) {
+        Err(InstanceError::Running { .. }) => retire_and_deregister(&*store, name)?,
+        done => done?,
+    };
     let mut out = std::io::stdout();
     match uuid {
         Some(uuid) => writeln!(out, "deregistered instance {name} ({uuid})")?,
@@ -29,4 +43,35 @@ pub(crate) fn deregister_instance(store: &StorePlace, verb: &DeregisterInstance)
         writeln!(out, "it may be that {log} was its log; remove it if you know that it was")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Hosts that take places by themselves end the replicas of an instance, if they are told. Others are ended by whoever began them.
+fn retire_and_deregister(store: &dyn Store, name: &InstanceName) -> anyhow::Result<Deregistered> {
+    let uuid = store.instance(name)?.uuid;
+    store.retire(uuid)?;
+    let done = wait_and_deregister(store, name);
+    store.end_retirement(uuid)?;
+    done
+}
+
+fn wait_and_deregister(store: &dyn Store, name: &InstanceName) -> anyhow::Result<Deregistered> {
+    let deadline = Instant::now() + RETIREMENT_TIME;
+    loop {
+        match store.deregister(name) {
+            Err(error @ InstanceError::Running { .. }) => {
+                let hosts = store.hosts().hosts()?;
+                let running = store.members_of(name)?.running()?;
+                let is_of_host = |member: &Member| {
+                    let is_it = |host: &HostInfo| member.address.as_ref() == Some(&host.address);
+                    member.address.is_none() || hosts.iter().any(is_it)
+                };
+                let is_by_hand = hosts.is_empty() || !running.iter().all(is_of_host);
+                if is_by_hand || Instant::now() >= deadline {
+                    return Err(error.into());
+                }
+            }
+            done => return Ok(done?),
+        }
+        std::thread::park_timeout(LOOK_INTERVAL);
+    }
 }

@@ -14,6 +14,7 @@ mod completion;
 mod copy_store;
 mod debug;
 mod deregister_instance;
+mod drain;
 mod events;
 mod export;
 mod interrupts;
@@ -35,6 +36,7 @@ mod serve;
 mod shortened;
 mod skip;
 mod status;
+mod status_hosts;
 mod status_methods;
 mod status_outgoing;
 mod status_peers;
@@ -119,6 +121,7 @@ fn carry_out_on(
         Verb::CopyStore(verb) => copy_store::copy_store(&store, &verb, cache, allow),
         Verb::Run(verb) => run::run(store, verb, tls.security()?),
         Verb::Serve(verb) => serve::serve(store, verb, tls.security()?),
+        Verb::Drain(verb) => drain::drain(&store, &verb),
         Verb::Kill(verb) => kill::kill(&store, &verb),
         Verb::Status(verb) => status::status(&store, &verb, Style::of_stdout(colours), &tls.security()?),
         Verb::Upgrade(verb) => upgrade::upgrade(&store, &verb),

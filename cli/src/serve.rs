@@ -3,14 +3,18 @@
 use std::process::ExitCode;
 
 use ambrosia_core::{InstanceName, ReplicaIndex};
-use ambrosia_host::{Diagnostics, Ending, MemberEnded, MemberOptions, Security, ServeOptions, Which};
+use ambrosia_host::{Diagnostics, Ending, MemberEnded, MemberOptions, PlacingOptions, Security, ServeOptions, Which};
 use ambrosia_storage::StorePlace;
 
 use crate::{arguments::Serve, said::said};
 
 pub(crate) fn serve(store: StorePlace, verb: Serve, security: Security) -> anyhow::Result<ExitCode> {
+    let takes_places = !verb.all && verb.words.is_empty() && verb.instance.is_empty();
     let which = if verb.all {
         Which::All(ReplicaIndex(verb.replica))
+    } else if verb.words.is_empty() && verb.instance.is_empty() {
+        let (name, grace, move_after) = (verb.host_name, verb.host_grace, verb.move_after);
+        Which::Meant(PlacingOptions { name, grace, move_after })
     } else {
         let named = verb.words.into_iter().chain(verb.instance);
         Which::Named(named.map(|one| (one.name, ReplicaIndex(one.replica.unwrap_or(verb.replica)))).collect())
@@ -29,7 +33,8 @@ pub(crate) fn serve(store: StorePlace, verb: Serve, security: Security) -> anyho
         },
         tell,
     )?;
-    Ok(if all_are_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    // One that failed once is not how a host ends that has gone on without it.
+    Ok(if all_are_well || takes_places { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Tells how a member has ended; true if that was well.

@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::{
     arguments::Status,
     said::said,
+    status_hosts::{Hosts, ShownHost, Unclaimed},
     status_methods::ShownMethod,
     status_outgoing::ShownOutgoing,
     status_peers::{Said, ShownPeer, ShownStall, ask_all},
@@ -37,6 +38,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 #[derive(Serialize)]
 pub(crate) struct Answer {
     instances: Vec<Shown>,
+    /// Those that take places by themselves, if all instances are shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hosts: Option<Vec<ShownHost>>,
 }
 
 /// An instance, or why nothing can be said of it.
@@ -81,6 +85,9 @@ struct Instance {
     waiting_handlers: Option<u64>,
     primary: Option<Primary>,
     replicas: Vec<Replica>,
+    /// Those that no host has taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unclaimed: Option<Unclaimed>,
     /// What the primary waits for; null if there is none, or it does not say.
     peers: Option<Vec<ShownPeer>>,
     /// Its requests to the world outside that have no outcome yet; null as for `peers`.
@@ -139,6 +146,9 @@ struct Replica {
     pid: Option<u32>,
     /// Name of the host, or container, in which that is; null if it is not known.
     host: Option<String>,
+    /// The host that has taken the place by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    taken_by: Option<String>,
     heartbeat_age_ms: Option<u64>,
     #[serde(skip)]
     place: ProcessPlace,
@@ -163,17 +173,19 @@ pub(crate) fn status(store: &StorePlace, verb: &Status, style: Style, security: 
 impl Answer {
     /// How it is just now.
     pub(crate) fn of(store: &Arc<dyn Store>, verb: &Status, security: &Security) -> anyhow::Result<Answer> {
+        let mut hosts = Hosts::of(&**store)?;
         let instances = match &verb.instance.0 {
             Some(name) => {
-                let shown = show(&**store, name)?;
+                let shown = show(&**store, name, &mut hosts)?;
                 vec![shown.ok_or_else(|| InstanceError::Unknown { name: name.clone() })?]
             }
             None => {
                 let names = store.survey()?.into_iter().map(|found| found.name);
-                names.filter_map(|name| show(&**store, &name).transpose()).collect::<Result<_, _>>()?
+                names.filter_map(|name| show(&**store, &name, &mut hosts).transpose()).collect::<Result<_, _>>()?
             }
         };
-        let mut answer = Answer { instances };
+        let hosts = verb.instance.0.is_none().then(|| hosts.shown());
+        let mut answer = Answer { instances, hosts };
         add_peers(&**store, &mut answer, security)?;
         if verb.methods {
             add_methods(Arc::clone(store), &mut answer);
@@ -183,7 +195,7 @@ impl Answer {
 
     /// For a person.
     pub(crate) fn text(&self, style: Style) -> String {
-        if self.instances.is_empty() {
+        if self.instances.is_empty() && self.hosts.as_ref().is_none_or(Vec::is_empty) {
             return "no instances; register one with `ambrosia-host register-instance`\n".to_owned();
         }
         as_text(self, style)
@@ -225,7 +237,7 @@ fn add_peers(store: &dyn Store, answer: &mut Answer, security: &Security) -> any
 /// What is to be shown of an instance; `None` if there is none of that name.
 ///
 /// While somebody registers or deregisters, files come and go: an error counts if nobody has done so meanwhile.
-fn show(store: &dyn Store, name: &InstanceName) -> Result<Option<Shown>, InstanceError> {
+fn show(store: &dyn Store, name: &InstanceName, hosts: &mut Hosts) -> Result<Option<Shown>, InstanceError> {
     let changes = || Ok::<_, InstanceError>((store.is_changing()?, store.registry().changes()));
     let deadline = Instant::now() + CHANGES_WAIT_MAX;
     loop {
@@ -233,7 +245,7 @@ fn show(store: &dyn Store, name: &InstanceName) -> Result<Option<Shown>, Instanc
         let error = match store.instance(name) {
             Err(InstanceError::Unknown { .. }) => return Ok(None),
             Err(error) => error.into(),
-            Ok(entry) => match look(store, entry) {
+            Ok(entry) => match look(store, entry, hosts) {
                 Ok(instance) => return Ok(Some(Shown::Instance(Box::new(instance)))),
                 Err(error) => error,
             },
@@ -246,7 +258,7 @@ fn show(store: &dyn Store, name: &InstanceName) -> Result<Option<Shown>, Instanc
     }
 }
 
-fn look(store: &dyn Store, entry: InstanceEntry) -> anyhow::Result<Instance> {
+fn look(store: &dyn Store, entry: InstanceEntry, hosts: &mut Hosts) -> anyhow::Result<Instance> {
     let replicas = store.members(entry.log())?;
     let log = store.log(entry.log())?;
     let head = log.head()?;
@@ -260,6 +272,9 @@ fn look(store: &dyn Store, entry: InstanceEntry) -> anyhow::Result<Instance> {
         (None, Some(_)) => "running",
         (None, None) => "down",
     };
+    let shown: Vec<Replica> = members.iter().map(|member| replica(member, hosts.count(member))).collect();
+    let taken_by: Vec<String> = shown.iter().filter_map(|replica| replica.taken_by.clone()).collect();
+    let unclaimed = if entry.outcome.is_none() { hosts.unclaimed(entry.uuid, &members, &taken_by) } else { None };
     let outcome = entry.outcome.map(|outcome| match outcome {
         RecordedOutcome::Finished { code, lsn } => Ended::Finished { code, lsn: lsn.0 },
         RecordedOutcome::Halted { lsn, reason, .. } => Ended::Halted { lsn: lsn.0, reason },
@@ -297,7 +312,8 @@ fn look(store: &dyn Store, entry: InstanceEntry) -> anyhow::Result<Instance> {
             let address = member.address.as_ref()?.to_string();
             Some(Primary { replica: member.replica.0, address, pid: member.pid, host: host(member) })
         }),
-        replicas: members.iter().map(replica).collect(),
+        replicas: shown,
+        unclaimed,
         peers: None,
         outgoing: None,
         requests: None,
@@ -309,7 +325,7 @@ fn look(store: &dyn Store, entry: InstanceEntry) -> anyhow::Result<Instance> {
     })
 }
 
-fn replica(member: &Member) -> Replica {
+fn replica(member: &Member, taken_by: Option<String>) -> Replica {
     let alive = member.role != Role::Down;
     Replica {
         replica: member.replica.0,
@@ -321,6 +337,7 @@ fn replica(member: &Member) -> Replica {
         applied_lsn: alive.then_some(member.applied.0),
         pid: alive.then_some(member.pid),
         host: alive.then(|| host(member)).flatten(),
+        taken_by,
         place: member.place.clone(),
         heartbeat_age_ms: alive.then_some(member.heartbeat_age.as_millis() as u64),
     }
@@ -333,6 +350,7 @@ fn host(member: &Member) -> Option<String> {
 
 fn as_text(answer: &Answer, style: Style) -> String {
     let mut text = String::new();
+    answer.hosts.iter().flatten().for_each(|host| text += &host.as_text(style));
     for shown in &answer.instances {
         let instance = match shown {
             Shown::Instance(instance) => &**instance,
@@ -387,8 +405,12 @@ fn as_text(answer: &Answer, style: Style) -> String {
             {
                 text += &format!("  at {}", primary.address);
             }
+            if let Some(host) = &replica.taken_by {
+                text += &format!("  on {host}");
+            }
             text += "\n";
         }
+        instance.unclaimed.iter().for_each(|unclaimed| text += &unclaimed.as_text());
         instance.stall.iter().for_each(|stall| text += &stall.as_text());
         match instance.waiting_handlers {
             None | Some(0) => {}

@@ -8,7 +8,7 @@ use ambrosia_storage::{Task, Turn};
 
 use crate::{
     driver::Driver,
-    host::Ended,
+    host::{Ended, Happening},
     member_driver::{Drive, MemberDriver},
     run::{Ending, RunError},
 };
@@ -19,12 +19,12 @@ pub(crate) struct Living {
     member: MemberDriver,
     has_begun: bool,
     ending: Result<Ending, RunError>,
-    ended: Sender<Ended>,
+    ended: Sender<Happening>,
 }
 
 impl Living {
     /// How it ends is sent to `ended`.
-    pub(crate) fn new(driver: Driver, ended: Sender<Ended>) -> Living {
+    pub(crate) fn new(driver: Driver, ended: Sender<Happening>) -> Living {
         let driver = Arc::new(driver);
         let member = MemberDriver::new(Arc::clone(&driver));
         Living { driver, member, has_begun: false, ending: Err(RunError::Defect), ended }
@@ -62,7 +62,7 @@ impl Task for Living {
         mailbox.close();
         drop((driver, in_span));
         // Nobody listens if another member could not be started: the process ends then.
-        let _nobody = ended.send(Ended { instance, replica, ending, mailbox });
+        let _nobody = ended.send(Happening::Ended(Ended { instance, replica, ending, mailbox }));
     }
 
     fn fail(mut self: Box<Self>) {

@@ -11,6 +11,8 @@ pub(crate) struct Everyone(Arc<Mutex<Members>>);
 #[derive(Default)]
 struct Members {
     mailboxes: Vec<Arc<Mailbox<Event>>>,
+    /// Called when all are to end.
+    on_end: Vec<Box<dyn Fn() + Send>>,
     is_shutting_down: bool,
 }
 
@@ -38,11 +40,21 @@ impl Everyone {
         self.lock().mailboxes.iter().for_each(|mailbox| mailbox.push(Event::RoomToPrint));
     }
 
+    /// Calls when all are to end, and at once if they are already. It must not block.
+    pub(crate) fn on_end(&self, call: impl Fn() + Send + 'static) {
+        let mut members = self.lock();
+        if members.is_shutting_down {
+            call();
+        }
+        members.on_end.push(Box::new(call));
+    }
+
     /// All members end as if the process was killed.
     pub(crate) fn abandon(&self) {
         let mut members = self.lock();
         members.is_shutting_down = true;
         members.mailboxes.iter().for_each(|mailbox| mailbox.push(Event::Abandoned));
+        members.on_end.iter().for_each(|call| call());
     }
 
     /// The operator wants the process to end.
@@ -50,6 +62,7 @@ impl Everyone {
         let mut members = self.lock();
         members.is_shutting_down = true;
         members.mailboxes.iter().for_each(|mailbox| mailbox.push(Event::Shutdown));
+        members.on_end.iter().for_each(|call| call());
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use ambrosia_storage::{HEARTBEAT_INTERVAL, LogStore, Presence, Role};
+use ambrosia_storage::{HEARTBEAT_INTERVAL, HostPresence, LogStore, Presence, Role};
 
 use crate::{
     event::Event,
@@ -35,6 +35,8 @@ pub(crate) struct Heart {
 #[derive(Default)]
 struct Bodies {
     all: Vec<Body>,
+    /// That this process is a host, if it is one.
+    host: Option<Arc<dyn HostPresence>>,
     /// Whose store is looked for next.
     turn: usize,
 }
@@ -77,6 +79,12 @@ impl Heart {
         lock(&self.bodies).all.push(body);
     }
 
+    /// Says from now on that this host is alive.
+    pub(crate) fn announce(&self, host: Arc<dyn HostPresence>) {
+        host.beat();
+        lock(&self.bodies).host = Some(host);
+    }
+
     /// Lets go of the place of the member with that mailbox.
     pub(crate) fn remove(&self, mailbox: &Arc<Mailbox<Event>>) {
         lock(&self.bodies).all.retain(|body| !Arc::ptr_eq(&body.mailbox, mailbox));
@@ -99,6 +107,7 @@ fn lock(bodies: &Mutex<Bodies>) -> std::sync::MutexGuard<'_, Bodies> {
 impl Bodies {
     fn beat(&mut self) {
         let now = Instant::now();
+        self.host.iter().for_each(|host| host.beat());
         self.all.iter_mut().for_each(|body| body.beat(now));
         for _ in 0..self.all.len().min(STORES_LOOKED_FOR_MAX) {
             self.turn = (self.turn + 1) % self.all.len();

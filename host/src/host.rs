@@ -3,6 +3,7 @@
 //! **Architecture Invariant:** members of one process know nothing of each other: whoever fails takes no other one along.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     num::NonZero,
     sync::{
@@ -43,6 +44,7 @@ use crate::{
     modules::{CurrentMethods, Modules},
     neighbours::Neighbours,
     peers::PeerDirectory,
+    places::{Deed, Places, PlacingOptions, Surroundings as PlaceSurroundings},
     printer::Printer,
     prints::Prints,
     run::{Ending, MemberOptions, RunError},
@@ -84,7 +86,7 @@ pub(crate) struct Host {
     drivers: Pool,
     /// Whether the output says whose it is.
     names_members: bool,
-    endings: (Sender<Ended>, Receiver<Ended>),
+    happenings: (Sender<Happening>, Receiver<Happening>),
     living: usize,
     /// Where HTTP comes in.
     door: Option<Door>,
@@ -138,6 +140,16 @@ pub(crate) struct Ended {
     pub(crate) replica: ReplicaIndex,
     pub(crate) ending: Result<Ending, RunError>,
     pub(crate) mailbox: Arc<Mailbox<Event>>,
+}
+
+/// What the host waits for.
+pub(crate) enum Happening {
+    /// A member has ended.
+    Ended(Ended),
+    /// Something is to be done about places.
+    Deed(Deed),
+    /// All are to end.
+    ShutDown,
 }
 
 /// A replica that has taken its place, so that nobody else can.
@@ -276,7 +288,7 @@ impl Host {
             wishes,
             drivers: Pool::new("driver", cores * DRIVERS_PER_CORE, Some(THREAD_STACK_BYTES_MIN)),
             names_members,
-            endings: channel(),
+            happenings: channel(),
             living: 0,
             door: None,
             guest_log: None,
@@ -357,7 +369,7 @@ impl Host {
     fn begin(&mut self, driver: Driver, mailbox: &Mailbox<Event>) -> Result<(), RunError> {
         let waker = self.drivers.place();
         mailbox.set_receiver(waker.clone());
-        waker.begin(Box::new(Living::new(driver, self.endings.0.clone()))).map_err(RunError::Thread)?;
+        waker.begin(Box::new(Living::new(driver, self.happenings.0.clone()))).map_err(RunError::Thread)?;
         self.living += 1;
         Ok(())
     }
@@ -365,20 +377,99 @@ impl Host {
     /// Waits for all members to end, and tells of each.
     pub(crate) fn wait(mut self, mut tell: impl FnMut(Ended)) {
         while self.living > 0 {
-            let ended = self.endings.1.recv().expect("this host has a sender itself");
-            self.living -= 1;
-            self.receptions.remove(&ended.mailbox);
-            self.everyone.remove(&ended.mailbox);
-            self.wishes.leave(&ended.mailbox);
-            if self.living > 0 {
-                self.heart.remove(&ended.mailbox);
-            } else {
-                // The last one holds its place until all is printed.
-                self.printer.close();
-                self.guest_log.iter().for_each(|log| log.close());
+            if let Happening::Ended(ended) = self.next() {
+                let is_last = self.living == 1;
+                self.let_go(&ended, is_last);
+                tell(ended);
             }
-            tell(ended);
         }
+        self.end();
+    }
+
+    /// Has members live in the places that this host takes by itself, until all are to end; tells of those that end.
+    ///
+    /// # Errors
+    /// If it can't be a host of the store.
+    pub(crate) fn take_places(
+        mut self,
+        options: PlacingOptions,
+        process_memory_bytes: Option<u64>,
+        member: &MemberOptions,
+        mut tell: impl FnMut(Ended),
+    ) -> Result<(), RunError> {
+        let surroundings = PlaceSurroundings {
+            store: Arc::clone(&self.store),
+            modules: Arc::clone(&self.modules),
+            address: self.address.clone(),
+            process_memory_bytes,
+        };
+        let sender = self.happenings.0.clone();
+        // Nobody listens any more once the process ends.
+        let act = move |deed| drop(sender.send(Happening::Deed(deed)));
+        let places = Places::begin(surroundings, options, act)?;
+        self.heart.announce(places.presence());
+        let sender = self.happenings.0.clone();
+        self.everyone.on_end(move || drop(sender.send(Happening::ShutDown)));
+        let (mut is_ending, mut told) = (false, BTreeMap::new());
+        while !(is_ending && self.living == 0) {
+            match self.next() {
+                Happening::ShutDown => {
+                    is_ending = true;
+                    places.end();
+                }
+                Happening::Ended(ended) => {
+                    self.let_go(&ended, false);
+                    places.on_end(ended.instance.clone(), ended.ending.is_ok());
+                    // What fails is tried again and again.
+                    let how = ended.ending.as_ref().map_or_else(ToString::to_string, |_| String::new());
+                    if told.insert(ended.instance.clone(), how.clone()) != Some(how) {
+                        tell(ended);
+                    }
+                }
+                // What is dropped here has no place any more.
+                Happening::Deed(Deed::Claimed(_)) if is_ending => {}
+                Happening::Deed(Deed::Claimed(ready)) => {
+                    let name = ready.entered.instance.clone();
+                    if let Err(error) = self.add(*ready, None, member) {
+                        tracing::warn!(instance = %name, %error, "a replica can't be begun");
+                        places.on_end(name, false);
+                    }
+                }
+                Happening::Deed(Deed::Leave(name)) => {
+                    if let Some(reception) = self.receptions.of(&name) {
+                        reception.mailbox.push(Event::Shutdown);
+                    }
+                }
+            }
+        }
+        self.printer.close();
+        self.guest_log.iter().for_each(|log| log.close());
+        drop(places);
+        self.end();
+        Ok(())
+    }
+
+    fn next(&self) -> Happening {
+        self.happenings.1.recv().expect("this host has a sender itself")
+    }
+
+    /// A member has ended.
+    fn let_go(&mut self, ended: &Ended, is_last: bool) {
+        self.living -= 1;
+        self.receptions.remove(&ended.mailbox);
+        self.everyone.remove(&ended.mailbox);
+        self.wishes.leave(&ended.mailbox);
+        if is_last {
+            // The last one holds its place until all is printed.
+            self.printer.close();
+            self.guest_log.iter().for_each(|log| log.close());
+        } else {
+            self.heart.remove(&ended.mailbox);
+        }
+    }
+
+    /// All that members shared ends.
+    fn end(mut self) {
         drop(self.heart);
         // Others may be primaries now, and answer what has come in here.
         if let Some(door) = self.door.take() {

@@ -27,6 +27,14 @@ pub(crate) fn check(replicas: usize) -> Result<(), RunError> {
     check_threads(thread::Builder::new, THREADS + more.min(THREADS_MORE_MAX)).map_err(RunError::Thread)
 }
 
+/// Asks for what one more replica needs, beside those that run.
+pub(crate) fn check_more() -> Result<(), RunError> {
+    if check_descriptors(DESCRIPTORS + DESCRIPTORS_MORE).is_err() {
+        raise_descriptors(DESCRIPTORS + DESCRIPTORS_MORE);
+    }
+    check_descriptors(DESCRIPTORS + DESCRIPTORS_MORE).map_err(RunError::Descriptors)
+}
+
 /// Has the process hold as many connections as the system lets it: a client of HTTP has one each, and may have many.
 pub(crate) fn raise_for_connections() {
     raise_descriptors(usize::try_from(i32::MAX).expect("it fits a usize"));

@@ -7,8 +7,8 @@ use ambrosia_engine::{EngineError, ModuleError, spare_address_space};
 use ambrosia_methods::{Mount, Mounts, UnknownMethod};
 use ambrosia_outgoing::{Grants, Secrets};
 use ambrosia_storage::{
-    AcquireError, BlobError, EnterError, InstanceError, Instances, LogError, OpenError, Store, StorePlace, TokenError,
-    Tokens,
+    AcquireError, BlobError, EnterError, HostNameError, InstanceError, Instances, JoinError, LogError, OpenError,
+    Store, StorePlace, TokenError, Tokens,
 };
 use ambrosia_wire::Security;
 
@@ -361,6 +361,12 @@ pub enum RunError {
     /// The process that embeds the replica has dropped it.
     #[error("the replica was abandoned by the process that it runs in; the log is intact")]
     Abandoned,
+    /// The name of the host can't be one.
+    #[error("this host can't be called by its address, so give it a name with --host-name: {0}")]
+    HostName(HostNameError),
+    /// The process can't be a host of the store.
+    #[error(transparent)]
+    Join(#[from] JoinError),
     /// A defect in this program.
     #[error("the driver of the replica failed; this is a defect of ambrosia-host, and the log is intact")]
     Defect,

@@ -9,9 +9,10 @@ use ambrosia_storage::{Instances, Store, StorePlace};
 use crate::{
     clock::SystemClock,
     guest_log::GuestLogPlace,
-    host::{Entered, Entrance, Host, Surface, enter, start_engine},
+    host::{Ended, Entered, Entrance, Host, Surface, enter, start_engine},
     listen::Listen,
     modules::Modules,
+    places::PlacingOptions,
     resources,
     run::{Ending, HttpAddress, MemberOptions, RunError, check_http},
     running_code::running_code,
@@ -46,6 +47,8 @@ pub enum Which {
     /// The replica of that number of each instance that has one and has not come to its end. One that has halted is among them
     /// if it is mended, or is to be.
     All(ReplicaIndex),
+    /// Those whose places this host takes by itself, among all hosts that do.
+    Meant(PlacingOptions),
 }
 
 /// One of the replicas has ended.
@@ -59,7 +62,8 @@ pub struct MemberEnded {
     pub ending: Result<Ending, RunError>,
 }
 
-/// Runs replicas until all of them have ended, or the process gets SIGTERM or SIGINT. One that ends or fails does no harm to the
+/// Runs replicas until all of them have ended, or the process gets SIGTERM or SIGINT; if it takes places by itself, until the
+/// latter. One that ends or fails does no harm to the
 /// others; `tell` hears of each.
 ///
 /// # Errors
@@ -73,7 +77,11 @@ pub fn serve(options: ServeOptions, mut tell: impl FnMut(MemberEnded)) -> Result
         tracing::warn!("{caution}");
     }
     check_http(&*store, options.http.as_ref(), &options.listen.security)?;
-    let which = chosen(&*store, options.which)?;
+    let which = match options.which {
+        Which::Meant(placing) => Err(placing),
+        which => Ok(chosen(&*store, which)?),
+    };
+    let (which, placing) = which.map_or_else(|placing| (Vec::new(), Some(placing)), |which| (which, None));
     resources::check(which.len())?;
     let mut entered: Vec<Entered> = Vec::new();
     for (instance, replica) in which {
@@ -99,6 +107,10 @@ pub fn serve(options: ServeOptions, mut tell: impl FnMut(MemberEnded)) -> Result
     )?;
     options.http.map(|http| host.open_door(http.address, http.mounts)).transpose()?;
     options.guest_log.map_or(Ok(()), |place| host.open_guest_log(&place))?;
+    if let Some(placing) = placing {
+        let tell = |Ended { instance, replica, ending, .. }| tell(MemberEnded { instance, replica, ending });
+        return host.take_places(placing, options.process_memory_bytes, &options.member, tell);
+    }
     tracing::info!(replicas = ready.len(), "serving");
     for ready in ready {
         host.add(ready, None, &options.member)?;
@@ -132,6 +144,7 @@ fn chosen(store: &dyn Store, which: Which) -> Result<Vec<(InstanceName, ReplicaI
             };
         }
         Which::All(replica) => replica,
+        Which::Meant(_) => return Ok(Vec::new()),
     };
     let mut runnable = Vec::new();
     for entry in store.instances()?.into_iter().filter(|entry| entry.replicas.contains(&replica.0)) {

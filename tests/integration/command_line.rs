@@ -7,13 +7,15 @@ use serde_json::{Value, json};
 
 use crate::support::{Replicas, Session, cluster, fails, succeeds, wait_for_status};
 
-const VERBS: [&str; 13] = [
+const VERBS: [&str; 15] = [
     "register-instance",
     "add-replica",
     "upgrade",
     "skip",
     "deregister-instance",
     "run",
+    "serve",
+    "drain",
     "status",
     "send",
     "log",
@@ -48,6 +50,10 @@ fn wrong_usage_ends_with_code_2_and_says_what_is_wrong() {
         (&["run", "--instance", ""], "--instance"),
         (&["add-replica", "--instance", "a"], "--replica"),
         (&["register-instance", "--instance", "a"], "--module"),
+        (&["register-instance", "--instance", "a", "--module", "m", "--replicas", "65"], "--replicas"),
+        (&["serve", "--replica", "1"], "--all"),
+        (&["serve", "--all", "--host-name", "a"], "--host-name"),
+        (&["drain", "--host", "a/b"], "a/b"),
         (&["register-instance", "--instance", "a", "--module", "m", "--fuel", "1"], "--fuel"),
         (&["register-instance", "--instance", "a", "--module", "m", "--memory-mib", "0"], "--memory-mib"),
         (&["send", "--instance", "a"], "--method"),

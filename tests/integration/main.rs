@@ -46,6 +46,7 @@ mod outside;
 mod owners;
 mod pages;
 mod paused;
+mod places;
 mod queries;
 mod replicas;
 mod requests;

@@ -30,7 +30,7 @@ pub(crate) use named::{
 };
 pub(crate) use project::{HttpOrOff, New, Up};
 pub(crate) use registering::{AddReplica, DeregisterInstance, RegisterInstance};
-pub(crate) use running::{Kill, Run, Serve};
+pub(crate) use running::{Drain, Kill, Run, Serve};
 pub(crate) use security::TlsArguments;
 pub(crate) use shells::{Completion, Man};
 pub(crate) use stores::{CopyStore, InitStore, Store, StoreVerb};
@@ -145,8 +145,10 @@ pub(crate) enum Verb {
     Cert(Cert),
     /// Run a replica of an instance
     Run(Run),
-    /// Run replicas of many instances in one process
+    /// Run replicas of many instances in one process: named ones, or those that are meant for this host
     Serve(Serve),
+    /// Have a host hand over all that it has, and wait for it
+    Drain(Drain),
     /// End the process of a replica as `kill -9` does, and show who takes over
     Kill(Kill),
     /// Show who is primary, the epoch, the lsn, and how far each replica is

@@ -1,5 +1,8 @@
 //! Replicas as processes: `run`, `serve`, `kill`.
 
+use std::time::Duration;
+
+use ambrosia_storage::HostName;
 use clap::Args;
 use clap_complete::ArgValueCandidates;
 
@@ -7,7 +10,7 @@ use super::{
     Named,
     listening::ListenArguments,
     member::{GuestLogArguments, HttpArguments, MemberArguments},
-    units::size,
+    units::{size, time},
 };
 use crate::{completion::instances, serve::NamedReplica};
 
@@ -59,10 +62,17 @@ pub(crate) struct Run {
   ambrosia-host serve bank:1 shop:1    # in another terminal: takes over when the first dies
   ambrosia-host serve --instance bank --instance shop
   ambrosia-host serve --all --replica 0
+  ambrosia-host serve --listen 0.0.0.0:7400 --advertise a.example:7400    # on each machine, with TLS
 
-Each line that a guest prints has the name of its instance in front. An instance that is registered later is not served. A replica
-that ends or fails does not end the others; the process ends with the last, and its exit code is 0 if all ended well.")]
-#[command(group(clap::ArgGroup::new("which").required(true).multiple(false)))]
+Where nothing is named the hosts of the store divide the replicas of all instances among themselves: each takes the places that are
+meant for it, also of instances that are registered later, takes over what a host had that has died, and gives up what is meant for a
+host that has come. `ambrosia-host status` shows them, and `ambrosia-host drain` has one hand over all that it has. The process ends
+by SIGTERM, with exit code 0.
+
+Where replicas are named these alone run; `--all` is all that are registered now. A replica that ends or fails does not end the others;
+the process ends with the last, and its exit code is 0 if all ended well. Each line that a guest prints has the name of its instance
+in front.")]
+#[command(group(clap::ArgGroup::new("which").multiple(false)))]
 pub(crate) struct Serve {
     /// Names of instances, or names and numbers of replicas
     #[arg(value_name = "NAME[:K]", value_parser = NamedReplica::parse, group = "which",
@@ -75,9 +85,21 @@ pub(crate) struct Serve {
     #[arg(long, group = "which")]
     pub(crate) all: bool,
     /// Number of the replicas, where none is given
-    #[arg(long, value_name = "K", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..64))]
+    #[arg(long, value_name = "K", default_value_t = 0, requires = "which", value_parser = clap::value_parser!(u16).range(..64))]
     pub(crate) replica: u16,
-    /// Start none of them if their guests could need more memory than this together, such as 8GiB
+    /// What this host is called among those that divide the replicas; by default the address that it advertises. Have it stay the
+    /// same: a host that is started again gets back what was meant for it
+    #[arg(long, value_name = "NAME", conflicts_with = "which", value_parser = host_name)]
+    pub(crate) host_name: Option<HostName>,
+    /// What was meant for a host that has gone silent others take over after that time: with ms, s or min. Their standbys become primaries
+    /// at once all the same. Give all hosts the same
+    #[arg(long, value_name = "TIME", default_value = "10s", conflicts_with = "which", value_parser = time)]
+    pub(crate) host_grace: Duration,
+    /// What is meant for another host this one hands over after that time. Give all hosts the same
+    #[arg(long, value_name = "TIME", default_value = "1min", conflicts_with = "which", value_parser = time)]
+    pub(crate) move_after: Duration,
+    /// Start none of them if their guests could need more memory than this together, such as 8GiB; a host that takes places by itself
+    /// takes none for which there is no room
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) process_memory: Option<u64>,
     #[command(flatten)]
@@ -91,6 +113,28 @@ pub(crate) struct Serve {
     pub(crate) guest_log: GuestLogArguments,
     #[command(flatten)]
     pub(crate) member: MemberArguments,
+}
+
+/// A name of a host.
+fn host_name(text: &str) -> Result<HostName, String> {
+    HostName::new(text).map_err(|error| error.to_string())
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ambrosia-host drain --host a.example:7400
+  ambrosia-host drain --host a.example:7400 --undo
+
+The host takes no places any more, has others become primaries one after the other, and ends its replicas as others can go on without
+them. It runs on without any, until it is stopped or takes part again by --undo. Ctrl-C ends the waiting, and not the drain. A host
+that is started again takes part.")]
+pub(crate) struct Drain {
+    /// The host, as `status` calls it
+    #[arg(long, value_name = "NAME", value_parser = host_name)]
+    pub(crate) host: HostName,
+    /// Have it take part again
+    #[arg(long)]
+    pub(crate) undo: bool,
 }
 
 #[derive(Args, Debug)]

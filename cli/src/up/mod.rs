@@ -136,6 +136,7 @@ fn register(store: &StorePlace, place: &Place) -> anyhow::Result<()> {
                 store,
                 &RegisterInstance {
                     of: NamedWithModule { instance: name.clone(), module: place.module(instance) },
+                    replicas: 1,
                     memory_mib: instance.memory_mib.unwrap_or(ambrosia_core::limits::MEMORY_BYTES_DEFAULT >> 20),
                     fuel: instance.fuel.unwrap_or(ambrosia_core::limits::FUEL_DEFAULT),
                     strict_imports: instance.strict_imports,

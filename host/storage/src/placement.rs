@@ -20,7 +20,7 @@ pub fn weight(instance: InstanceUuid, host: &HostName) -> u64 {
 }
 
 /// Orders hosts for an instance: the higher, the sooner. Equal weights are told apart by the names.
-fn order<'a>(instance: InstanceUuid, host: &'a HostName) -> (u64, &'a HostName) {
+fn order(instance: InstanceUuid, host: &HostName) -> (u64, &HostName) {
     (weight(instance, host), host)
 }
 

@@ -2,7 +2,7 @@
 //! threads of one process on a store in memory and on an engine in memory, each of them a host of its own there.
 
 mod cast;
-mod ground;
+pub(crate) mod ground;
 
 use std::{collections::BTreeSet, sync::Arc};
 
