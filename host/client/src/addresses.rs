@@ -1,7 +1,8 @@
 //! Finds the primary by asking hosts at known addresses: each knows who it is, if it does not host it itself.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -149,49 +150,57 @@ async fn keep_asking(
     news: watch::Sender<Option<Primary>>,
     security: Security,
 ) {
+    let addresses: BTreeSet<HostAddress> = addresses.into_iter().collect();
+    let mut asked = JoinSet::new();
+    let mut under_way = BTreeSet::new();
+    let mut answers = BTreeMap::new();
     loop {
-        ask_all(&name, &addresses, &heard, &news, &security).await;
-        sleep(ASK_INTERVAL_MIN).await;
-        look.notified().await;
+        // All at once; a host that is gone never answers, and the others are asked again meanwhile.
+        for address in addresses.iter().filter(|address| !under_way.contains(*address)) {
+            let (name, address, security) = (name.clone(), address.clone(), security.clone());
+            asked.spawn(async move {
+                let silent = || Answer::No(format!("it does not answer within {ANSWER_WAIT_MAX:?}"));
+                let answer =
+                    timeout(ANSWER_WAIT_MAX, ask(&name, &address, &security)).await.unwrap_or_else(|_| silent());
+                (address, answer)
+            });
+        }
+        under_way = addresses.clone();
+        let again = async {
+            sleep(ASK_INTERVAL_MIN).await;
+            look.notified().await;
+        };
+        let mut again = pin!(again);
+        loop {
+            let (address, answer) = tokio::select! {
+                biased;
+                Some(Ok(answered)) = asked.join_next() => answered,
+                () = &mut again => break,
+            };
+            under_way.remove(&address);
+            answers.insert(address, answer.clone());
+            if let Answer::Primary(primary) = answer
+                && tell(&news, &primary)
+            {
+                answers.clear();
+                heard.lock().clear();
+            }
+            if answers.len() == addresses.len() {
+                heard.lock().clone_from(&answers);
+            }
+        }
     }
 }
 
-/// Asks all at once, and tells what one says before the slowest has answered: a host that is stopped never does. Ends with
-/// the first news, so that whoever is told can try.
-async fn ask_all(
-    name: &InstanceName,
-    addresses: &[HostAddress],
-    heard: &Heard,
-    news: &watch::Sender<Option<Primary>>,
-    security: &Security,
-) {
-    let mut asked = JoinSet::new();
-    for address in addresses.iter().cloned() {
-        let (name, security) = (name.clone(), security.clone());
-        asked.spawn(async move {
-            let silent = || Answer::No(format!("it does not answer within {ANSWER_WAIT_MAX:?}"));
-            let answer = timeout(ANSWER_WAIT_MAX, ask(&name, &address, &security)).await.unwrap_or_else(|_| silent());
-            (address, answer)
-        });
-    }
-    let mut answers = BTreeMap::new();
-    while let Some(answered) = asked.join_next().await {
-        let Ok((address, answer)) = answered else { continue };
-        answers.insert(address, answer.clone());
-        let Answer::Primary(primary) = answer else { continue };
-        // Who is behind may still name the one before.
-        let is_news = news.send_if_modified(|known| {
-            let is_news = known.as_ref().is_none_or(|known| known.epoch < primary.epoch);
-            if is_news {
-                *known = Some(primary.clone());
-            }
-            is_news
-        });
+/// Tells who is primary, if that is news: who is behind may still name the one before.
+fn tell(news: &watch::Sender<Option<Primary>>, primary: &Primary) -> bool {
+    news.send_if_modified(|known| {
+        let is_news = known.as_ref().is_none_or(|known| known.epoch < primary.epoch);
         if is_news {
-            return heard.lock().clear();
+            *known = Some(primary.clone());
         }
-    }
-    *heard.lock() = answers;
+        is_news
+    })
 }
 
 /// What that host says of the primary.

@@ -24,6 +24,7 @@ use tokio::{
 
 use crate::{
     greeting::greet,
+    reign,
     replica::ReplicaConnection,
     shared_client::id_text,
     unreached::Unreached,
@@ -634,11 +635,8 @@ impl Client {
             return Err(ConnectionError::Closed);
         };
         let security = self.whereabouts.security();
-        // A stopped primary's kernel still accepts connections, so it is not waited for longer than it reigns.
-        let greeted = tokio::select! {
-            greeted = greet(&self.name, &primary.address, version, &security) => greeted,
-            _changed = self.primaries.changed() => Err(ConnectionError::Closed),
-        };
+        let greeting = greet(&self.name, &primary.address, version, &security);
+        let greeted = reign::greeted(greeting, &mut self.primaries, &*self.whereabouts).await;
         self.unreached = greeted.as_ref().err().and_then(|error| Unreached::of(&primary.address, error));
         let (handle, connection) = greeted?;
         Ok((primary, handle, connection))

@@ -17,7 +17,7 @@ use ambrosia_core::{
     InstanceName, Lsn, OpeningId, Seq, SessionId, SessionRefusal, Ticket, limits::ARGUMENTS_BYTES_MAX,
     limits::SESSION_BYTES_SOFT_MAX,
 };
-use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, SESSIONS_VERSION, Security};
+use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, SESSIONS_VERSION};
 use bytes::Bytes;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch},
@@ -565,7 +565,7 @@ async fn keep(desk: Arc<Desk>, whereabouts: Box<dyn Whereabouts>) {
     let mut primaries = desk.primaries.clone();
     while !desk.is_over() {
         desk.wanted().await;
-        match connect(&desk, &mut primaries, &whereabouts.security()).await {
+        match connect(&desk, &mut primaries, &*whereabouts).await {
             Ok((primary, handle, connection)) => {
                 desk.connected(handle);
                 let ended = serve(&desk, primary, connection, &*whereabouts).await;
@@ -594,10 +594,12 @@ async fn keep(desk: Arc<Desk>, whereabouts: Box<dyn Whereabouts>) {
 async fn connect(
     desk: &Desk,
     primaries: &mut watch::Receiver<Option<Primary>>,
-    security: &Security,
+    whereabouts: &dyn Whereabouts,
 ) -> Result<(Primary, ConnectionHandle, Connection), ConnectionError> {
     let Some(primary) = primaries.borrow_and_update().clone() else { return Err(ConnectionError::Closed) };
-    let greeted = reign::greeted(greet(&desk.name, &primary.address, SESSIONS_VERSION, security), primaries).await;
+    let security = whereabouts.security();
+    let greeting = greet(&desk.name, &primary.address, SESSIONS_VERSION, &security);
+    let greeted = reign::greeted(greeting, primaries, whereabouts).await;
     desk.lock().unreached = greeted.as_ref().err().and_then(|error| Unreached::of(&primary.address, error));
     let (handle, connection) = greeted?;
     Ok((primary, handle, connection))

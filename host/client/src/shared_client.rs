@@ -515,7 +515,7 @@ async fn connect(
     whereabouts: &dyn Whereabouts,
 ) -> Result<Greeted, ConnectionError> {
     let Some(primary) = primaries.borrow_and_update().clone() else { return Err(ConnectionError::Closed) };
-    let greeted = reign::greeted(reach(desk, &primary, whereabouts), primaries).await;
+    let greeted = reign::greeted(reach(desk, &primary, whereabouts), primaries, whereabouts).await;
     desk.lock().unreached = greeted.as_ref().err().and_then(|error| Unreached::of(&primary.address, error));
     let (handle, way) = greeted?;
     Ok((primary, handle, way))
