@@ -2,16 +2,19 @@
 
 use std::{fs, path::PathBuf};
 
-use ambrosia_test_database::{Authority, Certified, Server};
+use ambrosia_test_database::Server;
 use ambrosia_tests::{
-    Cluster, skip,
+    Cluster,
     torture::{Machine, Machines},
 };
 use serde_json::json;
 
-use crate::support::{cluster, fails};
+use crate::support::{certify, cluster, distant_server, fails, machines};
 
-/// A server that listens on the left machine and takes TLS alone; hosts are to be on the right one.
+const DATABASE: Machine = Machine(0);
+const HOSTS: Machine = Machine(1);
+
+/// A server on its machine that takes TLS alone; hosts are to be on the other one.
 struct Stage {
     cluster: Cluster,
     machines: Machines,
@@ -20,19 +23,8 @@ struct Stage {
 
 impl Stage {
     fn begin() -> Option<Stage> {
-        let machines = match Machines::begin() {
-            Ok(machines) => machines,
-            Err(error) => {
-                skip("a database on another machine", &format!("{error:#}"));
-                return None;
-            }
-        };
-        let server = Server::begin(&["password_encryption = 'scram-sha-256'"])?;
-        server.listen_at(Machine::Left.address(), 5432);
-        server.crash();
-        machines.on(Machine::Left, || server.start());
-        server.sql("alter role ambrosia password 'hush'");
-        server.admit(&["hostssl all all all scram-sha-256"]);
+        let machines = machines(2, "a database on another machine")?;
+        let server = distant_server(&machines, DATABASE)?;
         let mut cluster = cluster();
         cluster.set_env("AMBROSIA_CACHE", cluster.file("cache"));
         let stage = Stage { cluster, machines, server };
@@ -42,13 +34,7 @@ impl Stage {
 
     /// Has an authority sign the server's certificate.
     fn certify(&self, ca: &str) {
-        let dir = self.cluster.file(ca);
-        let dir = dir.to_str().expect("a plain path");
-        let address = Machine::Left.address();
-        self.cluster.must(&["cert", "init", "--dir", dir]);
-        self.cluster.must(&["cert", "issue", "--dir", dir, "--host", address]);
-        let read = |ending: &str| fs::read_to_string(format!("{dir}/{address}.{ending}")).expect("it was made");
-        self.server.encrypt(&Certified { certificate: read("crt"), key: read("key") }, &Authority::new());
+        certify(&self.cluster, &self.server, DATABASE, ca);
     }
 
     fn ca(&self, ca: &str) -> PathBuf {
@@ -58,16 +44,16 @@ impl Stage {
     /// What connects by the same server is cut off, and has to do so anew.
     fn restart(&self) {
         self.server.crash();
-        self.machines.on(Machine::Left, || self.server.start());
+        self.machines.on(DATABASE, || self.server.start());
     }
 
-    fn on_right<T>(&self, work: impl FnOnce(&Cluster) -> T) -> T {
-        self.machines.on(Machine::Right, || work(&self.cluster))
+    fn on_hosts<T>(&self, work: impl FnOnce(&Cluster) -> T) -> T {
+        self.machines.on(HOSTS, || work(&self.cluster))
     }
 }
 
 fn url(parameters: &str) -> String {
-    format!("postgres://ambrosia:hush@{}/postgres?schema=shop{parameters}", Machine::Left.address())
+    format!("postgres://ambrosia:hush@{}/postgres?schema=shop{parameters}", DATABASE.address())
 }
 
 #[test]
@@ -76,7 +62,7 @@ fn the_store_may_be_in_a_database_of_another_machine() {
     let believed = stage.cluster.file("believed.crt");
     fs::copy(stage.ca("ca"), &believed).expect("it was made");
     stage.cluster.set_env("AMBROSIA_STORE", url(&format!("&sslrootcert={}", believed.display())));
-    let (mut first, second) = stage.on_right(|cluster| {
+    let (mut first, second) = stage.on_hosts(|cluster| {
         cluster.must(&["store", "init"]);
         cluster.register("counter", "counter", 2);
         let first = cluster.start("counter", 0);
@@ -95,12 +81,12 @@ fn the_store_may_be_in_a_database_of_another_machine() {
     second.wait_until_primary();
     let all = "select bool_and(ssl) from pg_stat_ssl join pg_stat_activity using (pid) where application_name = 'ambrosia-host'";
     assert_eq!(stage.server.sql(all), "t\n");
-    let address = stage.on_right(|cluster| cluster.status("counter")["primary"]["address"].clone());
+    let address = stage.on_hosts(|cluster| cluster.status("counter")["primary"]["address"].clone());
     let address = address.as_str().expect("there is a primary");
     // The server has a certificate of an authority that nobody knows, from its restart on.
     stage.certify("other");
     stage.restart();
-    stage.on_right(|cluster| {
+    stage.on_hosts(|cluster| {
         // Asked of its host, for the store is not to be had.
         let add = ["send", "counter", "add", "[1]", "--at", address, "--timeout", "600"];
         let mut add = cluster.command(&add).spawn().expect("it starts");
@@ -119,14 +105,14 @@ fn the_store_may_be_in_a_database_of_another_machine() {
 fn a_database_of_another_machine_is_refused_that_is_not_seen_to_be_the_one() {
     let Some(mut stage) = Stage::begin() else { return };
     stage.cluster.set_env("AMBROSIA_STORE", url(""));
-    stage.on_right(|cluster| fails(cluster, &["store", "init"], &["10.77.0.1:5432", "sslrootcert=PATH"]));
+    stage.on_hosts(|cluster| fails(cluster, &["store", "init"], &["10.77.0.1:5432", "sslrootcert=PATH"]));
     for mode in ["disable", "prefer", "require", "verify-ca"] {
         stage.cluster.set_env("AMBROSIA_STORE", url(&format!("&sslmode={mode}")));
-        let said = stage.on_right(|cluster| fails(cluster, &["store", "init"], &["is not this machine", mode]));
+        let said = stage.on_hosts(|cluster| fails(cluster, &["store", "init"], &["is not this machine", mode]));
         assert!(!said.contains("hush"), "{said}");
     }
     // Whom the system believes is believed if the URL names nobody.
     stage.cluster.set_env("AMBROSIA_STORE", url("&channel_binding=require"));
     stage.cluster.set_env("SSL_CERT_FILE", stage.ca("ca"));
-    stage.on_right(|cluster| cluster.must(&["store", "init"]));
+    stage.on_hosts(|cluster| cluster.must(&["store", "init"]));
 }

@@ -29,6 +29,7 @@ mod guest_logs;
 mod handover;
 mod kill_restart;
 mod looking;
+mod machines;
 mod mends;
 mod messages;
 mod messages_to_nobody;

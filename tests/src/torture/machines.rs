@@ -1,4 +1,4 @@
-//! Two machines with a cable between them, as far as their network says.
+//! Machines with a switch between them, as far as their network says.
 
 use anyhow::bail;
 
@@ -7,47 +7,58 @@ use super::{
     tool::{need_tool, run_tool},
 };
 
-/// Two network namespaces that reach each other by an address that is no loopback address.
-pub struct Machines([NetworkNamespace; 2]);
-
-/// One of the two.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Machine {
-    /// One.
-    Left,
-    /// The other one.
-    Right,
+/// Network namespaces that reach each other by addresses that are no loopback addresses.
+pub struct Machines {
+    switch: NetworkNamespace,
+    each: Vec<NetworkNamespace>,
 }
 
+/// One of them, by its number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Machine(pub usize);
+
 impl Machine {
-    /// By which it is reached from the other one.
-    pub fn address(self) -> &'static str {
-        ["10.77.0.1", "10.77.0.2"][self as usize]
+    /// By which it is reached from the others.
+    pub fn address(self) -> String {
+        format!("10.77.0.{}", self.0 + 1)
+    }
+
+    /// Where its cable ends.
+    fn port(self) -> String {
+        format!("port{}", self.0)
     }
 }
 
 impl Machines {
-    /// Sets them up.
+    /// Sets up so many.
     ///
     /// # Errors
     /// If there can be none here.
-    pub fn begin() -> anyhow::Result<Machines> {
+    pub fn begin(count: usize) -> anyhow::Result<Machines> {
         if !is_root() {
             bail!("network namespaces need root");
         }
         if let Err(reason) = need_tool("ip", "-V") {
             bail!(reason);
         }
-        let machines = Machines([NetworkNamespace::new()?, NetworkNamespace::new()?]);
-        let path = machines.0[1].path().display().to_string();
-        let pair = ["link", "add", "dev", "cable", "type", "veth", "peer", "name", "cable", "netns", &path];
-        machines.0[0].within(|| run_tool("ip", &pair))??;
-        for machine in [Machine::Left, Machine::Right] {
-            let address = format!("{}/24", machine.address());
-            machines.0[machine as usize].within(|| -> anyhow::Result<()> {
+        let each = (0..count).map(|_| NetworkNamespace::new()).collect::<anyhow::Result<_>>()?;
+        let machines = Machines { switch: NetworkNamespace::new()?, each };
+        machines.switch.within(|| -> anyhow::Result<()> {
+            run_tool("ip", &["link", "add", "dev", "switch", "type", "bridge"])?;
+            run_tool("ip", &["link", "set", "dev", "switch", "up"])
+        })??;
+        let switch = machines.switch.path().display().to_string();
+        for machine in (0..count).map(Machine) {
+            let (address, port) = (format!("{}/24", machine.address()), machine.port());
+            machines.each[machine.0].within(|| -> anyhow::Result<()> {
+                let pair = ["link", "add", "dev", "cable", "type", "veth", "peer", "name", &port, "netns", &switch];
+                run_tool("ip", &pair)?;
                 run_tool("ip", &["address", "add", &address, "dev", "cable"])?;
                 run_tool("ip", &["link", "set", "dev", "cable", "up"])
             })??;
+            let joined = || run_tool("ip", &["link", "set", "dev", &port, "master", "switch"]);
+            machines.switch.within(joined)??;
+            machines.plug(machine)?;
         }
         Ok(machines)
     }
@@ -57,6 +68,22 @@ impl Machines {
     /// # Panics
     /// If this thread may not go there.
     pub fn on<T>(&self, machine: Machine, work: impl FnOnce() -> T) -> T {
-        self.0[machine as usize].within(work).expect("whoever has made a namespace may enter it")
+        self.each[machine.0].within(work).expect("whoever has made a namespace may enter it")
+    }
+
+    /// Pulls its cable: for the others it is as if it were gone, and nobody is told.
+    ///
+    /// # Errors
+    /// If the system does not do that.
+    pub fn cut(&self, machine: Machine) -> anyhow::Result<()> {
+        self.switch.within(|| run_tool("ip", &["link", "set", "dev", &machine.port(), "down"]))?
+    }
+
+    /// Plugs its cable in.
+    ///
+    /// # Errors
+    /// If the system does not do that.
+    pub fn plug(&self, machine: Machine) -> anyhow::Result<()> {
+        self.switch.within(|| run_tool("ip", &["link", "set", "dev", &machine.port(), "up"]))?
     }
 }
