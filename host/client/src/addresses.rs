@@ -223,6 +223,10 @@ async fn ask(name: &InstanceName, address: &HostAddress, security: &Security) ->
 mod tests {
     use std::net::SocketAddr;
 
+    use ambrosia_core::Epoch;
+    use ambrosia_wire::{Connection, Control, Frame};
+    use tokio::net::TcpListener;
+
     use super::*;
 
     fn known(answers: &[(u16, Answer)]) -> Addresses {
@@ -253,6 +257,35 @@ mod tests {
         let reason = known(&[(1, ended), (2, no), (3, Answer::None)]).why_unknown().expect("two say why");
         assert_eq!(reason, "the host at 127.0.0.1:1: it is over; the host at 127.0.0.1:2: who?");
         assert_eq!(known(&[(3, Answer::None)]).why_unknown(), None, "there is none, that is all");
+    }
+
+    /// Takes a connection of somebody who asks, and says that this is the host of the primary of that epoch.
+    async fn answer(host: &TcpListener, epoch: u64) -> Connection {
+        let (socket, _) = host.accept().await.expect("somebody asks");
+        let (_, mut connection) = Connection::new(socket).expect("it is set up");
+        connection.read_frame().await.expect("a hello");
+        let welcome = Frame::Control(Control::ClientWelcome { epoch });
+        connection.write_frame(&welcome).await.expect("it is there");
+        connection
+    }
+
+    #[tokio::test]
+    async fn hosts_that_answer_are_asked_again_while_one_that_is_gone_is_waited_for() {
+        let listen = || TcpListener::bind("127.0.0.1:0");
+        let (gone, host) = (listen().await.expect("a port"), listen().await.expect("a port"));
+        let addresses = [&gone, &host].map(|host| HostAddress::from(host.local_addr().expect("it listens"))).to_vec();
+        let asked = Addresses::new(InstanceName::new("counter").expect("a plain name"), addresses);
+        let mut primaries = asked.primaries();
+        let (_held, _) = gone.accept().await.expect("it is asked");
+        let mut answered = Vec::new();
+        for epoch in [1, 1, 1, 2] {
+            answered.push(answer(&host, epoch).await);
+            asked.look_again();
+        }
+        let next = primaries.wait_for(|known| known.as_ref().is_some_and(|known| known.epoch == Epoch(2)));
+        next.await.expect("it is asked for");
+        let again = timeout(Duration::ZERO, gone.accept()).await;
+        assert!(again.is_err(), "who does not answer was given up before that");
     }
 
     #[tokio::test]
