@@ -257,6 +257,8 @@ fn a_host_that_stood_still_goes_on_without_harm(ground: &Processes) {
     wait_until_as_meant(&*store, &["a", "b", "c"], 2);
     let called = &TWELVE[..6];
     let callers = Callers::begin(ground, called);
+    // Of one in 729 sets of instances none is meant for it.
+    let had_any = places(&*store).values().any(|(all, _)| all.contains("a"));
     hosts[0].signal(Signal::Stop);
     let others_reign =
         |places: &Places| places.values().all(|(_, primary)| primary.as_deref().is_some_and(|primary| primary != "a"));
@@ -269,7 +271,7 @@ fn a_host_that_stood_still_goes_on_without_harm(ground: &Processes) {
     hosts[0].signal(Signal::Continue);
     wait_until_as_meant(&*store, &["a", "b", "c"], 2);
     callers.end(ground, called);
-    if !is_on_files(ground) {
+    if had_any && !is_on_files(ground) {
         assert!(hosts[0].said().contains("another host has it by now"), "{}", hosts[0].said());
     }
     // What was written is one history, whoever wrote it.
