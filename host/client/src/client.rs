@@ -568,11 +568,7 @@ impl Client {
         if let Err(error) = self.connect().await {
             tracing::debug!(%error, "no connection to the primary yet");
             self.whereabouts.look_again();
-            let pause = match self.unreached {
-                Some(Unreached::Refused { .. } | Unreached::Tls { .. }) => REFUSED_PAUSE,
-                _ => RETRY_PAUSE,
-            };
-            let _changed = timeout(pause, self.primaries.changed()).await;
+            reign::paused(self.unreached.as_ref(), &mut self.primaries).await;
             return Ok(None);
         }
         let Some(connected) = &mut self.connected else { return Ok(None) };

@@ -12,8 +12,8 @@ use tokio::{
 
 use crate::{
     client::{Client, ClientError, LOOK_INTERVAL, REFUSED_PAUSE, RETRY_PAUSE},
+    reign,
     replica::reach_replica,
-    unreached::Unreached,
     values::without_controls,
 };
 
@@ -181,9 +181,8 @@ impl Events<'_> {
             return sleep(REFUSED_PAUSE).await;
         }
         self.client.whereabouts().look_again();
-        let is_refused = matches!(self.client.unreached(), Some(Unreached::Refused { .. } | Unreached::Tls { .. }));
-        let _changed =
-            timeout(if is_refused { REFUSED_PAUSE } else { RETRY_PAUSE }, self.client.primaries().changed()).await;
+        let unreached = self.client.unreached().cloned();
+        reign::paused(unreached.as_ref(), self.client.primaries()).await;
     }
 
     /// The next frame; `None` if the connection was lost, or another one is primary.

@@ -62,7 +62,7 @@ pub(crate) async fn served(
 }
 
 /// Waits before the next try, as long as what the last one has met is worth, or until the primary changes.
-pub(crate) async fn paused(unreached: Option<Unreached>, primaries: &mut watch::Receiver<Option<Primary>>) {
+pub(crate) async fn paused(unreached: Option<&Unreached>, primaries: &mut watch::Receiver<Option<Primary>>) {
     let is_refused = matches!(unreached, Some(Unreached::Refused { .. } | Unreached::Tls { .. }));
     let _changed = timeout(if is_refused { REFUSED_PAUSE } else { RETRY_PAUSE }, primaries.changed()).await;
 }

@@ -490,7 +490,7 @@ async fn keep(desk: Arc<Desk>, whereabouts: Box<dyn Whereabouts>) {
                 tracing::debug!(instance = %desk.name, %error, "no connection to the primary yet");
                 whereabouts.look_again();
                 let unreached = desk.lock().unreached.clone();
-                reign::paused(unreached, &mut primaries).await;
+                reign::paused(unreached.as_ref(), &mut primaries).await;
             }
         }
         if let Err(error) = whereabouts.check_alive() {
