@@ -4,12 +4,12 @@ use std::{
     ffi::OsStr,
     fs::File,
     io::Read,
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use ambrosia_postgres::{PostgresPlace, PostgresStore};
+use ambrosia_postgres::{PostgresPlace, PostgresStore, is_open_to_others};
 use ambrosia_project::PROJECT_FILE;
 use ambrosia_storage::StorePlace;
 use anyhow::{Context, bail};
@@ -82,9 +82,7 @@ pub(crate) fn in_file(path: &Path, cache: Option<&Path>) -> anyhow::Result<Store
         return StorePlace::parse(line).with_context(|| format!("in {shown}"));
     };
     let store = PostgresStore::read(url, caches(cache)?).with_context(|| format!("in {shown}"))?;
-    // As for a key: what belongs to root may be for a group.
-    let forbidden = if metadata.uid() == 0 { 0o037 } else { 0o077 };
-    if store.place().has_password() && metadata.mode() & forbidden != 0 {
+    if store.place().has_password() && is_open_to_others(&metadata) {
         bail!("others than its owner can read {shown}, and the URL in it has a password: use `chmod 600 {shown}`");
     }
     let path = std::path::absolute(path).with_context(|| format!("{shown} can't be found"))?;

@@ -4,7 +4,7 @@
 //! asked. There is no way to have it otherwise, and nothing here falls back to clear text.
 
 use std::{
-    fs::File,
+    fs::{File, Metadata},
     io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -106,10 +106,8 @@ impl OwnFiles {
         let what = "the key of this client (sslkey)";
         let failed = |error: io::Error| unreadable(what, &self.key, pem::Error::Io(error));
         let file = File::open(&self.key).map_err(failed)?;
-        // The rule of libpq. What was opened is looked at, and not what has the name by now.
-        let metadata = file.metadata().map_err(failed)?;
-        let forbidden = if metadata.uid() == 0 { 0o037 } else { 0o077 };
-        if metadata.mode() & forbidden != 0 {
+        // What was opened is looked at, and not what has the name by now.
+        if is_open_to_others(&file.metadata().map_err(failed)?) {
             return Err(TlsFault::Open(shown(&self.key)));
         }
         let key = PrivateKeyDer::from_pem_reader(file.take(FILE_BYTES_MAX));
@@ -119,6 +117,12 @@ impl OwnFiles {
     fn unusable(&self, error: &rustls::Error) -> TlsFault {
         TlsFault::Pair { certificate: shown(&self.certificate), key: shown(&self.key), reason: error.to_string() }
     }
+}
+
+/// Whether a file with a secret is open to others than its owner, as libpq has it: what belongs to root may be for a group.
+pub fn is_open_to_others(file: &Metadata) -> bool {
+    let forbidden = if file.uid() == 0 { 0o037 } else { 0o077 };
+    file.mode() & forbidden != 0
 }
 
 fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
