@@ -23,6 +23,11 @@ const CLIENT: Machine = Machine(4);
 /// Between two looks at what nothing announces.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
+/// Where the host of a machine answers.
+fn at(machine: Machine) -> String {
+    format!("{}:7400", machine.address())
+}
+
 struct Stage {
     cluster: Cluster,
     machines: Machines,
@@ -81,7 +86,7 @@ impl Stage {
     }
 
     fn serve(&self, machine: Machine) -> Host {
-        let at = format!("{}:7400", machine.address());
+        let at = at(machine);
         let serve = ["serve", "--listen", &at, "--advertise", &at];
         self.machines.on(machine, || Host::start(self.command(machine, &serve), |_| {})).expect("it starts")
     }
@@ -112,12 +117,12 @@ impl Stage {
     fn primary(&self, from: Machine) -> Machine {
         let status = self.status(from);
         let address = status["instances"][0]["primary"]["address"].as_str().expect("there is one").to_owned();
-        *HOSTS.iter().find(|machine| address == format!("{}:7400", machine.address())).expect("it is one of the hosts")
+        *HOSTS.iter().find(|machine| address == at(**machine)).expect("it is one of the hosts")
     }
 
     /// The client asks whichever of the hosts answers, one request after the other: each is done once. Returns how long the slowest took.
     fn add(&mut self, count: u64) -> Duration {
-        let hosts = HOSTS.map(|machine| format!("{}:7400", machine.address())).join(",");
+        let hosts = HOSTS.map(at).join(",");
         let mut slowest = Duration::ZERO;
         for _ in 0..count {
             self.added += 1;

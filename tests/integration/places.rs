@@ -16,27 +16,14 @@ use ambrosia_tests::{Host, PATIENCE, Signal};
 use serde_json::{Value, json};
 
 use crate::{
-    both_stores::ground::{Ground, Processes},
+    both_stores::{
+        ground::{Ground, Processes},
+        on_processes,
+    },
     support::{Session, fails, register_with},
 };
 
-/// Makes a test of each function for each kind of store. Where there is no PostgreSQL, that is said.
-macro_rules! on_both {
-    ($($name:ident)*) => {
-        mod on_files {
-            $(#[test] fn $name() { super::$name(&super::Processes::on_files()); })*
-        }
-        mod in_postgresql {
-            $(#[test] fn $name() {
-                if let Some(ground) = super::Processes::in_postgresql() {
-                    super::$name(&ground);
-                }
-            })*
-        }
-    };
-}
-
-on_both! {
+on_processes! {
     each_host_has_what_is_meant_for_it_whoever_comes_and_dies
     a_host_that_drains_hands_over_all_and_takes_part_again
     a_host_that_stood_still_goes_on_without_harm

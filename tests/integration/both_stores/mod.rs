@@ -15,17 +15,11 @@ use serde_json::{Value, json};
 
 use crate::support::Session;
 
-/// Makes a test of each function for each ground. Where there is no PostgreSQL, that is said.
-macro_rules! on_both_stores {
+/// Makes a test of each function for each ground that has processes. Where there is no PostgreSQL, that is said.
+macro_rules! on_processes {
     ($($name:ident)*) => {
         mod on_files {
             $(#[test] fn $name() { super::$name(&super::Processes::on_files()); })*
-        }
-        mod in_memory {
-            $(#[test] fn $name() { super::$name(&super::Memory::new()); })*
-        }
-        mod on_an_engine {
-            $(#[test] fn $name() { super::$name(&super::OnEngine::new()); })*
         }
         mod in_postgresql {
             $(#[test] fn $name() {
@@ -33,6 +27,20 @@ macro_rules! on_both_stores {
                     super::$name(&ground);
                 }
             })*
+        }
+    };
+}
+pub(crate) use on_processes;
+
+/// The same for every ground.
+macro_rules! on_both_stores {
+    ($($name:ident)*) => {
+        on_processes! { $($name)* }
+        mod in_memory {
+            $(#[test] fn $name() { super::$name(&super::Memory::new()); })*
+        }
+        mod on_an_engine {
+            $(#[test] fn $name() { super::$name(&super::OnEngine::new()); })*
         }
     };
 }
