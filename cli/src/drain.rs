@@ -89,8 +89,7 @@ fn left(store: &dyn Store, host: &HostInfo) -> anyhow::Result<Vec<Left>> {
             Err(LogError::Gone { .. }) => continue, // it was deregistered meanwhile
             members => members?.running()?,
         };
-        let own =
-            running.iter().find(|member| member.pid == host.pid && member.address.as_ref() == Some(&host.address));
+        let own = running.iter().find(|member| host.has(member));
         left.extend(own.map(|own| Left {
             instance: entry.name,
             is_primary: own.role == Role::Primary,

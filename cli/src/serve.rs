@@ -12,7 +12,7 @@ pub(crate) fn serve(store: StorePlace, verb: Serve, security: Security) -> anyho
     let takes_places = !verb.all && verb.words.is_empty() && verb.instance.is_empty();
     let which = if verb.all {
         Which::All(ReplicaIndex(verb.replica))
-    } else if verb.words.is_empty() && verb.instance.is_empty() {
+    } else if takes_places {
         let (name, grace, move_after) = (verb.host_name, verb.host_grace, verb.move_after);
         Which::Meant(PlacingOptions { name, grace, move_after })
     } else {

@@ -55,8 +55,7 @@ impl Hosts {
 
     /// The name of the host that a replica runs on, if it takes places by itself. It is counted there.
     pub(crate) fn count(&mut self, member: &Member) -> Option<String> {
-        let is_it = |host: &&HostInfo| member.address.as_ref() == Some(&host.address) && host.pid == member.pid;
-        let host = self.all.iter().find(is_it).filter(|_| member.role != Role::Down)?;
+        let host = self.all.iter().find(|host| host.has(member)).filter(|_| member.role != Role::Down)?;
         let (primaries, standbys) = self.counts.entry(host.uuid).or_default();
         *(if member.role == Role::Primary { primaries } else { standbys }) += 1;
         Some(host.name.to_string())

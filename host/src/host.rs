@@ -442,8 +442,7 @@ impl Host {
                 }
             }
         }
-        self.printer.close();
-        self.guest_log.iter().for_each(|log| log.close());
+        self.close_output();
         drop(places);
         self.end();
         Ok(())
@@ -461,11 +460,16 @@ impl Host {
         self.wishes.leave(&ended.mailbox);
         if is_last {
             // The last one holds its place until all is printed.
-            self.printer.close();
-            self.guest_log.iter().for_each(|log| log.close());
+            self.close_output();
         } else {
             self.heart.remove(&ended.mailbox);
         }
+    }
+
+    /// What members have printed and logged is written.
+    fn close_output(&self) {
+        self.printer.close();
+        self.guest_log.iter().for_each(|log| log.close());
     }
 
     /// All that members shared ends.

@@ -77,11 +77,8 @@ pub fn serve(options: ServeOptions, mut tell: impl FnMut(MemberEnded)) -> Result
         tracing::warn!("{caution}");
     }
     check_http(&*store, options.http.as_ref(), &options.listen.security)?;
-    let which = match options.which {
-        Which::Meant(placing) => Err(placing),
-        which => Ok(chosen(&*store, which)?),
-    };
-    let (which, placing) = which.map_or_else(|placing| (Vec::new(), Some(placing)), |which| (which, None));
+    let placing = if let Which::Meant(placing) = &options.which { Some(placing.clone()) } else { None };
+    let which = chosen(&*store, options.which)?;
     resources::check(which.len())?;
     let mut entered: Vec<Entered> = Vec::new();
     for (instance, replica) in which {

@@ -63,13 +63,8 @@ impl Placer {
                 continue;
             }
             let reason = self.reason(name, held);
-            held.unmeant = held.unmeant.filter(|_| reason == Some(Reason::Unmeant));
-            let is_urgent = match reason {
-                Some(Reason::Retiring | Reason::Draining) => true,
-                Some(Reason::Unmeant) => held.unmeant.get_or_insert_with(Instant::now).elapsed() >= self.move_after,
-                None => held.not_first.is_some_and(|since| since.elapsed() >= self.home_after(name)),
-            };
-            if is_urgent || held.is_to_be_checked {
+            held.unmeant = (reason == Some(Reason::Unmeant)).then(|| held.unmeant.unwrap_or_else(Instant::now));
+            if self.is_time(reason, name, held.unmeant, held.not_first) || held.is_to_be_checked {
                 urgent.push(name.clone());
             } else {
                 idle.push(name.clone());
@@ -127,12 +122,7 @@ impl Placer {
         let is_away = held.was_primary && reason.is_none() && others.iter().any(|member| is_of_first(member));
         let not_first = held.not_first.filter(|_| is_away);
         held.not_first = is_away.then(|| not_first.unwrap_or_else(Instant::now));
-        let is_settled = match reason {
-            Some(Reason::Retiring | Reason::Draining) => true,
-            Some(Reason::Unmeant) => held.unmeant.is_some_and(|since| since.elapsed() >= self.move_after),
-            None => not_first.is_some_and(|since| since.elapsed() >= self.home_after(name)),
-        };
-        if !is_settled {
+        if !self.is_time(reason, name, held.unmeant, not_first) {
             held.mark = None;
             return Ok(None);
         }
@@ -165,6 +155,21 @@ impl Placer {
         Ok(why)
     }
 
+    /// Whether that reason stands for long enough: it is not meant for this host, or another one is meant to have the primary, since then.
+    fn is_time(
+        &self,
+        reason: Option<Reason>,
+        name: &InstanceName,
+        unmeant: Option<Instant>,
+        not_first: Option<Instant>,
+    ) -> bool {
+        match reason {
+            Some(Reason::Retiring | Reason::Draining) => true,
+            Some(Reason::Unmeant) => unmeant.is_some_and(|since| since.elapsed() >= self.move_after),
+            None => not_first.is_some_and(|since| since.elapsed() >= self.home_after(name)),
+        }
+    }
+
     /// A primary that another host is meant to have stays here for so long: the longer, the more often it came back, for who takes over
     /// is whoever is the fastest.
     fn home_after(&self, name: &InstanceName) -> Duration {
@@ -187,8 +192,7 @@ impl Placer {
 
     /// The host that has a replica, if it takes places by itself.
     fn host_of(&self, member: &Member) -> Option<&HostInfo> {
-        let address = member.address.as_ref()?;
-        self.hosts.iter().find(|host| host.address == *address && host.pid == member.pid)
+        self.hosts.iter().find(|host| host.has(member))
     }
 }
 

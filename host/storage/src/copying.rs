@@ -10,11 +10,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     BlobError, BlobHash, CheckpointError, CheckpointInfo, Head, InstanceEntry, InstanceError, Instances, LogError,
-    LogId, PutError, Store, instances,
+    LogId, PutError, Store, instances, tokens,
 };
-
-/// Tokens have keys that begin so.
-const TOKENS: &str = "tokens/";
 
 /// How far a copy is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -155,7 +152,7 @@ pub fn copy_instance(
 /// If one of the same name is another one there.
 pub fn copy_tokens(source: &dyn Store, target: &dyn Store) -> Result<usize, CopyError> {
     let mut copied = 0;
-    for token in source.registry().list(TOKENS).map_err(from)? {
+    for token in source.registry().list(tokens::KEY_PREFIX).map_err(from)? {
         let there = target.registry().get(&token.key).map_err(to)?;
         match there {
             Some((_, value)) if value == token.value => {}

@@ -6,7 +6,7 @@ use std::{fmt, time::Duration};
 
 use ambrosia_core::HostAddress;
 
-use crate::{IoError, ProcessPlace};
+use crate::{IoError, Member, ProcessPlace};
 
 /// A host, as an operator calls it: letters, digits and `. _ - : [ ]`, such as `a.example:7400`.
 ///
@@ -101,6 +101,13 @@ pub struct HostInfo {
     pub is_alive: bool,
     /// How long it has not been heard of, at least.
     pub silence: Duration,
+}
+
+impl HostInfo {
+    /// Whether it is the host that has a replica.
+    pub fn has(&self, member: &Member) -> bool {
+        member.pid == self.pid && member.address.as_ref() == Some(&self.address)
+    }
 }
 
 /// A process can't be that host.

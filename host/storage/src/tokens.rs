@@ -18,7 +18,7 @@ use ambrosia_core::{InstanceName, Timestamp};
 
 use crate::{BlobHash, PutError, RegistryError, Store};
 
-const KEY_PREFIX: &str = "tokens/";
+pub(crate) const KEY_PREFIX: &str = "tokens/";
 const FORMAT: &str = "ambrosia-token 1";
 
 /// What somebody may do.
