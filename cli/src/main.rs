@@ -3,6 +3,7 @@
 //! **Architecture Invariant:** verbs parse, call the libraries, and print; no verb opens a file of a store, or a socket,
 //! itself.
 
+mod accept_rollback;
 mod add_replica;
 mod argument_source;
 mod arguments;
@@ -119,6 +120,7 @@ fn carry_out_on(
         Verb::Token(verb) => token::token(&store, verb.verb),
         Verb::Store(verb) => store_verbs::store(&store, &verb.verb),
         Verb::CopyStore(verb) => copy_store::copy_store(&store, &verb, cache, allow),
+        Verb::AcceptRollback(verb) => accept_rollback::accept_rollback(&store, &verb),
         Verb::Run(verb) => run::run(store, verb, tls.security()?),
         Verb::Serve(verb) => serve::serve(store, verb, tls.security()?),
         Verb::Drain(verb) => drain::drain(&store, &verb),

@@ -11,7 +11,7 @@ use ambrosia_core::{InstanceName, Lsn, ReplicaIndex};
 use ambrosia_host::{Modules, Security};
 use ambrosia_storage::{
     BlobHash, CaptureMeans, InstanceEntry, InstanceError, Instances, Member, PrimaryInfo, ProcessPlace,
-    RecordedOutcome, Role, Store, StorePlace,
+    RecordedOutcome, Role, Rollback, Store, StorePlace,
 };
 use serde::Serialize;
 
@@ -64,6 +64,8 @@ struct Instance {
     /// What came of the last upgrade; null if there was none.
     answered: Option<ShownAnswer>,
     state: &'static str,
+    /// Why no replica runs before that is accepted; null if the store has all that was durable.
+    lost: Option<String>,
     /// Why it is halted, or with which code it finished.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<Ended>,
@@ -174,6 +176,7 @@ impl Answer {
     /// How it is just now.
     pub(crate) fn of(store: &Arc<dyn Store>, verb: &Status, security: &Security) -> anyhow::Result<Answer> {
         let mut hosts = Hosts::of(&**store)?;
+        let rollbacks = store.rollbacks()?;
         let instances = match &verb.instance.0 {
             Some(name) => {
                 let shown = show(&**store, name, &mut hosts)?;
@@ -186,6 +189,7 @@ impl Answer {
         };
         let hosts = verb.instance.0.is_none().then(|| hosts.shown());
         let mut answer = Answer { instances, hosts };
+        add_rollbacks(rollbacks, &mut answer);
         add_peers(&**store, &mut answer, security)?;
         if verb.methods {
             add_methods(Arc::clone(store), &mut answer);
@@ -199,6 +203,16 @@ impl Answer {
             return "no instances; register one with `ambrosia-host register-instance`\n".to_owned();
         }
         as_text(self, style)
+    }
+}
+
+/// Says which instances wait for an operator, for the store has gone back.
+fn add_rollbacks(rollbacks: Vec<Rollback>, answer: &mut Answer) {
+    for rollback in rollbacks {
+        let of_it = |shown: &&mut Shown| matches!(shown, Shown::Instance(one) if one.uuid == rollback.log.to_string());
+        if let Some(Shown::Instance(instance)) = answer.instances.iter_mut().find(of_it) {
+            instance.lost = Some(rollback.reason);
+        }
     }
 }
 
@@ -293,6 +307,7 @@ fn look(store: &dyn Store, entry: InstanceEntry, hosts: &mut Hosts) -> anyhow::R
         methods: None,
         methods_error: None,
         state,
+        lost: None,
         outcome,
         epoch: head.epoch.0,
         durable_lsn: head.durable.0,
@@ -375,6 +390,9 @@ fn as_text(answer: &Answer, style: Style) -> String {
             Some(Ended::Finished { code, lsn }) => text += &format!(", exit code {code} at lsn {lsn}"),
             Some(Ended::Halted { lsn, reason }) => text += &format!(", at lsn {lsn}: {reason}"),
             None => {}
+        }
+        if let Some(reason) = &instance.lost {
+            text += &format!("\n  {}: {reason}", style.paint(Tone::Fault, "the store has lost records"));
         }
         if instance.from_files {
             text += ", as its files tell: it was not used since the machine started";

@@ -51,6 +51,7 @@ mod places;
 mod queries;
 mod replicas;
 mod requests;
+mod rollback;
 mod schedules;
 mod serving;
 mod sessions;

@@ -33,7 +33,7 @@ pub(crate) use registering::{AddReplica, DeregisterInstance, RegisterInstance};
 pub(crate) use running::{Drain, Kill, Run, Serve};
 pub(crate) use security::TlsArguments;
 pub(crate) use shells::{Completion, Man};
-pub(crate) use stores::{CopyStore, InitStore, Store, StoreVerb};
+pub(crate) use stores::{AcceptRollback, CopyStore, InitStore, Store, StoreVerb};
 pub(crate) use tokens::{NewToken, Token, TokenVerb};
 
 /// Runs WebAssembly components as immortals: named instances that survive the death of any process, and handle every
@@ -141,6 +141,8 @@ pub(crate) enum Verb {
     Store(Store),
     /// Copy instances, with all that is known of them, into another store
     CopyStore(CopyStore),
+    /// Go on with a database that does not have what was durable in it, such as one restored from a backup
+    AcceptRollback(AcceptRollback),
     /// Make certificates for hosts and clients, and the CA that signs them
     Cert(Cert),
     /// Run a replica of an instance

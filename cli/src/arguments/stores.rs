@@ -1,4 +1,4 @@
-//! Whole stores: `store`, `copy-store`.
+//! Whole stores: `store`, `copy-store`, `accept-rollback`.
 
 use std::ffi::OsString;
 
@@ -51,4 +51,30 @@ pub(crate) struct CopyStore {
     /// Copy this instance alone, and no tokens; may be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) instance: Vec<InstanceName>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ambrosia-host accept-rollback                            # shows what is known to be lost, and changes nothing
+  ambrosia-host accept-rollback --instance server --yes
+  ambrosia-host accept-rollback --all --yes
+
+A database that was restored from a backup, or that failed over to a server which did not have all, lacks records that were durable:
+their results were told to clients, and what they print is printed. A host that finds this runs none of those instances, and no other
+host does, until the newer state of the database is brought back, or what it lacks is given up for good by this verb. Then they go on
+by themselves with the records that the database has. Clients that have an answer of what was given up keep it; a request that
+is repeated with its id is done anew.")]
+pub(crate) struct AcceptRollback {
+    /// Give up what this instance has lost; may be repeated
+    #[arg(long, value_name = "NAME", conflicts_with = "all")]
+    pub(crate) instance: Vec<InstanceName>,
+    /// Give up what all of them have lost
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Do it without asking; needed where there is no terminal
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }

@@ -161,6 +161,12 @@ pub enum EnterError {
         /// The number.
         replica: ReplicaIndex,
     },
+    /// The store does not have what was durable in its log.
+    #[error("{reason}")]
+    Lost {
+        /// What was there, what is, and what to do.
+        reason: String,
+    },
     /// The operating system refused.
     #[error(transparent)]
     Io(#[from] IoError),

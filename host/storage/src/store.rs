@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt, path::Path, sync::Arc};
 
 use ambrosia_core::{Epoch, InstanceUuid, Lsn, Record, ReplicaIndex};
 
-use crate::{BlobStore, Checkpoints, Hosts, IoError, LogError, LogStore, Members, Registry};
+use crate::{BlobStore, Checkpoints, Hosts, IoError, LogError, LogStore, Members, Registry, Rollback};
 
 /// Names a log: it begins when an instance is registered, and one that is registered anew gets another one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -94,6 +94,19 @@ pub trait Store: Send + Sync {
     /// vacant once it was silent for [`crate::HEARTBEAT_SILENCE`], unless something else shows it.
     fn sees_processes(&self) -> bool {
         true
+    }
+
+    /// Logs of which hosts have found that the store lost what was durable in them. No replica of them runs until that is accepted.
+    fn rollbacks(&self) -> Result<Vec<Rollback>, IoError> {
+        Ok(Vec::new())
+    }
+
+    /// Has a log go on with what the store has of it, if that was found; what was given up.
+    ///
+    /// # Errors
+    /// If the log is gone, or the store can't be used. Then nothing is given up.
+    fn accept_rollback(&self, _: LogId) -> Result<Option<Rollback>, LogError> {
+        Ok(None)
     }
 
     /// What whoever begins to run on it should know, such as that one machine holds all that is kept.

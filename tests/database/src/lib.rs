@@ -77,6 +77,37 @@ impl Server {
         self.must("pg_ctl", &["-D", &self.data(), "-w", "-m", "immediate", "stop"]);
     }
 
+    /// Ends it in order.
+    ///
+    /// # Panics
+    /// If it does not end.
+    pub fn stop(&self) {
+        self.must("pg_ctl", &["-D", &self.data(), "-w", "-m", "fast", "stop"]);
+    }
+
+    /// Keeps what it has now, while it is stopped, for [`Server::restore`].
+    ///
+    /// # Panics
+    /// If there is no room.
+    pub fn back_up(&self) {
+        let backup = self.backup();
+        self.must("/bin/rm", &["-rf", &backup]);
+        self.must("/bin/cp", &["-a", &self.data(), &backup]);
+    }
+
+    /// Brings back what it had when it was backed up, while it is stopped.
+    ///
+    /// # Panics
+    /// If it never was.
+    pub fn restore(&self) {
+        self.must("/bin/rm", &["-rf", &self.data()]);
+        self.must("/bin/cp", &["-a", &self.backup(), &self.data()]);
+    }
+
+    fn backup(&self) -> String {
+        format!("{}/backup", self.directory.path().display())
+    }
+
     fn data(&self) -> String {
         format!("{}/data", self.directory.path().display())
     }

@@ -228,6 +228,21 @@ impl Committer {
         self.writers
     }
 
+    /// Where the log of a reign is known to be durable, until the reign is forgotten.
+    pub fn durable(&self, reign: TaskId) -> Option<(LogId, Standing)> {
+        let Some(Task::Writer(writer)) = self.tasks.get(&reign) else { return None };
+        let standing = Standing { last: writer.durable(), epoch: writer.epoch, ..Standing::default() };
+        Some((writer.log, standing))
+    }
+
+    /// What is wrong with the log of a reign that was stopped by that, until the reign is forgotten.
+    pub fn fault(&self, reign: TaskId) -> Option<&LogFault> {
+        match self.tasks.get(&reign) {
+            Some(Task::Writer(writer)) => writer.fault(),
+            _ => None,
+        }
+    }
+
     /// A claim that nobody has used.
     pub fn new_claim(&mut self) -> Claim {
         self.claims_ever += 1;

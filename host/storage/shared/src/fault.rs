@@ -30,8 +30,8 @@ pub enum LogFault {
     /// The store has lost what was durable in it: an older state of it was restored, or it was never as durable as it said.
     #[error(
         "the store has gone back: record {had} of log {log} was durable with epoch {epoch}, and the log ends with record {last} of epoch \
-         {last_epoch} now; nothing was written to it; bring back the newer state of the store, for what was lost of it was \
-         seen outside"
+         {last_epoch} now; nothing was written to it; bring back the newer state of the store, or give up what it lacks, \
+         though that was seen outside: `ambrosia-host accept-rollback`"
     )]
     WentBack {
         /// The log.
@@ -48,7 +48,7 @@ pub enum LogFault {
     /// The store has other records than it had.
     #[error(
         "the store was rewritten: log {log} has another record {lsn} than it had when that was durable; nothing was written to it; \
-         bring back the state of the store that has both"
+         bring back the state of the store that has it, or go on with the other: `ambrosia-host accept-rollback`"
     )]
     Rewritten {
         /// The log.
@@ -83,4 +83,11 @@ pub enum LogFault {
     /// The engine can't be reached now. Tried again, it may work.
     #[error("the store can't be reached: {0}")]
     Unavailable(String),
+}
+
+impl LogFault {
+    /// Whether the store does not have what was durable in it.
+    pub fn is_rollback(&self) -> bool {
+        matches!(self, LogFault::WentBack { .. } | LogFault::Rewritten { .. })
+    }
 }

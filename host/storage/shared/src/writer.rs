@@ -72,6 +72,8 @@ pub(crate) struct Writer {
     end: End,
     /// Why the reign is over, once it is.
     stopped: Option<StopCause>,
+    /// What is wrong with the log, if that ended it.
+    fault: Option<LogFault>,
 }
 
 /// Where the writer stands.
@@ -153,6 +155,7 @@ impl Writer {
             shown: (false, Lsn(0)),
             end: End::No,
             stopped: None,
+            fault: None,
         };
         writer.append(epoch_record, now).expect("an epoch record is made to follow the log");
         writer
@@ -177,6 +180,15 @@ impl Writer {
 
     pub(crate) fn claim(&self) -> Claim {
         self.claim
+    }
+
+    /// All up to there is known to be durable.
+    pub(crate) fn durable(&self) -> Position {
+        self.durable
+    }
+
+    pub(crate) fn fault(&self) -> Option<&LogFault> {
+        self.fault.as_ref()
     }
 
     /// Whether it looks at the fence when it is time for it: whoever has a group on its way learns of it by that.
@@ -464,6 +476,9 @@ impl Writer {
             Verdict::Fault(fault) => StopCause::Failed(fault.to_string()),
             Verdict::Written(_) => unreachable!("what is written ends no reign"),
         };
+        if let Verdict::Fault(fault) = &verdict {
+            self.fault = Some(fault.clone());
+        }
         self.stopped = Some(cause.clone());
         events.push(match verdict {
             _ if is_begun => Event::Log(self.epoch, LogEvent::Stopped(cause)),

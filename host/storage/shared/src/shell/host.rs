@@ -15,12 +15,12 @@ use std::{
 };
 
 use ambrosia_core::{Epoch, Record};
-use ambrosia_storage::{Callback, IoError, LogError, LogId, OnVacancy, Subscription};
+use ambrosia_storage::{Callback, IoError, LogError, LogEvent, LogId, OnVacancy, StopCause, Subscription};
 
 use super::writer::Listener;
 use crate::{
     committer::{Committer, RequestId},
-    engine::{Answer, Engine, EngineHead, HostId, Lane, Request},
+    engine::{Answer, Claim, Engine, EngineHead, HostId, Lane, Request},
     event::{Event, NotReigning},
     fault::LogFault,
     limits::{END_TIME, KEYS_TIME, retry_after},
@@ -50,6 +50,10 @@ pub(super) struct State {
     answers: Vec<(RequestId, Answer)>,
     /// Head rows of logs that are followed, as they were seen last.
     seen: BTreeMap<LogId, EngineHead>,
+    /// How far logs were found to be durable since that was asked last.
+    durable: BTreeMap<LogId, Standing>,
+    /// Logs that were found to have lost what was durable. Nothing more is read of them for a replica, and none becomes primary.
+    lost: BTreeMap<LogId, LogFault>,
     /// Since when nobody has the host.
     ended: Option<Duration>,
 }
@@ -65,13 +69,20 @@ enum Waiter {
     Candidate(Sender<Reigning>, Arc<Listener>),
     Reign(Arc<Listener>),
     Closing(Arc<Listener>, Sender<()>),
-    Read(Sender<Result<Vec<Record>, LogFault>>),
+    Read(LogId, Sender<Result<Vec<Record>, LogFault>>),
     Found(Sender<Result<Standing, LogFault>>),
     Head(Sender<Result<EngineHead, LogFault>>),
     /// A look of that number of that reign.
     Look(Arc<Listener>, Epoch, u64),
     Follow(Slot<Callback>),
     Watch(Slot<OnVacancy>),
+}
+
+impl Waiter {
+    /// The log that is read.
+    fn log(&self) -> Option<LogId> {
+        if let Waiter::Read(log, _) = self { Some(*log) } else { None }
+    }
 }
 
 /// Somebody to be told something, once nothing is locked.
@@ -90,8 +101,15 @@ impl EngineHost {
     /// If the system has no more threads.
     pub fn begin(engine: Arc<dyn Engine>, me: HostId) -> io::Result<Arc<EngineHost>> {
         let committer = Committer::new(engine.facts(), me);
-        let state =
-            State { committer, waiters: BTreeMap::new(), answers: Vec::new(), seen: BTreeMap::new(), ended: None };
+        let state = State {
+            committer,
+            waiters: BTreeMap::new(),
+            answers: Vec::new(),
+            seen: BTreeMap::new(),
+            durable: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            ended: None,
+        };
         let shared =
             Arc::new(Shared { engine, state: Mutex::new(state), changed: Condvar::new(), began: Instant::now() });
         let there = Arc::clone(&shared);
@@ -120,7 +138,7 @@ impl EngineHost {
     pub(super) fn read(&self, log: LogId, standing: Standing) -> Result<Vec<Record>, LogFault> {
         self.wait(|state, now, sender| {
             let task = state.committer.read(log, standing, now);
-            state.waiters.insert(task, Waiter::Read(sender));
+            state.waiters.insert(task, Waiter::Read(log, sender));
         })
     }
 
@@ -128,7 +146,7 @@ impl EngineHost {
     pub(super) fn read_patiently(&self, log: LogId, standing: Standing) -> Result<Vec<Record>, LogFault> {
         self.wait_patiently(|state, now, sender| {
             let task = state.committer.read(log, standing, now);
-            state.waiters.insert(task, Waiter::Read(sender));
+            state.waiters.insert(task, Waiter::Read(log, sender));
         })
     }
 
@@ -184,6 +202,34 @@ impl EngineHost {
     /// The head row of a log that somebody follows, as it was seen last: a hint that is cheap.
     pub(super) fn seen(&self, log: LogId) -> Option<EngineHead> {
         self.shared.lock().seen.get(&log).copied()
+    }
+
+    /// How far logs were found to be durable since this was asked last.
+    pub(super) fn take_durable(&self) -> BTreeMap<LogId, Standing> {
+        std::mem::take(&mut self.shared.lock().durable)
+    }
+
+    /// Logs that were found to have lost what was durable.
+    pub(super) fn lost(&self) -> BTreeMap<LogId, LogFault> {
+        self.shared.lock().lost.clone()
+    }
+
+    /// # Errors
+    /// If the log was found to have lost what was durable.
+    pub(super) fn check_kept(&self, log: LogId) -> Result<(), LogFault> {
+        self.shared.lock().lost.get(&log).map_or(Ok(()), |fault| Err(fault.clone()))
+    }
+
+    /// What the log has lost was given up.
+    pub(super) fn forgive(&self, log: LogId) {
+        let mut state = self.shared.lock();
+        state.lost.remove(&log);
+        state.durable.remove(&log);
+    }
+
+    /// A claim that nobody has used for a log.
+    pub(super) fn new_claim(&self) -> Claim {
+        self.shared.with(|state, _| state.committer.new_claim())
     }
 
     /// Says that this host is alive until that is dropped, also while it has no log.
@@ -337,9 +383,39 @@ impl State {
     fn tellings(&mut self) -> Vec<Telling> {
         let mut tellings = Vec::new();
         while let Some((task, event)) = self.committer.next_event() {
+            self.remember(task, &event);
             tellings.extend(self.telling(task, event));
         }
         tellings
+    }
+
+    /// Keeps what it tells of the log, beyond the task.
+    fn remember(&mut self, task: TaskId, event: &Event) {
+        match event {
+            Event::Read(Ok(records)) => {
+                let log = self.waiters.get(&task).and_then(Waiter::log);
+                if let (Some(log), Some(last)) = (log, records.last()) {
+                    self.durable.insert(log, Standing::at(last));
+                }
+            }
+            Event::Reigns { .. } | Event::Log(_, LogEvent::Durable(_)) => {
+                self.durable.extend(self.committer.durable(task))
+            }
+            Event::Log(_, LogEvent::Stopped(StopCause::Failed(_))) => {
+                let fault = self.committer.fault(task).cloned();
+                fault.into_iter().for_each(|fault| self.lose(fault));
+            }
+            Event::Read(Err(fault)) | Event::Found(Err(fault)) | Event::NotReigning(NotReigning::Fault(fault)) => {
+                self.lose(fault.clone());
+            }
+            _ => {}
+        }
+    }
+
+    fn lose(&mut self, fault: LogFault) {
+        if let LogFault::WentBack { log, .. } | LogFault::Rewritten { log, .. } = fault {
+            self.lost.entry(log).or_insert(fault);
+        }
     }
 
     fn telling(&mut self, task: TaskId, event: Event) -> Option<Telling> {
@@ -359,18 +435,18 @@ impl State {
                 Some(send(sender, ()))
             }
             (Waiter::Closing(listener, sender), event) => {
-                let is_over = matches!(event, Event::Log(_, ambrosia_storage::LogEvent::Stopped(_)));
+                let is_over = matches!(event, Event::Log(_, LogEvent::Stopped(_)));
                 if !is_over {
                     self.waiters.insert(task, Waiter::Closing(Arc::clone(&listener), sender));
                 }
                 Some(Box::new(move || listener.tell(event)))
             }
-            (Waiter::Read(sender), Event::Read(result)) => Some(send(sender, result)),
+            (Waiter::Read(_, sender), Event::Read(result)) => Some(send(sender, result)),
             (Waiter::Found(sender), Event::Found(result)) => Some(send(sender, result)),
             (Waiter::Head(sender), Event::Head(result)) => Some(send(sender, result)),
             (Waiter::Look(listener, epoch, number), Event::Head(result)) => {
                 let newest = found_newest(epoch, result);
-                let event = Event::Log(epoch, ambrosia_storage::LogEvent::Looked { number, newest });
+                let event = Event::Log(epoch, LogEvent::Looked { number, newest });
                 Some(Box::new(move || listener.tell(event)))
             }
             (Waiter::Follow(slot), event) => {

@@ -21,6 +21,7 @@ pub(super) struct EngineTail {
 
 impl LogTail for EngineTail {
     fn read(&mut self) -> Result<Vec<Record>, LogError> {
+        self.host.check_kept(self.log).map_err(log_error)?;
         match self.host.read(self.log, self.standing) {
             Ok(records) => {
                 if let Some(last) = records.last() {
@@ -54,6 +55,7 @@ impl LogTail for EngineTail {
         events: Events,
     ) -> Result<Acquired, AcquireError> {
         let EngineTail { host, log, standing } = *self;
+        host.check_kept(log).map_err(log_error)?;
         let listener = Listener::new(events);
         let (task, reigning) = host.take_over(&listener, |committer| Candidate {
             log,

@@ -357,6 +357,11 @@ impl Checkpoints for EngineCheckpoints {
 pub(super) fn remove_all(inner: &Inner, log: LogId) -> Result<(), IoError> {
     inner.desk.remove(&key(log))?;
     uploads::remove(&inner.desk, &uploads::prefix_of(&uploaded_of(log)))?;
+    remove_cached(inner, log)
+}
+
+/// Removes what the cache of this machine has of a log.
+pub(super) fn remove_cached(inner: &Inner, log: LogId) -> Result<(), IoError> {
     let directory = inner.cache.join("checkpoints").join(log.to_string());
     match fs::remove_dir_all(&directory) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {

@@ -1,4 +1,5 @@
-//! Writes down what replicas of this host say of themselves, and looks for changes of the registry: one thread for all.
+//! Writes down what replicas of this host say of themselves, and what was durable of their logs, and looks for changes of the
+//! registry: one thread for all.
 //!
 //! What a replica says is put down from time to time, and at once if whoever reads it here waits for that.
 //!
@@ -12,15 +13,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_storage::{Callback, IoError, Subscription};
+use ambrosia_storage::{Callback, IoError, LogId, Subscription};
 use bytes::Bytes;
 
-use super::{changes::Changes, desk::Desk, note::Speaker};
+use super::{changes::Changes, desk::Desk, note::Speaker, rollbacks, witness::Witness};
 use crate::{
     engine::{News, Request},
+    fault::LogFault,
     keys::KeysRequest,
     limits::{ANSWER_TIME, CHANGES_INTERVAL, NOTES_INTERVAL},
-    shell::host::lock,
+    shell::host::{EngineHost, lock},
 };
 
 /// Whoever reads what replicas of this host say waits no longer for that to be written down.
@@ -34,6 +36,8 @@ pub(super) struct Clerk {
 
 struct Shared {
     desk: Arc<Desk>,
+    host: Arc<EngineHost>,
+    witness: Arc<Witness>,
     changes: Arc<Changes>,
     state: Mutex<State>,
     changed: Condvar,
@@ -54,9 +58,9 @@ struct State {
 }
 
 impl Clerk {
-    pub(super) fn begin(desk: Arc<Desk>) -> io::Result<Clerk> {
-        let shared =
-            Arc::new(Shared { desk, changes: Arc::default(), state: Mutex::default(), changed: Condvar::new() });
+    pub(super) fn begin(desk: Arc<Desk>, host: Arc<EngineHost>, witness: Arc<Witness>) -> io::Result<Clerk> {
+        let (changes, state, changed) = (Arc::default(), Mutex::default(), Condvar::new());
+        let shared = Arc::new(Shared { desk, host, witness, changes, state, changed });
         let there = Arc::clone(&shared);
         let thread = thread::Builder::new().name("store-clerk".to_owned()).spawn(move || there.run())?;
         Ok(Clerk { shared, thread: Some(thread) })
@@ -149,6 +153,7 @@ impl State {
 impl Shared {
     fn run(&self) {
         let (mut notes_at, mut changes_at) = (Instant::now(), Instant::now());
+        let mut told_lost = BTreeMap::new();
         loop {
             let mut state = lock(&self.state);
             let now = Instant::now();
@@ -156,6 +161,8 @@ impl Shared {
             let looks = self.changes.is_wanted() && now >= changes_at;
             if !is_urgent && now < notes_at && !looks && !state.tell_changes {
                 if state.is_over {
+                    drop(state);
+                    self.bear_witness(true, &mut told_lost);
                     return;
                 }
                 let speaks = !state.speakers.is_empty();
@@ -170,6 +177,7 @@ impl Shared {
             drop(state);
             if is_urgent || now >= notes_at {
                 notes_at = now + NOTES_INTERVAL;
+                self.bear_witness(is_over, &mut told_lost);
                 if self.write().is_err() {
                     if is_over {
                         return;
@@ -187,6 +195,15 @@ impl Shared {
                 self.changes.tell();
             }
         }
+    }
+
+    /// Writes down what was durable, here; and tells others of what was and is not any more.
+    fn bear_witness(&self, is_all: bool, told_lost: &mut BTreeMap<LogId, LogFault>) {
+        self.witness.take(|| self.host.take_durable());
+        // What can't be written now is written later, and nobody begins to run who can't write it. What could not be told is told
+        // next time, and whoever begins to run here finds it.
+        let _written = self.witness.write(is_all);
+        let _told = rollbacks::tell_all(&self.desk, &self.witness, &self.host, told_lost);
     }
 
     /// Writes down all that was said, and tells all that is to be told.

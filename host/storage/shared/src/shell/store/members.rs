@@ -26,7 +26,7 @@ use super::{
     Inner,
     note::{self, Note, Speaker},
     observer::Life,
-    registrations, stored,
+    registrations, rollbacks, stored,
 };
 use crate::{
     engine::{EngineHead, HostId, News},
@@ -207,6 +207,7 @@ impl Members for EngineMembers {
             // What was cut short.
             let _changed = desk.delete(Space::Store, &closed.key, closed.revision)?;
         }
+        rollbacks::check(&self.inner, self.log)?;
         self.inner.clerk.listen(&speaker);
         Ok(Box::new(presence))
     }

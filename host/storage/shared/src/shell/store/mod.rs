@@ -14,8 +14,10 @@ mod note;
 mod observer;
 mod registrations;
 mod registry;
+mod rollbacks;
 mod stored;
 mod uploads;
+mod witness;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,16 +26,17 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use ambrosia_core::{Epoch, Lsn, Record, ReplicaIndex};
+use ambrosia_core::{Epoch, EpochBody, Lsn, Record, ReplicaIndex, Timestamp};
 use ambrosia_storage::{
-    BlobStore, Callback, Checkpoints, CloseError, ClosedLog, Head, Held, Hosts, IoError, LogError, LogId, LogScan,
-    LogStore, LogTail, Members, OnVacancy, PlacedRecord, Registry, Revision, Store, Subscription,
+    AcquireError, Acquired, BlobStore, Callback, Checkpoints, CloseError, ClosedLog, Events, Head, Held, Hosts,
+    IoError, LogError, LogId, LogScan, LogStore, LogTail, Members, OnVacancy, PlacedRecord, Registry, Revision,
+    Rollback, Store, Subscription,
 };
 use bytes::Bytes;
 
 use self::{
     blobs::EngineBlobs, checkpoints::EngineCheckpoints, clerk::Clerk, desk::Desk, hosts::EngineHosts,
-    members::EngineMembers, observer::Observer, registry::EngineRegistry,
+    members::EngineMembers, observer::Observer, registry::EngineRegistry, witness::Witness,
 };
 use super::{
     host::{EngineHost, io_error, lock, log_error},
@@ -59,6 +62,7 @@ struct Inner {
     host: Arc<EngineHost>,
     clerk: Arc<Clerk>,
     observer: Observer,
+    witness: Arc<Witness>,
     cache: PathBuf,
     /// Replicas that run in this process.
     entered: Mutex<BTreeSet<(LogId, ReplicaIndex)>>,
@@ -75,7 +79,8 @@ impl EngineStore {
     pub fn begin(engine: Arc<dyn Engine>, me: HostId, cache: PathBuf) -> io::Result<EngineStore> {
         let host = EngineHost::begin(Arc::clone(&engine), me)?;
         let desk = Arc::new(Desk::new(engine, me));
-        let clerk = Arc::new(Clerk::begin(Arc::clone(&desk))?);
+        let witness = Arc::new(Witness::new(cache.join("durable")));
+        let clerk = Arc::new(Clerk::begin(Arc::clone(&desk), Arc::clone(&host), Arc::clone(&witness))?);
         let registry = Arc::new(EngineRegistry { desk: Arc::clone(&desk), clerk: Arc::clone(&clerk) });
         let blobs = Arc::new(EngineBlobs { desk: Arc::clone(&desk) });
         let inner = Inner {
@@ -83,6 +88,7 @@ impl EngineStore {
             host,
             clerk,
             observer: Observer::default(),
+            witness,
             cache,
             entered: Mutex::default(),
             published: Mutex::default(),
@@ -173,13 +179,15 @@ impl Inner {
 
 /// A log with what lies beside it.
 struct WholeLog {
+    inner: Arc<Inner>,
+    id: LogId,
     log: EngineLog,
     checkpoints: EngineCheckpoints,
 }
 
 impl LogStore for WholeLog {
     fn tail(&self, from: Lsn) -> Result<Box<dyn LogTail>, LogError> {
-        self.log.tail(from)
+        Ok(Box::new(CheckedTail { tail: self.log.tail(from)?, inner: Arc::clone(&self.inner), log: self.id }))
     }
 
     fn head(&self) -> Result<Head, LogError> {
@@ -207,6 +215,42 @@ impl LogStore for WholeLog {
     }
 }
 
+/// Read for a replica, which does not become primary while the store is known to have gone back.
+struct CheckedTail {
+    tail: Box<dyn LogTail>,
+    inner: Arc<Inner>,
+    log: LogId,
+}
+
+impl LogTail for CheckedTail {
+    fn read(&mut self) -> Result<Vec<Record>, LogError> {
+        self.tail.read()
+    }
+
+    fn position(&self) -> Lsn {
+        self.tail.position()
+    }
+
+    fn link(&self) -> u64 {
+        self.tail.link()
+    }
+
+    fn fork(&self) -> Box<dyn LogTail> {
+        Box::new(CheckedTail { tail: self.tail.fork(), inner: Arc::clone(&self.inner), log: self.log })
+    }
+
+    fn acquire(
+        self: Box<Self>,
+        over: Epoch,
+        me: EpochBody,
+        now: Timestamp,
+        events: Events,
+    ) -> Result<Acquired, AcquireError> {
+        rollbacks::check_candidate(&self.inner.desk, self.log)?;
+        self.tail.acquire(over, me, now, events)
+    }
+}
+
 impl Store for EngineStore {
     fn registry(&self) -> &dyn Registry {
         &*self.registry
@@ -223,7 +267,8 @@ impl Store for EngineStore {
     fn log(&self, id: LogId) -> Result<Arc<dyn LogStore>, LogError> {
         self.check_there(id)?;
         let log = EngineLog::new(Arc::clone(&self.inner.host), id);
-        Ok(Arc::new(WholeLog { log, checkpoints: EngineCheckpoints::new(Arc::clone(&self.inner), id) }))
+        let inner = Arc::clone(&self.inner);
+        Ok(Arc::new(WholeLog { checkpoints: EngineCheckpoints::new(Arc::clone(&inner), id), inner, id, log }))
     }
 
     fn checkpoints(&self, id: LogId) -> Result<Arc<dyn Checkpoints>, LogError> {
@@ -311,6 +356,14 @@ impl Store for EngineStore {
         false
     }
 
+    fn rollbacks(&self) -> Result<Vec<Rollback>, IoError> {
+        rollbacks::list(&self.inner.desk)
+    }
+
+    fn accept_rollback(&self, id: LogId) -> Result<Option<Rollback>, LogError> {
+        rollbacks::accept(&self.inner, id)
+    }
+
     fn caution(&self) -> Option<String> {
         self.inner.desk.caution()
     }
@@ -329,6 +382,7 @@ impl Inner {
         // Nothing is added to a log that is gone, so this takes all.
         checkpoints::remove_all(self, log)?;
         members::remove_places(self, log)?;
+        rollbacks::forget(self, log)?;
         for (name, _) in self.notes(&note::prefix(log))? {
             self.clerk.forget(&name);
         }

@@ -1,0 +1,239 @@
+//! Logs of which a host has found that the store lost what was durable in them.
+//!
+//! ```text
+//! rollback/{log}     what was found, and how often that was accepted: the generation of the log
+//! ```
+//! Whoever finds it writes it down for all others, and no replica of the log begins to run, or becomes primary, until an operator
+//! accepts that. The store forgets with the rest how often that was done, if it goes back once more: so the next generation is one
+//! that no host that has told has seen.
+//!
+//! **Architecture Invariant:** nothing is accepted by itself.
+
+use std::{collections::BTreeMap, io, sync::Arc};
+
+use ambrosia_core::{Epoch, InstanceUuid, Lsn, ReplicaIndex};
+use ambrosia_storage::{EnterError, IoError, LogError, LogId, ProcessPlace, Rollback};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Inner, checkpoints,
+    desk::Desk,
+    stored,
+    witness::{Durable, Witness},
+};
+use crate::{
+    engine::{Answered, Raise, Request},
+    fault::LogFault,
+    keys::{KeyEntry, PutRefused, Space},
+    shell::host::{EngineHost, io_error, log_error},
+};
+
+const PREFIX: &str = "rollback/";
+
+/// What stands there.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+struct Kept {
+    /// How often it was accepted, as far as is known.
+    generation: u64,
+    found: Option<Found>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Found {
+    log: [u8; 16],
+    had: u64,
+    epoch: u64,
+    found_by: String,
+    reason: String,
+}
+
+impl Found {
+    fn of(log: LogId, fault: &LogFault, known: &Durable) -> Found {
+        let had = match fault {
+            LogFault::WentBack { had, .. } => *had,
+            LogFault::Rewritten { lsn, .. } => *lsn,
+            _ => Lsn(0),
+        };
+        let epoch = if let LogFault::WentBack { epoch, .. } = fault { *epoch } else { Epoch(0) };
+        Found {
+            log: log.0.0,
+            had: had.0,
+            epoch: epoch.max(known.epoch()).0,
+            found_by: ProcessPlace::here().host.clone(),
+            reason: fault.to_string(),
+        }
+    }
+
+    fn rollback(self) -> Rollback {
+        let Found { log, had, epoch, found_by, reason } = self;
+        Rollback { log: LogId(InstanceUuid(log)), had: Lsn(had), epoch: Epoch(epoch), found_by, reason }
+    }
+}
+
+fn key(log: LogId) -> String {
+    format!("{PREFIX}{log}")
+}
+
+fn read(desk: &Desk, log: LogId) -> Result<(Option<KeyEntry>, Kept), IoError> {
+    let entry = desk.get(Space::Store, &key(log))?;
+    let kept = entry.as_ref().map(|entry| decode(&entry.value, || key(log))).transpose()?;
+    Ok((entry, kept.unwrap_or_default()))
+}
+
+fn decode(value: &[u8], place: impl Fn() -> String) -> Result<Kept, IoError> {
+    let damaged = || {
+        let source = io::Error::new(io::ErrorKind::InvalidData, "it is not what it was");
+        IoError { action: "read", place: place(), source }
+    };
+    stored::decode(value).ok_or_else(damaged)
+}
+
+/// Writes down that the store has lost what was durable, if nobody has.
+pub(super) fn tell(desk: &Desk, witness: &Witness, log: LogId, fault: &LogFault) -> Result<(), IoError> {
+    let known = witness.read(log)?;
+    loop {
+        let (entry, kept) = read(desk, log)?;
+        if kept.found.is_some() {
+            return Ok(());
+        }
+        let kept =
+            Kept { generation: kept.generation.max(known.generation), found: Some(Found::of(log, fault, &known)) };
+        let expected = entry.map(|entry| entry.revision);
+        match desk.put(Space::Store, &key(log), expected, stored::encode(&kept), Some(log))? {
+            Ok(_) | Err(PutRefused::NoLog) => return Ok(()),
+            Err(PutRefused::Stands(_)) => {}
+        }
+    }
+}
+
+/// Whether a replica may begin to run: the log has what this machine knows to have been durable, and nobody has found otherwise.
+pub(super) fn check(inner: &Arc<Inner>, log: LogId) -> Result<(), EnterError> {
+    let (_, kept) = read(&inner.desk, log)?;
+    if let Some(found) = kept.found {
+        return Err(refused(inner, found.rollback()));
+    }
+    let known = inner.witness.read(log)?;
+    if known.generation < kept.generation {
+        // What is in the cache may be of what was given up, and have the names of what has come since.
+        checkpoints::remove_cached(inner, log)?;
+        inner.host.forgive(log);
+    } else if let Err(fault) = compare(inner, log, &known)? {
+        tell(&inner.desk, &inner.witness, log, &fault)?;
+        return Err(EnterError::Lost { reason: fault.to_string() });
+    }
+    inner.witness.begin(log, known, kept.generation)?;
+    Ok(())
+}
+
+fn refused(inner: &Inner, rollback: Rollback) -> EnterError {
+    let Rollback { reason, found_by, .. } = rollback;
+    if found_by == ProcessPlace::here().host {
+        return EnterError::Lost { reason };
+    }
+    EnterError::Lost {
+        reason: format!("{reason} (that was found by {found_by}, and stands in {})", inner.desk.place()),
+    }
+}
+
+/// Compares the log with what was durable in it.
+fn compare(inner: &Inner, log: LogId, known: &Durable) -> Result<Result<(), LogFault>, IoError> {
+    if let Err(fault) = inner.host.check_kept(log) {
+        return Ok(Err(fault));
+    }
+    let Some(at) = known.position() else { return Ok(Ok(())) };
+    match inner.host.find(log, at.lsn.next()) {
+        Ok(standing) if standing.last == at => Ok(Ok(())),
+        Ok(_) => Ok(Err(LogFault::Rewritten { log, lsn: at.lsn })),
+        // It was trimmed: the log has gone on.
+        Err(LogFault::Missing { first, .. }) if at.lsn.next() < first => Ok(Ok(())),
+        Err(LogFault::Missing { last, .. }) => {
+            let last_epoch = inner.host.head(log).map_err(|fault| io_error(&fault))?.epoch;
+            Ok(Err(LogFault::WentBack { log, had: at.lsn, epoch: known.epoch(), last, last_epoch }))
+        }
+        Err(fault) => Err(io_error(&fault)),
+    }
+}
+
+/// Whether a replica that runs may become primary.
+pub(super) fn check_candidate(desk: &Desk, log: LogId) -> Result<(), LogError> {
+    match read(desk, log)?.1.found {
+        None => Ok(()),
+        Some(found) => Err(LogError::Lost { reason: found.reason }),
+    }
+}
+
+/// Has others know of the logs that were found to have lost something. Those that could not be told are told of next time.
+pub(super) fn tell_all(
+    desk: &Desk,
+    witness: &Witness,
+    host: &EngineHost,
+    told: &mut BTreeMap<LogId, LogFault>,
+) -> Result<(), IoError> {
+    let lost = host.lost();
+    told.retain(|log, fault| lost.get(log) == Some(fault));
+    for (log, fault) in lost {
+        if told.get(&log) != Some(&fault) {
+            tell(desk, witness, log, &fault)?;
+            told.insert(log, fault);
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn list(desk: &Desk) -> Result<Vec<Rollback>, IoError> {
+    let mut found = Vec::new();
+    for entry in desk.list(Space::Store, PREFIX, true)? {
+        found.extend(decode(&entry.value, || entry.key.clone())?.found.map(Found::rollback));
+    }
+    Ok(found)
+}
+
+/// Has a log go on with what the store has of it; what was lost, if that was found.
+pub(super) fn accept(inner: &Inner, log: LogId) -> Result<Option<Rollback>, LogError> {
+    loop {
+        let (entry, kept) = read(&inner.desk, log)?;
+        let (Some(entry), Some(found)) = (entry, kept.found) else { return Ok(None) };
+        // Nobody that knows what is given up writes on, and no epoch that somebody knows names another reign.
+        raise_above(inner, log, Epoch(found.epoch))?;
+        let accepted = Kept { generation: kept.generation + 1, found: None };
+        let put =
+            inner.desk.put(Space::Store, &key(log), Some(entry.revision), stored::encode(&accepted), Some(log))?;
+        match put {
+            Ok(_) => return Ok(Some(found.rollback())),
+            Err(PutRefused::NoLog) => return Err(log_error(LogFault::Gone { log })),
+            // Somebody else has accepted it, or has it found once more.
+            Err(PutRefused::Stands(_)) => {}
+        }
+    }
+}
+
+fn raise_above(inner: &Inner, log: LogId, known: Epoch) -> Result<(), LogError> {
+    let mut over = inner.host.head(log).map_err(log_error)?.epoch;
+    let known = known.max(over);
+    while over <= known {
+        let claim = inner.host.new_claim();
+        let raise = Raise { log, over, claim, replica: ReplicaIndex(0) };
+        let raised = match inner.desk.ask(Request::Raise { wanted: vec![raise] })? {
+            Answered::Raised(answers) => answers.into_iter().next().and_then(Result::ok),
+            other => return Err(inner.desk.unfit(&other).into()),
+        };
+        over = match raised {
+            Some(head) => {
+                // Nobody is to wait for a primary that there is not.
+                match inner.desk.ask(Request::Release { log, epoch: head.epoch, claim })? {
+                    Answered::Released => head.epoch,
+                    other => return Err(inner.desk.unfit(&other).into()),
+                }
+            }
+            // Somebody else is faster.
+            None => inner.host.head(log).map_err(log_error)?.epoch,
+        };
+    }
+    Ok(())
+}
+
+/// The log is gone.
+pub(super) fn forget(inner: &Inner, log: LogId) -> Result<(), IoError> {
+    inner.desk.remove(&key(log))?;
+    inner.witness.forget(log)
+}

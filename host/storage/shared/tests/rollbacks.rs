@@ -1,0 +1,179 @@
+//! A store on an engine that goes back: nobody goes on with it before that is accepted.
+
+mod support;
+
+use std::{path::Path, sync::Arc};
+
+use ambrosia_core::{EpochBody, InstanceUuid, Lsn, ReplicaIndex, Timestamp};
+use ambrosia_shared_log::{EngineStore, MemoryEngine, Rows};
+use ambrosia_storage::{
+    AcquireError, EnterError, LogError, LogId, LogTail, Presence, StopCause, Store,
+    conformance::{Reign, genesis_of, read_all},
+};
+use support::new_id;
+
+const LOG: LogId = LogId(InstanceUuid([3; 16]));
+
+/// A process of a machine.
+fn process(engine: &MemoryEngine, machine: &Path) -> EngineStore {
+    EngineStore::begin(Arc::new(engine.clone()), new_id(), machine.to_owned()).expect("there are threads")
+}
+
+fn enter(store: &EngineStore, replica: u16) -> Result<Box<dyn Presence>, EnterError> {
+    store.members(LOG).expect("it is there").enter(ReplicaIndex(replica))
+}
+
+fn reason(entered: Result<Box<dyn Presence>, EnterError>) -> String {
+    match entered.err().expect("it is refused") {
+        EnterError::Lost { reason } => reason,
+        other => panic!("{other}"),
+    }
+}
+
+fn candidate(tail: Box<dyn LogTail>, store: &EngineStore) -> Result<(), AcquireError> {
+    let over = store.log(LOG).expect("it is there").head().expect("works").epoch;
+    let me = EpochBody { replica: ReplicaIndex(1), engine: [3; 32] };
+    tail.acquire(over, me, Timestamp(7), Box::new(|_, _| ())).map(drop)
+}
+
+/// An engine with a log, and how its rows were after the reign of a first process that has written so many records.
+fn backed_up(machine: &Path, records: usize) -> (MemoryEngine, Rows) {
+    let engine = MemoryEngine::default();
+    let store = process(&engine, machine);
+    store.create_log(LOG, &genesis_of(LOG.0)).expect("works");
+    let _place = enter(&store, 0).expect("nothing is amiss");
+    let mut reign = Reign::begin(&*store.log(LOG).expect("it is there"), 0);
+    (0..records).for_each(|_| drop(reign.append_durably(b"kept")));
+    reign.writer.close();
+    let rows = engine.rows().clone();
+    (engine, rows)
+}
+
+/// Goes on for a while, until all processes have ended.
+fn go_on(engine: &MemoryEngine, machine: &Path) -> Lsn {
+    let store = process(engine, machine);
+    let _place = enter(&store, 0).expect("nothing is amiss");
+    let mut reign = Reign::begin(&*store.log(LOG).expect("it is there"), 0);
+    let last = reign.append_durably(b"lost");
+    reign.writer.close();
+    last
+}
+
+#[test]
+fn a_machine_that_knows_more_than_a_restored_store_keeps_all_from_going_on() {
+    let (here, elsewhere) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let (engine, backup) = backed_up(here.path(), 2);
+    let lost = go_on(&engine, here.path());
+    *engine.rows() = backup;
+    let end = process(&engine, here.path()).log(LOG).expect("it is there").head().expect("works").durable;
+    assert!(end < lost);
+
+    // Another machine knows nothing, and can't: until one that does has found it.
+    let other = process(&engine, elsewhere.path());
+    drop(enter(&other, 1).expect("nothing is amiss, as far as it knows"));
+    let standby = enter(&other, 1).expect("nothing is amiss");
+    let tail = other.log(LOG).expect("it is there").tail(Lsn(1)).expect("it can be read");
+    let store = process(&engine, here.path());
+    let told = reason(enter(&store, 0));
+    assert!(
+        told.contains(&format!("record {lost} of log")) && told.contains(&format!("ends with record {end}")),
+        "{told}"
+    );
+    let error = candidate(tail, &other).expect_err("it is known by now");
+    assert!(matches!(error, AcquireError::Log(LogError::Lost { .. })), "{error}");
+    drop(standby);
+    reason(enter(&other, 1));
+    reason(enter(&process(&engine, elsewhere.path()), 1));
+    let found = other.rollbacks().expect("works");
+    assert_eq!((found.len(), found[0].log, found[0].had), (1, LOG, lost));
+
+    assert_eq!(other.accept_rollback(LOG).expect("works").map(|rollback| rollback.had), Some(lost));
+    assert_eq!(other.accept_rollback(LOG).expect("works"), None);
+    assert!(other.rollbacks().expect("works").is_empty());
+    let _place = enter(&store, 0).expect("it was accepted");
+    let log = store.log(LOG).expect("it is there");
+    let mut reign = Reign::begin(&*log, 0);
+    assert!(reign.epoch > found[0].epoch, "no epoch names two reigns");
+    let last = reign.append_durably(b"anew");
+    assert_eq!(read_all(&*log).last().map(ambrosia_core::Record::lsn), Some(last));
+    drop(reign);
+    // And the next processes find that all is well.
+    drop((_place, store));
+    drop(enter(&process(&engine, here.path()), 0).expect("all is well"));
+}
+
+#[test]
+fn a_log_that_has_other_records_than_were_durable_is_refused_too() {
+    let (here, elsewhere) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let (engine, backup) = backed_up(here.path(), 2);
+    go_on(&engine, here.path());
+    *engine.rows() = backup;
+    // Somebody who can't know it goes on, further than it was.
+    {
+        let other = process(&engine, elsewhere.path());
+        let _place = enter(&other, 1).expect("nothing is amiss, as far as it knows");
+        let mut reign = Reign::begin(&*other.log(LOG).expect("it is there"), 1);
+        (0..9).for_each(|_| drop(reign.append_durably(b"other")));
+        reign.writer.close();
+    }
+    let told = reason(enter(&process(&engine, here.path()), 0));
+    assert!(told.contains("was rewritten") && told.contains("accept-rollback"), "{told}");
+}
+
+#[test]
+fn replicas_that_run_while_the_store_goes_back_stop_and_stay_so() {
+    let here = tempfile::tempdir().expect("a directory");
+    let (engine, backup) = backed_up(here.path(), 2);
+    let store = process(&engine, here.path());
+    let _primary = enter(&store, 0).expect("nothing is amiss");
+    let log = store.log(LOG).expect("it is there");
+    let mut reign = Reign::begin(&*log, 0);
+    reign.append_durably(b"lost");
+    let mut tail = log.tail(Lsn(1)).expect("it can be read");
+    while !tail.read().expect("it can be read").is_empty() {}
+    *engine.rows() = backup;
+    reign.append(b"more").expect("it is not known yet");
+    let cause = reign.wait_stopped();
+    assert!(matches!(&cause, StopCause::Failed(reason) if reason.contains("gone back")), "{cause:?}");
+    // It would build its state anew from what is there now.
+    for error in [log.tail(Lsn(1)).err().expect("refused"), tail.read().expect_err("refused")] {
+        assert!(matches!(error, LogError::Lost { .. }), "{error}");
+    }
+    drop(_primary);
+    reason(enter(&store, 0));
+    assert_eq!(store.rollbacks().expect("works").len(), 1);
+    store.accept_rollback(LOG).expect("works");
+    let _primary = enter(&store, 0).expect("it was accepted");
+    assert!(!read_all(&*store.log(LOG).expect("it is there")).is_empty());
+}
+
+/// What was accepted is lost as well, when the store goes back behind it.
+#[test]
+fn a_store_that_goes_back_twice_is_refused_twice() {
+    let here = tempfile::tempdir().expect("a directory");
+    let (engine, backup) = backed_up(here.path(), 2);
+    for _ in 0..2 {
+        go_on(&engine, here.path());
+        *engine.rows() = backup.clone();
+        let store = process(&engine, here.path());
+        reason(enter(&store, 0));
+        store.accept_rollback(LOG).expect("works").expect("it was found");
+        drop(enter(&store, 0).expect("it was accepted"));
+    }
+}
+
+#[test]
+fn checkpoints_of_what_was_given_up_are_removed_from_the_cache() {
+    let here = tempfile::tempdir().expect("a directory");
+    let (engine, backup) = backed_up(here.path(), 2);
+    go_on(&engine, here.path());
+    let cached = here.path().join("checkpoints").join(LOG.to_string());
+    std::fs::create_dir_all(&cached).expect("works");
+    *engine.rows() = backup;
+    let store = process(&engine, here.path());
+    reason(enter(&store, 0));
+    assert!(cached.exists(), "nothing is removed before it is accepted");
+    store.accept_rollback(LOG).expect("works");
+    drop(enter(&store, 0).expect("it was accepted"));
+    assert!(!cached.exists());
+}
