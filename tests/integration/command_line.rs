@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Replicas, Session, cluster, fails, succeeds, wait_for_status};
 
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 16] = [
     "register-instance",
     "add-replica",
     "upgrade",
@@ -23,6 +23,7 @@ const VERBS: [&str; 15] = [
     "export",
     "verify",
     "copy-store",
+    "accept-rollback",
 ];
 
 #[test]

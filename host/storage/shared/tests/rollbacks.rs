@@ -1,22 +1,27 @@
 //! A store on an engine that goes back: nobody goes on with it before that is accepted.
 
-mod support;
-
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+};
 
 use ambrosia_core::{EpochBody, InstanceUuid, Lsn, ReplicaIndex, Timestamp};
-use ambrosia_shared_log::{EngineStore, MemoryEngine, Rows};
+use ambrosia_shared_log::{EngineStore, HostId, MemoryEngine, Rows};
 use ambrosia_storage::{
     AcquireError, EnterError, LogError, LogId, LogTail, Presence, StopCause, Store,
     conformance::{Reign, genesis_of, read_all},
 };
-use support::new_id;
 
 const LOG: LogId = LogId(InstanceUuid([3; 16]));
 
 /// A process of a machine.
 fn process(engine: &MemoryEngine, machine: &Path) -> EngineStore {
-    EngineStore::begin(Arc::new(engine.clone()), new_id(), machine.to_owned()).expect("there are threads")
+    static HOSTS: AtomicU8 = AtomicU8::new(1);
+    let me = HostId([HOSTS.fetch_add(1, Ordering::Relaxed); 16]);
+    EngineStore::begin(Arc::new(engine.clone()), me, machine.to_owned()).expect("there are threads")
 }
 
 fn enter(store: &EngineStore, replica: u16) -> Result<Box<dyn Presence>, EnterError> {
@@ -43,7 +48,9 @@ fn backed_up(machine: &Path, records: usize) -> (MemoryEngine, Rows) {
     store.create_log(LOG, &genesis_of(LOG.0)).expect("works");
     let _place = enter(&store, 0).expect("nothing is amiss");
     let mut reign = Reign::begin(&*store.log(LOG).expect("it is there"), 0);
-    (0..records).for_each(|_| drop(reign.append_durably(b"kept")));
+    for _ in 0..records {
+        reign.append_durably(b"kept");
+    }
     reign.writer.close();
     let rows = engine.rows().clone();
     (engine, rows)
@@ -113,7 +120,9 @@ fn a_log_that_has_other_records_than_were_durable_is_refused_too() {
         let other = process(&engine, elsewhere.path());
         let _place = enter(&other, 1).expect("nothing is amiss, as far as it knows");
         let mut reign = Reign::begin(&*other.log(LOG).expect("it is there"), 1);
-        (0..9).for_each(|_| drop(reign.append_durably(b"other")));
+        for _ in 0..9 {
+            reign.append_durably(b"other");
+        }
         reign.writer.close();
     }
     let told = reason(enter(&process(&engine, here.path()), 0));
@@ -145,6 +154,50 @@ fn replicas_that_run_while_the_store_goes_back_stop_and_stay_so() {
     store.accept_rollback(LOG).expect("works");
     let _primary = enter(&store, 0).expect("it was accepted");
     assert!(!read_all(&*store.log(LOG).expect("it is there")).is_empty());
+}
+
+/// Whoever reads what an old state has does not make it all that was ever durable.
+#[test]
+fn what_was_durable_stays_known_whatever_is_read_since() {
+    let here = tempfile::tempdir().expect("a directory");
+    let (engine, backup) = backed_up(here.path(), 2);
+    let store = process(&engine, here.path());
+    let place = enter(&store, 0).expect("nothing is amiss");
+    let log = store.log(LOG).expect("it is there");
+    let mut reign = Reign::begin(&*log, 0);
+    reign.append_durably(b"lost");
+    let newer = engine.rows().clone();
+    *engine.rows() = backup;
+    reign.append(b"more").expect("it is not known yet");
+    reign.wait_stopped();
+    drop(place);
+    let records = store.scan(LOG, Lsn(1)).expect("it can be looked at");
+    assert!(records.map(|record| record.expect("it can be read")).count() > 0);
+    drop((reign, log, store));
+    reason(enter(&process(&engine, here.path()), 0));
+    *engine.rows() = newer;
+    let store = process(&engine, here.path());
+    drop(enter(&store, 0).expect("all is there again"));
+}
+
+#[test]
+fn a_process_that_has_found_something_lost_goes_on_when_it_is_brought_back() {
+    let here = tempfile::tempdir().expect("a directory");
+    let (engine, backup) = backed_up(here.path(), 2);
+    let store = process(&engine, here.path());
+    let place = enter(&store, 0).expect("nothing is amiss");
+    let log = store.log(LOG).expect("it is there");
+    let mut reign = Reign::begin(&*log, 0);
+    reign.append_durably(b"lost");
+    let newer = engine.rows().clone();
+    *engine.rows() = backup;
+    reign.append(b"more").expect("it is not known yet");
+    reign.wait_stopped();
+    drop((reign, place));
+    reason(enter(&store, 0));
+    *engine.rows() = newer;
+    let _place = enter(&store, 0).expect("all is there again");
+    log.tail(Lsn(1)).expect("it can be read again");
 }
 
 /// What was accepted is lost as well, when the store goes back behind it.

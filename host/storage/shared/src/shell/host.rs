@@ -394,12 +394,12 @@ impl State {
         match event {
             Event::Read(Ok(records)) => {
                 let log = self.waiters.get(&task).and_then(Waiter::log);
-                if let (Some(log), Some(last)) = (log, records.last()) {
-                    self.durable.insert(log, Standing::at(last));
-                }
+                let found = log.zip(records.last()).map(|(log, last)| (log, Standing::at(last)));
+                self.keep(found);
             }
             Event::Reigns { .. } | Event::Log(_, LogEvent::Durable(_)) => {
-                self.durable.extend(self.committer.durable(task))
+                let found = self.committer.durable(task);
+                self.keep(found);
             }
             Event::Log(_, LogEvent::Stopped(StopCause::Failed(_))) => {
                 let fault = self.committer.fault(task).cloned();
@@ -409,6 +409,15 @@ impl State {
                 self.lose(fault.clone());
             }
             _ => {}
+        }
+    }
+
+    /// Several read a log at once, not all from the same place.
+    fn keep(&mut self, found: Option<(LogId, Standing)>) {
+        let Some((log, found)) = found else { return };
+        let newest = self.durable.entry(log).or_insert(found);
+        if found.last.lsn > newest.last.lsn {
+            *newest = found;
         }
     }
 

@@ -112,15 +112,17 @@ pub(super) fn check(inner: &Arc<Inner>, log: LogId) -> Result<(), EnterError> {
     if let Some(found) = kept.found {
         return Err(refused(inner, found.rollback()));
     }
+    inner.witness.take(|| inner.host.take_durable());
     let known = inner.witness.read(log)?;
     if known.generation < kept.generation {
         // What is in the cache may be of what was given up, and have the names of what has come since.
         checkpoints::remove_cached(inner, log)?;
-        inner.host.forgive(log);
     } else if let Err(fault) = compare(inner, log, &known)? {
         tell(&inner.desk, &inner.witness, log, &fault)?;
         return Err(EnterError::Lost { reason: fault.to_string() });
     }
+    // Given up, or brought back.
+    inner.host.forgive(log);
     inner.witness.begin(log, known, kept.generation)?;
     Ok(())
 }
@@ -137,9 +139,6 @@ fn refused(inner: &Inner, rollback: Rollback) -> EnterError {
 
 /// Compares the log with what was durable in it.
 fn compare(inner: &Inner, log: LogId, known: &Durable) -> Result<Result<(), LogFault>, IoError> {
-    if let Err(fault) = inner.host.check_kept(log) {
-        return Ok(Err(fault));
-    }
     let Some(at) = known.position() else { return Ok(Ok(())) };
     match inner.host.find(log, at.lsn.next()) {
         Ok(standing) if standing.last == at => Ok(Ok(())),

@@ -10,7 +10,7 @@
 //! older than what was durable last, and never newer.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     ops::Bound,
     path::PathBuf,
@@ -60,9 +60,10 @@ pub(super) struct Witness {
 
 #[derive(Default)]
 struct State {
-    /// The generations of the logs that have run in this process.
-    generations: BTreeMap<LogId, u64>,
-    unwritten: BTreeMap<LogId, Durable>,
+    /// What was durable of the logs that have run in this process.
+    newest: BTreeMap<LogId, Durable>,
+    /// Of these logs it is not written down yet.
+    unwritten: BTreeSet<LogId>,
     /// The log that was written last.
     last: Option<LogId>,
 }
@@ -78,7 +79,7 @@ impl Witness {
 
     /// What is known of a log.
     pub(super) fn read(&self, log: LogId) -> Result<Durable, IoError> {
-        if let Some(durable) = lock(&self.state).unwritten.get(&log) {
+        if let Some(durable) = lock(&self.state).newest.get(&log) {
             return Ok(*durable);
         }
         let path = self.path(log);
@@ -92,13 +93,18 @@ impl Witness {
 
     /// A replica of the log is to run, in that generation of it. In a later one than is known, what is known counts no more.
     pub(super) fn begin(&self, log: LogId, known: Durable, generation: u64) -> Result<(), IoError> {
-        lock(&self.state).generations.insert(log, known.generation.max(generation));
-        if known.generation >= generation && known.lsn > 0 {
-            return Ok(());
+        let counts = known.generation >= generation;
+        let durable = if counts { known } else { Durable { generation, ..Durable::default() } };
+        let mut state = lock(&self.state);
+        if !counts {
+            state.newest.remove(&log);
         }
-        lock(&self.state).unwritten.remove(&log);
+        let newest = state.newest.entry(log).or_insert(durable);
+        let durable = *newest;
+        state.unwritten.remove(&log);
+        drop(state);
         // Whoever can't write it is told so before anything depends on it.
-        self.write_one(log, &Durable { generation: known.generation.max(generation), ..Durable::default() })
+        self.write_one(log, &durable)
     }
 
     /// Takes what was found to be durable. That is asked while no other generation of a log can begin.
@@ -106,13 +112,12 @@ impl Witness {
         let mut state = lock(&self.state);
         for (log, standing) in durable() {
             // Whoever only looks at a log does not know its generation.
-            let Some(generation) = state.generations.get(&log).copied() else { continue };
+            let Some(newest) = state.newest.get_mut(&log) else { continue };
             let Standing { last, epoch, .. } = standing;
-            let found = Durable { generation, epoch: epoch.0, lsn: last.lsn.0, link: last.link };
-            let newest = state.unwritten.entry(log).or_insert(found);
-            // A standby is behind a primary of the same process.
-            if found.lsn > newest.lsn {
-                *newest = found;
+            // Whoever reads the log from its beginning finds old records to be durable, too.
+            if last.lsn.0 > newest.lsn {
+                *newest = Durable { epoch: epoch.0, lsn: last.lsn.0, link: last.link, ..*newest };
+                state.unwritten.insert(log);
             }
         }
     }
@@ -122,7 +127,7 @@ impl Witness {
         for _ in 0..if is_all { usize::MAX } else { FILES_AT_ONCE } {
             let Some((log, durable)) = self.next() else { return Ok(()) };
             if let Err(error) = self.write_one(log, &durable) {
-                lock(&self.state).unwritten.entry(log).or_insert(durable);
+                lock(&self.state).unwritten.insert(log);
                 return Err(error);
             }
         }
@@ -132,11 +137,11 @@ impl Witness {
     fn next(&self) -> Option<(LogId, Durable)> {
         let mut state = lock(&self.state);
         let behind = state.last.map_or(Bound::Unbounded, Bound::Excluded);
-        let next = state.unwritten.range((behind, Bound::Unbounded)).next().map(|(log, _)| *log);
-        let log = next.or_else(|| state.unwritten.keys().next().copied())?;
+        let next = state.unwritten.range((behind, Bound::Unbounded)).next().copied();
+        let log = next.or_else(|| state.unwritten.first().copied())?;
         state.last = Some(log);
-        let durable = state.unwritten.remove(&log).expect("it was found there");
-        Some((log, durable))
+        state.unwritten.remove(&log);
+        Some((log, state.newest[&log]))
     }
 
     fn write_one(&self, log: LogId, durable: &Durable) -> Result<(), IoError> {
@@ -151,7 +156,10 @@ impl Witness {
 
     /// The log is gone.
     pub(super) fn forget(&self, log: LogId) -> Result<(), IoError> {
-        lock(&self.state).unwritten.remove(&log);
+        let mut state = lock(&self.state);
+        state.unwritten.remove(&log);
+        state.newest.remove(&log);
+        drop(state);
         match fs::remove_file(self.path(log)) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 Err(IoError { action: "remove", place: self.path(log).display().to_string(), source })
