@@ -64,6 +64,9 @@ const DRIVERS_PER_CORE: usize = 4;
 /// threads too.
 const ERRANDS_MAX: usize = 33;
 
+/// So many wait for the answer of an engine: what they ask for meanwhile is asked together, so the more the better.
+const ERRANDS_ELSEWHERE_MAX: usize = 513;
+
 /// The process, once it runs members.
 pub(crate) struct Host {
     store: Arc<dyn Store>,
@@ -251,7 +254,7 @@ impl Host {
         let engine = modules.engine()?.hash();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
-            .max_blocking_threads(ERRANDS_MAX)
+            .max_blocking_threads(if store.asks_together() { ERRANDS_ELSEWHERE_MAX } else { ERRANDS_MAX })
             .enable_all()
             .thread_name("network")
             .build()
@@ -261,10 +264,11 @@ impl Host {
         socket::prepare(&listener).map_err(failed)?;
         let address = listen.advertised(listener.local_addr().map_err(failed)?);
         let receptions = Arc::new(Receptions::new(Arc::clone(&store)));
-        runtime.spawn(accept_all(listener, Arc::clone(&receptions), listen.security.clone()));
+        let directory = PeerDirectory::new(Arc::clone(&store), listen.security.clone()).map_err(RunError::Thread)?;
+        let directory = Arc::new(directory);
+        let accepting = accept_all(listener, Arc::clone(&receptions), Arc::clone(&directory), listen.security.clone());
+        runtime.spawn(accepting);
         let (everyone, printer, names_members) = surface.open(&runtime).map_err(RunError::Thread)?;
-        let directory =
-            Arc::new(PeerDirectory::new(Arc::clone(&store), listen.security.clone()).map_err(RunError::Thread)?);
         let heart = Heart::start().map_err(RunError::Thread)?;
         let wishes = Wishes::new(Arc::clone(&store)).map_err(RunError::Thread)?;
         let cores = std::thread::available_parallelism().map_or(2, NonZero::get);

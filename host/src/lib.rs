@@ -54,6 +54,7 @@ mod stdin;
 mod store_instances;
 mod store_watch;
 mod store_whereabouts;
+mod succession;
 pub mod travel;
 mod trunks;
 mod vitals;

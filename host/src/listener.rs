@@ -29,7 +29,9 @@ use crate::{
     event::{ClientRequest, Event, SessionRequest},
     mailbox::Mailbox,
     modules::CurrentMethods,
+    peers::PeerDirectory,
     store_whereabouts::how_it_ended,
+    succession::tell_next,
 };
 
 /// Somebody who connects has this long to say who they are.
@@ -83,7 +85,20 @@ impl Receptions {
         })
     }
 
-    /// Who is primary of an instance that nobody runs here.
+    /// Who is primary of an instance, or why nobody ever will be. The store is asked for it, which may take a while where it is a database.
+    pub(crate) async fn who_is_primary(self: Arc<Self>, name: String) -> WhoIsPrimary {
+        let look = move || WhoIsPrimary { primary: self.elsewhere(&name), ended: self.ended(&name) };
+        match tokio::task::spawn_blocking(look).await {
+            Ok(found) => found,
+            // Whoever asks is told as much as is known, and asks again.
+            Err(error) => {
+                tracing::error!("it could not be looked for who runs an instance: {error}");
+                WhoIsPrimary { primary: None, ended: None }
+            }
+        }
+    }
+
+    /// Who is primary of an instance.
     fn elsewhere(&self, name: &str) -> Option<Primary> {
         let name = InstanceName::new(name).ok()?;
         let log = self.store.instance(&name).ok()?.log();
@@ -102,6 +117,22 @@ impl Receptions {
     }
 }
 
+/// Who is primary of an instance, as the store has it.
+pub(crate) struct WhoIsPrimary {
+    pub(crate) primary: Option<Primary>,
+    /// Why nobody ever will be.
+    pub(crate) ended: Option<String>,
+}
+
+impl WhoIsPrimary {
+    /// What is said to whoever is not served here: who could, or why nobody ever will.
+    pub(crate) fn refusal(self, elsewhere: bool, reason: String) -> Vec<Frame> {
+        let mut refused = refusal(elsewhere, reason, self.primary);
+        refused.extend(self.ended.map(|reason| Frame::Control(Control::Ended { reason })));
+        refused
+    }
+}
+
 /// What every accepted connection needs to know.
 pub(crate) struct Reception {
     pub(crate) name: InstanceName,
@@ -111,14 +142,20 @@ pub(crate) struct Reception {
 }
 
 /// Accepts connections for ever. An error of one connection ends that one only.
-pub(crate) async fn accept_all(listener: TcpListener, receptions: Arc<Receptions>, security: Security) {
+pub(crate) async fn accept_all(
+    listener: TcpListener,
+    receptions: Arc<Receptions>,
+    directory: Arc<PeerDirectory>,
+    security: Security,
+) {
     let mut told = None;
     let refusals = Arc::new(Refusals::default());
     loop {
         match listener.accept().await {
             Ok((socket, from)) => {
                 told = None;
-                tokio::spawn(receive(socket, from, Arc::clone(&receptions), security.clone(), Arc::clone(&refusals)));
+                let (receptions, directory) = (Arc::clone(&receptions), Arc::clone(&directory));
+                tokio::spawn(receive(socket, from, receptions, directory, security.clone(), Arc::clone(&refusals)));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: others may still be served, so this is no reason to end.
@@ -154,6 +191,7 @@ async fn receive(
     socket: TcpStream,
     from: SocketAddr,
     receptions: Arc<Receptions>,
+    directory: Arc<PeerDirectory>,
     security: Security,
     refusals: Arc<Refusals>,
 ) {
@@ -166,7 +204,7 @@ async fn receive(
         Ok(pair) => pair,
         Err(error) => return tracing::warn!(%from, %error, "a connection could not be set up"),
     };
-    let ended = greet(handle, connection, &receptions, caller).await;
+    let ended = greet(handle, connection, &receptions, &directory, caller).await;
     if !matches!(ended, ConnectionError::Closed) {
         tracing::warn!(%from, "connection ended: {ended}");
     }
@@ -176,6 +214,7 @@ async fn greet(
     handle: ConnectionHandle,
     mut connection: Connection,
     receptions: &Arc<Receptions>,
+    directory: &PeerDirectory,
     caller: Caller,
 ) -> ConnectionError {
     let hello = match timeout(HANDSHAKE_TIMEOUT, connection.read_frame()).await {
@@ -198,12 +237,17 @@ async fn greet(
             Err(error) => error,
         };
     }
+    if let Control::NextPrimary { to, behind } = hello {
+        // Nothing is said but by the connection itself.
+        drop(handle);
+        return tell_next(connection, to, behind, receptions, directory).await;
+    }
     let (version, reception, event) = match introduce(handle, hello, receptions) {
         Ok(introduced) => introduced,
         Err(NotHere { reason, wanted }) => {
             tracing::warn!("a connection was refused: {reason}");
             let refused = match wanted {
-                Some(name) => redirect(reason, name, Arc::clone(receptions)).await,
+                Some(name) => Arc::clone(receptions).who_is_primary(name).await.refusal(false, reason),
                 None => refusal(false, reason, None),
             };
             return connection.write_frames(&refused).await.err().unwrap_or(ConnectionError::Closed);
@@ -224,23 +268,6 @@ async fn greet(
         .await;
     reception.mailbox.push(Event::Disconnected(id));
     ended
-}
-
-/// What is said to whoever wants an instance that nobody runs here: who could take them, or why nobody ever will. The store is asked
-/// for it, which may take a while where it is a database.
-async fn redirect(reason: String, name: String, receptions: Arc<Receptions>) -> Vec<Frame> {
-    let look = move || (receptions.elsewhere(&name), receptions.ended(&name));
-    let (primary, ended) = match tokio::task::spawn_blocking(look).await {
-        Ok(found) => found,
-        // Whoever asks is told as much as is known, and asks again.
-        Err(error) => {
-            tracing::error!("it could not be looked for who runs an instance: {error}");
-            (None, None)
-        }
-    };
-    let mut refused = refusal(false, reason, primary);
-    refused.extend(ended.map(|reason| Frame::Control(Control::Ended { reason })));
-    refused
 }
 
 /// A peer opens a stream on a connection of many.

@@ -1,16 +1,23 @@
 //! Clients that know addresses of hosts and no store.
 
-use std::net::SocketAddr;
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+};
 
 use ambrosia_core::{HostAddress, InstanceName, ReplicaIndex};
 use ambrosia_storage::{FileStore, Instances, Store};
-use ambrosia_tests::{Cluster, Signal};
+use ambrosia_tests::{Cluster, PATIENCE, Signal};
 use serde_json::json;
 
 use crate::{
     serving::{serve, wait_for_primaries},
     support::{Replicas, Session, cluster},
+    wire::{CONTROL, frame, text},
 };
+
+/// `Control::NextPrimary`.
+const NEXT_PRIMARY: u8 = 45;
 
 /// Where each replica that runs answers, by its number.
 fn address(cluster: &Cluster, instance: &str, replica: u16) -> SocketAddr {
@@ -111,4 +118,36 @@ fn a_client_leaves_a_primary_that_was_stopped_for_the_one_that_took_over() {
     assert_eq!(session.call("add", json!([1])), 2, "its connection stands, and nothing comes");
     assert_eq!(counter.next_reign().replica, 1);
     counter.host(0).signal(Signal::Continue);
+}
+
+/// What a host says to whoever waits for a primary behind that epoch, until it hangs up.
+fn wait_for_next(host: SocketAddr, instance: &str, behind: u8) -> TcpStream {
+    let mut socket = TcpStream::connect(host).expect("it listens");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a time above zero");
+    let question = frame(CONTROL, &[vec![NEXT_PRIMARY], text(instance), vec![behind]].concat());
+    socket.write_all(&question).expect("it listens");
+    socket
+}
+
+fn said(mut socket: TcpStream) -> String {
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).expect("it answers in time");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn a_host_tells_whoever_waits_of_the_next_primary() {
+    let cluster = cluster();
+    let mut counter = Replicas::of(&cluster, "counter", "counter", 3);
+    let (primary, standby) = (address(&cluster, "counter", 0), address(&cluster, "counter", 1));
+    let now = said(wait_for_next(standby, "counter", 0));
+    assert!(now.contains(&primary.to_string()), "{now:?}");
+    let nobody = said(wait_for_next(standby, "nobody", 0));
+    assert!(nobody.contains("nobody") && nobody.contains("register"), "{nobody:?}");
+    let (waiting, gone) = (wait_for_next(standby, "counter", 1), wait_for_next(standby, "counter", 1));
+    drop(gone);
+    counter.kill_primary();
+    let next = cluster.status("counter")["primary"]["address"].as_str().expect("it runs").to_owned();
+    let told = said(waiting);
+    assert!(told.contains(&next) && !told.contains(&primary.to_string()), "{told:?} and not {next}");
 }

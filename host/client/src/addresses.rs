@@ -7,18 +7,18 @@ use std::{
     time::Duration,
 };
 
-use ambrosia_core::{HostAddress, HostAddressError, InstanceName};
+use ambrosia_core::{Epoch, HostAddress, HostAddressError, InstanceName};
 use ambrosia_wire::{CLIENT_VERSION, ConnectionError, Security};
 use tokio::{
     net::lookup_host,
     sync::{Notify, watch},
     task::{JoinHandle, JoinSet},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
     ClientError,
-    greeting::{Greeting, ask_host},
+    greeting::{Greeting, ask_host, next_primary},
     whereabouts::{Primary, Whereabouts},
 };
 
@@ -28,8 +28,17 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
 /// The hosts are not asked more often than this.
 const ASK_INTERVAL_MIN: Duration = Duration::from_millis(20);
 
+/// A host that is to tell of the next primary is asked no more often than this who is.
+const FOLLOWED_ASK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A host that has not told of it, such as one of an earlier version, is not to do so again for that long.
+const FOLLOW_PAUSE: Duration = Duration::from_secs(10);
+
+/// A host that is well ends that sooner by itself.
+const FOLLOW_TIME_MAX: Duration = Duration::from_secs(60);
+
 /// Hosts that are asked who is primary of an instance. They are asked when it is not known, or does not answer, and not
-/// otherwise.
+/// otherwise. Those that know of none but the one that does not answer tell of the next one once there is one.
 pub struct Addresses {
     primaries: watch::Receiver<Option<Primary>>,
     look: Arc<Notify>,
@@ -151,42 +160,73 @@ async fn keep_asking(
     security: Security,
 ) {
     let addresses: BTreeSet<HostAddress> = addresses.into_iter().collect();
-    let mut asked = JoinSet::new();
-    let mut under_way = BTreeSet::new();
-    let mut answers = BTreeMap::new();
+    let (mut asked, mut followed) = (JoinSet::new(), JoinSet::new());
+    let (mut under_way, mut following) = (BTreeSet::new(), BTreeSet::new());
+    // Those that have not told of the next primary when they were to: when they are asked for it again.
+    let mut followed_again: BTreeMap<HostAddress, Instant> = BTreeMap::new();
+    let mut answers: BTreeMap<HostAddress, Answer> = BTreeMap::new();
+    let mut asked_at = BTreeMap::new();
     loop {
         // All at once; a host that is gone never answers, and the others are asked again meanwhile.
-        for address in addresses.iter().filter(|address| !under_way.contains(*address)) {
+        for address in &addresses {
+            let is_recent = asked_at.get(address).is_some_and(|at: &Instant| at.elapsed() < FOLLOWED_ASK_INTERVAL);
+            if under_way.contains(address) || (following.contains(address) && is_recent) {
+                continue;
+            }
+            under_way.insert(address.clone());
+            asked_at.insert(address.clone(), Instant::now());
             let (name, address, security) = (name.clone(), address.clone(), security.clone());
             asked.spawn(async move {
                 let silent = || Answer::No(format!("it does not answer within {ANSWER_WAIT_MAX:?}"));
-                let answer =
-                    timeout(ANSWER_WAIT_MAX, ask(&name, &address, &security)).await.unwrap_or_else(|_| silent());
-                (address, answer)
+                let answer = timeout(ANSWER_WAIT_MAX, ask(&name, &address, &security)).await;
+                (address, answer.unwrap_or_else(|_| silent()))
             });
         }
-        under_way = addresses.clone();
         let again = async {
             sleep(ASK_INTERVAL_MIN).await;
             look.notified().await;
         };
         let mut again = pin!(again);
         loop {
-            let (address, answer) = tokio::select! {
+            tokio::select! {
                 biased;
-                Some(Ok(answered)) = asked.join_next() => answered,
+                Some(Ok((address, answer))) = asked.join_next() => {
+                    under_way.remove(&address);
+                    let knows_no_later = match &answer {
+                        Answer::Primary(primary) => !tell(&news, primary),
+                        Answer::None => true,
+                        Answer::Ended(_) | Answer::No(_) => false,
+                    };
+                    if !knows_no_later && matches!(answer, Answer::Primary(_)) {
+                        answers.clear();
+                        heard.lock().clear();
+                    }
+                    // Whoever looks again waits for another one: the host tells of it once it knows.
+                    let may_tell = followed_again.get(&address).is_none_or(|at| *at <= Instant::now());
+                    if knows_no_later && may_tell && following.insert(address.clone()) {
+                        let behind = news.borrow().as_ref().map_or(Epoch(0), |known| known.epoch);
+                        let (name, address, security) = (name.clone(), address.clone(), security.clone());
+                        followed.spawn(async move {
+                            let next = timeout(FOLLOW_TIME_MAX, follow(&name, &address, behind, &security)).await;
+                            (address, next.ok().flatten())
+                        });
+                    }
+                    answers.insert(address, answer);
+                    if answers.len() == addresses.len() {
+                        heard.lock().clone_from(&answers);
+                    }
+                }
+                Some(Ok((address, next))) = followed.join_next() => {
+                    following.remove(&address);
+                    if next.is_none() {
+                        followed_again.insert(address, Instant::now() + FOLLOW_PAUSE);
+                    }
+                    if next.is_some_and(|primary| tell(&news, &primary)) {
+                        answers.clear();
+                        heard.lock().clear();
+                    }
+                }
                 () = &mut again => break,
-            };
-            under_way.remove(&address);
-            answers.insert(address, answer.clone());
-            if let Answer::Primary(primary) = answer
-                && tell(&news, &primary)
-            {
-                answers.clear();
-                heard.lock().clear();
-            }
-            if answers.len() == addresses.len() {
-                heard.lock().clone_from(&answers);
             }
         }
     }
@@ -201,6 +241,20 @@ fn tell(news: &watch::Sender<Option<Primary>>, primary: &Primary) -> bool {
         }
         is_news
     })
+}
+
+/// The primary behind that epoch of which the host tells; `None` if it tells of none.
+async fn follow(name: &InstanceName, address: &HostAddress, behind: Epoch, security: &Security) -> Option<Primary> {
+    match next_primary(name, address, behind, security).await {
+        Ok(Greeting::Welcome { epoch, .. }) => Some(Primary { epoch, address: address.clone() }),
+        Ok(Greeting::Elsewhere(next)) => next,
+        Ok(Greeting::Ended(_)) => None,
+        Err(error) => {
+            // Also one of before, which does not know the question.
+            tracing::debug!(%address, "a host does not say who the next primary is: {error}");
+            None
+        }
+    }
 }
 
 /// What that host says of the primary.
@@ -223,7 +277,6 @@ async fn ask(name: &InstanceName, address: &HostAddress, security: &Security) ->
 mod tests {
     use std::net::SocketAddr;
 
-    use ambrosia_core::Epoch;
     use ambrosia_wire::{Connection, Control, Frame};
     use tokio::net::TcpListener;
 
@@ -286,6 +339,45 @@ mod tests {
         next.await.expect("it is asked for");
         let again = timeout(Duration::ZERO, gone.accept()).await;
         assert!(again.is_err(), "who does not answer was given up before that");
+    }
+
+    /// Takes a connection of somebody who asks, and what that is.
+    async fn asked(host: &TcpListener) -> (Connection, Control) {
+        let (socket, _) = host.accept().await.expect("somebody asks");
+        let (_, mut connection) = Connection::new(socket).expect("it is set up");
+        match connection.read_frame().await.expect("a hello") {
+            Frame::Control(hello) => (connection, hello),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn refer(mut connection: Connection, epoch: u64) {
+        let refused = Control::Refused { elsewhere: true, reason: String::new() };
+        let there = Control::Elsewhere { epoch, address: "127.0.0.1:9".to_owned() };
+        connection.write_frames(&[refused, there].map(Frame::Control)).await.expect("it is there");
+    }
+
+    #[tokio::test]
+    async fn a_host_that_knows_no_later_primary_tells_of_the_next_one() {
+        let host = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = host.local_addr().expect("it listens").into();
+        let addresses = Addresses::new(InstanceName::new("counter").expect("a plain name"), vec![address]);
+        let mut primaries = addresses.primaries();
+        let (connection, _) = asked(&host).await;
+        refer(connection, 1).await;
+        primaries.wait_for(Option::is_some).await.expect("it is asked for");
+        // Whoever waits for an answer looks again.
+        addresses.look_again();
+        let (connection, hello) = asked(&host).await;
+        assert!(matches!(hello, Control::ClientHello { .. }), "{hello:?}");
+        refer(connection, 1).await;
+        let (waiting, hello) = asked(&host).await;
+        assert_eq!(hello, Control::NextPrimary { to: "counter".to_owned(), behind: 1 });
+        // However often it looks, that host is not asked again at once: it will tell.
+        addresses.look_again();
+        refer(waiting, 2).await;
+        let next = primaries.wait_for(|known| known.as_ref().is_some_and(|known| known.epoch == Epoch(2)));
+        next.await.expect("it is told");
     }
 
     #[tokio::test]

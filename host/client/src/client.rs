@@ -36,7 +36,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A primary that has not answered for this long may be one no more: it is looked who is, and again as often.
-pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Pause before the same primary is tried again.
 pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(10);

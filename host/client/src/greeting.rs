@@ -22,12 +22,30 @@ pub(crate) async fn ask_host(
     version: u16,
     security: &Security,
 ) -> Result<Greeting, ConnectionError> {
-    let (handle, mut connection) = Connection::new(security.connect(address).await?)?;
     let hello = Control::ClientHello { version, to: name.as_str().to_owned() };
+    let mut greeting = say_hello(address, hello, security).await?;
+    if let Greeting::Welcome { connection, .. } = &mut greeting {
+        connection.welcome(version);
+    }
+    Ok(greeting)
+}
+
+/// Connects to the host at `address` and waits until it knows of a primary of `name` behind that epoch, or does not want to wait any longer.
+pub(crate) async fn next_primary(
+    name: &InstanceName,
+    address: &HostAddress,
+    behind: Epoch,
+    security: &Security,
+) -> Result<Greeting, ConnectionError> {
+    let hello = Control::NextPrimary { to: name.as_str().to_owned(), behind: behind.0 };
+    say_hello(address, hello, security).await
+}
+
+async fn say_hello(address: &HostAddress, hello: Control, security: &Security) -> Result<Greeting, ConnectionError> {
+    let (handle, mut connection) = Connection::new(security.connect(address).await?)?;
     connection.write_frame(&Frame::Control(hello)).await?;
     match connection.read_frame().await? {
         Frame::Control(Control::ClientWelcome { epoch }) => {
-            connection.welcome(version);
             Ok(Greeting::Welcome { handle, connection: Box::new(connection), epoch: Epoch(epoch) })
         }
         Frame::Control(Control::Refused { reason, elsewhere }) => match connection.read_frame().await {

@@ -1,7 +1,5 @@
 //! How a connection with the primary is kept that many use at once: as long as its reign, and made again behind that.
 
-use std::time::Duration;
-
 use ambrosia_wire::ConnectionError;
 use tokio::{
     sync::watch,
@@ -14,9 +12,6 @@ use crate::{
     whereabouts::{Primary, Whereabouts},
 };
 
-/// While a primary is greeted it is looked that often whether another one is by now.
-const GREETING_LOOK_INTERVAL: Duration = Duration::from_millis(200);
-
 /// Greets the primary, unless another one becomes it meanwhile: a stopped primary's kernel still accepts connections, and a machine that is
 /// gone says nothing, so it is not waited for longer than it reigns.
 pub(crate) async fn greeted<T>(
@@ -26,7 +21,7 @@ pub(crate) async fn greeted<T>(
 ) -> Result<T, ConnectionError> {
     let looking = async {
         loop {
-            sleep(GREETING_LOOK_INTERVAL).await;
+            sleep(LOOK_INTERVAL).await;
             whereabouts.look_again();
         }
     };

@@ -109,6 +109,11 @@ pub trait Store: Send + Sync {
         Ok(None)
     }
 
+    /// Whether what many want of it at once is asked for together, elsewhere: whoever waits for it takes nothing from others.
+    fn asks_together(&self) -> bool {
+        false
+    }
+
     /// What whoever begins to run on it should know, such as that one machine holds all that is kept.
     fn caution(&self) -> Option<String> {
         None

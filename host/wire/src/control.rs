@@ -363,6 +363,15 @@ pub enum Control {
         #[serde(deserialize_with = "text")]
         reason: String,
     },
+    /// A client's first frame: it wants to know of the next primary as soon as there is one. It is answered like the hello of a client that
+    /// is meant for another host, once there is one, or after a while.
+    NextPrimary {
+        /// Name of the instance.
+        #[serde(deserialize_with = "text")]
+        to: String,
+        /// The epoch of the last reign that the client knows of; 0 for none.
+        behind: u64,
+    },
 }
 
 /// The reason of a [`Control::Rejected`] whose id belongs to a request that wants something else.

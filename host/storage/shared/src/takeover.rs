@@ -138,7 +138,8 @@ impl Takeover {
         let head = self.raised.expect("nothing is read before the epoch is raised");
         let at = self.reader.standing;
         if at.epoch >= head.epoch {
-            return self.end(NotReigning::Contended { epoch: at.epoch }, events);
+            // What was durable was of a reign that the head row does not know.
+            return self.end(NotReigning::Fault(went_back(at.last.lsn, at.epoch, head)), events);
         }
         if at.last.lsn < head.last.lsn {
             self.stage = read_from(now);

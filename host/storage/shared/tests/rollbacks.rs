@@ -200,6 +200,45 @@ fn a_process_that_has_found_something_lost_goes_on_when_it_is_brought_back() {
     log.tail(Lsn(1)).expect("it can be read again");
 }
 
+/// It has read further than the log goes by now, and its reign is one that the log does not know.
+#[test]
+fn a_standby_that_tries_to_become_primary_finds_that_the_store_has_gone_back() {
+    let (here, elsewhere) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let (engine, backup) = backed_up(here.path(), 2);
+    let other = process(&engine, elsewhere.path());
+    let _place = enter(&other, 1).expect("nothing is amiss");
+    let log = other.log(LOG).expect("it is there");
+    let lost = go_on(&engine, here.path());
+    let mut tail = log.tail(Lsn(1)).expect("it can be read");
+    while !tail.read().expect("it can be read").is_empty() {}
+    assert_eq!(tail.position(), lost.next());
+    *engine.rows() = backup;
+    // Whoever was refused reads on where it stood.
+    let error = log.tail(lost.next()).err().expect("it is not there any more");
+    assert!(matches!(error, LogError::Lost { .. }), "{error}");
+    let error = candidate(tail, &other).expect_err("it knows more");
+    assert!(matches!(error, AcquireError::Log(LogError::Lost { .. })), "{error}");
+    // Beyond what anybody here ever had is another matter.
+    let stranger = tempfile::tempdir().expect("a directory");
+    let error = process(&engine, stranger.path()).log(LOG).expect("it is there").tail(Lsn(99)).err();
+    assert!(matches!(error, Some(LogError::Missing { .. })), "{error:?}");
+}
+
+/// As above, but nothing else is read meanwhile.
+#[test]
+fn a_candidate_of_a_reign_that_is_lost_is_told_so() {
+    let (here, elsewhere) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let (engine, backup) = backed_up(here.path(), 2);
+    let other = process(&engine, elsewhere.path());
+    let _place = enter(&other, 1).expect("nothing is amiss");
+    go_on(&engine, here.path());
+    let mut tail = other.log(LOG).expect("it is there").tail(Lsn(1)).expect("it can be read");
+    while !tail.read().expect("it can be read").is_empty() {}
+    *engine.rows() = backup;
+    let error = candidate(tail, &other).expect_err("it knows more");
+    assert!(matches!(error, AcquireError::Log(LogError::Lost { .. })), "{error}");
+}
+
 /// What was accepted is lost as well, when the store goes back behind it.
 #[test]
 fn a_store_that_goes_back_twice_is_refused_twice() {

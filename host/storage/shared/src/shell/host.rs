@@ -220,6 +220,11 @@ impl EngineHost {
         self.shared.lock().lost.get(&log).map_or(Ok(()), |fault| Err(fault.clone()))
     }
 
+    /// A log was found to have lost what was durable.
+    pub(super) fn lose(&self, fault: &LogFault) {
+        self.shared.lock().lose(fault);
+    }
+
     /// What the log has lost was given up.
     pub(super) fn forgive(&self, log: LogId) {
         let mut state = self.shared.lock();
@@ -403,10 +408,10 @@ impl State {
             }
             Event::Log(_, LogEvent::Stopped(StopCause::Failed(_))) => {
                 let fault = self.committer.fault(task).cloned();
-                fault.into_iter().for_each(|fault| self.lose(fault));
+                fault.iter().for_each(|fault| self.lose(fault));
             }
             Event::Read(Err(fault)) | Event::Found(Err(fault)) | Event::NotReigning(NotReigning::Fault(fault)) => {
-                self.lose(fault.clone());
+                self.lose(fault);
             }
             _ => {}
         }
@@ -421,9 +426,9 @@ impl State {
         }
     }
 
-    fn lose(&mut self, fault: LogFault) {
+    fn lose(&mut self, fault: &LogFault) {
         if let LogFault::WentBack { log, .. } | LogFault::Rewritten { log, .. } = fault {
-            self.lost.entry(log).or_insert(fault);
+            self.lost.entry(*log).or_insert_with(|| fault.clone());
         }
     }
 

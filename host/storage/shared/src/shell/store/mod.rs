@@ -187,7 +187,15 @@ struct WholeLog {
 
 impl LogStore for WholeLog {
     fn tail(&self, from: Lsn) -> Result<Box<dyn LogTail>, LogError> {
-        Ok(Box::new(CheckedTail { tail: self.log.tail(from)?, inner: Arc::clone(&self.inner), log: self.id }))
+        let tail = match self.log.tail(from) {
+            Err(LogError::Missing { last, .. }) if from > last.next() => {
+                // Whoever asks for it may have had what is before it.
+                rollbacks::compare_now(&self.inner, self.id)?;
+                self.log.tail(from)?
+            }
+            tail => tail?,
+        };
+        Ok(Box::new(CheckedTail { tail, inner: Arc::clone(&self.inner), log: self.id }))
     }
 
     fn head(&self) -> Result<Head, LogError> {
@@ -354,6 +362,10 @@ impl Store for EngineStore {
     /// It knows of beats alone.
     fn sees_processes(&self) -> bool {
         false
+    }
+
+    fn asks_together(&self) -> bool {
+        true
     }
 
     fn rollbacks(&self) -> Result<Vec<Rollback>, IoError> {

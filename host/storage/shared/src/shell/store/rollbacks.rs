@@ -137,6 +137,16 @@ fn refused(inner: &Inner, rollback: Rollback) -> EnterError {
     }
 }
 
+/// Sees whether the log has what this process knows to have been durable; if not, nothing more is read of it.
+pub(super) fn compare_now(inner: &Inner, log: LogId) -> Result<(), LogError> {
+    inner.witness.take(|| inner.host.take_durable());
+    let known = inner.witness.read(log)?;
+    compare(inner, log, &known)?.map_err(|fault| {
+        inner.host.lose(&fault);
+        log_error(fault)
+    })
+}
+
 /// Compares the log with what was durable in it.
 fn compare(inner: &Inner, log: LogId, known: &Durable) -> Result<Result<(), LogFault>, IoError> {
     let Some(at) = known.position() else { return Ok(Ok(())) };
