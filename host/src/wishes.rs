@@ -5,6 +5,7 @@
 //! of a wish is written down until that works: a registry that can't be written for a while loses no answer.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
     time::Duration,
@@ -17,6 +18,9 @@ use crate::{event::Event, mailbox::Mailbox};
 
 /// What could not be read or written is tried again that often; and who may not be told of changes looks that often.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// So many instances are looked at together, by one look at all that there are.
+const SURVEY_MIN: usize = 8;
 
 /// Follows the wishes for the instances of this process.
 pub(crate) struct Wishes {
@@ -35,6 +39,8 @@ struct Desk {
 struct DeskState {
     followers: Vec<Follower>,
     notes: Vec<Note>,
+    /// The registry has changed, so any of them may have another wish.
+    is_changed: bool,
     /// There is anything for the thread to look at.
     is_rung: bool,
     is_dropped: bool,
@@ -47,6 +53,8 @@ struct Follower {
     mailbox: Arc<Mailbox<Event>>,
     /// What it was told last: the attempt, and whether it was taken back.
     told: Option<(u64, bool)>,
+    /// Nobody has looked since it follows.
+    is_new: bool,
 }
 
 /// What of a wish a member is told anew when it changes.
@@ -78,7 +86,7 @@ impl Wishes {
         let there = Arc::downgrade(&desk);
         let on_change = move || {
             if let Some(desk) = there.upgrade() {
-                desk.ring(|_| {});
+                desk.ring(|state| state.is_changed = true);
             }
         };
         let registry = store.registry().subscribe(Box::new(on_change))?;
@@ -96,7 +104,7 @@ impl Wishes {
         }
         let (name, uuid) = (entry.name.clone(), entry.uuid);
         // It may have changed since that was read.
-        self.desk.ring(|state| state.followers.push(Follower { name, uuid, mailbox, told }));
+        self.desk.ring(|state| state.followers.push(Follower { name, uuid, mailbox, told, is_new: true }));
     }
 
     /// The member with that mailbox has ended.
@@ -195,9 +203,10 @@ impl Clerk {
             let is_to_look_again = self.has_failed || self.registry.is_none();
             let mut state = self.desk.wait(is_to_look_again.then_some(RETRY_INTERVAL));
             let (notes, is_dropped) = (std::mem::take(&mut state.notes), state.is_dropped);
+            let is_changed = std::mem::take(&mut state.is_changed) || is_to_look_again;
             drop(state);
             // A claim that is refused below is told anew only when something has changed.
-            let mut failure = if is_dropped { None } else { self.look().err() };
+            let mut failure = if is_dropped { None } else { self.look(is_changed).err() };
             let mut unwritten = notes;
             unwritten.retain(|note| match self.write(note) {
                 Ok(()) => false,
@@ -251,27 +260,43 @@ impl Clerk {
         claimed.map(|_| ())
     }
 
-    /// Tells each member what has changed of its wish.
-    fn look(&self) -> Result<(), InstanceError> {
-        let names = |state: &DeskState| -> Vec<_> { state.followers.iter().map(|one| one.name.clone()).collect() };
-        let names = names(&self.desk.lock());
-        for name in names {
-            let entry = match self.store.instance(&name) {
-                Ok(entry) => Some(entry),
-                Err(InstanceError::Unknown { .. }) => None,
-                Err(error) => return Err(error),
-            };
-            let mut state = self.desk.lock();
-            for follower in state.followers.iter_mut().filter(|follower| follower.name == name) {
-                let own = entry.as_ref().filter(|entry| entry.uuid == follower.uuid);
-                let wish = own.and_then(|entry| entry.upgrades.wanted.clone());
-                let news = wish.as_ref().map(told);
-                if std::mem::replace(&mut follower.told, news) != news {
-                    follower.mailbox.push(Event::Wish(wish));
-                }
+    /// Tells each member what has changed of its wish; those alone that are new, if the registry has not changed.
+    fn look(&self, is_changed: bool) -> Result<(), InstanceError> {
+        let state = self.desk.lock();
+        let concerned = state.followers.iter().filter(|one| is_changed || one.is_new);
+        let names: BTreeSet<InstanceName> = concerned.map(|one| one.name.clone()).collect();
+        drop(state);
+        if names.len() < SURVEY_MIN {
+            for name in &names {
+                let entry = match self.store.instance(name) {
+                    Ok(entry) => Some(entry),
+                    Err(InstanceError::Unknown { .. }) => None,
+                    Err(error) => return Err(error),
+                };
+                self.tell_followers(name, entry.as_ref());
             }
+            return Ok(());
+        }
+        let mut found: BTreeMap<InstanceName, _> =
+            self.store.survey()?.into_iter().map(|found| (found.name, found.entry)).collect();
+        for name in &names {
+            let entry = found.remove(name).transpose()?;
+            self.tell_followers(name, entry.as_ref());
         }
         Ok(())
+    }
+
+    fn tell_followers(&self, name: &InstanceName, entry: Option<&InstanceEntry>) {
+        let mut state = self.desk.lock();
+        for follower in state.followers.iter_mut().filter(|follower| follower.name == *name) {
+            let own = entry.filter(|entry| entry.uuid == follower.uuid);
+            let wish = own.and_then(|entry| entry.upgrades.wanted.clone());
+            let news = wish.as_ref().map(told);
+            follower.is_new = false;
+            if std::mem::replace(&mut follower.told, news) != news {
+                follower.mailbox.push(Event::Wish(wish));
+            }
+        }
     }
 
     fn tell(&mut self, failure: Option<InstanceError>) {

@@ -298,6 +298,15 @@ pub trait Instances: Store {
     /// All instances, by name, also those whose entries can't be read.
     fn survey(&self) -> Result<Vec<Found>, InstanceError> {
         let mut instances = Vec::new();
+        // All at once, unless one of them can't be read: then which one it is.
+        if let Ok(entries) = self.registry().list(KEY_PREFIX) {
+            for entry in entries {
+                let Ok(name) = InstanceName::new(&entry.key[KEY_PREFIX.len()..]) else { continue };
+                let entry = decode(name.as_str(), &entry.value);
+                instances.push(Found { name, entry });
+            }
+            return Ok(instances);
+        }
         for key in self.registry().keys(KEY_PREFIX)? {
             let Ok(name) = InstanceName::new(&key[KEY_PREFIX.len()..]) else { continue };
             match find(self, &name) {

@@ -16,6 +16,7 @@ use tokio_postgres::{
 use uuid::Uuid;
 
 use crate::{
+    barriers::Barriers,
     error::{PostgresError, ends_conversation, fault_of, said},
     key_statements,
     place::PostgresPlace,
@@ -40,6 +41,7 @@ pub(crate) struct Conversation {
     is_warned: Arc<AtomicBool>,
     driver: AbortHandle,
     prepared: Prepared,
+    barriers: Barriers,
     pub(crate) known: Known,
 }
 
@@ -141,7 +143,7 @@ impl Conversation {
         let begun = prepare(&client, place).await;
         let (prepared, known) = begun.inspect_err(|_| driver.abort())?;
         let session = Session(LAST_SESSION.fetch_add(1, Ordering::SeqCst) + 1);
-        Ok(Conversation { session, client, is_warned, driver, prepared, known })
+        Ok(Conversation { session, client, is_warned, driver, prepared, barriers: Barriers::default(), known })
     }
 
     pub(crate) fn session(&self) -> Session {
@@ -150,6 +152,10 @@ impl Conversation {
 
     pub(crate) fn prepared(&self) -> &Prepared {
         &self.prepared
+    }
+
+    pub(crate) fn barriers(&self) -> &Barriers {
+        &self.barriers
     }
 
     pub(crate) fn is_over(&self) -> bool {

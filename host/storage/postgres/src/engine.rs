@@ -232,7 +232,8 @@ async fn perform(conversation: &Conversation, request: &Request) -> Result<Answe
         Request::Heads { logs } => heads(conversation, logs).await,
         Request::Raise { wanted } => raise(conversation, wanted).await,
         Request::Barrier { .. } => {
-            conversation.rows(&prepared.barrier, &[]).await?;
+            let make = async || conversation.rows(&prepared.barrier, &[]).await.map(drop);
+            conversation.barriers().wait(make).await?;
             Ok(Answered::Barred)
         }
         Request::Read { log, from, bytes } => {

@@ -9,6 +9,7 @@
 //!
 //! **Architecture Invariant:** nothing here decides what is to be done about an answer; that is [`ambrosia_shared_log`]'s.
 
+mod barriers;
 mod binding;
 mod conversation;
 mod engine;

@@ -122,6 +122,11 @@ impl Takeover {
         match result {
             Ok(Ok(head)) => {
                 assert!(head.epoch > self.candidate.over, "a reign is named by a number that none before it had");
+                let at = self.reader.standing;
+                if at.epoch >= head.epoch {
+                    // What was durable before is of a reign that the head row had not seen.
+                    return self.end(NotReigning::Fault(went_back(at.last.lsn, at.epoch, head)), events);
+                }
                 self.raised = Some(head);
                 self.go_on(now, events);
             }
@@ -138,8 +143,8 @@ impl Takeover {
         let head = self.raised.expect("nothing is read before the epoch is raised");
         let at = self.reader.standing;
         if at.epoch >= head.epoch {
-            // What was durable was of a reign that the head row does not know.
-            return self.end(NotReigning::Fault(went_back(at.last.lsn, at.epoch, head)), events);
+            // Others were faster, and have written already.
+            return self.end(NotReigning::Contended { epoch: at.epoch }, events);
         }
         if at.last.lsn < head.last.lsn {
             self.stage = read_from(now);
