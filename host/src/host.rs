@@ -21,7 +21,8 @@ use ambrosia_engine::{THREAD_STACK_BYTES_MIN, Tracking};
 use ambrosia_methods::Mounts;
 use ambrosia_outgoing::{Outside, Roots, Sender as OutgoingSender, SenderOptions, Surroundings};
 use ambrosia_storage::{
-    EnterError, HEARTBEAT_SILENCE, InstanceEntry, Instances, LogError, Members, Pool, Presence, RecordedOutcome, Store,
+    Checkpoints, EnterError, HEARTBEAT_SILENCE, InstanceEntry, Instances, LogError, LogStore, Members, Pool, Presence,
+    RecordedOutcome, Store,
 };
 use ambrosia_wire::socket;
 use tokio::net::TcpListener;
@@ -151,6 +152,8 @@ pub(crate) enum Happening {
     Ended(Ended),
     /// Something is to be done about places.
     Deed(Deed),
+    /// A replica that has taken a place has what it needs, or can't have it.
+    Provided(InstanceName, Result<Box<Provided>, RunError>),
     /// All are to end.
     ShutDown,
 }
@@ -229,6 +232,25 @@ impl Ready {
         let given = &self.entered.entry.upgrades.modules;
         let has_it = |module: &[u8; 32]| modules.methods(*module).is_ok_and(|methods| methods.find(name).is_ok());
         if given.iter().any(has_it) { Ok(()) } else { Err(unknown.into()) }
+    }
+}
+
+/// A replica with what it needs of the store.
+pub(crate) struct Provided {
+    ready: Ready,
+    log: Arc<dyn LogStore>,
+    checkpoints: Arc<dyn Checkpoints>,
+}
+
+impl Ready {
+    /// Gets what the replica needs of the store, which may take a while.
+    fn provide(self, store: &dyn Store, address: &HostAddress) -> Result<Provided, RunError> {
+        let Entered { replica, entry, presence, .. } = &self.entered;
+        presence.set_address(address).map_err(EnterError::from)?;
+        let log = store.log(entry.log())?;
+        let checkpoints = store.checkpoints(entry.log())?;
+        checkpoints.remove_leftovers(*replica).map_err(LogError::from)?;
+        Ok(Provided { log, checkpoints, ready: self })
     }
 }
 
@@ -318,13 +340,20 @@ impl Host {
 
     /// Has a replica live from now on.
     pub(crate) fn add(&mut self, ready: Ready, stdin: Option<String>, options: &MemberOptions) -> Result<(), RunError> {
+        let provided = ready.provide(&*self.store, &self.address)?;
+        self.begin_life(provided, stdin, options)
+    }
+
+    fn begin_life(
+        &mut self,
+        provided: Provided,
+        stdin: Option<String>,
+        options: &MemberOptions,
+    ) -> Result<(), RunError> {
+        let Provided { ready, log, checkpoints } = provided;
         let Ready { entered: Entered { instance, replica, entry, members, presence }, methods } = ready;
-        presence.set_address(&self.address).map_err(EnterError::from)?;
         let mailbox = Arc::new(Mailbox::new());
         let span = tracing::error_span!("member", instance = %instance, replica = %replica);
-        let log = self.store.log(entry.log())?;
-        let checkpoints = self.store.checkpoints(entry.log())?;
-        checkpoints.remove_leftovers(replica).map_err(LogError::from)?;
         let (vitals, presence) = (Arc::new(Vitals::new()), Arc::<dyn Presence>::from(presence));
         let printer = Arc::clone(&self.printer);
         let driver = Driver {
@@ -415,6 +444,8 @@ impl Host {
         let sender = self.happenings.0.clone();
         self.everyone.on_end(move || drop(sender.send(Happening::ShutDown)));
         let (mut is_ending, mut told) = (false, BTreeMap::new());
+        // Those that get what they need, and whether they are to leave before they live.
+        let mut provided_for: BTreeMap<InstanceName, bool> = BTreeMap::new();
         while !(is_ending && self.living == 0) {
             match self.next() {
                 Happening::ShutDown => {
@@ -433,14 +464,27 @@ impl Host {
                 // What is dropped here has no place any more.
                 Happening::Deed(Deed::Claimed(_)) if is_ending => {}
                 Happening::Deed(Deed::Claimed(ready)) => {
-                    let name = ready.entered.instance.clone();
-                    if let Err(error) = self.add(*ready, None, member) {
+                    provided_for.insert(ready.entered.instance.clone(), false);
+                    self.provide(*ready);
+                }
+                // As above.
+                Happening::Provided(..) if is_ending => {}
+                Happening::Provided(name, provided) => {
+                    if provided_for.remove(&name) == Some(true) {
+                        drop(provided);
+                        places.on_end(name, true);
+                        continue;
+                    }
+                    let begun = provided.and_then(|provided| self.begin_life(*provided, None, member));
+                    if let Err(error) = begun {
                         tracing::warn!(instance = %name, %error, "a replica can't be begun");
                         places.on_end(name, false);
                     }
                 }
                 Happening::Deed(Deed::Leave(name)) => {
-                    if let Some(reception) = self.receptions.of(&name) {
+                    if let Some(leaves) = provided_for.get_mut(&name) {
+                        *leaves = true;
+                    } else if let Some(reception) = self.receptions.of(&name) {
                         reception.mailbox.push(Event::Shutdown);
                     }
                 }
@@ -450,6 +494,18 @@ impl Host {
         drop(places);
         self.end();
         Ok(())
+    }
+
+    /// Has a replica get what it needs, beside others.
+    fn provide(&self, ready: Ready) {
+        let (store, address) = (Arc::clone(&self.store), self.address.clone());
+        let sender = self.happenings.0.clone();
+        self.runtime.spawn_blocking(move || {
+            let name = ready.entered.instance.clone();
+            let provided = ready.provide(&*store, &address).map(Box::new);
+            // Nobody listens any more once the process ends.
+            drop(sender.send(Happening::Provided(name, provided)));
+        });
     }
 
     fn next(&self) -> Happening {
