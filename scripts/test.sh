@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # These do not depend on wasmtime. They are tested in the dev profile: its debug assertions are detectors.
 readonly WITH_ASSERTIONS=(
-    ambrosia-core ambrosia-storage ambrosia-shared-log ambrosia-postgres ambrosia-wire ambrosia-client ambrosia-sim ambrosia-fuzz ambrosia-test-allocations ambrosia-test-database ambrosia-sdk ambrosia-sdk-macros shop
+    ambrosia-core ambrosia-storage ambrosia-shared-log ambrosia-postgres ambrosia-etcd ambrosia-wire ambrosia-client ambrosia-sim ambrosia-fuzz ambrosia-test-allocations ambrosia-test-database ambrosia-sdk ambrosia-sdk-macros shop
 )
 # These are programs for wasm. They are tested by running them in the host.
 readonly GUESTS=(server client1 client2 client3 test-guests debugged-guest ambrosia-sim-guest)
@@ -62,6 +62,15 @@ other_guests() {
     ((status == 0 || status == 3))
 }
 
+# What is kept in etcd is skipped by its tests where that can't be had, which say so.
+AMBROSIA_ENGINES=${CARGO_TARGET_DIR:-$PWD/target}/engines
+export AMBROSIA_ENGINES
+engines() {
+    local status=0
+    scripts/engines.sh "$AMBROSIA_ENGINES" || status=$?
+    ((status == 0 || status == 3))
+}
+
 assertions=() rest=(--workspace)
 for package in "${WITH_ASSERTIONS[@]}"; do
     assertions+=(-p "$package")
@@ -72,6 +81,7 @@ for package in "${GUESTS[@]}"; do
 done
 
 step "guests in other languages, where their tools are" other_guests
+step "servers of engines, where they are to be had" engines
 step "core, storage, simulations, SDK and fuzz corpora with debug assertions" "${run_tests[@]}" "${assertions[@]}"
 step "engine, host, command line, integration and the rest of the corpora" "${run_tests[@]}" --release "${rest[@]}"
 step "documentation of the SDK" cargo test --doc -p ambrosia-sdk

@@ -15,9 +15,11 @@ use std::{
 use tempfile::TempDir;
 
 mod authority;
+mod etcd;
 mod skipped;
 
 pub use authority::{Authority, Certified, Lasting};
+pub use etcd::Etcd;
 pub use skipped::skip;
 
 /// Where Debian has it.

@@ -1,0 +1,245 @@
+//! Groups: appending and reading them.
+
+use std::{collections::HashMap, sync::Arc};
+
+use ambrosia_core::Lsn;
+use ambrosia_shared_log::{Answered, AppendFault, Fault, Group};
+use ambrosia_storage::LogId;
+use tokio::{task::JoinSet, time::Instant};
+
+use crate::{
+    error::Failed,
+    heads::{self, LOGS_MAX},
+    layout::{Body, Head, PART_BYTES, StoredGroup},
+    messages::{Compare, Entry, Range, Step, Txn, behind},
+    office::{Shared, Way, behind_key, found},
+    parts,
+    protobuf::Malformed,
+};
+
+/// Its parts are conditions of one transaction, of which etcd takes 128.
+pub(crate) const GROUP_BYTES_MAX: usize = 96 << 20;
+
+/// Groups that are read first; then as many as are needed by the size of these.
+const FIRST_ROWS: u64 = 4;
+
+/// No more are read at a time.
+const ROWS_MAX: u64 = 4096;
+
+/// A group that is to be appended, and the head by which that is tried.
+struct Wanted {
+    at: usize,
+    group: Group,
+    head: Head,
+}
+
+/// What has become of one.
+enum Became {
+    Appended,
+    /// It was not, and there is that head.
+    Behind(Option<Head>),
+}
+
+pub(crate) async fn append(office: &Shared, groups: Vec<Group>, until: Instant) -> Answered {
+    let mut answers: Vec<Option<Result<(), AppendFault>>> = vec![None; groups.len()];
+    if let Err(Failed(fault)) = office.check_room(groups.iter().map(|group| group.bytes.len()).sum()) {
+        return Answered::Appended(groups.iter().map(|_| Err(AppendFault::Failed(fault.clone()))).collect());
+    }
+    let mut pending = begin(office, groups, &mut answers, until).await;
+    while !pending.is_empty() {
+        if Instant::now() >= until {
+            let fault = || Fault::Unavailable("the heads of the logs change all the time".to_owned());
+            pending.iter().for_each(|wanted| answers[wanted.at] = Some(Err(AppendFault::Failed(fault()))));
+            break;
+        }
+        let mut tasks = JoinSet::new();
+        for part in in_parts(std::mem::take(&mut pending)) {
+            let office = Arc::clone(office);
+            tasks.spawn(async move {
+                let became = append_part(&office, &part, until).await;
+                (part, became)
+            });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            let (part, became) = ended.expect("no task is ended from outside");
+            match became {
+                Ok(became) => {
+                    for (wanted, became) in part.into_iter().zip(became) {
+                        match settle(office, wanted, became) {
+                            Ok((at, answer)) => answers[at] = Some(answer),
+                            Err(again) => pending.push(again),
+                        }
+                    }
+                }
+                Err(Failed(fault)) => {
+                    part.iter().for_each(|wanted| answers[wanted.at] = Some(Err(AppendFault::Failed(fault.clone()))));
+                }
+            }
+        }
+    }
+    Answered::Appended(answers.into_iter().map(|answer| answer.expect("each has one by now")).collect())
+}
+
+/// What is to be tried, by heads that are known, or read where those known would not take the group. What is decided by that already is answered.
+async fn begin(
+    office: &Shared,
+    groups: Vec<Group>,
+    answers: &mut [Option<Result<(), AppendFault>>],
+    until: Instant,
+) -> Vec<Wanted> {
+    let known = |group: &Group| office.heads().get(&group.log).copied().filter(|head| head.takes(group));
+    let unknown: Vec<LogId> = groups.iter().filter(|group| known(group).is_none()).map(|group| group.log).collect();
+    let read = if unknown.is_empty() {
+        Ok(Vec::new())
+    } else {
+        heads::read(office, Way::Groups, &unknown, until).await.map(|(_, heads)| heads)
+    };
+    let read: Result<HashMap<LogId, Option<Head>>, Failed> = read.map(|heads| unknown.into_iter().zip(heads).collect());
+    let mut pending = Vec::new();
+    for (at, group) in groups.into_iter().enumerate() {
+        if group.bytes.len() > GROUP_BYTES_MAX {
+            answers[at] = Some(Err(AppendFault::TooLarge { max: GROUP_BYTES_MAX }));
+            continue;
+        }
+        let head = match &read {
+            Ok(read) => read.get(&group.log).copied().unwrap_or_else(|| office.heads().get(&group.log).copied()),
+            Err(Failed(fault)) => {
+                answers[at] = Some(Err(AppendFault::Failed(fault.clone())));
+                continue;
+            }
+        };
+        match head {
+            Some(head) if head.takes(&group) => pending.push(Wanted { at, group, head }),
+            head => answers[at] = Some(Err(refused(&group, head))),
+        }
+    }
+    pending
+}
+
+fn refused(group: &Group, head: Option<Head>) -> AppendFault {
+    AppendFault::Refused(head.map(|head| head.told(group.log)))
+}
+
+/// The answer, or what is to be tried once more: another part of the head has changed.
+fn settle(office: &Shared, wanted: Wanted, became: Became) -> Result<(usize, Result<(), AppendFault>), Wanted> {
+    let Wanted { at, group, head } = wanted;
+    match became {
+        Became::Appended => {
+            let last = head.behind(&group);
+            office.heads().insert(group.log, Head { last, ..head });
+            Ok((at, Ok(())))
+        }
+        Became::Behind(Some(head)) if head.takes(&group) => Err(Wanted { at, group, head }),
+        Became::Behind(head) => {
+            match head {
+                Some(head) => drop(office.heads().insert(group.log, head)),
+                None => drop(office.heads().remove(&group.log)),
+            }
+            Ok((at, Err(refused(&group, head))))
+        }
+    }
+}
+
+/// As many as one request takes. One that is in parts is alone, for its parts are conditions.
+fn in_parts(pending: Vec<Wanted>) -> Vec<Vec<Wanted>> {
+    let mut parts: Vec<Vec<Wanted>> = Vec::new();
+    let mut bytes = usize::MAX;
+    for wanted in pending {
+        let length = wanted.group.bytes.len();
+        let fits = bytes.checked_add(length).is_some_and(|bytes| bytes <= PART_BYTES);
+        match parts.last_mut().filter(|part| fits && part.len() < LOGS_MAX) {
+            Some(part) => {
+                bytes += length;
+                part.push(wanted);
+            }
+            None => {
+                bytes = length;
+                parts.push(vec![wanted]);
+            }
+        }
+    }
+    parts
+}
+
+/// Appends groups of several logs, each on its own condition, in one transaction.
+async fn append_part(office: &Shared, part: &[Wanted], until: Instant) -> Result<Vec<Became>, Failed> {
+    let layout = &office.layout;
+    let mut steps = Vec::with_capacity(part.len());
+    for Wanted { group, head, .. } in part {
+        let log = group.log;
+        let name = parts::put(office, group, Some(log), until).await?;
+        let (fence, last) = (layout.fence(log), layout.last(log));
+        let mut compare =
+            vec![Compare::Value(fence, head.fence.encode()), Compare::Value(last.clone(), head.last.encode())];
+        compare.extend(parts::conditions(layout, group, name));
+        steps.push(Step::Transact(Txn {
+            compare,
+            success: vec![
+                Step::Put(last, head.behind(group).encode()),
+                Step::Put(layout.group(log, group.last.lsn), StoredGroup::of(group, head.last.bytes, name).encode()),
+            ],
+            failure: vec![Step::Read(Range::under(&layout.head(log)))],
+        }));
+    }
+    let (_, outcome) = office.transact(Way::Groups, &Txn::of(steps), until).await?;
+    if outcome.brought.len() != part.len() {
+        return Err(Malformed.into());
+    }
+    let became = outcome.brought.into_iter().map(|brought| {
+        let outcome = brought.outcome()?;
+        if outcome.succeeded {
+            return Ok(Became::Appended);
+        }
+        let [head] = outcome.brought()?;
+        Ok(Became::Behind(Head::decode(&found(head)?.entries)?))
+    });
+    became.collect()
+}
+
+/// Reads groups and the head, as they are at one moment.
+pub(crate) async fn read(
+    office: &Shared,
+    log: LogId,
+    from: Lsn,
+    bytes: usize,
+    until: Instant,
+) -> Result<Answered, Failed> {
+    let layout = &office.layout;
+    let end = behind(&layout.groups(log));
+    let rows = |key, limit, revision| Range { limit, revision, ..Range::between(key, end.clone()) };
+    let first = rows(layout.group(log, from), FIRST_ROWS, 0);
+    let txn = Txn::of(vec![Step::Read(Range::under(&layout.head(log))), Step::Read(first)]);
+    let (session, outcome) = office.transact(Way::Bulk, &txn, until).await?;
+    let revision = outcome.header.revision;
+    let [head, mut page] = {
+        let [head, page] = outcome.brought()?;
+        [found(head)?, found(page)?]
+    };
+    let head = Head::decode(&head.entries)?;
+    let (mut groups, mut had, mut limit) = (Vec::new(), 0, FIRST_ROWS);
+    'pages: loop {
+        let last_key = page.entries.last().map(|entry| entry.key.clone());
+        for Entry { key, value, .. } in page.entries {
+            if had >= bytes {
+                break 'pages;
+            }
+            let (last, stored) = StoredGroup::decode(&key, value)?;
+            had += stored.length() as usize;
+            let contents = match &stored.body {
+                Body::Here(bytes) => bytes.clone(),
+                Body::Parts(length, name) => parts::read(office, log, last, (*length, *name), revision, until).await?,
+            };
+            groups.push(stored.group(log, last, contents));
+        }
+        let Some(last_key) = last_key.filter(|_| page.has_more && had < bytes) else { break };
+        limit = next_rows(bytes - had, had / groups.len().max(1), limit);
+        (_, page) = office.range(Way::Bulk, &rows(behind_key(&last_key), limit, revision), until).await?;
+    }
+    Ok(Answered::Read { session, head: head.map(|head| head.told(log)), groups })
+}
+
+/// How many more rows may be needed for so many bytes, by the size of those before.
+pub(crate) fn next_rows(bytes: usize, each: usize, before: u64) -> u64 {
+    let wanted = (bytes / each.max(1)) as u64 + 1;
+    wanted.min(before * 8).min(ROWS_MAX)
+}

@@ -1,0 +1,186 @@
+//! Where logs are, as an operator writes it.
+
+use std::{ffi::OsString, fmt, os::unix::ffi::OsStringExt, path::PathBuf};
+
+use crate::error::PlaceError;
+
+/// What URLs of etcd begin with.
+const SCHEME: &str = "etcd://";
+
+/// The prefix that is used unless the URL says another one.
+const PREFIX: &str = "ambrosia";
+
+/// Where etcd listens for clients.
+const PORT: u16 = 2379;
+
+/// What etcd takes if its operator says nothing.
+const QUOTA: u64 = 2 << 30;
+
+/// Keys under a prefix in an etcd cluster, and how that is reached.
+#[derive(Clone)]
+pub struct EtcdPlace {
+    pub(crate) members: Vec<Member>,
+    pub(crate) prefix: String,
+    /// Who asks, and the password.
+    pub(crate) user: Option<(String, String)>,
+    /// For values that are too large for etcd.
+    pub(crate) blobs: PathBuf,
+    /// Bytes that the database may have, unless etcd says it.
+    pub(crate) quota: u64,
+}
+
+/// What is wrong with TLS in a URL.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsWords {
+    /// A member is on another machine.
+    #[error("{0} is not this machine, and is asked by TLS only")]
+    Elsewhere(String),
+}
+
+/// A member of the cluster.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Member {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            return write!(out, "[{}]:{}", self.host, self.port);
+        }
+        write!(out, "{}:{}", self.host, self.port)
+    }
+}
+
+impl EtcdPlace {
+    /// Reads a URL such as `etcd://etcd1,etcd2,etcd3/shop?blobs=file:/mnt/shared/blobs&sslrootcert=/etc/ambrosia/ca.crt`.
+    ///
+    /// # Errors
+    /// If it is none, has no place for blobs, or names a member on another machine without seeing by TLS that it is the one.
+    pub fn read(url: &str) -> Result<EtcdPlace, PlaceError> {
+        let wrong = |words: &str| PlaceError::Url(words.to_owned());
+        let rest = url.strip_prefix(SCHEME).ok_or_else(|| wrong("it does not begin with etcd://"))?;
+        let (rest, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let (user, members) = match authority.rsplit_once('@') {
+            None => (None, authority),
+            Some((user, members)) => {
+                let (user, password) = user.split_once(':').unwrap_or((user, ""));
+                (Some((text(user), text(password))), members)
+            }
+        };
+        let members =
+            members.split(',').map(|member| read_member(member).ok_or_else(|| wrong("a host or port is none")));
+        let members = members.collect::<Result<Vec<_>, _>>()?;
+        let prefix = check_prefix(if prefix.is_empty() { PREFIX } else { prefix })?;
+        let (mut blobs, mut quota) = (None, QUOTA);
+        for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
+            match parameter.split_once('=').unwrap_or((parameter, "")) {
+                ("blobs", value) => blobs = Some(read_blobs(value)?),
+                ("quota", value) => quota = read_size(value).ok_or_else(|| PlaceError::Quota(text(value)))?,
+                (name, _) => return Err(PlaceError::Url(format!("it has no parameter {name:?}"))),
+            }
+        }
+        let elsewhere = members.iter().find(|member| !is_here(&member.host));
+        if let Some(member) = elsewhere {
+            return Err(TlsWords::Elsewhere(member.to_string()).into());
+        }
+        let blobs = blobs.ok_or(PlaceError::NoBlobs)?;
+        Ok(EtcdPlace { members, prefix, user, blobs, quota })
+    }
+
+    /// Whether a text is meant to be a URL of etcd.
+    pub fn is_one(text: &str) -> bool {
+        text.starts_with(SCHEME)
+    }
+
+    /// Whether it has a password in it.
+    pub fn has_password(&self) -> bool {
+        self.user.as_ref().is_some_and(|(_, password)| !password.is_empty())
+    }
+}
+
+/// Without a password.
+impl fmt::Display for EtcdPlace {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, member) in self.members.iter().enumerate() {
+            write!(out, "{}{member}", if number > 0 { "," } else { "" })?;
+        }
+        write!(out, "/{}", self.prefix)
+    }
+}
+
+impl fmt::Debug for EtcdPlace {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
+    }
+}
+
+fn read_member(text: &str) -> Option<Member> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once(']')?;
+            (host, if port.is_empty() { None } else { Some(port.strip_prefix(':')?) })
+        }
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
+    let is_host = !host.is_empty() && host.bytes().all(is_name);
+    let port = port.map_or(Some(PORT), |port| port.parse().ok().filter(|port| *port > 0))?;
+    is_host.then(|| Member { host: host.to_owned(), port })
+}
+
+fn check_prefix(prefix: &str) -> Result<String, PlaceError> {
+    let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_plain = prefix.bytes().all(|byte| is_letter(byte) || b"_-/".contains(&byte));
+    let ends = [prefix.bytes().next(), prefix.bytes().last()];
+    let is_closed = ends.iter().all(|end| end.is_some_and(is_letter));
+    let is_prefix = is_plain && is_closed && !prefix.contains("//");
+    if is_prefix { Ok(prefix.to_owned()) } else { Err(PlaceError::Prefix(prefix.to_owned())) }
+}
+
+fn read_blobs(value: &str) -> Result<PathBuf, PlaceError> {
+    let bytes = decoded(value);
+    let path = bytes.strip_prefix(b"file:").filter(|path| path.starts_with(b"/"));
+    // As `file:///directory`.
+    let path = path.map(|path| path.strip_prefix(b"//").unwrap_or(path)).filter(|path| path.starts_with(b"/"));
+    let path = path.map(|path| PathBuf::from(OsString::from_vec(path.to_vec())));
+    path.ok_or_else(|| PlaceError::Blobs(text(value)))
+}
+
+fn read_size(text: &str) -> Option<u64> {
+    let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("", 1)];
+    let (number, unit) = units.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))?;
+    number.parse::<u64>().ok()?.checked_mul(unit).filter(|bytes| *bytes > 0)
+}
+
+fn is_here(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn text(escaped: &str) -> String {
+    String::from_utf8_lossy(&decoded(escaped)).into_owned()
+}
+
+/// Of `%2F` and the like the bytes that they stand for; what is none stays as it is.
+fn decoded(text: &str) -> Vec<u8> {
+    let (mut rest, mut bytes) = (text.as_bytes(), Vec::new());
+    while let Some((first, others)) = rest.split_first() {
+        let digits = others.get(..2).filter(|_| *first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &others[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = others;
+            }
+        }
+    }
+    bytes
+}

@@ -1,0 +1,208 @@
+//! What etcd has limits for, and what is refused.
+
+use std::time::{Duration, Instant};
+
+use ambrosia_core::Lsn;
+use ambrosia_etcd::{EtcdEngine, EtcdPlace};
+use ambrosia_shared_log::{
+    Answered, AppendFault, Claim, Engine, Fault, Group, HostId, KeysAnswer, KeysRequest, Lane, Put, Request, Seen,
+    Space,
+};
+use ambrosia_test_database::Etcd;
+use bytes::Bytes;
+
+use crate::support::{append, ask, create, engine, genesis, group, log, place, position};
+
+/// Far more than any of these takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_record_of_the_largest_size_goes_in_and_comes_out() {
+    let Some(etcd) = Etcd::begin(1, &[]) else { return };
+    let engine = engine(&etcd);
+    assert!(create(&engine, log(1), &genesis(log(1))));
+    let after = position(&genesis(log(1)));
+    let large = Group { bytes: Bytes::from(vec![7; 90 << 20]), ..group(log(1), 0, after, b"") };
+    assert!(large.bytes.len() <= engine.facts().group_bytes_max);
+    // A slow disk takes longer than an answer may; each try goes on where the last one has ended.
+    let until = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < until, "it never comes in");
+        match append(&engine, vec![large.clone()]) {
+            Ok(Answered::Appended(answers)) => match &answers[..] {
+                [Ok(())] => break,
+                [Err(AppendFault::Refused(Some(head)))] if head.last == large.last => break,
+                [Err(AppendFault::Failed(_))] => {}
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+    loop {
+        assert!(Instant::now() < until, "it never comes out");
+        match ask(&engine, Lane::Other, Request::Read { log: log(1), from: Lsn(2), bytes: 1 }) {
+            Ok(Answered::Read { groups, .. }) => break assert!(groups == [large], "it is as it was"),
+            Err(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    let too_large =
+        Group { bytes: Bytes::from(vec![7; engine.facts().group_bytes_max + 1]), ..group(log(1), 0, after, b"") };
+    match append(&engine, vec![too_large]) {
+        Ok(Answered::Appended(answers)) => assert!(matches!(answers[..], [Err(AppendFault::TooLarge { .. })])),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn many_logs_are_appended_to_and_looked_at_by_one_request() {
+    const LOGS: u8 = 250;
+    let Some(etcd) = Etcd::begin(1, &[]) else { return };
+    let engine = engine(&etcd);
+    let logs: Vec<_> = (0..LOGS).map(log).collect();
+    logs.iter().for_each(|log| assert!(create(&engine, *log, &genesis(*log))));
+    let groups: Vec<_> = logs
+        .iter()
+        .map(|log| group(*log, u64::from(log.0.0[0] % 10 == 0), position(&genesis(*log)), &[1; 9000]))
+        .collect();
+    let Ok(Answered::Appended(answers)) = append(&engine, groups.clone()) else { panic!() };
+    for (group, answer) in groups.iter().zip(answers) {
+        // One that is refused keeps no other one back.
+        assert_eq!(answer.is_ok(), group.epoch.0 == 0, "{answer:?}");
+    }
+    let mut seen: Vec<_> = logs.iter().map(|log| Seen { log: *log, known: None }).collect();
+    seen.push(Seen { log: log(LOGS), known: None });
+    match ask(&engine, Lane::Other, Request::Heads { logs: seen }) {
+        Ok(Answered::Heads { heads, gone, .. }) => {
+            assert_eq!((heads.len(), gone), (usize::from(LOGS), vec![log(LOGS)]));
+            assert_eq!(heads.iter().filter(|head| head.last.lsn == Lsn(2)).count(), usize::from(LOGS) / 10 * 9);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn large_values_are_files_that_go_with_their_keys() {
+    let Some(etcd) = Etcd::begin(1, &[]) else { return };
+    let engine = engine(&etcd);
+    let store = std::fs::read_dir(etcd.blobs()).expect("it is there").next().expect("a store").expect("it is read");
+    let files = || std::fs::read_dir(store.path()).expect("it is there").count() - 1;
+    let value = Bytes::from(vec![5; 1 << 20]);
+    let put = |expected, attempt| {
+        let claim = Claim { host: HostId([1; 16]), attempt };
+        let put = Put { space: Space::Store, key: "a".into(), expected, value: value.clone(), claim, beside: None };
+        match ask(&engine, Lane::Other, Request::Keys(KeysRequest::Put(put))) {
+            Ok(Answered::Keys(KeysAnswer::Put(put))) => put,
+            other => panic!("{other:?}"),
+        }
+    };
+    let get = || ask(&engine, Lane::Other, Request::Keys(KeysRequest::Get { space: Space::Store, key: "a".into() }));
+    let first = put(None, 1).expect("it is new");
+    assert_eq!(put(None, 1), Ok(first), "asked again");
+    assert!(put(None, 2).is_err());
+    assert_eq!(files(), 1, "that of what was refused is gone");
+    let second = put(Some(first), 3).expect("it stands there");
+    assert_eq!(files(), 1, "the one before is gone");
+    match get() {
+        Ok(Answered::Keys(KeysAnswer::Got { entry: Some(entry), .. })) => assert!(entry.value == value),
+        other => panic!("{other:?}"),
+    }
+    let file = std::fs::read_dir(store.path()).expect("it is there").map(|entry| entry.expect("it is read").path());
+    let file = file.into_iter().find(|path| !path.ends_with("store")).expect("there is one");
+    std::fs::write(&file, b"something else").expect("it is the test's own");
+    let damaged = get();
+    assert!(matches!(&damaged, Err(Fault::Unavailable(words)) if words.contains("is damaged")), "{damaged:?}");
+    std::fs::remove_file(&file).expect("it is the test's own");
+    let missing = get();
+    assert!(matches!(&missing, Err(Fault::Unavailable(words)) if words.contains("is missing")), "{missing:?}");
+    let delete = KeysRequest::Delete { space: Space::Store, key: "a".into(), expected: second };
+    assert_eq!(ask(&engine, Lane::Other, Request::Keys(delete)), Ok(Answered::Keys(KeysAnswer::Deleted(Ok(())))));
+    assert_eq!(files(), 0);
+}
+
+#[test]
+fn behind_four_fifths_of_the_quota_nothing_more_is_put_and_what_is_trimmed_makes_room() {
+    let Some(etcd) = Etcd::begin(1, &["--quota-backend-bytes", "134217728"]) else { return };
+    engine(&etcd);
+    let url = format!("{}&quota=128MiB", etcd.url("shop"));
+    let engine = EtcdEngine::open(EtcdPlace::read(&url).expect("it is a URL")).expect("it is there");
+    let of = log(1);
+    assert!(create(&engine, of, &genesis(of)));
+    let mut last = position(&genesis(of));
+    let until = Instant::now() + PATIENCE;
+    let words = loop {
+        assert!(Instant::now() < until, "it is never full");
+        let next = Group { bytes: Bytes::from(vec![3; 1 << 19]), ..group(of, 0, last, b"") };
+        match append(&engine, vec![next.clone()]) {
+            Ok(Answered::Appended(answers)) => match &answers[..] {
+                [Ok(())] => last = next.last,
+                [Err(AppendFault::Failed(Fault::Unavailable(words)))] => break words.clone(),
+                [Err(AppendFault::Failed(Fault::Unknown(_)))] => {}
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(words.contains("80 % of its quota") && words.contains("defrag"), "{words}");
+    ask(&engine, Lane::Other, Request::Trim { log: of, before: last.lsn }).expect("that goes on");
+    let revision = etcd.gateway(0, "/v3/maintenance/status", "{}").expect("it answers");
+    let revision =
+        revision.split_once("\"revision\":\"").and_then(|(_, rest)| rest.split_once('"')).expect("it says it").0;
+    let body = format!(r#"{{"revision":"{revision}","physical":true}}"#);
+    etcd.gateway(0, "/v3/kv/compaction", &body).expect("it forgets");
+    etcd.gateway(0, "/v3/maintenance/defragment", "{}").expect("it gives back");
+    let next = group(of, 0, last, b"");
+    loop {
+        assert!(Instant::now() < until, "there is room, and it is not seen");
+        match append(&engine, vec![next.clone()]) {
+            Ok(Answered::Appended(answers)) if answers == [Ok(())] => break,
+            _ => std::thread::park_timeout(Duration::from_millis(100)),
+        }
+    }
+}
+
+#[test]
+fn what_can_not_be_used_is_refused_with_what_to_do() {
+    let Some(mut etcd) = Etcd::begin(1, &[]) else { return };
+    let refused = |url: &str| match EtcdEngine::open(EtcdPlace::read(url).expect("it is a URL")) {
+        Ok(_) => panic!("{url} was taken"),
+        Err(error) => error.to_string(),
+    };
+    let none = refused(&etcd.url("shop"));
+    assert!(none.contains("no store of Ambrosia under shop of") && none.contains("store init"), "{none}");
+    let engine = engine(&etcd);
+    assert!(engine.facts().caution.is_some_and(|caution| caution.contains("one member")));
+    EtcdEngine::create(&place(&etcd)).expect("it is made again without harm");
+    let elsewhere = refused(&etcd.url("shop").replace("blobs=file:", "blobs=file:/elsewhere"));
+    assert!(elsewhere.contains("/elsewhere") && elsewhere.contains("mounted"), "{elsewhere}");
+    etcd.put("shop/meta/format", "7");
+    let other = refused(&etcd.url("shop"));
+    assert!(other.contains("format 7") && other.contains("this program reads 1"), "{other}");
+    etcd.kill(0);
+    let away = refused(&etcd.url("shop"));
+    assert!(away.contains("no etcd answers at"), "{away}");
+}
+
+#[test]
+fn who_must_say_a_password_says_it_and_it_is_not_shown() {
+    let Some(etcd) = Etcd::begin(1, &[]) else { return };
+    EtcdEngine::create(&place(&etcd)).expect("a store can be made");
+    for (path, body) in [
+        ("/v3/auth/role/add", r#"{"name":"root"}"#),
+        ("/v3/auth/user/add", r#"{"name":"root","password":"s3cret"}"#),
+        ("/v3/auth/user/grant", r#"{"user":"root","role":"root"}"#),
+        ("/v3/auth/enable", "{}"),
+    ] {
+        etcd.gateway(0, path, body).expect("it does that");
+    }
+    let open = |user: &str| {
+        EtcdEngine::open(EtcdPlace::read(&etcd.url("shop").replace("://", &format!("://{user}"))).expect("it is a URL"))
+    };
+    let engine = open("root:s3cret@").expect("it is the right one");
+    assert!(create(&engine, log(1), &genesis(log(1))));
+    assert!(!engine.facts().place.contains("s3cret"));
+    for wrong in ["", "root:wrong@"] {
+        let said = open(wrong).map(|_| ()).expect_err("it is not let in").to_string();
+        assert!(!said.contains("wrong") && said.contains("can't be used"), "{said}");
+    }
+}

@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Fetches servers of engines for the tests, where they are to be had: see usage() below.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+usage() {
+    cat <<'HELP'
+usage: scripts/engines.sh [DIR]
+
+Puts an etcd server, 3.5.5 or newer, into DIR (the folder engines of the target directory), where the tests find it, and prints
+what it says of its version. It takes the one that is installed, or else Debian's package, which is fetched and unpacked there: nothing is
+installed. PostgreSQL is taken as it is installed, and is no matter of this script.
+
+exit status: 0 it is there and runs; 3 it can't be had here; 1 something failed; 2 wrong usage.
+HELP
+}
+
+case ${1:-} in
+    -h | --help) usage && exit 0 ;;
+    -*) usage >&2 && exit 2 ;;
+esac
+dir=${1:-${CARGO_TARGET_DIR:-target}/engines}
+mkdir -p "$dir"
+dir=$(cd "$dir" && pwd)
+
+# 3.5.5 and newer: those before do not keep what they confirm.
+is_new_enough() {
+    local version major minor patch
+    version=$("$1" --version 2>/dev/null | sed -n 's/^etcd Version: //p') || return 1
+    IFS=.- read -r major minor patch _ <<<"$version"
+    [[ $major =~ ^[0-9]+$ && $minor =~ ^[0-9]+$ && $patch =~ ^[0-9]+$ ]] || return 1
+    ((major > 3 || (major == 3 && (minor > 5 || (minor == 5 && patch >= 5)))))
+}
+
+found() {
+    "$dir/etcd" --version | head -n 1
+    exit 0
+}
+
+if is_new_enough "$dir/etcd"; then
+    found
+fi
+installed=$(command -v etcd || true)
+if [[ -n $installed ]] && is_new_enough "$installed"; then
+    ln -sf "$installed" "$dir/etcd"
+    found
+fi
+if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
+    echo "engines: there is no etcd 3.5.5 or newer here, and no apt-get to fetch one: install it, or put it into $dir" >&2
+    exit 3
+fi
+
+# A list of packages and a cache of its own: what the system has installed, and where from, stays as it is.
+apt=$(mktemp -d)
+trap 'rm -rf "$apt"' EXIT
+mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
+# As it stands in lines of lists, or in fields of sources; security and the like are elsewhere.
+mirror=$({ cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null || true; } |
+    grep -v '^ *#' | grep -oE '[a-z+]+://[^ ]*/debian/?( |$)' | head -n 1 | tr -d ' ' || true)
+if [[ -z $mirror ]]; then
+    echo "engines: the sources of apt-get name no archive of Debian: install etcd 3.5.5 or newer, or put it into $dir" >&2
+    exit 3
+fi
+options=(
+    -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null -o "Dir::State::lists=$apt/lists"
+    -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=root -o Acquire::Languages=none -o Acquire::Retries=3
+)
+# The newest release may have a libc that the program does not run with here.
+for suite in trixie forky; do
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" >"$apt/sources.list"
+    if ! (apt-get "${options[@]}" update && cd "$apt" && apt-get "${options[@]}" download etcd-server) >"$apt/log" 2>&1; then
+        continue
+    fi
+    dpkg -x "$apt"/etcd-server_*.deb "$apt/root"
+    rm -f "$apt"/etcd-server_*.deb
+    if is_new_enough "$apt/root/usr/bin/etcd"; then
+        # Whole or not at all, for several may do this at once.
+        cp "$apt/root/usr/bin/etcd" "$dir/etcd.$$"
+        mv "$dir/etcd.$$" "$dir/etcd"
+        found
+    fi
+done
+tail -n 3 "$apt/log" >&2
+echo "engines: no etcd 3.5.5 or newer that runs here can be fetched: install it, or put it into $dir" >&2
+exit 3

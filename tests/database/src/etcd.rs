@@ -1,0 +1,270 @@
+//! etcd servers of a test's own, where etcd is to be had.
+
+use std::{
+    env, fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use crate::skip;
+
+/// Far more than a server takes to begin.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A cluster of servers on this machine that ends with the test.
+pub struct Etcd {
+    directory: TempDir,
+    program: PathBuf,
+    settings: Vec<String>,
+    members: Vec<Member>,
+}
+
+struct Member {
+    clients: u16,
+    peers: u16,
+    process: Option<Child>,
+}
+
+impl Etcd {
+    /// Begins so many members with these settings; `None`, which is told, where there is no etcd.
+    ///
+    /// # Panics
+    /// If they can't be begun.
+    pub fn begin(members: usize, settings: &[&str]) -> Option<Etcd> {
+        let Some(program) = program() else {
+            skip("what is kept in etcd", "it is not there (`scripts/engines.sh` fetches it)");
+            return None;
+        };
+        let directory = tempfile::Builder::new().prefix("ambrosia-etcd").tempdir().expect("there is room");
+        fs::create_dir(directory.path().join("blobs")).expect("there is room");
+        let members =
+            (0..members).map(|_| Member { clients: free_port(), peers: free_port(), process: None }).collect();
+        let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let mut etcd = Etcd { directory, program, settings, members };
+        (0..etcd.members.len()).for_each(|number| etcd.launch(number));
+        (0..etcd.members.len()).for_each(|number| etcd.wait(number));
+        Some(etcd)
+    }
+
+    /// How many members there are.
+    pub fn members(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Where a prefix of it is.
+    pub fn url(&self, prefix: &str) -> String {
+        let hosts: Vec<_> = self.members.iter().map(|member| format!("127.0.0.1:{}", member.clients)).collect();
+        format!("etcd://{}/{prefix}?blobs=file:{}", hosts.join(","), self.directory.path().join("blobs").display())
+    }
+
+    /// The directory for blobs.
+    pub fn blobs(&self) -> PathBuf {
+        self.directory.path().join("blobs")
+    }
+
+    /// Where one member listens for clients.
+    pub fn address(&self, number: usize) -> String {
+        format!("127.0.0.1:{}", self.members[number].clients)
+    }
+
+    /// The process of a member that runs.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn pid(&self, number: usize) -> u32 {
+        self.members[number].process.as_ref().expect("it runs").id()
+    }
+
+    /// As a crash would end a member.
+    ///
+    /// # Panics
+    /// If it does not end.
+    pub fn kill(&mut self, number: usize) {
+        if let Some(mut process) = self.members[number].process.take() {
+            process.kill().expect("it is this test's own");
+            process.wait().expect("it is this test's own");
+        }
+    }
+
+    /// Starts a member that was killed, with what it had.
+    ///
+    /// # Panics
+    /// If it can't be started.
+    pub fn start(&mut self, number: usize) {
+        self.launch(number);
+        self.wait(number);
+    }
+
+    /// The member that leads.
+    ///
+    /// # Panics
+    /// If there is none for long.
+    pub fn leader(&self) -> usize {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            for number in 0..self.members.len() {
+                let status = self.gateway(number, "/v3/maintenance/status", "{}");
+                let field = |name: &str| {
+                    let text = status.as_deref()?.split_once(&format!("\"{name}\":\""))?.1;
+                    text.split_once('"').map(|(value, _)| value.to_owned())
+                };
+                if field("leader").is_some() && field("leader") == field("member_id") {
+                    return number;
+                }
+            }
+            assert!(Instant::now() < until, "nobody leads");
+        }
+    }
+
+    /// What a member says over its gateway of JSON; `None` if nothing.
+    pub fn gateway(&self, number: usize, path: &str, body: &str) -> Option<String> {
+        let mut socket = TcpStream::connect(self.address(number)).ok()?;
+        socket.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        let (host, length) = (self.address(number), body.len());
+        write!(
+            socket,
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .ok()?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).ok()?;
+        answer.starts_with("HTTP/1.1 200").then_some(answer)
+    }
+
+    /// Puts a value past the engine.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn put(&self, key: &str, value: &str) {
+        let body = format!(r#"{{"key":"{}","value":"{}"}}"#, base64(key.as_bytes()), base64(value.as_bytes()));
+        self.gateway(0, "/v3/kv/put", &body).expect("it answers");
+    }
+
+    /// How many keys begin so.
+    ///
+    /// # Panics
+    /// If it does not say.
+    pub fn count(&self, prefix: &str) -> u64 {
+        let mut end = prefix.as_bytes().to_vec();
+        *end.last_mut().expect("it is not empty") += 1;
+        let (key, end) = (base64(prefix.as_bytes()), base64(&end));
+        let body = format!(r#"{{"key":"{key}","range_end":"{end}","count_only":true}}"#);
+        let answer = self.gateway(0, "/v3/kv/range", &body).expect("it answers");
+        let count = answer.split_once("\"count\":\"").and_then(|(_, rest)| rest.split_once('"'));
+        count.map_or(0, |(count, _)| count.parse().expect("it is a number"))
+    }
+
+    /// Keeps what a member has, which does not run, as it is now.
+    ///
+    /// # Panics
+    /// If it can't be copied.
+    pub fn keep(&self, number: usize) {
+        self.copy(&format!("m{number}"), "kept");
+    }
+
+    /// Sets a member, which does not run, back to what was kept.
+    ///
+    /// # Panics
+    /// If it can't be copied.
+    pub fn set_back(&self, number: usize) {
+        fs::remove_dir_all(self.directory.path().join(format!("m{number}"))).expect("it was begun");
+        self.copy("kept", &format!("m{number}"));
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        let path = |name: &str| self.directory.path().join(name);
+        let copied = Command::new("cp").arg("-a").arg(path(from)).arg(path(to)).status();
+        assert!(copied.expect("every system has it").success());
+    }
+
+    /// Sends a signal to a member, such as `STOP`.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn signal(&self, number: usize, signal: &str) {
+        let sent = Command::new("kill").args([&format!("-{signal}"), &self.pid(number).to_string()]).status();
+        assert!(sent.expect("every system has it").success());
+    }
+
+    fn launch(&mut self, number: usize) {
+        let name = |number: usize| format!("m{number}");
+        let peers = |member: &Member| format!("http://127.0.0.1:{}", member.peers);
+        let cluster: Vec<_> = (0..self.members.len())
+            .map(|number| format!("{}={}", name(number), peers(&self.members[number])))
+            .collect();
+        let (own, clients) =
+            (peers(&self.members[number]), format!("http://127.0.0.1:{}", self.members[number].clients));
+        let log = fs::File::options()
+            .append(true)
+            .create(true)
+            .open(self.directory.path().join(format!("{}.log", name(number))))
+            .expect("there is room");
+        let mut command = Command::new(&self.program);
+        command
+            .args(["--name", &name(number), "--data-dir"])
+            .arg(self.directory.path().join(name(number)))
+            .args(["--listen-peer-urls", &own, "--initial-advertise-peer-urls", &own])
+            .args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients])
+            .args(["--initial-cluster", &cluster.join(","), "--initial-cluster-state", "new"])
+            .args(["--logger", "zap", "--log-level", "warn", "--snapshot-count", "5000"])
+            .args(&self.settings)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        self.members[number].process = Some(command.spawn().expect("it was found"));
+    }
+
+    /// Waits until a member answers by what a majority has.
+    fn wait(&mut self, number: usize) {
+        let until = Instant::now() + PATIENCE;
+        // The key `a`.
+        while self.gateway(number, "/v3/kv/range", r#"{"key":"YQ=="}"#).is_none() {
+            let log = self.directory.path().join(format!("m{number}.log"));
+            let ended = self.members[number].process.as_mut().expect("it was launched").try_wait();
+            assert!(matches!(ended, Ok(None)), "it has ended: {}", fs::read_to_string(&log).unwrap_or_default());
+            assert!(Instant::now() < until, "it does not answer: {}", fs::read_to_string(&log).unwrap_or_default());
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        for number in 0..self.members.len() {
+            self.kill(number);
+        }
+    }
+}
+
+/// Where `scripts/engines.sh` puts it, or in the path.
+fn program() -> Option<PathBuf> {
+    let fetched = env::var_os("AMBROSIA_ENGINES")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/engines")), PathBuf::from);
+    let in_path = env::var_os("PATH").into_iter().flat_map(|path| env::split_paths(&path).collect::<Vec<_>>());
+    std::iter::once(fetched).chain(in_path).map(|directory| directory.join("etcd")).find(|program| program.is_file())
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const SIGNS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let four = |three: &[u8]| {
+        let byte = |at: usize| u32::from(three.get(at).copied().unwrap_or_default());
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        let sign = |at: usize| match at <= three.len() {
+            true => char::from(SIGNS[(bits >> (18 - 6 * at)) as usize & 63]),
+            false => '=',
+        };
+        [0, 1, 2, 3].map(sign)
+    };
+    bytes.chunks(3).flat_map(four).collect()
+}
+
+/// One that nobody has at the moment.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there are ports");
+    listener.local_addr().expect("it listens").port()
+}
