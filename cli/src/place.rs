@@ -9,9 +9,11 @@ use std::{
     sync::Arc,
 };
 
-use ambrosia_postgres::{PostgresPlace, PostgresStore, is_open_to_others};
+use ambrosia_etcd::{EtcdPlace, EtcdStore};
+use ambrosia_postgres::{PostgresPlace, PostgresStore};
 use ambrosia_project::PROJECT_FILE;
 use ambrosia_storage::StorePlace;
+use ambrosia_storage_tls::is_open_to_others;
 use anyhow::{Context, bail};
 
 /// Directory of a project's store.
@@ -46,8 +48,8 @@ pub(crate) fn project(given: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
 /// # Errors
 /// If it is a URL that can't be read, or one whose password everybody on this machine can see.
 pub(crate) fn named(text: &OsStr, cache: Option<&Path>) -> anyhow::Result<StorePlace> {
-    let Some(store) = postgres(text, cache)? else { return Ok(StorePlace::parse(text)?) };
-    Ok(StorePlace::Engine(Arc::new(store)))
+    let Some(store) = shared(text, cache)? else { return Ok(StorePlace::parse(text)?) };
+    Ok(store.into())
 }
 
 /// The store that `PLACE` names: a directory, the URL of a database, or `@FILE` that says it.
@@ -78,23 +80,68 @@ pub(crate) fn in_file(path: &Path, cache: Option<&Path>) -> anyhow::Result<Store
         bail!("{shown} is to have one line, which names a directory or is the URL of a database");
     }
     let line = OsStr::from_bytes(line);
-    let Some(url) = line.to_str().filter(|text| PostgresPlace::is_one(text)) else {
+    let Some(store) = SharedStore::read(line, cache).with_context(|| format!("in {shown}"))? else {
         return StorePlace::parse(line).with_context(|| format!("in {shown}"));
     };
-    let store = PostgresStore::read(url, caches(cache)?).with_context(|| format!("in {shown}"))?;
-    if store.place().has_password() && is_open_to_others(&metadata) {
+    if store.has_password() && is_open_to_others(&metadata) {
         bail!("others than its owner can read {shown}, and the URL in it has a password: use `chmod 600 {shown}`");
     }
     let path = std::path::absolute(path).with_context(|| format!("{shown} can't be found"))?;
-    Ok(StorePlace::Engine(Arc::new(store.of_file(path))))
+    Ok(store.of_file(path).into())
 }
 
-/// The store in PostgreSQL of that name; `None` if it is another one.
-pub(crate) fn postgres(text: &OsStr, cache: Option<&Path>) -> anyhow::Result<Option<PostgresStore>> {
-    let Some(url) = text.to_str().filter(|text| PostgresPlace::is_one(text)) else { return Ok(None) };
-    let store = PostgresStore::read(url, caches(cache)?)?;
+/// A store that machines share.
+pub(crate) enum SharedStore {
+    Postgres(PostgresStore),
+    Etcd(EtcdStore),
+}
+
+impl SharedStore {
+    /// Reads its URL; `None` if it is that of another kind of store.
+    fn read(text: &OsStr, cache: Option<&Path>) -> anyhow::Result<Option<SharedStore>> {
+        let url = text.to_str().unwrap_or_default();
+        Ok(if PostgresPlace::is_one(url) {
+            Some(SharedStore::Postgres(PostgresStore::read(url, caches(cache)?)?))
+        } else if EtcdPlace::is_one(url) {
+            Some(SharedStore::Etcd(EtcdStore::read(url, caches(cache)?)?))
+        } else {
+            None
+        })
+    }
+
+    fn has_password(&self) -> bool {
+        match self {
+            SharedStore::Postgres(store) => store.place().has_password(),
+            SharedStore::Etcd(store) => store.place().has_password(),
+        }
+    }
+
+    fn of_file(self, file: PathBuf) -> SharedStore {
+        match self {
+            SharedStore::Postgres(store) => SharedStore::Postgres(store.of_file(file)),
+            SharedStore::Etcd(store) => SharedStore::Etcd(store.of_file(file)),
+        }
+    }
+}
+
+impl From<SharedStore> for StorePlace {
+    fn from(store: SharedStore) -> StorePlace {
+        match store {
+            SharedStore::Postgres(store) => StorePlace::Engine(Arc::new(store)),
+            SharedStore::Etcd(store) => StorePlace::Engine(Arc::new(store)),
+        }
+    }
+}
+
+/// The store of that URL which machines share; `None` if it is another one.
+///
+/// # Errors
+/// If it can't be read, or has a password that everybody on this machine can see.
+pub(crate) fn shared(text: &OsStr, cache: Option<&Path>) -> anyhow::Result<Option<SharedStore>> {
+    let Some(store) = SharedStore::read(text, cache)? else { return Ok(None) };
+    let url = text.to_str().unwrap_or_default();
     let is_shown = std::env::args_os().any(|word| word.to_str().is_some_and(|word| word.ends_with(url)));
-    if is_shown && store.place().has_password() {
+    if is_shown && store.has_password() {
         bail!(
             "everybody on this machine sees the arguments of a process, and this URL has a password in it: have the URL in a \
              file that nobody else can read and name that by --store-file, or have it in the variable AMBROSIA_STORE"

@@ -2,13 +2,14 @@
 
 use std::{io::Write, process::ExitCode};
 
+use ambrosia_etcd::EtcdEngine;
 use ambrosia_postgres::{PostgresEngine, schema};
 use ambrosia_storage::StorePlace;
 use anyhow::{Context, bail};
 
 use crate::{
     arguments::{InitStore, StoreVerb},
-    place,
+    place::{self, SharedStore},
 };
 
 pub(crate) fn store(of: &StorePlace, verb: &StoreVerb) -> anyhow::Result<ExitCode> {
@@ -21,16 +22,21 @@ fn init(of: &StorePlace, verb: &InitStore) -> anyhow::Result<ExitCode> {
     let StorePlace::Engine(engine) = of else {
         bail!(
             "{of} is a directory, which becomes a store when an instance is registered: for a database give its URL in the \
-             variable AMBROSIA_STORE, such as postgres://ambrosia@127.0.0.1/app, or in a file named by --store-file"
+             variable AMBROSIA_STORE, such as postgres://ambrosia@127.0.0.1/app or etcd://127.0.0.1/app?blobs=file:/mnt/blobs, or in a file named \
+             by --store-file"
         );
     };
-    let store = place::postgres(engine.url(), None)?.context("it is no database that can be made a store")?;
+    let store = place::shared(engine.url(), None)?.context("it is no database that can be made a store")?;
     let mut out = std::io::stdout();
-    if verb.print {
-        write!(out, "{}", schema::statements(store.place().schema()))?;
-        return Ok(ExitCode::SUCCESS);
+    match (store, verb.print) {
+        (SharedStore::Postgres(store), true) => {
+            write!(out, "{}", schema::statements(store.place().schema()))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        (SharedStore::Etcd(_), true) => bail!("etcd has no tables, so there is nothing to print: leave --print out"),
+        (SharedStore::Postgres(store), false) => PostgresEngine::create(store.place())?,
+        (SharedStore::Etcd(store), false) => EtcdEngine::create(store.place())?,
     }
-    PostgresEngine::create(store.place())?;
     let opened = of.open()?;
     writeln!(out, "{of} is a store")?;
     if let Some(caution) = opened.caution() {

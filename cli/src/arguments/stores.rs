@@ -14,7 +14,7 @@ pub(crate) struct Store {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum StoreVerb {
-    /// Make the schema and the tables, where they are not there
+    /// Make the schema and the tables, or the keys and the directory for blobs, where they are not there
     Init(InitStore),
 }
 
@@ -23,10 +23,11 @@ pub(crate) enum StoreVerb {
   export AMBROSIA_STORE='postgres://ambrosia@127.0.0.1/app?schema=shop'
   ambrosia-host store init             # with a user that may make a schema
   ambrosia-host store init --print     # the SQL, for whoever may
+  AMBROSIA_STORE='etcd://127.0.0.1/shop?blobs=file:/mnt/shared/blobs' ambrosia-host store init
 
 It may be done again without harm. A directory needs none of it: it is made when an instance is registered.")]
 pub(crate) struct InitStore {
-    /// Print the SQL that makes it, and do nothing
+    /// Print the SQL that makes it, and do nothing; etcd needs none
     #[arg(long)]
     pub(crate) print: bool,
 }

@@ -18,7 +18,7 @@ pub enum PlaceError {
     /// This program knows no such stores.
     #[error(
         "ambrosia-host has no store for {scheme}: URLs: name a directory of a local disk, as a path or as file:PATH, or a \
-         database, as postgres://USER@HOST/DATABASE"
+         database, as postgres://USER@HOST/DATABASE or etcd://HOST1,HOST2,HOST3/PREFIX"
     )]
     UnknownScheme {
         /// The scheme.

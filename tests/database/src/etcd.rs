@@ -21,6 +21,8 @@ pub struct Etcd {
     directory: TempDir,
     program: PathBuf,
     settings: Vec<String>,
+    /// How clients are spoken with.
+    scheme: &'static str,
     members: Vec<Member>,
 }
 
@@ -36,6 +38,28 @@ impl Etcd {
     /// # Panics
     /// If they can't be begun.
     pub fn begin(members: usize, settings: &[&str]) -> Option<Etcd> {
+        let mut etcd = Etcd::prepare(members, settings, "http")?;
+        (0..members).for_each(|number| etcd.launch(number));
+        (0..members).for_each(|number| etcd.wait(number));
+        Some(etcd)
+    }
+
+    /// Begins one member that speaks TLS by these settings. It may take a while until it lets anybody in.
+    ///
+    /// # Panics
+    /// If it can't be begun.
+    pub fn begin_encrypted(settings: &[&str]) -> Option<Etcd> {
+        let mut etcd = Etcd::prepare(1, settings, "https")?;
+        etcd.launch(0);
+        let until = Instant::now() + PATIENCE;
+        while TcpStream::connect(etcd.address(0)).is_err() {
+            assert!(Instant::now() < until, "it does not listen");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        Some(etcd)
+    }
+
+    fn prepare(members: usize, settings: &[&str], scheme: &'static str) -> Option<Etcd> {
         let Some(program) = program() else {
             skip("what is kept in etcd", "it is not there (`scripts/engines.sh` fetches it)");
             return None;
@@ -45,10 +69,7 @@ impl Etcd {
         let members =
             (0..members).map(|_| Member { clients: free_port(), peers: free_port(), process: None }).collect();
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let mut etcd = Etcd { directory, program, settings, members };
-        (0..etcd.members.len()).for_each(|number| etcd.launch(number));
-        (0..etcd.members.len()).for_each(|number| etcd.wait(number));
-        Some(etcd)
+        Some(Etcd { directory, program, settings, scheme, members })
     }
 
     /// How many members there are.
@@ -198,7 +219,7 @@ impl Etcd {
             .map(|number| format!("{}={}", name(number), peers(&self.members[number])))
             .collect();
         let (own, clients) =
-            (peers(&self.members[number]), format!("http://127.0.0.1:{}", self.members[number].clients));
+            (peers(&self.members[number]), format!("{}://127.0.0.1:{}", self.scheme, self.members[number].clients));
         let log = fs::File::options()
             .append(true)
             .create(true)

@@ -1,19 +1,22 @@
-//! Where replicas of a test run: processes on a store on files or in PostgreSQL, or threads of the test on a store in memory or on an engine.
+//! Where replicas of a test run: processes on a store on files, in PostgreSQL or in etcd, or threads of the test on a store in memory or on an engine.
 //!
 //! **Architecture Invariant:** a test knows the traits alone, so that it says the same of both.
 
 use std::{
+    any::Any,
     io::Write,
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, Mutex},
 };
 
 use ambrosia_core::{InstanceName, PrintStream, ReplicaIndex};
+use ambrosia_etcd::EtcdStore;
 use ambrosia_host::{Embedded, EmbeddedOptions, Ending, MemberOptions, Modules, fresh_uuid};
 use ambrosia_postgres::PostgresStore;
 use ambrosia_shared_log::{EngineStore, HostId, MemoryEngine};
 use ambrosia_storage::{EnginePlace, MemoryStore, Store, StorePlace};
-use ambrosia_test_database::Server;
+use ambrosia_test_database::{Etcd, Server};
 use ambrosia_tests::{Cluster, Host, Lines, PATIENCE, Signal};
 
 /// Where replicas run.
@@ -48,31 +51,44 @@ pub(crate) trait Running {
     fn stop(self: Box<Self>);
 }
 
-/// Processes, and a store on files or in a PostgreSQL server of the test's own.
+/// Processes, and a store on files or in a server of the test's own.
 pub(crate) struct Processes {
     cluster: Cluster,
     store: Arc<dyn Store>,
-    _server: Option<Server>,
+    _server: Box<dyn Any>,
 }
 
 impl Processes {
     pub(crate) fn on_files() -> Processes {
         let cluster = Cluster::new();
         let store = StorePlace::from(cluster.store()).create_or_open().expect("a directory of the test's own");
-        Processes { cluster, store, _server: None }
+        Processes { cluster, store, _server: Box::new(()) }
     }
 
     /// `None` where there is no PostgreSQL.
     pub(crate) fn in_postgresql() -> Option<Processes> {
         let server = Server::begin(&[])?;
-        let mut cluster = Cluster::new();
         let url = server.url("shop");
-        cluster.set_env("AMBROSIA_STORE", &url);
+        let place =
+            |cache| -> Box<dyn EnginePlace> { Box::new(PostgresStore::read(&url, cache).expect("it is a URL")) };
+        Some(Processes::of(server, &url, place))
+    }
+
+    /// `None` where there is no etcd.
+    pub(crate) fn in_etcd() -> Option<Processes> {
+        let server = Etcd::begin(1, &[])?;
+        let url = server.url("shop");
+        let place = |cache| -> Box<dyn EnginePlace> { Box::new(EtcdStore::read(&url, cache).expect("it is a URL")) };
+        Some(Processes::of(server, &url, place))
+    }
+
+    fn of(server: impl Any, url: &str, place: impl FnOnce(PathBuf) -> Box<dyn EnginePlace>) -> Processes {
+        let mut cluster = Cluster::new();
+        cluster.set_env("AMBROSIA_STORE", url);
         cluster.set_env("AMBROSIA_CACHE", cluster.file("cache"));
         cluster.must(&["store", "init"]);
-        let place = PostgresStore::read(&url, cluster.file("own-cache")).expect("it is a URL");
-        let store = place.open().expect("it was made");
-        Some(Processes { cluster, store, _server: Some(server) })
+        let store = place(cluster.file("own-cache")).open().expect("it was made");
+        Processes { cluster, store, _server: Box::new(server) }
     }
 }
 

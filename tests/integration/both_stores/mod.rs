@@ -1,4 +1,4 @@
-//! What does not depend on where a store is: each test runs with processes on a store on files and on one in PostgreSQL, and with
+//! What does not depend on where a store is: each test runs with processes on a store on files, in PostgreSQL and in etcd, and with
 //! threads of one process on a store in memory and on an engine in memory, each of them a host of its own there.
 
 mod cast;
@@ -36,6 +36,13 @@ pub(crate) use on_processes;
 macro_rules! on_both_stores {
     ($($name:ident)*) => {
         on_processes! { $($name)* }
+        mod in_etcd {
+            $(#[test] fn $name() {
+                if let Some(ground) = super::Processes::in_etcd() {
+                    super::$name(&ground);
+                }
+            })*
+        }
         mod in_memory {
             $(#[test] fn $name() { super::$name(&super::Memory::new()); })*
         }

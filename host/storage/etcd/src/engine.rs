@@ -8,7 +8,6 @@ use std::{
 use ambrosia_shared_log::{
     ANSWER_TIME, Answer, Answered, Answering, Engine, EngineFacts, Fault, Lane, Request, Session,
 };
-use bytes::Bytes;
 use tokio::{
     runtime::{Builder, Runtime},
     time::{Instant, timeout},
@@ -22,16 +21,22 @@ use crate::{
     groups::{self, GROUP_BYTES_MAX},
     heads, keys,
     layout::{FORMAT, Layout},
-    line::{check_version, connect, look},
+    line::{check_version, connect, found_store, look},
     lives,
-    messages::{Compare, Found, Outcome, Range, Step, Txn, voters},
+    messages::{Compare, Found, Range, Step, Txn, linearizable, voters},
     office::{Office, Way},
-    place::EtcdPlace,
+    place::{EtcdPlace, Member},
     removal, upkeep,
 };
 
 /// Requests with groups that are on their way at a time; they go over one connection.
 const LANES: u8 = 4;
+
+/// A cluster that elects somebody lets nobody in for a moment, which whoever opens a store waits for.
+const ELECTION_TIME: Duration = Duration::from_secs(3);
+
+/// Between two tries of all members.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Whoever opens a store hears within that time that nobody answers.
 const OPENING_TIME: Duration = Duration::from_secs(10);
@@ -54,7 +59,7 @@ impl EtcdEngine {
     /// If etcd can't be reached, or does not let its user do that; or if the directory can't be made.
     pub fn create(place: &EtcdPlace) -> Result<(), EtcdError> {
         let there = place.clone();
-        let store = Threads::begin()?.wait_for(place, async move { make(&there).await })?;
+        let store = Threads::begin()?.wait_for(place, of_any(there, 0, make))?;
         Files::of(place.blobs.clone(), store).make()
     }
 
@@ -67,13 +72,13 @@ impl EtcdEngine {
         // Hosts begin with different members.
         let first = usize::from(Uuid::new_v4().as_bytes()[0]);
         let there = place.clone();
-        let (store, caution) = threads.wait_for(&place, async move { first_look(&there, first).await })?;
+        let (store, caution) = threads.wait_for(&place, of_any(there, first, first_look))?;
         let files = Files::of(place.blobs.clone(), store);
         files.check()?;
         let office = Arc::new(Office::new(place.clone(), files, first));
         let begun = Arc::clone(&office);
         let begin = async move {
-            let until = Instant::now() + OPENING_TIME;
+            let until = Instant::now() + ELECTION_TIME;
             let read = begun.range(Way::Quick, &Range::of(begun.layout.store()), until).await;
             let unreachable = |reason: String| EtcdError::Unreachable { place: begun.place.to_string(), reason };
             read.map_err(|fault| unreachable(fault.to_string()))?;
@@ -95,60 +100,59 @@ impl EtcdEngine {
     }
 }
 
-/// Makes what names a store, unless it is there. What names it.
-async fn make(place: &EtcdPlace) -> Result<Uuid, EtcdError> {
-    let mut worst = None;
-    for member in &place.members {
-        let made = async {
-            let channel = connect(place, member).await?;
-            check_version(&channel, member).await?;
-            let layout = Layout::new(&place.prefix);
-            let store = Uuid::new_v4().to_string();
-            let txn = Txn {
-                compare: vec![Compare::Made(layout.format(), 0)],
-                success: vec![Step::Put(layout.format(), FORMAT.into()), Step::Put(layout.store(), store.into())],
-                failure: Vec::new(),
-            };
-            let answer = look(&channel, member, Method::Txn, txn.encode()).await?;
-            let unusable = |reason: String| EtcdError::Unusable { place: member.to_string(), reason };
-            Outcome::decode(answer).map_err(|malformed| unusable(malformed.to_string()))?;
-            let answer = look(&channel, member, Method::Range, Range::of(layout.store()).encode()).await?;
-            let found = Found::decode(answer).map_err(|malformed| unusable(malformed.to_string()))?;
-            let store = found.one().and_then(|entry| Uuid::parse_str(&String::from_utf8_lossy(&entry.value)).ok());
-            store.ok_or_else(|| unusable(format!("what is under {} does not name its store", place.prefix)))
-        };
-        match made.await {
-            Ok(store) => return Ok(store),
-            Err(error) => worst = Some(error),
+/// Asks one member after the other until one answers, or says that it can't be used.
+async fn of_any<T, Asking: Future<Output = Result<T, EtcdError>>>(
+    place: EtcdPlace,
+    first: usize,
+    ask: fn(EtcdPlace, Member) -> Asking,
+) -> Result<T, EtcdError> {
+    let until = Instant::now() + ELECTION_TIME;
+    loop {
+        let mut worst: Option<EtcdError> = None;
+        for at in 0..place.members.len() {
+            match ask(place.clone(), place.members[(first + at) % place.members.len()].clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error @ EtcdError::Unreachable { .. }) => worst = worst.or(Some(error)),
+                // What is wrong with one that answers says more than that another one does not.
+                Err(error) => worst = Some(error),
+            }
+        }
+        match worst.expect("a place has members") {
+            EtcdError::Unreachable { .. } if Instant::now() < until => tokio::time::sleep(PAUSE).await,
+            error => return Err(error),
         }
     }
-    Err(worst.expect("a place has members"))
+}
+
+/// Makes what names a store, unless it is there. What names it.
+async fn make(place: EtcdPlace, member: Member) -> Result<Uuid, EtcdError> {
+    let channel = connect(&place, &member).await?;
+    check_version(&channel, &member).await?;
+    let layout = Layout::new(&place.prefix);
+    let store = Uuid::new_v4().to_string();
+    let txn = Txn {
+        compare: vec![Compare::Made(layout.format(), 0)],
+        success: vec![Step::Put(layout.format(), FORMAT.into()), Step::Put(layout.store(), store.into())],
+        failure: Vec::new(),
+    };
+    look(&channel, &member, Method::Txn, txn.encode()).await?;
+    let answer = look(&channel, &member, Method::Range, Range::of(layout.store()).encode()).await?;
+    let unusable = |reason: String| EtcdError::Unusable { place: member.to_string(), reason };
+    let found = Found::decode(answer).map_err(|malformed| unusable(malformed.to_string()))?;
+    let store = found.one().and_then(|entry| Uuid::parse_str(&String::from_utf8_lossy(&entry.value)).ok());
+    store.ok_or_else(|| unusable(format!("what is under {} does not name its store", place.prefix)))
 }
 
 /// Which store there is, and what whoever begins to use it should know.
-async fn first_look(place: &EtcdPlace, first: usize) -> Result<(Uuid, Option<String>), EtcdError> {
-    let mut worst: Option<EtcdError> = None;
-    for at in 0..place.members.len() {
-        let member = &place.members[(first + at) % place.members.len()];
-        let looked = async {
-            let channel = connect(place, member).await?;
-            check_version(&channel, member).await?;
-            let known = crate::line::found_store(place, &channel, member).await?;
-            let linearizable = Bytes::from_static(b"\x08\x01");
-            let members = look(&channel, member, Method::Members, linearizable).await?;
-            let voters = voters(members).unwrap_or_default();
-            let caution = (voters == 1).then(|| {
-                format!("the etcd at {place} has one member: what it has confirmed is lost if its disk is; use three, on three machines")
-            });
-            Ok((known.store, caution))
-        };
-        match looked.await {
-            Ok(found) => return Ok(found),
-            Err(error @ EtcdError::Unreachable { .. }) => worst = worst.or(Some(error)),
-            Err(error) => worst = Some(error),
-        }
-    }
-    Err(worst.expect("a place has members"))
+async fn first_look(place: EtcdPlace, member: Member) -> Result<(Uuid, Option<String>), EtcdError> {
+    let channel = connect(&place, &member).await?;
+    check_version(&channel, &member).await?;
+    let known = found_store(&place, &channel, &member).await?;
+    let members = look(&channel, &member, Method::Members, linearizable()).await?;
+    let caution = (voters(members).unwrap_or_default() == 1).then(|| {
+        format!("the etcd at {place} has one member: what it has confirmed is lost if its disk is; use three, on three machines")
+    });
+    Ok((known.store, caution))
 }
 
 /// The threads of the connections.

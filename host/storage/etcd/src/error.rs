@@ -1,6 +1,7 @@
 //! What can go wrong before anything is asked, and what a fault of a call means for a request.
 
 use ambrosia_shared_log::Fault;
+use ambrosia_storage_tls::TlsError;
 
 use crate::{channel::CallFault, layout::Damaged, protobuf::Malformed};
 
@@ -29,7 +30,7 @@ pub enum PlaceError {
     Quota(String),
     /// What it says of TLS can't be.
     #[error(transparent)]
-    Tls(#[from] crate::place::TlsWords),
+    Tls(#[from] TlsError),
 }
 
 /// An etcd can't be used.

@@ -66,8 +66,8 @@ pub(crate) async fn append(office: &Shared, groups: Vec<Group>, until: Instant) 
                 Ok(became) => {
                     for (wanted, became) in part.into_iter().zip(became) {
                         match settle(office, wanted, became) {
-                            Ok((at, answer)) => answers[at] = Some(answer),
-                            Err(again) => pending.push(again),
+                            Settled::Answered(at, answer) => answers[at] = Some(answer),
+                            Settled::Again(again) => pending.push(again),
                         }
                     }
                 }
@@ -120,22 +120,28 @@ fn refused(group: &Group, head: Option<Head>) -> AppendFault {
     AppendFault::Refused(head.map(|head| head.told(group.log)))
 }
 
-/// The answer, or what is to be tried once more: another part of the head has changed.
-fn settle(office: &Shared, wanted: Wanted, became: Became) -> Result<(usize, Result<(), AppendFault>), Wanted> {
+/// The answer, or what is to be tried once more.
+enum Settled {
+    Answered(usize, Result<(), AppendFault>),
+    /// Another part of the head has changed.
+    Again(Wanted),
+}
+
+fn settle(office: &Shared, wanted: Wanted, became: Became) -> Settled {
     let Wanted { at, group, head } = wanted;
     match became {
         Became::Appended => {
             let last = head.behind(&group);
             office.heads().insert(group.log, Head { last, ..head });
-            Ok((at, Ok(())))
+            Settled::Answered(at, Ok(()))
         }
-        Became::Behind(Some(head)) if head.takes(&group) => Err(Wanted { at, group, head }),
+        Became::Behind(Some(head)) if head.takes(&group) => Settled::Again(Wanted { at, group, head }),
         Became::Behind(head) => {
             match head {
                 Some(head) => drop(office.heads().insert(group.log, head)),
                 None => drop(office.heads().remove(&group.log)),
             }
-            Ok((at, Err(refused(&group, head))))
+            Settled::Answered(at, Err(refused(&group, head)))
         }
     }
 }

@@ -27,9 +27,10 @@ mod place;
 mod protobuf;
 mod removal;
 mod store_place;
+mod tls;
 mod upkeep;
 
 pub use engine::EtcdEngine;
 pub use error::{EtcdError, PlaceError};
-pub use place::{EtcdPlace, TlsWords};
+pub use place::EtcdPlace;
 pub use store_place::EtcdStore;

@@ -11,18 +11,18 @@ use std::{
 use ambrosia_shared_log::ANSWER_TIME;
 use bytes::Bytes;
 use tokio::{
-    net::TcpStream,
     sync::Mutex,
     time::{Instant, sleep, timeout, timeout_at},
 };
 use uuid::Uuid;
 
 use crate::{
-    channel::{CallFault, Channel, Method, Wire, said},
+    channel::{CallFault, Channel, Method, said},
     error::EtcdError,
     layout::{FORMAT, Layout},
     messages::{Found, Range, Status, credentials, token},
     place::{EtcdPlace, Member},
+    tls,
 };
 
 /// A member that lets nobody in for so long is passed over.
@@ -171,10 +171,7 @@ pub(crate) async fn connect(place: &EtcdPlace, member: &Member) -> Result<Channe
     let unreachable = |reason: String| EtcdError::Unreachable { place: member.to_string(), reason };
     let late = |_| unreachable(format!("it has not let anybody in within {CONNECT_TIME:?}"));
     let connecting = async {
-        let socket = TcpStream::connect((member.host.as_str(), member.port)).await;
-        let socket = socket.map_err(|error| unreachable(error.to_string()))?;
-        socket.set_nodelay(true).map_err(|error| unreachable(error.to_string()))?;
-        let (wire, scheme): (Box<dyn Wire>, _) = (Box::new(socket), "http");
+        let (wire, scheme) = tls::connect(place, member).await.map_err(unreachable)?;
         let begun = Channel::begin(wire, member.to_string(), scheme).await;
         begun.map_err(|fault| unreachable(fault.to_string()))
     };
@@ -196,12 +193,12 @@ pub(crate) async fn look(
     message: Bytes,
 ) -> Result<Bytes, EtcdError> {
     let place = || member.to_string();
-    match timeout(ANSWER_TIME, channel.call(method, &message, ANSWER_TIME)).await {
+    match timeout(READ_TIME, channel.call(method, &message, READ_TIME)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(CallFault::Refused(reason))) => Err(EtcdError::Unusable { place: place(), reason }),
         Ok(Err(fault)) => Err(EtcdError::Unreachable { place: place(), reason: fault.to_string() }),
         Err(_) => {
-            let reason = format!("it has not answered within {ANSWER_TIME:?}: has it lost the others?");
+            let reason = format!("it has not answered within {READ_TIME:?}: has it lost the others?");
             Err(EtcdError::Unreachable { place: place(), reason })
         }
     }

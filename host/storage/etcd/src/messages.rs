@@ -354,6 +354,13 @@ impl Status {
     }
 }
 
+/// A question for what a majority knows, where it is not that by default.
+pub(crate) fn linearizable() -> Bytes {
+    let mut out = Writer::default();
+    out.number(1, 1);
+    out.finish()
+}
+
 /// How many members vote.
 pub(crate) fn voters(message: Bytes) -> Result<usize, Malformed> {
     let mut voters = 0;

@@ -2,6 +2,8 @@
 
 use std::{ffi::OsString, fmt, os::unix::ffi::OsStringExt, path::PathBuf};
 
+use ambrosia_storage_tls::{TlsFiles, TlsParameters, decoded, is_here};
+
 use crate::error::PlaceError;
 
 /// What URLs of etcd begin with.
@@ -23,18 +25,12 @@ pub struct EtcdPlace {
     pub(crate) prefix: String,
     /// Who asks, and the password.
     pub(crate) user: Option<(String, String)>,
+    /// `None` in clear text.
+    pub(crate) tls: Option<TlsFiles>,
     /// For values that are too large for etcd.
     pub(crate) blobs: PathBuf,
     /// Bytes that the database may have, unless etcd says it.
     pub(crate) quota: u64,
-}
-
-/// What is wrong with TLS in a URL.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsWords {
-    /// A member is on another machine.
-    #[error("{0} is not this machine, and is asked by TLS only")]
-    Elsewhere(String),
 }
 
 /// A member of the cluster.
@@ -74,20 +70,19 @@ impl EtcdPlace {
             members.split(',').map(|member| read_member(member).ok_or_else(|| wrong("a host or port is none")));
         let members = members.collect::<Result<Vec<_>, _>>()?;
         let prefix = check_prefix(if prefix.is_empty() { PREFIX } else { prefix })?;
-        let (mut blobs, mut quota) = (None, QUOTA);
+        let (mut blobs, mut quota, mut tls) = (None, QUOTA, TlsParameters::default());
         for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
             match parameter.split_once('=').unwrap_or((parameter, "")) {
                 ("blobs", value) => blobs = Some(read_blobs(value)?),
                 ("quota", value) => quota = read_size(value).ok_or_else(|| PlaceError::Quota(text(value)))?,
-                (name, _) => return Err(PlaceError::Url(format!("it has no parameter {name:?}"))),
+                (name, value) if tls.take(name, value) => {}
+                (name, _) => return Err(PlaceError::Url(format!("there is no parameter {name:?}"))),
             }
         }
         let elsewhere = members.iter().find(|member| !is_here(&member.host));
-        if let Some(member) = elsewhere {
-            return Err(TlsWords::Elsewhere(member.to_string()).into());
-        }
+        let tls = tls.files(elsewhere.map(ToString::to_string))?;
         let blobs = blobs.ok_or(PlaceError::NoBlobs)?;
-        Ok(EtcdPlace { members, prefix, user, blobs, quota })
+        Ok(EtcdPlace { members, prefix, user, tls, blobs, quota })
     }
 
     /// Whether a text is meant to be a URL of etcd.
@@ -158,29 +153,73 @@ fn read_size(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(unit).filter(|bytes| *bytes > 0)
 }
 
-fn is_here(host: &str) -> bool {
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 fn text(escaped: &str) -> String {
     String::from_utf8_lossy(&decoded(escaped)).into_owned()
 }
 
-/// Of `%2F` and the like the bytes that they stand for; what is none stays as it is.
-fn decoded(text: &str) -> Vec<u8> {
-    let (mut rest, mut bytes) = (text.as_bytes(), Vec::new());
-    while let Some((first, others)) = rest.split_first() {
-        let digits = others.get(..2).filter(|_| *first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &others[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = others;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(url: &str) -> EtcdPlace {
+        EtcdPlace::read(url).expect(url)
+    }
+
+    fn refused(url: &str) -> String {
+        EtcdPlace::read(url).expect_err(url).to_string()
+    }
+
+    #[test]
+    fn a_url_names_members_a_prefix_and_a_directory_and_its_password_is_not_shown() {
+        let place =
+            read("etcd://me:s%3Acret@127.0.0.1:2400,[::1],localhost:7/shop/one?blobs=file:///mnt/b%20c&quota=8GiB");
+        assert_eq!(format!("{place:?}"), "127.0.0.1:2400,[::1]:2379,localhost:7/shop/one");
+        assert_eq!(place.user, Some(("me".to_owned(), "s:cret".to_owned())));
+        assert_eq!((place.blobs, place.quota, place.tls), ("/mnt/b c".into(), 8 << 30, None));
+        assert_eq!(read("etcd://localhost?blobs=file:/b").prefix, "ambrosia");
+    }
+
+    #[test]
+    fn what_can_not_be_a_place_is_refused_without_its_password() {
+        for url in [
+            "etcd://",
+            "etcd://me:s3cret@/shop",
+            "etcd://me:s3cret@h:x/shop",
+            "etcd://me:s3cret@h:0/shop",
+            "etcd://[::1/shop",
+        ] {
+            let said = refused(&format!("{url}?blobs=file:/b"));
+            assert!(said.contains("etcd://HOST1") && !said.contains("s3cret"), "{said}");
+        }
+        for prefix in ["Shop", "/a", "a/", "a//b", "a b", "a.b", "-a"] {
+            assert!(refused(&format!("etcd://localhost/{prefix}?blobs=file:/b")).contains("no prefix"), "{prefix}");
+        }
+        assert!(refused("etcd://localhost/shop").contains("blobs=file:/DIRECTORY"));
+        for blobs in ["s3://bucket", "file:relative", "/mnt", ""] {
+            assert!(refused(&format!("etcd://localhost/shop?blobs={blobs}")).contains("no place for blobs"), "{blobs}");
+        }
+        for quota in ["", "0", "8GB", "-1", "99999999999999999999", "99999999999GiB"] {
+            assert!(
+                refused(&format!("etcd://localhost/shop?blobs=file:/b&quota={quota}")).contains("no size"),
+                "{quota}"
+            );
+        }
+        assert!(refused("etcd://localhost/shop?blobs=file:/b&schema=a").contains("no parameter \"schema\""));
+    }
+
+    #[test]
+    fn another_machine_is_asked_by_tls_that_sees_who_answers_and_this_one_if_that_is_wanted() {
+        for members in ["etcd1,etcd2", "localhost,10.0.0.7", "0.0.0.0", "localhost.example"] {
+            let url = format!("etcd://{members}/shop?blobs=file:/b");
+            assert_eq!(read(&url).tls, Some(TlsFiles { roots: None, own: None }), "{url}");
+            let ca = read(&format!("{url}&sslrootcert=/ca.crt")).tls.expect("by TLS");
+            assert_eq!(ca.roots, Some("/ca.crt".into()));
+            for mode in ["disable", "allow", "prefer", "require", "verify-ca"] {
+                let said = refused(&format!("{url}&sslmode={mode}"));
+                assert!(said.contains("is not this machine") && said.contains("verify-full"), "{said}");
             }
         }
+        assert_eq!(read("etcd://localhost,127.0.0.1,[::1]/shop?blobs=file:/b").tls, None);
+        assert!(read("etcd://localhost/shop?blobs=file:/b&sslrootcert=/ca.crt").tls.is_some());
     }
-    bytes
 }

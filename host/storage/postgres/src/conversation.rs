@@ -22,6 +22,7 @@ use crate::{
     place::PostgresPlace,
     schema::FORMAT,
     statements,
+    tls::{Connector, PROTOCOL},
 };
 
 /// The oldest server whose statements are tried.
@@ -104,9 +105,9 @@ pub(crate) async fn connect(place: &PostgresPlace) -> Result<(Client, Arc<Atomic
         return Ok(driven(client, connection));
     };
     // A disk may be slow, and others go on meanwhile.
-    let reading = tokio::task::spawn_blocking(move || files.read()).await;
+    let reading = tokio::task::spawn_blocking(move || files.read(PROTOCOL)).await;
     let connector = reading.map_err(|error| PostgresError::Threads(error.into()))?;
-    let connector = connector.map_err(|fault| unreachable(fault.to_string()))?;
+    let connector = Connector(connector.map_err(|fault| unreachable(fault.to_string()))?);
     let (client, connection) = place.config.connect(connector).await.map_err(failed)?;
     Ok(driven(client, connection))
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use ambrosia_shared_log::Fault;
-use rustls::{AlertDescription, CertificateError};
+use ambrosia_storage_tls::{TlsError, words_of};
 use tokio_postgres::error::{Severity, SqlState};
 
 /// A URL does not say where logs are.
@@ -15,34 +15,9 @@ pub enum PlaceError {
     /// The name of the schema can't be one.
     #[error("{0:?} is no name of a schema: use a letter, then up to 62 lower-case letters, digits and '_'")]
     Schema(String),
-    /// The database is on another machine, and it is not to be seen that it is the one that is meant.
-    #[error(
-        "{host} is not this machine, and sslmode={mode} does not see that the server there is the one that is meant: leave sslmode out or write \
-         verify-full, and name the certificate of the CA that has signed the server's by sslrootcert=PATH"
-    )]
-    NeedsTls {
-        /// Who is elsewhere.
-        host: String,
-        /// What was to be done.
-        mode: String,
-    },
-    /// The mode encrypts, and does not see for whom.
-    #[error(
-        "sslmode={0} encrypts without seeing that the server is the one that is meant: write verify-full, and sslrootcert=PATH for the CA that has \
-         signed the server's certificate, or disable for clear text on this machine"
-    )]
-    Unverified(String),
-    /// There is no such mode.
-    #[error("{0:?} is no mode of sslmode: use verify-full, or disable for clear text on this machine")]
-    Mode(String),
-    /// A certificate without its key, or the other way round.
-    #[error("{given} needs {missing} beside it: both name files of PEM, the certificate of this client and its key")]
-    Half {
-        /// What was given.
-        given: &'static str,
-        /// What is needed, too.
-        missing: &'static str,
-    },
+    /// What it says of TLS can't be.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// One of the hosts can't be asked by TLS, and others are to be.
     #[error(
         "one of the hosts is a local socket, on which PostgreSQL has no TLS, and others are to be asked by TLS: name its address in its place"
@@ -138,50 +113,4 @@ fn words_of_tls(error: &(dyn std::error::Error + 'static)) -> Option<String> {
         "the server has no TLS: switch it on there (its settings ssl, ssl_cert_file and ssl_key_file), for in clear text no other machine is asked"
             .to_owned()
     })
-}
-
-fn words_of(error: &rustls::Error) -> String {
-    match error {
-        rustls::Error::InvalidCertificate(fault) => format!("the certificate of the server {}", words_of_theirs(fault)),
-        rustls::Error::InvalidMessage(_) => "what answers there speaks no TLS, and may be no database".to_owned(),
-        rustls::Error::AlertReceived(alert) => match alert {
-            AlertDescription::CertificateRequired => {
-                "the server wants a certificate: give sslcert and sslkey in the URL".to_owned()
-            }
-            AlertDescription::CertificateExpired => {
-                "the server says that the certificate of sslcert has expired: put a new one in its place, which is read without a restart".to_owned()
-            }
-            AlertDescription::UnknownCA | AlertDescription::DecryptError | AlertDescription::BadCertificate => {
-                "the server does not believe the certificate of sslcert: let its ssl_ca_file have the CA that has signed it".to_owned()
-            }
-            AlertDescription::ProtocolVersion => "the server has no TLS 1.2 or newer".to_owned(),
-            alert => format!("the server refuses by the alert {alert:?} of TLS: see its log"),
-        },
-        error => format!("TLS has failed: {error}"),
-    }
-}
-
-fn words_of_theirs(fault: &CertificateError) -> String {
-    match fault {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "has expired: give the server a new one".to_owned()
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "is not valid yet: see that the clocks of both machines are right".to_owned()
-        }
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "is not signed by a CA of sslrootcert (without that, by one that this system believes): name its CA by sslrootcert=PATH in the URL"
-                .to_owned()
-        }
-        CertificateError::NotValidForNameContext { expected, presented } => {
-            // They come as `DnsName("a.example")`.
-            let names: Vec<&str> = presented.iter().map(|name| name.split('"').nth(1).unwrap_or(name)).collect();
-            let names = if names.is_empty() { "no name in its subjectAltName".to_owned() } else { names.join(", ") };
-            format!(
-                "is not for {}, but for {names}: use that name in the URL (with hostaddr=IP if it can't be resolved), or give the server one for this",
-                expected.to_str()
-            )
-        }
-        fault => format!("can't be believed: {fault}"),
-    }
 }

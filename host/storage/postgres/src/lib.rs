@@ -29,4 +29,3 @@ pub use engine::PostgresEngine;
 pub use error::{PlaceError, PostgresError};
 pub use place::PostgresPlace;
 pub use store_place::PostgresStore;
-pub use tls::is_open_to_others;

@@ -1,15 +1,12 @@
 //! Parameters of a URL that the client of PostgreSQL does not know, or not as they are meant here.
 
-use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
+use ambrosia_storage_tls::{TlsParameters, decoded};
 
 /// What a URL says beside what the library reads of it.
 #[derive(Default, Debug)]
 pub(crate) struct Parameters {
     pub(crate) schema: Option<String>,
-    pub(crate) sslmode: Option<String>,
-    pub(crate) sslrootcert: Option<PathBuf>,
-    pub(crate) sslcert: Option<PathBuf>,
-    pub(crate) sslkey: Option<PathBuf>,
+    pub(crate) tls: TlsParameters,
 }
 
 impl Parameters {
@@ -24,35 +21,12 @@ impl Parameters {
 
     fn has_taken(&mut self, parameter: &str) -> bool {
         let Some((name, value)) = parameter.split_once('=') else { return false };
-        let text = || String::from_utf8_lossy(&decoded(value)).into_owned();
-        // Empty ones are as none, as they are for libpq.
-        let path = || Some(decoded(value)).filter(|path| !path.is_empty()).map(|path| OsString::from_vec(path).into());
-        match name {
-            "schema" => self.schema = Some(text()),
-            "sslmode" => self.sslmode = Some(text()).filter(|mode| !mode.is_empty()),
-            "sslrootcert" => self.sslrootcert = path(),
-            "sslcert" => self.sslcert = path(),
-            "sslkey" => self.sslkey = path(),
-            _ => return false,
+        if name == "schema" {
+            self.schema = Some(String::from_utf8_lossy(&decoded(value)).into_owned());
+            return true;
         }
-        true
+        self.tls.take(name, value)
     }
-}
-
-/// Of `%2F` and the like the bytes that they stand for; what is none stays as it is.
-fn decoded(text: &str) -> Vec<u8> {
-    let (mut rest, mut bytes) = (text.as_bytes(), Vec::new());
-    while let Some((first, others)) = rest.split_first() {
-        let escaped = others.first_chunk().and_then(|digits| byte_of(*digits)).filter(|_| *first == b'%');
-        bytes.push(escaped.unwrap_or(*first));
-        rest = if escaped.is_some() { &others[2..] } else { others };
-    }
-    bytes
-}
-
-fn byte_of(digits: [u8; 2]) -> Option<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    Some(digit(digits[0])? << 4 | digit(digits[1])?)
 }
 
 #[cfg(test)]
@@ -66,8 +40,8 @@ mod tests {
         let (rest, taken) = Parameters::take(url);
         assert_eq!(rest, "postgres://me@h/db?application_name=x");
         assert_eq!(taken.schema.as_deref(), Some("shop"));
-        assert_eq!(taken.sslrootcert, Some("/etc/ca of%us.crt".into()));
-        assert_eq!((taken.sslmode, taken.sslcert, taken.sslkey), (None, None, None));
+        let files = taken.tls.files(None).expect("it is whole").expect("they are named");
+        assert_eq!((files.roots, files.own), (Some("/etc/ca of%us.crt".into()), None));
         assert_eq!(Parameters::take("postgres://h/db?sslmode=disable").0, "postgres://h/db");
     }
 }

@@ -3,16 +3,13 @@
 use std::fmt;
 
 use ambrosia_shared_log::ANSWER_TIME;
+use ambrosia_storage_tls::{TlsFiles, TlsParameters, is_here};
 use tokio_postgres::{
     Config,
     config::{Host, SslMode, TargetSessionAttrs},
 };
 
-use crate::{
-    error::PlaceError,
-    parameters::Parameters,
-    tls::{OwnFiles, TlsFiles},
-};
+use crate::{error::PlaceError, parameters::Parameters};
 
 /// The schema that is used unless the URL says another one.
 const SCHEMA: &str = "ambrosia";
@@ -54,7 +51,7 @@ impl PostgresPlace {
                 config.host(address);
             }
         }
-        let tls = tls_of(&config, parameters)?;
+        let tls = tls_of(&config, parameters.tls)?;
         // What else the library could do is not to look at certificates.
         config.ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable });
         config.application_name("ambrosia-host");
@@ -103,38 +100,16 @@ impl fmt::Debug for PostgresPlace {
 }
 
 /// How connections are made: by TLS that sees who is there, or in clear text, for which nobody may be on another machine.
-fn tls_of(config: &Config, parameters: Parameters) -> Result<Option<TlsFiles>, PlaceError> {
-    let Parameters { sslmode, sslrootcert, sslcert, sslkey, .. } = parameters;
-    let own = match (sslcert, sslkey) {
-        (Some(certificate), Some(key)) => Some(OwnFiles { certificate, key }),
-        (None, None) => None,
-        (Some(_), None) => return Err(PlaceError::Half { given: "sslcert", missing: "sslkey" }),
-        (None, Some(_)) => return Err(PlaceError::Half { given: "sslkey", missing: "sslcert" }),
-    };
+fn tls_of(config: &Config, parameters: TlsParameters) -> Result<Option<TlsFiles>, PlaceError> {
     let elsewhere = config.get_hosts().iter().find_map(elsewhere);
     let by_address = || config.get_hostaddrs().iter().find(|address| !address.is_loopback()).map(ToString::to_string);
-    let elsewhere = elsewhere.or_else(by_address);
-    let is_asked_for = sslrootcert.is_some() || own.is_some();
-    let is_by_tls = match (sslmode.as_deref(), elsewhere) {
-        (None, elsewhere) => elsewhere.is_some() || is_asked_for,
-        (Some("verify-full"), _) => true,
-        (Some("disable" | "allow" | "prefer"), None) => false,
-        (Some(mode @ ("disable" | "allow" | "prefer" | "require" | "verify-ca")), Some(host)) => {
-            return Err(PlaceError::NeedsTls { host, mode: mode.to_owned() });
-        }
-        (Some(mode @ ("require" | "verify-ca")), None) => return Err(PlaceError::Unverified(mode.to_owned())),
-        (Some(mode), _) => return Err(PlaceError::Mode(mode.to_owned())),
-    };
+    let files = parameters.files(elsewhere.or_else(by_address))?;
     // PostgreSQL has no TLS on them, and they do not leave the machine.
     let sockets = config.get_hosts().iter().filter(|host| matches!(host, Host::Unix(_))).count();
-    if !is_by_tls || (sockets > 0 && sockets == config.get_hosts().len()) {
+    if files.is_none() || (sockets > 0 && sockets == config.get_hosts().len()) {
         return Ok(None);
     }
-    if sockets > 0 {
-        return Err(PlaceError::SocketBesideTls);
-    }
-    let roots = sslrootcert.filter(|path| path.as_os_str() != "system");
-    Ok(Some(TlsFiles { roots, own }))
+    if sockets > 0 { Err(PlaceError::SocketBesideTls) } else { Ok(files) }
 }
 
 /// It is put into statements as it is.
@@ -147,16 +122,14 @@ fn check_name(name: &str) -> Result<(), PlaceError> {
 fn elsewhere(host: &Host) -> Option<String> {
     match host {
         Host::Unix(_) => None,
-        Host::Tcp(name) if name == "localhost" => None,
-        Host::Tcp(name) => match name.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
-            Ok(address) if address.is_loopback() => None,
-            _ => Some(name.clone()),
-        },
+        Host::Tcp(name) => Some(name).filter(|name| !is_here(name)).cloned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use ambrosia_storage_tls::OwnFiles;
+
     use super::*;
 
     #[test]
