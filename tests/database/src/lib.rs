@@ -16,10 +16,12 @@ use tempfile::TempDir;
 
 mod authority;
 mod etcd;
+mod node;
 mod skipped;
 
 pub use authority::{Authority, Certified, Lasting};
 pub use etcd::Etcd;
+pub use node::Node;
 pub use skipped::skip;
 
 /// Where Debian has it.
@@ -222,6 +224,11 @@ impl Drop for Server {
         // It may have been ended by the test.
         self.run("pg_ctl", &["-D", &self.data(), "-w", "-m", "immediate", "stop"]);
     }
+}
+
+/// Whether there is PostgreSQL on this machine.
+pub fn is_installed() -> bool {
+    programs().is_some()
 }
 
 fn programs() -> Option<PathBuf> {

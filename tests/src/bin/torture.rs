@@ -1,6 +1,7 @@
 //! Tortures the real program until its time is over, and says what was done to it.
 
 use std::{
+    collections::BTreeMap,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -9,7 +10,10 @@ use ambrosia_core::Random;
 use ambrosia_host::entropy_u64;
 use ambrosia_tests::{
     ms,
-    torture::{Extent, Held, Interrupt, Kind, Tally, Violation, play, remove_leftovers},
+    torture::{
+        Extent, Gaps, Held, HeldApart, Interrupt, Kind, Tally, Violation, machines_impossible, play, play_apart,
+        remove_leftovers,
+    },
 };
 use clap::Parser;
 
@@ -19,9 +23,10 @@ use clap::Parser;
   torture --seconds 600                        rounds of all kinds in turn for ten minutes
   torture --kinds kill,stop --rounds 20        twenty rounds of these two
   torture --kinds stop --rounds 1 --seed 4711  that one again: the plan is the same, the timing is not
+  torture --machines --seconds 1800            half an hour of a database with its standby, three hosts and clients on machines of their own
 
 Exit code: 0 if everything held, 1 if anything did not. Then the files of the round are kept.
-Some kinds need root, strace, ip or mount. Those that can't be played here are SKIPPED, which the report says.")]
+Some kinds need root, strace, ip or mount; machines need root, ip, tc and PostgreSQL. Those that can't be played here are SKIPPED, which the report says.")]
 struct Arguments {
     /// No round begins after so many seconds
     #[arg(long, value_name = "N", default_value_t = 60)]
@@ -32,6 +37,9 @@ struct Arguments {
     /// What to do, in turn; by default everything
     #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND")]
     kinds: Vec<Kind>,
+    /// On network namespaces as machines: kill and cut off hosts, the database and its standby, and measure the gaps that clients see
+    #[arg(long, conflicts_with = "kinds")]
+    machines: bool,
     /// Rounds of a few seconds, as the tests play them
     #[arg(long)]
     short: bool,
@@ -64,6 +72,9 @@ fn torture(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::on_signals()?;
     let seed = arguments.seed.unwrap_or_else(|| entropy_u64() >> 32);
     println!("seed {seed}, for {} s", arguments.seconds);
+    if arguments.machines {
+        return torture_machines(arguments, seed, &interrupt);
+    }
     let mut total = Total::default();
     let wanted = if arguments.kinds.is_empty() { Kind::all().to_vec() } else { arguments.kinds.clone() };
     let mut kinds = Vec::new();
@@ -96,7 +107,9 @@ fn torture(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         match played {
             Ok(held) => total.take(number, *kind, round_seed, &held),
             Err(violation) => {
-                complain(number, *kind, round_seed, arguments.short, &violation);
+                let name = kind.name();
+                let what = (name.as_str(), format!("--kinds {name}"));
+                complain(number, (what.0, &what.1), round_seed, arguments.short, &violation);
                 total.print();
                 return Ok(ExitCode::FAILURE);
             }
@@ -111,13 +124,86 @@ fn torture(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn complain(number: u64, kind: Kind, seed: u64, short: bool, violation: &Violation) {
+/// Rounds on machines of their own.
+fn torture_machines(arguments: &Arguments, seed: u64, interrupt: &Interrupt) -> anyhow::Result<ExitCode> {
+    if let Some(reason) = machines_impossible() {
+        println!("SKIPPED machines: {reason}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let extent = if arguments.short { Extent::Short } else { Extent::Full };
+    let (began, time) = (Instant::now(), Duration::from_secs(arguments.seconds));
+    let mut total = TotalApart::default();
+    let (mut random, mut round_seed) = (Random::new(seed), seed);
+    for number in 1..=arguments.rounds.unwrap_or(u64::MAX) {
+        if began.elapsed() >= time {
+            break;
+        }
+        let played = play_apart(round_seed, extent, interrupt);
+        if interrupt.is_raised() {
+            // What was found wrong, if anything, comes of the interruption.
+            if let Err(violation) = played {
+                std::fs::remove_dir_all(violation.directory)?;
+            }
+            println!("interrupted in round {number}");
+            break;
+        }
+        match played {
+            Ok(held) => total.take(number, round_seed, &held),
+            Err(violation) => {
+                complain(number, ("machines", "--machines"), round_seed, arguments.short, &violation);
+                total.print();
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        round_seed = random.next_u64() >> 32;
+    }
+    total.print();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// All rounds on machines so far.
+#[derive(Default)]
+struct TotalApart {
+    rounds: u64,
+    calls: u64,
+    faults: BTreeMap<&'static str, u64>,
+    gaps: Gaps,
+}
+
+impl TotalApart {
+    fn take(&mut self, number: u64, seed: u64, held: &HeldApart) {
+        let HeldApart { faults, gaps, calls, took } = held;
+        println!(
+            "round {number:>4}  machines   seed {seed:<11} {:>2} faults {calls:>6} calls  worst gap {:>6.0} ms {:>5.1} s  held",
+            faults.values().sum::<u64>(),
+            ms(gaps.worst()),
+            took.as_secs_f64()
+        );
+        self.rounds += 1;
+        self.calls += calls;
+        faults.iter().for_each(|(fault, count)| *self.faults.entry(fault).or_default() += count);
+        self.gaps.add(gaps);
+    }
+
+    fn print(&self) {
+        println!("\n{} rounds held", self.rounds);
+        if self.rounds == 0 {
+            return;
+        }
+        self.faults.iter().for_each(|(fault, count)| println!("  {count:>6}  {fault}"));
+        println!("  {:>6}  calls answered, each done once and in an order that all clients saw", self.calls);
+        self.gaps.table().iter().for_each(|line| println!("{line}"));
+    }
+}
+
+/// What of a round was violated; `what` is how it is called, and the arguments that play it.
+fn complain(number: u64, what: (&str, &str), seed: u64, short: bool, violation: &Violation) {
     let short = if short { "--short " } else { "" };
-    let kind = kind.name();
-    println!("\nround {number}, {kind}, seed {seed}: VIOLATED");
+    let (name, arguments) = what;
+    println!("\nround {number}, {name}, seed {seed}: VIOLATED");
     println!("  what:  {}", violation.what);
     println!("  files: {}", violation.directory.display());
-    println!("  again: torture {short}--kinds {kind} --rounds 1 --seed {seed}");
+    println!("  again: torture {short}{arguments} --rounds 1 --seed {seed}");
     println!("  plan:  {}\n", violation.plan);
 }
 

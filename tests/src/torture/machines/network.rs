@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 
-use super::{
+use super::super::{
     namespace::{NetworkNamespace, is_root},
     tool::{need_tool, run_tool},
 };
@@ -30,6 +30,12 @@ impl Machine {
 }
 
 impl Machines {
+    /// Why there can be none here, if so.
+    pub(crate) fn impossible() -> Option<String> {
+        let tools = || need_tool("ip", "-V").and_then(|()| need_tool("tc", "-V"));
+        if !is_root() { Some("network namespaces need root".to_owned()) } else { tools().err() }
+    }
+
     /// Sets up so many.
     ///
     /// # Errors
@@ -85,5 +91,38 @@ impl Machines {
     /// If the system does not do that.
     pub fn plug(&self, machine: Machine) -> anyhow::Result<()> {
         self.switch.within(|| run_tool("ip", &["link", "set", "dev", &machine.port(), "up"]))?
+    }
+
+    /// Nothing that it sends arrives anywhere, while it hears all.
+    ///
+    /// # Errors
+    /// If the system does not do that.
+    pub fn mute(&self, machine: Machine) -> anyhow::Result<()> {
+        self.on(machine, || run_tool("tc", &["qdisc", "replace", "dev", "cable", "root", "blackhole"]))
+    }
+
+    /// Nothing that is sent to it arrives, while all hear it.
+    ///
+    /// # Errors
+    /// If the system does not do that.
+    pub fn deafen(&self, machine: Machine) -> anyhow::Result<()> {
+        let tool = || run_tool("tc", &["qdisc", "replace", "dev", &machine.port(), "root", "blackhole"]);
+        self.switch.within(tool)?
+    }
+
+    /// Ends [`Machines::mute`].
+    ///
+    /// # Errors
+    /// If the system does not do that.
+    pub fn unmute(&self, machine: Machine) -> anyhow::Result<()> {
+        self.on(machine, || run_tool("tc", &["qdisc", "delete", "dev", "cable", "root"]))
+    }
+
+    /// Ends [`Machines::deafen`].
+    ///
+    /// # Errors
+    /// If the system does not do that.
+    pub fn undeafen(&self, machine: Machine) -> anyhow::Result<()> {
+        self.switch.within(|| run_tool("tc", &["qdisc", "delete", "dev", &machine.port(), "root"]))?
     }
 }

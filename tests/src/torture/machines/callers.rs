@@ -1,0 +1,339 @@
+//! Clients on a machine of their own that call all instances all the time, and keep what they were told, and when.
+
+use std::{
+    path::Path,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use ambrosia_core::{InstanceName, Lsn, RequestId};
+use ambrosia_host::{
+    Addresses, Answered, Client, OwnFiles, Security, Tls, TlsFiles, decode_value, encode_arguments, fresh_request_id,
+};
+use anyhow::{Context, bail, ensure};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::super::draw::Draw;
+use super::history::{Act, Call, Remains, Span, sum_of};
+use super::network::Machines;
+use super::site::{CLIENTS, HOSTS, INSTANCES, at};
+use crate::{PATIENCE, integer};
+
+/// What a client does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Trade {
+    /// Adds, and reads the total now and then.
+    Adder,
+    /// Appends, and reads the list now and then.
+    Appender,
+}
+
+/// Of each instance. Two of a kind see each other.
+const TRADES: [Trade; 3] = [Trade::Adder, Trade::Adder, Trade::Appender];
+
+/// Between an answer and the next call.
+const PAUSE_MILLIS: std::ops::RangeInclusive<u64> = 1..=20;
+
+/// So many of a hundred calls of an adder read, and of a thousand of an appender.
+const READS_PERCENT: u64 = 10;
+const LISTS_PER_THOUSAND: u64 = 20;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Run,
+    /// End after the call under way.
+    Finish,
+    /// End at once.
+    Abort,
+}
+
+/// All clients. Dropped, they end at once.
+pub(crate) struct Callers {
+    began: Instant,
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    phase: watch::Sender<Phase>,
+    state: Mutex<State>,
+    news: Condvar,
+}
+
+struct State {
+    /// Of each client the calls in their order.
+    books: Vec<Vec<Call>>,
+    running: usize,
+    failure: Option<String>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The instance that a client asks.
+fn instance_of(client: usize) -> usize {
+    client / TRADES.len()
+}
+
+impl Callers {
+    /// Starts them, with the certificate that the authority in `ca` has signed for them.
+    pub(crate) fn begin(machines: &Machines, ca: &Path, seed: u64) -> anyhow::Result<Callers> {
+        let began = Instant::now();
+        let count = INSTANCES.len() * TRADES.len();
+        let state = Mutex::new(State { books: vec![Vec::new(); count], running: count, failure: None });
+        let shared = Arc::new(Shared { phase: watch::channel(Phase::Run).0, state, news: Condvar::new() });
+        let security = security(ca)?;
+        let start = |number: usize| {
+            let (shared, draw) = (Arc::clone(&shared), Draw::new(seed ^ (number as u64 + 1)));
+            let caller = Caller { number, trade: TRADES[number % TRADES.len()], draw, began, shared };
+            let security = security.clone();
+            // Whoever is started on a machine stays there.
+            std::thread::spawn(move || {
+                let shared = Arc::clone(&caller.shared);
+                let ended = caller.run(security);
+                let mut state = shared.lock();
+                state.running -= 1;
+                if let Err(error) = ended {
+                    let instance = INSTANCES[instance_of(number)].0;
+                    state.failure.get_or_insert(format!("client {number} of {instance}: {error:#}"));
+                }
+                shared.news.notify_all();
+            })
+        };
+        let threads = machines.on(CLIENTS, || (0..count).map(start).collect());
+        Ok(Callers { began, shared, threads })
+    }
+
+    /// Waits until each client of these instances has an answer to a call that it made after `since`; returns when the last of them had.
+    pub(crate) fn wait_for_answers(&self, of: impl Fn(usize) -> bool, since: Instant) -> anyhow::Result<Instant> {
+        let since = since - self.began;
+        let deadline = Instant::now() + PATIENCE;
+        let mut state = self.shared.lock();
+        loop {
+            check(&state)?;
+            let first = |book: &Vec<Call>| {
+                let first = book.partition_point(|call| call.span.called < since);
+                book.get(first).map(|call| call.span.answered)
+            };
+            let books = state.books.iter().enumerate().filter(|(client, _)| of(instance_of(*client)));
+            let firsts: Vec<_> = books.map(|(client, book)| (client, first(book))).collect();
+            if firsts.iter().all(|(_, first)| first.is_some()) {
+                let last = firsts.iter().filter_map(|(_, first)| *first).max();
+                return Ok(self.began + last.context("somebody is meant")?);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let waiting = firsts.iter().filter(|(_, first)| first.is_none());
+                let waiting: Vec<_> = waiting.map(|(client, _)| (client, INSTANCES[instance_of(*client)].0)).collect();
+                bail!("clients {waiting:?} had no answer for {PATIENCE:?}");
+            }
+            state = self.shared.news.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The longest time in this window in which a client of an instance had no answer, and when it began.
+    pub(crate) fn gap(&self, instance: usize, from: Instant, to: Instant) -> (Instant, Duration) {
+        let (from, to) = (from - self.began, to - self.began);
+        let state = self.shared.lock();
+        let books = state.books.iter().enumerate().filter(|(client, _)| instance_of(*client) == instance);
+        let gaps = books.map(|(_, book)| longest_gap(book, from, to));
+        let (began, gap) = gaps.max_by_key(|(_, gap)| *gap).unwrap_or((from, Duration::ZERO));
+        (self.began + began, gap)
+    }
+
+    /// How many calls were answered.
+    pub(crate) fn count(&self) -> u64 {
+        self.shared.lock().books.iter().map(|book| book.len() as u64).sum()
+    }
+
+    /// Ends all after the calls under way; returns all calls of each instance.
+    pub(crate) fn finish(mut self) -> anyhow::Result<Vec<Vec<Call>>> {
+        self.shared.phase.send_replace(Phase::Finish);
+        let deadline = Instant::now() + PATIENCE;
+        let mut state = self.shared.lock();
+        while state.running > 0 {
+            check(&state)?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            ensure!(!left.is_zero(), "{} calls had no answer for {PATIENCE:?}", state.running);
+            state = self.shared.news.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        check(&state)?;
+        let books = std::mem::take(&mut state.books);
+        drop(state);
+        self.join();
+        Ok(books.chunks(TRADES.len()).map(<[_]>::concat).collect())
+    }
+
+    fn join(&mut self) {
+        for thread in self.threads.drain(..) {
+            // A panic of it has been said already, and counts as a missing answer.
+            let _ended = thread.join();
+        }
+    }
+}
+
+impl Drop for Callers {
+    fn drop(&mut self) {
+        self.shared.phase.send_replace(Phase::Abort);
+        self.join();
+    }
+}
+
+fn check(state: &State) -> anyhow::Result<()> {
+    state.failure.as_ref().map_or(Ok(()), |failure| bail!("{failure}"))
+}
+
+/// Between answers one after the other, of which the later one came within the window or just behind it.
+fn longest_gap(book: &[Call], from: Duration, to: Duration) -> (Duration, Duration) {
+    let first = book.partition_point(|call| call.span.answered <= from);
+    let mut last = from;
+    let mut longest = (from, Duration::ZERO);
+    for call in &book[first..] {
+        let gap = call.span.answered - last;
+        if gap > longest.1 {
+            longest = (last, gap);
+        }
+        last = call.span.answered;
+        if last >= to {
+            break;
+        }
+    }
+    longest
+}
+
+/// What the instances have when nobody calls any more.
+pub(crate) fn remains(machines: &Machines, ca: &Path) -> anyhow::Result<Vec<Remains>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let security = security(ca)?;
+    machines.on(CLIENTS, || {
+        runtime.block_on(async {
+            let mut all = Vec::new();
+            for instance in 0..INSTANCES.len() {
+                let mut client = client(instance, security.clone())?;
+                let total = integer(&query(&mut client, "total").await?).context("a total is a number")?;
+                let list = numbers(&query(&mut client, "list").await?)?;
+                all.push(Remains { total, list });
+            }
+            Ok(all)
+        })
+    })
+}
+
+fn security(ca: &Path) -> anyhow::Result<Security> {
+    let own = OwnFiles { certificate: ca.join("caller.crt"), key: ca.join("caller.key") };
+    Ok(Security::Tls(Arc::new(Tls::of(TlsFiles { ca: ca.join("ca.crt"), own: Some(own) })?)))
+}
+
+/// One that knows where hosts are, and nothing of a store.
+fn client(instance: usize, security: Security) -> anyhow::Result<Client> {
+    let name = InstanceName::new(INSTANCES[instance].0)?;
+    let addresses = HOSTS.iter().map(|machine| at(*machine).parse()).collect::<Result<_, _>>()?;
+    Ok(Client::new(name.clone(), Addresses::secured(name, addresses, security)))
+}
+
+async fn query(client: &mut Client, method: &str) -> anyhow::Result<Value> {
+    let nothing = encode_arguments("[]", true)?;
+    let queried = client.query(method, &nothing, Lsn(0), None, PATIENCE).await.with_context(|| method.to_owned())?;
+    Ok(decode_value(&queried.value))
+}
+
+fn numbers(list: &Value) -> anyhow::Result<Vec<u64>> {
+    let list = list.as_array().with_context(|| format!("{list} is no list"))?;
+    list.iter().map(|number| integer(number).with_context(|| format!("{number} is no number"))).collect()
+}
+
+struct Caller {
+    number: usize,
+    trade: Trade,
+    draw: Draw,
+    began: Instant,
+    shared: Arc<Shared>,
+}
+
+impl Caller {
+    fn run(mut self, security: Security) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let mut client = client(instance_of(self.number), security)?;
+            let (mut phase, mut aborted) = (self.shared.phase.subscribe(), self.shared.phase.subscribe());
+            for count in 1.. {
+                if *phase.borrow() != Phase::Run {
+                    break;
+                }
+                let called = self.began.elapsed();
+                let act = tokio::select! {
+                    act = self.call(&mut client, count) => act.with_context(|| format!("call {count}"))?,
+                    _aborted = aborted.wait_for(|phase| *phase == Phase::Abort) => return Ok(()),
+                };
+                let span = Span { called, answered: self.began.elapsed() };
+                self.shared.lock().books[self.number].push(Call { span, act });
+                self.shared.news.notify_all();
+                let pause = self.draw.millis(PAUSE_MILLIS);
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    _changed = phase.changed() => {}
+                }
+            }
+            Ok(())
+        })
+    }
+
+    async fn call(&mut self, client: &mut Client, count: u64) -> anyhow::Result<Act> {
+        match self.trade {
+            Trade::Adder if self.draw.percent(READS_PERCENT) => {
+                Ok(Act::Total(integer(&query(client, "total").await?).context("a total is a number")?))
+            }
+            Trade::Adder => {
+                let added = self.draw.number(1..=1000);
+                Ok(Act::Add { added, total: change(client, "add", added).await? })
+            }
+            Trade::Appender if self.draw.number(1..=1000) <= LISTS_PER_THOUSAND => {
+                let list = numbers(&query(client, "list").await?)?;
+                Ok(Act::List { length: list.len() as u64, sum: sum_of(&list) })
+            }
+            Trade::Appender => {
+                // No two are the same, of all instances.
+                let value = count * 100 + self.number as u64;
+                Ok(Act::Append { value, length: change(client, "append", value).await? })
+            }
+        }
+    }
+}
+
+async fn change(client: &mut Client, method: &str, value: u64) -> anyhow::Result<u64> {
+    let id: RequestId = fresh_request_id();
+    let arguments = encode_arguments(&json!([value]).to_string(), true)?;
+    match client.send(&id, method, &arguments, true, PATIENCE).await? {
+        Answered::Value(value) => integer(&decode_value(&value)).context("the answer is a number"),
+        Answered::Accepted => bail!("{method} was accepted only"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_gap_is_that_within_the_window_and_just_behind_it() {
+        let answered = |times: &[u64]| -> Vec<Call> {
+            let call = |ms: &u64| {
+                let at = Duration::from_millis(*ms);
+                Call { span: Span { called: at, answered: at }, act: Act::Total(0) }
+            };
+            times.iter().map(call).collect()
+        };
+        let gap = |times: &[u64], from, to| {
+            let (began, gap) = longest_gap(&answered(times), Duration::from_millis(from), Duration::from_millis(to));
+            (began.as_millis(), gap.as_millis())
+        };
+        assert_eq!(gap(&[0, 500, 510, 600], 505, 1000), (510, 90));
+        assert_eq!(gap(&[0, 500, 510], 100, 200), (100, 400), "what ends it counts");
+        assert_eq!(gap(&[0, 10, 500, 510], 0, 505), (10, 490));
+        assert_eq!(gap(&[0, 10], 20, 500), (20, 0), "nothing has ended it");
+    }
+}
