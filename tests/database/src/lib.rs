@@ -7,7 +7,7 @@ use std::{
         fs::{PermissionsExt, chown},
         process::CommandExt,
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output},
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -210,6 +210,11 @@ impl Server {
             chown(&fresh, Some(uid), Some(gid)).expect("this process may give files away");
         }
         fs::rename(&fresh, &path).expect("it is there");
+    }
+
+    /// The directory of its socket.
+    pub fn socket(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Where a schema of it is.

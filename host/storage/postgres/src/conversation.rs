@@ -11,7 +11,7 @@ use std::{
 use ambrosia_shared_log::{Fault, Session};
 use tokio::task::AbortHandle;
 use tokio_postgres::{
-    AsyncMessage, Client, Connection, NoTls, Row, Socket, Statement, error::Severity, tls::TlsStream, types::ToSql,
+    AsyncMessage, Client, Connection, Row, Socket, Statement, error::Severity, tls::TlsStream, types::ToSql,
 };
 use uuid::Uuid;
 
@@ -21,6 +21,7 @@ use crate::{
     key_statements,
     place::PostgresPlace,
     schema::FORMAT,
+    servers::{self, Connected},
     statements,
     tls::{Connector, PROTOCOL},
 };
@@ -96,24 +97,23 @@ impl From<tokio_postgres::Error> for Failed {
     }
 }
 
-/// Connects with whichever host can be written to, without a look at what is there.
-pub(crate) async fn connect(place: &PostgresPlace) -> Result<(Client, Arc<AtomicBool>, AbortHandle), PostgresError> {
+/// Connects with whichever server can be written to, without a look at what is there.
+pub(crate) async fn connect(place: &PostgresPlace) -> Result<Connected, PostgresError> {
     let unreachable = |reason| PostgresError::Unreachable { place: place.to_string(), reason };
-    let failed = |error: tokio_postgres::Error| unreachable(said(&error));
-    let Some(files) = place.tls.clone() else {
-        let (client, connection) = place.config.connect(NoTls).await.map_err(failed)?;
-        return Ok(driven(client, connection));
+    let connector = match place.tls.clone() {
+        None => None,
+        Some(files) => {
+            // A disk may be slow, and others go on meanwhile.
+            let reading = tokio::task::spawn_blocking(move || files.read(PROTOCOL)).await;
+            let connector = reading.map_err(|error| PostgresError::Threads(error.into()))?;
+            Some(Connector(connector.map_err(|fault| unreachable(fault.to_string()))?))
+        }
     };
-    // A disk may be slow, and others go on meanwhile.
-    let reading = tokio::task::spawn_blocking(move || files.read(PROTOCOL)).await;
-    let connector = reading.map_err(|error| PostgresError::Threads(error.into()))?;
-    let connector = Connector(connector.map_err(|fault| unreachable(fault.to_string()))?);
-    let (client, connection) = place.config.connect(connector).await.map_err(failed)?;
-    Ok(driven(client, connection))
+    servers::connect(place, connector.as_ref()).await.map_err(unreachable)
 }
 
 /// Has a connection do what its client asks, and hear its warnings.
-fn driven<S: TlsStream + Unpin + Send + 'static>(
+pub(crate) fn driven<S: TlsStream + Unpin + Send + 'static>(
     client: Client,
     mut connection: Connection<Socket, S>,
 ) -> (Client, Arc<AtomicBool>, AbortHandle) {
@@ -140,7 +140,7 @@ fn driven<S: TlsStream + Unpin + Send + 'static>(
 impl Conversation {
     /// Connects, and sees that the server can be used and has the tables.
     pub(crate) async fn begin(place: &PostgresPlace) -> Result<Conversation, PostgresError> {
-        let (client, is_warned, driver) = connect(place).await?;
+        let Connected { client, is_warned, driver, .. } = connect(place).await?;
         let begun = prepare(&client, place).await;
         let (prepared, known) = begun.inspect_err(|_| driver.abort())?;
         let session = Session(LAST_SESSION.fetch_add(1, Ordering::SeqCst) + 1);

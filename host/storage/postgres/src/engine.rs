@@ -26,6 +26,7 @@ use crate::{
     place::PostgresPlace,
     rows::{group_in, head_in, host_column, host_in, log_column, log_in, number_column, number_in},
     schema,
+    servers::Connected,
 };
 
 /// Connections for groups: an append waits for the standby's disk, and the next ones of other logs need not.
@@ -75,7 +76,7 @@ impl PostgresEngine {
     pub fn create(place: &PostgresPlace) -> Result<(), PostgresError> {
         let (runtime, there) = (Threads::begin()?, place.clone());
         runtime.wait_for(place, async move {
-            let (client, _, driver) = connect(&there).await?;
+            let Connected { client, driver, .. } = connect(&there).await?;
             let made = client.batch_execute(&schema::statements(there.schema())).await;
             drop(client);
             driver.abort();

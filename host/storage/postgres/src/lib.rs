@@ -21,6 +21,7 @@ mod parameters;
 mod place;
 mod rows;
 pub mod schema;
+mod servers;
 mod statements;
 mod store_place;
 mod tls;

@@ -97,7 +97,7 @@ impl FaultKind {
 
     /// Whether nobody can serve as long as it lasts.
     pub(crate) fn obstructs(self) -> bool {
-        matches!(self, FaultKind::DatabaseStopped | FaultKind::DatabaseCut | FaultKind::StandbyCut)
+        matches!(self, FaultKind::DatabaseStopped | FaultKind::StandbyCut)
     }
 
     /// What the issue of machines wants of the gap: the median, and the worst.

@@ -3,4 +3,5 @@
 mod conformance;
 mod encrypted;
 mod requests;
+mod several;
 mod support;
