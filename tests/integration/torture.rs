@@ -2,7 +2,7 @@
 
 use ambrosia_tests::{
     skip,
-    torture::{Extent, Interrupt, Kind, play},
+    torture::{Extent, Files, Interrupt, Kind, machines_impossible, play, play_apart},
 };
 
 /// Requests that every round gets done at least, or it was no test.
@@ -86,4 +86,26 @@ fn segments_cut_short_are_found_and_named() {
 #[test]
 fn all_kinds_of_faults_come_together() {
     holds(Kind::Mixed, 1);
+}
+
+#[test]
+fn hosts_databases_and_cables_of_several_machines_fail_under_load() {
+    if let Some(reason) = machines_impossible() {
+        return skip("torture on machines", &reason);
+    }
+    for seed in [1, 2] {
+        match play_apart(seed, Extent::Short, Files::Removed, &Interrupt::default()) {
+            Ok(held) => {
+                assert!(held.faults.values().sum::<u64>() >= 6, "{held:?}");
+                assert!(held.calls >= REQUESTS_MIN, "{held:?}");
+                held.gaps.table().iter().for_each(|line| eprintln!("{line}"));
+            }
+            Err(violation) => panic!(
+                "{}\nfiles: {}\nagain: torture --short --machines --rounds 1 --seed {seed}\n{}",
+                violation.what,
+                violation.directory.display(),
+                violation.plan
+            ),
+        }
+    }
 }

@@ -186,7 +186,17 @@ impl Node {
         postmaster.wait()?;
         // Those that were begun last end when they see that it is gone; until then nothing can be started in their place.
         self.wait_until("is gone", |node| !node.has_processes());
+        self.forget_memory();
         Ok(())
+    }
+
+    /// The kernel keeps a segment of memory of whoever was killed, and the next one in the same place would remove it.
+    fn forget_memory(&self) {
+        let known = fs::read_to_string(format!("{}/postmaster.pid", self.data())).unwrap_or_default();
+        if let Some(segment) = known.lines().nth(6).and_then(|line| line.split_whitespace().nth(1)) {
+            // Somebody may still have it; then a few bytes stay until the machine is started anew.
+            let _gone = Command::new("ipcrm").args(["-m", segment]).stderr(Stdio::null()).status();
+        }
     }
 
     /// SIGSTOP or SIGCONT to all its processes.
@@ -307,6 +317,7 @@ impl Drop for Node {
         // It may have ended by itself.
         let _gone = self.signal_all(postmaster.id(), "-KILL");
         let _gone = postmaster.wait();
+        self.forget_memory();
     }
 }
 

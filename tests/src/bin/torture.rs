@@ -11,7 +11,7 @@ use ambrosia_host::entropy_u64;
 use ambrosia_tests::{
     ms,
     torture::{
-        Extent, Gaps, Held, HeldApart, Interrupt, Kind, Tally, Violation, machines_impossible, play, play_apart,
+        Extent, Files, Gaps, Held, HeldApart, Interrupt, Kind, Tally, Violation, machines_impossible, play, play_apart,
         remove_leftovers,
     },
 };
@@ -40,6 +40,9 @@ struct Arguments {
     /// On network namespaces as machines: kill and cut off hosts, the database and its standby, and measure the gaps that clients see
     #[arg(long, conflicts_with = "kinds")]
     machines: bool,
+    /// Keep the files of rounds on machines that held, too
+    #[arg(long, requires = "machines")]
+    keep: bool,
     /// Rounds of a few seconds, as the tests play them
     #[arg(long)]
     short: bool,
@@ -132,13 +135,14 @@ fn torture_machines(arguments: &Arguments, seed: u64, interrupt: &Interrupt) -> 
     }
     let extent = if arguments.short { Extent::Short } else { Extent::Full };
     let (began, time) = (Instant::now(), Duration::from_secs(arguments.seconds));
+    let files = if arguments.keep { Files::Kept } else { Files::Removed };
     let mut total = TotalApart::default();
     let (mut random, mut round_seed) = (Random::new(seed), seed);
     for number in 1..=arguments.rounds.unwrap_or(u64::MAX) {
         if began.elapsed() >= time {
             break;
         }
-        let played = play_apart(round_seed, extent, interrupt);
+        let played = play_apart(round_seed, extent, files, interrupt);
         if interrupt.is_raised() {
             // What was found wrong, if anything, comes of the interruption.
             if let Err(violation) = played {
@@ -172,13 +176,14 @@ struct TotalApart {
 
 impl TotalApart {
     fn take(&mut self, number: u64, seed: u64, held: &HeldApart) {
-        let HeldApart { faults, gaps, calls, took } = held;
+        let HeldApart { faults, gaps, calls, took, files } = held;
         println!(
             "round {number:>4}  machines   seed {seed:<11} {:>2} faults {calls:>6} calls  worst gap {:>6.0} ms {:>5.1} s  held",
             faults.values().sum::<u64>(),
             ms(gaps.worst()),
             took.as_secs_f64()
         );
+        files.iter().for_each(|files| println!("  files: {}", files.display()));
         self.rounds += 1;
         self.calls += calls;
         faults.iter().for_each(|(fault, count)| *self.faults.entry(fault).or_default() += count);

@@ -16,4 +16,4 @@ mod site;
 
 pub use gaps::Gaps;
 pub use network::{Machine, Machines};
-pub use round::{HeldApart, machines_impossible, play_apart};
+pub use round::{Files, HeldApart, machines_impossible, play_apart};

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::Write,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -38,6 +39,8 @@ pub struct HeldApart {
     pub calls: u64,
     /// How long it took.
     pub took: Duration,
+    /// Where its files are, if they were kept.
+    pub files: Option<PathBuf>,
 }
 
 /// Why there can be no machines here, if so.
@@ -47,10 +50,19 @@ pub fn machines_impossible() -> Option<String> {
         .or_else(|| (!has_database).then(|| "PostgreSQL is not installed (Debian's package postgresql)".to_owned()))
 }
 
+/// What becomes of the files of a round that held: what every process said, and the journal. Those of others are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Files {
+    /// They are removed.
+    Removed,
+    /// They are kept, too.
+    Kept,
+}
+
 /// Plays the round of a seed on machines of their own.
 ///
 /// Processes and namespaces belong to the thread of the round and are gone when it ends, in whatever way.
-pub fn play_apart(seed: u64, extent: Extent, interrupt: &Interrupt) -> Result<HeldApart, Violation> {
+pub fn play_apart(seed: u64, extent: Extent, files: Files, interrupt: &Interrupt) -> Result<HeldApart, Violation> {
     let began = Instant::now();
     let mut cluster = Cluster::with_prefix(&format!("{PREFIX}{}-machines-", std::process::id()));
     cluster.keep();
@@ -58,21 +70,29 @@ pub fn play_apart(seed: u64, extent: Extent, interrupt: &Interrupt) -> Result<He
     let interrupt = interrupt.clone();
     let round = std::thread::Builder::new().name("round on machines".to_owned());
     let round = round.spawn(move || play(cluster, seed, extent, interrupt));
+    let keep = |what: &str| {
+        // Under another name, since the next run removes what a run has left.
+        let kept = directory.with_file_name(format!("ambrosia-{what}-machines-{seed}-{}", std::process::id()));
+        std::fs::rename(&directory, &kept).map_or_else(|_| directory.clone(), |()| kept)
+    };
     let what = match round.expect("the machine can start a thread").join() {
-        Ok(Ok(held)) => match std::fs::remove_dir_all(&directory) {
-            Ok(()) => return Ok(HeldApart { took: began.elapsed(), ..held }),
-            Err(error) => format!("the directory of the round can't be removed: {error}"),
-        },
+        Ok(Ok(held)) => {
+            let held = HeldApart { took: began.elapsed(), ..held };
+            match files {
+                Files::Kept => return Ok(HeldApart { files: Some(keep("held")), ..held }),
+                Files::Removed => match std::fs::remove_dir_all(&directory) {
+                    Ok(()) => return Ok(held),
+                    Err(error) => format!("the directory of the round can't be removed: {error}"),
+                },
+            }
+        }
         Ok(Err(error)) => format!("{error:#}"),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
             text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
         }
     };
-    // Under another name, since the next run removes what a run has left.
-    let kept = directory.with_file_name(format!("ambrosia-violation-machines-{seed}-{}", std::process::id()));
-    let directory = std::fs::rename(&directory, &kept).map_or(directory, |()| kept);
-    Err(Violation { what, directory, plan: format!("{:#?}", Plan::draw(seed, extent)) })
+    Err(Violation { what, directory: keep("violation"), plan: format!("{:#?}", Plan::draw(seed, extent)) })
 }
 
 fn play(cluster: Cluster, seed: u64, extent: Extent, interrupt: Interrupt) -> anyhow::Result<HeldApart> {
