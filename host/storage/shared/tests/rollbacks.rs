@@ -8,8 +8,8 @@ use std::{
     },
 };
 
-use ambrosia_core::{EpochBody, InstanceUuid, Lsn, ReplicaIndex, Timestamp};
-use ambrosia_shared_log::{EngineStore, HostId, MemoryEngine, Rows};
+use ambrosia_core::{Epoch, EpochBody, InstanceUuid, Lsn, ReplicaIndex, Timestamp};
+use ambrosia_shared_log::{Answered, Claim, EngineStore, HostId, MemoryEngine, Raise, Request, Rows, Session};
 use ambrosia_storage::{
     AcquireError, EnterError, LogError, LogId, LogTail, Presence, StopCause, Store,
     conformance::{Reign, genesis_of, read_all},
@@ -237,6 +237,32 @@ fn a_candidate_of_a_reign_that_is_lost_is_told_so() {
     *engine.rows() = backup;
     let error = candidate(tail, &other).expect_err("it knows more");
     assert!(matches!(error, AcquireError::Log(LogError::Lost { .. })), "{error}");
+}
+
+/// The number of its reign was lost, and another one tried to begin a reign since, which has the same.
+#[test]
+fn a_primary_that_has_nothing_to_do_finds_that_the_store_has_gone_back_whatever_epoch_it_shows() {
+    let (here, elsewhere) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let (engine, backup) = backed_up(here.path(), 2);
+    let (store, other) = (process(&engine, here.path()), process(&engine, elsewhere.path()));
+    let (_primary, _standby) = (enter(&store, 0).expect("all is well"), enter(&other, 1).expect("all is well"));
+    let mut reign = Reign::begin(&*store.log(LOG).expect("it is there"), 0);
+    reign.append_durably(b"lost");
+    let mut tail = other.log(LOG).expect("it is there").tail(Lsn(1)).expect("it can be read");
+    while !tail.read().expect("it can be read").is_empty() {}
+    let mut rows = engine.rows();
+    *rows = backup;
+    let raise = Raise {
+        log: LOG,
+        over: Epoch(reign.epoch.0 - 1),
+        claim: Claim { host: HostId([99; 16]), attempt: 1 },
+        replica: ReplicaIndex(1),
+    };
+    let raised = rows.execute(&Request::Raise { wanted: vec![raise] }, Session(0));
+    drop(rows);
+    assert!(matches!(&raised, Answered::Raised(raised) if raised[0].is_ok_and(|head| head.epoch == reign.epoch)));
+    let cause = reign.wait_stopped();
+    assert!(matches!(&cause, StopCause::Failed(reason) if reason.contains("gone back")), "{cause:?}");
 }
 
 /// What was accepted is lost as well, when the store goes back behind it.
