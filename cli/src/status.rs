@@ -3,7 +3,11 @@
 use std::{
     io::Write,
     process::ExitCode,
-    sync::Arc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -33,6 +37,8 @@ use crate::{
 const CHANGES_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Between two looks meanwhile.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// So many instances are looked at at a time.
+const LOOKS_AT_ONCE: usize = 32;
 
 /// The whole answer; its JSON is an interface for scripts.
 #[derive(Serialize)]
@@ -175,16 +181,16 @@ pub(crate) fn status(store: &StorePlace, verb: &Status, style: Style, security: 
 impl Answer {
     /// How it is just now.
     pub(crate) fn of(store: &Arc<dyn Store>, verb: &Status, security: &Security) -> anyhow::Result<Answer> {
-        let mut hosts = Hosts::of(&**store)?;
+        let hosts = Hosts::of(&**store)?;
         let rollbacks = store.rollbacks()?;
         let instances = match &verb.instance.0 {
             Some(name) => {
-                let shown = show(&**store, name, &mut hosts)?;
+                let shown = show(&**store, name, &hosts)?;
                 vec![shown.ok_or_else(|| InstanceError::Unknown { name: name.clone() })?]
             }
             None => {
-                let names = store.survey()?.into_iter().map(|found| found.name);
-                names.filter_map(|name| show(&**store, &name, &mut hosts).transpose()).collect::<Result<_, _>>()?
+                let names: Vec<_> = store.survey()?.into_iter().map(|found| found.name).collect();
+                show_all(&**store, &names, &hosts)?
             }
         };
         let hosts = verb.instance.0.is_none().then(|| hosts.shown());
@@ -248,10 +254,26 @@ fn add_peers(store: &dyn Store, answer: &mut Answer, security: &Security) -> any
     Ok(())
 }
 
+/// What is to be shown of these instances, in their order. Many are looked at at a time, for a look is mostly waiting where the store is
+/// elsewhere.
+fn show_all(store: &dyn Store, names: &[InstanceName], hosts: &Hosts) -> Result<Vec<Shown>, InstanceError> {
+    let (next, shown) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(names.len())));
+    let look = || loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let Some(name) = names.get(number) else { return };
+        let instance = show(store, name, hosts);
+        shown.lock().unwrap_or_else(PoisonError::into_inner).push((number, instance));
+    };
+    thread::scope(|scope| (0..names.len().min(LOOKS_AT_ONCE)).for_each(|_| drop(scope.spawn(look))));
+    let mut shown = shown.into_inner().unwrap_or_else(PoisonError::into_inner);
+    shown.sort_unstable_by_key(|(number, _)| *number);
+    shown.into_iter().filter_map(|(_, instance)| instance.transpose()).collect()
+}
+
 /// What is to be shown of an instance; `None` if there is none of that name.
 ///
 /// While somebody registers or deregisters, files come and go: an error counts if nobody has done so meanwhile.
-fn show(store: &dyn Store, name: &InstanceName, hosts: &mut Hosts) -> Result<Option<Shown>, InstanceError> {
+fn show(store: &dyn Store, name: &InstanceName, hosts: &Hosts) -> Result<Option<Shown>, InstanceError> {
     let changes = || Ok::<_, InstanceError>((store.is_changing()?, store.registry().changes()));
     let deadline = Instant::now() + CHANGES_WAIT_MAX;
     loop {
@@ -268,11 +290,11 @@ fn show(store: &dyn Store, name: &InstanceName, hosts: &mut Hosts) -> Result<Opt
         if is_quiet || Instant::now() >= deadline {
             return Ok(Some(Shown::Broken { name: name.to_string(), state: "unreadable", error: said(&error) }));
         }
-        std::thread::park_timeout(LOOK_INTERVAL);
+        thread::park_timeout(LOOK_INTERVAL);
     }
 }
 
-fn look(store: &dyn Store, entry: InstanceEntry, hosts: &mut Hosts) -> anyhow::Result<Instance> {
+fn look(store: &dyn Store, entry: InstanceEntry, hosts: &Hosts) -> anyhow::Result<Instance> {
     let replicas = store.members(entry.log())?;
     let log = store.log(entry.log())?;
     let head = log.head()?;

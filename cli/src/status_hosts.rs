@@ -1,6 +1,9 @@
 //! `status`: the hosts that take places by themselves, and which places nobody has taken.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+};
 
 use ambrosia_core::InstanceUuid;
 use ambrosia_storage::{HostInfo, HostName, HostUuid, Member, Placing, Role, Store, ranked};
@@ -14,7 +17,7 @@ pub(crate) struct Hosts {
     draining: BTreeSet<HostUuid>,
     retiring: BTreeSet<InstanceUuid>,
     /// What they have of the instances that were looked at: primaries and standbys.
-    counts: BTreeMap<HostUuid, (usize, usize)>,
+    counts: Mutex<BTreeMap<HostUuid, (usize, usize)>>,
 }
 
 /// A host, as it is shown.
@@ -49,14 +52,15 @@ impl Hosts {
             all: store.hosts().hosts()?,
             draining: store.draining()?,
             retiring: store.retiring()?,
-            counts: BTreeMap::new(),
+            counts: Mutex::default(),
         })
     }
 
     /// The name of the host that a replica runs on, if it takes places by itself. It is counted there.
-    pub(crate) fn count(&mut self, member: &Member) -> Option<String> {
+    pub(crate) fn count(&self, member: &Member) -> Option<String> {
         let host = self.all.iter().find(|host| host.has(member)).filter(|_| member.role != Role::Down)?;
-        let (primaries, standbys) = self.counts.entry(host.uuid).or_default();
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let (primaries, standbys) = counts.entry(host.uuid).or_default();
         *(if member.role == Role::Primary { primaries } else { standbys }) += 1;
         Some(host.name.to_string())
     }
@@ -87,6 +91,7 @@ impl Hosts {
 
     pub(crate) fn shown(self) -> Vec<ShownHost> {
         let Hosts { all, draining, retiring: _, counts } = self;
+        let counts = counts.into_inner().unwrap_or_else(PoisonError::into_inner);
         let shown = |host: HostInfo| {
             let (primaries, standbys) = counts.get(&host.uuid).copied().unwrap_or_default();
             ShownHost {

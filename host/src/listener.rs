@@ -232,22 +232,26 @@ async fn greet(
     if hello.version_of_host().is_some() {
         // Each stream has an end of its own that sends.
         drop(handle);
-        return match Trunk::welcome(connection).await {
-            Ok(trunk) => trunk.serve(|hello, handle| take_stream(hello, handle, receptions)).await,
-            Err(error) => error,
+        // What a client's connection takes is not to be as much as that.
+        let streams = async {
+            match Trunk::welcome(connection).await {
+                Ok(trunk) => trunk.serve(|hello, handle| take_stream(hello, handle, receptions)).await,
+                Err(error) => error,
+            }
         };
+        return Box::pin(streams).await;
     }
     if let Control::NextPrimary { to, behind } = hello {
         // Nothing is said but by the connection itself.
         drop(handle);
-        return tell_next(connection, to, behind, receptions, directory).await;
+        return Box::pin(tell_next(connection, to, behind, receptions, directory)).await;
     }
     let (version, reception, event) = match introduce(handle, hello, receptions) {
         Ok(introduced) => introduced,
         Err(NotHere { reason, wanted }) => {
             tracing::warn!("a connection was refused: {reason}");
             let refused = match wanted {
-                Some(name) => Arc::clone(receptions).who_is_primary(name).await.refusal(false, reason),
+                Some(name) => Box::pin(Arc::clone(receptions).who_is_primary(name)).await.refusal(false, reason),
                 None => refusal(false, reason, None),
             };
             return connection.write_frames(&refused).await.err().unwrap_or(ConnectionError::Closed);

@@ -50,6 +50,9 @@ const FAILED_INTERVAL: Duration = Duration::from_secs(1);
 /// … and no longer than that.
 const FAILED_INTERVAL_MAX: Duration = Duration::from_secs(300);
 
+/// Whether it was accepted that the store has lost something of an instance is looked at so often.
+const LOST_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Whoever has not looked for so long may have been taken for dead, and his places by others.
 const STOOD_STILL: Duration = Duration::from_millis(1500);
 
@@ -413,7 +416,13 @@ impl Placer {
             }
             Err(error) => {
                 self.say_once(Some(name), &format!("a replica can't be run here, which is tried again: {error}"));
-                self.wait_after_failure(name, Some(entry));
+                if matches!(error, RunError::Enter(EnterError::Lost { .. })) {
+                    // An operator ends that, after whatever time, and waits for us then.
+                    let waiting = Waiting { until: Instant::now() + LOST_INTERVAL, tries: 0, entry: Some(entry) };
+                    self.waiting.insert(name.clone(), waiting);
+                } else {
+                    self.wait_after_failure(name, Some(entry));
+                }
             }
         }
     }
