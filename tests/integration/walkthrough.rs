@@ -166,7 +166,7 @@ fn status_has_the_published_shape_and_tells_the_truth() {
         "first_lsn": 1, "history_from_lsn": 1, "disk_bytes": status["disk_bytes"], "checkpoints": [], "capture": null,
         "recovery_ms": null, "waiting_handlers": null,
         "primary": null, "replicas": [down(0), down(1), down(2)], "from_files": false, "peers": null, "outgoing": null,
-        "requests": null, "schedules": null, "sessions": null, "stall": null,
+        "requests": null, "schedules": null, "sessions": null, "stall": null, "lost": null,
     });
     assert_eq!(status, expected);
     assert!(status["disk_bytes"].as_u64().is_some_and(|bytes| (4096..100_000).contains(&bytes)), "{status}");
@@ -199,7 +199,7 @@ fn status_has_the_published_shape_and_tells_the_truth() {
             "under_way": 0, "results": 0, "result_bytes": 0,
             "results_max": 100_000, "result_bytes_max": 64 << 20, "result_age_s_max": 3600,
         },
-        "schedules": [], "sessions": {"sessions": 0, "under_way": 0, "results": 0, "result_bytes": 0}, "stall": null,
+        "schedules": [], "sessions": {"sessions": 0, "under_way": 0, "results": 0, "result_bytes": 0}, "stall": null, "lost": null,
     });
     assert_eq!(status, expected);
 
