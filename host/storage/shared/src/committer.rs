@@ -24,7 +24,7 @@ use self::{
     reads::Reads,
 };
 use crate::{
-    engine::{Answer, Claim, EngineFacts, Fault, HostId, Lane, Position, Request, Session},
+    engine::{Answer, Claim, EngineFacts, Fault, HostId, Lane, Request, Session},
     event::Event,
     fault::LogFault,
     head_once::HeadOnce,
@@ -87,8 +87,8 @@ enum Purpose {
     /// In the order of the groups.
     Append(usize, Vec<TaskId>),
     Look(Vec<TaskId>),
-    /// Idle writers, and their last records as it was asked.
-    Watch(Vec<(TaskId, Position)>),
+    /// Idle writers, by what they know.
+    Watch(Vec<TaskId>),
     Barrier(Session, Vec<TaskId>),
     /// In the order of what is wanted.
     Raise(Vec<TaskId>),

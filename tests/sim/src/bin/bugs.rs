@@ -805,6 +805,11 @@ const BUGS: &[Bug] = &[
         changes: &[("self.sight.on_barred(result)", "self.sight.on_barred(result.or(Ok(())))")],
     },
     Bug {
+        name: "a candidate finds fault with a log that a node out of office shows",
+        file: "host/storage/shared/src/takeover.rs",
+        changes: &[("match self.sight().on_barred(result) {", "match self.sight().on_barred(result.or(Ok(()))) {")],
+    },
+    Bug {
         name: "silence of others counts while own beats are not answered",
         file: "host/storage/shared/src/committer/beats.rs",
         changes: &[(

@@ -10,7 +10,7 @@ use super::{
     answers::{next_part, reason},
 };
 use crate::{
-    engine::{Answer, Answered, EngineHead, Position, Request, Seen},
+    engine::{Answer, Answered, EngineHead, Request, Seen},
     limits::FENCE_LOOK_INTERVAL,
     task::{Task, TaskId},
 };
@@ -53,7 +53,7 @@ impl Committer {
         if !part.is_empty() {
             self.fences.is_asked = true;
             self.fences.began.get_or_insert(now);
-            let ids = part.iter().map(|(_, (id, known))| (*id, known.last)).collect();
+            let ids = part.iter().map(|(_, (id, _))| *id).collect();
             let seen = |(log, (_, known))| Seen { log, known: Some(known) };
             let logs = part.into_iter().map(seen).collect();
             self.ask(Request::Heads { logs }, Purpose::Watch(ids), now);
@@ -61,7 +61,7 @@ impl Committer {
     }
 
     /// What has changed is looked at again by whoever it concerns; what could not be seen is seen next time.
-    pub(super) fn on_watched(&mut self, ids: &[(TaskId, Position)], answer: Answer, now: Duration) {
+    pub(super) fn on_watched(&mut self, ids: &[TaskId], answer: Answer, now: Duration) {
         self.fences.is_asked = false;
         let (heads, gone) = match answer {
             Ok(Answered::Heads { heads, gone, .. }) => (heads, gone),
@@ -69,15 +69,16 @@ impl Committer {
         };
         self.fences.began = None;
         let heads: BTreeMap<LogId, EngineHead> = heads.into_iter().map(|head| (head.log, head)).collect();
-        for (id, asked) in ids {
+        for id in ids {
             let Some(Task::Writer(writer)) = self.tasks.get_mut(id) else { continue };
             let mut events = Vec::new();
             writer.on_watched(None, &mut events);
             self.events.extend(events.into_iter().map(|event| (*id, event)));
             let head = heads.get(&writer.log);
             head.into_iter().for_each(|head| writer.on_shown(head));
-            // A store that has gone back may have come to the same epoch again, by another writer.
-            let is_other = head.is_some_and(|head| head.epoch != writer.epoch || head.last.lsn < asked.lsn);
+            // A store that has gone back may have come to the same epoch again, by another claim.
+            let is_its = |head: &EngineHead| head.epoch == writer.epoch && head.claim == writer.claim();
+            let is_other = head.is_some_and(|head| !is_its(head));
             if writer.is_idle() && (is_other || gone.contains(&writer.log)) {
                 writer.on_doubt(now);
                 self.place(*id, now);
@@ -86,9 +87,9 @@ impl Committer {
     }
 
     /// The engine can't be reached. Whoever has nothing on its way learns of it by this alone.
-    fn on_unseen(&mut self, ids: &[(TaskId, Position)], reason: &str, now: Duration) {
+    fn on_unseen(&mut self, ids: &[TaskId], reason: &str, now: Duration) {
         let waited = self.fences.began.map_or(Duration::ZERO, |began| now.saturating_sub(began));
-        for (id, _) in ids {
+        for id in ids {
             let Some(Task::Writer(writer)) = self.tasks.get_mut(id) else { continue };
             let mut events = Vec::new();
             writer.on_watched(Some((reason, waited)), &mut events);
