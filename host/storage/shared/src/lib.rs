@@ -43,6 +43,8 @@ pub use limits::{
 };
 pub use reader::Standing;
 pub use rows::Rows;
+#[cfg(feature = "conformance")]
+pub use shell::conformance;
 pub use shell::{EngineHost, EngineLog, EngineStore, MemoryEngine};
 pub use takeover::Candidate;
 pub use task::TaskId;

@@ -4,33 +4,22 @@
 use std::sync::Arc;
 
 use ambrosia_core::Record;
-use ambrosia_shared_log::{Engine, EngineHost, EngineLog, EngineStore, MemoryEngine};
-use ambrosia_storage::{LogId, LogStore, Store, conformance::Handles};
+use ambrosia_shared_log::{Engine, EngineStore, MemoryEngine, conformance};
+use ambrosia_storage::{Store, conformance::Handles};
 
 use ambrosia_test_database::Server;
 
-use crate::support::{create, engine, log, new_id, open};
-
-const LOG: u8 = 7;
-
-fn new_host(engine: Arc<dyn Engine>) -> Arc<EngineHost> {
-    EngineHost::begin(engine, new_id()).expect("there are threads")
-}
+use crate::support::{engine, open};
 
 fn new_log(genesis: Record) -> Handles {
-    let LogId(uuid) = log(LOG);
-    let Some(server) = Server::begin(&[]) else {
+    match Server::begin(&[]) {
+        Some(server) => conformance::handles(&genesis, move || Arc::new(engine(&server))),
         // It has said so. The suite is worth nothing then, and does no harm.
-        let memory = MemoryEngine::default();
-        let log = memory.create(uuid, &genesis);
-        let engine: Arc<dyn Engine> = Arc::new(memory);
-        return Box::new(move || Arc::new(EngineLog::new(new_host(Arc::clone(&engine)), log)) as Arc<dyn LogStore>);
-    };
-    create(&engine(&server), log(LOG), &genesis);
-    Box::new(move || {
-        let host = new_host(Arc::new(engine(&server)));
-        Arc::new(EngineLog::new(host, log(LOG))) as Arc<dyn LogStore>
-    })
+        None => {
+            let memory = MemoryEngine::default();
+            conformance::handles(&genesis, move || Arc::new(memory.clone()))
+        }
+    }
 }
 
 /// A store with its server, if there is one, and the directory of its cache.

@@ -2,6 +2,8 @@
 //!
 //! **Architecture Invariant:** nothing is decided here: what is durable, who reigns and what is wrong a committer says.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod host;
 mod log;
 mod memory_engine;
