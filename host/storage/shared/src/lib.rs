@@ -45,6 +45,6 @@ pub use reader::Standing;
 pub use rows::Rows;
 #[cfg(feature = "conformance")]
 pub use shell::conformance;
-pub use shell::{EngineHost, EngineLog, EngineStore, MemoryEngine};
+pub use shell::{Connected, EngineHost, EngineLog, EngineStore, EngineStorePlace, EngineUrl, MemoryEngine};
 pub use takeover::Candidate;
 pub use task::TaskId;

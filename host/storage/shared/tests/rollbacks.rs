@@ -11,9 +11,10 @@ use std::{
 use ambrosia_core::{Epoch, EpochBody, InstanceUuid, Lsn, ReplicaIndex, Timestamp};
 use ambrosia_shared_log::{Answered, Claim, EngineStore, HostId, MemoryEngine, Raise, Request, Rows, Session};
 use ambrosia_storage::{
-    AcquireError, EnterError, LogError, LogId, LogTail, Presence, StopCause, Store,
+    AcquireError, EnterError, LogError, LogId, LogStore, LogTail, Presence, StopCause, Store,
     conformance::{Reign, genesis_of, read_all},
 };
+use tempfile::TempDir;
 
 const LOG: LogId = LogId(InstanceUuid([3; 16]));
 
@@ -32,6 +33,47 @@ fn reason(entered: Result<Box<dyn Presence>, EnterError>) -> String {
     match entered.err().expect("it is refused") {
         EnterError::Lost { reason } => reason,
         other => panic!("{other}"),
+    }
+}
+
+fn machine() -> TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+/// A tail that has read all that there is.
+fn read_to_the_end(log: &dyn LogStore) -> Box<dyn LogTail> {
+    let mut tail = log.tail(Lsn(1)).expect("it can be read");
+    while !tail.read().expect("it can be read").is_empty() {}
+    tail
+}
+
+/// A process with a primary that has written something durable.
+struct Reigning {
+    place: Box<dyn Presence>,
+    reign: Reign,
+    log: Arc<dyn LogStore>,
+    store: EngineStore,
+}
+
+impl Reigning {
+    fn begin(engine: &MemoryEngine, machine: &Path) -> Reigning {
+        let store = process(engine, machine);
+        let place = enter(&store, 0).expect("nothing is amiss");
+        let log = store.log(LOG).expect("it is there");
+        let mut reign = Reign::begin(&*log, 0);
+        reign.append_durably(b"lost");
+        Reigning { place, reign, log, store }
+    }
+
+    /// Writes on, and is stopped by what it finds.
+    fn find(&mut self) {
+        self.reign.append(b"more").expect("it is not known yet");
+        self.wait_stopped();
+    }
+
+    fn wait_stopped(&mut self) {
+        let cause = self.reign.wait_stopped();
+        assert!(matches!(&cause, StopCause::Failed(reason) if reason.contains("gone back")), "{cause:?}");
     }
 }
 
@@ -68,7 +110,7 @@ fn go_on(engine: &MemoryEngine, machine: &Path) -> Lsn {
 
 #[test]
 fn a_machine_that_knows_more_than_a_restored_store_keeps_all_from_going_on() {
-    let (here, elsewhere) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let (here, elsewhere) = (machine(), machine());
     let (engine, backup) = backed_up(here.path(), 2);
     let lost = go_on(&engine, here.path());
     *engine.rows() = backup;
@@ -111,7 +153,7 @@ fn a_machine_that_knows_more_than_a_restored_store_keeps_all_from_going_on() {
 
 #[test]
 fn a_log_that_has_other_records_than_were_durable_is_refused_too() {
-    let (here, elsewhere) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let (here, elsewhere) = (machine(), machine());
     let (engine, backup) = backed_up(here.path(), 2);
     go_on(&engine, here.path());
     *engine.rows() = backup;
@@ -131,24 +173,18 @@ fn a_log_that_has_other_records_than_were_durable_is_refused_too() {
 
 #[test]
 fn replicas_that_run_while_the_store_goes_back_stop_and_stay_so() {
-    let here = tempfile::tempdir().expect("a directory");
+    let here = machine();
     let (engine, backup) = backed_up(here.path(), 2);
-    let store = process(&engine, here.path());
-    let _primary = enter(&store, 0).expect("nothing is amiss");
-    let log = store.log(LOG).expect("it is there");
-    let mut reign = Reign::begin(&*log, 0);
-    reign.append_durably(b"lost");
-    let mut tail = log.tail(Lsn(1)).expect("it can be read");
-    while !tail.read().expect("it can be read").is_empty() {}
+    let mut primary = Reigning::begin(&engine, here.path());
+    let mut tail = read_to_the_end(&*primary.log);
     *engine.rows() = backup;
-    reign.append(b"more").expect("it is not known yet");
-    let cause = reign.wait_stopped();
-    assert!(matches!(&cause, StopCause::Failed(reason) if reason.contains("gone back")), "{cause:?}");
+    primary.find();
+    let Reigning { place, reign: _reign, log, store } = primary;
     // It would build its state anew from what is there now.
     for error in [log.tail(Lsn(1)).err().expect("refused"), tail.read().expect_err("refused")] {
         assert!(matches!(error, LogError::Lost { .. }), "{error}");
     }
-    drop(_primary);
+    drop(place);
     reason(enter(&store, 0));
     assert_eq!(store.rollbacks().expect("works").len(), 1);
     store.accept_rollback(LOG).expect("works");
@@ -159,17 +195,13 @@ fn replicas_that_run_while_the_store_goes_back_stop_and_stay_so() {
 /// Whoever reads what an old state has does not make it all that was ever durable.
 #[test]
 fn what_was_durable_stays_known_whatever_is_read_since() {
-    let here = tempfile::tempdir().expect("a directory");
+    let here = machine();
     let (engine, backup) = backed_up(here.path(), 2);
-    let store = process(&engine, here.path());
-    let place = enter(&store, 0).expect("nothing is amiss");
-    let log = store.log(LOG).expect("it is there");
-    let mut reign = Reign::begin(&*log, 0);
-    reign.append_durably(b"lost");
+    let mut primary = Reigning::begin(&engine, here.path());
     let newer = engine.rows().clone();
     *engine.rows() = backup;
-    reign.append(b"more").expect("it is not known yet");
-    reign.wait_stopped();
+    primary.find();
+    let Reigning { place, reign, log, store } = primary;
     drop(place);
     let records = store.scan(LOG, Lsn(1)).expect("it can be looked at");
     assert!(!records.collect::<Result<Vec<_>, _>>().expect("it can be read").is_empty());
@@ -182,17 +214,13 @@ fn what_was_durable_stays_known_whatever_is_read_since() {
 
 #[test]
 fn a_process_that_has_found_something_lost_goes_on_when_it_is_brought_back() {
-    let here = tempfile::tempdir().expect("a directory");
+    let here = machine();
     let (engine, backup) = backed_up(here.path(), 2);
-    let store = process(&engine, here.path());
-    let place = enter(&store, 0).expect("nothing is amiss");
-    let log = store.log(LOG).expect("it is there");
-    let mut reign = Reign::begin(&*log, 0);
-    reign.append_durably(b"lost");
+    let mut primary = Reigning::begin(&engine, here.path());
     let newer = engine.rows().clone();
     *engine.rows() = backup;
-    reign.append(b"more").expect("it is not known yet");
-    reign.wait_stopped();
+    primary.find();
+    let Reigning { place, reign, log, store } = primary;
     drop((reign, place));
     reason(enter(&store, 0));
     *engine.rows() = newer;
@@ -203,14 +231,13 @@ fn a_process_that_has_found_something_lost_goes_on_when_it_is_brought_back() {
 /// It has read further than the log goes by now, and its reign is one that the log does not know.
 #[test]
 fn a_standby_that_tries_to_become_primary_finds_that_the_store_has_gone_back() {
-    let (here, elsewhere) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let (here, elsewhere) = (machine(), machine());
     let (engine, backup) = backed_up(here.path(), 2);
     let other = process(&engine, elsewhere.path());
     let _place = enter(&other, 1).expect("nothing is amiss");
     let log = other.log(LOG).expect("it is there");
     let lost = go_on(&engine, here.path());
-    let mut tail = log.tail(Lsn(1)).expect("it can be read");
-    while !tail.read().expect("it can be read").is_empty() {}
+    let tail = read_to_the_end(&*log);
     assert_eq!(tail.position(), lost.next());
     *engine.rows() = backup;
     // Whoever was refused reads on where it stood.
@@ -219,7 +246,7 @@ fn a_standby_that_tries_to_become_primary_finds_that_the_store_has_gone_back() {
     let error = candidate(tail, &other).expect_err("it knows more");
     assert!(matches!(error, AcquireError::Log(LogError::Lost { .. })), "{error}");
     // Beyond what anybody here ever had is another matter.
-    let stranger = tempfile::tempdir().expect("a directory");
+    let stranger = machine();
     let error = process(&engine, stranger.path()).log(LOG).expect("it is there").tail(Lsn(99)).err();
     assert!(matches!(error, Some(LogError::Missing { .. })), "{error:?}");
 }
@@ -227,13 +254,12 @@ fn a_standby_that_tries_to_become_primary_finds_that_the_store_has_gone_back() {
 /// As above, but nothing else is read meanwhile.
 #[test]
 fn a_candidate_of_a_reign_that_is_lost_is_told_so() {
-    let (here, elsewhere) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let (here, elsewhere) = (machine(), machine());
     let (engine, backup) = backed_up(here.path(), 2);
     let other = process(&engine, elsewhere.path());
     let _place = enter(&other, 1).expect("nothing is amiss");
     go_on(&engine, here.path());
-    let mut tail = other.log(LOG).expect("it is there").tail(Lsn(1)).expect("it can be read");
-    while !tail.read().expect("it can be read").is_empty() {}
+    let tail = read_to_the_end(&*other.log(LOG).expect("it is there"));
     *engine.rows() = backup;
     let error = candidate(tail, &other).expect_err("it knows more");
     assert!(matches!(error, AcquireError::Log(LogError::Lost { .. })), "{error}");
@@ -242,33 +268,28 @@ fn a_candidate_of_a_reign_that_is_lost_is_told_so() {
 /// The number of its reign was lost, and another one tried to begin a reign since, which has the same.
 #[test]
 fn a_primary_that_has_nothing_to_do_finds_that_the_store_has_gone_back_whatever_epoch_it_shows() {
-    let (here, elsewhere) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let here = machine();
     let (engine, backup) = backed_up(here.path(), 2);
-    let (store, other) = (process(&engine, here.path()), process(&engine, elsewhere.path()));
-    let (_primary, _standby) = (enter(&store, 0).expect("all is well"), enter(&other, 1).expect("all is well"));
-    let mut reign = Reign::begin(&*store.log(LOG).expect("it is there"), 0);
-    reign.append_durably(b"lost");
-    let mut tail = other.log(LOG).expect("it is there").tail(Lsn(1)).expect("it can be read");
-    while !tail.read().expect("it can be read").is_empty() {}
+    let mut primary = Reigning::begin(&engine, here.path());
+    let epoch = primary.reign.epoch;
     let mut rows = engine.rows();
     *rows = backup;
     let raise = Raise {
         log: LOG,
-        over: Epoch(reign.epoch.0 - 1),
+        over: Epoch(epoch.0 - 1),
         claim: Claim { host: HostId([99; 16]), attempt: 1 },
         replica: ReplicaIndex(1),
     };
     let raised = rows.execute(&Request::Raise { wanted: vec![raise] }, Session(0));
     drop(rows);
-    assert!(matches!(&raised, Answered::Raised(raised) if raised[0].is_ok_and(|head| head.epoch == reign.epoch)));
-    let cause = reign.wait_stopped();
-    assert!(matches!(&cause, StopCause::Failed(reason) if reason.contains("gone back")), "{cause:?}");
+    assert!(matches!(&raised, Answered::Raised(raised) if raised[0].is_ok_and(|head| head.epoch == epoch)));
+    primary.wait_stopped();
 }
 
 /// What was accepted is lost as well, when the store goes back behind it.
 #[test]
 fn a_store_that_goes_back_twice_is_refused_twice() {
-    let here = tempfile::tempdir().expect("a directory");
+    let here = machine();
     let (engine, backup) = backed_up(here.path(), 2);
     for _ in 0..2 {
         go_on(&engine, here.path());
@@ -282,7 +303,7 @@ fn a_store_that_goes_back_twice_is_refused_twice() {
 
 #[test]
 fn checkpoints_of_what_was_given_up_are_removed_from_the_cache() {
-    let here = tempfile::tempdir().expect("a directory");
+    let here = machine();
     let (engine, backup) = backed_up(here.path(), 2);
     go_on(&engine, here.path());
     let cached = here.path().join("checkpoints").join(LOG.to_string());

@@ -8,6 +8,7 @@ mod host;
 mod log;
 mod memory_engine;
 mod store;
+mod store_place;
 mod tail;
 mod writer;
 
@@ -15,3 +16,4 @@ pub use host::EngineHost;
 pub use log::EngineLog;
 pub use memory_engine::MemoryEngine;
 pub use store::EngineStore;
+pub use store_place::{Connected, EngineStorePlace, EngineUrl};
