@@ -4,6 +4,8 @@ use ambrosia_test_database::Server;
 use ambrosia_tests::{Cluster, Host, PATIENCE, Signal};
 use serde_json::json;
 
+use crate::support::cluster_on;
+
 /// A counter with a primary and a standby in a database of its own, unless there is no PostgreSQL.
 struct Counter {
     cluster: Cluster,
@@ -15,10 +17,7 @@ struct Counter {
 impl Counter {
     fn begin() -> Option<Counter> {
         let server = Server::begin(&[])?;
-        let mut cluster = Cluster::new();
-        cluster.set_env("AMBROSIA_STORE", server.url("shop"));
-        cluster.set_env("AMBROSIA_CACHE", cluster.file("cache"));
-        cluster.must(&["store", "init"]);
+        let mut cluster = cluster_on(&server.url("shop"));
         cluster.register("counter", "counter", 2);
         let primary = cluster.start("counter", 0);
         primary.wait_until_primary();

@@ -4,7 +4,7 @@ use ambrosia_test_database::Server;
 use ambrosia_tests::{Cluster, Host, Signal};
 use serde_json::{Value, json};
 
-use crate::support::fails;
+use crate::support::{cluster_on, fails};
 
 /// Ends in order.
 fn end(mut host: Host) {
@@ -21,10 +21,7 @@ struct Stage {
 impl Stage {
     fn begin() -> Option<Stage> {
         let server = Server::begin(&[])?;
-        let mut cluster = Cluster::new();
-        cluster.set_env("AMBROSIA_STORE", server.url("shop"));
-        cluster.set_env("AMBROSIA_CACHE", cluster.file("cache"));
-        cluster.must(&["store", "init"]);
+        let cluster = cluster_on(&server.url("shop"));
         cluster.register("counter", "counter", 2);
         let host = cluster.start("counter", 0);
         host.wait_until_primary();

@@ -19,6 +19,8 @@ use ambrosia_storage::{EnginePlace, MemoryStore, Store, StorePlace};
 use ambrosia_test_database::{Etcd, Server};
 use ambrosia_tests::{Cluster, Host, Lines, PATIENCE, Signal};
 
+use crate::support::cluster_on;
+
 /// Where replicas run.
 pub(crate) trait Ground {
     /// What they run on.
@@ -83,10 +85,7 @@ impl Processes {
     }
 
     fn of(server: impl Any, url: &str, place: impl FnOnce(PathBuf) -> Box<dyn EnginePlace>) -> Processes {
-        let mut cluster = Cluster::new();
-        cluster.set_env("AMBROSIA_STORE", url);
-        cluster.set_env("AMBROSIA_CACHE", cluster.file("cache"));
-        cluster.must(&["store", "init"]);
+        let cluster = cluster_on(url);
         let store = place(cluster.file("own-cache")).open().expect("it was made");
         Processes { cluster, store, _server: Box::new(server) }
     }

@@ -11,6 +11,15 @@ pub(crate) fn cluster() -> Cluster {
     Cluster::new()
 }
 
+/// Processes on the store of that URL, which is made.
+pub(crate) fn cluster_on(url: &str) -> Cluster {
+    let mut cluster = Cluster::new();
+    cluster.set_env("AMBROSIA_STORE", url);
+    cluster.set_env("AMBROSIA_CACHE", cluster.file("cache"));
+    cluster.must(&["store", "init"]);
+    cluster
+}
+
 /// Registers `instance` with a guest and further options.
 pub(crate) fn register_with(cluster: &Cluster, instance: &str, guest: &str, more: &[&str]) {
     let module = cluster.guest(guest);
