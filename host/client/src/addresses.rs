@@ -192,16 +192,13 @@ async fn keep_asking(
                 biased;
                 Some(Ok((address, answer))) = asked.join_next() => {
                     under_way.remove(&address);
-                    let knows_no_later = match &answer {
-                        Answer::Primary(primary) => !tell(&news, primary),
-                        Answer::None => true,
-                        Answer::Ended(_) | Answer::No(_) => false,
-                    };
-                    if !knows_no_later && matches!(answer, Answer::Primary(_)) {
+                    let is_news = matches!(&answer, Answer::Primary(primary) if tell(&news, primary));
+                    if is_news {
                         answers.clear();
                         heard.lock().clear();
                     }
                     // Whoever looks again waits for another one: the host tells of it once it knows.
+                    let knows_no_later = !is_news && matches!(answer, Answer::Primary(_) | Answer::None);
                     let may_tell = followed_again.get(&address).is_none_or(|at| *at <= Instant::now());
                     if knows_no_later && may_tell && following.insert(address.clone()) {
                         let behind = news.borrow().as_ref().map_or(Epoch(0), |known| known.epoch);
