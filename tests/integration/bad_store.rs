@@ -154,7 +154,8 @@ fn a_change_of_the_code_that_can_not_be_read_is_told_by_whoever_needs_it() {
         let mut header = RecordHeader::new(kind, before.epoch, before.lsn.next(), before.time);
         (header.previous, header.durable) = (before.link(), before.lsn);
         write_behind(&last, Record::seal(header, b"of a later version").stored());
-        let words = ["record 14", "does not have the shape"];
+        let named = format!("record {} ", header.lsn.0);
+        let words = [named.as_str(), "does not have the shape"];
         fails(&cluster, &["run", "--instance", "counter"], &words);
         let copy = cluster.file("copy");
         fails(&cluster, &["export", "--instance", "counter", "--output", copy.to_str().expect("text")], &words);
@@ -174,18 +175,22 @@ fn a_log_with_several_instances_is_refused_as_too_new_and_nothing_is_cut() {
     header.previous = last.record.header().link();
     let later = Record::seal(header, &body);
     let (file, offset) = write_behind(&last, later.stored());
-    let text = "record 14 of the log can't be applied: the record is for instance number 1 of the log: this program is \
-                too old for a log with several instances";
-    fails(&cluster, &["run", "--instance", "counter"], &[text]);
-    fails(&cluster, &["run", "--instance", "counter"], &[text]);
+    let lsn = header.lsn.0;
+    let text = format!(
+        "record {lsn} of the log can't be applied: the record is for instance number 1 of the log: this program is too \
+         old for a log with several instances"
+    );
+    fails(&cluster, &["run", "--instance", "counter"], &[&text]);
+    fails(&cluster, &["run", "--instance", "counter"], &[&text]);
     let shown = cluster.run(&["log", "--instance", "counter"]);
     assert_eq!(shown.code, 1, "{}", shown.stderr);
     assert!(
-        shown.stderr.contains("record 14 of the log can't be shown: the record is for instance"),
+        shown.stderr.contains(&format!("record {lsn} of the log can't be shown: the record is for instance")),
         "{}",
         shown.stderr
     );
-    assert!(shown.stdout.lines().any(|line| line.contains(" 13 ")), "what comes before is shown: {}", shown.stdout);
+    let before = format!(" {} ", lsn - 1);
+    assert!(shown.stdout.lines().any(|line| line.contains(&before)), "what comes before is shown: {}", shown.stdout);
     let bytes = std::fs::read(file).expect("it is there");
     let stands = &bytes[offset as usize..][..later.stored().len()];
     assert_eq!(stands[8..], later.stored()[8..], "it is as it was");
