@@ -28,8 +28,6 @@ const COPY_AHEAD_BYTES: usize = 2 << 20;
 pub(crate) struct Checkpointer {
     checkpoints: Arc<dyn Checkpoints>,
     me: ReplicaIndex,
-    /// Hash of the engine that captures.
-    engine: [u8; 32],
     mailbox: Arc<Mailbox<Event>>,
     span: tracing::Span,
     captured: Option<Captured>,
@@ -79,7 +77,6 @@ impl Checkpointer {
         Checkpointer {
             checkpoints: Arc::clone(&driver.checkpoints),
             me: driver.replica,
-            engine: driver.engine,
             mailbox: Arc::clone(&driver.mailbox),
             span: driver.span.clone(),
             captured: None,
@@ -109,8 +106,14 @@ impl Checkpointer {
         parent.filter(|parent| self.checkpoints.is_complete(*parent).unwrap_or(false))
     }
 
-    /// Captures the replica as it is.
-    pub(crate) fn capture(&mut self, replica: &mut Replica, at: Lsn, parent: Option<Lsn>) -> CheckpointEvent {
+    /// Captures the replica as it is, in a reign of that engine.
+    pub(crate) fn capture(
+        &mut self,
+        replica: &mut Replica,
+        engine: [u8; 32],
+        at: Lsn,
+        parent: Option<Lsn>,
+    ) -> CheckpointEvent {
         assert_eq!(replica.applied(), at, "a checkpoint holds what it is asked to hold");
         assert!(self.captured.is_none() && self.written.is_none(), "one checkpoint is taken at a time");
         let began = Instant::now();
@@ -122,8 +125,7 @@ impl Checkpointer {
             Err(error) => return CheckpointEvent::Captured(Err(error.to_string())),
         };
         let (state_digest, memory_digest) = (replica.digest(), replica.guest_mut().digest());
-        let (module, engine) = (replica.module(), self.engine);
-        let head = CheckpointHead { lsn: at, module, engine, state_digest, memory_digest };
+        let head = CheckpointHead { lsn: at, module: replica.module(), engine, state_digest, memory_digest };
         let checkpoint = Checkpoint { head, parent, state: replica.checkpoint(), capture };
         self.captured = Some(Captured { checkpoint, began, pause: began.elapsed() });
         CheckpointEvent::Captured(Ok(()))

@@ -11,8 +11,9 @@ use crate::driver::{Driver, Replica};
 /// Pages named one by one; of the others only the count is told.
 const PAGES_NAMED_MAX: usize = 16;
 
-/// Describes the difference, by comparing the replica with a replay of the log to the same record.
-pub(crate) fn describe(driver: &Driver, replica: &mut Replica, found: &Divergence) -> String {
+/// Describes the difference, by comparing the replica with a replay of the log to the same record. `other_engine` says that
+/// the primary that wrote the digest is of another engine.
+pub(crate) fn describe(driver: &Driver, replica: &mut Replica, found: &Divergence, other_engine: bool) -> String {
     let mut replayed = match driver.replay_to(found.lsn) {
         Ok(replayed) => replayed,
         Err(error) => return format!("{found}\nNo replay could be made to compare with: {error}"),
@@ -24,6 +25,10 @@ pub(crate) fn describe(driver: &Driver, replica: &mut Replica, found: &Divergenc
         (true, _) => {
             "A replay of the log agrees with the log: the memory of this process was changed by something else than its \
              messages, such as failing hardware"
+        }
+        (_, true) if other_engine => {
+            "A replay of the log agrees with this replica: its version of the engine and that of the primary do not do the \
+             same with the same messages, or the primary was not what its log made it. Run the version of the primary"
         }
         (_, true) => {
             "A replay of the log agrees with this replica: the primary that wrote the digest was not what its log made \

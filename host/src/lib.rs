@@ -5,6 +5,7 @@
 
 mod checkpointer;
 mod clock;
+mod comparison;
 mod connections;
 mod contact;
 mod diagnostics;

@@ -609,11 +609,11 @@ impl MemberDriver {
             member::Ending::Halted { fault, lsn } => self.driver.halted(fault, lsn),
             member::Ending::Diverged(found) => {
                 let driver = Arc::clone(&self.driver);
-                let description = divergence::describe(&driver, self.replica(), &found);
+                let other_engine = self.member.engine_of_reign().is_some_and(|engine| engine != driver.engine);
+                let description = divergence::describe(&driver, self.replica(), &found, other_engine);
                 RunError::Diverged { name, lsn: found.lsn, description }
             }
             member::Ending::UpgradeFailed { fault, lsn } => RunError::UpgradeFailed { name, lsn, fault },
-            member::Ending::ForeignEngine { epoch, lsn } => RunError::ForeignEngine { epoch, lsn },
             member::Ending::LogFailed(reason) => RunError::LogFailed(reason),
             member::Ending::Overtaken { asked, first } => RunError::NothingToBeginAt {
                 name,

@@ -18,8 +18,20 @@ impl Driver {
             }
             Notice::CaughtUp(lsn) => tracing::info!(%lsn, "caught up with the log"),
             Notice::OtherEngine { epoch, lsn } => {
-                tracing::warn!(%epoch, %lsn, "this reign was written by another version of the engine");
+                tracing::info!(
+                    %epoch, %lsn,
+                    "the primary of this reign runs another version of the engine; this replica follows, and compares itself with it"
+                );
             }
+            Notice::EnginesAgree(lsn) => {
+                tracing::info!(%lsn, "this version of the engine agrees with that of the primary; this replica may take over");
+            }
+            Notice::EngineInDoubt { over, since } => tracing::error!(
+                "the primary of epoch {over} is gone, and this replica can't take over: that one ran another version of the \
+                 engine, and it is not known that this one does the same from lsn {since} on. Start a replica with the version \
+                 that the primary had: it takes over, and this one compares itself with it. Or give that up, and start this \
+                 one with --allow-engine-change"
+            ),
             Notice::DivergenceAllowed(found) => tracing::warn!("{found}; this is accepted as asked for"),
             Notice::TakesWhatWasLeft => {
                 tracing::info!("nobody else took over, so this replica does, though its output takes nothing")

@@ -99,7 +99,7 @@ impl Driver {
 
     fn restore_replica(&self, lsn: Lsn) -> Result<Replica, NotRestored> {
         let (head, state, image) = self.load(lsn)?;
-        check_head(&self.settings, &head, &state)?;
+        check_head(&head, &state)?;
         let guest = self.restore_guest(state.module(), &state.genesis_of_guest(), image)?;
         Ok(resume(&head, state, guest)?)
     }

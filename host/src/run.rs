@@ -61,7 +61,7 @@ pub struct MemberOptions {
     pub print_replay: bool,
     /// Replay the log from its beginning, or from the oldest checkpoint if it was trimmed.
     pub from_beginning: bool,
-    /// Go on although the log was written by another version of the engine.
+    /// Become primary although it is not known that this version of the engine does what that of the last reign did.
     pub allow_engine_change: bool,
     /// The record at which the replica may differ from what the log says it was.
     pub allow_divergence: Option<Lsn>,
@@ -221,18 +221,6 @@ pub enum RunError {
         backtrace: String,
         /// What the guest said on its standard error.
         stderr: String,
-    },
-    /// The log was written by another engine.
-    #[error(
-        "the reign of epoch {epoch} (lsn {lsn}) was written by another version or configuration of the engine, which \
-         may have another limit for stack or fuel. Run the version that wrote it, or accept the change with \
-         --allow-engine-change once all replicas run the same version"
-    )]
-    ForeignEngine {
-        /// The reign.
-        epoch: Epoch,
-        /// Its first record.
-        lsn: Lsn,
     },
     /// Writing the log failed.
     #[error("the log can't be written, so this replica stops; nothing was acknowledged that is not durable: {0}")]

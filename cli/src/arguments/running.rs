@@ -44,7 +44,7 @@ pub(crate) struct Run {
     /// Replay the log from its beginning, as far as it goes back, and not from a checkpoint
     #[arg(long)]
     pub(crate) ignore_checkpoints: bool,
-    /// Go on although the log was written by another version of the engine
+    /// Become primary although it is not known that this version of the engine does what that of the last primary did
     #[arg(long)]
     pub(crate) allow_engine_change: bool,
     /// Go on although this replica is not what the log says that it was at this record
@@ -106,7 +106,7 @@ pub(crate) struct Serve {
     pub(crate) listen: ListenArguments,
     #[command(flatten)]
     pub(crate) http: HttpArguments,
-    /// Go on although a log was written by another version of the engine
+    /// Become primary although it is not known that this version of the engine does what that of the last primary did
     #[arg(long)]
     pub(crate) allow_engine_change: bool,
     #[command(flatten)]

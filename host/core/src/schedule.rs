@@ -195,6 +195,11 @@ impl Schedule {
         (self.total.bytes - self.digest_bytes >= DIGEST_LOG_BYTES).then_some(Due::Digest)
     }
 
+    /// Whether something was applied behind the last digest record.
+    pub fn has_news(&self) -> bool {
+        self.total.bytes > self.digest_bytes
+    }
+
     /// When a checkpoint will be due that is not yet, if that is a matter of time alone.
     pub fn wake_at(&self, now: Timestamp) -> Option<Timestamp> {
         let ask = self.asked?;

@@ -18,7 +18,7 @@ use ambrosia_storage::{
 
 use super::{Loaded, MemberDriver};
 use crate::{
-    clock::Clock, connections::refuse, dialers::Dialers, event::Event, log_watch::LogWatch,
+    clock::Clock, comparison, connections::refuse, dialers::Dialers, event::Event, log_watch::LogWatch,
     replay_progress::ReplayProgress, requests::Requests, run::RunError, vitals::Phase, wish::of_core,
 };
 
@@ -89,8 +89,9 @@ impl MemberDriver {
             }
             Command::Capture { at, parent } => {
                 self.enter(Phase::Computing);
+                let engine = self.member.engine_of_reign().expect("a member has a replica when it asks for this");
                 let replica = self.member.replica_mut().expect("a member has a replica when it asks for this");
-                let captured = self.checkpointer.capture(replica, at, parent);
+                let captured = self.checkpointer.capture(replica, engine, at, parent);
                 self.step(MemberInput::Checkpoint(captured));
             }
             Command::Write(_) => {
@@ -121,6 +122,7 @@ impl MemberDriver {
             Command::WriteDown(outcome) => self.driver.write_down(outcome)?,
             Command::Close => self.close(),
             Command::Abandon => self.abandon()?,
+            Command::AskForCheckpoint => comparison::ask(&self.driver),
             Command::Tell(Notice::Restored(lsn)) => {
                 let ms = self.restore_began.elapsed().as_secs_f64() * 1e3;
                 tracing::info!(%lsn, "restored a checkpoint in {ms:.1} ms");

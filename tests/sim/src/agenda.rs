@@ -53,6 +53,8 @@ pub(crate) enum Event {
     SessionPacket(ProcessId, Packet),
     /// Such a client hears something.
     SessionHears(SessionId, Heard),
+    /// A replica of another engine asks for a digest.
+    AskForDigest(ProcessId),
     /// A client asks an instance something that changes nothing.
     AskQuery(usize),
     /// Such a query, by its number, arrives.
@@ -101,6 +103,7 @@ impl Event {
             | Event::LogSays(id, ..)
             | Event::Dial(id, _)
             | Event::Request(id, _)
+            | Event::AskForDigest(id)
             | Event::Query(id, _)
             | Event::SessionPacket(id, _)
             | Event::Outside(id, ..)

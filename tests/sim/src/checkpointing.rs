@@ -11,7 +11,7 @@ use crate::{
     options::MILLISECOND,
     process::{Driver, Process},
     sim::Sim,
-    start::{ENGINE, is_gone},
+    start::is_gone,
 };
 
 /// Between two steps.
@@ -37,12 +37,13 @@ impl Sim {
         assert!(driver.hands.captured.is_none() && driver.hands.written.is_none(), "one checkpoint is taken at a time");
         let listed = driver.checkpoints.list();
         let parent = parent.filter(|parent| listed.is_ok_and(|listed| listed.iter().any(|info| info.lsn == *parent)));
+        let engine = driver.member.engine_of_reign().expect("a member has a replica when it is captured");
         let replica = driver.member.replica_mut().expect("a member has a replica when it is captured");
         assert_eq!(replica.applied(), at, "nothing is applied before it is captured");
         let head = CheckpointHead {
             lsn: at,
             module: replica.module(),
-            engine: ENGINE,
+            engine,
             state_digest: replica.digest(),
             memory_digest: replica.guest_mut().digest(),
         };

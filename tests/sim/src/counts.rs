@@ -75,6 +75,9 @@ counts! {
     queries_at_standbys
     queries_that_waited
     slow_looks
+    engines_agreed
+    engines_doubted
+    engines_asked
     repeated_frames
     lost_frames
     refusals

@@ -15,7 +15,7 @@ use crate::{
     options::FaultKind,
     process::{Driver, Process},
     sim::{Sim, number_of},
-    start::{ENGINE, SILENCE},
+    start::SILENCE,
     storm::SKEW,
 };
 
@@ -49,7 +49,9 @@ impl Sim {
         }
         if let Err(error) = self.read(process, driver).and_then(|()| {
             self.carry_out(process, driver);
-            if process.dead.get() { Ok(()) } else { self.look_for_vacancy(process, driver) }
+            // What it has read may have let it take a vacancy that it knew of.
+            let has_tried = driver.hands.tries > 0;
+            if process.dead.get() || has_tried { Ok(()) } else { self.look_for_vacancy(process, driver) }
         }) {
             self.stop(process, &error);
         }
@@ -120,7 +122,7 @@ impl Sim {
 
     pub(crate) fn acquire(&self, process: &Process, driver: &mut Driver, over: Epoch) -> Result<(), LogError> {
         self.note(|| format!("{} takes over from epoch {over}", process.id));
-        let me = EpochBody { replica: ReplicaIndex(process.place.replica), engine: ENGINE };
+        let me = EpochBody { replica: ReplicaIndex(process.place.replica), engine: self.engine(process.place) };
         let tail = driver.hands.tail.take().expect("the log was opened before");
         (driver.hands.is_reading, driver.hands.tries) = (false, driver.hands.tries + 1);
         assert!(driver.hands.tries == 1, "a candidate that was too late reads before it tries again");
@@ -146,6 +148,7 @@ impl Sim {
                 for record in &records {
                     self.note_durable(process, record);
                 }
+                self.witness.borrow_mut().engines.on_acquired(process.uuid, epoch, me.engine);
                 driver.hands.durable = records.last().map_or(driver.hands.durable, Record::lsn);
                 (driver.hands.writer, driver.hands.is_watching) = (Some(writer), false);
                 *process.turns.borrow_mut() = Some(turns);

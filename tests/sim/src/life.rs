@@ -119,6 +119,7 @@ impl Sim {
             Command::WriteDown(Outcome::Halted { fault, lsn }) => self.note_halt(process, &fault, lsn),
             Command::Close => self.close_log(process, driver),
             Command::Abandon => self.abandon(process, driver),
+            Command::AskForCheckpoint => self.ask_for_checkpoint(process),
             Command::Tell(notice) => self.on_notice(process, driver, notice),
             Command::End(ending) => self.end_process(process, ending),
         }
@@ -166,7 +167,10 @@ impl Sim {
             },
             Notice::UpgradeRefused { .. } => {}
             Notice::UpgradeWaits { .. } => witness.counts.upgrades_put_off += 1,
-            Notice::OtherEngine { .. } | Notice::DivergenceAllowed(_) | Notice::Undelivered(_) => {
+            Notice::OtherEngine { .. } => assert_eq!(self.options.engines, 2, "there is one engine"),
+            Notice::EnginesAgree(_) => witness.counts.engines_agreed += 1,
+            Notice::EngineInDoubt { .. } => witness.counts.engines_doubted += 1,
+            Notice::DivergenceAllowed(_) | Notice::Undelivered(_) => {
                 panic!("nothing here makes a member say {notice:?}")
             }
         }

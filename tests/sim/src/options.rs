@@ -113,6 +113,8 @@ pub struct Options {
     pub(crate) repeated_frames: u64,
     /// A look at the fence takes time.
     pub(crate) slow_looks: bool,
+    /// How many versions of the engine run an instance: each replica has one of them.
+    pub(crate) engines: u16,
     /// `None` if no checkpoints are taken, as of a guest that can't be captured.
     pub checkpoints: Option<CheckpointOptions>,
 }
@@ -213,6 +215,7 @@ impl Options {
             at_disk: dice.spread((200, 20_000)),
             repeated_frames: dice.below(3) * 10,
             slow_looks: Dice::new(seed ^ 0x0510_1001).percent(50),
+            engines: if Dice::new(seed ^ 0x0e9e_0e9e).percent(30) { 2 } else { 1 },
             checkpoints,
         }
     }

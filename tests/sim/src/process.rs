@@ -17,6 +17,7 @@ use ambrosia_storage::{
 use crate::{
     agenda::Event,
     checkpointing::Task,
+    checks::engines::Compared,
     guest::SimGuest,
     ids::{Place, ProcessId},
     machine::SimMachine,
@@ -137,6 +138,8 @@ pub(crate) struct Hands {
     pub(crate) left_out: Vec<ProcessId>,
     /// When the first record of the reign was made, in true time and by its own.
     pub(crate) reign_began: Option<(u64, Timestamp)>,
+    /// What it has done of reigns of another engine.
+    pub(crate) compared: Compared,
     /// Digest records since the last record of another kind.
     pub(crate) digests_in_a_row: u32,
     /// A vacancy that it saw first at that time, with an output that was stuck.

@@ -38,6 +38,7 @@ impl Sim {
         let lsn = driver.the_replica().applied();
         self.note(|| format!("{} ({}) became primary, epoch {epoch}, lsn {lsn}", process.id, process.place));
         process.epoch.set(epoch);
+        driver.hands.compared.on_reign(&process.id);
         if !driver.hands.appended.is_empty() {
             self.plan_write(process);
         }

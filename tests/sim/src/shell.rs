@@ -101,6 +101,8 @@ impl Shell<Box<dyn SimGuest>> for SimShell<'_> {
         let code = replica.guest().model().code.module();
         assert_eq!(code, replica.module(), "each record is executed by the module that the log says");
         let mut witness = self.sim.witness.borrow_mut();
+        let engine = witness.engines.of(self.process.uuid, header.epoch);
+        self.hands.compared.on_applied(header, engine, self.sim.engine(self.process.place));
         // One that has failed at a record is not what one is that has left it out.
         if replica.void().is_none() && !matches!(replica.outcome(), Some(Outcome::Halted { .. })) {
             witness.digests.on_applied(self.process.uuid, header.link(), digest);

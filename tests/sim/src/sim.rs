@@ -315,6 +315,7 @@ impl Sim {
             Event::Back(connection) => self.carry_back(connection),
             Event::Ask(instance) => self.ask(instance),
             Event::AskAgain(number) => self.ask_again(number),
+            Event::AskForDigest(id) => self.with(id, |process| self.digest_for_another(process)),
             Event::AskQuery(instance) => self.ask_query(instance),
             Event::Query(id, number) => self.with(id, |process| self.on_query(process, number)),
             Event::SessionLook(session) => self.look_after_session(session),

@@ -10,6 +10,7 @@ use ambrosia_storage::{CheckpointError, FileLog, FileLogOptions, IoError, LogErr
 
 use crate::{
     agenda::Event,
+    ids::Place,
     options::MILLISECOND,
     process::{Driver, Hands, Process},
     sim::{Sim, log_directory},
@@ -19,10 +20,13 @@ use crate::{
 /// A primary is taken for dead when it has been paused so long.
 pub(crate) const SILENCE: u64 = 600 * MILLISECOND;
 
-/// What every simulated member runs.
-pub(crate) const ENGINE: [u8; 32] = [9; 32];
-
 impl Sim {
+    /// Hash of the engine that a replica has.
+    pub(crate) fn engine(&self, place: Place) -> [u8; 32] {
+        let version = place.replica % self.options.engines;
+        std::array::from_fn(|_| 9 + version as u8)
+    }
+
     /// The process opens the log, and its member begins.
     pub(crate) fn open(&self, process: &Process) {
         match self.driver(process) {
@@ -62,7 +66,7 @@ impl Sim {
         let options = self.options.checkpoints;
         MemberSettings {
             replica: ReplicaIndex(process.place.replica),
-            engine: ENGINE,
+            engine: self.engine(process.place),
             from_beginning: false,
             allow_engine_change: false,
             allow_divergence: None,

@@ -275,6 +275,21 @@ impl Sim {
         });
     }
 
+    /// A replica asks the primary for a digest record to compare itself with, which may come to nothing.
+    pub(crate) fn ask_for_checkpoint(&self, process: &Process) {
+        self.witness.borrow_mut().counts.engines_asked += 1;
+        if let Some(primary) = self.instances.borrow()[process.place.instance].primary {
+            self.put_in(self.options.latency, Event::AskForDigest(primary));
+        }
+    }
+
+    pub(crate) fn digest_for_another(&self, process: &Process) {
+        self.at_reign(process, |driver| {
+            self.step(process, driver, MemberInput::CheckpointWanted(OPERATOR));
+            self.plan_delivery(process);
+        });
+    }
+
     /// An operator wants a checkpoint.
     pub(crate) fn want_checkpoint(&self, process: &Process) {
         self.at_reign(process, |driver| {

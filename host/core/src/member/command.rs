@@ -135,6 +135,8 @@ pub enum Command {
     /// Drop all that belongs to this incarnation of the replica: log, connections, and a checkpoint that does not count yet.
     /// Another one begins.
     Abandon,
+    /// Ask the primary for a checkpoint, for the digest record that comes with it. It may be in vain.
+    AskForCheckpoint,
     /// Tell the operator.
     Tell(Notice),
     /// It is over: nothing follows.

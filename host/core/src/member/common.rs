@@ -5,6 +5,7 @@
 
 use super::{
     CheckpointEvent, Command, Context, Ending, Notice,
+    agreement::{Agreement, Did, Shown},
     mending::{hands_over, may_follow_a_void},
     others::Others,
     own_checkpoint::OwnCheckpoint,
@@ -22,6 +23,7 @@ pub(super) struct Common<G> {
     pub(super) own: OwnCheckpoint,
     pub(super) others: Others,
     pub(super) queries: Queries,
+    pub(super) agreement: Agreement,
     /// Kept for its memory.
     pub(super) outputs: Vec<Output>,
 }
@@ -33,8 +35,12 @@ pub(super) enum Attempt {
 }
 
 impl<G: Guest> Common<G> {
-    /// Begins with a replica that was restored from that checkpoint, or from none.
-    pub(super) fn new(context: &Context<'_, G>, replica: Replica<G>, checkpoint: Option<Lsn>) -> Self {
+    /// Begins with a replica that was restored from that checkpoint of a reign of that engine, or from none.
+    pub(super) fn new(
+        context: &Context<'_, G>,
+        replica: Replica<G>,
+        (checkpoint, engine): (Option<Lsn>, Option<[u8; 32]>),
+    ) -> Self {
         assert!(checkpoint.is_none_or(|lsn| lsn == replica.applied()), "a replica begins at its checkpoint");
         let mut schedule = Schedule::new(context.settings.schedule, checkpoint.unwrap_or_default());
         schedule.set_has_checkpoints(replica.guest().cannot_capture().is_none());
@@ -44,6 +50,7 @@ impl<G: Guest> Common<G> {
             own: OwnCheckpoint::new(checkpoint),
             others: Others::default(),
             queries: Queries::default(),
+            agreement: Agreement::begin(context.settings.engine, engine),
             outputs: Vec::new(),
         }
     }
@@ -60,9 +67,9 @@ impl<G: Guest> Common<G> {
             return Err(Ending::BadRecord { lsn: header.lsn, error: RecordError::Shape });
         }
         if header.kind == RecordKind::Epoch {
-            check_engine(context, &record)?;
+            self.see_engine(context, &record)?;
         }
-        let mut outputs = std::mem::take(&mut self.outputs);
+        let (mut outputs, mut is_equal) = (std::mem::take(&mut self.outputs), header.kind == RecordKind::Digest);
         let input = if context.is_void(&record) { Input::Void(record) } else { Input::Record(record) };
         self.replica.step(input, &mut outputs);
         self.count(context, &header);
@@ -70,7 +77,10 @@ impl<G: Guest> Common<G> {
             match output {
                 Output::Print { .. } | Output::Event { .. } | Output::Log { .. } => context.carry(Command::Out(output)),
                 Output::Checkpoint { by, at } => self.on_asked(context, by, at),
-                Output::Diverged(found) => on_diverged(context, found)?,
+                Output::Diverged(found) => {
+                    is_equal = false;
+                    on_diverged(context, found)?;
+                }
                 Output::Halted { fault, after } => return Err(Ending::Halted { fault, lsn: after }),
                 Output::Upgraded { upgrade, after } => {
                     self.on_handed_over();
@@ -106,7 +116,30 @@ impl<G: Guest> Common<G> {
             }
         }
         self.outputs = outputs;
+        self.compare_engines(context, &header, is_equal);
         Ok(())
+    }
+
+    /// Sees which engine the reign is of.
+    fn see_engine(&mut self, context: &mut Context<'_, G>, record: &Record) -> Result<(), Ending> {
+        let body = EpochBody::decode(record.body()).map_err(|error| Ending::BadRecord { lsn: record.lsn(), error })?;
+        if self.agreement.on_reign(body.engine) == Some(Shown::OtherEngine) {
+            context.tell(Notice::OtherEngine { epoch: record.header().epoch, lsn: record.lsn() });
+        }
+        Ok(())
+    }
+
+    /// Sees what a record shows of the engine of the reign; `is_equal` says that it has found this replica equal.
+    fn compare_engines(&mut self, context: &mut Context<'_, G>, header: &RecordHeader, is_equal: bool) {
+        let did = match header.kind {
+            RecordKind::Epoch => return,
+            _ if is_equal => Did::Equal,
+            kind if kind.reaches_guest() => Did::Handled,
+            _ => Did::Nothing,
+        };
+        if self.agreement.on_record(header.lsn, did) == Some(Shown::Agrees) {
+            context.tell(Notice::EnginesAgree(header.lsn));
+        }
     }
 
     /// A record was applied.
@@ -156,20 +189,6 @@ impl<G: Guest> Common<G> {
         self.own.on_others(context, running.as_deref(), self.replica.applied());
         self.others.set(context.now, running, context.settings.replica);
     }
-}
-
-/// Sees that the reign was written by this engine.
-fn check_engine<G>(context: &mut Context<'_, G>, record: &Record) -> Result<(), Ending> {
-    let body = EpochBody::decode(record.body()).map_err(|error| Ending::BadRecord { lsn: record.lsn(), error })?;
-    if body.engine == context.settings.engine {
-        return Ok(());
-    }
-    let (epoch, lsn) = (record.header().epoch, record.lsn());
-    if !context.settings.allow_engine_change {
-        return Err(Ending::ForeignEngine { epoch, lsn });
-    }
-    context.tell(Notice::OtherEngine { epoch, lsn });
-    Ok(())
 }
 
 fn on_diverged<G>(context: &mut Context<'_, G>, found: Divergence) -> Result<(), Ending> {

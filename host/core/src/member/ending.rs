@@ -1,6 +1,6 @@
 //! How the life of a member ends.
 
-use crate::{Divergence, Epoch, Fault, Lsn, RecordError};
+use crate::{Divergence, Fault, Lsn, RecordError};
 
 /// How the life of a member ended. The log is intact in every case.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,13 +33,6 @@ pub enum Ending {
     },
     /// The replica is not what the log says.
     Diverged(Divergence),
-    /// A reign was written by another engine.
-    ForeignEngine {
-        /// The reign.
-        epoch: Epoch,
-        /// Its first record.
-        lsn: Lsn,
-    },
     /// The log could not be written.
     LogFailed(String),
     /// The log was trimmed beyond what this replica has, and no checkpoint is known that goes on from there.

@@ -8,6 +8,7 @@
 //! **Architecture Invariant:** a member never blocks, has no thread, and reads no clock. Whatever it asks for is answered
 //! by an input, at once or later; what was asked by an earlier incarnation (before a [`Command::Abandon`]), or of an earlier reign, is never taken for an answer.
 
+mod agreement;
 mod clock;
 mod command;
 mod common;
@@ -174,6 +175,7 @@ impl<G: Guest> Member<G> {
         let (next_stage, next) = match std::mem::replace(stage, Stage::Ended(None)) {
             Stage::Following(mut standby) => {
                 standby.answer_queries(&mut context);
+                standby.ask_for_comparison(&mut context);
                 let next = standby.wake_after(&context);
                 (Stage::Following(standby), Next::After(next))
             }
@@ -216,6 +218,11 @@ impl<G: Guest> Member<G> {
             Stage::Reigning(primary) => Some(primary.epoch()),
             _ => None,
         }
+    }
+
+    /// Hash of the engine that the reign of the log is of, as far as the replica has come; its own before the first.
+    pub fn engine_of_reign(&self) -> Option<[u8; 32]> {
+        self.common().map(|common| common.agreement.reign())
     }
 
     /// How many outputs wait for their record to be durable: those of its reign.

@@ -20,12 +20,21 @@ pub enum Notice {
     BeginsAnew(Lsn),
     /// All that is durable was applied.
     CaughtUp(Lsn),
-    /// A reign was written by another engine, which the operator allows.
+    /// A reign is of another engine than this replica.
     OtherEngine {
         /// The reign.
         epoch: Epoch,
         /// Its first record.
         lsn: Lsn,
+    },
+    /// This replica was equal to the log behind records of another engine that it has handled itself.
+    EnginesAgree(Lsn),
+    /// Nobody is primary, and this replica may not be: it is not known whether it does what the engine of the last reign did.
+    EngineInDoubt {
+        /// The reign that is over.
+        over: Epoch,
+        /// The first record of which that is not known.
+        since: Lsn,
     },
     /// The replica differs from the log, which the operator allows.
     DivergenceAllowed(crate::Divergence),

@@ -54,6 +54,8 @@ pub(super) struct Primary<G> {
     /// The others are being looked at to see who takes the checkpoint that is due.
     is_looking: bool,
     pub(super) fulfilment: Fulfilment,
+    /// Replicas of the engine of the reign before are to compare themselves with this one.
+    is_to_show: bool,
     /// A mend is durable, and nobody was told yet that the instance is there again.
     pub(super) is_to_announce: bool,
 }
@@ -98,7 +100,12 @@ struct Exited {
 
 impl<G: Guest> Primary<G> {
     /// Begins the reign: all records up to the one that begins it were applied.
-    pub(super) fn begin(context: &mut Context<'_, G>, common: Common<G>, epoch: Epoch, wall: Timestamp) -> Stage<G> {
+    pub(super) fn begin(
+        context: &mut Context<'_, G>,
+        mut common: Common<G>,
+        epoch: Epoch,
+        wall: Timestamp,
+    ) -> Stage<G> {
         assert_eq!(common.replica.epoch(), epoch, "a reign begins with its own record");
         let lsn = common.replica.applied();
         let clock = ReignClock::begin(wall, common.replica.time(), context.now);
@@ -106,6 +113,7 @@ impl<G: Guest> Primary<G> {
             Some(Outcome::Finished { code, lsn }) => Some(Exited { code: *code, lsn: *lsn, at: context.now }),
             _ => None,
         };
+        let is_to_show = common.agreement.takes_turn_to_show();
         let mut primary = Box::new(Primary {
             common,
             me: context.settings.replica,
@@ -123,6 +131,7 @@ impl<G: Guest> Primary<G> {
             ahead: Ahead::Not,
             is_looking: false,
             fulfilment: Fulfilment::begin(),
+            is_to_show,
             is_to_announce: false,
         });
         if let Some(behind) = primary.clock.behind() {
@@ -405,6 +414,9 @@ impl<G: Guest> Primary<G> {
             return;
         }
         self.look_after_the_asked(context);
+        if std::mem::take(&mut self.is_to_show) {
+            self.digest(context, None);
+        }
         match self.common.schedule.due(self.time(context.now)) {
             None => {}
             Some(Due::Digest) => self.digest(context, None),
@@ -474,6 +486,13 @@ impl<G: Guest> Primary<G> {
         if self.common.replica.outcome().is_none() {
             self.digest(context, None);
             self.common.schedule.want();
+        }
+    }
+
+    /// Has the replicas compare themselves at the end of the reign.
+    fn seal_reign(&mut self, context: &mut Context<'_, G>) {
+        if self.common.replica.goes_on() && self.common.schedule.has_news() {
+            self.digest(context, None);
         }
     }
 
@@ -707,7 +726,9 @@ impl<G: Guest> Primary<G> {
             End::Stopped(StopCause::Failed(reason)) => return self.end(context, Ending::LogFailed(reason.clone())),
             // Nothing more is let out, not even what is durable: whoever looks for it looks elsewhere.
             End::StoreLost => return self.end(context, Ending::StoreLost),
-            End::Shutdown | End::Yielded | End::GuestLost => {}
+            // Whoever takes over sees that it is what this replica was, whatever engine it has.
+            End::Shutdown | End::Yielded => self.seal_reign(context),
+            End::GuestLost => {}
             End::Exited(exited) => match self.common.replica.undelivered() {
                 0 => context.carry(Command::WriteDown(Outcome::Finished { code: exited.code, lsn: exited.lsn })),
                 undelivered => context.tell(Notice::Undelivered(undelivered)),

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use super::{Command, Context, Ending, MemberInput, MemberSettings, Notice, Stage, standby::Standby};
+use super::{Command, Context, Ending, MemberInput, Notice, Stage, standby::Standby};
 use crate::{CheckpointState, Genesis, Guest, Lsn, Record, Replica};
 
 /// What a checkpoint is of.
@@ -15,7 +15,7 @@ pub struct CheckpointHead {
     pub lsn: Lsn,
     /// SHA-256 of the module that the guest runs.
     pub module: [u8; 32],
-    /// Hash of the engine that captured it.
+    /// Hash of the engine of the reign in which it was taken.
     pub engine: [u8; 32],
     /// Digest of the replicated state.
     pub state_digest: u64,
@@ -29,9 +29,6 @@ pub enum Unusable {
     /// Another module runs in this log.
     #[error("it is of another module")]
     Module,
-    /// Another engine may count fuel or lay out memory otherwise.
-    #[error("it was captured by another version of the engine; --allow-engine-change accepts it")]
-    Engine,
     /// The file and what it holds are of two records.
     #[error("its state is of another record")]
     Lsn,
@@ -46,19 +43,16 @@ pub enum Unusable {
     Trimmed(Lsn),
 }
 
-/// Whether a checkpoint fits its log and this engine, before its guest is made.
+/// Whether a checkpoint is what it says, before its guest is made.
 ///
 /// # Errors
 /// Why it does not.
-pub fn check_head(settings: &MemberSettings, head: &CheckpointHead, state: &CheckpointState) -> Result<(), Unusable> {
+pub fn check_head(head: &CheckpointHead, state: &CheckpointState) -> Result<(), Unusable> {
     if head.lsn != state.lsn() {
         return Err(Unusable::Lsn);
     }
     if head.module != state.module() {
         return Err(Unusable::Module);
-    }
-    if head.engine != settings.engine && !settings.allow_engine_change {
-        return Err(Unusable::Engine);
     }
     Ok(())
 }
@@ -100,7 +94,7 @@ enum Phase<G> {
     List,
     Load(Lsn),
     Restore { head: CheckpointHead, state: Box<CheckpointState> },
-    OpenBehind { lsn: Lsn, replica: Box<Replica<G>> },
+    OpenBehind { lsn: Lsn, engine: [u8; 32], replica: Box<Replica<G>> },
     OpenBeginning,
     ReadBeginning,
     MakeGuest { genesis: Box<Record>, records: Vec<Record> },
@@ -126,25 +120,24 @@ impl<G: Guest> Recovery<G> {
             (_, MemberInput::Shutdown) => context.end(Ending::Stopped { reigned: false }, None),
             (_, MemberInput::StoreLost) => context.end(Ending::StoreLost, None),
             (Phase::List, MemberInput::Listed { checkpoints, .. }) => self.on_listed(context, checkpoints),
-            (Phase::Load(_), MemberInput::Loaded { head, state }) => {
-                match check_head(context.settings, &head, &state) {
-                    Ok(()) => self.go_on(context, Phase::Restore { head, state }, Command::Restore),
-                    Err(unusable) => self.on_unusable(context, head.lsn, unusable),
-                }
-            }
+            (Phase::Load(_), MemberInput::Loaded { head, state }) => match check_head(&head, &state) {
+                Ok(()) => self.go_on(context, Phase::Restore { head, state }, Command::Restore),
+                Err(unusable) => self.on_unusable(context, head.lsn, unusable),
+            },
             (Phase::Restore { head, state }, MemberInput::Made(guest)) => match resume(&head, *state, guest) {
                 Ok(replica) => {
-                    let phase = Phase::OpenBehind { lsn: head.lsn, replica: Box::new(replica) };
+                    let CheckpointHead { lsn, engine, .. } = head;
+                    let phase = Phase::OpenBehind { lsn, engine, replica: Box::new(replica) };
                     self.go_on(context, phase, Command::Open(head.lsn.next()))
                 }
                 Err(unusable) => self.on_unusable(context, head.lsn, unusable),
             },
-            (Phase::OpenBehind { lsn, replica }, MemberInput::Opened(link)) => {
+            (Phase::OpenBehind { lsn, engine, replica }, MemberInput::Opened(link)) => {
                 if link != replica.link() {
                     return self.on_unusable(context, lsn, Unusable::Link);
                 }
                 context.tell(Notice::Restored(lsn));
-                Standby::begin(context, *replica, Some(lsn), Vec::new())
+                Standby::begin(context, *replica, Some((lsn, engine)), Vec::new())
             }
             (Phase::OpenBehind { lsn, .. }, MemberInput::Trimmed { first, .. }) => {
                 self.on_unusable(context, lsn, Unusable::Trimmed(first))

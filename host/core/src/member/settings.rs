@@ -44,7 +44,7 @@ pub struct MemberSettings {
     pub engine: [u8; 32],
     /// Replay the log from its beginning, or from the oldest checkpoint if it was trimmed.
     pub from_beginning: bool,
-    /// Go on although the log or a checkpoint was written by another engine.
+    /// Become primary although it is not known that this engine does what that of the last reign did.
     pub allow_engine_change: bool,
     /// The record at which the replica may differ from what the log says.
     pub allow_divergence: Option<Lsn>,

@@ -25,6 +25,8 @@ pub(super) struct Standby<G> {
     vacancy: Option<Epoch>,
     /// A vacancy that is left to others first, and since when.
     left: Option<(Epoch, Duration)>,
+    /// A vacancy that this replica may not take, since it is not known whether its engine does what that of the reign did.
+    withheld: Option<Epoch>,
     /// What is durable, as far as is known; `None` before it has read once.
     durable: Option<Lsn>,
     /// The record that the guest could not handle.
@@ -40,6 +42,9 @@ enum Phase {
     Acquire(Epoch),
     /// It is, and has records to apply before it reigns.
     Acquired(Epoch, Timestamp),
+    /// It is, and may not be: what it found in the log shows that it can't know whether it does what was done. For the reign
+    /// to end.
+    GivingUp,
     /// Another one was faster: it reads on from where it was.
     Open,
     /// Its guest could not handle a record: whether that is mended, or to be.
@@ -47,14 +52,15 @@ enum Phase {
 }
 
 impl<G: Guest> Standby<G> {
-    /// Begins to follow behind a replica that was built; `records` come next in the log.
+    /// Begins to follow behind a replica that was built, of a checkpoint and the engine of its reign or of none; `records`
+    /// come next in the log.
     pub(super) fn begin(
         context: &mut Context<'_, G>,
         replica: Replica<G>,
-        checkpoint: Option<Lsn>,
+        checkpoint: Option<(Lsn, [u8; 32])>,
         records: Vec<Record>,
     ) -> Stage<G> {
-        let common = Common::new(context, replica, checkpoint);
+        let common = Common::new(context, replica, checkpoint.unzip());
         let standby = Standby {
             common,
             read: records.into(),
@@ -62,6 +68,7 @@ impl<G: Guest> Standby<G> {
             phase: Phase::Read,
             vacancy: None,
             left: None,
+            withheld: None,
             durable: None,
             void: None,
         };
@@ -75,13 +82,26 @@ impl<G: Guest> Standby<G> {
         }
         let until_left =
             self.left.map(|(_, since)| context.settings.silence.saturating_sub(context.now.saturating_sub(since)));
-        [until_left, self.common.queries.wake_after(context.now)].into_iter().flatten().min()
+        let until_asked = self.doubt(context).and_then(|_| self.common.agreement.wake_after(context.now));
+        [until_left, until_asked, self.common.queries.wake_after(context.now)].into_iter().flatten().min()
     }
 
     /// Answers queries that have waited for long enough.
     pub(super) fn answer_queries(&mut self, context: &mut Context<'_, G>) {
         self.common.queries.go_on(context.now, &mut self.common.replica, self.is_caught_up);
         self.common.queries.let_out(context);
+    }
+
+    /// Asks for a comparison, if whether this replica may take over depends on one.
+    pub(super) fn ask_for_comparison(&mut self, context: &mut Context<'_, G>) {
+        if self.is_caught_up && self.doubt(context).is_some() && self.common.agreement.asks(context.now) {
+            context.carry(Command::AskForCheckpoint);
+        }
+    }
+
+    /// The first record of which it is not known whether it has done here what was seen, if the operator minds.
+    fn doubt(&self, context: &Context<'_, G>) -> Option<Lsn> {
+        self.common.agreement.doubt().filter(|_| !context.settings.allow_engine_change)
     }
 
     pub(super) fn step(mut self: Box<Self>, context: &mut Context<'_, G>, input: MemberInput<G>) -> Stage<G> {
@@ -92,6 +112,10 @@ impl<G: Guest> Standby<G> {
                 self.durable = self.durable.max(Some(durable));
                 self.read.extend(records);
                 return self.apply_read(context);
+            }
+            MemberInput::Closed if self.phase == Phase::GivingUp => {
+                context.carry(Command::Abandon);
+                return Stage::Recovering(Box::new(Recovery::begin(context)));
             }
             MemberInput::Trimmed { first, published } => return self.on_trimmed(context, first, published),
             MemberInput::Vacant { over, is_stuck } => self.on_vacant(context, over, is_stuck),
@@ -162,12 +186,25 @@ impl<G: Guest> Standby<G> {
             return Stage::Following(self); // its answer goes on
         }
         match self.phase {
-            Phase::Acquired(epoch, wall) => return Primary::begin(context, self.common, epoch, wall),
+            Phase::Acquired(epoch, wall) => match self.doubt(context) {
+                None => return Primary::begin(context, self.common, epoch, wall),
+                Some(since) => {
+                    self.phase = Phase::GivingUp;
+                    context.tell(Notice::EngineInDoubt { over: epoch, since });
+                    context.carry(Command::Close);
+                    return Stage::Following(self);
+                }
+            },
             Phase::Read => {}
-            Phase::Acquire(_) | Phase::Open | Phase::Mending => return Stage::Following(self),
+            Phase::Acquire(_) | Phase::GivingUp | Phase::Open | Phase::Mending => return Stage::Following(self),
         }
         self.watch_when_caught_up(context);
         self.answer_queries(context);
+        self.see_to_withheld(context);
+        if self.phase != Phase::Read {
+            return Stage::Following(self);
+        }
+        self.ask_for_comparison(context);
         // Whether the primary has seen to the last messages, and nothing is left to be done.
         if matches!(self.common.replica.outcome(), Some(Outcome::Finished { .. })) {
             context.carry(Command::LookAtOutcome);
@@ -209,11 +246,30 @@ impl<G: Guest> Standby<G> {
     }
 
     fn take(&mut self, context: &mut Context<'_, G>, over: Epoch) {
+        if let Some(since) = self.doubt(context) {
+            if self.withheld.replace(over) != Some(over) {
+                context.tell(Notice::EngineInDoubt { over, since });
+            }
+            return;
+        }
         if matches!(self.common.replica.outcome(), Some(Outcome::Finished { .. })) {
             self.vacancy = Some(over);
             return context.carry(Command::LookAtOutcome);
         }
         self.acquire(context, over);
+    }
+
+    /// What becomes of a vacancy that this replica might not take: records that were durable before it have shown that it may,
+    /// or another one has it.
+    fn see_to_withheld(&mut self, context: &mut Context<'_, G>) {
+        let Some(over) = self.withheld else { return };
+        if self.common.replica.epoch() > over {
+            self.withheld = None;
+            context.carry(Command::WatchOn);
+        } else if self.doubt(context).is_none() {
+            self.withheld = None;
+            self.take(context, over);
+        }
     }
 
     fn acquire(&mut self, context: &mut Context<'_, G>, over: Epoch) {

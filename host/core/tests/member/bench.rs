@@ -242,7 +242,7 @@ impl Bench {
         bench
     }
 
-    fn push(&mut self, kind: RecordKind, epoch: Epoch, body: &[u8]) -> Record {
+    pub(crate) fn push(&mut self, kind: RecordKind, epoch: Epoch, body: &[u8]) -> Record {
         let last = *self.log.last().expect("genesis").header();
         let mut header = RecordHeader::new(kind, epoch, last.lsn.next(), last.time);
         header.previous = last.link();

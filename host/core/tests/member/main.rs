@@ -1,6 +1,7 @@
 //! What a member decides, step by step. What comes of it in a cluster the simulator sees.
 
 mod bench;
+mod engines;
 mod inquiries;
 mod mends;
 mod queries;
@@ -76,9 +77,9 @@ fn a_checkpoint_is_put_back_into_the_module_that_its_state_names_or_not_at_all()
         state_digest: replica.digest(),
         memory_digest: 0,
     };
-    assert_eq!(check_head(&settings(), &head, &read), Ok(()));
+    assert_eq!(check_head(&head, &read), Ok(()));
     let foreign = CheckpointHead { module: [9; 32], ..head };
-    assert_eq!(check_head(&settings(), &foreign, &read), Err(Unusable::Module));
+    assert_eq!(check_head(&foreign, &read), Err(Unusable::Module));
 }
 
 #[test]
@@ -164,14 +165,6 @@ fn a_standby_whose_output_is_stuck_leaves_a_vacancy_to_others_for_their_time() {
     assert_eq!(bench.on(others(&[reigns], 0)), [Command::WatchOn], "somebody has taken it");
     bench.on(vacant());
     assert_eq!(bench.on(others(&[], 1)), [Command::WatchOn], "there is a later reign");
-}
-
-#[test]
-fn a_standby_stops_for_a_reign_of_another_engine_or_a_record_that_it_does_not_know() {
-    let mut bench = Bench::standby();
-    let record = bench.epoch_record([8; 32]);
-    let ended = bench.read(vec![record]);
-    assert_eq!(ended, [Command::End(Ending::ForeignEngine { epoch: Epoch(1), lsn: Lsn(2) })]);
 }
 
 /// The state must not go on before it is captured, though more records were read already.

@@ -195,6 +195,7 @@ impl Node {
 
     fn carry(&mut self, shared: &mut Shared, command: Command) {
         match command {
+            Command::AskForCheckpoint => unreachable!("all have the same engine"),
             Command::ListCheckpoints => {
                 let checkpoints = shared.checkpoints.keys().copied().collect();
                 let published = shared.published();
@@ -285,12 +286,13 @@ impl Node {
 
     fn capture(&mut self, shared: &mut Shared, at: Lsn) {
         assert!(self.captured.is_none(), "a checkpoint is done with before the next one is captured");
+        let engine = self.member.engine_of_reign().expect("a member that is captured has a replica");
         let replica = self.member.replica_mut().expect("a member that is captured has a replica");
         assert_eq!(replica.applied(), at, "nothing is applied before the capture");
         let head = CheckpointHead {
             lsn: at,
             module: [0; 32],
-            engine: ENGINE,
+            engine,
             state_digest: replica.digest(),
             memory_digest: replica.guest_mut().digest(),
         };

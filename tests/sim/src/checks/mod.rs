@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod digests;
+pub(crate) mod engines;
 mod logs;
 pub(crate) mod outside;
 mod prints;
@@ -25,6 +26,7 @@ pub(crate) struct Witness {
     pub(crate) replays: Replays,
     pub(crate) streams: Streams,
     pub(crate) digests: Digests,
+    pub(crate) engines: engines::Engines,
     pub(crate) requests: Requests,
     pub(crate) sessions: Sessions,
     pub(crate) queries: Queries,
