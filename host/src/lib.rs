@@ -88,7 +88,7 @@ pub use listen::Listen;
 pub use methods::{show_value, write_down};
 pub use modules::Modules;
 pub use places::PlacingOptions;
-pub use run::{Ending, HttpAddress, MemberOptions, RunError, RunOptions, run};
+pub use run::{Ending, HttpAddress, MemberOptions, RunError, RunOptions, run, run_on};
 pub use running_code::{RunningCode, running_code};
 pub use serve::{MemberEnded, ServeOptions, Which, serve};
 pub use standing::stands_at;

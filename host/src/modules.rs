@@ -43,6 +43,11 @@ impl Modules {
         }
     }
 
+    /// The same, by an engine that is there.
+    pub fn on(engine: Engine, store: Arc<dyn Store>) -> Modules {
+        Modules { engine: Mutex::new(Some(engine)), ..Modules::new(store) }
+    }
+
     /// The same for whoever only looks: nothing is kept in the store.
     pub fn looking(store: Arc<dyn Store>) -> Modules {
         Modules { keeps: false, ..Modules::new(store) }

@@ -2,8 +2,8 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use ambrosia_core::{Configuration, Epoch, Fault, InstanceName, Lsn, RecordError, ReplicaIndex};
-use ambrosia_engine::{EngineError, ModuleError, spare_address_space};
+use ambrosia_core::{Configuration, Fault, InstanceName, Lsn, RecordError, ReplicaIndex};
+use ambrosia_engine::{Engine, EngineError, ModuleError, spare_address_space};
 use ambrosia_methods::{Mount, Mounts, UnknownMethod};
 use ambrosia_outgoing::{Grants, Secrets};
 use ambrosia_storage::{
@@ -380,6 +380,18 @@ fn halted_text(name: &InstanceName, lsn: Lsn, reason: &str, backtrace: &str, std
 /// # Errors
 /// If the replica can't run, or not any more. The log is intact in every case.
 pub fn run(options: RunOptions) -> Result<Ending, RunError> {
+    run_by(options, Modules::new)
+}
+
+/// The same, by an engine that is not the usual one.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_on(engine: Engine, options: RunOptions) -> Result<Ending, RunError> {
+    run_by(options, |store| Modules::on(engine, store))
+}
+
+fn run_by(options: RunOptions, modules: impl FnOnce(Arc<dyn Store>) -> Modules) -> Result<Ending, RunError> {
     options.listen.check()?;
     let clock = SystemClock::check()?;
     spare_address_space();
@@ -393,7 +405,7 @@ pub fn run(options: RunOptions) -> Result<Ending, RunError> {
         Entrance::Entered(entered) => entered,
         Entrance::Over(ending) => return ending,
     };
-    let modules = Arc::new(Modules::new(Arc::clone(&store)));
+    let modules = Arc::new(modules(Arc::clone(&store)));
     start_engine(&modules)?;
     let ready = entered.get_ready(&modules)?;
     if let Some(name) = &options.stdin {

@@ -21,6 +21,7 @@ mod door_results;
 mod door_routes;
 mod door_tokens;
 mod ended_processes;
+mod engines;
 mod events;
 mod exporting;
 mod file_systems;

@@ -127,6 +127,13 @@ impl Cluster {
         command
     }
 
+    /// The same of another program that was built with it.
+    pub fn command_of(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.bin.with_file_name(program));
+        command.args(arguments).env("AMBROSIA_STORE", self.store()).env_remove("AMBROSIA_LOG");
+        command
+    }
+
     /// Runs a verb to its end.
     pub fn run(&self, arguments: &[&str]) -> Ran {
         let output = self.command(arguments).stdin(Stdio::null()).output().expect("the program can be started");

@@ -82,6 +82,14 @@ pub(crate) fn native() -> Result<Config, wasmtime::Error> {
     Ok(config)
 }
 
+/// The same, compiled otherwise: for whoever has to see what happens where replicas have different engines. A guest can't tell,
+/// unless it runs out of stack; the hash is another.
+pub(crate) fn unoptimised() -> Result<Config, wasmtime::Error> {
+    let mut config = deterministic()?;
+    config.cranelift_opt_level(OptLevel::None);
+    Ok(config)
+}
+
 fn features_off() -> WasmFeatures {
     WasmFeatures::THREADS
         | WasmFeatures::SHARED_EVERYTHING_THREADS

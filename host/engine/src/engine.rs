@@ -54,6 +54,15 @@ impl Engine {
         Engine::of(config::native(), Tracker::best())
     }
 
+    /// An engine that differs from [`Self::new`] in its hash and its speed, as that of another version of this program may. The
+    /// guest does the same.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn unoptimised() -> Result<Engine, EngineError> {
+        Engine::of(config::unoptimised(), Tracker::best())
+    }
+
     /// As [`Self::new`], and changes of guests are found in that way, which else is the better one that works.
     ///
     /// # Errors
@@ -79,8 +88,8 @@ impl Engine {
         self.tracker.tracking()
     }
 
-    /// SHA-256 over the version of wasmtime, the settings that a guest could notice, and the target. Replicas that
-    /// differ in it may not share a log.
+    /// SHA-256 over the version of wasmtime, the settings that a guest could notice, and the target. A replica that
+    /// differs in it from the primary takes over once it has seen that it agrees.
     pub fn hash(&self) -> [u8; 32] {
         self.hash
     }
