@@ -880,6 +880,35 @@ const BUGS: &[Bug] = &[
             "if record.header().previous != before.last.link && lsn.0 == 0 {",
         )],
     },
+    Bug {
+        name: "a replica takes over from another engine without having compared itself",
+        file: "host/core/src/member/agreement.rs",
+        changes: &[("self.untested.filter(|_| !self.is_believed)", "self.untested.filter(|_| self.own == [0; 32])")],
+    },
+    Bug {
+        name: "a candidate keeps a reign although it can't vouch for what it found",
+        file: "host/core/src/member/standby.rs",
+        changes: &[(
+            "Phase::Acquired(epoch, wall) => match self.doubt(context) {",
+            "Phase::Acquired(epoch, wall) => match self.doubt(context).filter(|since| since.0 == 0) {",
+        )],
+    },
+    Bug {
+        name: "a reign that was given up at once vouches for what was before",
+        file: "host/core/src/member/agreement.rs",
+        changes: &[(
+            "            self.is_to_show |= before != engine;\n",
+            "            self.is_to_show |= before != engine;\n            self.untested = None;\n",
+        )],
+    },
+    Bug {
+        name: "what another engine has shown is forgotten before a digest stands behind it",
+        file: "host/core/src/member/agreement.rs",
+        changes: &[(
+            "            Did::Handled => {\n                self.untested = self.untested.or(Some(lsn));\n                None\n            }\n",
+            "            Did::Handled => {\n                self.untested = self.untested.or(Some(lsn)).filter(|_| !lsn.0.is_multiple_of(2));\n                None\n            }\n",
+        )],
+    },
 ];
 
 /// Puts deliberate bugs into a copy of the sources, and sees that the simulator finds each.
