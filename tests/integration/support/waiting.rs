@@ -30,6 +30,12 @@ impl Pending {
         self.child.try_wait().expect("the process is ours").is_some()
     }
 
+    /// Waits until it has said that.
+    pub(crate) fn wait_until_said(&self, words: &str) {
+        let said = self.stderr.wait_for(0, PATIENCE, |line| line.contains(words));
+        assert!(said.is_some(), "it has not said {words:?}, but:\n{}", self.stderr.all().join("\n"));
+    }
+
     /// Whether it ends within `time`.
     pub(crate) fn ends_within(&mut self, time: Duration) -> bool {
         self.stdout.wait_for_end(time) && self.stderr.wait_for_end(time)

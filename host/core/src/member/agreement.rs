@@ -60,7 +60,8 @@ impl Agreement {
         self.reign
     }
 
-    fn is_foreign(&self) -> bool {
+    /// Whether the reign is of another engine.
+    pub(super) fn is_foreign(&self) -> bool {
         self.reign != self.own
     }
 

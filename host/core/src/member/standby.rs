@@ -337,7 +337,10 @@ impl<G: Guest> Standby<G> {
     }
 
     pub(super) fn end(self, context: &mut Context<'_, G>, ending: Ending) -> Stage<G> {
-        if let Ending::Halted { fault, lsn } = &ending {
+        // Where another engine reigns, this one's guest may fail alone.
+        if let Ending::Halted { fault, lsn } = &ending
+            && !self.common.agreement.is_foreign()
+        {
             context.carry(Command::WriteDown(Outcome::Halted { fault: fault.clone(), lsn: *lsn }));
         }
         context.end(ending, Some(Box::new(self.common)))

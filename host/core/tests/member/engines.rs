@@ -100,6 +100,19 @@ fn a_replica_that_does_not_agree_with_another_engine_stops() {
     assert!(matches!(&ended[..], [Command::End(Ending::Diverged(found))] if found.lsn == Lsn(3)), "{ended:?}");
 }
 
+/// Its primary has handled the record, as far as anybody knows.
+#[test]
+fn a_guest_that_fails_here_alone_is_not_written_down_to_have_halted() {
+    for (engine, is_written_down) in [(OTHER, false), (ENGINE, true)] {
+        let mut bench = Bench::standby();
+        let records = vec![bench.epoch_record(engine), bench.poison_record()];
+        bench.read(records);
+        let ended = bench.on(MemberInput::Mending { is_mended: false, wish: None });
+        assert!(matches!(ended.last(), Some(Command::End(Ending::Halted { lsn: Lsn(3), .. }))), "{ended:?}");
+        assert_eq!(ended.iter().any(|command| matches!(command, Command::WriteDown(_))), is_written_down);
+    }
+}
+
 /// The last records of a primary that died are known only to who takes over.
 #[test]
 fn a_candidate_that_finds_what_it_can_not_vouch_for_gives_the_reign_up_and_is_in_doubt_ever_after() {
