@@ -1,4 +1,4 @@
-//! `token`: who may do what over HTTP.
+//! `token`: who may do what, over HTTP or as a client that has no certificate.
 
 use std::{io::Write, process::ExitCode};
 

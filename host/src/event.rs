@@ -48,6 +48,8 @@ pub(crate) enum Event {
     SessionsWanted { connection: ConnectionId },
     /// Somebody wants to know whether the log stands.
     StallWanted { connection: ConnectionId },
+    /// Somebody has asked for what their token does not allow.
+    Denied { connection: ConnectionId, reason: String },
     /// Somebody fulfils a promise.
     Resolve { connection: ConnectionId, promise: CallId, token: PromiseToken, value: Bytes },
     /// A client wants what can't be; nothing of it is logged.

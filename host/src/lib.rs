@@ -3,6 +3,8 @@
 //! **Architecture Invariant:** nothing here decides what is delivered, in which order, what may be seen when, or what a
 //! replica does next; the core does. The wall clock is read in `clock.rs` alone, randomness in `entropy.rs`.
 
+mod as_of;
+mod bearer;
 mod checkpointer;
 mod clock;
 mod comparison;
@@ -22,6 +24,7 @@ mod everyone;
 mod guest_log;
 mod heart;
 mod host;
+mod known_tokens;
 mod leash;
 mod listen;
 mod listener;

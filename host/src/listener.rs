@@ -25,8 +25,10 @@ use tokio::{
 };
 
 use crate::{
+    bearer::{Bearer, NEITHER},
     connections::refusal,
     event::{ClientRequest, Event, SessionRequest},
+    known_tokens::KnownTokens,
     mailbox::Mailbox,
     modules::CurrentMethods,
     peers::PeerDirectory,
@@ -43,12 +45,14 @@ const REFUSALS_INTERVAL: Duration = Duration::from_secs(1);
 /// Who lives here, by the name of the instance.
 pub(crate) struct Receptions {
     store: Arc<dyn Store>,
+    tokens: Arc<KnownTokens>,
     here: RwLock<BTreeMap<InstanceName, Arc<Reception>>>,
 }
 
 impl Receptions {
     pub(crate) fn new(store: Arc<dyn Store>) -> Receptions {
-        Receptions { store, here: RwLock::default() }
+        let tokens = Arc::new(KnownTokens::new(Arc::clone(&store)));
+        Receptions { store, tokens, here: RwLock::default() }
     }
 
     /// Connections to that member are taken from now on.
@@ -83,6 +87,22 @@ impl Receptions {
             1 => format!("this host runs the instance {}, not {name:?}", here.keys().next().expect("there is one")),
             count => format!("this host runs {count} instances, and {name:?} is none of them"),
         })
+    }
+
+    /// Whoever shows a token and says that.
+    ///
+    /// # Errors
+    /// Why they are not let in.
+    async fn bearer(&self, token: Option<String>, hello: &Control) -> Result<Bearer, String> {
+        let to = match hello {
+            Control::ClientHello { to, .. } | Control::ReplicaHello { to, .. } | Control::NextPrimary { to, .. } => to,
+            _ => return Err("a host shows a certificate: give --tls-cert and --tls-key".to_owned()),
+        };
+        let token = token.ok_or(NEITHER)?;
+        let name = InstanceName::new(to.as_str()).map_err(|error| error.to_string())?;
+        let bearer = Bearer::new(Arc::clone(&self.tokens), token, name);
+        bearer.look().await?;
+        Ok(bearer)
     }
 
     /// Who is primary of an instance, or why nobody ever will be. The store is asked for it, which may take a while where it is a database.
@@ -204,9 +224,22 @@ async fn receive(
         Ok(pair) => pair,
         Err(error) => return tracing::warn!(%from, %error, "a connection could not be set up"),
     };
-    let ended = greet(handle, connection, &receptions, &directory, caller).await;
-    if !matches!(ended, ConnectionError::Closed) {
-        tracing::warn!(%from, "connection ended: {ended}");
+    match greet(handle, connection, &receptions, &directory, caller).await {
+        ConnectionError::Closed => {}
+        ended if caller == Caller::Stranger => refusals.tell(from, &ended),
+        ended => tracing::warn!(%from, "connection ended: {ended}"),
+    }
+}
+
+/// What somebody says first: a hello, and before it a token if that is all they have.
+async fn hear(connection: &mut Connection) -> Result<(Option<String>, Control), ConnectionError> {
+    let mut token = None;
+    loop {
+        match connection.read_frame().await? {
+            Frame::Control(Control::Token { token: shown }) if token.is_none() => token = Some(shown),
+            Frame::Control(hello) => return Ok((token, hello)),
+            _ => return Err(ConnectionError::Unexpected),
+        }
     }
 }
 
@@ -217,11 +250,20 @@ async fn greet(
     directory: &PeerDirectory,
     caller: Caller,
 ) -> ConnectionError {
-    let hello = match timeout(HANDSHAKE_TIMEOUT, connection.read_frame()).await {
-        Ok(Ok(Frame::Control(hello))) => hello,
-        Ok(Ok(_)) => return ConnectionError::Unexpected,
+    let (token, hello) = match timeout(HANDSHAKE_TIMEOUT, hear(&mut connection)).await {
+        Ok(Ok(heard)) => heard,
         Ok(Err(error)) => return error,
         Err(_) => return ConnectionError::HandshakeTimeout,
+    };
+    let bearer = match (caller, Box::pin(receptions.bearer(token, &hello))) {
+        (Caller::Stranger, bearer) => match bearer.await {
+            Ok(bearer) => Some(bearer),
+            Err(reason) => {
+                let refused = Frame::Control(Control::Refused { elsewhere: false, reason: reason.clone() });
+                return connection.write_frame(&refused).await.err().unwrap_or(ConnectionError::Tls(reason));
+            }
+        },
+        (Caller::Host | Caller::Client, _) => None,
     };
     if caller == Caller::Client && (hello.version_of_host().is_some() || matches!(hello, Control::Hello { .. })) {
         let reason = "the certificate is one of a client, and no host's: issue one with --host".to_owned();
@@ -262,14 +304,24 @@ async fn greet(
     // A standby does not know what has become of a request.
     let asks_the_primary = matches!(event, Event::ClientHello { .. });
     reception.mailbox.push(event);
-    let ended = connection
-        .serve(|frame, permit| match frame {
-            Frame::Inquiry { .. } | Frame::SessionRequest { .. } if !asks_the_primary => {
-                Err(ConnectionError::Unexpected)
+    let served = connection.serve(|frame, permit| match frame {
+        Frame::Inquiry { .. } | Frame::SessionRequest { .. } if !asks_the_primary => Err(ConnectionError::Unexpected),
+        frame => match bearer.as_ref().and_then(|bearer| bearer.why_not(&frame)) {
+            None => reception.take(id, frame, permit),
+            Some(reason) => {
+                reception.deny(id, frame, reason);
+                Ok(())
             }
-            frame => reception.take(id, frame, permit),
-        })
-        .await;
+        },
+    });
+    let ended = match &bearer {
+        None => served.await,
+        // Also whoever says nothing, and is told something.
+        Some(bearer) => tokio::select! {
+            ended = served => ended,
+            reason = Box::pin(bearer.over()) => ConnectionError::Tls(reason),
+        },
+    };
     reception.mailbox.push(Event::Disconnected(id));
     ended
 }
@@ -440,6 +492,15 @@ impl Reception {
             _ => return Err(ConnectionError::Unexpected),
         });
         Ok(())
+    }
+
+    /// Somebody may not do that.
+    fn deny(&self, connection: ConnectionId, frame: Frame, reason: String) {
+        self.mailbox.push(match frame {
+            Frame::Request { request, .. } => Event::BadRequest { connection, request, reason },
+            Frame::Query { number, .. } => Event::BadQuery { connection, number, reason },
+            _ => Event::Denied { connection, reason },
+        });
     }
 
     fn query(

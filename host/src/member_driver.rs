@@ -541,6 +541,10 @@ impl MemberDriver {
                 self.connections.tell(connection, Control::StallTold { since_ms, reason });
                 return None;
             }
+            Event::Denied { connection, reason } => {
+                self.connections.tell(connection, Control::Refused { elsewhere: false, reason });
+                return None;
+            }
             Event::Resolve { connection, promise, token, value } => {
                 Traffic::Resolve { connection, promise, token, value }
             }

@@ -121,6 +121,56 @@ fn instances_of_two_hosts_and_their_clients_speak_by_tls() {
     assert!(!there.said().contains("refused") && !here.said().contains("refused"), "{}", there.said());
 }
 
+/// Makes a token, and the flags of a client that has it in a file.
+fn with_token(cluster: &Cluster, name: &str, deeds: &[&str]) -> Vec<String> {
+    let token = cluster.must(&[&["token", "new", "--name", name], deeds].concat());
+    let file = cluster.file(&format!("{name}.token"));
+    fs::write(&file, token).expect("it can be written");
+    let mut flags = flags(cluster, "ca", None);
+    flags.extend(["--token-file".to_owned(), file.to_str().expect("a plain path").to_owned()]);
+    flags
+}
+
+#[test]
+fn a_client_with_a_token_does_what_that_allows_until_it_is_revoked() {
+    let cluster = cluster();
+    cluster.register("counter", "counter", 1);
+    issue(&cluster, "ca", &OF_HOST);
+    let (mut host, at) = start(&cluster, "localhost", &flags(&cluster, "ca", Some(("ca", "localhost"))));
+    let sends = with_token(&cluster, "sends", &["--deed", "send", "--instance", "counter"]);
+    let queries = with_token(&cluster, "queries", &["--deed", "query"]);
+    let elsewhere = with_token(&cluster, "elsewhere", &["--instance", "other"]);
+    let run = |verb: &[&str], flags: &[String]| {
+        let ran = cluster.run(&[verb, &["--at", &at, "--timeout", "3"], &as_words(flags)].concat());
+        if ran.code == 0 { Ok(ran.stdout.trim_end().to_owned()) } else { Err(ran.stderr) }
+    };
+    let refused = |verb: &[&str], flags: &[String], words: &str| {
+        let said = run(verb, flags).expect_err("it is refused");
+        assert!(said.contains(words), "{verb:?} did not say {words:?}: {said}");
+    };
+    let (send, query) = (["send", "counter", "add", "[1]"], ["query", "counter", "seen", "[]"]);
+    assert_eq!(run(&send, &sends).as_deref(), Ok("1"));
+    assert!(run(&query, &queries).is_ok(), "{:?}", run(&query, &queries));
+    refused(&send, &queries, "the token does not allow this: it needs `send`");
+    refused(&query, &sends, "the token does not allow this: it needs `query`");
+    refused(&send, &elsewhere, "the token is not for instance counter");
+    let unknown = cluster.file("unknown.token");
+    fs::write(&unknown, "ambrosia_00\n").expect("it can be written");
+    let mut stranger = flags(&cluster, "ca", None);
+    stranger.extend(["--token-file".to_owned(), unknown.to_str().expect("a plain path").to_owned()]);
+    refused(&send, &stranger, "the token is not known here");
+    // Whoever listens and says nothing is sent away, too.
+    let listens = cluster.command(&[&["events", "counter", "--follow", "--at", &at], &as_words(&queries)[..]].concat());
+    let mut listening = Host::start(listens, |_| {}).expect("it can be started");
+    cluster.must(&["token", "revoke", "--name", "queries"]);
+    cluster.must(&["token", "revoke", "--name", "sends"]);
+    refused(&send, &sends, "the token is not known here");
+    assert_eq!(listening.exit_code(), 1, "{}", listening.said());
+    assert!(listening.said().contains("the token is not known here"), "{}", listening.said());
+    host.kill();
+    assert_eq!(add_by_store(&cluster), "2", "nobody else was heard");
+}
+
 #[test]
 fn whoever_is_not_believed_is_told_why() {
     let cluster = cluster();
@@ -134,7 +184,7 @@ fn whoever_is_not_believed_is_told_why() {
     assert_eq!(add(&cluster, &at, &client), "1");
     for (flags, word) in [
         (vec![], "this host takes TLS only"),
-        (flags(&cluster, "ca", None), "the other side wants a certificate"),
+        (flags(&cluster, "ca", None), "show a certificate, by --tls-cert and --tls-key, or a token"),
         (flags(&cluster, "ca", Some(("other", "laptop"))), "does not know the CA"),
         (flags(&cluster, "ca", Some(("ca", "expired"))), "says that the certificate of this one has expired"),
         (flags(&cluster, "other", Some(("ca", "laptop"))), "is not signed by the CA of --tls-ca"),

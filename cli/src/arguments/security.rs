@@ -19,6 +19,9 @@ pub(crate) struct TlsArguments {
     /// Certificate of the CA that signs those of all hosts and clients, in PEM: with it connections are by TLS 1.3 alone
     #[arg(long, global = true, env = "AMBROSIA_TLS_CA", hide_env_values = true, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
+    /// File with a token of the store, which a client shows that has no certificate (`ambrosia-host token new`)
+    #[arg(long, global = true, env = "AMBROSIA_TOKEN_FILE", hide_env_values = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
 
 impl TlsArguments {
@@ -30,8 +33,13 @@ impl TlsArguments {
             (Some(_), None) => bail!("--tls-cert needs the key of the certificate: give --tls-key"),
             (None, Some(_)) => bail!("--tls-key needs the certificate of the key: give --tls-cert"),
         };
+        if own.is_some() && self.token_file.is_some() {
+            bail!("--token-file is for clients without a certificate: give that, or --tls-cert");
+        }
+        let token = self.token_file.clone();
         match &self.tls_ca {
-            Some(ca) => Ok(Security::Tls(Arc::new(Tls::of(TlsFiles { ca: ca.clone(), own })?))),
+            Some(ca) => Ok(Security::Tls(Arc::new(Tls::of(TlsFiles { ca: ca.clone(), own, token })?))),
+            None if token.is_some() => bail!("a token is shown by TLS alone: give --tls-ca"),
             None if own.is_some() => bail!("--tls-cert needs the CA whose certificates are believed: give --tls-ca"),
             None => Ok(Security::Plain),
         }

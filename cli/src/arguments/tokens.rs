@@ -4,7 +4,7 @@ use ambrosia_core::{InstanceName, Timestamp};
 use ambrosia_storage::Deed;
 use clap::{Args, Subcommand};
 
-/// Tokens for HTTP
+/// Tokens for HTTP, and for clients without a certificate
 #[derive(Args, Debug)]
 pub(crate) struct Token {
     #[command(subcommand)]

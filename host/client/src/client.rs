@@ -593,6 +593,11 @@ impl Client {
                 }
             };
             let answer = match heard {
+                // It goes on nowhere.
+                Ok(Frame::Control(Control::Refused { reason, elsewhere: false })) => {
+                    self.connected = None;
+                    return Err(ClientError::Rejected(reason));
+                }
                 Ok(Frame::Control(Control::Refused { reason, .. })) => {
                     tracing::debug!("the host ends the connection: {reason}");
                     self.connected = None;

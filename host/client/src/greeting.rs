@@ -43,7 +43,9 @@ pub(crate) async fn next_primary(
 
 async fn say_hello(address: &HostAddress, hello: Control, security: &Security) -> Result<Greeting, ConnectionError> {
     let (handle, mut connection) = Connection::new(security.connect(address).await?)?;
-    connection.write_frame(&Frame::Control(hello)).await?;
+    // Before it the certificates of the host were seen.
+    let token = security.token().map(|token| Frame::Control(Control::Token { token: token.as_ref().to_owned() }));
+    connection.write_frames(&token.into_iter().chain([Frame::Control(hello)]).collect::<Vec<_>>()).await?;
     match connection.read_frame().await? {
         Frame::Control(Control::ClientWelcome { epoch }) => {
             Ok(Greeting::Welcome { handle, connection: Box::new(connection), epoch: Epoch(epoch) })

@@ -372,6 +372,12 @@ pub enum Control {
         /// The epoch of the last reign that the client knows of; 0 for none.
         behind: u64,
     },
+    /// Before the hello of a client that has no certificate: what it may do is what the token says.
+    Token {
+        /// As it was shown when it was made.
+        #[serde(deserialize_with = "text")]
+        token: String,
+    },
 }
 
 /// The reason of a [`Control::Rejected`] whose id belongs to a request that wants something else.

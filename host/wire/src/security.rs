@@ -36,7 +36,7 @@ pub enum Security {
     /// In clear text: on one machine alone.
     #[default]
     Plain,
-    /// By TLS 1.3, both sides with certificates.
+    /// By TLS 1.3: hosts with certificates, and clients with one or with a token.
     Tls(Arc<Tls>),
 }
 
@@ -55,6 +55,8 @@ pub enum Caller {
     Host,
     /// A client: its certificate is not for a host.
     Client,
+    /// Somebody without a certificate, who may have a token.
+    Stranger,
 }
 
 impl From<TcpStream> for Socket {
@@ -75,6 +77,14 @@ impl Security {
     /// Whether connections are encrypted.
     pub fn is_tls(&self) -> bool {
         matches!(self, Security::Tls(_))
+    }
+
+    /// The token that a client of this process shows, which has no certificate.
+    pub fn token(&self) -> Option<Arc<str>> {
+        match self {
+            Security::Plain => None,
+            Security::Tls(tls) => tls.now().token.clone(),
+        }
     }
 
     /// Connects to a host. By TLS its certificate has to be one of the CA, and for the name or IP address that is given.
@@ -104,10 +114,10 @@ impl Security {
         }
     }
 
-    /// Takes a connection of a host or of a client. By TLS its certificate has to be one of the CA.
+    /// Takes a connection of a host or of a client. By TLS its certificate has to be one of the CA, if it shows one.
     ///
     /// # Errors
-    /// If it speaks the other way, or shows none.
+    /// If it speaks the other way, or shows a certificate that is not to be believed.
     pub async fn accept(&self, socket: TcpStream) -> Result<(Socket, Caller), ConnectionError> {
         let mut first = [0];
         let begun = timeout(HANDSHAKE_TIMEOUT, socket.peek(&mut first)).await;
@@ -177,7 +187,11 @@ async fn accept_tls(tls: &Tls, socket: TcpStream) -> Result<(Socket, Caller), Co
     match timeout(HANDSHAKE_TIMEOUT, accepting).await {
         Ok(Ok(stream)) => {
             let (socket, session) = stream.into_inner();
-            let caller = if now.may_be_host(session.peer_certificates()) { Caller::Host } else { Caller::Client };
+            let caller = match session.peer_certificates() {
+                None | Some([]) => Caller::Stranger,
+                chain if now.may_be_host(chain) => Caller::Host,
+                Some(_) => Caller::Client,
+            };
             Ok((Socket::Tls(socket, Box::new(session.into())), caller))
         }
         Ok(Err((error, socket))) => {

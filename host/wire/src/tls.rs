@@ -26,6 +26,9 @@ const VERSIONS: [&SupportedProtocolVersion; 1] = [&TLS13];
 /// certificate.
 const PROTOCOL: &[u8] = b"ambrosia";
 
+/// No token is longer.
+const TOKEN_BYTES_MAX: usize = 1024;
+
 /// Files of PEM.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
@@ -33,6 +36,8 @@ pub struct TlsFiles {
     pub ca: PathBuf,
     /// What this process shows of itself; a host has to.
     pub own: Option<OwnFiles>,
+    /// What a client shows that has no certificate: a line with a token of the store.
+    pub token: Option<PathBuf>,
 }
 
 /// What a process shows of itself.
@@ -71,8 +76,9 @@ struct Stamp {
 #[derive(Debug)]
 pub(crate) struct Configurations {
     roots: Arc<RootCertStore>,
+    pub(crate) token: Option<Arc<str>>,
     pub(crate) client: Arc<ClientConfig>,
-    /// Of hosts and their clients, who show a certificate. `None` if this process has none itself.
+    /// Of hosts and their clients, who show a certificate, or a token once they are heard. `None` if this process has none itself.
     pub(crate) host: Option<Arc<ServerConfig>>,
     /// Of HTTP, whose clients show none.
     pub(crate) http: Option<Arc<ServerConfig>>,
@@ -159,7 +165,7 @@ impl Configurations {
 impl TlsFiles {
     fn stamps(&self) -> Vec<Option<Stamp>> {
         let own = self.own.iter().flat_map(|own| [&own.certificate, &own.key]);
-        own.chain([&self.ca]).map(|path| stamp(path)).collect()
+        own.chain([&self.ca]).chain(&self.token).map(|path| stamp(path)).collect()
     }
 
     fn read(&self) -> Result<Configurations, TlsError> {
@@ -171,7 +177,8 @@ impl TlsFiles {
             client.with_protocol_versions(&VERSIONS).expect(unsupported).with_root_certificates(Arc::clone(&roots));
         let Some(own) = &self.own else {
             let client = Arc::new(as_client(client.with_no_client_auth()));
-            return Ok(Configurations { roots, client, host: None, http: None });
+            let token = self.token.as_deref().map(read_token).transpose()?;
+            return Ok(Configurations { roots, token, client, host: None, http: None });
         };
         let wrong = |error: rustls::Error| TlsError::Pair {
             certificate: own.certificate.display().to_string(),
@@ -184,13 +191,15 @@ impl TlsFiles {
             let building = ServerConfig::builder_with_provider(Arc::clone(provider));
             building.with_protocol_versions(&VERSIONS).expect(unsupported)
         };
-        let clients = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider)).build();
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider));
+        let clients = clients.allow_unauthenticated().build();
         let clients = clients.map_err(|error| self.wrong_ca(&error))?;
         let host = server(&provider).with_client_cert_verifier(clients);
         let host = host.with_single_cert(chain.clone(), key.clone_key()).map_err(wrong)?;
         let http = server(&provider).with_no_client_auth().with_single_cert(chain, key).map_err(wrong)?;
         Ok(Configurations {
             roots,
+            token: None,
             client: Arc::new(as_client(client)),
             host: Some(Arc::new(as_server(host, &[PROTOCOL]))),
             http: Some(Arc::new(as_server(http, &[b"h2", b"http/1.1"]))),
@@ -254,6 +263,17 @@ fn as_server(mut server: ServerConfig, protocols: &[&[u8]]) -> ServerConfig {
     server.session_storage = Arc::new(NoServerSessionStorage {});
     server.send_tls13_tickets = 0;
     server
+}
+
+/// The one line of a file.
+fn read_token(path: &Path) -> Result<Arc<str>, TlsError> {
+    let failed = |reason: String| TlsError::File { what: "the token", path: path.display().to_string(), reason };
+    let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let line = text.trim_end();
+    if line.is_empty() || line.len() > TOKEN_BYTES_MAX || line.contains(char::is_whitespace) {
+        return Err(failed("the file is to have one line, which is the token".to_owned()));
+    }
+    Ok(line.into())
 }
 
 fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

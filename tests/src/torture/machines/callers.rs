@@ -226,7 +226,7 @@ pub(crate) fn remains(machines: &Machines, ca: &Path) -> anyhow::Result<Vec<Rema
 
 fn security(ca: &Path) -> anyhow::Result<Security> {
     let own = OwnFiles { certificate: ca.join("caller.crt"), key: ca.join("caller.key") };
-    Ok(Security::Tls(Arc::new(Tls::of(TlsFiles { ca: ca.join("ca.crt"), own: Some(own) })?)))
+    Ok(Security::Tls(Arc::new(Tls::of(TlsFiles { ca: ca.join("ca.crt"), own: Some(own), token: None })?)))
 }
 
 /// One that knows where hosts are, and nothing of a store.

@@ -404,6 +404,7 @@ fn what_is_said_in_sessions_of_protocol_5_stays_readable() {
             44,
             Control::StallTold { since_ms: Some(70_000), reason: "no answer came within 4 s".to_owned() },
         ),
+        ("token", 46, Control::Token { token: "ambrosia_secret".to_owned() }),
         ("next-primary", 45, Control::NextPrimary { to: "server".to_owned(), behind: 70_000 }),
     ];
     for (name, index, control) in told {

@@ -1,0 +1,128 @@
+//! A client that shows a token where others show a certificate.
+//!
+//! **Architecture Invariant:** it may do what the token says, with the instance that it has asked for, as long as the token is there;
+//! what can only be done by a host, or is an operator's, it may not do whatever the token says.
+
+use std::{sync::Arc, time::Duration};
+
+use ambrosia_core::InstanceName;
+use ambrosia_door::{Access, Deed};
+use ambrosia_wire::{Control, Frame};
+
+use crate::known_tokens::KnownTokens;
+
+/// A token that was revoked, or has ended, opens nothing any more after so long.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is told to whoever shows neither.
+pub(crate) const NEITHER: &str =
+    "show a certificate, by --tls-cert and --tls-key, or a token of this store, by --token-file";
+
+/// Whoever has connected with a token.
+pub(crate) struct Bearer {
+    tokens: Arc<KnownTokens>,
+    token: String,
+    name: InstanceName,
+}
+
+/// What a frame needs.
+enum Needs {
+    /// To be let in.
+    Nothing,
+    /// That the token allows it.
+    Deed(Deed),
+    /// A certificate.
+    Certificate,
+}
+
+impl Bearer {
+    pub(crate) fn new(tokens: Arc<KnownTokens>, token: String, name: InstanceName) -> Bearer {
+        Bearer { tokens, token, name }
+    }
+
+    /// Sees whether the token is for anything here, for which it may have to be read.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) async fn look(&self) -> Result<(), String> {
+        let known = self.verdict(|deed| self.tokens.access(Some(&self.token), deed, Some(&self.name)));
+        if let Some(verdict) = known {
+            return verdict;
+        }
+        let tokens = Arc::clone(&self.tokens);
+        match tokio::task::spawn_blocking(move || tokens.read()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("the tokens of the store can't be read: {error:?}"),
+            Err(_) => return Err("the host ends".to_owned()),
+        }
+        // What was read just now counts, even if it has changed since; and what was read before if it can't be read.
+        let read = self.verdict(|deed| self.tokens.access_as_read(Some(&self.token), deed, Some(&self.name)));
+        read.unwrap_or_else(|| Err("the tokens of the store can't be read".to_owned()))
+    }
+
+    /// Waits until the token is for nothing any more; returns why.
+    pub(crate) async fn over(&self) -> String {
+        loop {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            if let Err(reason) = self.look().await {
+                return reason;
+            }
+        }
+    }
+
+    fn verdict(&self, access: impl Fn(Deed) -> Option<Access>) -> Option<Result<(), String>> {
+        let mut verdict = Access::Unknown;
+        for deed in [Deed::Send, Deed::Query, Deed::Read] {
+            verdict = access(deed)?;
+            if verdict == Access::Granted {
+                return Some(Ok(()));
+            }
+        }
+        Some(Err(match verdict {
+            Access::Ended => "the token has ended: ask for another one".to_owned(),
+            Access::Denied => format!("the token is not for instance {}", self.name),
+            Access::Unknown | Access::Open | Access::Granted => "the token is not known here".to_owned(),
+        }))
+    }
+
+    /// Why that may not be done; `None` if it may.
+    pub(crate) fn why_not(&self, frame: &Frame) -> Option<String> {
+        match needs(frame) {
+            Needs::Nothing => None,
+            Needs::Certificate => Some("a token does not allow this: it needs a certificate".to_owned()),
+            Needs::Deed(deed) => {
+                let access = self.tokens.access_as_read(Some(&self.token), deed, Some(&self.name));
+                let word = match deed {
+                    Deed::Send => "send",
+                    Deed::Query => "query",
+                    Deed::Read => "read",
+                };
+                (access != Some(Access::Granted)).then(|| format!("the token does not allow this: it needs `{word}`"))
+            }
+        }
+    }
+}
+
+/// As over HTTP: results and sessions are those of requests, and events of the state.
+fn needs(frame: &Frame) -> Needs {
+    match frame {
+        Frame::Request { .. }
+        | Frame::SessionRequest { .. }
+        | Frame::Inquiry { .. }
+        | Frame::Control(Control::OpenSession { .. } | Control::SessionConfirmed { .. }) => Needs::Deed(Deed::Send),
+        Frame::Query { .. } | Frame::Listened { .. } | Frame::Control(Control::Listen { .. }) => {
+            Needs::Deed(Deed::Query)
+        }
+        // Who may do anything with methods sees which there are; who fulfils a promise shows by its own token that they may.
+        Frame::Control(Control::Methods | Control::Resolve { .. }) => Needs::Nothing,
+        Frame::Control(
+            Control::Peers
+            | Control::Outgoing
+            | Control::Remembered
+            | Control::Schedules
+            | Control::Sessions
+            | Control::Stall,
+        ) => Needs::Deed(Deed::Read),
+        _ => Needs::Certificate,
+    }
+}
