@@ -112,12 +112,20 @@ impl Hosts {
 }
 
 impl ShownHost {
+    /// A store in a database tells no more than that there was no sign of life while it was looked.
+    fn silence_in_words(&self) -> String {
+        match self.silent_ms.unwrap_or_default() / 1000 {
+            0 => "silent".to_owned(),
+            seconds => format!("silent for {seconds} s"),
+        }
+    }
+
     pub(crate) fn as_text(&self, style: Style) -> String {
         let ShownHost { name, address, primaries, standbys, .. } = self;
         let (tone, state) = match (self.state, self.draining) {
             ("alive", false) => (Tone::Print, "alive".to_owned()),
             ("alive", true) => (Tone::Aside, "alive, draining".to_owned()),
-            _ => (Tone::Fault, format!("silent for {} s", self.silent_ms.unwrap_or_default() / 1000)),
+            _ => (Tone::Fault, self.silence_in_words()),
         };
         let mut text = format!("host {}: {}", style.paint(Tone::Place, name), style.paint(tone, state));
         if name != address {

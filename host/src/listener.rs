@@ -217,7 +217,7 @@ async fn receive(
 ) {
     let (socket, caller) = match security.accept(socket).await {
         Ok(accepted) => accepted,
-        Err(ConnectionError::Closed) => return,
+        Err(error) if error.is_hang_up() => return tracing::debug!(%from, "a connection ended early: {error}"),
         Err(error) => return refusals.tell(from, &error),
     };
     let (handle, connection) = match Connection::new(socket) {
@@ -225,7 +225,7 @@ async fn receive(
         Err(error) => return tracing::warn!(%from, %error, "a connection could not be set up"),
     };
     match greet(handle, connection, &receptions, &directory, caller).await {
-        ConnectionError::Closed => {}
+        ended if ended.is_hang_up() => tracing::debug!(%from, "connection ended: {ended}"),
         ended if caller == Caller::Stranger => refusals.tell(from, &ended),
         ended => tracing::warn!(%from, "connection ended: {ended}"),
     }
@@ -291,7 +291,11 @@ async fn greet(
     let (version, reception, event) = match introduce(handle, hello, receptions) {
         Ok(introduced) => introduced,
         Err(NotHere { reason, wanted }) => {
-            tracing::warn!("a connection was refused: {reason}");
+            match &wanted {
+                // Whoever asks any host for an instance comes to some that do not run it, and is told where to go.
+                Some(_) => tracing::debug!("a connection was refused: {reason}"),
+                None => tracing::warn!("a connection was refused: {reason}"),
+            }
             let refused = match wanted {
                 Some(name) => Box::pin(Arc::clone(receptions).who_is_primary(name)).await.refusal(false, reason),
                 None => refusal(false, reason, None),

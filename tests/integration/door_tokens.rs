@@ -32,10 +32,16 @@ fn with_a_token_in_the_store_nothing_is_done_without_one() {
     assert_eq!(seen["tags"], json!([{ "name": "values" }]), "it sees what it is for");
     check_problem(&add(&reader), 403, "forbidden");
     // What is no secret; and who has a token may ask under any name.
-    for path in ["/healthz", "/docs", "/docs/page.js"] {
+    for path in ["/healthz", "/readyz", "/docs", "/docs/page.js"] {
         assert_eq!(curl(address, path, &[]).status, 200, "{path}");
     }
-    check_problem(&curl(address, "/readyz", &[]), 401, "unauthorized");
+    assert_eq!(
+        curl(address, "/readyz", &[]).json(),
+        json!({ "status": "ready" }),
+        "and how much there is it is not told"
+    );
+    assert_eq!(with(&reader, "/readyz").json()["instances"], 2);
+    check_problem(&curl(address, "/metrics", &[]), 401, "unauthorized");
     let elsewhere = ["-H", "Host: shop.example.com", "-H", &format!("Authorization: Bearer {sender}"), "-d", "[1]"];
     assert_eq!(curl(address, "/v1/counter/add", &elsewhere).body, "3");
     // Agents see and do what their token allows.

@@ -71,7 +71,7 @@ impl Bearer {
 pub(crate) async fn for_those_who_may(State(house): State<Arc<House>>, mut request: Request, next: Next) -> Response {
     let (began, kind) = (Instant::now(), Kind::of(request.method()));
     let bearer = Bearer::in_headers(request.headers());
-    let may_come = match house.access(&bearer, Deed::Read, None).await {
+    let may_come = match house.access_at(request.uri().path(), &bearer).await {
         Ok(Access::Open) => neighbours::check(request.uri(), request.headers()),
         // What it allows in particular is looked at where it is done.
         Ok(Access::Granted | Access::Denied) => Ok(()),
@@ -90,12 +90,17 @@ pub(crate) async fn for_those_who_may(State(house): State<Arc<House>>, mut reque
     response
 }
 
-/// The page is the same for everybody, and whether somebody is alive is no secret. Who fulfils a promise shows by the URL that
+/// Where it is answered that this process is alive.
+pub(crate) const ALIVE: &str = "/healthz";
+/// Where it is answered whether the store can be used.
+pub(crate) const READY: &str = "/readyz";
+
+/// The page is the same for everybody, and whether somebody is alive, or has a store, is no secret: who looks after processes has no token. Who fulfils a promise shows by the URL that
 /// they may.
 fn needs_token(path: &str) -> bool {
     let is_promise = path.strip_prefix("/v1/").and_then(|rest| rest.split_once('/'));
     let is_promise = is_promise.is_some_and(|(_, rest)| rest.starts_with("promises/"));
-    !is_promise && !matches!(path, "/healthz" | "/docs" | "/docs/page.js" | "/docs/page.css")
+    !is_promise && !matches!(path, ALIVE | READY | "/docs" | "/docs/page.js" | "/docs/page.css")
 }
 
 fn refused(access: Access) -> Problem {
@@ -114,6 +119,19 @@ impl House {
         match self.access(bearer, deed, name).await? {
             Access::Open | Access::Granted => Ok(()),
             access => Err(refused(access)),
+        }
+    }
+
+    /// Whether somebody may come at all.
+    async fn access_at(&self, path: &str, bearer: &Bearer) -> Result<Access, Problem> {
+        // Whoever starts processes anew that are not alive must not do so since a database is away.
+        if path == ALIVE {
+            return Ok(self.instances.access(None, Deed::Read, None).unwrap_or(Access::Unknown));
+        }
+        match self.access(bearer, Deed::Read, None).await {
+            // That the store can't be read is the answer there.
+            Err(_) if path == READY => Ok(Access::Unknown),
+            access => access,
         }
     }
 
@@ -143,6 +161,8 @@ mod tests {
     fn only_what_is_no_secret_and_promises_need_no_token() {
         for (path, needed) in [
             ("/healthz", false),
+            ("/readyz", false),
+            ("/metrics", true),
             ("/v1/shop/promises/7.00", false),
             ("/v1/shop/promises", true),
             ("/v1/shop/add", true),

@@ -86,12 +86,19 @@ impl House {
         Ok(Json(openapi(&self.catalogue(bearer).await?, &self.mounts)).into_response())
     }
 
-    /// Whether requests can be passed on: the store can be read.
-    pub(crate) async fn readiness(&self) -> Result<Response, Problem> {
+    /// Whether requests can be passed on: the store can be read. Whoever may not see what there is learns neither how much that is
+    /// nor why it can't be read.
+    pub(crate) async fn readiness(&self, bearer: &Bearer) -> Result<Response, Problem> {
         let instances = Arc::clone(&self.instances);
-        match tokio::task::spawn_blocking(move || instances.list()).await {
-            Ok(Ok(names)) => Ok(Json(json!({ "status": "ready", "instances": names.len() })).into_response()),
-            Ok(Err(NoInstance::Unreadable(reason))) => Err(Problem::new(ProblemKind::NotReady, reason)),
+        let listed = tokio::task::spawn_blocking(move || instances.list()).await;
+        let sees = self.check(bearer, Deed::Read, None).await.is_ok();
+        match listed {
+            Ok(Ok(names)) if sees => Ok(Json(json!({ "status": "ready", "instances": names.len() })).into_response()),
+            Ok(Ok(_)) => Ok(Json(json!({ "status": "ready" })).into_response()),
+            Ok(Err(NoInstance::Unreadable(reason))) if sees => Err(Problem::new(ProblemKind::NotReady, reason)),
+            Ok(Err(NoInstance::Unreadable(_))) => {
+                Err(Problem::new(ProblemKind::NotReady, "the store can't be read: the host says why"))
+            }
             Ok(Err(NoInstance::Unknown)) | Err(_) => Err(Problem::new(ProblemKind::NotReady, "the host ends")),
         }
     }

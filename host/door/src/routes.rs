@@ -14,7 +14,7 @@ use axum::{
 use serde_json::json;
 
 use crate::{
-    access::{Bearer, for_those_who_may},
+    access::{ALIVE, Bearer, READY, for_those_who_may},
     asked::{Place, nothing},
     calls,
     catalogue::{PAGE, SCRIPT, STYLE},
@@ -39,8 +39,8 @@ pub(crate) fn routes(house: Arc<House>) -> Router {
         ("/docs/page.js", read(get(|| async { SCRIPT }))),
         ("/docs/page.css", read(get(|| async { STYLE }))),
         ("/metrics", read(get(metrics))),
-        ("/healthz", read(get(|| async { Json(json!({ "status": "alive" })) }))),
-        ("/readyz", read(get(readiness))),
+        (ALIVE, read(get(|| async { Json(json!({ "status": "alive" })) }))),
+        (READY, read(get(readiness))),
     ];
     let router = own.into_iter().fold(Router::new(), |router, (path, route)| {
         // What lies below these is for no route of an instance, also where the host has nothing.
@@ -64,8 +64,8 @@ async fn metrics(State(house): Shared, request: Request) -> Result<Response, Pro
     house.metrics(&Bearer::of(&request)).await
 }
 
-async fn readiness(State(house): Shared) -> Result<Response, Problem> {
-    house.readiness().await
+async fn readiness(State(house): Shared, request: Request) -> Result<Response, Problem> {
+    house.readiness(&Bearer::of(&request)).await
 }
 
 /// Refuses all methods of HTTP but these.

@@ -183,6 +183,21 @@ impl From<std::io::Error> for ConnectionError {
 }
 
 impl ConnectionError {
+    /// Whether the other side has just gone, as a client does that asks several hosts and takes the first one that answers.
+    pub fn is_hang_up(&self) -> bool {
+        match self {
+            ConnectionError::Closed => true,
+            ConnectionError::Io(error) => matches!(
+                error.kind(),
+                std::io::ErrorKind::ConnectionReset
+                    | std::io::ErrorKind::ConnectionAborted
+                    | std::io::ErrorKind::BrokenPipe
+                    | std::io::ErrorKind::UnexpectedEof
+            ),
+            _ => false,
+        }
+    }
+
     /// Whether the other side has said what it may not say.
     pub(crate) fn is_violation(&self) -> bool {
         matches!(self, ConnectionError::Wire(_) | ConnectionError::Unexpected | ConnectionError::Stream(_))

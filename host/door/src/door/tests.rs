@@ -36,6 +36,51 @@ impl Whereabouts for Nobody {
 /// One instance, that nobody runs.
 struct OnlyOne(Arc<Instance>, Arc<SharedClient>);
 
+/// A store of which nothing was read, and that can't be read.
+struct Away(OnlyOne);
+
+impl Instances for Away {
+    fn known(&self, _: &InstanceName) -> Option<Arc<Instance>> {
+        None
+    }
+
+    fn look_up(&self, _: &InstanceName) -> Result<Arc<Instance>, NoInstance> {
+        Err(unreadable())
+    }
+
+    fn client(&self, name: &InstanceName) -> Arc<SharedClient> {
+        self.0.client(name)
+    }
+
+    fn client_of_replicas(&self, name: &InstanceName) -> Client {
+        self.0.client_of_replicas(name)
+    }
+
+    fn access(&self, _: Option<&str>, _: Deed, _: Option<&InstanceName>) -> Option<Access> {
+        None
+    }
+
+    fn access_as_read(&self, _: Option<&str>, _: Deed, _: Option<&InstanceName>) -> Option<Access> {
+        None
+    }
+
+    fn read_tokens(&self) -> Result<(), NoInstance> {
+        Err(unreadable())
+    }
+
+    fn fresh_request_id(&self) -> RequestId {
+        self.0.fresh_request_id()
+    }
+
+    fn list(&self) -> Result<Vec<InstanceName>, NoInstance> {
+        Err(unreadable())
+    }
+}
+
+fn unreadable() -> NoInstance {
+    NoInstance::Unreadable("no database answers at db.example".to_owned())
+}
+
 impl OnlyOne {
     fn new() -> OnlyOne {
         let (_, primaries) = watch::channel(None);
@@ -100,6 +145,20 @@ async fn say(door: &Door, text: &str) -> String {
     let mut heard = Vec::new();
     socket.read_to_end(&mut heard).await.expect("it hangs up in order");
     String::from_utf8_lossy(&heard).into_owned()
+}
+
+#[tokio::test]
+async fn while_the_store_is_away_a_host_is_alive_and_not_ready() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
+    let door = Door::serve(listener, Arc::new(Away(OnlyOne::new())), DoorOptions::default()).expect("it listens");
+    let ask = async |path: &str| {
+        say(&door, &format!("GET {path} HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n")).await
+    };
+    let alive = ask("/healthz").await;
+    assert!(alive.starts_with("HTTP/1.1 200"), "{alive}");
+    let ready = ask("/readyz").await;
+    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("urn:ambrosia:problem:not-ready"), "{ready}");
+    assert!(!ready.contains("db.example"), "a stranger is told where the store is: {ready}");
 }
 
 #[tokio::test]
