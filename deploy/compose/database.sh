@@ -17,7 +17,7 @@ chmod 600 /database/tls/passfile
 
 copy() {
     rm -rf "$data"
-    as_postgres pg_basebackup --pgdata="$data" --write-recovery-conf --dbname="$other user=copy passfile=/database/tls/passfile \
+    as_postgres pg_basebackup --checkpoint=fast --pgdata="$data" --write-recovery-conf --dbname="$other user=copy passfile=/database/tls/passfile \
         sslmode=verify-full sslrootcert=/database/tls/ca.crt connect_timeout=5"
 }
 

@@ -44,7 +44,16 @@ pub(crate) struct Conversation {
     driver: AbortHandle,
     prepared: Prepared,
     barriers: Barriers,
+    backend: Backend,
     pub(crate) known: Known,
+}
+
+/// The process of the server that serves a connection. Numbers are used again, so it is known by its begin, too.
+#[derive(Clone, Copy)]
+pub(crate) struct Backend {
+    number: i32,
+    /// Microseconds since 1970, by the clock of the server.
+    began: i64,
 }
 
 /// What is known of the server from the begin.
@@ -79,6 +88,7 @@ pub(crate) struct Prepared {
     pub(crate) changes: Statement,
     pub(crate) note: Statement,
     pub(crate) notes: Statement,
+    end: Statement,
 }
 
 /// The server has only warned that a wait was broken off, or the like.
@@ -142,9 +152,9 @@ impl Conversation {
     pub(crate) async fn begin(place: &PostgresPlace) -> Result<Conversation, PostgresError> {
         let Connected { client, is_warned, driver, .. } = connect(place).await?;
         let begun = prepare(&client, place).await;
-        let (prepared, known) = begun.inspect_err(|_| driver.abort())?;
+        let (prepared, backend, known) = begun.inspect_err(|_| driver.abort())?;
         let session = Session(LAST_SESSION.fetch_add(1, Ordering::SeqCst) + 1);
-        Ok(Conversation { session, client, is_warned, driver, prepared, barriers: Barriers::default(), known })
+        Ok(Conversation { session, client, is_warned, driver, prepared, barriers: Barriers::default(), backend, known })
     }
 
     pub(crate) fn session(&self) -> Session {
@@ -157,6 +167,21 @@ impl Conversation {
 
     pub(crate) fn barriers(&self) -> &Barriers {
         &self.barriers
+    }
+
+    pub(crate) fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// Ends those of the same user that wait for a standby; what they have committed is not known to be durable, as when the connection itself
+    /// had broken. Returns those that are at work: a large commit takes its time on a slow disk, and what is ended would begin anew.
+    pub(crate) async fn end(&self, left: &[Backend]) -> Result<Vec<Backend>, tokio_postgres::Error> {
+        if left.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (numbers, begins): (Vec<_>, Vec<_>) = left.iter().map(|backend| (backend.number, backend.began)).unzip();
+        let rows = self.client.query(&self.prepared.end, &[&numbers, &begins]).await?;
+        Ok(rows.iter().map(|row| Backend { number: row.get(0), began: row.get(1) }).collect())
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -184,7 +209,7 @@ impl Drop for Conversation {
     }
 }
 
-async fn prepare(client: &Client, place: &PostgresPlace) -> Result<(Prepared, Known), PostgresError> {
+async fn prepare(client: &Client, place: &PostgresPlace) -> Result<(Prepared, Backend, Known), PostgresError> {
     let place_text = || place.to_string();
     let failed = |error: tokio_postgres::Error| match error.as_db_error().and_then(|error| error.parsed_severity()) {
         // As that the tables are not to be read by this user.
@@ -193,7 +218,8 @@ async fn prepare(client: &Client, place: &PostgresPlace) -> Result<(Prepared, Kn
     };
     let unusable = |reason: String| PostgresError::Unusable { place: place_text(), reason };
     let settings = "select current_setting('server_version_num')::int4, current_setting('server_version'), \
-                    current_setting('fsync'), current_setting('synchronous_commit'), current_setting('synchronous_standby_names')";
+                    current_setting('fsync'), current_setting('synchronous_commit'), current_setting('synchronous_standby_names'), \
+                    pid, (extract(epoch from backend_start) * 1000000)::int8 from pg_stat_activity where pid = pg_backend_pid()";
     let row = client.query_one(settings, &[]).await.map_err(failed)?;
     let (number, version): (i32, String) = (row.get(0), row.get(1));
     if number < VERSION_MIN {
@@ -203,6 +229,7 @@ async fn prepare(client: &Client, place: &PostgresPlace) -> Result<(Prepared, Kn
         let reason = "its setting fsync is off, so it loses what it has confirmed when its machine fails: switch it on";
         return Err(unusable(reason.to_owned()));
     }
+    let backend = Backend { number: row.get(5), began: row.get(6) };
     let has_standby = !row.get::<_, String>(4).trim().is_empty();
     // Roles and databases often have it weaker. What waits for more than that stays.
     let waits = row.get::<_, String>(3);
@@ -251,6 +278,7 @@ async fn prepare(client: &Client, place: &PostgresPlace) -> Result<(Prepared, Kn
         changes: statement(key_statements::CHANGES).await?,
         note: statement(key_statements::NOTE).await?,
         notes: statement(key_statements::NOTES).await?,
+        end: statement(statements::END).await?,
     };
-    Ok((prepared, known))
+    Ok((prepared, backend, known))
 }

@@ -162,3 +162,10 @@ pub(crate) const LOGS: &str = "select log from {s}.head";
 
 /// Hosts that are wanted.
 pub(crate) const LIVES: &str = "select id, beats from {s}.host where id = any($1::uuid[])";
+
+/// Processes of the server: their numbers and begins. Those of them that are there, of which the ones that wait for a standby are ended.
+pub(crate) const END: &str = "
+select number, began
+from unnest($1::int4[], $2::int8[]) as wanted(number, began)
+join pg_stat_activity on pid = number and (extract(epoch from backend_start) * 1000000)::int8 = began
+where wait_event is distinct from 'SyncRep' or not pg_terminate_backend(pid)";

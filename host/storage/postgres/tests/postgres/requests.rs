@@ -160,6 +160,25 @@ fn a_wait_for_the_standby_that_is_broken_off_is_no_success() {
     }
 }
 
+/// A commit that waits for its standby does not see that its client has gone, and a server has room for a hundred connections.
+#[test]
+fn what_was_given_up_while_a_commit_waits_takes_no_more_room_at_the_server() {
+    let Some((server, engine)) = without_its_standby() else { return };
+    let after = position(&genesis(log(1)));
+    let taken = || -> usize {
+        let text = server.sql("select count(*) from pg_stat_activity where wait_event in ('SyncRep', 'transactionid')");
+        text.trim().parse().expect("a number")
+    };
+    for _ in 0..4 {
+        let waits = append(&engine, vec![group(log(1), 1, after, b"")]);
+        assert!(matches!(waits, Err(Fault::Unknown(_))), "{waits:?}");
+    }
+    let until = Instant::now() + PATIENCE;
+    while taken() > 1 {
+        assert!(Instant::now() < until, "{} processes of the server wait for what nobody waits for", taken());
+    }
+}
+
 #[test]
 fn a_server_that_is_away_is_told_and_found_again() {
     let Some(server) = Server::begin(&[]) else { return };
