@@ -60,7 +60,7 @@ impl EtcdEngine {
     pub fn create(place: &EtcdPlace) -> Result<(), EtcdError> {
         let there = place.clone();
         let store = Threads::begin()?.wait_for(place, of_any(there, 0, make))?;
-        Files::of(place.blobs.clone(), store).make()
+        Ok(place.blobs.depot(store)?.make()?)
     }
 
     /// Connects. Blocks.
@@ -73,9 +73,9 @@ impl EtcdEngine {
         let first = usize::from(Uuid::new_v4().as_bytes()[0]);
         let there = place.clone();
         let (store, caution) = threads.wait_for(&place, of_any(there, first, first_look))?;
-        let files = Files::of(place.blobs.clone(), store);
-        files.check()?;
-        let office = Arc::new(Office::new(place.clone(), files, first));
+        let depot = place.blobs.depot(store)?;
+        depot.check()?;
+        let office = Arc::new(Office::new(place.clone(), Files(Arc::clone(&depot)), first));
         let begun = Arc::clone(&office);
         let begin = async move {
             let until = Instant::now() + ELECTION_TIME;

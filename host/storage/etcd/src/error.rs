@@ -1,6 +1,7 @@
 //! What can go wrong before anything is asked, and what a fault of a call means for a request.
 
-use ambrosia_shared_log::Fault;
+use ambrosia_blobs::BlobsPlaceError;
+use ambrosia_shared_log::{DepotError, Fault};
 use ambrosia_storage_tls::TlsError;
 
 use crate::{channel::CallFault, layout::Damaged, protobuf::Malformed};
@@ -23,8 +24,8 @@ pub enum PlaceError {
     )]
     NoBlobs,
     /// The place for them is none.
-    #[error("{0:?} is no place for blobs: use blobs=file:/DIRECTORY, with a directory that all hosts share")]
-    Blobs(String),
+    #[error(transparent)]
+    Blobs(#[from] BlobsPlaceError),
     /// The quota is no size.
     #[error("{0:?} is no size: say what --quota-backend-bytes of etcd is as quota=BYTES, or as 8GiB or 512MiB")]
     Quota(String),
@@ -62,14 +63,9 @@ pub enum EtcdError {
         /// Why, and what to do.
         reason: String,
     },
-    /// The directory for blobs can't be used.
-    #[error("the directory {directory} for blobs can't be used: {reason}")]
-    Blobs {
-        /// Which.
-        directory: String,
-        /// Why, and what to do.
-        reason: String,
-    },
+    /// The place for blobs can't be used.
+    #[error(transparent)]
+    Blobs(#[from] DepotError),
     /// The system has no more threads.
     #[error("no thread can be begun for the connections with etcd: {0}")]
     Threads(std::io::Error),

@@ -1,129 +1,49 @@
-//! Values that are too large for etcd: files in a directory that all hosts share, such as one of NFS.
+//! Values that are too large for etcd: they lie beside it, in the depot of the store.
 //!
-//! A file has the name of the put that brought it, which there is once among all, and is whole before etcd is told of it. So nothing is
-//! ever changed in one, and it is of no matter in which order other machines see the directory change.
+//! A file has the name of the put that brought it, which there is once among all, and is whole before etcd is told of it.
 //!
 //! **Architecture Invariant:** what counts stands in etcd: a file whose name is not there, with its length and hash, is nothing.
 
-use std::{
-    fs::{self, File},
-    io::{self, Read, Write},
-    path::PathBuf,
-};
+use std::sync::Arc;
 
-use ambrosia_shared_log::Claim;
+use ambrosia_shared_log::{Claim, Depot, DepotError, Seal};
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
-use uuid::Uuid;
 
-use crate::{
-    error::EtcdError,
-    layout::{FileSeal, hexadecimal},
-};
+use crate::layout::hexadecimal;
 
-/// Says whose directory it is.
-const MARK: &str = "store";
-
-/// The directory of a store.
-#[derive(Clone, Debug)]
-pub(crate) struct Files {
-    directory: PathBuf,
-}
+/// The files of a store.
+#[derive(Clone)]
+pub(crate) struct Files(pub(crate) Arc<dyn Depot>);
 
 impl Files {
-    /// Those of a store, in a directory for several.
-    pub(crate) fn of(directory: PathBuf, store: Uuid) -> Files {
-        Files { directory: directory.join(store.to_string()) }
-    }
-
-    /// Makes the directory of the store.
-    pub(crate) fn make(&self) -> Result<(), EtcdError> {
-        let made = || -> io::Result<()> {
-            fs::create_dir_all(&self.directory)?;
-            let mark = self.directory.join(MARK);
-            if !mark.exists() {
-                self.write(MARK, b"a store of Ambrosia in etcd; its hosts remove what is to go\n")?;
-            }
-            Ok(())
-        };
-        made().map_err(|error| self.unusable(error.to_string()))
-    }
-
-    /// Sees that this is the directory of the store, and no empty place where it should be mounted.
-    pub(crate) fn check(&self) -> Result<(), EtcdError> {
-        match fs::metadata(self.directory.join(MARK)) {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let reason = "it is not the one that `ambrosia-host store init` has made for this store: see that the same directory is mounted on \
-                     all machines, and that blobs= in the URL names it";
-                Err(self.unusable(reason.to_owned()))
-            }
-            Err(error) => Err(self.unusable(error.to_string())),
-        }
-    }
-
-    fn unusable(&self, reason: String) -> EtcdError {
-        EtcdError::Blobs { directory: self.directory.display().to_string(), reason }
-    }
-
     /// Puts a file, which is durable when this returns. Once more, it is the same.
-    pub(crate) fn put(&self, claim: Claim, contents: &Bytes) -> io::Result<FileSeal> {
-        self.write(&name(claim), contents)?;
-        Ok(FileSeal { bytes: contents.len() as u64, sha256: Sha256::digest(contents).into() })
+    pub(crate) fn put(&self, claim: Claim, contents: &Bytes) -> Result<Seal, DepotError> {
+        self.0.put_sealed(&name(claim), &mut &contents[..])
     }
 
-    fn write(&self, name: &str, contents: &[u8]) -> io::Result<()> {
-        let (fresh, path) = (self.directory.join(format!("{name}.new")), self.directory.join(name));
-        let mut file = File::create(&fresh)?;
-        file.write_all(contents)?;
-        file.sync_all()?;
-        drop(file);
-        fs::rename(&fresh, &path)?;
-        File::open(&self.directory)?.sync_all()
-    }
-
-    /// The contents of a file; `None` if there is none.
-    pub(crate) fn get(&self, claim: Claim, seal: FileSeal) -> io::Result<Option<Bytes>> {
-        let path = self.directory.join(name(claim));
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
+    /// The contents of a file; or that there is none.
+    pub(crate) fn get(&self, claim: Claim, seal: Seal) -> Result<Result<Bytes, Missing>, DepotError> {
         let mut contents = Vec::new();
-        file.take(seal.bytes + 1).read_to_end(&mut contents)?;
-        let sha256: [u8; 32] = Sha256::digest(&contents).into();
-        if contents.len() as u64 == seal.bytes && sha256 == seal.sha256 {
-            return Ok(Some(contents.into()));
+        match self.0.get_sealed(&name(claim), seal, &mut contents) {
+            Ok(()) => Ok(Ok(contents.into())),
+            Err(error @ DepotError::Missing { .. }) => Ok(Err(Missing(error.to_string()))),
+            Err(error) => Err(error),
         }
-        Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("{} is damaged: restore it from a copy", path.display()),
-        ))
     }
 
     /// Removes a file, if it is there.
-    pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
-        match fs::remove_file(self.directory.join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+    pub(crate) fn remove(&self, name: &str) -> Result<(), DepotError> {
+        self.0.remove(name)
     }
 
     /// The names of all files.
-    pub(crate) fn list(&self) -> io::Result<Vec<String>> {
-        let names = fs::read_dir(&self.directory)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-        let names = names.collect::<io::Result<Vec<_>>>()?;
-        Ok(names.into_iter().filter(|name| name != MARK).collect())
-    }
-
-    pub(crate) fn missing(&self, claim: Claim) -> String {
-        format!(
-            "the file {} for a value in etcd is missing: see that the same directory is mounted on all machines, or restore it from a copy",
-            self.directory.join(name(claim)).display()
-        )
+    pub(crate) fn list(&self) -> Result<Vec<String>, DepotError> {
+        Ok(self.0.list("")?.files)
     }
 }
+
+/// There is no such file, in words.
+pub(crate) struct Missing(pub(crate) String);
 
 /// The name of the file of a put.
 pub(crate) fn name(claim: Claim) -> String {

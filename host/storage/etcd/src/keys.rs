@@ -1,9 +1,9 @@
 //! What is asked about keys, and what is answered.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use ambrosia_shared_log::{
-    Answered, KeyEntry, KeysAnswer, KeysRequest, LIST_BYTES_MAX, LIST_KEYS_MAX, Put, PutRefused, Space,
+    Answered, DepotError, KeyEntry, KeysAnswer, KeysRequest, LIST_BYTES_MAX, LIST_KEYS_MAX, Put, PutRefused, Space,
 };
 use ambrosia_storage::Revision;
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     error::Failed,
-    files::{Files, name},
+    files::{Files, Missing, name},
     groups::next_rows,
     heads::LOGS_MAX,
     layout::{Contents, Layout, StoredValue},
@@ -75,12 +75,13 @@ async fn opened(office: &Shared, key: String, entry: Entry, until: Instant) -> R
         Contents::Here(value) => return Ok(Some(KeyEntry { key, revision, value })),
         Contents::File(seal) => seal,
     };
-    if let Some(value) = with_files(office, move |files| files.get(stored.claim, seal)).await? {
-        return Ok(Some(KeyEntry { key, revision, value }));
-    }
+    let missing = match with_files(office, move |files| files.get(stored.claim, seal)).await? {
+        Ok(value) => return Ok(Some(KeyEntry { key, revision, value })),
+        Err(Missing(words)) => words,
+    };
     let still = office.range(Way::Bulk, &Range::of(entry.key.to_vec()), until).await?.1.one();
     if still.is_some_and(|still| still.changed == entry.changed) {
-        return Err(Failed::undone(office.files.missing(stored.claim)));
+        return Err(Failed::undone(format!("a value in etcd can't be read: {missing}")));
     }
     Ok(None)
 }
@@ -88,12 +89,12 @@ async fn opened(office: &Shared, key: String, entry: Entry, until: Instant) -> R
 /// Where a disk may be slow, and others go on meanwhile.
 async fn with_files<T: Send + 'static>(
     office: &Shared,
-    what: impl FnOnce(&Files) -> io::Result<T> + Send + 'static,
+    what: impl FnOnce(&Files) -> Result<T, DepotError> + Send + 'static,
 ) -> Result<T, Failed> {
     let files = office.files.clone();
     let done = tokio::task::spawn_blocking(move || what(&files)).await;
-    let done = done.unwrap_or_else(|error| Err(error.into()));
-    done.map_err(|error| Failed::undone(format!("the directory for blobs has failed: {error}")))
+    let done = done.map_err(|error| Failed::undone(error.to_string()))?;
+    done.map_err(|error| Failed::undone(error.to_string()))
 }
 
 async fn list(

@@ -22,7 +22,7 @@
 //! way only, for conditions compare it as a whole.
 
 use ambrosia_core::{Epoch, Lsn, ReplicaIndex};
-use ambrosia_shared_log::{Claim, EngineHead, Group, HostId, Position, Space};
+use ambrosia_shared_log::{Claim, EngineHead, Group, HostId, Position, Seal, Space};
 use ambrosia_storage::LogId;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -405,14 +405,7 @@ pub(crate) struct StoredValue {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Contents {
     Here(Bytes),
-    File(FileSeal),
-}
-
-/// What a file has to be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct FileSeal {
-    pub(crate) bytes: u64,
-    pub(crate) sha256: [u8; 32],
+    File(Seal),
 }
 
 impl StoredValue {
@@ -442,7 +435,7 @@ impl StoredValue {
             0 => Contents::Here(value),
             1 if value.len() == 40 => {
                 let bytes = value.get_u64_le();
-                Contents::File(FileSeal { bytes, sha256: *value.first_chunk().ok_or_else(|| damaged(key))? })
+                Contents::File(Seal { bytes, sha256: *value.first_chunk().ok_or_else(|| damaged(key))? })
             }
             _ => return Err(damaged(key)),
         };

@@ -1,7 +1,8 @@
 //! Where logs are, as an operator writes it.
 
-use std::{ffi::OsString, fmt, os::unix::ffi::OsStringExt, path::PathBuf};
+use std::fmt;
 
+use ambrosia_blobs::BlobsPlace;
 use ambrosia_storage_tls::{TlsFiles, TlsParameters, decoded, is_here};
 
 use crate::error::PlaceError;
@@ -28,7 +29,7 @@ pub struct EtcdPlace {
     /// `None` in clear text.
     pub(crate) tls: Option<TlsFiles>,
     /// For values that are too large for etcd.
-    pub(crate) blobs: PathBuf,
+    pub(crate) blobs: BlobsPlace,
     /// Bytes that the database may have, unless etcd says it.
     pub(crate) quota: u64,
 }
@@ -73,7 +74,7 @@ impl EtcdPlace {
         let (mut blobs, mut quota, mut tls) = (None, QUOTA, TlsParameters::default());
         for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
             match parameter.split_once('=').unwrap_or((parameter, "")) {
-                ("blobs", value) => blobs = Some(read_blobs(value)?),
+                ("blobs", value) => blobs = Some(BlobsPlace::read(value)?),
                 ("quota", value) => quota = read_size(value).ok_or_else(|| PlaceError::Quota(text(value)))?,
                 (name, value) if tls.take(name, value) => {}
                 (name, _) => return Err(PlaceError::Url(format!("there is no parameter {name:?}"))),
@@ -138,15 +139,6 @@ fn check_prefix(prefix: &str) -> Result<String, PlaceError> {
     if is_prefix { Ok(prefix.to_owned()) } else { Err(PlaceError::Prefix(prefix.to_owned())) }
 }
 
-fn read_blobs(value: &str) -> Result<PathBuf, PlaceError> {
-    let bytes = decoded(value);
-    let path = bytes.strip_prefix(b"file:").filter(|path| path.starts_with(b"/"));
-    // As `file:///directory`.
-    let path = path.map(|path| path.strip_prefix(b"//").unwrap_or(path)).filter(|path| path.starts_with(b"/"));
-    let path = path.map(|path| PathBuf::from(OsString::from_vec(path.to_vec())));
-    path.ok_or_else(|| PlaceError::Blobs(text(value)))
-}
-
 fn read_size(text: &str) -> Option<u64> {
     let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("", 1)];
     let (number, unit) = units.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))?;
@@ -175,7 +167,8 @@ mod tests {
             read("etcd://me:s%3Acret@127.0.0.1:2400,[::1],localhost:7/shop/one?blobs=file:///mnt/b%20c&quota=8GiB");
         assert_eq!(format!("{place:?}"), "127.0.0.1:2400,[::1]:2379,localhost:7/shop/one");
         assert_eq!(place.user, Some(("me".to_owned(), "s:cret".to_owned())));
-        assert_eq!((place.blobs, place.quota, place.tls), ("/mnt/b c".into(), 8 << 30, None));
+        let blobs = BlobsPlace::read("file:/mnt/b%20c").expect("it is one");
+        assert_eq!((place.blobs, place.quota, place.tls), (blobs, 8 << 30, None));
         assert_eq!(read("etcd://localhost?blobs=file:/b").prefix, "ambrosia");
     }
 

@@ -45,6 +45,9 @@ pub use reader::Standing;
 pub use rows::Rows;
 #[cfg(feature = "conformance")]
 pub use shell::conformance;
-pub use shell::{Connected, EngineHost, EngineLog, EngineStore, EngineStorePlace, EngineUrl, MemoryEngine};
+pub use shell::{
+    Connected, Depot, DepotError, EngineHost, EngineLog, EngineStore, EngineStorePlace, EngineUrl, Listing,
+    MemoryEngine, Seal,
+};
 pub use takeover::Candidate;
 pub use task::TaskId;

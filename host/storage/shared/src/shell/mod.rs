@@ -4,6 +4,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod depot;
 mod host;
 mod log;
 mod memory_engine;
@@ -12,6 +13,7 @@ mod store_place;
 mod tail;
 mod writer;
 
+pub use depot::{Depot, DepotError, Listing, Seal};
 pub use host::EngineHost;
 pub use log::EngineLog;
 pub use memory_engine::MemoryEngine;
