@@ -1,7 +1,7 @@
 //! etcd servers of a test's own, where etcd is to be had.
 
 use std::{
-    env, fs,
+    fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     path::PathBuf,
@@ -11,7 +11,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::skip;
+use crate::{fetched, skip};
 
 /// Far more than a server takes to begin.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -60,7 +60,7 @@ impl Etcd {
     }
 
     fn prepare(members: usize, settings: &[&str], scheme: &'static str) -> Option<Etcd> {
-        let Some(program) = program() else {
+        let Some(program) = fetched("etcd") else {
             skip("what is kept in etcd", "it is not there (`scripts/engines.sh` fetches it)");
             return None;
         };
@@ -260,14 +260,6 @@ impl Drop for Etcd {
             self.kill(number);
         }
     }
-}
-
-/// Where `scripts/engines.sh` puts it, or in the path.
-fn program() -> Option<PathBuf> {
-    let fetched = env::var_os("AMBROSIA_ENGINES")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/engines")), PathBuf::from);
-    let in_path = env::var_os("PATH").into_iter().flat_map(|path| env::split_paths(&path).collect::<Vec<_>>());
-    std::iter::once(fetched).chain(in_path).map(|directory| directory.join("etcd")).find(|program| program.is_file())
 }
 
 fn base64(bytes: &[u8]) -> String {

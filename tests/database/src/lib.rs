@@ -1,4 +1,4 @@
-//! A PostgreSQL server of a test's own, where PostgreSQL is installed.
+//! Servers of a test's own: PostgreSQL, where it is installed, and etcd and an object store, where `scripts/engines.sh` has fetched them.
 
 use std::{
     env, fs,
@@ -16,12 +16,16 @@ use tempfile::TempDir;
 
 mod authority;
 mod etcd;
+mod fetched;
 mod node;
+mod objects;
 mod skipped;
 
 pub use authority::{Authority, Certified, Lasting};
 pub use etcd::Etcd;
+use fetched::fetched;
 pub use node::Node;
+pub use objects::Objects;
 pub use skipped::skip;
 
 /// Where Debian has it.

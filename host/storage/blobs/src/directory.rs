@@ -168,7 +168,8 @@ fn one(text: &'static [u8]) -> impl FnMut() -> Result<Option<Bytes>, Abandoned> 
 
 /// Writes a file, which is durable when this returns, or not there.
 fn write(directory: &Path, name: &str, pieces: &mut Pieces<'_>) -> io::Result<()> {
-    let (fresh, path) = (directory.join(format!("{name}.new")), directory.join(name));
+    // Another one for each try: one that was given up may still be under way.
+    let (fresh, path) = (directory.join(format!("{name}.{}.new", Uuid::new_v4().simple())), directory.join(name));
     let mut file = create(&fresh, directory)?;
     let written = fill(&mut file, pieces).and_then(|()| fs::rename(&fresh, &path));
     if written.is_err() {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use ambrosia_shared_log::{
-    ANSWER_TIME, Answer, Answered, Answering, Engine, EngineFacts, Fault, Lane, Request, Session,
+    ANSWER_TIME, Answer, Answered, Answering, Depot, DepotError, Engine, EngineFacts, Fault, Lane, Request, Session,
 };
 use tokio::{
     runtime::{Builder, Runtime},
@@ -47,6 +47,7 @@ const THREADS: usize = 2;
 /// Logs under a prefix of an etcd cluster.
 pub struct EtcdEngine {
     office: Arc<Office>,
+    depot: Arc<dyn Depot>,
     store: Uuid,
     caution: Option<String>,
     threads: Threads,
@@ -74,7 +75,11 @@ impl EtcdEngine {
         let there = place.clone();
         let (store, caution) = threads.wait_for(&place, of_any(there, first, first_look))?;
         let depot = place.blobs.depot(store)?;
-        depot.check()?;
+        match depot.check() {
+            // It has said so itself. What is not in it, or in the cache, can be had all the same.
+            Err(DepotError::Away { .. }) => {}
+            checked => checked?,
+        }
         let office = Arc::new(Office::new(place.clone(), Files(Arc::clone(&depot)), first));
         let begun = Arc::clone(&office);
         let begin = async move {
@@ -91,12 +96,17 @@ impl EtcdEngine {
         };
         threads.wait_for(&place, begin)?;
         threads.runtime().spawn(upkeep::keep_up(Arc::clone(&office)));
-        Ok(EtcdEngine { office, store, caution, threads })
+        Ok(EtcdEngine { office, depot, store, caution, threads })
     }
 
     /// Names the store, whichever way it is reached.
     pub fn store(&self) -> Uuid {
         self.store
+    }
+
+    /// Where large contents of the store lie.
+    pub fn depot(&self) -> Arc<dyn Depot> {
+        Arc::clone(&self.depot)
     }
 }
 

@@ -25,6 +25,6 @@ impl EngineUrl for EtcdPlace {
     fn connect(&self) -> Result<Connected, OpenError> {
         let engine = EtcdEngine::open(self.clone()).map_err(|error| OpenError::Engine(error.to_string()))?;
         let (store, me) = (engine.store().to_string(), HostId(Uuid::new_v4().into_bytes()));
-        Ok(Connected { engine: Arc::new(engine), store, me })
+        Ok(Connected { depot: Some(engine.depot()), engine: Arc::new(engine), store, me })
     }
 }

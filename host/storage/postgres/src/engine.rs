@@ -7,8 +7,8 @@ use std::{
 };
 
 use ambrosia_shared_log::{
-    ANSWER_TIME, Answer, Answered, Answering, AppendFault, Engine, EngineFacts, EngineHead, Fault, Group, HostId, Lane,
-    News, Raise, RaiseFault, Request, Seen, Session,
+    ANSWER_TIME, Answer, Answered, Answering, AppendFault, Depot, DepotError, Engine, EngineFacts, EngineHead, Fault,
+    Group, HostId, Lane, News, Raise, RaiseFault, Request, Seen, Session,
 };
 use ambrosia_storage::LogId;
 use tokio::{
@@ -48,6 +48,7 @@ const GROUP_BYTES_MAX: usize = 128 << 20;
 pub struct PostgresEngine {
     office: Arc<Office>,
     known: Known,
+    depot: Option<Arc<dyn Depot>>,
     threads: Threads,
 }
 
@@ -69,10 +70,10 @@ struct Office {
 }
 
 impl PostgresEngine {
-    /// Makes the tables, where they are not there. Blocks.
+    /// Makes the tables, where they are not there, and the depot if the URL has one. Blocks.
     ///
     /// # Errors
-    /// If the database can't be reached, or does not let its user do that.
+    /// If the database or the depot can't be reached, or does not let its user do that.
     pub fn create(place: &PostgresPlace) -> Result<(), PostgresError> {
         let (runtime, there) = (Threads::begin()?, place.clone());
         runtime.wait_for(place, async move {
@@ -81,13 +82,18 @@ impl PostgresEngine {
             drop(client);
             driver.abort();
             made.map_err(|error| PostgresError::Unusable { place: there.to_string(), reason: said(&error) })
-        })
+        })?;
+        if let Some(blobs) = &place.blobs {
+            let store = PostgresEngine::open(PostgresPlace { blobs: None, ..place.clone() })?.store();
+            blobs.depot(store)?.make()?;
+        }
+        Ok(())
     }
 
     /// Connects. Blocks.
     ///
     /// # Errors
-    /// If the database can't be reached, has no tables of this version, or would lose what it confirms.
+    /// If the database can't be reached, has no tables of this version, or would lose what it confirms; or if the depot is not that of the store.
     pub fn open(place: PostgresPlace) -> Result<PostgresEngine, PostgresError> {
         let threads = Threads::begin()?;
         let (groups, reads, keys, changes, beats) = Default::default();
@@ -96,12 +102,23 @@ impl PostgresEngine {
         // Errors that no repetition mends are told here and not as an engine that is away.
         let begin = async move { Ok(Conversation::begin(&there.place).await?.known.clone()) };
         let known = threads.wait_for(&office.place, begin)?;
-        Ok(PostgresEngine { office, known, threads })
+        let depot = office.place.blobs.as_ref().map(|blobs| blobs.depot(known.store)).transpose()?;
+        match depot.as_ref().map_or(Ok(()), |depot| depot.check()) {
+            // It has said so itself. What is not in it, or in the cache, can be had all the same.
+            Err(DepotError::Away { .. }) => {}
+            checked => checked?,
+        }
+        Ok(PostgresEngine { office, known, depot, threads })
     }
 
     /// Names the store, whichever way it is reached.
     pub fn store(&self) -> Uuid {
         self.known.store
+    }
+
+    /// Where large contents of the store lie, if not in the database.
+    pub fn depot(&self) -> Option<Arc<dyn Depot>> {
+        self.depot.clone()
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use ambrosia_shared_log::Fault;
+use ambrosia_blobs::BlobsPlaceError;
+use ambrosia_shared_log::{DepotError, Fault};
 use ambrosia_storage_tls::{TlsError, words_of};
 use tokio_postgres::error::{Severity, SqlState};
 
@@ -15,6 +16,9 @@ pub enum PlaceError {
     /// The name of the schema can't be one.
     #[error("{0:?} is no name of a schema: use a letter, then up to 62 lower-case letters, digits and '_'")]
     Schema(String),
+    /// The place for large contents is none.
+    #[error(transparent)]
+    Blobs(#[from] BlobsPlaceError),
     /// What it says of TLS can't be.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -52,6 +56,9 @@ pub enum PostgresError {
         /// Why, and what to do.
         reason: String,
     },
+    /// The place for blobs can't be used.
+    #[error(transparent)]
+    Blobs(#[from] DepotError),
     /// The system has no more threads.
     #[error("no thread can be begun for the connections with the database: {0}")]
     Threads(std::io::Error),

@@ -6,6 +6,8 @@ use ambrosia_storage_tls::{TlsParameters, decoded};
 #[derive(Default, Debug)]
 pub(crate) struct Parameters {
     pub(crate) schema: Option<String>,
+    /// As it stands there.
+    pub(crate) blobs: Option<String>,
     pub(crate) tls: TlsParameters,
 }
 
@@ -25,6 +27,10 @@ impl Parameters {
             self.schema = Some(String::from_utf8_lossy(&decoded(value)).into_owned());
             return true;
         }
+        if name == "blobs" {
+            self.blobs = Some(value.to_owned());
+            return true;
+        }
         self.tls.take(name, value)
     }
 }
@@ -35,11 +41,10 @@ mod tests {
 
     #[test]
     fn ours_are_taken_out_and_the_others_stay() {
-        let url =
-            "postgres://me@h/db?schema=a&application_name=x&sslrootcert=%2Fetc%2fca%20of%us.crt&schema=shop&sslcert=";
+        let url = "postgres://me@h/db?schema=a&blobs=s3://b/a&application_name=x&sslrootcert=%2Fetc%2fca%20of%us.crt&schema=shop&sslcert=";
         let (rest, taken) = Parameters::take(url);
         assert_eq!(rest, "postgres://me@h/db?application_name=x");
-        assert_eq!(taken.schema.as_deref(), Some("shop"));
+        assert_eq!((taken.schema.as_deref(), taken.blobs.as_deref()), (Some("shop"), Some("s3://b/a")));
         let files = taken.tls.files(None).expect("it is whole").expect("they are named");
         assert_eq!((files.roots, files.own), (Some("/etc/ca of%us.crt".into()), None));
         assert_eq!(Parameters::take("postgres://h/db?sslmode=disable").0, "postgres://h/db");

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ambrosia_blobs::BlobsPlace;
 use ambrosia_shared_log::ANSWER_TIME;
 use ambrosia_storage_tls::{TlsFiles, TlsParameters, is_here};
 use tokio_postgres::{
@@ -26,7 +27,9 @@ pub struct PostgresPlace {
     pub(crate) config: Config,
     /// `None` in clear text.
     pub(crate) tls: Option<TlsFiles>,
-    schema: String,
+    pub(crate) schema: String,
+    /// For large contents, if they are not to lie in the database.
+    pub(crate) blobs: Option<BlobsPlace>,
 }
 
 impl PostgresPlace {
@@ -51,6 +54,7 @@ impl PostgresPlace {
                 config.host(address);
             }
         }
+        let blobs = parameters.blobs.as_deref().map(BlobsPlace::read).transpose()?;
         let tls = tls_of(&config, parameters.tls)?;
         // What else the library could do is not to look at certificates.
         config.ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable });
@@ -58,7 +62,7 @@ impl PostgresPlace {
         // Only whoever can be written to is in office; a node that is asked for what it has lost would tell an old story.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         config.connect_timeout(ANSWER_TIME).tcp_user_timeout(ANSWER_TIME);
-        Ok(PostgresPlace { config, tls, schema })
+        Ok(PostgresPlace { config, tls, schema, blobs })
     }
 
     /// Whether a text is meant to be a URL of PostgreSQL.

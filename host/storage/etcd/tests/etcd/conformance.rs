@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use ambrosia_core::Record;
-use ambrosia_shared_log::{Engine, EngineStore, MemoryEngine, conformance};
+use ambrosia_shared_log::{EngineStore, MemoryEngine, conformance};
 use ambrosia_storage::{Store, conformance::Handles};
 
 use ambrosia_test_database::Etcd;
 
-use crate::support::{engine, open};
+use crate::support::{engine, open, open_with};
 
 fn new_log(genesis: Record) -> Handles {
     match Etcd::begin(1, &[]) {
@@ -31,12 +31,16 @@ struct Opened {
 
 fn new_store() -> Opened {
     let server = Etcd::begin(1, &[]);
-    let engine: Arc<dyn Engine> = match &server {
-        Some(server) => Arc::new(engine(server)),
-        None => Arc::new(MemoryEngine::default()),
-    };
     let cache = tempfile::tempdir().expect("there is room");
-    Opened { store: open(engine, cache.path()), _cache: cache, _server: server }
+    let store = match &server {
+        Some(server) => {
+            let engine = engine(server);
+            let depot = engine.depot();
+            open_with(Arc::new(engine), depot, cache.path())
+        }
+        None => open(Arc::new(MemoryEngine::default()), cache.path()),
+    };
+    Opened { store, _cache: cache, _server: server }
 }
 
 fn store(opened: &Opened) -> &dyn Store {

@@ -1,7 +1,9 @@
 //! What the tests ask of an engine on a server of their own.
 
 use ambrosia_etcd::{EtcdEngine, EtcdPlace};
-pub(crate) use ambrosia_shared_log::conformance::{append, ask, create, genesis, group, log, open, position};
+pub(crate) use ambrosia_shared_log::conformance::{
+    append, ask, create, genesis, group, log, open, open_with, position,
+};
 use ambrosia_test_database::Etcd;
 
 pub(crate) fn place(server: &Etcd) -> EtcdPlace {

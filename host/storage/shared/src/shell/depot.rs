@@ -57,7 +57,7 @@ pub trait Depot: Send + Sync {
 pub struct Listing {
     /// Contents. Among them may be such that are only being put.
     pub files: Vec<String>,
-    /// Folders in it.
+    /// Folders in it. One of them may be empty.
     pub folders: Vec<String>,
 }
 

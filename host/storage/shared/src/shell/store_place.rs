@@ -9,7 +9,7 @@ use std::{
 
 use ambrosia_storage::{EnginePlace, IoError, OpenError, Store};
 
-use super::EngineStore;
+use super::{Depot, EngineStore};
 use crate::engine::{Engine, HostId};
 
 /// Where an engine is, as a URL says it.
@@ -37,6 +37,8 @@ pub trait EngineUrl: Clone + Send + Sync {
 pub struct Connected {
     /// The engine.
     pub engine: Arc<dyn Engine>,
+    /// Where large contents lie, if that is beside it.
+    pub depot: Option<Arc<dyn Depot>>,
     /// Names the store on it, whichever way it is reached; the name of a directory.
     pub store: String,
     /// A host that none was before.
@@ -74,12 +76,12 @@ impl<P: EngineUrl> EngineStorePlace<P> {
 
 impl<P: EngineUrl> EnginePlace for EngineStorePlace<P> {
     fn open(&self) -> Result<Arc<dyn Store>, OpenError> {
-        let Connected { engine, store, me } = self.place.connect()?;
+        let Connected { engine, depot, store, me } = self.place.connect()?;
         let cache = self.caches.join(store);
         let made = fs::create_dir_all(&cache);
         let shown = cache.display().to_string();
         made.map_err(|source| IoError { action: "create the directory", place: shown, source })?;
-        let begun = EngineStore::begin(engine, me, cache);
+        let begun = EngineStore::begin_with(engine, depot, me, cache);
         let place = self.to_string();
         Ok(Arc::new(begun.map_err(|source| IoError { action: "begin the threads for", place, source })?))
     }

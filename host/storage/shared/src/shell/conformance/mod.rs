@@ -25,7 +25,7 @@ pub use self::requests::{
     Dice, each_request_does_what_it_does_to_rows_in_memory,
     who_was_deposed_appends_nothing_even_where_the_log_was_trimmed,
 };
-use super::{EngineHost, EngineLog, EngineStore};
+use super::{Depot, EngineHost, EngineLog, EngineStore};
 use crate::engine::{Answer, Answered, Engine, Group, HostId, Lane, Position, Request};
 
 /// A log of a test.
@@ -70,6 +70,11 @@ pub fn new_id() -> HostId {
 /// A store of a process that none was before.
 pub fn open(engine: Arc<dyn Engine>, cache: &Path) -> EngineStore {
     EngineStore::begin(engine, new_id(), cache.to_owned()).expect("there are threads")
+}
+
+/// The same, whose large contents lie in a depot.
+pub fn open_with(engine: Arc<dyn Engine>, depot: Arc<dyn Depot>, cache: &Path) -> EngineStore {
+    EngineStore::begin_with(engine, Some(depot), new_id(), cache.to_owned()).expect("there are threads")
 }
 
 /// Makes a log; whether there was none.

@@ -12,7 +12,7 @@ use ambrosia_storage::{BlobError, BlobHash, BlobStore, IoError};
 use super::{
     desk::Desk,
     stored,
-    uploads::{self, Missing, Upload},
+    uploads::{Missing, Upload, Uploads},
 };
 use crate::keys::{PutRefused, Space};
 
@@ -20,6 +20,7 @@ const PREFIX: &str = "blob/";
 
 pub(super) struct EngineBlobs {
     pub(super) desk: Arc<Desk>,
+    pub(super) uploads: Arc<Uploads>,
 }
 
 fn key(hash: BlobHash) -> String {
@@ -41,7 +42,7 @@ impl BlobStore for EngineBlobs {
         }
         let before = self.desk.get(Space::Store, &key(hash))?;
         let reading = |source| IoError { action: "read", place: "memory".to_owned(), source };
-        let upload = uploads::upload(&self.desk, &key(hash), None, contents, reading)?;
+        let upload = self.uploads.upload(&key(hash), None, contents, reading)?;
         let revision = before.as_ref().map(|entry| entry.revision);
         let left = match self.desk.put(Space::Store, &key(hash), revision, stored::encode(&upload), None)? {
             Ok(_) => before.and_then(|entry| stored::decode::<Upload>(&entry.value)),
@@ -49,7 +50,7 @@ impl BlobStore for EngineBlobs {
             Err(PutRefused::Stands(_) | PutRefused::NoLog) => Some(upload),
         };
         if let Some(upload) = left {
-            uploads::remove(&self.desk, &upload.prefix)?;
+            self.uploads.remove(&upload)?;
         }
         Ok(hash)
     }
@@ -60,7 +61,7 @@ impl BlobStore for EngineBlobs {
         let mut contents = Vec::new();
         let writing = |source| IoError { action: "write", place: "memory".to_owned(), source };
         if let Some(upload) = stored::decode::<Upload>(&entry.value) {
-            match uploads::download(&self.desk, &upload, &mut contents, writing) {
+            match self.uploads.download(&upload, &mut contents, writing) {
                 Ok(()) => {}
                 Err(Missing::Io(error)) => return Err(error.into()),
                 // It was removed meanwhile, or is damaged.
@@ -90,7 +91,7 @@ impl BlobStore for EngineBlobs {
     fn delete(&self, hash: BlobHash) -> Result<(), BlobError> {
         let held = self.desk.remove(&key(hash))?.and_then(|entry| stored::decode::<Upload>(&entry.value));
         if let Some(upload) = held {
-            uploads::remove(&self.desk, &upload.prefix)?;
+            self.uploads.remove(&upload)?;
         }
         self.desk.remove(&methods_key(hash))?;
         Ok(())

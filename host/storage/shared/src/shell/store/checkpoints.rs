@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! checkpoints/{log}        the list. Each change of it is one put of the whole, on the condition that nobody has changed it since
-//! part/checkpoint/{log}/{replica}/…   contents (uploads.rs)
+//! part/checkpoint/{log}/…  contents (uploads.rs)
 //! ```
 //! Files are kept in the cache of this machine too, so a replica that took a checkpoint, or had it already, downloads nothing.
 //!
@@ -10,7 +10,7 @@
 //! slow removes nothing that others need.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{self, BufWriter},
     path::PathBuf,
@@ -27,13 +27,16 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Inner, stored,
-    uploads::{self, Missing, Upload},
+    uploads::{Missing, Upload, Uploads},
 };
 use crate::{
     engine::{Answered, EngineHead, News, Request},
     keys::{PutRefused, Space},
     shell::host::log_error,
 };
+
+/// In which folder of a depot checkpoints lie, in one for each log.
+const FOLDER: &str = "checkpoint";
 
 #[derive(Clone)]
 pub(super) struct EngineCheckpoints {
@@ -82,7 +85,7 @@ pub(super) fn key(log: LogId) -> String {
 }
 
 fn uploaded_of(log: LogId) -> String {
-    format!("checkpoint/{log}")
+    format!("{FOLDER}/{log}")
 }
 
 impl EngineCheckpoints {
@@ -135,22 +138,41 @@ impl EngineCheckpoints {
         let name = written.name();
         let path = written.path().display().to_string();
         let reading = |source| IoError { action: "read", place: path.clone(), source };
+        if self.list_now()?.uploads.contains_key(&name) {
+            // Another replica has published the same, or this one, which was not told so.
+            self.files.name(written)?;
+            self.tell_published(name.lsn);
+            return Ok(());
+        }
         let file = File::open(written.path()).map_err(reading)?;
-        let upload = uploads::upload(&self.inner.desk, &uploaded_of(self.log), Some(self.log), file, reading)?;
+        let upload = self.inner.uploads.upload(&uploaded_of(self.log), Some(self.log), file, reading)?;
         let add = |list: &mut List| {
             let is_new = !list.uploads.contains_key(&name);
             list.uploads.entry(name).or_insert_with(|| upload.clone());
             Ok(is_new)
         };
-        let list = self.change(add).map_err(|error| self.as_io_error(error))?;
+        let list = match self.change(add) {
+            Ok(list) => list,
+            Err(error @ LogError::Gone { .. }) => {
+                // In a depot it would stay. What is at hand is the error that matters; what is left is removed with a later registration.
+                let _gone = self.inner.uploads.remove(&upload);
+                return Err(self.as_io_error(error));
+            }
+            // The list may have it all the same.
+            Err(error) => return Err(self.as_io_error(error)),
+        };
         if list.uploads.get(&name) != Some(&upload) {
             // Another replica has the same.
-            uploads::remove(&self.inner.desk, &upload.prefix)?;
+            self.inner.uploads.remove(&upload)?;
         }
         self.files.name(written)?;
-        self.inner.publish(self.log, name.lsn);
-        self.inner.clerk.tell(News::Checkpoint { log: self.log, lsn: name.lsn });
+        self.tell_published(name.lsn);
         Ok(())
+    }
+
+    fn tell_published(&self, lsn: Lsn) {
+        self.inner.publish(self.log, lsn);
+        self.inner.clerk.tell(News::Checkpoint { log: self.log, lsn });
     }
 
     fn as_io_error(&self, error: LogError) -> IoError {
@@ -178,7 +200,7 @@ impl EngineCheckpoints {
             let context = |action, source| IoError { action, place: temporary.display().to_string(), source };
             let file = File::create(&temporary).map_err(|source| context("create", source))?;
             let out = BufWriter::new(&file);
-            match uploads::download(&self.inner.desk, upload, out, |source| context("write", source)) {
+            match self.inner.uploads.download(upload, out, |source| context("write", source)) {
                 Ok(()) => {}
                 Err(missing) => {
                     // What is at hand is the error that matters.
@@ -188,8 +210,7 @@ impl EngineCheckpoints {
                         Missing::Part(_) if !self.list_now()?.uploads.contains_key(name) => {
                             CheckpointError::Missing { lsn, place: self.place() }
                         }
-                        Missing::Part(key) => {
-                            let reason = format!("{key} is missing, or not what it was");
+                        Missing::Part(reason) => {
                             CheckpointError::Damaged { place: format!("{name} of {}", self.place()), reason }
                         }
                     });
@@ -329,7 +350,7 @@ impl Checkpoints for EngineCheckpoints {
             Ok(!removed.is_empty())
         })?;
         for (name, upload) in &removed {
-            uploads::remove(&self.inner.desk, &upload.prefix)?;
+            self.inner.uploads.remove(upload)?;
             // Of what is in the cache of other machines, nothing is known.
             if self.files.path_of(*name).exists() {
                 self.files.remove(*name)?;
@@ -348,7 +369,7 @@ impl Checkpoints for EngineCheckpoints {
     fn remove_leftovers(&self, of: ReplicaIndex) -> Result<(), IoError> {
         self.make_directory()?;
         self.files.remove_leftovers(of)?;
-        let counted = || Ok(self.list_now()?.uploads.into_values().map(|upload| upload.prefix).collect());
+        let counted = || Ok(self.list_now()?.uploads.values().map(Uploads::begun_as).collect());
         self.inner.remove_abandoned_uploads(&uploaded_of(self.log), counted)
     }
 }
@@ -356,8 +377,22 @@ impl Checkpoints for EngineCheckpoints {
 /// Removes all checkpoints of a log that is gone.
 pub(super) fn remove_all(inner: &Inner, log: LogId) -> Result<(), IoError> {
     inner.desk.remove(&key(log))?;
-    uploads::remove(&inner.desk, &uploads::prefix_of(&uploaded_of(log)))?;
+    inner.uploads.remove_all(&uploaded_of(log))?;
     remove_cached(inner, log)
+}
+
+/// Removes checkpoints in a depot whose logs are gone, by whoever was still about to publish one.
+pub(super) fn remove_orphans(inner: &Inner) -> Result<(), IoError> {
+    let folders = inner.uploads.folders(FOLDER)?;
+    if folders.is_empty() {
+        return Ok(());
+    }
+    // Read behind the folders: each log of which something is uploaded was there before that.
+    let logs: BTreeSet<String> = inner.logs()?.iter().map(ToString::to_string).collect();
+    for log in folders.iter().filter(|log| !logs.contains(*log)) {
+        inner.remove_abandoned_uploads(&format!("{FOLDER}/{log}"), || Ok(BTreeSet::new()))?;
+    }
+    Ok(())
 }
 
 /// Removes what the cache of this machine has of a log.

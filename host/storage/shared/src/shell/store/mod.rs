@@ -36,9 +36,10 @@ use bytes::Bytes;
 
 use self::{
     blobs::EngineBlobs, checkpoints::EngineCheckpoints, clerk::Clerk, desk::Desk, hosts::EngineHosts,
-    members::EngineMembers, observer::Observer, registry::EngineRegistry, witness::Witness,
+    members::EngineMembers, observer::Observer, registry::EngineRegistry, uploads::Uploads, witness::Witness,
 };
 use super::{
+    depot::Depot,
     host::{EngineHost, io_error, lock, log_error},
     log::EngineLog,
 };
@@ -59,6 +60,7 @@ pub struct EngineStore {
 
 struct Inner {
     desk: Arc<Desk>,
+    uploads: Arc<Uploads>,
     host: Arc<EngineHost>,
     clerk: Arc<Clerk>,
     observer: Observer,
@@ -77,14 +79,29 @@ impl EngineStore {
     /// # Errors
     /// If the system has no more threads.
     pub fn begin(engine: Arc<dyn Engine>, me: HostId, cache: PathBuf) -> io::Result<EngineStore> {
+        EngineStore::begin_with(engine, None, me, cache)
+    }
+
+    /// The same, whose large contents lie in a depot if there is one. One that was begun without can read none of them.
+    ///
+    /// # Errors
+    /// If the system has no more threads.
+    pub fn begin_with(
+        engine: Arc<dyn Engine>,
+        depot: Option<Arc<dyn Depot>>,
+        me: HostId,
+        cache: PathBuf,
+    ) -> io::Result<EngineStore> {
         let host = EngineHost::begin(Arc::clone(&engine), me)?;
         let desk = Arc::new(Desk::new(engine, me));
         let witness = Arc::new(Witness::new(cache.join("durable")));
         let clerk = Arc::new(Clerk::begin(Arc::clone(&desk), Arc::clone(&host), Arc::clone(&witness))?);
         let registry = Arc::new(EngineRegistry { desk: Arc::clone(&desk), clerk: Arc::clone(&clerk) });
-        let blobs = Arc::new(EngineBlobs { desk: Arc::clone(&desk) });
+        let uploads = Arc::new(Uploads::new(Arc::clone(&desk), depot));
+        let blobs = Arc::new(EngineBlobs { desk: Arc::clone(&desk), uploads: Arc::clone(&uploads) });
         let inner = Inner {
             desk,
+            uploads,
             host,
             clerk,
             observer: Observer::default(),
@@ -157,27 +174,32 @@ impl Inner {
         of: &str,
         kept: impl FnOnce() -> Result<BTreeSet<String>, IoError>,
     ) -> Result<(), IoError> {
-        let parts = self.desk.list(Space::Store, &uploads::prefix_of(of), false)?;
-        let uploader = |key: &str| Some((uploads::upload_of(key).to_owned(), uploads::uploader(key)?));
-        let mut begun: BTreeMap<String, HostId> = parts.iter().filter_map(|part| uploader(&part.key)).collect();
+        let mut begun = self.uploads.begun(of)?;
         begun.retain(|_, uploader| *uploader != self.desk.me);
         if begun.is_empty() {
             return Ok(());
         }
-        // Read behind the parts: what has come to count meanwhile is in it.
+        // Read behind them: what has come to count meanwhile is in it.
         let kept = kept()?;
         begun.retain(|upload, _| !kept.contains(upload));
         let lives = self.observer.lives(&self.desk, begun.values().copied().collect())?;
         for (upload, _) in begun.iter().filter(|(_, uploader)| !lives[*uploader].is_alive) {
-            uploads::remove(&self.desk, upload)?;
+            self.uploads.remove_begun(upload)?;
         }
         Ok(())
+    }
+
+    fn logs(&self) -> Result<Vec<LogId>, IoError> {
+        match self.desk.ask(Request::Logs)? {
+            Answered::Logs { logs, .. } => Ok(logs),
+            other => Err(self.desk.unfit(&other)),
+        }
     }
 
     /// The uploads that hold modules.
     fn uploads_of_blobs(&self) -> Result<BTreeSet<String>, IoError> {
         let entries = self.desk.list(Space::Store, "blob/", true)?;
-        let upload = |entry: &KeyEntry| Some(stored::decode::<uploads::Upload>(&entry.value)?.prefix);
+        let upload = |entry: &KeyEntry| Some(Uploads::begun_as(&stored::decode(&entry.value)?));
         Ok(entries.iter().filter_map(upload).collect())
     }
 }
@@ -306,10 +328,7 @@ impl Store for EngineStore {
     }
 
     fn logs(&self) -> Result<Vec<LogId>, IoError> {
-        match self.inner.desk.ask(Request::Logs)? {
-            Answered::Logs { logs, .. } => Ok(logs),
-            other => Err(self.inner.desk.unfit(&other)),
-        }
+        self.inner.logs()
     }
 
     fn place_of(&self, id: LogId) -> String {
@@ -341,6 +360,7 @@ impl Store for EngineStore {
                 self.inner.remove_log(log)?;
             }
         }
+        checkpoints::remove_orphans(&self.inner)?;
         self.inner.remove_abandoned_uploads("blob", || self.inner.uploads_of_blobs())
     }
 

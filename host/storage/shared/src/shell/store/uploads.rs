@@ -1,29 +1,57 @@
-//! Large contents in parts, under names that are never used twice: so removing one never takes another's.
+//! Large contents: whole in the depot of the store, if it has one, or in parts in the engine. Their names are never used twice: so removing one
+//! never takes another's.
 //!
 //! ```text
-//! part/{of}/{host}-{attempt}/{number}     at most PART_BYTES each
+//! part/{of}/{host}-{attempt}/{number}     in the engine: at most PART_BYTES each
+//! {folder}/{host}-{attempt}               in the depot
 //! ```
 
-use std::io::{self, Read, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, Read, Write},
+    sync::Arc,
+};
 
-use ambrosia_storage::{IoError, LogId};
+use ambrosia_storage::{BlobHash, IoError, LogId};
 use serde::{Deserialize, Serialize};
 
 use super::desk::Desk;
 use crate::{
     engine::HostId,
     keys::{PutRefused, Space},
+    shell::depot::{Depot, DepotError, Seal},
 };
 
 /// Bytes of a part.
-pub(super) const PART_BYTES: usize = 1 << 20;
+const PART_BYTES: usize = 1 << 20;
+
+/// What the prefix of an upload in a depot begins with.
+const IN_DEPOT: &str = "depot/";
 
 /// Contents that are there as a whole.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Upload {
-    /// What all parts begin with.
+    /// What the keys of all parts begin with; or, in a depot, `depot/`, the SHA-256 in hexadecimal digits, `/`, and the name there.
     pub(super) prefix: String,
     pub(super) bytes: u64,
+}
+
+impl Upload {
+    fn in_depot(name: &str, seal: Seal) -> Upload {
+        Upload { prefix: format!("{IN_DEPOT}{}/{name}", BlobHash(seal.sha256)), bytes: seal.bytes }
+    }
+
+    /// Its name and what it has to be, if it lies in a depot.
+    fn sealed(&self) -> Option<(&str, Seal)> {
+        let (sha256, name) = self.prefix.strip_prefix(IN_DEPOT)?.split_once('/')?;
+        Some((name, Seal { bytes: self.bytes, sha256: BlobHash::parse(sha256)?.0 }))
+    }
+}
+
+/// Large contents of a store.
+pub(super) struct Uploads {
+    desk: Arc<Desk>,
+    depot: Option<Arc<dyn Depot>>,
 }
 
 /// Why contents are not there.
@@ -40,12 +68,12 @@ impl From<IoError> for Missing {
 }
 
 /// The prefix of all that is uploaded for something.
-pub(super) fn prefix_of(what: &str) -> String {
+fn prefix_of(what: &str) -> String {
     format!("part/{what}/")
 }
 
 /// Which host has begun to upload that, by the name of a part.
-pub(super) fn uploader(key: &str) -> Option<HostId> {
+fn uploader(key: &str) -> Option<HostId> {
     let (host, _) = key.rsplit('/').nth(1)?.split_once('-')?;
     let digits = |at: usize| u8::from_str_radix(host.get(2 * at..2 * at + 2)?, 16).ok();
     let mut id = [0; 16];
@@ -56,72 +84,188 @@ pub(super) fn uploader(key: &str) -> Option<HostId> {
 }
 
 /// What a part belongs to.
-pub(super) fn upload_of(key: &str) -> &str {
+fn upload_of(key: &str) -> &str {
     key.rfind('/').map_or(key, |end| &key[..=end])
 }
 
-/// Uploads contents. They count once somebody has written down that they are there.
-pub(super) fn upload(
-    desk: &Desk,
-    what: &str,
-    beside: Option<LogId>,
-    mut contents: impl Read,
-    reading: impl Fn(io::Error) -> IoError,
-) -> Result<Upload, IoError> {
-    let (claim, mut bytes) = (desk.new_claim(), 0);
-    let host: String = claim.host.0.iter().map(|byte| format!("{byte:02x}")).collect();
-    let prefix = format!("{}{host}-{}/", prefix_of(what), claim.attempt);
-    for number in 0.. {
-        let mut part = Vec::new();
-        contents.by_ref().take(PART_BYTES as u64).read_to_end(&mut part).map_err(&reading)?;
-        let length = part.len();
-        if length > 0 {
-            let key = part_key(&prefix, number);
-            match desk.put(Space::Store, &key, None, part, beside)? {
-                Ok(_) => bytes += length as u64,
-                Err(PutRefused::NoLog) => {
-                    let source = io::Error::new(io::ErrorKind::NotFound, "the log that it belongs to is gone");
-                    return Err(IoError { action: "write", place: key, source });
-                }
-                Err(PutRefused::Stands(_)) => {
-                    let source = io::Error::other("somebody else has used a name that was new");
-                    return Err(IoError { action: "write", place: key, source });
+/// Which host has begun to upload that, by its name in a depot.
+fn uploader_in_depot(name: &str) -> Option<HostId> {
+    uploader(&format!("{name}/"))
+}
+
+/// The folder of a depot for something: all blobs lie in one.
+fn folder_of(what: &str) -> &str {
+    if what.starts_with("blob/") { "blob" } else { what }
+}
+
+impl Uploads {
+    pub(super) fn new(desk: Arc<Desk>, depot: Option<Arc<dyn Depot>>) -> Uploads {
+        Uploads { desk, depot }
+    }
+
+    /// Uploads contents. They count once somebody has written down that they are there.
+    pub(super) fn upload(
+        &self,
+        what: &str,
+        beside: Option<LogId>,
+        mut contents: impl Read,
+        reading: impl Fn(io::Error) -> IoError,
+    ) -> Result<Upload, IoError> {
+        let claim = self.desk.new_claim();
+        let host: String = claim.host.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let Some(depot) = &self.depot else {
+            let prefix = format!("{}{host}-{}/", prefix_of(what), claim.attempt);
+            return self.upload_parts(prefix, beside, contents, reading);
+        };
+        let name = format!("{}/{host}-{}", folder_of(what), claim.attempt);
+        match depot.put_sealed(&name, &mut contents) {
+            Ok(seal) => Ok(Upload::in_depot(&name, seal)),
+            Err(DepotError::Contents(error)) => Err(reading(error)),
+            Err(error) => Err(io_error("write", name, error)),
+        }
+    }
+
+    fn upload_parts(
+        &self,
+        prefix: String,
+        beside: Option<LogId>,
+        mut contents: impl Read,
+        reading: impl Fn(io::Error) -> IoError,
+    ) -> Result<Upload, IoError> {
+        let mut bytes = 0;
+        for number in 0.. {
+            let mut part = Vec::new();
+            contents.by_ref().take(PART_BYTES as u64).read_to_end(&mut part).map_err(&reading)?;
+            let length = part.len();
+            if length > 0 {
+                let key = part_key(&prefix, number);
+                match self.desk.put(Space::Store, &key, None, part, beside)? {
+                    Ok(_) => bytes += length as u64,
+                    Err(PutRefused::NoLog) => {
+                        let source = io::Error::new(io::ErrorKind::NotFound, "the log that it belongs to is gone");
+                        return Err(IoError { action: "write", place: key, source });
+                    }
+                    Err(PutRefused::Stands(_)) => {
+                        let source = io::Error::other("somebody else has used a name that was new");
+                        return Err(IoError { action: "write", place: key, source });
+                    }
                 }
             }
+            if length < PART_BYTES {
+                break;
+            }
         }
-        if length < PART_BYTES {
-            break;
+        Ok(Upload { prefix, bytes })
+    }
+
+    /// Writes the contents out.
+    pub(super) fn download(
+        &self,
+        upload: &Upload,
+        mut out: impl Write,
+        writing: impl Fn(io::Error) -> IoError,
+    ) -> Result<(), Missing> {
+        if let Some((name, seal)) = upload.sealed() {
+            let depot = self.depot_of(name)?;
+            return depot.get_sealed(name, seal, &mut out).map_err(|error| match error {
+                DepotError::Contents(error) => Missing::Io(writing(error)),
+                error @ (DepotError::Missing { .. } | DepotError::Damaged { .. }) => Missing::Part(error.to_string()),
+                error => Missing::Io(io_error("read", name.to_owned(), error)),
+            });
+        }
+        for number in 0..upload.bytes.div_ceil(PART_BYTES as u64) {
+            let key = part_key(&upload.prefix, number);
+            let missing = || Missing::Part(format!("{key} is missing, or not what it was"));
+            let Some(part) = self.desk.get(Space::Store, &key)? else { return Err(missing()) };
+            let wanted = (upload.bytes - number * PART_BYTES as u64).min(PART_BYTES as u64);
+            if part.value.len() as u64 != wanted {
+                return Err(missing());
+            }
+            out.write_all(&part.value).map_err(&writing)?;
+        }
+        Ok(())
+    }
+
+    /// Removes an upload.
+    pub(super) fn remove(&self, upload: &Upload) -> Result<(), IoError> {
+        match upload.sealed() {
+            Some((name, _)) => {
+                let removed = self.depot_of(name)?.remove(name);
+                removed.map_err(|error| io_error("remove", name.to_owned(), error))
+            }
+            None => self.remove_parts(&upload.prefix),
         }
     }
-    Ok(Upload { prefix, bytes })
+
+    /// Removes all that was uploaded for something.
+    pub(super) fn remove_all(&self, of: &str) -> Result<(), IoError> {
+        self.remove_parts(&prefix_of(of))?;
+        for name in self.in_depot(of)? {
+            self.remove_from_depot(&name)?;
+        }
+        Ok(())
+    }
+
+    /// Uploads for something that hosts have begun, and which hosts.
+    pub(super) fn begun(&self, of: &str) -> Result<BTreeMap<String, HostId>, IoError> {
+        let parts = self.desk.list(Space::Store, &prefix_of(of), false)?;
+        let part = |key: &str| Some((upload_of(key).to_owned(), uploader(key)?));
+        let mut begun: BTreeMap<_, _> = parts.iter().filter_map(|entry| part(&entry.key)).collect();
+        let whole = |name: String| {
+            let host = uploader_in_depot(&name)?;
+            Some((name, host))
+        };
+        begun.extend(self.in_depot(of)?.into_iter().filter_map(whole));
+        Ok(begun)
+    }
+
+    /// Removes what hosts have begun.
+    pub(super) fn remove_begun(&self, begun: &str) -> Result<(), IoError> {
+        if begun.starts_with("part/") { self.remove_parts(begun) } else { self.remove_from_depot(begun) }
+    }
+
+    /// By what name an upload is among those that were begun.
+    pub(super) fn begun_as(upload: &Upload) -> String {
+        upload.sealed().map_or_else(|| upload.prefix.clone(), |(name, _)| name.to_owned())
+    }
+
+    /// Folders of the depot in one of its folders.
+    pub(super) fn folders(&self, folder: &str) -> Result<Vec<String>, IoError> {
+        let Some(depot) = &self.depot else { return Ok(Vec::new()) };
+        Ok(depot.list(folder).map_err(|error| io_error("list", folder.to_owned(), error))?.folders)
+    }
+
+    /// Names of what lies in the depot for something.
+    fn in_depot(&self, of: &str) -> Result<Vec<String>, IoError> {
+        let Some(depot) = &self.depot else { return Ok(Vec::new()) };
+        let folder = folder_of(of);
+        let listing = depot.list(folder).map_err(|error| io_error("list", folder.to_owned(), error))?;
+        Ok(listing.files.iter().map(|name| format!("{folder}/{name}")).collect())
+    }
+
+    fn remove_from_depot(&self, name: &str) -> Result<(), IoError> {
+        self.depot_of(name)?.remove(name).map_err(|error| io_error("remove", name.to_owned(), error))
+    }
+
+    /// Removes all parts that begin so.
+    fn remove_parts(&self, prefix: &str) -> Result<(), IoError> {
+        for part in self.desk.list(Space::Store, prefix, false)? {
+            // Whoever has changed or removed it meanwhile has done that on purpose, too.
+            let _done = self.desk.delete(Space::Store, &part.key, part.revision)?;
+        }
+        Ok(())
+    }
+
+    fn depot_of(&self, name: &str) -> Result<&dyn Depot, IoError> {
+        self.depot.as_deref().ok_or_else(|| {
+            let reason = "it lies beside the engine, and the URL of the store does not say where: give it the blobs= that the other hosts have";
+            IoError { action: "use", place: name.to_owned(), source: io::Error::other(reason) }
+        })
+    }
 }
 
-/// Writes the contents out.
-pub(super) fn download(
-    desk: &Desk,
-    upload: &Upload,
-    mut out: impl Write,
-    writing: impl Fn(io::Error) -> IoError,
-) -> Result<(), Missing> {
-    for number in 0..upload.bytes.div_ceil(PART_BYTES as u64) {
-        let key = part_key(&upload.prefix, number);
-        let Some(part) = desk.get(Space::Store, &key)? else { return Err(Missing::Part(key)) };
-        let wanted = (upload.bytes - number * PART_BYTES as u64).min(PART_BYTES as u64);
-        if part.value.len() as u64 != wanted {
-            return Err(Missing::Part(key));
-        }
-        out.write_all(&part.value).map_err(&writing)?;
-    }
-    Ok(())
-}
-
-/// Removes all parts that begin so.
-pub(super) fn remove(desk: &Desk, prefix: &str) -> Result<(), IoError> {
-    for part in desk.list(Space::Store, prefix, false)? {
-        // Whoever has changed or removed it meanwhile has done that on purpose, too.
-        let _done = desk.delete(Space::Store, &part.key, part.revision)?;
-    }
-    Ok(())
+fn io_error(action: &'static str, place: String, error: DepotError) -> IoError {
+    IoError { action, place, source: io::Error::other(error) }
 }
 
 fn part_key(prefix: &str, number: u64) -> String {
@@ -137,8 +281,19 @@ mod tests {
         let key = format!("part/checkpoint/x/{}-7/00000003", "0f".repeat(16));
         assert_eq!(uploader(&key), Some(HostId([15; 16])));
         assert_eq!(upload_of(&key), format!("part/checkpoint/x/{}-7/", "0f".repeat(16)));
+        assert_eq!(uploader_in_depot(&format!("blob/{}-7", "0f".repeat(16))), Some(HostId([15; 16])));
         for other in ["", "part/a/b", "part/x/0f-7/00000001", "part/x/é-7/00000001"] {
             assert_eq!(uploader(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn an_upload_in_a_depot_says_its_name_and_what_it_has_to_be() {
+        let seal = Seal { bytes: 7, sha256: [0xab; 32] };
+        let upload = Upload::in_depot("blob/x-1", seal);
+        assert_eq!(upload.prefix, format!("depot/{}/blob/x-1", "ab".repeat(32)));
+        assert_eq!(upload.sealed(), Some(("blob/x-1", seal)));
+        let part = Upload { prefix: format!("part/blob/{}/x-1/", "ab".repeat(32)), bytes: 7 };
+        assert_eq!(part.sealed(), None);
     }
 }
