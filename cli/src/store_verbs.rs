@@ -22,7 +22,7 @@ fn init(of: &StorePlace, verb: &InitStore) -> anyhow::Result<ExitCode> {
     let StorePlace::Engine(engine) = of else {
         bail!(
             "{of} is a directory, which becomes a store when an instance is registered: for a database give its URL in the \
-             variable AMBROSIA_STORE, such as postgres://ambrosia@127.0.0.1/app or etcd://127.0.0.1/app?blobs=file:/mnt/blobs, or in a file named \
+             variable AMBROSIA_STORE, such as postgres://ambrosia@127.0.0.1/app or etcd://127.0.0.1/app?blobs=s3://BUCKET, or in a file named \
              by --store-file"
         );
     };

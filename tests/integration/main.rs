@@ -40,6 +40,7 @@ mod native;
 mod nested;
 mod new;
 mod new_languages;
+mod objects;
 mod original;
 mod other_languages;
 mod outgoing;

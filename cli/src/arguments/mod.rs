@@ -42,7 +42,7 @@ pub(crate) use tokens::{NewToken, Token, TokenVerb};
 #[command(name = "ambrosia-host", version, arg_required_else_help = true, after_help = EXAMPLE)]
 pub(crate) struct Arguments {
     /// What holds the instances, their logs and modules: a directory of this machine, as a path or file:PATH, or a database that several
-    /// machines share, as postgres://USER@HOST/DATABASE?schema=NAME or etcd://HOST1,HOST2,HOST3/PREFIX?blobs=file:/DIRECTORY. By default .ambrosia of the project, where this directory or
+    /// machines share, as postgres://USER@HOST/DATABASE?schema=NAME or etcd://HOST1,HOST2,HOST3/PREFIX?blobs=s3://BUCKET. By default .ambrosia of the project, where this directory or
     /// one above it has an ambrosia.toml, and else ./ambrosia-data
     #[arg(long, global = true, env = "AMBROSIA_STORE", hide_env_values = true, value_name = "DIR|URL")]
     pub(crate) store: Option<OsString>,

@@ -14,7 +14,7 @@ pub(crate) struct Store {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum StoreVerb {
-    /// Make the schema and the tables, or the keys and the directory for blobs, where they are not there
+    /// Make the schema and the tables, or the keys and the place for blobs, where they are not there
     Init(InitStore),
 }
 
@@ -24,6 +24,7 @@ pub(crate) enum StoreVerb {
   ambrosia-host store init             # with a user that may make a schema
   ambrosia-host store init --print     # the SQL, for whoever may
   AMBROSIA_STORE='etcd://127.0.0.1/shop?blobs=file:/mnt/shared/blobs' ambrosia-host store init
+  AMBROSIA_STORE='etcd://127.0.0.1/shop?blobs=s3://bucket/prefix' ambrosia-host store init   # credentials in AWS_ACCESS_KEY_ID ...
 
 It may be done again without harm. A directory needs none of it: it is made when an instance is registered.")]
 pub(crate) struct InitStore {

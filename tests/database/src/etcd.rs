@@ -79,8 +79,13 @@ impl Etcd {
 
     /// Where a prefix of it is.
     pub fn url(&self, prefix: &str) -> String {
+        self.url_with(prefix, &format!("file:{}", self.blobs().display()))
+    }
+
+    /// Where a prefix of it is, with that place for blobs.
+    pub fn url_with(&self, prefix: &str, blobs: &str) -> String {
         let hosts: Vec<_> = self.members.iter().map(|member| format!("127.0.0.1:{}", member.clients)).collect();
-        format!("etcd://{}/{prefix}?blobs=file:{}", hosts.join(","), self.directory.path().join("blobs").display())
+        format!("etcd://{}/{prefix}?blobs={blobs}", hosts.join(","))
     }
 
     /// The directory for blobs.

@@ -17,6 +17,9 @@ use crate::{fetched, skip};
 /// Far more than a server takes to begin.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+const PORTS: [&str; 6] =
+    ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port.grpc", "s3.port.grpc"];
+
 /// Who may do everything, who may only read, and their keys.
 const IDENTITIES: &str = r#"{"identities": [
     {"name": "all", "credentials": [{"accessKey": "all", "secretKey": "s3cret-of-all"}], "actions": ["Admin", "Read", "Write", "List"]},
@@ -29,6 +32,8 @@ pub struct Objects {
     program: PathBuf,
     s3: u16,
     filer: u16,
+    /// Of its parts among each other, in the order of [`PORTS`].
+    within: Vec<u16>,
     process: Option<Child>,
 }
 
@@ -44,7 +49,8 @@ impl Objects {
         };
         let directory = tempfile::Builder::new().prefix("ambrosia-objects").tempdir().expect("there is room");
         fs::write(directory.path().join("identities.json"), IDENTITIES).expect("there is room");
-        let mut objects = Objects { directory, program, s3: free_port(), filer: free_port(), process: None };
+        let within = PORTS.iter().map(|_| free_port()).collect();
+        let mut objects = Objects { directory, program, s3: free_port(), filer: free_port(), within, process: None };
         objects.start();
         Some(objects)
     }
@@ -135,10 +141,8 @@ impl Objects {
             "-s3.port.lance=0",
         ]);
         command.args([format!("-s3.port={}", self.s3), format!("-filer.port={}", self.filer)]);
-        for port in
-            ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port.grpc", "s3.port.grpc"]
-        {
-            command.arg(format!("-{port}={}", free_port()));
+        for (name, port) in PORTS.iter().zip(&self.within) {
+            command.arg(format!("-{name}={port}"));
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.expect("there is room"));
         self.process = Some(command.spawn().expect("it was found"));

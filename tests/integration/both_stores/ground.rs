@@ -16,10 +16,10 @@ use ambrosia_host::{Embedded, EmbeddedOptions, Ending, MemberOptions, Modules, f
 use ambrosia_postgres::PostgresStore;
 use ambrosia_shared_log::{EngineStore, HostId, MemoryEngine};
 use ambrosia_storage::{EnginePlace, MemoryStore, Store, StorePlace};
-use ambrosia_test_database::{Etcd, Server};
+use ambrosia_test_database::{Etcd, Objects, Server};
 use ambrosia_tests::{Cluster, Host, Lines, PATIENCE, Signal};
 
-use crate::support::cluster_on;
+use crate::support::cluster_with;
 
 /// Where replicas run.
 pub(crate) trait Ground {
@@ -84,10 +84,41 @@ impl Processes {
         Some(Processes::of(server, &url, place))
     }
 
-    fn of(server: impl Any, url: &str, place: impl FnOnce(PathBuf) -> Box<dyn EnginePlace>) -> Processes {
-        let cluster = cluster_on(url);
-        let store = place(cluster.file("own-cache")).open().expect("it was made");
+    /// In etcd, with modules and checkpoints in an object store; `None` where one of them is not there.
+    pub(crate) fn beside_objects() -> Option<Processes> {
+        let (server, objects) = (Etcd::begin(1, &[])?, Objects::begin()?);
+        let url = server.url_with("shop", "s3://shop/some/prefix");
+        Some(Processes::with(objects.variables(), (server, objects), &url, |cache, variables| {
+            let store = EtcdStore::read(&url, cache).expect("it is a URL");
+            let place = store.place().clone().with_variables(variables);
+            Box::new(store.at(place))
+        }))
+    }
+
+    /// In PostgreSQL, with modules and checkpoints in an object store; `None` where one of them is not there.
+    pub(crate) fn in_postgresql_beside_objects() -> Option<Processes> {
+        let (server, objects) = (Server::begin(&[])?, Objects::begin()?);
+        let url = format!("{}&blobs=s3://shop", server.url("shop"));
+        Some(Processes::with(objects.variables(), (server, objects), &url, |cache, variables| {
+            let store = PostgresStore::read(&url, cache).expect("it is a URL");
+            let place = store.place().clone().with_variables(variables);
+            Box::new(store.at(place))
+        }))
+    }
+
+    fn with(
+        variables: Vec<(String, String)>,
+        server: impl Any,
+        url: &str,
+        place: impl FnOnce(PathBuf, Vec<(String, String)>) -> Box<dyn EnginePlace>,
+    ) -> Processes {
+        let cluster = cluster_with(url, &variables);
+        let store = place(cluster.file("own-cache"), variables).open().expect("it was made");
         Processes { cluster, store, _server: Box::new(server) }
+    }
+
+    fn of(server: impl Any, url: &str, place: impl FnOnce(PathBuf) -> Box<dyn EnginePlace>) -> Processes {
+        Processes::with(Vec::new(), server, url, |cache, _| place(cache))
     }
 }
 

@@ -43,6 +43,13 @@ macro_rules! on_both_stores {
                 }
             })*
         }
+        mod beside_objects {
+            $(#[test] fn $name() {
+                if let Some(ground) = super::Processes::beside_objects() {
+                    super::$name(&ground);
+                }
+            })*
+        }
         mod in_memory {
             $(#[test] fn $name() { super::$name(&super::Memory::new()); })*
         }
@@ -68,6 +75,23 @@ on_both_stores! {
     an_instance_that_is_registered_anew_starts_afresh
     of_three_replicas_two_may_die
     the_epochs_of_a_log_only_rise_and_each_names_its_replica
+}
+
+/// What of these has to do with where large contents lie.
+mod in_postgresql_beside_objects {
+    #[test]
+    fn a_checkpoint_is_where_a_restart_begins() {
+        if let Some(ground) = super::Processes::in_postgresql_beside_objects() {
+            super::a_checkpoint_is_where_a_restart_begins(&ground);
+        }
+    }
+
+    #[test]
+    fn checkpoints_allow_the_log_to_be_trimmed() {
+        if let Some(ground) = super::Processes::in_postgresql_beside_objects() {
+            super::checkpoints_allow_the_log_to_be_trimmed(&ground);
+        }
+    }
 }
 
 fn session(ground: &dyn Ground, instance: &str) -> Session {

@@ -13,7 +13,13 @@ pub(crate) fn cluster() -> Cluster {
 
 /// Processes on the store of that URL, which is made.
 pub(crate) fn cluster_on(url: &str) -> Cluster {
+    cluster_with(url, &[])
+}
+
+/// The same, with further variables of the environment.
+pub(crate) fn cluster_with(url: &str, variables: &[(String, String)]) -> Cluster {
     let mut cluster = Cluster::new();
+    variables.iter().for_each(|(name, value)| cluster.set_env(name, value));
     cluster.set_env("AMBROSIA_STORE", url);
     cluster.set_env("AMBROSIA_CACHE", cluster.file("cache"));
     cluster.must(&["store", "init"]);

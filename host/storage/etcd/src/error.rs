@@ -10,7 +10,9 @@ use crate::{channel::CallFault, layout::Damaged, protobuf::Malformed};
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     /// It is no URL of etcd. The URL is not shown: it may hold a password.
-    #[error("the URL of etcd can't be read ({0}): use etcd://HOST1,HOST2,HOST3/PREFIX?blobs=file:/DIRECTORY")]
+    #[error(
+        "the URL of etcd can't be read ({0}): use etcd://HOST1,HOST2,HOST3/PREFIX?blobs=PLACE, where PLACE is s3://BUCKET/PREFIX or file:/DIRECTORY"
+    )]
     Url(String),
     /// The prefix can't be one.
     #[error(
@@ -19,8 +21,8 @@ pub enum PlaceError {
     Prefix(String),
     /// Large contents have no place.
     #[error(
-        "modules and checkpoints are too large for etcd, whose database has 8 GiB at most: name a directory that all hosts share, such as one of \
-         NFS, by blobs=file:/DIRECTORY in the URL"
+        "modules and checkpoints are too large for etcd, whose database has 8 GiB at most: name an object store by blobs=s3://BUCKET/PREFIX in the URL \
+         (or gs://BUCKET/PREFIX, az://CONTAINER/PREFIX), or a directory that all hosts share, such as one of NFS, by blobs=file:/DIRECTORY"
     )]
     NoBlobs,
     /// The place for them is none.

@@ -86,6 +86,12 @@ impl EtcdPlace {
         Ok(EtcdPlace { members, prefix, user, tls, blobs, quota })
     }
 
+    /// The same with these variables in the place of those of the environment, for an object store that `blobs` names.
+    #[must_use]
+    pub fn with_variables(self, variables: Vec<(String, String)>) -> EtcdPlace {
+        EtcdPlace { blobs: self.blobs.with_variables(variables), ..self }
+    }
+
     /// Whether a text is meant to be a URL of etcd.
     pub fn is_one(text: &str) -> bool {
         text.starts_with(SCHEME)
@@ -188,7 +194,7 @@ mod tests {
             assert!(refused(&format!("etcd://localhost/{prefix}?blobs=file:/b")).contains("no prefix"), "{prefix}");
         }
         assert!(refused("etcd://localhost/shop").contains("blobs=file:/DIRECTORY"));
-        for blobs in ["s3://bucket", "file:relative", "/mnt", ""] {
+        for blobs in ["s3://", "file:relative", "/mnt", ""] {
             assert!(refused(&format!("etcd://localhost/shop?blobs={blobs}")).contains("no place for blobs"), "{blobs}");
         }
         for quota in ["", "0", "8GB", "-1", "99999999999999999999", "99999999999GiB"] {

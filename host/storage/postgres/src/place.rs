@@ -65,6 +65,12 @@ impl PostgresPlace {
         Ok(PostgresPlace { config, tls, schema, blobs })
     }
 
+    /// The same with these variables in the place of those of the environment, for an object store that `blobs` names.
+    #[must_use]
+    pub fn with_variables(self, variables: Vec<(String, String)>) -> PostgresPlace {
+        PostgresPlace { blobs: self.blobs.map(|blobs| blobs.with_variables(variables)), ..self }
+    }
+
     /// Whether a text is meant to be a URL of PostgreSQL.
     pub fn is_one(text: &str) -> bool {
         SCHEMES.iter().any(|scheme| text.starts_with(scheme))

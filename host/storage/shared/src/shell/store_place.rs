@@ -68,6 +68,12 @@ impl<P: EngineUrl> EngineStorePlace<P> {
         EngineStorePlace { file: Some(file), ..self }
     }
 
+    /// The same, reached as that place says.
+    #[must_use]
+    pub fn at(self, place: P) -> EngineStorePlace<P> {
+        EngineStorePlace { place, ..self }
+    }
+
     /// Where the engine is.
     pub fn place(&self) -> &P {
         &self.place

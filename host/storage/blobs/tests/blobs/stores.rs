@@ -1,0 +1,253 @@
+//! Whole stores on an engine in memory, whose modules and checkpoints lie in a depot.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ambrosia_core::{Capture, InstanceUuid, Lsn, MemoryCapture, PAGE_BYTES, ReplicaIndex, page_hash};
+use ambrosia_shared_log::{Depot, EngineStore, MemoryEngine, conformance::open, conformance::open_with};
+use ambrosia_storage::{
+    BlobHash, Checkpoint, CheckpointError, CheckpointHead, LogId, Store,
+    conformance::{Reign, genesis_of},
+};
+use ambrosia_test_database::Objects;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::{
+    gate::{Gate, Mode},
+    grounds::{Ground, at},
+};
+
+/// Far more than it takes until a host counts as gone.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const ME: ReplicaIndex = ReplicaIndex(3);
+
+/// A store with what it lies in.
+struct Opened<G> {
+    store: EngineStore,
+    _ground: G,
+    _cache: TempDir,
+}
+
+fn cache() -> TempDir {
+    tempfile::tempdir().expect("there is room")
+}
+
+fn opened<G: Ground>(ground: G) -> Opened<G> {
+    let cache = cache();
+    let store = open_with(Arc::new(MemoryEngine::default()), ground.depot(), cache.path());
+    Opened { store, _ground: ground, _cache: cache }
+}
+
+fn store<G>(opened: &Opened<G>) -> &dyn Store {
+    &opened.store
+}
+
+mod in_a_directory {
+    ambrosia_storage::store_conformance!(
+        || crate::stores::opened(tempfile::tempdir().expect("there is room")),
+        crate::stores::store::<tempfile::TempDir>
+    );
+}
+
+/// What lies there; all else of a store does not know that it does.
+macro_rules! in_an_object_store {
+    ($($module:ident::$name:ident of $part:expr;)*) => {
+        mod in_an_object_store {
+            $(#[test] fn $name() {
+                if let Some(objects) = super::Objects::begin() {
+                    let opened = super::opened(objects);
+                    ambrosia_storage::conformance::$module::$name($part(&opened.store));
+                }
+            })*
+        }
+    };
+}
+
+fn whole(store: &EngineStore) -> &dyn Store {
+    store
+}
+
+in_an_object_store! {
+    blobs::a_blob_is_named_by_its_hash of ambrosia_storage::Store::blobs;
+    blobs::blobs_are_listed_and_deleted of ambrosia_storage::Store::blobs;
+    checkpoints::a_base_with_changes_upon_changes_reads_back of super::whole;
+    checkpoints::a_checkpoint_counts_once_it_is_published of super::whole;
+    checkpoints::a_long_chain_is_made_a_base of super::whole;
+    checkpoints::what_is_needed_is_kept_and_the_rest_is_trimmed of super::whole;
+    checkpoints::history_keeps_checkpoints_and_the_log_behind_them of super::whole;
+    wishes::modules_stay_until_the_last_instance_that_had_them_is_deregistered of super::whole;
+}
+
+fn log(store: &EngineStore) -> LogId {
+    let log = LogId(InstanceUuid(*Uuid::new_v4().as_bytes()));
+    store.create_log(log, &genesis_of(log.0)).expect("it is new");
+    log
+}
+
+/// A checkpoint that is too large for one part of an upload, and can't be compressed.
+fn checkpoint(lsn: u64) -> Checkpoint {
+    const PAGES: usize = (10 << 20) / PAGE_BYTES;
+    let mut state = lsn;
+    let mut memory = MemoryCapture { bytes: (PAGES * PAGE_BYTES) as u64, ..MemoryCapture::default() };
+    for page in 0..PAGES {
+        let mut contents = vec![0; PAGE_BYTES];
+        for eight in contents.chunks_exact_mut(8) {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            eight.copy_from_slice(&(state ^ state >> 29).to_le_bytes());
+        }
+        memory.push(page as u32, page_hash(&contents), &contents);
+    }
+    let head =
+        CheckpointHead { lsn: Lsn(lsn), module: [1; 32], engine: [2; 32], state_digest: lsn, memory_digest: lsn };
+    let capture = Capture { registers: b"registers".to_vec(), memories: vec![memory] };
+    Checkpoint { head, parent: None, state: b"state".to_vec().into(), capture }
+}
+
+fn publish(store: &EngineStore, log: LogId, lsn: u64) -> Result<(), String> {
+    let written = store.checkpoints(log).expect("it is there").write(&checkpoint(lsn), ME).expect("there is room");
+    written.publish().map_err(|error| error.to_string())
+}
+
+fn load(store: &EngineStore, log: LogId, lsn: u64) -> Result<(), CheckpointError> {
+    let loaded = store.checkpoints(log).expect("it is there").load(Lsn(lsn))?;
+    assert_eq!((loaded.head, &loaded.registers[..]), (checkpoint(lsn).head, &b"registers"[..]));
+    Ok(())
+}
+
+/// Files with such an end in the cache of a machine.
+fn cached(cache: &Path, log: LogId, end: &str) -> usize {
+    let files = std::fs::read_dir(cache.join("checkpoints").join(log.to_string())).into_iter().flatten();
+    files.filter(|file| file.as_ref().expect("it is read").file_name().to_string_lossy().ends_with(end)).count()
+}
+
+#[test]
+fn another_machine_has_what_one_has_published_and_what_is_damaged_it_refuses() {
+    let (ground, engine) = (cache(), MemoryEngine::default());
+    let (depot, caches) = (ground.depot(), [cache(), cache(), cache()]);
+    let [one, other, third] =
+        [0, 1, 2].map(|at: usize| open_with(Arc::new(engine.clone()), Arc::clone(&depot), caches[at].path()));
+    let log = log(&one);
+    publish(&one, log, 5).expect("there is room");
+    assert_eq!((ground.count(), cached(caches[1].path(), log, "")), (1, 0));
+    load(&other, log, 5).expect("it is in the depot");
+    assert_eq!(cached(caches[1].path(), log, "") - cached(caches[1].path(), log, ".tmp"), 1, "and now here");
+    publish(&other, log, 5).expect("it is the same");
+    assert_eq!(ground.count(), 1, "and is not put twice");
+    let module = one.blobs().put(b"module").expect("there is room");
+    assert_eq!(other.blobs().put(b"module").expect("it is there"), module);
+    assert_eq!(ground.count(), 2, "of the module, too, there is one");
+    // A byte of the checkpoint, which has the same length.
+    let folder = depot.list("checkpoint").expect("it can be seen").folders.remove(0);
+    let name = depot.list(&format!("checkpoint/{folder}")).expect("it can be seen").files.remove(0);
+    let name = format!("checkpoint/{folder}/{name}");
+    let mut contents = Vec::new();
+    depot.get(&name, &mut contents).expect("it is there");
+    contents[5000] ^= 1;
+    depot.put(&name, &mut &contents[..]).expect("it is the test's own");
+    let damaged = load(&third, log, 5).expect_err("it is not what it was");
+    assert!(matches!(&damaged, CheckpointError::Damaged { reason, .. } if reason.contains("is damaged")), "{damaged}");
+    assert_eq!(cached(caches[2].path(), log, ""), 0, "nothing of it stays in the cache");
+    depot.remove(&name).expect("it is the test's own");
+    let missing = load(&third, log, 5).expect_err("it is not there");
+    assert!(matches!(&missing, CheckpointError::Damaged { reason, .. } if reason.contains("is missing")), "{missing}");
+    load(&other, log, 5).expect("it is in its cache");
+}
+
+#[test]
+fn a_host_without_the_place_for_blobs_says_what_it_lacks() {
+    let (ground, engine, caches) = (cache(), MemoryEngine::default(), [cache(), cache()]);
+    let one = open_with(Arc::new(engine.clone()), ground.depot(), caches[0].path());
+    let without = open(Arc::new(engine), caches[1].path());
+    let log = log(&one);
+    publish(&one, log, 5).expect("there is room");
+    let module = one.blobs().put(b"module").expect("there is room");
+    let said = load(&without, log, 5).expect_err("it does not know where").to_string();
+    assert!(said.contains("blobs="), "{said}");
+    let said = without.blobs().get(module).expect_err("it does not know where").to_string();
+    assert!(said.contains("blobs="), "{said}");
+    // What lay in the engine before is read as before by those that have a place beside it.
+    let in_engine = without.blobs().put(&vec![3; 3 << 20]).expect("there is room");
+    publish(&without, log, 6).expect("there is room");
+    assert!(one.blobs().get(in_engine).expect("it is there") == vec![3; 3 << 20]);
+    load(&one, log, 6).expect("it is there");
+}
+
+#[test]
+fn what_is_deregistered_or_was_left_by_the_dead_goes_and_what_the_living_put_stays() {
+    let (ground, engine, caches) = (cache(), MemoryEngine::default(), [cache(), cache()]);
+    let depot = ground.depot();
+    let one = open_with(Arc::new(engine.clone()), Arc::clone(&depot), caches[0].path());
+    let [kept, gone] = [log(&one), log(&one)];
+    for log in [kept, gone] {
+        publish(&one, log, 5).expect("there is room");
+    }
+    let module = one.blobs().put(b"module").expect("there is room");
+    assert_eq!(ground.count(), 3);
+    one.close_log(gone, &[ME].into()).expect("nobody runs").expect("it is there").remove().expect("it can be removed");
+    assert_eq!(ground.count(), 2);
+    // As whoever died in the middle of it would leave them: begun, and counted by nobody; one of a log that is gone.
+    let dead = "0f".repeat(16);
+    let left = [format!("blob/{dead}-1"), format!("checkpoint/{kept}/{dead}-2"), format!("checkpoint/{gone}/{dead}-3")];
+    for name in &left {
+        depot.put(name, &mut &b"left"[..]).expect("it is the test's own");
+    }
+    assert_eq!(ground.count(), 5);
+    let sweep = || {
+        one.checkpoints(kept).expect("it is there").remove_leftovers(ME).expect("the depot is there");
+        one.remove_orphans(&[kept].into(), false).expect("the depot is there");
+    };
+    let until = Instant::now() + PATIENCE;
+    while ground.count() > 2 {
+        assert!(Instant::now() < until, "it stays");
+        sweep();
+    }
+    load(&one, kept, 5).expect("it counts");
+    assert_eq!(one.blobs().get(module).expect("it counts"), b"module");
+    // Another host lives, and is still putting what does not count yet.
+    let other = open_with(Arc::new(engine), Arc::clone(&depot), caches[1].path());
+    // Whoever reigns, or runs a replica, says that it lives.
+    let _reign = Reign::begin(&*other.log(kept).expect("it is there"), 0);
+    let before = depot.list("blob").expect("it can be seen").files;
+    let living = other.blobs().put(b"another").expect("there is room");
+    let mut files = depot.list("blob").expect("it can be seen").files;
+    files.retain(|file| !before.contains(file));
+    let (host, _) = files[0].split_once('-').expect("it names its host");
+    depot.put(&format!("blob/{host}-999"), &mut &b"under way"[..]).expect("it is the test's own");
+    sweep();
+    assert_eq!((ground.count(), other.blobs().get(living).expect("it counts")), (4, b"another".to_vec()));
+}
+
+#[test]
+fn without_its_object_store_a_store_goes_on_with_what_is_in_its_cache_and_takes_checkpoints_when_that_is_back() {
+    let Some(objects) = Objects::begin() else { return };
+    let (gate, engine, caches) = (Gate::before(objects.address()), MemoryEngine::default(), [cache(), cache()]);
+    let depot = || -> Arc<dyn Depot> {
+        at(gate.address(), "s3://shop/p", "all").depot(Uuid::from_bytes([7; 16])).expect("it is one")
+    };
+    depot().make().expect("it is there");
+    let one = open_with(Arc::new(engine.clone()), depot(), caches[0].path());
+    let log = log(&one);
+    publish(&one, log, 5).expect("it is there");
+    let module = one.blobs().put(b"module").expect("it is there");
+    gate.set(Mode::Closed);
+    let refused = publish(&one, log, 6).expect_err("it is gone");
+    assert!(refused.contains("s3://shop/p/") && refused.contains("does not answer"), "{refused}");
+    load(&one, log, 5).expect("it is in the cache");
+    let checkpoints = one.checkpoints(log).expect("the engine is there");
+    assert_eq!(checkpoints.list().expect("the engine is there").len(), 1, "what was not put does not count");
+    let other = open_with(Arc::new(engine), depot(), caches[1].path());
+    let said = load(&other, log, 5).expect_err("it has it nowhere").to_string();
+    assert!(said.contains("does not answer"), "{said}");
+    assert!(other.blobs().get(module).is_err());
+    gate.set(Mode::Open);
+    load(&other, log, 5).expect("it is back");
+    publish(&one, log, 6).expect("it is back");
+    load(&other, log, 6).expect("it is there");
+    assert_eq!(other.blobs().get(module).expect("it is back"), b"module");
+    assert_eq!(BlobHash::of(b"module"), module);
+}
