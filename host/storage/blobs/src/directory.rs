@@ -84,7 +84,8 @@ impl Depot for Directory {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
-        })?;
+        });
+        let is_there = self.errands.told_if_away(is_there)?;
         if is_there {
             return Ok(());
         }
@@ -96,30 +97,30 @@ impl Depot for Directory {
     fn put(&self, name: &str, contents: &mut dyn Read) -> Result<(), DepotError> {
         let (directory, name, place, given_up) =
             (self.directory.clone(), name.to_owned(), self.place(), self.errands.given_up());
-        self.errands.put(contents, |mut incoming: Incoming| async move {
+        self.errands.told(self.errands.put(contents, |mut incoming: Incoming| async move {
             let mut next = move || wait(incoming.next());
             match aside(move || Ok(write(&directory, &name, &mut next))).await.and_then(|written| written) {
                 Err(error) if is_abandoned(&error) => Err(given_up),
                 written => written.map_err(|error| Directory::unusable(place, &error)),
             }
-        })
+        }))
     }
 
     fn get(&self, name: &str, out: &mut dyn Write) -> Result<(), DepotError> {
         let (path, name, place) = (self.directory.join(name), name.to_owned(), self.place());
-        self.errands.get(out, |outgoing: Outgoing| async move {
+        self.errands.told(self.errands.get(out, |outgoing: Outgoing| async move {
             match aside(move || read(&path, &outgoing)).await {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     Err(DepotError::Missing { name, place, remedy: REMEDY })
                 }
                 read => read.map_err(|error| Directory::unusable(place, &error)),
             }
-        })
+        }))
     }
 
     fn remove(&self, name: &str) -> Result<(), DepotError> {
         let name = name.to_owned();
-        self.ask(move |directory| {
+        self.errands.told(self.ask(move |directory| {
             match fs::remove_file(directory.join(&name)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -133,12 +134,12 @@ impl Depot for Directory {
                 folder = empty.parent();
             }
             Ok(())
-        })
+        }))
     }
 
     fn list(&self, folder: &str) -> Result<Listing, DepotError> {
         let folder = folder.to_owned();
-        self.ask(move |directory| {
+        self.errands.told(self.ask(move |directory| {
             let mut listing = Listing::default();
             let entries = match fs::read_dir(directory.join(&folder)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !folder.is_empty() => return Ok(listing),
@@ -154,7 +155,7 @@ impl Depot for Directory {
                 }
             }
             Ok(listing)
-        })
+        }))
     }
 }
 

@@ -146,7 +146,7 @@ impl Errands {
             while is_last || ahead > PIECES_AHEAD {
                 match self.hear(&reports)? {
                     Report::Taken => ahead = ahead.saturating_sub(1),
-                    Report::Done(done) => return self.told(done),
+                    Report::Done(done) => return done,
                 }
             }
         }
@@ -169,7 +169,7 @@ impl Errands {
         loop {
             match self.hear(&parts)? {
                 Part::Piece(piece) => out.write_all(&piece).map_err(DepotError::Contents)?,
-                Part::Done(done) => return self.told(done),
+                Part::Done(done) => return done,
             }
             room.0.add_permits(1);
         }
@@ -185,7 +185,7 @@ impl Errands {
         self.runtime().spawn(async move { drop(report.send(Report::Done(work.await))) });
         loop {
             if let Report::Done(done) = self.hear(&reports)? {
-                return self.told(done);
+                return done;
             }
         }
     }
@@ -200,19 +200,24 @@ impl Errands {
             Err(RecvTimeoutError::Timeout) => format!("it has not come on within {:?}", self.patience),
             Err(RecvTimeoutError::Disconnected) => "its threads have ended".to_owned(),
         };
-        self.told(Err(DepotError::Away { place: self.place.clone(), reason }))
+        Err(DepotError::Away { place: self.place.clone(), reason })
     }
 
-    /// Says once that nothing succeeds any more, and once that it does again.
-    fn told<T>(&self, done: Result<T, DepotError>) -> Result<T, DepotError> {
+    /// The same for whoever is not to begin at all if there is something else.
+    pub(crate) fn told_if_away<T>(&self, done: Result<T, DepotError>) -> Result<T, DepotError> {
+        if matches!(done, Err(DepotError::Away { .. })) { self.told(done) } else { done }
+    }
+
+    /// Says once that nothing succeeds any more, and once that it does again; and hands on what was found.
+    pub(crate) fn told<T>(&self, done: Result<T, DepotError>) -> Result<T, DepotError> {
         let mut away_since = self.away_since.lock().unwrap_or_else(PoisonError::into_inner);
         match &done {
             Err(error @ (DepotError::Away { .. } | DepotError::Unusable { .. })) => {
                 if away_since.is_none() {
                     *away_since = Some(Instant::now());
                     tracing::warn!(
-                        "{error}; until it does there are no new checkpoints, and no module or checkpoint is loaded that is not in the cache of \
-                         this machine; requests go on"
+                        "{error}; as long as that is so there are no new checkpoints, and no module or checkpoint is loaded that is not in the cache \
+                         of this machine; requests go on"
                     );
                 }
             }

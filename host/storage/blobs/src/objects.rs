@@ -174,7 +174,7 @@ impl Depot for Objects {
 
     fn check(&self) -> Result<(), DepotError> {
         let shared = Arc::clone(&self.shared);
-        self.errands.ask(async move {
+        let checked = self.errands.ask(async move {
             // By reading it: of what is only asked for by its head, a server does not say what is wrong.
             let path = shared.path(MARK);
             let got = tokio::time::timeout(CHECK_TIME, shared.client.get(&path)).await;
@@ -190,31 +190,33 @@ impl Depot for Objects {
                 }
                 got => got.map(drop),
             }
-        })
+        });
+        self.errands.told_if_away(checked)
     }
 
     fn put(&self, name: &str, contents: &mut dyn Read) -> Result<(), DepotError> {
         let (shared, name, given_up) = (Arc::clone(&self.shared), name.to_owned(), self.errands.given_up());
-        self.errands.put(contents, |incoming| async move { shared.put(&name, incoming, given_up).await })
+        self.errands
+            .told(self.errands.put(contents, |incoming| async move { shared.put(&name, incoming, given_up).await }))
     }
 
     fn get(&self, name: &str, out: &mut dyn Write) -> Result<(), DepotError> {
         let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
-        self.errands.get(out, |outgoing| async move { shared.get(&name, &outgoing).await })
+        self.errands.told(self.errands.get(out, |outgoing| async move { shared.get(&name, &outgoing).await }))
     }
 
     fn remove(&self, name: &str) -> Result<(), DepotError> {
         let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
-        self.errands.ask(async move {
+        self.errands.told(self.errands.ask(async move {
             match shared.client.delete(&shared.path(&name)).await.map_err(|error| shared.fault(&name, &error)) {
                 Err(DepotError::Missing { .. }) => Ok(()),
                 removed => removed,
             }
-        })
+        }))
     }
 
     fn list(&self, folder: &str) -> Result<Listing, DepotError> {
         let (shared, folder) = (Arc::clone(&self.shared), folder.to_owned());
-        self.errands.ask(async move { shared.list(&folder).await })
+        self.errands.told(self.errands.ask(async move { shared.list(&folder).await }))
     }
 }

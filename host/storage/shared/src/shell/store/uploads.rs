@@ -206,7 +206,8 @@ impl Uploads {
         Ok(())
     }
 
-    /// Uploads for something that hosts have begun, and which hosts.
+    /// Uploads for something that hosts have begun, and which hosts; of a depot that can't be looked at, which says so itself, none: what is of no
+    /// use there is removed another time, and nobody is to wait for that.
     pub(super) fn begun(&self, of: &str) -> Result<BTreeMap<String, HostId>, IoError> {
         let parts = self.desk.list(Space::Store, &prefix_of(of), false)?;
         let part = |key: &str| Some((upload_of(key).to_owned(), uploader(key)?));
@@ -215,13 +216,17 @@ impl Uploads {
             let host = uploader_in_depot(&name)?;
             Some((name, host))
         };
-        begun.extend(self.in_depot(of)?.into_iter().filter_map(whole));
+        begun.extend(self.in_depot(of).unwrap_or_default().into_iter().filter_map(whole));
         Ok(begun)
     }
 
-    /// Removes what hosts have begun.
+    /// Removes what hosts have begun; in a depot, if that can be done now.
     pub(super) fn remove_begun(&self, begun: &str) -> Result<(), IoError> {
-        if begun.starts_with("part/") { self.remove_parts(begun) } else { self.remove_from_depot(begun) }
+        if begun.starts_with("part/") {
+            return self.remove_parts(begun);
+        }
+        let _removed = self.remove_from_depot(begun);
+        Ok(())
     }
 
     /// By what name an upload is among those that were begun.
@@ -229,10 +234,10 @@ impl Uploads {
         upload.sealed().map_or_else(|| upload.prefix.clone(), |(name, _)| name.to_owned())
     }
 
-    /// Folders of the depot in one of its folders.
-    pub(super) fn folders(&self, folder: &str) -> Result<Vec<String>, IoError> {
-        let Some(depot) = &self.depot else { return Ok(Vec::new()) };
-        Ok(depot.list(folder).map_err(|error| io_error("list", folder.to_owned(), error))?.folders)
+    /// Folders of the depot in one of its folders; none, if they can't be seen now.
+    pub(super) fn folders(&self, folder: &str) -> Vec<String> {
+        let listing = self.depot.as_ref().and_then(|depot| depot.list(folder).ok());
+        listing.unwrap_or_default().folders
     }
 
     /// Names of what lies in the depot for something.
