@@ -14,7 +14,7 @@ use crate::{
     errands::{Abandoned, Errands, Incoming, Outgoing},
     provider::Provider,
     variables::Variables,
-    words::{code, said},
+    words::{code, is_denied, said},
 };
 
 /// Says whose prefix it is.
@@ -90,7 +90,7 @@ impl Shared {
             (Error::NotFound { .. }, _) => {
                 DepotError::Missing { name: name.to_owned(), place: self.place.clone(), remedy: REMEDY }
             }
-            (Error::PermissionDenied { .. } | Error::Unauthenticated { .. }, _) => {
+            _ if is_denied(error) => {
                 unusable(format!("access to {name} is denied ({said}): {}", self.provider.credentials()))
             }
             _ => DepotError::Away { place: self.place.clone(), reason: format!("{name}: {said}") },

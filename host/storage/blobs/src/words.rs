@@ -31,6 +31,12 @@ pub(crate) fn said(error: &object_store::Error) -> String {
     said
 }
 
+/// Whether access was denied, whatever kind of error the client makes of it.
+pub(crate) fn is_denied(error: &object_store::Error) -> bool {
+    let text = error.to_string();
+    status(&text).is_some_and(|status| status.starts_with("401") || status.starts_with("403"))
+}
+
 /// The code of an error, as S3, Google and Azure write it.
 pub(crate) fn code(error: &object_store::Error) -> Option<String> {
     element(&error.to_string(), "Code").map(str::to_owned)
@@ -68,8 +74,9 @@ mod tests {
         let text = "Error performing PUT https://h/b?sig=s3cret in 1s - Server returned non-2xx status code: 403 Forbidden: \
                     <Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Error>";
         assert_eq!(said(&generic(text)), "it answers 403 Forbidden: AccessDenied: Access Denied.");
-        assert_eq!(code(&generic(text)).as_deref(), Some("AccessDenied"));
+        assert_eq!((code(&generic(text)).as_deref(), is_denied(&generic(text))), (Some("AccessDenied"), true));
         assert_eq!(said(&generic("connection refused")), "connection refused");
+        assert!(!is_denied(&generic("status code: 503 Slow Down: 403")));
         assert!(said(&generic(&"x".repeat(1000))).len() < 310);
     }
 }
