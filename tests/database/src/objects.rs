@@ -116,6 +116,14 @@ impl Objects {
             process.kill().expect("it is this test's own");
             process.wait().expect("it is this test's own");
         }
+        // It has them there whatever is said, and leaves them.
+        let within =
+            PORTS.iter().zip(&self.within).filter_map(|(name, port)| Some((name.strip_suffix(".port.grpc")?, port)));
+        let sockets = within.map(|(part, port)| format!("{part}-grpc-{port}"));
+        for socket in sockets.chain([format!("filer-{}", self.filer), format!("s3-{}", self.s3)]) {
+            // Some are not made.
+            let _gone = fs::remove_file(format!("/tmp/seaweedfs-{socket}.sock"));
+        }
     }
 
     /// Starts it, with what it had.
@@ -144,7 +152,11 @@ impl Objects {
         for (name, port) in PORTS.iter().zip(&self.within) {
             command.arg(format!("-{name}={port}"));
         }
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.expect("there is room"));
+        command
+            .env("TMPDIR", self.directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.expect("there is room"));
         self.process = Some(command.spawn().expect("it was found"));
         let until = Instant::now() + PATIENCE;
         // A file goes in once all its parts have found each other.
