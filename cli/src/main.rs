@@ -164,7 +164,8 @@ fn start_tracing(verbose: u8, colours: Colours) {
         _ => "trace",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("AMBROSIA_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+        // Of each try the client of object stores tells; what has become of them is told once.
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{default},object_store=warn")));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| Diagnostics)

@@ -216,8 +216,8 @@ impl Errands {
                 if away_since.is_none() {
                     *away_since = Some(Instant::now());
                     tracing::warn!(
-                        "{error}; as long as that is so there are no new checkpoints, and no module or checkpoint is loaded that is not in the cache \
-                         of this machine; requests go on"
+                        "{error}; as long as that is so there are no new checkpoints, and no replica begins whose module or checkpoint has to come from \
+                         there; requests go on"
                     );
                 }
             }
