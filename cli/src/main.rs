@@ -158,14 +158,14 @@ fn carry_out(arguments: Arguments) -> ExitCode {
 /// for.
 fn start_tracing(verbose: u8, colours: Colours) {
     let default = match verbose {
-        0 => "info",
+        // Of each try the client of object stores would tell; what has become of them is told once.
+        0 => "info,object_store=warn",
         // The compiler of guests would say hundreds of thousands of lines.
         1 => "info,ambrosia=debug",
         _ => "trace",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("AMBROSIA_LOG")
-        // Of each try the client of object stores tells; what has become of them is told once.
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{default},object_store=warn")));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| Diagnostics)
