@@ -161,7 +161,7 @@ impl Objects {
         let until = Instant::now() + PATIENCE;
         // A file goes in once all its parts have found each other.
         while !(self.answers()
-            && self.filer("POST", "/buckets/shop/", false).0 == 201
+            && matches!(self.filer("POST", "/buckets/shop/", false).0, 201 | 409) // it is made, or was before
             && self.filer("PUT", "/ready", false).0 == 201)
         {
             let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
