@@ -40,7 +40,7 @@ fn a_replica_on_another_machine_begins_with_what_lies_in_the_object_store_and_wi
 fn while_the_object_store_is_away_requests_go_on_and_it_is_said_once_and_once_when_that_is_over() {
     let Some((cluster, mut objects, _etcd)) = begin() else { return };
     cluster.register("counter", "counter", 1);
-    let counter = cluster.start("counter", 0);
+    let mut counter = cluster.start("counter", 0);
     counter.wait_until_primary();
     objects.kill();
     for number in 1..=2 {
@@ -51,8 +51,15 @@ fn while_the_object_store_is_away_requests_go_on_and_it_is_said_once_and_once_wh
     assert_eq!(said("requests go on"), 1, "{}", counter.said());
     assert_eq!(said("s3cret"), 0, "{}", counter.said());
     cluster.must(&["status"]);
+    // What has come once is kept: another process begins without it.
+    counter.kill();
+    let counter = cluster.start("counter", 0);
+    counter.wait_until_primary();
+    assert_eq!(cluster.send("counter", "add", json!([1])), json!(3));
+    let said = |words: &str| counter.stderr.all().iter().filter(|line| line.contains(words)).count();
+    assert_eq!(said("requests go on"), 1, "{}", counter.said());
     objects.start();
     cluster.must(&["checkpoint", "--instance", "counter"]);
     counter.stderr.wait_for(0, PATIENCE, |line| line.contains("can be used again")).expect("it is told");
-    assert_eq!(cluster.send("counter", "add", json!([1])), json!(3));
+    assert_eq!(cluster.send("counter", "add", json!([1])), json!(4));
 }

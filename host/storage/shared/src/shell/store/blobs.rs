@@ -11,6 +11,7 @@ use ambrosia_storage::{BlobError, BlobHash, BlobStore, IoError};
 
 use super::{
     desk::Desk,
+    kept_blobs::KeptBlobs,
     stored,
     uploads::{Missing, Upload, Uploads},
 };
@@ -21,6 +22,7 @@ const PREFIX: &str = "blob/";
 pub(super) struct EngineBlobs {
     pub(super) desk: Arc<Desk>,
     pub(super) uploads: Arc<Uploads>,
+    pub(super) kept: KeptBlobs,
 }
 
 fn key(hash: BlobHash) -> String {
@@ -31,10 +33,36 @@ fn methods_key(hash: BlobHash) -> String {
     format!("methods/{hash}")
 }
 
+impl EngineBlobs {
+    fn missing(&self, hash: BlobHash) -> BlobError {
+        BlobError::Missing { hash, place: self.desk.place() }
+    }
+
+    /// The contents as the store has them.
+    fn fetch(&self, hash: BlobHash) -> Result<Vec<u8>, BlobError> {
+        let missing = || self.missing(hash);
+        let entry = self.desk.get(Space::Store, &key(hash))?.ok_or_else(missing)?;
+        let mut contents = Vec::new();
+        let writing = |source| IoError { action: "write", place: "memory".to_owned(), source };
+        if let Some(upload) = stored::decode::<Upload>(&entry.value) {
+            match self.uploads.download(&upload, &mut contents, writing) {
+                Ok(()) => {}
+                Err(Missing::Io(error)) => return Err(error.into()),
+                // It was removed meanwhile, or is damaged.
+                Err(Missing::Part(_)) if self.desk.get(Space::Store, &key(hash))?.is_none() => return Err(missing()),
+                Err(Missing::Part(_)) => {}
+            }
+        }
+        let found = BlobHash::of(&contents);
+        let place = || format!("blob {hash} of {}", self.desk.place());
+        if found == hash { Ok(contents) } else { Err(BlobError::Damaged { hash, found, place: place() }) }
+    }
+}
+
 impl BlobStore for EngineBlobs {
     fn put(&self, contents: &[u8]) -> Result<BlobHash, BlobError> {
         let hash = BlobHash::of(contents);
-        match self.get(hash) {
+        match self.fetch(hash) {
             Ok(_) => return Ok(hash),
             // What is damaged is put anew.
             Err(BlobError::Missing { .. } | BlobError::Damaged { .. }) => {}
@@ -56,22 +84,14 @@ impl BlobStore for EngineBlobs {
     }
 
     fn get(&self, hash: BlobHash) -> Result<Vec<u8>, BlobError> {
-        let missing = || BlobError::Missing { hash, place: self.desk.place() };
-        let entry = self.desk.get(Space::Store, &key(hash))?.ok_or_else(missing)?;
-        let mut contents = Vec::new();
-        let writing = |source| IoError { action: "write", place: "memory".to_owned(), source };
-        if let Some(upload) = stored::decode::<Upload>(&entry.value) {
-            match self.uploads.download(&upload, &mut contents, writing) {
-                Ok(()) => {}
-                Err(Missing::Io(error)) => return Err(error.into()),
-                // It was removed meanwhile, or is damaged.
-                Err(Missing::Part(_)) if self.desk.get(Space::Store, &key(hash))?.is_none() => return Err(missing()),
-                Err(Missing::Part(_)) => {}
-            }
+        if let Some(contents) = self.kept.get(hash) {
+            let is_there = self.desk.get(Space::Store, &key(hash))?.is_some();
+            return if is_there { Ok(contents) } else { Err(self.missing(hash)) };
         }
-        let found = BlobHash::of(&contents);
-        let place = || format!("blob {hash} of {}", self.desk.place());
-        if found == hash { Ok(contents) } else { Err(BlobError::Damaged { hash, found, place: place() }) }
+        let contents = self.fetch(hash)?;
+        // If that can't be done, it is downloaded again. What the disk lacks, checkpoints say.
+        let _kept = self.kept.keep(hash, &contents);
+        Ok(contents)
     }
 
     fn methods(&self, module: BlobHash) -> Result<Option<Vec<u8>>, BlobError> {
@@ -94,6 +114,7 @@ impl BlobStore for EngineBlobs {
             self.uploads.remove(&upload)?;
         }
         self.desk.remove(&methods_key(hash))?;
+        self.kept.forget(hash);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ mod checkpoints;
 mod clerk;
 mod desk;
 mod hosts;
+mod kept_blobs;
 mod members;
 mod note;
 mod observer;
@@ -36,7 +37,8 @@ use bytes::Bytes;
 
 use self::{
     blobs::EngineBlobs, checkpoints::EngineCheckpoints, clerk::Clerk, desk::Desk, hosts::EngineHosts,
-    members::EngineMembers, observer::Observer, registry::EngineRegistry, uploads::Uploads, witness::Witness,
+    kept_blobs::KeptBlobs, members::EngineMembers, observer::Observer, registry::EngineRegistry, uploads::Uploads,
+    witness::Witness,
 };
 use super::{
     depot::Depot,
@@ -98,7 +100,11 @@ impl EngineStore {
         let clerk = Arc::new(Clerk::begin(Arc::clone(&desk), Arc::clone(&host), Arc::clone(&witness))?);
         let registry = Arc::new(EngineRegistry { desk: Arc::clone(&desk), clerk: Arc::clone(&clerk) });
         let uploads = Arc::new(Uploads::new(Arc::clone(&desk), depot));
-        let blobs = Arc::new(EngineBlobs { desk: Arc::clone(&desk), uploads: Arc::clone(&uploads) });
+        let blobs = Arc::new(EngineBlobs {
+            desk: Arc::clone(&desk),
+            uploads: Arc::clone(&uploads),
+            kept: KeptBlobs::new(&cache),
+        });
         let inner = Inner {
             desk,
             uploads,
