@@ -126,3 +126,65 @@ fn needs(frame: &Frame) -> Needs {
         _ => Needs::Certificate,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ambrosia_core::{RequestId, Timestamp};
+    use ambrosia_storage::{FileStore, Store, Token, Tokens};
+
+    use super::*;
+
+    fn query() -> Frame {
+        Frame::Query {
+            number: 1,
+            method: "m".to_owned(),
+            arguments: Default::default(),
+            at_least: Default::default(),
+            wait_ms: 0,
+        }
+    }
+
+    fn request() -> Frame {
+        let request = RequestId::new(*b"r").expect("short");
+        Frame::Request { request, method: "m".to_owned(), arguments: Default::default(), wait: true, trace: None }
+    }
+
+    #[tokio::test]
+    async fn a_token_is_for_what_it_says_and_a_stranger_with_none_does_nothing() {
+        let directory = tempfile::tempdir().expect("there is room");
+        let store: Arc<dyn Store> = Arc::new(FileStore::create_or_open(directory.path()).expect("a store"));
+        let name = |text: &str| InstanceName::new(text).expect("plain");
+        let bearer = |token: &str, instance: &str| {
+            Bearer::new(Arc::new(KnownTokens::new(Arc::clone(&store))), token.to_owned(), name(instance))
+        };
+        assert!(bearer("secret", "orders").look().await.is_err(), "a store without tokens is not open to strangers");
+        let token = Token {
+            name: name("shop"),
+            hash: Token::hash_of("secret"),
+            deeds: [ambrosia_storage::Deed::Query].into(),
+            instances: Some([name("orders")].into()),
+            made: Timestamp(0),
+            until: None,
+        };
+        store.add_token(&token).expect("it is new");
+        for (token, instance, word) in [("Secret", "orders", "not known"), ("secret", "bank", "not for instance bank")]
+        {
+            let refused = bearer(token, instance).look().await.expect_err(word);
+            assert!(refused.contains(word), "{refused}");
+        }
+        let shop = bearer("secret", "orders");
+        assert_eq!(shop.look().await, Ok(()));
+        assert_eq!((shop.why_not(&query()), shop.why_not(&Frame::Control(Control::Methods))), (None, None));
+        for (frame, word) in [
+            (request(), "`send`"),
+            (Frame::Control(Control::Peers), "`read`"),
+            (Frame::Control(Control::Checkpoint), "certificate"),
+        ] {
+            let refused = shop.why_not(&frame).expect(word);
+            assert!(refused.contains(word), "{refused}");
+        }
+        store.revoke_token(&token.name).expect("it is there");
+        assert!(shop.over().await.contains("not known"));
+        assert!(shop.why_not(&query()).is_some());
+    }
+}
