@@ -21,9 +21,10 @@ use super::{
 };
 use crate::{Cluster, Signal};
 
-/// Whoever can serve serves again within this time; only time counts in which the machine was running. Behind an outage of the database nobody
-/// is taken for silent for 5 s.
-const SERVICE_BACK_WITHIN: Duration = Duration::from_secs(9);
+/// Whoever can serve serves again within this time, or never will; only time counts in which the machine was running. Behind an outage of the
+/// database nobody is taken for silent for 5 s, and a takeover may ask a server that is cut off once or twice, for 2 s each. How long it takes is
+/// what the gaps tell.
+const SERVICE_BACK_WITHIN: Duration = Duration::from_secs(20);
 
 /// A database that is promoted while the old one is cut off goes on beside it for so long, once that is back.
 const BOTH_IN_OFFICE: Duration = Duration::from_millis(800);
