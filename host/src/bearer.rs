@@ -9,7 +9,7 @@ use ambrosia_core::InstanceName;
 use ambrosia_door::{Access, Deed};
 use ambrosia_wire::{Control, Frame};
 
-use crate::known_tokens::KnownTokens;
+use crate::known_tokens::{KnownTokens, of_store};
 
 /// A token that was revoked, or has ended, opens nothing any more after so long.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -92,11 +92,7 @@ impl Bearer {
             Needs::Certificate => Some("a token does not allow this: it needs a certificate".to_owned()),
             Needs::Deed(deed) => {
                 let access = self.tokens.access_as_read(Some(&self.token), deed, Some(&self.name));
-                let word = match deed {
-                    Deed::Send => "send",
-                    Deed::Query => "query",
-                    Deed::Read => "read",
-                };
+                let word = of_store(deed).word();
                 (access != Some(Access::Granted)).then(|| format!("the token does not allow this: it needs `{word}`"))
             }
         }

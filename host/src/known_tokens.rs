@@ -81,20 +81,24 @@ impl KnownTokens {
     }
 }
 
-/// What somebody may do by these tokens.
-fn access(tokens: &[Token], hash: Option<[u8; 32]>, deed: Deed, name: Option<&InstanceName>, now: Timestamp) -> Access {
-    let deed = match deed {
+/// The same deed, as tokens have it.
+pub(crate) fn of_store(deed: Deed) -> ambrosia_storage::Deed {
+    match deed {
         Deed::Send => ambrosia_storage::Deed::Send,
         Deed::Query => ambrosia_storage::Deed::Query,
         Deed::Read => ambrosia_storage::Deed::Read,
-    };
+    }
+}
+
+/// What somebody may do by these tokens.
+fn access(tokens: &[Token], hash: Option<[u8; 32]>, deed: Deed, name: Option<&InstanceName>, now: Timestamp) -> Access {
     if tokens.is_empty() {
         return Access::Open;
     }
     match tokens.iter().find(|token| Some(token.hash) == hash) {
         None => Access::Unknown,
         Some(token) if token.has_ended(now) => Access::Ended,
-        Some(token) if token.allows(deed, name) => Access::Granted,
+        Some(token) if token.allows(of_store(deed), name) => Access::Granted,
         Some(_) => Access::Denied,
     }
 }

@@ -255,15 +255,15 @@ async fn greet(
         Ok(Err(error)) => return error,
         Err(_) => return ConnectionError::HandshakeTimeout,
     };
-    let bearer = match (caller, Box::pin(receptions.bearer(token, &hello))) {
-        (Caller::Stranger, bearer) => match bearer.await {
+    let bearer = match caller {
+        Caller::Host | Caller::Client => None,
+        Caller::Stranger => match Box::pin(receptions.bearer(token, &hello)).await {
             Ok(bearer) => Some(bearer),
             Err(reason) => {
                 let refused = Frame::Control(Control::Refused { elsewhere: false, reason: reason.clone() });
                 return connection.write_frame(&refused).await.err().unwrap_or(ConnectionError::Tls(reason));
             }
         },
-        (Caller::Host | Caller::Client, _) => None,
     };
     if caller == Caller::Client && (hello.version_of_host().is_some() || matches!(hello, Control::Hello { .. })) {
         let reason = "the certificate is one of a client, and no host's: issue one with --host".to_owned();

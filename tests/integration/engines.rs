@@ -1,10 +1,10 @@
 //! Replicas of two versions of the engine behind one log: a change of the program without an outage, and what happens when nobody
 //! knows whether both do the same.
 
-use ambrosia_tests::{Cluster, Host, Signal};
+use ambrosia_tests::{Cluster, Host};
 use serde_json::{Value, json};
 
-use crate::support::{Replicas, cluster, succeeds, wait_for_status};
+use crate::support::{Replicas, cluster, end, succeeds, wait_for_status};
 
 /// A replica by the other engine.
 fn start_other(cluster: &Cluster, replica: u16) -> Host {
@@ -13,13 +13,17 @@ fn start_other(cluster: &Cluster, replica: u16) -> Host {
     Host::start(command, |_| {}).expect("the program can be started")
 }
 
-fn end(mut host: Host) {
-    host.signal(Signal::Terminate);
-    assert_eq!(host.exit_code(), 0, "{}", host.said());
-}
-
 fn add(cluster: &Cluster, total: u64) {
     assert_eq!(cluster.send("counter", "add", json!([1])), total);
+}
+
+/// A counter with so many replicas, of which the first runs and has counted to 1.
+fn begin(cluster: &Cluster, replicas: u16) -> Host {
+    cluster.register("counter", "counter", replicas);
+    let first = cluster.start("counter", 0);
+    first.wait_until_primary();
+    add(cluster, 1);
+    first
 }
 
 /// The engine of each reign, from the log.
@@ -36,10 +40,7 @@ fn has_no_primary(status: &Value) -> bool {
 #[test]
 fn one_replica_after_the_other_gets_another_engine_and_back_while_the_instance_serves() {
     let cluster = cluster();
-    cluster.register("counter", "counter", 2);
-    let first = cluster.start("counter", 0);
-    first.wait_until_primary();
-    add(&cluster, 1);
+    let first = begin(&cluster, 2);
     let other = start_other(&cluster, 1);
     other.wait_for_word("runs another version of the engine");
     other.wait_for_word("agrees with that of the primary");
@@ -84,10 +85,7 @@ fn whoever_can_not_know_whether_it_agrees_waits_for_a_replica_of_the_engine_that
 #[test]
 fn a_primary_that_hands_over_to_nobody_leaves_what_another_engine_can_compare_itself_with() {
     let cluster = cluster();
-    cluster.register("counter", "counter", 1);
-    let first = cluster.start("counter", 0);
-    first.wait_until_primary();
-    add(&cluster, 1);
+    let first = begin(&cluster, 1);
     end(first);
     let other = start_other(&cluster, 0);
     other.wait_until_primary();
@@ -115,16 +113,13 @@ fn an_operator_gives_up_what_is_not_known_of_another_engine() {
 #[test]
 fn a_replica_begins_at_a_checkpoint_of_another_engine() {
     let cluster = cluster();
-    cluster.register("counter", "counter", 2);
-    let first = cluster.start("counter", 0);
-    first.wait_until_primary();
-    (1..=20).for_each(|total| add(&cluster, total));
+    let mut first = begin(&cluster, 2);
+    (2..=20).for_each(|total| add(&cluster, total));
     cluster.must(&["checkpoint", "--instance", "counter"]);
     add(&cluster, 21);
     let other = start_other(&cluster, 1);
     other.wait_for_word("restored a checkpoint");
     other.wait_for_word("agrees with that of the primary");
-    let mut first = first;
     first.kill();
     other.wait_until_primary();
     add(&cluster, 22);

@@ -1,16 +1,10 @@
 //! A database that is restored from a backup, or has lost its newest records otherwise, while hosts know more.
 
 use ambrosia_test_database::Server;
-use ambrosia_tests::{Cluster, Host, Signal};
+use ambrosia_tests::{Cluster, Host};
 use serde_json::{Value, json};
 
-use crate::support::{cluster_on, fails};
-
-/// Ends in order.
-fn end(mut host: Host) {
-    host.signal(Signal::Terminate);
-    assert_eq!(host.exit_code(), 0, "{}", host.said());
-}
+use crate::support::{cluster_on, end, fails};
 
 /// A counter in a database of its own, which was backed up when it stood at 3; unless there is no PostgreSQL.
 struct Stage {

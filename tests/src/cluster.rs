@@ -121,7 +121,11 @@ impl Cluster {
 
     /// The program with these arguments on this store, to be started.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.bin);
+        self.command_by(&self.bin, arguments)
+    }
+
+    fn command_by(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(arguments).env("AMBROSIA_STORE", self.store()).env_remove("AMBROSIA_LOG");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
@@ -129,9 +133,7 @@ impl Cluster {
 
     /// The same of another program that was built with it.
     pub fn command_of(&self, program: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.bin.with_file_name(program));
-        command.args(arguments).env("AMBROSIA_STORE", self.store()).env_remove("AMBROSIA_LOG");
-        command
+        self.command_by(&self.bin.with_file_name(program), arguments)
     }
 
     /// Runs a verb to its end.

@@ -25,7 +25,7 @@ pub(crate) use listener::{Heard, Listener, shown};
 pub(crate) use moved::Moved;
 pub(crate) use replicas::Replicas;
 pub(crate) use session::Session;
-pub(crate) use setup::{cluster, cluster_on, cluster_with, fails, lines, register_with, succeeds, wat_module};
+pub(crate) use setup::{cluster, cluster_on, cluster_with, end, fails, lines, register_with, succeeds, wat_module};
 pub(crate) use status::{role, roles, wait_for_status};
 pub(crate) use stream::Stream;
 pub(crate) use waiting::{Pending, begin};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ambrosia_tests::{Cluster, Ran};
+use ambrosia_tests::{Cluster, Host, Ran, Signal};
 
 use super::begin;
 
@@ -40,6 +40,12 @@ pub(crate) fn wat_module(cluster: &Cluster, name: &str, text: &str) -> PathBuf {
     let file = cluster.file(name);
     std::fs::write(&file, wat::parse_str(text).expect("the text is right")).expect("the directory is there");
     file
+}
+
+/// Ends a host in order.
+pub(crate) fn end(mut host: Host) {
+    host.signal(Signal::Terminate);
+    assert_eq!(host.exit_code(), 0, "{}", host.said());
 }
 
 /// Runs a verb that must fail with exit code 1 and say each of `words`; returns what it said.

@@ -36,11 +36,8 @@ pub(super) enum Attempt {
 
 impl<G: Guest> Common<G> {
     /// Begins with a replica that was restored from that checkpoint of a reign of that engine, or from none.
-    pub(super) fn new(
-        context: &Context<'_, G>,
-        replica: Replica<G>,
-        (checkpoint, engine): (Option<Lsn>, Option<[u8; 32]>),
-    ) -> Self {
+    pub(super) fn new(context: &Context<'_, G>, replica: Replica<G>, checkpoint: Option<(Lsn, [u8; 32])>) -> Self {
+        let (checkpoint, engine) = checkpoint.unzip();
         assert!(checkpoint.is_none_or(|lsn| lsn == replica.applied()), "a replica begins at its checkpoint");
         let mut schedule = Schedule::new(context.settings.schedule, checkpoint.unwrap_or_default());
         schedule.set_has_checkpoints(replica.guest().cannot_capture().is_none());

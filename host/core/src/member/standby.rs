@@ -60,7 +60,7 @@ impl<G: Guest> Standby<G> {
         checkpoint: Option<(Lsn, [u8; 32])>,
         records: Vec<Record>,
     ) -> Stage<G> {
-        let common = Common::new(context, replica, checkpoint.unzip());
+        let common = Common::new(context, replica, checkpoint);
         let standby = Standby {
             common,
             read: records.into(),

@@ -14,13 +14,10 @@ use ambrosia_shared_log::{Depot, DepotError, Listing};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::errands::{Abandoned, Errands, Incoming, Outgoing, PIECE_BYTES, aside, wait};
-
-/// Says whose directory it is.
-const MARK: &str = "store";
-
-/// What the mark says to people.
-const MARK_TEXT: &[u8] = b"a store of Ambrosia; its hosts remove what is to go\n";
+use crate::{
+    errands::{Abandoned, Errands, Incoming, Outgoing, PIECE_BYTES, aside, wait},
+    mark::{MARK, MARK_TEXT},
+};
 
 /// So long the next step may take, of which each has a few mebibytes.
 const PATIENCE: Duration = Duration::from_secs(10);

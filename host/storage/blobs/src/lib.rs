@@ -6,6 +6,7 @@
 mod connector;
 mod directory;
 mod errands;
+mod mark;
 mod objects;
 mod place;
 mod provider;

@@ -12,16 +12,11 @@ use uuid::Uuid;
 
 use crate::{
     errands::{Abandoned, Errands, Incoming, Outgoing},
+    mark::{MARK, MARK_TEXT},
     provider::Provider,
     variables::Variables,
     words::{code, is_denied, said},
 };
-
-/// Says whose prefix it is.
-const MARK: &str = "store";
-
-/// What the mark says to people.
-const MARK_TEXT: &[u8] = b"a store of Ambrosia; its hosts remove what is to go\n";
 
 /// So long the next step may take: more than one request does, with its repetitions.
 const PATIENCE: Duration = Duration::from_secs(60);
