@@ -24,10 +24,11 @@ use ambrosia_storage::{
     Checkpoints, EnterError, HEARTBEAT_SILENCE, InstanceEntry, Instances, LogError, LogStore, Members, Pool, Presence,
     RecordedOutcome, Store,
 };
-use ambrosia_wire::socket;
+use ambrosia_wire::{Security, socket};
 use tokio::net::TcpListener;
 
 use crate::{
+    certificate::watch_certificate,
     clock::{SystemClock, system_time},
     doorway::open_door,
     driver::{Driver, DriverOptions},
@@ -290,6 +291,9 @@ impl Host {
         let directory = Arc::new(directory);
         let accepting = accept_all(listener, Arc::clone(&receptions), Arc::clone(&directory), listen.security.clone());
         runtime.spawn(accepting);
+        if let Security::Tls(tls) = &listen.security {
+            runtime.spawn(watch_certificate(Arc::clone(tls)));
+        }
         let (everyone, printer, names_members) = surface.open(&runtime).map_err(RunError::Thread)?;
         let heart = Heart::start().map_err(RunError::Thread)?;
         let wishes = Wishes::new(Arc::clone(&store)).map_err(RunError::Thread)?;

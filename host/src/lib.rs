@@ -5,6 +5,7 @@
 
 mod as_of;
 mod bearer;
+mod certificate;
 mod checkpointer;
 mod clock;
 mod comparison;

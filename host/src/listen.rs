@@ -25,10 +25,10 @@ impl From<SocketAddr> for Listen {
 }
 
 impl Listen {
-    /// Sees that others can reach it, and may.
+    /// Sees that others can reach it, and may, and will believe it.
     ///
     /// # Errors
-    /// [`RunError::NotLoopback`], [`RunError::NoCertificate`] or [`RunError::NotAdvertised`].
+    /// [`RunError::NotLoopback`], [`RunError::NoCertificate`], [`RunError::NotAdvertised`] or [`RunError::Disbelieved`].
     pub(crate) fn check(&self) -> Result<(), RunError> {
         if let Security::Tls(tls) = &self.security
             && !tls.has_own()
@@ -39,7 +39,14 @@ impl Listen {
             return Err(RunError::NotLoopback(self.address));
         }
         let names_nobody = self.address.ip().is_unspecified() && self.advertise.is_none();
-        if names_nobody { Err(RunError::NotAdvertised(self.address)) } else { Ok(()) }
+        if names_nobody {
+            return Err(RunError::NotAdvertised(self.address));
+        }
+        match &self.security {
+            // By whatever port it is reached.
+            Security::Tls(tls) => tls.serve_as(&self.advertised(self.address)).map_err(RunError::Disbelieved),
+            Security::Plain => Ok(()),
+        }
     }
 
     /// What others are told, once it is listened at that address.

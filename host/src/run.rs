@@ -10,7 +10,7 @@ use ambrosia_storage::{
     AcquireError, BlobError, EnterError, HostNameError, InstanceError, Instances, JoinError, LogError, OpenError,
     Store, StorePlace, TokenError, Tokens,
 };
-use ambrosia_wire::Security;
+use ambrosia_wire::{Security, TlsError};
 
 use crate::{
     clock::{ClockError, SystemClock},
@@ -133,6 +133,9 @@ pub enum RunError {
         port = if .0.port() > 0 { .0.port() } else { 7400 }
     )]
     NotAdvertised(SocketAddr),
+    /// Others would refuse to speak with this host.
+    #[error("no host or client would believe this host: {0}")]
+    Disbelieved(TlsError),
     /// The address can't be listened on.
     #[error("can't listen on {address}: {error}. Give another address with --listen")]
     Listen {

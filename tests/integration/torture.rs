@@ -2,7 +2,7 @@
 
 use ambrosia_tests::{
     skip,
-    torture::{Extent, Files, Interrupt, Kind, machines_impossible, play, play_apart},
+    torture::{EngineKind, Extent, Files, Interrupt, Kind, machines_impossible, play, play_apart},
 };
 
 /// Requests that every round gets done at least, or it was no test.
@@ -90,18 +90,27 @@ fn all_kinds_of_faults_come_together() {
 
 #[test]
 fn hosts_databases_and_cables_of_several_machines_fail_under_load() {
-    if let Some(reason) = machines_impossible() {
-        return skip("torture on machines", &reason);
+    holds_apart(EngineKind::Postgres, &[1, 2]);
+}
+
+#[test]
+fn hosts_members_of_etcd_and_cables_of_several_machines_fail_under_load() {
+    holds_apart(EngineKind::Etcd, &[1]);
+}
+
+fn holds_apart(engine: EngineKind, seeds: &[u64]) {
+    if let Some(reason) = machines_impossible(engine) {
+        return skip(&format!("torture on machines with {engine:?}"), &reason);
     }
-    for seed in [1, 2] {
-        match play_apart(seed, Extent::Short, Files::Removed, &Interrupt::default()) {
+    for seed in seeds {
+        match play_apart(*seed, engine, Extent::Short, Files::Removed, &Interrupt::default()) {
             Ok(held) => {
-                assert!(held.faults.values().sum::<u64>() >= 6, "{held:?}");
+                assert!(held.faults.values().sum::<u64>() >= 5, "{held:?}");
                 assert!(held.calls >= REQUESTS_MIN, "{held:?}");
                 held.gaps.table().iter().for_each(|line| eprintln!("{line}"));
             }
             Err(violation) => panic!(
-                "{}\nfiles: {}\nagain: torture --short --machines --rounds 1 --seed {seed}\n{}",
+                "{}\nfiles: {}\nagain: torture --short --machines --rounds 1 --seed {seed}, with {engine:?}\n{}",
                 violation.what,
                 violation.directory.display(),
                 violation.plan

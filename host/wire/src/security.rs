@@ -5,7 +5,10 @@
 use std::{io, sync::Arc, time::Duration};
 
 use ambrosia_core::HostAddress;
-use rustls::{AlertDescription, CertificateError, pki_types::ServerName};
+use rustls::{
+    AlertDescription, CertificateError,
+    pki_types::{InvalidDnsNameError, ServerName},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -94,11 +97,8 @@ impl Security {
     pub async fn connect(&self, address: &HostAddress) -> Result<Socket, ConnectionError> {
         let socket = socket::connect(address).await?;
         let Security::Tls(tls) = self else { return Ok(socket.into()) };
-        let name = match (address.name(), address.socket()) {
-            (None, Some(ip)) => ServerName::from(ip.ip()),
-            (name, _) => ServerName::try_from(name.unwrap_or_default().to_owned())
-                .map_err(|error| ConnectionError::Tls(format!("no certificate can be for {address}: {error}")))?,
-        };
+        let name = server_name(address)
+            .map_err(|error| ConnectionError::Tls(format!("no certificate can be for {address}: {error}")))?;
         let connecting = tokio_rustls::TlsConnector::from(Arc::clone(&tls.now().client)).connect(name, socket);
         match timeout(HANDSHAKE_TIMEOUT, connecting).await {
             Ok(Ok(stream)) => {
@@ -240,6 +240,22 @@ pub(crate) fn in_words(error: &io::Error) -> Option<String> {
         rustls::Error::AlertReceived(alert) => of_ours(*alert),
         error => format!("TLS has failed: {error}"),
     })
+}
+
+/// What a certificate is to be for, of whoever is reached there.
+pub(crate) fn server_name(address: &HostAddress) -> Result<ServerName<'static>, InvalidDnsNameError> {
+    match (address.name(), address.socket()) {
+        (None, Some(ip)) => Ok(ServerName::from(ip.ip())),
+        (name, _) => ServerName::try_from(name.unwrap_or_default().to_owned()),
+    }
+}
+
+/// Why a certificate is not believed, as what is said of it.
+pub(crate) fn reason_of(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(fault) => of_theirs(fault),
+        error => format!("can't be believed: {error}"),
+    }
 }
 
 fn of_theirs(fault: &CertificateError) -> String {

@@ -9,16 +9,20 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
+use ambrosia_core::HostAddress;
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion,
-    client::{Resumption, verify_server_cert_signed_by_trust_anchor},
+    client::{Resumption, WebPkiServerVerifier, danger::ServerCertVerifier, verify_server_cert_signed_by_trust_anchor},
     crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
     server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier},
     version::TLS13,
 };
+
+use crate::security::{reason_of, server_name};
 
 const VERSIONS: [&SupportedProtocolVersion; 1] = [&TLS13];
 
@@ -61,6 +65,8 @@ struct State {
     /// What the files were when they were looked at last.
     seen: Vec<Option<Stamp>>,
     good: Arc<Configurations>,
+    /// By what others reach this host, if it is one.
+    name: Option<ServerName<'static>>,
 }
 
 /// By which it is seen that a file has changed.
@@ -76,6 +82,8 @@ struct Stamp {
 #[derive(Debug)]
 pub(crate) struct Configurations {
     roots: Arc<RootCertStore>,
+    /// What this process shows.
+    chain: Vec<CertificateDer<'static>>,
     pub(crate) token: Option<Arc<str>>,
     pub(crate) client: Arc<ClientConfig>,
     /// Of hosts and their clients, who show a certificate, or a token once they are heard. `None` if this process has none itself.
@@ -107,6 +115,14 @@ pub enum TlsError {
         /// Why not.
         reason: String,
     },
+    /// Nobody would believe this host.
+    #[error("the certificate in {certificate} {reason}")]
+    Disbelieved {
+        /// The file.
+        certificate: String,
+        /// Why not.
+        reason: String,
+    },
     /// The certificates of a CA can't be used.
     #[error("the certificate of the CA in {path} can't be used: {reason}")]
     Ca {
@@ -125,7 +141,29 @@ impl Tls {
     pub fn of(files: TlsFiles) -> Result<Tls, TlsError> {
         let seen = files.stamps();
         let good = Arc::new(files.read()?);
-        Ok(Tls { files, state: Mutex::new(State { seen, good }) })
+        Ok(Tls { files, state: Mutex::new(State { seen, good, name: None }) })
+    }
+
+    /// This process is a host that others reach by this address. Sees that those who believe the same CA believe its certificate, and from
+    /// now on sees that of every one that comes in its place.
+    ///
+    /// # Errors
+    /// [`TlsError::Disbelieved`].
+    pub fn serve_as(&self, address: &HostAddress) -> Result<(), TlsError> {
+        let wrong = |reason: String| self.files.disbelieved(&reason);
+        let name = server_name(address).map_err(|error| wrong(format!("can't be for {address}: {error}")))?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.files.check(&state.good, &name, UnixTime::now())?;
+        state.name = Some(name);
+        Ok(())
+    }
+
+    /// Why others would not believe this host when so much time has gone by, if so. `None` if this is no host.
+    pub fn disbelieved_in(&self, time: Duration) -> Option<TlsError> {
+        let good = self.now();
+        let name = self.state.lock().unwrap_or_else(PoisonError::into_inner).name.clone()?;
+        let then = UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs()).saturating_add(time));
+        self.files.check(&good, &name, then).err()
     }
 
     /// Whether this process has a certificate of its own.
@@ -141,7 +179,11 @@ impl Tls {
         let seen = self.files.stamps();
         if seen != state.seen {
             state.seen = seen;
-            match self.files.read() {
+            let read = self.files.read().and_then(|good| {
+                state.name.as_ref().map_or(Ok(()), |name| self.files.check(&good, name, UnixTime::now()))?;
+                Ok(good)
+            });
+            match read {
                 Ok(good) => {
                     state.good = Arc::new(good);
                     tracing::info!(ca = %self.files.ca.display(), "the files of TLS have changed; new connections use them");
@@ -178,7 +220,7 @@ impl TlsFiles {
         let Some(own) = &self.own else {
             let client = Arc::new(as_client(client.with_no_client_auth()));
             let token = self.token.as_deref().map(read_token).transpose()?;
-            return Ok(Configurations { roots, token, client, host: None, http: None });
+            return Ok(Configurations { roots, chain: Vec::new(), token, client, host: None, http: None });
         };
         let wrong = |error: rustls::Error| TlsError::Pair {
             certificate: own.certificate.display().to_string(),
@@ -196,14 +238,34 @@ impl TlsFiles {
         let clients = clients.map_err(|error| self.wrong_ca(&error))?;
         let host = server(&provider).with_client_cert_verifier(clients);
         let host = host.with_single_cert(chain.clone(), key.clone_key()).map_err(wrong)?;
-        let http = server(&provider).with_no_client_auth().with_single_cert(chain, key).map_err(wrong)?;
+        let http = server(&provider).with_no_client_auth().with_single_cert(chain.clone(), key).map_err(wrong)?;
         Ok(Configurations {
             roots,
+            chain,
             token: None,
             client: Arc::new(as_client(client)),
             host: Some(Arc::new(as_server(host, &[PROTOCOL]))),
             http: Some(Arc::new(as_server(http, &[b"h2", b"http/1.1"]))),
         })
+    }
+
+    /// Sees that others would believe a host of this name with these certificates, whether they connect with it or it with them.
+    fn check(&self, good: &Configurations, name: &ServerName<'_>, at: UnixTime) -> Result<(), TlsError> {
+        let wrong = |error: rustls::Error| self.disbelieved(&reason_of(&error));
+        let Some((own, between)) = good.chain.split_first() else { return Err(self.disbelieved("is not there")) };
+        let (provider, roots) = (Arc::new(ring::default_provider()), Arc::clone(&good.roots));
+        let by_hosts = WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider)).build();
+        let by_hosts = by_hosts.map_err(|error| self.wrong_ca(&error))?;
+        by_hosts.verify_server_cert(own, between, name, &[], at).map_err(wrong)?;
+        let of_hosts = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+        let of_hosts = of_hosts.map_err(|error| self.wrong_ca(&error))?;
+        of_hosts.verify_client_cert(own, between, at).map_err(wrong)?;
+        Ok(())
+    }
+
+    fn disbelieved(&self, reason: &str) -> TlsError {
+        let certificate = self.own.as_ref().map(|own| own.certificate.display().to_string());
+        TlsError::Disbelieved { certificate: certificate.unwrap_or_default(), reason: reason.to_owned() }
     }
 
     fn wrong_ca(&self, error: &dyn std::fmt::Display) -> TlsError {

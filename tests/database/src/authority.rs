@@ -48,9 +48,22 @@ impl Authority {
         Authority::signing_with(&PKCS_ECDSA_P384_SHA384)
     }
 
+    /// One that there is, of this name and with this key, in PEM.
+    ///
+    /// # Panics
+    /// If that is no key.
+    pub fn of(name: &str, key: &str) -> Authority {
+        let key = KeyPair::from_pem(key).expect("it is the key of an authority");
+        Authority::with_key(name, key)
+    }
+
     fn signing_with(algorithm: &'static rcgen::SignatureAlgorithm) -> Authority {
         let key = KeyPair::generate_for(algorithm).expect("there is randomness");
-        let mut params = named("test authority");
+        Authority::with_key("test authority", key)
+    }
+
+    fn with_key(name: &str, key: KeyPair) -> Authority {
+        let mut params = named(name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let certificate = params.self_signed(&key).expect("it can sign").pem();
         Authority { issuer: Issuer::new(params, key), certificate }

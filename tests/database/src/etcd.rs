@@ -2,9 +2,9 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -27,9 +27,25 @@ pub struct Etcd {
 }
 
 struct Member {
-    clients: u16,
-    peers: u16,
+    /// Where it listens for clients.
+    clients: String,
+    /// Where it listens for those who ask in clear, on its own machine.
+    gateway: String,
+    /// Where it listens for other members.
+    peers: String,
+    /// Its own, beside those of all.
+    settings: Vec<String>,
     process: Option<Child>,
+}
+
+/// A member on a machine of its own, whom clients ask by TLS.
+pub struct Apart {
+    /// IP address of the machine.
+    pub address: String,
+    /// File of the member's certificate.
+    pub certificate: PathBuf,
+    /// File of its key.
+    pub key: PathBuf,
 }
 
 impl Etcd {
@@ -66,10 +82,39 @@ impl Etcd {
         };
         let directory = tempfile::Builder::new().prefix("ambrosia-etcd").tempdir().expect("there is room");
         fs::create_dir(directory.path().join("blobs")).expect("there is room");
-        let members =
-            (0..members).map(|_| Member { clients: free_port(), peers: free_port(), process: None }).collect();
+        let here = || format!("127.0.0.1:{}", free_port());
+        let member = |clients: String| Member {
+            gateway: clients.clone(),
+            clients,
+            peers: here(),
+            settings: Vec::new(),
+            process: None,
+        };
+        let members = (0..members).map(|_| member(here())).collect();
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
         Some(Etcd { directory, program, settings, scheme, members })
+    }
+
+    /// Members on machines of their own, which do not run yet, and keep what they have in that directory; `None`, which is told, where there is no etcd. Whoever asks one by
+    /// [`Etcd::gateway`], [`Etcd::leads`] or [`Etcd::wait`] has to be on its machine.
+    ///
+    /// # Panics
+    /// If a path is no text.
+    pub fn apart(within: &Path, members: &[Apart], settings: &[&str]) -> Option<Etcd> {
+        let mut etcd = Etcd::prepare(0, settings, "https")?;
+        // What they have and say is kept, or goes, with what is beside it.
+        let directory = tempfile::Builder::new().prefix("etcd-").disable_cleanup(true).tempdir_in(within);
+        etcd.directory = directory.expect("there is room");
+        let text = |path: &Path| path.to_str().expect("a plain path").to_owned();
+        let member = |Apart { address, certificate, key }: &Apart| Member {
+            clients: format!("{address}:2379"),
+            gateway: "127.0.0.1:2378".to_owned(),
+            peers: format!("{address}:2380"),
+            settings: vec!["--cert-file".to_owned(), text(certificate), "--key-file".to_owned(), text(key)],
+            process: None,
+        };
+        etcd.members = members.iter().map(member).collect();
+        Some(etcd)
     }
 
     /// How many members there are.
@@ -84,7 +129,7 @@ impl Etcd {
 
     /// Where a prefix of it is, with that place for blobs.
     pub fn url_with(&self, prefix: &str, blobs: &str) -> String {
-        let hosts: Vec<_> = self.members.iter().map(|member| format!("127.0.0.1:{}", member.clients)).collect();
+        let hosts: Vec<_> = self.members.iter().map(|member| member.clients.as_str()).collect();
         format!("etcd://{}/{prefix}?blobs={blobs}", hosts.join(","))
     }
 
@@ -95,7 +140,7 @@ impl Etcd {
 
     /// Where one member listens for clients.
     pub fn address(&self, number: usize) -> String {
-        format!("127.0.0.1:{}", self.members[number].clients)
+        self.members[number].clients.clone()
     }
 
     /// The process of a member that runs.
@@ -133,25 +178,29 @@ impl Etcd {
     pub fn leader(&self) -> usize {
         let until = Instant::now() + PATIENCE;
         loop {
-            for number in 0..self.members.len() {
-                let status = self.gateway(number, "/v3/maintenance/status", "{}");
-                let field = |name: &str| {
-                    let text = status.as_deref()?.split_once(&format!("\"{name}\":\""))?.1;
-                    text.split_once('"').map(|(value, _)| value.to_owned())
-                };
-                if field("leader").is_some() && field("leader") == field("member_id") {
-                    return number;
-                }
+            if let Some(leader) = (0..self.members.len()).find(|number| self.leads(*number)) {
+                return leader;
             }
             assert!(Instant::now() < until, "nobody leads");
         }
     }
 
+    /// Whether a member says that it leads.
+    pub fn leads(&self, number: usize) -> bool {
+        let status = self.gateway(number, "/v3/maintenance/status", "{}");
+        let field = |name: &str| {
+            let text = status.as_deref()?.split_once(&format!("\"{name}\":\""))?.1;
+            text.split_once('"').map(|(value, _)| value.to_owned())
+        };
+        field("leader").is_some() && field("leader") == field("member_id")
+    }
+
     /// What a member says over its gateway of JSON; `None` if nothing.
     pub fn gateway(&self, number: usize, path: &str, body: &str) -> Option<String> {
-        let mut socket = TcpStream::connect(self.address(number)).ok()?;
+        let host = &self.members[number].gateway;
+        let mut socket = TcpStream::connect(host).ok()?;
         socket.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        let (host, length) = (self.address(number), body.len());
+        let length = body.len();
         write!(
             socket,
             "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
@@ -218,13 +267,26 @@ impl Etcd {
     }
 
     fn launch(&mut self, number: usize) {
+        self.launch_by(number, Command::spawn);
+    }
+
+    /// Starts a member, where `spawn` starts processes.
+    ///
+    /// # Panics
+    /// If it can't be started.
+    pub fn launch_by(&mut self, number: usize, spawn: impl FnOnce(&mut Command) -> io::Result<Child>) {
         let name = |number: usize| format!("m{number}");
-        let peers = |member: &Member| format!("http://127.0.0.1:{}", member.peers);
+        let peers = |member: &Member| format!("http://{}", member.peers);
         let cluster: Vec<_> = (0..self.members.len())
             .map(|number| format!("{}={}", name(number), peers(&self.members[number])))
             .collect();
-        let (own, clients) =
-            (peers(&self.members[number]), format!("{}://127.0.0.1:{}", self.scheme, self.members[number].clients));
+        let member = &self.members[number];
+        let (own, clients) = (peers(member), format!("{}://{}", self.scheme, member.clients));
+        // By TLS alone, but for whoever is on its machine.
+        let listen = match member.gateway == member.clients {
+            true => clients.clone(),
+            false => format!("{clients},http://{}", member.gateway),
+        };
         let log = fs::File::options()
             .append(true)
             .create(true)
@@ -235,18 +297,31 @@ impl Etcd {
             .args(["--name", &name(number), "--data-dir"])
             .arg(self.directory.path().join(name(number)))
             .args(["--listen-peer-urls", &own, "--initial-advertise-peer-urls", &own])
-            .args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients])
+            .args(["--listen-client-urls", &listen, "--advertise-client-urls", &clients])
             .args(["--initial-cluster", &cluster.join(","), "--initial-cluster-state", "new"])
             .args(["--logger", "zap", "--log-level", "warn", "--snapshot-count", "5000"])
             .args(&self.settings)
+            .args(&member.settings)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
-        self.members[number].process = Some(command.spawn().expect("it was found"));
+        self.members[number].process = Some(spawn(&mut command).expect("it was found"));
+    }
+
+    /// Whether a member that runs, as far as anybody knows, has ended by itself.
+    ///
+    /// # Panics
+    /// If that can't be seen.
+    pub fn has_ended(&mut self, number: usize) -> bool {
+        let process = self.members[number].process.as_mut();
+        process.is_some_and(|process| process.try_wait().expect("it is this test's own").is_some())
     }
 
     /// Waits until a member answers by what a majority has.
-    fn wait(&mut self, number: usize) {
+    ///
+    /// # Panics
+    /// If it ends, or does not for a minute.
+    pub fn wait(&mut self, number: usize) {
         let until = Instant::now() + PATIENCE;
         // The key `a`.
         while self.gateway(number, "/v3/kv/range", r#"{"key":"YQ=="}"#).is_none() {

@@ -22,11 +22,16 @@ mod objects;
 mod skipped;
 
 pub use authority::{Authority, Certified, Lasting};
-pub use etcd::Etcd;
+pub use etcd::{Apart, Etcd};
 use fetched::fetched;
 pub use node::Node;
 pub use objects::Objects;
 pub use skipped::skip;
+
+/// Whether there is etcd.
+pub fn has_etcd() -> bool {
+    fetched("etcd").is_some()
+}
 
 /// Where Debian has it.
 const DEBIAN: &str = "/usr/lib/postgresql";

@@ -34,6 +34,8 @@ const ADMITTED: &str = "local all all trust\nhost replication ambrosia all trust
 /// One of several servers of the same database. Dropped, all its processes are killed.
 pub struct Node {
     directory: PathBuf,
+    /// Where the data lie, beside the log and the certificate or elsewhere.
+    data: PathBuf,
     address: String,
     programs: PathBuf,
     user: Option<(u32, u32)>,
@@ -53,6 +55,7 @@ impl Node {
         };
         let node = Node {
             directory: directory.to_owned(),
+            data: directory.join("data"),
             address: address.to_owned(),
             programs,
             user: unprivileged(),
@@ -65,6 +68,16 @@ impl Node {
             node.own(&node.file(name), 0o600)?;
         }
         Ok(Some(node))
+    }
+
+    /// The same, whose data lie on a disk that is mounted there.
+    ///
+    /// # Errors
+    /// If that can't be given to its user.
+    pub fn on_disk(mut self, mounted: &Path) -> io::Result<Node> {
+        self.own(mounted, 0o700)?;
+        self.data = mounted.join("data");
+        Ok(self)
     }
 
     /// Makes a new database with the user `ambrosia`, who is an administrator and has this password. The server does not run yet.
@@ -208,6 +221,17 @@ impl Node {
         self.signal_all(postmaster.id(), if frozen { "-STOP" } else { "-CONT" })
     }
 
+    /// All its processes.
+    ///
+    /// # Errors
+    /// If they can't be seen.
+    pub fn processes(&self) -> io::Result<Vec<u32>> {
+        let Some(postmaster) = &self.postmaster else { return Ok(Vec::new()) };
+        let mut all = children(postmaster.id())?;
+        all.push(postmaster.id());
+        Ok(all)
+    }
+
     /// Whether it has ended by itself.
     ///
     /// # Errors
@@ -275,7 +299,7 @@ impl Node {
     }
 
     fn data(&self) -> String {
-        self.file("data").display().to_string()
+        self.data.display().to_string()
     }
 
     fn file(&self, name: &str) -> PathBuf {

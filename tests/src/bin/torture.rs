@@ -1,7 +1,7 @@
 //! Tortures the real program until its time is over, and says what was done to it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -11,8 +11,8 @@ use ambrosia_host::entropy_u64;
 use ambrosia_tests::{
     ms,
     torture::{
-        Extent, Files, Gaps, Held, HeldApart, Interrupt, Kind, Tally, Violation, machines_impossible, play, play_apart,
-        remove_leftovers,
+        EngineKind, Extent, Files, Gaps, Held, HeldApart, Interrupt, Kind, Tally, Violation, machines_impossible, play,
+        play_apart, remove_leftovers,
     },
 };
 use clap::Parser;
@@ -24,9 +24,10 @@ use clap::Parser;
   torture --kinds kill,stop --rounds 20        twenty rounds of these two
   torture --kinds stop --rounds 1 --seed 4711  that one again: the plan is the same, the timing is not
   torture --machines --seconds 1800            half an hour of a database with its standby, three hosts and clients on machines of their own
+  torture --machines --engine etcd             the same with three members of etcd
 
 Exit code: 0 if everything held, 1 if anything did not. Then the files of the round are kept.
-Some kinds need root, strace, ip or mount; machines need root, ip, tc and PostgreSQL. Those that can't be played here are SKIPPED, which the report says.")]
+Some kinds need root, strace, ip or mount; machines need root, ip, tc, and PostgreSQL or etcd. Those that can't be played here are SKIPPED, which the report says.")]
 struct Arguments {
     /// No round begins after so many seconds
     #[arg(long, value_name = "N", default_value_t = 60)]
@@ -40,6 +41,9 @@ struct Arguments {
     /// On network namespaces as machines: kill and cut off hosts, the database and its standby, and measure the gaps that clients see
     #[arg(long, conflicts_with = "kinds")]
     machines: bool,
+    /// What keeps the store of machines
+    #[arg(long, value_enum, value_name = "ENGINE", requires = "machines", default_value = "postgres")]
+    engine: EngineKind,
     /// Keep the files of rounds on machines that held, too
     #[arg(long, requires = "machines")]
     keep: bool,
@@ -129,7 +133,7 @@ fn torture(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// Rounds on machines of their own.
 fn torture_machines(arguments: &Arguments, seed: u64, interrupt: &Interrupt) -> anyhow::Result<ExitCode> {
-    if let Some(reason) = machines_impossible() {
+    if let Some(reason) = machines_impossible(arguments.engine) {
         println!("SKIPPED machines: {reason}");
         return Ok(ExitCode::SUCCESS);
     }
@@ -142,7 +146,7 @@ fn torture_machines(arguments: &Arguments, seed: u64, interrupt: &Interrupt) -> 
         if began.elapsed() >= time {
             break;
         }
-        let played = play_apart(round_seed, extent, files, interrupt);
+        let played = play_apart(round_seed, arguments.engine, extent, files, interrupt);
         if interrupt.is_raised() {
             // What was found wrong, if anything, comes of the interruption.
             if let Err(violation) = played {
@@ -154,7 +158,11 @@ fn torture_machines(arguments: &Arguments, seed: u64, interrupt: &Interrupt) -> 
         match played {
             Ok(held) => total.take(number, round_seed, &held),
             Err(violation) => {
-                complain(number, ("machines", "--machines"), round_seed, arguments.short, &violation);
+                let again = match arguments.engine {
+                    EngineKind::Postgres => "--machines",
+                    EngineKind::Etcd => "--machines --engine etcd",
+                };
+                complain(number, ("machines", again), round_seed, arguments.short, &violation);
                 total.print();
                 return Ok(ExitCode::FAILURE);
             }
@@ -170,13 +178,15 @@ fn torture_machines(arguments: &Arguments, seed: u64, interrupt: &Interrupt) -> 
 struct TotalApart {
     rounds: u64,
     calls: u64,
+    refused: u64,
     faults: BTreeMap<&'static str, u64>,
+    skipped: BTreeSet<(&'static str, String)>,
     gaps: Gaps,
 }
 
 impl TotalApart {
     fn take(&mut self, number: u64, seed: u64, held: &HeldApart) {
-        let HeldApart { faults, gaps, calls, took, files } = held;
+        let HeldApart { faults, gaps, calls, refused, skipped, took, files } = held;
         println!(
             "round {number:>4}  machines   seed {seed:<11} {:>2} faults {calls:>6} calls  worst gap {:>6.0} ms {:>5.1} s  held",
             faults.values().sum::<u64>(),
@@ -186,6 +196,8 @@ impl TotalApart {
         files.iter().for_each(|files| println!("  files: {}", files.display()));
         self.rounds += 1;
         self.calls += calls;
+        self.refused += refused;
+        self.skipped.extend(skipped.iter().cloned());
         faults.iter().for_each(|(fault, count)| *self.faults.entry(fault).or_default() += count);
         self.gaps.add(gaps);
     }
@@ -195,8 +207,13 @@ impl TotalApart {
         if self.rounds == 0 {
             return;
         }
+        self.skipped.iter().for_each(|(fault, reason)| println!("  SKIPPED {fault}: {reason}"));
         self.faults.iter().for_each(|(fault, count)| println!("  {count:>6}  {fault}"));
         println!("  {:>6}  calls answered, each done once and in an order that all clients saw", self.calls);
+        println!(
+            "  {:>6}  calls of strangers refused, by a certificate of another CA and a token of no store",
+            self.refused
+        );
         self.gaps.table().iter().for_each(|line| println!("{line}"));
     }
 }

@@ -54,6 +54,11 @@ impl Disk {
         Ok(Disk { mounted: mounted.to_owned() })
     }
 
+    /// Where it is mounted.
+    pub(crate) fn mounted(&self) -> &Path {
+        &self.mounted
+    }
+
     fn ballast(&self) -> PathBuf {
         self.mounted.join("ballast")
     }

@@ -1,7 +1,7 @@
 //! Clients on a machine of their own that call all instances all the time, and keep what they were told, and when.
 
 use std::{
-    path::Path,
+    path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::super::draw::Draw;
 use super::history::{Act, Call, Remains, Span, sum_of};
 use super::network::Machines;
-use super::site::{CLIENTS, HOSTS, INSTANCES, at};
+use super::site::{CLIENTS, HOSTS, INSTANCES, Papers, at};
 use crate::{PATIENCE, integer};
 
 /// What a client does.
@@ -30,11 +30,25 @@ enum Trade {
     Appender,
 }
 
+/// By what it is let in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Pass {
+    Certificate,
+    Token,
+}
+
 /// Of each instance. Two of a kind see each other.
-const TRADES: [Trade; 3] = [Trade::Adder, Trade::Adder, Trade::Appender];
+const TRADES: [(Trade, Pass); 3] =
+    [(Trade::Adder, Pass::Certificate), (Trade::Adder, Pass::Token), (Trade::Appender, Pass::Certificate)];
 
 /// Between an answer and the next call.
 const PAUSE_MILLIS: std::ops::RangeInclusive<u64> = 1..=20;
+
+/// A stranger tries for so long to be heard.
+const STRANGER_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Who is refused is told one of these.
+const REFUSALS: [&str; 2] = ["certificate", "token"];
 
 /// So many of a hundred calls of an adder read, and of a thousand of an appender.
 const READS_PERCENT: u64 = 10;
@@ -66,6 +80,8 @@ struct State {
     /// Of each client the calls in their order.
     books: Vec<Vec<Call>>,
     running: usize,
+    /// How often each stranger was.
+    refused: [u64; 2],
     failure: Option<String>,
 }
 
@@ -81,17 +97,28 @@ fn instance_of(client: usize) -> usize {
 }
 
 impl Callers {
-    /// Starts them, with the certificate that the authority in `ca` has signed for them.
-    pub(crate) fn begin(machines: &Machines, ca: &Path, seed: u64) -> anyhow::Result<Callers> {
+    /// Starts them, with a certificate or a token each, and two strangers who have none that counts.
+    pub(crate) fn begin(machines: &Machines, papers: &Papers, seed: u64) -> anyhow::Result<Callers> {
         let began = Instant::now();
         let count = INSTANCES.len() * TRADES.len();
-        let state = Mutex::new(State { books: vec![Vec::new(); count], running: count, failure: None });
+        let state = State { books: vec![Vec::new(); count], running: count, refused: [0; 2], failure: None };
+        let state = Mutex::new(state);
         let shared = Arc::new(Shared { phase: watch::channel(Phase::Run).0, state, news: Condvar::new() });
-        let security = security(ca)?;
+        let by = |pass: Pass| match pass {
+            Pass::Certificate => security(papers, Some(papers.of("caller")), None),
+            Pass::Token => security(papers, None, Some(papers.token())),
+        };
+        let (by_certificate, by_token) = (by(Pass::Certificate)?, by(Pass::Token)?);
+        let strangers =
+            [security(papers, Some(papers.of_stranger()), None)?, security(papers, None, Some(papers.wrong_token()))?];
         let start = |number: usize| {
             let (shared, draw) = (Arc::clone(&shared), Draw::new(seed ^ (number as u64 + 1)));
-            let caller = Caller { number, trade: TRADES[number % TRADES.len()], draw, began, shared };
-            let security = security.clone();
+            let (trade, pass) = TRADES[number % TRADES.len()];
+            let caller = Caller { number, trade, draw, began, shared };
+            let security = match pass {
+                Pass::Certificate => by_certificate.clone(),
+                Pass::Token => by_token.clone(),
+            };
             // Whoever is started on a machine stays there.
             std::thread::spawn(move || {
                 let shared = Arc::clone(&caller.shared);
@@ -105,7 +132,17 @@ impl Callers {
                 shared.news.notify_all();
             })
         };
-        let threads = machines.on(CLIENTS, || (0..count).map(start).collect());
+        let intrude = |(number, security): (usize, Security)| {
+            let shared = Arc::clone(&shared);
+            std::thread::spawn(move || {
+                if let Err(error) = intrude(number, security, &shared) {
+                    shared.lock().failure.get_or_insert(format!("stranger {number}: {error:#}"));
+                    shared.news.notify_all();
+                }
+            })
+        };
+        let threads = machines
+            .on(CLIENTS, || (0..count).map(start).chain(strangers.into_iter().enumerate().map(intrude)).collect());
         Ok(Callers { began, shared, threads })
     }
 
@@ -151,8 +188,8 @@ impl Callers {
         self.shared.lock().books.iter().map(|book| book.len() as u64).sum()
     }
 
-    /// Ends all after the calls under way; returns all calls of each instance.
-    pub(crate) fn finish(mut self) -> anyhow::Result<Vec<Vec<Call>>> {
+    /// Ends all after the calls under way; returns all calls of each instance, and how often strangers were refused.
+    pub(crate) fn finish(mut self) -> anyhow::Result<(Vec<Vec<Call>>, u64)> {
         self.shared.phase.send_replace(Phase::Finish);
         let deadline = Instant::now() + PATIENCE;
         let mut state = self.shared.lock();
@@ -163,10 +200,14 @@ impl Callers {
             state = self.shared.news.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         check(&state)?;
-        let books = std::mem::take(&mut state.books);
+        let (books, refused) = (std::mem::take(&mut state.books), state.refused);
         drop(state);
         self.join();
-        Ok(books.chunks(TRADES.len()).map(<[_]>::concat).collect())
+        ensure!(
+            refused.iter().all(|times| *times > 0),
+            "strangers were refused {refused:?} times: did they reach a host?"
+        );
+        Ok((books.chunks(TRADES.len()).map(<[_]>::concat).collect(), refused.iter().sum()))
     }
 
     fn join(&mut self) {
@@ -207,9 +248,9 @@ fn longest_gap(book: &[Call], from: Duration, to: Duration) -> (Duration, Durati
 }
 
 /// What the instances have when nobody calls any more.
-pub(crate) fn remains(machines: &Machines, ca: &Path) -> anyhow::Result<Vec<Remains>> {
+pub(crate) fn remains(machines: &Machines, papers: &Papers) -> anyhow::Result<Vec<Remains>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let security = security(ca)?;
+    let security = security(papers, Some(papers.of("caller")), None)?;
     machines.on(CLIENTS, || {
         runtime.block_on(async {
             let mut all = Vec::new();
@@ -224,9 +265,35 @@ pub(crate) fn remains(machines: &Machines, ca: &Path) -> anyhow::Result<Vec<Rema
     })
 }
 
-fn security(ca: &Path) -> anyhow::Result<Security> {
-    let own = OwnFiles { certificate: ca.join("caller.crt"), key: ca.join("caller.key") };
-    Ok(Security::Tls(Arc::new(Tls::of(TlsFiles { ca: ca.join("ca.crt"), own: Some(own), token: None })?)))
+fn security(papers: &Papers, own: Option<(PathBuf, PathBuf)>, token: Option<PathBuf>) -> anyhow::Result<Security> {
+    let own = own.map(|(certificate, key)| OwnFiles { certificate, key });
+    Ok(Security::Tls(Arc::new(Tls::of(TlsFiles { ca: papers.ca(), own, token })?)))
+}
+
+/// Calls all instances in turn with what lets nobody in. A call of it that is done makes the history none.
+fn intrude(number: usize, security: Security, shared: &Shared) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut phase = shared.phase.subscribe();
+        let arguments = encode_arguments("[1]", true)?;
+        for instance in (0..INSTANCES.len()).cycle() {
+            if *phase.borrow() != Phase::Run {
+                break;
+            }
+            let mut client = client(instance, security.clone())?;
+            let id = fresh_request_id();
+            let called = client.send(&id, "add", &arguments, true, STRANGER_PATIENCE);
+            match tokio::select! { called = called => called, _changed = phase.changed() => break } {
+                Ok(answer) => bail!("{} has answered it: {answer:?}", INSTANCES[instance].0),
+                // Others can't be reached now and then, which is no refusal.
+                Err(error) => {
+                    let said = format!("{error:#}");
+                    shared.lock().refused[number] += u64::from(REFUSALS.iter().any(|refusal| said.contains(refusal)));
+                }
+            }
+        }
+        Ok(())
+    })
 }
 
 /// One that knows where hosts are, and nothing of a store.

@@ -66,16 +66,17 @@ impl Gaps {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plan::HostFault;
     use super::*;
 
     #[test]
     fn the_table_says_median_and_worst_beside_the_goal() {
         let mut gaps = Gaps::default();
         for gap in [600, 650, 990] {
-            gaps.note(Occasion::Fault(FaultKind::HostCut), Duration::from_millis(gap));
+            gaps.note(Occasion::Fault(FaultKind::Host(HostFault::Cut)), Duration::from_millis(gap));
         }
         let mut others = Gaps::default();
-        others.note(Occasion::Fault(FaultKind::HostKilled), Duration::from_millis(51));
+        others.note(Occasion::Fault(FaultKind::Host(HostFault::Killed)), Duration::from_millis(51));
         gaps.add(&others);
         let table = gaps.table();
         assert!(table[1].contains("MISSED") && table[1].contains("50/50"), "{table:?}");

@@ -6,6 +6,15 @@ use super::super::draw::Draw;
 use super::super::plan::Extent;
 use super::site::INSTANCES;
 
+/// What keeps the store of a round.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum EngineKind {
+    /// PostgreSQL with a synchronous standby
+    Postgres,
+    /// Three members of etcd
+    Etcd,
+}
+
 /// One after the other.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Plan {
@@ -33,99 +42,214 @@ pub(crate) struct Fault {
 /// What can go wrong with machines.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum FaultKind {
-    /// SIGKILL to the process of a host, whose machine lives.
-    HostKilled,
-    /// The cable of a host's machine is pulled.
-    HostCut,
-    /// Nothing that a host's machine sends arrives.
-    HostMute,
-    /// Nothing that is sent to a host's machine arrives.
-    HostDeaf,
-    /// A host stands still.
-    HostStopped,
-    /// A host is told to hand over all that it has.
-    HostDrained,
-    /// All processes of the database die, and its standby becomes primary.
-    DatabaseKilled,
-    /// The machine of the database is cut off, its standby becomes primary, and the old one, which knows nothing of it, is plugged in again.
-    DatabaseCut,
-    /// All processes of the database stand still, and go on.
-    DatabaseStopped,
-    /// All processes of the database die and are started again.
-    DatabaseRestarted,
+    Host(HostFault),
+    Postgres(PostgresFault),
+    Etcd(EtcdFault),
+}
+
+/// What can go wrong with a host.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum HostFault {
+    /// SIGKILL to its process, whose machine lives.
+    Killed,
+    /// The cable of its machine is pulled.
+    Cut,
+    /// Nothing that its machine sends arrives.
+    Mute,
+    /// Nothing that is sent to its machine arrives.
+    Deaf,
+    /// It stands still.
+    Stopped,
+    /// It is told to hand over all that it has.
+    Drained,
+    /// It is killed, and started again with what its machine had when the round began.
+    SetBack,
+    /// It is killed, and started again with a certificate that nobody believes.
+    Disbelieved(Paper),
+}
+
+/// A certificate that is not good.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Paper {
+    /// It was good long ago.
+    Expired,
+    /// It is that of a host of another name.
+    Misnamed,
+    /// Another CA has signed it.
+    Foreign,
+}
+
+/// What can go wrong with a database and its standby.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum PostgresFault {
+    /// All its processes die, and its standby becomes primary.
+    Killed,
+    /// Its machine is cut off, its standby becomes primary, and the old one, which knows nothing of it, is plugged in again.
+    Cut,
+    /// All its processes stand still, and go on.
+    Stopped,
+    /// All its processes die and are started again.
+    Restarted,
     /// The machine of the standby is cut off, and commits wait.
     StandbyCut,
+    /// Each sync of its disk takes long.
+    Slow,
+    /// Its disk is full.
+    Full,
+}
+
+/// What can go wrong with the members of etcd.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum EtcdFault {
+    /// The process of the leader dies, and is started again.
+    LeaderKilled,
+    /// The machine of the leader is cut off.
+    LeaderCut,
+    /// The leader stands still.
+    LeaderStopped,
+    /// Each sync of the leader's disk takes long.
+    LeaderSlow,
+    /// The process of a member dies that does not lead.
+    FollowerKilled,
+    /// Two of three die.
+    MajorityKilled,
+}
+
+impl HostFault {
+    const ALL: [HostFault; 10] = [
+        HostFault::Killed,
+        HostFault::Cut,
+        HostFault::Mute,
+        HostFault::Deaf,
+        HostFault::Stopped,
+        HostFault::Drained,
+        HostFault::SetBack,
+        HostFault::Disbelieved(Paper::Expired),
+        HostFault::Disbelieved(Paper::Misnamed),
+        HostFault::Disbelieved(Paper::Foreign),
+    ];
+}
+
+impl PostgresFault {
+    const ALL: [PostgresFault; 7] = [
+        PostgresFault::Killed,
+        PostgresFault::Cut,
+        PostgresFault::Stopped,
+        PostgresFault::Restarted,
+        PostgresFault::StandbyCut,
+        PostgresFault::Slow,
+        PostgresFault::Full,
+    ];
+}
+
+impl EtcdFault {
+    const ALL: [EtcdFault; 6] = [
+        EtcdFault::LeaderKilled,
+        EtcdFault::LeaderCut,
+        EtcdFault::LeaderStopped,
+        EtcdFault::LeaderSlow,
+        EtcdFault::FollowerKilled,
+        EtcdFault::MajorityKilled,
+    ];
 }
 
 impl FaultKind {
-    const OF_HOSTS: [FaultKind; 6] = [
-        FaultKind::HostKilled,
-        FaultKind::HostCut,
-        FaultKind::HostMute,
-        FaultKind::HostDeaf,
-        FaultKind::HostStopped,
-        FaultKind::HostDrained,
-    ];
-    const OF_DATABASES: [FaultKind; 5] = [
-        FaultKind::DatabaseKilled,
-        FaultKind::DatabaseCut,
-        FaultKind::DatabaseStopped,
-        FaultKind::DatabaseRestarted,
-        FaultKind::StandbyCut,
-    ];
+    /// All that can go wrong with an engine.
+    fn of_engine(engine: EngineKind) -> Vec<FaultKind> {
+        match engine {
+            EngineKind::Postgres => PostgresFault::ALL.map(FaultKind::Postgres).to_vec(),
+            EngineKind::Etcd => EtcdFault::ALL.map(FaultKind::Etcd).to_vec(),
+        }
+    }
 
     /// As it is counted.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            FaultKind::HostKilled => "a host is killed",
-            FaultKind::HostCut => "a host's machine is cut off",
-            FaultKind::HostMute => "nothing of a host's machine arrives",
-            FaultKind::HostDeaf => "nothing arrives at a host's machine",
-            FaultKind::HostStopped => "a host stands still",
-            FaultKind::HostDrained => "a host is drained",
-            FaultKind::DatabaseKilled => "the database dies, its standby is promoted",
-            FaultKind::DatabaseCut => "the database is cut off, its standby is promoted",
-            FaultKind::DatabaseStopped => "the database stands still",
-            FaultKind::DatabaseRestarted => "the database is restarted",
-            FaultKind::StandbyCut => "the standby of the database is cut off",
+            FaultKind::Host(fault) => match fault {
+                HostFault::Killed => "a host is killed",
+                HostFault::Cut => "a host's machine is cut off",
+                HostFault::Mute => "nothing of a host's machine arrives",
+                HostFault::Deaf => "nothing arrives at a host's machine",
+                HostFault::Stopped => "a host stands still",
+                HostFault::Drained => "a host is drained",
+                HostFault::SetBack => "a host is killed, and back from an old image",
+                HostFault::Disbelieved(Paper::Expired) => "a host is killed, and back with an expired certificate",
+                HostFault::Disbelieved(Paper::Misnamed) => "a host is killed, and back with the certificate of another",
+                HostFault::Disbelieved(Paper::Foreign) => "a host is killed, and back with a certificate of another CA",
+            },
+            FaultKind::Postgres(fault) => match fault {
+                PostgresFault::Killed => "the database dies, its standby is promoted",
+                PostgresFault::Cut => "the database is cut off, its standby is promoted",
+                PostgresFault::Stopped => "the database stands still",
+                PostgresFault::Restarted => "the database is restarted",
+                PostgresFault::StandbyCut => "the standby of the database is cut off",
+                PostgresFault::Slow => "the disk of the database is slow",
+                PostgresFault::Full => "the disk of the database is full",
+            },
+            FaultKind::Etcd(fault) => match fault {
+                EtcdFault::LeaderKilled => "the leader of etcd is killed",
+                EtcdFault::LeaderCut => "the machine of etcd's leader is cut off",
+                EtcdFault::LeaderStopped => "the leader of etcd stands still",
+                EtcdFault::LeaderSlow => "the disk of etcd's leader is slow",
+                EtcdFault::FollowerKilled => "a member of etcd is killed that does not lead",
+                EtcdFault::MajorityKilled => "two of three members of etcd are killed",
+            },
         }
     }
 
     pub(crate) fn is_of_host(self) -> bool {
-        FaultKind::OF_HOSTS.contains(&self)
+        matches!(self, FaultKind::Host(_))
     }
 
     /// Whether nobody can serve as long as it lasts.
     pub(crate) fn obstructs(self) -> bool {
-        matches!(self, FaultKind::DatabaseStopped | FaultKind::StandbyCut)
+        match self {
+            FaultKind::Host(_) => false,
+            FaultKind::Postgres(fault) => {
+                matches!(fault, PostgresFault::Stopped | PostgresFault::StandbyCut | PostgresFault::Full)
+            }
+            FaultKind::Etcd(fault) => fault == EtcdFault::MajorityKilled,
+        }
+    }
+
+    /// Whether somebody has to do something, which is part of the fault, before there can be service.
+    pub(crate) fn is_mended_by_hand(self) -> bool {
+        matches!(self, FaultKind::Postgres(_))
     }
 
     /// What the issue of machines wants of the gap: the median, and the worst.
     pub(crate) fn goal(self) -> Option<(Duration, Duration)> {
         let goal = |median, worst| Some((Duration::from_millis(median), Duration::from_millis(worst)));
         match self {
-            FaultKind::HostKilled | FaultKind::HostDrained => goal(50, 50),
-            FaultKind::HostCut | FaultKind::HostMute | FaultKind::HostDeaf | FaultKind::HostStopped => goal(700, 1000),
-            FaultKind::DatabaseKilled | FaultKind::DatabaseCut => goal(1000, 1000),
-            FaultKind::DatabaseStopped | FaultKind::DatabaseRestarted | FaultKind::StandbyCut => None,
+            FaultKind::Host(HostFault::Killed | HostFault::Drained) => goal(50, 50),
+            FaultKind::Host(HostFault::Cut | HostFault::Mute | HostFault::Deaf | HostFault::Stopped) => goal(700, 1000),
+            FaultKind::Host(HostFault::SetBack | HostFault::Disbelieved(_)) => None,
+            FaultKind::Postgres(PostgresFault::Killed | PostgresFault::Cut) => goal(1000, 1000),
+            FaultKind::Postgres(_) => None,
+            FaultKind::Etcd(EtcdFault::LeaderSlow | EtcdFault::MajorityKilled) => None,
+            FaultKind::Etcd(_) => goal(1000, 1000),
         }
     }
 }
 
 impl Plan {
-    /// The plan for a seed is always the same one.
-    pub(crate) fn draw(seed: u64, extent: Extent) -> Plan {
+    /// The plan for a seed on an engine is always the same one.
+    pub(crate) fn draw(seed: u64, engine: EngineKind, extent: Extent) -> Plan {
         let mut draw = Draw::new(seed);
         let (steps, lasts) = match extent {
             Extent::Short => (6, 300..=1500),
             Extent::Full => (16, 300..=5000),
         };
         // The first ones are the two that matter most, whatever else there is time for.
-        let first = [FaultKind::HostKilled, FaultKind::DatabaseKilled];
+        let dies = match engine {
+            EngineKind::Postgres => FaultKind::Postgres(PostgresFault::Killed),
+            EngineKind::Etcd => FaultKind::Etcd(EtcdFault::LeaderKilled),
+        };
+        let first = [FaultKind::Host(HostFault::Killed), dies];
         let step = |number: usize| {
             let faults = match first.get(number) {
                 Some(kind) => vec![Fault { kind: *kind, primary_of: draw.index(INSTANCES.len()) }],
-                None => faults(&mut draw),
+                None => faults(&mut draw, engine),
             };
             let pause = Duration::from_millis(draw.magnitude(50..=800));
             Step { pause, faults, lasts: Duration::from_millis(draw.magnitude(lasts.clone())) }
@@ -134,22 +258,22 @@ impl Plan {
     }
 }
 
-/// One, or one of a host and one of the database.
-fn faults(draw: &mut Draw) -> Vec<Fault> {
+/// One, or one of a host and one of the engine.
+fn faults(draw: &mut Draw, engine: EngineKind) -> Vec<Fault> {
     let primary_of = draw.index(INSTANCES.len());
-    let of_host = *draw.one_of(&FaultKind::OF_HOSTS);
-    let of_database = *draw.one_of(&FaultKind::OF_DATABASES);
+    let of_host = FaultKind::Host(*draw.one_of(&HostFault::ALL));
+    let of_engine = *draw.one_of(&FaultKind::of_engine(engine));
     let both = draw.percent(20);
     let mut faults = Vec::new();
     if both || draw.percent(60) {
         faults.push(Fault { kind: of_host, primary_of });
     }
     if both || faults.is_empty() {
-        faults.push(Fault { kind: of_database, primary_of });
+        faults.push(Fault { kind: of_engine, primary_of });
     }
-    // While the database is away nobody can be told to hand over.
+    // While the engine is away nobody can be told to hand over.
     if both {
-        faults.retain(|fault| fault.kind != FaultKind::HostDrained);
+        faults.retain(|fault| fault.kind != FaultKind::Host(HostFault::Drained));
     }
     faults
 }
@@ -162,11 +286,18 @@ mod tests {
 
     #[test]
     fn a_seed_has_one_plan_and_all_kinds_are_in_some() {
-        assert_eq!(Plan::draw(1, Extent::Full), Plan::draw(1, Extent::Full));
-        assert_ne!(Plan::draw(1, Extent::Full), Plan::draw(2, Extent::Full));
-        let plans = (0..50).flat_map(|seed| Plan::draw(seed, Extent::Full).steps);
-        let drawn: BTreeSet<_> = plans.flat_map(|step| step.faults).map(|fault| fault.kind).collect();
-        let all: BTreeSet<_> = FaultKind::OF_HOSTS.into_iter().chain(FaultKind::OF_DATABASES).collect();
-        assert_eq!(drawn, all);
+        for engine in [EngineKind::Postgres, EngineKind::Etcd] {
+            let plan = |seed| Plan::draw(seed, engine, Extent::Full);
+            assert_eq!(plan(1), plan(1));
+            assert_ne!(plan(1), plan(2));
+            let drawn: BTreeSet<_> = (0..50)
+                .flat_map(|seed| plan(seed).steps)
+                .flat_map(|step| step.faults)
+                .map(|fault| fault.kind)
+                .collect();
+            let of_hosts = HostFault::ALL.map(FaultKind::Host);
+            let all: BTreeSet<_> = of_hosts.into_iter().chain(FaultKind::of_engine(engine)).collect();
+            assert_eq!(drawn, all);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Plays a round on machines from its plan.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::Write,
     path::PathBuf,
@@ -16,8 +16,8 @@ use super::{
     gaps::{Gaps, Occasion},
     history::{Act, check},
     network::Machines,
-    plan::{Fault, FaultKind, Plan, Step},
-    site::{HOSTS, INSTANCES, NODES, Site, at},
+    plan::{EngineKind, Fault, FaultKind, HostFault, Plan, Step},
+    site::{HOSTS, INSTANCES, Site, at},
 };
 use crate::{Cluster, Signal};
 
@@ -25,9 +25,6 @@ use crate::{Cluster, Signal};
 /// database nobody is taken for silent for 5 s, and a takeover may ask a server that is cut off once or twice, for 2 s each. How long it takes is
 /// what the gaps tell.
 const SERVICE_BACK_WITHIN: Duration = Duration::from_secs(20);
-
-/// A database that is promoted while the old one is cut off goes on beside it for so long, once that is back.
-const BOTH_IN_OFFICE: Duration = Duration::from_millis(800);
 
 /// A round on machines that held.
 #[derive(Clone, Debug, Default)]
@@ -38,17 +35,27 @@ pub struct HeldApart {
     pub gaps: Gaps,
     /// Calls that were answered.
     pub calls: u64,
+    /// Calls of strangers that were refused.
+    pub refused: u64,
+    /// Faults that could not be played here, and why.
+    pub skipped: BTreeSet<(&'static str, String)>,
     /// How long it took.
     pub took: Duration,
     /// Where its files are, if they were kept.
     pub files: Option<PathBuf>,
 }
 
-/// Why there can be no machines here, if so.
-pub fn machines_impossible() -> Option<String> {
-    let has_database = ambrosia_test_database::is_installed();
-    Machines::impossible()
-        .or_else(|| (!has_database).then(|| "PostgreSQL is not installed (Debian's package postgresql)".to_owned()))
+/// Why there can be no machines with that engine here, if so.
+pub fn machines_impossible(engine: EngineKind) -> Option<String> {
+    Machines::impossible().or_else(|| match engine {
+        EngineKind::Postgres if !ambrosia_test_database::is_installed() => {
+            Some("PostgreSQL is not installed (Debian's package postgresql)".to_owned())
+        }
+        EngineKind::Etcd if !ambrosia_test_database::has_etcd() => {
+            Some("etcd is not there (`scripts/engines.sh` fetches it)".to_owned())
+        }
+        EngineKind::Postgres | EngineKind::Etcd => None,
+    })
 }
 
 /// What becomes of the files of a round that held: what every process said, and the journal. Those of others are kept.
@@ -63,14 +70,20 @@ pub enum Files {
 /// Plays the round of a seed on machines of their own.
 ///
 /// Processes and namespaces belong to the thread of the round and are gone when it ends, in whatever way.
-pub fn play_apart(seed: u64, extent: Extent, files: Files, interrupt: &Interrupt) -> Result<HeldApart, Violation> {
+pub fn play_apart(
+    seed: u64,
+    engine: EngineKind,
+    extent: Extent,
+    files: Files,
+    interrupt: &Interrupt,
+) -> Result<HeldApart, Violation> {
     let began = Instant::now();
     let mut cluster = Cluster::with_prefix(&format!("{PREFIX}{}-machines-", std::process::id()));
     cluster.keep();
     let directory = cluster.directory().to_owned();
     let interrupt = interrupt.clone();
     let round = std::thread::Builder::new().name("round on machines".to_owned());
-    let round = round.spawn(move || play(cluster, seed, extent, interrupt));
+    let round = round.spawn(move || play(cluster, (seed, engine, extent), interrupt));
     let keep = |what: &str| {
         // Under another name, since the next run removes what a run has left.
         let kept = directory.with_file_name(format!("ambrosia-{what}-machines-{seed}-{}", std::process::id()));
@@ -93,12 +106,13 @@ pub fn play_apart(seed: u64, extent: Extent, files: Files, interrupt: &Interrupt
             text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
         }
     };
-    Err(Violation { what, directory: keep("violation"), plan: format!("{:#?}", Plan::draw(seed, extent)) })
+    Err(Violation { what, directory: keep("violation"), plan: format!("{:#?}", Plan::draw(seed, engine, extent)) })
 }
 
-fn play(cluster: Cluster, seed: u64, extent: Extent, interrupt: Interrupt) -> anyhow::Result<HeldApart> {
-    let plan = Plan::draw(seed, extent);
-    let mut round = Round::begin(cluster, seed, interrupt)?;
+fn play(cluster: Cluster, drawn: (u64, EngineKind, Extent), interrupt: Interrupt) -> anyhow::Result<HeldApart> {
+    let (seed, engine, extent) = drawn;
+    let plan = Plan::draw(seed, engine, extent);
+    let mut round = Round::begin(cluster, seed, engine, interrupt)?;
     let played = plan.steps.iter().try_for_each(|step| round.step(step)).and_then(|()| round.check());
     if let Err(error) = &played {
         round.note(&format!("VIOLATED: {error:#}"));
@@ -119,12 +133,12 @@ struct Round {
 }
 
 impl Round {
-    fn begin(cluster: Cluster, seed: u64, interrupt: Interrupt) -> anyhow::Result<Round> {
+    fn begin(cluster: Cluster, seed: u64, engine: EngineKind, interrupt: Interrupt) -> anyhow::Result<Round> {
         let began = Instant::now();
         let journal = File::create(cluster.file("journal"))?;
         let meter = Meter::start(cluster.directory())?;
-        let site = Site::begin(cluster)?;
-        let callers = Callers::begin(&site.machines, &site.cluster.file("ca"), seed)?;
+        let site = Site::begin(cluster, engine)?;
+        let callers = Callers::begin(&site.machines, &site.papers, seed)?;
         callers.wait_for_answers(|_| true, Instant::now())?;
         let held = HeldApart::default();
         let mut round = Round { callers: Some(callers), site, meter, interrupt, began, journal, held };
@@ -153,26 +167,36 @@ impl Round {
     /// Faults begin, last, and end; whenever somebody can serve, he must within a time.
     fn step(&mut self, step: &Step) -> anyhow::Result<()> {
         self.pause(step.pause)?;
+        let mut faults = step.faults.clone();
+        for fault in &step.faults {
+            if let Some(reason) = self.site.impossible(fault.kind) {
+                faults.retain(|other| other != fault);
+                self.held.skipped.insert((fault.kind.name(), reason));
+            }
+        }
+        if faults.is_empty() {
+            return Ok(());
+        }
         let primaries = self.site.primaries(HOSTS[0])?;
         let host_of =
             |fault: &Fault| primaries.get(&fault.primary_of).copied().unwrap_or(fault.primary_of % HOSTS.len());
         let hit = Instant::now();
         let mut possible = hit;
-        for fault in &step.faults {
+        for fault in &faults {
             *self.held.faults.entry(fault.kind.name()).or_default() += 1;
             self.note(&format!("{} (host {}); primaries are on {primaries:?}", fault.kind.name(), host_of(fault)));
             self.begin_fault(fault.kind, host_of(fault))?;
-            if !fault.kind.is_of_host() {
+            if fault.kind.is_mended_by_hand() {
                 possible = Instant::now();
             }
         }
         self.note("all faults have begun");
-        let obstructed = step.faults.iter().any(|fault| fault.kind.obstructs());
+        let obstructed = faults.iter().any(|fault| fault.kind.obstructs());
         let is_concerned = |instance: usize| {
             let of = |fault: &Fault| !fault.kind.is_of_host() || primaries.get(&instance) == Some(&host_of(fault));
-            step.faults.iter().any(of)
+            faults.iter().any(of)
         };
-        let occasion = match step.faults[..] {
+        let occasion = match faults[..] {
             [fault] => Occasion::Fault(fault.kind),
             _ => Occasion::Several,
         };
@@ -182,14 +206,14 @@ impl Round {
         self.pause(step.lasts.saturating_sub(hit.elapsed()))?;
         let ends = Instant::now();
         let mut possible = ends;
-        for fault in &step.faults {
+        for fault in &faults {
             self.end_fault(fault.kind, host_of(fault))?;
             if !fault.kind.is_of_host() && fault.kind.obstructs() {
                 possible = Instant::now();
             }
         }
         self.note("all faults have ended");
-        let (possible, occasion) = match step.faults[..] {
+        let (possible, occasion) = match faults[..] {
             _ if obstructed => (possible, occasion),
             [fault] => (ends, Occasion::Return(fault.kind)),
             _ => (ends, Occasion::Several),
@@ -235,70 +259,39 @@ impl Round {
     }
 
     fn begin_fault(&mut self, kind: FaultKind, host: usize) -> anyhow::Result<()> {
-        let (machine, primary) = (HOSTS[host], self.site.primary);
-        match kind {
-            FaultKind::HostKilled => self.site.kill(host),
-            FaultKind::HostCut => self.site.machines.cut(machine),
-            FaultKind::HostMute => self.site.machines.mute(machine),
-            FaultKind::HostDeaf => self.site.machines.deafen(machine),
-            FaultKind::HostStopped => self.site.signal(host, Signal::Stop),
-            FaultKind::HostDrained => {
+        let machine = HOSTS[host];
+        let FaultKind::Host(fault) = kind else { return self.site.begin_engine_fault(kind) };
+        match fault {
+            HostFault::Killed | HostFault::SetBack => self.site.kill(host),
+            HostFault::Cut => self.site.machines.cut(machine),
+            HostFault::Mute => self.site.machines.mute(machine),
+            HostFault::Deaf => self.site.machines.deafen(machine),
+            HostFault::Stopped => self.site.signal(host, Signal::Stop),
+            HostFault::Drained => {
                 let from = HOSTS[(host + 1) % HOSTS.len()];
                 self.site.must(from, &["drain", "--host", &at(machine)]).map(drop)
             }
-            FaultKind::DatabaseKilled => {
-                self.site.nodes[primary].kill()?;
-                self.promote()
+            HostFault::Disbelieved(paper) => {
+                self.site.kill(host)?;
+                self.site.serve_disbelieved(host, paper)
             }
-            FaultKind::DatabaseCut => {
-                self.site.machines.cut(NODES[primary])?;
-                self.promote()
-            }
-            FaultKind::DatabaseStopped => Ok(self.site.nodes[primary].freeze(true)?),
-            FaultKind::DatabaseRestarted => {
-                self.site.nodes[primary].kill()?;
-                self.site.start_node(primary)?;
-                self.site.nodes[primary].wait_until_followed();
-                Ok(())
-            }
-            FaultKind::StandbyCut => self.site.machines.cut(NODES[1 - primary]),
         }
     }
 
-    /// The standby is primary from here on, and its commits wait for nobody until the other one follows it.
-    fn promote(&mut self) -> anyhow::Result<()> {
-        let next = 1 - self.site.primary;
-        // What the old one has confirmed it has: that waited for it.
-        self.site.nodes[next].promote();
-        self.site.primary = next;
-        self.note("the standby is promoted");
-        Ok(())
-    }
-
     fn end_fault(&mut self, kind: FaultKind, host: usize) -> anyhow::Result<()> {
-        let (machine, primary) = (HOSTS[host], self.site.primary);
-        match kind {
-            FaultKind::HostKilled => self.site.serve(host),
-            FaultKind::HostCut => self.site.machines.plug(machine),
-            FaultKind::HostMute => self.site.machines.unmute(machine),
-            FaultKind::HostDeaf => self.site.machines.undeafen(machine),
-            FaultKind::HostStopped => self.site.signal(host, Signal::Continue),
-            FaultKind::HostDrained => self.site.must(machine, &["drain", "--host", &at(machine), "--undo"]).map(drop),
-            FaultKind::DatabaseKilled => self.site.follow(1 - primary),
-            FaultKind::DatabaseCut => {
-                // It takes itself for the primary, and nothing that it is told comes to be durable.
-                self.site.machines.plug(NODES[1 - primary])?;
-                self.pause(BOTH_IN_OFFICE)?;
-                self.site.nodes[1 - primary].kill()?;
-                self.site.follow(1 - primary)
+        let machine = HOSTS[host];
+        let FaultKind::Host(fault) = kind else { return self.site.end_engine_fault(kind, &self.interrupt) };
+        match fault {
+            HostFault::Killed | HostFault::Disbelieved(_) => self.site.serve(host),
+            HostFault::SetBack => {
+                self.site.set_back(host)?;
+                self.site.serve(host)
             }
-            FaultKind::DatabaseStopped => Ok(self.site.nodes[primary].freeze(false)?),
-            FaultKind::DatabaseRestarted => Ok(()),
-            FaultKind::StandbyCut => {
-                self.site.machines.plug(NODES[1 - primary])?;
-                self.site.nodes[primary].wait_until_followed();
-                Ok(())
-            }
+            HostFault::Cut => self.site.machines.plug(machine),
+            HostFault::Mute => self.site.machines.unmute(machine),
+            HostFault::Deaf => self.site.machines.undeafen(machine),
+            HostFault::Stopped => self.site.signal(host, Signal::Continue),
+            HostFault::Drained => self.site.must(machine, &["drain", "--host", &at(machine), "--undo"]).map(drop),
         }
     }
 
@@ -307,8 +300,9 @@ impl Round {
         self.site.check_alive()?;
         let callers = self.callers.take().context("they call")?;
         self.held.calls = callers.count();
-        let calls = callers.finish()?;
-        let remains = remains(&self.site.machines, &self.site.cluster.file("ca"))?;
+        let (calls, refused) = callers.finish()?;
+        self.held.refused = refused;
+        let remains = remains(&self.site.machines, &self.site.papers)?;
         for (instance, (calls, remains)) in calls.iter().zip(&remains).enumerate() {
             let name = INSTANCES[instance].0;
             check(calls, remains).with_context(|| format!("what clients of {name} were told is no history"))?;
@@ -328,7 +322,7 @@ impl Round {
             };
             calls.iter().filter_map(line).collect::<Vec<_>>()
         };
-        let appended: std::collections::BTreeSet<_> = calls.iter().enumerate().flat_map(appends).collect();
+        let appended: BTreeSet<_> = calls.iter().enumerate().flat_map(appends).collect();
         if let Some(other) = self.site.printed().iter().find(|line| !appended.contains(*line)) {
             bail!("{other:?} was printed, which nobody was told");
         }

@@ -1,27 +1,31 @@
-//! What runs on the machines: a database with its standby, three hosts, and what is known of each.
+//! What runs on the machines: an engine, three hosts, and what is known of each.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::PermissionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
 
-use ambrosia_test_database::Node;
+use ambrosia_test_database::{Authority, Lasting};
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
-use super::super::namespace::bind_to_this_thread;
-use super::network::{Machine, Machines};
+use super::super::{interrupt::Interrupt, namespace::bind_to_this_thread, tool::run_tool};
+use super::{
+    databases::{Databases, PASSWORD},
+    members::Members,
+    network::{Machine, Machines},
+    plan::{EngineKind, FaultKind, Paper},
+};
 use crate::{Cluster, Host, PATIENCE, Signal};
 
-/// Where the database and its standby are, whichever is which.
-pub(crate) const NODES: [Machine; 2] = [Machine(0), Machine(1)];
-pub(crate) const HOSTS: [Machine; 3] = [Machine(2), Machine(3), Machine(4)];
-pub(crate) const CLIENTS: Machine = Machine(5);
-const MACHINES: usize = 6;
+/// Behind those of the engine.
+pub(crate) const HOSTS: [Machine; 3] = [Machine(3), Machine(4), Machine(5)];
+pub(crate) const CLIENTS: Machine = Machine(6);
+const MACHINES: usize = 7;
 
 /// Instances, and how many replicas each is to have.
 pub(crate) const INSTANCES: [(&str, &str); 5] = [("i0", "3"), ("i1", "3"), ("i2", "3"), ("i3", "2"), ("i4", "2")];
@@ -32,7 +36,8 @@ const SERVE: [&str; 4] = ["--host-grace", "3s", "--move-after", "2s"];
 /// Checkpoints are taken often, so that faults hit them too.
 const CHECKPOINTS: [&str; 4] = ["--checkpoint-every", "64KiB", "--keep-checkpoints", "2"];
 
-const PASSWORD: &str = "hush";
+/// Whoever was cut off finds the others again within this time.
+const STATUS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Between two looks at what nothing announces.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -42,13 +47,111 @@ pub(crate) fn at(machine: Machine) -> String {
     format!("{}:7400", machine.address())
 }
 
+/// Certificates and tokens, good ones and others.
+pub(crate) struct Papers(PathBuf);
+
+impl Papers {
+    /// Makes those of all machines and of clients.
+    fn issue(cluster: &Cluster) -> anyhow::Result<Papers> {
+        let papers = Papers(cluster.file("ca"));
+        let (dir, other) = (papers.0.clone(), cluster.file("other-ca"));
+        let [dir, other] = [&dir, &other].map(|path| path.to_str().map(str::to_owned));
+        let (dir, other) = (dir.context("a plain path")?, other.context("a plain path")?);
+        for dir in [&dir, &other] {
+            cluster.must(&["cert", "init", "--dir", dir]);
+        }
+        (0..MACHINES).map(Machine).for_each(|machine| {
+            cluster.must(&["cert", "issue", "--dir", &dir, "--host", &machine.address()]);
+        });
+        cluster.must(&["cert", "issue", "--dir", &dir, "--client", "caller"]);
+        cluster.must(&["cert", "issue", "--dir", &other, "--client", "caller"]);
+        let key = fs::read_to_string(papers.0.join("ca.key"))?;
+        let authority = Authority::of("Ambrosia CA", &key);
+        for machine in HOSTS {
+            let address = machine.address();
+            cluster.must(&["cert", "issue", "--dir", &other, "--host", &address]);
+            let expired = authority.certify_server(&address, Lasting::Past);
+            fs::write(papers.0.join(format!("{address}-expired.crt")), expired.certificate)?;
+            fs::write(papers.0.join(format!("{address}-expired.key")), expired.key)?;
+        }
+        Ok(papers)
+    }
+
+    /// The CA's certificate.
+    pub(crate) fn ca(&self) -> PathBuf {
+        self.0.join("ca.crt")
+    }
+
+    /// Certificate and key of a machine, by its address, or of a client.
+    pub(crate) fn of(&self, name: &str) -> (PathBuf, PathBuf) {
+        pair(&self.0, name)
+    }
+
+    /// Those of a client whom another CA has signed.
+    pub(crate) fn of_stranger(&self) -> (PathBuf, PathBuf) {
+        pair(&self.0.with_file_name("other-ca"), "caller")
+    }
+
+    /// Those with which nobody believes that machine.
+    fn bad(&self, machine: Machine, paper: Paper) -> (PathBuf, PathBuf) {
+        let address = machine.address();
+        match paper {
+            Paper::Expired => self.of(&format!("{address}-expired")),
+            Paper::Misnamed => self.of(&CLIENTS.address()),
+            Paper::Foreign => pair(&self.0.with_file_name("other-ca"), &address),
+        }
+    }
+
+    /// The file of the token of clients that have no certificate.
+    pub(crate) fn token(&self) -> PathBuf {
+        self.0.join("token")
+    }
+
+    /// That of a token that is none of the store.
+    pub(crate) fn wrong_token(&self) -> PathBuf {
+        self.0.join("wrong-token")
+    }
+}
+
+fn pair(directory: &Path, name: &str) -> (PathBuf, PathBuf) {
+    (directory.join(format!("{name}.crt")), directory.join(format!("{name}.key")))
+}
+
+/// What keeps the store.
+pub(crate) enum Engine {
+    Postgres(Databases),
+    Etcd(Members),
+}
+
+impl Engine {
+    fn begin(kind: EngineKind, cluster: &Cluster, papers: &Papers, machines: &Machines) -> anyhow::Result<Engine> {
+        Ok(match kind {
+            EngineKind::Postgres => Engine::Postgres(Databases::begin(cluster, papers, machines)?),
+            EngineKind::Etcd => Engine::Etcd(Members::begin(cluster, papers, machines)?),
+        })
+    }
+
+    fn url(&self, papers: &Papers) -> String {
+        match self {
+            Engine::Postgres(databases) => databases.url(papers),
+            Engine::Etcd(members) => members.url(papers),
+        }
+    }
+
+    fn check_alive(&mut self) -> anyhow::Result<()> {
+        match self {
+            Engine::Postgres(databases) => databases.check_alive(),
+            Engine::Etcd(members) => members.check_alive(),
+        }
+    }
+}
+
 /// All machines of a round.
 pub(crate) struct Site {
     pub(crate) cluster: Cluster,
     pub(crate) machines: Machines,
-    pub(crate) nodes: [Node; 2],
-    /// Which node is primary.
-    pub(crate) primary: usize,
+    pub(crate) papers: Papers,
+    engine: Engine,
     hosts: [Option<Host>; 3],
     /// Processes that are gone.
     buried: usize,
@@ -58,35 +161,22 @@ pub(crate) struct Site {
 
 impl Site {
     /// Sets up everything; when this returns, all replicas follow.
-    pub(crate) fn begin(cluster: Cluster) -> anyhow::Result<Site> {
+    pub(crate) fn begin(cluster: Cluster, engine: EngineKind) -> anyhow::Result<Site> {
         let machines = Machines::begin(MACHINES)?;
         // The user of the database goes through it; what is secret in it has modes of its own.
         fs::set_permissions(cluster.directory(), PermissionsExt::from_mode(0o711))?;
-        let ca = cluster.file("ca");
-        let dir = ca.to_str().context("a plain path")?;
-        cluster.must(&["cert", "init", "--dir", dir]);
-        for machine in NODES.iter().chain(&HOSTS) {
-            cluster.must(&["cert", "issue", "--dir", dir, "--host", &machine.address()]);
-        }
-        cluster.must(&["cert", "issue", "--dir", dir, "--client", "caller"]);
-        let node = |machine: Machine| -> anyhow::Result<Node> {
-            let file = |ending: &str| ca.join(format!("{}.{ending}", machine.address()));
-            let directory = cluster.file(&format!("database-{}", machine.0));
-            let node = Node::new(&directory, &machine.address(), &file("crt"), &file("key"))?;
-            node.context("PostgreSQL is not installed")
-        };
-        let nodes = [node(NODES[0])?, node(NODES[1])?];
-        nodes[0].make(PASSWORD)?;
-        let store = cluster.file("store.url");
-        let (addresses, ca) = (NODES.map(Machine::address).join(","), ca.join("ca.crt"));
-        let (url, ca) = ("postgres://ambrosia", ca.display());
-        fs::write(&store, format!("{url}:{PASSWORD}@{addresses}/postgres?sslrootcert={ca}\n"))?;
-        fs::set_permissions(&store, PermissionsExt::from_mode(0o600))?;
+        let papers = Papers::issue(&cluster)?;
+        let engine = Engine::begin(engine, &cluster, &papers, &machines)?;
+        write_secret(&cluster.file("store.url"), &engine.url(&papers))?;
         let (hosts, printed) = (Default::default(), BTreeSet::new());
-        let mut site = Site { cluster, machines, nodes, primary: 0, hosts, buried: 0, printed };
-        site.start_node(0)?;
-        site.follow(1)?;
+        let mut site = Site { cluster, machines, papers, engine, hosts, buried: 0, printed };
         site.must(HOSTS[0], &["store", "init"])?;
+        let token = site.must(HOSTS[0], &["token", "new", "--name", "callers", "--deed", "send", "--deed", "query"])?;
+        write_secret(&site.papers.token(), token.trim())?;
+        // Of the same form, and of no store.
+        let wrong: String = token.trim().chars().map(|sign| if sign == 'a' { 'b' } else { sign }).collect();
+        let wrong = if wrong == token.trim() { format!("{wrong}b") } else { wrong };
+        write_secret(&site.papers.wrong_token(), &wrong)?;
         let module = site.cluster.guest("history");
         let module = module.to_str().context("a plain path")?;
         for (instance, replicas) in INSTANCES {
@@ -95,35 +185,68 @@ impl Site {
         }
         (0..HOSTS.len()).try_for_each(|number| site.serve(number))?;
         site.wait_until_all_follow()?;
+        (0..HOSTS.len()).try_for_each(|number| copy(&site.cache(number), &site.old_cache(number)))?;
         Ok(site)
     }
 
-    /// Starts the server of a node.
-    pub(crate) fn start_node(&mut self, node: usize) -> anyhow::Result<()> {
-        let Site { machines, nodes, .. } = self;
-        let spawn = |command: &mut Command| machines.on(NODES[node], || bind_to_this_thread(command).spawn());
-        Ok(nodes[node].start(spawn)?)
+    /// Why that can't go wrong here, if so.
+    pub(crate) fn impossible(&self, fault: FaultKind) -> Option<String> {
+        match (&self.engine, fault) {
+            (_, FaultKind::Host(_)) => None,
+            (Engine::Postgres(databases), FaultKind::Postgres(fault)) => databases.impossible(fault),
+            (Engine::Etcd(_), FaultKind::Etcd(fault)) => Members::impossible(fault),
+            (_, fault) => Some(format!("{fault:?} is a fault of another engine")),
+        }
     }
 
-    /// Has a node follow the primary, with a fresh copy; commits wait for it from then on.
-    pub(crate) fn follow(&mut self, node: usize) -> anyhow::Result<()> {
-        let (there, primary) = (NODES[node], &self.nodes[self.primary]);
-        self.machines.on(there, || self.nodes[node].copy(primary))?;
-        self.start_node(node)?;
-        self.nodes[self.primary].wait_for_standby(true);
-        self.nodes[self.primary].wait_until_followed();
-        Ok(())
+    /// The engine fails.
+    pub(crate) fn begin_engine_fault(&mut self, fault: FaultKind) -> anyhow::Result<()> {
+        match (&mut self.engine, fault) {
+            (Engine::Postgres(databases), FaultKind::Postgres(fault)) => databases.begin_fault(&self.machines, fault),
+            (Engine::Etcd(members), FaultKind::Etcd(fault)) => members.begin_fault(&self.machines, fault),
+            (_, fault) => bail!("{fault:?} is no fault of this engine"),
+        }
+    }
+
+    /// It is mended.
+    pub(crate) fn end_engine_fault(&mut self, fault: FaultKind, interrupt: &Interrupt) -> anyhow::Result<()> {
+        match (&mut self.engine, fault) {
+            (Engine::Postgres(databases), FaultKind::Postgres(fault)) => {
+                databases.end_fault(&self.machines, fault, interrupt)
+            }
+            (Engine::Etcd(members), FaultKind::Etcd(fault)) => members.end_fault(&self.machines, fault),
+            (_, fault) => bail!("{fault:?} is no fault of this engine"),
+        }
+    }
+
+    /// Where a host keeps what it would have to make or download again.
+    fn cache(&self, number: usize) -> PathBuf {
+        self.cluster.file(&format!("cache-{}", HOSTS[number].address()))
+    }
+
+    /// What was there when the round began.
+    fn old_cache(&self, number: usize) -> PathBuf {
+        self.cluster.file(&format!("old-cache-{}", HOSTS[number].address()))
+    }
+
+    /// A host that does not run has what it had when the round began.
+    pub(crate) fn set_back(&self, number: usize) -> anyhow::Result<()> {
+        fs::remove_dir_all(self.cache(number))?;
+        copy(&self.old_cache(number), &self.cache(number))
     }
 
     /// The program as somebody on that machine starts it.
-    pub(crate) fn command(&self, machine: Machine, arguments: &[&str]) -> Command {
-        let file = |name: &str| self.cluster.file("ca").join(name);
+    fn command(&self, machine: Machine, arguments: &[&str]) -> Command {
         let own = machine.address();
+        self.command_as(machine, self.papers.of(&own), arguments)
+    }
+
+    fn command_as(&self, machine: Machine, papers: (PathBuf, PathBuf), arguments: &[&str]) -> Command {
         let mut command = self.cluster.command(arguments);
         command.env_remove("AMBROSIA_STORE").env("AMBROSIA_STORE_FILE", self.cluster.file("store.url"));
-        command.env("AMBROSIA_CACHE", self.cluster.file(&format!("cache-{own}")));
-        command.env("AMBROSIA_TLS_CERT", file(&format!("{own}.crt"))).env("AMBROSIA_TLS_CA", file("ca.crt"));
-        command.env("AMBROSIA_TLS_KEY", file(&format!("{own}.key")));
+        command.env("AMBROSIA_CACHE", self.cluster.file(&format!("cache-{}", machine.address())));
+        command.env("AMBROSIA_TLS_CA", self.papers.ca());
+        command.env("AMBROSIA_TLS_CERT", papers.0).env("AMBROSIA_TLS_KEY", papers.1);
         command
     }
 
@@ -139,11 +262,28 @@ impl Site {
 
     /// Starts a host.
     pub(crate) fn serve(&mut self, number: usize) -> anyhow::Result<()> {
+        let papers = self.papers.of(&HOSTS[number].address());
+        self.serve_as(number, papers)
+    }
+
+    /// Tries to start a host whom nobody would believe: it is to say so, and to end.
+    pub(crate) fn serve_disbelieved(&mut self, number: usize, paper: Paper) -> anyhow::Result<()> {
+        self.serve_as(number, self.papers.bad(HOSTS[number], paper))?;
+        let mut host = self.hosts[number].take().context("it was started")?;
+        let status = host.wait();
+        self.bury(number, &host)?;
+        let said = host.said();
+        ensure!(status.code() == Some(1), "host {number} with a bad certificate ended with {status}: {said}");
+        ensure!(said.contains("certificate"), "host {number} does not say that its certificate is bad: {said}");
+        Ok(())
+    }
+
+    fn serve_as(&mut self, number: usize, papers: (PathBuf, PathBuf)) -> anyhow::Result<()> {
         assert!(self.hosts[number].is_none(), "a host is started that does not run");
         let at = at(HOSTS[number]);
         let mut arguments = vec!["serve", "--listen", &at, "--advertise", &at];
         arguments.extend(SERVE.iter().chain(&CHECKPOINTS));
-        let mut command = self.command(HOSTS[number], &arguments);
+        let mut command = self.command_as(HOSTS[number], papers, &arguments);
         bind_to_this_thread(&mut command);
         self.hosts[number] = Some(self.machines.on(HOSTS[number], || Host::start(command, |_| {}))?);
         Ok(())
@@ -172,10 +312,7 @@ impl Site {
                 bail!("host {number} ended by itself with {status}; it said:\n{}", host.said());
             }
         }
-        for (number, node) in self.nodes.iter_mut().enumerate() {
-            ensure!(!node.has_ended()?, "the database on {:?} ended by itself: see its log", NODES[number]);
-        }
-        Ok(())
+        self.engine.check_alive()
     }
 
     /// Ends all hosts in order.
@@ -225,9 +362,17 @@ impl Site {
         &self.printed
     }
 
-    /// What `status` says, asked from a machine that can reach the database.
+    /// What `status` says, asked from a machine that can reach the engine, if only a moment after its cable was plugged in.
     pub(crate) fn status(&self, from: Machine) -> anyhow::Result<Value> {
-        Ok(serde_json::from_str(&self.must(from, &["status", "--json"])?)?)
+        let deadline = Instant::now() + STATUS_PATIENCE;
+        let said = loop {
+            match self.must(from, &["status", "--json"]) {
+                Err(error) if Instant::now() >= deadline => return Err(error),
+                Err(_) => std::thread::park_timeout(LOOK_INTERVAL),
+                Ok(said) => break said,
+            }
+        };
+        Ok(serde_json::from_str(&said)?)
     }
 
     /// On which host the primary of each instance is, as far as it is known.
@@ -273,4 +418,15 @@ fn lacking(status: &Value) -> Option<String> {
         wanted.parse() == Ok(count) && instance["primary"]["address"].is_string()
     };
     INSTANCES.iter().find(|(name, wanted)| !has_all(name, wanted)).map(|(name, _)| (*name).to_owned())
+}
+
+fn write_secret(path: &Path, line: &str) -> anyhow::Result<()> {
+    fs::write(path, format!("{line}\n"))?;
+    Ok(fs::set_permissions(path, PermissionsExt::from_mode(0o600))?)
+}
+
+/// Copies a directory to a place where nothing is.
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let text = |path: &Path| path.to_str().map(str::to_owned).context("a plain path");
+    run_tool("cp", &["-a", &text(from)?, &text(to)?])
 }
