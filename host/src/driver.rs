@@ -3,13 +3,19 @@
 use std::sync::Arc;
 
 use ambrosia_client::Primary;
-use ambrosia_core::{EpochBody, Fault, InstanceName, InstanceUuid, Lsn, ReplicaIndex, member::MemberSettings};
+use ambrosia_core::{
+    Epoch, EpochBody, Fault, InstanceName, InstanceUuid, Lsn, ReplicaIndex,
+    member::{MemberSettings, Other, OtherRole},
+};
 use ambrosia_engine::WasmGuest;
 use ambrosia_outgoing::Sender;
-use ambrosia_storage::{Checkpoints, InstanceError, Instances, LogStore, Members, Presence, RecordedOutcome, Store};
+use ambrosia_storage::{
+    Checkpoints, InstanceError, Instances, LogError, LogStore, Member, Members, Presence, RecordedOutcome, Role, Store,
+};
 
 use crate::{
     clock::SystemClock,
+    elsewhere::Elsewhere,
     event::Event,
     guest_log::GuestLog,
     mailbox::Mailbox,
@@ -59,8 +65,17 @@ pub(crate) struct Driver {
     pub(crate) clock: SystemClock,
     pub(crate) settings: MemberSettings,
     pub(crate) options: DriverOptions,
+    pub(crate) elsewhere: Elsewhere,
     /// Says whose the messages are, if the process has several members.
     pub(crate) span: tracing::Span,
+}
+
+/// What was seen of the others.
+pub(crate) struct Others {
+    /// All replicas that run; `None` if that can't be found out.
+    pub(crate) running: Option<Vec<Other>>,
+    /// The newest reign that the log knows, or one that is over.
+    pub(crate) fence: Epoch,
 }
 
 /// What the operator chose, and what a member does not decide by.
@@ -87,7 +102,23 @@ impl Driver {
         }
     }
 
-    /// Who is primary, if it is another replica and that is known.
+    /// Looks which replicas run. Blocks.
+    pub(crate) fn look(&self) -> Result<Others, LogError> {
+        let unseen = |error: &dyn std::error::Error| tracing::warn!(%error, "the other replicas can't be looked at");
+        let running = self.members.running().map(|members| members.iter().filter_map(other).collect());
+        let running = running.inspect_err(|error| unseen(error)).ok();
+        match self.log.head() {
+            Ok(head) => Ok(Others { running, fence: head.epoch }),
+            // A store that is away is no reason to end.
+            Err(LogError::Io(error)) => {
+                unseen(&error);
+                Ok(Others { running: None, fence: Epoch(0) })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Who is primary, if it is another replica and that is known. Blocks.
     pub(crate) fn primary_elsewhere(&self) -> Option<Primary> {
         let primary =
             self.members.primary().inspect_err(|error| tracing::debug!(%error, "who is primary can't be read"));
@@ -141,6 +172,17 @@ pub(crate) fn shorten(text: &mut String) {
         text.truncate(text.floor_char_boundary(FAULT_TEXT_BYTES_MAX));
         text.push('…');
     }
+}
+
+/// A replica that runs, as the core knows it.
+fn other(member: &Member) -> Option<Other> {
+    let role = match member.role {
+        Role::Standby => OtherRole::Standby,
+        Role::Primary => OtherRole::Primary,
+        Role::Down => return None,
+    };
+    let (replica, applied, heartbeat_age) = (member.replica, member.applied, member.heartbeat_age);
+    Some(Other { replica, role, applied, ready: member.ready.unwrap_or(0), heartbeat_age })
 }
 
 #[cfg(test)]

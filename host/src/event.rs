@@ -11,7 +11,7 @@ use ambrosia_storage::{LogEvent, StandingWish, Vacancy};
 use ambrosia_wire::ConnectionHandle;
 use bytes::Bytes;
 
-use crate::look::Look;
+use crate::{driver::Others, look::Look};
 
 pub(crate) enum Event {
     /// A peer has connected and wants to send its stream.
@@ -92,6 +92,8 @@ pub(crate) enum Event {
     Claimed { attempt: u64, epoch: Epoch, is_claimed: bool },
     /// Nobody seems to be primary.
     Vacancy(Vacancy),
+    /// It was looked which replicas run.
+    OthersSeen(Result<Others, ambrosia_storage::LogError>),
     /// Watching for a vacancy failed.
     WatchFailed(ambrosia_storage::LogError),
     /// The store was replaced or removed: what lies there is not what this process has opened.

@@ -33,6 +33,7 @@ use crate::{
     doorway::open_door,
     driver::{Driver, DriverOptions},
     driving::Living,
+    elsewhere::Elsewhere,
     embedded::Print,
     entropy::{entropy_bytes, entropy_u64},
     event::Event,
@@ -393,6 +394,7 @@ impl Host {
             clock: self.clock,
             settings: settings(replica, self.engine, options),
             options: DriverOptions { print_replay: options.print_replay },
+            elsewhere: Elsewhere::default(),
             span: span.clone(),
         };
         self.wishes.follow(&entry, Arc::clone(&mailbox));

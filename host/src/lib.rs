@@ -18,6 +18,7 @@ mod divergence;
 mod doorway;
 mod driver;
 mod driving;
+mod elsewhere;
 mod embedded;
 mod entropy;
 mod event;

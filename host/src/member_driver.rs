@@ -17,7 +17,7 @@ use std::{
 
 use ambrosia_calendar::Calendar;
 use ambrosia_core::{
-    ConnectionId, Epoch, EventId, Genesis, Lsn, Traffic,
+    ConnectionId, Epoch, EventId, Genesis, Lsn, Record, Traffic,
     member::{self, Member, MemberInput, Next, Surroundings},
 };
 use ambrosia_engine::{Image, WasmGuest};
@@ -28,7 +28,7 @@ use self::{errands::Errand, looking::Counted};
 use crate::{
     checkpointer::Checkpointer,
     clock::Clock,
-    connections::{Connections, refuse},
+    connections::Connections,
     dialers::Dialers,
     divergence,
     driver::{Driver, Replica},
@@ -98,6 +98,8 @@ pub(crate) struct MemberDriver {
     tail: Option<Box<dyn LogTail>>,
     /// Whether the member waits for records.
     is_reading: bool,
+    /// There was nothing when it was read elsewhere.
+    has_read_nothing: bool,
     /// The guest of the checkpoint that was loaded, and when that began.
     loaded: Option<Loaded>,
     restore_began: Instant,
@@ -135,6 +137,28 @@ pub(crate) struct MemberDriver {
     /// Peers and clients were left, for the last time.
     has_left: bool,
     errand: Option<Errand>,
+    looks: Looks,
+}
+
+/// Whether the others are being looked at, and have to be once more: a look counts that began when it was asked for last.
+#[derive(Default)]
+struct Looks {
+    is_under_way: bool,
+    again: bool,
+}
+
+impl Looks {
+    /// Whether one is to begin now.
+    fn begin(&mut self) -> bool {
+        self.again = self.is_under_way;
+        !std::mem::replace(&mut self.is_under_way, true)
+    }
+
+    /// Whether the one that has ended counts.
+    fn end(&mut self) -> bool {
+        self.is_under_way = false;
+        !std::mem::take(&mut self.again)
+    }
 }
 
 impl MemberDriver {
@@ -145,6 +169,7 @@ impl MemberDriver {
             events: VecDeque::new(),
             tail: None,
             is_reading: false,
+            has_read_nothing: false,
             loaded: None,
             restore_began: Instant::now(),
             progress: ReplayProgress::begin(),
@@ -174,6 +199,7 @@ impl MemberDriver {
             ending: None,
             has_left: false,
             errand: None,
+            looks: Looks::default(),
         }
     }
 
@@ -237,6 +263,8 @@ impl MemberDriver {
             return Ok(Step::Ended(ending));
         }
         if let Some(event) = self.events.pop_front() {
+            // What has come since may be that there is something to read.
+            self.has_read_nothing &= matches!(event, Event::ErrandDone);
             self.on_event(event)?;
             Ok(Step::Again)
         } else if self.is_reading {
@@ -346,31 +374,63 @@ impl MemberDriver {
         if self.shell.has_commands() {
             return Ok(Step::Again); // a query has waited for too long
         }
+        if std::mem::take(&mut self.has_read_nothing) {
+            return Ok(self.wait_for_records(next));
+        }
         if let Some(watch) = &self.watch {
             watch.begin_to_read();
         }
-        let tail = self.tail.as_mut().expect("the log was opened before it is read");
-        let records = tail.read();
-        let is_to_wait = self.watch.is_some() && !std::mem::replace(&mut self.has_waited, true);
-        if is_to_wait && records.as_ref().is_ok_and(Vec::is_empty) {
-            let has_ended = self.member.replica().is_some_and(|replica| replica.outcome().is_some());
-            let anyway = if has_ended { OUTCOME_WAIT } else { WAIT };
-            return Ok(Step::Wait(Some(match next {
-                Next::After(Some(wait)) => wait.min(anyway),
-                Next::After(None) | Next::Again => anyway,
-            })));
+        let mut tail = self.tail.take().expect("the log was opened before it is read");
+        if self.driver.store.asks_together() {
+            let read = move || {
+                let records = tail.read();
+                (tail, records)
+            };
+            // A store that others share may take its time, which says nothing of a standby, and its thread has others to drive.
+            self.send_out(Phase::Waiting, read, |driver, (tail, records)| {
+                driver.tail = Some(tail);
+                driver.has_read_nothing = driver.is_to_wait(&records);
+                if driver.has_read_nothing { Ok(()) } else { driver.on_read(records) }
+            });
+            return Ok(Step::Again);
         }
+        let records = tail.read();
+        self.tail = Some(tail);
+        if self.is_to_wait(&records) {
+            return Ok(self.wait_for_records(next));
+        }
+        self.on_read(records)?;
+        self.driver.mailbox.take(&mut self.events);
+        Ok(Step::Again)
+    }
+
+    /// Whether there was nothing to read, and there was no wait for more yet.
+    fn is_to_wait(&mut self, records: &Result<Vec<Record>, LogError>) -> bool {
+        let may_wait = self.watch.is_some() && !std::mem::replace(&mut self.has_waited, true);
+        may_wait && records.as_ref().is_ok_and(Vec::is_empty)
+    }
+
+    fn wait_for_records(&self, next: Next) -> Step {
+        let has_ended = self.member.replica().is_some_and(|replica| replica.outcome().is_some());
+        let anyway = if has_ended { OUTCOME_WAIT } else { WAIT };
+        Step::Wait(Some(match next {
+            Next::After(Some(wait)) => wait.min(anyway),
+            Next::After(None) | Next::Again => anyway,
+        }))
+    }
+
+    /// Hands the member what was read.
+    fn on_read(&mut self, records: Result<Vec<Record>, LogError>) -> Result<(), RunError> {
         self.enter(Phase::Computing);
         (self.is_reading, self.has_waited) = (false, false);
         match records {
             Ok(records) => {
                 let (published, durable) = (self.driver.checkpoints.newest_published(), self.durable()?);
                 self.step(MemberInput::Read { records, durable, published });
+                Ok(())
             }
-            Err(error) => self.on_missing(error)?,
+            Err(error) => self.on_missing(error),
         }
-        self.driver.mailbox.take(&mut self.events);
-        Ok(Step::Again)
     }
 
     /// What is durable, which matters until all of it was read once.
@@ -378,7 +438,15 @@ impl MemberDriver {
         if self.watch.is_some() {
             return Ok(Lsn(0));
         }
-        let durable = self.driver.log.head()?.durable;
+        let durable = match self.driver.log.head() {
+            Ok(head) => head.durable,
+            // A store that is away is no reason to end: it is read on, and seen then.
+            Err(LogError::Io(error)) => {
+                tracing::warn!(%error, "how far the log goes can't be seen");
+                return Ok(Lsn(u64::MAX));
+            }
+            Err(error) => return Err(error.into()),
+        };
         if let Some(replica) = self.member.replica() {
             self.progress.report(replica.applied(), durable);
         }
@@ -412,7 +480,7 @@ impl MemberDriver {
                 return Ok(());
             }
             Event::PeerHello { handle, .. } | Event::ClientHello { handle } | Event::ReplicaHello { handle } => {
-                refuse(&handle, self.driver.primary_elsewhere());
+                self.driver.elsewhere.refuse(handle, &self.driver);
                 return Ok(());
             }
             Event::LookWanted(wanted) => {
@@ -461,6 +529,7 @@ impl MemberDriver {
                 self.vacancy = Some(vacancy);
                 MemberInput::Vacant { over: vacancy.epoch(), is_stuck: self.driver.printer.is_stuck() }
             }
+            Event::OthersSeen(seen) => return self.on_others_seen(seen),
             Event::WatchFailed(error) if self.watch.is_some() => return Err(error.into()),
             Event::WatchFailed(_) | Event::RoomToPrint | Event::MoreRecords | Event::ErrandDone => return Ok(()),
             Event::StoreLost(place) => {

@@ -5,10 +5,13 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     os::unix::fs::PermissionsExt,
     path::PathBuf,
+    sync::Arc,
     time::Instant,
 };
 
+use ambrosia_host::{OwnFiles, Security, Tls, TlsFiles};
 use ambrosia_tests::{Cluster, Host, PATIENCE};
+use ambrosia_wire::{Connection, Control, Frame};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 
 use crate::{
@@ -192,16 +195,15 @@ fn whoever_is_not_believed_is_told_why() {
     }
     assert_eq!(add(&cluster, &at, &client), "2", "none of the others was heard");
     host.kill();
-    // The host is another one than was asked for, its certificate has ended, or it has no TLS.
-    issue(&cluster, "ca", &["--host", "elsewhere.example"]);
+    // The host is another one than was asked for, or it has no TLS.
+    issue(&cluster, "ca", &["--host", "127.0.0.1"]);
     for (own, word) in [
-        (Some("elsewhere.example"), "is not for localhost, but for elsewhere.example"),
-        (Some("expired"), "the certificate of the other side has expired"),
+        (Some("127.0.0.1"), "the certificate of the other side is not for localhost, but for "),
         (None, "the other side has no TLS"),
     ] {
         let with = own.map(|own| flags(&cluster, "ca", Some(("ca", own)))).unwrap_or_default();
-        let (mut host, at) = start(&cluster, "localhost", &with);
-        let said = refusal(&cluster, &at, &client);
+        let (mut host, at) = start(&cluster, "127.0.0.1", &with);
+        let said = refusal(&cluster, &at.replace("127.0.0.1", "localhost"), &client);
         assert!(said.contains(word), "{own:?}: not {word:?}: {said}");
         host.kill();
     }
@@ -216,30 +218,74 @@ fn add_by_store(cluster: &Cluster) -> String {
 }
 
 #[test]
+fn a_host_whom_nobody_would_believe_does_not_begin() {
+    let cluster = cluster();
+    cluster.register("counter", "counter", 1);
+    issue(&cluster, "ca", &OF_HOST);
+    issue(&cluster, "ca", &["--host", "elsewhere.example"]);
+    issue(&cluster, "ca", &["--client", "laptop"]);
+    issue(&cluster, "other", &OF_HOST);
+    issue_expired(&cluster, "ca");
+    for (own, words) in [
+        (("ca", "expired"), "expired.crt has expired: give it a new one"),
+        (("ca", "elsewhere.example"), "is not for localhost, but for elsewhere.example"),
+        (("other", "localhost"), "is not signed by the CA of --tls-ca"),
+        (("ca", "laptop"), "is not for localhost, but for "),
+    ] {
+        let with = flags(&cluster, "ca", Some(own));
+        for verb in [&["run", "--instance", "counter"][..], &["serve"]] {
+            let begin =
+                [verb, &["--listen", "127.0.0.1:0", "--advertise", "localhost:7400"], &as_words(&with)].concat();
+            fails(&cluster, &begin, &["no host or client would believe this host: the certificate in", words]);
+        }
+    }
+    let with = flags(&cluster, "ca", Some(("ca", "localhost")));
+    let (_host, at) = start(&cluster, "localhost", &with);
+    assert_eq!(add(&cluster, &at, &with), "1");
+}
+
+#[test]
 fn a_certificate_of_a_client_is_no_host() {
     let mut cluster = cluster();
     certify(&mut cluster);
-    cluster.register("sender", "sender", 1);
     cluster.register("receiver", "receiver", 1);
     let there = serve(&cluster, &["--instance", "receiver"]);
     wait_for_primaries(&there, &["receiver"]);
-    let client = flags(&cluster, "ca", Some(("ca", "laptop")));
-    let here = serve(&cluster, &[&["--instance", "sender"], &as_words(&client)[..]].concat());
-    wait_for_primaries(&here, &["sender"]);
-    let said = cluster.run(&["send", "sender", "start", "[\"receiver\", 1, 1, 8]", "--timeout", "1"]);
-    assert_eq!(said.code, 1, "a client believes no host that shows the certificate of a client");
-    assert!(said.stderr.contains("no TLS with the host"), "{}", said.stderr);
-    drop(here);
-    let here = serve(&cluster, &["--instance", "sender"]);
-    wait_for_primaries(&here, &["sender"]);
-    drop(there);
-    cluster.must(&["send", "sender", "start", "[\"receiver\", 1, 1, 8]"]);
-    drop(here);
-    let there = serve(&cluster, &["--instance", "receiver"]);
-    wait_for_primaries(&there, &["receiver"]);
-    let _here = serve(&cluster, &[&["--instance", "sender"], &as_words(&client)[..]].concat());
+    let address = cluster.status("receiver")["primary"]["address"].as_str().expect("it runs").to_owned();
+    let says_that_it_is_a_host = |own: &str| {
+        let file = |kind: &str| path(&cluster, "ca", &format!("{own}.{kind}"));
+        let own = Some(OwnFiles { certificate: file("crt"), key: file("key") });
+        let tls = Tls::of(TlsFiles { ca: path(&cluster, "ca", "ca.crt"), own, token: None }).expect("good files");
+        let security = Security::Tls(Arc::new(tls));
+        let hello = Control::Hello {
+            version: 1,
+            from: "sender".to_owned(),
+            from_uuid: [7; 16],
+            epoch: 1,
+            to: "receiver".to_owned(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let socket = security.connect(&address.parse().expect("an address")).await.expect("it listens");
+            let (_handle, mut connection) = Connection::new(socket).expect("a socket");
+            connection.write_frame(&Frame::Control(hello)).await.expect("it is taken");
+            connection.read_frame().await.expect("it answers")
+        })
+    };
+    match says_that_it_is_a_host("laptop") {
+        Frame::Control(Control::Refused { elsewhere: false, reason }) => {
+            assert!(reason.contains("the certificate is one of a client, and no host's"), "{reason}");
+        }
+        other => panic!("a client was heard as a host: {other:?}"),
+    }
     there.wait_for_word("the certificate is one of a client, and no host's");
-    assert_eq!(cluster.must(&["send", "receiver", "report"]).replace([' ', '\n'], ""), "[0,0]");
+    // Whom a host says to be is looked up then.
+    match says_that_it_is_a_host("localhost") {
+        Frame::Control(Control::Refused { elsewhere: true, reason }) => {
+            assert!(reason.contains("the registry does not say that the peer is the instance"), "{reason}");
+        }
+        other => panic!("an instance that there is not was heard: {other:?}"),
+    }
 }
 
 #[test]
@@ -274,6 +320,10 @@ fn a_certificate_that_is_replaced_is_used_for_new_connections_and_one_that_is_br
     let new = flags(&cluster, "other", Some(("other", "laptop")));
     assert_eq!(add(&cluster, &at, &new), "6");
     assert!(refusal(&cluster, &at, &old).contains("is not signed by the CA"));
+    // One that is good, and would be believed by nobody, is not used either.
+    ["localhost.crt", "localhost.key"].iter().for_each(|file| copy("ca", file));
+    assert_eq!(add(&cluster, &at, &new), "7");
+    host.wait_for_word("localhost.crt is not signed by the CA of --tls-ca");
     let key = fs::read_to_string(path(&cluster, "ca", "localhost.key")).expect("it is there");
     let secret = key.lines().nth(1).expect("base 64 between two lines");
     assert!(!host.said().contains(secret), "{}", host.said());

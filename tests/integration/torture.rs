@@ -2,7 +2,7 @@
 
 use ambrosia_tests::{
     skip,
-    torture::{EngineKind, Extent, Files, Interrupt, Kind, machines_impossible, play, play_apart},
+    torture::{Draft, EngineKind, Extent, Files, Interrupt, Kind, machines_impossible, play, play_apart},
 };
 
 /// Requests that every round gets done at least, or it was no test.
@@ -102,8 +102,9 @@ fn holds_apart(engine: EngineKind, seeds: &[u64]) {
     if let Some(reason) = machines_impossible(engine) {
         return skip(&format!("torture on machines with {engine:?}"), &reason);
     }
+    let draft = |seed| Draft { seed, engine, extent: Extent::Short, only: Vec::new() };
     for seed in seeds {
-        match play_apart(*seed, engine, Extent::Short, Files::Removed, &Interrupt::default()) {
+        match play_apart(&draft(*seed), Files::Removed, &Interrupt::default()) {
             Ok(held) => {
                 assert!(held.faults.values().sum::<u64>() >= 5, "{held:?}");
                 assert!(held.calls >= REQUESTS_MIN, "{held:?}");

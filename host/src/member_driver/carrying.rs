@@ -9,7 +9,7 @@ use std::{
 use ambrosia_calendar::Calendar;
 use ambrosia_core::{
     Epoch, Lsn, Output,
-    member::{CheckpointEvent, Command, MemberInput, Notice, Other, OtherRole},
+    member::{CheckpointEvent, Command, MemberInput, Notice},
 };
 use ambrosia_engine::Captures;
 use ambrosia_storage::{
@@ -18,7 +18,7 @@ use ambrosia_storage::{
 
 use super::{Loaded, MemberDriver};
 use crate::{
-    clock::Clock, comparison, connections::refuse, dialers::Dialers, event::Event, log_watch::LogWatch,
+    clock::Clock, comparison, connections::refuse, dialers::Dialers, driver::Others, event::Event, log_watch::LogWatch,
     replay_progress::ReplayProgress, requests::Requests, run::RunError, vitals::Phase, wish::of_core,
 };
 
@@ -41,7 +41,7 @@ impl MemberDriver {
                 self.step(MemberInput::Made(guest));
             }
             Command::Open(lsn) => self.open(lsn)?,
-            Command::Read => (self.is_reading, self.has_waited) = (true, false),
+            Command::Read => (self.is_reading, self.has_waited, self.has_read_nothing) = (true, false, false),
             Command::Watch => {
                 assert!(self.watch.is_none(), "a standby begins to watch once");
                 self.watch = Some(LogWatch::start(&self.driver)?);
@@ -53,7 +53,7 @@ impl MemberDriver {
                 let is_written_down = matches!(outcome, Some(RecordedOutcome::Finished { .. }));
                 self.step(MemberInput::Outcome { is_written_down });
             }
-            Command::Look => self.look()?,
+            Command::Look => self.look(),
             Command::LookUpPeer { name, traffic } => {
                 let registered = self.driver.registered(&name);
                 self.step(MemberInput::PeerLookedUp { traffic, registered });
@@ -262,23 +262,26 @@ impl MemberDriver {
         Ok(())
     }
 
-    fn look(&mut self) -> Result<(), RunError> {
-        let running = self.driver.members.running().map(|members| {
-            let others = members.iter().filter_map(|member| {
-                let role = match member.role {
-                    Role::Standby => OtherRole::Standby,
-                    Role::Primary => OtherRole::Primary,
-                    Role::Down => return None,
-                };
-                let (applied, heartbeat_age) = (member.applied, member.heartbeat_age);
-                let ready = member.ready.unwrap_or(0);
-                Some(Other { replica: member.replica, role, applied, ready, heartbeat_age })
+    /// Has it looked who runs, elsewhere: a store that others share may take its time, and a primary serves meanwhile.
+    fn look(&mut self) {
+        if self.looks.begin() {
+            let driver = Arc::clone(&self.driver);
+            self.driver.runtime.spawn_blocking(move || {
+                let span = driver.span.clone();
+                let seen = span.in_scope(|| driver.look());
+                driver.mailbox.push(Event::OthersSeen(seen));
             });
-            others.collect()
-        });
-        let running = running.inspect_err(|error| tracing::warn!(%error, "the other replicas can't be looked at")).ok();
-        let fence = self.driver.log.head()?.epoch;
-        self.step(MemberInput::Others { running, fence });
+        }
+    }
+
+    /// What was seen is heard of, unless it was asked for once more meanwhile.
+    pub(super) fn on_others_seen(&mut self, seen: Result<Others, LogError>) -> Result<(), RunError> {
+        if self.looks.end() {
+            let Others { running, fence } = seen?;
+            self.step(MemberInput::Others { running, fence });
+        } else {
+            self.look();
+        }
         Ok(())
     }
 

@@ -271,8 +271,10 @@ fn of_theirs(fault: &CertificateError) -> String {
             "is not signed by the CA of --tls-ca".to_owned()
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
-            // They come as `DnsName("a.example")`.
-            let names: Vec<&str> = presented.iter().map(|name| name.split('"').nth(1).unwrap_or(name)).collect();
+            // They come as `DnsName("a.example")` and `IpAddress(10.0.0.1)`.
+            let plain =
+                |name: &'_ String| name.split(['"', '(', ')']).rfind(|part| !part.is_empty()).map(str::to_owned);
+            let names: Vec<String> = presented.iter().filter_map(plain).collect();
             let names = names.join(", ");
             format!("is not for {}, but for {names}: use that, or issue one with this name", expected.to_str())
         }

@@ -85,6 +85,8 @@ pub(crate) enum Event {
     Restore(usize),
     /// A process goes on with the checkpoint that it is taking.
     Checkpoint(ProcessId),
+    /// A process hears of what was seen of the others.
+    Looked(ProcessId),
     /// Everybody who should be connected looks whether they are.
     Mend(ProcessId, Epoch),
 }
@@ -112,6 +114,7 @@ impl Event {
             | Event::Configured(id)
             | Event::Broken(id, _)
             | Event::Checkpoint(id)
+            | Event::Looked(id)
             | Event::Wish(id, _)
             | Event::Mend(id, _) => Some(*id),
             _ => None,

@@ -12,7 +12,7 @@ use crate::{
     agenda::Event,
     checkpointing::may_be_silent,
     life::Input,
-    options::FaultKind,
+    options::{FaultKind, MILLISECOND},
     process::{Driver, Process},
     sim::{Sim, number_of},
     start::SILENCE,
@@ -26,6 +26,8 @@ const SUSPICIONS: u64 = 2_000;
 /// anything.
 const SILENT_FOR_LONG: Duration = Duration::from_secs(61);
 const SILENT: Duration = Duration::from_secs(1);
+/// What a look at the others may take; as long as it takes to begin a replica.
+const LOOK_TAKES: (u64, u64) = (0, 500 * MILLISECOND);
 
 impl Sim {
     /// A standby looks by itself, and goes on doing so.
@@ -191,7 +193,26 @@ impl Sim {
         }
         let fence = driver.log.head()?.epoch;
         let is_known = !self.storm.get() || !self.dice().percent(2);
-        self.give(process, driver, Input::Others { running: is_known.then_some(running), fence });
+        let others = Input::Others { running: is_known.then_some(running), fence };
+        // A store that others share may take its time.
+        driver.hands.others = None;
+        if self.dice().percent(50) {
+            self.give(process, driver, others);
+        } else {
+            driver.hands.others = Some(others);
+            self.put_in(LOOK_TAKES, Event::Looked(process.id));
+        }
         Ok(())
+    }
+
+    /// What was seen is heard of, unless it was looked again.
+    pub(crate) fn hear_of_others(&self, process: &Process) {
+        {
+            let mut driver = process.driver.borrow_mut();
+            let driver = driver.as_mut().expect("it has asked for this");
+            let Some(others) = driver.hands.others.take() else { return };
+            self.step(process, driver, others);
+        }
+        self.plan_delivery(process);
     }
 }

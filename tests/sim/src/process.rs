@@ -20,6 +20,7 @@ use crate::{
     checks::engines::Compared,
     guest::SimGuest,
     ids::{Place, ProcessId},
+    life::Input,
     machine::SimMachine,
 };
 
@@ -133,6 +134,8 @@ pub(crate) struct Hands {
     pub(crate) written: Option<WrittenFile>,
     /// What is to be done to a checkpoint next.
     pub(crate) job: Option<Command>,
+    /// What was seen of the others, and is not heard of yet.
+    pub(crate) others: Option<Input>,
     /// Replicas that had been silent for long when it was last looked who runs, and when that was done to trim the log.
     pub(crate) silent: Vec<ProcessId>,
     pub(crate) left_out: Vec<ProcessId>,

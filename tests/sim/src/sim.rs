@@ -310,6 +310,7 @@ impl Sim {
             Event::Mend(id, epoch) => self.in_reign(id, epoch, |process| self.mend(process)),
             Event::Request(id, number) => self.with(id, |process| self.on_request(process, number)),
             Event::Checkpoint(id) => self.with(id, |process| self.do_job(process)),
+            Event::Looked(id) => self.with(id, |process| self.hear_of_others(process)),
             Event::Broken(id, connection) => self.with(id, |process| self.on_broken(process, connection)),
             Event::Forth(connection) => self.carry_forth(connection),
             Event::Back(connection) => self.carry_back(connection),

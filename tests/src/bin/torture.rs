@@ -11,8 +11,8 @@ use ambrosia_host::entropy_u64;
 use ambrosia_tests::{
     ms,
     torture::{
-        EngineKind, Extent, Files, Gaps, Held, HeldApart, Interrupt, Kind, Tally, Violation, machines_impossible, play,
-        play_apart, remove_leftovers,
+        Draft, EngineKind, Extent, Files, Gaps, Held, HeldApart, Interrupt, Kind, Tally, Violation,
+        machines_impossible, play, play_apart, remove_leftovers,
     },
 };
 use clap::Parser;
@@ -25,6 +25,7 @@ use clap::Parser;
   torture --kinds stop --rounds 1 --seed 4711  that one again: the plan is the same, the timing is not
   torture --machines --seconds 1800            half an hour of a database with its standby, three hosts and clients on machines of their own
   torture --machines --engine etcd             the same with three members of etcd
+  torture --machines --faults slow,full        with slow and full disks alone
 
 Exit code: 0 if everything held, 1 if anything did not. Then the files of the round are kept.
 Some kinds need root, strace, ip or mount; machines need root, ip, tc, and PostgreSQL or etcd. Those that can't be played here are SKIPPED, which the report says.")]
@@ -44,6 +45,9 @@ struct Arguments {
     /// What keeps the store of machines
     #[arg(long, value_enum, value_name = "ENGINE", requires = "machines", default_value = "postgres")]
     engine: EngineKind,
+    /// Of faults of machines those alone that have one of these words in their names, as the report has them
+    #[arg(long, value_delimiter = ',', value_name = "WORD", requires = "machines")]
+    faults: Vec<String>,
     /// Keep the files of rounds on machines that held, too
     #[arg(long, requires = "machines")]
     keep: bool,
@@ -146,7 +150,8 @@ fn torture_machines(arguments: &Arguments, seed: u64, interrupt: &Interrupt) -> 
         if began.elapsed() >= time {
             break;
         }
-        let played = play_apart(round_seed, arguments.engine, extent, files, interrupt);
+        let (engine, only) = (arguments.engine, arguments.faults.clone());
+        let played = play_apart(&Draft { seed: round_seed, engine, extent, only }, files, interrupt);
         if interrupt.is_raised() {
             // What was found wrong, if anything, comes of the interruption.
             if let Err(violation) = played {
@@ -158,11 +163,14 @@ fn torture_machines(arguments: &Arguments, seed: u64, interrupt: &Interrupt) -> 
         match played {
             Ok(held) => total.take(number, round_seed, &held),
             Err(violation) => {
-                let again = match arguments.engine {
-                    EngineKind::Postgres => "--machines",
-                    EngineKind::Etcd => "--machines --engine etcd",
-                };
-                complain(number, ("machines", again), round_seed, arguments.short, &violation);
+                let mut again = "--machines".to_owned();
+                if arguments.engine == EngineKind::Etcd {
+                    again.push_str(" --engine etcd");
+                }
+                if !arguments.faults.is_empty() {
+                    again.push_str(&format!(" --faults '{}'", arguments.faults.join(",")));
+                }
+                complain(number, ("machines", &again), round_seed, arguments.short, &violation);
                 total.print();
                 return Ok(ExitCode::FAILURE);
             }

@@ -31,7 +31,7 @@ mod world;
 
 pub use interrupt::Interrupt;
 pub use leftovers::remove_leftovers;
-pub use machines::{EngineKind, Files, Gaps, HeldApart, Machine, Machines, machines_impossible, play_apart};
+pub use machines::{Draft, EngineKind, Files, Gaps, HeldApart, Machine, Machines, machines_impossible, play_apart};
 pub use plan::{Extent, Kind};
 pub use round::{Held, Violation, play};
 pub use stage::Tally;

@@ -32,7 +32,8 @@ pub enum Command {
     Acquire(Epoch),
     /// See whether the registry says how the instance ended. Answered by [`super::MemberInput::Outcome`].
     LookAtOutcome,
-    /// Look which replicas run. Answered by [`super::MemberInput::Others`].
+    /// Look which replicas run. Answered by [`super::MemberInput::Others`] once for the last time that this was asked for, with what was seen since:
+    /// that may take a while, and this member goes on meanwhile.
     Look,
     /// See which instance the registry has under the name, before any other input. Answered by
     /// [`super::MemberInput::PeerLookedUp`].

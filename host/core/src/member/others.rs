@@ -60,9 +60,9 @@ impl Others {
         (self.seen, self.is_asked) = (Some(Seen { at: now, running }), false);
     }
 
-    /// Forgets what was seen, so that the next one who asks has it looked again.
+    /// Forgets what was seen, and what is under way, so that the next one who asks has it looked again.
     pub(super) fn forget(&mut self) {
-        self.seen = None;
+        (self.seen, self.is_asked) = (None, false);
     }
 
     /// The others as they were at most `age` ago. `None` if they are to be looked at first: the answer comes as an input.

@@ -218,6 +218,25 @@ fn the_next_checkpoint_is_captured_while_the_one_before_is_tidied_and_written_af
 }
 
 #[test]
+fn a_look_at_the_others_that_began_before_a_checkpoint_counted_does_not_do_for_what_it_lets_go() {
+    let mut bench = Bench::standby();
+    let (epoch, asks) = (bench.epoch_record(bench::ENGINE), Some(ME));
+    bench.read(vec![epoch]);
+    let record = bench.digest_record(asks);
+    bench.read(vec![record]);
+    for event in
+        [CheckpointEvent::Captured(Ok(())), CheckpointEvent::Written(Ok(())), CheckpointEvent::Published(Ok(()))]
+    {
+        bench.on(MemberInput::Checkpoint(event));
+    }
+    let vacant = MemberInput::Vacant { over: Epoch(1), is_stuck: true };
+    assert_eq!(bench.on(vacant), [Command::Look]);
+    // Nobody has answered, and one that needs the older one may begin now.
+    let compacted = MemberInput::Checkpoint(CheckpointEvent::Compacted(Ok(())));
+    assert_eq!(bench.on(compacted), [Command::Look], "it is looked anew");
+}
+
+#[test]
 fn whoever_was_silent_for_a_minute_keeps_nobody_from_trimming_and_who_is_not_known_keeps_all() {
     for (running, expected) in [
         (

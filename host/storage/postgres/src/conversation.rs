@@ -6,10 +6,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use ambrosia_shared_log::{Fault, Session};
-use tokio::task::AbortHandle;
+use tokio::{task::AbortHandle, time::Instant};
 use tokio_postgres::{
     AsyncMessage, Client, Connection, Row, Socket, Statement, error::Severity, tls::TlsStream, types::ToSql,
 };
@@ -46,6 +47,26 @@ pub(crate) struct Conversation {
     barriers: Barriers,
     backend: Backend,
     pub(crate) known: Known,
+    answers: Answers,
+}
+
+/// When a server has answered last. It answers the statements of a conversation one after the other, so one that is slow is told from one that
+/// stands still.
+struct Answers {
+    since: Instant,
+    /// Milliseconds since then.
+    last: AtomicU64,
+}
+
+impl Answers {
+    fn note(&self) {
+        let now = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.fetch_max(now, Ordering::SeqCst);
+    }
+
+    fn last(&self) -> Instant {
+        self.since + Duration::from_millis(self.last.load(Ordering::SeqCst))
+    }
 }
 
 /// The process of the server that serves a connection. Numbers are used again, so it is known by its begin, too.
@@ -154,7 +175,14 @@ impl Conversation {
         let begun = prepare(&client, place).await;
         let (prepared, backend, known) = begun.inspect_err(|_| driver.abort())?;
         let session = Session(LAST_SESSION.fetch_add(1, Ordering::SeqCst) + 1);
-        Ok(Conversation { session, client, is_warned, driver, prepared, barriers: Barriers::default(), backend, known })
+        let answers = Answers { since: Instant::now(), last: AtomicU64::new(0) };
+        let barriers = Barriers::default();
+        Ok(Conversation { session, client, is_warned, driver, prepared, barriers, backend, known, answers })
+    }
+
+    /// When it has answered last.
+    pub(crate) fn last_answer(&self) -> Instant {
+        self.answers.last()
     }
 
     pub(crate) fn session(&self) -> Session {
@@ -194,7 +222,9 @@ impl Conversation {
         statement: &Statement,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Failed> {
-        let rows = self.client.query(statement, parameters).await?;
+        let rows = self.client.query(statement, parameters).await;
+        self.answers.note();
+        let rows = rows?;
         if self.is_warned.load(Ordering::SeqCst) {
             return Err(Failed { fault: Fault::Unknown(WARNED.to_owned()), is_over: true });
         }

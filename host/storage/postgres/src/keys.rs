@@ -53,7 +53,18 @@ pub(crate) async fn perform(conversation: &Conversation, request: &KeysRequest) 
     Ok(Answered::Keys(answer))
 }
 
+/// Puts a value. A key that was new when the statement began, and was made by another one for which it has waited, is not seen by it: that may have
+/// been the same put, whose answer was lost, so the statement is repeated and sees whose it is.
 async fn put(conversation: &Conversation, request: &Put) -> Result<KeysAnswer, Failed> {
+    loop {
+        if let Some(answer) = try_to_put(conversation, request).await? {
+            return Ok(answer);
+        }
+    }
+}
+
+/// `None` if the key was made meanwhile.
+async fn try_to_put(conversation: &Conversation, request: &Put) -> Result<Option<KeysAnswer>, Failed> {
     let Put { space, key, expected, value, claim, beside } = request;
     let parameters: [Parameter<'_>; 7] = [
         &space_column(*space),
@@ -68,12 +79,13 @@ async fn put(conversation: &Conversation, request: &Put) -> Result<KeysAnswer, F
     let row = one(&rows)?;
     let (done, stands) = (revision_in(row, "done")?, revision_in(row, "stands")?);
     let (is_mine, is_there): (bool, bool) = (row.try_get("is_mine")?, row.try_get("is_there")?);
-    Ok(KeysAnswer::Put(match (done, stands) {
+    Ok(Some(KeysAnswer::Put(match (done, stands) {
         (Some(revision), _) => Ok(revision),
         (None, Some(revision)) if is_mine => Ok(revision),
         (None, stands) if stands == *expected && !is_there => Err(PutRefused::NoLog),
+        (None, None) if expected.is_none() => return Ok(None),
         (None, stands) => Err(PutRefused::Stands(stands)),
-    }))
+    })))
 }
 
 fn space_column(space: Space) -> i16 {

@@ -84,6 +84,9 @@ impl Sim {
         if driver.hands.job.is_some() || driver.hands.captured.is_some() || driver.hands.written.is_some() {
             return Some("takes a checkpoint".to_owned());
         }
+        if driver.hands.others.is_some() {
+            return Some("looks at the others".to_owned());
+        }
         let wished = self.instances.borrow()[process.place.instance].wished;
         if wished.is_some_and(|before| driver.checkpoints.newest_published() <= before) {
             return Some("a checkpoint is wanted".to_owned());

@@ -14,7 +14,6 @@ use super::{
     network::{Machine, Machines},
     plan::EtcdFault,
     site::Papers,
-    slow_disk::SlowDisk,
 };
 use crate::{Cluster, PATIENCE};
 
@@ -32,7 +31,6 @@ pub(crate) struct Members {
     blobs: PathBuf,
     /// Whom the fault has hit.
     hit: Vec<usize>,
-    slow: Option<SlowDisk>,
 }
 
 impl Members {
@@ -46,7 +44,7 @@ impl Members {
         let etcd = Etcd::apart(cluster.directory(), &apart, &SETTINGS).context("etcd is not there")?;
         let blobs = cluster.file("blobs");
         std::fs::create_dir(&blobs)?;
-        let mut members = Members { etcd, blobs, hit: Vec::new(), slow: None };
+        let mut members = Members { etcd, blobs, hit: Vec::new() };
         members.start(machines, &[0, 1, 2]);
         Ok(members)
     }
@@ -55,14 +53,6 @@ impl Members {
     pub(crate) fn url(&self, papers: &Papers) -> String {
         let url = self.etcd.url_with("torture", &format!("file:{}", self.blobs.display()));
         format!("{url}&sslrootcert={}", papers.ca().display())
-    }
-
-    /// Why that can't go wrong here, if so.
-    pub(crate) fn impossible(fault: EtcdFault) -> Option<String> {
-        match fault {
-            EtcdFault::LeaderSlow => SlowDisk::impossible(),
-            _ => None,
-        }
     }
 
     pub(crate) fn begin_fault(&mut self, machines: &Machines, fault: EtcdFault) -> anyhow::Result<()> {
@@ -79,7 +69,6 @@ impl Members {
             }
             EtcdFault::LeaderCut => machines.cut(MEMBERS[leader])?,
             EtcdFault::LeaderStopped => self.etcd.signal(leader, "STOP"),
-            EtcdFault::LeaderSlow => self.slow = Some(SlowDisk::begin(&[self.etcd.pid(leader)])?),
         }
         Ok(())
     }
@@ -92,7 +81,6 @@ impl Members {
             }
             EtcdFault::LeaderCut => hit.iter().try_for_each(|member| machines.plug(MEMBERS[*member]))?,
             EtcdFault::LeaderStopped => hit.iter().for_each(|member| self.etcd.signal(*member, "CONT")),
-            EtcdFault::LeaderSlow => self.slow = None,
         }
         // The next fault is to find all of them.
         hit.iter().for_each(|member| machines.on(MEMBERS[*member], || self.etcd.wait(*member)));

@@ -19,5 +19,5 @@ mod slow_disk;
 
 pub use gaps::Gaps;
 pub use network::{Machine, Machines};
-pub use plan::EngineKind;
+pub use plan::{Draft, EngineKind};
 pub use round::{Files, HeldApart, machines_impossible, play_apart};

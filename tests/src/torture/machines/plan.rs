@@ -15,6 +15,19 @@ pub enum EngineKind {
     Etcd,
 }
 
+/// From what a plan is drawn.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Where all draws come from.
+    pub seed: u64,
+    /// What keeps the store.
+    pub engine: EngineKind,
+    /// How much happens.
+    pub extent: Extent,
+    /// Only faults with one of these words in their names happen, if there are any.
+    pub only: Vec<String>,
+}
+
 /// One after the other.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Plan {
@@ -107,8 +120,6 @@ pub(crate) enum EtcdFault {
     LeaderCut,
     /// The leader stands still.
     LeaderStopped,
-    /// Each sync of the leader's disk takes long.
-    LeaderSlow,
     /// The process of a member dies that does not lead.
     FollowerKilled,
     /// Two of three die.
@@ -143,11 +154,10 @@ impl PostgresFault {
 }
 
 impl EtcdFault {
-    const ALL: [EtcdFault; 6] = [
+    const ALL: [EtcdFault; 5] = [
         EtcdFault::LeaderKilled,
         EtcdFault::LeaderCut,
         EtcdFault::LeaderStopped,
-        EtcdFault::LeaderSlow,
         EtcdFault::FollowerKilled,
         EtcdFault::MajorityKilled,
     ];
@@ -190,7 +200,6 @@ impl FaultKind {
                 EtcdFault::LeaderKilled => "the leader of etcd is killed",
                 EtcdFault::LeaderCut => "the machine of etcd's leader is cut off",
                 EtcdFault::LeaderStopped => "the leader of etcd stands still",
-                EtcdFault::LeaderSlow => "the disk of etcd's leader is slow",
                 EtcdFault::FollowerKilled => "a member of etcd is killed that does not lead",
                 EtcdFault::MajorityKilled => "two of three members of etcd are killed",
             },
@@ -226,15 +235,19 @@ impl FaultKind {
             FaultKind::Host(HostFault::SetBack | HostFault::Disbelieved(_)) => None,
             FaultKind::Postgres(PostgresFault::Killed | PostgresFault::Cut) => goal(1000, 1000),
             FaultKind::Postgres(_) => None,
-            FaultKind::Etcd(EtcdFault::LeaderSlow | EtcdFault::MajorityKilled) => None,
+            FaultKind::Etcd(EtcdFault::MajorityKilled) => None,
             FaultKind::Etcd(_) => goal(1000, 1000),
         }
     }
 }
 
+/// So many steps are drawn for each that has a fault that is wanted.
+const STEPS_PER_WANTED_MAX: usize = 200;
+
 impl Plan {
-    /// The plan for a seed on an engine is always the same one.
-    pub(crate) fn draw(seed: u64, engine: EngineKind, extent: Extent) -> Plan {
+    /// The plan for a draft is always the same one.
+    pub(crate) fn draw(draft: &Draft) -> Plan {
+        let Draft { seed, engine, extent, ref only } = *draft;
         let mut draw = Draw::new(seed);
         let (steps, lasts) = match extent {
             Extent::Short => (6, 300..=1500),
@@ -254,7 +267,12 @@ impl Plan {
             let pause = Duration::from_millis(draw.magnitude(50..=800));
             Step { pause, faults, lasts: Duration::from_millis(draw.magnitude(lasts.clone())) }
         };
-        Plan { steps: (0..steps).map(step).collect() }
+        let is_wanted = |fault: &Fault| only.is_empty() || only.iter().any(|word| fault.kind.name().contains(word));
+        let wanted = |mut step: Step| {
+            step.faults.retain(is_wanted);
+            (!step.faults.is_empty()).then_some(step)
+        };
+        Plan { steps: (0..steps * STEPS_PER_WANTED_MAX).map(step).filter_map(wanted).take(steps).collect() }
     }
 }
 
@@ -287,7 +305,11 @@ mod tests {
     #[test]
     fn a_seed_has_one_plan_and_all_kinds_are_in_some() {
         for engine in [EngineKind::Postgres, EngineKind::Etcd] {
-            let plan = |seed| Plan::draw(seed, engine, Extent::Full);
+            let draft = |seed| Draft { seed, engine, extent: Extent::Full, only: Vec::new() };
+            let plan = |seed| Plan::draw(&draft(seed));
+            let slow = Plan::draw(&Draft { only: vec!["slow".to_owned()], ..draft(1) });
+            assert!(slow.steps.iter().flat_map(|step| &step.faults).all(|fault| fault.kind.name().contains("slow")));
+            assert_eq!(slow.steps.len(), plan(1).steps.len());
             assert_eq!(plan(1), plan(1));
             assert_ne!(plan(1), plan(2));
             let drawn: BTreeSet<_> = (0..50)

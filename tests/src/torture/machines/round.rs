@@ -10,13 +10,13 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 
-use super::super::{interrupt::Interrupt, leftovers::PREFIX, meter::Meter, plan::Extent, round::Violation};
+use super::super::{interrupt::Interrupt, leftovers::PREFIX, meter::Meter, round::Violation};
 use super::{
     callers::{Callers, remains},
     gaps::{Gaps, Occasion},
     history::{Act, check},
     network::Machines,
-    plan::{EngineKind, Fault, FaultKind, HostFault, Plan, Step},
+    plan::{Draft, EngineKind, Fault, FaultKind, HostFault, Plan, Step},
     site::{HOSTS, INSTANCES, Site, at},
 };
 use crate::{Cluster, Signal};
@@ -70,20 +70,14 @@ pub enum Files {
 /// Plays the round of a seed on machines of their own.
 ///
 /// Processes and namespaces belong to the thread of the round and are gone when it ends, in whatever way.
-pub fn play_apart(
-    seed: u64,
-    engine: EngineKind,
-    extent: Extent,
-    files: Files,
-    interrupt: &Interrupt,
-) -> Result<HeldApart, Violation> {
+pub fn play_apart(draft: &Draft, files: Files, interrupt: &Interrupt) -> Result<HeldApart, Violation> {
     let began = Instant::now();
     let mut cluster = Cluster::with_prefix(&format!("{PREFIX}{}-machines-", std::process::id()));
     cluster.keep();
     let directory = cluster.directory().to_owned();
-    let interrupt = interrupt.clone();
+    let (drawn, interrupt, seed) = (draft.clone(), interrupt.clone(), draft.seed);
     let round = std::thread::Builder::new().name("round on machines".to_owned());
-    let round = round.spawn(move || play(cluster, (seed, engine, extent), interrupt));
+    let round = round.spawn(move || play(cluster, &drawn, interrupt));
     let keep = |what: &str| {
         // Under another name, since the next run removes what a run has left.
         let kept = directory.with_file_name(format!("ambrosia-{what}-machines-{seed}-{}", std::process::id()));
@@ -106,13 +100,13 @@ pub fn play_apart(
             text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
         }
     };
-    Err(Violation { what, directory: keep("violation"), plan: format!("{:#?}", Plan::draw(seed, engine, extent)) })
+    Err(Violation { what, directory: keep("violation"), plan: format!("{:#?}", Plan::draw(draft)) })
 }
 
-fn play(cluster: Cluster, drawn: (u64, EngineKind, Extent), interrupt: Interrupt) -> anyhow::Result<HeldApart> {
-    let (seed, engine, extent) = drawn;
-    let plan = Plan::draw(seed, engine, extent);
-    let mut round = Round::begin(cluster, seed, engine, interrupt)?;
+fn play(cluster: Cluster, draft: &Draft, interrupt: Interrupt) -> anyhow::Result<HeldApart> {
+    let plan = Plan::draw(draft);
+    ensure!(!plan.steps.is_empty(), "no fault has one of the words {:?} in its name", draft.only);
+    let mut round = Round::begin(cluster, draft.seed, draft.engine, interrupt)?;
     let played = plan.steps.iter().try_for_each(|step| round.step(step)).and_then(|()| round.check());
     if let Err(error) = &played {
         round.note(&format!("VIOLATED: {error:#}"));

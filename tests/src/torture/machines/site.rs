@@ -194,7 +194,7 @@ impl Site {
         match (&self.engine, fault) {
             (_, FaultKind::Host(_)) => None,
             (Engine::Postgres(databases), FaultKind::Postgres(fault)) => databases.impossible(fault),
-            (Engine::Etcd(_), FaultKind::Etcd(fault)) => Members::impossible(fault),
+            (Engine::Etcd(_), FaultKind::Etcd(_)) => None,
             (_, fault) => Some(format!("{fault:?} is a fault of another engine")),
         }
     }

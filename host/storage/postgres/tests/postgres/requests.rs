@@ -9,10 +9,11 @@ use std::{
 use ambrosia_core::{Epoch, Lsn, ReplicaIndex};
 use ambrosia_postgres::{PostgresEngine, PostgresPlace};
 use ambrosia_shared_log::{
-    ANSWER_TIME, Answer, Answered, Claim, Engine, Fault, Group, HostId, Lane, Raise, Request, Seen, Session,
+    ANSWER_TIME, Answer, Answered, Claim, Engine, Fault, Group, HostId, KeysAnswer, KeysRequest, Lane, Put, PutRefused,
+    Raise, Request, Seen, Session, Space,
     conformance::{self, Dice},
 };
-use ambrosia_storage::LogId;
+use ambrosia_storage::{LogId, Revision};
 use bytes::Bytes;
 
 use ambrosia_test_database::Server;
@@ -83,6 +84,41 @@ fn hosts_that_want_the_same_logs_in_other_orders_do_not_wait_for_each_other_for_
     let won =
         server.sql(&format!("select count(*) from shop.head where epoch > 1 and last > 1 and epoch <= {}", 4 * 30));
     assert_eq!(won, format!("{LOGS}\n"), "some of them have won each time");
+}
+
+#[test]
+fn a_put_that_waits_for_an_earlier_try_of_itself_succeeds_and_one_that_waits_for_another_does_not() {
+    let Some(server) = Server::begin(&[]) else { return };
+    let engine = engine(&server);
+    let me = HostId([7; 16]);
+    for (key, attempt, is_mine) in [("mine", 1_u64, true), ("another's", 2, false)] {
+        thread::scope(|scope| {
+            // It has the key, and commits once somebody waits for that.
+            let tries = format!(
+                "do $$ begin
+                    insert into shop.entry values (1, '{}', 77, '{}', 1, 'value');
+                    perform pg_advisory_xact_lock(1);
+                    while not exists (select from pg_locks where not granted) loop perform pg_sleep(0.01); end loop;
+                end $$",
+                key.replace('\'', "''"),
+                uuid::Uuid::from_bytes(me.0)
+            );
+            let server = &server;
+            let first = scope.spawn(move || server.sql(&tries));
+            let until = Instant::now() + PATIENCE;
+            while server.sql("select count(*) from pg_locks where locktype = 'advisory'") != "1\n" {
+                assert!(Instant::now() < until, "the first try never began");
+                thread::park_timeout(Duration::from_millis(10));
+            }
+            let claim = Claim { host: me, attempt };
+            let value = Bytes::from_static(b"value");
+            let put = Put { space: Space::Store, key: key.to_owned(), expected: None, value, claim, beside: None };
+            let answer = ask(&engine, Lane::Other, Request::Keys(KeysRequest::Put(put)));
+            let expected = if is_mine { Ok(Revision(77)) } else { Err(PutRefused::Stands(Some(Revision(77)))) };
+            assert_eq!(answer, Ok(Answered::Keys(KeysAnswer::Put(expected))), "{key}");
+            first.join().expect("it does what it is told");
+        });
+    }
 }
 
 /// A server whose commits wait for a standby that there is not, and a log in it that was made before.
