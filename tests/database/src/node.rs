@@ -186,7 +186,8 @@ impl Node {
     /// If none does within a minute.
     pub fn wait_until_followed(&self) {
         let followed = "select count(*) from pg_stat_replication where state = 'streaming' and sync_state = 'sync'";
-        self.wait_until("is followed", |node| node.sql(followed) == "1\n");
+        // It may still be coming back from a crash.
+        self.wait_until("is followed", |node| node.try_sql(followed).is_some_and(|count| count == "1\n"));
     }
 
     /// SIGKILL to all its processes at once, as when its machine dies.

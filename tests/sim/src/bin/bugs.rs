@@ -865,6 +865,14 @@ const BUGS: &[Bug] = &[
         )],
     },
     Bug {
+        name: "of two that have claimed the same place both reign",
+        file: "host/storage/shared/src/rows.rs",
+        changes: &[(
+            "let is_mine = head.epoch == epoch && head.claim == raise.claim;",
+            "let is_mine = head.epoch == epoch && head.replica == raise.replica;",
+        )],
+    },
+    Bug {
         name: "a reader does not notice that the store has gone back",
         file: "host/storage/shared/src/reader.rs",
         changes: &[(

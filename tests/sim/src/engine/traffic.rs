@@ -15,6 +15,8 @@ use super::{
 };
 use crate::options::MILLISECOND;
 
+/// Hosts divide so few among themselves.
+const PLACES: u16 = 2;
 const SECOND: u64 = 1_000 * MILLISECOND;
 
 impl EngineSim {
@@ -334,7 +336,8 @@ impl EngineSim {
             over,
             claim,
             standing: self.hosts[host].replica(log).standing,
-            me: EpochBody { replica: ReplicaIndex(host as u16), engine: [0; 32] },
+            // Places are claimed twice: by which replica it is no host is told from another.
+            me: EpochBody { replica: ReplicaIndex(host as u16 % PLACES), engine: [0; 32] },
             time: Timestamp(self.now),
         };
         let now = self.time();
