@@ -23,7 +23,7 @@ EOF
 }
 
 # The first are built in seconds. The others depend on wasmtime, which is compiled once more for them.
-readonly LIGHT=(records layout segments member states checkpoints)
+readonly LIGHT=(records layout relayed segments member states checkpoints)
 readonly HEAVY=(frames arguments components)
 readonly BUILT=${CARGO_TARGET_DIR:-target}
 readonly WORK=$BUILT/fuzz

@@ -13,7 +13,7 @@ use std::{
 };
 
 use ambrosia_core::HostAddress;
-use ambrosia_host::{Clock, SystemClock};
+use ambrosia_host::{Clock, OPERATOR_NAME, SystemClock};
 use anyhow::{Context, bail};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -57,7 +57,8 @@ fn init(verb: &InitCa) -> anyhow::Result<ExitCode> {
     writeln!(
         io::stdout(),
         "made {} and {}\n\nKeep the key on this machine. Now issue a certificate for each host, by the name or IP address that others reach it \
-         by, and for each client:\n  ambrosia-host cert issue{dir} --host a.example\n  ambrosia-host cert issue{dir} --client laptop",
+         by, for each client, and for whoever operates them from elsewhere:\n  ambrosia-host cert issue{dir} --host a.example\n  ambrosia-host cert \
+         issue{dir} --client laptop\n  ambrosia-host cert issue{dir} --operator anna",
         certificate.display(),
         key.display()
     )?;
@@ -65,9 +66,10 @@ fn init(verb: &InitCa) -> anyhow::Result<ExitCode> {
 }
 
 fn issue(verb: &IssueCertificate) -> anyhow::Result<ExitCode> {
-    let (name, params) = match &verb.client {
-        Some(client) => (client.as_str(), of_client(client, verb.days)?),
-        None => (verb.host[0].as_str(), of_host(&verb.host, verb.days)?),
+    let (name, params) = match (&verb.client, &verb.operator) {
+        (Some(client), _) => (client.as_str(), of_client("--client", client, verb.days)?),
+        (None, Some(operator)) => (operator.as_str(), of_operator(operator, verb.days)?),
+        (None, None) => (verb.host[0].as_str(), of_host(&verb.host, verb.days)?),
     };
     let (ca, ca_key) = (verb.dir.join("ca.crt"), verb.dir.join("ca.key"));
     let hint = || format!("there is no CA in {}: make one with `ambrosia-host cert init`", verb.dir.display());
@@ -85,11 +87,14 @@ fn issue(verb: &IssueCertificate) -> anyhow::Result<ExitCode> {
     write(&key_path, &key.serialize_pem(), 0o600)?;
     write(&certificate_path, &signed.pem(), 0o644)?;
     let (certificate, key, ca) = (certificate_path.display(), key_path.display(), ca.display());
-    let next = match &verb.client {
-        Some(_) => format!(
+    let next = match (&verb.client, &verb.operator) {
+        (Some(_), _) => format!(
             "  ambrosia-host send --at a.example:7400 --tls-cert {certificate} --tls-key {key} --tls-ca {ca} NAME METHOD"
         ),
-        None => format!(
+        (None, Some(_)) => format!(
+            "  ambrosia-host status --store ambrosia://a.example:7400 --tls-cert {certificate} --tls-key {key} --tls-ca {ca}"
+        ),
+        (None, None) => format!(
             "  ambrosia-host serve --all --listen 0.0.0.0:7400 --advertise {}:7400 --tls-cert {certificate} --tls-key {key} --tls-ca {ca}",
             if name.contains(':') { format!("[{name}]") } else { name.to_owned() }
         ),
@@ -120,9 +125,16 @@ fn of_host(names: &[String], days: u32) -> anyhow::Result<CertificateParams> {
     Ok(params)
 }
 
-fn of_client(name: &str, days: u32) -> anyhow::Result<CertificateParams> {
+/// That of a client, which says that it is an operator's.
+fn of_operator(name: &str, days: u32) -> anyhow::Result<CertificateParams> {
+    let mut params = of_client("--operator", name, days)?;
+    params.subject_alt_names.push(alternative(OPERATOR_NAME)?);
+    Ok(params)
+}
+
+fn of_client(flag: &str, name: &str, days: u32) -> anyhow::Result<CertificateParams> {
     let mut params = lasting(days)?;
-    let SanType::DnsName(alternative) = alternative(name)? else { bail!("--client {name}: a client has a name") };
+    let SanType::DnsName(alternative) = alternative(name)? else { bail!("{flag} {name}: who uses hosts has a name") };
     params.distinguished_name.push(DnType::CommonName, name);
     params.subject_alt_names = vec![SanType::DnsName(alternative)];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];

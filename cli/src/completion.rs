@@ -12,7 +12,7 @@ use clap_complete::{
 };
 
 use crate::{
-    arguments::{Arguments, Completion},
+    arguments::{Arguments, Completion, TlsArguments},
     place,
 };
 
@@ -47,9 +47,11 @@ fn names(line: &[OsString]) -> anyhow::Result<Vec<String>> {
     let is_on_line = given("--store").is_some() || given("--store-file").is_some();
     let set = |variable: &str| std::env::var_os(variable).filter(|_| !is_on_line);
     let or_set = |flag: &str, variable: &str| given(flag).or_else(|| set(variable));
+    let tls = TlsArguments::of(|flag, variable| given(flag).or_else(|| std::env::var_os(variable)));
+    let here = place::Here { cache: None, tls: &tls };
     let store = match (or_set("--store", "AMBROSIA_STORE"), or_set("--store-file", "AMBROSIA_STORE_FILE")) {
-        (Some(store), _) => place::named(&store, None)?,
-        (None, Some(file)) => place::in_file(file.as_ref(), None)?,
+        (Some(store), _) => place::named(&store, here)?,
+        (None, Some(file)) => place::in_file(file.as_ref(), here)?,
         (None, None) => place::store(None)?.into(),
     };
     Ok(store.open()?.survey()?.into_iter().map(|found| found.name.to_string()).collect())

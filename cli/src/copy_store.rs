@@ -3,7 +3,6 @@
 use std::{
     ffi::OsString,
     io::Write,
-    path::Path,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -22,12 +21,12 @@ const SAY_INTERVAL: Duration = Duration::from_secs(2);
 pub(crate) fn copy_store(
     store: &StorePlace,
     verb: &CopyStore,
-    cache: Option<&Path>,
+    here: place::Here<'_>,
     allow_network_file_system: bool,
 ) -> anyhow::Result<ExitCode> {
     let place = |given: &Option<OsString>, flag: &'static str| {
         let Some(given) = given else { return anyhow::Ok(store.clone()) };
-        Ok(place::given(given, cache).context(flag)?.allowing_network_file_system(allow_network_file_system))
+        Ok(place::given(given, here).context(flag)?.allowing_network_file_system(allow_network_file_system))
     };
     let (from, to) = (place(&verb.from, "--from")?, place(&verb.to, "--to")?);
     if from.to_string() == to.to_string() {

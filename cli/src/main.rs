@@ -55,15 +55,12 @@ mod upgrade;
 mod verify;
 mod wishing;
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use ambrosia_host::Diagnostics;
 use ambrosia_storage::StorePlace;
 use anyhow::{Context, bail};
-use arguments::{Arguments, TlsArguments, Verb};
+use arguments::{Arguments, Verb};
 use style::{Colours, Style};
 
 fn main() -> ExitCode {
@@ -76,29 +73,30 @@ fn main() -> ExitCode {
 }
 
 /// Carries out the verb on its store, of which an error says which one it is.
-fn carry_out_verb(arguments: Arguments) -> anyhow::Result<ExitCode> {
+fn carry_out_verb(mut arguments: Arguments) -> anyhow::Result<ExitCode> {
     let project = match &arguments.verb {
         Verb::Up(verb) => place::project(verb.project.as_deref())?,
         _ => None,
     };
     let cache = arguments.cache.clone();
+    let tls = arguments.tls.clone();
+    let here = place::Here { cache: cache.as_deref(), tls: &tls };
     let store = match (&arguments.store, &arguments.store_file) {
         (Some(_), Some(_)) => bail!(
             "--store and --store-file (or the variables AMBROSIA_STORE and AMBROSIA_STORE_FILE) both say where the store is: give one of the two"
         ),
-        (Some(store), None) => place::named(store, cache.as_deref()).context("--store")?,
-        (None, Some(file)) => place::in_file(file, cache.as_deref()).context("--store-file")?,
+        (Some(store), None) => place::named(store, here).context("--store")?,
+        (None, Some(file)) => place::in_file(file, here).context("--store-file")?,
         (None, None) => place::store(project.as_deref())?.into(),
     };
     let allow = arguments.allow_network_file_system;
     let store = store.allowing_network_file_system(allow);
+    arguments.verb.ask_at(store.hosts());
     let named = arguments.verb.is_of_a_store().then(|| store.to_string());
     let colours = Colours(arguments.color);
-    carry_out_on(store, project, arguments.verb, colours, &arguments.tls, (cache.as_deref(), allow)).map_err(|error| {
-        match named {
-            Some(store) => said::within(error, &store),
-            None => error,
-        }
+    carry_out_on(store, project, arguments.verb, colours, here, allow).map_err(|error| match named {
+        Some(store) => said::within(error, &store),
+        None => error,
     })
 }
 
@@ -107,9 +105,10 @@ fn carry_out_on(
     project: Option<PathBuf>,
     verb: Verb,
     colours: Colours,
-    tls: &TlsArguments,
-    (cache, allow): (Option<&Path>, bool),
+    here: place::Here<'_>,
+    allow: bool,
 ) -> anyhow::Result<ExitCode> {
+    let tls = here.tls;
     match verb {
         Verb::Up(verb) => up::up(store, project.context(place::NO_PROJECT)?, &verb, colours, tls.security()?),
         Verb::New(verb) => new::new(&verb),
@@ -118,8 +117,8 @@ fn carry_out_on(
         Verb::DeregisterInstance(verb) => deregister_instance::deregister_instance(&store, &verb),
         Verb::Cert(verb) => cert::cert(&verb.verb),
         Verb::Token(verb) => token::token(&store, verb.verb),
-        Verb::Store(verb) => store_verbs::store(&store, &verb.verb),
-        Verb::CopyStore(verb) => copy_store::copy_store(&store, &verb, cache, allow),
+        Verb::Store(verb) => store_verbs::store(&store, &verb.verb, here),
+        Verb::CopyStore(verb) => copy_store::copy_store(&store, &verb, here, allow),
         Verb::AcceptRollback(verb) => accept_rollback::accept_rollback(&store, &verb),
         Verb::Run(verb) => run::run(store, verb, tls.security()?),
         Verb::Serve(verb) => serve::serve(store, verb, tls.security()?),

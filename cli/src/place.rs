@@ -12,9 +12,12 @@ use std::{
 use ambrosia_etcd::{EtcdPlace, EtcdStore};
 use ambrosia_postgres::{PostgresPlace, PostgresStore};
 use ambrosia_project::PROJECT_FILE;
+use ambrosia_relay::{RelayPlace, RelayStore};
 use ambrosia_storage::StorePlace;
 use ambrosia_storage_tls::is_open_to_others;
 use anyhow::{Context, bail};
+
+use crate::arguments::TlsArguments;
 
 /// Directory of a project's store.
 pub(crate) const PROJECT_STORE: &str = ".ambrosia";
@@ -43,23 +46,32 @@ pub(crate) fn project(given: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
     Ok(found.map(|found| if found == here { PathBuf::from(".") } else { found.to_owned() }))
 }
 
-/// The store of that name: a directory, or the URL of a database.
+/// What is of use for stores that are elsewhere.
+#[derive(Clone, Copy)]
+pub(crate) struct Here<'a> {
+    /// Where this machine keeps what it would have to make or download again.
+    pub(crate) cache: Option<&'a Path>,
+    /// How hosts are connected with.
+    pub(crate) tls: &'a TlsArguments,
+}
+
+/// The store of that name: a directory, or the URL of a database or of hosts.
 ///
 /// # Errors
 /// If it is a URL that can't be read, or one whose password everybody on this machine can see.
-pub(crate) fn named(text: &OsStr, cache: Option<&Path>) -> anyhow::Result<StorePlace> {
-    let Some(store) = shared(text, cache)? else { return Ok(StorePlace::parse(text)?) };
+pub(crate) fn named(text: &OsStr, here: Here<'_>) -> anyhow::Result<StorePlace> {
+    let Some(store) = shared(text, here)? else { return Ok(StorePlace::parse(text)?) };
     Ok(store.into())
 }
 
-/// The store that `PLACE` names: a directory, the URL of a database, or `@FILE` that says it.
+/// The store that `PLACE` names: a directory, the URL of a database or of hosts, or `@FILE` that says it.
 ///
 /// # Errors
 /// As [`named`] and [`in_file`].
-pub(crate) fn given(text: &OsStr, cache: Option<&Path>) -> anyhow::Result<StorePlace> {
+pub(crate) fn given(text: &OsStr, here: Here<'_>) -> anyhow::Result<StorePlace> {
     match text.as_bytes().strip_prefix(b"@") {
-        Some(file) => in_file(Path::new(OsStr::from_bytes(file)), cache),
-        None => named(text, cache),
+        Some(file) => in_file(Path::new(OsStr::from_bytes(file)), here),
+        None => named(text, here),
     }
 }
 
@@ -67,7 +79,7 @@ pub(crate) fn given(text: &OsStr, cache: Option<&Path>) -> anyhow::Result<StoreP
 ///
 /// # Errors
 /// If it has a password and others than its owner can read it, or names no store.
-pub(crate) fn in_file(path: &Path, cache: Option<&Path>) -> anyhow::Result<StorePlace> {
+pub(crate) fn in_file(path: &Path, here: Here<'_>) -> anyhow::Result<StorePlace> {
     let shown = path.display();
     let unreadable = || format!("can't read {shown}");
     let file = File::open(path).with_context(unreadable)?;
@@ -80,7 +92,7 @@ pub(crate) fn in_file(path: &Path, cache: Option<&Path>) -> anyhow::Result<Store
         bail!("{shown} is to have one line, which names a directory or is the URL of a database");
     }
     let line = OsStr::from_bytes(line);
-    let Some(store) = SharedStore::read(line, cache).with_context(|| format!("in {shown}"))? else {
+    let Some(store) = SharedStore::read(line, here).with_context(|| format!("in {shown}"))? else {
         return StorePlace::parse(line).with_context(|| format!("in {shown}"));
     };
     if store.has_password() && is_open_to_others(&metadata) {
@@ -94,16 +106,22 @@ pub(crate) fn in_file(path: &Path, cache: Option<&Path>) -> anyhow::Result<Store
 pub(crate) enum SharedStore {
     Postgres(PostgresStore),
     Etcd(EtcdStore),
+    /// Through hosts.
+    Relay(RelayStore),
 }
 
 impl SharedStore {
     /// Reads its URL; `None` if it is that of another kind of store.
-    fn read(text: &OsStr, cache: Option<&Path>) -> anyhow::Result<Option<SharedStore>> {
+    fn read(text: &OsStr, here: Here<'_>) -> anyhow::Result<Option<SharedStore>> {
         let url = text.to_str().unwrap_or_default();
         Ok(if PostgresPlace::is_one(url) {
-            Some(SharedStore::Postgres(PostgresStore::read(url, caches(cache)?)?))
+            Some(SharedStore::Postgres(PostgresStore::read(url, caches(here.cache)?)?))
         } else if EtcdPlace::is_one(url) {
-            Some(SharedStore::Etcd(EtcdStore::read(url, caches(cache)?)?))
+            Some(SharedStore::Etcd(EtcdStore::read(url, caches(here.cache)?)?))
+        } else if RelayPlace::is_one(url) {
+            let store = RelayStore::read(url, caches(here.cache)?)?;
+            let place = store.place().clone().by(here.tls.security()?);
+            Some(SharedStore::Relay(store.at(place)))
         } else {
             None
         })
@@ -113,6 +131,7 @@ impl SharedStore {
         match self {
             SharedStore::Postgres(store) => store.place().has_password(),
             SharedStore::Etcd(store) => store.place().has_password(),
+            SharedStore::Relay(_) => false,
         }
     }
 
@@ -120,6 +139,7 @@ impl SharedStore {
         match self {
             SharedStore::Postgres(store) => SharedStore::Postgres(store.of_file(file)),
             SharedStore::Etcd(store) => SharedStore::Etcd(store.of_file(file)),
+            SharedStore::Relay(store) => SharedStore::Relay(store.of_file(file)),
         }
     }
 }
@@ -129,6 +149,7 @@ impl From<SharedStore> for StorePlace {
         match store {
             SharedStore::Postgres(store) => StorePlace::Engine(Arc::new(store)),
             SharedStore::Etcd(store) => StorePlace::Engine(Arc::new(store)),
+            SharedStore::Relay(store) => StorePlace::Engine(Arc::new(store)),
         }
     }
 }
@@ -137,8 +158,8 @@ impl From<SharedStore> for StorePlace {
 ///
 /// # Errors
 /// If it can't be read, or has a password that everybody on this machine can see.
-pub(crate) fn shared(text: &OsStr, cache: Option<&Path>) -> anyhow::Result<Option<SharedStore>> {
-    let Some(store) = SharedStore::read(text, cache)? else { return Ok(None) };
+pub(crate) fn shared(text: &OsStr, here: Here<'_>) -> anyhow::Result<Option<SharedStore>> {
+    let Some(store) = SharedStore::read(text, here)? else { return Ok(None) };
     let url = text.to_str().unwrap_or_default();
     let is_shown = std::env::args_os().any(|word| word.to_str().is_some_and(|word| word.ends_with(url)));
     if is_shown && store.has_password() {
@@ -170,4 +191,18 @@ pub(crate) fn store(of: Option<&Path>) -> anyhow::Result<PathBuf> {
         None => project(None)?,
     };
     Ok(around.map_or(PathBuf::from(STORE), |directory| directory.join(PROJECT_STORE)))
+}
+
+/// Sees that a store is reached itself, for what can't be done through hosts.
+///
+/// # Errors
+/// If it is not.
+pub(crate) fn need_itself(store: &StorePlace, what: &str) -> anyhow::Result<()> {
+    if store.hosts().is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "{what} needs the store itself, and {store} is reached through hosts: ask whoever operates them for the URL that they have in \
+         AMBROSIA_STORE, and give that"
+    )
 }

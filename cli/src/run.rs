@@ -6,9 +6,10 @@ use ambrosia_core::{Lsn, ReplicaIndex};
 use ambrosia_host::{Diagnostics, Ending, MemberOptions, RunOptions, Security};
 use ambrosia_storage::StorePlace;
 
-use crate::arguments::Run;
+use crate::{arguments::Run, place::need_itself};
 
 pub(crate) fn run(store: StorePlace, verb: Run, security: Security) -> anyhow::Result<ExitCode> {
+    need_itself(&store, "`run`")?;
     let name = verb.instance.0;
     let ending = ambrosia_host::run(RunOptions {
         store,

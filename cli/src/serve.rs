@@ -6,9 +6,10 @@ use ambrosia_core::{InstanceName, ReplicaIndex};
 use ambrosia_host::{Diagnostics, Ending, MemberEnded, MemberOptions, PlacingOptions, Security, ServeOptions, Which};
 use ambrosia_storage::StorePlace;
 
-use crate::{arguments::Serve, said::said};
+use crate::{arguments::Serve, place::need_itself, said::said};
 
 pub(crate) fn serve(store: StorePlace, verb: Serve, security: Security) -> anyhow::Result<ExitCode> {
+    need_itself(&store, "`serve`")?;
     let takes_places = !verb.all && verb.words.is_empty() && verb.instance.is_empty();
     let which = if verb.all {
         Which::All(ReplicaIndex(verb.replica))

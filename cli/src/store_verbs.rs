@@ -12,13 +12,14 @@ use crate::{
     place::{self, SharedStore},
 };
 
-pub(crate) fn store(of: &StorePlace, verb: &StoreVerb) -> anyhow::Result<ExitCode> {
+pub(crate) fn store(of: &StorePlace, verb: &StoreVerb, here: place::Here<'_>) -> anyhow::Result<ExitCode> {
     match verb {
-        StoreVerb::Init(verb) => init(of, verb),
+        StoreVerb::Init(verb) => init(of, verb, here),
     }
 }
 
-fn init(of: &StorePlace, verb: &InitStore) -> anyhow::Result<ExitCode> {
+fn init(of: &StorePlace, verb: &InitStore, here: place::Here<'_>) -> anyhow::Result<ExitCode> {
+    place::need_itself(of, "`store init`")?;
     let StorePlace::Engine(engine) = of else {
         bail!(
             "{of} is a directory, which becomes a store when an instance is registered: for a database give its URL in the \
@@ -26,7 +27,7 @@ fn init(of: &StorePlace, verb: &InitStore) -> anyhow::Result<ExitCode> {
              by --store-file"
         );
     };
-    let store = place::shared(engine.url(), None)?.context("it is no database that can be made a store")?;
+    let store = place::shared(engine.url(), here)?.context("it is no database that can be made a store")?;
     let mut out = std::io::stdout();
     match (store, verb.print) {
         (SharedStore::Postgres(store), true) => {
@@ -34,6 +35,7 @@ fn init(of: &StorePlace, verb: &InitStore) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         (SharedStore::Etcd(_), true) => bail!("etcd has no tables, so there is nothing to print: leave --print out"),
+        (SharedStore::Relay(_), _) => bail!("{of} is reached through hosts, and is a store"),
         (SharedStore::Postgres(store), false) => PostgresEngine::create(store.place())?,
         (SharedStore::Etcd(store), false) => EtcdEngine::create(store.place())?,
     }

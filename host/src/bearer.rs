@@ -22,7 +22,14 @@ pub(crate) const NEITHER: &str =
 pub(crate) struct Bearer {
     tokens: Arc<KnownTokens>,
     token: String,
-    name: InstanceName,
+    of: Of,
+}
+
+/// What somebody with a token has asked for.
+enum Of {
+    Instance(InstanceName),
+    /// All that the store has.
+    Store,
 }
 
 /// What a frame needs.
@@ -37,7 +44,12 @@ enum Needs {
 
 impl Bearer {
     pub(crate) fn new(tokens: Arc<KnownTokens>, token: String, name: InstanceName) -> Bearer {
-        Bearer { tokens, token, name }
+        Bearer { tokens, token, of: Of::Instance(name) }
+    }
+
+    /// Whoever has asked for the whole store.
+    pub(crate) fn of_store(tokens: Arc<KnownTokens>, token: String) -> Bearer {
+        Bearer { tokens, token, of: Of::Store }
     }
 
     /// Sees whether the token is for anything here, for which it may have to be read.
@@ -45,8 +57,9 @@ impl Bearer {
     /// # Errors
     /// Why not.
     pub(crate) async fn look(&self) -> Result<(), String> {
-        let known = self.verdict(|deed| self.tokens.access(Some(&self.token), deed, Some(&self.name)));
-        if let Some(verdict) = known {
+        if self.tokens.are_fresh()
+            && let Some(verdict) = self.verdict()
+        {
             return verdict;
         }
         let tokens = Arc::clone(&self.tokens);
@@ -56,8 +69,7 @@ impl Bearer {
             Err(_) => return Err("the host ends".to_owned()),
         }
         // What was read just now counts, even if it has changed since; and what was read before if it can't be read.
-        let read = self.verdict(|deed| self.tokens.access_as_read(Some(&self.token), deed, Some(&self.name)));
-        read.unwrap_or_else(|| Err("the tokens of the store can't be read".to_owned()))
+        self.verdict().unwrap_or_else(|| Err("the tokens of the store can't be read".to_owned()))
     }
 
     /// Waits until the token is for nothing any more; returns why.
@@ -70,18 +82,32 @@ impl Bearer {
         }
     }
 
-    fn verdict(&self, access: impl Fn(Deed) -> Option<Access>) -> Option<Result<(), String>> {
+    /// By the tokens as they were read; `None` if they never were.
+    fn verdict(&self) -> Option<Result<(), String>> {
         let mut verdict = Access::Unknown;
-        for deed in [Deed::Send, Deed::Query, Deed::Read] {
-            verdict = access(deed)?;
-            if verdict == Access::Granted {
-                return Some(Ok(()));
+        match &self.of {
+            Of::Store => verdict = self.tokens.access_to_store(&self.token)?,
+            Of::Instance(name) => {
+                for deed in [Deed::Send, Deed::Query, Deed::Read] {
+                    verdict = self.tokens.access_as_read(Some(&self.token), deed, Some(name))?;
+                    if verdict == Access::Granted {
+                        break;
+                    }
+                }
             }
         }
-        Some(Err(match verdict {
-            Access::Ended => "the token has ended: ask for another one".to_owned(),
-            Access::Denied => format!("the token is not for instance {}", self.name),
-            Access::Unknown | Access::Open | Access::Granted => "the token is not known here".to_owned(),
+        if verdict == Access::Granted {
+            return Some(Ok(()));
+        }
+        Some(Err(match (verdict, &self.of) {
+            (Access::Ended, _) => "the token has ended: ask for another one".to_owned(),
+            (Access::Denied, Of::Instance(name)) => format!("the token is not for instance {name}"),
+            (Access::Denied, Of::Store) => {
+                "the store is read with a token for every deed and every instance, and this one is not: make one by `ambrosia-host token \
+                 new` without --deed and --instance, or show a certificate"
+                    .to_owned()
+            }
+            (Access::Unknown | Access::Open | Access::Granted, _) => "the token is not known here".to_owned(),
         }))
     }
 
@@ -91,7 +117,8 @@ impl Bearer {
             Needs::Nothing => None,
             Needs::Certificate => Some("a token does not allow this: it needs a certificate".to_owned()),
             Needs::Deed(deed) => {
-                let access = self.tokens.access_as_read(Some(&self.token), deed, Some(&self.name));
+                let Of::Instance(name) = &self.of else { return Some("the token is shown for the store".to_owned()) };
+                let access = self.tokens.access_as_read(Some(&self.token), deed, Some(name));
                 let word = of_store(deed).word();
                 (access != Some(Access::Granted)).then(|| format!("the token does not allow this: it needs `{word}`"))
             }
@@ -179,6 +206,21 @@ mod tests {
             let refused = shop.why_not(&frame).expect(word);
             assert!(refused.contains(word), "{refused}");
         }
+        let whole = |token: &str| Bearer::of_store(Arc::new(KnownTokens::new(Arc::clone(&store))), token.to_owned());
+        let refused = whole("secret").look().await.expect_err("it is for one instance");
+        assert!(refused.contains("every deed and every instance"), "{refused}");
+        use ambrosia_storage::Deed as D;
+        for (number, deeds, instances) in
+            [(0, &D::ALL[..], Some([name("orders")].into())), (1, &[D::Read][..], None), (2, &D::ALL[..], None)]
+        {
+            let (text, deeds) = (format!("secret-{number}"), deeds.iter().copied().collect());
+            let name = name(&format!("token-{number}"));
+            let hash = Token::hash_of(&text);
+            store.add_token(&Token { name, hash, deeds, instances, ..token.clone() }).expect("it is new");
+            assert_eq!(whole(&text).look().await.is_ok(), number == 2, "{text}");
+        }
+        store.revoke_token(&name("token-2")).expect("it is there");
+        assert!(whole("secret-2").over().await.contains("not known"));
         store.revoke_token(&token.name).expect("it is there");
         assert!(shop.over().await.contains("not known"));
         assert!(shop.why_not(&query()).is_some());

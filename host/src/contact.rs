@@ -64,7 +64,7 @@ impl Hindrance {
             Hindrance::Halted { .. } => "halted",
             Hindrance::NoPrimary { .. } => NO_PRIMARY,
             Hindrance::Unreadable(_) => "unreadable",
-            Hindrance::Unreached(Unreached::Address { .. }) => "unreachable",
+            Hindrance::Unreached(Unreached::Address { .. } | Unreached::Name { .. }) => "unreachable",
             Hindrance::Unreached(Unreached::Silent { .. }) => "silent",
             Hindrance::Unreached(Unreached::Refused { .. }) => "refused",
             Hindrance::Unreached(Unreached::Tls { .. }) => "no tls",

@@ -36,8 +36,22 @@ impl KnownTokens {
     /// What whoever has that token may do with that instance, or with any if none is named; `None` if the tokens may have changed since
     /// they were read.
     pub(crate) fn access(&self, token: Option<&str>, deed: Deed, name: Option<&InstanceName>) -> Option<Access> {
-        let is_fresh = matches!(*self.lock(), Some((_, at)) if at.is_fresh(&*self.store));
-        if is_fresh { self.access_as_read(token, deed, name) } else { None }
+        if self.are_fresh() { self.access_as_read(token, deed, name) } else { None }
+    }
+
+    /// Whether they can't have changed since they were read.
+    pub(crate) fn are_fresh(&self) -> bool {
+        matches!(*self.lock(), Some((_, at)) if at.is_fresh(&*self.store))
+    }
+
+    /// What whoever has that token may see of the store as a whole, as they were read: all of it, if they may do everything with every instance.
+    pub(crate) fn access_to_store(&self, token: &str) -> Option<Access> {
+        let tokens = self.lock();
+        let (tokens, _) = tokens.as_ref()?;
+        let hash = Some(Token::hash_of(token));
+        let allows =
+            |token: &Token| token.instances.is_none() && token.deeds.len() == ambrosia_storage::Deed::ALL.len();
+        Some(access(tokens, hash, allows, SystemClock::check().ok()?.now()))
     }
 
     /// The same, whether they have changed since or not; `None` if they were never read.
@@ -53,7 +67,7 @@ impl KnownTokens {
         if tokens.is_empty() {
             return Some(Access::Open); // and the time does not matter
         }
-        Some(access(tokens, hash, deed, name, SystemClock::check().ok()?.now()))
+        Some(access(tokens, hash, |token| token.allows(of_store(deed), name), SystemClock::check().ok()?.now()))
     }
 
     /// Reads them. May wait for a disk.
@@ -91,14 +105,14 @@ pub(crate) fn of_store(deed: Deed) -> ambrosia_storage::Deed {
 }
 
 /// What somebody may do by these tokens.
-fn access(tokens: &[Token], hash: Option<[u8; 32]>, deed: Deed, name: Option<&InstanceName>, now: Timestamp) -> Access {
+fn access(tokens: &[Token], hash: Option<[u8; 32]>, allows: impl Fn(&Token) -> bool, now: Timestamp) -> Access {
     if tokens.is_empty() {
         return Access::Open;
     }
     match tokens.iter().find(|token| Some(token.hash) == hash) {
         None => Access::Unknown,
         Some(token) if token.has_ended(now) => Access::Ended,
-        Some(token) if token.allows(of_store(deed), name) => Access::Granted,
+        Some(token) if allows(token) => Access::Granted,
         Some(_) => Access::Denied,
     }
 }
@@ -129,16 +143,19 @@ mod tests {
         };
         let hash = |text: &str| Some(Token::hash_of(text));
         let (orders, bank) = (name("orders"), name("bank"));
-        let ask = |hash, deed, name, now| access(std::slice::from_ref(&token), hash, deed, Some(name), Timestamp(now));
+        let ask = |hash, deed, name: &InstanceName, now| {
+            let allows = |token: &Token| token.allows(of_store(deed), Some(name));
+            access(std::slice::from_ref(&token), hash, allows, Timestamp(now))
+        };
         assert_eq!(ask(hash("secret"), Deed::Send, &orders, 8), Access::Granted);
         assert_eq!(ask(hash("secret"), Deed::Send, &bank, 8), Access::Denied);
         assert_eq!(ask(hash("secret"), Deed::Query, &orders, 8), Access::Denied);
         assert_eq!(ask(hash("secret"), Deed::Send, &orders, 9), Access::Ended);
         assert_eq!(ask(hash("Secret"), Deed::Send, &orders, 8), Access::Unknown);
         assert_eq!(ask(None, Deed::Send, &orders, 8), Access::Unknown);
-        assert_eq!(access(&[], None, Deed::Send, Some(&orders), Timestamp(8)), Access::Open);
+        assert_eq!(access(&[], None, |_| false, Timestamp(8)), Access::Open);
         let broken = [unusable("broken".to_owned()).expect("a name")];
-        assert_eq!(access(&broken, None, Deed::Send, Some(&orders), Timestamp(8)), Access::Unknown);
+        assert_eq!(access(&broken, None, |_| true, Timestamp(8)), Access::Unknown);
     }
 
     /// By whoever makes or revokes it, which may be another process.

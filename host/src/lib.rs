@@ -47,6 +47,7 @@ mod prints;
 mod process_watch;
 mod record_times;
 mod recovery;
+mod relaying;
 mod replay_progress;
 mod requests;
 mod resources;
@@ -81,7 +82,7 @@ pub use ambrosia_methods::{
 pub use ambrosia_outgoing::{
     Grant, GrantError, Grants, Secret, SecretError, SecretName, SecretNameError, SecretSource, Secrets, traceparent_of,
 };
-pub use ambrosia_wire::{OwnFiles, Security, Tls, TlsError, TlsFiles, check_signed};
+pub use ambrosia_wire::{OPERATOR_NAME, OwnFiles, Security, Tls, TlsError, TlsFiles, check_signed};
 pub use clock::{Clock, ClockError, SystemClock};
 pub use contact::Hindrance;
 pub use diagnostics::Diagnostics;

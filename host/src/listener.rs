@@ -32,6 +32,7 @@ use crate::{
     mailbox::Mailbox,
     modules::CurrentMethods,
     peers::PeerDirectory,
+    relaying::relay,
     store_whereabouts::how_it_ended,
     succession::tell_next,
 };
@@ -255,8 +256,12 @@ async fn greet(
         Ok(Err(error)) => return error,
         Err(_) => return ConnectionError::HandshakeTimeout,
     };
+    if let Control::RelayHello { version } = hello {
+        let ours = (&*receptions.store, &receptions.tokens);
+        return Box::pin(relay(handle, connection, version, (caller, token), ours)).await;
+    }
     let bearer = match caller {
-        Caller::Host | Caller::Client => None,
+        Caller::Host | Caller::Operator | Caller::Client => None,
         Caller::Stranger => match Box::pin(receptions.bearer(token, &hello)).await {
             Ok(bearer) => Some(bearer),
             Err(reason) => {
@@ -265,7 +270,8 @@ async fn greet(
             }
         },
     };
-    if caller == Caller::Client && (hello.version_of_host().is_some() || matches!(hello, Control::Hello { .. })) {
+    let is_no_host = matches!(caller, Caller::Operator | Caller::Client);
+    if is_no_host && (hello.version_of_host().is_some() || matches!(hello, Control::Hello { .. })) {
         let reason = "the certificate is one of a client, and no host's: issue one with --host".to_owned();
         tracing::warn!("a connection was refused: {reason}");
         let refused = Frame::Control(Control::Refused { elsewhere: false, reason });

@@ -64,6 +64,7 @@ mod store_replaced;
 mod streams;
 mod support;
 mod surroundings;
+mod through_hosts;
 mod tls;
 mod torture;
 mod tracing;

@@ -10,6 +10,7 @@ use super::{Called, Named, NamedOrAll, NamedRequest};
   ambrosia-host status
   ambrosia-host status server --json
   ambrosia-host status --watch
+  ambrosia-host status --store ambrosia://a.example:7400,b.example:7400    # from where hosts are reached, and no database
 
 With --watch it goes on until Ctrl-C, and draws over what has changed; where stdout is no terminal it writes each state below the
 last, and with --json one object a line. Time that passes is no change there.")]
@@ -44,7 +45,7 @@ The same request id a second time returns the first result and does nothing agai
 pub(crate) struct Send {
     #[command(flatten)]
     pub(crate) what: Called,
-    /// Addresses of hosts to ask in place of a store, which is not opened then. Any host of the instance knows where the primary is
+    /// Addresses of hosts to ask in place of a store, which is not opened then; those of a store ambrosia://HOST,… need not be given. Any host of the instance knows where the primary is
     #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
     pub(crate) at: Vec<String>,
     /// Run a method of kind query as an update, with a record and a request id
@@ -85,7 +86,7 @@ has it. No record is made, and nothing is waited for on a disk. A method that ma
 pub(crate) struct Query {
     #[command(flatten)]
     pub(crate) what: Called,
-    /// Addresses of hosts to ask in place of a store, which is not opened then. Any host of the instance knows where the primary is
+    /// Addresses of hosts to ask in place of a store, which is not opened then; those of a store ambrosia://HOST,… need not be given. Any host of the instance knows where the primary is
     #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
     pub(crate) at: Vec<String>,
     /// Ask that replica, whatever its role, in place of the primary
@@ -148,7 +149,7 @@ pub(crate) struct Events {
     /// Listen to that replica, whatever its role, in place of the primary
     #[arg(long, value_name = "K", conflicts_with = "at")]
     pub(crate) replica: Option<u16>,
-    /// Addresses of hosts to ask in place of a store, which is not opened then. Any host of the instance knows where the primary is
+    /// Addresses of hosts to ask in place of a store, which is not opened then; those of a store ambrosia://HOST,… need not be given. Any host of the instance knows where the primary is
     #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
     pub(crate) at: Vec<String>,
     /// One JSON object an event

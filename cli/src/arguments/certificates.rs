@@ -15,7 +15,7 @@ pub(crate) struct Cert {
 pub(crate) enum CertVerb {
     /// Make a CA of your own, that signs the certificates of hosts and clients
     Init(InitCa),
-    /// Make a key and a certificate for a host or a client, signed by that CA
+    /// Make a key and a certificate for a host, a client or an operator, signed by that CA
     Issue(IssueCertificate),
 }
 
@@ -41,9 +41,11 @@ pub(crate) struct InitCa {
   ambrosia-host cert issue --host a.example --host 10.0.0.1 --host localhost --host 127.0.0.1
   ambrosia-host cert issue --host a.example --renew      # hosts that run use it for new connections
   ambrosia-host cert issue --client laptop
+  ambrosia-host cert issue --operator anna
 
 A host is asked for by the name or IP address that it advertises, so that has to be among those of its certificate. A client has a name that
-is shown to nobody but in the certificate; it can send requests, and can't be a host.")]
+is shown to nobody but in the certificate; it can send requests and see all that a store has, and can't be a host. An operator is a client
+that can change the store, too: register, upgrade, deregister, drain, through a host (--store ambrosia://HOST).")]
 #[command(group(clap::ArgGroup::new("whose").required(true).multiple(false)))]
 pub(crate) struct IssueCertificate {
     /// Name or IP address by which the host is reached; may be given several times
@@ -52,6 +54,9 @@ pub(crate) struct IssueCertificate {
     /// Name of a client
     #[arg(long, value_name = "NAME", group = "whose")]
     pub(crate) client: Option<String>,
+    /// Name of an operator: a client that may change the store through a host
+    #[arg(long, value_name = "NAME", group = "whose")]
+    pub(crate) operator: Option<String>,
     /// Directory of the CA
     #[arg(long, value_name = "DIR", default_value = "ambrosia-ca")]
     pub(crate) dir: PathBuf,

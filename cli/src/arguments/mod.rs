@@ -18,6 +18,7 @@ mod units;
 
 use std::{ffi::OsString, path::PathBuf};
 
+use ambrosia_core::HostAddress;
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
 pub(crate) use asking::{Checkpoint, Events, Query, ResultOf, Send, Status};
@@ -42,8 +43,9 @@ pub(crate) use tokens::{NewToken, Token, TokenVerb};
 #[command(name = "ambrosia-host", version, arg_required_else_help = true, after_help = EXAMPLE)]
 pub(crate) struct Arguments {
     /// What holds the instances, their logs and modules: a directory of this machine, as a path or file:PATH, or a database that several
-    /// machines share, as postgres://USER@HOST/DATABASE?schema=NAME or etcd://HOST1,HOST2,HOST3/PREFIX?blobs=s3://BUCKET. By default .ambrosia of the project, where this directory or
-    /// one above it has an ambrosia.toml, and else ./ambrosia-data
+    /// machines share, as postgres://USER@HOST/DATABASE?schema=NAME or etcd://HOST1,HOST2,HOST3/PREFIX?blobs=s3://BUCKET. From a machine that
+    /// reaches no database but hosts that do, as ambrosia://a.example:7400,b.example:7400, with a certificate or a token. By default .ambrosia
+    /// of the project, where this directory or one above it has an ambrosia.toml, and else ./ambrosia-data
     #[arg(long, global = true, env = "AMBROSIA_STORE", hide_env_values = true, value_name = "DIR|URL")]
     pub(crate) store: Option<OsString>,
 
@@ -115,6 +117,23 @@ impl Verb {
             Verb::Result(verb) => verb.at.is_empty(),
             Verb::Events(verb) => verb.at.is_empty(),
             _ => true,
+        }
+    }
+}
+
+impl Verb {
+    /// Has the hosts through which the store is reached asked for what is asked of a primary, unless others are named, or a replica
+    /// that only the store knows.
+    pub(crate) fn ask_at(&mut self, hosts: &[HostAddress]) {
+        let at = match self {
+            Verb::Send(verb) if verb.replica.is_none() => &mut verb.at,
+            Verb::Query(verb) if verb.replica.is_none() => &mut verb.at,
+            Verb::Events(verb) if verb.replica.is_none() => &mut verb.at,
+            Verb::Result(verb) => &mut verb.at,
+            _ => return,
+        };
+        if at.is_empty() {
+            *at = hosts.iter().map(ToString::to_string).collect();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! TLS: by which files this process shows who it is, and whom it believes.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{ffi::OsString, path::PathBuf, sync::Arc};
 
 use ambrosia_host::{OwnFiles, Security, Tls, TlsFiles};
 use anyhow::bail;
@@ -25,6 +25,17 @@ pub(crate) struct TlsArguments {
 }
 
 impl TlsArguments {
+    /// What a line says that is not whole yet, by flags and by the variables for them.
+    pub(crate) fn of(find: impl Fn(&str, &str) -> Option<OsString>) -> TlsArguments {
+        let path = |flag, variable| find(flag, variable).filter(|path| !path.is_empty()).map(PathBuf::from);
+        TlsArguments {
+            tls_cert: path("--tls-cert", "AMBROSIA_TLS_CERT"),
+            tls_key: path("--tls-key", "AMBROSIA_TLS_KEY"),
+            tls_ca: path("--tls-ca", "AMBROSIA_TLS_CA"),
+            token_file: path("--token-file", "AMBROSIA_TOKEN_FILE"),
+        }
+    }
+
     /// How connections are.
     pub(crate) fn security(&self) -> anyhow::Result<Security> {
         let own = match (&self.tls_cert, &self.tls_key) {

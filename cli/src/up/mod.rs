@@ -30,6 +30,7 @@ use anyhow::{Context, bail};
 
 use crate::{
     arguments::{HttpOrOff, NamedWithModule, RegisterInstance, Up},
+    place::need_itself,
     register_instance::register_instance,
     style::Colours,
 };
@@ -87,6 +88,7 @@ pub(crate) fn up(
     colours: Colours,
     security: Security,
 ) -> anyhow::Result<ExitCode> {
+    need_itself(&store, "`up`")?;
     let place = Place::read(directory)?;
     let (sender, happens) = channel();
     wish_to_end::watch(sender.clone())?;

@@ -10,6 +10,8 @@ use std::{
     sync::Arc,
 };
 
+use ambrosia_core::HostAddress;
+
 use crate::{DirectoryPlace, FileStore, OpenError, Store};
 
 /// There is no such store.
@@ -54,6 +56,9 @@ pub trait EnginePlace: fmt::Debug + fmt::Display + Send + Sync {
 
     /// The file that the URL was read from, if it was: another process may read it there, too.
     fn file(&self) -> Option<&Path>;
+
+    /// The hosts through which it is reached, if it is not reached itself: then nothing can run on it here.
+    fn hosts(&self) -> &[HostAddress];
 }
 
 impl From<PathBuf> for StorePlace {
@@ -85,6 +90,14 @@ impl fmt::Display for StorePlace {
 }
 
 impl StorePlace {
+    /// The hosts through which the store is reached, if it is.
+    pub fn hosts(&self) -> &[HostAddress] {
+        match self {
+            StorePlace::Directory(_) => &[],
+            StorePlace::Engine(place) => place.hosts(),
+        }
+    }
+
     /// Opens the store there.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt, path::Path, sync::Arc};
 
 use ambrosia_core::{Epoch, InstanceUuid, Lsn, Record, ReplicaIndex};
 
-use crate::{BlobStore, Checkpoints, Hosts, IoError, LogError, LogStore, Members, Registry, Rollback};
+use crate::{BlobStore, Checkpoints, Hosts, IoError, LogError, LogStore, Members, Registry, Relayed, Rollback};
 
 /// Names a log: it begins when an instance is registered, and one that is registered anew gets another one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -116,6 +116,11 @@ pub trait Store: Send + Sync {
 
     /// What whoever begins to run on it should know, such as that one machine holds all that is kept.
     fn caution(&self) -> Option<String> {
+        None
+    }
+
+    /// What a host passes on of it to those that reach the host alone; `None` if they could not use it.
+    fn relayed(&self) -> Option<Arc<dyn Relayed>> {
         None
     }
 

@@ -31,6 +31,9 @@ pub(crate) const WRITE_BYTES_FULL: usize = 64 << 10;
 /// Bytes asked for in one read: few of somebody who says little, for many connections are idle, and more as they come.
 const READ_BYTES: std::ops::RangeInclusive<usize> = 4 << 10..=256 << 10;
 
+/// What is relayed counts as so many bytes at least: the answer may be larger than what was asked.
+const RELAYED_BYTES_MIN: usize = 256 << 10;
+
 /// A buffer is read into as long as it has this share of a read left.
 const READS_A_BUFFER: usize = 4;
 
@@ -171,6 +174,9 @@ pub enum ConnectionError {
     /// It breaks a rule of streams.
     #[error("the other side sent {0}")]
     Stream(#[from] StreamError),
+    /// It is no question that could be relayed.
+    #[error("the other side asked for something that is not relayed: {0}")]
+    Relayed(String),
     /// As many streams as there may be.
     #[error("the connection has no room for another stream")]
     Full,
@@ -279,6 +285,11 @@ impl Connection {
         self.reader.decoder = FrameDecoder::welcomed();
     }
 
+    /// The handshake is done with somebody who uses the store of a host: what is relayed is read from here on, of at most so many bytes.
+    pub fn welcome_relay(&mut self, bytes_max: usize) {
+        self.reader.decoder = FrameDecoder::of_relay(bytes_max);
+    }
+
     /// Writes what is queued and gives each frame that comes to `take`, until either side ends. What the two of them say in
     /// an older version is put into the words of this one, and back.
     pub async fn serve(self, mut take: impl FnMut(Frame, Permit) -> Result<(), ConnectionError>) -> ConnectionError {
@@ -348,6 +359,7 @@ impl FrameReader {
         let bytes = match frame {
             Frame::Messages { messages, .. } => messages.len(),
             Frame::Request { arguments, .. } | Frame::Query { arguments, .. } => arguments.len(),
+            Frame::Relayed { contents, .. } => contents.len().max(RELAYED_BYTES_MIN),
             _ => return Permit::NONE,
         };
         self.permits.acquire(bytes).await

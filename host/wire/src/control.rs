@@ -378,6 +378,17 @@ pub enum Control {
         #[serde(deserialize_with = "text")]
         token: String,
     },
+    /// The first frame of somebody who means to use the store of the host, which they can't reach themselves.
+    RelayHello {
+        /// Version of what is relayed.
+        version: u16,
+    },
+    /// Answer to that: from here on, questions and answers are relayed.
+    RelayWelcome {
+        /// What the store is like. Whoever has it knows what it means.
+        #[serde(deserialize_with = "octets")]
+        facts: Vec<u8>,
+    },
 }
 
 /// The reason of a [`Control::Rejected`] whose id belongs to a request that wants something else.

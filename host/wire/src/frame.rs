@@ -87,6 +87,12 @@ const INQUIRY_FRAME_MAX: usize = 16 + RequestId::BYTES_MAX;
 /// Largest body of a handshake, which comes from somebody unknown.
 const HANDSHAKE_FRAME_MAX: usize = 4096;
 
+/// Largest body of what is relayed.
+pub const RELAYED_FRAME_MAX: usize = RELAYED_PREFIX_BYTES + (136 << 20);
+
+/// What stands in a relayed frame before what is relayed: its number.
+const RELAYED_PREFIX_BYTES: usize = size_of::<u64>();
+
 /// What a frame holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -123,6 +129,8 @@ pub enum FrameKind {
     SessionRequest = 15,
     /// The result of that; since version 5.
     SessionAnswer = 16,
+    /// Something is asked of the store of a host, or answered; only on a connection for that.
+    Relayed = 17,
 }
 
 /// The number of a stream in its connection. Whoever connects counts them, from 1.
@@ -249,6 +257,13 @@ pub enum Frame {
         /// The record that brought it about.
         lsn: Lsn,
     },
+    /// Something is asked of the store of a host, or answered.
+    Relayed {
+        /// What whoever asks calls the question.
+        number: u64,
+        /// Whoever has the store knows what it means.
+        contents: Bytes,
+    },
     /// Something that the guest told to whoever listens.
     Event(Event),
     /// Whoever listens takes events that count up to this in all; see [`event_counts`].
@@ -297,6 +312,7 @@ impl Frame {
             Frame::InquiryAnswer { .. } => FrameKind::InquiryAnswer,
             Frame::SessionRequest { .. } => FrameKind::SessionRequest,
             Frame::SessionAnswer { .. } => FrameKind::SessionAnswer,
+            Frame::Relayed { .. } => FrameKind::Relayed,
             Frame::OfStream { .. } => FrameKind::Stream,
             Frame::Credit { .. } => FrameKind::Credit,
             Frame::Close => FrameKind::Close,
@@ -400,6 +416,10 @@ fn encode_contents(frame: &Frame, out: &mut Vec<u8>) {
         Frame::SessionAnswer { ticket, seq, success, value, lsn } => {
             encode_session_answer((*ticket, *seq, *lsn), *success, value, out);
         }
+        Frame::Relayed { number, contents } => {
+            out.extend_from_slice(&number.to_le_bytes());
+            out.extend_from_slice(contents);
+        }
         Frame::Event(event) => encode_event(event, out),
         Frame::Credit { until } | Frame::Listened { until } => out.extend_from_slice(&until.to_le_bytes()),
         Frame::Close => {}
@@ -456,6 +476,8 @@ enum Stage {
     Handshake,
     Welcomed,
     Streams,
+    /// With bodies of at most so many bytes.
+    Relay(usize),
 }
 
 impl FrameDecoder {
@@ -472,6 +494,11 @@ impl FrameDecoder {
     /// For a host whose connection carries streams.
     pub fn of_streams() -> Self {
         FrameDecoder(Stage::Streams)
+    }
+
+    /// For whoever uses the store of a host, or that host. What is relayed has at most so many bytes.
+    pub fn of_relay(bytes_max: usize) -> Self {
+        FrameDecoder(Stage::Relay(bytes_max.saturating_add(RELAYED_PREFIX_BYTES).min(RELAYED_FRAME_MAX)))
     }
 
     /// The next frame, if `received` holds a whole one. It is taken off `received`.
@@ -513,6 +540,7 @@ impl FrameDecoder {
             (14, Stage::Welcomed) => (FrameKind::InquiryAnswer, REQUEST_FRAME_MAX),
             (15, Stage::Welcomed) => (FrameKind::SessionRequest, REQUEST_FRAME_MAX),
             (16, Stage::Welcomed) => (FrameKind::SessionAnswer, REQUEST_FRAME_MAX),
+            (17, Stage::Relay(max)) => (FrameKind::Relayed, max),
             (6, Stage::Streams) => (FrameKind::Stream, STREAM_PREFIX_BYTES + MESSAGES_FRAME_MAX),
             _ => return Err(WireError::UnknownKind(byte)),
         };
@@ -560,6 +588,10 @@ fn decode_body(kind: FrameKind, mut body: Bytes) -> Result<Frame, WireError> {
             Ok(if kind == FrameKind::Credit { Frame::Credit { until } } else { Frame::Listened { until } })
         }
         FrameKind::Event => decode_event(body),
+        FrameKind::Relayed => {
+            let number = body.try_get_u64_le().map_err(|_| WireError::Shape(kind))?;
+            Ok(Frame::Relayed { number, contents: body })
+        }
         FrameKind::Close => Ok(Frame::Close),
         FrameKind::Control => control::decode(&body).map(Frame::Control).ok_or(WireError::Shape(kind)),
         FrameKind::Request => decode_request(body),

@@ -27,12 +27,12 @@ pub use dialogue::Dialogue;
 pub use event::event_counts;
 pub use frame::{
     CLIENT_VERSION, EVENTS_VERSION, FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameKind, INQUIRIES_VERSION,
-    METHODS_VERSION, PROMISES_VERSION, PROTOCOL_VERSION, PROTOCOL_VERSIONS, QUERIES_VERSION, SESSIONS_VERSION,
-    SINGLE_STREAM_VERSION, STREAMS_VERSION, StreamNumber, TRACES_VERSION, WireError,
+    METHODS_VERSION, PROMISES_VERSION, PROTOCOL_VERSION, PROTOCOL_VERSIONS, QUERIES_VERSION, RELAYED_FRAME_MAX,
+    SESSIONS_VERSION, SINGLE_STREAM_VERSION, STREAMS_VERSION, StreamNumber, TRACES_VERSION, WireError,
 };
 pub use line::Gathered;
 pub use permits::{Permit, Permits};
 pub use security::{Caller, HttpSocket, Security, Socket};
 pub use streams::{STREAMS_MAX, StreamError};
-pub use tls::{OwnFiles, Tls, TlsError, TlsFiles, check_signed};
+pub use tls::{OPERATOR_NAME, OwnFiles, Tls, TlsError, TlsFiles, check_signed};
 pub use trunk::{OpenStream, StreamTaker, Trunk, TrunkHandle};

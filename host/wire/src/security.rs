@@ -21,7 +21,7 @@ use crate::{
     control::Control,
     frame::{self, Frame},
     socket,
-    tls::Tls,
+    tls::{Tls, is_operator},
 };
 
 /// Both sides have this long to agree.
@@ -56,6 +56,8 @@ pub enum Socket {
 pub enum Caller {
     /// A host, or anybody where there are no certificates.
     Host,
+    /// An operator: its certificate is one of a client, and says so.
+    Operator,
     /// A client: its certificate is not for a host.
     Client,
     /// Somebody without a certificate, who may have a token.
@@ -190,6 +192,7 @@ async fn accept_tls(tls: &Tls, socket: TcpStream) -> Result<(Socket, Caller), Co
             let caller = match session.peer_certificates() {
                 None | Some([]) => Caller::Stranger,
                 chain if now.may_be_host(chain) => Caller::Host,
+                chain if is_operator(chain) => Caller::Operator,
                 Some(_) => Caller::Client,
             };
             Ok((Socket::Tls(socket, Box::new(session.into())), caller))

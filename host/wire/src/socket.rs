@@ -39,10 +39,20 @@ const LOOKUPS_MAX: usize = 8;
 
 static LOOKUPS: Semaphore = Semaphore::const_new(LOOKUPS_MAX);
 
+/// A name is not known here, so nobody was asked anything.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the name {name} is not found: {reason}")]
+pub struct UnknownName {
+    /// The name.
+    pub name: String,
+    /// What the system says.
+    pub reason: String,
+}
+
 /// Connects to a host. A name is looked up each time, and its addresses are tried in the order in which the system has them.
 ///
 /// # Errors
-/// As the system says, of a name with several addresses about the last of them.
+/// As the system says, of a name with several addresses about the last of them; within it [`UnknownName`] if there is none of that name.
 pub async fn connect(address: &HostAddress) -> io::Result<TcpStream> {
     let Some(name) = address.name() else {
         return connect_to(address.socket().expect("an address without a name is one of IP")).await;
@@ -73,7 +83,8 @@ async fn look_up(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         found
     });
     let found = looked_up.await.unwrap_or_else(|ended| Err(io::Error::other(ended)));
-    found.map_err(|error| io::Error::new(error.kind(), format!("the name {name} is not found: {error}")))
+    let unknown = |error: io::Error| UnknownName { name: name.to_owned(), reason: error.to_string() };
+    found.map_err(|error| io::Error::new(error.kind(), unknown(error)))
 }
 
 async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {

@@ -15,7 +15,10 @@ use std::{
 use ambrosia_core::HostAddress;
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion,
-    client::{Resumption, WebPkiServerVerifier, danger::ServerCertVerifier, verify_server_cert_signed_by_trust_anchor},
+    client::{
+        Resumption, WebPkiServerVerifier, danger::ServerCertVerifier, verify_server_cert_signed_by_trust_anchor,
+        verify_server_name,
+    },
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
     server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier},
@@ -29,6 +32,10 @@ const VERSIONS: [&SupportedProtocolVersion; 1] = [&TLS13];
 /// What a connection between hosts, or of a client with one, is for: so that it is never taken for one of HTTP, which has the same
 /// certificate.
 const PROTOCOL: &[u8] = b"ambrosia";
+
+/// What the certificate of an operator is for, beside its own name. No machine is called so, for nobody has names that end like this
+/// (RFC 6761).
+pub const OPERATOR_NAME: &str = "operator.ambrosia.invalid";
 
 /// No token is longer.
 const TOKEN_BYTES_MAX: usize = 1024;
@@ -311,6 +318,13 @@ fn may_be_host(roots: &RootCertStore, chain: &[CertificateDer<'_>]) -> bool {
     ParsedCertificate::try_from(own).is_ok_and(|own| {
         verify_server_cert_signed_by_trust_anchor(&own, roots, between, UnixTime::now(), algorithms.all).is_ok()
     })
+}
+
+/// Whether a certificate that was seen to be signed by the CA is one of an operator.
+pub(crate) fn is_operator(chain: Option<&[CertificateDer<'_>]>) -> bool {
+    let Some(own) = chain.and_then(|chain| chain.first()) else { return false };
+    let name = ServerName::try_from(OPERATOR_NAME).expect("it is a name");
+    ParsedCertificate::try_from(own).is_ok_and(|own| verify_server_name(&own, &name).is_ok())
 }
 
 /// Each connection shows and sees certificates: none is resumed, for whoever could do so when it began may not any more.

@@ -14,6 +14,7 @@ pub mod layout;
 pub mod member;
 pub mod mutation;
 pub mod records;
+pub mod relayed;
 pub mod segments;
 pub mod states;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ambrosia_fuzz::{checkpoints, corpus, layout, member, records, segments, states};
+use ambrosia_fuzz::{checkpoints, corpus, layout, member, records, relayed, segments, states};
 
 fn replay(name: &str, seeds: Vec<corpus::Seed>, target: fn(&[u8])) {
     corpus::replay(&Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name), seeds, target);
@@ -16,6 +16,11 @@ fn records_of_the_corpus() {
 #[test]
 fn layouts_of_the_corpus() {
     replay("layout", layout::seeds(), layout::target);
+}
+
+#[test]
+fn what_is_relayed_of_the_corpus() {
+    replay("relayed", relayed::seeds(), relayed::target);
 }
 
 #[test]

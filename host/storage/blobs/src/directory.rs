@@ -108,7 +108,7 @@ impl Depot for Directory {
         self.errands.told(self.errands.get(out, |outgoing: Outgoing| async move {
             match aside(move || read(&path, &outgoing)).await {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    Err(DepotError::Missing { name, place, remedy: REMEDY })
+                    Err(DepotError::Missing { name, place, remedy: REMEDY.into() })
                 }
                 read => read.map_err(|error| Directory::unusable(place, &error)),
             }

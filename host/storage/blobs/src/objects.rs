@@ -83,7 +83,7 @@ impl Shared {
                 self.bucket
             )),
             (Error::NotFound { .. }, _) => {
-                DepotError::Missing { name: name.to_owned(), place: self.place.clone(), remedy: REMEDY }
+                DepotError::Missing { name: name.to_owned(), place: self.place.clone(), remedy: REMEDY.into() }
             }
             _ if is_denied(error) => {
                 unusable(format!("access to {name} is denied ({said}): {}", self.provider.credentials()))

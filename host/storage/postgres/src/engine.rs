@@ -246,7 +246,8 @@ async fn ask_in_time<T>(
         }
         let next = (conversation.last_answer() + ANSWER_TIME).min(latest);
         if next <= until {
-            let fault = Fault::Unknown(format!("the database has not answered within {ANSWER_TIME:?}"));
+            let words = "see whether it is overloaded, or waits for a standby that is gone";
+            let fault = Fault::Unknown(format!("the database has not answered within {ANSWER_TIME:?}: {words}"));
             break Failed { fault, is_over: true };
         }
         until = next;

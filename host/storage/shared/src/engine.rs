@@ -346,6 +346,9 @@ pub enum Fault {
     /// It has not happened, and will not.
     #[error("the engine can't be reached: {0}")]
     Unavailable(String),
+    /// It has not happened, and whoever asks may not have it happen: asked again, it is refused again.
+    #[error("it is refused: {0}")]
+    Refused(String),
 }
 
 /// A group was not appended.

@@ -87,6 +87,7 @@ impl Inquiry {
             },
             (Stage::Barring(answered), Ok(Answered::Barred)) => Stage::Over(Ok(answered)),
             (Stage::Barring(_), Ok(other)) => Stage::Over(Err(Fault::Unknown(format!("no barrier, but {other:?}")))),
+            (_, Err(fault @ Fault::Refused(_))) => Stage::Over(Err(fault)),
             (stage, Err(fault)) => self.retry(matches!(stage, Stage::Asked), fault, now),
             (Stage::Ask(_) | Stage::Seen(..) | Stage::Over(_), _) => unreachable!("nothing was asked"),
         };
@@ -162,6 +163,14 @@ mod tests {
         let (asked, concluded) = run(&GET, vec![got(1), unknown(), got(2), Ok(Answered::Barred)]);
         assert_eq!(asked, [GET, barrier(1), GET, barrier(2)]);
         assert_eq!(concluded, Some(Concluded { answer: got(2), may_be_done_before: false }));
+    }
+
+    #[test]
+    fn what_is_refused_is_not_asked_again() {
+        let refused: Answer = Err(Fault::Refused("a certificate of an operator is needed".to_owned()));
+        let (asked, concluded) = run(&GET, vec![Err(Fault::Unavailable("away".to_owned())), refused.clone()]);
+        assert_eq!(asked.len(), 2);
+        assert_eq!(concluded, Some(Concluded { answer: refused, may_be_done_before: false }));
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod limits;
 mod lives;
 mod read_once;
 mod reader;
+mod relay;
 mod rows;
 mod shell;
 mod sight;
@@ -42,6 +43,10 @@ pub use limits::{
     RETRY_FIRST, RETRY_MAX, STALLED_AFTER, TAKEOVER_TIME,
 };
 pub use reader::Standing;
+pub use relay::{
+    Asked, DepotFault, NEEDS_OPERATOR, PIECE_BYTES, READ_QUESTION_BYTES_MAX, RELAY_VERSION, RELAYED_BYTES_MAX,
+    RELAYED_GROUP_BYTES_MAX, RelayFacts, RelayedPlace, Told, Unreadable, decode, encode, needs_to_change,
+};
 pub use rows::Rows;
 #[cfg(feature = "conformance")]
 pub use shell::conformance;

@@ -287,7 +287,7 @@ impl Writer {
                 self.is_unsure = true;
                 self.unsettle(reason, now, events);
             }
-            Err(AppendFault::Failed(Fault::Unavailable(reason))) => {
+            Err(AppendFault::Failed(Fault::Unavailable(reason) | Fault::Refused(reason))) => {
                 let at = self.retry(reason, now, events);
                 self.stage = if self.is_unsure { unsettled(at) } else { Stage::Ready(at) };
             }

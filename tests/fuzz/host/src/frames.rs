@@ -23,7 +23,12 @@ pub fn target(bytes: &[u8]) {
     let mut repaired = stream.to_vec();
     repair_checksums(&mut repaired);
     for stream in [stream, &repaired] {
-        for decoder in [FrameDecoder::handshake(), FrameDecoder::welcomed(), FrameDecoder::of_streams()] {
+        for decoder in [
+            FrameDecoder::handshake(),
+            FrameDecoder::welcomed(),
+            FrameDecoder::of_streams(),
+            FrameDecoder::of_relay(1 << 20),
+        ] {
             let whole = receive(decoder, stream, stream.len().max(1));
             assert_eq!(receive(decoder, stream, usize::from(*piece) + 1), whole, "where it is cut makes no difference");
             whole.frames.iter().for_each(|frame| check_frame(decoder, frame));
@@ -71,7 +76,10 @@ pub fn seeds() -> Vec<Seed> {
         "v3-stream-hello",
         "v3-stream-messages",
         "v3-stream-refused",
-        "v3-stream-welcome"
+        "v3-stream-welcome",
+        "v6-relay-hello",
+        "v6-relay-welcome",
+        "v6-relayed"
     ];
     let (streams, others): (Vec<_>, Vec<_>) = golden.iter().partition(|(name, _)| name.starts_with("v3-stream-"));
     let behind_each_other =

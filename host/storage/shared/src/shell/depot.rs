@@ -3,7 +3,10 @@
 //! **Architecture Invariant:** what counts stands in the engine, with its length and hash. Contents whose name is not there are nothing,
 //! and nothing is ever changed under a name.
 
-use std::io::{self, Read, Write};
+use std::{
+    borrow::Cow,
+    io::{self, Read, Write},
+};
 
 use sha2::{Digest, Sha256};
 
@@ -97,7 +100,7 @@ pub enum DepotError {
         /// What and where, without secrets.
         place: String,
         /// What to do.
-        remedy: &'static str,
+        remedy: Cow<'static, str>,
     },
     /// The contents are not what they were.
     #[error("{name} of {place} is damaged: restore it from a copy")]

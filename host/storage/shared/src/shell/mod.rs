@@ -8,6 +8,7 @@ mod depot;
 mod host;
 mod log;
 mod memory_engine;
+mod relay;
 mod store;
 mod store_place;
 mod tail;

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use ambrosia_core::HostAddress;
 use ambrosia_storage::{EnginePlace, IoError, OpenError, Store};
 
 use super::{Depot, EngineStore};
@@ -25,6 +26,11 @@ pub trait EngineUrl: Clone + Send + Sync {
 
     /// As a URL without secrets.
     fn shown(&self) -> String;
+
+    /// The hosts through which it is reached, if it is not reached itself.
+    fn hosts(&self) -> &[HostAddress] {
+        &[]
+    }
 
     /// Connects. Blocks.
     ///
@@ -83,13 +89,14 @@ impl<P: EngineUrl> EngineStorePlace<P> {
 impl<P: EngineUrl> EnginePlace for EngineStorePlace<P> {
     fn open(&self) -> Result<Arc<dyn Store>, OpenError> {
         let Connected { engine, depot, store, me } = self.place.connect()?;
-        let cache = self.caches.join(store);
+        let cache = self.caches.join(&store);
         let made = fs::create_dir_all(&cache);
         let shown = cache.display().to_string();
         made.map_err(|source| IoError { action: "create the directory", place: shown, source })?;
         let begun = EngineStore::begin_with(engine, depot, me, cache);
         let place = self.to_string();
-        Ok(Arc::new(begun.map_err(|source| IoError { action: "begin the threads for", place, source })?))
+        let begun = begun.map_err(|source| IoError { action: "begin the threads for", place, source })?;
+        Ok(Arc::new(begun.relayed_as(store)))
     }
 
     fn url(&self) -> &OsStr {
@@ -98,6 +105,10 @@ impl<P: EngineUrl> EnginePlace for EngineStorePlace<P> {
 
     fn file(&self) -> Option<&Path> {
         self.file.as_deref()
+    }
+
+    fn hosts(&self) -> &[HostAddress] {
+        self.place.hosts()
     }
 }
 

@@ -9,7 +9,7 @@ use ambrosia_core::{
 };
 use bytes::BytesMut;
 
-use super::super::{FRAME_HEADER_BYTES, Frame, FrameDecoder, PROTOCOL_VERSION, StreamNumber, encode};
+use super::super::{FRAME_HEADER_BYTES, Frame, FrameDecoder, PROTOCOL_VERSION, StreamNumber, WireError, encode};
 use crate::{control::Control, request::to_version};
 
 const _: () = assert!(PROTOCOL_VERSION == 6, "golden files of a new protocol lie beside those of the old one");
@@ -42,7 +42,11 @@ fn check_file(name: &str, kind: u8, frame: &Frame) {
 
 /// Who reads a frame of that kind.
 fn decoder_of(kind: u8) -> FrameDecoder {
-    if kind == 6 { FrameDecoder::of_streams() } else { FrameDecoder::welcomed() }
+    match kind {
+        6 => FrameDecoder::of_streams(),
+        17 => FrameDecoder::of_relay(1 << 20),
+        _ => FrameDecoder::welcomed(),
+    }
 }
 
 /// As [`check`], and before the handshake is done the frame is read as well.
@@ -413,6 +417,45 @@ fn what_is_said_in_sessions_of_protocol_5_stays_readable() {
         let golden = fs::read(path(&name)).expect("it was just read");
         assert_eq!(golden[FRAME_HEADER_BYTES], index, "the number of a variant is its index");
     }
+}
+
+#[test]
+fn what_is_said_of_a_store_through_a_host_stays_readable() {
+    let relayed = Frame::Relayed { number: 70_000, contents: b"\x01\x02\x0a"[..].into() };
+    check_file("wire-v6-relayed.bin", 17, &relayed);
+    let told = [
+        ("relay-hello", 47, Control::RelayHello { version: 1 }),
+        ("relay-welcome", 48, Control::RelayWelcome { facts: b"facts".to_vec() }),
+    ];
+    for (name, index, control) in told {
+        let name = format!("wire-v6-{name}.bin");
+        let frame = Frame::Control(control);
+        check_file(&name, 1, &frame);
+        let golden = fs::read(path(&name)).expect("it was just read");
+        assert_eq!(golden[FRAME_HEADER_BYTES], index, "the number of a variant is its index");
+        let decoded = FrameDecoder::handshake().next(&mut BytesMut::from(&golden[..]));
+        assert_eq!(decoded, Ok(Some(frame)));
+    }
+}
+
+#[test]
+fn what_is_relayed_is_read_on_its_own_connection_alone_and_no_more_than_it_may_be() {
+    let frame = |length| {
+        let mut bytes = Vec::new();
+        encode(&Frame::Relayed { number: 1, contents: vec![7; length].into() }, &mut bytes);
+        BytesMut::from(&bytes[..])
+    };
+    let read = |decoder: FrameDecoder, length| decoder.next(&mut frame(length));
+    assert!(matches!(read(FrameDecoder::of_relay(100), 100), Ok(Some(Frame::Relayed { number: 1, .. }))));
+    let too_large = read(FrameDecoder::of_relay(100), 101);
+    assert_eq!(too_large, Err(WireError::TooLarge { length: 109, max: 108 }));
+    for decoder in [FrameDecoder::handshake(), FrameDecoder::welcomed(), FrameDecoder::of_streams()] {
+        assert_eq!(read(decoder, 100), Err(WireError::UnknownKind(17)));
+    }
+    let mut request = Vec::new();
+    encode(&Frame::Acknowledge(Seq(1)), &mut request);
+    let other = FrameDecoder::of_relay(100).next(&mut BytesMut::from(&request[..]));
+    assert_eq!(other, Err(WireError::UnknownKind(3)));
 }
 
 #[test]

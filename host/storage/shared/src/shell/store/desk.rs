@@ -40,6 +40,10 @@ impl Desk {
         self.engine.facts().place
     }
 
+    pub(super) fn engine(&self) -> Arc<dyn Engine> {
+        Arc::clone(&self.engine)
+    }
+
     pub(super) fn caution(&self) -> Option<String> {
         self.engine.facts().caution
     }

@@ -30,8 +30,8 @@ use std::{
 use ambrosia_core::{Epoch, EpochBody, Lsn, Record, ReplicaIndex, Timestamp};
 use ambrosia_storage::{
     AcquireError, Acquired, BlobStore, Callback, Checkpoints, CloseError, ClosedLog, Events, Head, Held, Hosts,
-    IoError, LogError, LogId, LogScan, LogStore, LogTail, Members, OnVacancy, PlacedRecord, Registry, Revision,
-    Rollback, Store, Subscription,
+    IoError, LogError, LogId, LogScan, LogStore, LogTail, Members, OnVacancy, PlacedRecord, Registry, Relayed,
+    Revision, Rollback, Store, Subscription,
 };
 use bytes::Bytes;
 
@@ -44,6 +44,7 @@ use super::{
     depot::Depot,
     host::{EngineHost, io_error, lock, log_error},
     log::EngineLog,
+    relay::EngineRelay,
 };
 use crate::{
     engine::{Answered, Engine, Group, HostId, Request},
@@ -58,6 +59,8 @@ pub struct EngineStore {
     registry: Arc<EngineRegistry>,
     blobs: Arc<EngineBlobs>,
     hosts: Arc<EngineHosts>,
+    /// What a host passes on of it, if it is known which store it is.
+    relay: Option<Arc<EngineRelay>>,
 }
 
 struct Inner {
@@ -118,7 +121,14 @@ impl EngineStore {
         };
         let inner = Arc::new(inner);
         let hosts = Arc::new(EngineHosts(Arc::clone(&inner)));
-        Ok(EngineStore { inner, registry, blobs, hosts })
+        Ok(EngineStore { inner, registry, blobs, hosts, relay: None })
+    }
+
+    /// The same, which a host may pass on to those that reach the host alone. They know it by that name, whichever way it is reached.
+    #[must_use]
+    pub fn relayed_as(self, store: String) -> EngineStore {
+        let (engine, depot) = (self.inner.desk.engine(), self.inner.uploads.depot());
+        EngineStore { relay: Some(Arc::new(EngineRelay::new(engine, depot, store))), ..self }
     }
 
     fn check_there(&self, id: LogId) -> Result<(), LogError> {
@@ -405,6 +415,10 @@ impl Store for EngineStore {
 
     fn accept_rollback(&self, id: LogId) -> Result<Option<Rollback>, LogError> {
         rollbacks::accept(&self.inner, id)
+    }
+
+    fn relayed(&self) -> Option<Arc<dyn Relayed>> {
+        self.relay.clone().map(|relay| relay as Arc<dyn Relayed>)
     }
 
     fn caution(&self) -> Option<String> {

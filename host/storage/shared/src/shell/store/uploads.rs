@@ -103,6 +103,10 @@ impl Uploads {
         Uploads { desk, depot }
     }
 
+    pub(super) fn depot(&self) -> Option<Arc<dyn Depot>> {
+        self.depot.clone()
+    }
+
     /// Uploads contents. They count once somebody has written down that they are there.
     pub(super) fn upload(
         &self,
