@@ -7,10 +7,10 @@ SECONDS ?= 60
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup build guests demo test vopr bugs torture fuzz bench lint clean
+.PHONY: help setup build guests demo test vopr bugs torture fuzz bench bench-machines lint clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 setup: ## provide the standard library of wasm32-wasip2 for this rustc
 	scripts/setup-wasip2.sh
@@ -40,6 +40,9 @@ fuzz: ## fuzz each decoder, the member and the engine for SECONDS (60)
 
 bench: build ## run the benchmarks
 	scripts/bench.sh
+
+bench-machines: build ## measure machines that die and requests over a network: a database, three hosts, TLS (ARGS as for bench-machines --help)
+	scripts/bench-machines.sh $(ARGS)
 
 torture: build ## break processes, disks and networks under load (SECONDS=60, or ARGS as for torture --help)
 	scripts/torture.sh --seconds $(SECONDS) $(ARGS)

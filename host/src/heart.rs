@@ -12,6 +12,7 @@ use std::{
     time::Instant,
 };
 
+use ambrosia_core::Epoch;
 use ambrosia_storage::{HEARTBEAT_INTERVAL, HostPresence, LogStore, Presence, Role};
 
 use crate::{
@@ -143,12 +144,12 @@ impl Body {
             self.presence.beat(role);
         }
         if reign != 0 && reign != self.deposed {
-            match self.log.head() {
-                Ok(head) if head.epoch.0 > reign => {
+            match self.log.later_reign(Epoch(reign)) {
+                Ok(Some(by)) => {
                     self.deposed = reign;
-                    self.mailbox.push(Event::Fenced { by: head.epoch });
+                    self.mailbox.push(Event::Fenced { by });
                 }
-                Ok(_) => {}
+                Ok(None) => {}
                 Err(error) => {
                     self.span.in_scope(|| tracing::error!(%error, "the fence of the log can't be read"));
                 }

@@ -5,6 +5,7 @@
 //!
 //! **Architecture Invariant:** it says who should run, and never who may write. A place that was taken by mistake is a standby more.
 
+mod claims;
 mod leaving;
 mod placer;
 

@@ -27,12 +27,13 @@ pub(crate) fn check(replicas: usize) -> Result<(), RunError> {
     check_threads(thread::Builder::new, THREADS + more.min(THREADS_MORE_MAX)).map_err(RunError::Thread)
 }
 
-/// Asks for what one more replica needs, beside those that run.
-pub(crate) fn check_more() -> Result<(), RunError> {
-    if check_descriptors(DESCRIPTORS + DESCRIPTORS_MORE).is_err() {
-        raise_descriptors(DESCRIPTORS + DESCRIPTORS_MORE);
+/// Asks for what so many more replicas need, beside those that run.
+pub(crate) fn check_more(replicas: usize) -> Result<(), RunError> {
+    let count = DESCRIPTORS + DESCRIPTORS_MORE * replicas;
+    if check_descriptors(count).is_err() {
+        raise_descriptors(count);
     }
-    check_descriptors(DESCRIPTORS + DESCRIPTORS_MORE).map_err(RunError::Descriptors)
+    check_descriptors(count).map_err(RunError::Descriptors)
 }
 
 /// Has the process hold as many connections as the system lets it: a client of HTTP has one each, and may have many.

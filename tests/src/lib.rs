@@ -6,6 +6,7 @@
 
 mod caller;
 mod cluster;
+mod figures;
 mod host;
 mod integer;
 mod lines;
@@ -21,6 +22,7 @@ pub mod torture;
 pub use ambrosia_test_database::skip;
 pub use caller::{Answer, Caller};
 pub use cluster::{Cluster, Ran, client};
+pub use figures::{at_most, headline, line, note};
 pub use host::Host;
 pub use integer::integer;
 pub use lines::Lines;

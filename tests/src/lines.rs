@@ -48,6 +48,11 @@ impl Lines {
         self.lock().lines.iter().map(|(_, line)| line.clone()).collect()
     }
 
+    /// When each line came for which `wanted` holds, so far.
+    pub fn times(&self, wanted: impl Fn(&str) -> bool) -> Vec<Instant> {
+        self.lock().lines.iter().filter(|(_, line)| wanted(line)).map(|(at, _)| *at).collect()
+    }
+
     /// Waits for a line for which `wanted` holds, among those from `from` on; returns its number and when it came.
     /// `None` if the stream ended or `patience` ran out before.
     pub fn wait_for(&self, from: usize, patience: Duration, wanted: impl Fn(&str) -> bool) -> Option<(usize, Instant)> {

@@ -17,14 +17,11 @@ use ambrosia_storage::{
     Placing, RecordedOutcome, Sightings, Store, Subscription, ranked,
 };
 
-use super::{Deed, PlacingOptions, Surroundings};
-use crate::{
-    host::{Entrance, Ready, enter},
-    modules::Modules,
-    resources,
-    run::RunError,
-    running_code::running_code,
+use super::{
+    Deed, PlacingOptions, Surroundings,
+    claims::{Claim, Try, claim_all},
 };
+use crate::{modules::Modules, run::RunError, running_code::running_code};
 
 /// Hosts and instances are looked at that often.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -35,7 +32,7 @@ const READ_INTERVAL: Duration = Duration::from_millis(250);
 /// Whoever may not be told of changes reads them that often.
 const READ_UNTOLD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// So many instances without a replica here are tried in one turn, so that what else there is has its turn.
+/// So many instances without a replica here are tried in one turn, all at once, so that what else there is has its turn.
 const TRIES_MAX: usize = 16;
 
 /// While something is to end it is looked at that often.
@@ -121,16 +118,6 @@ struct Waiting {
     tries: u32,
     /// What it was when it failed: if that changes it is tried again at once.
     entry: Option<InstanceEntry>,
-}
-
-/// What comes of a try to take a place.
-enum Try {
-    /// It is taken.
-    Entered { ready: Box<Ready>, replica: ReplicaIndex, memory_bytes: u64 },
-    /// All of them are.
-    AllRun,
-    /// The instance has come to its end, or stands.
-    Over,
 }
 
 /// What the thread knows.
@@ -375,22 +362,42 @@ impl Placer {
             self.picture.instances.iter().filter(is_open).map(|(name, _)| name.clone()).collect();
         let turn = in_turn(&open, self.tried_last.as_ref(), TRIES_MAX);
         let has_more = turn.len() < open.len();
-        for name in turn {
-            self.tried_last = Some(name.clone());
-            self.try_to_claim(&name);
+        if let Some(last) = turn.last() {
+            self.tried_last = Some(last.clone());
+        }
+        // What each of them may take together with those before it is known only once these have their places.
+        let at_once = if self.memory_allowed.is_some() { 1 } else { TRIES_MAX };
+        for names in turn.chunks(at_once) {
+            let mut claims = Vec::new();
+            for name in names {
+                let Some(claim) = self.claim_of(name) else { continue };
+                match self.memory_of(&claim.entry) {
+                    Ok(memory_bytes) => claims.push((claim, memory_bytes)),
+                    Err(error) => self.on_tried(&claim.name, claim.entry, 0, Err(error)),
+                }
+            }
+            let (claims, memory): (Vec<_>, Vec<_>) = claims.into_iter().unzip();
+            let tried = claim_all(&*self.store, &self.modules, claims);
+            for ((claim, tried), memory_bytes) in tried.into_iter().zip(memory) {
+                self.on_tried(&claim.name, claim.entry, memory_bytes, tried);
+            }
         }
         has_more
     }
 
-    fn try_to_claim(&mut self, name: &InstanceName) {
-        let Some(instance) = self.picture.instances.get(name) else { return };
+    fn claim_of(&self, name: &InstanceName) -> Option<Claim> {
+        let instance = self.picture.instances.get(name)?;
         let entry = instance.entry.clone();
         // Each begins with another number, so that they are not in each other's way.
         let numbers: Vec<_> = entry.replicas.iter().copied().map(ReplicaIndex).collect();
         let begin = instance.rank.unwrap_or(0).min(numbers.len() - 1);
-        let numbers: Vec<_> = numbers[begin..].iter().chain(&numbers[..begin]).copied().collect();
-        match self.enter_one(&entry, &numbers) {
-            Ok(Try::Entered { ready, replica, memory_bytes }) => {
+        let numbers = numbers[begin..].iter().chain(&numbers[..begin]).copied().collect();
+        Some(Claim { name: name.clone(), entry, numbers })
+    }
+
+    fn on_tried(&mut self, name: &InstanceName, entry: InstanceEntry, memory_bytes: u64, tried: Result<Try, RunError>) {
+        match tried {
+            Ok(Try::Entered { ready, replica }) => {
                 tracing::info!(instance = %name, %replica, "took the place");
                 self.said.retain(|(of, _)| of != name);
                 let held = Held {
@@ -434,32 +441,15 @@ impl Placer {
         self.waiting.insert(name.clone(), waiting);
     }
 
-    /// Enters as one of these replicas.
-    fn enter_one(&self, entry: &InstanceEntry, numbers: &[ReplicaIndex]) -> Result<Try, RunError> {
-        let memory_bytes = match self.memory_allowed {
-            None => 0,
-            Some(allowed) => {
-                let own = running_code(&*self.store, entry)?.limits.memory_bytes;
-                let needed = self.held.values().fold(own, |sum, held| sum.saturating_add(held.memory_bytes));
-                if needed > allowed {
-                    return Err(RunError::ProcessMemory { replicas: self.held.len() + 1, needed, allowed });
-                }
-                own
-            }
-        };
-        resources::check_more()?;
-        for replica in numbers {
-            match enter(&*self.store, entry.name.clone(), *replica) {
-                Err(RunError::Enter(EnterError::AlreadyRunning { .. })) => {}
-                Err(error) => return Err(error),
-                Ok(Entrance::Over(_)) => return Ok(Try::Over),
-                Ok(Entrance::Entered(entered)) => {
-                    let ready = Box::new(entered.get_ready(&self.modules)?);
-                    return Ok(Try::Entered { ready, replica: *replica, memory_bytes });
-                }
-            }
+    /// Memory that a replica may take, if that is counted here.
+    fn memory_of(&self, entry: &InstanceEntry) -> Result<u64, RunError> {
+        let Some(allowed) = self.memory_allowed else { return Ok(0) };
+        let own = running_code(&*self.store, entry)?.limits.memory_bytes;
+        let needed = self.held.values().fold(own, |sum, held| sum.saturating_add(held.memory_bytes));
+        if needed > allowed {
+            return Err(RunError::ProcessMemory { replicas: self.held.len() + 1, needed, allowed });
         }
-        Ok(Try::AllRun)
+        Ok(own)
     }
 
     fn on_end(&mut self, name: InstanceName, is_well: bool) {

@@ -23,6 +23,16 @@ pub trait LogStore: Send + Sync {
     /// How far the log is known to go just now.
     fn head(&self) -> Result<Head, LogError>;
 
+    /// A later reign than that one, for a primary that may have been deposed while it has nothing to write. It is asked ten times a second for
+    /// each of very many, so it takes no longer than a look at memory that processes share; where more is needed the answer is none, and the
+    /// writer of the reign is told by itself.
+    ///
+    /// # Errors
+    /// If that can't be seen.
+    fn later_reign(&self, than: Epoch) -> Result<Option<Epoch>, LogError> {
+        Ok(Some(self.head()?.epoch).filter(|epoch| *epoch > than))
+    }
+
     /// The first record that the log still has.
     fn first(&self) -> Result<Lsn, LogError>;
 

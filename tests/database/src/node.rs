@@ -254,6 +254,42 @@ impl Node {
         self.must("psql", &["-h", &socket, "-U", "ambrosia", "-d", "postgres", "-XAtq", "-c", statement])
     }
 
+    /// How long so many bare commits of one client take that sends them one after the other, from where this thread is: each puts a row of that
+    /// many bytes into a table that has nothing else, by a prepared statement.
+    ///
+    /// # Errors
+    /// If files can't be written or read.
+    ///
+    /// # Panics
+    /// If they can't be made.
+    pub fn bare_commits(&self, password: &str, bytes: usize, count: usize) -> io::Result<Vec<Duration>> {
+        self.sql("create table if not exists public.bare_commit (body bytea)");
+        let (script, prefix) = (self.file("bare.sql"), self.file("commits"));
+        fs::write(&script, format!("insert into public.bare_commit values (decode(repeat('a7', {bytes}), 'hex'));\n"))?;
+        let mut command = self.command("pgbench");
+        command.args(["-n", "-M", "prepared", "-c", "1", "-t", &count.to_string(), "-l", "--log-prefix"]).arg(prefix);
+        command.arg("-f").arg(script).args(["-h", &self.address, "-U", "ambrosia", "postgres"]);
+        // Whatever certificates the user has who started this are nothing to it.
+        command.env("PGPASSWORD", password).env("PGSSLMODE", "require").env("HOME", &self.directory);
+        command.stdin(Stdio::null());
+        let output = command.output()?;
+        assert!(output.status.success(), "pgbench: {}", String::from_utf8_lossy(&output.stderr));
+        let mut times = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let path = entry?.path();
+            if !path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("commits.")) {
+                continue;
+            }
+            // Client, number, microseconds, …
+            let text = fs::read_to_string(&path)?;
+            let micros = text.lines().filter_map(|line| line.split(' ').nth(2)?.parse().ok());
+            times.extend(micros.map(Duration::from_micros));
+            fs::remove_file(path)?;
+        }
+        assert_eq!(times.len(), count, "pgbench tells of each");
+        Ok(times)
+    }
+
     fn try_sql(&self, statement: &str) -> Option<String> {
         let socket = self.directory.display().to_string();
         let output = self.run("psql", &["-h", &socket, "-U", "ambrosia", "-d", "postgres", "-XAtq", "-c", statement]);

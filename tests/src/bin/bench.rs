@@ -17,7 +17,10 @@ use std::time::{Duration, Instant};
 
 use ambrosia_core::RequestId;
 use ambrosia_host::encode_arguments;
-use ambrosia_tests::{Caller, Cluster, Host, PATIENCE, Sample, Signal, client, disk_sync_times, ms, processor_time};
+use ambrosia_tests::{
+    Caller, Cluster, Host, PATIENCE, Sample, Signal, at_most, client, disk_sync_times, headline, line, ms, note,
+    processor_time,
+};
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use serde_json::json;
@@ -96,7 +99,7 @@ fn main() -> anyhow::Result<()> {
         return door::plain();
     }
     let wanted = |what| arguments.what.is_empty() || arguments.what.contains(&what);
-    println!("{:<44} {:>14} {:>14} {:>8}", "figure", "measured", "goal", "ratio");
+    headline();
     if wanted(What::Send) {
         round_trips()?;
     }
@@ -141,19 +144,6 @@ fn main() -> anyhow::Result<()> {
         pauses(arguments.pauses)?;
     }
     Ok(())
-}
-
-/// One line: the ratio says how many times better than its goal a figure is.
-fn line(figure: &str, measured: f64, goal: f64, unit: &str, ratio: f64) {
-    println!("{figure:<44} {:>14} {:>14} {ratio:>7.2}x", format!("{measured:.2} {unit}"), format!("{goal:.2} {unit}"));
-}
-
-fn at_most(figure: &str, measured: Duration, goal: Duration) {
-    line(figure, ms(measured), ms(goal), "ms", goal.as_secs_f64() / measured.as_secs_f64());
-}
-
-fn note(figure: &str, value: String) {
-    println!("  {figure:<42} {value:>14}");
 }
 
 fn note_disk(cluster: &Cluster) -> anyhow::Result<()> {

@@ -29,7 +29,7 @@ impl Interrupt {
                     if raised.is_raised() {
                         std::process::exit(130);
                     }
-                    eprintln!("\ninterrupted: ending the round; once more ends at once");
+                    eprintln!("\ninterrupted: all is ended; once more ends at once");
                     raised.raise();
                 }
             });
@@ -47,8 +47,17 @@ impl Interrupt {
         *self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// An error once it was raised.
+    ///
+    /// # Errors
+    /// That.
+    pub fn check(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(!self.is_raised(), "interrupted");
+        Ok(())
+    }
+
     /// Waits that long, or until it is raised; says whether it is.
-    pub(crate) fn wait(&self, time: Duration) -> bool {
+    pub fn wait(&self, time: Duration) -> bool {
         let deadline = Instant::now() + time;
         let mut raised = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
         loop {

@@ -5,7 +5,12 @@ use std::path::Path;
 use anyhow::Context;
 
 /// Directories of rounds are called so, and then by the process that made them.
-pub(crate) const PREFIX: &str = "ambrosia-torture-";
+const PREFIX: &str = "ambrosia-torture-";
+
+/// What the name of a directory of this process begins with that the next run removes, if this one is killed.
+pub fn prefix(of: &str) -> String {
+    format!("{PREFIX}{}-{of}-", std::process::id())
+}
 
 /// Removes the directories of rounds whose process is gone. Those that were kept on purpose carry another name.
 pub fn remove_leftovers() -> anyhow::Result<()> {

@@ -30,8 +30,11 @@ mod workload;
 mod world;
 
 pub use interrupt::Interrupt;
-pub use leftovers::remove_leftovers;
-pub use machines::{Draft, EngineKind, Files, Gaps, HeldApart, Machine, Machines, machines_impossible, play_apart};
+pub use leftovers::{prefix, remove_leftovers};
+pub use machines::{
+    CLIENTS, Databases, Disks, Draft, EngineKind, Files, Gaps, HOSTS, HeldApart, Machine, Machines, Papers, Setting,
+    Site, at, client_apart, machines_impossible, play_apart,
+};
 pub use plan::{Extent, Kind};
 pub use round::{Held, Violation, play};
 pub use stage::Tally;

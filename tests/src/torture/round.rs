@@ -38,7 +38,7 @@ pub struct Violation {
 /// Processes, mounts and namespaces belong to the thread of the round and are gone when it ends, in whatever way.
 pub fn play(kind: Kind, seed: u64, extent: Extent, interrupt: &Interrupt) -> Result<Held, Violation> {
     let began = Instant::now();
-    let prefix = format!("{}{}-{}-", super::leftovers::PREFIX, std::process::id(), kind.name());
+    let prefix = super::leftovers::prefix(&kind.name());
     let mut cluster = Cluster::with_prefix(&prefix);
     cluster.keep();
     let directory = cluster.directory().to_owned();

@@ -145,6 +145,17 @@ fn a_look_at_the_fence_waits_for_nobody_and_is_told_when_the_engine_is_there_aga
 }
 
 #[test]
+fn an_idle_writer_is_told_that_it_was_deposed_and_who_asks_for_that_waits_for_nothing() {
+    let Two { first, second, way, .. } = two();
+    let mut old = Reign::begin(&first, 0);
+    let _new = Reign::begin(&second, 1);
+    assert_eq!(old.wait_stopped(), StopCause::Fenced { by: Epoch(2) });
+    way.cut();
+    // What would have to be asked for would not come: that is left to those who look at all logs together.
+    assert_eq!(first.later_reign(Epoch(1)).expect("nothing can go wrong"), None);
+}
+
+#[test]
 fn a_tail_of_a_store_that_has_gone_back_says_so() {
     let Two { engine, first, second, .. } = two();
     let mut reign = Reign::begin(&first, 0);

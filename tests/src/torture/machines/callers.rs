@@ -265,7 +265,11 @@ pub(crate) fn remains(machines: &Machines, papers: &Papers) -> anyhow::Result<Ve
     })
 }
 
-fn security(papers: &Papers, own: Option<(PathBuf, PathBuf)>, token: Option<PathBuf>) -> anyhow::Result<Security> {
+pub(super) fn security(
+    papers: &Papers,
+    own: Option<(PathBuf, PathBuf)>,
+    token: Option<PathBuf>,
+) -> anyhow::Result<Security> {
     let own = own.map(|(certificate, key)| OwnFiles { certificate, key });
     Ok(Security::Tls(Arc::new(Tls::of(TlsFiles { ca: papers.ca(), own, token })?)))
 }
@@ -296,9 +300,16 @@ fn intrude(number: usize, security: Security, shared: &Shared) -> anyhow::Result
     })
 }
 
-/// One that knows where hosts are, and nothing of a store.
 fn client(instance: usize, security: Security) -> anyhow::Result<Client> {
-    let name = InstanceName::new(INSTANCES[instance].0)?;
+    client_apart(INSTANCES[instance].0, security)
+}
+
+/// A client of the instance of that name that knows where hosts are, and nothing of a store. Must be called within a tokio runtime.
+///
+/// # Errors
+/// If there can be no such instance.
+pub fn client_apart(instance: &str, security: Security) -> anyhow::Result<Client> {
+    let name = InstanceName::new(instance)?;
     let addresses = HOSTS.iter().map(|machine| at(*machine).parse()).collect::<Result<_, _>>()?;
     Ok(Client::new(name.clone(), Addresses::secured(name, addresses, security)))
 }

@@ -20,10 +20,20 @@ const NODES: [Machine; 2] = [Machine(0), Machine(1)];
 /// Of the database's administrator; nobody may tell it.
 pub(super) const PASSWORD: &str = "hush";
 
+/// On what disks the data are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Disks {
+    /// Each on a small one of its own, that can be full, where such can be mounted.
+    Small,
+    /// That of the temporary directory.
+    Shared,
+}
+
 /// A database that is promoted while the old one is cut off goes on beside it for so long, once that is back.
 const BOTH_IN_OFFICE: Duration = Duration::from_millis(800);
 
-pub(crate) struct Databases {
+/// The database and its standby.
+pub struct Databases {
     /// Gone before the disks that they use.
     nodes: [Node; 2],
     /// Which node is primary.
@@ -35,14 +45,19 @@ pub(crate) struct Databases {
 
 impl Databases {
     /// Begins both, of which one follows the other.
-    pub(crate) fn begin(cluster: &Cluster, papers: &Papers, machines: &Machines) -> anyhow::Result<Databases> {
+    pub(crate) fn begin(
+        cluster: &Cluster,
+        papers: &Papers,
+        machines: &Machines,
+        wanted: Disks,
+    ) -> anyhow::Result<Databases> {
         let mount = |machine: Machine| {
             let file = |ending: &str| cluster.file(&format!("disk-{}{ending}", machine.0));
             Disk::mount(&file(""), &file(".image"))
         };
-        let disks = match Disk::impossible() {
-            None => Some([mount(NODES[0])?, mount(NODES[1])?]),
-            Some(_) => None,
+        let disks = match wanted {
+            Disks::Small if Disk::impossible().is_none() => Some([mount(NODES[0])?, mount(NODES[1])?]),
+            Disks::Small | Disks::Shared => None,
         };
         let node = |number: usize| -> anyhow::Result<Node> {
             let address = NODES[number].address();
@@ -80,10 +95,7 @@ impl Databases {
     pub(crate) fn begin_fault(&mut self, machines: &Machines, fault: PostgresFault) -> anyhow::Result<()> {
         let primary = self.primary;
         match fault {
-            PostgresFault::Killed => {
-                self.nodes[primary].kill()?;
-                self.promote();
-            }
+            PostgresFault::Killed => self.fail_over()?,
             PostgresFault::Cut => {
                 machines.cut(NODES[primary])?;
                 self.promote();
@@ -109,7 +121,7 @@ impl Databases {
     ) -> anyhow::Result<()> {
         let primary = self.primary;
         match fault {
-            PostgresFault::Killed => self.follow(machines, 1 - primary)?,
+            PostgresFault::Killed => self.mend(machines)?,
             PostgresFault::Cut => {
                 // It takes itself for the primary, and nothing that it is told comes to be durable.
                 machines.plug(NODES[1 - primary])?;
@@ -143,6 +155,37 @@ impl Databases {
             ensure!(!node.has_ended()?, "the database on {:?} ended by itself: see its log", NODES[number]);
         }
         Ok(())
+    }
+
+    /// All processes of the database die, and its standby is primary when this returns.
+    ///
+    /// # Errors
+    /// If they can't be killed.
+    ///
+    /// # Panics
+    /// If the standby does not become primary.
+    pub fn fail_over(&mut self) -> anyhow::Result<()> {
+        self.nodes[self.primary].kill()?;
+        self.promote();
+        Ok(())
+    }
+
+    /// What was primary before is the standby of what is.
+    ///
+    /// # Errors
+    /// If it can't be copied or started.
+    pub fn mend(&mut self, machines: &Machines) -> anyhow::Result<()> {
+        self.follow(machines, 1 - self.primary)
+    }
+
+    /// The server that is primary, and its machine.
+    pub fn in_office(&self) -> (&Node, Machine) {
+        (&self.nodes[self.primary], NODES[self.primary])
+    }
+
+    /// The password of its administrator.
+    pub fn password(&self) -> &'static str {
+        PASSWORD
     }
 
     fn disk(&self, node: usize) -> anyhow::Result<&Disk> {

@@ -17,7 +17,10 @@ mod round;
 mod site;
 mod slow_disk;
 
+pub use callers::client_apart;
+pub use databases::{Databases, Disks};
 pub use gaps::Gaps;
 pub use network::{Machine, Machines};
 pub use plan::{Draft, EngineKind};
 pub use round::{Files, HeldApart, machines_impossible, play_apart};
+pub use site::{CLIENTS, HOSTS, Papers, Setting, Site, at};

@@ -10,14 +10,14 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 
-use super::super::{interrupt::Interrupt, leftovers::PREFIX, meter::Meter, round::Violation};
+use super::super::{interrupt::Interrupt, leftovers::prefix, meter::Meter, round::Violation};
 use super::{
     callers::{Callers, remains},
     gaps::{Gaps, Occasion},
     history::{Act, check},
     network::Machines,
     plan::{Draft, EngineKind, Fault, FaultKind, HostFault, Plan, Step},
-    site::{HOSTS, INSTANCES, Site, at},
+    site::{HOSTS, INSTANCES, Setting, Site, at},
 };
 use crate::{Cluster, Signal};
 
@@ -72,7 +72,7 @@ pub enum Files {
 /// Processes and namespaces belong to the thread of the round and are gone when it ends, in whatever way.
 pub fn play_apart(draft: &Draft, files: Files, interrupt: &Interrupt) -> Result<HeldApart, Violation> {
     let began = Instant::now();
-    let mut cluster = Cluster::with_prefix(&format!("{PREFIX}{}-machines-", std::process::id()));
+    let mut cluster = Cluster::with_prefix(&prefix("machines"));
     cluster.keep();
     let directory = cluster.directory().to_owned();
     let (drawn, interrupt, seed) = (draft.clone(), interrupt.clone(), draft.seed);
@@ -131,7 +131,7 @@ impl Round {
         let began = Instant::now();
         let journal = File::create(cluster.file("journal"))?;
         let meter = Meter::start(cluster.directory())?;
-        let site = Site::begin(cluster, engine)?;
+        let site = Site::begin(cluster, Setting::of_torture(engine))?;
         let callers = Callers::begin(&site.machines, &site.papers, seed)?;
         callers.wait_for_answers(|_| true, Instant::now())?;
         let held = HeldApart::default();

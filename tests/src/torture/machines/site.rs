@@ -6,35 +6,64 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use ambrosia_core::{InstanceName, Limits, Timestamp, limits};
+use ambrosia_etcd::EtcdStore;
+use ambrosia_host::{Security, entropy_u64, fresh_uuid};
+use ambrosia_postgres::PostgresStore;
+use ambrosia_storage::{EnginePlace, Instances, StorePlace};
 use ambrosia_test_database::{Authority, Lasting};
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
 use super::super::{interrupt::Interrupt, namespace::bind_to_this_thread, tool::run_tool};
 use super::{
-    databases::{Databases, PASSWORD},
+    callers::security,
+    databases::{Databases, Disks, PASSWORD},
     members::Members,
     network::{Machine, Machines},
     plan::{EngineKind, FaultKind, Paper},
 };
 use crate::{Cluster, Host, PATIENCE, Signal};
 
-/// Behind those of the engine.
-pub(crate) const HOSTS: [Machine; 3] = [Machine(3), Machine(4), Machine(5)];
-pub(crate) const CLIENTS: Machine = Machine(6);
+/// Where hosts are, behind those of the engine.
+pub const HOSTS: [Machine; 3] = [Machine(3), Machine(4), Machine(5)];
+/// Where clients are.
+pub const CLIENTS: Machine = Machine(6);
 const MACHINES: usize = 7;
 
-/// Instances, and how many replicas each is to have.
-pub(crate) const INSTANCES: [(&str, &str); 5] = [("i0", "3"), ("i1", "3"), ("i2", "3"), ("i3", "2"), ("i4", "2")];
+/// Instances of torture, and how many replicas each is to have.
+pub(crate) const INSTANCES: [(&str, u16); 5] = [("i0", 3), ("i1", 3), ("i2", 3), ("i3", 2), ("i4", 2)];
 
-/// Times that are short enough for what they bring about to happen in a round.
-const SERVE: [&str; 4] = ["--host-grace", "3s", "--move-after", "2s"];
+/// Times that are short enough for what they bring about to happen in a round of torture, and checkpoints that are taken often, so that
+/// faults hit them too.
+const TORTURE: [&str; 8] =
+    ["--host-grace", "3s", "--move-after", "2s", "--checkpoint-every", "64KiB", "--keep-checkpoints", "2"];
 
-/// Checkpoints are taken often, so that faults hit them too.
-const CHECKPOINTS: [&str; 4] = ["--checkpoint-every", "64KiB", "--keep-checkpoints", "2"];
+/// What the hosts of a site have to run, and how.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// What keeps the store.
+    pub engine: EngineKind,
+    /// Where a database has its data.
+    pub disks: Disks,
+    /// Of all instances.
+    pub guest: &'static str,
+    /// Their names, and how many replicas each is to have.
+    pub instances: Vec<(String, u16)>,
+    /// Further arguments of `serve`.
+    pub serve: &'static [&'static str],
+}
+
+impl Setting {
+    pub(crate) fn of_torture(engine: EngineKind) -> Setting {
+        let instances = INSTANCES.iter().map(|(name, replicas)| ((*name).to_owned(), *replicas)).collect();
+        Setting { engine, disks: Disks::Small, guest: "history", instances, serve: &TORTURE }
+    }
+}
 
 /// Whoever was cut off finds the others again within this time.
 const STATUS_PATIENCE: Duration = Duration::from_secs(10);
@@ -43,12 +72,12 @@ const STATUS_PATIENCE: Duration = Duration::from_secs(10);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Where the host of a machine answers.
-pub(crate) fn at(machine: Machine) -> String {
+pub fn at(machine: Machine) -> String {
     format!("{}:7400", machine.address())
 }
 
 /// Certificates and tokens, good ones and others.
-pub(crate) struct Papers(PathBuf);
+pub struct Papers(PathBuf);
 
 impl Papers {
     /// Makes those of all machines and of clients.
@@ -124,9 +153,9 @@ pub(crate) enum Engine {
 }
 
 impl Engine {
-    fn begin(kind: EngineKind, cluster: &Cluster, papers: &Papers, machines: &Machines) -> anyhow::Result<Engine> {
-        Ok(match kind {
-            EngineKind::Postgres => Engine::Postgres(Databases::begin(cluster, papers, machines)?),
+    fn begin(setting: &Setting, cluster: &Cluster, papers: &Papers, machines: &Machines) -> anyhow::Result<Engine> {
+        Ok(match setting.engine {
+            EngineKind::Postgres => Engine::Postgres(Databases::begin(cluster, papers, machines, setting.disks)?),
             EngineKind::Etcd => Engine::Etcd(Members::begin(cluster, papers, machines)?),
         })
     }
@@ -146,47 +175,114 @@ impl Engine {
     }
 }
 
-/// All machines of a round.
-pub(crate) struct Site {
-    pub(crate) cluster: Cluster,
-    pub(crate) machines: Machines,
-    pub(crate) papers: Papers,
+/// All machines, and what runs on them. Processes belong to the thread that starts them.
+pub struct Site {
+    /// The machines.
+    pub machines: Machines,
+    /// What lets in whom.
+    pub papers: Papers,
     engine: Engine,
+    setting: Setting,
     hosts: [Option<Host>; 3],
     /// Processes that are gone.
     buried: usize,
     /// All that the instances have printed, of processes that are gone.
     printed: BTreeSet<String>,
+    /// The files of all of them. They go last: whoever runs would write into what is removed.
+    pub cluster: Cluster,
 }
 
 impl Site {
     /// Sets up everything; when this returns, all replicas follow.
-    pub(crate) fn begin(cluster: Cluster, engine: EngineKind) -> anyhow::Result<Site> {
-        let machines = Machines::begin(MACHINES)?;
-        // The user of the database goes through it; what is secret in it has modes of its own.
-        fs::set_permissions(cluster.directory(), PermissionsExt::from_mode(0o711))?;
-        let papers = Papers::issue(&cluster)?;
-        let engine = Engine::begin(engine, &cluster, &papers, &machines)?;
-        write_secret(&cluster.file("store.url"), &engine.url(&papers))?;
-        let (hosts, printed) = (Default::default(), BTreeSet::new());
-        let mut site = Site { cluster, machines, papers, engine, hosts, buried: 0, printed };
-        site.must(HOSTS[0], &["store", "init"])?;
+    pub(crate) fn begin(cluster: Cluster, setting: Setting) -> anyhow::Result<Site> {
+        let mut site = Site::prepare(cluster, setting)?;
         let token = site.must(HOSTS[0], &["token", "new", "--name", "callers", "--deed", "send", "--deed", "query"])?;
         write_secret(&site.papers.token(), token.trim())?;
         // Of the same form, and of no store.
         let wrong: String = token.trim().chars().map(|sign| if sign == 'a' { 'b' } else { sign }).collect();
         let wrong = if wrong == token.trim() { format!("{wrong}b") } else { wrong };
         write_secret(&site.papers.wrong_token(), &wrong)?;
-        let module = site.cluster.guest("history");
-        let module = module.to_str().context("a plain path")?;
-        for (instance, replicas) in INSTANCES {
-            let register = ["register-instance", "--instance", instance, "--module", module, "--replicas", replicas];
-            site.must(HOSTS[0], &register)?;
-        }
         (0..HOSTS.len()).try_for_each(|number| site.serve(number))?;
         site.wait_until_all_follow()?;
         (0..HOSTS.len()).try_for_each(|number| copy(&site.cache(number), &site.old_cache(number)))?;
         Ok(site)
+    }
+
+    /// Sets up the machines and the engine, and registers all instances. No host runs yet.
+    ///
+    /// # Errors
+    /// If any of it fails.
+    pub fn prepare(cluster: Cluster, setting: Setting) -> anyhow::Result<Site> {
+        let machines = Machines::begin(MACHINES)?;
+        // The user of the database goes through it; what is secret in it has modes of its own.
+        fs::set_permissions(cluster.directory(), PermissionsExt::from_mode(0o711))?;
+        let papers = Papers::issue(&cluster)?;
+        let engine = Engine::begin(&setting, &cluster, &papers, &machines)?;
+        write_secret(&cluster.file("store.url"), &engine.url(&papers))?;
+        let (hosts, printed) = (Default::default(), BTreeSet::new());
+        let site = Site { machines, papers, engine, setting, hosts, buried: 0, printed, cluster };
+        site.must(HOSTS[0], &["store", "init"])?;
+        site.register()?;
+        Ok(site)
+    }
+
+    /// The first instance is registered by the program, which describes its module; the others as that would, without so many processes.
+    fn register(&self) -> anyhow::Result<()> {
+        let module = self.cluster.guest(self.setting.guest);
+        let path = module.to_str().context("a plain path")?;
+        let Some(((first, replicas), others)) = self.setting.instances.split_first() else { return Ok(()) };
+        let replicas = replicas.to_string();
+        let register = ["register-instance", "--instance", first, "--module", path, "--replicas", &replicas];
+        self.must(HOSTS[0], &register)?;
+        let module = fs::read(&module)?;
+        let limits = Limits { fuel: limits::FUEL_DEFAULT, memory_bytes: limits::MEMORY_BYTES_DEFAULT };
+        let (url, cache) = (self.engine.url(&self.papers), self.cluster.file("cache-of-registration"));
+        let place: Arc<dyn EnginePlace> = match self.setting.engine {
+            EngineKind::Postgres => Arc::new(PostgresStore::read(&url, cache)?),
+            EngineKind::Etcd => Arc::new(EtcdStore::read(&url, cache)?),
+        };
+        self.machines.on(HOSTS[0], || {
+            let store = StorePlace::Engine(place).open()?;
+            for (name, replicas) in others {
+                let name = InstanceName::new(name)?;
+                store.register(&name, &module, entropy_u64(), fresh_uuid(), limits, Timestamp(1))?;
+                store.add_replicas(&name, *replicas)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The database, if that keeps the store.
+    ///
+    /// # Errors
+    /// If it is another engine.
+    pub fn databases(&self) -> anyhow::Result<&Databases> {
+        match &self.engine {
+            Engine::Postgres(databases) => Ok(databases),
+            Engine::Etcd(_) => bail!("the store of this site is in etcd"),
+        }
+    }
+
+    /// Something happens to the database.
+    ///
+    /// # Errors
+    /// If it can't, or another engine keeps the store.
+    pub fn with_databases<T>(
+        &mut self,
+        what: impl FnOnce(&mut Databases, &Machines) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        match &mut self.engine {
+            Engine::Postgres(databases) => what(databases, &self.machines),
+            Engine::Etcd(_) => bail!("the store of this site is in etcd"),
+        }
+    }
+
+    /// How clients are let in that have a certificate.
+    ///
+    /// # Errors
+    /// If its files can't be read.
+    pub fn security_of_clients(&self) -> anyhow::Result<Security> {
+        security(&self.papers, Some(self.papers.of("caller")), None)
     }
 
     /// Why that can't go wrong here, if so.
@@ -251,7 +347,10 @@ impl Site {
     }
 
     /// Runs a verb there that must succeed; returns what it printed.
-    pub(crate) fn must(&self, machine: Machine, arguments: &[&str]) -> anyhow::Result<String> {
+    ///
+    /// # Errors
+    /// If it does not, or tells the password.
+    pub fn must(&self, machine: Machine, arguments: &[&str]) -> anyhow::Result<String> {
         let mut command = self.command(machine, arguments);
         let output = self.machines.on(machine, || bind_to_this_thread(&mut command).output())?;
         let said = String::from_utf8_lossy(&output.stderr);
@@ -261,7 +360,10 @@ impl Site {
     }
 
     /// Starts a host.
-    pub(crate) fn serve(&mut self, number: usize) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// If it can't be started.
+    pub fn serve(&mut self, number: usize) -> anyhow::Result<()> {
         let papers = self.papers.of(&HOSTS[number].address());
         self.serve_as(number, papers)
     }
@@ -282,7 +384,7 @@ impl Site {
         assert!(self.hosts[number].is_none(), "a host is started that does not run");
         let at = at(HOSTS[number]);
         let mut arguments = vec!["serve", "--listen", &at, "--advertise", &at];
-        arguments.extend(SERVE.iter().chain(&CHECKPOINTS));
+        arguments.extend(self.setting.serve);
         let mut command = self.command_as(HOSTS[number], papers, &arguments);
         bind_to_this_thread(&mut command);
         self.hosts[number] = Some(self.machines.on(HOSTS[number], || Host::start(command, |_| {}))?);
@@ -290,7 +392,10 @@ impl Site {
     }
 
     /// SIGKILL to a host; it is gone when this returns.
-    pub(crate) fn kill(&mut self, number: usize) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// If it does not run, or what it has said is not as it should be.
+    pub fn kill(&mut self, number: usize) -> anyhow::Result<()> {
         let mut host = self.hosts[number].take().context("it runs")?;
         host.kill();
         self.bury(number, &host)
@@ -303,7 +408,10 @@ impl Site {
     }
 
     /// Nobody ends by itself.
-    pub(crate) fn check_alive(&mut self) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// If somebody did.
+    pub fn check_alive(&mut self) -> anyhow::Result<()> {
         for number in 0..HOSTS.len() {
             if let Some(status) = self.hosts[number].as_mut().and_then(Host::has_ended) {
                 let mut host = self.hosts[number].take().context("it was there")?;
@@ -363,7 +471,10 @@ impl Site {
     }
 
     /// What `status` says, asked from a machine that can reach the engine, if only a moment after its cable was plugged in.
-    pub(crate) fn status(&self, from: Machine) -> anyhow::Result<Value> {
+    ///
+    /// # Errors
+    /// If it can't be asked.
+    pub fn status(&self, from: Machine) -> anyhow::Result<Value> {
         let deadline = Instant::now() + STATUS_PATIENCE;
         let said = loop {
             match self.must(from, &["status", "--json"]) {
@@ -375,36 +486,52 @@ impl Site {
         Ok(serde_json::from_str(&said)?)
     }
 
-    /// On which host the primary of each instance is, as far as it is known.
-    pub(crate) fn primaries(&self, from: Machine) -> anyhow::Result<BTreeMap<usize, usize>> {
+    /// A host that runs.
+    pub fn host(&self, number: usize) -> Option<&Host> {
+        self.hosts[number].as_ref()
+    }
+
+    /// On which host the primary of each instance is, by its number in the setting, as far as it is known.
+    ///
+    /// # Errors
+    /// If `status` can't be asked.
+    pub fn primaries(&self, from: Machine) -> anyhow::Result<BTreeMap<usize, usize>> {
         let status = self.status(from)?;
         let host_of = |instance: &Value| {
             let address = instance["primary"]["address"].as_str()?;
             HOSTS.iter().position(|machine| address == at(*machine))
         };
-        let number_of = |instance: &Value| INSTANCES.iter().position(|(name, _)| instance["name"] == **name);
+        let numbers: BTreeMap<&str, usize> =
+            self.setting.instances.iter().enumerate().map(|(number, (name, _))| (name.as_str(), number)).collect();
+        let number_of = |instance: &Value| instance["name"].as_str().and_then(|name| numbers.get(name)).copied();
         let all = status["instances"].as_array().context("status lists instances")?;
         Ok(all.iter().filter_map(|instance| number_of(instance).zip(host_of(instance))).collect())
     }
 
     /// Waits until every instance has all its replicas, which have applied what is durable, and one of them reigns.
-    pub(crate) fn wait_until_all_follow(&mut self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+    ///
+    /// # Errors
+    /// If that takes too long, or a process has ended.
+    pub fn wait_until_all_follow(&mut self) -> anyhow::Result<()> {
+        // Very many take their time.
+        let deadline = Instant::now() + PATIENCE.max(PATIENCE * self.setting.instances.len() as u32 / 200);
         loop {
             self.check_alive()?;
             let status = self.status(HOSTS[0])?;
-            let Some(lacking) = lacking(&status) else { return Ok(()) };
-            ensure!(Instant::now() < deadline, "{lacking} is not served by all its replicas: {status:#}");
+            let Some(lacking) = lacking(&self.setting.instances, &status) else { return Ok(()) };
+            let there = &status["instances"].as_array().and_then(|all| all.iter().find(|one| one["name"] == *lacking));
+            ensure!(Instant::now() < deadline, "{lacking} is not served by all its replicas: {there:#?}");
             std::thread::park_timeout(LOOK_INTERVAL);
         }
     }
 }
 
 /// An instance that lacks a replica or a primary.
-fn lacking(status: &Value) -> Option<String> {
+fn lacking(instances: &[(String, u16)], status: &Value) -> Option<String> {
     let all = status["instances"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let has_all = |name: &str, wanted: &str| {
-        let Some(instance) = all.iter().find(|instance| instance["name"] == *name) else { return false };
+    let all: BTreeMap<_, _> = all.iter().filter_map(|instance| Some((instance["name"].as_str()?, instance))).collect();
+    let has_all = |name: &str, wanted: u16| {
+        let Some(instance) = all.get(name) else { return false };
         let replicas = instance["replicas"].as_array().map(Vec::as_slice).unwrap_or_default();
         // The log goes on meanwhile, so they are a few records behind.
         let follows = |replica: &&Value| {
@@ -415,9 +542,9 @@ fn lacking(status: &Value) -> Option<String> {
                     .is_some_and(|(applied, durable)| applied + 1000 >= durable)
         };
         let count = replicas.iter().filter(follows).count();
-        wanted.parse() == Ok(count) && instance["primary"]["address"].is_string()
+        count == usize::from(wanted) && instance["primary"]["address"].is_string()
     };
-    INSTANCES.iter().find(|(name, wanted)| !has_all(name, wanted)).map(|(name, _)| (*name).to_owned())
+    instances.iter().find(|(name, wanted)| !has_all(name, *wanted)).map(|(name, _)| name.clone())
 }
 
 fn write_secret(path: &Path, line: &str) -> anyhow::Result<()> {

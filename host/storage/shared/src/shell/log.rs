@@ -4,7 +4,7 @@
 
 use std::{io, sync::Arc};
 
-use ambrosia_core::Lsn;
+use ambrosia_core::{Epoch, Lsn};
 use ambrosia_storage::{Callback, Head, IoError, LogError, LogId, LogStore, LogTail, OnVacancy, Subscription};
 
 use super::{
@@ -36,6 +36,11 @@ impl LogStore for EngineLog {
     fn head(&self) -> Result<Head, LogError> {
         let head = self.host.head(self.log).map_err(log_error)?;
         Ok(Head { epoch: head.epoch, durable: head.last.lsn })
+    }
+
+    /// The committer looks at the heads of all idle writers together, and tells those that were deposed.
+    fn later_reign(&self, _than: Epoch) -> Result<Option<Epoch>, LogError> {
+        Ok(None)
     }
 
     fn first(&self) -> Result<Lsn, LogError> {

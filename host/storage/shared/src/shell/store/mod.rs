@@ -245,6 +245,10 @@ impl LogStore for WholeLog {
         self.log.head()
     }
 
+    fn later_reign(&self, than: Epoch) -> Result<Option<Epoch>, LogError> {
+        self.log.later_reign(than)
+    }
+
     fn first(&self) -> Result<Lsn, LogError> {
         self.log.first()
     }
