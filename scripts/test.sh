@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # These do not depend on wasmtime. They are tested in the dev profile: its debug assertions are detectors.
 readonly WITH_ASSERTIONS=(
-    ambrosia-core ambrosia-storage ambrosia-shared-log ambrosia-postgres ambrosia-etcd ambrosia-blobs ambrosia-wire ambrosia-client ambrosia-sim ambrosia-fuzz ambrosia-test-allocations ambrosia-test-database ambrosia-sdk ambrosia-sdk-macros shop
+    ambrosia-core ambrosia-storage ambrosia-shared-log ambrosia-postgres ambrosia-etcd ambrosia-blobs ambrosia-relay ambrosia-wire ambrosia-client ambrosia-sim ambrosia-fuzz ambrosia-test-allocations ambrosia-test-database ambrosia-sdk ambrosia-sdk-macros shop
 )
 # These are programs for wasm. They are tested by running them in the host.
 readonly GUESTS=(server client1 client2 client3 test-guests debugged-guest ambrosia-sim-guest)

@@ -121,6 +121,9 @@ pub enum Ending {
 /// Why a run failed. The log is intact in every case.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// Others would refuse to speak with this host.
+    #[error("no host or client would believe this host: {0}")]
+    Disbelieved(TlsError),
     /// Not a loopback address, and no TLS.
     #[error(
         "{0} is not a loopback address, and without TLS peers and clients are served on this machine only: give --tls-cert, --tls-key \
@@ -133,9 +136,6 @@ pub enum RunError {
         port = if .0.port() > 0 { .0.port() } else { 7400 }
     )]
     NotAdvertised(SocketAddr),
-    /// Others would refuse to speak with this host.
-    #[error("no host or client would believe this host: {0}")]
-    Disbelieved(TlsError),
     /// The address can't be listened on.
     #[error("can't listen on {address}: {error}. Give another address with --listen")]
     Listen {
