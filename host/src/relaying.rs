@@ -17,7 +17,7 @@ use crate::{
 const NOT_SHARED: &str = "the store of this host is a directory of its machine, which is used there: a store in a database can be used through hosts";
 
 /// Why a client, who may ask every instance for something, does not see what others have asked.
-const NO_OPERATOR: &str = "the certificate is one of a client, and the store is used with one of an operator, which \
+const NO_OPERATOR: &str = "the certificate is one of a client, and the store is used with a certificate of an operator, which \
                            `ambrosia-host cert issue --operator NAME` makes, or read with a token for every deed and every instance";
 
 /// Answers somebody who has said that hello, until either side ends.

@@ -230,7 +230,7 @@ fn a_host_whom_nobody_would_believe_does_not_begin() {
         (("ca", "expired"), "expired.crt has expired: give it a new one"),
         (("ca", "elsewhere.example"), "is not for localhost, but for elsewhere.example"),
         (("other", "localhost"), "is not signed by the CA of --tls-ca"),
-        (("ca", "laptop"), "is not for localhost, but for "),
+        (("ca", "laptop"), "can't be believed: certificate does not allow extended key usage for server"),
     ] {
         let with = flags(&cluster, "ca", Some(own));
         for verb in [&["run", "--instance", "counter"][..], &["serve"]] {
