@@ -111,8 +111,7 @@ impl Sim {
         }
         let epoch = driver.log.head()?.epoch;
         let number = number_of(&driver.the_replica().genesis().name);
-        let silent = self.living().iter().any(|p| p.place.instance == number && p.silent_for(self.now.get()) > SILENCE);
-        if silent {
+        if self.is_silent(number, epoch) {
             return Ok(Some(Vacancy::Silent(epoch)));
         }
         let suspects = self.storm.get() && self.options.has(FaultKind::Suspicion) && self.dice().rarely(SUSPICIONS);
@@ -120,6 +119,15 @@ impl Sim {
             self.witness.borrow_mut().counts.suspicions += 1;
         }
         Ok(suspects.then_some(Vacancy::Silent(epoch)))
+    }
+
+    /// Whoever has this epoch does not beat. It may be a candidate, which does not beat before it is primary; one that was
+    /// deposed long ago and does not know it says nothing of the reign in force.
+    fn is_silent(&self, instance: usize, epoch: Epoch) -> bool {
+        let replicas = self.living().into_iter().filter(|process| process.place.instance == instance);
+        let (primary, others): (Vec<_>, Vec<_>) = replicas.partition(|process| process.epoch.get() == epoch);
+        let suspects = if primary.is_empty() { others } else { primary };
+        suspects.iter().any(|process| process.silent_for(self.now.get()) > SILENCE)
     }
 
     pub(crate) fn acquire(&self, process: &Process, driver: &mut Driver, over: Epoch) -> Result<(), LogError> {
