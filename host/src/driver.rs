@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ambrosia_client::Primary;
 use ambrosia_core::{
-    Epoch, EpochBody, Fault, InstanceName, InstanceUuid, Lsn, ReplicaIndex,
+    Epoch, EpochBody, Fault, HostAddress, InstanceName, InstanceUuid, Lsn, ReplicaIndex,
     member::{MemberSettings, Other, OtherRole},
 };
 use ambrosia_engine::WasmGuest;
@@ -52,6 +52,8 @@ pub(crate) struct Driver {
     pub(crate) presence: Arc<dyn Presence>,
     pub(crate) mailbox: Arc<Mailbox<Event>>,
     pub(crate) directory: Arc<PeerDirectory>,
+    /// Where this replica answers.
+    pub(crate) address: HostAddress,
     pub(crate) trunks: Arc<Trunks>,
     /// The way out into the world.
     pub(crate) sender: Arc<Sender>,
@@ -121,7 +123,7 @@ impl Driver {
     /// Who is primary, if it is another replica and that is known. Blocks.
     pub(crate) fn primary_elsewhere(&self) -> Option<Primary> {
         let primary =
-            self.members.primary().inspect_err(|error| tracing::debug!(%error, "who is primary can't be read"));
+            self.members.primary_seen().inspect_err(|error| tracing::debug!(%error, "who is primary can't be read"));
         let info = primary.ok()?.filter(|info| info.replica != self.replica)?;
         Some(Primary { epoch: info.epoch, address: info.address })
     }
@@ -129,6 +131,7 @@ impl Driver {
     /// Tells everybody that this replica is primary.
     pub(crate) fn publish(&self, epoch: ambrosia_core::Epoch) {
         self.presence.publish_primary(epoch);
+        self.directory.reigns_here(&self.name, Primary { epoch, address: self.address.clone() });
     }
 
     /// Writes down how the instance ended, for `status` and for whoever starts it again.

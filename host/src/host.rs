@@ -374,6 +374,7 @@ impl Host {
             vitals: Arc::clone(&vitals),
             mailbox: Arc::clone(&mailbox),
             directory: Arc::clone(&self.directory),
+            address: self.address.clone(),
             trunks: Arc::clone(&self.trunks),
             presence: Arc::clone(&presence),
             store: Arc::clone(&self.store),

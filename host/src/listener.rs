@@ -108,8 +108,7 @@ impl Receptions {
 
     /// Who is primary of an instance, or why nobody ever will be. The store is asked for it, which may take a while where it is a database.
     pub(crate) async fn who_is_primary(self: Arc<Self>, name: String) -> WhoIsPrimary {
-        let look = move || WhoIsPrimary { primary: self.elsewhere(&name), ended: self.ended(&name) };
-        match tokio::task::spawn_blocking(look).await {
+        match tokio::task::spawn_blocking(move || self.look_who_is_primary(&name)).await {
             Ok(found) => found,
             // Whoever asks is told as much as is known, and asks again.
             Err(error) => {
@@ -119,21 +118,18 @@ impl Receptions {
         }
     }
 
-    /// Who is primary of an instance.
-    fn elsewhere(&self, name: &str) -> Option<Primary> {
-        let name = InstanceName::new(name).ok()?;
-        let log = self.store.instance(&name).ok()?.log();
-        let info = self.store.members(log).ok()?.primary().ok()??;
-        Some(Primary { epoch: info.epoch, address: info.address })
-    }
-
-    /// Why nobody ever will be primary of that instance, if that is so.
-    fn ended(&self, name: &str) -> Option<String> {
-        let name = InstanceName::new(name).ok()?;
+    fn look_who_is_primary(&self, name: &str) -> WhoIsPrimary {
+        let nobody = WhoIsPrimary { primary: None, ended: None };
+        let Ok(name) = InstanceName::new(name) else { return nobody };
         match self.store.instance(&name) {
-            Ok(entry) => Some(how_it_ended(&name, entry.outcome?)),
-            Err(error @ InstanceError::Unknown { .. }) => Some(error.to_string()),
-            Err(_) => None, // the client waits, as it does where it reads the store itself
+            Ok(entry) => {
+                let info = self.store.members(entry.log()).ok().and_then(|members| members.primary_seen().ok()?);
+                let primary = info.map(|info| Primary { epoch: info.epoch, address: info.address });
+                let ended = entry.outcome.map(|outcome| how_it_ended(&name, outcome));
+                WhoIsPrimary { primary, ended }
+            }
+            Err(error @ InstanceError::Unknown { .. }) => WhoIsPrimary { ended: Some(error.to_string()), ..nobody },
+            Err(_) => nobody, // the client waits, as it does where it reads the store itself
         }
     }
 }

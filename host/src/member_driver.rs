@@ -381,20 +381,14 @@ impl MemberDriver {
             watch.begin_to_read();
         }
         let mut tail = self.tail.take().expect("the log was opened before it is read");
-        if self.driver.store.asks_together() {
-            let read = move || {
-                let records = tail.read();
-                (tail, records)
-            };
+        // Who watches is told when there is more; who catches up has to know how far the log goes now.
+        let has_all = self.watch.is_some() && !tail.may_have_more();
+        if !has_all && self.driver.store.asks_together() {
             // A store that others share may take its time, which says nothing of a standby, and its thread has others to drive.
-            self.send_out(Phase::Waiting, read, |driver, (tail, records)| {
-                driver.tail = Some(tail);
-                driver.has_read_nothing = driver.is_to_wait(&records);
-                if driver.has_read_nothing { Ok(()) } else { driver.on_read(records) }
-            });
+            self.begin_to_read(tail);
             return Ok(Step::Again);
         }
-        let records = tail.read();
+        let records = if has_all { Ok(Vec::new()) } else { tail.read() };
         self.tail = Some(tail);
         if self.is_to_wait(&records) {
             return Ok(self.wait_for_records(next));
@@ -402,6 +396,13 @@ impl MemberDriver {
         self.on_read(records)?;
         self.driver.mailbox.take(&mut self.events);
         Ok(Step::Again)
+    }
+
+    /// What was read elsewhere.
+    fn on_tail(&mut self, tail: Box<dyn LogTail>, records: Result<Vec<Record>, LogError>) -> Result<(), RunError> {
+        self.tail = Some(tail);
+        self.has_read_nothing = self.is_to_wait(&records);
+        if self.has_read_nothing { Ok(()) } else { self.on_read(records) }
     }
 
     /// Whether there was nothing to read, and there was no wait for more yet.

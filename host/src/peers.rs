@@ -10,7 +10,7 @@ use std::{
 };
 
 use ambrosia_client::Primary;
-use ambrosia_core::InstanceName;
+use ambrosia_core::{Epoch, InstanceName};
 use ambrosia_storage::{InstanceError, Instances, IoError, LogId, Members, Store, Subscription};
 use ambrosia_wire::Security;
 use tokio::sync::watch;
@@ -37,6 +37,8 @@ struct AskedState {
     known: BTreeMap<InstanceName, watch::Receiver<Option<Primary>>>,
     /// Not seen by the thread yet.
     new: Vec<(InstanceName, News)>,
+    /// Reigns that members of this process have begun, which the store shows to everybody in a while.
+    begun: Vec<(InstanceName, Primary)>,
     /// Something was registered, deregistered or changed.
     is_registry_changed: bool,
     /// There is anything for the thread to look at.
@@ -78,6 +80,11 @@ impl PeerDirectory {
         drop(state);
         self.asked.ring(|state| state.new.push((name.clone(), news)));
         receiver
+    }
+
+    /// A member of this process has begun to answer as the primary of `name`.
+    pub(crate) fn reigns_here(&self, name: &InstanceName, primary: Primary) {
+        self.asked.ring(|state| state.begun.push((name.clone(), primary)));
     }
 }
 
@@ -133,8 +140,18 @@ enum Place {
     NotRegistered,
     /// It was not to be found out; it is tried again.
     Failed,
-    /// Here. The flag says that there may be another primary.
-    Found { log: LogId, members: Arc<dyn Members>, is_changed: Arc<AtomicBool>, _subscription: Subscription },
+    Found(Found),
+}
+
+/// Where an instance is.
+struct Found {
+    log: LogId,
+    members: Arc<dyn Members>,
+    /// There may be another primary.
+    is_changed: Arc<AtomicBool>,
+    /// The primary in this process that the store may not show yet.
+    here: Option<Primary>,
+    _subscription: Subscription,
 }
 
 impl Watcher {
@@ -147,6 +164,7 @@ impl Watcher {
                 return;
             }
             let new = std::mem::take(&mut state.new);
+            let begun = std::mem::take(&mut state.begun);
             let is_registry_changed = std::mem::take(&mut state.is_registry_changed);
             drop(state);
             self.peers.extend(new.into_iter().map(|(name, news)| Peer { name, news, place: Place::Unknown }));
@@ -154,6 +172,11 @@ impl Watcher {
             for peer in &mut self.peers {
                 // Who may not know of changes looks every time.
                 peer.look(&self.store, &self.asked, is_registry_changed || (self.registry.is_none() && is_due), is_due);
+            }
+            for (name, primary) in begun {
+                if let Some(peer) = self.peers.iter_mut().find(|peer| peer.name == name) {
+                    peer.reigns_here(primary);
+                }
             }
             if is_due {
                 looked = Instant::now();
@@ -168,20 +191,23 @@ impl Peer {
             Place::Unknown => self.find(store, asked),
             Place::NotRegistered if is_registry_changed => self.find(store, asked),
             Place::Failed if is_registry_changed || is_due => self.find(store, asked),
-            Place::Found { .. } if is_registry_changed => self.find(store, asked),
+            Place::Found(_) if is_registry_changed => self.find(store, asked),
             _ => {}
         }
-        let Place::Found { members, is_changed, .. } = &self.place else {
+        let Place::Found(found) = &mut self.place else {
             self.news.send_if_modified(|known| known.take().is_some());
             return;
         };
         let is_due = is_due && (store.sees_processes() || self.news.borrow().is_none());
-        if !is_changed.swap(false, Ordering::SeqCst) && !is_due {
+        if !found.is_changed.swap(false, Ordering::SeqCst) && !is_due {
             return;
         }
-        match members.primary() {
-            Ok(primary) => {
-                let primary = primary.map(|info| Primary { epoch: info.epoch, address: info.address });
+        match found.members.primary_seen() {
+            Ok(seen) => {
+                let seen = seen.map(|info| Primary { epoch: info.epoch, address: info.address });
+                let epoch = seen.as_ref().map_or(Epoch(0), |seen| seen.epoch);
+                found.here.take_if(|here| here.epoch <= epoch);
+                let primary = found.here.clone().or(seen);
                 self.news.send_if_modified(|known| {
                     *known != primary && {
                         *known = primary;
@@ -193,9 +219,19 @@ impl Peer {
         }
     }
 
+    /// The next look at the store may not show it yet.
+    fn reigns_here(&mut self, primary: Primary) {
+        let Place::Found(found) = &mut self.place else { return };
+        let is_news = self.news.borrow().as_ref().is_none_or(|known| known.epoch < primary.epoch);
+        if is_news {
+            found.here = Some(primary.clone());
+            self.news.send_replace(Some(primary));
+        }
+    }
+
     fn find(&mut self, store: &Arc<dyn Store>, asked: &Arc<Asked>) {
         match store.log_of(&self.name) {
-            Ok(log) if matches!(&self.place, Place::Found { log: known, .. } if *known == log) => {}
+            Ok(log) if matches!(&self.place, Place::Found(found) if found.log == log) => {}
             Ok(log) => match found(store, asked, log) {
                 Ok(place) => self.place = place,
                 Err(error) => self.fail(&error),
@@ -227,5 +263,5 @@ fn found(store: &Arc<dyn Store>, asked: &Arc<Asked>, log: LogId) -> Result<Place
         place: store.place_of(log),
         source,
     })?;
-    Ok(Place::Found { log, members, is_changed, _subscription: subscription })
+    Ok(Place::Found(Found { log, members, is_changed, here: None, _subscription: subscription }))
 }

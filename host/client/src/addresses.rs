@@ -12,7 +12,7 @@ use ambrosia_wire::{CLIENT_VERSION, ConnectionError, Security};
 use tokio::{
     net::lookup_host,
     sync::{Notify, watch},
-    task::{JoinHandle, JoinSet},
+    task::{AbortHandle, JoinHandle, JoinSet},
     time::{Instant, sleep, timeout},
 };
 
@@ -28,8 +28,8 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
 /// The hosts are not asked more often than this.
 const ASK_INTERVAL_MIN: Duration = Duration::from_millis(20);
 
-/// A host that is to tell of the next primary is asked no more often than this who is.
-const FOLLOWED_ASK_INTERVAL: Duration = Duration::from_secs(1);
+/// A host that is to tell of the next primary is asked no more often than this.
+const FOLLOWED_ASK_INTERVAL: Duration = Duration::from_secs(3);
 
 /// A host that has not told of it, such as one of an earlier version, is not to do so again for that long.
 const FOLLOW_PAUSE: Duration = Duration::from_secs(10);
@@ -160,22 +160,26 @@ async fn keep_asking(
     security: Security,
 ) {
     let addresses: BTreeSet<HostAddress> = addresses.into_iter().collect();
-    let (mut asked, mut followed) = (JoinSet::new(), JoinSet::new());
-    let (mut under_way, mut following) = (BTreeSet::new(), BTreeSet::new());
+    let (mut asked, mut under_way) = (JoinSet::new(), BTreeSet::new());
+    let mut follows = Follows::new(name.clone(), security.clone());
     // Those that have not told of the next primary when they were to: when they are asked for it again.
     let mut followed_again: BTreeMap<HostAddress, Instant> = BTreeMap::new();
     let mut answers: BTreeMap<HostAddress, Answer> = BTreeMap::new();
-    let mut asked_at = BTreeMap::new();
     loop {
         // All at once; a host that is gone never answers, and the others are asked again meanwhile.
         for address in &addresses {
-            let is_recent = asked_at.get(address).is_some_and(|at: &Instant| at.elapsed() < FOLLOWED_ASK_INTERVAL);
-            if under_way.contains(address) || (following.contains(address) && is_recent) {
+            if under_way.contains(address) || follows.is_new(address) {
                 continue;
             }
-            under_way.insert(address.clone());
-            asked_at.insert(address.clone(), Instant::now());
+            let known = news.borrow().as_ref().map(|known| known.epoch);
+            // Whoever looks again waits for a later one, of which a host tells at once if it knows it. Another connection to ask
+            // it first would cost more than all else that is done where very many have lost their primary.
+            if let Some(behind) = known.filter(|_| may_tell(&followed_again, address)) {
+                follows.begin(address, behind);
+                continue;
+            }
             let (name, address, security) = (name.clone(), address.clone(), security.clone());
+            under_way.insert(address.clone());
             asked.spawn(async move {
                 let silent = || Answer::No(format!("it does not answer within {ANSWER_WAIT_MAX:?}"));
                 let answer = timeout(ANSWER_WAIT_MAX, ask(&name, &address, &security)).await;
@@ -199,24 +203,19 @@ async fn keep_asking(
                     }
                     // Whoever looks again waits for another one: the host tells of it once it knows.
                     let knows_no_later = !is_news && matches!(answer, Answer::Primary(_) | Answer::None);
-                    let may_tell = followed_again.get(&address).is_none_or(|at| *at <= Instant::now());
-                    if knows_no_later && may_tell && following.insert(address.clone()) {
-                        let behind = news.borrow().as_ref().map_or(Epoch(0), |known| known.epoch);
-                        let (name, address, security) = (name.clone(), address.clone(), security.clone());
-                        followed.spawn(async move {
-                            let next = timeout(FOLLOW_TIME_MAX, follow(&name, &address, behind, &security)).await;
-                            (address, next.ok().flatten())
-                        });
+                    if knows_no_later && may_tell(&followed_again, &address) {
+                        follows.begin(&address, news.borrow().as_ref().map_or(Epoch(0), |known| known.epoch));
                     }
                     answers.insert(address, answer);
                     if answers.len() == addresses.len() {
                         heard.lock().clone_from(&answers);
                     }
                 }
-                Some(Ok((address, next))) = followed.join_next() => {
-                    following.remove(&address);
-                    if next.is_none() {
-                        followed_again.insert(address, Instant::now() + FOLLOW_PAUSE);
+                Some(Ok((address, number, next))) = follows.tasks.join_next() => {
+                    if follows.end(&address, number) && next.is_none() {
+                        // It may say why if it is asked.
+                        followed_again.insert(address.clone(), Instant::now() + FOLLOW_PAUSE);
+                        look.notify_one();
                     }
                     if next.is_some_and(|primary| tell(&news, &primary)) {
                         answers.clear();
@@ -226,6 +225,58 @@ async fn keep_asking(
                 () = &mut again => break,
             }
         }
+    }
+}
+
+/// Whether that host may be asked to tell of the next primary.
+fn may_tell(followed_again: &BTreeMap<HostAddress, Instant>, address: &HostAddress) -> bool {
+    followed_again.get(address).is_none_or(|at| *at <= Instant::now())
+}
+
+/// Hosts that are to tell of the next primary.
+struct Follows {
+    name: InstanceName,
+    security: Security,
+    tasks: JoinSet<(HostAddress, u64, Option<Primary>)>,
+    ever: u64,
+    of: BTreeMap<HostAddress, Follow>,
+}
+
+struct Follow {
+    number: u64,
+    began: Instant,
+    task: AbortHandle,
+}
+
+impl Follows {
+    fn new(name: InstanceName, security: Security) -> Follows {
+        Follows { name, security, tasks: JoinSet::new(), ever: 0, of: BTreeMap::new() }
+    }
+
+    /// Whether that host was asked for it a moment ago.
+    fn is_new(&self, address: &HostAddress) -> bool {
+        self.of.get(address).is_some_and(|follow| follow.began.elapsed() < FOLLOWED_ASK_INTERVAL)
+    }
+
+    /// Has it tell of the one behind that epoch. A connection of before, on which it was to tell, may have ended without a word, as when its
+    /// machine had no power.
+    fn begin(&mut self, address: &HostAddress, behind: Epoch) {
+        self.ever += 1;
+        let (number, name, security) = (self.ever, self.name.clone(), self.security.clone());
+        let there = address.clone();
+        let task = self.tasks.spawn(async move {
+            let next = timeout(FOLLOW_TIME_MAX, follow(&name, &there, behind, &security)).await;
+            (there, number, next.ok().flatten())
+        });
+        if let Some(before) = self.of.insert(address.clone(), Follow { number, began: Instant::now(), task }) {
+            before.task.abort();
+        }
+    }
+
+    /// It has ended; false if another one has begun in its place.
+    fn end(&mut self, address: &HostAddress, number: u64) -> bool {
+        let is_it = self.of.get(address).is_some_and(|follow| follow.number == number);
+        is_it && self.of.remove(address).is_some()
     }
 }
 
@@ -365,9 +416,6 @@ mod tests {
         primaries.wait_for(Option::is_some).await.expect("it is asked for");
         // Whoever waits for an answer looks again.
         addresses.look_again();
-        let (connection, hello) = asked(&host).await;
-        assert!(matches!(hello, Control::ClientHello { .. }), "{hello:?}");
-        refer(connection, 1).await;
         let (waiting, hello) = asked(&host).await;
         assert_eq!(hello, Control::NextPrimary { to: "counter".to_owned(), behind: 1 });
         // However often it looks, that host is not asked again at once: it will tell.
@@ -375,6 +423,56 @@ mod tests {
         refer(waiting, 2).await;
         let next = primaries.wait_for(|known| known.as_ref().is_some_and(|known| known.epoch == Epoch(2)));
         next.await.expect("it is told");
+    }
+
+    #[tokio::test]
+    async fn a_host_is_asked_anew_for_the_next_primary_when_it_was_asked_long_ago() {
+        let host = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = HostAddress::from(host.local_addr().expect("it listens"));
+        let name = InstanceName::new("counter").expect("a plain name");
+        let mut follows = Follows::new(name, Security::Plain);
+        follows.begin(&address, Epoch(1));
+        // Nothing is heard of this connection any more, not even that it has ended.
+        let (mut silent, _) = asked(&host).await;
+        assert!(follows.is_new(&address));
+        follows.of.get_mut(&address).expect("it is asked").began -= FOLLOWED_ASK_INTERVAL;
+        assert!(!follows.is_new(&address));
+        follows.begin(&address, Epoch(1));
+        let (waiting, hello) = asked(&host).await;
+        assert_eq!(hello, Control::NextPrimary { to: "counter".to_owned(), behind: 1 });
+        refer(waiting, 2).await;
+        let (of, number, next) = loop {
+            if let Ok(told) = follows.tasks.join_next().await.expect("it is told") {
+                break told;
+            }
+        };
+        assert_eq!((of, next.map(|next| next.epoch)), (address.clone(), Some(Epoch(2))));
+        assert!(follows.end(&address, number) && !follows.end(&address, number));
+        silent.read_frame().await.expect_err("it was given up");
+    }
+
+    #[tokio::test]
+    async fn a_host_that_does_not_tell_of_the_next_primary_is_asked_who_is() {
+        let host = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = host.local_addr().expect("it listens").into();
+        let addresses = Addresses::new(InstanceName::new("counter").expect("a plain name"), vec![address]);
+        let mut primaries = addresses.primaries();
+        let (connection, _) = asked(&host).await;
+        refer(connection, 1).await;
+        primaries.wait_for(Option::is_some).await.expect("it is asked for");
+        addresses.look_again();
+        let (waiting, hello) = asked(&host).await;
+        assert!(matches!(hello, Control::NextPrimary { .. }), "{hello:?}");
+        // As one of an earlier version, or whose member has ended.
+        drop(waiting);
+        for epoch in [1, 2] {
+            let (connection, hello) = asked(&host).await;
+            assert!(matches!(hello, Control::ClientHello { .. }), "{hello:?}");
+            refer(connection, epoch).await;
+            addresses.look_again();
+        }
+        let next = primaries.wait_for(|known| known.as_ref().is_some_and(|known| known.epoch == Epoch(2)));
+        next.await.expect("it says so");
     }
 
     #[tokio::test]

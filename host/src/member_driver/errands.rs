@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use ambrosia_storage::LogTail;
 use tracing::Instrument;
 
 use super::MemberDriver;
@@ -55,6 +56,15 @@ impl MemberDriver {
             finish(Box::new(back));
         };
         self.driver.runtime.spawn(wait.instrument(span));
+    }
+
+    /// The same for records of the log.
+    pub(super) fn begin_to_read(&mut self, tail: Box<dyn LogTail>) {
+        let (finish, span) = (self.begin_errand(Phase::Waiting), self.driver.span.clone());
+        tail.begin_read(Box::new(move |tail, records| {
+            let _in_span = span.enter();
+            finish(Box::new(|driver| driver.on_tail(tail, records)));
+        }));
     }
 
     fn begin_errand(&mut self, phase: Phase) -> impl FnOnce(Back) + Send + use<> {

@@ -70,7 +70,7 @@ pub use instances::{Found, InstanceError, Instances, Registered};
 pub use io_error::IoError;
 pub use killing::{KillError, kill_member};
 pub use log::{
-    Acquired, Events, Head, LOG_QUEUE_BYTES_MAX, LogStore, LogTail, LogWriter, OnVacancy, Vacancy, WriterStats,
+    Acquired, Events, Head, LOG_QUEUE_BYTES_MAX, LogStore, LogTail, LogWriter, OnRead, OnVacancy, Vacancy, WriterStats,
 };
 pub use log_error::{AcquireError, AppendError, LogError};
 pub use members::{

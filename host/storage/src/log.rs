@@ -65,6 +65,9 @@ pub type OnVacancy = Box<dyn FnOnce(Result<Vacancy, LogError>) + Send>;
 /// block, and must not drop the writer.
 pub type Events = Box<dyn Fn(Epoch, LogEvent) + Send + Sync>;
 
+/// Told what a tail has read, with the tail, by any thread: it must not block.
+pub type OnRead = Box<dyn FnOnce(Box<dyn LogTail>, Result<Vec<Record>, LogError>) + Send>;
+
 /// How far a log goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Head {
@@ -124,6 +127,15 @@ pub trait LogTail: Send {
     ///
     /// Bounded to about 4 MiB a call, and at least one record however large it is.
     fn read(&mut self) -> Result<Vec<Record>, LogError>;
+
+    /// The same for whoever does not wait: `done` is called once, at once or later.
+    fn begin_read(self: Box<Self>, done: OnRead);
+
+    /// False if nothing was seen to come since the last read began that this did not return: whoever subscribes to the log is called
+    /// before that changes, and need not read until then.
+    fn may_have_more(&self) -> bool {
+        true
+    }
 
     /// The record that [`LogTail::read`] returns next.
     fn position(&self) -> Lsn;

@@ -34,6 +34,12 @@ pub trait Members: Send + Sync {
     /// The primary, if there is one and it said where it answers.
     fn primary(&self) -> Result<Option<PrimaryInfo>, IoError>;
 
+    /// The same as it was seen last, where somebody here follows the log: it may be behind for a moment, and costs those who are asked for
+    /// very many logs no more than a look at memory.
+    fn primary_seen(&self) -> Result<Option<PrimaryInfo>, IoError> {
+        self.primary()
+    }
+
     /// Calls back when another primary has said where it answers, or one has ended in order.
     ///
     /// The death of a primary need not be told: only its successor is.

@@ -66,7 +66,7 @@ impl Server {
         let mut file =
             fs::OpenOptions::new().append(true).open(format!("{data}/postgresql.conf")).expect("initdb made it");
         let socket = server.directory.path().display();
-        writeln!(file, "listen_addresses = ''\nunix_socket_directories = '{socket}'\nshared_buffers = '16MB'\nambrosia_test.reloads = '0'")
+        writeln!(file, "listen_addresses = ''\nunix_socket_directories = '{socket}'\nshared_buffers = '16MB'\nmax_connections = '300'\nambrosia_test.reloads = '0'")
             .expect("there is room");
         settings.iter().for_each(|setting| writeln!(file, "{setting}").expect("there is room"));
         server.start();

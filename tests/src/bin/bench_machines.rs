@@ -122,6 +122,12 @@ fn transactions(site: &Site) -> anyhow::Result<f64> {
     Ok(count.trim().parse()?)
 }
 
+/// Commits of the database so far: its transactions that have written something.
+fn commits(site: &Site) -> anyhow::Result<f64> {
+    let count = site.databases()?.in_office().0.sql("select pg_snapshot_xmax(pg_current_snapshot())");
+    Ok(count.trim().parse()?)
+}
+
 /// Which machine the database is on that is primary.
 fn database(site: &Site) -> anyhow::Result<Machine> {
     Ok(site.databases()?.in_office().1)

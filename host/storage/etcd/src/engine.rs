@@ -248,7 +248,7 @@ async fn carry_out(office: &Arc<Office>, request: Request, until: Instant) -> Re
         Request::Heads { logs } => heads::heads(office, &logs, until).await,
         Request::Raise { wanted } => heads::raise(office, &wanted, until).await,
         Request::Barrier { session } => barrier(office, session, until).await,
-        Request::Read { log, from, bytes } => groups::read(office, log, from, bytes, until).await,
+        Request::Read { wanted, bytes } => groups::read(office, &wanted, bytes, until).await,
         Request::Release { log, epoch, claim } => heads::release(office, log, epoch, claim, until).await,
         Request::Tell { news } => heads::tell(office, &news, until).await,
         Request::Create { genesis } => heads::create(office, &genesis, until).await,

@@ -2,8 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use ambrosia_core::Lsn;
-use ambrosia_shared_log::{Answered, AppendFault, Fault, Group};
+use ambrosia_shared_log::{Answered, AppendFault, Fault, Group, LogRead, ReadFrom};
 use ambrosia_storage::LogId;
 use tokio::{task::JoinSet, time::Instant};
 
@@ -11,7 +10,7 @@ use crate::{
     error::Failed,
     heads::{self, LOGS_MAX},
     layout::{Body, Head, PART_BYTES, StoredGroup},
-    messages::{Compare, Entry, Range, Step, Txn, behind},
+    messages::{Compare, Entry, Found, Range, Step, Txn, behind},
     office::{Shared, Way, behind_key, found},
     parts,
     protobuf::Malformed,
@@ -20,7 +19,10 @@ use crate::{
 /// Its parts are conditions of one transaction, of which etcd takes 128.
 pub(crate) const GROUP_BYTES_MAX: usize = 96 << 20;
 
-/// Groups that are read first; then as many as are needed by the size of these.
+/// Logs that are read in one transaction: each has two steps.
+const READ_LOGS_MAX: usize = LOGS_MAX / 2;
+
+/// Groups of one log that are read first; then as many as are needed by the size of these.
 const FIRST_ROWS: u64 = 4;
 
 /// No more are read at a time.
@@ -202,32 +204,52 @@ async fn append_part(office: &Shared, part: &[Wanted], until: Instant) -> Result
     became.collect()
 }
 
-/// Reads groups and the head, as they are at one moment.
+/// Reads groups and heads as they are at one moment, of as many logs as go into one transaction.
 pub(crate) async fn read(
     office: &Shared,
-    log: LogId,
-    from: Lsn,
+    wanted: &[ReadFrom],
     bytes: usize,
     until: Instant,
 ) -> Result<Answered, Failed> {
-    let layout = &office.layout;
-    let end = behind(&layout.groups(log));
-    let rows = |key, limit, revision| Range { limit, revision, ..Range::between(key, end.clone()) };
-    let first = rows(layout.group(log, from), FIRST_ROWS, 0);
-    let txn = Txn::of(vec![Step::Read(Range::under(&layout.head(log))), Step::Read(first)]);
-    let (session, outcome) = office.transact(Way::Bulk, &txn, until).await?;
+    let wanted = &wanted[..wanted.len().min(READ_LOGS_MAX)];
+    let limit = if wanted.len() == 1 { FIRST_ROWS } else { 1 };
+    let steps = wanted.iter().flat_map(|ReadFrom { log, from }| {
+        let from = office.layout.group(*log, *from);
+        let head = Range::under(&office.layout.head(*log));
+        [Step::Read(head), Step::Read(rows(office, *log, from, limit, 0))]
+    });
+    let (session, outcome) = office.transact(Way::Bulk, &Txn::of(steps.collect()), until).await?;
     let revision = outcome.header.revision;
-    let [head, mut page] = {
-        let [head, page] = outcome.brought()?;
-        [found(head)?, found(page)?]
-    };
-    let head = Head::decode(&head.entries)?;
-    let (mut groups, mut had, mut limit) = (Vec::new(), 0, FIRST_ROWS);
-    'pages: loop {
+    let mut brought = outcome.brought.into_iter();
+    let (mut logs, mut left) = (Vec::new(), bytes);
+    for ReadFrom { log, .. } in wanted {
+        let (head, page) = brought.next().zip(brought.next()).ok_or(Malformed)?;
+        if left == 0 {
+            break;
+        }
+        let head = Head::decode(&found(head)?.entries)?.map(|head| head.told(*log));
+        let groups = groups_behind(office, *log, (found(page)?, limit), revision, left, until).await?;
+        left = left.saturating_sub(groups.iter().map(|group| group.bytes.len()).sum());
+        logs.push(LogRead { head, groups });
+    }
+    Ok(Answered::Read { session, logs })
+}
+
+/// The groups of a first page, which has at most `limit` of them, and of those behind it, as they were at that revision.
+async fn groups_behind(
+    office: &Shared,
+    log: LogId,
+    (mut page, mut limit): (Found, u64),
+    revision: u64,
+    bytes: usize,
+    until: Instant,
+) -> Result<Vec<Group>, Failed> {
+    let (mut groups, mut had) = (Vec::new(), 0);
+    loop {
         let last_key = page.entries.last().map(|entry| entry.key.clone());
         for Entry { key, value, .. } in page.entries {
             if had >= bytes {
-                break 'pages;
+                return Ok(groups);
             }
             let (last, stored) = StoredGroup::decode(&key, value)?;
             had += stored.length() as usize;
@@ -237,11 +259,15 @@ pub(crate) async fn read(
             };
             groups.push(stored.group(log, last, contents));
         }
-        let Some(last_key) = last_key.filter(|_| page.has_more && had < bytes) else { break };
+        let Some(last_key) = last_key.filter(|_| page.has_more && had < bytes) else { return Ok(groups) };
         limit = next_rows(bytes - had, had / groups.len().max(1), limit);
-        (_, page) = office.range(Way::Bulk, &rows(behind_key(&last_key), limit, revision), until).await?;
+        (_, page) = office.range(Way::Bulk, &rows(office, log, behind_key(&last_key), limit, revision), until).await?;
     }
-    Ok(Answered::Read { session, head: head.map(|head| head.told(log)), groups })
+}
+
+/// Rows of groups of a log from a key on, as they were at that revision.
+fn rows(office: &Shared, log: LogId, from: Vec<u8>, limit: u64, revision: u64) -> Range {
+    Range { limit, revision, ..Range::between(from, behind(&office.layout.groups(log))) }
 }
 
 /// How many more rows may be needed for so many bytes, by the size of those before.

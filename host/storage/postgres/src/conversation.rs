@@ -264,7 +264,10 @@ async fn prepare(client: &Client, place: &PostgresPlace) -> Result<(Prepared, Ba
     // Roles and databases often have it weaker. What waits for more than that stays.
     let waits = row.get::<_, String>(3);
     let waits = if HASTY.contains(&waits.as_str()) { "set synchronous_commit = on;" } else { "" };
-    let session = format!("{waits} set default_transaction_isolation = 'read committed'; set statement_timeout = 0;");
+    let session = format!(
+        "{waits} set default_transaction_isolation = 'read committed'; set statement_timeout = 0; \
+         set plan_cache_mode = force_generic_plan;"
+    );
     client.batch_execute(&session).await.map_err(failed)?;
     let schema = place.schema();
     let there = client.query_opt("select to_regclass($1)::text", &[&format!("{schema}.meta")]).await.map_err(failed)?;

@@ -8,7 +8,7 @@ use std::{
 
 use ambrosia_shared_log::{
     ANSWER_TIME, ANSWER_TIME_MAX, Answer, Answered, Answering, AppendFault, Depot, DepotError, Engine, EngineFacts,
-    EngineHead, Fault, Group, HostId, Lane, News, Raise, RaiseFault, Request, Seen, Session,
+    EngineHead, Fault, Group, HostId, Lane, LogRead, News, Raise, RaiseFault, ReadFrom, Request, Seen, Session,
 };
 use ambrosia_storage::LogId;
 use tokio::{
@@ -172,6 +172,9 @@ impl Drop for Threads {
 impl Engine for PostgresEngine {
     fn ask(&self, lane: Lane, request: Request, answer: Answering) {
         let office = Arc::clone(&self.office);
+        if let Request::Beat { .. } = &request {
+            self.threads.runtime().spawn(Arc::clone(&office).get_ready());
+        }
         self.threads.runtime().spawn(async move { answer(office.answer(lane, &request).await) });
     }
 
@@ -200,6 +203,28 @@ impl Office {
             (Lane::Other, _) => &self.changes,
         };
         within_time(line, &self.place, async |conversation| perform(conversation, request).await).await
+    }
+
+    /// Has the connections that a host needs, and the server what it needs for their first statements: whoever takes over first would wait for
+    /// 20 ms and more until these are there.
+    async fn get_ready(self: Arc<Self>) {
+        let nothing = |line: &Line| match self.groups.iter().any(|groups| std::ptr::eq(groups, line)) {
+            true => Request::Append { groups: Vec::new() },
+            false => Request::Raise { wanted: Vec::new() },
+        };
+        for line in self.groups.iter().chain([&self.changes, &self.reads, &self.keys]) {
+            let begin = async {
+                if let Some(conversation) = line.begin(&self.place).await? {
+                    let asked = perform(&conversation, &nothing(line)).await;
+                    return asked.map(drop).map_err(|failed| failed.fault);
+                }
+                Ok(())
+            };
+            // Whoever asks for something is told; and it is tried again with the next beat.
+            if let Ok(Err(fault)) = timeout(ANSWER_TIME, begin).await {
+                tracing::debug!("a connection with the database is not there yet: {fault}");
+            }
+        }
     }
 
     /// Over the connection by which was read what is to be durable; another one may be with another server.
@@ -269,13 +294,7 @@ async fn perform(conversation: &Conversation, request: &Request) -> Result<Answe
             conversation.barriers().wait(make).await?;
             Ok(Answered::Barred)
         }
-        Request::Read { log, from, bytes } => {
-            let (from, bytes) = (number_column(from.0), i64::try_from(*bytes).unwrap_or(i64::MAX));
-            let rows = conversation.rows(&prepared.read, &[&log_column(*log), &from, &bytes]).await?;
-            let head = rows.first().map(head_in).transpose()?.flatten();
-            let groups = rows.iter().filter_map(|row| group_in(row).transpose()).collect::<Result<_, _>>()?;
-            Ok(Answered::Read { session, head, groups })
-        }
+        Request::Read { wanted, bytes } => read(conversation, wanted, *bytes).await,
         Request::Release { log, epoch, claim } => {
             let (epoch, attempt) = (number_column(epoch.0), number_column(claim.attempt));
             let parameters: [Parameter<'_>; 4] = [&log_column(*log), &epoch, &host_column(claim.host), &attempt];
@@ -379,6 +398,20 @@ async fn raise(conversation: &Conversation, wanted: &[Raise]) -> Result<Answered
         })
     };
     Ok(Answered::Raised(wanted.iter().map(answer).collect::<Result<_, _>>()?))
+}
+
+async fn read(conversation: &Conversation, wanted: &[ReadFrom], bytes: usize) -> Result<Answered, Failed> {
+    let logs: Vec<_> = wanted.iter().map(|wanted| log_column(wanted.log)).collect();
+    let from: Vec<_> = wanted.iter().map(|wanted| number_column(wanted.from.0)).collect();
+    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    let rows = conversation.rows(&conversation.prepared().read, &[&logs, &from, &bytes]).await?;
+    let mut read = Vec::new();
+    for rows in rows.chunk_by(|one, other| one.get::<_, i64>("number") == other.get::<_, i64>("number")) {
+        let head = rows.first().map(head_in).transpose()?.flatten();
+        let groups = rows.iter().filter_map(|row| group_in(row).transpose()).collect::<Result<_, _>>()?;
+        read.push(LogRead { head, groups });
+    }
+    Ok(Answered::Read { session: conversation.session(), logs: read })
 }
 
 async fn heads(conversation: &Conversation, logs: &[Seen]) -> Result<Answered, Failed> {

@@ -40,7 +40,19 @@ impl There {
 impl Line {
     /// The conversation that there is, or a new one. Whoever asks meanwhile waits for the same.
     pub(crate) async fn conversation(&self, place: &PostgresPlace) -> Result<Arc<Conversation>, Fault> {
-        let mut there = self.there.lock().await;
+        Line::conversation_in(&mut *self.there.lock().await, place).await
+    }
+
+    /// A new conversation, if there is none and nobody is about to begin one.
+    pub(crate) async fn begin(&self, place: &PostgresPlace) -> Result<Option<Arc<Conversation>>, Fault> {
+        let Ok(mut there) = self.there.try_lock() else { return Ok(None) };
+        if there.conversation.as_ref().is_some_and(|conversation| !conversation.is_over()) {
+            return Ok(None);
+        }
+        Line::conversation_in(&mut there, place).await.map(Some)
+    }
+
+    async fn conversation_in(there: &mut There, place: &PostgresPlace) -> Result<Arc<Conversation>, Fault> {
         if let Some(conversation) = there.conversation.as_ref().filter(|conversation| !conversation.is_over()) {
             return Ok(Arc::clone(conversation));
         }

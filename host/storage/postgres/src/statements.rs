@@ -66,22 +66,31 @@ pub(crate) const BARRIER: &str = "
 insert into {s}.barrier as barrier values (pg_backend_pid() % 64, 1)
 on conflict (number) do update set count = barrier.count + 1";
 
-/// A log, the first record wanted, and behind how many bytes no group begins. Rows of the head row, each with one of the groups.
+/// Logs with the first record wanted of each, and behind how many bytes of groups no group and no log begins. Rows of a log's number and its head
+/// row, each with one of the groups: of the first of the logs.
 ///
-/// How many groups are looked at is bounded, so that the rest of a long log is not read to be left out.
+/// How many groups are looked at is bounded, so that the rest of a long log is not read to be left out. Each row is looked up by its key, for
+/// which it says `limit 1`: a plan for any number of logs might read whole tables to join them.
 pub(crate) const READ: &str = "
-select head.*, found.last as group_last, found.link as group_link, found.after, found.after_link,
-    found.epoch as group_epoch, found.body
-from {s}.head as head left join lateral (
-    select log.* from (
-        select near.last, sum(octet_length(near.body)) over (
-            order by near.last rows between unbounded preceding and 1 preceding
-        ) as before
-        from (select last, body from {s}.log where log = $1 and last >= $2 order by last limit 256) as near
-    ) as near join {s}.log as log on log.log = $1 and log.last = near.last
-    where coalesce(near.before, 0) < $3
+with wanted as (
+    select * from unnest($1::uuid[], $2::int8[]) with ordinality as wanted(log, first, number)
+), near as (
+    select wanted.number, wanted.log, near.last, sum(near.bytes) over (
+        order by wanted.number, near.last rows between unbounded preceding and 1 preceding
+    ) as before
+    from wanted left join lateral (
+        select log.last, octet_length(log.body) as bytes from {s}.log as log
+        where log.log = wanted.log and log.last >= wanted.first order by log.last limit 256
+    ) as near on true
+)
+select near.number, head.*, found.*
+from near left join lateral (
+    select * from {s}.head as head where head.log = near.log limit 1
+) as head on true left join lateral (
+    select log.last as group_last, log.link as group_link, log.after, log.after_link, log.epoch as group_epoch, log.body
+    from {s}.log as log where log.log = near.log and log.last = near.last limit 1
 ) as found on true
-where head.log = $1 order by found.last";
+where coalesce(near.before, 0) < $3 order by near.number, near.last";
 
 /// A log, a reign, and whose it is.
 pub(crate) const RELEASE: &str = "

@@ -92,7 +92,8 @@ enum Purpose {
     Barrier(Session, Vec<TaskId>),
     /// In the order of what is wanted.
     Raise(Vec<TaskId>),
-    Read(TaskId),
+    /// In the order of what is wanted.
+    Read(Vec<TaskId>),
     Release(TaskId),
     Follow,
     /// Which hosts were asked about.
@@ -370,7 +371,7 @@ impl Committer {
             Purpose::Watch(ids) => self.on_watched(&ids, answer, now),
             Purpose::Barrier(session, ids) => self.on_barred(session, &ids, answer, now),
             Purpose::Raise(ids) => self.on_raised(&ids, answer, now),
-            Purpose::Read(id) => self.on_read(id, answer, now),
+            Purpose::Read(ids) => self.on_read(&ids, answer, now),
             Purpose::Release(id) => self.on_released(id, answer, now),
             Purpose::Follow => self.on_followed(answer, now),
             Purpose::Beat(of) => self.on_beat(&of, answer, now),

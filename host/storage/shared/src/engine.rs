@@ -153,6 +153,24 @@ impl EngineHead {
     }
 }
 
+/// Somebody wants to read a log from a record on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReadFrom {
+    /// The log.
+    pub log: LogId,
+    /// The first record wanted: of the group that holds it, all is returned.
+    pub from: Lsn,
+}
+
+/// What a log has from a record on, as it was at one moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogRead {
+    /// The head row; `None` if there is no such log.
+    pub head: Option<EngineHead>,
+    /// Groups in order; not all of them, if they are many or large.
+    pub groups: Vec<Group>,
+}
+
 /// Somebody wants to depose a reign.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Raise {
@@ -222,13 +240,11 @@ pub enum Request {
         /// Where it was read.
         session: Session,
     },
-    /// Read groups and the head row.
+    /// Read groups and head rows. It may name a log twice.
     Read {
-        /// The log.
-        log: LogId,
-        /// The first record wanted: of the group that holds it, all is returned.
-        from: Lsn,
-        /// No further group begins behind so many bytes.
+        /// Of which logs, at least one.
+        wanted: Vec<ReadFrom>,
+        /// Behind so many bytes of groups no further group begins, and no further log; at least 1.
         bytes: usize,
     },
     /// The reign has ended in order, if it is still the newest.
@@ -300,14 +316,12 @@ pub enum Answered {
     Raised(Vec<Result<EngineHead, RaiseFault>>),
     /// All that was read in the session is durable.
     Barred,
-    /// Groups in order.
+    /// What the first of those that were wanted have, in their order: of one at least. The others are to be asked for again.
     Read {
         /// Where that was read.
         session: Session,
-        /// The head row at that moment; `None` if there is no such log.
-        head: Option<EngineHead>,
-        /// The groups.
-        groups: Vec<Group>,
+        /// Of each log.
+        logs: Vec<LogRead>,
     },
     /// The reign counts as ended, or is not the newest.
     Released,

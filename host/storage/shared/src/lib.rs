@@ -31,7 +31,7 @@ mod writer;
 pub use committer::{Committer, RequestId};
 pub use engine::{
     Answer, Answered, Answering, AppendFault, Claim, Engine, EngineFacts, EngineHead, Fault, Group, HostId, Known,
-    Lane, News, Position, Raise, RaiseFault, Request, Seen, Session,
+    Lane, LogRead, News, Position, Raise, RaiseFault, ReadFrom, Request, Seen, Session,
 };
 pub use event::{Event, NotReigning};
 pub use fault::LogFault;

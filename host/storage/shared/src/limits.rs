@@ -14,8 +14,11 @@ pub const REQUEST_LOGS_MAX: usize = 1024;
 /// Bytes of one read, or one group however large.
 pub const READ_BYTES_MAX: usize = 4 << 20;
 
-/// Reads that are asked for at a time.
-pub const READS_MAX: usize = 8;
+/// Logs that one read names.
+pub(crate) const READ_LOGS_MAX: usize = 256;
+
+/// Reads that are asked for at a time. What is wanted while these are on their way is asked for together.
+pub const READS_MAX: usize = 2;
 
 /// An engine answers in that time, or says that it does not know.
 pub const ANSWER_TIME: Duration = Duration::from_secs(2);

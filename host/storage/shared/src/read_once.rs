@@ -8,7 +8,7 @@ use ambrosia_core::{Lsn, Record};
 use ambrosia_storage::LogId;
 
 use crate::{
-    engine::{EngineHead, Group, Request, Session},
+    engine::{LogRead, ReadFrom, Session},
     event::Event,
     fault::LogFault,
     reader::{Found, Reader, Standing, find},
@@ -59,33 +59,30 @@ impl ReadOnce {
         if self.is_over { Want::Ended } else { self.sight.want(Want::Read) }
     }
 
-    pub(crate) fn request(&self) -> Request {
+    pub(crate) fn on_reading(&mut self) -> ReadFrom {
+        self.sight.on_asking();
         match &self.aim {
-            Aim::On(reader) => reader.request(),
-            Aim::Find(from) => Request::Read { log: self.log, from: Lsn(from.0.saturating_sub(1).max(1)), bytes: 1 },
+            Aim::On(reader) => reader.wanted(),
+            Aim::Find(from) => ReadFrom { log: self.log, from: Lsn(from.0.saturating_sub(1).max(1)) },
         }
     }
 
-    pub(crate) fn on_reading(&mut self) {
-        self.sight.on_asking();
+    pub(crate) fn on_not_read(&mut self) {
+        self.sight.on_left_out();
     }
 
-    pub(crate) fn on_read(
-        &mut self,
-        read: Result<(Session, Option<EngineHead>, Vec<Group>), String>,
-        events: &mut Vec<Event>,
-    ) {
-        let (session, head, groups) = match read {
+    pub(crate) fn on_read(&mut self, read: Result<(Session, LogRead), String>, events: &mut Vec<Event>) {
+        let (session, read) = match read {
             Ok(read) => read,
             Err(reason) => return self.end(Err(LogFault::Unavailable(reason)), events),
         };
         match &self.aim {
-            Aim::On(reader) => match reader.judge(session, head, &groups) {
+            Aim::On(reader) => match reader.judge(session, &read) {
                 Found::Nothing => self.end(Ok(Read::Records(Vec::new())), events),
                 Found::Seen(session, result) => self.sight.see(session, result.map(Read::Records)),
             },
             Aim::Find(from) => {
-                let found = find(self.log, *from, head, &groups);
+                let found = find(self.log, *from, &read);
                 self.sight.see(session, found.map(Read::Standing));
             }
         }

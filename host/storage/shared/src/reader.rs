@@ -7,9 +7,8 @@ use ambrosia_core::{Epoch, Lsn, Record, Timestamp};
 use ambrosia_storage::LogId;
 
 use crate::{
-    engine::{EngineHead, Group, Position, Request, Session},
+    engine::{EngineHead, Group, LogRead, Position, ReadFrom, Session},
     fault::LogFault,
-    limits::READ_BYTES_MAX,
 };
 
 /// The last record that somebody has read, and what of it the next one has to follow.
@@ -49,13 +48,13 @@ pub(crate) enum Found {
 }
 
 impl Reader {
-    pub(crate) fn request(&self) -> Request {
-        Request::Read { log: self.log, from: self.standing.last.lsn.next(), bytes: READ_BYTES_MAX }
+    pub(crate) fn wanted(&self) -> ReadFrom {
+        ReadFrom { log: self.log, from: self.standing.last.lsn.next() }
     }
 
-    /// Judges what [`Reader::request`] was answered with.
-    pub(crate) fn judge(&self, session: Session, head: Option<EngineHead>, groups: &[Group]) -> Found {
-        match self.check(head, groups) {
+    /// Judges what [`Reader::wanted`] was answered with.
+    pub(crate) fn judge(&self, session: Session, read: &LogRead) -> Found {
+        match self.check(read.head, &read.groups) {
             Ok(records) if records.is_empty() => Found::Nothing,
             result => Found::Seen(session, result),
         }
@@ -125,7 +124,8 @@ impl Reader {
 }
 
 /// Where a reader stands who begins with `from`: `groups` begin with the one that holds the record before, or with the first there is.
-pub(crate) fn find(log: LogId, from: Lsn, head: Option<EngineHead>, groups: &[Group]) -> Result<Standing, LogFault> {
+pub(crate) fn find(log: LogId, from: Lsn, read: &LogRead) -> Result<Standing, LogFault> {
+    let LogRead { head, groups } = read;
     let head = head.ok_or(LogFault::Gone { log })?;
     let missing = LogFault::Missing { log, asked: from, first: head.first, last: head.last.lsn };
     if from.0 == 0 || from < head.first || from > head.last.lsn.next() {

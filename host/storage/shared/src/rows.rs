@@ -12,7 +12,8 @@ use ambrosia_core::{Epoch, Lsn, Record, ReplicaIndex};
 use ambrosia_storage::LogId;
 
 use crate::engine::{
-    Answered, AppendFault, Claim, EngineHead, Group, HostId, News, Raise, RaiseFault, Request, Seen, Session,
+    Answered, AppendFault, Claim, EngineHead, Group, HostId, LogRead, News, Raise, RaiseFault, ReadFrom, Request, Seen,
+    Session,
 };
 use crate::keys::KeyRows;
 
@@ -79,7 +80,7 @@ impl Rows {
             Request::Heads { logs } => self.heads(logs, session),
             Request::Raise { wanted } => Answered::Raised(wanted.iter().map(|raise| self.raise(raise)).collect()),
             Request::Barrier { .. } => Answered::Barred,
-            Request::Read { log, from, bytes } => self.read(*log, *from, *bytes, session),
+            Request::Read { wanted, bytes } => Answered::Read { session, logs: self.read(wanted, *bytes) },
             Request::Release { log, epoch, claim } => self.release(*log, *epoch, *claim),
             Request::Beat { host, beats, of } => {
                 self.beats.insert(*host, *beats);
@@ -151,17 +152,24 @@ impl Rows {
         Ok(*head)
     }
 
-    fn read(&self, log: LogId, from: Lsn, bytes: usize, session: Session) -> Answered {
-        let (mut groups, mut had) = (Vec::new(), 0);
-        let rows = self.logs.get(&log);
-        for group in rows.into_iter().flat_map(|rows| rows.groups.range(from..)).map(|(_, group)| group) {
+    fn read(&self, wanted: &[ReadFrom], bytes: usize) -> Vec<LogRead> {
+        let (mut logs, mut had) = (Vec::new(), 0);
+        for ReadFrom { log, from } in wanted {
             if had >= bytes {
                 break;
             }
-            had += group.bytes.len();
-            groups.push(group.clone());
+            let mut groups = Vec::new();
+            let rows = self.logs.get(log);
+            for group in rows.into_iter().flat_map(|rows| rows.groups.range(*from..)).map(|(_, group)| group) {
+                if had >= bytes {
+                    break;
+                }
+                had += group.bytes.len();
+                groups.push(group.clone());
+            }
+            logs.push(LogRead { head: self.head(*log), groups });
         }
-        Answered::Read { session, head: self.head(log), groups }
+        logs
     }
 
     fn release(&mut self, log: LogId, epoch: Epoch, claim: Claim) -> Answered {

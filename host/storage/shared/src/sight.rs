@@ -43,6 +43,12 @@ impl<T> Sight<T> {
         *self = Sight::Asked;
     }
 
+    /// It was asked for together with others, and was left out.
+    pub(crate) fn on_left_out(&mut self) {
+        assert!(matches!(self, Sight::Asked), "an answer comes to whoever has asked");
+        *self = Sight::Wanted(Duration::ZERO);
+    }
+
     /// It was read.
     pub(crate) fn see(&mut self, session: Session, seen: T) {
         assert!(matches!(self, Sight::Asked), "an answer comes to whoever has asked");

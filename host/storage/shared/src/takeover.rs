@@ -13,7 +13,7 @@ use ambrosia_core::{Epoch, EpochBody, Record, RecordHeader, RecordKind, Timestam
 use ambrosia_storage::LogId;
 
 use crate::{
-    engine::{Claim, EngineHead, Group, Position, Raise, RaiseFault, Session},
+    engine::{Claim, EngineHead, LogRead, Position, Raise, RaiseFault, ReadFrom, Session},
     event::{Event, NotReigning},
     fault::LogFault,
     limits::{STALLED_AFTER, TAKEOVER_TIME, retry_after},
@@ -98,10 +98,6 @@ impl Takeover {
         self.candidate.log
     }
 
-    pub(crate) fn reader(&self) -> &Reader {
-        &self.reader
-    }
-
     pub(crate) fn raise(&self) -> Raise {
         let Candidate { log, over, claim, me, .. } = &self.candidate;
         Raise { log: *log, over: *over, claim: *claim, replica: me.replica }
@@ -166,21 +162,21 @@ impl Takeover {
         }
     }
 
-    pub(crate) fn on_reading(&mut self) {
+    pub(crate) fn on_reading(&mut self) -> ReadFrom {
         self.sight().on_asking();
+        self.reader.wanted()
     }
 
-    pub(crate) fn on_read(
-        &mut self,
-        read: Result<(Session, Option<EngineHead>, Vec<Group>), String>,
-        now: Duration,
-        events: &mut Vec<Event>,
-    ) {
-        let (session, head, groups) = match read {
+    pub(crate) fn on_not_read(&mut self) {
+        self.sight().on_left_out();
+    }
+
+    pub(crate) fn on_read(&mut self, read: Result<(Session, LogRead), String>, now: Duration, events: &mut Vec<Event>) {
+        let (session, read) = match read {
             Ok(read) => read,
             Err(reason) => return self.retry(reason, read_from, now, events),
         };
-        match self.reader.judge(session, head, &groups) {
+        match self.reader.judge(session, &read) {
             Found::Seen(session, result) => self.sight().see(session, result),
             // A node that lags: what was raised stands behind it.
             Found::Nothing => self.retry("the node that was read lags behind".to_owned(), read_from, now, events),

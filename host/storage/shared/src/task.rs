@@ -7,7 +7,7 @@ use core::time::Duration;
 use ambrosia_storage::LogId;
 
 use crate::{
-    engine::{EngineHead, Session},
+    engine::{EngineHead, LogRead, ReadFrom, Session},
     event::Event,
     head_once::HeadOnce,
     read_once::ReadOnce,
@@ -79,6 +79,33 @@ impl Task {
             Task::Read(read) => read.want(),
             Task::Head(head) => head.want(),
             Task::Follow(_) => Want::Nothing,
+        }
+    }
+
+    /// What it wants is read.
+    pub(crate) fn on_reading(&mut self) -> ReadFrom {
+        match self {
+            Task::Takeover(takeover) => takeover.on_reading(),
+            Task::Read(read) => read.on_reading(),
+            Task::Writer(_) | Task::Head(_) | Task::Follow(_) => unreachable!("they look at heads"),
+        }
+    }
+
+    /// It was read, or there is a reason why not.
+    pub(crate) fn on_read(&mut self, read: Result<(Session, LogRead), String>, now: Duration, events: &mut Vec<Event>) {
+        match self {
+            Task::Takeover(takeover) => takeover.on_read(read, now, events),
+            Task::Read(once) => once.on_read(read, events),
+            Task::Writer(_) | Task::Head(_) | Task::Follow(_) => unreachable!("they look at heads"),
+        }
+    }
+
+    /// Others were read, and it was not: it is to be read next.
+    pub(crate) fn on_not_read(&mut self) {
+        match self {
+            Task::Takeover(takeover) => takeover.on_not_read(),
+            Task::Read(read) => read.on_not_read(),
+            Task::Writer(_) | Task::Head(_) | Task::Follow(_) => unreachable!("they look at heads"),
         }
     }
 

@@ -5,8 +5,8 @@ use core::time::Duration;
 use ambrosia_core::{Epoch, EpochBody, InstanceUuid, Lsn, Record, RecordHeader, RecordKind, ReplicaIndex, Timestamp};
 use ambrosia_shared_log::{
     ANSWER_TIME_MAX, Answer, Answered, AppendFault, Candidate, Claim, Committer, EngineFacts, Event,
-    FENCE_LOOK_INTERVAL, FOLLOW_INTERVAL, Fault, GROUP_BYTES_MAX, HostId, Lane, NotReigning, Raise, Request, RequestId,
-    Rows, STALLED_AFTER, Session, Standing, TaskId,
+    FENCE_LOOK_INTERVAL, FOLLOW_INTERVAL, Fault, GROUP_BYTES_MAX, HostId, Lane, LogFault, NotReigning, READS_MAX,
+    Raise, Request, RequestId, Rows, STALLED_AFTER, Session, Standing, TaskId,
 };
 use ambrosia_storage::{AppendError, LOG_QUEUE_BYTES_MAX, LogEvent, LogId, StopCause, conformance::genesis_of};
 
@@ -408,6 +408,53 @@ fn whoever_follows_is_told_again_when_what_there_is_could_not_be_read() {
     let [(id, _, Request::Read { .. })] = host.requests()[..] else { panic!("it reads") };
     host.answer(id, Err(Fault::Unavailable("the connection was refused".to_owned())));
     assert!(is_told(&mut host, follower));
+}
+
+/// Which logs are read.
+fn logs_read(request: &Request) -> Vec<LogId> {
+    let Request::Read { wanted, .. } = request else { panic!("{request:?}") };
+    wanted.iter().map(|wanted| wanted.log).collect()
+}
+
+#[test]
+fn what_is_wanted_while_logs_are_read_is_read_together_and_what_an_answer_leaves_out_comes_first() {
+    let mut host = Host::new(5);
+    for number in 0..2 {
+        host.committer.read(log(number), Standing::default(), host.now);
+    }
+    let requests = host.requests();
+    assert_eq!(requests.len(), READS_MAX, "each is asked for at once while few are on their way");
+    for number in 2..5 {
+        host.committer.read(log(number), Standing::default(), host.now);
+    }
+    assert!(host.requests().is_empty());
+    let (id, _, request) = &requests[0];
+    let answer = host.rows.execute(request, SESSION);
+    host.answer(*id, Ok(answer));
+    let [(_, _, Request::Barrier { .. }), (id, _, together)] = &host.requests()[..] else { panic!("both are asked") };
+    assert_eq!(logs_read(together), [log(2), log(3), log(4)]);
+    // As if the bytes of the first were all that an answer takes.
+    let Answered::Read { session, mut logs } = host.rows.execute(together, SESSION) else { panic!("it reads") };
+    logs.truncate(1);
+    host.committer.read(log(0), Standing::default(), host.now);
+    host.answer(*id, Ok(Answered::Read { session, logs }));
+    let [(_, _, next)] = &host.requests()[..] else { panic!("they are asked for again") };
+    assert_eq!(logs_read(next), [log(3), log(4), log(0)]);
+    host.answer_all();
+}
+
+#[test]
+fn an_answer_for_no_log_or_for_too_many_is_none() {
+    for count in [0, 2] {
+        let mut host = Host::new(1);
+        let task = host.committer.read(log(0), Standing::default(), host.now);
+        let [(id, _, request)] = &host.requests()[..] else { panic!("it reads") };
+        let Answered::Read { session, logs } = host.rows.execute(request, SESSION) else { panic!("it reads") };
+        let logs = logs.iter().cycle().take(count).cloned().collect();
+        host.answer(*id, Ok(Answered::Read { session, logs }));
+        let [(of, Event::Read(Err(LogFault::Unavailable(_))))] = &host.events[..] else { panic!("{:?}", host.events) };
+        assert_eq!(*of, task);
+    }
 }
 
 #[test]

@@ -102,6 +102,30 @@ fn a_host_that_is_cut_off_is_deposed_and_what_it_has_not_made_durable_is_not_in_
 }
 
 #[test]
+fn a_tail_may_have_more_once_that_is_seen_and_not_before() {
+    let Two { first, second, .. } = two();
+    let mut reign = Reign::begin(&first, 0);
+    let (sender, calls) = channel();
+    let tell = move || sender.send(()).expect("it waits");
+    let _following = second.subscribe(Box::new(tell)).expect("there are threads");
+    let mut tail = second.tail(Lsn(1)).expect("it has its first record");
+    for round in 0..20_u8 {
+        let lsn = reign.append_durably(&[round]);
+        while tail.position() <= lsn {
+            if tail.may_have_more() {
+                tail.read().expect("it reads");
+            } else {
+                calls.recv_timeout(LIMIT).expect("it is told, and may have more by then");
+            }
+        }
+    }
+    while tail.may_have_more() {
+        assert!(tail.read().expect("it reads").is_empty());
+    }
+    assert!(tail.fork().may_have_more(), "it has read nothing itself");
+}
+
+#[test]
 fn a_host_that_is_cut_off_for_a_while_goes_on_if_nobody_deposes_it() {
     let Two { way, first, .. } = two();
     let mut reign = Reign::begin(&first, 0);

@@ -38,6 +38,33 @@ pub fn appends_are_read_back_in_order(new_log: NewLog<'_>) {
     assert_eq!(reign.writer.stats().records, 500);
 }
 
+pub fn what_is_read_later_is_what_is_read_at_once(new_log: NewLog<'_>) {
+    let open = new_log(genesis());
+    let log = open();
+    let mut reign = Reign::begin(&*log, 0);
+    for n in 0..20_u8 {
+        reign.append(&[n]).expect("the reign goes on");
+    }
+    reign.wait_durable(Lsn(22));
+    let mut expected = read_all(&*log);
+    let mut tail = log.tail(Lsn(1)).expect("it has its first record");
+    while !expected.is_empty() {
+        let (sender, told) = channel();
+        tail.begin_read(Box::new(move |tail, records| sender.send((tail, records)).expect("somebody waits")));
+        let records;
+        (tail, records) = told.recv().expect("it is told once");
+        let records = records.expect("it reads");
+        assert!(!records.is_empty(), "there are more");
+        assert_eq!(records, expected.drain(..records.len()).collect::<Vec<_>>());
+    }
+    assert_eq!(tail.position(), Lsn(23));
+    // A store that ends may have told nothing yet.
+    let (sender, told) = channel();
+    tail.begin_read(Box::new(move |_, records| sender.send(records).expect("somebody waits")));
+    drop((reign, log));
+    assert!(told.recv().expect("it is told").expect("it reads").is_empty());
+}
+
 pub fn durable_events_only_rise_and_reach_the_last_record(new_log: NewLog<'_>) {
     let open = new_log(genesis());
     let mut reign = Reign::begin(&*open(), 0);

@@ -6,14 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{HostAddress, Lsn, ReplicaIndex};
+use ambrosia_core::{Epoch, HostAddress, Lsn, ReplicaIndex};
 
 use super::{
     reign::{LIMIT, Reign, wait_for_vacancy},
     store::registered,
 };
 use crate::{
-    CaptureMeans, EnterError, HEARTBEAT_INTERVAL, HEARTBEAT_SILENCE, Instances, ProcessPlace, Role, Store, Vacancy,
+    CaptureMeans, EnterError, HEARTBEAT_INTERVAL, HEARTBEAT_SILENCE, HostName, Instances, ProcessPlace, Role, Store,
+    Vacancy,
 };
 
 fn address(port: u16) -> HostAddress {
@@ -137,6 +138,32 @@ pub fn a_new_primary_and_its_end_are_told_to_those_who_have_subscribed(store: &d
     presence.publish_primary(reign.epoch);
     while calls.try_recv().is_ok() {}
     assert!(calls.recv().is_err(), "nothing is left that could tell more");
+}
+
+pub fn what_was_seen_of_a_primary_follows_what_is_told(store: &dyn Store) {
+    let log = registered(store);
+    let name = HostName::new("host").expect("a plain name");
+    let _host = store.hosts().join(&name, &address(7000)).expect("nobody has the name");
+    let members = store.members(log).expect("works");
+    let presence = members.enter(ReplicaIndex(0)).expect("not running");
+    let (sender, calls) = channel();
+    let call = move || sender.send(()).expect("the check waits for it");
+    let _subscription = members.subscribe(Box::new(call)).expect("there are threads");
+    let reign = Reign::begin(&*store.log(log).expect("works"), 0);
+    let wait_for = |epoch: Option<Epoch>| loop {
+        let seen = members.primary_seen().expect("works");
+        if seen.as_ref().map(|info| info.epoch) == epoch {
+            return seen;
+        }
+        calls.recv_timeout(LIMIT).expect("it is told");
+    };
+    wait_for(None);
+    presence.beat(Role::Primary);
+    presence.set_address(&address(7000)).expect("works");
+    presence.publish_primary(reign.epoch);
+    assert_eq!(wait_for(Some(reign.epoch)), members.primary().expect("works"));
+    reign.writer.close();
+    wait_for(None);
 }
 
 pub fn a_primary_that_beats_is_not_silent_and_one_that_does_not_is(store: &dyn Store) {

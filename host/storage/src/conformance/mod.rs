@@ -26,6 +26,7 @@ macro_rules! log_conformance {
     ($new_log:expr) => {
         $crate::log_conformance! { @ $new_log,
             appends_are_read_back_in_order
+            what_is_read_later_is_what_is_read_at_once
             durable_events_only_rise_and_reach_the_last_record
             a_second_acquire_fences_the_first_writer
             a_tail_follows_across_a_change_of_the_primary
@@ -123,6 +124,7 @@ macro_rules! store_conformance {
                 what_a_replica_said_in_an_earlier_life_is_forgotten
                 a_deposed_primary_is_not_shown_as_primary
                 a_new_primary_and_its_end_are_told_to_those_who_have_subscribed
+                what_was_seen_of_a_primary_follows_what_is_told
                 an_instance_is_not_deregistered_while_a_replica_runs
             }
         }

@@ -9,7 +9,7 @@ use super::{
     file_log::FileLog,
     log_thread::LogTurns,
 };
-use crate::{AcquireError, Acquired, Events, LogError, LogTail};
+use crate::{AcquireError, Acquired, Events, LogError, LogTail, OnRead};
 
 /// Bytes after which [`LogTail::read`] returns.
 const BUDGET_BYTES: usize = 4 << 20;
@@ -66,6 +66,11 @@ impl LogTail for FileTail {
     fn read(&mut self) -> Result<Vec<Record>, LogError> {
         let durable = self.log.control().durable();
         if self.cursor.next_lsn() <= durable { self.read_to(durable) } else { Ok(Vec::new()) }
+    }
+
+    fn begin_read(mut self: Box<Self>, done: OnRead) {
+        let records = self.read();
+        done(self, records);
     }
 
     fn position(&self) -> Lsn {

@@ -15,7 +15,7 @@ use ambrosia_core::{Epoch, EpochBody, Lsn, Record, Timestamp};
 use super::shared::{MemoryState, Shared};
 use crate::{
     AcquireError, Acquired, AppendError, Callback, Events, FenceLook, Head, IoError, LOG_QUEUE_BYTES_MAX, LogError,
-    LogEvent, LogStore, LogTail, LogWriter, OnVacancy, StopCause, Subscription, Vacancy, WriterStats,
+    LogEvent, LogStore, LogTail, LogWriter, OnRead, OnVacancy, StopCause, Subscription, Vacancy, WriterStats,
     file::{LastRecord, Silence, check_follows, epoch_record},
     vacancy_watcher::{Cause, Observer, Sight, VacancyBell, VacancyWatcher},
 };
@@ -169,6 +169,11 @@ impl LogTail for MemoryTail {
         let records: Vec<Record> = state.from(self.next).take_while(within).cloned().collect();
         self.next.0 += records.len() as u64;
         Ok(records)
+    }
+
+    fn begin_read(mut self: Box<Self>, done: OnRead) {
+        let records = self.read();
+        done(self, records);
     }
 
     fn position(&self) -> Lsn {

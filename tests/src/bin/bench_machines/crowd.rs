@@ -16,7 +16,7 @@ use ambrosia_tests::{
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use crate::{bare_commits, clients::Clients, database, site, transactions};
+use crate::{bare_commits, clients::Clients, commits, database, site, transactions};
 
 /// Nobody gives up a place in the course of it: deaths are what is measured.
 const SERVE: &[&str] = &["--move-after", "60min"];
@@ -125,16 +125,17 @@ impl Crowd {
     fn busy(&mut self, time: Duration, interrupt: &Interrupt) -> anyhow::Result<()> {
         const RATE_GOAL: f64 = 30_000.0;
         const COMMITS_GOAL: f64 = 0.05;
-        let commits = Sample::new(bare_commits(&self.site, HOSTS[0], 300)?);
+        let bare = Sample::new(bare_commits(&self.site, HOSTS[0], 300)?);
         note(
             "bare commit p50 / p99 (pgbench, TLS, standby), alone",
-            format!("{:.2} / {:.2} ms", ms(commits.median()), ms(commits.quantile(0.99))),
+            format!("{:.2} / {:.2} ms", ms(bare.median()), ms(bare.quantile(0.99))),
         );
         let reigns = self.reigns()?;
         let mut clients = self.clients.take().context("they have begun")?;
         let seen = RefCell::new(Vec::new());
         let look = || {
-            seen.borrow_mut().push((transactions(&self.site)?, self.processor()?, clients_processor()?));
+            let counts = [transactions(&self.site)?, commits(&self.site)?];
+            seen.borrow_mut().push((counts, self.processor()?, clients_processor()?));
             Ok(())
         };
         let rate = clients.busy(time, interrupt, look)?;
@@ -144,7 +145,7 @@ impl Crowd {
             anyhow::bail!("it is looked before and behind");
         };
         let count = rate * time.as_secs_f64();
-        let commits = (after - before) / count;
+        let [transactions, commits] = [0, 1].map(|of| (after[of] - before[of]) / count);
         line(
             &format!("requests/s, {} busy instances on 3 hosts", self.instances),
             rate,
@@ -152,7 +153,8 @@ impl Crowd {
             "/s",
             rate / RATE_GOAL,
         );
-        line("transactions of the database a request", commits, COMMITS_GOAL, "", COMMITS_GOAL / commits);
+        line("commits of the database a request", commits, COMMITS_GOAL, "", COMMITS_GOAL / commits);
+        note("transactions of the database a request, with those that only read", format!("{transactions:.3}"));
         let micros = |time: Duration| time.as_secs_f64() * 1e6 / count;
         note("CPU of the hosts a request", format!("{:.0} µs", micros(cpu_after - cpu_before)));
         note("CPU of the clients a request", format!("{:.0} µs", micros(own_after - own_before)));

@@ -14,7 +14,7 @@ use ambrosia_storage::LogId;
 use ambrosia_test_database::Etcd;
 use bytes::Bytes;
 
-use crate::support::{append, ask, create, engine, genesis, group, log, place, position};
+use crate::support::{append, ask, create, engine, genesis, group, log, place, position, read};
 
 /// Far more than any of these takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -38,14 +38,10 @@ fn raise(engine: &EtcdEngine, of: LogId, over: u64) -> EngineHead {
 fn groups(engine: &EtcdEngine, of: LogId) -> Vec<Group> {
     let (mut all, mut from) = (Vec::new(), Lsn(1));
     loop {
-        match ask(engine, Lane::Other, Request::Read { log: of, from, bytes: 4 << 20 }) {
-            Ok(Answered::Read { groups, .. }) if groups.is_empty() => return all,
-            Ok(Answered::Read { groups, .. }) => {
-                all.extend(groups);
-                from = all.last().expect("there are some").last.lsn.next();
-            }
-            other => panic!("{other:?}"),
-        }
+        let (_, read) = read(engine, of, from, 4 << 20).expect("it answers");
+        let Some(last) = read.groups.last() else { return all };
+        from = last.last.lsn.next();
+        all.extend(read.groups);
     }
 }
 

@@ -11,7 +11,7 @@ use ambrosia_shared_log::{
 use ambrosia_test_database::Etcd;
 use bytes::Bytes;
 
-use crate::support::{append, ask, create, engine, genesis, group, log, place, position};
+use crate::support::{append, ask, create, engine, genesis, group, log, place, position, read};
 
 /// Far more than any of these takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,10 +40,8 @@ fn a_record_of_the_largest_size_goes_in_and_comes_out() {
     }
     loop {
         assert!(Instant::now() < until, "it never comes out");
-        match ask(&engine, Lane::Other, Request::Read { log: log(1), from: Lsn(2), bytes: 1 }) {
-            Ok(Answered::Read { groups, .. }) => break assert!(groups == [large], "it is as it was"),
-            Err(_) => {}
-            other => panic!("{other:?}"),
+        if let Ok((_, read)) = read(&engine, log(1), Lsn(2), 1) {
+            break assert!(read.groups == [large], "it is as it was");
         }
     }
     let too_large =

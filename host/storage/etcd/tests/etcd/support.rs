@@ -2,7 +2,7 @@
 
 use ambrosia_etcd::{EtcdEngine, EtcdPlace};
 pub(crate) use ambrosia_shared_log::conformance::{
-    append, ask, create, genesis, group, log, open, open_with, position,
+    append, ask, create, genesis, group, log, open, open_with, position, read,
 };
 use ambrosia_test_database::Etcd;
 

@@ -138,10 +138,8 @@ fn without_its_standby() -> Option<(Server, PostgresEngine)> {
 }
 
 fn read(engine: &PostgresEngine) -> (Session, Lsn) {
-    match ask(engine, Lane::Other, Request::Read { log: log(1), from: Lsn(1), bytes: 1 << 20 }) {
-        Ok(Answered::Read { session, head, .. }) => (session, head.expect("it is there").last.lsn),
-        other => panic!("{other:?}"),
-    }
+    let (session, read) = conformance::read(engine, log(1), Lsn(1), 1 << 20).expect("it answers");
+    (session, read.head.expect("it is there").last.lsn)
 }
 
 #[test]
@@ -254,10 +252,8 @@ fn a_record_of_the_largest_size_goes_in_and_comes_out() {
         assert!(Instant::now() < until, "it never comes in");
         let _may_be_late = append(&engine, vec![large.clone()]);
     }
-    match ask(&engine, Lane::Other, Request::Read { log: log(1), from: Lsn(2), bytes: 1 }) {
-        Ok(Answered::Read { groups, .. }) => assert!(groups == [large], "it is as it was"),
-        other => panic!("{other:?}"),
-    }
+    let (_, read) = conformance::read(&engine, log(1), Lsn(2), 1).expect("it answers");
+    assert!(read.groups == [large], "it is as it was");
 }
 
 #[test]

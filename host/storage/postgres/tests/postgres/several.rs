@@ -8,7 +8,7 @@ use std::{
 };
 
 use ambrosia_postgres::{PostgresEngine, PostgresPlace};
-use ambrosia_shared_log::{Answered, Lane, Request, Session};
+use ambrosia_shared_log::{Answered, Lane, Request, Session, conformance};
 use ambrosia_test_database::{Authority, Lasting, Node, Server};
 
 use crate::support::{append, ask, create, genesis, group, log, position};
@@ -57,11 +57,8 @@ fn twins(directory: &Path) -> Option<[Node; 2]> {
     Some(nodes)
 }
 
-fn read(engine: &PostgresEngine) -> Session {
-    match ask(engine, Lane::Other, Request::Read { log: log(1), from: ambrosia_core::Lsn(1), bytes: 1 << 20 }) {
-        Ok(Answered::Read { session, .. }) => session,
-        other => panic!("{other:?}"),
-    }
+fn session(engine: &PostgresEngine) -> Session {
+    conformance::read(engine, log(1), ambrosia_core::Lsn(1), 1 << 20).expect("it answers").0
 }
 
 #[test]
@@ -77,12 +74,12 @@ fn a_server_that_does_not_know_that_another_one_has_its_office_is_not_taken_for_
         if order == [0, 1] {
             assert!(create(&engine, log(1), &genesis(log(1))));
             // What was read of the old one is found out at the barrier, and that is given up.
-            let session = read(&engine);
+            let session = session(&engine);
             nodes[1].promote();
             let barrier = ask(&engine, Lane::Other, Request::Barrier { session });
             assert!(barrier.is_err(), "nothing is durable there any more: {barrier:?}");
         }
-        let session = read(&engine);
+        let session = session(&engine);
         assert_eq!(ask(&engine, Lane::Other, Request::Barrier { session }), Ok(Answered::Barred));
     }
     nodes.iter_mut().for_each(|node| node.kill().expect("it is ours"));

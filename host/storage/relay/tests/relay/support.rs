@@ -9,7 +9,7 @@ use std::{
 
 use ambrosia_shared_log::{
     Answered, Answering, Depot, DepotError, Engine, EngineFacts, EngineStore, HostId, KeysAnswer, Lane, Listing,
-    Request, Session,
+    RELAY_VERSION, Request, Session,
 };
 use ambrosia_storage::{Store, StoreRight};
 use ambrosia_wire::{Connection, Control, Frame};
@@ -58,7 +58,10 @@ impl Host {
                 let served = async move {
                     let (handle, mut connection) = Connection::new(socket).expect("it is set up");
                     let hello = connection.read_frame().await;
-                    assert!(matches!(hello, Ok(Frame::Control(Control::RelayHello { version: 1 }))), "{hello:?}");
+                    assert!(
+                        matches!(hello, Ok(Frame::Control(Control::RelayHello { version: RELAY_VERSION }))),
+                        "{hello:?}"
+                    );
                     match manner {
                         Manner::Relay(right) => drop(ambrosia_relay::serve(&*relayed, right, handle, connection).await),
                         Manner::Refuse(reason) => {

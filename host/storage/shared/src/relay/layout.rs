@@ -5,8 +5,8 @@ use bytes::Bytes;
 use super::octets::{Octets, Unreadable, fields, kinds, named};
 use crate::{
     engine::{
-        Answered, AppendFault, Claim, EngineHead, Fault, Group, HostId, Known, Lane, News, Position, Raise, RaiseFault,
-        Request, Seen, Session,
+        Answered, AppendFault, Claim, EngineHead, Fault, Group, HostId, Known, Lane, LogRead, News, Position, Raise,
+        RaiseFault, ReadFrom, Request, Seen, Session,
     },
     keys::{KeyEntry, KeysAnswer, KeysRequest, Put, PutRefused, Space},
 };
@@ -19,6 +19,8 @@ fields!(Group { log, epoch, after, last, bytes });
 fields!(EngineHead { log, epoch, claim, replica, is_reigned, is_announced, checkpoint, first, last, bytes });
 fields!(Known { epoch, claim, is_reigned, is_announced, checkpoint, last });
 fields!(Seen { log, known });
+fields!(ReadFrom { log, from });
+fields!(LogRead { head, groups });
 fields!(Raise { log, over, claim, replica });
 fields!(Put { space, key, expected, value, claim, beside });
 fields!(KeyEntry { key, revision, value });
@@ -32,7 +34,6 @@ kinds!(Request {
     2 => Heads { logs },
     3 => Raise { wanted },
     4 => Barrier { session },
-    5 => Read { log, from, bytes },
     6 => Release { log, epoch, claim },
     7 => Tell { news },
     8 => Create { genesis },
@@ -42,6 +43,7 @@ kinds!(Request {
     12 => Keys(request),
     13 => Beat { host, beats, of },
     14 => Trim { log, before },
+    15 => Read { wanted, bytes },
 });
 
 kinds!(KeysRequest {
@@ -59,7 +61,6 @@ kinds!(Answered {
     2 => Heads { session, heads, gone },
     3 => Raised(answers),
     4 => Barred,
-    5 => Read { session, head, groups },
     6 => Released,
     7 => Beats { session, beats },
     8 => Trimmed,
@@ -68,6 +69,7 @@ kinds!(Answered {
     11 => Removed(was_there),
     12 => Logs { session, logs },
     13 => Keys(answer),
+    14 => Read { session, logs },
 });
 
 kinds!(KeysAnswer {

@@ -48,8 +48,8 @@ pub(super) struct State {
     pub(super) committer: Committer,
     waiters: BTreeMap<TaskId, Waiter>,
     answers: Vec<(RequestId, Answer)>,
-    /// Head rows of logs that are followed, as they were seen last.
-    seen: BTreeMap<LogId, EngineHead>,
+    /// Logs that are followed: by how many, and the head row as it was seen last.
+    followed: BTreeMap<LogId, (usize, Option<EngineHead>)>,
     /// How far logs were found to be durable since that was asked last.
     durable: BTreeMap<LogId, Standing>,
     /// Logs that were found to have lost what was durable. Nothing more is read of them for a replica, and none becomes primary.
@@ -64,12 +64,15 @@ pub(super) type Reigning = Result<(Epoch, Vec<Record>), NotReigning>;
 /// A place for somebody who is called, until it is emptied.
 pub(super) type Slot<C> = Arc<Mutex<Option<C>>>;
 
+/// Told what was read of a log.
+pub(super) type OnRecords = Box<dyn FnOnce(Result<Vec<Record>, LogFault>) + Send>;
+
 /// Who is told what becomes of a task.
 enum Waiter {
     Candidate(Sender<Reigning>, Arc<Listener>),
     Reign(Arc<Listener>),
     Closing(Arc<Listener>, Sender<()>),
-    Read(LogId, Sender<Result<Vec<Record>, LogFault>>),
+    Read(LogId, OnRecords),
     Found(Sender<Result<Standing, LogFault>>),
     Head(Sender<Result<EngineHead, LogFault>>),
     /// A look of that number of that reign.
@@ -105,7 +108,7 @@ impl EngineHost {
             committer,
             waiters: BTreeMap::new(),
             answers: Vec::new(),
-            seen: BTreeMap::new(),
+            followed: BTreeMap::new(),
             durable: BTreeMap::new(),
             lost: BTreeMap::new(),
             ended: None,
@@ -136,18 +139,17 @@ impl EngineHost {
 
     /// Reads on behind a record.
     pub(super) fn read(&self, log: LogId, standing: Standing) -> Result<Vec<Record>, LogFault> {
-        self.wait(|state, now, sender| {
-            let task = state.committer.read(log, standing, now);
-            state.waiters.insert(task, Waiter::Read(log, sender));
-        })
+        self.wait(|state, now, sender| state.begin_read(log, standing, now, sends(sender)))
+    }
+
+    /// The same, for whoever does not wait. It is told nothing only if the host ends.
+    pub(super) fn begin_read(&self, log: LogId, standing: Standing, told: OnRecords) {
+        self.shared.with(|state, now| state.begin_read(log, standing, now, told));
     }
 
     /// The same, for whoever takes nothing for the end but the end.
     pub(super) fn read_patiently(&self, log: LogId, standing: Standing) -> Result<Vec<Record>, LogFault> {
-        self.wait_patiently(|state, now, sender| {
-            let task = state.committer.read(log, standing, now);
-            state.waiters.insert(task, Waiter::Read(log, sender));
-        })
+        self.wait_patiently(|state, now, sender| state.begin_read(log, standing, now, sends(sender)))
     }
 
     /// What a record follows.
@@ -201,7 +203,7 @@ impl EngineHost {
 
     /// The head row of a log that somebody follows, as it was seen last: a hint that is cheap.
     pub(super) fn seen(&self, log: LogId) -> Option<EngineHead> {
-        self.shared.lock().seen.get(&log).copied()
+        self.shared.lock().followed.get(&log)?.1
     }
 
     /// How far logs were found to be durable since this was asked last.
@@ -246,7 +248,14 @@ impl EngineHost {
 
     pub(super) fn follow(self: &Arc<Self>, log: LogId, call: Callback) -> Subscription {
         let slot = Arc::new(Mutex::new(Some(call)));
-        self.subscribe(&slot, Waiter::Follow(Arc::clone(&slot)), |committer, now| committer.follow(log, now))
+        self.shared.lock().followed.entry(log).or_default().0 += 1;
+        let following =
+            self.subscribe(&slot, Waiter::Follow(Arc::clone(&slot)), |committer, now| committer.follow(log, now));
+        let host = Arc::clone(self);
+        Subscription::new(move || {
+            drop(following);
+            host.shared.lock().unfollow(log);
+        })
     }
 
     pub(super) fn watch(self: &Arc<Self>, log: LogId, call: OnVacancy) -> Subscription {
@@ -350,8 +359,9 @@ impl Shared {
             }
             tellings.into_iter().for_each(|tell| tell());
         }
-        // Whoever waits is told that nothing comes.
-        self.lock().waiters.clear();
+        // Whoever waits is told that nothing comes, and may have the host, which is locked when it goes.
+        let waiters = std::mem::take(&mut self.lock().waiters);
+        drop(waiters);
     }
 
     /// Waits until there is something to be asked or told; `None` once it is over.
@@ -384,6 +394,20 @@ impl Shared {
 }
 
 impl State {
+    fn begin_read(&mut self, log: LogId, standing: Standing, now: Duration, told: OnRecords) {
+        let task = self.committer.read(log, standing, now);
+        self.waiters.insert(task, Waiter::Read(log, told));
+    }
+
+    /// What was seen of a log says nothing once nobody follows it.
+    fn unfollow(&mut self, log: LogId) {
+        let Some((count, _)) = self.followed.get_mut(&log) else { panic!("it is followed until that is given up") };
+        *count -= 1;
+        if *count == 0 {
+            self.followed.remove(&log);
+        }
+    }
+
     /// Whom to tell what.
     fn tellings(&mut self) -> Vec<Telling> {
         let mut tellings = Vec::new();
@@ -455,7 +479,7 @@ impl State {
                 }
                 Some(Box::new(move || listener.tell(event)))
             }
-            (Waiter::Read(_, sender), Event::Read(result)) => Some(send(sender, result)),
+            (Waiter::Read(_, told), Event::Read(result)) => Some(Box::new(move || told(result))),
             (Waiter::Found(sender), Event::Found(result)) => Some(send(sender, result)),
             (Waiter::Head(sender), Event::Head(result)) => Some(send(sender, result)),
             (Waiter::Look(listener, epoch, number), Event::Head(result)) => {
@@ -464,8 +488,10 @@ impl State {
                 Some(Box::new(move || listener.tell(event)))
             }
             (Waiter::Follow(slot), event) => {
-                if let Event::Changed(head) = event {
-                    self.seen.insert(head.log, head);
+                if let Event::Changed(head) = event
+                    && let Some((_, seen)) = self.followed.get_mut(&head.log)
+                {
+                    *seen = Some(head);
                 }
                 self.waiters.insert(task, Waiter::Follow(Arc::clone(&slot)));
                 Some(Box::new(move || {
@@ -502,6 +528,11 @@ fn found_newest(epoch: Epoch, head: Result<EngineHead, LogFault>) -> Result<(), 
 /// Whoever waited may have gone.
 fn send<T: 'static>(sender: Sender<T>, value: T) -> Telling {
     Box::new(move || drop(sender.send(value)))
+}
+
+fn sends(sender: Sender<Result<Vec<Record>, LogFault>>) -> OnRecords {
+    // Whoever waited may have gone.
+    Box::new(move |read| drop(sender.send(read)))
 }
 
 pub(super) fn lock<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {

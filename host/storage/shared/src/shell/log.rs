@@ -30,7 +30,7 @@ impl LogStore for EngineLog {
     fn tail(&self, from: Lsn) -> Result<Box<dyn LogTail>, LogError> {
         self.host.check_kept(self.log).map_err(log_error)?;
         let standing = self.host.find(self.log, from).map_err(log_error)?;
-        Ok(Box::new(EngineTail { host: Arc::clone(&self.host), log: self.log, standing }))
+        Ok(Box::new(EngineTail::new(Arc::clone(&self.host), self.log, standing)))
     }
 
     fn head(&self) -> Result<Head, LogError> {

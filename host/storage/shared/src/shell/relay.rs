@@ -19,7 +19,7 @@ use bytes::{Buf, Bytes};
 use super::{Depot, DepotError, Listing};
 use crate::{
     engine::{Engine, Fault, Lane, Request},
-    limits::READ_BYTES_MAX,
+    limits::{READ_BYTES_MAX, READ_LOGS_MAX},
     relay::{
         Asked, DepotFault, NEEDS_OPERATOR, PIECE_BYTES, READ_QUESTION_BYTES_MAX, RELAY_VERSION, RELAYED_BYTES_MAX,
         RelayFacts, RelayedPlace, Told, decode, encode,
@@ -136,7 +136,10 @@ impl EngineRelaying {
         {
             return Err(format!("lane {number} of an engine that has fewer"));
         }
-        if let Request::Read { bytes, .. } = &mut request {
+        if let Request::Read { wanted, bytes } = &mut request {
+            if wanted.is_empty() || wanted.len() > READ_LOGS_MAX {
+                return Err(format!("a read of {} logs", wanted.len()));
+            }
             // Whoever asks for more would have it all in memory at once.
             *bytes = (*bytes).min(READ_BYTES_MAX);
         }
@@ -352,9 +355,12 @@ mod tests {
         sync::{Mutex, PoisonError, mpsc::channel},
     };
 
+    use ambrosia_core::{InstanceUuid, Lsn};
+    use ambrosia_storage::LogId;
+
     use super::*;
     use crate::{
-        engine::{Answered, HostId},
+        engine::{Answered, HostId, ReadFrom},
         keys::KeysRequest,
         shell::MemoryEngine,
     };
@@ -514,6 +520,10 @@ mod tests {
             refused(asked);
         }
         refused(Asked::Engine { lane: Lane::Groups(2), request: Request::Append { groups: Vec::new() } });
+        for logs in [0, READ_LOGS_MAX + 1] {
+            let wanted = vec![ReadFrom { log: LogId(InstanceUuid([7; 16])), from: Lsn(1) }; logs];
+            refused(Asked::Engine { lane: Lane::Other, request: Request::Read { wanted, bytes: 1 } });
+        }
         let mut asker = relay.begin(StoreRight::Read);
         for bytes in [&b""[..], &[1, 2, 10, 0], &[255]] {
             asker.ask(Bytes::copy_from_slice(bytes), Box::new(|_| {})).expect_err("it is none");

@@ -5,24 +5,50 @@
 use std::sync::Arc;
 
 use ambrosia_core::{Epoch, EpochBody, Lsn, Record, Timestamp};
-use ambrosia_storage::{AcquireError, Acquired, Events, LogError, LogId, LogTail};
+use ambrosia_storage::{AcquireError, Acquired, Events, LogError, LogId, LogTail, OnRead};
 
 use super::{
     host::{EngineHost, log_error},
     writer::{EngineWriter, Listener},
 };
-use crate::{event::NotReigning, fault::LogFault, reader::Standing, takeover::Candidate};
+use crate::{engine::EngineHead, event::NotReigning, fault::LogFault, reader::Standing, takeover::Candidate};
 
 pub(super) struct EngineTail {
     pub(super) host: Arc<EngineHost>,
     pub(super) log: LogId,
     pub(super) standing: Standing,
+    /// The head row as it had been seen when the last read began.
+    seen: Option<EngineHead>,
 }
 
-impl LogTail for EngineTail {
-    fn read(&mut self) -> Result<Vec<Record>, LogError> {
-        self.host.check_kept(self.log).map_err(log_error)?;
-        match self.host.read(self.log, self.standing) {
+/// A tail whose records are on their way, and who is told of them: also if nothing comes, as when its host ends.
+struct Reading(Option<(Box<EngineTail>, OnRead)>);
+
+impl Reading {
+    fn tell(mut self, read: Result<Vec<Record>, LogFault>) {
+        if let Some((mut tail, done)) = self.0.take() {
+            let records = tail.take(read);
+            done(tail, records);
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if let Some((tail, done)) = self.0.take() {
+            done(tail, Ok(Vec::new()));
+        }
+    }
+}
+
+impl EngineTail {
+    pub(super) fn new(host: Arc<EngineHost>, log: LogId, standing: Standing) -> EngineTail {
+        EngineTail { host, log, standing, seen: None }
+    }
+
+    /// Goes on behind what was read.
+    fn take(&mut self, read: Result<Vec<Record>, LogFault>) -> Result<Vec<Record>, LogError> {
+        match read {
             Ok(records) => {
                 if let Some(last) = records.last() {
                     self.standing = Standing::at(last);
@@ -34,6 +60,31 @@ impl LogTail for EngineTail {
             Err(fault) => Err(log_error(fault)),
         }
     }
+}
+
+impl LogTail for EngineTail {
+    fn read(&mut self) -> Result<Vec<Record>, LogError> {
+        self.host.check_kept(self.log).map_err(log_error)?;
+        self.seen = self.host.seen(self.log);
+        self.take(self.host.read(self.log, self.standing))
+    }
+
+    fn begin_read(mut self: Box<Self>, done: OnRead) {
+        self.seen = self.host.seen(self.log);
+        if let Err(fault) = self.host.check_kept(self.log) {
+            return done(self, Err(log_error(fault)));
+        }
+        let (host, log, standing) = (Arc::clone(&self.host), self.log, self.standing);
+        let reading = Reading(Some((self, done)));
+        host.begin_read(log, standing, Box::new(move |read| reading.tell(read)));
+    }
+
+    fn may_have_more(&self) -> bool {
+        // A change may be that the store went back, so another head row is news whatever it says.
+        let is_all = |seen: EngineHead| self.standing.last.lsn >= seen.last.lsn;
+        let has_all = self.seen.is_some_and(is_all) && self.host.seen(self.log) == self.seen;
+        !has_all || self.host.check_kept(self.log).is_err()
+    }
 
     fn position(&self) -> Lsn {
         self.standing.last.lsn.next()
@@ -44,7 +95,7 @@ impl LogTail for EngineTail {
     }
 
     fn fork(&self) -> Box<dyn LogTail> {
-        Box::new(EngineTail { host: Arc::clone(&self.host), log: self.log, standing: self.standing })
+        Box::new(EngineTail::new(Arc::clone(&self.host), self.log, self.standing))
     }
 
     fn acquire(
@@ -54,7 +105,7 @@ impl LogTail for EngineTail {
         now: Timestamp,
         events: Events,
     ) -> Result<Acquired, AcquireError> {
-        let EngineTail { host, log, standing } = *self;
+        let EngineTail { host, log, standing, .. } = *self;
         host.check_kept(log).map_err(log_error)?;
         let listener = Listener::new(events);
         let (task, reigning) = host.take_over(&listener, |committer| Candidate {

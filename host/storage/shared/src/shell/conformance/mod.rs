@@ -26,7 +26,9 @@ pub use self::requests::{
     who_was_deposed_appends_nothing_even_where_the_log_was_trimmed,
 };
 use super::{Depot, EngineHost, EngineLog, EngineStore};
-use crate::engine::{Answer, Answered, Engine, Group, HostId, Lane, Position, Request};
+use crate::engine::{
+    Answer, Answered, Engine, Fault, Group, HostId, Lane, LogRead, Position, ReadFrom, Request, Session,
+};
 
 /// A log of a test.
 pub fn log(number: u8) -> LogId {
@@ -96,6 +98,20 @@ pub fn remove(engine: &dyn Engine, log: LogId) -> bool {
 /// Appends groups, and waits.
 pub fn append(engine: &dyn Engine, groups: Vec<Group>) -> Answer {
     ask(engine, Lane::Groups(0), Request::Append { groups })
+}
+
+/// Reads one log from a record on, and where that was.
+///
+/// # Errors
+/// As the engine answers.
+pub fn read(engine: &dyn Engine, log: LogId, from: Lsn, bytes: usize) -> Result<(Session, LogRead), Fault> {
+    match ask(engine, Lane::Other, Request::Read { wanted: vec![ReadFrom { log, from }], bytes })? {
+        Answered::Read { session, logs } => {
+            let [read] = logs.try_into().expect("an answer for the one log");
+            Ok((session, read))
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Handles on a log, each of a host of its own with an engine of its own, as on another machine. With nothing opened the log is made.

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::{append, ask, create, genesis, group, log, position, remove};
 use crate::{
     engine::{
-        Answered, AppendFault, Claim, Engine, EngineHead, Group, HostId, Lane, News, Position, Raise, Request, Seen,
-        Session,
+        Answered, AppendFault, Claim, Engine, EngineHead, Group, HostId, Lane, News, Position, Raise, ReadFrom,
+        Request, Seen, Session,
     },
     keys::{KeyEntry, KeysAnswer, KeysRequest, Put, PutRefused, Space},
     rows::Rows,
@@ -39,7 +39,7 @@ fn plain(answer: Answered) -> Answered {
             gone.sort();
             Answered::Heads { session, heads, gone }
         }
-        Answered::Read { head, groups, .. } => Answered::Read { session, head, groups },
+        Answered::Read { logs, .. } => Answered::Read { session, logs },
         Answered::Beats { mut beats, .. } => {
             beats.sort();
             Answered::Beats { session, beats }
@@ -211,9 +211,13 @@ fn request(dice: &mut Dice, rows: &mut Rows) -> Request {
             Request::Heads { logs: (0..5).map(log).map(seen).collect() }
         }
         7 | 8 => {
-            let of = any_log(dice);
-            let from = Lsn(head(of).first.0 + dice.below(head(of).last.lsn.0 + 2));
-            Request::Read { log: of, from, bytes: dice.below(10_000) as usize }
+            let count = 1 + dice.below(3);
+            let mut read = |_| {
+                let of = any_log(dice);
+                ReadFrom { log: of, from: Lsn(head(of).first.0 + dice.below(head(of).last.lsn.0 + 2)) }
+            };
+            let wanted = (0..count).map(&mut read).collect();
+            Request::Read { wanted, bytes: 1 + dice.below(10_000) as usize }
         }
         9 => {
             let of = any_log(dice);

@@ -6,16 +6,22 @@
 //!
 //! **Architecture Invariant:** a host is alive as long as its process beats and has not said that it ends.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use ambrosia_core::HostAddress;
 use ambrosia_storage::{HostInfo, HostName, HostPresence, HostUuid, Hosts, IoError, JoinError, Revision, Subscription};
 use serde::{Deserialize, Serialize};
 
-use super::{Inner, members::Place, observer::Life, stored};
+use super::{Inner, desk::Desk, members::Place, observer::Life, stored};
 use crate::{
+    engine::HostId,
     keys::{KeyEntry, Put, Space},
     limits::ANSWER_TIME,
+    shell::host::lock,
 };
 
 const PREFIX: &str = "host/";
@@ -37,6 +43,25 @@ impl StoredHost {
     /// Whether its process may be alive, as far as can be seen without looking at beats.
     fn may_live(&self) -> bool {
         !self.has_ended && !self.place.has_ended()
+    }
+}
+
+/// Where hosts answer for all of their replicas, by what they have said as they joined. Others, that run one replica, have not.
+#[derive(Default)]
+pub(super) struct Addresses(Mutex<BTreeMap<HostId, Option<(HostAddress, u32)>>>);
+
+impl Addresses {
+    /// Where that host answers, and its process. A host has one address all its life, so no more is asked of it than once.
+    pub(super) fn of(&self, desk: &Desk, host: HostId) -> Result<Option<(HostAddress, u32)>, IoError> {
+        if let Some(known) = lock(&self.0).get(&host) {
+            return Ok(known.clone());
+        }
+        let entries = desk.list(Space::Store, PREFIX, true)?;
+        let mut known = lock(&self.0);
+        for (_, StoredHost { place, address, .. }) in entries.iter().filter_map(decode) {
+            known.insert(place.host(), address.parse().ok().map(|address| (address, place.pid())));
+        }
+        Ok(known.entry(host).or_default().clone())
     }
 }
 

@@ -241,6 +241,17 @@ impl Members for EngineMembers {
         Ok(place.map(|place| PrimaryInfo { replica, epoch, address, pid: place.pid }))
     }
 
+    fn primary_seen(&self) -> Result<Option<PrimaryInfo>, IoError> {
+        let Some(head) = self.inner.host.seen(self.log) else { return self.primary() };
+        if !(head.is_reigned && head.is_announced) {
+            return Ok(None);
+        }
+        let Some((address, pid)) = self.inner.addresses.of(&self.inner.desk, head.claim.host)? else {
+            return self.primary();
+        };
+        Ok(Some(PrimaryInfo { replica: head.replica, epoch: head.epoch, address, pid }))
+    }
+
     fn subscribe(&self, call: Callback) -> io::Result<Subscription> {
         Ok(self.inner.host.follow(self.log, call))
     }

@@ -30,14 +30,22 @@ use std::{
 use ambrosia_core::{Epoch, EpochBody, Lsn, Record, ReplicaIndex, Timestamp};
 use ambrosia_storage::{
     AcquireError, Acquired, BlobStore, Callback, Checkpoints, CloseError, ClosedLog, Events, Head, Held, Hosts,
-    IoError, LogError, LogId, LogScan, LogStore, LogTail, Members, OnVacancy, PlacedRecord, Registry, Relayed,
+    IoError, LogError, LogId, LogScan, LogStore, LogTail, Members, OnRead, OnVacancy, PlacedRecord, Registry, Relayed,
     Revision, Rollback, Store, Subscription,
 };
 use bytes::Bytes;
 
 use self::{
-    blobs::EngineBlobs, checkpoints::EngineCheckpoints, clerk::Clerk, desk::Desk, hosts::EngineHosts,
-    kept_blobs::KeptBlobs, members::EngineMembers, observer::Observer, registry::EngineRegistry, uploads::Uploads,
+    blobs::EngineBlobs,
+    checkpoints::EngineCheckpoints,
+    clerk::Clerk,
+    desk::Desk,
+    hosts::{Addresses, EngineHosts},
+    kept_blobs::KeptBlobs,
+    members::EngineMembers,
+    observer::Observer,
+    registry::EngineRegistry,
+    uploads::Uploads,
     witness::Witness,
 };
 use super::{
@@ -69,6 +77,7 @@ struct Inner {
     host: Arc<EngineHost>,
     clerk: Arc<Clerk>,
     observer: Observer,
+    addresses: Addresses,
     witness: Arc<Witness>,
     cache: PathBuf,
     /// Replicas that run in this process.
@@ -114,6 +123,7 @@ impl EngineStore {
             host,
             clerk,
             observer: Observer::default(),
+            addresses: Addresses::default(),
             witness,
             cache,
             entered: Mutex::default(),
@@ -280,6 +290,15 @@ struct CheckedTail {
 impl LogTail for CheckedTail {
     fn read(&mut self) -> Result<Vec<Record>, LogError> {
         self.tail.read()
+    }
+
+    fn begin_read(self: Box<Self>, done: OnRead) {
+        let CheckedTail { tail, inner, log } = *self;
+        tail.begin_read(Box::new(move |tail, records| done(Box::new(CheckedTail { tail, inner, log }), records)));
+    }
+
+    fn may_have_more(&self) -> bool {
+        self.tail.may_have_more()
     }
 
     fn position(&self) -> Lsn {

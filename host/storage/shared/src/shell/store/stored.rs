@@ -15,9 +15,19 @@ pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 
 /// `None` if it is nothing that this program has written.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    decode_front(bytes).filter(|(_, rest)| rest.is_empty()).map(|(value, _)| value)
+}
+
+/// The same for a value that zeros may follow.
+pub(super) fn decode_padded<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    decode_front(bytes).filter(|(_, rest)| rest.iter().all(|byte| *byte == 0)).map(|(value, _)| value)
+}
+
+/// A value, and what follows it.
+fn decode_front<T: DeserializeOwned>(bytes: &[u8]) -> Option<(T, &[u8])> {
     let config = bincode::config::standard().with_limit::<VALUE_BYTES_MAX>();
     let ((version, value), read) = bincode::serde::decode_from_slice::<(u32, T), _>(bytes, config).ok()?;
-    (version == VERSION && read == bytes.len()).then_some(value)
+    (version == VERSION).then_some((value, &bytes[read..]))
 }
 
 #[cfg(test)]
@@ -30,6 +40,8 @@ mod tests {
         assert_eq!(decode::<(String, u64)>(&bytes), Some(("text".to_owned(), 7)));
         assert_eq!(decode::<(String, u64)>(&bytes[..bytes.len() - 1]), None);
         assert_eq!(decode::<(String, u64)>(&[&bytes[..], &[0]].concat()), None);
+        assert_eq!(decode_padded(&[&bytes[..], &[0, 0]].concat()), Some(("text".to_owned(), 7_u64)));
+        assert_eq!(decode_padded::<(String, u64)>(&[&bytes[..], &[0, 1]].concat()), None);
         assert_eq!(decode::<(String, u64)>(&[&[2], &bytes[1..]].concat()), None);
         // A length that would need more memory than there is.
         assert_eq!(decode::<String>(&[1, 253, 255, 255, 255, 255, 255, 255, 255, 127]), None);

@@ -6,18 +6,20 @@
 //! ```
 //! Whoever removes the cache removes that knowledge, and nothing else.
 //!
+//! Files are written over in place: a new file each time would be a thousand a second with as many logs, of which a file system makes
+//! heavy weather. What one holds is less than a block of a disk, which is written as a whole.
+//!
 //! **Architecture Invariant:** a file says what was durable at some time, in a generation of its log (`rollbacks.rs`). It may be
 //! older than what was durable last, and never newer.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    fs::{self, OpenOptions},
+    io,
     ops::Bound,
+    os::unix::fs::FileExt,
     path::PathBuf,
-    sync::{
-        Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Mutex,
 };
 
 use ambrosia_core::{Epoch, Lsn};
@@ -26,6 +28,9 @@ use serde::{Deserialize, Serialize};
 
 use super::stored;
 use crate::{engine::Position, reader::Standing, shell::host::lock};
+
+/// A file has so many bytes, however many of them say something; the rest are 0.
+const FILE_BYTES: usize = 64;
 
 /// So many files are written at a time at most: with more logs than that each has its turn.
 const FILES_AT_ONCE: usize = 100;
@@ -55,7 +60,6 @@ impl Durable {
 pub(super) struct Witness {
     directory: PathBuf,
     state: Mutex<State>,
-    temporary_ever: AtomicU64,
 }
 
 #[derive(Default)]
@@ -70,7 +74,7 @@ struct State {
 
 impl Witness {
     pub(super) fn new(directory: PathBuf) -> Witness {
-        Witness { directory, state: Mutex::default(), temporary_ever: AtomicU64::new(0) }
+        Witness { directory, state: Mutex::default() }
     }
 
     fn path(&self, log: LogId) -> PathBuf {
@@ -85,7 +89,7 @@ impl Witness {
         let path = self.path(log);
         match fs::read(&path) {
             // What is damaged tells nothing: it was written while the machine died.
-            Ok(bytes) => Ok(stored::decode(&bytes).unwrap_or_default()),
+            Ok(bytes) => Ok(stored::decode_padded(&bytes).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Durable::default()),
             Err(source) => Err(IoError { action: "read", place: path.display().to_string(), source }),
         }
@@ -145,12 +149,17 @@ impl Witness {
     }
 
     fn write_one(&self, log: LogId, durable: &Durable) -> Result<(), IoError> {
-        let path = self.path(log);
-        let number = self.temporary_ever.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.directory.join(format!("{log}.{}-{number}.tmp", std::process::id()));
-        let written = fs::create_dir_all(&self.directory)
-            .and_then(|()| fs::write(&temporary, stored::encode(durable)))
-            .and_then(|()| fs::rename(&temporary, &path));
+        let (path, mut bytes) = (self.path(log), stored::encode(durable));
+        assert!(bytes.len() <= FILE_BYTES, "five numbers of ten bytes");
+        bytes.resize(FILE_BYTES, 0);
+        let open = || OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let written = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(&self.directory).and_then(|()| open())
+            }
+            file => file,
+        }
+        .and_then(|file| file.write_all_at(&bytes, 0));
         written.map_err(|source| IoError { action: "write", place: path.display().to_string(), source })
     }
 
