@@ -405,15 +405,21 @@ mod tests {
         connection.write_frames(&[refused, there].map(Frame::Control)).await.expect("it is there");
     }
 
-    #[tokio::test]
-    async fn a_host_that_knows_no_later_primary_tells_of_the_next_one() {
+    /// A host, and a client to which it has told of the primary of epoch 1.
+    async fn referred_once() -> (TcpListener, Addresses) {
         let host = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = host.local_addr().expect("it listens").into();
         let addresses = Addresses::new(InstanceName::new("counter").expect("a plain name"), vec![address]);
-        let mut primaries = addresses.primaries();
         let (connection, _) = asked(&host).await;
         refer(connection, 1).await;
-        primaries.wait_for(Option::is_some).await.expect("it is asked for");
+        addresses.primaries().wait_for(Option::is_some).await.expect("it is asked for");
+        (host, addresses)
+    }
+
+    #[tokio::test]
+    async fn a_host_that_knows_no_later_primary_tells_of_the_next_one() {
+        let (host, addresses) = referred_once().await;
+        let mut primaries = addresses.primaries();
         // Whoever waits for an answer looks again.
         addresses.look_again();
         let (waiting, hello) = asked(&host).await;
@@ -453,13 +459,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_host_that_does_not_tell_of_the_next_primary_is_asked_who_is() {
-        let host = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = host.local_addr().expect("it listens").into();
-        let addresses = Addresses::new(InstanceName::new("counter").expect("a plain name"), vec![address]);
+        let (host, addresses) = referred_once().await;
         let mut primaries = addresses.primaries();
-        let (connection, _) = asked(&host).await;
-        refer(connection, 1).await;
-        primaries.wait_for(Option::is_some).await.expect("it is asked for");
         addresses.look_again();
         let (waiting, hello) = asked(&host).await;
         assert!(matches!(hello, Control::NextPrimary { .. }), "{hello:?}");

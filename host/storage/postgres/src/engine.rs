@@ -208,14 +208,13 @@ impl Office {
     /// Has the connections that a host needs, and the server what it needs for their first statements: whoever takes over first would wait for
     /// 20 ms and more until these are there.
     async fn get_ready(self: Arc<Self>) {
-        let nothing = |line: &Line| match self.groups.iter().any(|groups| std::ptr::eq(groups, line)) {
-            true => Request::Append { groups: Vec::new() },
-            false => Request::Raise { wanted: Vec::new() },
-        };
-        for line in self.groups.iter().chain([&self.changes, &self.reads, &self.keys]) {
+        // What each of them is asked first says nothing and changes nothing.
+        let (append, raise) = (Request::Append { groups: Vec::new() }, Request::Raise { wanted: Vec::new() });
+        let others = [&self.changes, &self.reads, &self.keys].map(|line| (line, &raise));
+        for (line, first) in self.groups.iter().map(|line| (line, &append)).chain(others) {
             let begin = async {
                 if let Some(conversation) = line.begin(&self.place).await? {
-                    let asked = perform(&conversation, &nothing(line)).await;
+                    let asked = perform(&conversation, first).await;
                     return asked.map(drop).map_err(|failed| failed.fault);
                 }
                 Ok(())

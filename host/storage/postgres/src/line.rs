@@ -29,6 +29,11 @@ struct There {
 }
 
 impl There {
+    /// The conversation, if it goes on.
+    fn present(&self) -> Option<&Arc<Conversation>> {
+        self.conversation.as_ref().filter(|conversation| !conversation.is_over())
+    }
+
     fn leave(&mut self) {
         self.left.extend(self.conversation.take().map(|left| left.backend()));
         if self.left.len() > LEFT_MAX {
@@ -46,14 +51,14 @@ impl Line {
     /// A new conversation, if there is none and nobody is about to begin one.
     pub(crate) async fn begin(&self, place: &PostgresPlace) -> Result<Option<Arc<Conversation>>, Fault> {
         let Ok(mut there) = self.there.try_lock() else { return Ok(None) };
-        if there.conversation.as_ref().is_some_and(|conversation| !conversation.is_over()) {
+        if there.present().is_some() {
             return Ok(None);
         }
         Line::conversation_in(&mut there, place).await.map(Some)
     }
 
     async fn conversation_in(there: &mut There, place: &PostgresPlace) -> Result<Arc<Conversation>, Fault> {
-        if let Some(conversation) = there.conversation.as_ref().filter(|conversation| !conversation.is_over()) {
+        if let Some(conversation) = there.present() {
             return Ok(Arc::clone(conversation));
         }
         there.leave();
@@ -75,7 +80,7 @@ impl Line {
     /// The conversation of that session, if it goes on.
     pub(crate) async fn of_session(&self, session: Session) -> Option<Arc<Conversation>> {
         let there = self.there.lock().await;
-        there.conversation.as_ref().filter(|there| there.session() == session && !there.is_over()).map(Arc::clone)
+        there.present().filter(|there| there.session() == session).map(Arc::clone)
     }
 
     /// Nothing more is asked in that session.
