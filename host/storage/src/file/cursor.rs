@@ -85,20 +85,40 @@ impl Cursor {
     /// Begins at `from`, which may be one behind the last record. Reads no further than to `known`.
     pub(crate) fn open(directory: Arc<LogDirectory>, from: Lsn, known: Lsn) -> Result<Cursor, LogError> {
         let order = directory.reading_order()?;
-        let first = order[0].first;
+        Cursor::open_listed(directory, order, from, known)
+    }
+
+    /// The same, with segments that were listed before.
+    pub(crate) fn open_listed(
+        directory: Arc<LogDirectory>,
+        mut order: Vec<SegmentName>,
+        from: Lsn,
+        known: Lsn,
+    ) -> Result<Cursor, LogError> {
         let place = || directory.path.display().to_string();
-        let missing = |last| LogError::Missing { place: place(), asked: from, first, last };
-        if from < first || from.0 > known.0.saturating_add(1) {
-            return Err(missing(known));
-        }
-        let at = order.partition_point(|name| name.first <= from) - 1;
-        let opened = Cursor::at_segment(directory.clone(), order, at);
-        let mut cursor = opened.or_else(|error| Err(unless_trimmed(&directory, from, error)?))?;
+        let mut cursor = loop {
+            let first = order[0].first;
+            if from < first || from.0 > known.0.saturating_add(1) {
+                return Err(LogError::Missing { place: place(), asked: from, first, last: known });
+            }
+            let at = order.partition_point(|name| name.first <= from) - 1;
+            match Cursor::at_segment(directory.clone(), order.clone(), at) {
+                // It may have been trimmed since it was listed, and `from` may be in the one that follows.
+                Err(error) if is_gone(&error) => match directory.reading_order()? {
+                    listed if listed == order => return Err(error),
+                    listed => order = listed,
+                },
+                opened => break opened?,
+            }
+        };
         if from > cursor.next_lsn() {
             let stop = cursor.read(Lsn(from.0 - 1), usize::MAX, |_, _| ())?;
             if cursor.next_lsn() < from {
                 let Stop::Fault(fault) = stop else { unreachable!("it stops early only at a fault") };
-                return Err(if known == Lsn(u64::MAX) { missing(cursor.last.lsn) } else { cursor.corrupt(&fault) });
+                let (first, last) = (cursor.order[0].first, cursor.last.lsn);
+                let unknown = known == Lsn(u64::MAX);
+                let missing = || LogError::Missing { place: place(), asked: from, first, last };
+                return Err(if unknown { missing() } else { cursor.corrupt(&fault) });
             }
         }
         Ok(cursor)
@@ -243,9 +263,19 @@ impl Cursor {
     }
 
     fn enter_following(&mut self) -> Result<(), LogError> {
-        let Some(name) = self.following().filter(|name| name.first == self.next_lsn()) else { return Ok(()) };
-        let opened = self.directory.open_segment(name);
-        let (file, header) = opened.or_else(|error| Err(unless_trimmed(&self.directory, name.first, error)?))?;
+        let (file, header) = loop {
+            let Some(name) = self.following().filter(|name| name.first == self.next_lsn()) else { return Ok(()) };
+            match self.directory.open_segment(name) {
+                // It may have been trimmed since it was listed, or have been of a reign that had no records.
+                Err(error) if is_gone(&error) => {
+                    self.relist()?;
+                    if self.following() == Some(name) {
+                        return Err(error);
+                    }
+                }
+                opened => break opened?,
+            }
+        };
         (self.at, self.file) = (self.at + 1, file.into());
         if header.before.link != self.last.link {
             self.offset = 0;
@@ -375,11 +405,9 @@ impl Cursor {
     }
 }
 
-/// The error, unless the segment that could not be opened has been removed since it was listed, as all before `asked`.
-fn unless_trimmed(directory: &LogDirectory, asked: Lsn, error: LogError) -> Result<LogError, LogError> {
-    let gone = matches!(&error, LogError::Io(error) if error.source.kind() == std::io::ErrorKind::NotFound);
-    let first = if gone { directory.reading_order()?[0].first } else { Lsn(0) };
-    Ok(if first > asked { overtaken(directory, asked, first) } else { error })
+/// Whether a segment that was to be opened is not there.
+fn is_gone(error: &LogError) -> bool {
+    matches!(error, LogError::Io(error) if error.source.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// The log begins behind the record asked for, and how far it goes is not known.

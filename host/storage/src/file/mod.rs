@@ -70,6 +70,7 @@ pub(crate) use system::host_name;
 #[cfg(test)]
 pub(crate) mod testing {
     pub(crate) use super::{
+        cursor::Cursor,
         salt::Salt,
         segment::{LastRecord, SegmentHeader, SegmentName},
     };

@@ -13,6 +13,7 @@ use crate::{
         Reign, genesis, read_all,
         sample_checkpoints::{Memory, checkpoint, load},
     },
+    file::testing::Cursor,
 };
 
 const ME: ReplicaIndex = ReplicaIndex(3);
@@ -389,6 +390,24 @@ fn a_reader_that_was_overtaken_is_told_although_it_has_no_reason_to_look_at_the_
     let read = std::iter::from_fn(|| Some(behind.read())).find(Result::is_err);
     let error = read.expect("an error ends it").expect_err("found as one");
     assert!(matches!(error, LogError::Missing { first, .. } if first > Lsn(2)), "{error}");
+}
+
+#[test]
+fn a_reader_finds_its_first_record_although_the_segment_before_it_is_trimmed_as_it_begins() {
+    let (fixture, _reign, checkpoints) = with_records(100);
+    let (log, directory) = (fixture.log(), fixture.log().shared_directory().clone());
+    let durable = log.head().expect("works").durable;
+    let listed = directory.reading_order().expect("works");
+    take(&checkpoints, &checkpoint(90, None, &memory(1, 1)));
+    checkpoints.trim(Keep::newest(1), &[]).expect("works");
+    let first = directory.reading_order().expect("works")[0].first;
+    // As it was listed by somebody who had heard of no segment behind the one that is gone.
+    let gone = listed.into_iter().take_while(|name| name.first < first).collect::<Vec<_>>();
+    assert!(!gone.is_empty());
+    let cursor = Cursor::open_listed(directory.clone(), gone.clone(), first, durable).expect("it is there");
+    assert_eq!(cursor.next_lsn(), first);
+    let error = Cursor::open_listed(directory, gone, Lsn(first.0 - 1), durable).map(|_| ()).expect_err("it is gone");
+    assert!(matches!(error, LogError::Missing { first: told, .. } if told == first), "{error}");
 }
 
 fn read_all_from(fixture: &Fixture, from: u64) -> usize {
