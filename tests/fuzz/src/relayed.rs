@@ -38,9 +38,9 @@ pub fn target(bytes: &[u8]) {
 /// Each value of the golden files.
 pub fn seeds() -> Vec<Seed> {
     let golden: [(u8, &str, &[u8]); 3] = [
-        (0, "asked", include_bytes!("../../../host/storage/shared/golden/relay-v2-asked.bin")),
-        (1, "told", include_bytes!("../../../host/storage/shared/golden/relay-v2-told.bin")),
-        (2, "facts", include_bytes!("../../../host/storage/shared/golden/relay-v2-facts.bin")),
+        (0, "asked", include_bytes!("../../../host/storage/shared/golden/relay-v3-asked.bin")),
+        (1, "told", include_bytes!("../../../host/storage/shared/golden/relay-v3-told.bin")),
+        (2, "facts", include_bytes!("../../../host/storage/shared/golden/relay-v3-facts.bin")),
     ];
     let mut seeds = Vec::new();
     for (kind, name, mut rest) in golden {

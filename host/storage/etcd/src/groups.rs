@@ -213,22 +213,25 @@ pub(crate) async fn read(
 ) -> Result<Answered, Failed> {
     let wanted = &wanted[..wanted.len().min(READ_LOGS_MAX)];
     let limit = if wanted.len() == 1 { FIRST_ROWS } else { 1 };
-    let steps = wanted.iter().flat_map(|ReadFrom { log, from }| {
+    // Each group has a byte at least.
+    let limit = |of: &ReadFrom| limit.min(of.bytes as u64);
+    let steps = wanted.iter().flat_map(|of @ ReadFrom { log, from, .. }| {
         let from = office.layout.group(*log, *from);
         let head = Range::under(&office.layout.head(*log));
-        [Step::Read(head), Step::Read(rows(office, *log, from, limit, 0))]
+        [Step::Read(head), Step::Read(rows(office, *log, from, limit(of), 0))]
     });
     let (session, outcome) = office.transact(Way::Bulk, &Txn::of(steps.collect()), until).await?;
     let revision = outcome.header.revision;
     let mut brought = outcome.brought.into_iter();
     let (mut logs, mut left) = (Vec::new(), bytes);
-    for ReadFrom { log, .. } in wanted {
+    for of @ ReadFrom { log, .. } in wanted {
         let (head, page) = brought.next().zip(brought.next()).ok_or(Malformed)?;
         if left == 0 {
             break;
         }
         let head = Head::decode(&found(head)?.entries)?.map(|head| head.told(*log));
-        let groups = groups_behind(office, *log, (found(page)?, limit), revision, left, until).await?;
+        let groups =
+            groups_behind(office, *log, (found(page)?, limit(of)), revision, left.min(of.bytes), until).await?;
         left = left.saturating_sub(groups.iter().map(|group| group.bytes.len()).sum());
         logs.push(LogRead { head, groups });
     }

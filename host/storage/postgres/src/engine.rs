@@ -402,8 +402,10 @@ async fn raise(conversation: &Conversation, wanted: &[Raise]) -> Result<Answered
 async fn read(conversation: &Conversation, wanted: &[ReadFrom], bytes: usize) -> Result<Answered, Failed> {
     let logs: Vec<_> = wanted.iter().map(|wanted| log_column(wanted.log)).collect();
     let from: Vec<_> = wanted.iter().map(|wanted| number_column(wanted.from.0)).collect();
-    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-    let rows = conversation.rows(&conversation.prepared().read, &[&logs, &from, &bytes]).await?;
+    let number = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let of_each: Vec<_> = wanted.iter().map(|wanted| number(wanted.bytes)).collect();
+    let parameters: [Parameter<'_>; 4] = [&logs, &from, &of_each, &number(bytes)];
+    let rows = conversation.rows(&conversation.prepared().read, &parameters).await?;
     let mut read = Vec::new();
     for rows in rows.chunk_by(|one, other| one.get::<_, i64>("number") == other.get::<_, i64>("number")) {
         let head = rows.first().map(head_in).transpose()?.flatten();

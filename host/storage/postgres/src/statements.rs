@@ -66,21 +66,26 @@ pub(crate) const BARRIER: &str = "
 insert into {s}.barrier as barrier values (pg_backend_pid() % 64, 1)
 on conflict (number) do update set count = barrier.count + 1";
 
-/// Logs with the first record wanted of each, and behind how many bytes of groups no group and no log begins. Rows of a log's number and its head
+/// Logs with the first record wanted of each, and behind how many bytes of its groups none begins; the same of groups and logs of all. Rows of a log's number and its head
 /// row, each with one of the groups: of the first of the logs.
 ///
 /// How many groups are looked at is bounded, so that the rest of a long log is not read to be left out. Each row is looked up by its key, for
 /// which it says `limit 1`: a plan for any number of logs might read whole tables to join them.
 pub(crate) const READ: &str = "
 with wanted as (
-    select * from unnest($1::uuid[], $2::int8[]) with ordinality as wanted(log, first, number)
+    select * from unnest($1::uuid[], $2::int8[], $3::int8[]) with ordinality as wanted(log, first, bytes, number)
 ), near as (
     select wanted.number, wanted.log, near.last, sum(near.bytes) over (
         order by wanted.number, near.last rows between unbounded preceding and 1 preceding
     ) as before
     from wanted left join lateral (
-        select log.last, octet_length(log.body) as bytes from {s}.log as log
-        where log.log = wanted.log and log.last >= wanted.first order by log.last limit 256
+        select * from (
+            select log.last, octet_length(log.body) as bytes, sum(octet_length(log.body)) over (
+                order by log.last rows between unbounded preceding and 1 preceding
+            ) as before
+            from {s}.log as log where log.log = wanted.log and log.last >= wanted.first
+            order by log.last limit least(256, wanted.bytes)
+        ) as near where coalesce(near.before, 0) < wanted.bytes
     ) as near on true
 )
 select near.number, head.*, found.*
@@ -90,7 +95,7 @@ from near left join lateral (
     select log.last as group_last, log.link as group_link, log.after, log.after_link, log.epoch as group_epoch, log.body
     from {s}.log as log where log.log = near.log and log.last = near.last limit 1
 ) as found on true
-where coalesce(near.before, 0) < $3 order by near.number, near.last";
+where coalesce(near.before, 0) < $4 order by near.number, near.last";
 
 /// A log, a reign, and whose it is.
 pub(crate) const RELEASE: &str = "

@@ -160,6 +160,8 @@ pub struct ReadFrom {
     pub log: LogId,
     /// The first record wanted: of the group that holds it, all is returned.
     pub from: Lsn,
+    /// Behind so many bytes of groups of this log no further one of it begins; at least 1, which brings one group.
+    pub bytes: usize,
 }
 
 /// What a log has from a record on, as it was at one moment.

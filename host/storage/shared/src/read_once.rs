@@ -63,7 +63,8 @@ impl ReadOnce {
         self.sight.on_asking();
         match &self.aim {
             Aim::On(reader) => reader.wanted(),
-            Aim::Find(from) => ReadFrom { log: self.log, from: Lsn(from.0.saturating_sub(1).max(1)) },
+            // One group has the record before it, or shows that there is none.
+            Aim::Find(from) => ReadFrom { log: self.log, from: Lsn(from.0.saturating_sub(1).max(1)), bytes: 1 },
         }
     }
 

@@ -9,6 +9,7 @@ use ambrosia_storage::LogId;
 use crate::{
     engine::{EngineHead, Group, LogRead, Position, ReadFrom, Session},
     fault::LogFault,
+    limits::READ_BYTES_MAX,
 };
 
 /// The last record that somebody has read, and what of it the next one has to follow.
@@ -49,7 +50,7 @@ pub(crate) enum Found {
 
 impl Reader {
     pub(crate) fn wanted(&self) -> ReadFrom {
-        ReadFrom { log: self.log, from: self.standing.last.lsn.next() }
+        ReadFrom { log: self.log, from: self.standing.last.lsn.next(), bytes: READ_BYTES_MAX }
     }
 
     /// Judges what [`Reader::wanted`] was answered with.

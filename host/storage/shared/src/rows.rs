@@ -154,14 +154,16 @@ impl Rows {
 
     fn read(&self, wanted: &[ReadFrom], bytes: usize) -> Vec<LogRead> {
         let (mut logs, mut had) = (Vec::new(), 0);
-        for ReadFrom { log, from } in wanted {
+        for wanted in wanted {
             if had >= bytes {
                 break;
             }
+            let ReadFrom { log, from, .. } = wanted;
+            let until = bytes.min(had.saturating_add(wanted.bytes));
             let mut groups = Vec::new();
             let rows = self.logs.get(log);
             for group in rows.into_iter().flat_map(|rows| rows.groups.range(*from..)).map(|(_, group)| group) {
-                if had >= bytes {
+                if had >= until {
                     break;
                 }
                 had += group.bytes.len();

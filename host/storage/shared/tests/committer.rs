@@ -390,6 +390,22 @@ fn a_reader_is_given_nothing_before_a_barrier_has_returned() {
     assert_eq!(host.take_events(), [Event::Read(Ok(Vec::new()))]);
 }
 
+#[test]
+fn whoever_begins_to_read_is_brought_one_group_of_the_log() {
+    let mut host = Host::new(1);
+    host.reign(log(0), Epoch(0));
+    assert!(host.rows.groups(log(0)).count() > 1, "there are more");
+    let task = host.committer.find(log(0), Lsn(2), host.now);
+    let [(id, _, request)] = &host.requests()[..] else { panic!("it reads") };
+    let answered = host.rows.execute(request, SESSION);
+    let Answered::Read { logs, .. } = &answered else { panic!("{answered:?}") };
+    assert_eq!(logs[0].groups.len(), 1);
+    host.answer(*id, Ok(answered));
+    host.answer_all();
+    let Some((of, Event::Found(Ok(standing)))) = host.events.pop() else { panic!("it is found") };
+    assert_eq!((of, standing), (task, Standing::at(&genesis(log(0)))));
+}
+
 /// Whether the follower is told what there is, if heads are looked at now.
 fn is_told(host: &mut Host, follower: TaskId) -> bool {
     host.pass(FOLLOW_INTERVAL);

@@ -19,7 +19,7 @@ fields!(Group { log, epoch, after, last, bytes });
 fields!(EngineHead { log, epoch, claim, replica, is_reigned, is_announced, checkpoint, first, last, bytes });
 fields!(Known { epoch, claim, is_reigned, is_announced, checkpoint, last });
 fields!(Seen { log, known });
-fields!(ReadFrom { log, from });
+fields!(ReadFrom { log, from, bytes });
 fields!(LogRead { head, groups });
 fields!(Raise { log, over, claim, replica });
 fields!(Put { space, key, expected, value, claim, beside });

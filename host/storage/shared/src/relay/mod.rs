@@ -18,7 +18,7 @@ pub use octets::{Unreadable, decode, encode};
 pub use rights::needs_to_change;
 
 /// The version of all that. Both sides have to speak the same one.
-pub const RELAY_VERSION: u16 = 2;
+pub const RELAY_VERSION: u16 = 3;
 
 /// Contents of a depot go in pieces of so many bytes.
 pub const PIECE_BYTES: usize = 1 << 20;

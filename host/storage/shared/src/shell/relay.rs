@@ -521,7 +521,7 @@ mod tests {
         }
         refused(Asked::Engine { lane: Lane::Groups(2), request: Request::Append { groups: Vec::new() } });
         for logs in [0, READ_LOGS_MAX + 1] {
-            let wanted = vec![ReadFrom { log: LogId(InstanceUuid([7; 16])), from: Lsn(1) }; logs];
+            let wanted = vec![ReadFrom { log: LogId(InstanceUuid([7; 16])), from: Lsn(1), bytes: 1 }; logs];
             refused(Asked::Engine { lane: Lane::Other, request: Request::Read { wanted, bytes: 1 } });
         }
         let mut asker = relay.begin(StoreRight::Read);

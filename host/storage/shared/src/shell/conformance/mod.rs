@@ -105,7 +105,7 @@ pub fn append(engine: &dyn Engine, groups: Vec<Group>) -> Answer {
 /// # Errors
 /// As the engine answers.
 pub fn read(engine: &dyn Engine, log: LogId, from: Lsn, bytes: usize) -> Result<(Session, LogRead), Fault> {
-    match ask(engine, Lane::Other, Request::Read { wanted: vec![ReadFrom { log, from }], bytes })? {
+    match ask(engine, Lane::Other, Request::Read { wanted: vec![ReadFrom { log, from, bytes }], bytes })? {
         Answered::Read { session, logs } => {
             let [read] = logs.try_into().expect("an answer for the one log");
             Ok((session, read))

@@ -214,7 +214,8 @@ fn request(dice: &mut Dice, rows: &mut Rows) -> Request {
             let count = 1 + dice.below(3);
             let mut read = |_| {
                 let of = any_log(dice);
-                ReadFrom { log: of, from: Lsn(head(of).first.0 + dice.below(head(of).last.lsn.0 + 2)) }
+                let from = Lsn(head(of).first.0 + dice.below(head(of).last.lsn.0 + 2));
+                ReadFrom { log: of, from, bytes: 1 + dice.below(3000) as usize }
             };
             let wanted = (0..count).map(&mut read).collect();
             Request::Read { wanted, bytes: 1 + dice.below(10_000) as usize }
