@@ -143,6 +143,11 @@ impl Etcd {
         self.members[number].clients.clone()
     }
 
+    /// Where a member of [`Etcd::apart`] is to have its data, before it is begun: a disk may be mounted there.
+    pub fn data(&self, number: usize) -> PathBuf {
+        self.directory.path().join(format!("m{number}"))
+    }
+
     /// The process of a member that runs.
     ///
     /// # Panics

@@ -33,6 +33,11 @@ pub fn has_etcd() -> bool {
     fetched("etcd").is_some()
 }
 
+/// The library of libfaketime, which a process is started with that is to have another clock.
+pub fn clock_library() -> Option<PathBuf> {
+    fetched("libfaketime.so.1")
+}
+
 /// Where Debian has it.
 const DEBIAN: &str = "/usr/lib/postgresql";
 

@@ -15,7 +15,9 @@ use std::{process::ExitCode, time::Duration};
 
 use ambrosia_tests::{
     Cluster, disk_sync_times, headline, ms, note,
-    torture::{Disks, EngineKind, Interrupt, Machine, Setting, Site, machines_impossible, prefix, remove_leftovers},
+    torture::{
+        Clocking, Disks, EngineKind, Interrupt, Machine, Setting, Site, machines_impossible, prefix, remove_leftovers,
+    },
 };
 use clap::{Parser, ValueEnum};
 
@@ -101,7 +103,8 @@ const COMMIT_BYTES: usize = 100;
 fn site(instances: Vec<String>, serve: &'static [&'static str]) -> anyhow::Result<Site> {
     let instances = instances.into_iter().map(|name| (name, 3)).collect();
     let (engine, disks) = (EngineKind::Postgres, Disks::Shared);
-    let setting = Setting { engine, disks, guest: "counter", instances, serve };
+    let clocks = Clocking::Own;
+    let setting = Setting { engine, disks, guest: "counter", instances, serve, clocks };
     let site = Site::prepare(Cluster::with_prefix(&prefix("bench")), setting)?;
     let disk = disk_sync_times(site.cluster.directory(), 200)?;
     note("fdatasync p50 / p99 of this disk", format!("{:.3} / {:.3} ms", ms(disk.median()), ms(disk.quantile(0.99))));

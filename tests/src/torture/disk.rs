@@ -3,7 +3,10 @@
 use std::{
     ffi::CString,
     fs::File,
-    os::{fd::AsRawFd, unix::ffi::OsStrExt},
+    os::{
+        fd::AsRawFd,
+        unix::{ffi::OsStrExt, fs::MetadataExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -16,6 +19,12 @@ use super::{
 
 /// Of the whole file system. The file is sparse.
 const DISK_BYTES: u64 = 512 << 20;
+
+/// Where the kernel is told how many writes a second a disk does: that of all processes, which only cgroups of version 1 have.
+const WRITES_FILE: &str = "/sys/fs/cgroup/blkio/blkio.throttle.write_iops_device";
+
+/// What a slow disk does: a sync takes two at least, which is a quarter of a second.
+const SLOW_WRITES_PER_S: u64 = 8;
 
 /// A mounted disk. Dropped, it is unmounted; when the thread of the round ends, it vanishes in any case.
 pub(crate) struct Disk {
@@ -59,6 +68,20 @@ impl Disk {
         &self.mounted
     }
 
+    /// Why one can't be made slow here, if so.
+    pub(crate) fn slow_impossible() -> Option<String> {
+        let missing = !Path::new(WRITES_FILE).exists();
+        missing.then(|| format!("a disk is made slow by {WRITES_FILE}, which this kernel has not mounted"))
+    }
+
+    /// Each sync takes long from now on, or no more.
+    pub(crate) fn slow_down(&self, is_slow: bool) -> anyhow::Result<()> {
+        let device = std::fs::metadata(&self.mounted)?.dev();
+        let (major, minor) = (libc::major(device), libc::minor(device));
+        let writes = if is_slow { SLOW_WRITES_PER_S } else { 0 };
+        std::fs::write(WRITES_FILE, format!("{major}:{minor} {writes}")).context("make a disk slow")
+    }
+
     fn ballast(&self) -> PathBuf {
         self.mounted.join("ballast")
     }
@@ -92,6 +115,12 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
+        // The next disk may have the same number.
+        if Disk::slow_impossible().is_none()
+            && let Err(error) = self.slow_down(false)
+        {
+            eprintln!("{error:#}");
+        }
         // Lazily: threads of clients may still look at the store. It goes with the namespace in any case.
         if let Some(path) = self.mounted.to_str()
             && let Err(error) = run_tool("umount", &["-l", path])

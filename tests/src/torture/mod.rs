@@ -32,8 +32,8 @@ mod world;
 pub use interrupt::Interrupt;
 pub use leftovers::{prefix, remove_leftovers};
 pub use machines::{
-    CLIENTS, Databases, Disks, Draft, EngineKind, Files, Gaps, HOSTS, HeldApart, Machine, Machines, Papers, Setting,
-    Site, at, client_apart, machines_impossible, play_apart,
+    CLIENTS, Clocking, Databases, Disks, Draft, EngineKind, Files, Gaps, HOSTS, HeldApart, Machine, Machines, Papers,
+    Setting, Site, at, client_apart, machines_impossible, play_apart,
 };
 pub use plan::{Extent, Kind};
 pub use round::{Held, Violation, play};

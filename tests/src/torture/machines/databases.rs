@@ -7,6 +7,7 @@ use anyhow::{Context, ensure};
 
 use super::super::{disk::Disk, interrupt::Interrupt, namespace::bind_to_this_thread};
 use super::{
+    clocks::Clocks,
     network::{Machine, Machines},
     plan::PostgresFault,
     site::Papers,
@@ -88,6 +89,7 @@ impl Databases {
         match fault {
             PostgresFault::Slow => SlowDisk::impossible(),
             PostgresFault::Full if self.disks.is_none() => Disk::impossible(),
+            PostgresFault::WrongClock(_) => Clocks::impossible(),
             _ => None,
         }
     }
@@ -109,6 +111,7 @@ impl Databases {
             PostgresFault::StandbyCut => machines.cut(NODES[1 - primary])?,
             PostgresFault::Slow => self.slow = Some(SlowDisk::begin(&self.nodes[primary].processes()?)?),
             PostgresFault::Full => self.disk(primary)?.fill(0)?,
+            PostgresFault::WrongClock(wrong) => machines.set_clock(NODES[primary], Some(wrong))?,
         }
         Ok(())
     }
@@ -136,6 +139,10 @@ impl Databases {
                 self.nodes[primary].wait_until_followed();
             }
             PostgresFault::Slow => self.slow = None,
+            PostgresFault::WrongClock(_) => {
+                machines.set_clock(NODES[primary], None)?;
+                self.nodes[primary].wait_until_followed();
+            }
             PostgresFault::Full => {
                 self.disk(primary)?.free()?;
                 // Without room for its own log it gives itself up, and somebody has to start it.
@@ -194,7 +201,9 @@ impl Databases {
 
     /// Starts the server of a node.
     fn start(&mut self, machines: &Machines, node: usize) -> anyhow::Result<()> {
-        let spawn = |command: &mut Command| machines.on(NODES[node], || bind_to_this_thread(command).spawn());
+        let spawn = |command: &mut Command| {
+            machines.on(NODES[node], || bind_to_this_thread(machines.equip(NODES[node], command)).spawn())
+        };
         Ok(self.nodes[node].start(spawn)?)
     }
 

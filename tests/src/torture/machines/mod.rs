@@ -7,6 +7,7 @@
 //! **Architecture Invariant:** a plan is drawn before its round begins and depends on the seed and the engine alone.
 
 mod callers;
+mod clocks;
 mod databases;
 mod gaps;
 mod history;
@@ -23,4 +24,4 @@ pub use gaps::Gaps;
 pub use network::{Machine, Machines};
 pub use plan::{Draft, EngineKind};
 pub use round::{Files, HeldApart, machines_impossible, play_apart};
-pub use site::{CLIENTS, HOSTS, Papers, Setting, Site, at};
+pub use site::{CLIENTS, Clocking, HOSTS, Papers, Setting, Site, at};

@@ -1,16 +1,21 @@
-//! Machines with a switch between them, as far as their network says.
+//! Machines with a switch between them, as far as their network says, and their clocks.
 
-use anyhow::bail;
+use std::{path::Path, process::Command};
+
+use anyhow::{Context, bail};
 
 use super::super::{
     namespace::{NetworkNamespace, is_root},
     tool::{need_tool, run_tool},
 };
+use super::clocks::{Clocks, Wrong};
 
 /// Network namespaces that reach each other by addresses that are no loopback addresses.
 pub struct Machines {
     switch: NetworkNamespace,
     each: Vec<NetworkNamespace>,
+    /// If they can be set.
+    clocks: Option<Clocks>,
 }
 
 /// One of them, by its number.
@@ -48,7 +53,7 @@ impl Machines {
             bail!(reason);
         }
         let each = (0..count).map(|_| NetworkNamespace::new()).collect::<anyhow::Result<_>>()?;
-        let machines = Machines { switch: NetworkNamespace::new()?, each };
+        let machines = Machines { switch: NetworkNamespace::new()?, each, clocks: None };
         machines.switch.within(|| -> anyhow::Result<()> {
             run_tool("ip", &["link", "add", "dev", "switch", "type", "bridge"])?;
             run_tool("ip", &["link", "set", "dev", "switch", "up"])
@@ -67,6 +72,23 @@ impl Machines {
             machines.plug(machine)?;
         }
         Ok(machines)
+    }
+
+    /// Their clocks can be set wrong from now on, where that is possible; how wrong they are stands in files there.
+    pub(crate) fn with_clocks(mut self, directory: &Path) -> anyhow::Result<Machines> {
+        self.clocks = Clocks::begin(directory, self.each.len())?;
+        Ok(self)
+    }
+
+    /// Sets the clock of one of them; `None` is right.
+    pub(crate) fn set_clock(&self, machine: Machine, wrong: Option<Wrong>) -> anyhow::Result<()> {
+        self.clocks.as_ref().context("clocks can be set here")?.set(machine, wrong)
+    }
+
+    /// A process that is started by that command has the clock of the machine.
+    pub(crate) fn equip<'a>(&self, machine: Machine, command: &'a mut Command) -> &'a mut Command {
+        self.clocks.iter().for_each(|clocks| clocks.equip(machine, command));
+        command
     }
 
     /// Does something on one of them. Processes that are started there stay there.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::draw::Draw;
 use super::super::plan::Extent;
-use super::site::INSTANCES;
+use super::{clocks::Wrong, site::INSTANCES};
 
 /// What keeps the store of a round.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -79,6 +79,8 @@ pub(crate) enum HostFault {
     SetBack,
     /// It is killed, and started again with a certificate that nobody believes.
     Disbelieved(Paper),
+    /// The clock of its machine is wrong.
+    WrongClock(Wrong),
 }
 
 /// A certificate that is not good.
@@ -109,6 +111,8 @@ pub(crate) enum PostgresFault {
     Slow,
     /// Its disk is full.
     Full,
+    /// Its clock is wrong, and that of its standby is right.
+    WrongClock(Wrong),
 }
 
 /// What can go wrong with the members of etcd.
@@ -124,10 +128,14 @@ pub(crate) enum EtcdFault {
     FollowerKilled,
     /// Two of three die.
     MajorityKilled,
+    /// Each sync of the leader's disk takes long.
+    LeaderSlow,
+    /// The leader's disk is full.
+    LeaderFull,
 }
 
 impl HostFault {
-    const ALL: [HostFault; 10] = [
+    const ALL: [HostFault; 12] = [
         HostFault::Killed,
         HostFault::Cut,
         HostFault::Mute,
@@ -138,11 +146,13 @@ impl HostFault {
         HostFault::Disbelieved(Paper::Expired),
         HostFault::Disbelieved(Paper::Misnamed),
         HostFault::Disbelieved(Paper::Foreign),
+        HostFault::WrongClock(Wrong::Ahead),
+        HostFault::WrongClock(Wrong::Behind),
     ];
 }
 
 impl PostgresFault {
-    const ALL: [PostgresFault; 7] = [
+    const ALL: [PostgresFault; 9] = [
         PostgresFault::Killed,
         PostgresFault::Cut,
         PostgresFault::Stopped,
@@ -150,16 +160,20 @@ impl PostgresFault {
         PostgresFault::StandbyCut,
         PostgresFault::Slow,
         PostgresFault::Full,
+        PostgresFault::WrongClock(Wrong::Ahead),
+        PostgresFault::WrongClock(Wrong::Behind),
     ];
 }
 
 impl EtcdFault {
-    const ALL: [EtcdFault; 5] = [
+    const ALL: [EtcdFault; 7] = [
         EtcdFault::LeaderKilled,
         EtcdFault::LeaderCut,
         EtcdFault::LeaderStopped,
         EtcdFault::FollowerKilled,
         EtcdFault::MajorityKilled,
+        EtcdFault::LeaderSlow,
+        EtcdFault::LeaderFull,
     ];
 }
 
@@ -186,6 +200,8 @@ impl FaultKind {
                 HostFault::Disbelieved(Paper::Expired) => "a host is killed, and back with an expired certificate",
                 HostFault::Disbelieved(Paper::Misnamed) => "a host is killed, and back with the certificate of another",
                 HostFault::Disbelieved(Paper::Foreign) => "a host is killed, and back with a certificate of another CA",
+                HostFault::WrongClock(Wrong::Ahead) => "the clock of a host is ahead",
+                HostFault::WrongClock(Wrong::Behind) => "the clock of a host is behind",
             },
             FaultKind::Postgres(fault) => match fault {
                 PostgresFault::Killed => "the database dies, its standby is promoted",
@@ -195,6 +211,8 @@ impl FaultKind {
                 PostgresFault::StandbyCut => "the standby of the database is cut off",
                 PostgresFault::Slow => "the disk of the database is slow",
                 PostgresFault::Full => "the disk of the database is full",
+                PostgresFault::WrongClock(Wrong::Ahead) => "the clock of the database is ahead",
+                PostgresFault::WrongClock(Wrong::Behind) => "the clock of the database is behind",
             },
             FaultKind::Etcd(fault) => match fault {
                 EtcdFault::LeaderKilled => "the leader of etcd is killed",
@@ -202,6 +220,8 @@ impl FaultKind {
                 EtcdFault::LeaderStopped => "the leader of etcd stands still",
                 EtcdFault::FollowerKilled => "a member of etcd is killed that does not lead",
                 EtcdFault::MajorityKilled => "two of three members of etcd are killed",
+                EtcdFault::LeaderSlow => "the disk of etcd's leader is slow",
+                EtcdFault::LeaderFull => "the disk of etcd's leader is full",
             },
         }
     }
@@ -230,12 +250,12 @@ impl FaultKind {
     pub(crate) fn goal(self) -> Option<(Duration, Duration)> {
         let goal = |median, worst| Some((Duration::from_millis(median), Duration::from_millis(worst)));
         match self {
-            FaultKind::Host(HostFault::Killed | HostFault::Drained) => goal(50, 50),
+            FaultKind::Host(HostFault::Killed | HostFault::Drained | HostFault::WrongClock(_)) => goal(50, 50),
             FaultKind::Host(HostFault::Cut | HostFault::Mute | HostFault::Deaf | HostFault::Stopped) => goal(700, 1000),
             FaultKind::Host(HostFault::SetBack | HostFault::Disbelieved(_)) => None,
             FaultKind::Postgres(PostgresFault::Killed | PostgresFault::Cut) => goal(1000, 1000),
             FaultKind::Postgres(_) => None,
-            FaultKind::Etcd(EtcdFault::MajorityKilled) => None,
+            FaultKind::Etcd(EtcdFault::MajorityKilled | EtcdFault::LeaderSlow) => None,
             FaultKind::Etcd(_) => goal(1000, 1000),
         }
     }

@@ -269,6 +269,7 @@ impl Round {
                 self.site.kill(host)?;
                 self.site.serve_disbelieved(host, paper)
             }
+            HostFault::WrongClock(wrong) => self.site.machines.set_clock(machine, Some(wrong)),
         }
     }
 
@@ -286,6 +287,7 @@ impl Round {
             HostFault::Deaf => self.site.machines.undeafen(machine),
             HostFault::Stopped => self.site.signal(host, Signal::Continue),
             HostFault::Drained => self.site.must(machine, &["drain", "--host", &at(machine), "--undo"]).map(drop),
+            HostFault::WrongClock(_) => self.site.machines.set_clock(machine, None),
         }
     }
 

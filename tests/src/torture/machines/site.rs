@@ -22,10 +22,11 @@ use serde_json::Value;
 use super::super::{interrupt::Interrupt, namespace::bind_to_this_thread, tool::run_tool};
 use super::{
     callers::security,
+    clocks::Clocks,
     databases::{Databases, Disks, PASSWORD},
     members::Members,
     network::{Machine, Machines},
-    plan::{EngineKind, FaultKind, Paper},
+    plan::{EngineKind, FaultKind, HostFault, Paper},
 };
 use crate::{Cluster, Host, PATIENCE, Signal};
 
@@ -56,12 +57,30 @@ pub struct Setting {
     pub instances: Vec<(String, u16)>,
     /// Further arguments of `serve`.
     pub serve: &'static [&'static str],
+    /// What clock processes see.
+    pub clocks: Clocking,
+}
+
+/// What clock processes of a site see.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Clocking {
+    /// That of this machine.
+    Own,
+    /// Each that of its machine, which can be set wrong where that is possible here. To look at it takes some microseconds.
+    Settable,
 }
 
 impl Setting {
     pub(crate) fn of_torture(engine: EngineKind) -> Setting {
         let instances = INSTANCES.iter().map(|(name, replicas)| ((*name).to_owned(), *replicas)).collect();
-        Setting { engine, disks: Disks::Small, guest: "history", instances, serve: &TORTURE }
+        Setting {
+            engine,
+            disks: Disks::Small,
+            guest: "history",
+            instances,
+            serve: &TORTURE,
+            clocks: Clocking::Settable,
+        }
     }
 }
 
@@ -214,6 +233,10 @@ impl Site {
     /// If any of it fails.
     pub fn prepare(cluster: Cluster, setting: Setting) -> anyhow::Result<Site> {
         let machines = Machines::begin(MACHINES)?;
+        let machines = match setting.clocks {
+            Clocking::Settable => machines.with_clocks(cluster.directory())?,
+            Clocking::Own => machines,
+        };
         // The user of the database goes through it; what is secret in it has modes of its own.
         fs::set_permissions(cluster.directory(), PermissionsExt::from_mode(0o711))?;
         let papers = Papers::issue(&cluster)?;
@@ -288,9 +311,10 @@ impl Site {
     /// Why that can't go wrong here, if so.
     pub(crate) fn impossible(&self, fault: FaultKind) -> Option<String> {
         match (&self.engine, fault) {
+            (_, FaultKind::Host(HostFault::WrongClock(_))) => Clocks::impossible(),
             (_, FaultKind::Host(_)) => None,
             (Engine::Postgres(databases), FaultKind::Postgres(fault)) => databases.impossible(fault),
-            (Engine::Etcd(_), FaultKind::Etcd(_)) => None,
+            (Engine::Etcd(members), FaultKind::Etcd(fault)) => members.impossible(fault),
             (_, fault) => Some(format!("{fault:?} is a fault of another engine")),
         }
     }
@@ -386,7 +410,7 @@ impl Site {
         let mut arguments = vec!["serve", "--listen", &at, "--advertise", &at];
         arguments.extend(self.setting.serve);
         let mut command = self.command_as(HOSTS[number], papers, &arguments);
-        bind_to_this_thread(&mut command);
+        bind_to_this_thread(self.machines.equip(HOSTS[number], &mut command));
         self.hosts[number] = Some(self.machines.on(HOSTS[number], || Host::start(command, |_| {}))?);
         Ok(())
     }
