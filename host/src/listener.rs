@@ -247,24 +247,37 @@ async fn greet(
     directory: &PeerDirectory,
     caller: Caller,
 ) -> ConnectionError {
-    let (token, hello) = match timeout(HANDSHAKE_TIMEOUT, hear(&mut connection)).await {
-        Ok(Ok(heard)) => heard,
-        Ok(Err(error)) => return error,
-        Err(_) => return ConnectionError::HandshakeTimeout,
-    };
-    if let Control::RelayHello { version } = hello {
-        let ours = (&*receptions.store, &receptions.tokens);
-        return Box::pin(relay(handle, connection, version, (caller, token), ours)).await;
-    }
-    let bearer = match caller {
-        Caller::Host | Caller::Operator | Caller::Client => None,
-        Caller::Stranger => match Box::pin(receptions.bearer(token, &hello)).await {
-            Ok(bearer) => Some(bearer),
-            Err(reason) => {
-                let refused = Frame::Control(Control::Refused { elsewhere: false, reason: reason.clone() });
-                return connection.write_frame(&refused).await.err().unwrap_or(ConnectionError::Tls(reason));
-            }
-        },
+    let mut has_told = false;
+    let (bearer, hello) = loop {
+        let (token, hello) = match timeout(HANDSHAKE_TIMEOUT, hear(&mut connection)).await {
+            Ok(Ok(heard)) => heard,
+            // Who has heard where the primary is may go there by another connection.
+            _ if has_told => return ConnectionError::Closed,
+            Ok(Err(error)) => return error,
+            Err(_) => return ConnectionError::HandshakeTimeout,
+        };
+        if let Control::RelayHello { version } = hello {
+            let ours = (&*receptions.store, &receptions.tokens);
+            return Box::pin(relay(handle, connection, version, (caller, token), ours)).await;
+        }
+        let bearer = match caller {
+            Caller::Host | Caller::Operator | Caller::Client => None,
+            Caller::Stranger => match Box::pin(receptions.bearer(token, &hello)).await {
+                Ok(bearer) => Some(bearer),
+                Err(reason) => {
+                    let refused = Frame::Control(Control::Refused { elsewhere: false, reason: reason.clone() });
+                    return connection.write_frame(&refused).await.err().unwrap_or(ConnectionError::Tls(reason));
+                }
+            },
+        };
+        let Control::NextPrimary { to, behind } = hello else { break (bearer, hello) };
+        if has_told {
+            return ConnectionError::Unexpected;
+        }
+        if let Err(ended) = Box::pin(tell_next(&mut connection, to, behind, receptions, directory)).await {
+            return ended;
+        }
+        has_told = true;
     };
     let is_no_host = matches!(caller, Caller::Operator | Caller::Client);
     if is_no_host && (hello.version_of_host().is_some() || matches!(hello, Control::Hello { .. })) {
@@ -284,11 +297,6 @@ async fn greet(
             }
         };
         return Box::pin(streams).await;
-    }
-    if let Control::NextPrimary { to, behind } = hello {
-        // Nothing is said but by the connection itself.
-        drop(handle);
-        return Box::pin(tell_next(connection, to, behind, receptions, directory)).await;
     }
     let (version, reception, event) = match introduce(handle, hello, receptions) {
         Ok(introduced) => introduced,

@@ -13,17 +13,18 @@ use crate::{connections::refusal, listener::Receptions, peers::PeerDirectory};
 /// Whoever waits is told who is primary after so long in any case: by then it may have gone, which nobody tells.
 const WAIT: Duration = Duration::from_secs(30);
 
-/// Answers a client that waits for a primary of a later epoch than that one.
+/// Answers a client that waits for a primary of a later epoch than that one. If it could be told of one, the client may go on with this connection.
 pub(crate) async fn tell_next(
-    mut connection: Connection,
+    connection: &mut Connection,
     to: String,
     behind: u64,
     receptions: &Arc<Receptions>,
     directory: &PeerDirectory,
-) -> ConnectionError {
+) -> Result<(), ConnectionError> {
     let reason = format!("there is no later primary of {to:?}");
     let now = Arc::clone(receptions).who_is_primary(to.clone()).await;
     let is_answered = now.ended.is_some() || now.primary.as_ref().is_some_and(|primary| primary.epoch.0 > behind);
+    let mut is_told = now.primary.is_some();
     let answer = match InstanceName::new(to) {
         Ok(name) if !is_answered => {
             let mut primaries = directory.follow(&name);
@@ -31,12 +32,14 @@ pub(crate) async fn tell_next(
             let next = tokio::select! {
                 next = timeout(WAIT, next) => next.ok().and_then(Result::ok).and_then(|known| known.clone()),
                 // It has nothing more to say: it is gone, or does not know what it asks for.
-                said = connection.read_frame() => return said.err().unwrap_or(ConnectionError::Unexpected),
+                said = connection.read_frame() => return Err(said.err().unwrap_or(ConnectionError::Unexpected)),
             };
+            is_told = next.is_some();
             refusal(true, reason, next)
         }
         _ => now.refusal(true, reason),
     };
-    let written: Result<(), ConnectionError> = connection.write_frames(&answer).await;
-    written.err().unwrap_or(ConnectionError::Closed)
+    connection.write_frames(&answer).await?;
+    // The end of the connection says that nothing is known.
+    if is_told { Ok(()) } else { Err(ConnectionError::Closed) }
 }

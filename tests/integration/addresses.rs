@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
 };
 
 use ambrosia_core::{HostAddress, InstanceName, ReplicaIndex};
@@ -13,10 +13,11 @@ use serde_json::json;
 use crate::{
     serving::{serve, wait_for_primaries},
     support::{Replicas, Session, cluster},
-    wire::{CONTROL, frame, text},
+    wire::{CONTROL, check_unharmed, client_hello, frame, sends_and_is_cut_off, text},
 };
 
-/// `Control::NextPrimary`.
+/// `Control::ClientWelcome` and `Control::NextPrimary`.
+const CLIENT_WELCOME: u8 = 3;
 const NEXT_PRIMARY: u8 = 45;
 
 /// Where each replica that runs answers, by its number.
@@ -120,19 +121,53 @@ fn a_client_leaves_a_primary_that_was_stopped_for_the_one_that_took_over() {
     counter.host(0).signal(Signal::Continue);
 }
 
-/// What a host says to whoever waits for a primary behind that epoch, until it hangs up.
+/// Asks a host for a primary behind that epoch.
 fn wait_for_next(host: SocketAddr, instance: &str, behind: u8) -> TcpStream {
     let mut socket = TcpStream::connect(host).expect("it listens");
     socket.set_read_timeout(Some(PATIENCE)).expect("a time above zero");
-    let question = frame(CONTROL, &[vec![NEXT_PRIMARY], text(instance), vec![behind]].concat());
-    socket.write_all(&question).expect("it listens");
+    socket.write_all(&next_primary(instance, behind)).expect("it listens");
     socket
 }
 
+fn next_primary(instance: &str, behind: u8) -> Vec<u8> {
+    frame(CONTROL, &[vec![NEXT_PRIMARY], text(instance), vec![behind]].concat())
+}
+
+/// What a host says next.
+fn hear(socket: &mut TcpStream) -> Vec<u8> {
+    let mut said = vec![0; 4096];
+    let read = socket.read(&mut said).expect("it answers in time");
+    said.truncate(read);
+    said
+}
+
+/// What a host says until it hangs up on somebody who says nothing more.
 fn said(mut socket: TcpStream) -> String {
-    let mut answer = Vec::new();
+    let mut answer = hear(&mut socket);
+    // Which may have come too late, if it has hung up by itself.
+    let _hung_up = socket.shutdown(Shutdown::Write);
     socket.read_to_end(&mut answer).expect("it answers in time");
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn who_was_told_of_a_primary_may_say_hello_on_the_same_connection_and_nothing_else() {
+    let cluster = cluster();
+    let mut counter = Replicas::of(&cluster, "counter", "counter", 1);
+    let host = address(&cluster, "counter", 0);
+    let told = || {
+        let mut socket = wait_for_next(host, "counter", 0);
+        let mut told = String::new();
+        while !told.contains(&host.to_string()) {
+            told += &String::from_utf8_lossy(&hear(&mut socket));
+        }
+        socket
+    };
+    let mut client = told();
+    client.write_all(&client_hello(1, "counter")).expect("it listens");
+    assert_eq!(hear(&mut client), frame(CONTROL, &[CLIENT_WELCOME, 1]));
+    assert_eq!(sends_and_is_cut_off(&mut told(), &next_primary("counter", 0)), b"");
+    check_unharmed(&cluster, &mut counter, 1);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     ClientError,
-    greeting::{Greeting, ask_host, next_primary},
+    greeting::{Greeting, Opened, ask_host, next_primary},
     whereabouts::{Primary, Whereabouts},
 };
 
@@ -43,9 +43,14 @@ pub struct Addresses {
     primaries: watch::Receiver<Option<Primary>>,
     look: Arc<Notify>,
     heard: Arc<Heard>,
+    kept: Arc<Kept>,
     asking: JoinHandle<()>,
     security: Security,
 }
+
+/// The connection on which the host of the primary has told of it.
+#[derive(Default)]
+struct Kept(Mutex<Option<(Primary, Opened)>>);
 
 /// What the hosts that know no primary said when they were asked last, of each of them.
 #[derive(Default)]
@@ -72,11 +77,12 @@ impl Addresses {
 
     /// The same, where hosts are connected to like this.
     pub fn secured(name: InstanceName, addresses: Vec<HostAddress>, security: Security) -> Addresses {
-        let (look, heard) = (Arc::new(Notify::new()), Arc::<Heard>::default());
+        let (look, heard, kept) = (Arc::new(Notify::new()), Arc::<Heard>::default(), Arc::<Kept>::default());
         let (news, primaries) = watch::channel(None);
-        let asking =
-            tokio::spawn(keep_asking(name, addresses, Arc::clone(&look), Arc::clone(&heard), news, security.clone()));
-        Addresses { primaries, look, heard, asking, security }
+        let telling = Telling { news, kept: Arc::clone(&kept) };
+        let keep_asking =
+            keep_asking(name, addresses, Arc::clone(&look), Arc::clone(&heard), telling, security.clone());
+        Addresses { primaries, look, heard, kept, asking: tokio::spawn(keep_asking), security }
     }
 
     /// The addresses that hosts are called by, each as `HOST:PORT`. Where they have TLS a name stays one, since it stands in the
@@ -120,6 +126,11 @@ impl Whereabouts for Addresses {
         self.look.notify_one();
     }
 
+    fn opened(&self, primary: &Primary) -> Option<Opened> {
+        let kept = self.kept.lock().take();
+        kept.and_then(|(of, opened)| (of == *primary && opened.is_fresh()).then_some(opened))
+    }
+
     fn why_unknown(&self) -> Option<String> {
         let heard = self.heard.lock();
         let reasons = heard.iter().filter_map(|(address, answer)| match answer {
@@ -145,6 +156,37 @@ impl Whereabouts for Addresses {
     }
 }
 
+impl Kept {
+    fn lock(&self) -> MutexGuard<'_, Option<(Primary, Opened)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells who is primary.
+struct Telling {
+    news: watch::Sender<Option<Primary>>,
+    kept: Arc<Kept>,
+}
+
+impl Telling {
+    /// The epoch of the newest that was told.
+    fn epoch(&self) -> Option<Epoch> {
+        self.news.borrow().as_ref().map(|known| known.epoch)
+    }
+
+    /// Tells of one, if that is news: who is behind may still name the one before. Whoever goes there may go on with the connection on which
+    /// its host has said so.
+    fn tell(&self, primary: &Primary, opened: Option<Opened>) -> bool {
+        let is_news = self.epoch().is_none_or(|known| known < primary.epoch);
+        if is_news {
+            // Before anybody looks for it.
+            *self.kept.lock() = opened.map(|opened| (primary.clone(), opened));
+            self.news.send_replace(Some(primary.clone()));
+        }
+        is_news
+    }
+}
+
 impl Heard {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<HostAddress, Answer>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -156,7 +198,7 @@ async fn keep_asking(
     addresses: Vec<HostAddress>,
     look: Arc<Notify>,
     heard: Arc<Heard>,
-    news: watch::Sender<Option<Primary>>,
+    telling: Telling,
     security: Security,
 ) {
     let addresses: BTreeSet<HostAddress> = addresses.into_iter().collect();
@@ -171,10 +213,9 @@ async fn keep_asking(
             if under_way.contains(address) || follows.is_new(address) {
                 continue;
             }
-            let known = news.borrow().as_ref().map(|known| known.epoch);
             // Whoever looks again waits for a later one, of which a host tells at once if it knows it. Another connection to ask
             // it first would cost more than all else that is done where very many have lost their primary.
-            if let Some(behind) = known.filter(|_| may_tell(&followed_again, address)) {
+            if let Some(behind) = telling.epoch().filter(|_| may_tell(&followed_again, address)) {
                 follows.begin(address, behind);
                 continue;
             }
@@ -183,7 +224,8 @@ async fn keep_asking(
             asked.spawn(async move {
                 let silent = || Answer::No(format!("it does not answer within {ANSWER_WAIT_MAX:?}"));
                 let answer = timeout(ANSWER_WAIT_MAX, ask(&name, &address, &security)).await;
-                (address, answer.unwrap_or_else(|_| silent()))
+                let (answer, opened) = answer.unwrap_or_else(|_| (silent(), None));
+                (address, answer, opened)
             });
         }
         let again = async {
@@ -194,9 +236,9 @@ async fn keep_asking(
         loop {
             tokio::select! {
                 biased;
-                Some(Ok((address, answer))) = asked.join_next() => {
+                Some(Ok((address, answer, opened))) = asked.join_next() => {
                     under_way.remove(&address);
-                    let is_news = matches!(&answer, Answer::Primary(primary) if tell(&news, primary));
+                    let is_news = matches!(&answer, Answer::Primary(primary) if telling.tell(primary, opened));
                     if is_news {
                         answers.clear();
                         heard.lock().clear();
@@ -204,7 +246,7 @@ async fn keep_asking(
                     // Whoever looks again waits for another one: the host tells of it once it knows.
                     let knows_no_later = !is_news && matches!(answer, Answer::Primary(_) | Answer::None);
                     if knows_no_later && may_tell(&followed_again, &address) {
-                        follows.begin(&address, news.borrow().as_ref().map_or(Epoch(0), |known| known.epoch));
+                        follows.begin(&address, telling.epoch().unwrap_or(Epoch(0)));
                     }
                     answers.insert(address, answer);
                     if answers.len() == addresses.len() {
@@ -217,7 +259,7 @@ async fn keep_asking(
                         followed_again.insert(address.clone(), Instant::now() + FOLLOW_PAUSE);
                         look.notify_one();
                     }
-                    if next.is_some_and(|primary| tell(&news, &primary)) {
+                    if next.is_some_and(|(primary, opened)| telling.tell(&primary, opened)) {
                         answers.clear();
                         heard.lock().clear();
                     }
@@ -237,7 +279,7 @@ fn may_tell(followed_again: &BTreeMap<HostAddress, Instant>, address: &HostAddre
 struct Follows {
     name: InstanceName,
     security: Security,
-    tasks: JoinSet<(HostAddress, u64, Option<Primary>)>,
+    tasks: JoinSet<(HostAddress, u64, Option<(Primary, Option<Opened>)>)>,
     ever: u64,
     of: BTreeMap<HostAddress, Follow>,
 }
@@ -280,23 +322,18 @@ impl Follows {
     }
 }
 
-/// Tells who is primary, if that is news: who is behind may still name the one before.
-fn tell(news: &watch::Sender<Option<Primary>>, primary: &Primary) -> bool {
-    news.send_if_modified(|known| {
-        let is_news = known.as_ref().is_none_or(|known| known.epoch < primary.epoch);
-        if is_news {
-            *known = Some(primary.clone());
-        }
-        is_news
-    })
-}
-
-/// The primary behind that epoch of which the host tells; `None` if it tells of none.
-async fn follow(name: &InstanceName, address: &HostAddress, behind: Epoch, security: &Security) -> Option<Primary> {
+/// The primary behind that epoch of which the host tells, and the connection if it is there; `None` if it tells of none.
+async fn follow(
+    name: &InstanceName,
+    address: &HostAddress,
+    behind: Epoch,
+    security: &Security,
+) -> Option<(Primary, Option<Opened>)> {
     match next_primary(name, address, behind, security).await {
-        Ok(Greeting::Welcome { epoch, .. }) => Some(Primary { epoch, address: address.clone() }),
-        Ok(Greeting::Elsewhere(next)) => next,
-        Ok(Greeting::Ended(_)) => None,
+        Ok((Greeting::Elsewhere(next), opened)) => {
+            next.map(|next| if next.address == *address { (next, Some(opened)) } else { (next, None) })
+        }
+        Ok((Greeting::Welcome(_) | Greeting::Ended(_), _)) => None,
         Err(error) => {
             // Also one of before, which does not know the question.
             tracing::debug!(%address, "a host does not say who the next primary is: {error}");
@@ -305,20 +342,22 @@ async fn follow(name: &InstanceName, address: &HostAddress, behind: Epoch, secur
     }
 }
 
-/// What that host says of the primary.
-async fn ask(name: &InstanceName, address: &HostAddress, security: &Security) -> Answer {
+/// What that host says of the primary, and the connection if that is there.
+async fn ask(name: &InstanceName, address: &HostAddress, security: &Security) -> (Answer, Option<Opened>) {
     let answer = match ask_host(name, address, CLIENT_VERSION, security).await {
-        Ok(Greeting::Welcome { epoch, .. }) => Answer::Primary(Primary { epoch, address: address.clone() }),
-        Ok(Greeting::Elsewhere(Some(primary))) => Answer::Primary(primary),
-        Ok(Greeting::Elsewhere(None)) => Answer::None,
-        Ok(Greeting::Ended(reason)) => Answer::Ended(reason),
+        Ok((Greeting::Welcome(epoch), opened)) => {
+            return (Answer::Primary(Primary { epoch, address: address.clone() }), Some(opened));
+        }
+        Ok((Greeting::Elsewhere(Some(primary)), _)) => Answer::Primary(primary),
+        Ok((Greeting::Elsewhere(None), _)) => Answer::None,
+        Ok((Greeting::Ended(reason), _)) => Answer::Ended(reason),
         Err(ConnectionError::Refused(reason)) => Answer::No(reason),
         Err(error) => Answer::No(error.to_string()),
     };
     if let Answer::No(reason) = &answer {
         tracing::debug!(%address, "a host does not say who is primary: {reason}");
     }
-    answer
+    (answer, None)
 }
 
 #[cfg(test)]
@@ -329,6 +368,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::greeting::greet_primary;
 
     fn known(answers: &[(u16, Answer)]) -> Addresses {
         let heard = Heard::default();
@@ -340,6 +380,7 @@ mod tests {
             primaries,
             look: Arc::default(),
             heard: Arc::new(heard),
+            kept: Arc::default(),
             asking: tokio::spawn(async {}),
             security: Security::Plain,
         }
@@ -452,9 +493,66 @@ mod tests {
                 break told;
             }
         };
-        assert_eq!((of, next.map(|next| next.epoch)), (address.clone(), Some(Epoch(2))));
+        assert_eq!((of, next.map(|(next, _)| next.epoch)), (address.clone(), Some(Epoch(2))));
         assert!(follows.end(&address, number) && !follows.end(&address, number));
         silent.read_frame().await.expect_err("it was given up");
+    }
+
+    /// A host that has said that it is that of the primary of epoch 2, the connection on which it has, and what a client does who hears that.
+    async fn told_of_itself() -> (TcpListener, Connection, JoinHandle<Result<(), ConnectionError>>) {
+        let (host, addresses) = referred_once().await;
+        addresses.look_again();
+        let (mut connection, hello) = asked(&host).await;
+        assert_eq!(hello, Control::NextPrimary { to: "counter".to_owned(), behind: 1 });
+        let refused = Control::Refused { elsewhere: true, reason: String::new() };
+        let here = host.local_addr().expect("it listens").to_string();
+        let there = Control::Elsewhere { epoch: 2, address: here };
+        connection.write_frames(&[refused, there].map(Frame::Control)).await.expect("it is there");
+        let client = tokio::spawn(async move {
+            let mut primaries = addresses.primaries();
+            let next = primaries.wait_for(|known| known.as_ref().is_some_and(|known| known.epoch == Epoch(2)));
+            let primary = next.await.expect("it is told").clone().expect("it is one");
+            let name = InstanceName::new("counter").expect("a plain name");
+            greet_primary(&name, &primary, CLIENT_VERSION, &addresses).await.map(drop)
+        });
+        (host, connection, client)
+    }
+
+    fn client_hello() -> Frame {
+        Frame::Control(Control::ClientHello { version: CLIENT_VERSION, to: "counter".to_owned() })
+    }
+
+    #[tokio::test]
+    async fn a_client_goes_on_with_the_connection_on_which_a_host_has_said_that_it_is_that_of_the_primary() {
+        let (host, mut connection, client) = told_of_itself().await;
+        assert_eq!(connection.read_frame().await.expect("it goes on"), client_hello());
+        connection.write_frame(&Frame::Control(Control::ClientWelcome { epoch: 2 })).await.expect("it is there");
+        client.await.expect("no panic").expect("it is welcome");
+        timeout(Duration::ZERO, host.accept()).await.expect_err("there is no other connection");
+    }
+
+    #[tokio::test]
+    async fn a_host_that_hangs_up_behind_its_answer_is_connected_to_anew() {
+        let (host, connection, client) = told_of_itself().await;
+        drop(connection);
+        let (mut connection, hello) = asked(&host).await;
+        assert_eq!(Frame::Control(hello), client_hello());
+        connection.write_frame(&Frame::Control(Control::ClientWelcome { epoch: 2 })).await.expect("it is there");
+        client.await.expect("no panic").expect("it is welcome");
+    }
+
+    #[tokio::test]
+    async fn the_host_that_was_welcoming_when_it_was_asked_is_not_connected_to_again() {
+        let host = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = HostAddress::from(host.local_addr().expect("it listens"));
+        let name = InstanceName::new("counter").expect("a plain name");
+        let addresses = Addresses::new(name.clone(), vec![address.clone()]);
+        let _connection = answer(&host, 1).await;
+        let mut primaries = addresses.primaries();
+        let primary = primaries.wait_for(Option::is_some).await.expect("it is told").clone().expect("it is one");
+        greet_primary(&name, &primary, CLIENT_VERSION, &addresses).await.map(drop).expect("it was welcome");
+        timeout(Duration::ZERO, host.accept()).await.expect_err("there is no other connection");
+        assert!(addresses.opened(&primary).is_none(), "it is given away once");
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use crate::{
-    greeting::greet,
+    greeting::greet_primary,
     reign,
     replica::ReplicaConnection,
     shared_client::id_text,
@@ -635,8 +635,7 @@ impl Client {
         let Some(primary) = self.primaries.borrow_and_update().clone() else {
             return Err(ConnectionError::Closed);
         };
-        let security = self.whereabouts.security();
-        let greeting = greet(&self.name, &primary.address, version, &security);
+        let greeting = greet_primary(&self.name, &primary, version, &*self.whereabouts);
         let greeted = reign::greeted(greeting, &mut self.primaries, &*self.whereabouts).await;
         self.unreached = greeted.as_ref().err().and_then(|error| Unreached::of(&primary.address, error));
         let (handle, connection) = greeted?;

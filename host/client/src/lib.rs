@@ -20,6 +20,7 @@ mod whereabouts;
 pub use addresses::Addresses;
 pub use client::{Answered, CheckpointTaken, Client, ClientError, Queried};
 pub use events::{Events, Heard};
+pub use greeting::Opened;
 pub use report::{
     NoReport, OutgoingReport, OutgoingRequest, PeerReport, Report, ScheduleReport, Stall, ask_for_report,
 };

@@ -27,7 +27,7 @@ use tokio::{
 
 use crate::{
     client::{ClientError, RETRY_PAUSE, check_size, text_of},
-    greeting::greet,
+    greeting::greet_primary,
     reign,
     unreached::Unreached,
     values::without_controls,
@@ -597,8 +597,7 @@ async fn connect(
     whereabouts: &dyn Whereabouts,
 ) -> Result<(Primary, ConnectionHandle, Connection), ConnectionError> {
     let Some(primary) = primaries.borrow_and_update().clone() else { return Err(ConnectionError::Closed) };
-    let security = whereabouts.security();
-    let greeting = greet(&desk.name, &primary.address, SESSIONS_VERSION, &security);
+    let greeting = greet_primary(&desk.name, &primary, SESSIONS_VERSION, whereabouts);
     let greeted = reign::greeted(greeting, primaries, whereabouts).await;
     desk.lock().unreached = greeted.as_ref().err().and_then(|error| Unreached::of(&primary.address, error));
     let (handle, connection) = greeted?;

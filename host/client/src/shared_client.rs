@@ -27,7 +27,7 @@ use crate::{
         Answered, ClientError, INQUIRY_SLICE, Queried, RETRY_PAUSE, answer_to, answer_to_query, check_size, inquiry,
         status_in,
     },
-    greeting::{greet, greet_nearby},
+    greeting::{greet_nearby, greet_primary},
     reign,
     unreached::Unreached,
     values::without_controls,
@@ -530,10 +530,9 @@ async fn reach(
         let Nearby { handle, frames } = greet_nearby(nearby).await?;
         return Ok((handle, Way::Nearby(frames)));
     }
-    let security = whereabouts.security();
-    let greeted = match greet(&desk.name, &primary.address, TRACES_VERSION, &security).await {
+    let greeted = match greet_primary(&desk.name, primary, TRACES_VERSION, whereabouts).await {
         // It may be of an earlier version, and takes requests without their traces.
-        Err(ConnectionError::Refused(_)) => greet(&desk.name, &primary.address, QUERIES_VERSION, &security).await,
+        Err(ConnectionError::Refused(_)) => greet_primary(&desk.name, primary, QUERIES_VERSION, whereabouts).await,
         greeted => greeted,
     };
     let (handle, connection) = greeted?;

@@ -4,7 +4,7 @@ use ambrosia_core::{Epoch, HostAddress, ReplicaIndex};
 use ambrosia_wire::{ConnectionHandle, Frame, Security};
 use tokio::sync::{mpsc, watch};
 
-use crate::ClientError;
+use crate::{ClientError, Opened};
 
 /// A primary, and where it answers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,6 +38,12 @@ pub trait Whereabouts: Send + Sync {
 
     /// A connection with that primary, on which a client has said hello, if its host is this process. Does not wait for anything.
     fn nearby(&self, primary: &Primary) -> Option<Nearby> {
+        let _ = primary;
+        None
+    }
+
+    /// The connection on which the host of that primary has told of it, if it was kept; given away once. Does not wait for anything.
+    fn opened(&self, primary: &Primary) -> Option<Opened> {
         let _ = primary;
         None
     }
