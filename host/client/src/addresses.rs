@@ -259,7 +259,7 @@ async fn keep_asking(
                         followed_again.insert(address.clone(), Instant::now() + FOLLOW_PAUSE);
                         look.notify_one();
                     }
-                    if next.is_some_and(|(primary, opened)| telling.tell(&primary, opened)) {
+                    if next.is_some_and(|next| telling.tell(&next.primary, next.opened)) {
                         answers.clear();
                         heard.lock().clear();
                     }
@@ -279,9 +279,15 @@ fn may_tell(followed_again: &BTreeMap<HostAddress, Instant>, address: &HostAddre
 struct Follows {
     name: InstanceName,
     security: Security,
-    tasks: JoinSet<(HostAddress, u64, Option<(Primary, Option<Opened>)>)>,
+    tasks: JoinSet<(HostAddress, u64, Option<Next>)>,
     ever: u64,
     of: BTreeMap<HostAddress, Follow>,
+}
+
+/// The next primary, and the connection if it is there that was told of it.
+struct Next {
+    primary: Primary,
+    opened: Option<Opened>,
 }
 
 struct Follow {
@@ -322,16 +328,11 @@ impl Follows {
     }
 }
 
-/// The primary behind that epoch of which the host tells, and the connection if it is there; `None` if it tells of none.
-async fn follow(
-    name: &InstanceName,
-    address: &HostAddress,
-    behind: Epoch,
-    security: &Security,
-) -> Option<(Primary, Option<Opened>)> {
+/// The primary behind that epoch of which the host tells; `None` if it tells of none.
+async fn follow(name: &InstanceName, address: &HostAddress, behind: Epoch, security: &Security) -> Option<Next> {
     match next_primary(name, address, behind, security).await {
         Ok((Greeting::Elsewhere(next), opened)) => {
-            next.map(|next| if next.address == *address { (next, Some(opened)) } else { (next, None) })
+            next.map(|primary| Next { opened: (primary.address == *address).then_some(opened), primary })
         }
         Ok((Greeting::Welcome(_) | Greeting::Ended(_), _)) => None,
         Err(error) => {
@@ -493,7 +494,7 @@ mod tests {
                 break told;
             }
         };
-        assert_eq!((of, next.map(|(next, _)| next.epoch)), (address.clone(), Some(Epoch(2))));
+        assert_eq!((of, next.map(|next| next.primary.epoch)), (address.clone(), Some(Epoch(2))));
         assert!(follows.end(&address, number) && !follows.end(&address, number));
         silent.read_frame().await.expect_err("it was given up");
     }

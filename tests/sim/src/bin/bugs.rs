@@ -327,7 +327,7 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "a reader whose segment was removed is not told that it was overtaken",
         file: "host/storage/src/file/cursor.rs",
-        changes: &[("    Ok(if first > asked {", "    Ok(if first.0 > asked.0 + (1 << 40) {")],
+        changes: &[("Err(error) if is_gone(&error) => {", "Err(error) if is_gone(&error) && name.first.0 == 0 => {")],
     },
     Bug {
         name: "pages of a base win over those that have changed since",
