@@ -26,6 +26,7 @@ const SETTINGS: &str = "shared_buffers = '16MB'\n\
     checkpoint_timeout = '30s'\n\
     max_wal_size = '128MB'\n\
     min_wal_size = '32MB'\n\
+    log_connections = on\n\
     ssl = on\n";
 
 /// Who is let in: administrators on the socket, the other server, and all others by TLS and with a password.
@@ -188,6 +189,20 @@ impl Node {
         let followed = "select count(*) from pg_stat_replication where state = 'streaming' and sync_state = 'sync'";
         // It may still be coming back from a crash.
         self.wait_until("is followed", |node| node.try_sql(followed).is_some_and(|count| count == "1\n"));
+    }
+
+    /// Waits until it has taken connections of `application` so many times.
+    ///
+    /// # Panics
+    /// If it does not within a minute.
+    pub fn wait_for_connections(&self, application: &str, times: usize) {
+        self.wait_until("is connected to", |node| node.connections(application) >= times);
+    }
+
+    /// How often it has taken connections of `application`.
+    pub fn connections(&self, application: &str) -> usize {
+        let (said, name) = (self.said(), format!("application_name={application}"));
+        said.split_whitespace().filter(|word| *word == name).count()
     }
 
     /// SIGKILL to all its processes at once, as when its machine dies.

@@ -46,6 +46,8 @@ pub(crate) struct Conversation {
     prepared: Prepared,
     barriers: Barriers,
     backend: Backend,
+    /// Of the server; `None` where there is no other one.
+    timeline: Option<u32>,
     pub(crate) known: Known,
     answers: Answers,
 }
@@ -128,19 +130,37 @@ impl From<tokio_postgres::Error> for Failed {
     }
 }
 
+/// How servers are connected with, if that is by TLS.
+async fn connector(place: &PostgresPlace) -> Result<Option<Connector>, PostgresError> {
+    let Some(files) = place.tls.clone() else { return Ok(None) };
+    // A disk may be slow, and others go on meanwhile.
+    let reading = tokio::task::spawn_blocking(move || files.read(PROTOCOL)).await;
+    let connector = reading.map_err(|error| PostgresError::Threads(error.into()))?;
+    let connector = connector
+        .map_err(|fault| PostgresError::Unreachable { place: place.to_string(), reason: fault.to_string() })?;
+    Ok(Some(Connector(connector)))
+}
+
 /// Connects with whichever server can be written to, without a look at what is there.
 pub(crate) async fn connect(place: &PostgresPlace) -> Result<Connected, PostgresError> {
-    let unreachable = |reason| PostgresError::Unreachable { place: place.to_string(), reason };
-    let connector = match place.tls.clone() {
-        None => None,
-        Some(files) => {
-            // A disk may be slow, and others go on meanwhile.
-            let reading = tokio::task::spawn_blocking(move || files.read(PROTOCOL)).await;
-            let connector = reading.map_err(|error| PostgresError::Threads(error.into()))?;
-            Some(Connector(connector.map_err(|fault| unreachable(fault.to_string()))?))
+    let connected = servers::connect(place, connector(place).await?.as_ref()).await;
+    connected.map_err(|reason| PostgresError::Unreachable { place: place.to_string(), reason })
+}
+
+/// The timeline of a server that can be written to, if that is above this one.
+pub(crate) async fn successor(place: &PostgresPlace, of: u32) -> Option<u32> {
+    match connector(place).await {
+        Ok(connector) => servers::successor(place, connector.as_ref(), of).await,
+        Err(error) => {
+            tracing::debug!("no other server is looked for: {error}");
+            None
         }
-    };
-    servers::connect(place, connector.as_ref()).await.map_err(unreachable)
+    }
+}
+
+/// The conversation that was begun last.
+pub(crate) fn newest_session() -> Session {
+    Session(LAST_SESSION.load(Ordering::SeqCst))
 }
 
 /// Has a connection do what its client asks, and hear its warnings.
@@ -171,13 +191,14 @@ pub(crate) fn driven<S: TlsStream + Unpin + Send + 'static>(
 impl Conversation {
     /// Connects, and sees that the server can be used and has the tables.
     pub(crate) async fn begin(place: &PostgresPlace) -> Result<Conversation, PostgresError> {
-        let Connected { client, is_warned, driver, .. } = connect(place).await?;
+        let Connected { client, is_warned, driver, timeline } = connect(place).await?;
         let begun = prepare(&client, place).await;
         let (prepared, backend, known) = begun.inspect_err(|_| driver.abort())?;
         let session = Session(LAST_SESSION.fetch_add(1, Ordering::SeqCst) + 1);
         let answers = Answers { since: Instant::now(), last: AtomicU64::new(0) };
         let barriers = Barriers::default();
-        Ok(Conversation { session, client, is_warned, driver, prepared, barriers, backend, known, answers })
+        let timeline = (timeline != 0).then_some(timeline);
+        Ok(Conversation { session, client, is_warned, driver, prepared, barriers, backend, timeline, known, answers })
     }
 
     /// When it has answered last.
@@ -195,6 +216,11 @@ impl Conversation {
 
     pub(crate) fn barriers(&self) -> &Barriers {
         &self.barriers
+    }
+
+    /// The timeline of the server; `None` where there is no other one, or it can't be told.
+    pub(crate) fn timeline(&self) -> Option<u32> {
+        self.timeline
     }
 
     pub(crate) fn backend(&self) -> Backend {

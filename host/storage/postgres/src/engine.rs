@@ -13,7 +13,7 @@ use ambrosia_shared_log::{
 use ambrosia_storage::LogId;
 use tokio::{
     runtime::{Builder, Runtime},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
@@ -27,6 +27,7 @@ use crate::{
     rows::{group_in, head_in, host_column, host_in, log_column, log_in, number_column, number_in},
     schema,
     servers::Connected,
+    succession::Succession,
 };
 
 /// Connections for groups: an append waits for the standby's disk, and the next ones of other logs need not.
@@ -71,6 +72,7 @@ struct Office {
     changes: Line,
     /// A host that is late to say that it lives is taken for dead, so nothing stands before that.
     beats: Line,
+    succession: Succession,
 }
 
 impl PostgresEngine {
@@ -100,8 +102,8 @@ impl PostgresEngine {
     /// If the database can't be reached, has no tables of this version, or would lose what it confirms; or if the depot is not that of the store.
     pub fn open(place: PostgresPlace) -> Result<PostgresEngine, PostgresError> {
         let threads = Threads::begin()?;
-        let (groups, reads, keys, changes, beats) = Default::default();
-        let office = Arc::new(Office { place, groups, reads, keys, changes, beats });
+        let (groups, reads, keys, changes, beats, succession) = Default::default();
+        let office = Arc::new(Office { place, groups, reads, keys, changes, beats, succession });
         let there = Arc::clone(&office);
         // Errors that no repetition mends are told here and not as an engine that is away.
         let begin = async move { Ok(Conversation::begin(&there.place).await?.known.clone()) };
@@ -202,7 +204,7 @@ impl Office {
             (Lane::Other, Request::Keys(_)) => &self.keys,
             (Lane::Other, _) => &self.changes,
         };
-        within_time(line, &self.place, async |conversation| perform(conversation, request).await).await
+        self.within_time(line, async |conversation| perform(conversation, request).await).await
     }
 
     /// Has the connections that a host needs, and the server what it needs for their first statements: whoever takes over first would wait for
@@ -231,55 +233,64 @@ impl Office {
         for line in [&self.reads, &self.keys, &self.beats, &self.changes] {
             if let Some(conversation) = line.of_session(session).await {
                 let ask = async |conversation: &Conversation| perform(conversation, request).await;
-                return ask_in_time(line, &conversation, Instant::now() + ANSWER_TIME, ask).await;
+                return self.ask_in_time(line, &conversation, Instant::now() + ANSWER_TIME, ask).await;
             }
         }
         Err(Fault::Unavailable("the connection with the database by which that was read is over".to_owned()))
     }
-}
 
-/// Asks over the conversation of a line, all in the time that a request may take.
-async fn within_time<T>(
-    line: &Line,
-    place: &PostgresPlace,
-    ask: impl AsyncFnOnce(&Conversation) -> Result<T, Failed>,
-) -> Result<T, Fault> {
-    let late = || Fault::Unavailable(format!("no database at {place} has answered within {ANSWER_TIME:?}"));
-    let until = Instant::now() + ANSWER_TIME;
-    let conversation = timeout_at(until, line.conversation(place)).await.map_err(|_| late())??;
-    ask_in_time(line, &conversation, until, ask).await
-}
-
-/// Asks, and gives the conversation up if there is no answer: a server that stands still keeps its connections alive. One that still answers what
-/// was asked before is slow, and is not helped by being asked everything anew.
-async fn ask_in_time<T>(
-    line: &Line,
-    conversation: &Conversation,
-    until: Instant,
-    ask: impl AsyncFnOnce(&Conversation) -> Result<T, Failed>,
-) -> Result<T, Fault> {
-    let latest = until - ANSWER_TIME + SLOW_ANSWER_TIME;
-    let asked = ask(conversation);
-    tokio::pin!(asked);
-    let mut until = until;
-    let Failed { fault, is_over } = loop {
-        match timeout_at(until, &mut asked).await {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(failed)) => break failed,
-            Err(_) => {}
-        }
-        let next = (conversation.last_answer() + ANSWER_TIME).min(latest);
-        if next <= until {
-            let words = "see whether it is overloaded, or waits for a standby that is gone";
-            let fault = Fault::Unknown(format!("the database has not answered within {ANSWER_TIME:?}: {words}"));
-            break Failed { fault, is_over: true };
-        }
-        until = next;
-    };
-    if is_over {
-        line.give_up(conversation.session()).await;
+    /// Asks over the conversation of a line, all in the time that a request may take.
+    async fn within_time<T>(
+        &self,
+        line: &Line,
+        ask: impl AsyncFnOnce(&Conversation) -> Result<T, Failed>,
+    ) -> Result<T, Fault> {
+        let place = &self.place;
+        let late = || Fault::Unavailable(format!("no database at {place} has answered within {ANSWER_TIME:?}"));
+        let until = Instant::now() + ANSWER_TIME;
+        let conversation = timeout_at(until, line.conversation(place)).await.map_err(|_| late())??;
+        self.ask_in_time(line, &conversation, until, ask).await
     }
-    Err(fault)
+
+    /// Asks, and gives the conversation up if there is no answer: a server that stands still keeps its connections alive. One that still answers
+    /// what was asked before is slow, and is not helped by being asked everything anew.
+    async fn ask_in_time<T>(
+        &self,
+        line: &Line,
+        conversation: &Conversation,
+        until: Instant,
+        ask: impl AsyncFnOnce(&Conversation) -> Result<T, Failed>,
+    ) -> Result<T, Fault> {
+        let latest = until - ANSWER_TIME + SLOW_ANSWER_TIME;
+        let (asked, succeeded) = (ask(conversation), self.succession.wait(&self.place, conversation));
+        tokio::pin!(asked, succeeded);
+        let mut until = until;
+        let Failed { fault, is_over } = loop {
+            tokio::select! {
+                biased;
+                answer = &mut asked => match answer {
+                    Ok(answer) => return Ok(answer),
+                    Err(failed) => break failed,
+                },
+                () = &mut succeeded => {
+                    let fault = Fault::Unknown("another server has the office of the database by now".to_owned());
+                    break Failed { fault, is_over: true };
+                }
+                () = sleep_until(until) => {}
+            }
+            let next = (conversation.last_answer() + ANSWER_TIME).min(latest);
+            if next <= until {
+                let words = "see whether it is overloaded, or waits for a standby that is gone";
+                let fault = Fault::Unknown(format!("the database has not answered within {ANSWER_TIME:?}: {words}"));
+                break Failed { fault, is_over: true };
+            }
+            until = next;
+        };
+        if is_over {
+            line.give_up(conversation.session()).await;
+        }
+        Err(fault)
+    }
 }
 
 async fn perform(conversation: &Conversation, request: &Request) -> Result<Answered, Failed> {

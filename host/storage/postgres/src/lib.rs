@@ -24,6 +24,7 @@ pub mod schema;
 mod servers;
 mod statements;
 mod store_place;
+mod succession;
 mod tls;
 
 pub use engine::PostgresEngine;

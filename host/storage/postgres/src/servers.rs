@@ -11,14 +11,17 @@
 
 use std::{
     net::IpAddr,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::{
     net::lookup_host,
     task::{AbortHandle, JoinSet},
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, config::Host};
 
@@ -26,6 +29,10 @@ use crate::{conversation::driven, error::said, place::PostgresPlace, tls::Connec
 
 /// When one has answered that is in office, another one that thinks so, too, has so long to say it.
 const OTHERS_TIME: Duration = Duration::from_millis(100);
+
+/// Who is not in office is asked again after that time, and then after twice as long each time, up to [`AGAIN_MAX`].
+const AGAIN_FIRST: Duration = Duration::from_millis(100);
+const AGAIN_MAX: Duration = Duration::from_millis(400);
 
 /// The names of its files of WAL begin with the number of its timeline, in so many digits of 16.
 const TIMELINE: &str = "select left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)";
@@ -37,7 +44,7 @@ pub(crate) struct Connected {
     pub(crate) is_warned: Arc<AtomicBool>,
     pub(crate) driver: AbortHandle,
     /// 0 where there is nobody else, and where it can't be told, as by what only speaks like PostgreSQL.
-    timeline: u32,
+    pub(crate) timeline: u32,
 }
 
 /// What has come of a part of the search.
@@ -49,44 +56,83 @@ enum Found {
     Nobody(String),
 }
 
+/// Asks all servers at once.
+struct Search {
+    tasks: JoinSet<Found>,
+    connector: Option<Connector>,
+    asked: usize,
+    /// How many have said nothing so far.
+    silent: Arc<AtomicUsize>,
+}
+
+impl Search {
+    fn begin(place: &PostgresPlace, connector: Option<&Connector>) -> Search {
+        let mut tasks = JoinSet::new();
+        for server in servers(&place.config) {
+            tasks.spawn(async move { resolve(server).await });
+        }
+        Search { tasks, connector: connector.cloned(), asked: 0, silent: Arc::default() }
+    }
+
+    /// What is found next, or why there is nothing; `None` when all have answered.
+    async fn next(&mut self) -> Option<Result<Box<Connected>, String>> {
+        loop {
+            match self.tasks.join_next().await?.unwrap_or_else(|error| Found::Nobody(error.to_string())) {
+                Found::Servers(servers) => {
+                    self.asked += servers.len();
+                    self.silent.fetch_add(servers.len(), Ordering::SeqCst);
+                    // Of one alone it need not be known, unless another one may be found.
+                    let is_compared = self.asked > 1 || !self.tasks.is_empty();
+                    for server in servers {
+                        let (connector, silent) = (self.connector.clone(), Arc::clone(&self.silent));
+                        self.tasks.spawn(async move { ask(server, connector, is_compared, &silent).await });
+                    }
+                }
+                Found::Connected(connected) => return Some(Ok(connected)),
+                Found::Nobody(reason) => return Some(Err(reason)),
+            }
+        }
+    }
+}
+
 /// Connects with whoever is in office. The error says what each of them has said.
 pub(crate) async fn connect(place: &PostgresPlace, connector: Option<&Connector>) -> Result<Connected, String> {
-    let servers = servers(&place.config);
-    let mut search = JoinSet::new();
-    for server in servers {
-        search.spawn(async move { resolve(server).await });
-    }
+    let mut search = Search::begin(place, connector);
     let (mut best, mut reasons) = (None::<Box<Connected>>, Vec::new());
-    let (mut asked, mut until) = (0, None);
+    let mut until = None;
     loop {
         let next = match until {
-            None => search.join_next().await,
+            None => search.next().await,
             // Whoever is silent is not waited for.
-            Some(until) => timeout_at(until, search.join_next()).await.unwrap_or_default(),
+            Some(until) => timeout_at(until, search.next()).await.unwrap_or_default(),
         };
-        match next.map(|found| found.unwrap_or_else(|error| Found::Nobody(error.to_string()))) {
+        match next {
             None => break,
-            Some(Found::Servers(servers)) => {
-                asked += servers.len();
-                // Of one alone it need not be known, unless another one may be found.
-                let is_compared = asked > 1 || !search.is_empty();
-                for server in servers {
-                    let connector = connector.cloned();
-                    search.spawn(async move { ask(server, connector, is_compared).await });
-                }
-            }
-            Some(Found::Connected(connected)) => {
+            Some(Ok(connected)) => {
                 until = until.or_else(|| Some(Instant::now() + OTHERS_TIME));
                 if best.as_ref().is_none_or(|best| best.timeline < connected.timeline) {
                     best = Some(connected);
                 }
             }
             // Of a name with several addresses all may say the same.
-            Some(Found::Nobody(reason)) if reasons.contains(&reason) => {}
-            Some(Found::Nobody(reason)) => reasons.push(reason),
+            Some(Err(reason)) if reasons.contains(&reason) => {}
+            Some(Err(reason)) => reasons.push(reason),
         }
     }
     best.map(|best| *best).ok_or_else(|| reasons.join("; "))
+}
+
+/// The timeline of a server in office, if that is above this one.
+pub(crate) async fn successor(place: &PostgresPlace, connector: Option<&Connector>, of: u32) -> Option<u32> {
+    let mut search = Search::begin(place, connector);
+    while let Some(next) = search.next().await {
+        if let Ok(connected) = next
+            && connected.timeline > of
+        {
+            return Some(connected.timeline);
+        }
+    }
+    None
 }
 
 /// Each server as the URL names it, by itself.
@@ -148,7 +194,21 @@ async fn resolve(server: Config) -> Found {
     }
 }
 
-async fn ask(server: Config, connector: Option<Connector>, is_compared: bool) -> Found {
+/// Asks one server, and again as long as another one says nothing: who stands by may come into office, and if the silent one is gone nobody
+/// else will.
+async fn ask(server: Config, connector: Option<Connector>, is_compared: bool, silent: &AtomicUsize) -> Found {
+    let mut found = ask_once(&server, connector.clone(), is_compared).await;
+    silent.fetch_sub(1, Ordering::SeqCst);
+    let mut pause = AGAIN_FIRST;
+    while matches!(&found, Found::Nobody(_)) && silent.load(Ordering::SeqCst) > 0 {
+        sleep(pause).await;
+        pause = (2 * pause).min(AGAIN_MAX);
+        found = ask_once(&server, connector.clone(), is_compared).await;
+    }
+    found
+}
+
+async fn ask_once(server: &Config, connector: Option<Connector>, is_compared: bool) -> Found {
     let connected = match connector {
         None => server.connect(NoTls).await.map(|(client, connection)| driven(client, connection)),
         Some(connector) => server.connect(connector).await.map(|(client, connection)| driven(client, connection)),

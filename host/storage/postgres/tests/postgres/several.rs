@@ -5,8 +5,10 @@ use std::{
     os::unix::{fs::PermissionsExt, net::UnixListener},
     path::Path,
     process::Command,
+    thread,
 };
 
+use ambrosia_core::Lsn;
 use ambrosia_postgres::{PostgresEngine, PostgresPlace};
 use ambrosia_shared_log::{Answered, Lane, Request, Session, conformance};
 use ambrosia_test_database::{Authority, Lasting, Node, Server};
@@ -35,12 +37,12 @@ fn a_server_that_takes_connections_and_answers_nothing_holds_nobody_up() {
     );
 }
 
-/// A server and its standby, which can be reached.
-fn twins(directory: &Path) -> Option<[Node; 2]> {
+/// A server and its standby, which can be reached, on a loopback network that no other test has.
+fn twins(directory: &Path, network: u8) -> Option<[Node; 2]> {
     fs::set_permissions(directory, PermissionsExt::from_mode(0o711)).expect("it is the test's own");
     let authority = Authority::new();
     let node = |number: usize| {
-        let address = format!("127.0.9.{}", number + 1);
+        let address = format!("127.0.{network}.{}", number + 1);
         let certified = authority.certify_server(&address, Lasting::Now);
         let (certificate, key) = (directory.join("crt"), directory.join("key"));
         fs::write(&certificate, &certified.certificate).expect("there is room");
@@ -58,13 +60,13 @@ fn twins(directory: &Path) -> Option<[Node; 2]> {
 }
 
 fn session(engine: &PostgresEngine) -> Session {
-    conformance::read(engine, log(1), ambrosia_core::Lsn(1), 1 << 20).expect("it answers").0
+    conformance::read(engine, log(1), Lsn(1), 1 << 20).expect("it answers").0
 }
 
 #[test]
 fn a_server_that_does_not_know_that_another_one_has_its_office_is_not_taken_for_the_one() {
     let directory = tempfile::tempdir().expect("there is room");
-    let Some(mut nodes) = twins(directory.path()) else { return };
+    let Some(mut nodes) = twins(directory.path(), 9) else { return };
     let sockets = [directory.path().join("0"), directory.path().join("1")];
     // Whichever is named first.
     for order in [[0, 1], [1, 0]] {
@@ -82,5 +84,42 @@ fn a_server_that_does_not_know_that_another_one_has_its_office_is_not_taken_for_
         let session = session(&engine);
         assert_eq!(ask(&engine, Lane::Other, Request::Barrier { session }), Ok(Answered::Barred));
     }
+    nodes.iter_mut().for_each(|node| node.kill().expect("it is ours"));
+}
+
+#[test]
+fn a_server_that_comes_into_office_while_another_one_is_silent_is_found() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let Some(mut nodes) = twins(directory.path(), 10) else { return };
+    let place = place_at(&[&directory.path().join("0"), &directory.path().join("1")]);
+    PostgresEngine::create(&place).expect("tables can be made");
+    nodes[0].freeze(true).expect("it is ours");
+    let asked = nodes[1].connections("ambrosia-host");
+    let engine = thread::scope(|scope| {
+        let opening = scope.spawn(|| PostgresEngine::open(place.clone()));
+        // It is no primary then.
+        nodes[1].wait_for_connections("ambrosia-host", asked + 1);
+        nodes[1].promote();
+        opening.join().expect("no panic").expect("it is found")
+    });
+    assert!(create(&engine, log(1), &genesis(log(1))));
+    nodes.iter_mut().for_each(|node| node.kill().expect("it is ours"));
+}
+
+#[test]
+fn a_request_of_a_server_that_is_silent_ends_when_another_one_has_its_office() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let Some(mut nodes) = twins(directory.path(), 11) else { return };
+    let place = place_at(&[&directory.path().join("0"), &directory.path().join("1")]);
+    PostgresEngine::create(&place).expect("tables can be made");
+    let engine = PostgresEngine::open(place).expect("they are there");
+    assert!(create(&engine, log(1), &genesis(log(1))));
+    session(&engine);
+    // As if it were cut off just before.
+    nodes[0].freeze(true).expect("it is ours");
+    nodes[1].promote();
+    let read = conformance::read(&engine, log(1), Lsn(1), 1 << 20).expect_err("nobody answers");
+    assert!(read.to_string().contains("another server has the office"), "{read}");
+    session(&engine);
     nodes.iter_mut().for_each(|node| node.kill().expect("it is ours"));
 }
