@@ -38,7 +38,7 @@ struct Successor {
 }
 
 impl Succession {
-    /// Returns when the server of that conversation is silent and another one has its office, and never if not.
+    /// Returns when another server is known to have the office of that conversation's, which is looked for while that is silent.
     pub(crate) async fn wait(&self, place: &PostgresPlace, conversation: &Conversation) {
         let Some(timeline) = conversation.timeline() else { return std::future::pending().await };
         let mut newest = self.newest.subscribe();
