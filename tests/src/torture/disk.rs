@@ -8,6 +8,7 @@ use std::{
         unix::{ffi::OsStrExt, fs::MetadataExt},
     },
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::{Context, ensure};
@@ -29,6 +30,7 @@ const SLOW_WRITES_PER_S: u64 = 8;
 /// A mounted disk. Dropped, it is unmounted; when the thread of the round ends, it vanishes in any case.
 pub(crate) struct Disk {
     mounted: PathBuf,
+    is_slow: AtomicBool,
 }
 
 impl Disk {
@@ -60,7 +62,7 @@ impl Disk {
         run_tool("mkfs.ext4", &["-q", "-F", "-m", "0", &text(image)?])?;
         std::fs::create_dir(mounted)?;
         run_tool("mount", &["-o", "loop", &text(image)?, &text(mounted)?])?;
-        Ok(Disk { mounted: mounted.to_owned() })
+        Ok(Disk { mounted: mounted.to_owned(), is_slow: AtomicBool::new(false) })
     }
 
     /// Where it is mounted.
@@ -79,7 +81,9 @@ impl Disk {
         let device = std::fs::metadata(&self.mounted)?.dev();
         let (major, minor) = (libc::major(device), libc::minor(device));
         let writes = if is_slow { SLOW_WRITES_PER_S } else { 0 };
-        std::fs::write(WRITES_FILE, format!("{major}:{minor} {writes}")).context("make a disk slow")
+        std::fs::write(WRITES_FILE, format!("{major}:{minor} {writes}")).context("make a disk slow")?;
+        self.is_slow.store(is_slow, Ordering::Relaxed);
+        Ok(())
     }
 
     fn ballast(&self) -> PathBuf {
@@ -116,7 +120,7 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         // The next disk may have the same number.
-        if Disk::slow_impossible().is_none()
+        if self.is_slow.load(Ordering::Relaxed)
             && let Err(error) = self.slow_down(false)
         {
             eprintln!("{error:#}");

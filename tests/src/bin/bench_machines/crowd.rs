@@ -53,10 +53,14 @@ pub(crate) fn crowd(instances: usize, time: Duration, hours: Hours, interrupt: &
     clients.once(interrupt)?;
     crowd.clients = Some(clients);
     crowd.busy(time, interrupt)?;
+    crowd.host_with_all_dies(interrupt)?;
     if hours.minutes > 0 {
+        // Last: hosts that begin behind it would have the log of all of it to read.
+        crowd.site.machines.plug(HOSTS[0])?;
+        crowd.site.wait_until_all_follow()?;
+        crowd.clients().once(interrupt)?;
         crowd.long(&hours, interrupt)?;
     }
-    crowd.host_with_all_dies(interrupt)?;
     let answers = crowd.clients().answers();
     note("requests answered, each done once", answers.to_string());
     Ok(())
