@@ -18,12 +18,9 @@ use tokio::{
 
 use crate::{
     ClientError,
-    greeting::{Greeting, Opened, ask_host, next_primary},
+    greeting::{ANSWER_WAIT_MAX, Greeting, Opened, ask_host, next_primary},
     whereabouts::{Primary, Whereabouts},
 };
-
-/// A host that is well answers long before that.
-const ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The hosts are not asked more often than this.
 const ASK_INTERVAL_MIN: Duration = Duration::from_millis(20);
@@ -128,7 +125,7 @@ impl Whereabouts for Addresses {
 
     fn opened(&self, primary: &Primary) -> Option<Opened> {
         let kept = self.kept.lock().take();
-        kept.and_then(|(of, opened)| (of == *primary && opened.is_fresh()).then_some(opened))
+        kept.filter(|(of, opened)| of == primary && opened.is_fresh()).map(|(_, opened)| opened)
     }
 
     fn why_unknown(&self) -> Option<String> {
@@ -417,7 +414,7 @@ mod tests {
         let listen = || TcpListener::bind("127.0.0.1:0");
         let (gone, host) = (listen().await.expect("a port"), listen().await.expect("a port"));
         let addresses = [&gone, &host].map(|host| HostAddress::from(host.local_addr().expect("it listens"))).to_vec();
-        let asked = Addresses::new(InstanceName::new("counter").expect("a plain name"), addresses);
+        let asked = Addresses::new(name(), addresses);
         let mut primaries = asked.primaries();
         let (_held, _) = gone.accept().await.expect("it is asked");
         let mut answered = Vec::new();
@@ -442,16 +439,29 @@ mod tests {
     }
 
     async fn refer(mut connection: Connection, epoch: u64) {
+        refer_to(&mut connection, epoch, "127.0.0.1:9").await;
+    }
+
+    async fn refer_to(connection: &mut Connection, epoch: u64, address: &str) {
         let refused = Control::Refused { elsewhere: true, reason: String::new() };
-        let there = Control::Elsewhere { epoch, address: "127.0.0.1:9".to_owned() };
+        let there = Control::Elsewhere { epoch, address: address.to_owned() };
         connection.write_frames(&[refused, there].map(Frame::Control)).await.expect("it is there");
     }
 
-    /// A host, and a client to which it has told of the primary of epoch 1.
-    async fn referred_once() -> (TcpListener, Addresses) {
+    fn name() -> InstanceName {
+        InstanceName::new("counter").expect("a plain name")
+    }
+
+    /// A host, and a client that asks it alone.
+    async fn one_host() -> (TcpListener, Addresses) {
         let host = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = host.local_addr().expect("it listens").into();
-        let addresses = Addresses::new(InstanceName::new("counter").expect("a plain name"), vec![address]);
+        (host, Addresses::new(name(), vec![address]))
+    }
+
+    /// The same, after it has told of the primary of epoch 1.
+    async fn referred_once() -> (TcpListener, Addresses) {
+        let (host, addresses) = one_host().await;
         let (connection, _) = asked(&host).await;
         refer(connection, 1).await;
         addresses.primaries().wait_for(Option::is_some).await.expect("it is asked for");
@@ -477,8 +487,7 @@ mod tests {
     async fn a_host_is_asked_anew_for_the_next_primary_when_it_was_asked_long_ago() {
         let host = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = HostAddress::from(host.local_addr().expect("it listens"));
-        let name = InstanceName::new("counter").expect("a plain name");
-        let mut follows = Follows::new(name, Security::Plain);
+        let mut follows = Follows::new(name(), Security::Plain);
         follows.begin(&address, Epoch(1));
         // Nothing is heard of this connection any more, not even that it has ended.
         let (mut silent, _) = asked(&host).await;
@@ -505,16 +514,12 @@ mod tests {
         addresses.look_again();
         let (mut connection, hello) = asked(&host).await;
         assert_eq!(hello, Control::NextPrimary { to: "counter".to_owned(), behind: 1 });
-        let refused = Control::Refused { elsewhere: true, reason: String::new() };
-        let here = host.local_addr().expect("it listens").to_string();
-        let there = Control::Elsewhere { epoch: 2, address: here };
-        connection.write_frames(&[refused, there].map(Frame::Control)).await.expect("it is there");
+        refer_to(&mut connection, 2, &host.local_addr().expect("it listens").to_string()).await;
         let client = tokio::spawn(async move {
             let mut primaries = addresses.primaries();
             let next = primaries.wait_for(|known| known.as_ref().is_some_and(|known| known.epoch == Epoch(2)));
             let primary = next.await.expect("it is told").clone().expect("it is one");
-            let name = InstanceName::new("counter").expect("a plain name");
-            greet_primary(&name, &primary, CLIENT_VERSION, &addresses).await.map(drop)
+            greet_primary(&name(), &primary, CLIENT_VERSION, &addresses).await.map(drop)
         });
         (host, connection, client)
     }
@@ -544,14 +549,11 @@ mod tests {
 
     #[tokio::test]
     async fn the_host_that_was_welcoming_when_it_was_asked_is_not_connected_to_again() {
-        let host = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = HostAddress::from(host.local_addr().expect("it listens"));
-        let name = InstanceName::new("counter").expect("a plain name");
-        let addresses = Addresses::new(name.clone(), vec![address.clone()]);
+        let (host, addresses) = one_host().await;
         let _connection = answer(&host, 1).await;
         let mut primaries = addresses.primaries();
         let primary = primaries.wait_for(Option::is_some).await.expect("it is told").clone().expect("it is one");
-        greet_primary(&name, &primary, CLIENT_VERSION, &addresses).await.map(drop).expect("it was welcome");
+        greet_primary(&name(), &primary, CLIENT_VERSION, &addresses).await.map(drop).expect("it was welcome");
         timeout(Duration::ZERO, host.accept()).await.expect_err("there is no other connection");
         assert!(addresses.opened(&primary).is_none(), "it is given away once");
     }

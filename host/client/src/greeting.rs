@@ -11,8 +11,8 @@ use crate::whereabouts::{Nearby, Primary, Whereabouts};
 /// A host that has just told of a primary waits for a hello a little longer than that.
 const GOES_ON_WITHIN: Duration = Duration::from_secs(3);
 
-/// A host that is well answers a hello on such a connection long before that.
-const ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
+/// A host that is well answers long before that.
+pub(crate) const ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// What a host says to a client that connects.
 pub(crate) enum Greeting {
@@ -89,19 +89,14 @@ impl Opened {
         version: u16,
         security: &Security,
     ) -> Result<(ConnectionHandle, Connection), ConnectionError> {
+        if self.welcomed.is_none() {
+            self.say_client_hello(name, version, security).await?;
+        }
         if self.welcomed == Some(version) {
             return Ok((self.handle, *self.connection));
         }
-        if self.welcomed.is_some() {
-            return Err(ConnectionError::Closed);
-        }
-        match self.say_client_hello(name, version, security).await? {
-            Greeting::Welcome(_) => Ok((self.handle, *self.connection)),
-            Greeting::Elsewhere(_) | Greeting::Ended(_) => {
-                tracing::debug!("the host has another role by now");
-                Err(ConnectionError::Closed)
-            }
-        }
+        tracing::debug!("the host has another role by now, or speaks another version here");
+        Err(ConnectionError::Closed)
     }
 }
 

@@ -46,7 +46,6 @@ pub(crate) struct Conversation {
     prepared: Prepared,
     barriers: Barriers,
     backend: Backend,
-    /// Of the server; `None` where there is no other one.
     timeline: Option<u32>,
     pub(crate) known: Known,
     answers: Answers,
@@ -197,7 +196,6 @@ impl Conversation {
         let session = Session(LAST_SESSION.fetch_add(1, Ordering::SeqCst) + 1);
         let answers = Answers { since: Instant::now(), last: AtomicU64::new(0) };
         let barriers = Barriers::default();
-        let timeline = (timeline != 0).then_some(timeline);
         Ok(Conversation { session, client, is_warned, driver, prepared, barriers, backend, timeline, known, answers })
     }
 

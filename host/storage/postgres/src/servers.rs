@@ -43,8 +43,8 @@ pub(crate) struct Connected {
     /// The server has warned of something.
     pub(crate) is_warned: Arc<AtomicBool>,
     pub(crate) driver: AbortHandle,
-    /// 0 where there is nobody else, and where it can't be told, as by what only speaks like PostgreSQL.
-    pub(crate) timeline: u32,
+    /// `None` where there is nobody else, and where it can't be told, as by what only speaks like PostgreSQL.
+    pub(crate) timeline: Option<u32>,
 }
 
 /// What has come of a part of the search.
@@ -127,9 +127,9 @@ pub(crate) async fn successor(place: &PostgresPlace, connector: Option<&Connecto
     let mut search = Search::begin(place, connector);
     while let Some(next) = search.next().await {
         if let Ok(connected) = next
-            && connected.timeline > of
+            && connected.timeline > Some(of)
         {
-            return Some(connected.timeline);
+            return connected.timeline;
         }
     }
     None
@@ -216,19 +216,19 @@ async fn ask_once(server: &Config, connector: Option<Connector>, is_compared: bo
     match connected {
         Err(error) => Found::Nobody(said(&error)),
         Ok((client, is_warned, driver)) => {
-            let timeline = if is_compared { timeline(&client).await } else { 0 };
+            let timeline = if is_compared { timeline(&client).await } else { None };
             Found::Connected(Box::new(Connected { client, is_warned, driver, timeline }))
         }
     }
 }
 
-async fn timeline(client: &Client) -> u32 {
+async fn timeline(client: &Client) -> Option<u32> {
     let rows = client.simple_query(TIMELINE).await.unwrap_or_default();
     let text = rows.iter().find_map(|row| match row {
         SimpleQueryMessage::Row(row) => row.get(0),
         _ => None,
     });
-    text.and_then(|text| u32::from_str_radix(text, 16).ok()).unwrap_or(0)
+    text.and_then(|text| u32::from_str_radix(text, 16).ok())
 }
 
 #[cfg(test)]

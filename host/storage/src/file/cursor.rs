@@ -95,11 +95,10 @@ impl Cursor {
         from: Lsn,
         known: Lsn,
     ) -> Result<Cursor, LogError> {
-        let place = || directory.path.display().to_string();
         let mut cursor = loop {
             let first = order[0].first;
             if from < first || from.0 > known.0.saturating_add(1) {
-                return Err(LogError::Missing { place: place(), asked: from, first, last: known });
+                return Err(missing(&directory, from, first, known));
             }
             let at = order.partition_point(|name| name.first <= from) - 1;
             match Cursor::at_segment(directory.clone(), order.clone(), at) {
@@ -116,9 +115,8 @@ impl Cursor {
             if cursor.next_lsn() < from {
                 let Stop::Fault(fault) = stop else { unreachable!("it stops early only at a fault") };
                 let (first, last) = (cursor.order[0].first, cursor.last.lsn);
-                let unknown = known == Lsn(u64::MAX);
-                let missing = || LogError::Missing { place: place(), asked: from, first, last };
-                return Err(if unknown { missing() } else { cursor.corrupt(&fault) });
+                let is_unknown = known == Lsn(u64::MAX);
+                return Err(if is_unknown { missing(&directory, from, first, last) } else { cursor.corrupt(&fault) });
             }
         }
         Ok(cursor)
@@ -229,7 +227,10 @@ impl Cursor {
                 self.at = 0;
                 Ok(())
             }
-            (None, None) if first > next => Err(overtaken(&self.directory, next, first)),
+            (None, None) if first > next => {
+                // How far it goes is not known.
+                Err(missing(&self.directory, next, first, Lsn(u64::MAX)))
+            }
             (Some(at), _) if !sealed_before(at) => {
                 (self.at, self.order) = (at, order);
                 Ok(())
@@ -410,9 +411,9 @@ fn is_gone(error: &LogError) -> bool {
     matches!(error, LogError::Io(error) if error.source.kind() == std::io::ErrorKind::NotFound)
 }
 
-/// The log begins behind the record asked for, and how far it goes is not known.
-fn overtaken(directory: &LogDirectory, asked: Lsn, first: Lsn) -> LogError {
-    LogError::Missing { place: directory.path.display().to_string(), asked, first, last: Lsn(u64::MAX) }
+/// The log does not have the record asked for.
+fn missing(directory: &LogDirectory, asked: Lsn, first: Lsn, last: Lsn) -> LogError {
+    LogError::Missing { place: directory.path.display().to_string(), asked, first, last }
 }
 
 fn header_fault(error: RecordError) -> Fault {

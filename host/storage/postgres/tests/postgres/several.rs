@@ -87,12 +87,18 @@ fn a_server_that_does_not_know_that_another_one_has_its_office_is_not_taken_for_
     nodes.iter_mut().for_each(|node| node.kill().expect("it is ours"));
 }
 
+/// The same, with a store of which each of them may have the office.
+fn store_of_twins(directory: &Path, network: u8) -> Option<([Node; 2], PostgresPlace)> {
+    let nodes = twins(directory, network)?;
+    let place = place_at(&[&directory.join("0"), &directory.join("1")]);
+    PostgresEngine::create(&place).expect("tables can be made");
+    Some((nodes, place))
+}
+
 #[test]
 fn a_server_that_comes_into_office_while_another_one_is_silent_is_found() {
     let directory = tempfile::tempdir().expect("there is room");
-    let Some(mut nodes) = twins(directory.path(), 10) else { return };
-    let place = place_at(&[&directory.path().join("0"), &directory.path().join("1")]);
-    PostgresEngine::create(&place).expect("tables can be made");
+    let Some((mut nodes, place)) = store_of_twins(directory.path(), 10) else { return };
     nodes[0].freeze(true).expect("it is ours");
     let asked = nodes[1].connections("ambrosia-host");
     let engine = thread::scope(|scope| {
@@ -109,9 +115,7 @@ fn a_server_that_comes_into_office_while_another_one_is_silent_is_found() {
 #[test]
 fn a_request_of_a_server_that_is_silent_ends_when_another_one_has_its_office() {
     let directory = tempfile::tempdir().expect("there is room");
-    let Some(mut nodes) = twins(directory.path(), 11) else { return };
-    let place = place_at(&[&directory.path().join("0"), &directory.path().join("1")]);
-    PostgresEngine::create(&place).expect("tables can be made");
+    let Some((mut nodes, place)) = store_of_twins(directory.path(), 11) else { return };
     let engine = PostgresEngine::open(place).expect("they are there");
     assert!(create(&engine, log(1), &genesis(log(1))));
     session(&engine);
