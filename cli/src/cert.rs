@@ -71,6 +71,10 @@ fn issue(verb: &IssueCertificate) -> anyhow::Result<ExitCode> {
         (None, Some(operator)) => (operator.as_str(), of_operator(operator, verb.days)?),
         (None, None) => (verb.host[0].as_str(), of_host(&verb.host, verb.days)?),
     };
+    // Also in another directory: what is copied from there lies beside the `ca.crt` of the CA.
+    if name.eq_ignore_ascii_case("ca") {
+        bail!("the files of {name} would be those of the CA itself: give it another name");
+    }
     let (ca, ca_key) = (verb.dir.join("ca.crt"), verb.dir.join("ca.key"));
     let hint = || format!("there is no CA in {}: make one with `ambrosia-host cert init`", verb.dir.display());
     let pem = fs::read_to_string(&ca_key).with_context(|| format!("can't read {}: {}", ca_key.display(), hint()))?;
@@ -186,7 +190,14 @@ fn create(path: &PathBuf, text: &str, mode: u32) -> anyhow::Result<()> {
 /// Nobody sees half of it.
 fn replace(path: &PathBuf, text: &str, mode: u32) -> anyhow::Result<()> {
     let fresh = path.with_added_extension("new");
-    let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&fresh);
+    // One that was left lying may be a link, or for others to read.
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("can't remove {}", fresh.display()));
+        }
+        _ => {}
+    }
+    let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(&fresh);
     let replaced = opened.and_then(|file| written(file, text)).and_then(|()| fs::rename(&fresh, path));
     replaced.with_context(|| format!("can't write {}", path.display()))
 }

@@ -8,7 +8,7 @@ use ambrosia_core::{
 };
 use ambrosia_outgoing::Turn;
 use ambrosia_storage::{LogEvent, StandingWish, Vacancy};
-use ambrosia_wire::ConnectionHandle;
+use ambrosia_wire::{ConnectionHandle, Permit};
 use bytes::Bytes;
 
 use crate::{driver::Others, look::Look};
@@ -48,6 +48,8 @@ pub(crate) enum Event {
     SessionsWanted { connection: ConnectionId },
     /// Somebody wants to know whether the log stands.
     StallWanted { connection: ConnectionId },
+    /// What came before this was looked at, and counts no more.
+    Seen(#[allow(dead_code, reason = "held for what its drop does")] Permit),
     /// Somebody has asked for what their token does not allow.
     Denied { connection: ConnectionId, reason: String },
     /// Somebody fulfils a promise.

@@ -21,6 +21,7 @@ use ambrosia_wire::{
 use bytes::Bytes;
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout},
 };
 
@@ -39,6 +40,12 @@ use crate::{
 
 /// Somebody who connects has this long to say who they are.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections at once that have not said yet whose they are.
+const ARRIVING_MAX: usize = 4096;
+
+/// The place of one of these.
+type Place = OwnedSemaphorePermit;
 
 /// It is not said more often than this that a connection was refused for want of TLS or of a certificate.
 const REFUSALS_INTERVAL: Duration = Duration::from_secs(1);
@@ -158,7 +165,8 @@ pub(crate) struct Reception {
     pub(crate) mailbox: Arc<Mailbox<Event>>,
 }
 
-/// Accepts connections for ever. An error of one connection ends that one only.
+/// Accepts connections for ever. An error of one connection ends that one only. Those that were not greeted yet may be strangers', who take no more
+/// than so many descriptors from the others.
 pub(crate) async fn accept_all(
     listener: TcpListener,
     receptions: Arc<Receptions>,
@@ -167,12 +175,15 @@ pub(crate) async fn accept_all(
 ) {
     let mut told = None;
     let refusals = Arc::new(Refusals::default());
+    let arriving = Arc::new(Semaphore::new(ARRIVING_MAX));
     loop {
+        let place = Arc::clone(&arriving).acquire_owned().await.expect("it is never closed");
         match listener.accept().await {
             Ok((socket, from)) => {
                 told = None;
                 let (receptions, directory) = (Arc::clone(&receptions), Arc::clone(&directory));
-                tokio::spawn(receive(socket, from, receptions, directory, security.clone(), Arc::clone(&refusals)));
+                let (security, refusals) = (security.clone(), Arc::clone(&refusals));
+                tokio::spawn(receive(socket, (from, place), receptions, directory, security, refusals));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: others may still be served, so this is no reason to end.
@@ -206,7 +217,7 @@ impl Refusals {
 
 async fn receive(
     socket: TcpStream,
-    from: SocketAddr,
+    (from, place): (SocketAddr, Place),
     receptions: Arc<Receptions>,
     directory: Arc<PeerDirectory>,
     security: Security,
@@ -221,7 +232,7 @@ async fn receive(
         Ok(pair) => pair,
         Err(error) => return tracing::warn!(%from, %error, "a connection could not be set up"),
     };
-    match greet(handle, connection, &receptions, &directory, caller).await {
+    match greet(handle, connection, &receptions, &directory, (caller, place)).await {
         ended if ended.is_hang_up() => tracing::debug!(%from, "connection ended: {ended}"),
         ended if caller == Caller::Stranger => refusals.tell(from, &ended),
         ended => tracing::warn!(%from, "connection ended: {ended}"),
@@ -245,7 +256,7 @@ async fn greet(
     mut connection: Connection,
     receptions: &Arc<Receptions>,
     directory: &PeerDirectory,
-    caller: Caller,
+    (caller, place): (Caller, Place),
 ) -> ConnectionError {
     let mut has_told = false;
     let (bearer, hello) = loop {
@@ -258,6 +269,7 @@ async fn greet(
         };
         if let Control::RelayHello { version } = hello {
             let ours = (&*receptions.store, &receptions.tokens);
+            drop(place);
             return Box::pin(relay(handle, connection, version, (caller, token), ours)).await;
         }
         let bearer = match caller {
@@ -288,7 +300,7 @@ async fn greet(
     }
     if hello.version_of_host().is_some() {
         // Each stream has an end of its own that sends.
-        drop(handle);
+        drop((handle, place));
         // What a client's connection takes is not to be as much as that.
         let streams = async {
             match Trunk::welcome(connection).await {
@@ -314,16 +326,20 @@ async fn greet(
         }
     };
     connection.welcome(version);
+    drop(place);
     let id = connection.id;
     // A standby does not know what has become of a request.
     let asks_the_primary = matches!(event, Event::ClientHello { .. });
+    if !matches!(event, Event::PeerHello { .. }) {
+        connection.expect_client();
+    }
     reception.mailbox.push(event);
     let served = connection.serve(|frame, permit| match frame {
         Frame::Inquiry { .. } | Frame::SessionRequest { .. } if !asks_the_primary => Err(ConnectionError::Unexpected),
         frame => match bearer.as_ref().and_then(|bearer| bearer.why_not(&frame)) {
             None => reception.take(id, frame, permit),
             Some(reason) => {
-                reception.deny(id, frame, reason);
+                reception.deny(id, frame, permit, reason);
                 Ok(())
             }
         },
@@ -447,17 +463,18 @@ impl Reception {
     ///
     /// # Errors
     /// If it has no meaning there.
-    pub(crate) fn take(&self, id: ConnectionId, frame: Frame, permit: Permit) -> Result<(), ConnectionError> {
+    pub(crate) fn take(&self, id: ConnectionId, frame: Frame, mut permit: Permit) -> Result<(), ConnectionError> {
+        let mut permitted = |bytes| std::mem::take(&mut permit).tie(bytes);
         self.mailbox.push(match frame {
             Frame::Messages { first_seq, count, messages } => {
-                let messages = permit.tie(messages);
+                let messages = permitted(messages);
                 Event::Messages { connection: id, first_seq, count, messages }
             }
             Frame::Request { request, method, arguments, wait, trace } => {
-                self.request(id, request, &method, permit.tie(arguments), (wait, trace))
+                self.request(id, request, &method, permitted(arguments), (wait, trace))
             }
             Frame::Query { number, method, arguments, at_least, wait_ms } => {
-                self.query(id, number, &method, permit.tie(arguments), (at_least, wait_ms))
+                self.query(id, number, &method, permitted(arguments), (at_least, wait_ms))
             }
             Frame::Inquiry { number, request, wait_ms } => {
                 let wait = Duration::from_millis(wait_ms.into());
@@ -465,7 +482,7 @@ impl Reception {
             }
             Frame::SessionRequest { session, ticket, seq, confirmed, method, arguments } => {
                 let (method, impossible) = (MethodId::of(&method), self.why_impossible(&method, &arguments));
-                let arguments = permit.tie(arguments);
+                let arguments = permitted(arguments);
                 let connection = id;
                 Event::SessionRequest(SessionRequest {
                     connection,
@@ -495,7 +512,7 @@ impl Reception {
             Frame::Listened { until } => Event::Listened { connection: id, until },
             Frame::Control(Control::Checkpoint) => Event::CheckpointWanted { connection: id },
             Frame::Control(Control::Resolve { promise, token, value }) => {
-                let (promise, value) = (CallId(promise), permit.tie(value.into()));
+                let (promise, value) = (CallId(promise), permitted(value.into()));
                 Event::Resolve { connection: id, promise, token, value }
             }
             Frame::Control(Control::Methods) => Event::MethodsWanted { connection: id },
@@ -505,16 +522,25 @@ impl Reception {
             Frame::Control(Control::Peers) => Event::PeersWanted { connection: id },
             _ => return Err(ConnectionError::Unexpected),
         });
+        self.count(permit);
         Ok(())
     }
 
     /// Somebody may not do that.
-    fn deny(&self, connection: ConnectionId, frame: Frame, reason: String) {
+    fn deny(&self, connection: ConnectionId, frame: Frame, permit: Permit, reason: String) {
         self.mailbox.push(match frame {
             Frame::Request { request, .. } => Event::BadRequest { connection, request, reason },
             Frame::Query { number, .. } => Event::BadQuery { connection, number, reason },
             _ => Event::Denied { connection, reason },
         });
+        self.count(permit);
+    }
+
+    /// What has no bytes to which its permit could be tied counts until it was looked at, which it was when this comes.
+    fn count(&self, permit: Permit) {
+        if !permit.is_none() {
+            self.mailbox.push(Event::Seen(permit));
+        }
     }
 
     fn query(

@@ -532,7 +532,9 @@ impl MemberDriver {
             }
             Event::OthersSeen(seen) => return self.on_others_seen(seen),
             Event::WatchFailed(error) if self.watch.is_some() => return Err(error.into()),
-            Event::WatchFailed(_) | Event::RoomToPrint | Event::MoreRecords | Event::ErrandDone => return Ok(()),
+            Event::WatchFailed(_) | Event::RoomToPrint | Event::MoreRecords | Event::ErrandDone | Event::Seen(_) => {
+                return Ok(());
+            }
             Event::StoreLost(place) => {
                 self.lost = Some(place);
                 MemberInput::StoreLost

@@ -36,11 +36,17 @@ impl Page {
 
     /// The status and the body of an answer.
     fn ask(&self, method: &str, path: &str, host: &str, body: &str) -> (u16, String) {
+        self.ask_from(None, method, path, host, body)
+    }
+
+    /// The same by a page of `origin`.
+    fn ask_from(&self, origin: Option<&str>, method: &str, path: &str, host: &str, body: &str) -> (u16, String) {
+        let origin = origin.map_or(String::new(), |origin| format!("Origin: {origin}\r\n"));
         let mut stream = TcpStream::connect(self.address).expect("it listens");
         let length = body.len();
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\n{origin}Connection: close\r\nContent-Length: {length}\r\n\r\n{body}"
         )
         .expect("it reads");
         let mut answer = String::new();
@@ -98,6 +104,13 @@ fn what_is_asked_under_a_foreign_name_or_of_another_machine_is_refused() {
             assert!(body.contains("this machine only") && !body.contains("moment"), "{body}");
         }
     }
+    let ours = page.address.to_string();
+    for origin in ["http://evil.example", "null", "http://localhost", &format!("https://{ours}")] {
+        let (status, body) = page.ask_from(Some(origin), "POST", "/command", &ours, "goto 4");
+        assert_eq!(status, 403, "{origin}: {body}");
+        assert!(body.contains("and only that of"), "{body}");
+    }
+    assert_eq!(page.ask_from(Some(&format!("http://{ours}")), "POST", "/command", &ours, "show").0, 200);
     assert_eq!(page.ask("GET", "/", &format!("localhost:{port}"), "").0, 200);
     assert_eq!(page.ask("GET", "/nothing", &page.address.to_string(), "").0, 404);
     let (status, _) = page.ask("POST", "/command", &page.address.to_string(), &"x".repeat(100_000));

@@ -379,4 +379,24 @@ fn a_ca_is_never_replaced_and_keys_are_of_their_owner_alone() {
     for wrong in ["a b", "a:7400", "https://a", "../a", ""] {
         fails(&cluster, &["cert", "issue", "--dir", dir, "--host", wrong], &["is no name or IP address"]);
     }
+    for whose in ["--host", "--client", "--operator"] {
+        let verb = ["cert", "issue", "--dir", dir, whose, "ca", "--renew"];
+        fails(&cluster, &verb, &["would be those of the CA itself"]);
+    }
+    assert_eq!(fs::read(path(&cluster, "ca", "ca.key")).expect("it is there"), ca);
+}
+
+/// What an earlier try has left may be for others to read, or lead elsewhere.
+#[test]
+fn a_key_that_is_renewed_is_written_to_a_file_of_its_own() {
+    let cluster = cluster();
+    issue(&cluster, "ca", &OF_HOST);
+    let (left, elsewhere) = (path(&cluster, "ca", "localhost.key.new"), cluster.directory().join("elsewhere"));
+    fs::write(&elsewhere, "of somebody else").expect("there is room");
+    std::os::unix::fs::symlink(&elsewhere, left).expect("there is room");
+    let dir = cluster.directory().join("ca");
+    cluster.must(&[&["cert", "issue", "--dir", dir.to_str().expect("a plain path"), "--renew"], &OF_HOST[..]].concat());
+    assert_eq!(fs::read_to_string(&elsewhere).expect("it is there"), "of somebody else");
+    let key = fs::symlink_metadata(path(&cluster, "ca", "localhost.key")).expect("it is there");
+    assert!(key.is_file() && key.permissions().mode() & 0o777 == 0o600);
 }

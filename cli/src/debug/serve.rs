@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -94,14 +94,22 @@ fn routes(door: Door) -> Router {
         .with_state(door)
 }
 
-/// Refuses what was asked under a name that is not this machine's own: a name that somebody else gives it leads here, too.
+/// Refuses what was asked under a name that is not this machine's own, since a name that somebody else gives it leads here, too; and
+/// what a page of another site asks, which its reader's browser sends without asking whether it may.
 async fn for_this_machine(State(door): State<Door>, request: Request, next: Next) -> Response {
-    let named = request.headers().get(header::HOST).and_then(|name| name.to_str().ok());
-    if named.is_some_and(|named| door.names.iter().any(|name| name == named)) {
-        return next.run(request).await;
+    match why_not(request.headers(), &door.names) {
+        None => next.run(request).await,
+        Some(reason) => (StatusCode::FORBIDDEN, reason).into_response(),
     }
-    let reason = format!("ask for http://{}/: this page is for this machine only\n", door.names[1]);
-    (StatusCode::FORBIDDEN, reason).into_response()
+}
+
+fn why_not(headers: &HeaderMap, names: &[String; 3]) -> Option<String> {
+    let told = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default());
+    let Some(named) = told(header::HOST).filter(|named| names.iter().any(|name| name == named)) else {
+        return Some(format!("ask for http://{}/: this page is for this machine only\n", names[1]));
+    };
+    let origin = told(header::ORIGIN).filter(|origin| origin.strip_prefix("http://") != Some(named))?;
+    Some(format!("a page of {origin:?} asks, and only that of http://{named}/ may\n"))
 }
 
 async fn command(State(door): State<Door>, line: String) -> Response {

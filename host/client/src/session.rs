@@ -14,8 +14,8 @@ use std::{
 };
 
 use ambrosia_core::{
-    InstanceName, Lsn, OpeningId, Seq, SessionId, SessionRefusal, Ticket, limits::ARGUMENTS_BYTES_MAX,
-    limits::SESSION_BYTES_SOFT_MAX,
+    InstanceName, Lsn, OpeningId, Seq, SessionId, SessionRefusal, Ticket,
+    limits::{ARGUMENTS_BYTES_MAX, SESSION_BYTES_SOFT_MAX, SESSION_UNDER_WAY_BYTES_MAX},
 };
 use ambrosia_wire::{Connection, ConnectionError, ConnectionHandle, Control, Frame, SESSIONS_VERSION};
 use bytes::Bytes;
@@ -34,17 +34,16 @@ use crate::{
     whereabouts::{Primary, Whereabouts},
 };
 
-/// Bytes that may be under way at once. Who asks for more waits until others have their answers.
-const UNDER_WAY_BYTES_MAX: usize = 2 * ARGUMENTS_BYTES_MAX;
-
-/// What something under way takes in memory beside its arguments, about.
+/// What something under way takes in memory beside its arguments, about: no less than the host counts.
 const OVERHEAD_BYTES: usize = 512;
 
 /// Results are confirmed by the next request, or once they are so many bytes: before the instance has requests wait for that.
 const UNTOLD_BYTES_MAX: usize = SESSION_BYTES_SOFT_MAX / 4;
 
-const _: () = assert!(ARGUMENTS_BYTES_MAX + OVERHEAD_BYTES <= UNDER_WAY_BYTES_MAX);
-const _: () = assert!(UNDER_WAY_BYTES_MAX <= Semaphore::MAX_PERMITS && UNDER_WAY_BYTES_MAX <= u32::MAX as usize);
+const _: () = assert!(ARGUMENTS_BYTES_MAX + OVERHEAD_BYTES <= SESSION_UNDER_WAY_BYTES_MAX);
+const _: () =
+    assert!(SESSION_UNDER_WAY_BYTES_MAX <= Semaphore::MAX_PERMITS && SESSION_UNDER_WAY_BYTES_MAX <= u32::MAX as usize);
+const _: () = assert!(OVERHEAD_BYTES >= ambrosia_wire::INPUT_OVERHEAD_BYTES);
 
 /// What a request of a session came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -181,7 +180,8 @@ impl Session {
             state: Mutex::default(),
             wanted: Notify::new(),
             window: Semaphore::new(0),
-            room: Arc::new(Semaphore::new(UNDER_WAY_BYTES_MAX)),
+            // Who asks for more waits until others have their answers.
+            room: Arc::new(Semaphore::new(SESSION_UNDER_WAY_BYTES_MAX)),
             opened,
         });
         let keeper = tokio::spawn(keep(Arc::clone(&desk), Box::new(whereabouts)));

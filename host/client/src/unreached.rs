@@ -67,7 +67,9 @@ impl Unreached {
             ConnectionError::Tls(reason) => Some(Unreached::Tls { address, reason: reason.clone() }),
             ConnectionError::HandshakeTimeout => Some(Unreached::Silent { address }),
             ConnectionError::Refused(reason) => Some(Unreached::Refused { address, reason: reason.clone() }),
-            ConnectionError::Full => Some(Unreached::Refused { address, reason: error.to_string() }),
+            ConnectionError::Full | ConnectionError::TooMuch | ConnectionError::StandsStill(_) => {
+                Some(Unreached::Refused { address, reason: error.to_string() })
+            }
             ConnectionError::Wire(_)
             | ConnectionError::Unexpected
             | ConnectionError::Stream(_)

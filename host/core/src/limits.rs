@@ -62,6 +62,9 @@ pub const SESSIONS_MAX: usize = 10_000;
 /// Requests of one session that its client has not confirmed.
 pub const SESSION_WINDOW_MAX: usize = 1024;
 
+/// Bytes of arguments that a client has under way in a session; a host that is sent more ends the connection.
+pub const SESSION_UNDER_WAY_BYTES_MAX: usize = 2 * ARGUMENTS_BYTES_MAX;
+
 /// Requests of a session wait while it holds so much of results that its client has not confirmed.
 pub const SESSION_BYTES_SOFT_MAX: usize = 64 << 10;
 

@@ -3,7 +3,10 @@
 //! **Architecture Invariant:** while a store has a token, nothing is done for whoever has none; without tokens only this machine is
 //! listened to.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ambrosia_core::InstanceName;
 use axum::{
@@ -47,6 +50,15 @@ pub enum Access {
     Denied,
 }
 
+/// Said of a request by whoever has shown nothing by which they may come: it is for what needs no token.
+#[derive(Clone, Copy)]
+struct Stranger;
+
+/// Whether somebody asks who may be anybody.
+pub(crate) fn is_stranger(request: &Request) -> bool {
+    request.extensions().get::<Stranger>().is_some()
+}
+
 /// The token of a request, for those who carry it out.
 #[derive(Clone, Default)]
 pub(crate) struct Bearer(Option<Arc<str>>);
@@ -76,7 +88,10 @@ pub(crate) async fn for_those_who_may(State(house): State<Arc<House>>, mut reque
         // What it allows in particular is looked at where it is done.
         Ok(Access::Granted | Access::Denied) => Ok(()),
         Ok(access) if needs_token(request.uri().path()) => Err(refused(access)),
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            request.extensions_mut().insert(Stranger);
+            Ok(())
+        }
         Err(problem) => Err(problem),
     };
     let response = match may_come {
@@ -126,7 +141,8 @@ impl House {
     async fn access_at(&self, path: &str, bearer: &Bearer) -> Result<Access, Problem> {
         // Whoever starts processes anew that are not alive must not do so since a database is away.
         if path == ALIVE {
-            return Ok(self.instances.access(None, Deed::Read, None).unwrap_or(Access::Unknown));
+            let access = self.instances.access(None, Deed::Read, None);
+            return Ok(self.where_others_come(access.unwrap_or(Access::Unknown)));
         }
         match self.access(bearer, Deed::Read, None).await {
             // That the store can't be read is the answer there.
@@ -138,18 +154,27 @@ impl House {
     async fn access(&self, bearer: &Bearer, deed: Deed, name: Option<&InstanceName>) -> Result<Access, Problem> {
         let token = bearer.0.as_deref();
         if let Some(access) = self.instances.access(token, deed, name) {
-            return Ok(access);
+            return Ok(self.where_others_come(access));
         }
         let instances = Arc::clone(&self.instances);
-        match tokio::task::spawn_blocking(move || instances.read_tokens()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(NoInstance::Unreadable(reason))) => return Err(Problem::new(ProblemKind::Store, reason)),
-            Ok(Err(NoInstance::Unknown)) | Err(_) => return Err(Problem::new(ProblemKind::Closing, "the host ends")),
+        match self.tokens_read.look(Duration::ZERO, move || instances.read_tokens()).await {
+            Some(Ok(())) => {}
+            Some(Err(NoInstance::Unreadable(reason))) => return Err(Problem::new(ProblemKind::Store, reason)),
+            Some(Err(NoInstance::Unknown)) | None => return Err(Problem::new(ProblemKind::Closing, "the host ends")),
         }
         // What was read just now counts, even if it has changed since.
-        self.instances
-            .access_as_read(token, deed, name)
-            .map_or_else(|| Err(Problem::new(ProblemKind::Store, "the tokens of the store can't be read")), Ok)
+        match self.instances.access_as_read(token, deed, name) {
+            Some(access) => Ok(self.where_others_come(access)),
+            None => Err(Problem::new(ProblemKind::Store, "the tokens of the store can't be read")),
+        }
+    }
+
+    /// The same, where others than programs of this machine can come: a store whose last token was revoked is not open to them.
+    fn where_others_come(&self, access: Access) -> Access {
+        match access {
+            Access::Open if !self.is_for_this_machine => Access::Unknown,
+            access => access,
+        }
     }
 }
 

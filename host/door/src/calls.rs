@@ -17,6 +17,7 @@ use axum::{
 };
 use bytes::Bytes;
 use serde_json::{Map, Value};
+use tokio::time::timeout;
 
 use crate::{
     access::{Bearer, Deed},
@@ -26,7 +27,7 @@ use crate::{
     content::check_content,
     door::House,
     instances::{Ended, Instance, NoInstance},
-    limits::{ANSWER_WAIT, SMALL_BODY_BYTES},
+    limits::ANSWER_WAIT,
     problem::{Problem, ProblemKind},
     query_string::query_arguments,
     request_id::{IDEMPOTENCY_KEY, REQUEST_ID, header_of, request_id},
@@ -64,7 +65,7 @@ impl Asking {
 
 /// Has a method run, and waits for its result.
 pub(crate) async fn call(house: &House, place: Place<'_>, request: Request) -> Response {
-    let Ok(_permit) = house.requests.try_acquire() else { return busy().into_response() };
+    let Ok(_permit) = house.known.requests.try_acquire() else { return busy().into_response() };
     let id = match request_id(request.headers()) {
         Ok(id) => id.unwrap_or_else(|| house.instances.fresh_request_id()),
         Err(problem) => return problem.into_response(),
@@ -81,7 +82,7 @@ pub(crate) async fn call(house: &House, place: Place<'_>, request: Request) -> R
 
 /// Asks a query, with its arguments in the URL.
 pub(crate) async fn query(house: &House, place: Place<'_>, request: Request) -> Result<Response, Problem> {
-    let _permit = house.requests.try_acquire().map_err(|_| busy())?;
+    let _permit = house.known.requests.try_acquire().map_err(|_| busy())?;
     let Asked { name, method, from_path } = house.asked(place, &Bearer::of(&request), Deed::Query).await?;
     if method.kind != MethodKind::Query {
         return Err(Problem::not_allowed("POST"));
@@ -130,7 +131,7 @@ impl Call<'_> {
         let Asked { name, method, from_path } = self.house.asked(place, &bearer, Deed::Send).await?;
         check_content(&parts.headers)?;
         let wish = Wish::of(&parts.headers);
-        let body = self.house.room.read(body).await?;
+        let body = self.house.known.room.read(body).await?;
         let arguments = encode(body, from_path, &method).await?;
         if wish.respond_async {
             return self.begin(&name, &method, arguments, wish.wait_if_given.unwrap_or_default()).await;
@@ -338,8 +339,25 @@ impl House {
 
     /// The instance as the store has it now.
     pub(crate) async fn look_up(&self, name: &InstanceName) -> Result<Arc<Instance>, Problem> {
+        self.look_up_with(name, ()).await
+    }
+
+    /// The same for somebody who may be anybody, and so has it looked up while few others do.
+    pub(crate) async fn look_up_for_stranger(&self, name: &InstanceName) -> Result<Arc<Instance>, Problem> {
+        match timeout(ANSWER_WAIT, Arc::clone(&self.stranger_looks).acquire_owned()).await {
+            Ok(permit) => self.look_up_with(name, permit).await,
+            Err(_) => Err(busy()),
+        }
+    }
+
+    /// `until` is held until it was looked up, whether or not anybody still waits for that.
+    async fn look_up_with(&self, name: &InstanceName, until: impl Send + 'static) -> Result<Arc<Instance>, Problem> {
         let (instances, wanted) = (Arc::clone(&self.instances), name.clone());
-        let looking = tokio::task::spawn_blocking(move || instances.look_up(&wanted));
+        let looking = tokio::task::spawn_blocking(move || {
+            let found = instances.look_up(&wanted);
+            drop(until);
+            found
+        });
         match looking.await {
             Ok(Ok(instance)) => Ok(instance),
             Ok(Err(NoInstance::Unknown)) => Err(unknown_instance(name.as_str())),
@@ -349,20 +367,14 @@ impl House {
     }
 }
 
-/// Encodes the arguments; large ones where nobody else waits.
+/// Encodes the arguments.
 async fn encode(body: ReadBody<'_>, from_path: Option<FromPath>, method: &FoundMethod) -> Result<Bytes, Problem> {
-    let encode = |bytes: &[u8], from_path: Option<FromPath>, method: &FoundMethod| match from_path {
-        None => encode_body(bytes, method),
-        Some(from_path) => encode_rest(bytes, &from_path, method),
+    let method = method.clone();
+    let encode = move |bytes: &[u8]| match from_path {
+        None => encode_body(bytes, &method),
+        Some(from_path) => encode_rest(bytes, &from_path, &method),
     };
-    if body.bytes.len() <= SMALL_BODY_BYTES {
-        return Ok(encode(&body.bytes, from_path, method)?.into());
-    }
-    let (bytes, method) = (body.bytes.clone(), method.clone());
-    match tokio::task::spawn_blocking(move || encode(&bytes, from_path, &method)).await {
-        Ok(encoded) => Ok(encoded?.into()),
-        Err(_) => Err(Problem::new(ProblemKind::Closing, "the host ends")),
-    }
+    Ok(body.made_into(encode).await??.into())
 }
 
 /// A value as a response.

@@ -15,6 +15,7 @@ use crate::{
     access::{Bearer, Deed},
     door::House,
     instances::NoInstance,
+    limits::READY_FOR,
     openapi::openapi,
     problem::{Problem, ProblemKind},
 };
@@ -90,16 +91,17 @@ impl House {
     /// nor why it can't be read.
     pub(crate) async fn readiness(&self, bearer: &Bearer) -> Result<Response, Problem> {
         let instances = Arc::clone(&self.instances);
-        let listed = tokio::task::spawn_blocking(move || instances.list()).await;
+        let count = move || instances.list().map(|names| names.len());
+        let counted = self.counted.look(READY_FOR, count).await;
         let sees = self.check(bearer, Deed::Read, None).await.is_ok();
-        match listed {
-            Ok(Ok(names)) if sees => Ok(Json(json!({ "status": "ready", "instances": names.len() })).into_response()),
-            Ok(Ok(_)) => Ok(Json(json!({ "status": "ready" })).into_response()),
-            Ok(Err(NoInstance::Unreadable(reason))) if sees => Err(Problem::new(ProblemKind::NotReady, reason)),
-            Ok(Err(NoInstance::Unreadable(_))) => {
+        match counted {
+            Some(Ok(count)) if sees => Ok(Json(json!({ "status": "ready", "instances": count })).into_response()),
+            Some(Ok(_)) => Ok(Json(json!({ "status": "ready" })).into_response()),
+            Some(Err(NoInstance::Unreadable(reason))) if sees => Err(Problem::new(ProblemKind::NotReady, reason)),
+            Some(Err(NoInstance::Unreadable(_))) => {
                 Err(Problem::new(ProblemKind::NotReady, "the store can't be read: the host says why"))
             }
-            Ok(Err(NoInstance::Unknown)) | Err(_) => Err(Problem::new(ProblemKind::NotReady, "the host ends")),
+            Some(Err(NoInstance::Unknown)) | None => Err(Problem::new(ProblemKind::NotReady, "the host ends")),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use ambrosia_methods::Mounts;
-use ambrosia_wire::Security;
+use ambrosia_wire::{Security, socket};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -15,10 +15,14 @@ use crate::{
     accepting::accept_all,
     body::Room,
     feed::Feeds,
-    instances::Instances,
-    limits::{BODY_WAIT, CLOSING_WAIT, CONNECTIONS_MAX, HEADER_WAIT, LINGER, LISTENERS_MAX, REQUESTS_MAX},
+    instances::{Instances, NoInstance},
+    limits::{
+        BODY_WAIT, CLOSING_WAIT, CONNECTIONS_MAX, HEADER_WAIT, LARGE_BODIES_BYTES, LINGER, LISTENERS_MAX, READING_WAIT,
+        REQUESTS_MAX, STRANGERS_BYTES, STRANGERS_LOOKS_MAX, STRANGERS_MAX,
+    },
     metrics::Counts,
     routes::routes,
+    together::Together,
 };
 
 /// How a door is.
@@ -29,6 +33,8 @@ pub struct DoorOptions {
     pub header_wait: Duration,
     /// A request is refused whose body has not come within this.
     pub body_wait: Duration,
+    /// A connection ends whose client has taken nothing of its answers for this long.
+    pub reading_wait: Duration,
     /// When the door closes, requests that are under way have this long.
     pub closing_wait: Duration,
     /// Where routes of instances are, beside their names.
@@ -42,6 +48,7 @@ impl Default for DoorOptions {
         DoorOptions {
             header_wait: HEADER_WAIT,
             body_wait: BODY_WAIT,
+            reading_wait: READING_WAIT,
             closing_wait: CLOSING_WAIT,
             mounts: Mounts::default(),
             security: Security::Plain,
@@ -58,15 +65,35 @@ pub struct Door {
     accepting: JoinHandle<()>,
 }
 
+/// What bounds the requests of some.
+pub(crate) struct Crowd {
+    pub(crate) requests: Semaphore,
+    pub(crate) room: Room,
+}
+
+impl Crowd {
+    fn new(requests: usize, bytes: usize, body_wait: Duration) -> Crowd {
+        Crowd { requests: Semaphore::new(requests), room: Room::new(bytes, body_wait) }
+    }
+}
+
 /// What all requests share.
 pub(crate) struct House {
     pub(crate) instances: Arc<dyn Instances>,
-    pub(crate) requests: Semaphore,
-    pub(crate) room: Room,
+    pub(crate) known: Crowd,
+    /// Those who need no token, and have shown none: they take nothing from the others.
+    pub(crate) strangers: Crowd,
+    /// Looks that are had for strangers, who may invent what they ask for.
+    pub(crate) stranger_looks: Arc<Semaphore>,
+    pub(crate) tokens_read: Together<Result<(), NoInstance>>,
+    /// How many instances there are.
+    pub(crate) counted: Together<Result<usize, NoInstance>>,
     pub(crate) feeds: Feeds,
     pub(crate) listeners: Arc<Semaphore>,
     pub(crate) counts: Counts,
     pub(crate) mounts: Mounts,
+    /// Whether only programs of this machine can reach it. Where others can, nobody comes without a token.
+    pub(crate) is_for_this_machine: bool,
     closing_wait: Duration,
     closing: watch::Receiver<bool>,
 }
@@ -78,16 +105,23 @@ impl Door {
     /// As the system says.
     pub fn serve(listener: TcpListener, instances: Arc<dyn Instances>, options: DoorOptions) -> io::Result<Door> {
         let address = listener.local_addr()?;
+        // Each connection has them by that.
+        socket::prepare(&listener)?;
+        socket::let_go_after(&listener, options.reading_wait)?;
         let (closing, is_closing) = watch::channel(false);
         let open = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let house = House {
             instances,
-            requests: Semaphore::new(REQUESTS_MAX),
-            room: Room::new(options.body_wait),
+            known: Crowd::new(REQUESTS_MAX, LARGE_BODIES_BYTES, options.body_wait),
+            strangers: Crowd::new(STRANGERS_MAX, STRANGERS_BYTES, options.body_wait),
+            stranger_looks: Arc::new(Semaphore::new(STRANGERS_LOOKS_MAX)),
+            tokens_read: Together::default(),
+            counted: Together::default(),
             feeds: Feeds::default(),
             listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
             counts: Counts::default(),
             mounts: options.mounts.clone(),
+            is_for_this_machine: address.ip().is_loopback(),
             closing_wait: options.closing_wait,
             closing: is_closing.clone(),
         };

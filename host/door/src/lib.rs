@@ -28,6 +28,7 @@ mod request_id;
 mod results;
 mod routes;
 mod schema;
+mod together;
 mod trace_parent;
 mod wish;
 

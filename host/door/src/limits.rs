@@ -2,6 +2,18 @@
 
 use std::time::Duration;
 
+/// Requests at once of those who need no token and have shown none, over all connections.
+pub(crate) const STRANGERS_MAX: usize = 1 << 10;
+
+/// Room that larger bodies of theirs share.
+pub(crate) const STRANGERS_BYTES: usize = BODY_BYTES_MAX;
+
+/// Instances that are looked up for them at once: each look may wait for a database, on a thread that others need as well.
+pub(crate) const STRANGERS_LOOKS_MAX: usize = 4;
+
+/// Whether the store can be read is looked at again after so long.
+pub(crate) const READY_FOR: Duration = Duration::from_secs(1);
+
 /// Connections at once. Whoever comes beyond waits to be accepted.
 pub(crate) const CONNECTIONS_MAX: usize = 16 << 10;
 
@@ -16,6 +28,9 @@ pub(crate) const STREAMS_MAX: u32 = 256;
 
 /// A body has to be there within this.
 pub(crate) const BODY_WAIT: Duration = Duration::from_secs(30);
+
+/// A connection ends whose client has taken nothing of its answers for this long.
+pub(crate) const READING_WAIT: Duration = Duration::from_secs(60);
 
 /// Largest header of a request, and most fields in it.
 pub(crate) const HEADER_BYTES_MAX: usize = 32 << 10;
@@ -53,3 +68,4 @@ pub(crate) const CLOSING_WAIT: Duration = Duration::from_secs(5);
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 const _: () = assert!(SMALL_BODY_BYTES < BODY_BYTES_MAX && BODY_BYTES_MAX <= LARGE_BODIES_BYTES);
+const _: () = assert!(BODY_BYTES_MAX <= STRANGERS_BYTES && STRANGERS_MAX < REQUESTS_MAX);

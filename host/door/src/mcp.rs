@@ -52,13 +52,14 @@ pub(crate) async fn answer(house: &House, request: Request) -> Response {
         let detail = format!("version {version:?} of the protocol is not known, only {}", VERSIONS.join(", "));
         return Problem::new(ProblemKind::NotJson, detail).into_response();
     }
-    let body = match house.room.read(body).await {
+    let body = match house.known.room.read(body).await {
         Ok(body) => body,
         Err(problem) => return problem.into_response(),
     };
-    let message = match Message::read(&body.bytes) {
-        Ok(message) => message,
-        Err(error) => return (StatusCode::BAD_REQUEST, Json(error.response(&Value::Null))).into_response(),
+    let message = match body.made_into(Message::read).await {
+        Ok(Ok(message)) => message,
+        Err(problem) => return problem.into_response(),
+        Ok(Err(error)) => return (StatusCode::BAD_REQUEST, Json(error.response(&Value::Null))).into_response(),
     };
     let Message { id: Some(id), method, parameters } = message else {
         return StatusCode::ACCEPTED.into_response(); // a notification, or an answer to a question that nobody asked
@@ -109,7 +110,7 @@ async fn run(
     arguments: Map<String, Value>,
     (key, trace): (Option<RequestId>, Option<TraceContext>),
 ) -> Result<Value, Problem> {
-    let Ok(_permit) = house.requests.try_acquire() else {
+    let Ok(_permit) = house.known.requests.try_acquire() else {
         return Err(Problem::new(ProblemKind::Busy, "as many requests are under way as there may be"));
     };
     let encoded = encode_named(arguments, &FromPath::default(), method)?.into();

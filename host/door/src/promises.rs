@@ -10,6 +10,8 @@ use axum::{
 use serde_json::Value;
 
 use crate::{
+    access::is_stranger,
+    calls::busy,
     content::check_content,
     door::House,
     problem::{Problem, ProblemKind},
@@ -23,23 +25,24 @@ pub(crate) async fn fulfil(
     promise: &str,
     request: Request,
 ) -> Result<Response, Problem> {
-    let Ok(_permit) = house.requests.try_acquire() else {
-        let detail = "as many requests are under way as there may be; repeat it later";
-        return Err(Problem::new(ProblemKind::Busy, detail));
-    };
+    // Whoever was given the URL needs no token, so it may be anybody.
+    let is_stranger = is_stranger(&request);
+    let crowd = if is_stranger { &house.strangers } else { &house.known };
+    let _permit = crowd.requests.try_acquire().map_err(|_| busy())?;
     let unknown = || Problem::new(ProblemKind::NotFound, "there is no such promise");
     let name = InstanceName::new(instance).map_err(|_| unknown())?;
     let (id, token) = named(promise).ok_or_else(unknown)?;
     let (parts, body) = request.into_parts();
     check_content(&parts.headers)?;
     let wait = Wish::of(&parts.headers).wait;
-    let body = house.room.read(body).await?;
-    let value = if body.bytes.is_empty() { Value::Null } else { json(&body.bytes)? };
-    let value = encode_value(&value).map_err(|error| Problem::new(ProblemKind::NotJson, error.to_string()))?;
-    house.look_up(&name).await.map_err(|problem| {
-        // Who does not know the token learns nothing of what instances there are.
-        if problem.kind == ProblemKind::UnknownInstance { unknown() } else { problem }
-    })?;
+    if house.instances.known(&name).is_none() {
+        let looked_up = if is_stranger { house.look_up_for_stranger(&name).await } else { house.look_up(&name).await };
+        looked_up.map_err(|problem| {
+            // Who does not know the token learns nothing of what instances there are.
+            if problem.kind == ProblemKind::UnknownInstance { unknown() } else { problem }
+        })?;
+    }
+    let value = crowd.room.read(body).await?.made_into(value_of).await??;
     let mut client = house.instances.client_of_replicas(&name);
     match client.resolve(id, token, value, wait).await {
         Ok(true) => Ok(StatusCode::NO_CONTENT.into_response()),
@@ -53,11 +56,14 @@ pub(crate) async fn fulfil(
     }
 }
 
-fn json(bytes: &[u8]) -> Result<Value, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| {
+/// What a body says, encoded; nothing is null.
+fn value_of(body: &[u8]) -> Result<Vec<u8>, Problem> {
+    let value = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(body) };
+    let value = value.map_err(|error| {
         let problem = Problem::new(ProblemKind::NotJson, format!("the body is not JSON: {error}"));
         problem.with("line", error.line()).with("column", error.column())
-    })
+    })?;
+    encode_value(&value).map_err(|error| Problem::new(ProblemKind::NotJson, error.to_string()))
 }
 
 /// The number of a promise and its token: `17.` and 32 hexadecimal digits.

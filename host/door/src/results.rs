@@ -69,7 +69,7 @@ pub(crate) fn under_way(request: &RequestId, accepted: Lsn, place: Option<&str>)
 
 /// Says what has become of a request: its result, or that it is under way, or that nothing is known of it.
 pub(crate) async fn result(house: &House, request: Request) -> Response {
-    let Ok(_permit) = house.requests.try_acquire() else { return busy().into_response() };
+    let Ok(_permit) = house.known.requests.try_acquire() else { return busy().into_response() };
     let bearer = Bearer::of(&request);
     // Of a body nothing is read.
     let (parts, _) = request.into_parts();

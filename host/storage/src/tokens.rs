@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 use ambrosia_core::{InstanceName, Timestamp};
 
-use crate::{BlobHash, PutError, RegistryError, Store};
+use crate::{BlobHash, PutError, Registry, RegistryError, Store};
 
 pub(crate) const KEY_PREFIX: &str = "tokens/";
 const FORMAT: &str = "ambrosia-token 1";
@@ -177,21 +177,7 @@ pub trait Tokens: Store {
     /// # Errors
     /// If it can't be read which there are.
     fn tokens(&self) -> Result<Vec<FoundToken>, TokenError> {
-        let keys = self.registry().keys(KEY_PREFIX)?;
-        let read = |key: String| {
-            let name = key.strip_prefix(KEY_PREFIX)?.to_owned();
-            let token = match self.registry().get(&key) {
-                Ok(None) => return None, // it was revoked just now
-                Ok(Some((_, value))) => {
-                    let token = InstanceName::new(&name).ok().and_then(|name| Token::decode(name, &value));
-                    token.ok_or_else(|| TokenError::Damaged(name.clone()))
-                }
-                Err(RegistryError::Damaged { .. }) => Err(TokenError::Damaged(name.clone())),
-                Err(error) => Err(error.into()),
-            };
-            Some(FoundToken { name, token })
-        };
-        Ok(keys.into_iter().filter_map(read).collect())
+        tokens_in(self.registry())
     }
 
     /// Removes a token, readable or not.
@@ -215,14 +201,43 @@ pub trait Tokens: Store {
 
 impl<S: Store + ?Sized> Tokens for S {}
 
+fn tokens_in(registry: &dyn Registry) -> Result<Vec<FoundToken>, TokenError> {
+    let read = |key: String| {
+        let name = key.strip_prefix(KEY_PREFIX).unwrap_or_default().to_owned();
+        let token = match registry.get(&key) {
+            Ok(None) => return None,
+            Ok(Some((_, value))) => {
+                let token = InstanceName::new(&name).ok().and_then(|name| Token::decode(name, &value));
+                token.ok_or_else(|| TokenError::Damaged(name.clone()))
+            }
+            Err(RegistryError::Damaged { .. }) => Err(TokenError::Damaged(name.clone())),
+            Err(error) => Err(error.into()),
+        };
+        Some(FoundToken { name, token })
+    };
+    loop {
+        let keys = registry.keys(KEY_PREFIX)?;
+        // If one was revoked meanwhile, another may have been added before: without that one there would seem to be none, and a store
+        // without tokens is open.
+        if let Some(found) = keys.into_iter().map(&read).collect() {
+            return Ok(found);
+        }
+    }
+}
+
 fn key_of(name: &InstanceName) -> String {
     format!("{KEY_PREFIX}{name}")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io,
+        sync::atomic::{AtomicBool, Ordering},
+    };
+
     use super::*;
-    use crate::MemoryStore;
+    use crate::{Callback, MemoryStore, RegistryEntry, Revision, Subscription};
 
     fn name(text: &str) -> InstanceName {
         InstanceName::new(text).expect("plain")
@@ -284,5 +299,64 @@ mod tests {
             assert!(matches!(store.revoke_token(&name(one)), Err(TokenError::Unknown(_))));
         }
         assert!(store.tokens().expect("they can be read").is_empty());
+    }
+
+    /// A registry in which one token takes the place of another one between the list of names and the first of them.
+    struct Rotated<'a> {
+        store: &'a MemoryStore,
+        other: Token,
+        is_done: AtomicBool,
+    }
+
+    impl Registry for Rotated<'_> {
+        fn get(&self, key: &str) -> Result<Option<(Revision, Vec<u8>)>, RegistryError> {
+            if !self.is_done.swap(true, Ordering::Relaxed) {
+                self.store.add_token(&self.other).expect("it is new");
+                self.store.revoke_token(&shop().name).expect("it is there");
+            }
+            self.store.registry().get(key)
+        }
+
+        fn put_if(&self, _: &str, _: Option<Revision>, _: &[u8]) -> Result<Revision, PutError> {
+            unreachable!("it is only read")
+        }
+
+        fn delete_if(&self, _: &str, _: Revision) -> Result<(), PutError> {
+            unreachable!("it is only read")
+        }
+
+        fn list(&self, prefix: &str) -> Result<Vec<RegistryEntry>, RegistryError> {
+            self.store.registry().list(prefix)
+        }
+
+        fn keys(&self, prefix: &str) -> Result<Vec<String>, RegistryError> {
+            self.store.registry().keys(prefix)
+        }
+
+        fn unchecked_value(&self, key: &str) -> Result<Option<Vec<u8>>, RegistryError> {
+            self.store.registry().unchecked_value(key)
+        }
+
+        fn remove_damaged(&self, _: &str) -> Result<(), RegistryError> {
+            unreachable!("it is only read")
+        }
+
+        fn changes(&self) -> Option<u64> {
+            self.store.registry().changes()
+        }
+
+        fn subscribe(&self, call: Callback) -> io::Result<Option<Subscription>> {
+            self.store.registry().subscribe(call)
+        }
+    }
+
+    #[test]
+    fn a_store_in_which_tokens_are_rotated_never_seems_to_have_none() {
+        let store = MemoryStore::default();
+        store.add_token(&shop()).expect("it is new");
+        let other = Token { name: name("other"), ..shop() };
+        let rotated = Rotated { store: &store, other: other.clone(), is_done: AtomicBool::new(false) };
+        let found = tokens_in(&rotated).expect("they can be read");
+        assert!(matches!(found.as_slice(), [FoundToken { token: Ok(token), .. }] if *token == other), "{found:?}");
     }
 }

@@ -2,13 +2,18 @@
 //! queue. See [`crate::Trunk`] for those that carry many streams. Who sends does not see whether there is a socket at all: both ends may be
 //! in one process ([`ConnectionHandle::within`]).
 //!
-//! The queue outwards is not bounded here: what is in it shares its bytes with an outbox, which is. Inwards, each
+//! The queue outwards is not bounded here for peers: what is in it shares its bytes with an outbox, which is. For a client
+//! ([`Connection::expect_client`]) it is: as long as too much waits for it, nothing is taken from it. Inwards, each
 //! connection has [`Permits`]; messages carry theirs until they are logged, and without permits
-//! the socket is not read: that is how back-pressure reaches the sender.
+//! the socket is not read: that is how back-pressure reaches the sender. What is asked in sessions can't be held back so, since the confirmations
+//! for which it may wait come behind it: a client knows how much that may be, and is let go if it sends more.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use ambrosia_core::ConnectionId;
@@ -16,6 +21,7 @@ use bytes::BytesMut;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    control::Control,
     frame::{self, Frame, FrameDecoder, PROTOCOL_VERSION, PROTOCOL_VERSIONS, StreamNumber, WireError},
     halves::{self, ReadHalf, WriteHalf},
     line::{Line, Writing},
@@ -33,6 +39,15 @@ const READ_BYTES: std::ops::RangeInclusive<usize> = 4 << 10..=256 << 10;
 
 /// What is relayed counts as so many bytes at least: the answer may be larger than what was asked.
 const RELAYED_BYTES_MIN: usize = 256 << 10;
+
+/// So does what is rare and answered with a table, an event of each kind, or the like.
+const CONTROL_BYTES_MIN: usize = 256 << 10;
+
+/// A query takes so much at least, for the same reason.
+const QUERY_BYTES_MIN: usize = 4 << 10;
+
+/// A client that takes nothing of what is for it for so long is let go.
+const CLIENT_STANDS_STILL: Duration = Duration::from_secs(30);
 
 /// A buffer is read into as long as it has this share of a read left.
 const READS_A_BUFFER: usize = 4;
@@ -180,6 +195,12 @@ pub enum ConnectionError {
     /// As many streams as there may be.
     #[error("the connection has no room for another stream")]
     Full,
+    /// It does not know how much it may ask.
+    #[error("the other side has more under way in its sessions than a client may")]
+    TooMuch,
+    /// It may be gone.
+    #[error("the other side has taken nothing of what is for it for {} s", .0.as_secs())]
+    StandsStill(Duration),
 }
 
 impl From<std::io::Error> for ConnectionError {
@@ -206,7 +227,13 @@ impl ConnectionError {
 
     /// Whether the other side has said what it may not say.
     pub(crate) fn is_violation(&self) -> bool {
-        matches!(self, ConnectionError::Wire(_) | ConnectionError::Unexpected | ConnectionError::Stream(_))
+        matches!(
+            self,
+            ConnectionError::Wire(_)
+                | ConnectionError::Unexpected
+                | ConnectionError::Stream(_)
+                | ConnectionError::TooMuch
+        )
     }
 }
 
@@ -219,6 +246,8 @@ pub struct Connection {
     writing: Writing,
     /// Version of the protocol that the other side speaks.
     pub(crate) version: u16,
+    /// Longest that a client may take nothing.
+    pub(crate) stands_still: Option<Duration>,
 }
 
 static LAST_CONNECTION: AtomicU64 = AtomicU64::new(0);
@@ -244,10 +273,11 @@ impl Connection {
             read_bytes: *READ_BYTES.start(),
             decoder: FrameDecoder::handshake(),
             permits: Permits::new(),
+            sessions: Permits::of_sessions(),
         };
         Ok((
             ConnectionHandle { id, way: Way::Alone(Arc::clone(&line)) },
-            Connection { id, reader, writer, writing: Writing(line), version: PROTOCOL_VERSION },
+            Connection { id, reader, writer, writing: Writing(line), version: PROTOCOL_VERSION, stands_still: None },
         ))
     }
 
@@ -290,14 +320,24 @@ impl Connection {
         self.reader.decoder = FrameDecoder::of_relay(bytes_max);
     }
 
+    /// The other side is a client, which is not believed to read what is for it: while much waits it is not read either, and if it takes
+    /// nothing of that for long, the connection ends.
+    pub fn expect_client(&mut self) {
+        self.stands_still = Some(CLIENT_STANDS_STILL);
+    }
+
     /// Writes what is queued and gives each frame that comes to `take`, until either side ends. What the two of them say in
     /// an older version is put into the words of this one, and back.
     pub async fn serve(self, mut take: impl FnMut(Frame, Permit) -> Result<(), ConnectionError>) -> ConnectionError {
-        let Connection { mut reader, writer, writing, version, .. } = self;
+        let Connection { mut reader, writer, writing, version, stands_still, .. } = self;
+        let line = Arc::clone(&writing.0);
         let reading = async {
             loop {
+                if stands_still.is_some() {
+                    line.wait_for_room().await;
+                }
                 let frame = request::of_version_1(reader.next().await?)?;
-                let permit = reader.permit(&frame).await;
+                let permit = reader.permit(&frame).await?;
                 take(frame, permit)?;
             }
         };
@@ -306,7 +346,7 @@ impl Connection {
                 let ended: Result<std::convert::Infallible, ConnectionError> = ended;
                 match ended { Ok(never) => match never {}, Err(error) => error }
             }
-            ended = writing.serve(writer, version) => ended.err().unwrap_or(ConnectionError::Closed),
+            ended = writing.serve(writer, version, stands_still) => ended.err().unwrap_or(ConnectionError::Closed),
         }
     }
 }
@@ -319,6 +359,8 @@ pub(crate) struct FrameReader {
     read_bytes: usize,
     decoder: FrameDecoder,
     permits: Permits,
+    /// For what is asked in sessions.
+    sessions: Permits,
 }
 
 impl FrameReader {
@@ -355,13 +397,22 @@ impl FrameReader {
     }
 
     /// Waits until what the frame holds may be queued. A frame larger than all permits takes all of them.
-    async fn permit(&self, frame: &Frame) -> Permit {
+    async fn permit(&self, frame: &Frame) -> Result<Permit, ConnectionError> {
         let bytes = match frame {
             Frame::Messages { messages, .. } => messages.len(),
-            Frame::Request { arguments, .. } | Frame::Query { arguments, .. } => arguments.len(),
+            Frame::Request { arguments, .. } => arguments.len(),
+            Frame::Query { arguments, .. } => arguments.len().max(QUERY_BYTES_MIN),
             Frame::Relayed { contents, .. } => contents.len().max(RELAYED_BYTES_MIN),
-            _ => return Permit::NONE,
+            Frame::SessionRequest { arguments, .. } => {
+                return self.sessions.try_acquire(arguments.len()).ok_or(ConnectionError::TooMuch);
+            }
+            Frame::Inquiry { .. } | Frame::Listened { .. } => 0,
+            // These come often, and what a session waits for may be behind them.
+            Frame::Control(Control::SessionConfirmed { .. }) => 0,
+            Frame::Control(Control::Resolve { value, .. }) => value.len().max(CONTROL_BYTES_MIN),
+            Frame::Control(_) => CONTROL_BYTES_MIN,
+            _ => return Ok(Permit::NONE),
         };
-        self.permits.acquire(bytes).await
+        Ok(self.permits.acquire(bytes).await)
     }
 }

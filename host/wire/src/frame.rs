@@ -296,6 +296,31 @@ impl Frame {
         encode(self, out);
     }
 
+    /// What it takes in memory while it waits, about.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let contents = match self {
+            Frame::Messages { messages, .. } => messages.len(),
+            Frame::Request { arguments, .. }
+            | Frame::Query { arguments, .. }
+            | Frame::SessionRequest { arguments, .. } => arguments.len(),
+            Frame::Answer { value, .. } | Frame::QueryAnswer { value, .. } | Frame::SessionAnswer { value, .. } => {
+                value.len()
+            }
+            Frame::Relayed { contents, .. } => contents.len(),
+            Frame::Event(event) => event.value.len(),
+            Frame::Control(Control::MethodTable { table }) => table.len(),
+            Frame::OfStream { frame, .. } => return frame.held_bytes(),
+            Frame::Control(_)
+            | Frame::Acknowledge(_)
+            | Frame::InquiryAnswer { .. }
+            | Frame::Inquiry { .. }
+            | Frame::Listened { .. }
+            | Frame::Credit { .. }
+            | Frame::Close => 0,
+        };
+        contents + size_of::<Frame>()
+    }
+
     /// What kind of frame it is.
     pub fn kind(&self) -> FrameKind {
         match self {

@@ -31,7 +31,7 @@ pub use frame::{
     SESSIONS_VERSION, SINGLE_STREAM_VERSION, STREAMS_VERSION, StreamNumber, TRACES_VERSION, WireError,
 };
 pub use line::Gathered;
-pub use permits::{Permit, Permits};
+pub use permits::{INPUT_OVERHEAD_BYTES, Permit, Permits};
 pub use security::{Caller, HttpSocket, Security, Socket};
 pub use streams::{STREAMS_MAX, StreamError};
 pub use tls::{OPERATOR_NAME, OwnFiles, Tls, TlsError, TlsFiles, check_signed};

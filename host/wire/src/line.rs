@@ -1,17 +1,21 @@
 //! What is said on a connection of its own, until it is written. Its task writes it, when it is told to; or whoever has gathered
 //! something for many connections writes on each of them what its socket takes at once, and no task of theirs is woken for it.
 //!
-//! What waits here is not bounded: see `connection.rs`.
+//! What waits here is counted, and not bounded: see `connection.rs`.
 //!
 //! **Architecture Invariant:** frames are written in the order in which they were said, each of them whole, whoever writes.
 
 use std::{
     collections::VecDeque,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
 use crate::{
     connection::{ConnectionError, ConnectionHandle, WRITE_BYTES_FULL},
@@ -23,10 +27,17 @@ use crate::{
 /// Room for so many frames is kept.
 const FRAMES_KEPT: usize = 64;
 
+/// More than that waits for somebody who reads slowly, or not at all.
+const ROOM_BYTES: usize = 16 << 20;
+
 /// See the head of the file.
 #[derive(Default)]
 pub(crate) struct Line {
     state: Mutex<State>,
+    /// Bytes of the frames that wait, about. Changed only while the state is locked.
+    waiting: AtomicUsize,
+    /// Wakes whoever waits until it has room.
+    room: Notify,
     /// Wakes the task of the connection: there is something for it to write.
     bell: Notify,
     /// Wakes whoever waits until it is over.
@@ -81,7 +92,19 @@ impl Line {
     pub(crate) fn gather(&self, frame: Frame) {
         let mut state = self.lock();
         if !matches!(state.socket, Socket::Over) {
+            self.waiting.fetch_add(frame.held_bytes(), Ordering::Relaxed);
             state.frames.push_back(frame);
+        }
+    }
+
+    /// Waits until not too much waits to be written, or nothing is written any more.
+    pub(crate) async fn wait_for_room(&self) {
+        while self.waiting.load(Ordering::Relaxed) > ROOM_BYTES {
+            // From here on it is told.
+            let room = self.room.notified();
+            if self.waiting.load(Ordering::Relaxed) > ROOM_BYTES {
+                room.await;
+            }
         }
     }
 
@@ -122,6 +145,11 @@ impl Line {
             while bytes.len() < WRITE_BYTES_FULL
                 && let Some(frame) = frames.pop_front()
             {
+                let held = frame.held_bytes();
+                let waited = self.waiting.fetch_sub(held, Ordering::Relaxed);
+                if waited > ROOM_BYTES && waited - held <= ROOM_BYTES {
+                    self.room.notify_waiters();
+                }
                 frame::encode(&request::to_version(*version, frame), bytes);
             }
             if frames.is_empty() {
@@ -150,14 +178,25 @@ impl Line {
 pub(crate) struct Writing(pub(crate) Arc<Line>);
 
 impl Writing {
-    /// Writes what is said, until nothing follows.
-    pub(crate) async fn serve(self, writer: WriteHalf, version: u16) -> Result<(), ConnectionError> {
+    /// Writes what is said, until nothing follows, or the other side takes nothing for that time.
+    pub(crate) async fn serve(
+        self,
+        writer: WriteHalf,
+        version: u16,
+        stands_still: Option<Duration>,
+    ) -> Result<(), ConnectionError> {
         let (line, writer) = (&self.0, Arc::new(writer));
         line.lock().socket = Socket::Open(Arc::clone(&writer), version);
         loop {
             match line.write()? {
                 Wrote::All => line.bell.notified().await,
-                Wrote::Some => writer.writable().await?,
+                Wrote::Some => match stands_still {
+                    None => writer.writable().await?,
+                    Some(limit) => {
+                        let writable = timeout(limit, writer.writable()).await;
+                        writable.map_err(|_| ConnectionError::StandsStill(limit))??;
+                    }
+                },
                 // Dropped, the socket ends for the other side.
                 Wrote::End => return Ok(()),
             }
@@ -167,7 +206,12 @@ impl Writing {
 
 impl Drop for Writing {
     fn drop(&mut self) {
-        let before = std::mem::replace(&mut *self.0.lock(), State { socket: Socket::Over, ..State::default() });
+        let before = {
+            let mut state = self.0.lock();
+            self.0.waiting.store(0, Ordering::Relaxed);
+            std::mem::replace(&mut *state, State { socket: Socket::Over, ..State::default() })
+        };
+        self.0.room.notify_waiters();
         // What the frames share is let go outside of the lock.
         drop(before);
         self.0.over.notify_waiters();

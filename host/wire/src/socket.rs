@@ -109,6 +109,16 @@ pub fn prepare(socket: &impl AsRawFd) -> io::Result<()> {
     }
 }
 
+/// Has the system end a connection whose other side takes nothing of what was written to it for so long. Those that a listener accepts
+/// inherit that.
+///
+/// # Errors
+/// As the system says.
+pub fn let_go_after(socket: &impl AsRawFd, stands_still: Duration) -> io::Result<()> {
+    let millis = libc::c_int::try_from(stands_still.as_millis()).unwrap_or(libc::c_int::MAX);
+    set(socket, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, millis)
+}
+
 fn set(socket: &impl AsRawFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     let length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: the value lives until the call returns, and has the length that is given.

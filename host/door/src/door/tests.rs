@@ -1,4 +1,8 @@
-use std::time::Instant;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Instant,
+};
 
 use ambrosia_client::{Client, ClientError, Primary, SharedClient, Whereabouts};
 use ambrosia_core::{InstanceName, RequestId};
@@ -18,6 +22,7 @@ use super::*;
 use crate::{
     access::{Access, Deed},
     instances::{Instance, NoInstance},
+    limits::STREAMS_MAX,
 };
 
 /// Nobody is primary, and it may go on so.
@@ -91,6 +96,47 @@ impl OnlyOne {
     }
 }
 
+/// A store with a token, which is `secret` and allows everything.
+struct Locked(OnlyOne);
+
+impl Instances for Locked {
+    fn known(&self, name: &InstanceName) -> Option<Arc<Instance>> {
+        self.0.known(name)
+    }
+
+    fn look_up(&self, name: &InstanceName) -> Result<Arc<Instance>, NoInstance> {
+        self.0.look_up(name)
+    }
+
+    fn client(&self, name: &InstanceName) -> Arc<SharedClient> {
+        self.0.client(name)
+    }
+
+    fn client_of_replicas(&self, name: &InstanceName) -> Client {
+        self.0.client_of_replicas(name)
+    }
+
+    fn access(&self, token: Option<&str>, deed: Deed, name: Option<&InstanceName>) -> Option<Access> {
+        self.access_as_read(token, deed, name)
+    }
+
+    fn access_as_read(&self, token: Option<&str>, _: Deed, _: Option<&InstanceName>) -> Option<Access> {
+        Some(if token == Some("secret") { Access::Granted } else { Access::Unknown })
+    }
+
+    fn read_tokens(&self) -> Result<(), NoInstance> {
+        Ok(())
+    }
+
+    fn fresh_request_id(&self) -> RequestId {
+        self.0.fresh_request_id()
+    }
+
+    fn list(&self) -> Result<Vec<InstanceName>, NoInstance> {
+        self.0.list()
+    }
+}
+
 impl Instances for OnlyOne {
     fn known(&self, name: &InstanceName) -> Option<Arc<Instance>> {
         (name.as_str() == "one").then(|| Arc::clone(&self.0))
@@ -140,7 +186,7 @@ async fn door(options: DoorOptions) -> Door {
 
 /// Says that, and hears all until the door hangs up.
 async fn say(door: &Door, text: &str) -> String {
-    let mut socket = TcpStream::connect(door.address()).await.expect("it listens");
+    let mut socket = TcpStream::connect(("127.0.0.1", door.address().port())).await.expect("it listens");
     socket.write_all(text.as_bytes()).await.expect("it hears");
     let mut heard = Vec::new();
     socket.read_to_end(&mut heard).await.expect("it hangs up in order");
@@ -159,6 +205,20 @@ async fn while_the_store_is_away_a_host_is_alive_and_not_ready() {
     let ready = ask("/readyz").await;
     assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("urn:ambrosia:problem:not-ready"), "{ready}");
     assert!(!ready.contains("db.example"), "a stranger is told where the store is: {ready}");
+}
+
+/// The last token may be revoked while the door is open.
+#[tokio::test]
+async fn where_others_can_come_a_store_without_tokens_is_closed() {
+    let listener = TcpListener::bind("0.0.0.0:0").await.expect("there is a port");
+    let door = Door::serve(listener, Arc::new(OnlyOne::new()), DoorOptions::default()).expect("it listens");
+    for (path, status) in
+        [("/v1/one/go", 401), ("/openapi.json", 401), ("/metrics", 401), ("/", 401), ("/healthz", 200), ("/docs", 200)]
+    {
+        // Whoever asks says under which name.
+        let heard = say(&door, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).await;
+        assert!(heard.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {heard}");
+    }
 }
 
 #[tokio::test]
@@ -182,6 +242,84 @@ async fn who_does_not_come_to_an_end_with_a_header_is_let_go() {
     // So is who is idle behind a request.
     let heard = say(&door, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert_eq!(heard.matches("HTTP/1.1 404").count(), 1, "{heard}");
+}
+
+#[tokio::test]
+async fn who_takes_nothing_of_its_answers_is_let_go() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
+    let options = DoorOptions { header_wait: PATIENT, reading_wait: SOON, ..DoorOptions::default() };
+    let door = Door::serve(listener, Arc::new(OnlyOne::new()), options).expect("it listens");
+    let mut socket = TcpStream::connect(door.address()).await.expect("it listens");
+    let request = b"GET /docs/page.js HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    // Until it is not read any more, since it does not read.
+    while timeout(SOON, socket.write_all(request)).await.is_ok_and(|written| written.is_ok()) {}
+    // One is for whoever comes next.
+    let all = u32::try_from(CONNECTIONS_MAX - 1).expect("they are few");
+    let let_go = timeout(SOON * 100, door.open.acquire_many(all)).await;
+    let_go.expect("it was let go").expect("it is open").forget();
+}
+
+/// A body that never comes.
+struct Endless;
+
+impl hyper::body::Body for Endless {
+    type Data = &'static [u8];
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn strangers_take_nothing_from_those_who_are_known() {
+    const PROMISE: &str = "/v1/one/promises/7.000102030405060708090a0b0c0d0e0f";
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
+    let options =
+        DoorOptions { header_wait: PATIENT, body_wait: PATIENT, closing_wait: SOON, ..DoorOptions::default() };
+    let door = Door::serve(listener, Arc::new(Locked(OnlyOne::new())), options).expect("it listens");
+    let mut streams = Vec::new();
+    for _ in 0..STRANGERS_MAX / STREAMS_MAX as usize {
+        let socket = TcpStream::connect(door.address()).await.expect("it listens");
+        let (mut requests, connection) =
+            handshake(TokioExecutor::new(), TokioIo::new(socket)).await.expect("it speaks HTTP/2");
+        tokio::spawn(connection);
+        for _ in 0..STREAMS_MAX {
+            let request = Request::post(format!("http://localhost{PROMISE}")).body(Endless).expect("plain");
+            streams.push(Box::pin(requests.send_request(request)));
+            requests.ready().await.expect("it has room for so many");
+        }
+    }
+    let (mut requests, _connection) = http2(&door).await;
+    let mut ask = async |path: &str, token: Option<&str>| {
+        let mut asked = asked("POST", path, "[]");
+        let headers = asked.headers_mut();
+        headers.insert("prefer", "wait=1".parse().expect("plain"));
+        if let Some(token) = token {
+            headers.insert("authorization", format!("Bearer {token}").parse().expect("plain"));
+        }
+        let answer = requests.send_request(asked).await.expect("an answer");
+        let body = answer.into_body().collect().await.expect("a whole body").to_bytes();
+        String::from_utf8_lossy(&body).into_owned()
+    };
+    // It is refused before anything is looked at, once all of the others are under way.
+    let began = Instant::now();
+    loop {
+        let said = ask("/v1/one/promises/none", None).await;
+        if said.contains("urn:ambrosia:problem:busy") {
+            break;
+        }
+        assert!(said.contains("urn:ambrosia:problem:not-found"), "{said}");
+        assert!(began.elapsed() < SOON * 100, "strangers are as many as may be, and there is room for another one");
+    }
+    let known = ask("/v1/one/promises/none", Some("secret")).await;
+    assert!(known.contains("urn:ambrosia:problem:not-found"), "{known}");
+    let known = ask("/v1/one/go", Some("secret")).await;
+    assert!(known.contains("urn:ambrosia:problem:no-primary"), "{known}");
+    drop(streams);
 }
 
 /// A connection of HTTP/2.

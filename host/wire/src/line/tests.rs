@@ -1,6 +1,11 @@
 //! The other side reads what comes, frame by frame.
 
-use ambrosia_core::{RequestId, Seq, limits::ARGUMENTS_BYTES_MAX};
+use std::sync::{Arc, Mutex};
+
+use ambrosia_core::{
+    RequestId, Seq, SessionId, Ticket,
+    limits::{ARGUMENTS_BYTES_MAX, INBOX_BYTES_MAX, SESSION_UNDER_WAY_BYTES_MAX},
+};
 use bytes::Bytes;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -8,7 +13,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{Connection, PROTOCOL_VERSION};
+use crate::{Connection, Control, PROTOCOL_VERSION, Permit};
 
 /// The sending end of a connection that is served, and the other side.
 async fn served() -> (ConnectionHandle, JoinHandle<ConnectionError>, Connection) {
@@ -116,4 +121,130 @@ async fn a_connection_that_is_never_served_keeps_nobody_waiting() {
     handle.send(numbered(1));
     drop(connection);
     handle.finish().await;
+}
+
+/// What was taken from a client.
+type Taken = Arc<Mutex<Vec<(Frame, Permit)>>>;
+
+/// A connection of a client that is served, the client, and what is taken from it.
+async fn served_client() -> (ConnectionHandle, JoinHandle<ConnectionError>, Connection, Taken) {
+    served_client_for(Duration::from_secs(3600)).await
+}
+
+/// The same, if it may take nothing for so long.
+async fn served_client_for(
+    stands_still: Duration,
+) -> (ConnectionHandle, JoinHandle<ConnectionError>, Connection, Taken) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
+    let address = listener.local_addr().expect("it has an address");
+    let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
+    let (handle, mut ours) = Connection::new(ours.expect("it listens")).expect("a socket");
+    let (_handle, mut theirs) = Connection::new(theirs.expect("somebody comes").0).expect("a socket");
+    ours.welcome(PROTOCOL_VERSION);
+    theirs.welcome(PROTOCOL_VERSION);
+    ours.expect_client();
+    ours.stands_still = Some(stands_still);
+    let taken = Taken::default();
+    let take = {
+        let taken = Arc::clone(&taken);
+        move |frame, permit| {
+            taken.lock().expect("no panic").push((frame, permit));
+            Ok(())
+        }
+    };
+    (handle, tokio::spawn(ours.serve(take)), theirs, taken)
+}
+
+fn count(taken: &Mutex<Vec<(Frame, Permit)>>) -> usize {
+    taken.lock().expect("no panic").len()
+}
+
+/// An answer that the socket does not take at once.
+fn large_answer() -> Frame {
+    Frame::QueryAnswer { number: 0, success: true, value: Bytes::from(vec![7; 8 << 20]), lsn: ambrosia_core::Lsn(0) }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_is_not_read_either_until_it_does() {
+    let (handle, _serving, mut client, taken) = served_client().await;
+    client.write_frame(&numbered(1)).await.expect("it is there");
+    while count(&taken) == 0 {
+        tokio::task::yield_now().await;
+    }
+    (0..8).for_each(|_| handle.send(large_answer()));
+    let line = Arc::clone(handle.line().expect("it is its own"));
+    assert!(line.waiting.load(Ordering::Relaxed) > ROOM_BYTES);
+    // One may have been waited for already.
+    for number in 2..100 {
+        client.write_frame(&numbered(number)).await.expect("it is there");
+    }
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert!(count(&taken) <= 2, "a client that reads nothing was read {} times", count(&taken));
+    for _ in 0..8 {
+        assert!(client.read_frame().await.expect("it comes") == large_answer());
+    }
+    while count(&taken) < 99 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(line.waiting.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_for_long_is_let_go() {
+    let (handle, serving, _client, _taken) = served_client_for(Duration::from_millis(100)).await;
+    (0..8).for_each(|_| handle.send(large_answer()));
+    let ended = serving.await.expect("no panic");
+    assert!(matches!(ended, ConnectionError::StandsStill(_)), "{ended}");
+}
+
+#[tokio::test]
+async fn what_a_client_has_under_way_in_sessions_is_bounded_and_what_it_confirms_passes() {
+    let (_handle, serving, mut client, taken) = served_client().await;
+    let request = |seq| Frame::SessionRequest {
+        session: SessionId([1; 16]),
+        ticket: Ticket(1),
+        seq: Seq(seq),
+        confirmed: Seq(0),
+        method: "add".to_owned(),
+        arguments: Bytes::from(vec![7; 16 << 20]),
+    };
+    let all = SESSION_UNDER_WAY_BYTES_MAX as u64 / (16 << 20) - 1;
+    for seq in 1..=all {
+        client.write_frame(&request(seq)).await.expect("it is there");
+    }
+    let confirmed = Control::SessionConfirmed { session: [1; 16], ticket: 1, confirmed: 1 };
+    client.write_frame(&Frame::Control(confirmed.clone())).await.expect("it is there");
+    while count(&taken) < all as usize + 1 {
+        tokio::task::yield_now().await;
+    }
+    assert!(taken.lock().expect("no panic").last().expect("it is there").0 == Frame::Control(confirmed));
+    // What was logged counts no more.
+    taken.lock().expect("no panic").remove(0);
+    client.write_frame(&request(all + 1)).await.expect("it is there");
+    while count(&taken) < all as usize + 1 {
+        tokio::task::yield_now().await;
+    }
+    client.write_frame(&request(all + 2)).await.expect("it is there");
+    let ended = serving.await.expect("no panic");
+    assert!(matches!(ended, ConnectionError::TooMuch), "{ended}");
+}
+
+#[tokio::test]
+async fn who_asks_very_much_at_once_is_not_read_until_it_was_looked_at() {
+    let (_handle, _serving, mut client, taken) = served_client().await;
+    for _ in 0..1000 {
+        client.write_frame(&Frame::Control(Control::Methods)).await.expect("it is there");
+    }
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    let before = count(&taken);
+    assert!((1..=INBOX_BYTES_MAX / (256 << 10)).contains(&before), "{before} wait at once");
+    let mut seen = 0;
+    while seen < 1000 {
+        seen += std::mem::take(&mut *taken.lock().expect("no panic")).len();
+        tokio::task::yield_now().await;
+    }
 }

@@ -11,6 +11,7 @@ use std::{
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread,
+    time::Duration,
 };
 
 use ambrosia_storage::{Relayed, Relaying, StoreRight, Tell};
@@ -19,7 +20,7 @@ use bytes::{Buf, Bytes};
 use super::{Depot, DepotError, Listing};
 use crate::{
     engine::{Engine, Fault, Lane, Request},
-    limits::{READ_BYTES_MAX, READ_LOGS_MAX},
+    limits::{READ_BYTES_MAX, READ_LOGS_MAX, REQUEST_LOGS_MAX},
     relay::{
         Asked, DepotFault, NEEDS_OPERATOR, PIECE_BYTES, READ_QUESTION_BYTES_MAX, RELAY_VERSION, RELAYED_BYTES_MAX,
         RelayFacts, RelayedPlace, Told, decode, encode,
@@ -28,6 +29,9 @@ use crate::{
 
 /// So many ask something of the depot at a time, each of whom has a thread.
 const ERRANDS_MAX: usize = 32;
+
+/// Whoever asks for no further piece for so long, or sends none, is taken for gone: others may wait for the errand.
+const TRANSFER_STANDS_STILL: Duration = Duration::from_secs(120);
 
 /// No name of contents is longer.
 const NAME_BYTES_MAX: usize = 512;
@@ -131,17 +135,27 @@ impl Relaying for EngineRelaying {
 
 impl EngineRelaying {
     fn ask_engine(&self, lane: Lane, mut request: Request, tell: Tell) -> Result<(), String> {
-        if let Lane::Groups(number) = lane
-            && number >= self.engine.facts().lanes
-        {
-            return Err(format!("lane {number} of an engine that has fewer"));
-        }
-        if let Request::Read { wanted, bytes } = &mut request {
-            if wanted.is_empty() || wanted.len() > READ_LOGS_MAX {
-                return Err(format!("a read of {} logs", wanted.len()));
+        if let Lane::Groups(number) = lane {
+            if number >= self.engine.facts().lanes {
+                return Err(format!("lane {number} of an engine that has fewer"));
             }
-            // Whoever asks for more would have it all in memory at once.
-            *bytes = (*bytes).min(READ_BYTES_MAX);
+            // Whatever else goes there holds up the groups of this host, which it may do that may only read.
+            if !matches!(request, Request::Append { .. }) {
+                return Err("something else than groups on a lane of groups".to_owned());
+            }
+        }
+        match &mut request {
+            Request::Read { wanted, bytes } => {
+                if wanted.is_empty() || wanted.len() > READ_LOGS_MAX {
+                    return Err(format!("a read of {} logs", wanted.len()));
+                }
+                // Whoever asks for more would have it all in memory at once.
+                *bytes = (*bytes).min(READ_BYTES_MAX);
+            }
+            Request::Heads { logs } if logs.len() > REQUEST_LOGS_MAX => {
+                return Err(format!("a look at {} logs", logs.len()));
+            }
+            _ => {}
         }
         let answer = move |answer| {
             let told = encode(&Told::Engine(answer));
@@ -238,7 +252,7 @@ struct PiecesOut {
 impl PiecesOut {
     /// Waits for somebody who wants a piece.
     fn next(&mut self) -> Option<Tell> {
-        self.next.take().or_else(|| self.wanted.recv().ok())
+        self.next.take().or_else(|| self.wanted.recv_timeout(TRANSFER_STANDS_STILL).ok())
     }
 }
 
@@ -267,7 +281,8 @@ fn put_in(depot: &dyn Depot, name: &str, begun: Tell, pieces: Receiver<(Option<B
     let put = depot.put(name, &mut coming);
     let told = encode(&done(put));
     // Whoever sends hears of it with the next piece, if it has failed before the last one.
-    let last = coming.last.take().or_else(|| coming.pieces.recv().ok().map(|(_, tell)| tell));
+    let next = || coming.pieces.recv_timeout(TRANSFER_STANDS_STILL).ok().map(|(_, tell)| tell);
+    let last = coming.last.take().or_else(next);
     if let Some(tell) = last {
         tell(told);
     }
@@ -284,7 +299,7 @@ impl Read for PiecesIn {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.piece.is_empty() && self.last.is_none() {
             let gone = |_| io::Error::new(io::ErrorKind::UnexpectedEof, "whoever sent it has gone");
-            match self.pieces.recv().map_err(gone)? {
+            match self.pieces.recv_timeout(TRANSFER_STANDS_STILL).map_err(gone)? {
                 (Some(piece), tell) => {
                     self.piece = piece;
                     tell(encode(&Told::Done));
@@ -360,7 +375,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        engine::{Answered, HostId, ReadFrom},
+        engine::{Answered, HostId, ReadFrom, Seen},
         keys::KeysRequest,
         shell::MemoryEngine,
     };
@@ -520,6 +535,12 @@ mod tests {
             refused(asked);
         }
         refused(Asked::Engine { lane: Lane::Groups(2), request: Request::Append { groups: Vec::new() } });
+        for request in [Request::Logs, Request::Heads { logs: Vec::new() }, Request::Keys(KeysRequest::Changes)] {
+            refused(Asked::Engine { lane: Lane::Groups(0), request });
+        }
+        let seen = Seen { log: LogId(InstanceUuid([7; 16])), known: None };
+        let logs = vec![seen; REQUEST_LOGS_MAX + 1];
+        refused(Asked::Engine { lane: Lane::Other, request: Request::Heads { logs } });
         for logs in [0, READ_LOGS_MAX + 1] {
             let wanted = vec![ReadFrom { log: LogId(InstanceUuid([7; 16])), from: Lsn(1), bytes: 1 }; logs];
             refused(Asked::Engine { lane: Lane::Other, request: Request::Read { wanted, bytes: 1 } });
