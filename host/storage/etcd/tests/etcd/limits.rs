@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ambrosia_core::Lsn;
-use ambrosia_etcd::{EtcdEngine, EtcdPlace};
+use ambrosia_etcd::{EtcdEngine, EtcdError, EtcdPlace};
 use ambrosia_shared_log::{
     Answered, AppendFault, Claim, Engine, Fault, Group, HostId, KeysAnswer, KeysRequest, Lane, Put, Request, Seen,
     Space,
@@ -181,10 +181,11 @@ fn what_can_not_be_used_is_refused_with_what_to_do() {
     assert!(away.contains("no etcd answers at"), "{away}");
 }
 
-#[test]
-fn who_must_say_a_password_says_it_and_it_is_not_shown() {
-    let Some(etcd) = Etcd::begin(1, &[]) else { return };
-    EtcdEngine::create(&place(&etcd)).expect("a store can be made");
+/// Who has all rights.
+const ROOT: (&str, &str) = ("root", "s3cret");
+
+/// Lets nobody in from now on but [`ROOT`].
+fn lock_up(etcd: &Etcd) {
     for (path, body) in [
         ("/v3/auth/role/add", r#"{"name":"root"}"#),
         ("/v3/auth/user/add", r#"{"name":"root","password":"s3cret"}"#),
@@ -193,14 +194,42 @@ fn who_must_say_a_password_says_it_and_it_is_not_shown() {
     ] {
         etcd.gateway(0, path, body).expect("it does that");
     }
-    let open = |user: &str| {
-        EtcdEngine::open(EtcdPlace::read(&etcd.url("shop").replace("://", &format!("://{user}"))).expect("it is a URL"))
-    };
-    let engine = open("root:s3cret@").expect("it is the right one");
+}
+
+fn open_as(etcd: &Etcd, user: &str) -> Result<EtcdEngine, EtcdError> {
+    let url = etcd.url("shop").replace("://", &format!("://{user}"));
+    EtcdEngine::open(EtcdPlace::read(&url).expect("it is a URL"))
+}
+
+#[test]
+fn who_must_say_a_password_says_it_and_it_is_not_shown() {
+    let Some(etcd) = Etcd::begin(1, &[]) else { return };
+    EtcdEngine::create(&place(&etcd)).expect("a store can be made");
+    lock_up(&etcd);
+    let engine = open_as(&etcd, "root:s3cret@").expect("it is the right one");
     assert!(create(&engine, log(1), &genesis(log(1))));
     assert!(!engine.facts().place.contains("s3cret"));
     for wrong in ["", "root:wrong@"] {
-        let said = open(wrong).map(|_| ()).expect_err("it is not let in").to_string();
+        let said = open_as(&etcd, wrong).map(|_| ()).expect_err("it is not let in").to_string();
         assert!(!said.contains("wrong") && said.contains("can't be used"), "{said}");
+    }
+}
+
+#[test]
+fn a_token_that_a_change_of_users_has_ended_is_replaced() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let key = directory.path().join("key");
+    std::fs::write(&key, b"what signs tokens").expect("there is room");
+    let tokens = format!("jwt,priv-key={},sign-method=HS256,ttl=1h", key.display());
+    let Some(etcd) = Etcd::begin(1, &["--auth-token", &tokens]) else { return };
+    EtcdEngine::create(&place(&etcd)).expect("a store can be made");
+    lock_up(&etcd);
+    let engine = open_as(&etcd, "root:s3cret@").expect("it is the right one");
+    for number in 1..4 {
+        assert!(create(&engine, log(number), &genesis(log(number))));
+        let other = format!(r#"{{"name":"other{number}","password":"x"}}"#);
+        etcd.gateway_as(ROOT, "/v3/auth/user/add", &other).expect("it does that");
+        let logs = ask(&engine, Lane::Other, Request::Logs);
+        assert!(matches!(logs, Ok(Answered::Logs { .. })), "{logs:?}");
     }
 }
