@@ -205,6 +205,8 @@ fn fault_of(code: u32, words: String) -> CallFault {
         )),
         // Tokens end by themselves; a new connection asks for a new one.
         UNAUTHENTICATED => CallFault::Unsent(words),
+        // As a token that says itself what it is worth does whenever users or roles are changed (`--auth-token=jwt`).
+        INVALID_ARGUMENT if words.contains("revision of auth store is old") => CallFault::Unsent(words),
         INVALID_ARGUMENT | NOT_FOUND | PERMISSION_DENIED | RESOURCE_EXHAUSTED | FAILED_PRECONDITION | OUT_OF_RANGE
         | UNIMPLEMENTED => CallFault::Refused(words),
         _ => CallFault::Lost(words),
@@ -262,7 +264,13 @@ mod tests {
         ] {
             assert!(is_lost(code, words), "{code} {words}");
         }
-        assert_eq!(fault_of(14, "etcdserver: no leader".into()), CallFault::Unsent("etcdserver: no leader".into()));
+        for (code, words) in [
+            (14, "etcdserver: no leader"),
+            (16, "etcdserver: invalid auth token"),
+            (3, "etcdserver: revision of auth store is old"),
+        ] {
+            assert_eq!(fault_of(code, words.to_owned()), CallFault::Unsent(words.to_owned()), "{code} {words}");
+        }
         for (code, words) in
             [(3, "etcdserver: request is too large"), (8, "etcdserver: too many requests"), (7, "permission denied")]
         {

@@ -152,7 +152,7 @@ async fn put_entry(office: &Shared, put: Put, until: Instant) -> Result<KeysAnsw
     let (layout, key) = (&office.layout, office.layout.entry(space, &key));
     let is_file = space == Space::Store && value.len() >= FILE_BYTES_MIN;
     if space == Space::Store && !is_file {
-        office.check_room(value.len())?;
+        office.count(value.len());
     }
     let contents = if is_file {
         Contents::File(with_files(office, move |files| files.put(claim, &value)).await?)

@@ -57,7 +57,7 @@ pub(crate) struct Office {
     sight: Mutex<Sight>,
     /// Heads as they were seen last: a guess by which an append is made, and which its conditions check.
     heads: Mutex<HashMap<LogId, Head>>,
-    /// Why nothing more is put, if there is no room.
+    /// Why no record is put, if there is no room.
     full: Mutex<Option<String>>,
     /// Bytes that were put since the room was looked at.
     put: AtomicU64,
@@ -212,16 +212,22 @@ impl Office {
         *lock(&self.full) = words;
     }
 
-    /// Asks whether so much more may be put.
+    /// Asks whether so many bytes of records may be put. What is small is put all the same: lists of checkpoints, from which what is to be trimmed
+    /// has to be taken first, places of replicas, and that a host lives. It is put in the place of what was there before, and forgotten each minute.
     ///
     /// # Errors
-    /// If nothing more is.
+    /// If no record is to be put.
     pub(crate) fn check_room(&self, bytes: usize) -> Result<(), Failed> {
+        self.count(bytes);
+        lock(&self.full).clone().map_or(Ok(()), |words| Err(Failed::undone(words)))
+    }
+
+    /// So many bytes are about to be put.
+    pub(crate) fn count(&self, bytes: usize) {
         if self.put.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64 > self.place.quota / LOOKS_A_QUOTA {
             self.put.store(0, Ordering::Relaxed);
             self.look.notify_one();
         }
-        lock(&self.full).clone().map_or(Ok(()), |words| Err(Failed::undone(words)))
     }
 }
 

@@ -10,14 +10,18 @@ use std::{
 };
 
 use ambrosia_shared_log::{Fault, Session};
-use tokio::{task::AbortHandle, time::Instant};
+use tokio::{task::AbortHandle, time::Instant, try_join};
 use tokio_postgres::{
-    AsyncMessage, Client, Connection, Row, Socket, Statement, error::Severity, tls::TlsStream, types::ToSql,
+    AsyncMessage, Client, Connection, Row, Socket, Statement,
+    error::Severity,
+    tls::TlsStream,
+    types::{ToSql, Type},
 };
 use uuid::Uuid;
 
 use crate::{
     barriers::Barriers,
+    engine::Parameter,
     error::{PostgresError, ends_conversation, fault_of, said},
     key_statements,
     place::PostgresPlace,
@@ -263,6 +267,7 @@ impl Drop for Conversation {
     }
 }
 
+/// Sees that the server can be used, and prepares what it is to be asked: in three round trips, for who waits for this has to wait for each.
 async fn prepare(client: &Client, place: &PostgresPlace) -> Result<(Prepared, Backend, Known), PostgresError> {
     let place_text = || place.to_string();
     let failed = |error: tokio_postgres::Error| match error.as_db_error().and_then(|error| error.parsed_severity()) {
@@ -271,35 +276,41 @@ async fn prepare(client: &Client, place: &PostgresPlace) -> Result<(Prepared, Ba
         _ => PostgresError::Unreachable { place: place_text(), reason: said(&error) },
     };
     let unusable = |reason: String| PostgresError::Unusable { place: place_text(), reason };
+    let schema = place.schema();
     let settings = "select current_setting('server_version_num')::int4, current_setting('server_version'), \
                     current_setting('fsync'), current_setting('synchronous_commit'), current_setting('synchronous_standby_names'), \
                     pid, (extract(epoch from backend_start) * 1000000)::int8 from pg_stat_activity where pid = pg_backend_pid()";
-    let row = client.query_one(settings, &[]).await.map_err(failed)?;
-    let (number, version): (i32, String) = (row.get(0), row.get(1));
+    let meta = format!("{schema}.meta");
+    let there: [(Parameter<'_>, Type); 1] = [(&meta, Type::TEXT)];
+    let (settings, there) = try_join!(
+        client.query_typed_one(settings, &[]),
+        client.query_typed_one("select to_regclass($1)::text", &there)
+    )
+    .map_err(failed)?;
+    let (number, version): (i32, String) = (settings.get(0), settings.get(1));
     if number < VERSION_MIN {
         return Err(unusable(format!("it is version {version}: use PostgreSQL 15 or newer")));
     }
-    if row.get::<_, String>(2) != "on" {
+    if settings.get::<_, String>(2) != "on" {
         let reason = "its setting fsync is off, so it loses what it has confirmed when its machine fails: switch it on";
         return Err(unusable(reason.to_owned()));
     }
-    let backend = Backend { number: row.get(5), began: row.get(6) };
-    let has_standby = !row.get::<_, String>(4).trim().is_empty();
+    let backend = Backend { number: settings.get(5), began: settings.get(6) };
+    let has_standby = !settings.get::<_, String>(4).trim().is_empty();
+    if there.get::<_, Option<String>>(0).is_none() {
+        return Err(PostgresError::NoStore { place: place_text(), schema: schema.to_owned() });
+    }
     // Roles and databases often have it weaker. What waits for more than that stays.
-    let waits = row.get::<_, String>(3);
+    let waits = settings.get::<_, String>(3);
     let waits = if HASTY.contains(&waits.as_str()) { "set synchronous_commit = on;" } else { "" };
     let session = format!(
         "{waits} set default_transaction_isolation = 'read committed'; set statement_timeout = 0; \
          set plan_cache_mode = force_generic_plan;"
     );
-    client.batch_execute(&session).await.map_err(failed)?;
-    let schema = place.schema();
-    let there = client.query_opt("select to_regclass($1)::text", &[&format!("{schema}.meta")]).await.map_err(failed)?;
-    if there.and_then(|row| row.get::<_, Option<String>>(0)).is_none() {
-        return Err(PostgresError::NoStore { place: place_text(), schema: schema.to_owned() });
-    }
-    let format = format!("select value from {schema}.meta where key = 'format'");
-    let format = client.query_opt(&format, &[]).await.map_err(failed)?.map(|row| row.get::<_, String>(0));
+    let facts = format!("select key, value from {meta} where key in ('format', 'store')");
+    let ((), facts) = try_join!(client.batch_execute(&session), client.query_typed(&facts, &[])).map_err(failed)?;
+    let fact = |key: &str| facts.iter().find(|row| row.get::<_, &str>(0) == key).map(|row| row.get::<_, String>(1));
+    let format = fact("format");
     if format.as_deref() != Some(FORMAT) {
         let format = format.as_deref().unwrap_or("none");
         let reason = format!(
@@ -307,35 +318,86 @@ async fn prepare(client: &Client, place: &PostgresPlace) -> Result<(Prepared, Ba
         );
         return Err(unusable(reason));
     }
-    let store = format!("select value from {schema}.meta where key = 'store'");
-    let store = client.query_opt(&store, &[]).await.map_err(failed)?.map(|row| row.get::<_, String>(0));
-    let store = store.and_then(|store| Uuid::parse_str(&store).ok());
+    let store = fact("store").and_then(|store| Uuid::parse_str(&store).ok());
     let store = store.ok_or_else(|| unusable(format!("table {schema}.meta does not name its store")))?;
-    let known = Known { store, has_standby };
-    let statement = async |text: &str| client.prepare(&text.replace("{s}", schema)).await.map_err(failed);
-    let prepared = Prepared {
-        append: statement(statements::APPEND).await?,
-        heads: statement(statements::HEADS).await?,
-        raise: statement(statements::RAISE).await?,
-        barrier: statement(statements::BARRIER).await?,
-        read: statement(statements::READ).await?,
-        release: statement(statements::RELEASE).await?,
-        beat: statement(statements::BEAT).await?,
-        forget: statement(statements::FORGET).await?,
-        trim: statement(statements::TRIM).await?,
-        create: statement(statements::CREATE).await?,
-        remove: statement(statements::REMOVE).await?,
-        tell: statement(statements::TELL).await?,
-        logs: statement(statements::LOGS).await?,
-        lives: statement(statements::LIVES).await?,
-        get: statement(key_statements::GET).await?,
-        list: statement(key_statements::LIST).await?,
-        put: statement(key_statements::PUT).await?,
-        delete: statement(key_statements::DELETE).await?,
-        changes: statement(key_statements::CHANGES).await?,
-        note: statement(key_statements::NOTE).await?,
-        notes: statement(key_statements::NOTES).await?,
-        end: statement(statements::END).await?,
-    };
-    Ok((prepared, backend, known))
+    let prepared = Prepared::on(client, schema).await.map_err(failed)?;
+    Ok((prepared, backend, Known { store, has_standby }))
+}
+
+impl Prepared {
+    /// Prepares all of them, which are sent before the first is answered.
+    async fn on(client: &Client, schema: &str) -> Result<Prepared, tokio_postgres::Error> {
+        let statement = async |text: &str| client.prepare(&text.replace("{s}", schema)).await;
+        let (
+            append,
+            heads,
+            raise,
+            barrier,
+            read,
+            release,
+            beat,
+            forget,
+            trim,
+            create,
+            remove,
+            tell,
+            logs,
+            lives,
+            end,
+            get,
+            list,
+            put,
+            delete,
+            changes,
+            note,
+            notes,
+        ) = try_join!(
+            statement(statements::APPEND),
+            statement(statements::HEADS),
+            statement(statements::RAISE),
+            statement(statements::BARRIER),
+            statement(statements::READ),
+            statement(statements::RELEASE),
+            statement(statements::BEAT),
+            statement(statements::FORGET),
+            statement(statements::TRIM),
+            statement(statements::CREATE),
+            statement(statements::REMOVE),
+            statement(statements::TELL),
+            statement(statements::LOGS),
+            statement(statements::LIVES),
+            statement(statements::END),
+            statement(key_statements::GET),
+            statement(key_statements::LIST),
+            statement(key_statements::PUT),
+            statement(key_statements::DELETE),
+            statement(key_statements::CHANGES),
+            statement(key_statements::NOTE),
+            statement(key_statements::NOTES),
+        )?;
+        Ok(Prepared {
+            append,
+            heads,
+            raise,
+            barrier,
+            read,
+            release,
+            beat,
+            forget,
+            trim,
+            create,
+            remove,
+            tell,
+            logs,
+            lives,
+            end,
+            get,
+            list,
+            put,
+            delete,
+            changes,
+            note,
+            notes,
+        })
+    }
 }

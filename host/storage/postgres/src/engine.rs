@@ -231,7 +231,7 @@ impl Office {
     /// Over the connection by which was read what is to be durable; another one may be with another server.
     async fn barrier(&self, session: Session, request: &Request) -> Answer {
         for line in [&self.reads, &self.keys, &self.beats, &self.changes] {
-            if let Some(conversation) = line.of_session(session).await {
+            if let Some(conversation) = line.of_session(session) {
                 let ask = async |conversation: &Conversation| perform(conversation, request).await;
                 return self.ask_in_time(line, &conversation, Instant::now() + ANSWER_TIME, ask).await;
             }
@@ -287,7 +287,7 @@ impl Office {
             until = next;
         };
         if is_over {
-            line.give_up(conversation.session()).await;
+            line.give_up(conversation.session());
         }
         Err(fault)
     }

@@ -5,7 +5,7 @@
 //! **Architecture Invariant:** nothing here knows which checkpoints count, and which are needed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -73,9 +73,14 @@ impl CheckpointDirectory {
     }
 
     /// The checkpoints that have their names.
-    pub fn chains(&self) -> Result<Chains, IoError> {
+    pub fn names(&self) -> Result<BTreeSet<CheckpointName>, IoError> {
         let names = file_names(&*self.machine, &self.path)?;
-        Ok(Chains::new(names.iter().filter_map(|name| name.parse().ok()).collect()))
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// The same, by what rests on what.
+    pub fn chains(&self) -> Result<Chains, IoError> {
+        Ok(Chains::new(self.names()?))
     }
 
     /// Where a checkpoint is, once it has its name.

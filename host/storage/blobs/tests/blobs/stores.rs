@@ -2,12 +2,15 @@
 
 use std::{
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{Capture, InstanceUuid, Lsn, MemoryCapture, PAGE_BYTES, ReplicaIndex, page_hash};
-use ambrosia_shared_log::{Depot, EngineStore, MemoryEngine, conformance::open, conformance::open_with};
+use ambrosia_core::{Capture, InstanceUuid, Lsn, MemoryCapture, PAGE_BYTES, ReplicaIndex, member::Keep, page_hash};
+use ambrosia_shared_log::{
+    Answering, Depot, Engine, EngineFacts, EngineStore, KeysRequest, Lane, MemoryEngine, Request,
+    conformance::{ask, open, open_with},
+};
 use ambrosia_storage::{
     BlobHash, Checkpoint, CheckpointError, CheckpointHead, LogId, Store,
     conformance::{Reign, genesis_of},
@@ -220,6 +223,118 @@ fn what_is_deregistered_or_was_left_by_the_dead_goes_and_what_the_living_put_sta
     depot.put(&format!("blob/{host}-999"), &mut &b"under way"[..]).expect("it is the test's own");
     sweep();
     assert_eq!((ground.count(), other.blobs().get(living).expect("it counts")), (4, b"another".to_vec()));
+}
+
+/// Lsns of the checkpoints that the cache of a machine has.
+fn lsns_cached(cache: &Path, log: LogId) -> Vec<u64> {
+    let files = std::fs::read_dir(cache.join("checkpoints").join(log.to_string())).expect("it is there");
+    let name = |file: std::io::Result<std::fs::DirEntry>| file.expect("it is read").file_name();
+    let lsn = |name: std::ffi::OsString| name.to_str()?.strip_suffix(".base")?.parse().ok();
+    let mut lsns: Vec<_> = files.map(name).filter_map(lsn).collect();
+    lsns.sort_unstable();
+    lsns
+}
+
+#[test]
+fn what_another_machine_has_trimmed_goes_from_the_cache_of_each() {
+    let (ground, engine, caches) = (cache(), MemoryEngine::default(), [cache(), cache()]);
+    let depot = ground.depot();
+    let [one, other] =
+        [0, 1].map(|at: usize| open_with(Arc::new(engine.clone()), Arc::clone(&depot), caches[at].path()));
+    let log = log(&one);
+    let mut reign = Reign::begin(&*one.log(log).expect("it is there"), 0);
+    while reign.append_durably(b"record") < Lsn(20) {}
+    let trim = |store: &EngineStore| {
+        let checkpoints = store.checkpoints(log).expect("it is there");
+        checkpoints.trim(Keep::newest(1), &[Lsn(20)]).expect("works").checkpoints
+    };
+    let [of_one, of_other] = [0, 1].map(|at: usize| caches[at].path());
+    publish(&one, log, 5).expect("there is room");
+    load(&other, log, 5).expect("it is there");
+    publish(&one, log, 6).expect("there is room");
+    assert_eq!((trim(&one), lsns_cached(of_one, log), lsns_cached(of_other, log)), (1, vec![6], vec![5]));
+    publish(&other, log, 7).expect("there is room");
+    assert_eq!(lsns_cached(of_other, log), [7], "it takes a checkpoint");
+    publish(&one, log, 8).expect("there is room");
+    assert_eq!((trim(&one), lsns_cached(of_one, log)), (2, vec![8]));
+    assert_eq!((trim(&other), lsns_cached(of_other, log)), (0, vec![]), "it would trim");
+    publish(&other, log, 9).expect("there is room");
+    assert_eq!((trim(&other), lsns_cached(of_one, log)), (1, vec![8]));
+    for store in [&one, &other] {
+        store.checkpoints(log).expect("it is there").remove_leftovers(ME).expect("works");
+    }
+    assert_eq!((lsns_cached(of_one, log), lsns_cached(of_other, log)), (vec![], vec![9]), "a replica begins");
+}
+
+/// An engine that, once, does something else behind the answer to what is in a list of checkpoints and before that is told.
+struct Held {
+    engine: MemoryEngine,
+    then: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Engine for Held {
+    fn ask(&self, lane: Lane, request: Request, answer: Answering) {
+        let is_list =
+            matches!(&request, Request::Keys(KeysRequest::Get { key, .. }) if key.starts_with("checkpoints/"));
+        let answered = ask(&self.engine, lane, request);
+        let then = if is_list { self.then.lock().expect("no panic").take() } else { None };
+        then.into_iter().for_each(|then| then());
+        answer(answered);
+    }
+
+    fn facts(&self) -> EngineFacts {
+        self.engine.facts()
+    }
+}
+
+#[test]
+fn what_comes_to_count_while_the_cache_is_looked_through_stays_there() {
+    let (ground, engine, shared) = (cache(), MemoryEngine::default(), cache());
+    let depot = ground.depot();
+    let held = Arc::new(Held { engine: engine.clone(), then: Mutex::default() });
+    // Two processes of one machine.
+    let one = open_with(Arc::new(engine), Arc::clone(&depot), shared.path());
+    let other = open_with(Arc::clone(&held) as Arc<dyn Engine>, depot, shared.path());
+    let log = log(&one);
+    publish(&one, log, 5).expect("there is room");
+    let publishing = one.clone();
+    let then = move || publish(&publishing, log, 6).expect("there is room");
+    *held.then.lock().expect("no panic") = Some(Box::new(then));
+    other.checkpoints(log).expect("it is there").remove_leftovers(ReplicaIndex(4)).expect("works");
+    assert!(held.then.lock().expect("no panic").is_none(), "the list was read");
+    assert_eq!(lsns_cached(shared.path(), log), [5, 6]);
+}
+
+#[test]
+fn the_cache_keeps_nothing_of_logs_that_another_machine_has_removed_and_of_downloads_that_were_killed() {
+    let (ground, engine, caches) = (cache(), MemoryEngine::default(), [cache(), cache()]);
+    let depot = ground.depot();
+    let [one, other] =
+        [0, 1].map(|at: usize| open_with(Arc::new(engine.clone()), Arc::clone(&depot), caches[at].path()));
+    let [kept, gone, later] = [log(&one), log(&one), log(&one)];
+    for log in [kept, gone, later] {
+        publish(&one, log, 5).expect("there is room");
+        load(&other, log, 5).expect("it is there");
+    }
+    let of_other = caches[1].path();
+    let left = of_other.join("checkpoints").join(kept.to_string()).join("00000000000000000005.base.1-1.tmp");
+    std::fs::write(&left, b"half").expect("there is room");
+    let remove = |log| {
+        one.close_log(log, &[ME].into())
+            .expect("nobody runs")
+            .expect("it is there")
+            .remove()
+            .expect("it can be removed");
+    };
+    let has = |log: LogId| of_other.join("checkpoints").join(log.to_string()).exists();
+    remove(gone);
+    assert!(has(gone), "nobody has told this machine");
+    other.checkpoints(kept).expect("it is there").remove_leftovers(ME).expect("works");
+    assert!(!has(gone) && has(later) && !left.exists(), "a replica begins");
+    assert_eq!(lsns_cached(of_other, kept), [5]);
+    remove(later);
+    other.remove_orphans(&[kept].into(), false).expect("works");
+    assert!(!has(later) && has(kept), "an instance is registered");
 }
 
 #[test]

@@ -1,17 +1,21 @@
 //! What etcd has limits for, and what is refused.
 
-use std::time::{Duration, Instant};
-
-use ambrosia_core::Lsn;
-use ambrosia_etcd::{EtcdEngine, EtcdPlace};
-use ambrosia_shared_log::{
-    Answered, AppendFault, Claim, Engine, Fault, Group, HostId, KeysAnswer, KeysRequest, Lane, Put, Request, Seen,
-    Space,
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
 };
+
+use ambrosia_core::{Capture, Lsn, ReplicaIndex, member::Keep};
+use ambrosia_etcd::{EtcdEngine, EtcdError, EtcdPlace};
+use ambrosia_shared_log::{
+    Answered, AppendFault, Claim, Engine, Fault, Group, HostId, KeysAnswer, KeysRequest, Lane, Position, Put, Request,
+    Seen, Space,
+};
+use ambrosia_storage::{Checkpoint, CheckpointHead, LogId, Store, Trimmed};
 use ambrosia_test_database::Etcd;
 use bytes::Bytes;
 
-use crate::support::{append, ask, create, engine, genesis, group, log, place, position, read};
+use crate::support::{append, ask, create, engine, genesis, group, log, open_with, place, position, read};
 
 /// Far more than any of these takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -118,29 +122,39 @@ fn large_values_are_files_that_go_with_their_keys() {
     assert_eq!(files(), 0);
 }
 
-#[test]
-fn behind_four_fifths_of_the_quota_nothing_more_is_put_and_what_is_trimmed_makes_room() {
-    let Some(etcd) = Etcd::begin(1, &["--quota-backend-bytes", "134217728"]) else { return };
-    engine(&etcd);
-    let url = format!("{}&quota=128MiB", etcd.url("shop"));
-    let engine = EtcdEngine::open(EtcdPlace::read(&url).expect("it is a URL")).expect("it is there");
-    let of = log(1);
-    assert!(create(&engine, of, &genesis(of)));
-    let mut last = position(&genesis(of));
+/// The URL of a store in an etcd that is soon full.
+fn soon_full(etcd: &Etcd) -> EtcdPlace {
+    engine(etcd);
+    EtcdPlace::read(&format!("{}&quota=128MiB", etcd.url("shop"))).expect("it is a URL")
+}
+
+const SMALL_QUOTA: [&str; 2] = ["--quota-backend-bytes", "134217728"];
+
+/// Appends to a log behind that record until nothing is taken any more. Its last record, and why.
+fn fill(engine: &EtcdEngine, of: LogId, mut last: Position) -> (Position, String) {
     let until = Instant::now() + PATIENCE;
-    let words = loop {
+    loop {
         assert!(Instant::now() < until, "it is never full");
         let next = Group { bytes: Bytes::from(vec![3; 1 << 19]), ..group(of, 0, last, b"") };
-        match append(&engine, vec![next.clone()]) {
+        match append(engine, vec![next.clone()]) {
             Ok(Answered::Appended(answers)) => match &answers[..] {
                 [Ok(())] => last = next.last,
-                [Err(AppendFault::Failed(Fault::Unavailable(words)))] => break words.clone(),
+                [Err(AppendFault::Failed(Fault::Unavailable(words)))] => return (last, words.clone()),
                 [Err(AppendFault::Failed(Fault::Unknown(_)))] => {}
                 other => panic!("{other:?}"),
             },
             other => panic!("{other:?}"),
         }
-    };
+    }
+}
+
+#[test]
+fn behind_four_fifths_of_the_quota_no_record_is_put_and_what_is_trimmed_makes_room() {
+    let Some(etcd) = Etcd::begin(1, &SMALL_QUOTA) else { return };
+    let engine = EtcdEngine::open(soon_full(&etcd)).expect("it is there");
+    let of = log(1);
+    assert!(create(&engine, of, &genesis(of)));
+    let (last, words) = fill(&engine, of, position(&genesis(of)));
     assert!(words.contains("80 % of its quota") && words.contains("defrag"), "{words}");
     ask(&engine, Lane::Other, Request::Trim { log: of, before: last.lsn }).expect("that goes on");
     let revision = etcd.gateway(0, "/v3/maintenance/status", "{}").expect("it answers");
@@ -149,7 +163,7 @@ fn behind_four_fifths_of_the_quota_nothing_more_is_put_and_what_is_trimmed_makes
     let body = format!(r#"{{"revision":"{revision}","physical":true}}"#);
     etcd.gateway(0, "/v3/kv/compaction", &body).expect("it forgets");
     etcd.gateway(0, "/v3/maintenance/defragment", "{}").expect("it gives back");
-    let next = group(of, 0, last, b"");
+    let (next, until) = (group(of, 0, last, b""), Instant::now() + PATIENCE);
     loop {
         assert!(Instant::now() < until, "there is room, and it is not seen");
         match append(&engine, vec![next.clone()]) {
@@ -159,32 +173,42 @@ fn behind_four_fifths_of_the_quota_nothing_more_is_put_and_what_is_trimmed_makes
     }
 }
 
+/// All that leads to room being made is done by the store as it does it elsewhere.
 #[test]
-fn what_can_not_be_used_is_refused_with_what_to_do() {
-    let Some(mut etcd) = Etcd::begin(1, &[]) else { return };
-    let refused = |url: &str| match EtcdEngine::open(EtcdPlace::read(url).expect("it is a URL")) {
-        Ok(_) => panic!("{url} was taken"),
-        Err(error) => error.to_string(),
+fn where_no_record_is_put_a_replica_begins_takes_a_checkpoint_and_trims() {
+    let Some(etcd) = Etcd::begin(1, &SMALL_QUOTA) else { return };
+    let engine = Arc::new(EtcdEngine::open(soon_full(&etcd)).expect("it is there"));
+    let cache = tempfile::tempdir().expect("there is room");
+    let store = open_with(engine.clone(), engine.depot(), cache.path());
+    let of = log(1);
+    assert!(create(&*engine, of, &genesis(of)));
+    let checkpoints = store.checkpoints(of).expect("it is there");
+    let take = |lsn: Lsn| {
+        let (module, engine) = ([1; 32], [2; 32]);
+        let head = CheckpointHead { lsn, module, engine, state_digest: 0, memory_digest: 0 };
+        let capture = Capture { registers: b"registers".to_vec(), memories: Vec::new() };
+        let checkpoint = Checkpoint { head, parent: None, state: b"state".to_vec().into(), capture };
+        checkpoints.write(&checkpoint, ReplicaIndex(0)).expect("there is room").publish()
     };
-    let none = refused(&etcd.url("shop"));
-    assert!(none.contains("no store of Ambrosia under shop of") && none.contains("store init"), "{none}");
-    let engine = engine(&etcd);
-    assert!(engine.facts().caution.is_some_and(|caution| caution.contains("one member")));
-    EtcdEngine::create(&place(&etcd)).expect("it is made again without harm");
-    let elsewhere = refused(&etcd.url("shop").replace("blobs=file:", "blobs=file:/elsewhere"));
-    assert!(elsewhere.contains("/elsewhere") && elsewhere.contains("mounted"), "{elsewhere}");
-    etcd.put("shop/meta/format", "7");
-    let other = refused(&etcd.url("shop"));
-    assert!(other.contains("format 7") && other.contains("this program reads 1"), "{other}");
-    etcd.kill(0);
-    let away = refused(&etcd.url("shop"));
-    assert!(away.contains("no etcd answers at"), "{away}");
+    take(Lsn(1)).expect("there is room");
+    let (last, words) = fill(&engine, of, position(&genesis(of)));
+    assert!(words.contains("80 % of its quota"), "{words}");
+    let _place = store.members(of).expect("it is there").enter(ReplicaIndex(0)).expect("it has its place");
+    take(last.lsn).expect("its list is put");
+    let trimmed = checkpoints.trim(Keep::newest(1), &[last.lsn]).expect("its list is put");
+    assert_eq!(trimmed, Trimmed { checkpoints: 1, segments: 1 });
+    let first = store.log(of).expect("it is there").first().expect("it is there");
+    assert!(first > Lsn(1), "the log has become shorter");
+    let refused = append(&*engine, vec![group(of, 0, last, b"")]);
+    let Ok(Answered::Appended(answers)) = &refused else { panic!("{refused:?}") };
+    assert!(matches!(&answers[..], [Err(AppendFault::Failed(_))]), "all along no record was put: {refused:?}");
 }
 
-#[test]
-fn who_must_say_a_password_says_it_and_it_is_not_shown() {
-    let Some(etcd) = Etcd::begin(1, &[]) else { return };
-    EtcdEngine::create(&place(&etcd)).expect("a store can be made");
+/// Who has all rights.
+const ROOT: (&str, &str) = ("root", "s3cret");
+
+/// Lets nobody in from now on but [`ROOT`].
+fn lock_up(etcd: &Etcd) {
     for (path, body) in [
         ("/v3/auth/role/add", r#"{"name":"root"}"#),
         ("/v3/auth/user/add", r#"{"name":"root","password":"s3cret"}"#),
@@ -193,14 +217,42 @@ fn who_must_say_a_password_says_it_and_it_is_not_shown() {
     ] {
         etcd.gateway(0, path, body).expect("it does that");
     }
-    let open = |user: &str| {
-        EtcdEngine::open(EtcdPlace::read(&etcd.url("shop").replace("://", &format!("://{user}"))).expect("it is a URL"))
-    };
-    let engine = open("root:s3cret@").expect("it is the right one");
+}
+
+fn open_as(etcd: &Etcd, user: &str) -> Result<EtcdEngine, EtcdError> {
+    let url = etcd.url("shop").replace("://", &format!("://{user}"));
+    EtcdEngine::open(EtcdPlace::read(&url).expect("it is a URL"))
+}
+
+#[test]
+fn who_must_say_a_password_says_it_and_it_is_not_shown() {
+    let Some(etcd) = Etcd::begin(1, &[]) else { return };
+    EtcdEngine::create(&place(&etcd)).expect("a store can be made");
+    lock_up(&etcd);
+    let engine = open_as(&etcd, "root:s3cret@").expect("it is the right one");
     assert!(create(&engine, log(1), &genesis(log(1))));
     assert!(!engine.facts().place.contains("s3cret"));
     for wrong in ["", "root:wrong@"] {
-        let said = open(wrong).map(|_| ()).expect_err("it is not let in").to_string();
+        let said = open_as(&etcd, wrong).map(|_| ()).expect_err("it is not let in").to_string();
         assert!(!said.contains("wrong") && said.contains("can't be used"), "{said}");
+    }
+}
+
+#[test]
+fn a_token_that_a_change_of_users_has_ended_is_replaced() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let key = directory.path().join("key");
+    std::fs::write(&key, b"what signs tokens").expect("there is room");
+    let tokens = format!("jwt,priv-key={},sign-method=HS256,ttl=1h", key.display());
+    let Some(etcd) = Etcd::begin(1, &["--auth-token", &tokens]) else { return };
+    EtcdEngine::create(&place(&etcd)).expect("a store can be made");
+    lock_up(&etcd);
+    let engine = open_as(&etcd, "root:s3cret@").expect("it is the right one");
+    for number in 1..4 {
+        assert!(create(&engine, log(number), &genesis(log(number))));
+        let other = format!(r#"{{"name":"other{number}","password":"x"}}"#);
+        etcd.gateway_as(ROOT, "/v3/auth/user/add", &other).expect("it does that");
+        let logs = ask(&engine, Lane::Other, Request::Logs);
+        assert!(matches!(logs, Ok(Answered::Logs { .. })), "{logs:?}");
     }
 }

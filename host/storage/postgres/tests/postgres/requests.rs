@@ -256,6 +256,61 @@ fn a_record_of_the_largest_size_goes_in_and_comes_out() {
     assert!(read.groups == [large], "it is as it was");
 }
 
+/// A log of so many groups of so many bytes, put past the engine.
+fn long_log(server: &Server, groups: u64, bytes: u64) -> LogId {
+    let of = log(1);
+    server.sql(&format!(
+        "insert into shop.head values ('{of}', 1, '{of}', 1, 0, true, true, 0, 1, {groups}, 0, {groups} * {bytes});
+         insert into shop.log select '{of}', g, 0, g - 1, 0, 1, decode(repeat('a7', {bytes}), 'hex')
+         from generate_series(1, {groups}) as g; analyze shop.log",
+    ));
+    of
+}
+
+/// What the server has counted by now: what was asked over a connection, soon after its end.
+fn counted(server: &Server, what: &str) -> u64 {
+    server.sql(&format!("select {what}")).trim().parse().expect("a number")
+}
+
+#[test]
+fn a_long_log_is_trimmed_without_being_read_again_and_again() {
+    const GROUPS: u64 = 5000;
+    let Some(server) = Server::begin(&[]) else { return };
+    let engine = engine(&server);
+    let of = long_log(&server, GROUPS, 100);
+    let read =
+        "(select sum(coalesce(idx_tup_fetch, 0) + seq_tup_read) from pg_stat_user_tables where relname ~ '^log_')";
+    let before = counted(&server, read);
+    assert_eq!(ask(&engine, Lane::Other, Request::Trim { log: of, before: Lsn(GROUPS) }), Ok(Answered::Trimmed));
+    drop(engine);
+    assert_eq!(counted(&server, "count(*) from shop.log"), 1);
+    assert_eq!(server.sql("select first, bytes from shop.head"), format!("{GROUPS}|100\n"));
+    let until = Instant::now() + PATIENCE;
+    while counted(&server, "sum(n_tup_del) from pg_stat_user_tables where relname ~ '^log_'") < GROUPS - 1 {
+        assert!(Instant::now() < until, "it is never counted");
+    }
+    let each = (counted(&server, read) - before) / GROUPS;
+    assert!(each < 20, "each group was read {each} times");
+}
+
+#[test]
+fn large_groups_are_trimmed_few_at_a_time() {
+    const GROUPS: u64 = 60;
+    let Some(server) = Server::begin(&[]) else { return };
+    let engine = engine(&server);
+    let of = long_log(&server, GROUPS, 1 << 20);
+    let parts = "n_tup_upd from pg_stat_user_tables where relname = 'head'";
+    assert_eq!(ask(&engine, Lane::Other, Request::Trim { log: of, before: Lsn(GROUPS) }), Ok(Answered::Trimmed));
+    drop(engine);
+    assert_eq!(server.sql("select first, bytes from shop.head"), format!("{GROUPS}|{}\n", 1 << 20));
+    // 59 MiB, in parts of 4.
+    let until = Instant::now() + PATIENCE;
+    while counted(&server, parts) < 15 {
+        assert!(Instant::now() < until, "it was done in {} parts", counted(&server, parts));
+    }
+    assert_eq!(counted(&server, parts), 15);
+}
+
 #[test]
 fn what_can_not_be_used_is_refused_with_what_to_do() {
     let Some(server) = Server::begin(&[]) else { return };

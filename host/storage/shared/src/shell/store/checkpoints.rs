@@ -4,7 +4,9 @@
 //! checkpoints/{log}        the list. Each change of it is one put of the whole, on the condition that nobody has changed it since
 //! part/checkpoint/{log}/…  contents (uploads.rs)
 //! ```
-//! Files are kept in the cache of this machine too, so a replica that took a checkpoint, or had it already, downloads nothing.
+//! Files are kept in the cache of this machine too, so a replica that took a checkpoint, or had it already, downloads nothing. A file there gets
+//! its name once the list has it: so one that the list has no more when it is read behind the names in the directory was trimmed, by whichever
+//! machine, and is of no use. Should its name come to count once more in that moment, it is downloaded once more.
 //!
 //! **Architecture Invariant:** what is removed is what the list does not have any more, and no name is used twice: so whoever is
 //! slow removes nothing that others need.
@@ -13,8 +15,8 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{self, BufWriter},
-    path::PathBuf,
-    sync::Arc,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering},
 };
 
 use ambrosia_core::{Lsn, ReplicaIndex, member::Keep};
@@ -26,17 +28,22 @@ use ambrosia_storage::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Inner, stored,
+    Inner,
+    downloads::{self, Download},
+    stored,
     uploads::{Missing, Upload, Uploads},
 };
 use crate::{
     engine::{Answered, EngineHead, News, Request},
     keys::{PutRefused, Space},
-    shell::host::log_error,
+    shell::host::{lock, log_error},
 };
 
 /// In which folder of a depot checkpoints lie, in one for each log.
 const FOLDER: &str = "checkpoint";
+
+/// The cache is looked through for logs that are gone each time that so many replicas have begun, and with the first.
+const BEGINS_BEFORE_LOOK: u64 = 64;
 
 #[derive(Clone)]
 pub(super) struct EngineCheckpoints {
@@ -90,7 +97,7 @@ fn uploaded_of(log: LogId) -> String {
 
 impl EngineCheckpoints {
     pub(super) fn new(inner: Arc<Inner>, log: LogId) -> EngineCheckpoints {
-        let directory = inner.cache.join("checkpoints").join(log.to_string());
+        let directory = cache_of(&inner).join(log.to_string());
         EngineCheckpoints { files: CheckpointDirectory::new(directory.clone(), log.0), directory, log, inner }
     }
 
@@ -135,14 +142,22 @@ impl EngineCheckpoints {
 
     /// Uploads what was written, and has it count.
     fn publish(&self, written: &WrittenFile) -> Result<(), IoError> {
+        let cached = self.cached()?;
+        let list = self.have_listed(written)?;
+        self.files.name(written)?;
+        self.tell_published(written.name().lsn);
+        self.remove_unlisted(&cached, &list)
+    }
+
+    /// The list that has what was written.
+    fn have_listed(&self, written: &WrittenFile) -> Result<List, IoError> {
         let name = written.name();
         let path = written.path().display().to_string();
         let reading = |source| IoError { action: "read", place: path.clone(), source };
-        if self.list_now()?.uploads.contains_key(&name) {
+        let list = self.list_now()?;
+        if list.uploads.contains_key(&name) {
             // Another replica has published the same, or this one, which was not told so.
-            self.files.name(written)?;
-            self.tell_published(name.lsn);
-            return Ok(());
+            return Ok(list);
         }
         let file = File::open(written.path()).map_err(reading)?;
         let upload = self.inner.uploads.upload(&uploaded_of(self.log), Some(self.log), file, reading)?;
@@ -165,9 +180,20 @@ impl EngineCheckpoints {
             // Another replica has the same.
             self.inner.uploads.remove(&upload)?;
         }
-        self.files.name(written)?;
-        self.tell_published(name.lsn);
-        Ok(())
+        Ok(list)
+    }
+
+    /// What the cache has, to be held against a list that is read behind it.
+    fn cached(&self) -> Result<BTreeSet<CheckpointName>, IoError> {
+        match self.files.names() {
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+            names => names,
+        }
+    }
+
+    /// Removes from the cache what a list that was read behind it has no more.
+    fn remove_unlisted(&self, cached: &BTreeSet<CheckpointName>, list: &List) -> Result<(), IoError> {
+        cached.iter().filter(|name| !list.uploads.contains_key(name)).try_for_each(|name| self.files.remove(*name))
     }
 
     fn tell_published(&self, lsn: Lsn) {
@@ -191,20 +217,12 @@ impl EngineCheckpoints {
                 continue;
             }
             let upload = &list.uploads[name];
-            // Of this process, in which two may want the same.
-            let temporary = self.directory.join(format!(
-                "{name}.{}-{}.tmp",
-                std::process::id(),
-                self.inner.desk.new_claim().attempt
-            ));
-            let context = |action, source| IoError { action, place: temporary.display().to_string(), source };
-            let file = File::create(&temporary).map_err(|source| context("create", source))?;
-            let out = BufWriter::new(&file);
-            match self.inner.uploads.download(upload, out, |source| context("write", source)) {
-                Ok(()) => {}
+            let download = Download::begin(&self.directory, *name, || self.inner.desk.new_claim())?;
+            let out = BufWriter::new(download.file());
+            match self.inner.uploads.download(upload, out, download.error("write")) {
+                Ok(()) => download.finish(&path)?,
                 Err(missing) => {
-                    // What is at hand is the error that matters.
-                    let _gone = fs::remove_file(&temporary);
+                    download.give_up();
                     return Err(match missing {
                         Missing::Io(error) => error.into(),
                         Missing::Part(_) if !self.list_now()?.uploads.contains_key(name) => {
@@ -216,7 +234,6 @@ impl EngineCheckpoints {
                     });
                 }
             }
-            fs::rename(&temporary, &path).map_err(|source| context("rename", source))?;
         }
         Ok(())
     }
@@ -341,21 +358,18 @@ impl Checkpoints for EngineCheckpoints {
 
     fn trim(&self, keep: Keep, applied: &[Lsn]) -> Result<Trimmed, LogError> {
         let head = self.head()?;
+        let cached = self.cached()?;
         let (mut removed, mut log_before) = (Vec::new(), None);
-        self.change(|list| {
+        let list = self.change(|list| {
             let unneeded = list.chains().unneeded(keep, applied, &Costs { list, head })?;
-            let take = |name: &CheckpointName| Some((*name, list.uploads.remove(name)?));
-            removed = unneeded.checkpoints.iter().filter_map(take).collect();
+            removed = unneeded.checkpoints.iter().filter_map(|name| list.uploads.remove(name)).collect();
             log_before = unneeded.log_before;
             Ok(!removed.is_empty())
         })?;
-        for (name, upload) in &removed {
+        for upload in &removed {
             self.inner.uploads.remove(upload)?;
-            // Of what is in the cache of other machines, nothing is known.
-            if self.files.path_of(*name).exists() {
-                self.files.remove(*name)?;
-            }
         }
+        self.remove_unlisted(&cached, &list)?;
         let mut segments = 0;
         if let Some(before) = log_before {
             match self.inner.desk.ask(Request::Trim { log: self.log, before })? {
@@ -369,6 +383,14 @@ impl Checkpoints for EngineCheckpoints {
     fn remove_leftovers(&self, of: ReplicaIndex) -> Result<(), IoError> {
         self.make_directory()?;
         self.files.remove_leftovers(of)?;
+        downloads::remove_left(&self.directory)?;
+        let cached = self.cached()?;
+        if !cached.is_empty() {
+            self.remove_unlisted(&cached, &self.list_now()?)?;
+        }
+        if self.inner.begins.fetch_add(1, Ordering::Relaxed).is_multiple_of(BEGINS_BEFORE_LOOK) {
+            remove_cached_of_gone(&self.inner)?;
+        }
         let counted = || Ok(self.list_now()?.uploads.values().map(Uploads::begun_as).collect());
         self.inner.remove_abandoned_uploads(&uploaded_of(self.log), counted)
     }
@@ -383,6 +405,7 @@ pub(super) fn remove_all(inner: &Inner, log: LogId) -> Result<(), IoError> {
 
 /// Removes checkpoints in a depot whose logs are gone, by whoever was still about to publish one.
 pub(super) fn remove_orphans(inner: &Inner) -> Result<(), IoError> {
+    remove_cached_of_gone(inner)?;
     let folders = inner.uploads.folders(FOLDER);
     if folders.is_empty() {
         return Ok(());
@@ -397,13 +420,52 @@ pub(super) fn remove_orphans(inner: &Inner) -> Result<(), IoError> {
 
 /// Removes what the cache of this machine has of a log.
 pub(super) fn remove_cached(inner: &Inner, log: LogId) -> Result<(), IoError> {
-    let directory = inner.cache.join("checkpoints").join(log.to_string());
-    match fs::remove_dir_all(&directory) {
+    remove_directory(&cache_of(inner).join(log.to_string()))
+}
+
+fn remove_directory(directory: &Path) -> Result<(), IoError> {
+    match fs::remove_dir_all(directory) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             Err(IoError { action: "remove", place: directory.display().to_string(), source })
         }
         _ => Ok(()),
     }
+}
+
+/// Where the cache of this machine has checkpoints, in a directory for each log.
+fn cache_of(inner: &Inner) -> PathBuf {
+    inner.cache.join("checkpoints")
+}
+
+/// Removes what the cache of this machine has of logs that are gone: another machine may have removed them.
+fn remove_cached_of_gone(inner: &Inner) -> Result<(), IoError> {
+    let mut cached = directories(&cache_of(inner))?;
+    for (log, _) in lock(&inner.entered).iter() {
+        cached.remove(&log.to_string());
+    }
+    if cached.is_empty() {
+        return Ok(());
+    }
+    // Read behind the cache: each log of which something is there was there before that.
+    let logs: BTreeSet<String> = inner.logs()?.iter().map(ToString::to_string).collect();
+    cached.difference(&logs).try_for_each(|log| remove_directory(&cache_of(inner).join(log)))
+}
+
+/// Names of the directories in one; none, if that is not there.
+fn directories(of: &Path) -> Result<BTreeSet<String>, IoError> {
+    let listing = |source| IoError { action: "list", place: of.display().to_string(), source };
+    let entries = match fs::read_dir(of) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        entries => entries.map_err(listing)?,
+    };
+    let mut names = BTreeSet::new();
+    for entry in entries {
+        let entry = entry.map_err(listing)?;
+        if entry.file_type().map_err(listing)?.is_dir() {
+            names.extend(entry.file_name().into_string());
+        }
+    }
+    Ok(names)
 }
 
 /// Bytes of the checkpoints of a log.

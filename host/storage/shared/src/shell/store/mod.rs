@@ -8,6 +8,7 @@ mod changes;
 mod checkpoints;
 mod clerk;
 mod desk;
+mod downloads;
 mod hosts;
 mod kept_blobs;
 mod members;
@@ -24,7 +25,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicU64},
 };
 
 use ambrosia_core::{Epoch, EpochBody, Lsn, Record, ReplicaIndex, Timestamp};
@@ -84,6 +85,8 @@ struct Inner {
     entered: Mutex<BTreeSet<(LogId, ReplicaIndex)>>,
     /// The newest checkpoints that this process has published.
     published: Mutex<BTreeMap<LogId, Lsn>>,
+    /// So often a replica was about to begin.
+    begins: AtomicU64,
 }
 
 impl EngineStore {
@@ -128,6 +131,7 @@ impl EngineStore {
             cache,
             entered: Mutex::default(),
             published: Mutex::default(),
+            begins: AtomicU64::new(0),
         };
         let inner = Arc::new(inner);
         let hosts = Arc::new(EngineHosts(Arc::clone(&inner)));
