@@ -13,6 +13,7 @@ mod kept_blobs;
 mod members;
 mod note;
 mod observer;
+mod own_places;
 mod registrations;
 mod registry;
 mod rollbacks;
@@ -44,6 +45,7 @@ use self::{
     kept_blobs::KeptBlobs,
     members::EngineMembers,
     observer::Observer,
+    own_places::OwnPlaces,
     registry::EngineRegistry,
     uploads::Uploads,
     witness::Witness,
@@ -81,7 +83,7 @@ struct Inner {
     witness: Arc<Witness>,
     cache: PathBuf,
     /// Replicas that run in this process.
-    entered: Mutex<BTreeSet<(LogId, ReplicaIndex)>>,
+    places: Arc<OwnPlaces>,
     /// The newest checkpoints that this process has published.
     published: Mutex<BTreeMap<LogId, Lsn>>,
 }
@@ -109,7 +111,9 @@ impl EngineStore {
         let host = EngineHost::begin(Arc::clone(&engine), me)?;
         let desk = Arc::new(Desk::new(engine, me));
         let witness = Arc::new(Witness::new(cache.join("durable")));
-        let clerk = Arc::new(Clerk::begin(Arc::clone(&desk), Arc::clone(&host), Arc::clone(&witness))?);
+        let places = Arc::<OwnPlaces>::default();
+        let (to_look_at, to_give_back) = (Arc::clone(&host), Arc::clone(&places));
+        let clerk = Arc::new(Clerk::begin(Arc::clone(&desk), to_look_at, Arc::clone(&witness), to_give_back)?);
         let registry = Arc::new(EngineRegistry { desk: Arc::clone(&desk), clerk: Arc::clone(&clerk) });
         let uploads = Arc::new(Uploads::new(Arc::clone(&desk), depot));
         let blobs = Arc::new(EngineBlobs {
@@ -126,7 +130,7 @@ impl EngineStore {
             addresses: Addresses::default(),
             witness,
             cache,
-            entered: Mutex::default(),
+            places,
             published: Mutex::default(),
         };
         let inner = Arc::new(inner);
@@ -143,8 +147,7 @@ impl EngineStore {
 
     fn check_there(&self, id: LogId) -> Result<(), LogError> {
         // Nobody removes a log of which a replica runs.
-        let replicas = (id, ReplicaIndex(0))..=(id, ReplicaIndex(u16::MAX));
-        if lock(&self.inner.entered).range(replicas).next().is_some() {
+        if self.inner.places.has_any_of(id) {
             return Ok(());
         }
         self.inner.host.head(id).map(drop).map_err(log_error)
