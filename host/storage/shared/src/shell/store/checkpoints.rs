@@ -70,6 +70,11 @@ impl List {
         self.uploads.get(&name).map_or(0, |upload| upload.bytes)
     }
 
+    /// By what names those that count were begun.
+    fn begun(&self) -> BTreeSet<String> {
+        self.uploads.values().map(Uploads::begun_as).collect()
+    }
+
     fn encode(&self) -> Vec<u8> {
         let listed = |(name, upload): (&CheckpointName, &Upload)| Listed {
             lsn: name.lsn.0,
@@ -128,6 +133,15 @@ impl EngineCheckpoints {
         }
     }
 
+    /// What counts, in a list that is put anew: whoever was about to change the one before has to look again.
+    fn fence(&self) -> Result<BTreeSet<String>, IoError> {
+        match self.change(|_| Ok(true)) {
+            Ok(list) => Ok(list.begun()),
+            Err(LogError::Gone { .. }) => Ok(BTreeSet::new()),
+            Err(error) => Err(self.as_io_error(error)),
+        }
+    }
+
     fn make_directory(&self) -> Result<(), IoError> {
         let place = || self.directory.display().to_string();
         fs::create_dir_all(&self.directory).map_err(|source| IoError { action: "create", place: place(), source })
@@ -148,6 +162,11 @@ impl EngineCheckpoints {
         let upload = self.inner.uploads.upload(&uploaded_of(self.log), Some(self.log), file, reading)?;
         let add = |list: &mut List| {
             let is_new = !list.uploads.contains_key(&name);
+            // Read behind the list: who sweeps it later changes the list before it removes anything.
+            if is_new && self.inner.uploads.is_swept(&upload)? {
+                self.inner.uploads.remove(&upload)?;
+                return Err(self.swept().into());
+            }
             list.uploads.entry(name).or_insert_with(|| upload.clone());
             Ok(is_new)
         };
@@ -168,6 +187,12 @@ impl EngineCheckpoints {
         self.files.name(written)?;
         self.tell_published(name.lsn);
         Ok(())
+    }
+
+    fn swept(&self) -> IoError {
+        let reason =
+            "this host was taken for gone while it uploaded a checkpoint, and that was removed: the next one will do";
+        IoError { action: "write", place: self.place(), source: io::Error::other(reason) }
     }
 
     fn tell_published(&self, lsn: Lsn) {
@@ -369,8 +394,8 @@ impl Checkpoints for EngineCheckpoints {
     fn remove_leftovers(&self, of: ReplicaIndex) -> Result<(), IoError> {
         self.make_directory()?;
         self.files.remove_leftovers(of)?;
-        let counted = || Ok(self.list_now()?.uploads.values().map(Uploads::begun_as).collect());
-        self.inner.remove_abandoned_uploads(&uploaded_of(self.log), counted)
+        let counted = || Ok(self.list_now()?.begun());
+        self.inner.remove_abandoned_uploads(&uploaded_of(self.log), counted, || self.fence())
     }
 }
 
@@ -390,7 +415,9 @@ pub(super) fn remove_orphans(inner: &Inner) -> Result<(), IoError> {
     // Read behind the folders: each log of which something is uploaded was there before that.
     let logs: BTreeSet<String> = inner.logs()?.iter().map(ToString::to_string).collect();
     for log in folders.iter().filter(|log| !logs.contains(*log)) {
-        inner.remove_abandoned_uploads(&format!("{FOLDER}/{log}"), || Ok(BTreeSet::new()))?;
+        // Nothing comes to count in a log that is gone.
+        let none = || Ok(BTreeSet::new());
+        inner.remove_abandoned_uploads(&format!("{FOLDER}/{log}"), none, none)?;
     }
     Ok(())
 }

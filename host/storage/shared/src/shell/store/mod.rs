@@ -119,6 +119,7 @@ impl EngineStore {
         let blobs = Arc::new(EngineBlobs {
             desk: Arc::clone(&desk),
             uploads: Arc::clone(&uploads),
+            host: Arc::clone(&host),
             kept: KeptBlobs::new(&cache),
         });
         let inner = Inner {
@@ -197,11 +198,13 @@ impl Inner {
         *newest = (*newest).max(lsn);
     }
 
-    /// Removes what was uploaded of something and does not count, by hosts that are gone. `kept` tells which uploads count by now.
+    /// Removes what was uploaded of something and does not count, by hosts that are gone. `counted` tells which uploads count by now, and
+    /// `fence` the same, so that no other one comes to count that was swept before.
     fn remove_abandoned_uploads(
         &self,
         of: &str,
-        kept: impl FnOnce() -> Result<BTreeSet<String>, IoError>,
+        counted: impl FnOnce() -> Result<BTreeSet<String>, IoError>,
+        fence: impl FnOnce() -> Result<BTreeSet<String>, IoError>,
     ) -> Result<(), IoError> {
         let mut begun = self.uploads.begun(of)?;
         begun.retain(|_, uploader| *uploader != self.desk.me);
@@ -209,11 +212,23 @@ impl Inner {
             return Ok(());
         }
         // Read behind them: what has come to count meanwhile is in it.
-        let kept = kept()?;
+        let kept = counted()?;
         begun.retain(|upload, _| !kept.contains(upload));
         let lives = self.observer.lives(&self.desk, begun.values().copied().collect())?;
-        for (upload, _) in begun.iter().filter(|(_, uploader)| !lives[*uploader].is_alive) {
-            self.uploads.remove_begun(upload)?;
+        begun.retain(|_, uploader| !lives[&*uploader].is_alive);
+        if begun.is_empty() {
+            return Ok(());
+        }
+        // Who seems to be gone may only have stood still.
+        for upload in begun.keys() {
+            self.uploads.sweep_begun(upload)?;
+        }
+        let kept = fence()?;
+        for upload in begun.keys() {
+            match kept.contains(upload) {
+                true => self.uploads.spare_begun(upload)?,
+                false => self.uploads.remove_begun(upload)?,
+            }
         }
         Ok(())
     }
@@ -403,7 +418,8 @@ impl Store for EngineStore {
             }
         }
         checkpoints::remove_orphans(&self.inner)?;
-        self.inner.remove_abandoned_uploads("blob", || self.inner.uploads_of_blobs())
+        let counted = || self.inner.uploads_of_blobs();
+        self.inner.remove_abandoned_uploads("blob", counted, counted)
     }
 
     fn close_log(&self, id: LogId, _: &BTreeSet<ReplicaIndex>) -> Result<Option<Box<dyn ClosedLog>>, CloseError> {
