@@ -139,14 +139,16 @@ impl Committer {
     /// # Errors
     /// If the reign is over, or the record does not follow the one before it.
     pub fn append(&mut self, reign: TaskId, record: Record, now: Duration) -> Result<(), AppendError> {
-        let Some(Task::Writer(writer)) = self.tasks.get_mut(&reign) else {
-            return Err(AppendError::Failed("its reign is over".to_owned()));
-        };
-        if writer.append(record, now)? {
-            self.place(reign, now);
-            self.turn(now);
+        match self.tasks.get_mut(&reign) {
+            Some(Task::Writer(writer)) if !writer.is_closed => {
+                if writer.append(record, now)? {
+                    self.place(reign, now);
+                    self.turn(now);
+                }
+                Ok(())
+            }
+            _ => Err(AppendError::Failed("its reign is over".to_owned())),
         }
-        Ok(())
     }
 
     /// Bytes of records that are queued, or on their way. The caller stops above [`ambrosia_storage::LOG_QUEUE_BYTES_MAX`].
@@ -161,12 +163,14 @@ impl Committer {
     /// stops it before.
     pub fn close(&mut self, reign: TaskId, now: Duration) {
         match self.tasks.get_mut(&reign) {
-            Some(Task::Writer(writer)) if !writer.is_over() => {
+            Some(Task::Writer(writer)) if !writer.has_ended() => {
                 if writer.close(now) {
                     self.place(reign, now);
                     self.turn(now);
                 }
             }
+            // Others are yet to be told.
+            Some(Task::Writer(writer)) if !writer.is_over() => self.events.push_back((reign, Event::Closed)),
             _ => {
                 self.forget(reign);
                 self.events.push_back((reign, Event::Closed));
@@ -177,7 +181,7 @@ impl Committer {
     /// Ends the reign as [`Committer::close`] does, but without what is queued and not on its way.
     pub fn abandon(&mut self, reign: TaskId, now: Duration) {
         match self.tasks.get_mut(&reign) {
-            Some(Task::Writer(writer)) if !writer.is_over() => {
+            Some(Task::Writer(writer)) if !writer.has_ended() => {
                 if writer.abandon(now) {
                     self.place(reign, now);
                     self.turn(now);

@@ -24,7 +24,7 @@ pub enum Event {
     Stalled(String),
     /// It waits no more.
     Resumed,
-    /// The reign has ended in order. Nothing more comes of the task.
+    /// The reign has ended in order. Nothing more comes of the task; if the engine is away, others are told of it later.
     Closed,
     /// What was to be read, all of it durable; none if nothing more is known to be. Nothing more comes of the task.
     Read(Result<Vec<Record>, LogFault>),

@@ -54,7 +54,7 @@ pub const RETRY_FIRST: Duration = Duration::from_millis(20);
 /// No longer than that.
 pub const RETRY_MAX: Duration = Duration::from_millis(640);
 
-/// After so many tries a writer leaves it to others to find out that its reign has ended.
+/// After so many tries to tell others that its reign has ended a writer has nobody wait for that any more, and goes on trying.
 pub const RELEASE_TRIES: u32 = 3;
 
 /// A writer that is closed waits that long for its records to be durable, and gives them up then.

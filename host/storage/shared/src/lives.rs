@@ -2,7 +2,7 @@
 //!
 //! A host that does not reach the engine sees nobody beat, and one that was frozen sees what has long passed: so silence counts only
 //! while the observer's own beats are answered, and only in one session, for another node may know of other beats. When the engine itself was away all begin at different times: so for a while after
-//! that no silence counts.
+//! that no silence counts. An engine that is slow is not away: whoever has had that while of it goes on to count, and of each gap less.
 //!
 //! **Architecture Invariant:** it says who should be asked to give way, and never who may write: a false suspicion costs a change of
 //! the primary, and no record.
@@ -26,17 +26,22 @@ pub(crate) struct Lives {
     /// When an own beat was answered last, and where.
     answered: Option<(Duration, Session)>,
     grace_until: Duration,
+    /// When the last beat was sent.
+    sent: Duration,
+    /// When a beat was answered last that took as long as an engine is away.
+    slow: Option<Duration>,
     seen: BTreeMap<HostId, (u64, Duration)>,
 }
 
 impl Lives {
     pub(crate) fn new(me: HostId) -> Lives {
-        Lives { me, beats: 0, answered: None, grace_until: Duration::ZERO, seen: BTreeMap::new() }
+        let zero = Duration::ZERO;
+        Lives { me, beats: 0, answered: None, grace_until: zero, sent: zero, slow: None, seen: BTreeMap::new() }
     }
 
-    /// The number of the next beat.
-    pub(crate) fn beat(&mut self) -> u64 {
-        self.beats += 1;
+    /// The number of the next beat, which is sent now.
+    pub(crate) fn beat(&mut self, now: Duration) -> u64 {
+        (self.beats, self.sent) = (self.beats + 1, now);
         self.beats
     }
 
@@ -44,13 +49,15 @@ impl Lives {
     pub(crate) fn on_answer(&mut self, session: Session, of: &[HostId], beats: &[(HostId, u64)], now: Duration) {
         let before = self.answered.replace((now, session));
         let gap = before.map_or(Duration::ZERO, |(before, _)| now.saturating_sub(before));
-        if gap > ENGINE_GAP {
+        if gap > ENGINE_GAP && !self.is_slow(before.map(|(before, _)| before), now) {
             self.grace_until = now + ENGINE_GRACE;
         }
         if before.is_some_and(|(_, before)| before != session) {
             self.seen.clear();
         }
         self.seen.retain(|host, _| of.contains(host));
+        // Others are answered as late: of a slow engine it takes three beats that they have not said, too.
+        let counts = gap.min(if gap > ENGINE_GAP { BEAT_INTERVAL } else { 2 * BEAT_INTERVAL });
         for host in of {
             // Who has never said that it is alive is as silent as who does no more.
             let beats = beats.iter().find(|(of, _)| of == host).map_or(0, |(_, beats)| *beats);
@@ -58,9 +65,19 @@ impl Lives {
                 self.seen.insert(*host, (beats, Duration::ZERO));
                 continue;
             };
-            *silent = if *known == beats { *silent + gap.min(2 * BEAT_INTERVAL) } else { Duration::ZERO };
+            *silent = if *known == beats { *silent + counts } else { Duration::ZERO };
             *known = beats;
         }
+    }
+
+    /// Whether a long gap is one of an engine that has been slow all the time, and was not away: the beat that was answered now was sent in
+    /// time, and another one took as long shortly before. The first one that does may be of an engine that stood still.
+    fn is_slow(&mut self, before: Option<Duration>, now: Duration) -> bool {
+        if before.is_none_or(|before| self.sent.saturating_sub(before) > ENGINE_GAP) {
+            return false;
+        }
+        let slow = self.slow.replace(now);
+        slow.is_some_and(|slow| now.saturating_sub(slow) <= 2 * ENGINE_GRACE)
     }
 
     /// Whether a host counts as gone.
@@ -82,13 +99,18 @@ mod tests {
 
     /// Answers of own beats at these times, with that many of the other; whether that counts as gone then.
     fn silence(answers: &[(u64, u64)]) -> Vec<bool> {
+        silence_of(answers.iter().map(|(at, beats)| (*at, *at, *beats)))
+    }
+
+    /// The same, of beats that were sent before.
+    fn silence_of(answers: impl IntoIterator<Item = (u64, u64, u64)>) -> Vec<bool> {
         let mut lives = Lives::new(HostId([1; 16]));
-        let mut seen = Vec::new();
-        for (at, beats) in answers {
-            lives.on_answer(Session(1), &[OTHER], &[(OTHER, *beats)], millis(*at));
-            seen.push(lives.is_silent(OTHER, millis(*at)));
-        }
-        seen
+        let answer = |(sent, at, beats)| {
+            lives.beat(millis(sent));
+            lives.on_answer(Session(1), &[OTHER], &[(OTHER, beats)], millis(at));
+            lives.is_silent(OTHER, millis(at))
+        };
+        answers.into_iter().map(answer).collect()
     }
 
     #[test]
@@ -111,6 +133,34 @@ mod tests {
         let gone = silence(&answers);
         let first = gone.iter().position(|gone| *gone).map(|at| answers[at].0);
         assert_eq!(first, Some(15_000), "and then it is");
+    }
+
+    /// Each beat is sent when the one before is answered.
+    fn on_a_slow_engine(latency: u64, beats: impl Fn(u64) -> u64) -> Option<u64> {
+        let answers = (0..20).map(|n| (n * latency, (n + 1) * latency, beats(n)));
+        let gone = silence_of(answers).iter().position(|gone| *gone)?;
+        Some((gone as u64 + 1) * latency)
+    }
+
+    #[test]
+    fn on_a_slow_engine_a_dead_host_is_gone_in_the_end_and_one_that_beats_as_slowly_is_not() {
+        for (latency, gone) in [(1100, 7700), (1900, 9500), (3800, 15_200)] {
+            assert_eq!(on_a_slow_engine(latency, |_| 1), Some(gone), "{latency} ms");
+            assert_eq!(on_a_slow_engine(latency, |n| n / 2), None, "it takes twice as long, {latency} ms");
+        }
+        // Not each of them is slow.
+        let answers = (0..20).map(|n| (n * 1000, n * 1000 + 100 + n % 2 * 900, 1));
+        assert_eq!(
+            silence_of(answers).iter().position(|gone| *gone),
+            Some(7),
+            "once the grace of the first one is over"
+        );
+    }
+
+    #[test]
+    fn an_engine_that_leaves_beats_unanswered_again_and_again_was_away_each_time() {
+        let answers = (0..20).map(|n| (n * 2000, n * 2000 + 100, 1));
+        assert!(!silence_of(answers).contains(&true));
     }
 
     #[test]

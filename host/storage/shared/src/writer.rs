@@ -70,6 +70,8 @@ pub(crate) struct Writer {
     /// What the head row is known to tell those who follow: whether the reign answers, and the newest checkpoint.
     shown: (bool, Lsn),
     end: End,
+    /// Whoever has it was told that it has ended. Others may not be yet.
+    pub(crate) is_closed: bool,
     /// Why the reign is over, once it is.
     stopped: Option<StopCause>,
     /// What is wrong with the log, if that ended it.
@@ -154,6 +156,7 @@ impl Writer {
             begun: Some(records),
             shown: (false, Lsn(0)),
             end: End::No,
+            is_closed: false,
             stopped: None,
             fault: None,
         };
@@ -174,8 +177,14 @@ impl Writer {
         }
     }
 
+    /// Nothing more is to be done, not even to tell others that it has ended.
     pub(crate) fn is_over(&self) -> bool {
         self.stage == Stage::Over
+    }
+
+    /// Whether whoever has it knows that it has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.is_closed || self.is_over()
     }
 
     pub(crate) fn claim(&self) -> Claim {
@@ -513,10 +522,9 @@ impl Writer {
 
     pub(crate) fn on_released(&mut self, result: Result<(), String>, now: Duration, events: &mut Vec<Event>) {
         self.tries += 1;
-        if result.is_err() && self.tries < RELEASE_TRIES {
-            self.stage = Stage::Releasing(now + retry_after(self.tries));
-        } else {
-            self.stage = Stage::Over;
+        // Until others are told they see the reign of a host that is alive, which is never vacant.
+        self.stage = if result.is_ok() { Stage::Over } else { Stage::Releasing(now + retry_after(self.tries)) };
+        if (result.is_ok() || self.tries >= RELEASE_TRIES) && !std::mem::replace(&mut self.is_closed, true) {
             events.push(Event::Closed);
         }
     }

@@ -6,9 +6,11 @@ use ambrosia_core::{Epoch, EpochBody, InstanceUuid, Lsn, Record, RecordHeader, R
 use ambrosia_shared_log::{
     ANSWER_TIME_MAX, Answer, Answered, AppendFault, Candidate, Claim, Committer, EngineFacts, Event,
     FENCE_LOOK_INTERVAL, FOLLOW_INTERVAL, Fault, GROUP_BYTES_MAX, HostId, Lane, LogFault, NotReigning, READS_MAX,
-    Raise, Request, RequestId, Rows, STALLED_AFTER, Session, Standing, TaskId,
+    RELEASE_TRIES, RETRY_MAX, Raise, Request, RequestId, Rows, STALLED_AFTER, Session, Standing, TaskId,
 };
-use ambrosia_storage::{AppendError, LOG_QUEUE_BYTES_MAX, LogEvent, LogId, StopCause, conformance::genesis_of};
+use ambrosia_storage::{
+    AppendError, LOG_QUEUE_BYTES_MAX, LogEvent, LogId, StopCause, Vacancy, conformance::genesis_of,
+};
 
 const SESSION: Session = Session(1);
 
@@ -350,6 +352,46 @@ fn a_reign_that_is_closed_leaves_all_its_records_and_a_vacancy() {
     let head = host.rows.head(log(0)).expect("it is there");
     assert_eq!((head.last.lsn, head.is_reigned), (Lsn(5), false));
     assert!(matches!(host.append(&mut reign, 1), Err(AppendError::Failed(_))));
+}
+
+#[test]
+fn others_are_told_of_the_end_of_a_reign_however_late_and_whoever_had_it_waits_for_nothing() {
+    let mut host = Host::new(1);
+    let mut reign = host.reign(log(0), Epoch(0));
+    host.committer.close(reign.task, host.now);
+    let mut tries = 0;
+    while host.take_events().is_empty() {
+        refuse_all(&mut host);
+        tries += 1;
+    }
+    assert_eq!((tries, host.committer.reigns()), (RELEASE_TRIES, 1));
+    assert!(matches!(host.append(&mut reign, 1), Err(AppendError::Failed(_))));
+    host.committer.close(reign.task, host.now);
+    host.pass(RETRY_MAX);
+    assert_eq!(host.take_events(), [Event::Closed], "it is told so as often as it asks");
+    for _ in 0..10 {
+        refuse_all(&mut host);
+    }
+    // It is no reign of this host any more, whatever the head row says.
+    assert!(host.rows.head(log(0)).expect("it is there").is_reigned);
+    host.committer.watch(log(0), host.now);
+    refuse_all(&mut host);
+    assert_eq!(host.take_events(), [Event::Vacant(Vacancy::Released(Epoch(1)))]);
+    host.pass(RETRY_MAX);
+    host.answer_all();
+    assert!(!host.rows.head(log(0)).expect("it is there").is_reigned);
+    assert_eq!((host.committer.reigns(), host.take_events()), (0, Vec::new()));
+}
+
+/// Nothing but heads can be seen of what is asked now; then it is time for what is tried again.
+fn refuse_all(host: &mut Host) {
+    for (id, _, request) in host.requests() {
+        let is_look = matches!(request, Request::Heads { .. });
+        let refused = || Err(Fault::Unavailable("refused".to_owned()));
+        let answer = if is_look { Ok(host.rows.execute(&request, SESSION)) } else { refused() };
+        host.answer(id, answer);
+    }
+    host.pass(RETRY_MAX);
 }
 
 #[test]

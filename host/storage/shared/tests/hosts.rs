@@ -158,6 +158,26 @@ fn a_look_at_the_fence_sees_a_reign_that_was_begun_elsewhere() {
     assert_eq!(reign.look_at_fence(), Err(Epoch(2)));
 }
 
+/// A state of before was restored, and somebody else has begun the reign that is the next one there.
+#[test]
+fn a_look_at_the_fence_sees_another_reign_of_the_same_number() {
+    let Two { engine, first, .. } = two();
+    let mut rows = engine.rows();
+    let before = rows.clone();
+    drop(rows);
+    let mut reign = Reign::begin(&first, 0);
+    assert_eq!(reign.look_at_fence(), Ok(()));
+    rows = engine.rows();
+    let log = rows.logs().next().expect("there is one");
+    let claim = ambrosia_shared_log::Claim { host: HostId([2; 16]), attempt: 1 };
+    let raise = ambrosia_shared_log::Raise { log, over: Epoch(0), claim, replica: ambrosia_core::ReplicaIndex(1) };
+    *rows = before;
+    let raised = rows.execute(&Request::Raise { wanted: vec![raise] }, Session(0));
+    assert!(matches!(&raised, Answered::Raised(raised) if raised[0].is_ok_and(|head| head.epoch == reign.epoch)));
+    drop(rows);
+    assert_eq!(reign.look_at_fence(), Err(Epoch(2)), "it is no reign of this host");
+}
+
 #[test]
 fn a_look_at_the_fence_waits_for_nobody_and_is_told_when_the_engine_is_there_again() {
     let Two { first, way, .. } = two();

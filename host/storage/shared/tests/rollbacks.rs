@@ -4,12 +4,15 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
 };
 
 use ambrosia_core::{Epoch, EpochBody, InstanceUuid, Lsn, ReplicaIndex, Timestamp};
-use ambrosia_shared_log::{Answered, Claim, EngineStore, HostId, MemoryEngine, Raise, Request, Rows, Session};
+use ambrosia_shared_log::{
+    Answered, Answering, Claim, Engine, EngineFacts, EngineStore, Fault, HostId, Lane, MemoryEngine, Raise, Request,
+    Rows, Session,
+};
 use ambrosia_storage::{
     AcquireError, EnterError, LogError, LogId, LogStore, LogTail, Presence, StopCause, Store,
     conformance::{Reign, genesis_of, read_all},
@@ -20,9 +23,33 @@ const LOG: LogId = LogId(InstanceUuid([3; 16]));
 
 /// A process of a machine.
 fn process(engine: &MemoryEngine, machine: &Path) -> EngineStore {
+    process_on(Arc::new(engine.clone()), machine)
+}
+
+fn process_on(engine: Arc<dyn Engine>, machine: &Path) -> EngineStore {
     static HOSTS: AtomicU8 = AtomicU8::new(1);
     let me = HostId([HOSTS.fetch_add(1, Ordering::Relaxed); 16]);
-    EngineStore::begin(Arc::new(engine.clone()), me, machine.to_owned()).expect("there are threads")
+    EngineStore::begin(engine, me, machine.to_owned()).expect("there are threads")
+}
+
+/// An engine that can't be reached while it is cut off.
+#[derive(Clone)]
+struct Cut {
+    engine: MemoryEngine,
+    is_cut: Arc<AtomicBool>,
+}
+
+impl Engine for Cut {
+    fn ask(&self, lane: Lane, request: Request, answer: Answering) {
+        match self.is_cut.load(Ordering::SeqCst) {
+            true => answer(Err(Fault::Unavailable("it is cut off".to_owned()))),
+            false => self.engine.ask(lane, request, answer),
+        }
+    }
+
+    fn facts(&self) -> EngineFacts {
+        self.engine.facts()
+    }
 }
 
 fn enter(store: &EngineStore, replica: u16) -> Result<Box<dyn Presence>, EnterError> {
@@ -57,7 +84,10 @@ struct Reigning {
 
 impl Reigning {
     fn begin(engine: &MemoryEngine, machine: &Path) -> Reigning {
-        let store = process(engine, machine);
+        Reigning::of(process(engine, machine))
+    }
+
+    fn of(store: EngineStore) -> Reigning {
         let place = enter(&store, 0).expect("nothing is amiss");
         let log = store.log(LOG).expect("it is there");
         let mut reign = Reign::begin(&*log, 0);
@@ -190,6 +220,73 @@ fn replicas_that_run_while_the_store_goes_back_stop_and_stay_so() {
     store.accept_rollback(LOG).expect("works");
     let _primary = enter(&store, 0).expect("it was accepted");
     assert!(!read_all(&*store.log(LOG).expect("it is there")).is_empty());
+}
+
+/// It comes back when all is over, with what was given up.
+#[test]
+fn a_host_that_was_cut_off_while_a_rollback_was_accepted_begins_anew_and_stops_nobody() {
+    let (here, elsewhere) = (machine(), machine());
+    let (engine, backup) = backed_up(here.path(), 2);
+    let way = Cut { engine: engine.clone(), is_cut: Arc::default() };
+    let old = Reigning::of(process_on(Arc::new(way.clone()), here.path()));
+    let mut tail = read_to_the_end(&*old.log);
+    let other = process(&engine, elsewhere.path());
+    let standby = enter(&other, 1).expect("nothing is amiss");
+    read_to_the_end(&*other.log(LOG).expect("it is there"));
+    way.is_cut.store(true, Ordering::SeqCst);
+    *engine.rows() = backup;
+    drop(standby);
+    reason(enter(&other, 1));
+    other.accept_rollback(LOG).expect("works").expect("it was found");
+    let standby = enter(&other, 1).expect("it was accepted");
+    let mut reign = Reign::begin(&*other.log(LOG).expect("it is there"), 1);
+    for _ in 0..9 {
+        reign.append_durably(b"anew");
+    }
+
+    way.is_cut.store(false, Ordering::SeqCst);
+    let Reigning { place, reign: given_up, log, store } = old;
+    for error in [tail.read().expect_err("refused"), log.tail(Lsn(1)).err().expect("refused")] {
+        assert!(matches!(error, LogError::Lost { .. }), "{error}");
+    }
+    // What it has found it tells before what its replicas say of themselves, for which this waits.
+    place.set_applied(Lsn(1));
+    store.members(LOG).expect("it is there").running().expect("works");
+    assert_eq!(other.rollbacks().expect("works"), []);
+    drop(standby);
+    drop(enter(&other, 1).expect("all is well"));
+    drop((given_up, place));
+    let _place = enter(&store, 0).expect("what it had was given up");
+    assert!(read_all(&*log).iter().any(|record| record.body() == b"anew"));
+    read_to_the_end(&*log);
+}
+
+/// Its replica had nothing that was given up, and so does not know of that.
+#[test]
+fn a_replica_that_runs_on_while_a_rollback_is_accepted_tells_when_the_store_goes_back_again() {
+    let (here, elsewhere) = (machine(), machine());
+    let (engine, backup) = backed_up(here.path(), 2);
+    let other = process(&engine, elsewhere.path());
+    let place = enter(&other, 1).expect("nothing is amiss");
+    let mut tail = read_to_the_end(&*other.log(LOG).expect("it is there"));
+    go_on(&engine, here.path());
+    *engine.rows() = backup;
+    let store = process(&engine, here.path());
+    reason(enter(&store, 0));
+    store.accept_rollback(LOG).expect("works").expect("it was found");
+    drop(store);
+    go_on(&engine, here.path());
+    let backup = engine.rows().clone();
+    let lost = go_on(&engine, here.path());
+    while tail.position() <= lost {
+        tail.read().expect("it goes on with what was accepted");
+    }
+    *engine.rows() = backup;
+    let error = tail.read().expect_err("it has read what is not there any more");
+    assert!(matches!(error, LogError::Lost { .. }), "{error}");
+    place.set_applied(lost);
+    other.members(LOG).expect("it is there").running().expect("works");
+    assert_eq!(other.rollbacks().expect("works").iter().map(|found| found.had).collect::<Vec<_>>(), [lost]);
 }
 
 /// Whoever reads what an old state has does not make it all that was ever durable.

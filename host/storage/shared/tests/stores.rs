@@ -187,3 +187,70 @@ fn a_replica_has_its_place_until_its_host_is_silent() {
     drop(taken);
     assert!(!others.is_running(ReplicaIndex(0)).expect("works"));
 }
+
+/// An engine on which, while that lasts, no place can be given back, and nobody is told that he has one.
+#[derive(Clone)]
+struct Holding {
+    engine: Arc<dyn Engine>,
+    holds: Arc<AtomicBool>,
+}
+
+impl Engine for Holding {
+    fn ask(&self, lane: Lane, request: Request, answer: Answering) {
+        let is_place = |key: &str| self.holds.load(Ordering::SeqCst) && key.starts_with("place/");
+        match &request {
+            Request::Keys(KeysRequest::Delete { key, .. }) if is_place(key) => {
+                answer(Err(Fault::Unavailable("the connection was refused".to_owned())));
+            }
+            Request::Keys(KeysRequest::Put(put)) if is_place(&put.key) => {
+                let unheard = move |_| answer(Err(Fault::Unknown("the connection was cut".to_owned())));
+                self.engine.ask(lane, request, Box::new(unheard));
+            }
+            _ => self.engine.ask(lane, request, answer),
+        }
+    }
+
+    fn facts(&self) -> EngineFacts {
+        self.engine.facts()
+    }
+}
+
+/// A replica leaves its place, or does not come to have it, and its host lives on; others have the place once requests get through.
+fn others_get_the_place(leave: impl FnOnce(&EngineStore, LogId, &AtomicBool)) {
+    let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::default());
+    let holding = Holding { engine: Arc::clone(&engine), holds: Arc::default() };
+    let (first, second) = (open(Arc::new(holding.clone())), open(engine));
+    let log = LogId(InstanceUuid([3; 16]));
+    second.store.create_log(log, &genesis_of(log.0)).expect("works");
+    // The host has another replica, so all see that it is alive.
+    let _alive = first.store.members(log).expect("it is there").enter(ReplicaIndex(1)).expect("nobody has it");
+    leave(&first.store, log, &holding.holds);
+    let others = second.store.members(log).expect("it is there");
+    let refused = others.enter(ReplicaIndex(0)).err().expect("its host is alive");
+    assert!(matches!(refused, EnterError::AlreadyRunning { .. }), "{refused}");
+    holding.holds.store(false, Ordering::SeqCst);
+    let until = Instant::now() + LIMIT;
+    while others.is_running(ReplicaIndex(0)).expect("works") {
+        assert!(Instant::now() < until, "it stands there for ever");
+    }
+    drop(others.enter(ReplicaIndex(0)).expect("nobody has it any more"));
+    assert!(others.is_running(ReplicaIndex(1)).expect("works"), "what the host has it keeps");
+}
+
+#[test]
+fn a_place_that_could_not_be_given_back_is_given_back_later() {
+    others_get_the_place(|store, log, holds| {
+        let place = store.members(log).expect("it is there").enter(ReplicaIndex(0)).expect("nobody has it");
+        holds.store(true, Ordering::SeqCst);
+        drop(place);
+    });
+}
+
+#[test]
+fn a_place_that_a_replica_did_not_hear_that_it_has_is_given_back() {
+    others_get_the_place(|store, log, holds| {
+        holds.store(true, Ordering::SeqCst);
+        let error = store.members(log).expect("it is there").enter(ReplicaIndex(0)).err().expect("it does not know");
+        assert!(matches!(error, EnterError::Io(_)), "{error}");
+    });
+}

@@ -52,7 +52,7 @@ impl Committer {
         });
         let of: BTreeSet<HostId> = watched.filter(|host| *host != self.lives.me).collect();
         let of: Vec<HostId> = of.into_iter().collect();
-        let (host, beats) = (self.lives.me, self.lives.beat());
+        let (host, beats) = (self.lives.me, self.lives.beat(now));
         self.ask(Request::Beat { host, beats, of: of.clone() }, Purpose::Beat(of), now);
     }
 

@@ -116,7 +116,7 @@ impl Committer {
     /// Whether a reign that the engine says is of this host is: one whose end it did not hear of is not.
     fn has_claim(&self, log: LogId, claim: Claim) -> bool {
         self.tasks.values().any(|task| match task {
-            Task::Writer(writer) => writer.log == log && writer.claim() == claim && !writer.is_over(),
+            Task::Writer(writer) => writer.log == log && writer.claim() == claim && !writer.has_ended(),
             Task::Takeover(takeover) => takeover.raise().claim == claim,
             _ => false,
         })

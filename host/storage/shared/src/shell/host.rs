@@ -75,8 +75,8 @@ enum Waiter {
     Read(LogId, OnRecords),
     Found(Sender<Result<Standing, LogFault>>),
     Head(Sender<Result<EngineHead, LogFault>>),
-    /// A look of that number of that reign.
-    Look(Arc<Listener>, Epoch, u64),
+    /// A look of that number.
+    Look(Arc<Listener>, ReignId, u64),
     Follow(Slot<Callback>),
     Watch(Slot<OnVacancy>),
 }
@@ -86,6 +86,13 @@ impl Waiter {
     fn log(&self) -> Option<LogId> {
         if let Waiter::Read(log, _) = self { Some(*log) } else { None }
     }
+}
+
+/// Which reign it is. A store that has gone back may come to the same epoch again, by another claim.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct ReignId {
+    pub(super) epoch: Epoch,
+    pub(super) claim: Claim,
 }
 
 /// Somebody to be told something, once nothing is locked.
@@ -121,14 +128,9 @@ impl EngineHost {
     }
 
     /// Becomes the writer; waits until it is, or is not.
-    pub(super) fn take_over(
-        &self,
-        listener: &Arc<Listener>,
-        candidate: impl FnOnce(&mut Committer) -> Candidate,
-    ) -> (TaskId, Reigning) {
+    pub(super) fn take_over(&self, listener: &Arc<Listener>, candidate: Candidate) -> (TaskId, Reigning) {
         let (sender, receiver) = channel();
         let task = self.shared.with(|state, now| {
-            let candidate = candidate(&mut state.committer);
             let task = state.committer.take_over(candidate, now);
             state.waiters.insert(task, Waiter::Candidate(sender, Arc::clone(listener)));
             task
@@ -193,10 +195,10 @@ impl EngineHost {
     }
 
     /// Looks whether a reign is the newest, and tells its listener.
-    pub(super) fn look(&self, log: LogId, epoch: Epoch, number: u64, listener: &Arc<Listener>) -> TaskId {
+    pub(super) fn look(&self, log: LogId, reign: ReignId, number: u64, listener: &Arc<Listener>) -> TaskId {
         self.shared.with(|state, now| {
             let task = state.committer.look(log, now);
-            state.waiters.insert(task, Waiter::Look(Arc::clone(listener), epoch, number));
+            state.waiters.insert(task, Waiter::Look(Arc::clone(listener), reign, number));
             task
         })
     }
@@ -482,9 +484,9 @@ impl State {
             (Waiter::Read(_, told), Event::Read(result)) => Some(Box::new(move || told(result))),
             (Waiter::Found(sender), Event::Found(result)) => Some(send(sender, result)),
             (Waiter::Head(sender), Event::Head(result)) => Some(send(sender, result)),
-            (Waiter::Look(listener, epoch, number), Event::Head(result)) => {
-                let newest = found_newest(epoch, result);
-                let event = Event::Log(epoch, LogEvent::Looked { number, newest });
+            (Waiter::Look(listener, reign, number), Event::Head(result)) => {
+                let newest = found_newest(reign, result);
+                let event = Event::Log(reign.epoch, LogEvent::Looked { number, newest });
                 Some(Box::new(move || listener.tell(event)))
             }
             (Waiter::Follow(slot), event) => {
@@ -516,10 +518,10 @@ impl State {
 }
 
 /// Whether a reign was the newest. One whose log is gone, or is not what it was, is not; which one is, is not known then.
-fn found_newest(epoch: Epoch, head: Result<EngineHead, LogFault>) -> Result<(), Epoch> {
-    let later = Epoch(epoch.0 + 1);
+fn found_newest(reign: ReignId, head: Result<EngineHead, LogFault>) -> Result<(), Epoch> {
+    let later = Epoch(reign.epoch.0 + 1);
     match head {
-        Ok(head) if head.epoch == epoch => Ok(()),
+        Ok(head) if (head.epoch, head.claim) == (reign.epoch, reign.claim) => Ok(()),
         Ok(head) => Err(head.epoch.max(later)),
         Err(_) => Err(later),
     }

@@ -8,7 +8,7 @@ use ambrosia_core::{Epoch, EpochBody, Lsn, Record, Timestamp};
 use ambrosia_storage::{AcquireError, Acquired, Events, LogError, LogId, LogTail, OnRead};
 
 use super::{
-    host::{EngineHost, log_error},
+    host::{EngineHost, ReignId, log_error},
     writer::{EngineWriter, Listener},
 };
 use crate::{engine::EngineHead, event::NotReigning, fault::LogFault, reader::Standing, takeover::Candidate};
@@ -108,17 +108,13 @@ impl LogTail for EngineTail {
         let EngineTail { host, log, standing, .. } = *self;
         host.check_kept(log).map_err(log_error)?;
         let listener = Listener::new(events);
-        let (task, reigning) = host.take_over(&listener, |committer| Candidate {
-            log,
-            over,
-            claim: committer.new_claim(),
-            standing,
-            me,
-            time: now,
-        });
+        let claim = host.new_claim();
+        let candidate = Candidate { log, over, claim, standing, me, time: now };
+        let (task, reigning) = host.take_over(&listener, candidate);
         match reigning {
             Ok((epoch, records)) => {
-                let writer = EngineWriter { host, log, epoch, task, listener, look: None, is_over: false };
+                let reign = ReignId { epoch, claim };
+                let writer = EngineWriter { host, log, reign, task, listener, look: None, is_over: false };
                 Ok(Acquired { records, epoch, writer: Box::new(writer) })
             }
             Err(NotReigning::Contended { epoch }) => Err(AcquireError::Contended { epoch }),

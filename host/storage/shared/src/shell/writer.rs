@@ -11,14 +11,14 @@ use std::{
 use ambrosia_core::{Epoch, Lsn, Record};
 use ambrosia_storage::{AppendError, Events, FenceLook, LogEvent, LogId, LogWriter, WriterStats};
 
-use super::host::{EngineHost, lock};
+use super::host::{EngineHost, ReignId, lock};
 use crate::{event::Event, limits::CLOSE_TIME, task::TaskId};
 
 /// The writer of one reign.
 pub(super) struct EngineWriter {
     pub(super) host: Arc<EngineHost>,
     pub(super) log: LogId,
-    pub(super) epoch: Epoch,
+    pub(super) reign: ReignId,
     pub(super) task: TaskId,
     pub(super) listener: Arc<Listener>,
     /// The last look at the fence.
@@ -94,7 +94,7 @@ impl LogWriter for EngineWriter {
     }
 
     fn look_at_fence(&mut self, number: u64) -> Result<FenceLook, Epoch> {
-        self.look = Some(self.host.look(self.log, self.epoch, number, &self.listener));
+        self.look = Some(self.host.look(self.log, self.reign, number, &self.listener));
         Ok(FenceLook::Begun)
     }
 

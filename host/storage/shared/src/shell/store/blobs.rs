@@ -5,7 +5,7 @@
 //! methods/{sha-256}   what is written down of the methods of a module
 //! ```
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use ambrosia_storage::{BlobError, BlobHash, BlobStore, IoError};
 
@@ -15,13 +15,20 @@ use super::{
     stored,
     uploads::{Missing, Upload, Uploads},
 };
-use crate::keys::{PutRefused, Space};
+use crate::{
+    keys::{PutRefused, Space},
+    shell::host::EngineHost,
+};
 
 const PREFIX: &str = "blob/";
+
+/// So often contents are uploaded that others take for what was left behind.
+const UPLOADS_MAX: u32 = 3;
 
 pub(super) struct EngineBlobs {
     pub(super) desk: Arc<Desk>,
     pub(super) uploads: Arc<Uploads>,
+    pub(super) host: Arc<EngineHost>,
     pub(super) kept: KeptBlobs,
 }
 
@@ -59,6 +66,26 @@ impl EngineBlobs {
     }
 }
 
+impl EngineBlobs {
+    /// Uploads contents, and has them count; whether they stay, or were taken for what a host has left that is gone.
+    fn upload(&self, hash: BlobHash, contents: &[u8]) -> Result<bool, IoError> {
+        let before = self.desk.get(Space::Store, &key(hash))?;
+        let reading = |source| IoError { action: "read", place: "memory".to_owned(), source };
+        let upload = self.uploads.upload(&key(hash), None, contents, reading)?;
+        let revision = before.as_ref().map(|entry| entry.revision);
+        let (left, stays) = match self.desk.put(Space::Store, &key(hash), revision, stored::encode(&upload), None)? {
+            // Looked at behind that: who sweeps it later sees that it counts. What does not stay is damaged, until it is put anew.
+            Ok(_) => (before.and_then(|entry| stored::decode(&entry.value)), !self.uploads.is_swept(&upload)?),
+            // Somebody else has put the same.
+            Err(PutRefused::Stands(_) | PutRefused::NoLog) => (Some(upload), true),
+        };
+        if let Some(upload) = left {
+            self.uploads.remove(&upload)?;
+        }
+        Ok(stays)
+    }
+}
+
 impl BlobStore for EngineBlobs {
     fn put(&self, contents: &[u8]) -> Result<BlobHash, BlobError> {
         let hash = BlobHash::of(contents);
@@ -68,19 +95,16 @@ impl BlobStore for EngineBlobs {
             Err(BlobError::Missing { .. } | BlobError::Damaged { .. }) => {}
             Err(error) => return Err(error),
         }
-        let before = self.desk.get(Space::Store, &key(hash))?;
-        let reading = |source| IoError { action: "read", place: "memory".to_owned(), source };
-        let upload = self.uploads.upload(&key(hash), None, contents, reading)?;
-        let revision = before.as_ref().map(|entry| entry.revision);
-        let left = match self.desk.put(Space::Store, &key(hash), revision, stored::encode(&upload), None)? {
-            Ok(_) => before.and_then(|entry| stored::decode::<Upload>(&entry.value)),
-            // Somebody else has put the same.
-            Err(PutRefused::Stands(_) | PutRefused::NoLog) => Some(upload),
-        };
-        if let Some(upload) = left {
-            self.uploads.remove(&upload)?;
+        // Else others take an upload for one of a process that is gone: this one may have nothing but that.
+        let _alive = self.host.stay_alive();
+        for _ in 0..UPLOADS_MAX {
+            if self.upload(hash, contents)? {
+                return Ok(hash);
+            }
         }
-        Ok(hash)
+        let reason = "this host was taken for gone each time that it had uploaded it: see that the engine is quick, and try again";
+        let place = format!("blob {hash} of {}", self.desk.place());
+        Err(IoError { action: "write", place, source: io::Error::other(reason) }.into())
     }
 
     fn get(&self, hash: BlobHash) -> Result<Vec<u8>, BlobError> {

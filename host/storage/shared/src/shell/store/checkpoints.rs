@@ -36,7 +36,7 @@ use super::{
 use crate::{
     engine::{Answered, EngineHead, News, Request},
     keys::{PutRefused, Space},
-    shell::host::{lock, log_error},
+    shell::host::log_error,
 };
 
 /// In which folder of a depot checkpoints lie, in one for each log.
@@ -75,6 +75,11 @@ impl List {
 
     fn bytes_of(&self, name: CheckpointName) -> u64 {
         self.uploads.get(&name).map_or(0, |upload| upload.bytes)
+    }
+
+    /// By what names those that count were begun.
+    fn begun(&self) -> BTreeSet<String> {
+        self.uploads.values().map(Uploads::begun_as).collect()
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -135,6 +140,15 @@ impl EngineCheckpoints {
         }
     }
 
+    /// What counts, in a list that is put anew: whoever was about to change the one before has to look again.
+    fn fence(&self) -> Result<BTreeSet<String>, IoError> {
+        match self.change(|_| Ok(true)) {
+            Ok(list) => Ok(list.begun()),
+            Err(LogError::Gone { .. }) => Ok(BTreeSet::new()),
+            Err(error) => Err(self.as_io_error(error)),
+        }
+    }
+
     fn make_directory(&self) -> Result<(), IoError> {
         let place = || self.directory.display().to_string();
         fs::create_dir_all(&self.directory).map_err(|source| IoError { action: "create", place: place(), source })
@@ -163,6 +177,11 @@ impl EngineCheckpoints {
         let upload = self.inner.uploads.upload(&uploaded_of(self.log), Some(self.log), file, reading)?;
         let add = |list: &mut List| {
             let is_new = !list.uploads.contains_key(&name);
+            // Read behind the list: who sweeps it later changes the list before it removes anything.
+            if is_new && self.inner.uploads.is_swept(&upload)? {
+                self.inner.uploads.remove(&upload)?;
+                return Err(self.swept().into());
+            }
             list.uploads.entry(name).or_insert_with(|| upload.clone());
             Ok(is_new)
         };
@@ -194,6 +213,12 @@ impl EngineCheckpoints {
     /// Removes from the cache what a list that was read behind it has no more.
     fn remove_unlisted(&self, cached: &BTreeSet<CheckpointName>, list: &List) -> Result<(), IoError> {
         cached.iter().filter(|name| !list.uploads.contains_key(name)).try_for_each(|name| self.files.remove(*name))
+    }
+
+    fn swept(&self) -> IoError {
+        let reason =
+            "this host was taken for gone while it uploaded a checkpoint, and that was removed: the next one will do";
+        IoError { action: "write", place: self.place(), source: io::Error::other(reason) }
     }
 
     fn tell_published(&self, lsn: Lsn) {
@@ -391,8 +416,8 @@ impl Checkpoints for EngineCheckpoints {
         if self.inner.begins.fetch_add(1, Ordering::Relaxed).is_multiple_of(BEGINS_BEFORE_LOOK) {
             remove_cached_of_gone(&self.inner)?;
         }
-        let counted = || Ok(self.list_now()?.uploads.values().map(Uploads::begun_as).collect());
-        self.inner.remove_abandoned_uploads(&uploaded_of(self.log), counted)
+        let counted = || Ok(self.list_now()?.begun());
+        self.inner.remove_abandoned_uploads(&uploaded_of(self.log), counted, || self.fence())
     }
 }
 
@@ -413,7 +438,9 @@ pub(super) fn remove_orphans(inner: &Inner) -> Result<(), IoError> {
     // Read behind the folders: each log of which something is uploaded was there before that.
     let logs: BTreeSet<String> = inner.logs()?.iter().map(ToString::to_string).collect();
     for log in folders.iter().filter(|log| !logs.contains(*log)) {
-        inner.remove_abandoned_uploads(&format!("{FOLDER}/{log}"), || Ok(BTreeSet::new()))?;
+        // Nothing comes to count in a log that is gone.
+        let none = || Ok(BTreeSet::new());
+        inner.remove_abandoned_uploads(&format!("{FOLDER}/{log}"), none, none)?;
     }
     Ok(())
 }
@@ -440,7 +467,7 @@ fn cache_of(inner: &Inner) -> PathBuf {
 /// Removes what the cache of this machine has of logs that are gone: another machine may have removed them.
 fn remove_cached_of_gone(inner: &Inner) -> Result<(), IoError> {
     let mut cached = directories(&cache_of(inner))?;
-    for (log, _) in lock(&inner.entered).iter() {
+    for log in inner.places.logs() {
         cached.remove(&log.to_string());
     }
     if cached.is_empty() {

@@ -1,5 +1,5 @@
 //! Writes down what replicas of this host say of themselves, and what was durable of their logs, and looks for changes of the
-//! registry: one thread for all.
+//! registry; and gives back places that could not be given back when they were left: one thread for all.
 //!
 //! What a replica says is put down from time to time, and at once if whoever reads it here waits for that.
 //!
@@ -16,7 +16,7 @@ use std::{
 use ambrosia_storage::{Callback, IoError, LogId, Subscription};
 use bytes::Bytes;
 
-use super::{changes::Changes, desk::Desk, note::Speaker, rollbacks, witness::Witness};
+use super::{changes::Changes, desk::Desk, note::Speaker, own_places::OwnPlaces, rollbacks, witness::Witness};
 use crate::{
     engine::{News, Request},
     fault::LogFault,
@@ -38,6 +38,7 @@ struct Shared {
     desk: Arc<Desk>,
     host: Arc<EngineHost>,
     witness: Arc<Witness>,
+    places: Arc<OwnPlaces>,
     changes: Arc<Changes>,
     state: Mutex<State>,
     changed: Condvar,
@@ -58,9 +59,14 @@ struct State {
 }
 
 impl Clerk {
-    pub(super) fn begin(desk: Arc<Desk>, host: Arc<EngineHost>, witness: Arc<Witness>) -> io::Result<Clerk> {
+    pub(super) fn begin(
+        desk: Arc<Desk>,
+        host: Arc<EngineHost>,
+        witness: Arc<Witness>,
+        places: Arc<OwnPlaces>,
+    ) -> io::Result<Clerk> {
         let (changes, state, changed) = (Arc::default(), Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { desk, host, witness, changes, state, changed });
+        let shared = Arc::new(Shared { desk, host, witness, places, changes, state, changed });
         let there = Arc::clone(&shared);
         let thread = thread::Builder::new().name("store-clerk".to_owned()).spawn(move || there.run())?;
         Ok(Clerk { shared, thread: Some(thread) })
@@ -184,6 +190,9 @@ impl Shared {
                     }
                     // The engine is away: who waits is told when it takes too long.
                     thread::park_timeout(CHANGES_INTERVAL);
+                } else if !is_over {
+                    // What can't be given back now is given back next time.
+                    let _given_back = self.places.give_back(&self.desk);
                 }
             }
             if looks {

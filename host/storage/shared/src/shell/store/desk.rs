@@ -89,7 +89,12 @@ impl Desk {
     }
 
     pub(super) fn get(&self, space: Space, key: &str) -> Result<Option<KeyEntry>, IoError> {
-        match self.ask(Request::Keys(KeysRequest::Get { space, key: key.to_owned() }))? {
+        self.get_within(space, key, KEYS_TIME)
+    }
+
+    pub(super) fn get_within(&self, space: Space, key: &str, time: Duration) -> Result<Option<KeyEntry>, IoError> {
+        let request = Request::Keys(KeysRequest::Get { space, key: key.to_owned() });
+        match self.ask_within(request, time).answer.map_err(|fault| self.error(fault))? {
             Answered::Keys(KeysAnswer::Got { entry, .. }) => Ok(entry),
             other => Err(self.unfit(&other)),
         }

@@ -32,7 +32,7 @@ use crate::{
     engine::{EngineHead, HostId, News},
     keys::{KeyEntry, PutRefused, Space},
     limits::ANSWER_TIME,
-    shell::host::{io_error, lock},
+    shell::host::io_error,
 };
 
 pub(super) struct EngineMembers {
@@ -87,7 +87,7 @@ fn prefix(log: LogId) -> String {
     format!("place/{log}/")
 }
 
-fn key(log: LogId, replica: ReplicaIndex) -> String {
+pub(super) fn key(log: LogId, replica: ReplicaIndex) -> String {
     format!("{}{:05}", prefix(log), replica.0)
 }
 
@@ -115,11 +115,10 @@ impl EngineMembers {
         let hosts: BTreeSet<HostId> = places.values().filter(ended).map(Place::host).collect();
         let lives = self.inner.observer.lives(&self.inner.desk, hosts)?;
         let gone = Life { is_alive: false, silence: Duration::MAX };
-        let entered = lock(&self.inner.entered);
         let life = |replica: ReplicaIndex, place: &Place| {
             let life = lives.get(&place.host()).copied().unwrap_or(gone);
             // A place of this process that nobody here has was put by a request that came late.
-            let is_entered = place.host() != self.inner.desk.me || entered.contains(&(self.log, replica));
+            let is_entered = place.host() != self.inner.desk.me || self.inner.places.has(self.log, replica);
             Life { is_alive: life.is_alive && is_entered, ..life }
         };
         Ok(places.into_iter().map(|(replica, place)| (replica, (place.clone(), life(replica, &place)))).collect())
@@ -167,7 +166,7 @@ impl Members for EngineMembers {
         let (desk, me) = (&self.inner.desk, self.inner.desk.me);
         let place = key(self.log, replica);
         let already = |place: &Place| EnterError::AlreadyRunning { replica, pid: place.pid, place: place.process() };
-        if !lock(&self.inner.entered).insert((self.log, replica)) {
+        if !self.inner.places.enter(self.log, replica) {
             return Err(already(&Place::here(me)));
         }
         // While a log is followed the host says that it is alive.
@@ -186,7 +185,8 @@ impl Members for EngineMembers {
             }
             let expected = stands.as_ref().map(|entry| entry.revision);
             let before = stands.and_then(|entry| stored::decode::<Place>(&entry.value)).map(|other| other.host());
-            match desk.put(Space::Store, &place, expected, value.clone(), Some(self.log))? {
+            let put = desk.put(Space::Store, &place, expected, value.clone(), Some(self.log));
+            match put.inspect_err(|_| self.inner.places.may_be_taken(self.log, replica))? {
                 Ok(revision) => {
                     // Nobody else removes what a host has said that is gone.
                     let gone = before.filter(|host| *host != me);
@@ -273,7 +273,7 @@ struct Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        lock(&self.inner.entered).remove(&(self.log, self.replica));
+        self.inner.places.leave(self.log, self.replica);
     }
 }
 
@@ -335,8 +335,11 @@ impl Drop for EnginePresence {
     fn drop(&mut self) {
         let Entered { inner, log, replica } = &self.entered;
         inner.clerk.forget(&self.speaker.name);
-        // If that can't be done, others see that this host is silent.
-        let _left = inner.desk.delete_within(Space::Store, &key(*log, *replica), self.revision, ANSWER_TIME);
+        let left = inner.desk.delete_within(Space::Store, &key(*log, *replica), self.revision, ANSWER_TIME);
+        if left.is_err() {
+            // This host may be alive for long, and for others the replica with it.
+            inner.places.is_left(*log, *replica);
+        }
     }
 }
 

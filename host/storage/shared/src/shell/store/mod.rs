@@ -14,6 +14,7 @@ mod kept_blobs;
 mod members;
 mod note;
 mod observer;
+mod own_places;
 mod registrations;
 mod registry;
 mod rollbacks;
@@ -45,6 +46,7 @@ use self::{
     kept_blobs::KeptBlobs,
     members::EngineMembers,
     observer::Observer,
+    own_places::OwnPlaces,
     registry::EngineRegistry,
     uploads::Uploads,
     witness::Witness,
@@ -82,7 +84,7 @@ struct Inner {
     witness: Arc<Witness>,
     cache: PathBuf,
     /// Replicas that run in this process.
-    entered: Mutex<BTreeSet<(LogId, ReplicaIndex)>>,
+    places: Arc<OwnPlaces>,
     /// The newest checkpoints that this process has published.
     published: Mutex<BTreeMap<LogId, Lsn>>,
     /// So often a replica was about to begin.
@@ -112,12 +114,15 @@ impl EngineStore {
         let host = EngineHost::begin(Arc::clone(&engine), me)?;
         let desk = Arc::new(Desk::new(engine, me));
         let witness = Arc::new(Witness::new(cache.join("durable")));
-        let clerk = Arc::new(Clerk::begin(Arc::clone(&desk), Arc::clone(&host), Arc::clone(&witness))?);
+        let places = Arc::<OwnPlaces>::default();
+        let (to_look_at, to_give_back) = (Arc::clone(&host), Arc::clone(&places));
+        let clerk = Arc::new(Clerk::begin(Arc::clone(&desk), to_look_at, Arc::clone(&witness), to_give_back)?);
         let registry = Arc::new(EngineRegistry { desk: Arc::clone(&desk), clerk: Arc::clone(&clerk) });
         let uploads = Arc::new(Uploads::new(Arc::clone(&desk), depot));
         let blobs = Arc::new(EngineBlobs {
             desk: Arc::clone(&desk),
             uploads: Arc::clone(&uploads),
+            host: Arc::clone(&host),
             kept: KeptBlobs::new(&cache),
         });
         let inner = Inner {
@@ -129,7 +134,7 @@ impl EngineStore {
             addresses: Addresses::default(),
             witness,
             cache,
-            entered: Mutex::default(),
+            places,
             published: Mutex::default(),
             begins: AtomicU64::new(0),
         };
@@ -147,8 +152,7 @@ impl EngineStore {
 
     fn check_there(&self, id: LogId) -> Result<(), LogError> {
         // Nobody removes a log of which a replica runs.
-        let replicas = (id, ReplicaIndex(0))..=(id, ReplicaIndex(u16::MAX));
-        if lock(&self.inner.entered).range(replicas).next().is_some() {
+        if self.inner.places.has_any_of(id) {
             return Ok(());
         }
         self.inner.host.head(id).map(drop).map_err(log_error)
@@ -198,11 +202,13 @@ impl Inner {
         *newest = (*newest).max(lsn);
     }
 
-    /// Removes what was uploaded of something and does not count, by hosts that are gone. `kept` tells which uploads count by now.
+    /// Removes what was uploaded of something and does not count, by hosts that are gone. `counted` tells which uploads count by now, and
+    /// `fence` the same, so that no other one comes to count that was swept before.
     fn remove_abandoned_uploads(
         &self,
         of: &str,
-        kept: impl FnOnce() -> Result<BTreeSet<String>, IoError>,
+        counted: impl FnOnce() -> Result<BTreeSet<String>, IoError>,
+        fence: impl FnOnce() -> Result<BTreeSet<String>, IoError>,
     ) -> Result<(), IoError> {
         let mut begun = self.uploads.begun(of)?;
         begun.retain(|_, uploader| *uploader != self.desk.me);
@@ -210,11 +216,23 @@ impl Inner {
             return Ok(());
         }
         // Read behind them: what has come to count meanwhile is in it.
-        let kept = kept()?;
+        let kept = counted()?;
         begun.retain(|upload, _| !kept.contains(upload));
         let lives = self.observer.lives(&self.desk, begun.values().copied().collect())?;
-        for (upload, _) in begun.iter().filter(|(_, uploader)| !lives[*uploader].is_alive) {
-            self.uploads.remove_begun(upload)?;
+        begun.retain(|_, uploader| !lives[&*uploader].is_alive);
+        if begun.is_empty() {
+            return Ok(());
+        }
+        // Who seems to be gone may only have stood still.
+        for upload in begun.keys() {
+            self.uploads.sweep_begun(upload)?;
+        }
+        let kept = fence()?;
+        for upload in begun.keys() {
+            match kept.contains(upload) {
+                true => self.uploads.spare_begun(upload)?,
+                false => self.uploads.remove_begun(upload)?,
+            }
         }
         Ok(())
     }
@@ -404,7 +422,8 @@ impl Store for EngineStore {
             }
         }
         checkpoints::remove_orphans(&self.inner)?;
-        self.inner.remove_abandoned_uploads("blob", || self.inner.uploads_of_blobs())
+        let counted = || self.inner.uploads_of_blobs();
+        self.inner.remove_abandoned_uploads("blob", counted, counted)
     }
 
     fn close_log(&self, id: LogId, _: &BTreeSet<ReplicaIndex>) -> Result<Option<Box<dyn ClosedLog>>, CloseError> {

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! rollback/{log}     what was found, and how often that was accepted: the generation of the log
+//! given-up/{log}     the epoch above which nothing was given up by that
 //! ```
 //! Whoever finds it writes it down for all others, and no replica of the log begins to run, or becomes primary, until an operator
 //! accepts that. The store forgets with the rest how often that was done, if it goes back once more: so the next generation is one
 //! that no host that has told has seen.
+//!
+//! Whoever stood still meanwhile knows an earlier generation. What it misses is told only if it is of a reign since then.
 //!
 //! **Architecture Invariant:** nothing is accepted by itself.
 
@@ -74,6 +77,33 @@ fn key(log: LogId) -> String {
     format!("{PREFIX}{log}")
 }
 
+fn given_up_key(log: LogId) -> String {
+    format!("given-up/{log}")
+}
+
+/// Up to which epoch something was given up, if that is known: records of later ones have come since.
+fn given_up(desk: &Desk, log: LogId) -> Result<Option<Epoch>, IoError> {
+    let Some(entry) = desk.get(Space::Store, &given_up_key(log))? else { return Ok(None) };
+    let damaged = || {
+        let source = io::Error::new(io::ErrorKind::InvalidData, "it is not what it was");
+        IoError { action: "read", place: given_up_key(log), source }
+    };
+    Ok(Some(Epoch(stored::decode(&entry.value).ok_or_else(damaged)?)))
+}
+
+/// Has it known up to which epoch something is given up.
+fn give_up(desk: &Desk, log: LogId, epoch: Epoch) -> Result<(), LogError> {
+    let key = given_up_key(log);
+    loop {
+        let stands = desk.get(Space::Store, &key)?.map(|entry| entry.revision);
+        match desk.put(Space::Store, &key, stands, stored::encode(&epoch.0), Some(log))? {
+            Ok(_) => return Ok(()),
+            Err(PutRefused::NoLog) => return Err(log_error(LogFault::Gone { log })),
+            Err(PutRefused::Stands(_)) => {}
+        }
+    }
+}
+
 fn read(desk: &Desk, log: LogId) -> Result<(Option<KeyEntry>, Kept), IoError> {
     let entry = desk.get(Space::Store, &key(log))?;
     let kept = entry.as_ref().map(|entry| decode(&entry.value, || key(log))).transpose()?;
@@ -96,8 +126,12 @@ pub(super) fn tell(desk: &Desk, witness: &Witness, log: LogId, fault: &LogFault)
         if kept.found.is_some() {
             return Ok(());
         }
-        let kept =
-            Kept { generation: kept.generation.max(known.generation), found: Some(Found::of(log, fault, &known)) };
+        let found = Found::of(log, fault, &known);
+        // Whoever stood still while it was accepted finds what was given up: that concerns nobody else, and its replica begins anew.
+        if known.generation < kept.generation && given_up(desk, log)?.is_some_and(|upto| Epoch(found.epoch) <= upto) {
+            return Ok(());
+        }
+        let kept = Kept { generation: kept.generation.max(known.generation), found: Some(found) };
         let expected = entry.map(|entry| entry.revision);
         match desk.put(Space::Store, &key(log), expected, stored::encode(&kept), Some(log))? {
             Ok(_) | Err(PutRefused::NoLog) => return Ok(()),
@@ -203,7 +237,8 @@ pub(super) fn accept(inner: &Inner, log: LogId) -> Result<Option<Rollback>, LogE
         let (entry, kept) = read(&inner.desk, log)?;
         let (Some(entry), Some(found)) = (entry, kept.found) else { return Ok(None) };
         // Nobody that knows what is given up writes on, and no epoch that somebody knows names another reign.
-        raise_above(inner, log, Epoch(found.epoch))?;
+        let known = raise_above(inner, log, Epoch(found.epoch))?;
+        give_up(&inner.desk, log, known)?;
         let accepted = Kept { generation: kept.generation + 1, found: None };
         let put =
             inner.desk.put(Space::Store, &key(log), Some(entry.revision), stored::encode(&accepted), Some(log))?;
@@ -216,7 +251,8 @@ pub(super) fn accept(inner: &Inner, log: LogId) -> Result<Option<Rollback>, LogE
     }
 }
 
-fn raise_above(inner: &Inner, log: LogId, known: Epoch) -> Result<(), LogError> {
+/// The epoch above which all that comes is.
+fn raise_above(inner: &Inner, log: LogId, known: Epoch) -> Result<Epoch, LogError> {
     let mut over = inner.host.head(log).map_err(log_error)?.epoch;
     let known = known.max(over);
     while over <= known {
@@ -238,11 +274,12 @@ fn raise_above(inner: &Inner, log: LogId, known: Epoch) -> Result<(), LogError> 
             None => inner.host.head(log).map_err(log_error)?.epoch,
         };
     }
-    Ok(())
+    Ok(known)
 }
 
 /// The log is gone.
 pub(super) fn forget(inner: &Inner, log: LogId) -> Result<(), IoError> {
     inner.desk.remove(&key(log))?;
+    inner.desk.remove(&given_up_key(log))?;
     inner.witness.forget(log)
 }

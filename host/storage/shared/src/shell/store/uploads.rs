@@ -4,7 +4,10 @@
 //! ```text
 //! part/{of}/{host}-{attempt}/{number}     in the engine: at most PART_BYTES each
 //! {folder}/{host}-{attempt}               in the depot
+//! part/{of}/{host}-{attempt}/swept        it is removed, or about to be: it must not come to count
 //! ```
+//! A host that seems to be gone may only stand still, with an upload that is about to count. So whoever removes that writes down first
+//! that it does, and looks then what counts; and whoever has it count looks in the other order.
 
 use std::{
     collections::BTreeMap,
@@ -24,6 +27,9 @@ use crate::{
 
 /// Bytes of a part.
 const PART_BYTES: usize = 1 << 20;
+
+/// The last part of the key that says that an upload is removed. It comes behind the numbers of parts.
+const SWEPT: &str = "swept";
 
 /// What the prefix of an upload in a depot begins with.
 const IN_DEPOT: &str = "depot/";
@@ -215,13 +221,39 @@ impl Uploads {
     pub(super) fn begun(&self, of: &str) -> Result<BTreeMap<String, HostId>, IoError> {
         let parts = self.desk.list(Space::Store, &prefix_of(of), false)?;
         let part = |key: &str| Some((upload_of(key).to_owned(), uploader(key)?));
-        let mut begun: BTreeMap<_, _> = parts.iter().filter_map(|entry| part(&entry.key)).collect();
+        let is_part = |key: &&str| !key.ends_with(SWEPT);
+        let mut begun: BTreeMap<_, _> =
+            parts.iter().map(|entry| &*entry.key).filter(is_part).filter_map(part).collect();
         let whole = |name: String| {
             let host = uploader_in_depot(&name)?;
             Some((name, host))
         };
         begun.extend(self.in_depot(of).unwrap_or_default().into_iter().filter_map(whole));
         Ok(begun)
+    }
+
+    /// Has what hosts have begun count no more, if it does not yet. It stands there until that is removed, and of what lies in a depot longer:
+    /// there nobody looks whether it is gone.
+    pub(super) fn sweep_begun(&self, begun: &str) -> Result<(), IoError> {
+        // Whoever has put it before has done so for the same.
+        let _stands = self.desk.put(Space::Store, &swept_key(begun), None, Vec::new(), None)?;
+        Ok(())
+    }
+
+    /// It counts after all.
+    pub(super) fn spare_begun(&self, begun: &str) -> Result<(), IoError> {
+        self.desk.remove(&swept_key(begun)).map(drop)
+    }
+
+    /// Whether an upload was removed, or is about to be, by somebody who took this host for gone.
+    pub(super) fn is_swept(&self, upload: &Upload) -> Result<bool, IoError> {
+        let begun = Uploads::begun_as(upload);
+        if upload.sealed().is_some() {
+            return Ok(self.desk.get(Space::Store, &swept_key(&begun))?.is_some());
+        }
+        let keys = self.desk.list(Space::Store, &begun, false)?;
+        let parts = upload.bytes.div_ceil(PART_BYTES as u64);
+        Ok(keys.len() as u64 != parts || keys.iter().any(|entry| entry.key == swept_key(&begun)))
     }
 
     /// Removes what hosts have begun; in a depot, if that can be done now.
@@ -275,6 +307,11 @@ impl Uploads {
 
 fn io_error(action: &'static str, place: String, error: DepotError) -> IoError {
     IoError { action, place, source: io::Error::other(error) }
+}
+
+/// By the name of what was begun: a prefix of parts, or a name in the depot.
+fn swept_key(begun: &str) -> String {
+    if begun.starts_with("part/") { format!("{begun}{SWEPT}") } else { format!("part/{begun}/{SWEPT}") }
 }
 
 fn part_key(prefix: &str, number: u64) -> String {
