@@ -35,6 +35,8 @@ pub(crate) async fn fulfil(
     let (parts, body) = request.into_parts();
     check_content(&parts.headers)?;
     let wait = Wish::of(&parts.headers).wait;
+    // Before it is looked whether there is such an instance: what is wrong with a body is said of any.
+    let value = crowd.room.read(body).await?.made_into(value_of).await??;
     if house.instances.known(&name).is_none() {
         let looked_up = if is_stranger { house.look_up_for_stranger(&name).await } else { house.look_up(&name).await };
         looked_up.map_err(|problem| {
@@ -42,7 +44,6 @@ pub(crate) async fn fulfil(
             if problem.kind == ProblemKind::UnknownInstance { unknown() } else { problem }
         })?;
     }
-    let value = crowd.room.read(body).await?.made_into(value_of).await??;
     let mut client = house.instances.client_of_replicas(&name);
     match client.resolve(id, token, value, wait).await {
         Ok(true) => Ok(StatusCode::NO_CONTENT.into_response()),

@@ -322,6 +322,28 @@ async fn strangers_take_nothing_from_those_who_are_known() {
     drop(streams);
 }
 
+/// Whoever has no token learns by no answer which instances there are.
+#[tokio::test]
+async fn of_an_instance_that_is_there_a_stranger_hears_no_more_than_of_one_that_is_not() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
+    let door = Door::serve(listener, Arc::new(Locked(OnlyOne::new())), DoorOptions::default()).expect("it listens");
+    for (promise, body, problem) in [
+        ("none", "1", "not-found"),
+        ("7.000102030405060708090a0b0c0d0e0f", "{", "not-json"),
+        ("7.000102030405060708090a0b0c0d0e0f", &"[".repeat(100_000), "not-json"),
+    ] {
+        let ask = async |instance: &str| {
+            let length = body.len();
+            let head = format!("POST /v1/{instance}/promises/{promise} HTTP/1.1\r\nHost: localhost\r\n");
+            say(&door, &format!("{head}Connection: close\r\nContent-Length: {length}\r\n\r\n{body}")).await
+        };
+        for instance in ["one", "two"] {
+            let said = ask(instance).await;
+            assert!(said.contains(&format!("urn:ambrosia:problem:{problem}")), "{instance}: {said}");
+        }
+    }
+}
+
 /// A connection of HTTP/2.
 async fn http2(door: &Door) -> (SendRequest<String>, JoinHandle<hyper::Result<()>>) {
     let socket = TcpStream::connect(door.address()).await.expect("it listens");
