@@ -1,8 +1,11 @@
 //! One connection after the other, for requests that need not wait for those of other lines. Each next one is with the next member.
+//!
+//! The next one is made by nobody who asks for it: whoever waits for it has only the time of a request, of which some may be used up, and a password
+//! alone may take a busy member as long. Made by them, it would be begun anew with each, and none would ever be done.
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -11,7 +14,7 @@ use std::{
 use ambrosia_shared_log::ANSWER_TIME;
 use bytes::Bytes;
 use tokio::{
-    sync::Mutex,
+    sync::watch,
     time::{Instant, sleep, timeout, timeout_at},
 };
 use uuid::Uuid;
@@ -68,10 +71,20 @@ pub(crate) struct Known {
 
 /// Requests go over one connection, which is made anew when it is lost.
 pub(crate) struct Line {
-    there: Mutex<Option<Arc<Conversation>>>,
+    there: Arc<Mutex<There>>,
     /// The member to be tried next.
-    next: AtomicUsize,
+    next: Arc<AtomicUsize>,
 }
+
+#[derive(Default)]
+struct There {
+    conversation: Option<Arc<Conversation>>,
+    /// The next one, while it is being made.
+    beginning: Option<watch::Receiver<Option<Begun>>>,
+}
+
+/// What has come of a connection that was begun; if there is none, why.
+type Begun = Result<Arc<Conversation>, String>;
 
 /// A connection with a member that has the store.
 pub(crate) struct Conversation {
@@ -81,14 +94,14 @@ pub(crate) struct Conversation {
 
 impl Line {
     pub(crate) fn from_member(first: usize) -> Line {
-        Line { there: Mutex::default(), next: AtomicUsize::new(first) }
+        Line { there: Arc::default(), next: Arc::new(AtomicUsize::new(first)) }
     }
 
     /// Asks whichever member answers, for no longer than that.
     pub(crate) async fn ask(
         &self,
         place: &EtcdPlace,
-        known: &OnceLock<Known>,
+        known: &Arc<OnceLock<Known>>,
         method: Method,
         message: Bytes,
         effect: Effect,
@@ -99,8 +112,8 @@ impl Line {
         while Instant::now() < until {
             let conversation = match timeout_at(until, self.conversation(place, known)).await {
                 Ok(Ok(conversation)) => conversation,
-                Ok(Err(error)) => {
-                    fault = CallFault::Unsent(error.to_string());
+                Ok(Err(reason)) => {
+                    fault = CallFault::Unsent(reason);
                     sleep(PAUSE).await;
                     continue;
                 }
@@ -122,48 +135,86 @@ impl Line {
                 Err(CallFault::Unsent(words)) => fault = CallFault::Unsent(words),
                 Err(CallFault::Lost(words)) => {
                     if effect == Effect::Once {
-                        self.give_up(conversation.number).await;
+                        self.give_up(conversation.number);
                         return Err(CallFault::Lost(words));
                     }
                     fault = CallFault::Unsent(words);
                 }
                 settled => return settled,
             }
-            self.give_up(conversation.number).await;
+            self.give_up(conversation.number);
             sleep(PAUSE).await;
         }
         Err(fault)
     }
 
-    /// The conversation that there is, or a new one. Whoever asks meanwhile waits for the same.
-    async fn conversation(&self, place: &EtcdPlace, known: &OnceLock<Known>) -> Result<Arc<Conversation>, EtcdError> {
-        let mut there = self.there.lock().await;
-        if let Some(conversation) = there.as_ref().filter(|conversation| !conversation.channel.is_over()) {
-            return Ok(Arc::clone(conversation));
-        }
-        *there = None;
-        let mut worst = None;
-        for _ in &place.members {
-            let member = &place.members[self.next.fetch_add(1, Ordering::Relaxed) % place.members.len()];
-            match Conversation::begin(place, member, known).await {
-                Ok(begun) => return Ok(Arc::clone(there.insert(Arc::new(begun)))),
-                // What is wrong with one that answers says more than that another one does not.
-                Err(error) => match worst {
-                    Some(EtcdError::NoStore { .. } | EtcdError::Unusable { .. }) => {}
-                    _ => worst = Some(error),
-                },
+    /// The conversation that there is, or a new one. Whoever asks meanwhile waits for the same; and if nobody waits any more, it is there for the next.
+    async fn conversation(&self, place: &EtcdPlace, known: &Arc<OnceLock<Known>>) -> Begun {
+        let mut beginning = {
+            let mut there = lock(&self.there);
+            if let Some(conversation) = there.conversation.as_ref().filter(|there| !there.channel.is_over()) {
+                return Ok(Arc::clone(conversation));
             }
-        }
-        Err(worst.expect("a place has members"))
+            let beginning = there.beginning.clone().filter(|beginning| beginning.has_changed().is_ok());
+            beginning.unwrap_or_else(|| self.make(&mut there, place, known))
+        };
+        let ended = || format!("the connection with the etcd at {place} was not made: its thread has ended");
+        let begun = beginning.wait_for(Option::is_some).await.map_err(|_| ended())?;
+        begun.clone().unwrap_or_else(|| Err(ended()))
+    }
+
+    /// Has a conversation be made.
+    fn make(
+        &self,
+        there: &mut There,
+        place: &EtcdPlace,
+        known: &Arc<OnceLock<Known>>,
+    ) -> watch::Receiver<Option<Begun>> {
+        let (told, beginning) = watch::channel(None);
+        *there = There { conversation: None, beginning: Some(beginning.clone()) };
+        let (line, next) = (Arc::clone(&self.there), Arc::clone(&self.next));
+        let (place, known) = (place.clone(), Arc::clone(known));
+        tokio::spawn(async move {
+            let begun = begin_with_any(&place, &next, &known).await.map(Arc::new).map_err(|error| error.to_string());
+            *lock(&line) = There { conversation: begun.as_ref().ok().map(Arc::clone), beginning: None };
+            told.send_replace(Some(begun));
+        });
+        beginning
     }
 
     /// Nothing more is asked over that one.
-    async fn give_up(&self, number: u64) {
-        let mut there = self.there.lock().await;
-        if there.as_ref().is_some_and(|there| there.number == number) {
-            *there = None;
+    fn give_up(&self, number: u64) {
+        let mut there = lock(&self.there);
+        if there.conversation.as_ref().is_some_and(|there| there.number == number) {
+            there.conversation = None;
         }
     }
+}
+
+/// Nothing panics while it holds this, so what is in it is whole.
+fn lock(there: &Mutex<There>) -> MutexGuard<'_, There> {
+    there.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A conversation with the next member that can be used.
+async fn begin_with_any(
+    place: &EtcdPlace,
+    next: &AtomicUsize,
+    known: &OnceLock<Known>,
+) -> Result<Conversation, EtcdError> {
+    let mut worst = None;
+    for _ in &place.members {
+        let member = &place.members[next.fetch_add(1, Ordering::Relaxed) % place.members.len()];
+        match Conversation::begin(place, member, known).await {
+            Ok(begun) => return Ok(begun),
+            // What is wrong with one that answers says more than that another one does not.
+            Err(error) => match worst {
+                Some(EtcdError::NoStore { .. } | EtcdError::Unusable { .. }) => {}
+                _ => worst = Some(error),
+            },
+        }
+    }
+    Err(worst.expect("a place has members"))
 }
 
 /// Connects with a member and shows who asks, without a look at what is there.
@@ -262,7 +313,68 @@ pub(crate) async fn found_store(place: &EtcdPlace, channel: &Channel, member: &M
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use ambrosia_test_database::Etcd;
+    use tokio::{
+        io::copy_bidirectional,
+        net::{TcpListener, TcpStream},
+        runtime::Runtime,
+        sync::Semaphore,
+    };
+
     use super::*;
+    use crate::EtcdEngine;
+
+    /// Stands between a line and a member: counts connections, and lets nothing pass before it is opened.
+    struct Gate {
+        address: String,
+        connections: Arc<AtomicUsize>,
+        open: Arc<Semaphore>,
+    }
+
+    impl Gate {
+        async fn before(member: String) -> Gate {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
+            let address = listener.local_addr().expect("it has an address").to_string();
+            let (connections, open) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+            let gate = Gate { address, connections: Arc::clone(&connections), open: Arc::clone(&open) };
+            tokio::spawn(async move {
+                while let Ok((mut client, _)) = listener.accept().await {
+                    connections.fetch_add(1, Ordering::SeqCst);
+                    let (open, member) = (Arc::clone(&open), member.clone());
+                    tokio::spawn(async move {
+                        let _passes = open.acquire().await.expect("it is never closed");
+                        let mut server = TcpStream::connect(member).await.expect("it is there");
+                        // Whoever ends it has had what was wanted.
+                        let _ended = copy_bidirectional(&mut client, &mut server).await;
+                    });
+                }
+            });
+            gate
+        }
+    }
+
+    #[test]
+    fn a_connection_that_nobody_has_waited_for_long_enough_is_there_for_the_next() {
+        let Some(etcd) = Etcd::begin(1, &[]) else { return };
+        let url = |address: &str| format!("etcd://{address}/shop?blobs=file:{}", etcd.blobs().display());
+        EtcdEngine::create(&EtcdPlace::read(&url(&etcd.address(0))).expect("it is a URL")).expect("it can be made");
+        Runtime::new().expect("there are threads").block_on(async {
+            let gate = Gate::before(etcd.address(0)).await;
+            let place = EtcdPlace::read(&url(&gate.address)).expect("it is a URL");
+            let (line, known) = (Line::from_member(0), Arc::default());
+            let ask = async |time| {
+                let message = Range::of(Layout::new(&place.prefix).store()).encode();
+                line.ask(&place, &known, Method::Range, message, Effect::Repeatable, Instant::now() + time).await
+            };
+            let asked = ask(Duration::from_millis(20)).await;
+            assert!(matches!(asked, Err(CallFault::Unsent(_))), "{asked:?}");
+            gate.open.add_permits(100);
+            ask(ANSWER_TIME * 10).await.expect("it is reached");
+            assert_eq!(gate.connections.load(Ordering::SeqCst), 1, "what was begun was of use");
+        });
+    }
 
     #[test]
     fn versions_are_compared_by_their_numbers() {

@@ -50,7 +50,7 @@ pub(crate) struct Office {
     pub(crate) place: EtcdPlace,
     pub(crate) layout: Layout,
     pub(crate) files: Files,
-    known: OnceLock<Known>,
+    known: Arc<OnceLock<Known>>,
     groups: Line,
     bulk: Line,
     quick: Line,
@@ -99,7 +99,7 @@ impl Office {
         Office {
             layout,
             files,
-            known: OnceLock::new(),
+            known: Arc::default(),
             groups: line(),
             bulk: line(),
             quick: line(),
