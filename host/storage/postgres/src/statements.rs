@@ -69,7 +69,8 @@ on conflict (number) do update set count = barrier.count + 1";
 /// Logs with the first record wanted of each, and behind how many bytes of its groups none begins; the same of groups and logs of all. Rows of a log's number and its head
 /// row, each with one of the groups: of the first of the logs.
 ///
-/// How many groups are looked at is bounded, so that the rest of a long log is not read to be left out. Each row is looked up by its key, for
+/// How many groups are looked at is bounded, so that the rest of a long log is not read to be left out: of one log alone it is more, for whoever
+/// follows from far behind reads it group by group, and each of them may be a single record. Each row is looked up by its key, for
 /// which it says `limit 1`: a plan for any number of logs might read whole tables to join them.
 pub(crate) const READ: &str = "
 with wanted as (
@@ -84,7 +85,7 @@ with wanted as (
                 order by log.last rows between unbounded preceding and 1 preceding
             ) as before
             from {s}.log as log where log.log = wanted.log and log.last >= wanted.first
-            order by log.last limit least(256, wanted.bytes)
+            order by log.last limit least(greatest(256, 4096 / cardinality($1::uuid[])), wanted.bytes)
         ) as near where coalesce(near.before, 0) < wanted.bytes
     ) as near on true
 )

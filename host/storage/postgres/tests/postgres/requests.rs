@@ -6,11 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{Epoch, Lsn, ReplicaIndex};
+use ambrosia_core::{Epoch, InstanceUuid, Lsn, ReplicaIndex};
 use ambrosia_postgres::{PostgresEngine, PostgresPlace};
 use ambrosia_shared_log::{
     ANSWER_TIME, Answer, Answered, Claim, Engine, Fault, Group, HostId, KeysAnswer, KeysRequest, Lane, Put, PutRefused,
-    Raise, Request, Seen, Session, Space,
+    Raise, ReadFrom, Request, Seen, Session, Space,
     conformance::{self, Dice},
 };
 use ambrosia_storage::{LogId, Revision};
@@ -291,6 +291,29 @@ fn a_long_log_is_trimmed_without_being_read_again_and_again() {
     }
     let each = (counted(&server, read) - before) / GROUPS;
     assert!(each < 20, "each group was read {each} times");
+}
+
+/// Whoever follows from far behind has to ask for each part, and a barrier behind it.
+#[test]
+fn many_small_groups_of_one_log_are_read_at_once() {
+    const GROUPS: u64 = 5000;
+    let Some(server) = Server::begin(&[]) else { return };
+    let engine = engine(&server);
+    let of = long_log(&server, GROUPS, 100);
+    let read = |wanted: Vec<ReadFrom>| {
+        let began = Instant::now();
+        match ask(&engine, Lane::Other, Request::Read { wanted, bytes: 4 << 20 }) {
+            Ok(Answered::Read { logs, .. }) => (logs[0].groups.len() as u64, began.elapsed()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let from = ReadFrom { log: of, from: Lsn(1), bytes: 4 << 20 };
+    let (groups, time) = read(vec![from]);
+    assert!((4000..=GROUPS).contains(&groups), "{groups} groups in {time:?}");
+    // With others, each has its part.
+    let other = |number| ReadFrom { log: LogId(InstanceUuid([number; 16])), ..from };
+    let (groups, time) = read([from].into_iter().chain((100..200).map(other)).collect());
+    assert!((256..1000).contains(&groups), "{groups} groups in {time:?}");
 }
 
 #[test]
