@@ -313,8 +313,6 @@ pub(crate) async fn found_store(place: &EtcdPlace, channel: &Channel, member: &M
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
-
     use ambrosia_test_database::Etcd;
     use tokio::{
         io::copy_bidirectional,

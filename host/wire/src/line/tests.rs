@@ -15,8 +15,8 @@ use tokio::{
 use super::*;
 use crate::{Connection, Control, PROTOCOL_VERSION, Permit};
 
-/// The sending end of a connection that is served, and the other side.
-async fn served() -> (ConnectionHandle, JoinHandle<ConnectionError>, Connection) {
+/// Both ends of a connection whose handshake is done, and the sending end of the first.
+async fn connected() -> (ConnectionHandle, Connection, Connection) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
     let address = listener.local_addr().expect("it has an address");
     let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
@@ -24,6 +24,12 @@ async fn served() -> (ConnectionHandle, JoinHandle<ConnectionError>, Connection)
     let (_handle, mut theirs) = Connection::new(theirs.expect("somebody comes").0).expect("a socket");
     ours.welcome(PROTOCOL_VERSION);
     theirs.welcome(PROTOCOL_VERSION);
+    (handle, ours, theirs)
+}
+
+/// The sending end of a connection that is served, and the other side.
+async fn served() -> (ConnectionHandle, JoinHandle<ConnectionError>, Connection) {
+    let (handle, ours, theirs) = connected().await;
     (handle, tokio::spawn(ours.serve(|_, _| Ok(()))), theirs)
 }
 
@@ -135,13 +141,7 @@ async fn served_client() -> (ConnectionHandle, JoinHandle<ConnectionError>, Conn
 async fn served_client_for(
     stands_still: Duration,
 ) -> (ConnectionHandle, JoinHandle<ConnectionError>, Connection, Taken) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
-    let address = listener.local_addr().expect("it has an address");
-    let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
-    let (handle, mut ours) = Connection::new(ours.expect("it listens")).expect("a socket");
-    let (_handle, mut theirs) = Connection::new(theirs.expect("somebody comes").0).expect("a socket");
-    ours.welcome(PROTOCOL_VERSION);
-    theirs.welcome(PROTOCOL_VERSION);
+    let (handle, mut ours, theirs) = connected().await;
     ours.expect_client();
     ours.stands_still = Some(stands_still);
     let taken = Taken::default();
