@@ -91,30 +91,48 @@ pub(crate) struct Known {
     pub(crate) has_standby: bool,
 }
 
-/// Statements that the server knows already.
-pub(crate) struct Prepared {
-    pub(crate) append: Statement,
-    pub(crate) heads: Statement,
-    pub(crate) raise: Statement,
-    pub(crate) barrier: Statement,
-    pub(crate) read: Statement,
-    pub(crate) release: Statement,
-    pub(crate) beat: Statement,
-    pub(crate) forget: Statement,
-    pub(crate) trim: Statement,
-    pub(crate) create: Statement,
-    pub(crate) remove: Statement,
-    pub(crate) tell: Statement,
-    pub(crate) logs: Statement,
-    pub(crate) lives: Statement,
-    pub(crate) get: Statement,
-    pub(crate) list: Statement,
-    pub(crate) put: Statement,
-    pub(crate) delete: Statement,
-    pub(crate) changes: Statement,
-    pub(crate) note: Statement,
-    pub(crate) notes: Statement,
-    end: Statement,
+/// Statements by their names, which are prepared together.
+macro_rules! prepared {
+    ($($name:ident: $text:expr,)+) => {
+        /// Statements that the server knows already.
+        pub(crate) struct Prepared {
+            $(pub(crate) $name: Statement,)+
+        }
+
+        impl Prepared {
+            /// Prepares all of them, which are sent before the first is answered.
+            async fn on(client: &Client, schema: &str) -> Result<Prepared, tokio_postgres::Error> {
+                let statement = async |text: &str| client.prepare(&text.replace("{s}", schema)).await;
+                let ($($name,)+) = try_join!($(statement($text)),+)?;
+                Ok(Prepared { $($name),+ })
+            }
+        }
+    };
+}
+
+prepared! {
+    append: statements::APPEND,
+    heads: statements::HEADS,
+    raise: statements::RAISE,
+    barrier: statements::BARRIER,
+    read: statements::READ,
+    release: statements::RELEASE,
+    beat: statements::BEAT,
+    forget: statements::FORGET,
+    trim: statements::TRIM,
+    create: statements::CREATE,
+    remove: statements::REMOVE,
+    tell: statements::TELL,
+    logs: statements::LOGS,
+    lives: statements::LIVES,
+    end: statements::END,
+    get: key_statements::GET,
+    list: key_statements::LIST,
+    put: key_statements::PUT,
+    delete: key_statements::DELETE,
+    changes: key_statements::CHANGES,
+    note: key_statements::NOTE,
+    notes: key_statements::NOTES,
 }
 
 /// The server has only warned that a wait was broken off, or the like.
@@ -322,82 +340,4 @@ async fn prepare(client: &Client, place: &PostgresPlace) -> Result<(Prepared, Ba
     let store = store.ok_or_else(|| unusable(format!("table {schema}.meta does not name its store")))?;
     let prepared = Prepared::on(client, schema).await.map_err(failed)?;
     Ok((prepared, backend, Known { store, has_standby }))
-}
-
-impl Prepared {
-    /// Prepares all of them, which are sent before the first is answered.
-    async fn on(client: &Client, schema: &str) -> Result<Prepared, tokio_postgres::Error> {
-        let statement = async |text: &str| client.prepare(&text.replace("{s}", schema)).await;
-        let (
-            append,
-            heads,
-            raise,
-            barrier,
-            read,
-            release,
-            beat,
-            forget,
-            trim,
-            create,
-            remove,
-            tell,
-            logs,
-            lives,
-            end,
-            get,
-            list,
-            put,
-            delete,
-            changes,
-            note,
-            notes,
-        ) = try_join!(
-            statement(statements::APPEND),
-            statement(statements::HEADS),
-            statement(statements::RAISE),
-            statement(statements::BARRIER),
-            statement(statements::READ),
-            statement(statements::RELEASE),
-            statement(statements::BEAT),
-            statement(statements::FORGET),
-            statement(statements::TRIM),
-            statement(statements::CREATE),
-            statement(statements::REMOVE),
-            statement(statements::TELL),
-            statement(statements::LOGS),
-            statement(statements::LIVES),
-            statement(statements::END),
-            statement(key_statements::GET),
-            statement(key_statements::LIST),
-            statement(key_statements::PUT),
-            statement(key_statements::DELETE),
-            statement(key_statements::CHANGES),
-            statement(key_statements::NOTE),
-            statement(key_statements::NOTES),
-        )?;
-        Ok(Prepared {
-            append,
-            heads,
-            raise,
-            barrier,
-            read,
-            release,
-            beat,
-            forget,
-            trim,
-            create,
-            remove,
-            tell,
-            logs,
-            lives,
-            end,
-            get,
-            list,
-            put,
-            delete,
-            changes,
-            note,
-            notes,
-        })
-    }
 }
