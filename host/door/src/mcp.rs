@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     access::Bearer,
     arguments::{FromPath, encode_named},
-    calls::{Asking, Call},
+    calls::{self, Asking, Call},
     content::check_content,
     door::House,
     limits::ANSWER_WAIT,
@@ -111,7 +111,7 @@ async fn run(
     (key, trace): (Option<RequestId>, Option<TraceContext>),
 ) -> Result<Value, Problem> {
     let Ok(_permit) = house.known.requests.try_acquire() else {
-        return Err(Problem::new(ProblemKind::Busy, "as many requests are under way as there may be"));
+        return Err(calls::busy());
     };
     let encoded = encode_named(arguments, &FromPath::default(), method)?.into();
     let id = match method.kind {

@@ -13,8 +13,12 @@ use std::{
 
 use ambrosia_shared_log::ANSWER_TIME;
 use bytes::Bytes;
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Shared},
+};
 use tokio::{
-    sync::watch,
+    task::JoinError,
     time::{Instant, sleep, timeout, timeout_at},
 };
 use uuid::Uuid;
@@ -80,8 +84,11 @@ pub(crate) struct Line {
 struct There {
     conversation: Option<Arc<Conversation>>,
     /// The next one, while it is being made.
-    beginning: Option<watch::Receiver<Option<Begun>>>,
+    beginning: Option<Beginning>,
 }
+
+/// Whoever waits for a connection that a task makes.
+type Beginning = Shared<BoxFuture<'static, Begun>>;
 
 /// What has come of a connection that was begun; if there is none, why.
 type Begun = Result<Arc<Conversation>, String>;
@@ -150,35 +157,29 @@ impl Line {
 
     /// The conversation that there is, or a new one. Whoever asks meanwhile waits for the same; and if nobody waits any more, it is there for the next.
     async fn conversation(&self, place: &EtcdPlace, known: &Arc<OnceLock<Known>>) -> Begun {
-        let mut beginning = {
+        let beginning = {
             let mut there = lock(&self.there);
             if let Some(conversation) = there.conversation.as_ref().filter(|there| !there.channel.is_over()) {
                 return Ok(Arc::clone(conversation));
             }
-            let beginning = there.beginning.clone().filter(|beginning| beginning.has_changed().is_ok());
+            // One that is over and still there has panicked.
+            let beginning = there.beginning.clone().filter(|beginning| beginning.peek().is_none());
             beginning.unwrap_or_else(|| self.make(&mut there, place, known))
         };
-        let ended = || format!("the connection with the etcd at {place} was not made: its thread has ended");
-        let begun = beginning.wait_for(Option::is_some).await.map_err(|_| ended())?;
-        begun.clone().unwrap_or_else(|| Err(ended()))
+        beginning.await
     }
 
     /// Has a conversation be made.
-    fn make(
-        &self,
-        there: &mut There,
-        place: &EtcdPlace,
-        known: &Arc<OnceLock<Known>>,
-    ) -> watch::Receiver<Option<Begun>> {
-        let (told, beginning) = watch::channel(None);
-        *there = There { conversation: None, beginning: Some(beginning.clone()) };
+    fn make(&self, there: &mut There, place: &EtcdPlace, known: &Arc<OnceLock<Known>>) -> Beginning {
         let (line, next) = (Arc::clone(&self.there), Arc::clone(&self.next));
         let (place, known) = (place.clone(), Arc::clone(known));
-        tokio::spawn(async move {
+        let making = tokio::spawn(async move {
             let begun = begin_with_any(&place, &next, &known).await.map(Arc::new).map_err(|error| error.to_string());
             *lock(&line) = There { conversation: begun.as_ref().ok().map(Arc::clone), beginning: None };
-            told.send_replace(Some(begun));
+            begun
         });
+        let beginning = making.map(|made| made.unwrap_or_else(|ended| Err(not_made(&ended)))).boxed().shared();
+        *there = There { conversation: None, beginning: Some(beginning.clone()) };
         beginning
     }
 
@@ -194,6 +195,10 @@ impl Line {
 /// Nothing panics while it holds this, so what is in it is whole.
 fn lock(there: &Mutex<There>) -> MutexGuard<'_, There> {
     there.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn not_made(ended: &JoinError) -> String {
+    format!("the connection with etcd was not made: {ended}")
 }
 
 /// A conversation with the next member that can be used.

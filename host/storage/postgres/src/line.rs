@@ -9,9 +9,12 @@ use std::{
 };
 
 use ambrosia_shared_log::{ANSWER_TIME, Fault, Session};
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Shared},
+};
 use tokio::{
-    sync::watch,
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::{Instant, timeout, timeout_at},
 };
 
@@ -36,11 +39,14 @@ pub(crate) struct Line {
 /// What has come of a connection that was begun.
 type Begun = Result<Arc<Conversation>, Fault>;
 
+/// Whoever waits for a connection that a task makes.
+type Beginning = Shared<BoxFuture<'static, Begun>>;
+
 #[derive(Default)]
 struct There {
     conversation: Option<Arc<Conversation>>,
     /// The next one, while it is being made.
-    beginning: Option<watch::Receiver<Option<Begun>>>,
+    beginning: Option<Beginning>,
     /// What served connections that were left, until it is known to have ended. A commit that waits for its standby does not see that its client
     /// has gone, so each of them would keep a place of the server until that standby is back, and soon nobody could connect any more.
     left: Vec<Backend>,
@@ -59,9 +65,9 @@ impl There {
         }
     }
 
-    /// What is to come of the conversation that somebody has begun to make. One whose making has ended without a word is none.
-    fn beginning(&self) -> Option<watch::Receiver<Option<Begun>>> {
-        self.beginning.clone().filter(|beginning| beginning.has_changed().is_ok())
+    /// What is to come of the conversation that somebody has begun to make. One that is over and still there has panicked.
+    fn beginning(&self) -> Option<Beginning> {
+        self.beginning.clone().filter(|beginning| beginning.peek().is_none())
     }
 }
 
@@ -76,7 +82,7 @@ impl Line {
             }
             there.beginning().unwrap_or_else(|| self.make(&mut there, place))
         };
-        outcome(beginning).await
+        beginning.await
     }
 
     /// A new conversation, if there is none and nobody is about to begin one.
@@ -88,16 +94,14 @@ impl Line {
             }
             self.make(&mut there, place)
         };
-        outcome(beginning).await.map(Some)
+        beginning.await.map(Some)
     }
 
     /// Has a conversation be made.
-    fn make(&self, there: &mut There, place: &PostgresPlace) -> watch::Receiver<Option<Begun>> {
+    fn make(&self, there: &mut There, place: &PostgresPlace) -> Beginning {
         there.leave();
-        let (told, beginning) = watch::channel(None);
-        there.beginning = Some(beginning.clone());
         let (line, place, left) = (Arc::clone(&self.there), place.clone(), there.left.clone());
-        tokio::spawn(async move {
+        let making = tokio::spawn(async move {
             let begun = begin_patiently(&place).await.map_err(|error| Fault::Unavailable(error.to_string()));
             let begun = begun.map(Arc::new);
             // Before anything else is asked there, which may wait for what those have locked.
@@ -105,14 +109,12 @@ impl Line {
                 Ok(conversation) => end(conversation, left).await,
                 Err(_) => left,
             };
-            {
-                let mut there = lock(&line);
-                there.beginning = None;
-                there.left = remaining;
-                there.conversation = begun.as_ref().ok().map(Arc::clone);
-            }
-            told.send_replace(Some(begun));
+            *lock(&line) =
+                There { conversation: begun.as_ref().ok().map(Arc::clone), beginning: None, left: remaining };
+            begun
         });
+        let beginning = making.map(|made| made.unwrap_or_else(|ended| Err(not_made(&ended)))).boxed().shared();
+        there.beginning = Some(beginning.clone());
         beginning
     }
 
@@ -136,10 +138,8 @@ fn lock(there: &Mutex<There>) -> MutexGuard<'_, There> {
     there.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn outcome(mut beginning: watch::Receiver<Option<Begun>>) -> Begun {
-    let ended = || Fault::Unavailable("the connection with the database was not made: its thread has ended".to_owned());
-    let begun = beginning.wait_for(Option::is_some).await.map_err(|_| ended())?;
-    begun.clone().unwrap_or_else(|| Err(ended()))
+fn not_made(ended: &JoinError) -> Fault {
+    Fault::Unavailable(format!("the connection with the database was not made: {ended}"))
 }
 
 /// A conversation with whoever answers first. A machine that is gone does not say so, and its address may be another one's by now: whoever says
