@@ -20,8 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PORTS: [&str; 6] =
     ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port.grpc", "s3.port.grpc"];
 
-/// Who may do everything, who may only read, and their keys.
+/// Who may do everything in `shop`, who may only read, and their keys; and in `open`, whoever does not sign.
 const IDENTITIES: &str = r#"{"identities": [
+    {"name": "anonymous", "actions": ["Read:open", "Write:open", "List:open"]},
     {"name": "all", "credentials": [{"accessKey": "all", "secretKey": "s3cret-of-all"}], "actions": ["Admin", "Read", "Write", "List"]},
     {"name": "reader", "credentials": [{"accessKey": "reader", "secretKey": "s3cret-of-reader"}], "actions": ["Read", "List"]}
 ]}"#;
@@ -38,7 +39,7 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Begins one with an empty bucket `shop`; `None`, which is told, where there is none.
+    /// Begins one with the empty buckets `shop` and `open`; `None`, which is told, where there is none.
     ///
     /// # Panics
     /// If it can't be begun.
@@ -76,12 +77,20 @@ impl Objects {
         variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// How many objects there are in the bucket, at any depth, whoever put them there.
+    /// How many objects there are in `shop`, at any depth, whoever put them there.
     ///
     /// # Panics
     /// If it does not say.
     pub fn count(&self) -> usize {
         self.count_in("/buckets/shop/")
+    }
+
+    /// How many there are in `open`.
+    ///
+    /// # Panics
+    /// If it does not say.
+    pub fn count_open(&self) -> usize {
+        self.count_in("/buckets/open/")
     }
 
     fn count_in(&self, folder: &str) -> usize {
@@ -161,7 +170,10 @@ impl Objects {
         let until = Instant::now() + PATIENCE;
         // A file goes in once all its parts have found each other.
         while !(self.answers()
-            && matches!(self.filer("POST", "/buckets/shop/", false).0, 201 | 409) // it is made, or was before
+            && ["shop", "open"].iter().all(|bucket| {
+                // It is made, or was before.
+                matches!(self.filer("POST", &format!("/buckets/{bucket}/"), false).0, 201 | 409)
+            })
             && self.filer("PUT", "/ready", false).0 == 201)
         {
             let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();

@@ -9,12 +9,12 @@ use ambrosia_shared_log::{Depot, DepotError, Listing, Seal};
 use ambrosia_test_database::Objects;
 use uuid::Uuid;
 
-use crate::grounds::Ground;
+use crate::grounds::{AsOfGoogle, Ground};
 
 /// More than one part of an upload.
 const LARGE_BYTES: usize = (20 << 20) + 7;
 
-macro_rules! on_both {
+macro_rules! on_all {
     ($($name:ident)*) => {
         mod in_a_directory {
             $(#[test] fn $name() { super::$name(&tempfile::tempdir().expect("there is room")); })*
@@ -26,10 +26,17 @@ macro_rules! on_both {
                 }
             })*
         }
+        mod in_one_that_is_asked_as_google_is {
+            $(#[test] fn $name() {
+                if let Some(objects) = super::AsOfGoogle::begin() {
+                    super::$name(&objects);
+                }
+            })*
+        }
     };
 }
 
-on_both! {
+on_all! {
     what_was_put_is_there_and_may_be_put_again
     what_is_large_comes_out_as_it_went_in
     what_was_removed_is_gone_and_may_be_removed_again

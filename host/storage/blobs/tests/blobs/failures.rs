@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     gate::{Gate, Mode},
-    grounds::at,
+    grounds::{AsOfGoogle, Ground, at},
 };
 
 /// More than an errand takes in the worst case, and far less than for ever.
@@ -124,4 +124,13 @@ fn another_machine_is_not_asked_in_clear_text() {
     let refused = at(address, "s3://shop", "all").depot(Uuid::new_v4()).map(drop).expect_err("it is elsewhere");
     let said = unusable(refused);
     assert!(said.contains("192.0.2.7") && said.contains("https://"), "{said}");
+}
+
+#[test]
+fn google_is_shown_the_token_of_the_environment_and_what_it_says_of_another_one_is_told() {
+    let Some(google) = AsOfGoogle::begin() else { return };
+    google.depot().put("a", &mut &b"a"[..]).expect("it has the token");
+    let other = google.place_with("guessed").depot(Uuid::new_v4()).expect("it is one");
+    let said = other.make().expect_err("it has not").to_string();
+    assert!(said.contains("gs://open/some/prefix/") && !said.contains("guessed"), "{said}");
 }

@@ -1,7 +1,7 @@
 //! What stands before a server and lets nothing through when it is told so.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
@@ -20,6 +20,8 @@ pub(crate) enum Mode {
     Answers(&'static str),
     /// They go to the server, and end behind so many bytes to it.
     EndsBehind(usize),
+    /// Requests that show this token go to the server, which knows no tokens, without it.
+    Takes(&'static str),
 }
 
 /// The gate before a server.
@@ -89,7 +91,7 @@ fn serve(mut socket: TcpStream, server: SocketAddr, shared: &Mutex<Shared>) -> i
             return io::copy(&mut socket, &mut io::sink()).map(drop);
         }
         Mode::Answers(answer) => return answer_with(socket, answer),
-        Mode::Open => u64::MAX,
+        Mode::Open | Mode::Takes(_) => u64::MAX,
         Mode::EndsBehind(bytes) => bytes as u64,
     };
     let upstream = TcpStream::connect(server)?;
@@ -99,26 +101,42 @@ fn serve(mut socket: TcpStream, server: SocketAddr, shared: &Mutex<Shared>) -> i
         let _copied = io::copy(&mut from, &mut back);
         let _over = back.shutdown(Shutdown::Both);
     });
-    let copied = io::copy(&mut (&socket).take(most), &mut (&upstream));
+    let copied = match mode {
+        Mode::Takes(token) => copy_without(token, &socket, &upstream),
+        _ => io::copy(&mut (&socket).take(most), &mut (&upstream)).map(drop),
+    };
     let _over = upstream.shutdown(Shutdown::Both);
     let _over = socket.shutdown(Shutdown::Both);
-    copied.map(drop)
+    copied
 }
 
-/// Reads the head of a request, and what is there of its body.
-fn answer_with(mut socket: TcpStream, answer: &str) -> io::Result<()> {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        if socket.read(&mut byte)? == 0 {
-            return Ok(());
+/// The head of the next request, and how many bytes of body are behind it; `None` at the end.
+fn next_head(requests: &mut BufReader<&TcpStream>) -> io::Result<Option<(String, u64)>> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if requests.read_line(&mut head)? == 0 {
+            return Ok(None);
         }
-        head.push(byte[0]);
     }
-    let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+    let lower = head.to_ascii_lowercase();
     let length =
-        head.split_once("content-length:").and_then(|(_, rest)| rest.split("\r\n").next()?.trim().parse().ok());
-    io::copy(&mut (&socket).take(length.unwrap_or(0)), &mut io::sink())?;
+        lower.split_once("content-length:").and_then(|(_, rest)| rest.split("\r\n").next()?.trim().parse().ok());
+    Ok(Some((head, length.unwrap_or(0))))
+}
+
+fn copy_without(token: &str, from: &TcpStream, mut to: &TcpStream) -> io::Result<()> {
+    let (shown, mut requests) = (format!("authorization: Bearer {token}\r\n"), BufReader::new(from));
+    while let Some((head, length)) = next_head(&mut requests)? {
+        to.write_all(head.replacen(&shown, "", 1).as_bytes())?;
+        io::copy(&mut (&mut requests).take(length), &mut to)?;
+    }
+    Ok(())
+}
+
+fn answer_with(mut socket: TcpStream, answer: &str) -> io::Result<()> {
+    let mut requests = BufReader::new(&socket);
+    let Some((_, length)) = next_head(&mut requests)? else { return Ok(()) };
+    io::copy(&mut requests.take(length), &mut io::sink())?;
     let (status, body) = answer.split_once('\n').unwrap_or((answer, ""));
     let length = body.len();
     write!(socket, "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}")

@@ -8,6 +8,8 @@ use ambrosia_test_database::Objects;
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use crate::gate::{Gate, Mode};
+
 /// Where depots are, and how many contents lie there, whosever they are.
 pub(crate) trait Ground {
     fn place(&self) -> BlobsPlace;
@@ -52,6 +54,42 @@ impl Ground for Objects {
     fn count(&self) -> usize {
         // The mark of the one store.
         Objects::count(self) - 1
+    }
+}
+
+/// What Google's requests go to: they are those of S3, but show a token where those are signed.
+pub(crate) struct AsOfGoogle {
+    objects: Objects,
+    gate: Gate,
+}
+
+impl AsOfGoogle {
+    const TOKEN: &str = "open-sesame";
+
+    pub(crate) fn begin() -> Option<AsOfGoogle> {
+        let objects = Objects::begin()?;
+        let gate = Gate::before(objects.address());
+        gate.set(Mode::Takes(AsOfGoogle::TOKEN));
+        Some(AsOfGoogle { objects, gate })
+    }
+
+    /// A place for whoever shows that token.
+    pub(crate) fn place_with(&self, token: &str) -> BlobsPlace {
+        let variables =
+            [("GOOGLE_BASE_URL", format!("http://{}", self.gate.address())), ("GOOGLE_BEARER_TOKEN", token.to_owned())];
+        let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        BlobsPlace::read("gs://open/some/prefix").expect("it is one").with_variables(variables)
+    }
+}
+
+impl Ground for AsOfGoogle {
+    fn place(&self) -> BlobsPlace {
+        self.place_with(AsOfGoogle::TOKEN)
+    }
+
+    fn count(&self) -> usize {
+        // The mark of the one store.
+        self.objects.count_open() - 1
     }
 }
 
