@@ -99,7 +99,7 @@ fn issue(verb: &IssueCertificate) -> anyhow::Result<ExitCode> {
             "  ambrosia-host status --store ambrosia://a.example:7400 --tls-cert {certificate} --tls-key {key} --tls-ca {ca}"
         ),
         (None, None) => format!(
-            "  ambrosia-host serve --all --listen 0.0.0.0:7400 --advertise {}:7400 --tls-cert {certificate} --tls-key {key} --tls-ca {ca}",
+            "  ambrosia-host serve --listen 0.0.0.0:7400 --advertise {}:7400 --tls-cert {certificate} --tls-key {key} --tls-ca {ca}",
             if name.contains(':') { format!("[{name}]") } else { name.to_owned() }
         ),
     };

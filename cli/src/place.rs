@@ -78,7 +78,7 @@ pub(crate) fn given(text: &OsStr, here: Here<'_>) -> anyhow::Result<StorePlace> 
 /// The store that the one line of a file names.
 ///
 /// # Errors
-/// If it has a password and others than its owner can read it, or names no store.
+/// If it has a password and others can read it than its owner, and its group if that is root, or names no store.
 pub(crate) fn in_file(path: &Path, here: Here<'_>) -> anyhow::Result<StorePlace> {
     let shown = path.display();
     let unreadable = || format!("can't read {shown}");
@@ -96,7 +96,9 @@ pub(crate) fn in_file(path: &Path, here: Here<'_>) -> anyhow::Result<StorePlace>
         return StorePlace::parse(line).with_context(|| format!("in {shown}"));
     };
     if store.has_password() && is_open_to_others(&metadata) {
-        bail!("others than its owner can read {shown}, and the URL in it has a password: use `chmod 600 {shown}`");
+        bail!(
+            "others than its owner can read {shown}, and the URL in it has a password: use `chmod 600 {shown}`, or 640 if it belongs to root"
+        );
     }
     let path = std::path::absolute(path).with_context(|| format!("{shown} can't be found"))?;
     Ok(store.of_file(path).into())

@@ -18,7 +18,7 @@ pub(crate) async fn watch_certificate(tls: Arc<Tls>) {
         if let Some(error) = tls.disbelieved_in(Duration::ZERO) {
             tracing::error!(%error, "nobody believes this host any more: connections that stand go on, and new ones fail");
         } else if let Some(error) = tls.disbelieved_in(AHEAD) {
-            tracing::warn!(%error, "in 14 days nobody will believe this host");
+            tracing::warn!("within 14 days nobody will believe this host any more: by then {error}");
         }
     }
 }

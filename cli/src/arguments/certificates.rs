@@ -39,13 +39,13 @@ pub(crate) struct InitCa {
 #[command(after_help = "Examples:
   ambrosia-host cert issue --host a.example
   ambrosia-host cert issue --host a.example --host 10.0.0.1 --host localhost --host 127.0.0.1
-  ambrosia-host cert issue --host a.example --renew      # hosts that run use it for new connections
+  ambrosia-host cert issue --host a.example --host localhost --renew      # with all names that it had
   ambrosia-host cert issue --client laptop
   ambrosia-host cert issue --operator anna
 
 A host is asked for by the name or IP address that it advertises, so that has to be among those of its certificate. A client has a name that
-is shown to nobody but in the certificate; it can send requests and see all that a store has, and can't be a host. An operator is a client
-that can change the store, too: register, upgrade, deregister, drain, through a host (--store ambrosia://HOST).")]
+is shown to nobody but in the certificate; it can send requests and queries to all instances, does not see the store, and can't be a host. An
+operator is a client that can see and change the store, too: register, upgrade, deregister, drain, through a host (--store ambrosia://HOST).")]
 #[command(group(clap::ArgGroup::new("whose").required(true).multiple(false)))]
 pub(crate) struct IssueCertificate {
     /// Name or IP address by which the host is reached; may be given several times
@@ -54,7 +54,7 @@ pub(crate) struct IssueCertificate {
     /// Name of a client
     #[arg(long, value_name = "NAME", group = "whose")]
     pub(crate) client: Option<String>,
-    /// Name of an operator: a client that may change the store through a host
+    /// Name of an operator: a client that may see and change the store through a host
     #[arg(long, value_name = "NAME", group = "whose")]
     pub(crate) operator: Option<String>,
     /// Directory of the CA
@@ -66,7 +66,7 @@ pub(crate) struct IssueCertificate {
     /// For how many days it is believed
     #[arg(long, value_name = "N", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36500))]
     pub(crate) days: u32,
-    /// Take the place of a key and a certificate that are there
+    /// Take the place of a key and a certificate that are there; what those had as names is not looked at
     #[arg(long)]
     pub(crate) renew: bool,
 }

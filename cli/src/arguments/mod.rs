@@ -50,12 +50,12 @@ pub(crate) struct Arguments {
     pub(crate) store: Option<OsString>,
 
     /// File whose one line says the same: for a URL with a password, which is then neither among the arguments nor in the environment of
-    /// a process. Nobody but its owner may be able to read such a file
+    /// a process. Nobody but its owner, and its group if it belongs to root, may be able to read such a file
     #[arg(long, global = true, env = "AMBROSIA_STORE_FILE", value_name = "PATH")]
     pub(crate) store_file: Option<PathBuf>,
 
-    /// Directory in which this machine keeps what it would have to compile or download again, if the store is a database. By
-    /// default ambrosia in the caches of the user
+    /// Directory in which this machine keeps what it would have to compile or download again, and what it knows to be durable, if the
+    /// store is a database. By default ambrosia in the caches of the user
     #[arg(long, global = true, env = "AMBROSIA_CACHE", value_name = "DIR")]
     pub(crate) cache: Option<PathBuf>,
 
