@@ -3,6 +3,7 @@
 use std::{
     io::Write,
     process::ExitCode,
+    sync::mpsc::{Receiver, RecvTimeoutError},
     time::{Duration, Instant},
 };
 
@@ -10,7 +11,7 @@ use ambrosia_core::InstanceName;
 use ambrosia_storage::{Deregistered, HostInfo, InstanceError, Instances, Member, Placing, Store, StorePlace};
 use anyhow::bail;
 
-use crate::arguments::DeregisterInstance;
+use crate::{arguments::DeregisterInstance, interrupts};
 
 /// Hosts end the replicas of an instance in that time.
 const RETIREMENT_TIME: Duration = Duration::from_secs(30);
@@ -21,6 +22,15 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) fn deregister_instance(store: &StorePlace, verb: &DeregisterInstance) -> anyhow::Result<ExitCode> {
     let store = store.open()?;
     let name = &verb.instance;
+    let mut out = std::io::stdout();
+    if verb.undo {
+        let what = match store.end_retirement(store.instance(name)?.uuid)? {
+            true => "is served again by hosts that take places",
+            false => "was not about to be deregistered",
+        };
+        writeln!(out, "instance {name} {what}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if !verb.yes {
         match store.instance(name) {
             Ok(entry) => {
@@ -34,7 +44,6 @@ pub(crate) fn deregister_instance(store: &StorePlace, verb: &DeregisterInstance)
         Err(InstanceError::Running { .. }) => retire_and_deregister(&*store, name)?,
         done => done?,
     };
-    let mut out = std::io::stdout();
     match uuid {
         Some(uuid) => writeln!(out, "deregistered instance {name} ({uuid})")?,
         None => writeln!(out, "deregistered instance {name}, whose registration could not be read")?,
@@ -48,13 +57,15 @@ pub(crate) fn deregister_instance(store: &StorePlace, verb: &DeregisterInstance)
 /// Hosts that take places by themselves end the replicas of an instance, if they are told. Others are ended by whoever began them.
 fn retire_and_deregister(store: &dyn Store, name: &InstanceName) -> anyhow::Result<Deregistered> {
     let uuid = store.instance(name)?.uuid;
+    // Who ended this in between would leave an instance that nobody serves.
+    let ends = interrupts::received()?;
     store.retire(uuid)?;
-    let done = wait_and_deregister(store, name);
+    let done = wait_and_deregister(store, name, &ends);
     store.end_retirement(uuid)?;
     done
 }
 
-fn wait_and_deregister(store: &dyn Store, name: &InstanceName) -> anyhow::Result<Deregistered> {
+fn wait_and_deregister(store: &dyn Store, name: &InstanceName, ends: &Receiver<()>) -> anyhow::Result<Deregistered> {
     let deadline = Instant::now() + RETIREMENT_TIME;
     loop {
         match store.deregister(name) {
@@ -72,6 +83,13 @@ fn wait_and_deregister(store: &dyn Store, name: &InstanceName) -> anyhow::Result
             }
             done => return Ok(done?),
         }
-        std::thread::park_timeout(LOOK_INTERVAL);
+        match ends.recv_timeout(LOOK_INTERVAL) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => {
+                bail!(
+                    "interrupted while hosts ended the replicas of instance {name}: nothing was deleted, and they serve it again"
+                );
+            }
+        }
     }
 }

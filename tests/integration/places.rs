@@ -324,3 +324,60 @@ fn what_does_not_fit_is_not_taken_and_said_once() {
     wait_for(&*ground.store(), "there is room for the other one", other);
     assert_eq!(host.said().matches("may take 128 MiB").count(), 1, "{}", host.said());
 }
+
+#[test]
+fn a_host_that_drains_keeps_the_only_replica_while_nobody_lives_who_could_take_it() {
+    let ground = Processes::on_files();
+    register(&ground, &["z"], "1");
+    let store = ground.store();
+    let (a, b) = (start(&ground, "a"), start(&ground, "b"));
+    wait_until_as_meant(&*store, &["a", "b"], 1);
+    let name = if places(&*store)["z"].1.as_deref() == Some("a") { "a" } else { "b" };
+    let (keeper, mut other) = if name == "a" { (a, b) } else { (b, a) };
+    other.kill();
+    let drain = Host::start(ground.cluster().command(&["drain", "--host", name]), |_| {}).expect("it can be started");
+    drain.wait_for_print("no other replica runs of z");
+    // Until the dead one counts as gone, and beyond.
+    let until = Instant::now() + Duration::from_secs(3);
+    let mut session = Session::on(ground.store(), "z");
+    let mut count = 0;
+    while Instant::now() < until {
+        count += 1;
+        assert_eq!(session.call("add", json!([1])), count);
+    }
+    assert!(!keeper.said().contains("gives its place up"), "{}", keeper.said());
+}
+
+#[test]
+fn a_deregistration_that_is_interrupted_or_killed_leaves_an_instance_that_can_be_served() {
+    let ground = Processes::on_files();
+    register(&ground, &["kept"], "1");
+    let (store, name) = (ground.store(), InstanceName::new("kept").expect("plain"));
+    let uuid = store.instance(&name).expect("it is there").uuid;
+    let host = start(&ground, "a");
+    wait_for_primaries(&*store);
+    let begin = || {
+        // It ends nothing meanwhile.
+        host.signal(Signal::Stop);
+        let arguments = ["deregister-instance", "kept", "--yes"];
+        let verb = Host::start(ground.cluster().command(&arguments), |_| {}).expect("it can be started");
+        wait_for(&*store, "it waits for the host", |_| store.retiring().expect("works").contains(&uuid));
+        verb
+    };
+    let mut verb = begin();
+    verb.signal(Signal::Interrupt);
+    assert_eq!(verb.exit_code(), 1);
+    assert!(verb.said().contains("nothing was deleted"), "{}", verb.said());
+    assert!(store.retiring().expect("works").is_empty());
+    host.signal(Signal::Continue);
+    assert_eq!(Session::on(ground.store(), "kept").call("add", json!([1])), 1);
+
+    let mut verb = begin();
+    verb.kill();
+    host.signal(Signal::Continue);
+    wait_for(&*store, "the host ends it", |places| places["kept"].0.is_empty());
+    let said = ground.cluster().must(&["deregister-instance", "kept", "--undo"]);
+    assert!(said.contains("instance kept is served again"), "{said}");
+    wait_for_primaries(&*store);
+    assert_eq!(Session::on(ground.store(), "kept").call("add", json!([1])), 2);
+}

@@ -38,11 +38,16 @@ pub(crate) struct AddReplica {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  ambrosia-host deregister-instance server --yes")]
+#[command(
+    after_help = "Examples:\n  ambrosia-host deregister-instance server --yes\n  ambrosia-host deregister-instance server --undo"
+)]
 pub(crate) struct DeregisterInstance {
     #[command(flatten)]
     pub(crate) instance: Named,
     /// Really delete it
     #[arg(long)]
     pub(crate) yes: bool,
+    /// Delete nothing: have hosts serve it again, if this verb was killed while it waited for them
+    #[arg(long, conflicts_with = "yes")]
+    pub(crate) undo: bool,
 }

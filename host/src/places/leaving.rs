@@ -140,7 +140,7 @@ impl Placer {
         let why = match reason {
             Some(Reason::Retiring) => Some("the instance is to end"),
             // Nobody else can have the only place, so whoever is to have it begins where this one ends.
-            Some(Reason::Draining) if replicas == 1 && !self.taking.is_empty() => Some("this host drains"),
+            Some(Reason::Draining) if replicas == 1 && self.others_can_take() => Some("this host drains"),
             Some(Reason::Draining) => may_leave(Keeper::Draining, uuid, &seen).then_some("this host drains"),
             Some(Reason::Unmeant) => {
                 let all_are_well = seen.len() + 1 == replicas && seen.iter().all(|other| other.is_caught_up);
@@ -153,6 +153,11 @@ impl Placer {
             }
         };
         Ok(why)
+    }
+
+    /// Whether a place that this host gives up while it drains is taken at once. Who has died takes part for a while, for it may be back soon.
+    fn others_can_take(&self) -> bool {
+        self.hosts.iter().any(|host| host.is_alive && self.taking.contains(&host.name))
     }
 
     /// Whether that reason stands for long enough: it is not meant for this host, or another one is meant to have the primary, since then.

@@ -8,13 +8,14 @@ use std::{
     },
 };
 
-use ambrosia_core::{Epoch, EpochBody, InstanceUuid, Lsn, ReplicaIndex, Timestamp};
+use ambrosia_core::{Capture, Epoch, EpochBody, InstanceUuid, Lsn, ReplicaIndex, Timestamp};
 use ambrosia_shared_log::{
-    Answered, Answering, Claim, Engine, EngineFacts, EngineStore, Fault, HostId, Lane, MemoryEngine, Raise, Request,
-    Rows, Session,
+    Answered, Answering, Claim, Engine, EngineFacts, EngineStore, Fault, HostId, KeysAnswer, KeysRequest, Lane,
+    MemoryEngine, Put, Raise, Request, Rows, Session, Space,
 };
 use ambrosia_storage::{
-    AcquireError, EnterError, LogError, LogId, LogStore, LogTail, Presence, StopCause, Store,
+    AcquireError, Checkpoint, CheckpointHead, EnterError, LogError, LogId, LogStore, LogTail, Presence, StopCause,
+    Store, WrittenCheckpoint,
     conformance::{Reign, genesis_of, read_all},
 };
 use tempfile::TempDir;
@@ -179,6 +180,120 @@ fn a_machine_that_knows_more_than_a_restored_store_keeps_all_from_going_on() {
     // And the next processes find that all is well.
     drop((_place, store));
     drop(enter(&process(&engine, here.path()), 0).expect("all is well"));
+}
+
+/// It could not know it when it began.
+#[test]
+fn who_reigns_when_it_is_found_that_the_store_has_gone_back_is_deposed() {
+    let (here, elsewhere) = (machine(), machine());
+    let (engine, backup) = backed_up(here.path(), 2);
+    go_on(&engine, here.path());
+    go_on(&engine, here.path());
+    *engine.rows() = backup;
+    let Reigning { place: _place, mut reign, log, store } = Reigning::begin(&engine, elsewhere.path());
+    let finder = process(&engine, here.path());
+    reason(enter(&finder, 1));
+    let cause = reign.wait_stopped();
+    assert!(matches!(cause, StopCause::Fenced { .. }), "{cause:?}");
+    let error = candidate(read_to_the_end(&*log), &store).expect_err("it is known by now");
+    assert!(matches!(error, AcquireError::Log(LogError::Lost { .. })), "{error}");
+    finder.accept_rollback(LOG).expect("works").expect("it was found");
+    let mut reign = Reign::begin(&*log, 0);
+    reign.append_durably(b"anew");
+}
+
+/// Who has written it down may die before it deposes anybody.
+#[test]
+fn who_is_refused_for_what_another_one_has_found_deposes_who_reigns() {
+    let (here, elsewhere) = (machine(), machine());
+    let (engine, backup) = backed_up(here.path(), 2);
+    go_on(&engine, here.path());
+    *engine.rows() = backup.clone();
+    reason(enter(&process(&engine, here.path()), 1));
+    let found = get(&engine, &rollback_key()).expect("it is written down");
+    *engine.rows() = backup;
+    let mut reigning = Reigning::begin(&engine, elsewhere.path());
+    put(&engine, &rollback_key(), found);
+    let bystander = machine();
+    reason(enter(&process(&engine, bystander.path()), 2));
+    let cause = reigning.reign.wait_stopped();
+    assert!(matches!(cause, StopCause::Fenced { .. }), "{cause:?}");
+}
+
+fn rollback_key() -> String {
+    format!("rollback/{LOG}")
+}
+
+fn keys(engine: &MemoryEngine, request: KeysRequest) -> KeysAnswer {
+    match engine.rows().execute(&Request::Keys(request), Session(0)) {
+        Answered::Keys(answer) => answer,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn get(engine: &MemoryEngine, key: &str) -> Option<Vec<u8>> {
+    match keys(engine, KeysRequest::Get { space: Space::Store, key: key.to_owned() }) {
+        KeysAnswer::Got { entry, .. } => entry.map(|entry| entry.value.to_vec()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn put(engine: &MemoryEngine, key: &str, value: Vec<u8>) {
+    let claim = Claim { host: HostId([98; 16]), attempt: 1 };
+    let put =
+        Put { space: Space::Store, key: key.to_owned(), expected: None, value: value.into(), claim, beside: None };
+    let put = keys(engine, KeysRequest::Put(put));
+    assert!(matches!(put, KeysAnswer::Put(Ok(_))), "{put:?}");
+}
+
+fn written(store: &EngineStore, lsn: Lsn, by: u16) -> Box<dyn WrittenCheckpoint> {
+    let head = CheckpointHead { lsn, module: [1; 32], engine: [2; 32], state_digest: 3, memory_digest: 4 };
+    let capture = Capture { registers: b"registers".to_vec(), memories: Vec::new() };
+    let checkpoint = Checkpoint { head, parent: None, state: b"state".to_vec().into(), capture };
+    let checkpoints = store.checkpoints(LOG).expect("it is there");
+    checkpoints.write(&checkpoint, ReplicaIndex(by)).expect("there is room")
+}
+
+/// As the newest it would have others trimmed, to which a replica can come.
+#[test]
+fn a_checkpoint_of_what_is_lost_does_not_count() {
+    let (here, elsewhere) = (machine(), machine());
+    let (engine, backup) = backed_up(here.path(), 2);
+    let old = process(&engine, elsewhere.path());
+    let lost = go_on(&engine, here.path());
+    let late = written(&old, lost, 0);
+    written(&old, lost, 1).publish().expect("there is room");
+    let list = get(&engine, &format!("checkpoints/{LOG}")).expect("it counts");
+    *engine.rows() = backup;
+    let store = process(&engine, here.path());
+    reason(enter(&store, 0));
+    let error = late.publish().expect_err("it is known to be lost");
+    assert!(error.source.to_string().contains("gone back"), "{error}");
+    let counting = || store.checkpoints(LOG).expect("it is there").list().expect("works").len();
+    assert_eq!(counting(), 0);
+    // As if it had come in before that was known.
+    put(&engine, &format!("checkpoints/{LOG}"), list);
+    assert_eq!(counting(), 1);
+    store.accept_rollback(LOG).expect("works").expect("it was found");
+    assert_eq!(counting(), 0);
+}
+
+/// To the state that is there now it is of no use.
+#[test]
+fn what_a_newer_state_may_need_is_not_removed_while_that_may_be_brought_back() {
+    let here = machine();
+    let (engine, backup) = backed_up(here.path(), 2);
+    go_on(&engine, here.path());
+    *engine.rows() = backup;
+    let store = process(&engine, here.path());
+    let orphan = LogId(InstanceUuid([4; 16]));
+    store.create_log(orphan, &genesis_of(orphan.0)).expect("works");
+    reason(enter(&store, 0));
+    store.remove_orphans(&[LOG].into(), true).expect("works");
+    assert!(store.logs().expect("works").contains(&orphan));
+    store.accept_rollback(LOG).expect("works").expect("it was found");
+    store.remove_orphans(&[LOG].into(), true).expect("works");
+    assert!(!store.logs().expect("works").contains(&orphan));
 }
 
 #[test]

@@ -13,8 +13,8 @@ use std::{
 
 use ambrosia_core::{InstanceUuid, ReplicaIndex};
 use ambrosia_shared_log::{
-    Answered, Answering, Claim, Engine, EngineFacts, EngineStore, Fault, HostId, KeysAnswer, KeysRequest, Lane,
-    MemoryEngine, Put, Request, Space,
+    Answered, Answering, Claim, Engine, EngineFacts, EngineStore, Fault, HostId, KeyEntry, KeysAnswer, KeysRequest,
+    Lane, MemoryEngine, Put, Request, Space,
 };
 use ambrosia_storage::{EnterError, HEARTBEAT_SILENCE, LogId, Store, conformance::genesis_of};
 use support::{Failure, Unsure, new_id};
@@ -107,6 +107,55 @@ fn what_a_host_has_uploaded_in_vain_is_removed_when_it_is_gone() {
     open(Arc::clone(&engine)).store.remove_orphans(&none, true).expect("works");
     assert_eq!(parts(), 1);
     assert_eq!(own.store.blobs().list().expect("works").len(), 1);
+}
+
+/// Whoever copies or deregisters an instance may be killed, and leave behind that it is closed.
+#[test]
+fn an_instance_is_closed_as_long_as_whoever_has_closed_it_lives() {
+    let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::default());
+    let (own, log) = (open(Arc::clone(&engine)), LogId(InstanceUuid([7; 16])));
+    own.store.create_log(log, &genesis_of(log.0)).expect("works");
+    let enter = || own.store.members(log).expect("it is there").enter(ReplicaIndex(0));
+    let other = open(Arc::clone(&engine));
+    let held = other.store.hold_registrations().expect("nobody holds them");
+    let closed = other.store.close_log(log, &BTreeSet::new()).expect("nobody runs").expect("it is there");
+    let refused = enter().err().expect("it is closed").to_string();
+    assert!(refused.contains("being deregistered or copied"), "{refused}");
+    let left = [format!("closed/{log}"), "lock/registrations".to_owned()].map(|key| (key.clone(), get(&*engine, &key)));
+    drop((closed, held, other));
+    for (key, entry) in left {
+        let claim = Claim { host: HostId([98; 16]), attempt: 1 };
+        let value = entry.expect("it stood there").value;
+        let put = Put { space: Space::Store, key, expected: None, value, claim, beside: None };
+        ask(&*engine, Request::Keys(KeysRequest::Put(put)));
+    }
+    // It was seen to be alive a moment ago.
+    let until = Instant::now() + LIMIT;
+    while let Err(refused) = enter() {
+        assert!(Instant::now() < until, "whoever had closed it is gone: {refused}");
+    }
+    assert!(get(&*engine, &format!("closed/{log}")).is_none());
+}
+
+#[test]
+fn who_was_taken_for_gone_while_it_had_an_instance_closed_removes_nothing() {
+    let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::default());
+    let (own, log) = (open(Arc::clone(&engine)), LogId(InstanceUuid([7; 16])));
+    own.store.create_log(log, &genesis_of(log.0)).expect("works");
+    let closed = own.store.close_log(log, &BTreeSet::new()).expect("nobody runs").expect("it is there");
+    let key = format!("closed/{log}");
+    let expected = get(&*engine, &key).expect("it stands there").revision;
+    ask(&*engine, Request::Keys(KeysRequest::Delete { space: Space::Store, key, expected }));
+    let refused = closed.remove().expect_err("somebody may run").to_string();
+    assert!(refused.contains("nothing was removed"), "{refused}");
+    own.store.log(log).expect("it is there").head().expect("works");
+}
+
+fn get(engine: &dyn Engine, key: &str) -> Option<KeyEntry> {
+    match ask(engine, Request::Keys(KeysRequest::Get { space: Space::Store, key: key.to_owned() })) {
+        Answered::Keys(KeysAnswer::Got { entry, .. }) => entry,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn ask(engine: &dyn Engine, request: Request) -> Answered {

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Inner,
     downloads::{self, Download},
-    stored,
+    rollbacks, stored,
     uploads::{Missing, Upload, Uploads},
 };
 use crate::{
@@ -181,6 +181,11 @@ impl EngineCheckpoints {
             if is_new && self.inner.uploads.is_swept(&upload)? {
                 self.inner.uploads.remove(&upload)?;
                 return Err(self.swept().into());
+            }
+            // What is taken of records that are lost would count as the newest, and have others trimmed that are needed.
+            if is_new && let Err(lost) = rollbacks::check_none_found(&self.inner.desk, self.log) {
+                self.inner.uploads.remove(&upload)?;
+                return Err(lost);
             }
             list.uploads.entry(name).or_insert_with(|| upload.clone());
             Ok(is_new)
@@ -419,6 +424,18 @@ impl Checkpoints for EngineCheckpoints {
         let counted = || Ok(self.list_now()?.begun());
         self.inner.remove_abandoned_uploads(&uploaded_of(self.log), counted, || self.fence())
     }
+}
+
+/// Has no checkpoint count that was taken behind the end of the log, for what it was taken of is lost.
+pub(super) fn forget_lost(inner: &Arc<Inner>, log: LogId) -> Result<(), LogError> {
+    let checkpoints = EngineCheckpoints::new(Arc::clone(inner), log);
+    let end = checkpoints.head()?.last.lsn;
+    let mut lost = Vec::new();
+    checkpoints.change(|list| {
+        lost = list.uploads.extract_if(.., |name, _| name.lsn > end).map(|(_, upload)| upload).collect();
+        Ok(!lost.is_empty())
+    })?;
+    lost.iter().try_for_each(|upload| inner.uploads.remove(upload)).map_err(LogError::from)
 }
 
 /// Removes all checkpoints of a log that is gone.

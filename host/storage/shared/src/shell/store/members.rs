@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! place/{log}/{replica}    which process has the place of a replica: whoever takes it has changed that key
-//! closed/{log}             there while the log is being removed, and registrations are held
+//! closed/{log}             which process removes or copies the log: while it is alive nobody takes a place
 //! member/{log}/{replica}/{host}   a note: what the replica of that host says of itself
 //! ```
 //! A replica runs as long as its place is taken by a host that is alive.
@@ -201,7 +201,12 @@ impl Members for EngineMembers {
         let presence = EnginePresence { entered, revision, speaker: Arc::clone(&speaker), _alive: alive };
         // Whoever closes the log looks at places after that is written down: so one sees the other.
         if let Some(closed) = desk.get(Space::Store, &closed_key(self.log))? {
-            if registrations::are_held(desk)? {
+            let goes_on = match stored::decode::<Place>(&closed.value) {
+                Some(by) => !by.has_ended() && self.inner.observer.is_alive(desk, by.host())?,
+                // An older program does not say who it is.
+                None => registrations::are_held(desk)?,
+            };
+            if goes_on {
                 return Err(self.gone("the instance is being deregistered or copied").into());
             }
             // What was cut short.

@@ -44,7 +44,7 @@ use self::{
     desk::Desk,
     hosts::{Addresses, EngineHosts},
     kept_blobs::KeptBlobs,
-    members::EngineMembers,
+    members::{EngineMembers, Place},
     observer::Observer,
     own_places::OwnPlaces,
     registry::EngineRegistry,
@@ -168,10 +168,12 @@ impl EngineStore {
         let (desk, key) = (&self.inner.desk, members::closed_key(id));
         // Registrations are held: what is there was left by somebody who is gone.
         let stands = desk.get(Space::Store, &key)?.map(|entry| entry.revision);
-        let Ok(revision) = desk.put(Space::Store, &key, stands, Vec::new(), None)? else {
+        // Who does not say that he is alive is taken for gone.
+        let alive = self.inner.host.stay_alive();
+        let Ok(revision) = desk.put(Space::Store, &key, stands, stored::encode(&Place::here(desk.me)), None)? else {
             return Err(CloseError::Running { what: "somebody else who deregisters it".to_owned() });
         };
-        let closed = ClosedOnEngine { inner: Arc::clone(&self.inner), id, key, revision };
+        let closed = ClosedOnEngine { inner: Arc::clone(&self.inner), id, key, revision, _alive: alive };
         match members::running(&self.inner, id)? {
             Some(what) => Err(CloseError::Running { what }),
             None => Ok(Some(closed)),
@@ -342,7 +344,7 @@ impl LogTail for CheckedTail {
         now: Timestamp,
         events: Events,
     ) -> Result<Acquired, AcquireError> {
-        rollbacks::check_candidate(&self.inner.desk, self.log)?;
+        rollbacks::check_none_found(&self.inner.desk, self.log)?;
         self.tail.acquire(over, me, now, events)
     }
 }
@@ -413,6 +415,10 @@ impl Store for EngineStore {
     }
 
     fn remove_orphans(&self, known: &BTreeSet<LogId>, is_all_known: bool) -> Result<(), IoError> {
+        // What is of no use to a store that has gone back is what the newer state has, which may yet be brought back.
+        if !self.rollbacks()?.is_empty() {
+            return Ok(());
+        }
         let orphans = if is_all_known { self.logs()? } else { Vec::new() };
         for log in orphans.into_iter().filter(|log| !known.contains(log)) {
             let Ok(head) = self.inner.host.head(log) else { continue };
@@ -499,10 +505,18 @@ struct ClosedOnEngine {
     id: LogId,
     key: String,
     revision: Revision,
+    /// By which others see that it is closed.
+    _alive: Subscription,
 }
 
 impl ClosedLog for ClosedOnEngine {
     fn remove(self: Box<Self>) -> Result<(), IoError> {
+        let stands = self.inner.desk.get(Space::Store, &self.key)?.map(|entry| entry.revision);
+        if stands != Some(self.revision) {
+            let reason = "this process was taken for gone, and the instance may run again: nothing was removed, so try it once more";
+            let place = self.inner.place_of(self.id);
+            return Err(IoError { action: "remove", place, source: io::Error::other(reason) });
+        }
         self.inner.remove_log(self.id)
     }
 }

@@ -5,7 +5,7 @@
 //! given-up/{log}     the epoch above which nothing was given up by that
 //! ```
 //! Whoever finds it writes it down for all others, and no replica of the log begins to run, or becomes primary, until an operator
-//! accepts that. The store forgets with the rest how often that was done, if it goes back once more: so the next generation is one
+//! accepts that. Who reigns already, for it could not know it, is deposed by a new epoch, which needs no look at what was found. The store forgets with the rest how often that was done, if it goes back once more: so the next generation is one
 //! that no host that has told has seen.
 //!
 //! Whoever stood still meanwhile knows an earlier generation. What it misses is told only if it is of a reign since then.
@@ -118,13 +118,19 @@ fn decode(value: &[u8], place: impl Fn() -> String) -> Result<Kept, IoError> {
     stored::decode(value).ok_or_else(damaged)
 }
 
-/// Writes down that the store has lost what was durable, if nobody has.
-pub(super) fn tell(desk: &Desk, witness: &Witness, log: LogId, fault: &LogFault) -> Result<(), IoError> {
+/// Writes down that the store has lost what was durable, if nobody has, and has nobody reign any more.
+pub(super) fn tell(
+    desk: &Desk,
+    witness: &Witness,
+    host: &EngineHost,
+    log: LogId,
+    fault: &LogFault,
+) -> Result<(), IoError> {
     let known = witness.read(log)?;
     loop {
         let (entry, kept) = read(desk, log)?;
         if kept.found.is_some() {
-            return Ok(());
+            return depose(desk, host, log);
         }
         let found = Found::of(log, fault, &known);
         // Whoever stood still while it was accepted finds what was given up: that concerns nobody else, and its replica begins anew.
@@ -134,9 +140,23 @@ pub(super) fn tell(desk: &Desk, witness: &Witness, log: LogId, fault: &LogFault)
         let kept = Kept { generation: kept.generation.max(known.generation), found: Some(found) };
         let expected = entry.map(|entry| entry.revision);
         match desk.put(Space::Store, &key(log), expected, stored::encode(&kept), Some(log))? {
-            Ok(_) | Err(PutRefused::NoLog) => return Ok(()),
-            Err(PutRefused::Stands(_)) => {}
+            Err(PutRefused::NoLog) => return Ok(()),
+            // Whoever has written it may have died before it deposed anybody.
+            Ok(_) | Err(PutRefused::Stands(_)) => {}
         }
+    }
+}
+
+/// Ends the reign of whoever can't know that something was lost. What was found stands there, so nobody begins another one.
+fn depose(desk: &Desk, host: &EngineHost, log: LogId) -> Result<(), IoError> {
+    let deposed = match host.head(log) {
+        Ok(head) if head.is_reigned => raise_above(desk, host, log, head.epoch).map(drop),
+        found => found.map(drop).map_err(log_error),
+    };
+    match deposed {
+        Ok(()) | Err(LogError::Gone { .. }) => Ok(()),
+        Err(LogError::Io(error)) => Err(error),
+        Err(error) => Err(IoError { action: "write", place: key(log), source: io::Error::other(error.to_string()) }),
     }
 }
 
@@ -144,6 +164,7 @@ pub(super) fn tell(desk: &Desk, witness: &Witness, log: LogId, fault: &LogFault)
 pub(super) fn check(inner: &Arc<Inner>, log: LogId) -> Result<(), EnterError> {
     let (_, kept) = read(&inner.desk, log)?;
     if let Some(found) = kept.found {
+        depose(&inner.desk, &inner.host, log)?;
         return Err(refused(inner, found.rollback()));
     }
     inner.witness.take(|| inner.host.take_durable());
@@ -152,7 +173,7 @@ pub(super) fn check(inner: &Arc<Inner>, log: LogId) -> Result<(), EnterError> {
         // What is in the cache may be of what was given up, and have the names of what has come since.
         checkpoints::remove_cached(inner, log)?;
     } else if let Err(fault) = compare(inner, log, &known)? {
-        tell(&inner.desk, &inner.witness, log, &fault)?;
+        tell(&inner.desk, &inner.witness, &inner.host, log, &fault)?;
         return Err(EnterError::Lost { reason: fault.to_string() });
     }
     // Given up, or brought back.
@@ -197,8 +218,8 @@ fn compare(inner: &Inner, log: LogId, known: &Durable) -> Result<Result<(), LogF
     }
 }
 
-/// Whether a replica that runs may become primary.
-pub(super) fn check_candidate(desk: &Desk, log: LogId) -> Result<(), LogError> {
+/// Whether a replica that runs may become primary, and its checkpoints may come to count.
+pub(super) fn check_none_found(desk: &Desk, log: LogId) -> Result<(), LogError> {
     match read(desk, log)?.1.found {
         None => Ok(()),
         Some(found) => Err(LogError::Lost { reason: found.reason }),
@@ -216,7 +237,7 @@ pub(super) fn tell_all(
     told.retain(|log, fault| lost.get(log) == Some(fault));
     for (log, fault) in lost {
         if told.get(&log) != Some(&fault) {
-            tell(desk, witness, log, &fault)?;
+            tell(desk, witness, host, log, &fault)?;
             told.insert(log, fault);
         }
     }
@@ -232,13 +253,14 @@ pub(super) fn list(desk: &Desk) -> Result<Vec<Rollback>, IoError> {
 }
 
 /// Has a log go on with what the store has of it; what was lost, if that was found.
-pub(super) fn accept(inner: &Inner, log: LogId) -> Result<Option<Rollback>, LogError> {
+pub(super) fn accept(inner: &Arc<Inner>, log: LogId) -> Result<Option<Rollback>, LogError> {
     loop {
         let (entry, kept) = read(&inner.desk, log)?;
         let (Some(entry), Some(found)) = (entry, kept.found) else { return Ok(None) };
         // Nobody that knows what is given up writes on, and no epoch that somebody knows names another reign.
-        let known = raise_above(inner, log, Epoch(found.epoch))?;
+        let known = raise_above(&inner.desk, &inner.host, log, Epoch(found.epoch))?;
         give_up(&inner.desk, log, known)?;
+        checkpoints::forget_lost(inner, log)?;
         let accepted = Kept { generation: kept.generation + 1, found: None };
         let put =
             inner.desk.put(Space::Store, &key(log), Some(entry.revision), stored::encode(&accepted), Some(log))?;
@@ -251,27 +273,28 @@ pub(super) fn accept(inner: &Inner, log: LogId) -> Result<Option<Rollback>, LogE
     }
 }
 
-/// The epoch above which all that comes is.
-fn raise_above(inner: &Inner, log: LogId, known: Epoch) -> Result<Epoch, LogError> {
-    let mut over = inner.host.head(log).map_err(log_error)?.epoch;
+/// The epoch above which all that comes is: at least that one, and that of the log.
+fn raise_above(desk: &Desk, host: &EngineHost, log: LogId, known: Epoch) -> Result<Epoch, LogError> {
+    let epoch_now = || host.head(log).map(|head| head.epoch).map_err(log_error);
+    let mut over = epoch_now()?;
     let known = known.max(over);
     while over <= known {
-        let claim = inner.host.new_claim();
+        let claim = host.new_claim();
         let raise = Raise { log, over, claim, replica: ReplicaIndex(0) };
-        let raised = match inner.desk.ask(Request::Raise { wanted: vec![raise] })? {
+        let raised = match desk.ask(Request::Raise { wanted: vec![raise] })? {
             Answered::Raised(answers) => answers.into_iter().next().and_then(Result::ok),
-            other => return Err(inner.desk.unfit(&other).into()),
+            other => return Err(desk.unfit(&other).into()),
         };
         over = match raised {
             Some(head) => {
                 // Nobody is to wait for a primary that there is not.
-                match inner.desk.ask(Request::Release { log, epoch: head.epoch, claim })? {
+                match desk.ask(Request::Release { log, epoch: head.epoch, claim })? {
                     Answered::Released => head.epoch,
-                    other => return Err(inner.desk.unfit(&other).into()),
+                    other => return Err(desk.unfit(&other).into()),
                 }
             }
             // Somebody else is faster.
-            None => inner.host.head(log).map_err(log_error)?.epoch,
+            None => epoch_now()?,
         };
     }
     Ok(known)
