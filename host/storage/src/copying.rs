@@ -9,8 +9,8 @@ use ambrosia_core::{InstanceName, Lsn, Record, ReplicaIndex};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    BlobError, BlobHash, CheckpointError, CheckpointInfo, Head, InstanceEntry, InstanceError, Instances, LogError,
-    LogId, PutError, Store, instances, tokens,
+    BlobError, BlobHash, CheckpointError, CheckpointInfo, Head, HeldRegistrations, InstanceEntry, InstanceError,
+    Instances, IoError, LogError, PutError, Store, instances, tokens,
 };
 
 /// How far a copy is.
@@ -126,22 +126,27 @@ pub fn copy_instance(
     name: &InstanceName,
     goes_on: &mut dyn FnMut(Progress) -> bool,
 ) -> Result<CopiedInstance, CopyError> {
+    let mut held = Held {
+        name: name.clone(),
+        there: target.hold_registrations().map_err(to)?,
+        here: source.hold_registrations().map_err(from)?,
+    };
     let entry = source.instance(name).map_err(from)?;
-    let there = registered_there(target, &entry)?;
-    let (_held_there, _held_here) =
-        (target.hold_registrations().map_err(to)?, source.hold_registrations().map_err(from)?);
     let replicas: BTreeSet<_> = entry.replicas.iter().copied().map(ReplicaIndex).collect();
     // Whoever is the first to open a log has to see that nobody runs, so that comes before.
     drop(source.log(entry.log()).map_err(from)?);
     let _still =
         source.hold_still(entry.log(), &replicas).map_err(|error| from(InstanceError::not_closed(name, error)))?;
-    let copy = Copy { source, target, entry: &entry, goes_on };
-    if there {
+    // What a replica, or an operator, had to note of it stands there by now.
+    let entry = source.instance(name).map_err(from)?;
+    let mut copy = Copy { source, target, entry: &entry, held: &mut held, goes_on };
+    if registered_there(target, &entry)? {
         return copy.compare();
     }
     instances::remove_orphans(target).map_err(to)?;
-    remove_leftover(target, entry.log(), name)?;
+    copy.remove_leftover()?;
     let copied = copy.copy()?;
+    copy.held.renew()?;
     instances::put_new_entry(target, &entry).map_err(to)?;
     Ok(copied)
 }
@@ -183,12 +188,21 @@ fn registered_there(target: &dyn Store, entry: &InstanceEntry) -> Result<bool, C
     Ok(is_there)
 }
 
-/// Removes what an earlier try has left: a log that no registration names.
-fn remove_leftover(target: &dyn Store, log: LogId, name: &InstanceName) -> Result<(), CopyError> {
-    let closed = target.close_log(log, &BTreeSet::new());
-    match closed.map_err(|error| to(InstanceError::not_closed(name, error)))? {
-        Some(closed) => closed.remove().map_err(to),
-        None => Ok(()),
+/// The registrations of both stores.
+struct Held {
+    name: InstanceName,
+    there: Box<dyn HeldRegistrations>,
+    here: Box<dyn HeldRegistrations>,
+}
+
+impl Held {
+    fn renew(&mut self) -> Result<(), CopyError> {
+        let is_held = |renewed: Result<bool, IoError>| match renewed? {
+            true => Ok(()),
+            false => Err(InstanceError::Overtaken { name: self.name.clone() }),
+        };
+        is_held(self.there.renew()).map_err(to)?;
+        is_held(self.here.renew()).map_err(from)
     }
 }
 
@@ -197,6 +211,7 @@ struct Copy<'a> {
     source: &'a dyn Store,
     target: &'a dyn Store,
     entry: &'a InstanceEntry,
+    held: &'a mut Held,
     goes_on: &'a mut dyn FnMut(Progress) -> bool,
 }
 
@@ -210,7 +225,25 @@ struct Sum {
 }
 
 impl Copy<'_> {
-    fn copy(mut self) -> Result<CopiedInstance, CopyError> {
+    /// Tells how far it is. A copy may take longer than registrations are held by themselves.
+    fn step(&mut self, progress: Progress) -> Result<(), CopyError> {
+        self.held.renew()?;
+        if (self.goes_on)(progress) { Ok(()) } else { Err(CopyError::Stopped(self.entry.name.clone())) }
+    }
+
+    /// Removes what an earlier try has left: a log that no registration names.
+    fn remove_leftover(&self) -> Result<(), CopyError> {
+        let (name, closed) = (&self.entry.name, self.target.close_log(self.entry.log(), &BTreeSet::new()));
+        let closed = closed.map_err(|error| to(InstanceError::not_closed(name, error)))?;
+        let Some(closed) = closed else { return Ok(()) };
+        // Whoever held registrations before, and was taken for gone, may have gone on until now.
+        if registered_there(self.target, self.entry)? {
+            return Err(to(InstanceError::Overtaken { name: name.clone() }));
+        }
+        closed.remove().map_err(to)
+    }
+
+    fn copy(&mut self) -> Result<CopiedInstance, CopyError> {
         let id = self.entry.log();
         let log = self.source.log(id).map_err(from)?;
         let (head, first) = (log.head().map_err(from)?, log.first().map_err(from)?);
@@ -227,7 +260,7 @@ impl Copy<'_> {
     }
 
     /// That the one there is this one, as it is here.
-    fn compare(mut self) -> Result<CopiedInstance, CopyError> {
+    fn compare(&mut self) -> Result<CopiedInstance, CopyError> {
         let id = self.entry.log();
         let (here, there) = (self.source.log(id).map_err(from)?, self.target.log(id).map_err(to)?);
         let (first, head) = (here.first().map_err(from)?, here.head().map_err(from)?);
@@ -236,8 +269,10 @@ impl Copy<'_> {
             return Err(CopyError::Taken { name: self.entry.name.clone() });
         }
         let mut sum = Summing::default();
-        for record in self.source.scan(id, first).map_err(from)? {
-            sum.add(&record.map_err(from)?.record);
+        for found in self.source.scan(id, first).map_err(from)? {
+            let record = found.map_err(from)?.record;
+            self.step(Progress::ReadBack(record.lsn(), head.durable))?;
+            sum.add(&record);
         }
         let again = self.sum_of_target(first, head.durable)?;
         if sum.done() != again {
@@ -267,27 +302,25 @@ impl Copy<'_> {
     }
 
     fn copy_log(&mut self, first: Lsn, head: Head) -> Result<Sum, CopyError> {
-        let (id, name, last) = (self.entry.log(), &self.entry.name, head.durable);
+        let (id, target, last) = (self.entry.log(), self.target, head.durable);
         let (mut sum, mut fault) = (Summing::default(), None);
         let scan = self.source.scan(id, first).map_err(from)?;
-        let goes_on = &mut *self.goes_on;
-        let mut records = scan.map_while(|found| match found {
-            _ if fault.is_some() => None,
-            Ok(found) if !goes_on(Progress::Written(found.record.lsn(), last)) => {
-                fault = Some(CopyError::Stopped(name.clone()));
-                Some(Err(LogError::Lost { reason: "it was stopped".to_owned() }))
+        let mut records = scan.map_while(|found| {
+            if fault.is_some() {
+                return None;
             }
-            Ok(found) => {
+            let stepped = found.map_err(from).and_then(|found| {
+                self.step(Progress::Written(found.record.lsn(), last))?;
                 sum.add(&found.record);
-                Some(Ok(found.record))
-            }
-            Err(error) => {
-                let told = error.to_string();
-                fault = Some(from(error));
-                Some(Err(LogError::Lost { reason: told }))
-            }
+                Ok(found.record)
+            });
+            Some(stepped.map_err(|error| {
+                let told = LogError::Lost { reason: error.to_string() };
+                fault = Some(error);
+                told
+            }))
         });
-        let written = self.target.adopt_log(id, head.epoch, &mut records);
+        let written = target.adopt_log(id, head.epoch, &mut records);
         drop(records);
         match (fault, written) {
             (Some(fault), _) => Err(fault),
@@ -305,9 +338,7 @@ impl Copy<'_> {
         let usable = || all.iter().filter(|info| info.lsn.next() >= first).map(|info| info.lsn);
         let wanted: BTreeSet<Lsn> = usable().min().into_iter().chain(usable().max()).collect();
         for lsn in &wanted {
-            if !(self.goes_on)(Progress::Checkpoint(*lsn)) {
-                return Err(CopyError::Stopped(self.entry.name.clone()));
-            }
+            self.step(Progress::Checkpoint(*lsn))?;
             let unreadable = |source| from(crate::IoError { action: "read", place: self.source.place_of(id), source });
             let whole = here.load(*lsn).map_err(from)?.into_whole().map_err(unreadable)?;
             there.write(&whole, ReplicaIndex(0)).map_err(to)?.publish().map_err(to)?;
@@ -320,9 +351,7 @@ impl Copy<'_> {
         let mut sum = Summing::default();
         for found in self.target.scan(self.entry.log(), first).map_err(to)? {
             let record = found.map_err(to)?.record;
-            if !(self.goes_on)(Progress::ReadBack(record.lsn(), last)) {
-                return Err(CopyError::Stopped(self.entry.name.clone()));
-            }
+            self.step(Progress::ReadBack(record.lsn(), last))?;
             sum.add(&record);
         }
         Ok(sum.done())

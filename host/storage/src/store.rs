@@ -54,7 +54,7 @@ pub trait Store: Send + Sync {
     fn place_of(&self, id: LogId) -> String;
 
     /// Keeps others from registering and deregistering until it is dropped.
-    fn hold_registrations(&self) -> Result<Held, IoError>;
+    fn hold_registrations(&self) -> Result<Box<dyn HeldRegistrations>, IoError>;
 
     /// Whether somebody registers or deregisters an instance just now.
     fn is_changing(&self) -> Result<bool, IoError>;
@@ -131,6 +131,18 @@ pub trait Store: Send + Sync {
 
 /// Held until dropped.
 pub type Held = Box<dyn Send + Sync>;
+
+/// Registrations that are held until it is dropped.
+pub trait HeldRegistrations: Send + Sync {
+    /// Goes on holding them. Whoever does something that takes long says so again and again, since a store of several machines takes him
+    /// for gone otherwise. False if it did, and others may have registered or deregistered since.
+    fn renew(&mut self) -> Result<bool, IoError> {
+        Ok(true)
+    }
+}
+
+/// A lock that goes with its process, and with nothing else.
+impl HeldRegistrations for Held {}
 
 /// A log that nobody uses any more, and nobody may.
 pub trait ClosedLog: Send {

@@ -31,9 +31,9 @@ use std::{
 
 use ambrosia_core::{Epoch, EpochBody, Lsn, Record, ReplicaIndex, Timestamp};
 use ambrosia_storage::{
-    AcquireError, Acquired, BlobStore, Callback, Checkpoints, CloseError, ClosedLog, Events, Head, Held, Hosts,
-    IoError, LogError, LogId, LogScan, LogStore, LogTail, Members, OnRead, OnVacancy, PlacedRecord, Registry, Relayed,
-    Revision, Rollback, Store, Subscription,
+    AcquireError, Acquired, BlobStore, Callback, Checkpoints, CloseError, ClosedLog, Events, Head, Held,
+    HeldRegistrations, Hosts, IoError, LogError, LogId, LogScan, LogStore, LogTail, Members, OnRead, OnVacancy,
+    PlacedRecord, Registry, Relayed, Revision, Rollback, Store, Subscription,
 };
 use bytes::Bytes;
 
@@ -396,7 +396,7 @@ impl Store for EngineStore {
         self.inner.place_of(id)
     }
 
-    fn hold_registrations(&self) -> Result<Held, IoError> {
+    fn hold_registrations(&self) -> Result<Box<dyn HeldRegistrations>, IoError> {
         Ok(Box::new(registrations::hold(&self.inner.desk)?))
     }
 
