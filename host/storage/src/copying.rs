@@ -148,6 +148,8 @@ pub fn copy_instance(
     let copied = copy.copy()?;
     copy.held.renew()?;
     instances::put_new_entry(target, &entry).map_err(to)?;
+    // Whoever removed another instance that has them, and held registrations before or for too long, has not seen this one.
+    copy.copy_modules()?;
     Ok(copied)
 }
 
@@ -278,6 +280,7 @@ impl Copy<'_> {
         if sum.done() != again {
             return Err(CopyError::Taken { name: self.entry.name.clone() });
         }
+        self.copy_modules()?;
         let checkpoints = self.target.checkpoints(id).map_err(to)?.list().map_err(to)?;
         let checkpoints = checkpoints.into_iter().map(|info| info.lsn).collect();
         Ok(CopiedInstance { first, last: head.durable, checkpoints, was_there: true })

@@ -13,8 +13,8 @@ use ambrosia_core::{
 };
 use ambrosia_shared_log::{Answering, Engine, EngineFacts, EngineStore, KeysRequest, Lane, MemoryEngine, Put, Request};
 use ambrosia_storage::{
-    Checkpoint, CheckpointHead, CopyError, FileStore, InstanceError, Instances, Keep, LogStore, MemoryStore, Progress,
-    Store,
+    BlobHash, Checkpoint, CheckpointHead, CopiedInstance, CopyError, FileStore, InstanceError, Instances, Keep,
+    LogStore, MemoryStore, Progress, Store,
     conformance::{MODULE, Reign, genesis_of},
     copy_instance, copy_tokens,
 };
@@ -131,7 +131,7 @@ fn records(store: &dyn Store, first: Lsn) -> Vec<Vec<u8>> {
     scan.map(|found| found.expect("it is whole").record.stored().to_vec()).collect()
 }
 
-fn copy(source: &dyn Store, target: &dyn Store) -> Result<ambrosia_storage::CopiedInstance, CopyError> {
+fn copy(source: &dyn Store, target: &dyn Store) -> Result<CopiedInstance, CopyError> {
     copy_instance(source, target, &name(), &mut |_| true)
 }
 
@@ -159,7 +159,7 @@ fn a_copy_has_the_same_records_and_goes_on_with_an_epoch_of_its_own() {
         assert!(records(source, Lsn(1)) == records(target, Lsn(1)), "they are the same bytes");
         let (here, there) = (source.instance(&name()).expect("there"), target.instance(&name()).expect("there"));
         assert_eq!(here, there);
-        assert_eq!(target.blobs().get(ambrosia_storage::BlobHash(there.module)).expect("there"), MODULE);
+        assert_eq!(target.blobs().get(BlobHash(there.module)).expect("there"), MODULE);
         let loaded = target.checkpoints(there.log()).expect("works").load(Lsn(10)).expect("it is whole");
         assert_eq!(loaded.into_whole().expect("works"), checkpoint(Lsn(10)));
         // Whoever says it again finds it there; and not any more once it has gone on.
@@ -222,6 +222,29 @@ fn what_was_cut_short_is_not_registered_and_begun_anew() {
         }
         assert!(!copy(source, target).expect("works").was_there);
         assert!(records(source, Lsn(1)) == records(target, Lsn(1)), "they are the same bytes");
+    });
+}
+
+/// As by whoever removes another instance that has it too, and has not seen this one.
+#[test]
+fn a_module_that_is_removed_while_its_instance_is_copied_is_put_once_more() {
+    each(|source, target| {
+        register(source);
+        let module = BlobHash::of(MODULE);
+        let remove = || target.blobs().delete(module).expect("works");
+        let check = |found: Result<CopiedInstance, CopyError>, was_there| {
+            assert_eq!(found.expect("nothing runs").was_there, was_there);
+            assert_eq!(target.blobs().get(module).expect("it is there"), MODULE);
+        };
+        let copied = copy_instance(source, target, &name(), &mut |progress| {
+            if matches!(progress, Progress::ReadBack(lsn, last) if lsn == last) {
+                remove();
+            }
+            true
+        });
+        check(copied, false);
+        remove();
+        check(copy(source, target), true);
     });
 }
 
