@@ -135,12 +135,15 @@ pub fn copy_instance(
     let replicas: BTreeSet<_> = entry.replicas.iter().copied().map(ReplicaIndex).collect();
     // Whoever is the first to open a log has to see that nobody runs, so that comes before.
     drop(source.log(entry.log()).map_err(from)?);
+    // What was lost was seen outside: an operator is to know that before anything goes on without it, wherever.
+    source.check_kept(entry.log()).map_err(from)?;
     let _still =
         source.hold_still(entry.log(), &replicas).map_err(|error| from(InstanceError::not_closed(name, error)))?;
     // What a replica, or an operator, had to note of it stands there by now.
     let entry = source.instance(name).map_err(from)?;
     let mut copy = Copy { source, target, entry: &entry, held: &mut held, goes_on };
     if registered_there(target, &entry)? {
+        target.check_kept(entry.log()).map_err(to)?;
         return copy.compare();
     }
     instances::remove_orphans(target).map_err(to)?;
@@ -254,6 +257,7 @@ impl Copy<'_> {
         let checkpoints = self.copy_checkpoints(first)?;
         let again = self.sum_of_target(sum.first, sum.last)?;
         self.check_same(&sum, &again)?;
+        self.source.check_kept(id).map_err(from)?;
         let now = log.head().map_err(from)?;
         if now != head {
             return Err(CopyError::WentOn { name: self.entry.name.clone(), was: head, now });

@@ -96,6 +96,14 @@ pub trait Store: Send + Sync {
         true
     }
 
+    /// Sees whether a log has what was durable in it, as far as whoever has told knows, or this machine, which tells then.
+    ///
+    /// # Errors
+    /// [`LogError::Lost`] if it has not; and if that can't be found out.
+    fn check_kept(&self, _: LogId) -> Result<(), LogError> {
+        Ok(())
+    }
+
     /// Logs of which hosts have found that the store lost what was durable in them. No replica of them runs until that is accepted.
     fn rollbacks(&self) -> Result<Vec<Rollback>, IoError> {
         Ok(Vec::new())

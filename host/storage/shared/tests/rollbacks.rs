@@ -8,14 +8,16 @@ use std::{
     },
 };
 
-use ambrosia_core::{Epoch, EpochBody, InstanceUuid, Lsn, ReplicaIndex, Timestamp};
+use ambrosia_core::{Epoch, EpochBody, InstanceName, InstanceUuid, Limits, Lsn, ReplicaIndex, Timestamp};
 use ambrosia_shared_log::{
     Answered, Answering, Claim, Engine, EngineFacts, EngineStore, Fault, HostId, Lane, MemoryEngine, Raise, Request,
     Rows, Session,
 };
 use ambrosia_storage::{
-    AcquireError, EnterError, LogError, LogId, LogStore, LogTail, Presence, StopCause, Store,
-    conformance::{Reign, genesis_of, read_all},
+    AcquireError, CopiedInstance, CopyError, EnterError, InstanceError, Instances, LogError, LogId, LogStore, LogTail,
+    MemoryStore, Presence, StopCause, Store,
+    conformance::{MODULE, Reign, read_all},
+    copy_instance,
 };
 use tempfile::TempDir;
 
@@ -113,11 +115,25 @@ fn candidate(tail: Box<dyn LogTail>, store: &EngineStore) -> Result<(), AcquireE
     tail.acquire(over, me, Timestamp(7), Box::new(|_, _| ())).map(drop)
 }
 
+fn name() -> InstanceName {
+    InstanceName::new("checked").expect("plain")
+}
+
+/// Registers an instance that has the log.
+fn register(store: &dyn Store) {
+    let limits = Limits { fuel: 1, memory_bytes: 1 };
+    store.register(&name(), MODULE, 1, LOG.0, limits, Timestamp(1)).expect("works");
+}
+
+fn copy(source: &dyn Store, target: &dyn Store) -> Result<CopiedInstance, CopyError> {
+    copy_instance(source, target, &name(), &mut |_| true)
+}
+
 /// An engine with a log, and how its rows were after the reign of a first process that has written so many records.
 fn backed_up(machine: &Path, records: usize) -> (MemoryEngine, Rows) {
     let engine = MemoryEngine::default();
     let store = process(&engine, machine);
-    store.create_log(LOG, &genesis_of(LOG.0)).expect("works");
+    register(&store);
     let _place = enter(&store, 0).expect("nothing is amiss");
     let mut reign = Reign::begin(&*store.log(LOG).expect("it is there"), 0);
     for _ in 0..records {
@@ -412,4 +428,38 @@ fn checkpoints_of_what_was_given_up_are_removed_from_the_cache() {
     store.accept_rollback(LOG).expect("works");
     drop(enter(&store, 0).expect("it was accepted"));
     assert!(!cached.exists());
+}
+
+#[test]
+fn an_instance_whose_store_has_gone_back_is_not_copied_before_that_is_accepted() {
+    let (here, elsewhere) = (machine(), machine());
+    let (engine, backup) = backed_up(here.path(), 2);
+    go_on(&engine, here.path());
+    *engine.rows() = backup;
+    let target = MemoryStore::default();
+    let refused = |store: &EngineStore| {
+        let error = copy(store, &target).expect_err("it has gone back");
+        assert!(matches!(&error, CopyError::From(InstanceError::Log(LogError::Lost { .. }))), "{error}");
+        assert!(error.to_string().contains("accept-rollback"), "{error}");
+    };
+    let other = process(&engine, elsewhere.path());
+    // By a machine that knows it, of whom others have it.
+    refused(&process(&engine, here.path()));
+    assert_eq!(other.rollbacks().expect("works").len(), 1);
+    refused(&other);
+    assert!(target.instances().expect("works").is_empty());
+    other.accept_rollback(LOG).expect("works").expect("it was found");
+    assert!(!copy(&process(&engine, here.path()), &target).expect("it was accepted").was_there);
+}
+
+#[test]
+fn a_copy_whose_store_has_gone_back_is_not_taken_for_one_that_is_there_already() {
+    let (here, source, engine) = (machine(), MemoryStore::default(), MemoryEngine::default());
+    register(&source);
+    copy(&source, &process(&engine, here.path())).expect("nothing runs");
+    let backup = engine.rows().clone();
+    go_on(&engine, here.path());
+    *engine.rows() = backup;
+    let error = copy(&source, &process(&engine, here.path())).expect_err("it has gone back");
+    assert!(matches!(&error, CopyError::To(InstanceError::Log(LogError::Lost { .. }))), "{error}");
 }

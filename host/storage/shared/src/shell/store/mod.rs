@@ -455,6 +455,10 @@ impl Store for EngineStore {
         true
     }
 
+    fn check_kept(&self, id: LogId) -> Result<(), LogError> {
+        rollbacks::check_kept(&self.inner, id)
+    }
+
     fn rollbacks(&self) -> Result<Vec<Rollback>, IoError> {
         rollbacks::list(&self.inner.desk)
     }

@@ -197,6 +197,17 @@ fn compare(inner: &Inner, log: LogId, known: &Durable) -> Result<Result<(), LogF
     }
 }
 
+/// Whether the log may be read for more than a look at it: as for a replica that begins to run, but nothing here is changed.
+pub(super) fn check_kept(inner: &Inner, log: LogId) -> Result<(), LogError> {
+    check_candidate(&inner.desk, log)?;
+    let (_, kept) = read(&inner.desk, log)?;
+    if inner.witness.read(log)?.generation < kept.generation {
+        return Ok(());
+    }
+    // The clerk tells others of what that finds.
+    compare_now(inner, log)
+}
+
 /// Whether a replica that runs may become primary.
 pub(super) fn check_candidate(desk: &Desk, log: LogId) -> Result<(), LogError> {
     match read(desk, log)?.1.found {
