@@ -254,6 +254,7 @@ impl Copy<'_> {
         let (head, first) = (log.head().map_err(from)?, log.first().map_err(from)?);
         self.copy_modules()?;
         let sum = self.copy_log(first, head)?;
+        self.check_whole(&sum, head)?;
         let checkpoints = self.copy_checkpoints(first)?;
         let again = self.sum_of_target(sum.first, sum.last)?;
         self.check_same(&sum, &again)?;
@@ -270,24 +271,35 @@ impl Copy<'_> {
         let id = self.entry.log();
         let (here, there) = (self.source.log(id).map_err(from)?, self.target.log(id).map_err(to)?);
         let (first, head) = (here.first().map_err(from)?, here.head().map_err(from)?);
-        let span_there = (there.first().map_err(to)?, there.head().map_err(to)?.durable);
-        if span_there != (first, head.durable) {
-            return Err(CopyError::Taken { name: self.entry.name.clone() });
+        let taken = || CopyError::Taken { name: self.entry.name.clone() };
+        if there.first().map_err(to)? != first {
+            return Err(taken());
         }
+        // Neither end is what is known to be durable: behind that there may be more, which a replica would go on with.
         let mut sum = Summing::default();
         for found in self.source.scan(id, first).map_err(from)? {
             let record = found.map_err(from)?.record;
             self.step(Progress::ReadBack(record.lsn(), head.durable))?;
             sum.add(&record);
         }
-        let again = self.sum_of_target(first, head.durable)?;
-        if sum.done() != again {
-            return Err(CopyError::Taken { name: self.entry.name.clone() });
+        let sum = sum.done();
+        self.check_whole(&sum, head)?;
+        if sum != self.sum_of_target(first, sum.last)? {
+            return Err(taken());
         }
         self.copy_modules()?;
         let checkpoints = self.target.checkpoints(id).map_err(to)?.list().map_err(to)?;
         let checkpoints = checkpoints.into_iter().map(|info| info.lsn).collect();
-        Ok(CopiedInstance { first, last: head.durable, checkpoints, was_there: true })
+        Ok(CopiedInstance { first, last: sum.last, checkpoints, was_there: true })
+    }
+
+    /// Where a log seems to end, that alone does not tell whether it went on: something durable may be damaged there.
+    fn check_whole(&self, sum: &Sum, head: Head) -> Result<(), CopyError> {
+        if sum.last >= head.durable {
+            return Ok(());
+        }
+        let reason = format!("it can't be read, although record {} was published as durable", head.durable);
+        Err(from(LogError::Corrupt { place: self.source.place_of(self.entry.log()), lsn: sum.last.next(), reason }))
     }
 
     fn copy_modules(&self) -> Result<(), CopyError> {
