@@ -8,14 +8,14 @@ use std::{
     },
 };
 
-use ambrosia_core::{Epoch, EpochBody, InstanceName, InstanceUuid, Limits, Lsn, ReplicaIndex, Timestamp};
+use ambrosia_core::{Capture, Epoch, EpochBody, InstanceName, InstanceUuid, Limits, Lsn, ReplicaIndex, Timestamp};
 use ambrosia_shared_log::{
     Answered, Answering, Claim, Engine, EngineFacts, EngineStore, Fault, HostId, Lane, MemoryEngine, Raise, Request,
     Rows, Session,
 };
 use ambrosia_storage::{
-    AcquireError, CopiedInstance, CopyError, EnterError, InstanceError, Instances, LogError, LogId, LogStore, LogTail,
-    MemoryStore, Presence, StopCause, Store,
+    AcquireError, Checkpoint, CheckpointHead, CopiedInstance, CopyError, EnterError, InstanceError, Instances,
+    LogError, LogId, LogStore, LogTail, MemoryStore, Presence, StopCause, Store,
     conformance::{MODULE, Reign, read_all},
     copy_instance,
 };
@@ -123,6 +123,12 @@ fn name() -> InstanceName {
 fn register(store: &dyn Store) {
     let limits = Limits { fuel: 1, memory_bytes: 1 };
     store.register(&name(), MODULE, 1, LOG.0, limits, Timestamp(1)).expect("works");
+}
+
+fn checkpoint(lsn: Lsn) -> Checkpoint {
+    let head = CheckpointHead { lsn, module: [1; 32], engine: [2; 32], state_digest: 3, memory_digest: 4 };
+    let capture = Capture { registers: b"registers".to_vec(), memories: Vec::new() };
+    Checkpoint { head, parent: None, state: b"state".to_vec().into(), capture }
 }
 
 fn copy(source: &dyn Store, target: &dyn Store) -> Result<CopiedInstance, CopyError> {
@@ -450,6 +456,63 @@ fn an_instance_whose_store_has_gone_back_is_not_copied_before_that_is_accepted()
     assert!(target.instances().expect("works").is_empty());
     other.accept_rollback(LOG).expect("works").expect("it was found");
     assert!(!copy(&process(&engine, here.path()), &target).expect("it was accepted").was_there);
+}
+
+/// It was tried here, deregistered, and is copied anew, with less than it had come to.
+#[test]
+fn an_instance_that_is_copied_again_begins_anew_on_machines_that_have_seen_more() {
+    let (here, there, elsewhere) = (machine(), machine(), machine());
+    let (source, engine) = (MemoryStore::default(), MemoryEngine::default());
+    register(&source);
+    let other = process(&engine, elsewhere.path());
+    // A process that ends, and one that goes on, with the next one.
+    let goes_on = process(&engine, there.path());
+    for _ in 0..2 {
+        assert!(!copy(&source, &other).expect("nothing runs").was_there);
+        go_on(&engine, here.path());
+        let place = enter(&goes_on, 1).expect("what it had is of no use any more");
+        let mut reign = Reign::begin(&*goes_on.log(LOG).expect("it is there"), 1);
+        let checkpoints = goes_on.checkpoints(LOG).expect("it is there");
+        assert_eq!(checkpoints.newest_published(), Lsn(0), "it is of what is gone");
+        let checkpoint = checkpoint(reign.append_durably(b"more"));
+        checkpoints.write(&checkpoint, ReplicaIndex(1)).expect("works").publish().expect("works");
+        drop((reign, place));
+        other.deregister(&name()).expect("nothing runs");
+    }
+    // Where one was accepted, too.
+    copy(&source, &other).expect("nothing runs");
+    let backup = engine.rows().clone();
+    go_on(&engine, here.path());
+    *engine.rows() = backup;
+    reason(enter(&process(&engine, here.path()), 0));
+    other.accept_rollback(LOG).expect("works").expect("it was found");
+    go_on(&engine, here.path());
+    other.deregister(&name()).expect("nothing runs");
+    copy(&source, &other).expect("nothing runs");
+    go_on(&engine, here.path());
+}
+
+/// It comes back when all is over, with what it had before.
+#[test]
+fn a_host_that_was_cut_off_while_an_instance_was_copied_again_stops_nobody() {
+    let (here, elsewhere) = (machine(), machine());
+    let (source, engine) = (MemoryStore::default(), MemoryEngine::default());
+    register(&source);
+    let other = process(&engine, elsewhere.path());
+    copy(&source, &other).expect("nothing runs");
+    let way = Cut { engine: engine.clone(), is_cut: Arc::default() };
+    let old = Reigning::of(process_on(Arc::new(way.clone()), here.path()));
+    let mut tail = read_to_the_end(&*old.log);
+    way.is_cut.store(true, Ordering::SeqCst);
+    other.deregister(&name()).expect("it seems to have ended");
+    copy(&source, &other).expect("nothing runs");
+    way.is_cut.store(false, Ordering::SeqCst);
+    let error = tail.read().expect_err("what it has read is not there any more");
+    assert!(matches!(error, LogError::Lost { .. }), "{error}");
+    old.place.set_applied(Lsn(1));
+    old.store.members(LOG).expect("it is there").running().expect("works");
+    assert_eq!(other.rollbacks().expect("works"), []);
+    drop(enter(&other, 1).expect("all is well"));
 }
 
 #[test]
