@@ -1,7 +1,8 @@
 //! Copies an instance into another store: the same records, and what a replica begins with beside them.
 //!
 //! **Architecture Invariant:** the registration is put last, once the copy was read back and is the same; so what was cut short can't be
-//! run, and is removed when it is tried again. Of the store that it comes from nothing is changed.
+//! run, and is removed when it is tried again. Of the store that it comes from nothing is changed, but that the reign of a primary which
+//! seems to be gone is over.
 
 use std::{collections::BTreeSet, io};
 

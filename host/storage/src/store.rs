@@ -75,7 +75,8 @@ pub trait Store: Send + Sync {
     ) -> Result<(), LogError>;
 
     /// Keeps replicas of a log from beginning to run, until what is returned is dropped, as far as the store can; registrations are
-    /// held meanwhile. These are known.
+    /// held meanwhile. These are known. Whatever is appended from now on is of a reign that begins later: a primary that could not be told
+    /// from one that has ended goes on with none.
     ///
     /// # Errors
     /// If one of them runs.

@@ -14,8 +14,8 @@ use ambrosia_shared_log::{
     Rows, Session,
 };
 use ambrosia_storage::{
-    AcquireError, Checkpoint, CheckpointHead, CopiedInstance, CopyError, EnterError, InstanceError, Instances,
-    LogError, LogId, LogStore, LogTail, MemoryStore, Presence, StopCause, Store,
+    AcquireError, AppendError, Checkpoint, CheckpointHead, CopiedInstance, CopyError, EnterError, InstanceError,
+    Instances, LogError, LogId, LogStore, LogTail, MemoryStore, Presence, StopCause, Store,
     conformance::{MODULE, Reign, read_all},
     copy_instance,
 };
@@ -434,6 +434,24 @@ fn checkpoints_of_what_was_given_up_are_removed_from_the_cache() {
     store.accept_rollback(LOG).expect("works");
     drop(enter(&store, 0).expect("it was accepted"));
     assert!(!cached.exists());
+}
+
+#[test]
+fn a_primary_that_was_cut_off_while_its_instance_was_copied_confirms_nothing_that_the_copy_lacks() {
+    let (here, elsewhere) = (machine(), machine());
+    let (engine, _) = backed_up(here.path(), 2);
+    let way = Cut { engine: engine.clone(), is_cut: Arc::default() };
+    let mut old = Reigning::of(process_on(Arc::new(way.clone()), here.path()));
+    way.is_cut.store(true, Ordering::SeqCst);
+    let (other, target) = (process(&engine, elsewhere.path()), MemoryStore::default());
+    let copied = copy(&other, &target).expect("it seems to have ended");
+    way.is_cut.store(false, Ordering::SeqCst);
+    let appended = old.reign.append(b"more");
+    assert!(matches!(appended, Ok(_) | Err(AppendError::Fenced { .. })), "{appended:?}");
+    let cause = old.reign.wait_stopped();
+    assert!(matches!(cause, StopCause::Fenced { .. }), "{cause:?}");
+    assert_eq!(other.log(LOG).expect("it is there").head().expect("works").durable, copied.last);
+    assert!(copy(&other, &target).expect("nothing was appended").was_there);
 }
 
 #[test]

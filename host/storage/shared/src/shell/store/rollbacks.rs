@@ -278,7 +278,7 @@ pub(super) fn accept(inner: &Inner, log: LogId) -> Result<Option<Rollback>, LogE
 }
 
 /// The epoch above which all that comes is.
-fn raise_above(inner: &Inner, log: LogId, known: Epoch) -> Result<Epoch, LogError> {
+pub(super) fn raise_above(inner: &Inner, log: LogId, known: Epoch) -> Result<Epoch, LogError> {
     let mut over = inner.host.head(log).map_err(log_error)?.epoch;
     let known = known.max(over);
     while over <= known {
