@@ -1,7 +1,8 @@
 //! Copies an instance into another store: the same records, and what a replica begins with beside them.
 //!
 //! **Architecture Invariant:** the registration is put last, once the copy was read back and is the same; so what was cut short can't be
-//! run, and is removed when it is tried again. Of the store that it comes from nothing is changed.
+//! run, and is removed when it is tried again. Of the store that it comes from nothing is changed, but that the reign of a primary which
+//! seems to be gone is over.
 
 use std::{collections::BTreeSet, io};
 
@@ -9,8 +10,8 @@ use ambrosia_core::{InstanceName, Lsn, Record, ReplicaIndex};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    BlobError, BlobHash, CheckpointError, CheckpointInfo, Head, InstanceEntry, InstanceError, Instances, LogError,
-    LogId, PutError, Store, instances, tokens,
+    BlobError, BlobHash, CheckpointError, CheckpointInfo, Head, HeldRegistrations, InstanceEntry, InstanceError,
+    Instances, IoError, LogError, Placing, PutError, Store, instances, tokens,
 };
 
 /// How far a copy is.
@@ -126,23 +127,35 @@ pub fn copy_instance(
     name: &InstanceName,
     goes_on: &mut dyn FnMut(Progress) -> bool,
 ) -> Result<CopiedInstance, CopyError> {
+    let mut held = Held {
+        name: name.clone(),
+        there: target.hold_registrations().map_err(to)?,
+        here: source.hold_registrations().map_err(from)?,
+    };
     let entry = source.instance(name).map_err(from)?;
-    let there = registered_there(target, &entry)?;
-    let (_held_there, _held_here) =
-        (target.hold_registrations().map_err(to)?, source.hold_registrations().map_err(from)?);
     let replicas: BTreeSet<_> = entry.replicas.iter().copied().map(ReplicaIndex).collect();
     // Whoever is the first to open a log has to see that nobody runs, so that comes before.
     drop(source.log(entry.log()).map_err(from)?);
+    // What was lost was seen outside: an operator is to know that before anything goes on without it, wherever.
+    source.check_kept(entry.log()).map_err(from)?;
     let _still =
         source.hold_still(entry.log(), &replicas).map_err(|error| from(InstanceError::not_closed(name, error)))?;
-    let copy = Copy { source, target, entry: &entry, goes_on };
-    if there {
+    // What a replica, or an operator, had to note of it stands there by now.
+    let entry = source.instance(name).map_err(from)?;
+    let mut copy = Copy { source, target, entry: &entry, held: &mut held, goes_on };
+    if registered_there(target, &entry)? {
+        target.check_kept(entry.log()).map_err(to)?;
         return copy.compare();
     }
     instances::remove_orphans(target).map_err(to)?;
-    remove_leftover(target, entry.log(), name)?;
+    copy.remove_leftover()?;
     let copied = copy.copy()?;
+    copy.held.renew()?;
+    // Whoever deregistered it there before may have been cut off once its log was gone: hosts would never serve it.
+    target.end_retirement(entry.uuid).map_err(to)?;
     instances::put_new_entry(target, &entry).map_err(to)?;
+    // Whoever removed another instance that has them, and held registrations before or for too long, has not seen this one.
+    copy.copy_modules()?;
     Ok(copied)
 }
 
@@ -183,12 +196,21 @@ fn registered_there(target: &dyn Store, entry: &InstanceEntry) -> Result<bool, C
     Ok(is_there)
 }
 
-/// Removes what an earlier try has left: a log that no registration names.
-fn remove_leftover(target: &dyn Store, log: LogId, name: &InstanceName) -> Result<(), CopyError> {
-    let closed = target.close_log(log, &BTreeSet::new());
-    match closed.map_err(|error| to(InstanceError::not_closed(name, error)))? {
-        Some(closed) => closed.remove().map_err(to),
-        None => Ok(()),
+/// The registrations of both stores.
+struct Held {
+    name: InstanceName,
+    there: Box<dyn HeldRegistrations>,
+    here: Box<dyn HeldRegistrations>,
+}
+
+impl Held {
+    fn renew(&mut self) -> Result<(), CopyError> {
+        let is_held = |renewed: Result<bool, IoError>| match renewed? {
+            true => Ok(()),
+            false => Err(InstanceError::Overtaken { name: self.name.clone() }),
+        };
+        is_held(self.there.renew()).map_err(to)?;
+        is_held(self.here.renew()).map_err(from)
     }
 }
 
@@ -197,6 +219,7 @@ struct Copy<'a> {
     source: &'a dyn Store,
     target: &'a dyn Store,
     entry: &'a InstanceEntry,
+    held: &'a mut Held,
     goes_on: &'a mut dyn FnMut(Progress) -> bool,
 }
 
@@ -210,15 +233,35 @@ struct Sum {
 }
 
 impl Copy<'_> {
-    fn copy(mut self) -> Result<CopiedInstance, CopyError> {
+    /// Tells how far it is. A copy may take longer than registrations are held by themselves.
+    fn step(&mut self, progress: Progress) -> Result<(), CopyError> {
+        self.held.renew()?;
+        if (self.goes_on)(progress) { Ok(()) } else { Err(CopyError::Stopped(self.entry.name.clone())) }
+    }
+
+    /// Removes what an earlier try has left: a log that no registration names.
+    fn remove_leftover(&self) -> Result<(), CopyError> {
+        let (name, closed) = (&self.entry.name, self.target.close_log(self.entry.log(), &BTreeSet::new()));
+        let closed = closed.map_err(|error| to(InstanceError::not_closed(name, error)))?;
+        let Some(closed) = closed else { return Ok(()) };
+        // Whoever held registrations before, and was taken for gone, may have gone on until now.
+        if registered_there(self.target, self.entry)? {
+            return Err(to(InstanceError::Overtaken { name: name.clone() }));
+        }
+        closed.remove().map_err(to)
+    }
+
+    fn copy(&mut self) -> Result<CopiedInstance, CopyError> {
         let id = self.entry.log();
         let log = self.source.log(id).map_err(from)?;
         let (head, first) = (log.head().map_err(from)?, log.first().map_err(from)?);
         self.copy_modules()?;
         let sum = self.copy_log(first, head)?;
+        self.check_whole(&sum, head)?;
         let checkpoints = self.copy_checkpoints(first)?;
         let again = self.sum_of_target(sum.first, sum.last)?;
         self.check_same(&sum, &again)?;
+        self.source.check_kept(id).map_err(from)?;
         let now = log.head().map_err(from)?;
         if now != head {
             return Err(CopyError::WentOn { name: self.entry.name.clone(), was: head, now });
@@ -227,25 +270,39 @@ impl Copy<'_> {
     }
 
     /// That the one there is this one, as it is here.
-    fn compare(mut self) -> Result<CopiedInstance, CopyError> {
+    fn compare(&mut self) -> Result<CopiedInstance, CopyError> {
         let id = self.entry.log();
         let (here, there) = (self.source.log(id).map_err(from)?, self.target.log(id).map_err(to)?);
         let (first, head) = (here.first().map_err(from)?, here.head().map_err(from)?);
-        let span_there = (there.first().map_err(to)?, there.head().map_err(to)?.durable);
-        if span_there != (first, head.durable) {
-            return Err(CopyError::Taken { name: self.entry.name.clone() });
+        let taken = || CopyError::Taken { name: self.entry.name.clone() };
+        if there.first().map_err(to)? != first {
+            return Err(taken());
         }
+        // Neither end is what is known to be durable: behind that there may be more, which a replica would go on with.
         let mut sum = Summing::default();
-        for record in self.source.scan(id, first).map_err(from)? {
-            sum.add(&record.map_err(from)?.record);
+        for found in self.source.scan(id, first).map_err(from)? {
+            let record = found.map_err(from)?.record;
+            self.step(Progress::ReadBack(record.lsn(), head.durable))?;
+            sum.add(&record);
         }
-        let again = self.sum_of_target(first, head.durable)?;
-        if sum.done() != again {
-            return Err(CopyError::Taken { name: self.entry.name.clone() });
+        let sum = sum.done();
+        self.check_whole(&sum, head)?;
+        if sum != self.sum_of_target(first, sum.last)? {
+            return Err(taken());
         }
+        self.copy_modules()?;
         let checkpoints = self.target.checkpoints(id).map_err(to)?.list().map_err(to)?;
         let checkpoints = checkpoints.into_iter().map(|info| info.lsn).collect();
-        Ok(CopiedInstance { first, last: head.durable, checkpoints, was_there: true })
+        Ok(CopiedInstance { first, last: sum.last, checkpoints, was_there: true })
+    }
+
+    /// Where a log seems to end, that alone does not tell whether it went on: something durable may be damaged there.
+    fn check_whole(&self, sum: &Sum, head: Head) -> Result<(), CopyError> {
+        if sum.last >= head.durable {
+            return Ok(());
+        }
+        let reason = format!("it can't be read, although record {} was published as durable", head.durable);
+        Err(from(LogError::Corrupt { place: self.source.place_of(self.entry.log()), lsn: sum.last.next(), reason }))
     }
 
     fn copy_modules(&self) -> Result<(), CopyError> {
@@ -267,27 +324,25 @@ impl Copy<'_> {
     }
 
     fn copy_log(&mut self, first: Lsn, head: Head) -> Result<Sum, CopyError> {
-        let (id, name, last) = (self.entry.log(), &self.entry.name, head.durable);
+        let (id, target, last) = (self.entry.log(), self.target, head.durable);
         let (mut sum, mut fault) = (Summing::default(), None);
         let scan = self.source.scan(id, first).map_err(from)?;
-        let goes_on = &mut *self.goes_on;
-        let mut records = scan.map_while(|found| match found {
-            _ if fault.is_some() => None,
-            Ok(found) if !goes_on(Progress::Written(found.record.lsn(), last)) => {
-                fault = Some(CopyError::Stopped(name.clone()));
-                Some(Err(LogError::Lost { reason: "it was stopped".to_owned() }))
+        let mut records = scan.map_while(|found| {
+            if fault.is_some() {
+                return None;
             }
-            Ok(found) => {
+            let stepped = found.map_err(from).and_then(|found| {
+                self.step(Progress::Written(found.record.lsn(), last))?;
                 sum.add(&found.record);
-                Some(Ok(found.record))
-            }
-            Err(error) => {
-                let told = error.to_string();
-                fault = Some(from(error));
-                Some(Err(LogError::Lost { reason: told }))
-            }
+                Ok(found.record)
+            });
+            Some(stepped.map_err(|error| {
+                let told = LogError::Lost { reason: error.to_string() };
+                fault = Some(error);
+                told
+            }))
         });
-        let written = self.target.adopt_log(id, head.epoch, &mut records);
+        let written = target.adopt_log(id, head.epoch, &mut records);
         drop(records);
         match (fault, written) {
             (Some(fault), _) => Err(fault),
@@ -305,9 +360,7 @@ impl Copy<'_> {
         let usable = || all.iter().filter(|info| info.lsn.next() >= first).map(|info| info.lsn);
         let wanted: BTreeSet<Lsn> = usable().min().into_iter().chain(usable().max()).collect();
         for lsn in &wanted {
-            if !(self.goes_on)(Progress::Checkpoint(*lsn)) {
-                return Err(CopyError::Stopped(self.entry.name.clone()));
-            }
+            self.step(Progress::Checkpoint(*lsn))?;
             let unreadable = |source| from(crate::IoError { action: "read", place: self.source.place_of(id), source });
             let whole = here.load(*lsn).map_err(from)?.into_whole().map_err(unreadable)?;
             there.write(&whole, ReplicaIndex(0)).map_err(to)?.publish().map_err(to)?;
@@ -320,9 +373,7 @@ impl Copy<'_> {
         let mut sum = Summing::default();
         for found in self.target.scan(self.entry.log(), first).map_err(to)? {
             let record = found.map_err(to)?.record;
-            if !(self.goes_on)(Progress::ReadBack(record.lsn(), last)) {
-                return Err(CopyError::Stopped(self.entry.name.clone()));
-            }
+            self.step(Progress::ReadBack(record.lsn(), last))?;
             sum.add(&record);
         }
         Ok(sum.done())

@@ -87,7 +87,7 @@ pub use process_place::ProcessPlace;
 pub use registry::{KeyError, PutError, Registry, RegistryEntry, RegistryError, Revision, check_key};
 pub use relayed::{Relayed, Relaying, StoreRight, Tell};
 pub use rollback::Rollback;
-pub use store::{CloseError, ClosedLog, Held, LogId, LogScan, PlacedRecord, Store};
+pub use store::{CloseError, ClosedLog, Held, HeldRegistrations, LogId, LogScan, PlacedRecord, Store};
 pub use subscription::{Callback, Subscription};
 pub use sync_times::SyncTimes;
 pub use tokens::{Deed, FoundToken, Token, TokenError, Tokens};

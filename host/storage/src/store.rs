@@ -54,7 +54,7 @@ pub trait Store: Send + Sync {
     fn place_of(&self, id: LogId) -> String;
 
     /// Keeps others from registering and deregistering until it is dropped.
-    fn hold_registrations(&self) -> Result<Held, IoError>;
+    fn hold_registrations(&self) -> Result<Box<dyn HeldRegistrations>, IoError>;
 
     /// Whether somebody registers or deregisters an instance just now.
     fn is_changing(&self) -> Result<bool, IoError>;
@@ -75,7 +75,8 @@ pub trait Store: Send + Sync {
     ) -> Result<(), LogError>;
 
     /// Keeps replicas of a log from beginning to run, until what is returned is dropped, as far as the store can; registrations are
-    /// held meanwhile. These are known.
+    /// held meanwhile. These are known. Whatever is appended from now on is of a reign that begins later: a primary that could not be told
+    /// from one that has ended goes on with none.
     ///
     /// # Errors
     /// If one of them runs.
@@ -94,6 +95,14 @@ pub trait Store: Send + Sync {
     /// vacant once it was silent for [`crate::HEARTBEAT_SILENCE`], unless something else shows it.
     fn sees_processes(&self) -> bool {
         true
+    }
+
+    /// Sees whether a log has what was durable in it, as far as whoever has told knows, or this machine, which tells then.
+    ///
+    /// # Errors
+    /// [`LogError::Lost`] if it has not; and if that can't be found out.
+    fn check_kept(&self, _: LogId) -> Result<(), LogError> {
+        Ok(())
     }
 
     /// Logs of which hosts have found that the store lost what was durable in them. No replica of them runs until that is accepted.
@@ -131,6 +140,18 @@ pub trait Store: Send + Sync {
 
 /// Held until dropped.
 pub type Held = Box<dyn Send + Sync>;
+
+/// Registrations that are held until it is dropped.
+pub trait HeldRegistrations: Send + Sync {
+    /// Goes on holding them. Whoever does something that takes long says so again and again, since a store of several machines takes him
+    /// for gone otherwise. False if it did, and others may have registered or deregistered since.
+    fn renew(&mut self) -> Result<bool, IoError> {
+        Ok(true)
+    }
+}
+
+/// A lock that goes with its process, and with nothing else.
+impl HeldRegistrations for Held {}
 
 /// A log that nobody uses any more, and nobody may.
 pub trait ClosedLog: Send {

@@ -72,8 +72,12 @@ pub(crate) const CHANGES_INTERVAL: Duration = Duration::from_millis(100);
 /// How far replicas are, is told that often.
 pub(crate) const NOTES_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Registrations are held for a moment; who has them for longer is taken for dead.
+/// Registrations are held for a moment; who has them for longer, and has not renewed that, is taken for dead.
 pub(crate) const REGISTRATION_TIME: Duration = Duration::from_secs(30);
+
+/// Who holds them for longer renews that so often.
+pub(crate) const RENEW_INTERVAL: Duration = Duration::from_secs(5);
+const _: () = assert!(RENEW_INTERVAL.as_millis() + 2 * KEYS_TIME.as_millis() < REGISTRATION_TIME.as_millis());
 
 /// When to try again what has failed so often.
 pub(crate) fn retry_after(tries: u32) -> Duration {

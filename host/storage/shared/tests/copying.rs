@@ -3,15 +3,18 @@
 
 mod support;
 
-use std::{cell::Cell, sync::Arc};
+use std::{
+    cell::Cell,
+    sync::{Arc, Mutex},
+};
 
 use ambrosia_core::{
     Capture, InstanceName, InstanceUuid, Limits, Lsn, MemoryCapture, PAGE_BYTES, ReplicaIndex, Timestamp, page_hash,
 };
-use ambrosia_shared_log::{Engine, EngineStore, MemoryEngine, Request};
+use ambrosia_shared_log::{Answering, Engine, EngineFacts, EngineStore, KeysRequest, Lane, MemoryEngine, Put, Request};
 use ambrosia_storage::{
-    Checkpoint, CheckpointHead, CopyError, FileStore, InstanceError, Instances, Keep, LogStore, MemoryStore, Progress,
-    Store,
+    BlobHash, Checkpoint, CheckpointHead, CopiedInstance, CopyError, FileStore, InstanceError, Instances, Keep,
+    LogStore, MemoryStore, Placing, Progress, Store,
     conformance::{MODULE, Reign, genesis_of},
     copy_instance, copy_tokens,
 };
@@ -48,6 +51,29 @@ fn on_an_unsure_engine() -> Opened {
         _ => None,
     };
     on(Unsure::new(MemoryEngine::default(), failure))
+}
+
+/// An engine on which somebody does something just before a key is put that begins so, once.
+struct Before {
+    engine: MemoryEngine,
+    key: &'static str,
+    act: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Engine for Before {
+    fn ask(&self, lane: Lane, request: Request, answer: Answering) {
+        if let Request::Keys(KeysRequest::Put(Put { key, .. })) = &request
+            && key.starts_with(self.key)
+        {
+            let act = self.act.lock().expect("no panic").take();
+            act.into_iter().for_each(|act| act());
+        }
+        self.engine.ask(lane, request, answer);
+    }
+
+    fn facts(&self) -> EngineFacts {
+        self.engine.facts()
+    }
 }
 
 const KINDS: [fn() -> Opened; 4] = [on_files, in_memory, on_an_engine, on_an_unsure_engine];
@@ -105,7 +131,7 @@ fn records(store: &dyn Store, first: Lsn) -> Vec<Vec<u8>> {
     scan.map(|found| found.expect("it is whole").record.stored().to_vec()).collect()
 }
 
-fn copy(source: &dyn Store, target: &dyn Store) -> Result<ambrosia_storage::CopiedInstance, CopyError> {
+fn copy(source: &dyn Store, target: &dyn Store) -> Result<CopiedInstance, CopyError> {
     copy_instance(source, target, &name(), &mut |_| true)
 }
 
@@ -133,7 +159,7 @@ fn a_copy_has_the_same_records_and_goes_on_with_an_epoch_of_its_own() {
         assert!(records(source, Lsn(1)) == records(target, Lsn(1)), "they are the same bytes");
         let (here, there) = (source.instance(&name()).expect("there"), target.instance(&name()).expect("there"));
         assert_eq!(here, there);
-        assert_eq!(target.blobs().get(ambrosia_storage::BlobHash(there.module)).expect("there"), MODULE);
+        assert_eq!(target.blobs().get(BlobHash(there.module)).expect("there"), MODULE);
         let loaded = target.checkpoints(there.log()).expect("works").load(Lsn(10)).expect("it is whole");
         assert_eq!(loaded.into_whole().expect("works"), checkpoint(Lsn(10)));
         // Whoever says it again finds it there; and not any more once it has gone on.
@@ -146,6 +172,16 @@ fn a_copy_has_the_same_records_and_goes_on_with_an_epoch_of_its_own() {
         assert!(matches!(copy(source, target), Err(CopyError::Taken { .. })));
         assert_eq!(log(source).head().expect("works"), before, "nothing was changed");
     });
+}
+
+/// Who deregistered it there before was cut off once its log was gone.
+#[test]
+fn hosts_serve_a_copy_of_what_they_were_to_end_before() {
+    let ((source, _source), (target, _target)) = (in_memory(), on_an_engine());
+    register(&*source);
+    target.retire(source.instance(&name()).expect("it is there").uuid).expect("works");
+    copy(&*source, &*target).expect("nothing runs");
+    assert!(target.retiring().expect("works").is_empty());
 }
 
 #[test]
@@ -197,6 +233,73 @@ fn what_was_cut_short_is_not_registered_and_begun_anew() {
         assert!(!copy(source, target).expect("works").was_there);
         assert!(records(source, Lsn(1)) == records(target, Lsn(1)), "they are the same bytes");
     });
+}
+
+/// As by whoever removes another instance that has it too, and has not seen this one.
+#[test]
+fn a_module_that_is_removed_while_its_instance_is_copied_is_put_once_more() {
+    each(|source, target| {
+        register(source);
+        let module = BlobHash::of(MODULE);
+        let remove = || target.blobs().delete(module).expect("works");
+        let check = |found: Result<CopiedInstance, CopyError>, was_there| {
+            assert_eq!(found.expect("nothing runs").was_there, was_there);
+            assert_eq!(target.blobs().get(module).expect("it is there"), MODULE);
+        };
+        let copied = copy_instance(source, target, &name(), &mut |progress| {
+            if matches!(progress, Progress::ReadBack(lsn, last) if lsn == last) {
+                remove();
+            }
+            true
+        });
+        check(copied, false);
+        remove();
+        check(copy(source, target), true);
+    });
+}
+
+#[test]
+fn who_waits_for_another_one_that_copies_the_same_finds_it_there_and_leaves_it() {
+    let ((source, _source), engine) = (on_files(), MemoryEngine::default());
+    register(&*source);
+    write(&*source);
+    let (from, (to, _to)) = (Arc::clone(&source), on(engine.clone()));
+    let other = move || assert!(!copy(&*from, &*to).expect("nothing runs").was_there);
+    let (target, _target) = on(Before { engine, key: "lock/registrations", act: Mutex::new(Some(Box::new(other))) });
+    assert!(copy(&*source, &*target).expect("nothing runs").was_there);
+    assert!(records(&*source, Lsn(1)) == records(&*target, Lsn(1)), "they are the same bytes");
+}
+
+#[test]
+fn what_is_noted_of_an_instance_before_it_stands_still_is_copied() {
+    let ((source, _source), engine) = (on_files(), MemoryEngine::default());
+    register(&*source);
+    let from = Arc::clone(&source);
+    let note = move || from.add_replica(&name(), ReplicaIndex(9)).expect("works");
+    let (target, _target) = on(Before { engine, key: "lock/registrations", act: Mutex::new(Some(Box::new(note))) });
+    copy(&*source, &*target).expect("nothing runs");
+    assert!(target.instance(&name()).expect("there").replicas.contains(&9));
+}
+
+/// Whoever was taken for gone goes on while what he has written is about to be removed.
+#[test]
+fn what_is_registered_meanwhile_is_no_leftover() {
+    let ((source, _source), engine) = (on_files(), MemoryEngine::default());
+    register(&*source);
+    write(&*source);
+    let (other, _other) = on(engine.clone());
+    copy(&*source, &*other).expect("nothing runs");
+    let last = Reign::begin(&*log(&*other), 0).append_durably(b"news");
+    let (revision, entry) = other.registry().get("instances/checked").expect("works").expect("it is there");
+    other.registry().delete_if("instances/checked", revision).expect("works");
+    let goes_on = Arc::clone(&other);
+    let put = move || {
+        goes_on.registry().put_if("instances/checked", None, &entry).expect("works");
+    };
+    let (target, _target) = on(Before { engine, key: "closed/", act: Mutex::new(Some(Box::new(put))) });
+    let overtaken = copy(&*source, &*target).expect_err("it is registered");
+    assert!(matches!(&overtaken, CopyError::To(InstanceError::Overtaken { .. })), "{overtaken}");
+    assert_eq!(log(&*other).head().expect("works").durable, last, "nothing was removed");
 }
 
 #[test]

@@ -8,15 +8,16 @@ use std::{
     },
 };
 
-use ambrosia_core::{Capture, Epoch, EpochBody, InstanceUuid, Lsn, ReplicaIndex, Timestamp};
+use ambrosia_core::{Capture, Epoch, EpochBody, InstanceName, InstanceUuid, Limits, Lsn, ReplicaIndex, Timestamp};
 use ambrosia_shared_log::{
     Answered, Answering, Claim, Engine, EngineFacts, EngineStore, Fault, HostId, KeysAnswer, KeysRequest, Lane,
     MemoryEngine, Put, Raise, Request, Rows, Session, Space,
 };
 use ambrosia_storage::{
-    AcquireError, Checkpoint, CheckpointHead, EnterError, LogError, LogId, LogStore, LogTail, Presence, StopCause,
-    Store, WrittenCheckpoint,
-    conformance::{Reign, genesis_of, read_all},
+    AcquireError, AppendError, Checkpoint, CheckpointHead, CopiedInstance, CopyError, EnterError, InstanceError,
+    Instances, LogError, LogId, LogStore, LogTail, MemoryStore, Presence, StopCause, Store, WrittenCheckpoint,
+    conformance::{MODULE, Reign, genesis_of, read_all},
+    copy_instance,
 };
 use tempfile::TempDir;
 
@@ -114,11 +115,31 @@ fn candidate(tail: Box<dyn LogTail>, store: &EngineStore) -> Result<(), AcquireE
     tail.acquire(over, me, Timestamp(7), Box::new(|_, _| ())).map(drop)
 }
 
+fn name() -> InstanceName {
+    InstanceName::new("checked").expect("plain")
+}
+
+/// Registers an instance that has the log.
+fn register(store: &dyn Store) {
+    let limits = Limits { fuel: 1, memory_bytes: 1 };
+    store.register(&name(), MODULE, 1, LOG.0, limits, Timestamp(1)).expect("works");
+}
+
+fn checkpoint(lsn: Lsn) -> Checkpoint {
+    let head = CheckpointHead { lsn, module: [1; 32], engine: [2; 32], state_digest: 3, memory_digest: 4 };
+    let capture = Capture { registers: b"registers".to_vec(), memories: Vec::new() };
+    Checkpoint { head, parent: None, state: b"state".to_vec().into(), capture }
+}
+
+fn copy(source: &dyn Store, target: &dyn Store) -> Result<CopiedInstance, CopyError> {
+    copy_instance(source, target, &name(), &mut |_| true)
+}
+
 /// An engine with a log, and how its rows were after the reign of a first process that has written so many records.
 fn backed_up(machine: &Path, records: usize) -> (MemoryEngine, Rows) {
     let engine = MemoryEngine::default();
     let store = process(&engine, machine);
-    store.create_log(LOG, &genesis_of(LOG.0)).expect("works");
+    register(&store);
     let _place = enter(&store, 0).expect("nothing is amiss");
     let mut reign = Reign::begin(&*store.log(LOG).expect("it is there"), 0);
     for _ in 0..records {
@@ -527,4 +548,113 @@ fn checkpoints_of_what_was_given_up_are_removed_from_the_cache() {
     store.accept_rollback(LOG).expect("works");
     drop(enter(&store, 0).expect("it was accepted"));
     assert!(!cached.exists());
+}
+
+#[test]
+fn a_primary_that_was_cut_off_while_its_instance_was_copied_confirms_nothing_that_the_copy_lacks() {
+    let (here, elsewhere) = (machine(), machine());
+    let (engine, _) = backed_up(here.path(), 2);
+    let way = Cut { engine: engine.clone(), is_cut: Arc::default() };
+    let mut old = Reigning::of(process_on(Arc::new(way.clone()), here.path()));
+    way.is_cut.store(true, Ordering::SeqCst);
+    let (other, target) = (process(&engine, elsewhere.path()), MemoryStore::default());
+    let copied = copy(&other, &target).expect("it seems to have ended");
+    way.is_cut.store(false, Ordering::SeqCst);
+    let appended = old.reign.append(b"more");
+    assert!(matches!(appended, Ok(_) | Err(AppendError::Fenced { .. })), "{appended:?}");
+    let cause = old.reign.wait_stopped();
+    assert!(matches!(cause, StopCause::Fenced { .. }), "{cause:?}");
+    assert_eq!(other.log(LOG).expect("it is there").head().expect("works").durable, copied.last);
+    assert!(copy(&other, &target).expect("nothing was appended").was_there);
+}
+
+#[test]
+fn an_instance_whose_store_has_gone_back_is_not_copied_before_that_is_accepted() {
+    let (here, elsewhere) = (machine(), machine());
+    let (engine, backup) = backed_up(here.path(), 2);
+    go_on(&engine, here.path());
+    *engine.rows() = backup;
+    let target = MemoryStore::default();
+    let refused = |store: &EngineStore| {
+        let error = copy(store, &target).expect_err("it has gone back");
+        assert!(matches!(&error, CopyError::From(InstanceError::Log(LogError::Lost { .. }))), "{error}");
+        assert!(error.to_string().contains("accept-rollback"), "{error}");
+    };
+    let other = process(&engine, elsewhere.path());
+    // By a machine that knows it, of whom others have it.
+    refused(&process(&engine, here.path()));
+    assert_eq!(other.rollbacks().expect("works").len(), 1);
+    refused(&other);
+    assert!(target.instances().expect("works").is_empty());
+    other.accept_rollback(LOG).expect("works").expect("it was found");
+    assert!(!copy(&process(&engine, here.path()), &target).expect("it was accepted").was_there);
+}
+
+/// It was tried here, deregistered, and is copied anew, with less than it had come to.
+#[test]
+fn an_instance_that_is_copied_again_begins_anew_on_machines_that_have_seen_more() {
+    let (here, there, elsewhere) = (machine(), machine(), machine());
+    let (source, engine) = (MemoryStore::default(), MemoryEngine::default());
+    register(&source);
+    let other = process(&engine, elsewhere.path());
+    // A process that ends, and one that goes on, with the next one.
+    let goes_on = process(&engine, there.path());
+    for _ in 0..2 {
+        assert!(!copy(&source, &other).expect("nothing runs").was_there);
+        go_on(&engine, here.path());
+        let place = enter(&goes_on, 1).expect("what it had is of no use any more");
+        let mut reign = Reign::begin(&*goes_on.log(LOG).expect("it is there"), 1);
+        let checkpoints = goes_on.checkpoints(LOG).expect("it is there");
+        assert_eq!(checkpoints.newest_published(), Lsn(0), "it is of what is gone");
+        let checkpoint = checkpoint(reign.append_durably(b"more"));
+        checkpoints.write(&checkpoint, ReplicaIndex(1)).expect("works").publish().expect("works");
+        drop((reign, place));
+        other.deregister(&name()).expect("nothing runs");
+    }
+    // Where one was accepted, too.
+    copy(&source, &other).expect("nothing runs");
+    let backup = engine.rows().clone();
+    go_on(&engine, here.path());
+    *engine.rows() = backup;
+    reason(enter(&process(&engine, here.path()), 0));
+    other.accept_rollback(LOG).expect("works").expect("it was found");
+    go_on(&engine, here.path());
+    other.deregister(&name()).expect("nothing runs");
+    copy(&source, &other).expect("nothing runs");
+    go_on(&engine, here.path());
+}
+
+/// It comes back when all is over, with what it had before.
+#[test]
+fn a_host_that_was_cut_off_while_an_instance_was_copied_again_stops_nobody() {
+    let (here, elsewhere) = (machine(), machine());
+    let (source, engine) = (MemoryStore::default(), MemoryEngine::default());
+    register(&source);
+    let other = process(&engine, elsewhere.path());
+    copy(&source, &other).expect("nothing runs");
+    let way = Cut { engine: engine.clone(), is_cut: Arc::default() };
+    let old = Reigning::of(process_on(Arc::new(way.clone()), here.path()));
+    let mut tail = read_to_the_end(&*old.log);
+    way.is_cut.store(true, Ordering::SeqCst);
+    other.deregister(&name()).expect("it seems to have ended");
+    copy(&source, &other).expect("nothing runs");
+    way.is_cut.store(false, Ordering::SeqCst);
+    let error = tail.read().expect_err("what it has read is not there any more");
+    assert!(matches!(error, LogError::Lost { .. }), "{error}");
+    old.place.set_applied(Lsn(1));
+    old.store.members(LOG).expect("it is there").running().expect("works");
+    assert_eq!(other.rollbacks().expect("works"), []);
+    drop(enter(&other, 1).expect("all is well"));
+}
+
+#[test]
+fn a_copy_whose_store_has_gone_back_is_not_taken_for_one_that_is_there_already() {
+    let (here, source, engine) = (machine(), MemoryStore::default(), MemoryEngine::default());
+    register(&source);
+    copy(&source, &process(&engine, here.path())).expect("nothing runs");
+    let backup = engine.rows().clone();
+    go_on(&engine, here.path());
+    *engine.rows() = backup;
+    let error = copy(&source, &process(&engine, here.path())).expect_err("it has gone back");
+    assert!(matches!(&error, CopyError::To(InstanceError::Log(LogError::Lost { .. }))), "{error}");
 }

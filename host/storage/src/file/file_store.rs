@@ -38,8 +38,8 @@ use super::{
     system::{file_system_magic, network_file_system},
 };
 use crate::{
-    BlobStore, Checkpoints, CloseError, ClosedLog, Held, Hosts, InstanceError, Instances, IoError, LogError, LogId,
-    LogScan, LogStore, Members, PlacedRecord, RecordBefore, Registry, Store, io_error::IoContext,
+    BlobStore, Checkpoints, CloseError, ClosedLog, Held, HeldRegistrations, Hosts, InstanceError, Instances, IoError,
+    LogError, LogId, LogScan, LogStore, Members, PlacedRecord, RecordBefore, Registry, Store, io_error::IoContext,
 };
 
 const FORMAT_FILE: &str = "FORMAT";
@@ -311,9 +311,9 @@ impl Store for FileStore {
         self.log_directory(id.0).path.display().to_string()
     }
 
-    fn hold_registrations(&self) -> Result<Held, IoError> {
+    fn hold_registrations(&self) -> Result<Box<dyn HeldRegistrations>, IoError> {
         let action = "take the lock of registrations (byte 1) of";
-        lock_in_time(&ThisMachine, self.registry.lock_path(), INSTANCES_BYTE, action)
+        Ok(Box::new(lock_in_time(&ThisMachine, self.registry.lock_path(), INSTANCES_BYTE, action)?))
     }
 
     fn is_changing(&self) -> Result<bool, IoError> {

@@ -15,8 +15,8 @@ use super::{
     memory_members::MemoryMembers, memory_registry::MemoryRegistry, shared::Shared,
 };
 use crate::{
-    BlobHash, BlobStore, Checkpoints, CloseError, ClosedLog, Held, Hosts, IoError, LogError, LogId, LogScan, LogStore,
-    Members, PlacedRecord, Registry, Store, vacancy_watcher::VacancyWatcher,
+    BlobHash, BlobStore, Checkpoints, CloseError, ClosedLog, Held, HeldRegistrations, Hosts, IoError, LogError, LogId,
+    LogScan, LogStore, Members, PlacedRecord, Registry, Store, vacancy_watcher::VacancyWatcher,
 };
 
 /// A store in memory. A clone is the same store.
@@ -37,9 +37,11 @@ struct Registrations {
     released: Condvar,
 }
 
-struct HeldRegistrations(Arc<Registrations>);
+struct Holding(Arc<Registrations>);
 
-impl Drop for HeldRegistrations {
+impl HeldRegistrations for Holding {}
+
+impl Drop for Holding {
     fn drop(&mut self) {
         *self.0.are_held.lock().unwrap_or_else(PoisonError::into_inner) = false;
         self.0.released.notify_one();
@@ -120,11 +122,11 @@ impl Store for MemoryStore {
         format!("log {id} in memory")
     }
 
-    fn hold_registrations(&self) -> Result<Held, IoError> {
+    fn hold_registrations(&self) -> Result<Box<dyn HeldRegistrations>, IoError> {
         let held = self.registrations.are_held.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.registrations.released.wait_while(held, |held| *held);
         *waited.unwrap_or_else(PoisonError::into_inner) = true;
-        Ok(Box::new(HeldRegistrations(Arc::clone(&self.registrations))))
+        Ok(Box::new(Holding(Arc::clone(&self.registrations))))
     }
 
     fn is_changing(&self) -> Result<bool, IoError> {

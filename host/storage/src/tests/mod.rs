@@ -4,6 +4,7 @@ mod chain;
 mod checkpoints;
 mod conformance_of_files;
 mod conformance_of_memory;
+mod copying;
 mod damage;
 mod decoders;
 mod evidence;

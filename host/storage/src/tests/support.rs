@@ -38,6 +38,9 @@ pub(super) fn name() -> InstanceName {
 /// Where the control page says since which start of the machine it is filled.
 const BOOT_ID: std::ops::Range<usize> = 8..16;
 
+/// Where it says what is durable.
+const DURABLE: std::ops::Range<usize> = 128..136;
+
 /// Bytes of a segment before its first record.
 pub(super) const SEGMENT_HEADER_BYTES: usize = 4096;
 
@@ -100,6 +103,13 @@ impl Fixture {
     /// What processes tell each other just now.
     pub(super) fn page(&self) -> Vec<u8> {
         std::fs::read(self.log_path().join("control")).expect("a log that was used has one")
+    }
+
+    /// As if the primary was killed before it could say of more than that.
+    pub(super) fn set_durable(&self, durable: Lsn) {
+        let mut page = self.page();
+        page[DURABLE].copy_from_slice(&durable.0.to_le_bytes());
+        std::fs::write(self.log_path().join("control"), page).expect("works");
     }
 
     pub(super) fn into_handles(self) -> Handles {

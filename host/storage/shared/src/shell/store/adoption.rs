@@ -8,7 +8,7 @@ use ambrosia_core::{Epoch, Record};
 use ambrosia_storage::{IoError, LogError, LogId};
 use bytes::{Bytes, BytesMut};
 
-use super::desk::Desk;
+use super::{desk::Desk, rollbacks};
 use crate::{
     engine::{Answered, AppendFault, Group, Position, Request},
     limits::{GROUP_BYTES_MAX, KEYS_TIME, retry_after},
@@ -30,6 +30,7 @@ pub(super) fn adopt(
         Answered::Created(_) => {}
         other => return Err(desk.unfit(&other).into()),
     }
+    rollbacks::begin_anew(desk, log)?;
     let mut gathered = BytesMut::new();
     let mut end = last;
     for record in records {

@@ -36,7 +36,7 @@ use super::{
 use crate::{
     engine::{Answered, EngineHead, News, Request},
     keys::{PutRefused, Space},
-    shell::host::log_error,
+    shell::host::{lock, log_error},
 };
 
 /// In which folder of a depot checkpoints lie, in one for each log.
@@ -464,6 +464,7 @@ pub(super) fn remove_orphans(inner: &Inner) -> Result<(), IoError> {
 
 /// Removes what the cache of this machine has of a log.
 pub(super) fn remove_cached(inner: &Inner, log: LogId) -> Result<(), IoError> {
+    lock(&inner.published).remove(&log);
     remove_directory(&cache_of(inner).join(log.to_string()))
 }
 

@@ -31,9 +31,9 @@ use std::{
 
 use ambrosia_core::{Epoch, EpochBody, Lsn, Record, ReplicaIndex, Timestamp};
 use ambrosia_storage::{
-    AcquireError, Acquired, BlobStore, Callback, Checkpoints, CloseError, ClosedLog, Events, Head, Held, Hosts,
-    IoError, LogError, LogId, LogScan, LogStore, LogTail, Members, OnRead, OnVacancy, PlacedRecord, Registry, Relayed,
-    Revision, Rollback, Store, Subscription,
+    AcquireError, Acquired, BlobStore, Callback, Checkpoints, CloseError, ClosedLog, Events, Head, Held,
+    HeldRegistrations, Hosts, IoError, LogError, LogId, LogScan, LogStore, LogTail, Members, OnRead, OnVacancy,
+    PlacedRecord, Registry, Relayed, Revision, Rollback, Store, Subscription,
 };
 use bytes::Bytes;
 
@@ -178,6 +178,18 @@ impl EngineStore {
             Some(what) => Err(CloseError::Running { what }),
             None => Ok(Some(closed)),
         }
+    }
+
+    /// Ends the last reign of a log that nobody runs, if nobody has said that it ended: its primary may only stand still, and would go on.
+    fn depose(&self, id: LogId) -> Result<(), IoError> {
+        let head = self.inner.host.head(id).map_err(|fault| io_error(&fault))?;
+        if !head.is_reigned {
+            return Ok(());
+        }
+        let raised = rollbacks::raise_above(&self.inner.desk, &self.inner.host, id, head.epoch);
+        let failed =
+            |error| IoError { action: "raise the epoch of", place: self.place_of(id), source: io::Error::other(error) };
+        raised.map(drop).map_err(failed)
     }
 }
 
@@ -398,7 +410,7 @@ impl Store for EngineStore {
         self.inner.place_of(id)
     }
 
-    fn hold_registrations(&self) -> Result<Held, IoError> {
+    fn hold_registrations(&self) -> Result<Box<dyn HeldRegistrations>, IoError> {
         Ok(Box::new(registrations::hold(&self.inner.desk)?))
     }
 
@@ -446,10 +458,9 @@ impl Store for EngineStore {
     }
 
     fn hold_still(&self, id: LogId, _: &BTreeSet<ReplicaIndex>) -> Result<Held, CloseError> {
-        match self.close(id)? {
-            Some(closed) => Ok(Box::new(closed)),
-            None => Err(CloseError::Io(IoError::gone(self.place_of(id)))),
-        }
+        let Some(closed) = self.close(id)? else { return Err(IoError::gone(self.place_of(id)).into()) };
+        self.depose(id)?;
+        Ok(Box::new(closed))
     }
 
     /// It knows of beats alone.
@@ -459,6 +470,10 @@ impl Store for EngineStore {
 
     fn asks_together(&self) -> bool {
         true
+    }
+
+    fn check_kept(&self, id: LogId) -> Result<(), LogError> {
+        rollbacks::check_kept(&self.inner, id)
     }
 
     fn rollbacks(&self) -> Result<Vec<Rollback>, IoError> {

@@ -1,7 +1,7 @@
 //! Who registers or removes instances just now.
 //!
-//! A key is the lock. Whoever has it for longer than [`REGISTRATION_TIME`] is taken for dead, and may not be: so nothing depends on it
-//! but that two do not disturb each other. An entry is put only while its log is there.
+//! A key is the lock. Whoever has it for longer than [`REGISTRATION_TIME`] without renewing it is taken for dead, and may not be: so
+//! nothing depends on it but that two do not disturb each other. An entry is put only while its log is there.
 
 use std::{
     sync::Arc,
@@ -9,12 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_storage::{IoError, Revision};
+use ambrosia_storage::{HeldRegistrations, IoError, Revision};
 
 use super::desk::Desk;
 use crate::{
     keys::{PutRefused, Space},
-    limits::{ANSWER_TIME, REGISTRATION_TIME},
+    limits::{ANSWER_TIME, REGISTRATION_TIME, RENEW_INTERVAL},
 };
 
 const KEY: &str = "lock/registrations";
@@ -26,6 +26,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(25);
 pub(super) struct Registrations {
     desk: Arc<Desk>,
     revision: Revision,
+    /// When it was put there.
+    since: Instant,
 }
 
 pub(super) fn hold(desk: &Arc<Desk>) -> Result<Registrations, IoError> {
@@ -36,7 +38,7 @@ fn hold_from(desk: &Arc<Desk>, patience: Duration) -> Result<Registrations, IoEr
     let mut seen: Option<(Revision, Instant)> = None;
     loop {
         match desk.put(Space::Store, KEY, None, Vec::new(), None)? {
-            Ok(revision) => return Ok(Registrations { desk: Arc::clone(desk), revision }),
+            Ok(revision) => return Ok(Registrations { desk: Arc::clone(desk), revision, since: Instant::now() }),
             Err(PutRefused::Stands(Some(held))) => match seen {
                 Some((revision, since)) if revision == held && since.elapsed() >= patience => {
                     // Whoever has it by now may be somebody else.
@@ -53,6 +55,20 @@ fn hold_from(desk: &Arc<Desk>, patience: Duration) -> Result<Registrations, IoEr
 
 pub(super) fn are_held(desk: &Desk) -> Result<bool, IoError> {
     Ok(desk.get(Space::Store, KEY)?.is_some())
+}
+
+impl HeldRegistrations for Registrations {
+    fn renew(&mut self) -> Result<bool, IoError> {
+        if self.since.elapsed() < RENEW_INTERVAL {
+            return Ok(true);
+        }
+        let since = Instant::now();
+        let renewed = self.desk.put(Space::Store, KEY, Some(self.revision), Vec::new(), None)?;
+        if let Ok(revision) = renewed {
+            (self.revision, self.since) = (revision, since);
+        }
+        Ok(renewed.is_ok())
+    }
 }
 
 impl Drop for Registrations {
@@ -76,5 +92,22 @@ mod tests {
         assert!(are_held(&desk).expect("works"), "by the next one");
         drop(next);
         assert!(!are_held(&desk).expect("works"));
+    }
+
+    #[test]
+    fn who_renews_what_he_holds_keeps_it_and_is_told_when_it_was_taken() {
+        let desk = Arc::new(Desk::new(Arc::new(MemoryEngine::default()), HostId([1; 16])));
+        let mut slow = hold(&desk).expect("nobody holds them");
+        let long_ago = |held: &mut Registrations| held.since = held.since.checked_sub(RENEW_INTERVAL).expect("it runs");
+        let before = slow.revision;
+        assert!(slow.renew().expect("works") && slow.revision == before, "that was a moment ago");
+        long_ago(&mut slow);
+        assert!(slow.renew().expect("works") && slow.revision > before, "whoever waits begins anew");
+        let next = hold_from(&desk, Duration::ZERO).expect("works");
+        long_ago(&mut slow);
+        assert!(!slow.renew().expect("works"));
+        drop(slow);
+        assert!(are_held(&desk).expect("works"), "by the next one");
+        drop(next);
     }
 }

@@ -4,9 +4,13 @@
 //! rollback/{log}     what was found, and how often that was accepted: the generation of the log
 //! given-up/{log}     the epoch above which nothing was given up by that
 //! ```
+//! A log that was copied from another store may have been here before, and have had more: it begins with a generation above all before,
+//! and all of them are given up.
+//!
 //! Whoever finds it writes it down for all others, and no replica of the log begins to run, or becomes primary, until an operator
-//! accepts that. Who reigns already, for it could not know it, is deposed by a new epoch, which needs no look at what was found. The store forgets with the rest how often that was done, if it goes back once more: so the next generation is one
-//! that no host that has told has seen.
+//! accepts that. Who reigns already, for it could not know it, is deposed by a new epoch, which needs no look at what was found. The
+//! store forgets with the rest how often that was done, if it goes back once more: so the next generation is one that no host that has
+//! told has seen.
 //!
 //! Whoever stood still meanwhile knows an earlier generation. What it misses is told only if it is of a reign since then.
 //!
@@ -15,7 +19,7 @@
 use std::{collections::BTreeMap, io, sync::Arc};
 
 use ambrosia_core::{Epoch, InstanceUuid, Lsn, ReplicaIndex};
-use ambrosia_storage::{EnterError, IoError, LogError, LogId, ProcessPlace, Rollback};
+use ambrosia_storage::{EnterError, IoError, LogError, LogId, ProcessPlace, Revision, Rollback};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -92,12 +96,24 @@ fn given_up(desk: &Desk, log: LogId) -> Result<Option<Epoch>, IoError> {
 }
 
 /// Has it known up to which epoch something is given up.
-fn give_up(desk: &Desk, log: LogId, epoch: Epoch) -> Result<(), LogError> {
-    let key = given_up_key(log);
+fn give_up(desk: &Desk, log: LogId, epoch: Epoch) -> Result<Revision, LogError> {
+    put_over(desk, log, &given_up_key(log), &epoch.0)
+}
+
+/// What a log of that name had before counts no more: another store's log begins here. Its generation is a revision of the store, and so
+/// above those of all its lives before, each of which has had revisions of its own since it began.
+pub(super) fn begin_anew(desk: &Desk, log: LogId) -> Result<(), LogError> {
+    let revision = give_up(desk, log, Epoch(u64::MAX))?;
+    put_over(desk, log, &key(log), &Kept { generation: revision.0, found: None })?;
+    Ok(())
+}
+
+/// Puts a value beside the log, whatever stands there.
+fn put_over(desk: &Desk, log: LogId, key: &str, value: &impl Serialize) -> Result<Revision, LogError> {
     loop {
-        let stands = desk.get(Space::Store, &key)?.map(|entry| entry.revision);
-        match desk.put(Space::Store, &key, stands, stored::encode(&epoch.0), Some(log))? {
-            Ok(_) => return Ok(()),
+        let stands = desk.get(Space::Store, key)?.map(|entry| entry.revision);
+        match desk.put(Space::Store, key, stands, stored::encode(value), Some(log))? {
+            Ok(revision) => return Ok(revision),
             Err(PutRefused::NoLog) => return Err(log_error(LogFault::Gone { log })),
             Err(PutRefused::Stands(_)) => {}
         }
@@ -218,6 +234,17 @@ fn compare(inner: &Inner, log: LogId, known: &Durable) -> Result<Result<(), LogF
     }
 }
 
+/// Whether the log may be read for more than a look at it: as for a replica that begins to run, but nothing here is changed.
+pub(super) fn check_kept(inner: &Inner, log: LogId) -> Result<(), LogError> {
+    check_none_found(&inner.desk, log)?;
+    let (_, kept) = read(&inner.desk, log)?;
+    if inner.witness.read(log)?.generation < kept.generation {
+        return Ok(());
+    }
+    // The clerk tells others of what that finds.
+    compare_now(inner, log)
+}
+
 /// Whether a replica that runs may become primary, and its checkpoints may come to count.
 pub(super) fn check_none_found(desk: &Desk, log: LogId) -> Result<(), LogError> {
     match read(desk, log)?.1.found {
@@ -274,7 +301,7 @@ pub(super) fn accept(inner: &Arc<Inner>, log: LogId) -> Result<Option<Rollback>,
 }
 
 /// The epoch above which all that comes is: at least that one, and that of the log.
-fn raise_above(desk: &Desk, host: &EngineHost, log: LogId, known: Epoch) -> Result<Epoch, LogError> {
+pub(super) fn raise_above(desk: &Desk, host: &EngineHost, log: LogId, known: Epoch) -> Result<Epoch, LogError> {
     let epoch_now = || host.head(log).map(|head| head.epoch).map_err(log_error);
     let mut over = epoch_now()?;
     let known = known.max(over);
