@@ -23,12 +23,12 @@ const VALUE: &[u8] = b"1";
 /// What is wanted of places. Every store has it.
 pub trait Placing: Store {
     /// Has a host hand over all that it has, and take nothing.
-    fn drain(&self, host: HostUuid) -> Result<(), PutError> {
+    fn drain(&self, host: HostUuid) -> Result<(), RegistryError> {
         put(self, &format!("{DRAINING}{host}"))
     }
 
     /// Has it take part again. Whether it was to drain.
-    fn end_drain(&self, host: HostUuid) -> Result<bool, PutError> {
+    fn end_drain(&self, host: HostUuid) -> Result<bool, RegistryError> {
         remove(self, &format!("{DRAINING}{host}"))
     }
 
@@ -38,12 +38,12 @@ pub trait Placing: Store {
     }
 
     /// Has hosts end the replicas of an instance, and begin none.
-    fn retire(&self, instance: InstanceUuid) -> Result<(), PutError> {
+    fn retire(&self, instance: InstanceUuid) -> Result<(), RegistryError> {
         put(self, &format!("{RETIRING}{instance}"))
     }
 
     /// Has them serve it again. Whether it was to end.
-    fn end_retirement(&self, instance: InstanceUuid) -> Result<bool, PutError> {
+    fn end_retirement(&self, instance: InstanceUuid) -> Result<bool, RegistryError> {
         remove(self, &format!("{RETIRING}{instance}"))
     }
 
@@ -55,21 +55,21 @@ pub trait Placing: Store {
 
 impl<S: Store + ?Sized> Placing for S {}
 
-fn put<S: Store + ?Sized>(store: &S, key: &str) -> Result<(), PutError> {
+fn put<S: Store + ?Sized>(store: &S, key: &str) -> Result<(), RegistryError> {
     match store.registry().put_if(key, None, VALUE) {
         // It stands already.
         Ok(_) | Err(PutError::Conflict { .. }) => Ok(()),
-        Err(error) => Err(error),
+        Err(PutError::Registry(error)) => Err(error),
     }
 }
 
-fn remove<S: Store + ?Sized>(store: &S, key: &str) -> Result<bool, PutError> {
+fn remove<S: Store + ?Sized>(store: &S, key: &str) -> Result<bool, RegistryError> {
     loop {
         let Some((revision, _)) = store.registry().get(key)? else { return Ok(false) };
         match store.registry().delete_if(key, revision) {
             Ok(()) => return Ok(true),
             Err(PutError::Conflict { .. }) => {}
-            Err(error) => return Err(error),
+            Err(PutError::Registry(error)) => return Err(error),
         }
     }
 }
