@@ -83,6 +83,7 @@ macro_rules! store_conformance {
                 a_log_that_no_instance_has_and_nobody_used_is_removed
                 a_scan_finds_all_records_and_where_they_are
                 registrations_come_one_after_the_other
+                a_copy_runs_and_is_made_anew_once_it_was_deregistered
             }
         }
         mod wishes {

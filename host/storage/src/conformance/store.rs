@@ -3,7 +3,9 @@
 use ambrosia_core::{InstanceName, InstanceUuid, Limits, Lsn, ReplicaIndex, Timestamp};
 
 use super::reign::{MODULE, Reign, read_all};
-use crate::{BlobHash, InstanceError, Instances, LogError, LogId, RecordedOutcome, Registered, Store};
+use crate::{
+    BlobHash, InstanceError, Instances, LogError, LogId, MemoryStore, RecordedOutcome, Registered, Store, copy_instance,
+};
 
 /// The instance of the checks.
 pub(super) fn name() -> InstanceName {
@@ -113,4 +115,20 @@ pub fn registrations_come_one_after_the_other(store: &dyn Store) {
         drop(held);
         assert_eq!(other.join().expect("no panic").expect("works"), Registered::New);
     });
+}
+
+pub fn a_copy_runs_and_is_made_anew_once_it_was_deregistered(store: &dyn Store) {
+    let source = MemoryStore::default();
+    let log = registered(&source);
+    Reign::begin(&*source.log(log).expect("works"), 0).append_durably(b"copied");
+    let copy = || copy_instance(&source, store, &name(), &mut |_| true).expect("nothing runs");
+    for _ in 0..2 {
+        let copied = copy();
+        assert!(!copied.was_there && copy().was_there);
+        let running = store.members(log).expect("works").enter(ReplicaIndex(0)).expect("nobody runs");
+        let mut reign = Reign::begin(&*store.log(log).expect("works"), 0);
+        assert!(reign.append_durably(b"of the copy") > copied.last);
+        drop((reign, running));
+        store.deregister(&name()).expect("nothing runs");
+    }
 }
