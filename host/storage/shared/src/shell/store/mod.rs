@@ -179,18 +179,6 @@ impl EngineStore {
             None => Ok(Some(closed)),
         }
     }
-
-    /// Ends the last reign of a log that nobody runs, if nobody has said that it ended: its primary may only stand still, and would go on.
-    fn depose(&self, id: LogId) -> Result<(), IoError> {
-        let head = self.inner.host.head(id).map_err(|fault| io_error(&fault))?;
-        if !head.is_reigned {
-            return Ok(());
-        }
-        let raised = rollbacks::raise_above(&self.inner.desk, &self.inner.host, id, head.epoch);
-        let failed =
-            |error| IoError { action: "raise the epoch of", place: self.place_of(id), source: io::Error::other(error) };
-        raised.map(drop).map_err(failed)
-    }
 }
 
 impl Inner {
@@ -459,7 +447,8 @@ impl Store for EngineStore {
 
     fn hold_still(&self, id: LogId, _: &BTreeSet<ReplicaIndex>) -> Result<Held, CloseError> {
         let Some(closed) = self.close(id)? else { return Err(IoError::gone(self.place_of(id)).into()) };
-        self.depose(id)?;
+        // A primary that seems to be gone may only stand still, and would go on.
+        rollbacks::depose(&self.inner.desk, &self.inner.host, id)?;
         Ok(Box::new(closed))
     }
 

@@ -163,8 +163,8 @@ pub(super) fn tell(
     }
 }
 
-/// Ends the reign of whoever can't know that something was lost. What was found stands there, so nobody begins another one.
-fn depose(desk: &Desk, host: &EngineHost, log: LogId) -> Result<(), IoError> {
+/// Ends the reign that there is. Where it stands that something was lost, nobody begins another one.
+pub(super) fn depose(desk: &Desk, host: &EngineHost, log: LogId) -> Result<(), IoError> {
     let deposed = match host.head(log) {
         Ok(head) if head.is_reigned => raise_above(desk, host, log, head.epoch).map(drop),
         found => found.map(drop).map_err(log_error),
@@ -301,7 +301,7 @@ pub(super) fn accept(inner: &Arc<Inner>, log: LogId) -> Result<Option<Rollback>,
 }
 
 /// The epoch above which all that comes is: at least that one, and that of the log.
-pub(super) fn raise_above(desk: &Desk, host: &EngineHost, log: LogId, known: Epoch) -> Result<Epoch, LogError> {
+fn raise_above(desk: &Desk, host: &EngineHost, log: LogId, known: Epoch) -> Result<Epoch, LogError> {
     let epoch_now = || host.head(log).map(|head| head.epoch).map_err(log_error);
     let mut over = epoch_now()?;
     let known = known.max(over);
