@@ -11,7 +11,7 @@ use std::{
 };
 
 use ambrosia_core::{InstanceName, Lsn};
-use ambrosia_storage::{HostName, Instances, Role, Store, ranked};
+use ambrosia_storage::{HostName, Instances, Placing, Role, Store, ranked};
 use ambrosia_tests::{Host, PATIENCE, Signal};
 use serde_json::{Value, json};
 
