@@ -331,7 +331,7 @@ fn a_host_that_drains_keeps_the_only_replica_while_nobody_lives_who_could_take_i
     register(&ground, &["z"], "1");
     let store = ground.store();
     let (a, b) = (start(&ground, "a"), start(&ground, "b"));
-    wait_until_as_meant(&*store, &["a", "b"], 1);
+    wait_for_primaries(&*store);
     let name = if places(&*store)["z"].1.as_deref() == Some("a") { "a" } else { "b" };
     let (keeper, mut other) = if name == "a" { (a, b) } else { (b, a) };
     other.kill();
