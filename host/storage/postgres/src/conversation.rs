@@ -24,6 +24,7 @@ use crate::{
     engine::Parameter,
     error::{PostgresError, ends_conversation, fault_of, said},
     key_statements,
+    known::Known,
     place::PostgresPlace,
     schema::FORMAT,
     servers::{self, Connected},
@@ -80,15 +81,6 @@ pub(crate) struct Backend {
     number: i32,
     /// Microseconds since 1970, by the clock of the server.
     began: i64,
-}
-
-/// What is known of the server from the begin.
-#[derive(Clone)]
-pub(crate) struct Known {
-    /// Names the store.
-    pub(crate) store: Uuid,
-    /// Whether commits wait for another machine.
-    pub(crate) has_standby: bool,
 }
 
 /// Statements by their names, which are prepared together.

@@ -19,9 +19,10 @@ use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
 
 use crate::{
-    conversation::{Conversation, Failed, Known, connect},
+    conversation::{Conversation, Failed, connect},
     error::{PostgresError, said},
     keys,
+    known::{Known, Last, caution},
     line::Line,
     place::PostgresPlace,
     rows::{group_in, head_in, host_column, host_in, log_column, log_in, number_column, number_in},
@@ -102,11 +103,16 @@ impl PostgresEngine {
     /// If the database can't be reached, has no tables of this version, or would lose what it confirms; or if the depot is not that of the store.
     pub fn open(place: PostgresPlace) -> Result<PostgresEngine, PostgresError> {
         let threads = Threads::begin()?;
-        let (groups, reads, keys, changes, beats, succession) = Default::default();
+        let last = Arc::<Last>::default();
+        let [reads, keys, changes, beats] = std::array::from_fn(|_| Line::new(&last));
+        let (groups, succession) = (std::array::from_fn(|_| Line::new(&last)), Succession::default());
         let office = Arc::new(Office { place, groups, reads, keys, changes, beats, succession });
         let there = Arc::clone(&office);
         // Errors that no repetition mends are told here and not as an engine that is away.
-        let begin = async move { Ok(Conversation::begin(&there.place).await?.known.clone()) };
+        let begin = async move {
+            let known = Conversation::begin(&there.place).await?.known;
+            last.see(known, &there.place).map(|()| known)
+        };
         let known = threads.wait_for(&office.place, begin)?;
         let depot = office.place.blobs.as_ref().map(|blobs| blobs.depot(known.store)).transpose()?;
         match depot.as_ref().map_or(Ok(()), |depot| depot.check()) {
@@ -182,12 +188,7 @@ impl Engine for PostgresEngine {
 
     fn facts(&self) -> EngineFacts {
         let place = self.office.place.to_string();
-        let caution = (!self.known.has_standby).then(|| {
-            format!(
-                "the database at {place} has no synchronous standby (its setting synchronous_standby_names is empty): what it has \
-                 confirmed is lost if its disk is, unless the service that runs it keeps copies in another way"
-            )
-        });
+        let caution = (!self.known.has_standby).then(|| caution(&self.office.place));
         EngineFacts { group_bytes_max: GROUP_BYTES_MAX, lanes: LANES, place, caution }
     }
 }

@@ -16,6 +16,7 @@ mod engine;
 mod error;
 mod key_statements;
 mod keys;
+mod known;
 mod line;
 mod parameters;
 mod place;

@@ -21,6 +21,7 @@ use tokio::{
 use crate::{
     conversation::{Backend, Conversation},
     error::{PostgresError, said},
+    known::Last,
     place::PostgresPlace,
 };
 
@@ -31,9 +32,10 @@ const LEFT_MAX: usize = 64;
 const BEGINNING_TIME: Duration = Duration::from_secs(10);
 
 /// Requests go over one connection, which is made anew when it is lost.
-#[derive(Default)]
 pub(crate) struct Line {
     there: Arc<Mutex<There>>,
+    /// What servers have said of themselves, on whichever line.
+    last: Arc<Last>,
 }
 
 /// What has come of a connection that was begun.
@@ -72,6 +74,10 @@ impl There {
 }
 
 impl Line {
+    pub(crate) fn new(last: &Arc<Last>) -> Line {
+        Line { there: Arc::default(), last: Arc::clone(last) }
+    }
+
     /// The conversation that there is, or a new one. Whoever asks meanwhile waits for the same; and if nobody waits any more, it is there for the
     /// next.
     pub(crate) async fn conversation(&self, place: &PostgresPlace) -> Begun {
@@ -100,10 +106,12 @@ impl Line {
     /// Has a conversation be made.
     fn make(&self, there: &mut There, place: &PostgresPlace) -> Beginning {
         there.leave();
-        let (line, place, left) = (Arc::clone(&self.there), place.clone(), there.left.clone());
+        let (line, last) = (Arc::clone(&self.there), Arc::clone(&self.last));
+        let (place, left) = (place.clone(), there.left.clone());
         let making = tokio::spawn(async move {
-            let begun = begin_patiently(&place).await.map_err(|error| Fault::Unavailable(error.to_string()));
-            let begun = begun.map(Arc::new);
+            let begun = begin_patiently(&place).await;
+            let begun = begun.and_then(|begun| last.see(begun.known, &place).map(|()| Arc::new(begun)));
+            let begun = begun.map_err(|error| Fault::Unavailable(error.to_string()));
             // Before anything else is asked there, which may wait for what those have locked.
             let remaining = match &begun {
                 Ok(conversation) => end(conversation, left).await,

@@ -17,7 +17,7 @@ use ambrosia_shared_log::{Answer, Fault, Lane, Request};
 use ambrosia_test_database::Server;
 use tempfile::TempDir;
 
-use crate::support::{ask, place};
+use crate::support::{ask, engine, place};
 
 /// Far more than any of these takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -135,5 +135,30 @@ fn a_connection_that_nobody_has_waited_for_long_enough_is_there_for_the_next() {
     let until = Instant::now() + PATIENCE;
     while let Err(fault) = logs() {
         assert!(Instant::now() < until, "what was begun has come to nothing: {fault}");
+    }
+}
+
+#[test]
+fn another_store_that_comes_in_the_place_of_one_is_refused_until_that_is_back() {
+    let Some(server) = Server::begin(&[]) else { return };
+    let engine = engine(&server);
+    let rename = |to: &str| {
+        server.sql(&format!("update shop.meta set value = '{to}' where key = 'store'"));
+        server.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name <> 'psql' and backend_type = 'client backend'");
+    };
+    let own = engine.store().to_string();
+    rename("00000000-0000-4000-8000-000000000001");
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match ask(&engine, Lane::Other, Request::Logs) {
+            Err(Fault::Unavailable(reason)) if reason.contains("it has another store") => break,
+            // Of a connection that was just ended.
+            Err(_) => assert!(Instant::now() < until),
+            Ok(answered) => panic!("{answered:?}"),
+        }
+    }
+    rename(&own);
+    while ask(&engine, Lane::Other, Request::Logs).is_err() {
+        assert!(Instant::now() < until);
     }
 }
