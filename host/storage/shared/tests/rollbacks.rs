@@ -671,6 +671,8 @@ fn an_instance_that_is_copied_again_begins_anew_on_machines_that_have_seen_more(
         assert_eq!(checkpoints.newest_published(), Lsn(0), "it is of what is gone");
         let checkpoint = checkpoint(reign.append_durably(b"more"));
         checkpoints.write(&checkpoint, ReplicaIndex(1)).expect("works").publish().expect("works");
+        // What was said of this life is told before the next one begins.
+        goes_on.members(LOG).expect("it is there").running().expect("works");
         drop((reign, place));
         other.deregister(&name()).expect("nothing runs");
     }
