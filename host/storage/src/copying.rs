@@ -80,6 +80,17 @@ pub enum CopyError {
         /// What differs.
         reason: String,
     },
+    /// It is registered there, and lacks a module, or may.
+    #[error(
+        "instance {name} is copied and registered in the store that it goes to, so do not run it where it was; but that its modules are there is not \
+         certain ({error}): copy it once more, which puts what is missing"
+    )]
+    Registered {
+        /// The instance.
+        name: InstanceName,
+        /// What went wrong behind its registration.
+        error: Box<CopyError>,
+    },
     /// A token of that name is another one.
     #[error(
         "in the store that it goes to, {0} is another one: revoke one of the two with `ambrosia-host token revoke`"
@@ -120,7 +131,7 @@ impl From<CheckpointError> for InstanceError {
 /// Copies an instance that does not run. `goes_on` is told how far it is, and says whether it is to go on.
 ///
 /// # Errors
-/// Any [`CopyError`]. Then it is not registered there, unless it was before.
+/// Any [`CopyError`]. Then it is not registered there, unless it was before or the error says so.
 pub fn copy_instance(
     source: &dyn Store,
     target: &dyn Store,
@@ -132,6 +143,8 @@ pub fn copy_instance(
         there: target.hold_registrations().map_err(to)?,
         here: source.hold_registrations().map_err(from)?,
     };
+    // The second may have been waited for.
+    held.renew()?;
     let entry = source.instance(name).map_err(from)?;
     let replicas: BTreeSet<_> = entry.replicas.iter().copied().map(ReplicaIndex).collect();
     // Whoever is the first to open a log has to see that nobody runs, so that comes before.
@@ -155,7 +168,8 @@ pub fn copy_instance(
     target.end_retirement(entry.uuid).map_err(to)?;
     instances::put_new_entry(target, &entry).map_err(to)?;
     // Whoever removed another instance that has them, and held registrations before or for too long, has not seen this one.
-    copy.copy_modules()?;
+    let again = copy.copy_modules();
+    again.map_err(|error| CopyError::Registered { name: name.clone(), error: Box::new(error) })?;
     Ok(copied)
 }
 

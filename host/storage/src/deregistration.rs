@@ -52,6 +52,7 @@ fn remove<S: Store + ?Sized>(store: &S, remains: &Remains, others: &[Found]) -> 
     let close = |uuid| store.close_log(LogId(uuid), &replicas);
     let closed = remains.uuid.map(close).transpose();
     let closed = closed.map_err(|error| InstanceError::not_closed(&remains.name, error))?.flatten();
+    closed.iter().try_for_each(|closed| closed.check())?;
     delete_entry(store, &remains.name)?;
     if let Some(closed) = closed {
         closed.remove()?;

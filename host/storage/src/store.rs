@@ -155,6 +155,14 @@ impl HeldRegistrations for Held {}
 
 /// A log that nobody uses any more, and nobody may.
 pub trait ClosedLog: Send {
+    /// That it is closed still: a process that stood still may have been taken for gone.
+    ///
+    /// # Errors
+    /// If it is not, or that can't be seen.
+    fn check(&self) -> Result<(), IoError> {
+        Ok(())
+    }
+
     /// Removes it with its checkpoints.
     fn remove(self: Box<Self>) -> Result<(), IoError>;
 }

@@ -3,7 +3,7 @@
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU8, Ordering},
     },
 };
@@ -425,6 +425,69 @@ fn a_replica_that_runs_on_while_a_rollback_is_accepted_tells_when_the_store_goes
     assert_eq!(other.rollbacks().expect("works").iter().map(|found| found.had).collect::<Vec<_>>(), [lost]);
 }
 
+/// As above, but all hosts are ended before anybody finds it, as for a restore.
+#[test]
+fn a_machine_whose_replica_ran_on_while_a_rollback_was_accepted_knows_what_came_since() {
+    let (here, elsewhere) = (machine(), machine());
+    let (engine, backup) = backed_up(here.path(), 2);
+    let other = process(&engine, elsewhere.path());
+    let place = enter(&other, 1).expect("nothing is amiss");
+    let mut tail = read_to_the_end(&*other.log(LOG).expect("it is there"));
+    go_on(&engine, here.path());
+    *engine.rows() = backup;
+    let store = process(&engine, here.path());
+    reason(enter(&store, 0));
+    store.accept_rollback(LOG).expect("works").expect("it was found");
+    drop(store);
+    go_on(&engine, here.path());
+    let backup = engine.rows().clone();
+    let lost = go_on(&engine, here.path());
+    while tail.position() <= lost {
+        tail.read().expect("it goes on with what was accepted");
+    }
+    drop((tail, place, other));
+    *engine.rows() = backup;
+    let told = reason(enter(&process(&engine, elsewhere.path()), 1));
+    assert!(told.contains(&format!("record {lost} of log")), "{told}");
+}
+
+/// An engine in which something is found when the next candidate raises the epoch.
+struct FoundThen {
+    engine: MemoryEngine,
+    found: Mutex<Option<Vec<u8>>>,
+}
+
+impl Engine for FoundThen {
+    fn ask(&self, lane: Lane, request: Request, answer: Answering) {
+        if let Request::Raise { .. } = &request
+            && let Some(found) = self.found.lock().expect("no panic").take()
+        {
+            put(&self.engine, &rollback_key(), found);
+        }
+        self.engine.ask(lane, request, answer);
+    }
+
+    fn facts(&self) -> EngineFacts {
+        self.engine.facts()
+    }
+}
+
+#[test]
+fn nobody_begins_to_reign_over_what_was_found_to_be_lost_while_it_was_about_to() {
+    let (here, elsewhere) = (machine(), machine());
+    let (engine, backup) = backed_up(here.path(), 2);
+    go_on(&engine, here.path());
+    *engine.rows() = backup.clone();
+    reason(enter(&process(&engine, here.path()), 1));
+    let found = Mutex::new(get(&engine, &rollback_key()));
+    *engine.rows() = backup;
+    let store = process_on(Arc::new(FoundThen { engine: engine.clone(), found }), elsewhere.path());
+    let _place = enter(&store, 1).expect("nothing is amiss, as far as it knows");
+    let tail = read_to_the_end(&*store.log(LOG).expect("it is there"));
+    let error = candidate(tail, &store).expect_err("it is known by now");
+    assert!(matches!(error, AcquireError::Log(LogError::Lost { .. })), "{error}");
+}
+
 /// Whoever reads what an old state has does not make it all that was ever durable.
 #[test]
 fn what_was_durable_stays_known_whatever_is_read_since() {
@@ -608,6 +671,8 @@ fn an_instance_that_is_copied_again_begins_anew_on_machines_that_have_seen_more(
         assert_eq!(checkpoints.newest_published(), Lsn(0), "it is of what is gone");
         let checkpoint = checkpoint(reign.append_durably(b"more"));
         checkpoints.write(&checkpoint, ReplicaIndex(1)).expect("works").publish().expect("works");
+        // What was said of this life is told before the next one begins.
+        goes_on.members(LOG).expect("it is there").running().expect("works");
         drop((reign, place));
         other.deregister(&name()).expect("nothing runs");
     }

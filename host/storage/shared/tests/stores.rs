@@ -147,7 +147,7 @@ fn who_was_taken_for_gone_while_it_had_an_instance_closed_removes_nothing() {
     let expected = get(&*engine, &key).expect("it stands there").revision;
     ask(&*engine, Request::Keys(KeysRequest::Delete { space: Space::Store, key, expected }));
     let refused = closed.remove().expect_err("somebody may run").to_string();
-    assert!(refused.contains("nothing was removed"), "{refused}");
+    assert!(refused.contains("its log was not removed"), "{refused}");
     own.store.log(log).expect("it is there").head().expect("works");
 }
 

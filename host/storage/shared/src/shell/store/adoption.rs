@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{desk::Desk, rollbacks};
 use crate::{
-    engine::{Answered, AppendFault, Group, Position, Request},
+    engine::{Answered, AppendFault, Group, Position, Request, Seen},
     limits::{GROUP_BYTES_MAX, KEYS_TIME, retry_after},
 };
 
@@ -26,8 +26,10 @@ pub(super) fn adopt(
     let first = Group { epoch, ..Group::genesis(log, &first) };
     let mut last = first.last;
     match desk.ask(Request::Create { genesis: first })? {
-        // If there was one, what comes next does not follow it.
-        Answered::Created(_) => {}
+        Answered::Created(true) => {}
+        // By a try that was not answered, or by somebody else, who may run it by now: what comes next does not follow that.
+        Answered::Created(false) if !is_untouched(desk, log, last)? => return Err(written_meanwhile(desk, log).into()),
+        Answered::Created(false) => {}
         other => return Err(desk.unfit(&other).into()),
     }
     rollbacks::begin_anew(desk, log)?;
@@ -44,6 +46,19 @@ pub(super) fn adopt(
     }
     let bytes: Bytes = gathered.freeze();
     if bytes.is_empty() { Ok(()) } else { append(desk, Group { log, epoch, after: last, last: end, bytes }) }
+}
+
+/// Whether a log ends with its first group, and nobody has it.
+fn is_untouched(desk: &Desk, log: LogId, first: Position) -> Result<bool, IoError> {
+    match desk.ask(Request::Heads { logs: vec![Seen { log, known: None }] })? {
+        Answered::Heads { heads, .. } => Ok(heads.iter().all(|head| head.last == first && !head.is_reigned)),
+        other => Err(desk.unfit(&other)),
+    }
+}
+
+fn written_meanwhile(desk: &Desk, log: LogId) -> IoError {
+    let source = std::io::Error::other("somebody else has written it meanwhile");
+    IoError { action: "copy", place: format!("log {log} of {}", desk.place()), source }
 }
 
 /// Asks again while the engine can't be reached for that log.
@@ -68,10 +83,7 @@ fn append(desk: &Desk, group: Group) -> Result<(), LogError> {
             [Ok(())] => Ok(()),
             // By a try that was not answered. Whether it is durable shows when it is read back.
             [Err(AppendFault::Refused(Some(head)))] if head.last == wanted => Ok(()),
-            [Err(AppendFault::Refused(_))] => {
-                let source = std::io::Error::other("somebody else has written it meanwhile");
-                Err(IoError { action: "copy", place: format!("log {log} of {}", desk.place()), source }.into())
-            }
+            [Err(AppendFault::Refused(_))] => Err(written_meanwhile(desk, log).into()),
             other => Err(desk.unfit(&Answered::Appended(other.to_vec())).into()),
         },
         other => Err(desk.unfit(&other).into()),

@@ -183,7 +183,11 @@ impl EngineCheckpoints {
                 return Err(self.swept().into());
             }
             // What is taken of records that are lost would count as the newest, and have others trimmed that are needed.
-            if is_new && let Err(lost) = rollbacks::check_none_found(&self.inner.desk, self.log) {
+            let kept = || {
+                self.inner.host.check_kept(self.log).map_err(log_error)?;
+                rollbacks::check_none_found(&self.inner.desk, self.log)
+            };
+            if is_new && let Err(lost) = kept() {
                 self.inner.uploads.remove(&upload)?;
                 return Err(lost);
             }

@@ -344,8 +344,21 @@ impl LogTail for CheckedTail {
         now: Timestamp,
         events: Events,
     ) -> Result<Acquired, AcquireError> {
-        rollbacks::check_none_found(&self.inner.desk, self.log)?;
-        self.tail.acquire(over, me, now, events)
+        let CheckedTail { tail, inner, log } = *self;
+        rollbacks::check_none_found(&inner.desk, log)?;
+        match tail.acquire(over, me, now, events) {
+            Ok(acquired) => {
+                // What was found while it was about to begin deposes nobody who had not begun. Dropped, it is over.
+                rollbacks::check_none_found(&inner.desk, log)?;
+                Ok(acquired)
+            }
+            Err(error @ AcquireError::Log(LogError::Lost { .. })) => {
+                // What was found is the error that matters; who is refused here deposes whoever reigns, too.
+                let _deposed = rollbacks::depose_candidate(&inner.desk, &inner.host, log, over);
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -488,6 +501,8 @@ impl Store for EngineStore {
 
 impl Inner {
     fn remove_log(&self, log: LogId) -> Result<(), IoError> {
+        // What was found of it is of no use then, and if this is cut short nobody would remove that.
+        rollbacks::forget(self, log)?;
         match self.desk.ask(Request::Remove { log })? {
             Answered::Removed(_) => {}
             other => return Err(self.desk.unfit(&other)),
@@ -495,6 +510,7 @@ impl Inner {
         // Nothing is added to a log that is gone, so this takes all.
         checkpoints::remove_all(self, log)?;
         members::remove_places(self, log)?;
+        // Whoever has found something since.
         rollbacks::forget(self, log)?;
         for (name, _) in self.notes(&note::prefix(log))? {
             self.clerk.forget(&name);
@@ -514,13 +530,17 @@ struct ClosedOnEngine {
 }
 
 impl ClosedLog for ClosedOnEngine {
-    fn remove(self: Box<Self>) -> Result<(), IoError> {
+    fn check(&self) -> Result<(), IoError> {
         let stands = self.inner.desk.get(Space::Store, &self.key)?.map(|entry| entry.revision);
-        if stands != Some(self.revision) {
-            let reason = "this process was taken for gone, and the instance may run again: nothing was removed, so try it once more";
-            let place = self.inner.place_of(self.id);
-            return Err(IoError { action: "remove", place, source: io::Error::other(reason) });
+        if stands == Some(self.revision) {
+            return Ok(());
         }
+        let reason = "this process was taken for gone, and the instance may run again: its log was not removed, so try it once more";
+        Err(IoError { action: "remove", place: self.inner.place_of(self.id), source: io::Error::other(reason) })
+    }
+
+    fn remove(self: Box<Self>) -> Result<(), IoError> {
+        self.check()?;
         self.inner.remove_log(self.id)
     }
 }

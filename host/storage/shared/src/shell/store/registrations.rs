@@ -4,6 +4,7 @@
 //! nothing depends on it but that two do not disturb each other. An entry is put only while its log is there.
 
 use std::{
+    io,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -19,6 +20,10 @@ use crate::{
 
 const KEY: &str = "lock/registrations";
 
+/// Nobody waits longer for others: a copy may take as long as it will. It is more than who holds them without a sign has.
+const WAITING_TIME: Duration = Duration::from_secs(40);
+const _: () = assert!(WAITING_TIME.as_secs() > REGISTRATION_TIME.as_secs());
+
 /// Between two looks at whether it is free.
 const LOOK_INTERVAL: Duration = Duration::from_millis(25);
 
@@ -31,12 +36,21 @@ pub(super) struct Registrations {
 }
 
 pub(super) fn hold(desk: &Arc<Desk>) -> Result<Registrations, IoError> {
-    hold_from(desk, REGISTRATION_TIME)
+    hold_from(desk, REGISTRATION_TIME, WAITING_TIME)
 }
 
-fn hold_from(desk: &Arc<Desk>, patience: Duration) -> Result<Registrations, IoError> {
+/// Takes whoever has them for dead after `patience` without a sign, and waits no longer for others than `time`.
+fn hold_from(desk: &Arc<Desk>, patience: Duration, time: Duration) -> Result<Registrations, IoError> {
+    let began = Instant::now();
     let mut seen: Option<(Revision, Instant)> = None;
     loop {
+        if began.elapsed() > time {
+            let reason = format!(
+                "somebody registers, copies or deregisters instances for more than {time:?}: try it again when that is done"
+            );
+            let source = io::Error::new(io::ErrorKind::TimedOut, reason);
+            return Err(IoError { action: "hold registrations of", place: desk.place(), source });
+        }
         match desk.put(Space::Store, KEY, None, Vec::new(), None)? {
             Ok(revision) => return Ok(Registrations { desk: Arc::clone(desk), revision, since: Instant::now() }),
             Err(PutRefused::Stands(Some(held))) => match seen {
@@ -87,7 +101,7 @@ mod tests {
     fn who_holds_registrations_for_too_long_is_taken_for_dead_and_takes_nothing_from_the_next_one() {
         let desk = Arc::new(Desk::new(Arc::new(MemoryEngine::default()), HostId([1; 16])));
         let frozen = hold(&desk).expect("nobody holds them");
-        let next = hold_from(&desk, Duration::from_millis(100)).expect("works");
+        let next = hold_from(&desk, Duration::from_millis(100), WAITING_TIME).expect("works");
         drop(frozen);
         assert!(are_held(&desk).expect("works"), "by the next one");
         drop(next);
@@ -103,11 +117,19 @@ mod tests {
         assert!(slow.renew().expect("works") && slow.revision == before, "that was a moment ago");
         long_ago(&mut slow);
         assert!(slow.renew().expect("works") && slow.revision > before, "whoever waits begins anew");
-        let next = hold_from(&desk, Duration::ZERO).expect("works");
+        let next = hold_from(&desk, Duration::ZERO, WAITING_TIME).expect("works");
         long_ago(&mut slow);
         assert!(!slow.renew().expect("works"));
         drop(slow);
         assert!(are_held(&desk).expect("works"), "by the next one");
         drop(next);
+    }
+
+    #[test]
+    fn who_waits_for_somebody_who_goes_on_and_on_is_told() {
+        let desk = Arc::new(Desk::new(Arc::new(MemoryEngine::default()), HostId([1; 16])));
+        let _held = hold(&desk).expect("nobody holds them");
+        let error = hold_from(&desk, REGISTRATION_TIME, Duration::from_millis(100)).err().expect("they are held");
+        assert!(error.to_string().contains("try it again"), "{error}");
     }
 }

@@ -134,21 +134,20 @@ fn decode(value: &[u8], place: impl Fn() -> String) -> Result<Kept, IoError> {
     stored::decode(value).ok_or_else(damaged)
 }
 
+/// Whether what is known of a log is of what was given up since: then it says nothing of what there is now.
+fn is_given_up(desk: &Desk, log: LogId, known: &Durable, generation: u64) -> Result<bool, IoError> {
+    // An older program does not say up to where.
+    Ok(known.generation < generation && given_up(desk, log)?.is_none_or(|upto| known.epoch() <= upto))
+}
+
 /// Writes down that the store has lost what was durable, if nobody has, and has nobody reign any more.
-pub(super) fn tell(
-    desk: &Desk,
-    witness: &Witness,
-    host: &EngineHost,
-    log: LogId,
-    fault: &LogFault,
-) -> Result<(), IoError> {
-    let known = witness.read(log)?;
+fn tell(desk: &Desk, host: &EngineHost, log: LogId, known: &Durable, fault: &LogFault) -> Result<(), IoError> {
     loop {
         let (entry, kept) = read(desk, log)?;
         if kept.found.is_some() {
             return depose(desk, host, log);
         }
-        let found = Found::of(log, fault, &known);
+        let found = Found::of(log, fault, known);
         // Whoever stood still while it was accepted finds what was given up: that concerns nobody else, and its replica begins anew.
         if known.generation < kept.generation && given_up(desk, log)?.is_some_and(|upto| Epoch(found.epoch) <= upto) {
             return Ok(());
@@ -184,13 +183,18 @@ pub(super) fn check(inner: &Arc<Inner>, log: LogId) -> Result<(), EnterError> {
         return Err(refused(inner, found.rollback()));
     }
     inner.witness.take(|| inner.host.take_durable());
-    let known = inner.witness.read(log)?;
+    let mut known = inner.witness.read(log)?;
     if known.generation < kept.generation {
         // What is in the cache may be of what was given up, and have the names of what has come since.
         checkpoints::remove_cached(inner, log)?;
-    } else if let Err(fault) = compare(inner, log, &known)? {
-        tell(&inner.desk, &inner.witness, &inner.host, log, &fault)?;
-        return Err(EnterError::Lost { reason: fault.to_string() });
+    }
+    if !is_given_up(&inner.desk, log, &known, kept.generation)? {
+        if let Err(fault) = compare(inner, log, &known)? {
+            tell(&inner.desk, &inner.host, log, &known, &fault)?;
+            return Err(EnterError::Lost { reason: fault.to_string() });
+        }
+        // A replica that ran on while that was accepted has seen what came since.
+        known.generation = known.generation.max(kept.generation);
     }
     // Given up, or brought back.
     inner.host.forgive(log);
@@ -238,11 +242,20 @@ fn compare(inner: &Inner, log: LogId, known: &Durable) -> Result<Result<(), LogF
 pub(super) fn check_kept(inner: &Inner, log: LogId) -> Result<(), LogError> {
     check_none_found(&inner.desk, log)?;
     let (_, kept) = read(&inner.desk, log)?;
-    if inner.witness.read(log)?.generation < kept.generation {
+    if is_given_up(&inner.desk, log, &inner.witness.read(log)?, kept.generation)? {
         return Ok(());
     }
     // The clerk tells others of what that finds.
     compare_now(inner, log)
+}
+
+/// Ends the reign that a candidate of this host has begun by an epoch above that one, and then found a loss: nobody else would see that it is over.
+pub(super) fn depose_candidate(desk: &Desk, host: &EngineHost, log: LogId, over: Epoch) -> Result<(), IoError> {
+    match host.head(log) {
+        Ok(head) if head.is_reigned && head.claim.host == desk.me && head.epoch > over => depose(desk, host, log),
+        Ok(_) | Err(LogFault::Gone { .. }) => Ok(()),
+        Err(fault) => Err(io_error(&fault)),
+    }
 }
 
 /// Whether a replica that runs may become primary, and its checkpoints may come to count.
@@ -263,10 +276,16 @@ pub(super) fn tell_all(
     let lost = host.lost();
     told.retain(|log, fault| lost.get(log) == Some(fault));
     for (log, fault) in lost {
-        if told.get(&log) != Some(&fault) {
-            tell(desk, witness, host, log, &fault)?;
-            told.insert(log, fault);
+        if told.get(&log) == Some(&fault) {
+            continue;
         }
+        let known = witness.read(log)?;
+        // It may have been accepted since, and a replica have begun here: first that is forgiven, and then another generation known.
+        if host.lost().get(&log) != Some(&fault) {
+            continue;
+        }
+        tell(desk, host, log, &known, &fault)?;
+        told.insert(log, fault);
     }
     Ok(())
 }
