@@ -397,57 +397,59 @@ fn a_host_that_was_cut_off_while_a_rollback_was_accepted_begins_anew_and_stops_n
     read_to_the_end(&*log);
 }
 
-/// Its replica had nothing that was given up, and so does not know of that.
+/// A replica that has run on while a rollback was accepted, for it had nothing that was given up, and has read what came since; and how the
+/// rows were before the last of that.
+struct RanOn {
+    engine: MemoryEngine,
+    backup: Rows,
+    lost: Lsn,
+    tail: Box<dyn LogTail>,
+    place: Box<dyn Presence>,
+    store: EngineStore,
+    machine: TempDir,
+}
+
+impl RanOn {
+    fn new() -> RanOn {
+        let (here, elsewhere) = (machine(), machine());
+        let (engine, backup) = backed_up(here.path(), 2);
+        let other = process(&engine, elsewhere.path());
+        let place = enter(&other, 1).expect("nothing is amiss");
+        let mut tail = read_to_the_end(&*other.log(LOG).expect("it is there"));
+        go_on(&engine, here.path());
+        *engine.rows() = backup;
+        let store = process(&engine, here.path());
+        reason(enter(&store, 0));
+        store.accept_rollback(LOG).expect("works").expect("it was found");
+        drop(store);
+        go_on(&engine, here.path());
+        let backup = engine.rows().clone();
+        let lost = go_on(&engine, here.path());
+        while tail.position() <= lost {
+            tail.read().expect("it goes on with what was accepted");
+        }
+        RanOn { engine, backup, lost, tail, place, store: other, machine: elsewhere }
+    }
+}
+
 #[test]
 fn a_replica_that_runs_on_while_a_rollback_is_accepted_tells_when_the_store_goes_back_again() {
-    let (here, elsewhere) = (machine(), machine());
-    let (engine, backup) = backed_up(here.path(), 2);
-    let other = process(&engine, elsewhere.path());
-    let place = enter(&other, 1).expect("nothing is amiss");
-    let mut tail = read_to_the_end(&*other.log(LOG).expect("it is there"));
-    go_on(&engine, here.path());
-    *engine.rows() = backup;
-    let store = process(&engine, here.path());
-    reason(enter(&store, 0));
-    store.accept_rollback(LOG).expect("works").expect("it was found");
-    drop(store);
-    go_on(&engine, here.path());
-    let backup = engine.rows().clone();
-    let lost = go_on(&engine, here.path());
-    while tail.position() <= lost {
-        tail.read().expect("it goes on with what was accepted");
-    }
+    let RanOn { engine, backup, lost, mut tail, place, store, machine: _machine } = RanOn::new();
     *engine.rows() = backup;
     let error = tail.read().expect_err("it has read what is not there any more");
     assert!(matches!(error, LogError::Lost { .. }), "{error}");
     place.set_applied(lost);
-    other.members(LOG).expect("it is there").running().expect("works");
-    assert_eq!(other.rollbacks().expect("works").iter().map(|found| found.had).collect::<Vec<_>>(), [lost]);
+    store.members(LOG).expect("it is there").running().expect("works");
+    assert_eq!(store.rollbacks().expect("works").iter().map(|found| found.had).collect::<Vec<_>>(), [lost]);
 }
 
 /// As above, but all hosts are ended before anybody finds it, as for a restore.
 #[test]
 fn a_machine_whose_replica_ran_on_while_a_rollback_was_accepted_knows_what_came_since() {
-    let (here, elsewhere) = (machine(), machine());
-    let (engine, backup) = backed_up(here.path(), 2);
-    let other = process(&engine, elsewhere.path());
-    let place = enter(&other, 1).expect("nothing is amiss");
-    let mut tail = read_to_the_end(&*other.log(LOG).expect("it is there"));
-    go_on(&engine, here.path());
+    let RanOn { engine, backup, lost, tail, place, store, machine } = RanOn::new();
+    drop((tail, place, store));
     *engine.rows() = backup;
-    let store = process(&engine, here.path());
-    reason(enter(&store, 0));
-    store.accept_rollback(LOG).expect("works").expect("it was found");
-    drop(store);
-    go_on(&engine, here.path());
-    let backup = engine.rows().clone();
-    let lost = go_on(&engine, here.path());
-    while tail.position() <= lost {
-        tail.read().expect("it goes on with what was accepted");
-    }
-    drop((tail, place, other));
-    *engine.rows() = backup;
-    let told = reason(enter(&process(&engine, elsewhere.path()), 1));
+    let told = reason(enter(&process(&engine, machine.path()), 1));
     assert!(told.contains(&format!("record {lost} of log")), "{told}");
 }
 

@@ -240,9 +240,8 @@ fn compare(inner: &Inner, log: LogId, known: &Durable) -> Result<Result<(), LogF
 
 /// Whether the log may be read for more than a look at it: as for a replica that begins to run, but nothing here is changed.
 pub(super) fn check_kept(inner: &Inner, log: LogId) -> Result<(), LogError> {
-    check_none_found(&inner.desk, log)?;
-    let (_, kept) = read(&inner.desk, log)?;
-    if is_given_up(&inner.desk, log, &inner.witness.read(log)?, kept.generation)? {
+    let generation = generation_kept(&inner.desk, log)?;
+    if is_given_up(&inner.desk, log, &inner.witness.read(log)?, generation)? {
         return Ok(());
     }
     // The clerk tells others of what that finds.
@@ -260,10 +259,13 @@ pub(super) fn depose_candidate(desk: &Desk, host: &EngineHost, log: LogId, over:
 
 /// Whether a replica that runs may become primary, and its checkpoints may come to count.
 pub(super) fn check_none_found(desk: &Desk, log: LogId) -> Result<(), LogError> {
-    match read(desk, log)?.1.found {
-        None => Ok(()),
-        Some(found) => Err(LogError::Lost { reason: found.reason }),
-    }
+    generation_kept(desk, log).map(drop)
+}
+
+/// The generation of a log of which nothing was found to be lost.
+fn generation_kept(desk: &Desk, log: LogId) -> Result<u64, LogError> {
+    let Kept { generation, found } = read(desk, log)?.1;
+    found.map_or(Ok(generation), |found| Err(LogError::Lost { reason: found.reason }))
 }
 
 /// Has others know of the logs that were found to have lost something. Those that could not be told are told of next time.
