@@ -15,7 +15,8 @@ pub enum Event {
         /// All records behind those that it had read; its epoch record is the last. All of them are durable.
         records: Vec<Record>,
     },
-    /// The candidate did not become the writer. Nothing more comes of the task.
+    /// The candidate did not become the writer. Nothing more comes of the task; if it may seem to reign, others are told later that
+    /// it does not.
     NotReigning(NotReigning),
     /// The log of a reign. Nothing more comes of the task after [`LogEvent::Stopped`]: it is to be given up, or closed.
     Log(Epoch, LogEvent),

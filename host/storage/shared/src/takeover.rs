@@ -3,7 +3,7 @@
 //! The order is the fence. Once the epoch is raised nothing of an earlier reign is appended any more, so the end that the head
 //! row shows with it is the end, and what is read up to there is all of it. The epoch record is the first group of the new
 //! reign, appended and settled like any other; its answer makes the reign. Whoever dies in between leaves an epoch that no
-//! record has, which readers allow.
+//! record has, which readers allow. Whoever lives on and gives up says that the reign has ended, as a writer does.
 //!
 //! **Architecture Invariant:** a takeover asks nothing itself and knows no time but what it is told.
 
@@ -13,7 +13,7 @@ use ambrosia_core::{Epoch, EpochBody, Record, RecordHeader, RecordKind, Timestam
 use ambrosia_storage::LogId;
 
 use crate::{
-    engine::{Claim, EngineHead, LogRead, Position, Raise, RaiseFault, ReadFrom, Session},
+    engine::{Claim, EngineHead, Fault, LogRead, Position, Raise, RaiseFault, ReadFrom, Session},
     event::{Event, NotReigning},
     fault::LogFault,
     limits::{STALLED_AFTER, TAKEOVER_TIME, retry_after},
@@ -49,6 +49,8 @@ pub(crate) struct Takeover {
     records: Vec<Record>,
     /// The head row as its epoch was raised.
     raised: Option<EngineHead>,
+    /// The head row may show its reign, or may yet.
+    may_reign: bool,
     stage: Stage,
     began: Duration,
     tries: u32,
@@ -65,6 +67,10 @@ enum Stage {
     Reading(Sight<Result<Vec<Record>, LogFault>>),
     /// All is read.
     Done,
+    /// It was given up, which others are to be told, but not before.
+    Releasing(Duration),
+    /// They were told.
+    Released,
     Over,
 }
 
@@ -76,6 +82,7 @@ impl Takeover {
             reader,
             records: Vec::new(),
             raised: None,
+            may_reign: false,
             stage: Stage::Raise(now),
             began: now,
             tries: 0,
@@ -89,9 +96,15 @@ impl Takeover {
             Stage::Raise(at) => Want::Raise(*at),
             Stage::Reading(sight) => sight.want(Want::Read),
             Stage::Done => Want::Reign,
+            Stage::Releasing(at) => Want::Release(*at),
             Stage::Over => Want::Ended,
-            Stage::Raising => Want::Nothing,
+            Stage::Raising | Stage::Released => Want::Nothing,
         }
+    }
+
+    /// Whether whoever has it knows that it has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.stage, Stage::Releasing(_) | Stage::Released | Stage::Over)
     }
 
     pub(crate) fn log(&self) -> LogId {
@@ -111,26 +124,32 @@ impl Takeover {
     /// What came of raising the epoch. What is not known is asked again, which changes nothing if it was done.
     pub(crate) fn on_raised(
         &mut self,
-        result: Result<Result<EngineHead, RaiseFault>, String>,
+        result: Result<Result<EngineHead, RaiseFault>, Fault>,
         now: Duration,
         events: &mut Vec<Event>,
     ) {
         match result {
             Ok(Ok(head)) => {
                 assert!(head.epoch > self.candidate.over, "a reign is named by a number that none before it had");
+                self.may_reign = true;
                 let at = self.reader.standing;
                 if at.epoch >= head.epoch {
                     // What was durable before is of a reign that the head row had not seen.
-                    return self.end(NotReigning::Fault(went_back(at.last.lsn, at.epoch, head)), events);
+                    return self.end(NotReigning::Fault(went_back(at.last.lsn, at.epoch, head)), now, events);
                 }
                 self.raised = Some(head);
                 self.go_on(now, events);
             }
-            Ok(Err(RaiseFault::Contended(head))) => self.end(NotReigning::Contended { epoch: head.epoch }, events),
-            Ok(Err(RaiseFault::Gone)) => {
-                self.end(NotReigning::Fault(LogFault::Gone { log: self.candidate.log }), events);
+            Ok(Err(RaiseFault::Contended(head))) => {
+                self.end(NotReigning::Contended { epoch: head.epoch }, now, events);
             }
-            Err(reason) => self.retry(reason, Stage::Raise, now, events),
+            Ok(Err(RaiseFault::Gone)) => {
+                self.end(NotReigning::Fault(LogFault::Gone { log: self.candidate.log }), now, events);
+            }
+            Err(fault) => {
+                self.may_reign |= matches!(fault, Fault::Unknown(_));
+                self.retry(fault.to_string(), Stage::Raise, now, events);
+            }
         }
     }
 
@@ -140,17 +159,17 @@ impl Takeover {
         let at = self.reader.standing;
         if at.epoch >= head.epoch {
             // Others were faster, and have written already.
-            return self.end(NotReigning::Contended { epoch: at.epoch }, events);
+            return self.end(NotReigning::Contended { epoch: at.epoch }, now, events);
         }
         if at.last.lsn < head.last.lsn {
             self.stage = read_from(now);
         } else if at.last == head.last {
             self.stage = Stage::Done;
         } else if at.last.lsn > head.last.lsn {
-            self.end(NotReigning::Fault(went_back(at.last.lsn, at.epoch, head)), events);
+            self.end(NotReigning::Fault(went_back(at.last.lsn, at.epoch, head)), now, events);
         } else {
             let fault = LogFault::Rewritten { log: self.candidate.log, lsn: at.last.lsn };
-            self.end(NotReigning::Fault(fault), events);
+            self.end(NotReigning::Fault(fault), now, events);
         }
     }
 
@@ -194,7 +213,7 @@ impl Takeover {
                 self.records.extend(records);
                 self.go_on(now, events);
             }
-            Ok(Err(fault)) => self.end(NotReigning::Fault(fault), events),
+            Ok(Err(fault)) => self.end(NotReigning::Fault(fault), now, events),
             Err(reason) => self.retry(reason, read_from, now, events),
         }
     }
@@ -220,7 +239,7 @@ impl Takeover {
     fn retry(&mut self, reason: String, stage: impl FnOnce(Duration) -> Stage, now: Duration, events: &mut Vec<Event>) {
         let waited = now.saturating_sub(self.began);
         if waited >= TAKEOVER_TIME {
-            return self.end(NotReigning::Fault(LogFault::Unavailable(reason)), events);
+            return self.end(NotReigning::Fault(LogFault::Unavailable(reason)), now, events);
         }
         if !self.stalled && waited >= STALLED_AFTER {
             self.stalled = true;
@@ -230,9 +249,22 @@ impl Takeover {
         self.stage = stage(now + retry_after(self.tries));
     }
 
-    fn end(&mut self, why: NotReigning, events: &mut Vec<Event>) {
-        self.stage = Stage::Over;
+    /// Whoever has it is told at once. Until others are, they see the reign of a host that is alive, which is never vacant.
+    fn end(&mut self, why: NotReigning, now: Duration, events: &mut Vec<Event>) {
+        self.stage = if self.may_reign { Stage::Releasing(now) } else { Stage::Over };
+        (self.records, self.tries) = (Vec::new(), 0);
         events.push(Event::NotReigning(why));
+    }
+
+    /// The epoch and the claim of the reign that has ended, or has never begun.
+    pub(crate) fn on_releasing(&mut self) -> (Epoch, Claim) {
+        self.stage = Stage::Released;
+        (Epoch(self.candidate.over.0 + 1), self.candidate.claim)
+    }
+
+    pub(crate) fn on_released(&mut self, result: &Result<(), String>, now: Duration) {
+        self.tries += 1;
+        self.stage = if result.is_ok() { Stage::Over } else { Stage::Releasing(now + retry_after(self.tries)) };
     }
 }
 

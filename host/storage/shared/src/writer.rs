@@ -516,8 +516,10 @@ impl Writer {
         has_to
     }
 
-    pub(crate) fn on_releasing(&mut self) {
+    /// The epoch and the claim of the reign that has ended.
+    pub(crate) fn on_releasing(&mut self) -> (Epoch, Claim) {
         self.stage = Stage::Released;
+        (self.epoch, self.claim)
     }
 
     pub(crate) fn on_released(&mut self, result: Result<(), String>, now: Duration, events: &mut Vec<Event>) {

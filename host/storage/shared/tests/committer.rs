@@ -409,6 +409,58 @@ fn of_two_candidates_for_one_vacancy_one_becomes_the_writer() {
     assert_eq!(host.events, [(late, contended)]);
 }
 
+/// A candidate that is told this of its raised epoch, and reaches nobody from then on; what it is told until it has given up.
+fn give_up(host: &mut Host, over: Epoch, told: Result<(), Fault>) -> Vec<Event> {
+    host.take_over(log(0), over);
+    let [(id, _, request)] = &host.requests()[..] else { panic!("it raises the epoch") };
+    let answer = match told {
+        Err(fault @ Fault::Unavailable(_)) => Err(fault),
+        told => {
+            let answered = host.rows.execute(request, SESSION);
+            told.map(|()| answered)
+        }
+    };
+    host.answer(*id, answer);
+    let mut events = Vec::new();
+    while !matches!(events.last(), Some(Event::NotReigning(_))) {
+        refuse_all(host);
+        events.extend(host.take_events());
+    }
+    events
+}
+
+#[test]
+fn a_candidate_that_gives_up_with_its_epoch_raised_knows_that_at_once_and_others_once_they_can_be_told() {
+    let unheard = Err(Fault::Unknown("the connection was cut".to_owned()));
+    for told in [Ok(()), unheard] {
+        let mut host = Host::new(1);
+        let reign = host.reign(log(0), Epoch(0));
+        host.committer.close(reign.task, host.now);
+        host.answer_all();
+        host.take_events();
+        let events = give_up(&mut host, reign.epoch, told);
+        assert!(matches!(events.last(), Some(Event::NotReigning(NotReigning::Fault(LogFault::Unavailable(_))))));
+        let head = host.rows.head(log(0)).expect("it is there");
+        assert_eq!((head.epoch, head.is_reigned), (Epoch(2), true));
+        // It is no reign of this host, whatever the head row says.
+        host.committer.watch(log(0), host.now);
+        refuse_all(&mut host);
+        assert_eq!(host.take_events(), [Event::Vacant(Vacancy::Released(Epoch(2)))]);
+        host.pass(RETRY_MAX);
+        host.answer_all();
+        assert!(!host.rows.head(log(0)).expect("it is there").is_reigned);
+        host.pass(RETRY_MAX);
+        assert_eq!((host.requests().len(), host.take_events()), (0, Vec::new()), "nothing more is to be done");
+    }
+}
+
+#[test]
+fn a_candidate_whose_epoch_was_not_raised_has_nothing_to_tell() {
+    let mut host = Host::new(1);
+    give_up(&mut host, Epoch(0), Err(Fault::Unavailable("refused".to_owned())));
+    assert_eq!((host.requests().len(), host.committer.next_time()), (0, None));
+}
+
 #[test]
 fn a_reader_is_given_nothing_before_a_barrier_has_returned() {
     let mut host = Host::new(1);

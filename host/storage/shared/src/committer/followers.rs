@@ -117,7 +117,7 @@ impl Committer {
     fn has_claim(&self, log: LogId, claim: Claim) -> bool {
         self.tasks.values().any(|task| match task {
             Task::Writer(writer) => writer.log == log && writer.claim() == claim && !writer.has_ended(),
-            Task::Takeover(takeover) => takeover.raise().claim == claim,
+            Task::Takeover(takeover) => takeover.raise().claim == claim && !takeover.has_ended(),
             _ => false,
         })
     }

@@ -3,9 +3,9 @@
 use core::time::Duration;
 use std::collections::{BTreeSet, VecDeque};
 
-use super::{Committer, Purpose, answers::reason};
+use super::{Committer, Purpose, answers::unfit};
 use crate::{
-    engine::{Answer, Answered, EngineHead, Raise, RaiseFault, Request},
+    engine::{Answer, Answered, EngineHead, Fault, Raise, RaiseFault, Request},
     limits::REQUEST_LOGS_MAX,
     task::{Task, TaskId},
 };
@@ -45,10 +45,11 @@ impl Committer {
 
     pub(super) fn on_raised(&mut self, ids: &[TaskId], answer: Answer, now: Duration) {
         self.raises.is_asked = false;
-        let failed = |reason: String| ids.iter().map(|_| Err(reason.clone())).collect();
-        let results: Vec<Result<Result<EngineHead, RaiseFault>, String>> = match answer {
+        let failed = |fault: Fault| ids.iter().map(|_| Err(fault.clone())).collect();
+        let results: Vec<Result<Result<EngineHead, RaiseFault>, Fault>> = match answer {
             Ok(Answered::Raised(results)) if results.len() == ids.len() => results.into_iter().map(Ok).collect(),
-            other => failed(reason(other)),
+            Ok(other) => failed(Fault::Unknown(unfit(&other))),
+            Err(fault) => failed(fault),
         };
         for (id, result) in ids.iter().zip(results) {
             self.tell(*id, now, |task, events| match task {

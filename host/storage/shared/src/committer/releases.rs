@@ -11,9 +11,13 @@ use crate::{
 impl Committer {
     pub(super) fn ask_to_release(&mut self, now: Duration) {
         while let Some(id) = self.releasing.pop_front() {
-            let Some(Task::Writer(writer)) = self.tasks.get_mut(&id) else { continue };
-            writer.on_releasing();
-            let (log, epoch, claim) = (writer.log, writer.epoch, writer.claim());
+            let Some(task) = self.tasks.get_mut(&id) else { continue };
+            let (epoch, claim) = match task {
+                Task::Writer(writer) => writer.on_releasing(),
+                Task::Takeover(takeover) => takeover.on_releasing(),
+                Task::Read(_) | Task::Head(_) | Task::Follow(_) => unreachable!("they have no reign"),
+            };
+            let log = task.log();
             self.ask(Request::Release { log, epoch, claim }, Purpose::Release(id), now);
         }
     }
@@ -25,7 +29,8 @@ impl Committer {
         };
         self.tell(id, now, |task, events| match task {
             Task::Writer(writer) => writer.on_released(result, now, events),
-            _ => unreachable!("only a writer ends a reign"),
+            Task::Takeover(takeover) => takeover.on_released(&result, now),
+            Task::Read(_) | Task::Head(_) | Task::Follow(_) => unreachable!("they have no reign"),
         });
     }
 }
