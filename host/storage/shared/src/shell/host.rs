@@ -110,16 +110,7 @@ impl EngineHost {
     /// # Errors
     /// If the system has no more threads.
     pub fn begin(engine: Arc<dyn Engine>, me: HostId) -> io::Result<Arc<EngineHost>> {
-        let committer = Committer::new(engine.facts(), me);
-        let state = State {
-            committer,
-            waiters: BTreeMap::new(),
-            answers: Vec::new(),
-            followed: BTreeMap::new(),
-            durable: BTreeMap::new(),
-            lost: BTreeMap::new(),
-            ended: None,
-        };
+        let state = State::new(Committer::new(engine.facts(), me));
         let shared =
             Arc::new(Shared { engine, state: Mutex::new(state), changed: Condvar::new(), began: Instant::now() });
         let there = Arc::clone(&shared);
@@ -299,14 +290,7 @@ impl EngineHost {
 
     /// Ends a reign without what is not on its way yet, and a look of it. Nobody is told more of it.
     pub(super) fn abandon(&self, reign: TaskId, look: Option<TaskId>) {
-        self.shared.with(|state, now| {
-            if let Some(look) = look {
-                state.waiters.remove(&look);
-                state.committer.give_up(look);
-            }
-            state.waiters.remove(&reign);
-            state.committer.abandon(reign, now);
-        });
+        self.shared.with(|state, now| state.abandon(reign, look, now));
     }
 }
 
@@ -396,9 +380,30 @@ impl Shared {
 }
 
 impl State {
+    fn new(committer: Committer) -> State {
+        State {
+            committer,
+            waiters: BTreeMap::new(),
+            answers: Vec::new(),
+            followed: BTreeMap::new(),
+            durable: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            ended: None,
+        }
+    }
+
     fn begin_read(&mut self, log: LogId, standing: Standing, now: Duration, told: OnRecords) {
         let task = self.committer.read(log, standing, now);
         self.waiters.insert(task, Waiter::Read(log, told));
+    }
+
+    fn abandon(&mut self, reign: TaskId, look: Option<TaskId>, now: Duration) {
+        if let Some(look) = look {
+            self.waiters.remove(&look);
+            self.committer.give_up(look);
+        }
+        self.waiters.remove(&reign);
+        self.committer.abandon(reign, now);
     }
 
     /// What was seen of a log says nothing once nobody follows it.
@@ -459,7 +464,13 @@ impl State {
     }
 
     fn telling(&mut self, task: TaskId, event: Event) -> Option<Telling> {
-        let waiter = self.waiters.remove(&task)?;
+        let Some(waiter) = self.waiters.remove(&task) else {
+            // Whoever had the reign has gone, and does not give it up.
+            if let Event::Log(_, LogEvent::Stopped(_)) = event {
+                self.committer.give_up(task);
+            }
+            return None;
+        };
         match (waiter, event) {
             (Waiter::Candidate(sender, listener), Event::Reigns { epoch, records }) => {
                 self.waiters.insert(task, Waiter::Reign(listener));
@@ -555,4 +566,68 @@ pub(super) fn log_error(fault: LogFault) -> LogError {
 
 pub(super) fn io_error(fault: &LogFault) -> IoError {
     IoError { action: "use", place: "the engine".to_owned(), source: io::Error::other(fault.to_string()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use ambrosia_core::{EpochBody, InstanceUuid, RecordHeader, RecordKind, ReplicaIndex, Timestamp};
+    use ambrosia_storage::conformance::genesis_of;
+
+    use super::*;
+    use crate::{
+        engine::{EngineFacts, HostId, Raise, Session},
+        limits::GROUP_BYTES_MAX,
+        rows::Rows,
+    };
+
+    const LOG: LogId = LogId(InstanceUuid([7; 16]));
+    const NOW: Duration = Duration::from_secs(1);
+
+    /// Answers all that is asked, and tells whoever waits for it.
+    fn answer_all(state: &mut State, rows: &mut Rows) {
+        while let Some((id, _, request)) = state.committer.next_request() {
+            state.committer.on_answer(id, Ok(rows.execute(&request, Session(1))), NOW);
+        }
+        state.tellings().into_iter().for_each(|tell| tell());
+    }
+
+    fn reign(state: &mut State, rows: &mut Rows) -> TaskId {
+        let claim = state.committer.new_claim();
+        let (standing, me) =
+            (Standing::at(&genesis_of(LOG.0)), EpochBody { replica: ReplicaIndex(0), engine: [0; 32] });
+        let candidate = Candidate { log: LOG, over: Epoch(0), claim, standing, me, time: Timestamp(2) };
+        let task = state.committer.take_over(candidate, NOW);
+        state.waiters.insert(task, Waiter::Candidate(channel().0, Listener::new(Box::new(|_, _| ()))));
+        answer_all(state, rows);
+        task
+    }
+
+    fn append(state: &mut State, reign: TaskId) {
+        let (_, at) = state.committer.durable(reign).expect("it reigns");
+        let mut header = RecordHeader::new(RecordKind::Deliver, at.epoch, at.last.lsn.next(), Timestamp(3));
+        header.previous = at.last.link;
+        state.committer.append(reign, Record::seal(header, b"lost"), NOW).expect("it does not know");
+    }
+
+    #[test]
+    fn a_reign_that_was_dropped_is_forgotten_when_it_is_found_to_be_over_and_what_was_found_is_not() {
+        for has_gone_back in [false, true] {
+            let facts = EngineFacts { group_bytes_max: GROUP_BYTES_MAX, lanes: 1, place: String::new(), caution: None };
+            let (mut rows, mut state) = (Rows::default(), State::new(Committer::new(facts, HostId([1; 16]))));
+            rows.create(LOG, &genesis_of(LOG.0));
+            let before = rows.clone();
+            let task = reign(&mut state, &mut rows);
+            append(&mut state, task);
+            let claim = Claim { host: HostId([2; 16]), attempt: 1 };
+            let raise = Raise { log: LOG, over: Epoch(1), claim, replica: ReplicaIndex(1) };
+            rows.execute(&Request::Raise { wanted: vec![raise] }, Session(1));
+            if has_gone_back {
+                rows = before;
+            }
+            state.abandon(task, None, NOW);
+            answer_all(&mut state, &mut rows);
+            assert_eq!((state.committer.reigns(), state.waiters.len()), (0, 0));
+            assert_eq!(state.lost.contains_key(&LOG), has_gone_back);
+        }
+    }
 }
