@@ -5,13 +5,13 @@ mod support;
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{InstanceUuid, ReplicaIndex};
+use ambrosia_core::{InstanceUuid, Lsn, ReplicaIndex};
 use ambrosia_shared_log::{
     Answered, Answering, Claim, Engine, EngineFacts, EngineStore, Fault, HostId, KeyEntry, KeysAnswer, KeysRequest,
     Lane, MemoryEngine, Put, Request, Space,
@@ -302,4 +302,68 @@ fn a_place_that_a_replica_did_not_hear_that_it_has_is_given_back() {
         let error = store.members(log).expect("it is there").enter(ReplicaIndex(0)).err().expect("it does not know");
         assert!(matches!(error, EnterError::Io(_)), "{error}");
     });
+}
+
+/// An engine on which a place is not given back before something was noted.
+#[derive(Clone)]
+struct Noting {
+    engine: Arc<dyn Engine>,
+    state: Arc<Mutex<Noted>>,
+}
+
+#[derive(Default)]
+struct Noted {
+    is_noted: bool,
+    /// What waits for that.
+    waiting: Option<(Request, Answering)>,
+}
+
+impl Engine for Noting {
+    fn ask(&self, lane: Lane, request: Request, answer: Answering) {
+        let lock = || self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match &request {
+            Request::Keys(KeysRequest::Delete { key, .. }) if key.starts_with("place/") => {
+                let mut noted = lock();
+                if !noted.is_noted {
+                    noted.waiting = Some((request, answer));
+                    return;
+                }
+                drop(noted);
+                self.engine.ask(lane, request, answer);
+            }
+            Request::Keys(KeysRequest::Note { .. }) => {
+                self.engine.ask(lane, request, answer);
+                let mut noted = lock();
+                noted.is_noted = true;
+                let waiting = noted.waiting.take();
+                drop(noted);
+                waiting.into_iter().for_each(|(request, answer)| self.engine.ask(lane, request, answer));
+            }
+            _ => self.engine.ask(lane, request, answer),
+        }
+    }
+
+    fn facts(&self) -> EngineFacts {
+        self.engine.facts()
+    }
+}
+
+#[test]
+fn of_a_replica_that_has_left_no_note_stays_whatever_it_has_said_last() {
+    let engine = Noting { engine: Arc::new(MemoryEngine::default()), state: Arc::default() };
+    let (own, log) = (open(Arc::new(engine.clone())), LogId(InstanceUuid([7; 16])));
+    own.store.create_log(log, &genesis_of(log.0)).expect("works");
+    let members = own.store.members(log).expect("it is there");
+    let notes = || match ask(&engine, Request::Keys(KeysRequest::Notes { prefix: format!("member/{log}/") })) {
+        Answered::Keys(KeysAnswer::Notes(notes)) => notes.len(),
+        other => panic!("{other:?}"),
+    };
+    let presence = members.enter(ReplicaIndex(0)).expect("nobody has it");
+    assert_eq!((members.running().expect("works").len(), notes()), (1, 1));
+    engine.state.lock().unwrap_or_else(PoisonError::into_inner).is_noted = false;
+    presence.set_applied(Lsn(7));
+    drop(presence);
+    // By then all is written down.
+    assert!(members.running().expect("works").is_empty());
+    assert_eq!(notes(), 0);
 }

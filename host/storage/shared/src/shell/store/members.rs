@@ -339,6 +339,7 @@ impl Presence for EnginePresence {
 impl Drop for EnginePresence {
     fn drop(&mut self) {
         let Entered { inner, log, replica } = &self.entered;
+        self.speaker.fall_silent();
         inner.clerk.forget(&self.speaker.name);
         let left = inner.desk.delete_within(Space::Store, &key(*log, *replica), self.revision, ANSWER_TIME);
         if left.is_err() {

@@ -115,33 +115,43 @@ fn replace<T: PartialEq>(of: &mut T, value: T) -> bool {
 pub(super) struct Speaker {
     /// Of its note.
     pub(super) name: String,
-    said: Mutex<(Note, bool)>,
+    /// With whether there is news in it; nothing once the replica is gone.
+    said: Mutex<Option<(Note, bool)>>,
 }
 
 impl Speaker {
     pub(super) fn new(name: String) -> Speaker {
-        Speaker { name, said: Mutex::new((Note::default(), true)) }
+        Speaker { name, said: Mutex::new(Some((Note::default(), true))) }
     }
 
     /// Says something; `say` tells whether that is new.
     pub(super) fn say(&self, say: impl FnOnce(&mut Note) -> bool) {
-        let (note, has_news) = &mut *lock(&self.said);
-        *has_news |= say(note);
+        if let Some((note, has_news)) = &mut *lock(&self.said) {
+            *has_news |= say(note);
+        }
     }
 
     pub(super) fn has_news(&self) -> bool {
-        lock(&self.said).1
+        lock(&self.said).as_ref().is_some_and(|(_, has_news)| *has_news)
     }
 
     /// What is to be written down, if there is something.
     pub(super) fn take(&self) -> Option<Bytes> {
-        let (note, has_news) = &mut *lock(&self.said);
+        let mut said = lock(&self.said);
+        let (note, has_news) = said.as_mut()?;
         std::mem::take(has_news).then(|| stored::encode(note).into())
     }
 
     /// It could not be written down.
     pub(super) fn say_again(&self) {
-        lock(&self.said).1 = true;
+        if let Some((_, has_news)) = &mut *lock(&self.said) {
+            *has_news = true;
+        }
+    }
+
+    /// The replica is gone: nothing that it has said is written down any more.
+    pub(super) fn fall_silent(&self) {
+        *lock(&self.said) = None;
     }
 }
 
