@@ -53,6 +53,8 @@ pub struct Concluded {
     pub answer: Answer,
     /// It was asked more than once, and a try before may have done it: what the answer says may be the work of that.
     pub may_be_done_before: bool,
+    /// A try before has failed, whatever it was.
+    pub has_failed_before: bool,
 }
 
 impl Inquiry {
@@ -73,7 +75,10 @@ impl Inquiry {
                 self.stage = Stage::Barring(answered);
                 Next::Ask(Request::Barrier { session })
             }
-            Stage::Over(answer) => Next::Over(Concluded { answer, may_be_done_before: self.may_be_done }),
+            Stage::Over(answer) => {
+                let has_failed_before = self.tries > 0;
+                Next::Over(Concluded { answer, may_be_done_before: self.may_be_done, has_failed_before })
+            }
             Stage::Asked | Stage::Barring(_) => unreachable!("the answer to what was asked is told first"),
         }
     }
@@ -162,7 +167,7 @@ mod tests {
         let barrier = |session| Request::Barrier { session: Session(session) };
         let (asked, concluded) = run(&GET, vec![got(1), unknown(), got(2), Ok(Answered::Barred)]);
         assert_eq!(asked, [GET, barrier(1), GET, barrier(2)]);
-        assert_eq!(concluded, Some(Concluded { answer: got(2), may_be_done_before: false }));
+        assert_eq!(concluded, Some(Concluded { answer: got(2), may_be_done_before: false, has_failed_before: true }));
     }
 
     #[test]
@@ -170,7 +175,8 @@ mod tests {
         let refused: Answer = Err(Fault::Refused("a certificate of an operator is needed".to_owned()));
         let (asked, concluded) = run(&GET, vec![Err(Fault::Unavailable("away".to_owned())), refused.clone()]);
         assert_eq!(asked.len(), 2);
-        assert_eq!(concluded, Some(Concluded { answer: refused, may_be_done_before: false }));
+        let has_failed_before = true;
+        assert_eq!(concluded, Some(Concluded { answer: refused, may_be_done_before: false, has_failed_before }));
     }
 
     #[test]
@@ -181,9 +187,13 @@ mod tests {
         let away = Err(Fault::Unavailable("refused".to_owned()));
         let (asked, concluded) = run(&delete, vec![away.clone(), unknown(), gone.clone()]);
         assert_eq!(asked.len(), 3);
-        assert_eq!(concluded, Some(Concluded { answer: gone.clone(), may_be_done_before: true }));
+        let has_failed_before = true;
+        assert_eq!(concluded, Some(Concluded { answer: gone.clone(), may_be_done_before: true, has_failed_before }));
         let (_, concluded) = run(&delete, vec![away.clone(), gone.clone()]);
-        assert_eq!(concluded, Some(Concluded { answer: gone, may_be_done_before: false }));
+        assert_eq!(concluded, Some(Concluded { answer: gone.clone(), may_be_done_before: false, has_failed_before }));
+        let (_, concluded) = run(&delete, vec![gone.clone()]);
+        let has_failed_before = false;
+        assert_eq!(concluded, Some(Concluded { answer: gone, may_be_done_before: false, has_failed_before }));
         let mut answers = vec![unknown()];
         answers.resize(100, away);
         let (_, concluded) = run(&delete, answers);

@@ -167,7 +167,7 @@ impl Desk {
         time: Duration,
     ) -> Result<Result<(), Option<Revision>>, IoError> {
         let request = Request::Keys(KeysRequest::Delete { space, key: key.to_owned(), expected });
-        let Concluded { answer, may_be_done_before } = self.ask_within(request, time);
+        let Concluded { answer, may_be_done_before, .. } = self.ask_within(request, time);
         match answer.map_err(|fault| self.error(fault))? {
             // By the try that was not answered.
             Answered::Keys(KeysAnswer::Deleted(Err(None))) if may_be_done_before => Ok(Ok(())),

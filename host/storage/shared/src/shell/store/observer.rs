@@ -1,7 +1,8 @@
 //! Whether other hosts are alive, for whoever wants to know that now.
 //!
 //! It is seen by their beats, with an own clock: as for a vacancy, silence counts only while it is looked at, so of the time between two
-//! looks no more counts than one beat.
+//! looks no more counts than one beat. When the engine was away, or another node answers, all come back to it at different times: so of a while
+//! after that nothing counts.
 //!
 //! **Architecture Invariant:** it says who runs, and never who may write.
 
@@ -17,8 +18,9 @@ use ambrosia_storage::{HEARTBEAT_SILENCE, IoError};
 
 use super::desk::Desk;
 use crate::{
-    engine::{Answered, HostId, Request},
-    limits::{BEAT_INTERVAL, KEYS_TIME},
+    engine::{Answered, HostId, Request, Session},
+    inquiry::Concluded,
+    limits::{BEAT_INTERVAL, ENGINE_GAP, ENGINE_GRACE, KEYS_TIME},
     shell::host::lock,
 };
 
@@ -28,10 +30,45 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Who was seen to beat so long ago counts as alive without another look.
 const FRESH: Duration = Duration::from_millis(2 * BEAT_INTERVAL.as_millis() as u64);
 
+/// Whoever asks waits no longer: the engine may be away for [`KEYS_TIME`], and then [`ENGINE_GRACE`] begins.
+const LIVES_TIME: Duration = Duration::from_millis(2 * KEYS_TIME.as_millis() as u64);
+const _: () = assert!(
+    LIVES_TIME.as_millis() > (KEYS_TIME.as_millis() + ENGINE_GRACE.as_millis() + 4 * BEAT_INTERVAL.as_millis())
+);
+
 /// What is known of the lives of other hosts.
 #[derive(Default)]
 pub(super) struct Observer {
-    seen: Mutex<BTreeMap<HostId, Sight>>,
+    seen: Mutex<Seen>,
+}
+
+/// What was seen of them.
+#[derive(Default)]
+struct Seen {
+    hosts: BTreeMap<HostId, Sight>,
+    /// Where it was seen.
+    session: Option<Session>,
+    /// The engine was away, and has not answered since.
+    was_away: bool,
+    /// No silence before that counts.
+    grace_until: Option<Instant>,
+}
+
+impl Seen {
+    /// What is known of these hosts there.
+    fn on_told(&mut self, session: Session, of: &BTreeSet<HostId>, beats: &BTreeMap<HostId, u64>, now: Instant) {
+        // Whoever looks for the first time has seen nothing that is over.
+        let is_other = self.session.replace(session).is_some_and(|before| before != session);
+        if std::mem::take(&mut self.was_away) || is_other {
+            // Another node may know of other beats.
+            self.hosts.clear();
+            self.grace_until = Some(now + ENGINE_GRACE);
+        }
+        for host in of {
+            let beats = beats.get(host).copied().unwrap_or(0);
+            self.hosts.entry(*host).or_insert(Sight::new(beats, now)).on_told(beats, now, self.grace_until);
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -51,14 +88,15 @@ impl Sight {
         Sight { beats, beaten: None, since: now, silence: Duration::ZERO, looked: now }
     }
 
-    /// It was looked at again.
-    fn on_told(&mut self, beats: u64, now: Instant) {
+    /// It was looked at again. No silence before the end of the grace counts.
+    fn on_told(&mut self, beats: u64, now: Instant, grace_until: Option<Instant>) {
         if self.beats != beats {
             *self = Sight { beaten: Some(now), ..Sight::new(beats, now) };
             return;
         }
         // What happened meanwhile was not seen. A slow engine is asked less often, but a few looks without a beat say the same there.
-        self.silence += now.saturating_duration_since(self.looked).min(BEAT_INTERVAL);
+        let from = grace_until.map_or(self.looked, |until| until.max(self.looked));
+        self.silence += now.saturating_duration_since(from).min(BEAT_INTERVAL);
         self.looked = now;
     }
 
@@ -81,9 +119,9 @@ impl Observer {
     }
 
     /// Looks at hosts until of each is known whether it is alive: that takes as long as [`HEARTBEAT_SILENCE`], and on a slow engine four
-    /// looks.
+    /// looks; and [`ENGINE_GRACE`] more once the engine was away.
     pub(super) fn lives(&self, desk: &Desk, hosts: BTreeSet<HostId>) -> Result<BTreeMap<HostId, Life>, IoError> {
-        self.lives_within(desk, hosts, KEYS_TIME)
+        self.lives_within(desk, hosts, LIVES_TIME)
     }
 
     fn lives_within(
@@ -100,7 +138,7 @@ impl Observer {
         }
         loop {
             let now = Instant::now();
-            for (host, sight) in lock(&self.seen).iter().filter(|(host, _)| unknown.contains(host)) {
+            for (host, sight) in lock(&self.seen).hosts.iter().filter(|(host, _)| unknown.contains(host)) {
                 let life = |is_alive, since: Instant| Life { is_alive, silence: now.saturating_duration_since(since) };
                 let is_fresh = |since: Instant| now.saturating_duration_since(since) < FRESH;
                 if let Some(beaten) = sight.beaten.filter(|beaten| is_fresh(*beaten)) {
@@ -119,6 +157,7 @@ impl Observer {
             self.look(desk, &unknown)?;
             let is_decided = |host: &HostId| {
                 lock(&self.seen)
+                    .hosts
                     .get(host)
                     .is_some_and(|sight| sight.is_gone() || sight.beaten.is_some_and(|at| at >= now))
             };
@@ -129,16 +168,15 @@ impl Observer {
     }
 
     fn look(&self, desk: &Desk, hosts: &BTreeSet<HostId>) -> Result<(), IoError> {
-        let told = match desk.ask(Request::Lives { of: hosts.iter().copied().collect() })? {
-            Answered::Beats { beats, .. } => beats,
-            other => return Err(desk.unfit(&other)),
-        };
-        let told: BTreeMap<HostId, u64> = told.into_iter().collect();
+        let (request, asked) = (Request::Lives { of: hosts.iter().copied().collect() }, Instant::now());
+        let Concluded { answer, has_failed_before, .. } = desk.ask_within(request, KEYS_TIME);
         let now = Instant::now();
         let mut seen = lock(&self.seen);
-        for host in hosts {
-            let beats = told.get(host).copied().unwrap_or(0);
-            seen.entry(*host).or_insert(Sight::new(beats, now)).on_told(beats, now);
+        // One that only takes long was not away, and one that fails for a moment kept nobody from it.
+        seen.was_away |= has_failed_before && now.saturating_duration_since(asked) > ENGINE_GAP;
+        match answer.map_err(|fault| desk.error(fault))? {
+            Answered::Beats { session, beats } => seen.on_told(session, hosts, &beats.into_iter().collect(), now),
+            other => return Err(desk.unfit(&other)),
         }
         Ok(())
     }
@@ -155,10 +193,13 @@ fn undecided(desk: &Desk, hosts: usize, time: Duration) -> IoError {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, OnceLock};
 
     use super::*;
-    use crate::MemoryEngine;
+    use crate::{
+        MemoryEngine,
+        engine::{Answering, Engine, EngineFacts, Fault, Lane},
+    };
 
     /// Answers at these times, with that many beats; what is known of the host then, if it is decided.
     fn seen(answers: &[(u64, u64)]) -> Vec<Option<bool>> {
@@ -167,7 +208,7 @@ mod tests {
         let (first, beats) = answers[0];
         let mut sight = Sight::new(beats, at(first));
         let tell = |(time, beats): &(u64, u64)| {
-            sight.on_told(*beats, at(*time));
+            sight.on_told(*beats, at(*time), None);
             if sight.beaten == Some(at(*time)) { Some(true) } else { sight.is_gone().then_some(false) }
         };
         answers.iter().map(tell).collect()
@@ -186,6 +227,64 @@ mod tests {
     #[test]
     fn time_in_which_nobody_looked_is_no_silence() {
         assert_eq!(seen(&[(0, 1), (3_600_000, 1), (3_600_050, 1)]), [None; 3]);
+    }
+
+    /// A host that beats no more, as these sessions show it, each asked every 50 ms from its time on, in milliseconds; when it is gone.
+    fn gone(mut seen: Seen, sessions: &[(u64, u64)]) -> Option<u64> {
+        let (began, host) = (Instant::now(), HostId([2; 16]));
+        (0..20_000).step_by(50).find(|at| {
+            let (_, session) = sessions.iter().rfind(|(from, _)| from <= at).expect("one answers from the beginning");
+            let now = began + Duration::from_millis(*at);
+            seen.on_told(Session(*session), &[host].into(), &[(host, 7)].into(), now);
+            seen.hosts[&host].is_gone()
+        })
+    }
+
+    #[test]
+    fn when_the_engine_was_away_or_another_node_answers_nobody_is_gone_for_a_while_and_then_who_is() {
+        let silence = HEARTBEAT_SILENCE.as_millis() as u64;
+        let grace = ENGINE_GRACE.as_millis() as u64;
+        assert_eq!(gone(Seen::default(), &[(0, 1)]), Some(silence), "whoever has only begun to look waits no longer");
+        assert_eq!(gone(Seen::default(), &[(0, 1), (400, 2)]), Some(400 + grace + silence));
+        assert_eq!(gone(Seen { was_away: true, ..Seen::default() }, &[(0, 1)]), Some(grace + silence));
+    }
+
+    /// An engine that is away for so long, from the first question on.
+    #[derive(Default)]
+    struct Away {
+        engine: MemoryEngine,
+        since: OnceLock<Instant>,
+    }
+
+    impl Engine for Away {
+        fn ask(&self, lane: Lane, request: Request, answer: Answering) {
+            match self.since.get_or_init(Instant::now).elapsed() > ENGINE_GAP {
+                true => self.engine.ask(lane, request, answer),
+                false => answer(Err(Fault::Unavailable("the connection was refused".to_owned()))),
+            }
+        }
+
+        fn facts(&self) -> EngineFacts {
+            self.engine.facts()
+        }
+    }
+
+    #[test]
+    fn an_engine_that_refuses_and_then_answers_was_away() {
+        let desk = Desk::new(Arc::new(Away::default()), HostId([1; 16]));
+        let observer = Observer::default();
+        observer.look(&desk, &[HostId([2; 16])].into()).expect("it is there again");
+        assert!(lock(&observer.seen).grace_until.is_some());
+    }
+
+    #[test]
+    fn beats_that_another_node_knows_of_are_no_sign_of_life() {
+        let (now, host) = (Instant::now(), HostId([2; 16]));
+        let mut seen = Seen::default();
+        for (session, beats) in [(1, 7), (2, 6)] {
+            seen.on_told(Session(session), &[host].into(), &[(host, beats)].into(), now);
+            assert_eq!(seen.hosts[&host].beaten, None);
+        }
     }
 
     #[test]
