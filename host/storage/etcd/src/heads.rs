@@ -163,7 +163,7 @@ pub(crate) async fn raise(office: &Shared, wanted: &[Raise], until: Instant) -> 
             epoch: Epoch(raise.over.0 + 1),
             claim: raise.claim,
             replica: raise.replica,
-            is_reigned: true,
+            is_reigned: fence.is_reigned || fence.epoch == raise.over,
             is_announced: fence.is_announced && is_mine,
             ..fence
         })

@@ -48,7 +48,8 @@ with wanted as (
 ), raised as (
     update {s}.head as head
     set epoch = wanted.deposed + 1, claim_host = wanted.host, claim_attempt = wanted.attempt,
-        replica = wanted.replica, is_reigned = true, is_announced = head.is_announced and head.epoch <> wanted.deposed
+        replica = wanted.replica, is_reigned = head.is_reigned or head.epoch = wanted.deposed,
+        is_announced = head.is_announced and head.epoch <> wanted.deposed
     from wanted join locked on locked.log = wanted.log
     where head.log = wanted.log and (
         head.epoch = wanted.deposed

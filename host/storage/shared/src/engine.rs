@@ -231,7 +231,7 @@ pub enum Request {
         logs: Vec<Seen>,
     },
     /// Raise epochs, each on the condition that the head row shows `over`, or that this same claim has raised it already:
-    /// asked again it succeeds again.
+    /// asked again it succeeds again, and does not begin anew what was released.
     Raise {
         /// One a log.
         wanted: Vec<Raise>,

@@ -148,7 +148,9 @@ impl Rows {
             return Err(RaiseFault::Contended(*head));
         }
         head.is_announced &= is_mine;
-        (head.epoch, head.claim, head.replica, head.is_reigned) = (epoch, raise.claim, raise.replica, true);
+        // One that comes once more may come after the end of its reign.
+        head.is_reigned |= head.epoch == raise.over;
+        (head.epoch, head.claim, head.replica) = (epoch, raise.claim, raise.replica);
         Ok(*head)
     }
 

@@ -455,6 +455,20 @@ fn a_candidate_that_gives_up_with_its_epoch_raised_knows_that_at_once_and_others
 }
 
 #[test]
+fn a_request_to_raise_an_epoch_that_comes_once_more_begins_no_reign_that_has_ended() {
+    let mut host = Host::new(1);
+    let task = host.take_over(log(0), Epoch(0));
+    let [(id, _, raise)] = &host.requests()[..] else { panic!("it raises the epoch") };
+    let answered = host.rows.execute(raise, SESSION);
+    host.answer(*id, Ok(answered));
+    host.answer_all();
+    host.committer.close(task, host.now);
+    host.answer_all();
+    assert!(matches!(host.rows.execute(raise, SESSION), Answered::Raised(raised) if raised[0].is_ok()));
+    assert!(!host.rows.head(log(0)).expect("it is there").is_reigned);
+}
+
+#[test]
 fn a_candidate_whose_epoch_was_not_raised_has_nothing_to_tell() {
     let mut host = Host::new(1);
     give_up(&mut host, Epoch(0), Err(Fault::Unavailable("refused".to_owned())));
