@@ -71,9 +71,14 @@ impl EngineBlobs {
     fn upload(&self, hash: BlobHash, contents: &[u8]) -> Result<bool, IoError> {
         let before = self.desk.get(Space::Store, &key(hash))?;
         let reading = |source| IoError { action: "read", place: "memory".to_owned(), source };
-        let upload = self.uploads.upload(&key(hash), None, contents, reading)?;
+        let (upload, under_way) = self.uploads.upload(&key(hash), None, contents, reading)?;
         let revision = before.as_ref().map(|entry| entry.revision);
-        let (left, stays) = match self.desk.put(Space::Store, &key(hash), revision, stored::encode(&upload), None)? {
+        let put = self.desk.put(Space::Store, &key(hash), revision, stored::encode(&upload), None);
+        if put.is_err() {
+            // It may come to count at any time, and whoever has the same contents then rests on it: nothing here could keep it from that.
+            under_way.stay();
+        }
+        let (left, stays) = match put? {
             // Looked at behind that: who sweeps it later sees that it counts. What does not stay is damaged, until it is put anew.
             Ok(_) => (before.and_then(|entry| stored::decode(&entry.value)), !self.uploads.is_swept(&upload)?),
             // Somebody else has put the same.
