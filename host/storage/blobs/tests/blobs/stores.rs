@@ -270,16 +270,16 @@ fn what_another_machine_has_trimmed_goes_from_the_cache_of_each() {
     assert_eq!((lsns_cached(of_one, log), lsns_cached(of_other, log)), (vec![], vec![9]), "a replica begins");
 }
 
-/// An engine that, once, does something else behind the answer to what is in a list of checkpoints and before that is told.
+/// An engine that, once, does something else behind the answer to what is in such a list and before that is told.
 struct Held {
     engine: MemoryEngine,
+    what: fn(&KeysRequest) -> bool,
     then: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Engine for Held {
     fn ask(&self, lane: Lane, request: Request, answer: Answering) {
-        let is_list =
-            matches!(&request, Request::Keys(KeysRequest::Get { key, .. }) if key.starts_with("checkpoints/"));
+        let is_list = matches!(&request, Request::Keys(request) if (self.what)(request));
         let answered = ask(&self.engine, lane, request);
         let then = if is_list { self.then.lock().expect("no panic").take() } else { None };
         then.into_iter().for_each(|then| then());
@@ -291,11 +291,19 @@ impl Engine for Held {
     }
 }
 
+fn is_look_at_checkpoints(request: &KeysRequest) -> bool {
+    matches!(request, KeysRequest::Get { key, .. } if key.starts_with("checkpoints/"))
+}
+
+fn is_look_at_blobs(request: &KeysRequest) -> bool {
+    matches!(request, KeysRequest::List { prefix, .. } if prefix == "blob/")
+}
+
 #[test]
 fn what_comes_to_count_while_the_cache_is_looked_through_stays_there() {
     let (ground, engine, shared) = (cache(), MemoryEngine::default(), cache());
     let depot = ground.depot();
-    let held = Arc::new(Held { engine: engine.clone(), then: Mutex::default() });
+    let held = Arc::new(Held { engine: engine.clone(), what: is_look_at_checkpoints, then: Mutex::default() });
     // Two processes of one machine.
     let one = open_with(Arc::new(engine), Arc::clone(&depot), shared.path());
     let other = open_with(Arc::clone(&held) as Arc<dyn Engine>, depot, shared.path());
@@ -426,6 +434,47 @@ fn the_cache_keeps_nothing_of_logs_that_another_machine_has_removed_and_of_downl
     remove(later);
     other.remove_orphans(&[kept].into(), false).expect("works");
     assert!(!has(later) && has(kept), "an instance is registered");
+}
+
+#[test]
+fn the_cache_keeps_nothing_of_modules_that_another_machine_has_removed() {
+    let (engine, caches) = (MemoryEngine::default(), [cache(), cache()]);
+    let held = Arc::new(Held { engine: engine.clone(), what: is_look_at_blobs, then: Mutex::default() });
+    let one = open(Arc::new(engine), caches[0].path());
+    let other = open(Arc::clone(&held) as Arc<dyn Engine>, caches[1].path());
+    let log = log(&one);
+    let module = |contents: &[u8]| {
+        let hash = one.blobs().put(contents).expect("there is room");
+        other.blobs().get(hash).expect("it is there");
+        let compiled = caches[1].path().join(format!("{hash}-engine.cwasm"));
+        std::fs::write(compiled, b"compiled").expect("there is room");
+        hash
+    };
+    let files = |hash: BlobHash| {
+        let cache = caches[1].path();
+        [cache.join("modules").join(hash.to_string()), cache.join(format!("{hash}-engine.cwasm"))]
+            .map(|file| file.exists())
+    };
+    let [kept, gone] = [module(b"kept"), module(b"gone")];
+    one.blobs().delete(gone).expect("it is there");
+    assert_eq!([files(kept), files(gone)], [[true; 2]; 2], "nobody has told this machine");
+    let modules = caches[1].path().join("modules");
+    let [left, under_way] = [1, 2].map(|number| modules.join(format!("{gone}.1-{number}.tmp")));
+    std::fs::write(&left, b"half").expect("there is room");
+    let writing = std::fs::File::create(&under_way).expect("there is room");
+    writing.lock().expect("nobody else writes it");
+    // An instance is registered with another module, and a replica begins here, while the cache is looked through.
+    let (registering, beginning) = (one.clone(), other.clone());
+    let then = move || {
+        let hash = registering.blobs().put(b"just now").expect("there is room");
+        beginning.blobs().get(hash).expect("it is there");
+    };
+    *held.then.lock().expect("no panic") = Some(Box::new(then));
+    other.checkpoints(log).expect("it is there").remove_leftovers(ME).expect("works");
+    assert!(held.then.lock().expect("no panic").is_none(), "it was looked through");
+    assert_eq!([files(kept), files(gone)], [[true; 2], [false; 2]]);
+    assert_eq!([left.exists(), under_way.exists()], [false, true]);
+    assert!(files(BlobHash::of(b"just now"))[0]);
 }
 
 #[test]

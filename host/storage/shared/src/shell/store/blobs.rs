@@ -5,11 +5,12 @@
 //! methods/{sha-256}   what is written down of the methods of a module
 //! ```
 
-use std::{io, sync::Arc};
+use std::{collections::BTreeSet, io, sync::Arc};
 
-use ambrosia_storage::{BlobError, BlobHash, BlobStore, IoError};
+use ambrosia_storage::{BlobError, BlobHash, BlobStore, IoError, remove_compiled};
 
 use super::{
+    Inner,
     desk::Desk,
     kept_blobs::KeptBlobs,
     stored,
@@ -29,7 +30,7 @@ pub(super) struct EngineBlobs {
     pub(super) desk: Arc<Desk>,
     pub(super) uploads: Arc<Uploads>,
     pub(super) host: Arc<EngineHost>,
-    pub(super) kept: KeptBlobs,
+    pub(super) kept: Arc<KeptBlobs>,
 }
 
 fn key(hash: BlobHash) -> String {
@@ -38,6 +39,29 @@ fn key(hash: BlobHash) -> String {
 
 fn methods_key(hash: BlobHash) -> String {
     format!("methods/{hash}")
+}
+
+/// The contents of which somebody has written down that they are there.
+fn hashes(desk: &Desk) -> Result<BTreeSet<BlobHash>, IoError> {
+    let entries = desk.list(Space::Store, PREFIX, false)?;
+    Ok(entries.iter().filter_map(|entry| BlobHash::parse(entry.key.strip_prefix(PREFIX)?)).collect())
+}
+
+/// Removes what the cache of this machine has of modules that are gone, with what was compiled of them: another machine may have removed them.
+pub(super) fn remove_cached_of_gone(inner: &Inner) -> Result<(), IoError> {
+    inner.kept.remove_left();
+    let cached = inner.kept.hashes();
+    if cached.is_empty() {
+        return Ok(());
+    }
+    // Read behind the cache: each module that is there was in the store before that.
+    for gone in cached.difference(&hashes(&inner.desk)?) {
+        // Else it is tried again; nobody waits for that.
+        if remove_compiled(&inner.cache, *gone).is_ok() {
+            inner.kept.forget(*gone);
+        }
+    }
+    Ok(())
 }
 
 impl EngineBlobs {
@@ -148,7 +172,6 @@ impl BlobStore for EngineBlobs {
     }
 
     fn list(&self) -> Result<Vec<BlobHash>, BlobError> {
-        let entries = self.desk.list(Space::Store, PREFIX, false)?;
-        Ok(entries.iter().filter_map(|entry| BlobHash::parse(entry.key.strip_prefix(PREFIX)?)).collect())
+        Ok(hashes(&self.desk)?.into_iter().collect())
     }
 }

@@ -28,7 +28,7 @@ use ambrosia_storage::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Inner,
+    Inner, blobs,
     downloads::{self, Download},
     rollbacks, stored,
     uploads::{Missing, Upload, Uploads},
@@ -528,8 +528,10 @@ fn cache_of(inner: &Inner) -> PathBuf {
     inner.cache.join("checkpoints")
 }
 
-/// Removes what the cache of this machine has of logs that are gone: another machine may have removed them.
+/// Removes what the cache of this machine has of logs and modules that are gone: another machine may have removed them. What is known to have
+/// been durable stays: a log that is not there may come back, in a store that is restored once more, and have lost something.
 fn remove_cached_of_gone(inner: &Inner) -> Result<(), IoError> {
+    blobs::remove_cached_of_gone(inner)?;
     let mut cached = directories(&cache_of(inner))?;
     for log in inner.places.logs() {
         cached.remove(&log.to_string());

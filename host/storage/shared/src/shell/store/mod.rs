@@ -83,6 +83,8 @@ struct Inner {
     addresses: Addresses,
     witness: Arc<Witness>,
     cache: PathBuf,
+    /// Modules in it.
+    kept: Arc<KeptBlobs>,
     /// Replicas that run in this process.
     places: Arc<OwnPlaces>,
     /// The newest checkpoints that this process has published.
@@ -121,11 +123,12 @@ impl EngineStore {
         let clerk = Arc::new(Clerk::begin(Arc::clone(&desk), to_look_at, Arc::clone(&witness), to_give_back)?);
         let registry = Arc::new(EngineRegistry { desk: Arc::clone(&desk), clerk: Arc::clone(&clerk) });
         let uploads = Arc::new(Uploads::new(Arc::clone(&desk), depot));
+        let kept = Arc::new(KeptBlobs::new(&cache));
         let blobs = Arc::new(EngineBlobs {
             desk: Arc::clone(&desk),
             uploads: Arc::clone(&uploads),
             host: Arc::clone(&host),
-            kept: KeptBlobs::new(&cache),
+            kept: Arc::clone(&kept),
         });
         let inner = Inner {
             desk,
@@ -136,6 +139,7 @@ impl EngineStore {
             addresses: Addresses::default(),
             witness,
             cache,
+            kept,
             places,
             published: Mutex::default(),
             left: Mutex::default(),
