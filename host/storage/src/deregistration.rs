@@ -72,7 +72,10 @@ fn remove<S: Store + ?Sized>(store: &S, remains: &Remains, others: &[Found]) -> 
 }
 
 /// Removes what was compiled of a module, by whichever engine: the names of such files begin with that of the module.
-fn remove_compiled(cache: &Path, module: BlobHash) -> Result<(), IoError> {
+///
+/// # Errors
+/// If the cache can't be read, or a file not be removed.
+pub fn remove_compiled(cache: &Path, module: BlobHash) -> Result<(), IoError> {
     let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     let prefix = format!("{module}-");
     let listed = match fs::read_dir(cache) {

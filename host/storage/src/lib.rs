@@ -58,7 +58,7 @@ pub use checkpoints::{
     MemorySource, Trimmed, WrittenCheckpoint,
 };
 pub use copying::{CopiedInstance, CopyError, Progress, copy_instance, copy_tokens};
-pub use deregistration::Deregistered;
+pub use deregistration::{Deregistered, remove_compiled};
 pub use file::{
     CheckpointDirectory, DirectoryPlace, FileCheckpoints, FileLog, FileLogOptions, FileScan, FileStore, FileTail, Lock,
     LogTurns, Machine, MachineFile, OpenError, Page, RecordBefore, ScannedRecord, WrittenFile, time_since_boot,

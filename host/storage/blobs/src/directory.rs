@@ -15,7 +15,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{
-    errands::{Abandoned, Errands, Incoming, Outgoing, PIECE_BYTES, aside, wait},
+    errands::{Abandoned, Errands, Incoming, Outgoing, PIECE_BYTES, THREADS_MAX, aside, wait},
     mark::{MARK, MARK_TEXT},
 };
 
@@ -41,7 +41,9 @@ impl Directory {
     /// That of a store, in a directory for several.
     pub(crate) fn of(directory: &Path, store: Uuid) -> Result<Directory, DepotError> {
         let directory = directory.join(store.to_string());
-        let errands = Errands::begin(format!("the directory {} for blobs", directory.display()), PATIENCE)?;
+        let place = format!("the directory {} for blobs", directory.display());
+        // Each takes a thread: what waits for one keeps what it is to put in memory.
+        let errands = Errands::begin(place, PATIENCE, THREADS_MAX)?;
         Ok(Directory { errands, directory })
     }
 

@@ -20,6 +20,7 @@ use tokio::{
         Semaphore,
         mpsc::{UnboundedReceiver, unbounded_channel},
     },
+    task::AbortHandle,
 };
 
 /// Contents go in pieces of so many bytes.
@@ -29,12 +30,14 @@ pub(crate) const PIECE_BYTES: usize = 1 << 20;
 const PIECES_AHEAD: usize = 2;
 
 /// Threads that files may hang on; what comes beyond waits for one of them, and whoever wants it gives up.
-const THREADS_MAX: usize = 16;
+pub(crate) const THREADS_MAX: usize = 16;
 
 /// The errands of one depot.
 pub(crate) struct Errands {
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
+    /// Whoever has one of these is under way.
+    together: Arc<Semaphore>,
     place: String,
     patience: Duration,
     /// Since when nothing succeeds, if that was said.
@@ -101,15 +104,26 @@ impl Drop for Room {
     }
 }
 
+/// An errand that does not begin any more once this is dropped; what it would have put goes with it.
+struct Wanted(AbortHandle);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 impl Errands {
-    pub(crate) fn begin(place: String, patience: Duration) -> Result<Errands, DepotError> {
+    /// Of them, so many are under way at a time.
+    pub(crate) fn begin(place: String, patience: Duration, together: usize) -> Result<Errands, DepotError> {
         let mut building = Builder::new_multi_thread();
         building.worker_threads(1).max_blocking_threads(THREADS_MAX).thread_name("blobs").enable_all();
         let runtime = building.build().map_err(|error| DepotError::Unusable {
             place: place.clone(),
             reason: format!("no thread can be begun for it: {error}"),
         })?;
-        Ok(Errands { runtime: Some(runtime), place, patience, away_since: Mutex::new(None) })
+        let together = Arc::new(Semaphore::new(together));
+        Ok(Errands { runtime: Some(runtime), together, place, patience, away_since: Mutex::new(None) })
     }
 
     pub(crate) fn place(&self) -> &str {
@@ -134,7 +148,7 @@ impl Errands {
         let (report, reports) = mpsc::channel();
         let working = work(Incoming { steps, reports: report.clone() });
         // Whoever waits may have given up.
-        self.runtime().spawn(async move { drop(report.send(Report::Done(working.await))) });
+        let _wanted = self.send(async move { drop(report.send(Report::Done(working.await))) });
         let mut ahead = 0_usize;
         loop {
             let mut piece = Vec::new();
@@ -165,7 +179,7 @@ impl Errands {
         let room = Room(Arc::new(Semaphore::new(PIECES_AHEAD)));
         let working = work(Outgoing { parts: part.clone(), room: Arc::clone(&room.0) });
         // Whoever waits may have given up.
-        self.runtime().spawn(async move { drop(part.send(Part::Done(working.await))) });
+        let _wanted = self.send(async move { drop(part.send(Part::Done(working.await))) });
         loop {
             match self.hear(&parts)? {
                 Part::Piece(piece) => out.write_all(&piece).map_err(DepotError::Contents)?,
@@ -182,7 +196,7 @@ impl Errands {
     ) -> Result<T, DepotError> {
         let (report, reports) = mpsc::channel();
         // Whoever waits may have given up.
-        self.runtime().spawn(async move { drop(report.send(Report::Done(work.await))) });
+        let _wanted = self.send(async move { drop(report.send(Report::Done(work.await))) });
         loop {
             if let Report::Done(done) = self.hear(&reports)? {
                 return done;
@@ -190,8 +204,19 @@ impl Errands {
         }
     }
 
-    fn runtime(&self) -> &Runtime {
-        self.runtime.as_ref().expect("it goes when this does")
+    /// Has it done as soon as there is room for it.
+    fn send(&self, errand: impl Future<Output = ()> + Send + 'static) -> Wanted {
+        let together = Arc::clone(&self.together);
+        let runtime = self.runtime.as_ref().expect("it goes when this does");
+        let waiting = runtime.spawn(async move {
+            let room = together.acquire_owned().await.expect("nobody closes it");
+            // What has begun goes on without whoever waits: it removes what it leaves undone.
+            tokio::spawn(async move {
+                errand.await;
+                drop(room);
+            });
+        });
+        Wanted(waiting.abort_handle())
     }
 
     fn hear<T>(&self, reports: &Receiver<T>) -> Result<T, DepotError> {
@@ -250,4 +275,47 @@ pub(crate) fn wait<T>(what: impl Future<Output = T>) -> T {
 /// Does something that may hang, such as everything with files.
 pub(crate) async fn aside<T: Send + 'static>(what: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(what).await.unwrap_or_else(|error| Err(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Far more than it takes until something is dropped.
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn what_waits_behind_all_that_hangs_is_dropped_once_nobody_waits_for_it() {
+        let patience = Duration::from_millis(10);
+        let errands = Errands::begin("a directory".to_owned(), patience, THREADS_MAX).expect("there are threads");
+        let put = |held: Box<dyn FnOnce() + Send>| {
+            errands.put(&mut &b"contents"[..], |incoming| async move {
+                let what = move || {
+                    held();
+                    drop(incoming);
+                    Ok(())
+                };
+                aside(what).await.map_err(DepotError::Contents)
+            })
+        };
+        let mut releases = Vec::new();
+        while releases.len() < THREADS_MAX {
+            let ((release, hanging), (begun, began)) = (mpsc::channel::<()>(), mpsc::channel());
+            let put = put(Box::new(move || {
+                let _given_up = begun.send(());
+                hanging.recv().expect_err("nothing is sent");
+            }));
+            assert!(matches!(put, Err(DepotError::Away { .. })), "{put:?}");
+            releases.extend(began.try_recv().map(|()| release));
+        }
+        let (holder, dropped) = mpsc::channel::<()>();
+        put(Box::new(move || drop(holder))).expect_err("it has not begun");
+        let told = dropped.recv_timeout(LONG);
+        assert_eq!(told, Err(RecvTimeoutError::Disconnected), "what it was to put stays in memory");
+        drop(releases);
+        let until = Instant::now() + LONG;
+        while errands.ask(async { Ok(()) }).is_err() {
+            assert!(Instant::now() < until, "nothing hangs any more");
+        }
+    }
 }

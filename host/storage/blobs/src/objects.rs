@@ -8,6 +8,7 @@ use std::{
 
 use ambrosia_shared_log::{Depot, DepotError, Listing};
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutPayload, PutPayloadMut, WriteMultipart, path::Path};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::{
@@ -61,7 +62,8 @@ impl Objects {
         let folder = format!("{prefix}{slash}{store}");
         let place = format!("{}://{bucket}/{folder}", provider.scheme());
         let client = provider.client(bucket, &place, variables)?;
-        let errands = Errands::begin(place.clone(), PATIENCE)?;
+        // None takes a thread, and each comes to an end by itself.
+        let errands = Errands::begin(place.clone(), PATIENCE, Semaphore::MAX_PERMITS)?;
         let shared = Shared { client, provider, bucket: bucket.to_owned(), place, folder };
         Ok(Objects { errands, shared: Arc::new(shared) })
     }

@@ -1,14 +1,18 @@
 //! Whole stores on an engine in memory, whose modules and checkpoints lie in a depot.
 
 use std::{
+    io::{Read, Take, Write},
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use ambrosia_core::{Capture, InstanceUuid, Lsn, MemoryCapture, PAGE_BYTES, ReplicaIndex, member::Keep, page_hash};
 use ambrosia_shared_log::{
-    Answering, Depot, Engine, EngineFacts, EngineStore, KeysRequest, Lane, MemoryEngine, Request,
+    Answering, Depot, DepotError, Engine, EngineFacts, EngineStore, KeysRequest, Lane, Listing, MemoryEngine, Request,
     conformance::{ask, open, open_with},
 };
 use ambrosia_storage::{
@@ -266,16 +270,16 @@ fn what_another_machine_has_trimmed_goes_from_the_cache_of_each() {
     assert_eq!((lsns_cached(of_one, log), lsns_cached(of_other, log)), (vec![], vec![9]), "a replica begins");
 }
 
-/// An engine that, once, does something else behind the answer to what is in a list of checkpoints and before that is told.
+/// An engine that, once, does something else behind the answer to what is in such a list and before that is told.
 struct Held {
     engine: MemoryEngine,
+    what: fn(&KeysRequest) -> bool,
     then: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Engine for Held {
     fn ask(&self, lane: Lane, request: Request, answer: Answering) {
-        let is_list =
-            matches!(&request, Request::Keys(KeysRequest::Get { key, .. }) if key.starts_with("checkpoints/"));
+        let is_list = matches!(&request, Request::Keys(request) if (self.what)(request));
         let answered = ask(&self.engine, lane, request);
         let then = if is_list { self.then.lock().expect("no panic").take() } else { None };
         then.into_iter().for_each(|then| then());
@@ -287,11 +291,19 @@ impl Engine for Held {
     }
 }
 
+fn is_look_at_checkpoints(request: &KeysRequest) -> bool {
+    matches!(request, KeysRequest::Get { key, .. } if key.starts_with("checkpoints/"))
+}
+
+fn is_look_at_blobs(request: &KeysRequest) -> bool {
+    matches!(request, KeysRequest::List { prefix, .. } if prefix == "blob/")
+}
+
 #[test]
 fn what_comes_to_count_while_the_cache_is_looked_through_stays_there() {
     let (ground, engine, shared) = (cache(), MemoryEngine::default(), cache());
     let depot = ground.depot();
-    let held = Arc::new(Held { engine: engine.clone(), then: Mutex::default() });
+    let held = Arc::new(Held { engine: engine.clone(), what: is_look_at_checkpoints, then: Mutex::default() });
     // Two processes of one machine.
     let one = open_with(Arc::new(engine), Arc::clone(&depot), shared.path());
     let other = open_with(Arc::clone(&held) as Arc<dyn Engine>, depot, shared.path());
@@ -303,6 +315,93 @@ fn what_comes_to_count_while_the_cache_is_looked_through_stays_there() {
     other.checkpoints(log).expect("it is there").remove_leftovers(ReplicaIndex(4)).expect("works");
     assert!(held.then.lock().expect("no panic").is_none(), "the list was read");
     assert_eq!(lsns_cached(shared.path(), log), [5, 6]);
+}
+
+/// A depot to which something is done while contents are half put, once; and that for a time removes nothing.
+struct Disturbed {
+    depot: Arc<dyn Depot>,
+    half: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    removes: AtomicBool,
+}
+
+/// Contents of a checkpoint, half of which has been taken when something is done.
+struct Half<'a>(Take<&'a mut dyn Read>, Option<Box<dyn FnOnce() + Send>>);
+
+impl Read for Half<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.0.read(buffer)?;
+        if self.0.limit() == 0 {
+            self.0.set_limit(u64::MAX);
+            self.1.take().into_iter().for_each(|half| half());
+        }
+        Ok(read)
+    }
+}
+
+impl Depot for Disturbed {
+    fn place(&self) -> String {
+        self.depot.place()
+    }
+
+    fn make(&self) -> Result<(), DepotError> {
+        self.depot.make()
+    }
+
+    fn check(&self) -> Result<(), DepotError> {
+        self.depot.check()
+    }
+
+    fn put(&self, name: &str, contents: &mut dyn Read) -> Result<(), DepotError> {
+        let half = self.half.lock().expect("no panic").take();
+        self.depot.put(name, &mut Half(contents.take(5 << 20), half))
+    }
+
+    fn get(&self, name: &str, out: &mut dyn Write) -> Result<(), DepotError> {
+        self.depot.get(name, out)
+    }
+
+    fn remove(&self, name: &str) -> Result<(), DepotError> {
+        if self.removes.load(Ordering::SeqCst) {
+            return self.depot.remove(name);
+        }
+        Err(DepotError::Away { place: self.place(), reason: "it is the test's wish".to_owned() })
+    }
+
+    fn list(&self, folder: &str) -> Result<Listing, DepotError> {
+        self.depot.list(folder)
+    }
+}
+
+#[test]
+fn a_host_that_lives_removes_from_the_depot_what_it_has_left_there_and_nothing_that_is_under_way() {
+    let (ground, engine, caches) = (cache(), MemoryEngine::default(), [cache(), cache()]);
+    let depot = Arc::new(Disturbed { depot: ground.depot(), half: Mutex::default(), removes: AtomicBool::new(true) });
+    let one = open_with(Arc::new(engine.clone()), Arc::clone(&depot) as Arc<dyn Depot>, caches[0].path());
+    let log = log(&one);
+    let mut reign = Reign::begin(&*one.log(log).expect("it is there"), 0);
+    while reign.append_durably(b"record") < Lsn(20) {}
+    let sweeper = one.clone();
+    let half = move || sweeper.checkpoints(log).expect("it is there").remove_leftovers(ReplicaIndex(4)).expect("works");
+    *depot.half.lock().expect("no panic") = Some(Box::new(half));
+    publish(&one, log, 5).expect("it is under way");
+    assert!(depot.half.lock().expect("no panic").is_none(), "it was swept meanwhile");
+    publish(&one, log, 6).expect("there is room");
+    publish(&one, log, 7).expect("there is room");
+    // As a put would leave it that was given up, and came to an end all the same.
+    let folder = format!("checkpoint/{log}");
+    let files = depot.list(&folder).expect("it can be seen").files;
+    let (host, _) = files[0].split_once('-').expect("it names its host");
+    depot.put(&format!("{folder}/{host}-999"), &mut &b"late"[..]).expect("there is room");
+    let trim = || one.checkpoints(log).expect("it is there").trim(Keep::newest(1), &[Lsn(20)]);
+    depot.removes.store(false, Ordering::SeqCst);
+    let refused = trim().expect_err("it does not answer").to_string();
+    assert!(refused.contains("the test's wish"), "{refused}");
+    trim().expect("nothing counts any more that is not needed");
+    assert_eq!(ground.count(), 4);
+    depot.removes.store(true, Ordering::SeqCst);
+    trim().expect("works");
+    assert_eq!(ground.count(), 1);
+    load(&open_with(Arc::new(engine), depot, caches[1].path()), log, 7).expect("it counts");
 }
 
 #[test]
@@ -335,6 +434,47 @@ fn the_cache_keeps_nothing_of_logs_that_another_machine_has_removed_and_of_downl
     remove(later);
     other.remove_orphans(&[kept].into(), false).expect("works");
     assert!(!has(later) && has(kept), "an instance is registered");
+}
+
+#[test]
+fn the_cache_keeps_nothing_of_modules_that_another_machine_has_removed() {
+    let (engine, caches) = (MemoryEngine::default(), [cache(), cache()]);
+    let held = Arc::new(Held { engine: engine.clone(), what: is_look_at_blobs, then: Mutex::default() });
+    let one = open(Arc::new(engine), caches[0].path());
+    let other = open(Arc::clone(&held) as Arc<dyn Engine>, caches[1].path());
+    let log = log(&one);
+    let module = |contents: &[u8]| {
+        let hash = one.blobs().put(contents).expect("there is room");
+        other.blobs().get(hash).expect("it is there");
+        let compiled = caches[1].path().join(format!("{hash}-engine.cwasm"));
+        std::fs::write(compiled, b"compiled").expect("there is room");
+        hash
+    };
+    let files = |hash: BlobHash| {
+        let cache = caches[1].path();
+        [cache.join("modules").join(hash.to_string()), cache.join(format!("{hash}-engine.cwasm"))]
+            .map(|file| file.exists())
+    };
+    let [kept, gone] = [module(b"kept"), module(b"gone")];
+    one.blobs().delete(gone).expect("it is there");
+    assert_eq!([files(kept), files(gone)], [[true; 2]; 2], "nobody has told this machine");
+    let modules = caches[1].path().join("modules");
+    let [left, under_way] = [1, 2].map(|number| modules.join(format!("{gone}.1-{number}.tmp")));
+    std::fs::write(&left, b"half").expect("there is room");
+    let writing = std::fs::File::create(&under_way).expect("there is room");
+    writing.lock().expect("nobody else writes it");
+    // An instance is registered with another module, and a replica begins here, while the cache is looked through.
+    let (registering, beginning) = (one.clone(), other.clone());
+    let then = move || {
+        let hash = registering.blobs().put(b"just now").expect("there is room");
+        beginning.blobs().get(hash).expect("it is there");
+    };
+    *held.then.lock().expect("no panic") = Some(Box::new(then));
+    other.checkpoints(log).expect("it is there").remove_leftovers(ME).expect("works");
+    assert!(held.then.lock().expect("no panic").is_none(), "it was looked through");
+    assert_eq!([files(kept), files(gone)], [[true; 2], [false; 2]]);
+    assert_eq!([left.exists(), under_way.exists()], [false, true]);
+    assert!(files(BlobHash::of(b"just now"))[0]);
 }
 
 #[test]

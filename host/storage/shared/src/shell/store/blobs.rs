@@ -5,11 +5,12 @@
 //! methods/{sha-256}   what is written down of the methods of a module
 //! ```
 
-use std::{io, sync::Arc};
+use std::{collections::BTreeSet, io, sync::Arc};
 
-use ambrosia_storage::{BlobError, BlobHash, BlobStore, IoError};
+use ambrosia_storage::{BlobError, BlobHash, BlobStore, IoError, remove_compiled};
 
 use super::{
+    Inner,
     desk::Desk,
     kept_blobs::KeptBlobs,
     stored,
@@ -29,7 +30,7 @@ pub(super) struct EngineBlobs {
     pub(super) desk: Arc<Desk>,
     pub(super) uploads: Arc<Uploads>,
     pub(super) host: Arc<EngineHost>,
-    pub(super) kept: KeptBlobs,
+    pub(super) kept: Arc<KeptBlobs>,
 }
 
 fn key(hash: BlobHash) -> String {
@@ -38,6 +39,29 @@ fn key(hash: BlobHash) -> String {
 
 fn methods_key(hash: BlobHash) -> String {
     format!("methods/{hash}")
+}
+
+/// The contents of which somebody has written down that they are there.
+fn hashes(desk: &Desk) -> Result<BTreeSet<BlobHash>, IoError> {
+    let entries = desk.list(Space::Store, PREFIX, false)?;
+    Ok(entries.iter().filter_map(|entry| BlobHash::parse(entry.key.strip_prefix(PREFIX)?)).collect())
+}
+
+/// Removes what the cache of this machine has of modules that are gone, with what was compiled of them: another machine may have removed them.
+pub(super) fn remove_cached_of_gone(inner: &Inner) -> Result<(), IoError> {
+    inner.kept.remove_left();
+    let cached = inner.kept.hashes();
+    if cached.is_empty() {
+        return Ok(());
+    }
+    // Read behind the cache: each module that is there was in the store before that.
+    for gone in cached.difference(&hashes(&inner.desk)?) {
+        // Else it is tried again; nobody waits for that.
+        if remove_compiled(&inner.cache, *gone).is_ok() {
+            inner.kept.forget(*gone);
+        }
+    }
+    Ok(())
 }
 
 impl EngineBlobs {
@@ -71,9 +95,14 @@ impl EngineBlobs {
     fn upload(&self, hash: BlobHash, contents: &[u8]) -> Result<bool, IoError> {
         let before = self.desk.get(Space::Store, &key(hash))?;
         let reading = |source| IoError { action: "read", place: "memory".to_owned(), source };
-        let upload = self.uploads.upload(&key(hash), None, contents, reading)?;
+        let (upload, under_way) = self.uploads.upload(&key(hash), None, contents, reading)?;
         let revision = before.as_ref().map(|entry| entry.revision);
-        let (left, stays) = match self.desk.put(Space::Store, &key(hash), revision, stored::encode(&upload), None)? {
+        let put = self.desk.put(Space::Store, &key(hash), revision, stored::encode(&upload), None);
+        if put.is_err() {
+            // It may come to count at any time, and whoever has the same contents then rests on it: nothing here could keep it from that.
+            under_way.stay();
+        }
+        let (left, stays) = match put? {
             // Looked at behind that: who sweeps it later sees that it counts. What does not stay is damaged, until it is put anew.
             Ok(_) => (before.and_then(|entry| stored::decode(&entry.value)), !self.uploads.is_swept(&upload)?),
             // Somebody else has put the same.
@@ -143,7 +172,6 @@ impl BlobStore for EngineBlobs {
     }
 
     fn list(&self) -> Result<Vec<BlobHash>, BlobError> {
-        let entries = self.desk.list(Space::Store, PREFIX, false)?;
-        Ok(entries.iter().filter_map(|entry| BlobHash::parse(entry.key.strip_prefix(PREFIX)?)).collect())
+        Ok(hashes(&self.desk)?.into_iter().collect())
     }
 }

@@ -28,7 +28,7 @@ use ambrosia_storage::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Inner,
+    Inner, blobs,
     downloads::{self, Download},
     rollbacks, stored,
     uploads::{Missing, Upload, Uploads},
@@ -157,9 +157,10 @@ impl EngineCheckpoints {
     /// Uploads what was written, and has it count.
     fn publish(&self, written: &WrittenFile) -> Result<(), IoError> {
         let cached = self.cached()?;
-        let list = self.have_listed(written)?;
+        let list = self.have_listed(written).inspect_err(|_| self.leave(&[]))?;
         self.files.name(written)?;
         self.tell_published(written.name().lsn);
+        self.remove_left();
         self.remove_unlisted(&cached, &list)
     }
 
@@ -174,7 +175,8 @@ impl EngineCheckpoints {
             return Ok(list);
         }
         let file = File::open(written.path()).map_err(reading)?;
-        let upload = self.inner.uploads.upload(&uploaded_of(self.log), Some(self.log), file, reading)?;
+        // Until this returns: what is not known of the list then, whoever sweeps settles by a fence.
+        let (upload, _under_way) = self.inner.uploads.upload(&uploaded_of(self.log), Some(self.log), file, reading)?;
         let add = |list: &mut List| {
             let is_new = !list.uploads.contains_key(&name);
             // Read behind the list: who sweeps it later changes the list before it removes anything.
@@ -183,11 +185,7 @@ impl EngineCheckpoints {
                 return Err(self.swept().into());
             }
             // What is taken of records that are lost would count as the newest, and have others trimmed that are needed.
-            let kept = || {
-                self.inner.host.check_kept(self.log).map_err(log_error)?;
-                rollbacks::check_none_found(&self.inner.desk, self.log)
-            };
-            if is_new && let Err(lost) = kept() {
+            if is_new && let Err(lost) = self.check_none_lost() {
                 self.inner.uploads.remove(&upload)?;
                 return Err(lost);
             }
@@ -209,6 +207,47 @@ impl EngineCheckpoints {
             self.inner.uploads.remove(&upload)?;
         }
         Ok(list)
+    }
+
+    fn check_none_lost(&self) -> Result<(), LogError> {
+        self.inner.host.check_kept(self.log).map_err(log_error)?;
+        rollbacks::check_none_found(&self.inner.desk, self.log)
+    }
+
+    /// Removes what the list has no more: all of it, whatever is wrong with one.
+    fn remove_uploads(&self, uploads: &[Upload]) -> Result<(), IoError> {
+        let mut removed = Ok(());
+        for upload in uploads {
+            let gone = self.inner.uploads.remove(upload);
+            removed = removed.and(gone.inspect_err(|_| self.leave(std::slice::from_ref(upload))));
+        }
+        removed
+    }
+
+    /// Something that does not count may be left here, such as these.
+    fn leave(&self, uploads: &[Upload]) {
+        lock(&self.inner.left).entry(self.log).or_default().extend(uploads.iter().map(Uploads::begun_as));
+    }
+
+    /// Removes what was left, now that something could be done again. What can't be removed is for the next time.
+    fn remove_left(&self) {
+        let Some(left) = lock(&self.inner.left).remove(&self.log) else { return };
+        match self.sweep_left(&left) {
+            Ok(still) if still.is_empty() => {}
+            swept => lock(&self.inner.left).entry(self.log).or_default().extend(swept.unwrap_or(left)),
+        }
+    }
+
+    /// Which of these are still there.
+    fn sweep_left(&self, left: &BTreeSet<String>) -> Result<BTreeSet<String>, IoError> {
+        // What a store that has gone back does not name is what the newer state names, which may yet be brought back.
+        self.check_none_lost().map_err(|error| self.as_io_error(error))?;
+        let mut begun = self.inner.uploads.begun_here(&uploaded_of(self.log))?;
+        begun.extend(left.iter().cloned());
+        // Behind them, and a fence: no change that nobody has heard of comes later, which may lose some of these.
+        let kept = self.fence()?;
+        begun.retain(|upload| !kept.contains(upload));
+        self.inner.sweep(&begun, || self.fence())
     }
 
     /// What the cache has, to be held against a list that is read behind it.
@@ -399,10 +438,10 @@ impl Checkpoints for EngineCheckpoints {
             removed = unneeded.checkpoints.iter().filter_map(|name| list.uploads.remove(name)).collect();
             log_before = unneeded.log_before;
             Ok(!removed.is_empty())
-        })?;
-        for upload in &removed {
-            self.inner.uploads.remove(upload)?;
-        }
+        });
+        // The list may have lost them all the same.
+        let list = list.inspect_err(|_| self.leave(&removed))?;
+        let gone = self.remove_uploads(&removed);
         self.remove_unlisted(&cached, &list)?;
         let mut segments = 0;
         if let Some(before) = log_before {
@@ -411,6 +450,8 @@ impl Checkpoints for EngineCheckpoints {
                 other => return Err(self.inner.desk.unfit(&other).into()),
             }
         }
+        gone?;
+        self.remove_left();
         Ok(Trimmed { checkpoints: removed.len(), segments })
     }
 
@@ -439,11 +480,12 @@ pub(super) fn forget_lost(inner: &Arc<Inner>, log: LogId) -> Result<(), LogError
         lost = list.uploads.extract_if(.., |name, _| name.lsn > end).map(|(_, upload)| upload).collect();
         Ok(!lost.is_empty())
     })?;
-    lost.iter().try_for_each(|upload| inner.uploads.remove(upload)).map_err(LogError::from)
+    checkpoints.remove_uploads(&lost).map_err(LogError::from)
 }
 
 /// Removes all checkpoints of a log that is gone.
 pub(super) fn remove_all(inner: &Inner, log: LogId) -> Result<(), IoError> {
+    lock(&inner.left).remove(&log);
     inner.desk.remove(&key(log))?;
     inner.uploads.remove_all(&uploaded_of(log))?;
     remove_cached(inner, log)
@@ -486,8 +528,10 @@ fn cache_of(inner: &Inner) -> PathBuf {
     inner.cache.join("checkpoints")
 }
 
-/// Removes what the cache of this machine has of logs that are gone: another machine may have removed them.
+/// Removes what the cache of this machine has of logs and modules that are gone: another machine may have removed them. What is known to have
+/// been durable stays: a log that is not there may come back, in a store that is restored once more, and have lost something.
 fn remove_cached_of_gone(inner: &Inner) -> Result<(), IoError> {
+    blobs::remove_cached_of_gone(inner)?;
     let mut cached = directories(&cache_of(inner))?;
     for log in inner.places.logs() {
         cached.remove(&log.to_string());

@@ -83,7 +83,8 @@ pub(super) fn remove_left(directory: &Path) -> Result<(), IoError> {
     Ok(())
 }
 
-fn remove_if_left(path: &Path) -> Result<(), IoError> {
+/// Removes a file that somebody was about to finish, unless he is about to.
+pub(super) fn remove_if_left(path: &Path) -> Result<(), IoError> {
     let file = match File::open(path) {
         Ok(file) => file,
         // It has its name by now, or another one has removed it.

@@ -83,10 +83,14 @@ struct Inner {
     addresses: Addresses,
     witness: Arc<Witness>,
     cache: PathBuf,
+    /// Modules in it.
+    kept: Arc<KeptBlobs>,
     /// Replicas that run in this process.
     places: Arc<OwnPlaces>,
     /// The newest checkpoints that this process has published.
     published: Mutex<BTreeMap<LogId, Lsn>>,
+    /// Of which logs this process may have left uploads that do not count; and those that it could not remove, whoever has begun them.
+    left: Mutex<BTreeMap<LogId, BTreeSet<String>>>,
     /// So often a replica was about to begin.
     begins: AtomicU64,
 }
@@ -119,11 +123,12 @@ impl EngineStore {
         let clerk = Arc::new(Clerk::begin(Arc::clone(&desk), to_look_at, Arc::clone(&witness), to_give_back)?);
         let registry = Arc::new(EngineRegistry { desk: Arc::clone(&desk), clerk: Arc::clone(&clerk) });
         let uploads = Arc::new(Uploads::new(Arc::clone(&desk), depot));
+        let kept = Arc::new(KeptBlobs::new(&cache));
         let blobs = Arc::new(EngineBlobs {
             desk: Arc::clone(&desk),
             uploads: Arc::clone(&uploads),
             host: Arc::clone(&host),
-            kept: KeptBlobs::new(&cache),
+            kept: Arc::clone(&kept),
         });
         let inner = Inner {
             desk,
@@ -134,8 +139,10 @@ impl EngineStore {
             addresses: Addresses::default(),
             witness,
             cache,
+            kept,
             places,
             published: Mutex::default(),
+            left: Mutex::default(),
             begins: AtomicU64::new(0),
         };
         let inner = Arc::new(inner);
@@ -204,8 +211,8 @@ impl Inner {
         *newest = (*newest).max(lsn);
     }
 
-    /// Removes what was uploaded of something and does not count, by hosts that are gone. `counted` tells which uploads count by now, and
-    /// `fence` the same, so that no other one comes to count that was swept before.
+    /// Removes what was uploaded of something and does not count, by hosts that are gone or by this one. `counted` tells which uploads count
+    /// by now, and `fence` the same, so that no other one comes to count that was swept before.
     fn remove_abandoned_uploads(
         &self,
         of: &str,
@@ -213,7 +220,6 @@ impl Inner {
         fence: impl FnOnce() -> Result<BTreeSet<String>, IoError>,
     ) -> Result<(), IoError> {
         let mut begun = self.uploads.begun(of)?;
-        begun.retain(|_, uploader| *uploader != self.desk.me);
         if begun.is_empty() {
             return Ok(());
         }
@@ -221,22 +227,34 @@ impl Inner {
         let kept = counted()?;
         begun.retain(|upload, _| !kept.contains(upload));
         let lives = self.observer.lives(&self.desk, begun.values().copied().collect())?;
-        begun.retain(|_, uploader| !lives[&*uploader].is_alive);
+        begun.retain(|_, uploader| *uploader == self.desk.me || !lives[&*uploader].is_alive);
+        // What is still there is found there the next time.
+        self.sweep(&begun.into_keys().collect(), fence).map(drop)
+    }
+
+    /// Removes those uploads that do not count; which of them are still there.
+    fn sweep(
+        &self,
+        begun: &BTreeSet<String>,
+        fence: impl FnOnce() -> Result<BTreeSet<String>, IoError>,
+    ) -> Result<BTreeSet<String>, IoError> {
+        let mut left = BTreeSet::new();
         if begun.is_empty() {
-            return Ok(());
+            return Ok(left);
         }
-        // Who seems to be gone may only have stood still.
-        for upload in begun.keys() {
+        // Who seems to be gone may only have stood still, and what this host was not told of may yet be done.
+        for upload in begun {
             self.uploads.sweep_begun(upload)?;
         }
         let kept = fence()?;
-        for upload in begun.keys() {
-            match kept.contains(upload) {
-                true => self.uploads.spare_begun(upload)?,
-                false => self.uploads.remove_begun(upload)?,
+        for upload in begun {
+            if kept.contains(upload) {
+                self.uploads.spare_begun(upload)?;
+            } else if !self.uploads.remove_begun(upload)? {
+                left.insert(upload.clone());
             }
         }
-        Ok(())
+        Ok(left)
     }
 
     fn logs(&self) -> Result<Vec<LogId>, IoError> {

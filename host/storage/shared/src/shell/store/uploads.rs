@@ -7,12 +7,13 @@
 //! part/{of}/{host}-{attempt}/swept        it is removed, or about to be: it must not come to count
 //! ```
 //! A host that seems to be gone may only stand still, with an upload that is about to count. So whoever removes that writes down first
-//! that it does, and looks then what counts; and whoever has it count looks in the other order.
+//! that it does, and looks then what counts; and whoever has it count looks in the other order. What a host that lives has left, it removes
+//! itself in the same way: all that is not under way in it any more.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Read, Write},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use ambrosia_storage::{BlobHash, IoError, LogId};
@@ -22,7 +23,10 @@ use super::desk::Desk;
 use crate::{
     engine::HostId,
     keys::{PutRefused, Space},
-    shell::depot::{Depot, DepotError, Seal},
+    shell::{
+        depot::{Depot, DepotError, Seal},
+        host::lock,
+    },
 };
 
 /// Bytes of a part.
@@ -58,6 +62,27 @@ impl Upload {
 pub(super) struct Uploads {
     desk: Arc<Desk>,
     depot: Option<Arc<dyn Depot>>,
+    /// What this process uploads, by the names as which that was begun.
+    under_way: Mutex<BTreeSet<String>>,
+}
+
+/// An upload of this process that may be about to count. Once it is dropped, whoever sweeps finds out whether it does.
+pub(super) struct UnderWay<'a> {
+    uploads: &'a Uploads,
+    begun: String,
+}
+
+impl UnderWay<'_> {
+    /// It may come to count as long as this process lives.
+    pub(super) fn stay(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        lock(&self.uploads.under_way).remove(&self.begun);
+    }
 }
 
 /// Why contents are not there.
@@ -106,33 +131,41 @@ fn folder_of(what: &str) -> &str {
 
 impl Uploads {
     pub(super) fn new(desk: Arc<Desk>, depot: Option<Arc<dyn Depot>>) -> Uploads {
-        Uploads { desk, depot }
+        Uploads { desk, depot, under_way: Mutex::default() }
     }
 
     pub(super) fn depot(&self) -> Option<Arc<dyn Depot>> {
         self.depot.clone()
     }
 
-    /// Uploads contents. They count once somebody has written down that they are there.
+    /// Uploads contents. They count once somebody has written down that they are there, who holds on to what says that they are under way
+    /// until that is settled.
     pub(super) fn upload(
         &self,
         what: &str,
         beside: Option<LogId>,
         mut contents: impl Read,
         reading: impl Fn(io::Error) -> IoError,
-    ) -> Result<Upload, IoError> {
+    ) -> Result<(Upload, UnderWay<'_>), IoError> {
         let claim = self.desk.new_claim();
         let host: String = claim.host.0.iter().map(|byte| format!("{byte:02x}")).collect();
         let Some(depot) = &self.depot else {
             let prefix = format!("{}{host}-{}/", prefix_of(what), claim.attempt);
-            return self.upload_parts(prefix, beside, contents, reading);
+            let under_way = self.begin(prefix.clone());
+            return Ok((self.upload_parts(prefix, beside, contents, reading)?, under_way));
         };
         let name = format!("{}/{host}-{}", folder_of(what), claim.attempt);
+        let under_way = self.begin(name.clone());
         match depot.put_sealed(&name, &mut contents) {
-            Ok(seal) => Ok(Upload::in_depot(&name, seal)),
+            Ok(seal) => Ok((Upload::in_depot(&name, seal), under_way)),
             Err(DepotError::Contents(error)) => Err(reading(error)),
             Err(error) => Err(io_error("write", name, error)),
         }
+    }
+
+    fn begin(&self, begun: String) -> UnderWay<'_> {
+        lock(&self.under_way).insert(begun.clone());
+        UnderWay { uploads: self, begun }
     }
 
     fn upload_parts(
@@ -216,9 +249,20 @@ impl Uploads {
         Ok(())
     }
 
-    /// Uploads for something that hosts have begun, and which hosts; of a depot that can't be looked at, which says so itself, none: what is of no
-    /// use there is removed another time, and nobody is to wait for that.
+    /// Uploads for something that hosts have begun, and which hosts, without those that are under way here; of a depot that can't be looked at,
+    /// which says so itself, none: what is of no use there is removed another time, and nobody is to wait for that.
     pub(super) fn begun(&self, of: &str) -> Result<BTreeMap<String, HostId>, IoError> {
+        self.begun_with(of, self.in_depot(of).unwrap_or_default())
+    }
+
+    /// Those of this host; an error if not all of them can be seen.
+    pub(super) fn begun_here(&self, of: &str) -> Result<BTreeSet<String>, IoError> {
+        let mut begun = self.begun_with(of, self.in_depot(of)?)?;
+        begun.retain(|_, uploader| *uploader == self.desk.me);
+        Ok(begun.into_keys().collect())
+    }
+
+    fn begun_with(&self, of: &str, in_depot: Vec<String>) -> Result<BTreeMap<String, HostId>, IoError> {
         let parts = self.desk.list(Space::Store, &prefix_of(of), false)?;
         let part = |key: &str| Some((upload_of(key).to_owned(), uploader(key)?));
         let is_part = |key: &&str| !key.ends_with(SWEPT);
@@ -228,8 +272,16 @@ impl Uploads {
             let host = uploader_in_depot(&name)?;
             Some((name, host))
         };
-        begun.extend(self.in_depot(of).unwrap_or_default().into_iter().filter_map(whole));
+        begun.extend(in_depot.into_iter().filter_map(whole));
+        // Looked at behind them: of what is settled by now, whoever looks behind this sees whether it counts.
+        begun.retain(|begun, _| !self.is_under_way(begun));
         Ok(begun)
+    }
+
+    fn is_under_way(&self, begun: &str) -> bool {
+        // What is only being put into a directory has an end of its own behind the name.
+        let name = begun.split_once('.').map_or(begun, |(name, _)| name);
+        lock(&self.under_way).contains(name)
     }
 
     /// Has what hosts have begun count no more, if it does not yet. It stands there until that is removed, and of what lies in a depot longer:
@@ -256,13 +308,12 @@ impl Uploads {
         Ok(keys.len() as u64 != parts || keys.iter().any(|entry| entry.key == swept_key(&begun)))
     }
 
-    /// Removes what hosts have begun; in a depot, if that can be done now.
-    pub(super) fn remove_begun(&self, begun: &str) -> Result<(), IoError> {
+    /// Removes what hosts have begun. Whether it is gone: of a depot that can't do that now, which says so itself, it is not.
+    pub(super) fn remove_begun(&self, begun: &str) -> Result<bool, IoError> {
         if begun.starts_with("part/") {
-            return self.remove_parts(begun);
+            return self.remove_parts(begun).map(|()| true);
         }
-        let _removed = self.remove_from_depot(begun);
-        Ok(())
+        Ok(self.remove_from_depot(begun).is_ok())
     }
 
     /// By what name an upload is among those that were begun.
