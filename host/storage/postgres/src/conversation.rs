@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -54,6 +54,8 @@ pub(crate) struct Conversation {
     timeline: Option<u32>,
     pub(crate) known: Known,
     answers: Answers,
+    /// Why nothing more is asked there, if that was decided here: then the server is asked to end it, and says no more than that it has.
+    left: OnceLock<String>,
 }
 
 /// When a server has answered last. It answers the statements of a conversation one after the other, so one that is slow is told from one that
@@ -210,7 +212,20 @@ impl Conversation {
         let session = Session(LAST_SESSION.fetch_add(1, Ordering::SeqCst) + 1);
         let answers = Answers { since: Instant::now(), last: AtomicU64::new(0) };
         let barriers = Barriers::default();
-        Ok(Conversation { session, client, is_warned, driver, prepared, barriers, backend, timeline, known, answers })
+        let left = OnceLock::new();
+        Ok(Conversation {
+            session,
+            client,
+            is_warned,
+            driver,
+            prepared,
+            barriers,
+            backend,
+            timeline,
+            known,
+            answers,
+            left,
+        })
     }
 
     /// When it has answered last.
@@ -220,6 +235,25 @@ impl Conversation {
 
     pub(crate) fn session(&self) -> Session {
         self.session
+    }
+
+    /// Nothing more is asked there, for that reason, which is that of all who still wait.
+    pub(crate) fn give_up(&self, why: &str) {
+        // The first one counts.
+        let _another = self.left.set(why.to_owned());
+    }
+
+    /// Nothing more is asked there; returns what is to be ended.
+    pub(crate) fn leave(&self) -> Backend {
+        if self.is_warned.load(Ordering::SeqCst) {
+            self.give_up(WARNED);
+        }
+        self.backend
+    }
+
+    /// Why nothing more is asked there, if that was decided here.
+    pub(crate) fn why_left(&self) -> Option<&str> {
+        self.left.get().map(String::as_str)
     }
 
     pub(crate) fn prepared(&self) -> &Prepared {
@@ -233,10 +267,6 @@ impl Conversation {
     /// The timeline of the server; `None` where there is no other one, or it can't be told.
     pub(crate) fn timeline(&self) -> Option<u32> {
         self.timeline
-    }
-
-    pub(crate) fn backend(&self) -> Backend {
-        self.backend
     }
 
     /// Ends those of the same user that wait for a standby; what they have committed is not known to be durable, as when the connection itself

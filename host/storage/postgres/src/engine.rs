@@ -7,8 +7,8 @@ use std::{
 };
 
 use ambrosia_shared_log::{
-    ANSWER_TIME, ANSWER_TIME_MAX, Answer, Answered, Answering, AppendFault, Depot, DepotError, Engine, EngineFacts,
-    EngineHead, Fault, Group, HostId, Lane, LogRead, News, Raise, RaiseFault, ReadFrom, Request, Seen, Session,
+    ANSWER_TIME, Answer, Answered, Answering, AppendFault, Depot, DepotError, Engine, EngineFacts, EngineHead, Fault,
+    Group, HostId, Lane, LogRead, News, Raise, RaiseFault, ReadFrom, Request, SLOW_ANSWER_TIME, Seen, Session,
 };
 use ambrosia_storage::LogId;
 use tokio::{
@@ -40,10 +40,6 @@ const BEATS_BEFORE_FORGETTING: u64 = 1000;
 /// A server that stands still keeps its connections alive; whoever opens a store hears of it after that time.
 const OPENING_TIME: Duration = Duration::from_secs(10);
 
-/// A server that answers others meanwhile has longer for a request than [`ANSWER_TIME`]. Whoever asks waits no longer either.
-const SLOW_ANSWER_TIME: Duration = Duration::from_millis(3800);
-const _: () = assert!(SLOW_ANSWER_TIME.as_millis() < ANSWER_TIME_MAX.as_millis());
-
 /// Threads of the connections.
 const THREADS: usize = 2;
 
@@ -73,6 +69,8 @@ struct Office {
     changes: Line,
     /// A host that is late to say that it lives is taken for dead, so nothing stands before that.
     beats: Line,
+    /// Others ask for these, too, and no barrier stands before them: who takes long to answer would seem to have been away.
+    lives: Line,
     succession: Succession,
 }
 
@@ -104,9 +102,9 @@ impl PostgresEngine {
     pub fn open(place: PostgresPlace) -> Result<PostgresEngine, PostgresError> {
         let threads = Threads::begin()?;
         let last = Arc::<Last>::default();
-        let [reads, keys, changes, beats] = std::array::from_fn(|_| Line::new(&last));
+        let [reads, keys, changes, beats, lives] = std::array::from_fn(|_| Line::new(&last));
         let (groups, succession) = (std::array::from_fn(|_| Line::new(&last)), Succession::default());
-        let office = Arc::new(Office { place, groups, reads, keys, changes, beats, succession });
+        let office = Arc::new(Office { place, groups, reads, keys, changes, beats, lives, succession });
         let there = Arc::clone(&office);
         // Errors that no repetition mends are told here and not as an engine that is away.
         let begin = async move {
@@ -201,7 +199,8 @@ impl Office {
         let line = match (lane, request) {
             (Lane::Groups(number), _) => &self.groups[usize::from(number) % self.groups.len()],
             (Lane::Other, Request::Heads { .. } | Request::Read { .. } | Request::Logs) => &self.reads,
-            (Lane::Other, Request::Beat { .. } | Request::Lives { .. }) => &self.beats,
+            (Lane::Other, Request::Lives { .. }) => &self.lives,
+            (Lane::Other, Request::Beat { .. }) => &self.beats,
             (Lane::Other, Request::Keys(_)) => &self.keys,
             (Lane::Other, _) => &self.changes,
         };
@@ -229,9 +228,10 @@ impl Office {
         }
     }
 
-    /// Over the connection by which was read what is to be durable; another one may be with another server.
+    /// Over the connection by which was read what is to be durable; another one may be with another server. Beats and takeovers are not to stand
+    /// behind what somebody elsewhere, who may only read, has waited for.
     async fn barrier(&self, session: Session, request: &Request) -> Answer {
-        for line in [&self.reads, &self.keys, &self.beats, &self.changes] {
+        for line in [&self.reads, &self.keys] {
             if let Some(conversation) = line.of_session(session) {
                 let ask = async |conversation: &Conversation| perform(conversation, request).await;
                 return self.ask_in_time(line, &conversation, Instant::now() + ANSWER_TIME, ask).await;
@@ -287,9 +287,17 @@ impl Office {
             }
             until = next;
         };
-        if is_over {
-            line.give_up(conversation.session());
+        if !is_over {
+            return Err(fault);
         }
+        let fault = match (fault, conversation.why_left()) {
+            (Fault::Unknown(_), Some(why)) => Fault::Unknown(why.to_owned()),
+            (fault, _) => fault,
+        };
+        if let Fault::Unknown(why) = &fault {
+            conversation.give_up(why);
+        }
+        line.give_up(conversation.session());
         Err(fault)
     }
 }

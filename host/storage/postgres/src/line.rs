@@ -61,7 +61,7 @@ impl There {
     }
 
     fn leave(&mut self) {
-        self.left.extend(self.conversation.take().map(|left| left.backend()));
+        self.left.extend(self.conversation.take().map(|left| left.leave()));
         if self.left.len() > LEFT_MAX {
             self.left.remove(0);
         }

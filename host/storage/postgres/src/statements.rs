@@ -101,8 +101,12 @@ where coalesce(near.before, 0) < $4 order by near.number, near.last";
 
 /// A log, a reign, and whose it is.
 pub(crate) const RELEASE: &str = "
-update {s}.head set is_reigned = false
-where log = $1 and epoch = $2 and claim_host = $3 and claim_attempt = $4";
+with locked as materialized (
+    select log, epoch, claim_host, claim_attempt from {s}.head where log = $1 for no key update
+)
+update {s}.head as head set is_reigned = false
+from locked
+where head.log = locked.log and locked.epoch = $2 and locked.claim_host = $3 and locked.claim_attempt = $4";
 
 /// Who is alive, how often it has said so, and who else is wanted. Nobody waits for this to be durable.
 pub(crate) const BEAT: &str = "
@@ -186,9 +190,13 @@ pub(crate) const LOGS: &str = "select log from {s}.head";
 /// Hosts that are wanted.
 pub(crate) const LIVES: &str = "select id, beats from {s}.host where id = any($1::uuid[])";
 
-/// Processes of the server: their numbers and begins. Those of them that are there, of which the ones that wait for a standby are ended.
+/// Processes of the server: their numbers and begins. Those of them that are there, of which the ones that wait for a standby are ended. They are
+/// found first: a condition on processes alone would else be looked at for all that there are, so that whoever waits would be ended.
 pub(crate) const END: &str = "
-select number, began
-from unnest($1::int4[], $2::int8[]) as wanted(number, began)
-join pg_stat_activity on pid = number and (extract(epoch from backend_start) * 1000000)::int8 = began
-where wait_event is distinct from 'SyncRep' or not pg_terminate_backend(pid)";
+with found as materialized (
+    select number, began, wait_event
+    from unnest($1::int4[], $2::int8[]) as wanted(number, began)
+    join pg_stat_activity on pid = number and (extract(epoch from backend_start) * 1000000)::int8 = began
+)
+select number, began from found
+where wait_event is distinct from 'SyncRep' or not pg_terminate_backend(number)";

@@ -138,8 +138,14 @@ fn without_its_standby() -> Option<(Server, PostgresEngine)> {
 }
 
 fn read(engine: &PostgresEngine) -> (Session, Lsn) {
-    let (session, read) = conformance::read(engine, log(1), Lsn(1), 1 << 20).expect("it answers");
-    (session, read.head.expect("it is there").last.lsn)
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match conformance::read(engine, log(1), Lsn(1), 1 << 20) {
+            Ok((session, read)) => return (session, read.head.expect("it is there").last.lsn),
+            // A machine that does much else may be late with a large record.
+            Err(fault) => assert!(Instant::now() < until, "it never answers: {fault:?}"),
+        }
+    }
 }
 
 #[test]
@@ -167,6 +173,26 @@ fn what_no_standby_has_is_never_told_to_be_durable() {
     let (session, last) = read(&engine);
     assert_eq!(last, Lsn(2));
     assert_eq!(ask(&engine, Lane::Other, Request::Barrier { session }), Ok(Answered::Barred));
+}
+
+/// Whoever may only read asks for both as often as they like, and a host that is late to say that it lives is taken for dead.
+#[test]
+fn neither_looks_at_others_nor_barriers_stand_before_a_beat() {
+    let Some((_server, engine)) = without_its_standby() else { return };
+    let of = vec![HostId([7; 16])];
+    let beat = |beats| ask(&engine, Lane::Other, Request::Beat { host: of[0], beats, of: Vec::new() });
+    let Ok(Answered::Beats { session: of_beats, .. }) = beat(1) else { panic!("it is alive") };
+    let lives = ask(&engine, Lane::Other, Request::Lives { of: of.clone() });
+    let Ok(Answered::Beats { session, beats }) = lives else { panic!("{lives:?}") };
+    assert_eq!(beats, [(of[0], 1)]);
+    assert_ne!(session, of_beats, "they have a connection of their own");
+    for session in [of_beats, session] {
+        let began = Instant::now();
+        let barrier = ask(&engine, Lane::Other, Request::Barrier { session });
+        assert!(matches!(barrier, Err(Fault::Unavailable(_))), "{barrier:?}");
+        assert!(began.elapsed() < ANSWER_TIME, "it was waited for");
+    }
+    assert!(matches!(beat(2), Ok(Answered::Beats { session, .. }) if session == of_beats), "the connection goes on");
 }
 
 #[test]
@@ -211,6 +237,31 @@ fn what_was_given_up_while_a_commit_waits_takes_no_more_room_at_the_server() {
     while taken() > 1 {
         assert!(Instant::now() < until, "{} processes of the server wait for what nobody waits for", taken());
     }
+}
+
+#[test]
+fn of_what_waits_for_a_standby_no_more_is_ended_than_was_given_up() {
+    let Some((server, engine)) = without_its_standby() else { return };
+    let others = || {
+        let waiting = "select pid from pg_stat_activity where wait_event = 'SyncRep' and application_name = 'psql'";
+        server.sql(waiting)
+    };
+    thread::scope(|scope| {
+        let other = scope.spawn(|| server.sql("create table another ()"));
+        let until = Instant::now() + PATIENCE;
+        while others().is_empty() {
+            assert!(Instant::now() < until && !other.is_finished(), "it does not wait for a standby");
+        }
+        let waits = others();
+        let after = position(&genesis(log(1)));
+        for _ in 0..3 {
+            let given_up = append(&engine, vec![group(log(1), 1, after, b"")]);
+            assert!(matches!(given_up, Err(Fault::Unknown(_))), "{given_up:?}");
+        }
+        assert_eq!(others(), waits, "it is somebody else's");
+        server.set("synchronous_standby_names", "");
+        other.join().expect("its wait was not broken off");
+    });
 }
 
 #[test]
