@@ -41,11 +41,13 @@ impl RelayDepot {
     fn begin(&self) -> Result<Errand<'_>, DepotError> {
         let office = Arc::clone(&self.office);
         let reaching = async move {
-            reach(&office.place, Some(office.store()), Instant::now() + OPENING_TIME).await.map(|reached| {
-                // Nothing is queued on it.
-                drop(reached.handle);
-                Dialogue::of(reached.connection)
-            })
+            reach(&office.place, Some(office.store()), office.behind().await.as_ref(), Instant::now() + OPENING_TIME)
+                .await
+                .map(|reached| {
+                    // Nothing is queued on it.
+                    drop(reached.handle);
+                    Dialogue::of(reached.connection)
+                })
         };
         let reached = self.threads.wait_for(reaching).ok_or_else(|| self.away("this process ends".to_owned()))?;
         let dialogue = reached.map_err(|error| self.away(error.to_string()))?;

@@ -2,9 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use ambrosia_core::HostAddress;
 use ambrosia_shared_log::{
-    ANSWER_TIME, ANSWER_TIME_MAX, Answer, Answering, Asked, Engine, EngineFacts, Fault, Lane, NEEDS_OPERATOR,
-    RelayFacts, Request, Session, Told, needs_to_change,
+    ANSWER_TIME_MAX, Answer, Answering, Asked, Engine, EngineFacts, Fault, Lane, NEEDS_OPERATOR, RelayFacts, Request,
+    SLOW_ANSWER_TIME, Session, Told, needs_to_change,
 };
 use tokio::{
     sync::Mutex,
@@ -20,8 +21,8 @@ use crate::{
 };
 
 /// A host answers in that time, or its engine has not in its own.
-const RELAY_ANSWER_TIME: Duration = Duration::from_secs(3);
-const _: () = assert!(RELAY_ANSWER_TIME.as_millis() > ANSWER_TIME.as_millis());
+const RELAY_ANSWER_TIME: Duration = Duration::from_millis(3900);
+const _: () = assert!(RELAY_ANSWER_TIME.as_millis() > SLOW_ANSWER_TIME.as_millis());
 const _: () = assert!(RELAY_ANSWER_TIME.as_millis() < ANSWER_TIME_MAX.as_millis());
 
 /// The engine of a store that is reached through hosts.
@@ -35,7 +36,27 @@ pub(crate) struct Office {
     pub(crate) place: RelayPlace,
     facts: RelayFacts,
     threads: tokio::runtime::Handle,
-    link: Mutex<Option<Arc<Link>>>,
+    there: Mutex<There>,
+}
+
+/// With which host there is a connection.
+#[derive(Default)]
+struct There {
+    link: Option<Arc<Link>>,
+    /// The host whose engine does not answer, so that the next one is asked first.
+    behind: Option<HostAddress>,
+}
+
+impl There {
+    /// The connection, if it goes on.
+    fn present(&self) -> Option<&Arc<Link>> {
+        self.link.as_ref().filter(|link| !link.is_over())
+    }
+
+    /// Nothing more is asked on that connection.
+    fn leave(&mut self, link: &Arc<Link>) {
+        self.link.take_if(|there| Arc::ptr_eq(there, link));
+    }
 }
 
 impl RelayEngine {
@@ -46,11 +67,12 @@ impl RelayEngine {
     pub fn open(place: RelayPlace) -> Result<RelayEngine, RelayError> {
         let threads = Threads::begin().map_err(|error| RelayError::Threads(error.to_string()))?;
         let there = place.clone();
-        let reached = threads.wait_for(async move { reach(&there, None, Instant::now() + OPENING_TIME).await });
+        let reached = threads.wait_for(async move { reach(&there, None, None, Instant::now() + OPENING_TIME).await });
         let reached = reached.ok_or_else(|| RelayError::Threads("they have ended".to_owned()))??;
         let (facts, runtime) = (reached.facts.clone(), threads.runtime().handle().clone());
-        let link = Mutex::new(Some(Arc::new(Link::begin(reached, &runtime))));
-        Ok(RelayEngine { office: Arc::new(Office { place, facts, threads: runtime, link }), threads })
+        let link = Some(Arc::new(Link::begin(reached, &runtime)));
+        let there = Mutex::new(There { link, behind: None });
+        Ok(RelayEngine { office: Arc::new(Office { place, facts, threads: runtime, there }), threads })
     }
 
     /// Names the store, whichever way it is reached.
@@ -99,7 +121,12 @@ impl Office {
             return Err(Fault::Refused(format!("the host at {}: {NEEDS_OPERATOR}", link.address)));
         }
         match timeout_at(until, link.ask(&Asked::Engine { lane, request })).await {
-            Ok(Ok(Told::Engine(answer))) => answer,
+            Ok(Ok(Told::Engine(answer))) => {
+                if matches!(answer, Err(Fault::Unavailable(_) | Fault::Unknown(_))) {
+                    self.turn_away(&link);
+                }
+                answer
+            }
             Ok(Ok(Told::Refused { reason })) => Err(Fault::Refused(format!("the host at {}: {reason}", link.address))),
             Ok(Ok(_)) => Err(Fault::Unknown(format!("the host at {} has answered something else", link.address))),
             Ok(Err(over)) => Err(Fault::Unknown(format!("the connection with {} has ended: {}", link.address, over.0))),
@@ -118,30 +145,44 @@ impl Office {
 
     /// The connection that there is, or a new one. Whoever asks meanwhile waits for the same.
     async fn link(&self, until: Instant) -> Result<Arc<Link>, Fault> {
-        let mut there = self.link.lock().await;
-        if let Some(link) = there.as_ref().filter(|link| !link.is_over()) {
+        let mut there = self.there.lock().await;
+        if let Some(link) = there.present() {
             return Ok(Arc::clone(link));
         }
-        *there = None;
-        let reached = reach(&self.place, Some(self.store()), until).await.map_err(|error| match error {
+        let reached = reach(&self.place, Some(self.store()), there.behind.as_ref(), until).await;
+        let reached = reached.map_err(|error| match error {
             RelayError::Refused { .. } => Fault::Refused(error.to_string()),
             RelayError::Unreached { .. } | RelayError::Threads(_) => Fault::Unavailable(error.to_string()),
         })?;
-        Ok(Arc::clone(there.insert(Arc::new(Link::begin(reached, &self.threads)))))
+        Ok(Arc::clone(there.link.insert(Arc::new(Link::begin(reached, &self.threads)))))
     }
 
     /// The connection of that session, and what the host calls it, if it goes on.
     async fn of_session(&self, session: Session) -> Option<(Arc<Link>, Session)> {
-        let there = self.link.lock().await;
-        let link = there.as_ref().filter(|link| !link.is_over())?;
+        let there = self.there.lock().await;
+        let link = there.present()?;
         Some((Arc::clone(link), link.theirs(session)?))
+    }
+
+    /// The host whose engine does not answer.
+    pub(crate) async fn behind(&self) -> Option<HostAddress> {
+        self.there.lock().await.behind.clone()
     }
 
     async fn give_up(&self, link: &Arc<Link>, reason: &str) {
         link.give_up(reason);
-        let mut there = self.link.lock().await;
-        if there.as_ref().is_some_and(|there| Arc::ptr_eq(there, link)) {
-            *there = None;
+        self.there.lock().await.leave(link);
+    }
+
+    /// The engine of that host does not answer, and another one's may: the host alone may be cut off from it. What is under way there goes on.
+    fn turn_away(&self, link: &Arc<Link>) {
+        if self.place.addresses().len() == 1 {
+            return;
+        }
+        // Whoever has it reaches for another one just now, and nobody waits for that with an answer that is there.
+        if let Ok(mut there) = self.there.try_lock() {
+            there.leave(link);
+            there.behind = Some(link.address.clone());
         }
     }
 }

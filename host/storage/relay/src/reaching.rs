@@ -34,9 +34,17 @@ enum Failed {
     No(String),
 }
 
-/// One of the hosts, until then. It has to have the store of that name, if there is one.
-pub(crate) async fn reach(place: &RelayPlace, store: Option<&str>, until: Instant) -> Result<Reached, RelayError> {
-    let (mut trying, mut next) = (JoinSet::new(), place.addresses().iter());
+/// One of the hosts, until then; the first to be tried is the one behind that. It has to have the store of that name, if there is one.
+pub(crate) async fn reach(
+    place: &RelayPlace,
+    store: Option<&str>,
+    behind: Option<&HostAddress>,
+    until: Instant,
+) -> Result<Reached, RelayError> {
+    let addresses = place.addresses();
+    let first = addresses.iter().position(|address| Some(address) == behind).map_or(0, |last| last + 1);
+    let (before, others) = addresses.split_at(first);
+    let (mut trying, mut next) = (JoinSet::new(), others.iter().chain(before));
     let mut failures = Vec::new();
     let mut begin = |trying: &mut JoinSet<_>| {
         let Some(address) = next.next().cloned() else { return false };

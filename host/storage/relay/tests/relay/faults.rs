@@ -15,7 +15,7 @@ use ambrosia_shared_log::{
 };
 use ambrosia_storage::StoreRight;
 
-use crate::support::{Host, Manner, Numbered, Shelf, url};
+use crate::support::{CutOff, Host, Manner, Numbered, Shelf, url};
 
 const CHANGES: Manner = Manner::Relay(StoreRight::Change);
 
@@ -111,6 +111,22 @@ fn a_host_that_stands_still_is_given_up() {
     assert!(matches!(&answer, Err(Fault::Unknown(words)) if words.contains("has not answered within")), "{answer:?}");
     assert!(began.elapsed() >= Duration::from_secs(2), "its engine has that long");
     drop((still, alive));
+}
+
+/// It was cut off from its database, and takes connections all the same.
+#[test]
+fn a_host_whose_engine_does_not_answer_is_left_for_the_next_one() {
+    let cut_off = || Host::begin(Arc::new(CutOff(MemoryEngine::default())), None, "store", CHANGES);
+    let (first, alive, last) = (cut_off(), host(CHANGES), cut_off());
+    let engine = open(&[&first, &alive, &last]);
+    assert!(matches!(get(&engine), Err(Fault::Unavailable(_))), "the first one has said that it can't");
+    let session = read_in(&engine);
+    assert_eq!(read_in(&engine), session, "the one that answers is kept");
+    assert_eq!(barrier(&engine, session), Ok(Answered::Barred));
+    drop(alive);
+    for _ in 0..3 {
+        assert!(matches!(get(&engine), Err(Fault::Unavailable(_) | Fault::Unknown(_))));
+    }
 }
 
 #[test]

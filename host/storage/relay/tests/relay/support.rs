@@ -8,8 +8,8 @@ use std::{
 };
 
 use ambrosia_shared_log::{
-    Answered, Answering, Depot, DepotError, Engine, EngineFacts, EngineStore, HostId, KeysAnswer, Lane, Listing,
-    RELAY_VERSION, Request, Session,
+    Answered, Answering, Depot, DepotError, Engine, EngineFacts, EngineStore, Fault, HostId, KeysAnswer, Lane, Listing,
+    MemoryEngine, RELAY_VERSION, Request, Session,
 };
 use ambrosia_storage::{Store, StoreRight};
 use ambrosia_wire::{Connection, Control, Frame};
@@ -120,6 +120,19 @@ impl<E: Engine> Engine for Numbered<E> {
 
     fn facts(&self) -> EngineFacts {
         self.engine.facts()
+    }
+}
+
+/// An engine that is not reached.
+pub(crate) struct CutOff(pub(crate) MemoryEngine);
+
+impl Engine for CutOff {
+    fn ask(&self, _: Lane, _: Request, answer: Answering) {
+        answer(Err(Fault::Unavailable("no database answers".to_owned())));
+    }
+
+    fn facts(&self) -> EngineFacts {
+        self.0.facts()
     }
 }
 
