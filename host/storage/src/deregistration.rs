@@ -12,8 +12,8 @@ use std::{collections::BTreeSet, fs, io, path::Path};
 use ambrosia_core::{Genesis, InstanceName, InstanceUuid, Lsn, ReplicaIndex};
 
 use crate::{
-    BlobHash, EntryError, Found, InstanceEntry, InstanceError, Instances, IoError, LogId, PutError, RegistryError,
-    Store, instances::key, io_error::IoContext,
+    BlobHash, EntryError, Found, HeldRegistrations, InstanceEntry, InstanceError, Instances, IoError, LogId, PutError,
+    RegistryError, Store, instances::key, io_error::IoContext,
 };
 
 /// What [`Instances::deregister`] did.
@@ -35,7 +35,7 @@ struct Remains {
 }
 
 pub(crate) fn deregister<S: Store + ?Sized>(store: &S, name: &InstanceName) -> Result<Deregistered, InstanceError> {
-    let _held = store.hold_registrations()?;
+    let mut held = store.hold_registrations()?;
     let others: Vec<_> = store.survey()?.into_iter().filter(|found| found.name != *name).collect();
     let remains = match store.instance(name) {
         Ok(entry) => remains_of_entry(entry),
@@ -43,16 +43,25 @@ pub(crate) fn deregister<S: Store + ?Sized>(store: &S, name: &InstanceName) -> R
         | Err(InstanceError::Entry { source: EntryError::Shape, .. }) => remains_of(store, name, &others)?,
         Err(error) => return Err(error),
     };
-    remove(store, &remains, &others)?;
+    remove(store, &remains, &others, &mut *held)?;
     Ok(Deregistered { uuid: remains.uuid, left: remains.left })
 }
 
-fn remove<S: Store + ?Sized>(store: &S, remains: &Remains, others: &[Found]) -> Result<(), InstanceError> {
+fn remove<S: Store + ?Sized>(
+    store: &S,
+    remains: &Remains,
+    others: &[Found],
+    held: &mut dyn HeldRegistrations,
+) -> Result<(), InstanceError> {
     let replicas = remains.replicas.iter().copied().map(ReplicaIndex).collect();
     let close = |uuid| store.close_log(LogId(uuid), &replicas);
     let closed = remains.uuid.map(close).transpose();
     let closed = closed.map_err(|error| InstanceError::not_closed(&remains.name, error))?.flatten();
     closed.iter().try_for_each(|closed| closed.check())?;
+    // To see whether anybody runs it takes a while.
+    if !held.renew()? {
+        return Err(InstanceError::Overtaken { name: remains.name.clone() });
+    }
     delete_entry(store, &remains.name)?;
     if let Some(closed) = closed {
         closed.remove()?;

@@ -19,7 +19,7 @@ pub enum Command {
     MakeGuest(Genesis),
     /// Begin to read the log at that record. Answered by [`super::MemberInput::Opened`] or
     /// [`super::MemberInput::Trimmed`]; by [`super::MemberInput::Unusable`] if the log can't be read there and a
-    /// checkpoint was just restored.
+    /// checkpoint was just restored; by [`super::MemberInput::Away`] if it was read before and can't be reached.
     Open(Lsn),
     /// Read on. Answered by [`super::MemberInput::Read`], as soon as there are records or something else came in.
     Read,
@@ -27,8 +27,8 @@ pub enum Command {
     Watch,
     /// The last such notice was another one's: notice the next.
     WatchOn,
-    /// Become primary in place of the one of that reign. Answered by [`super::MemberInput::Acquired`] or
-    /// [`super::MemberInput::Contended`].
+    /// Become primary in place of the one of that reign. Answered by [`super::MemberInput::Acquired`],
+    /// [`super::MemberInput::Contended`] or [`super::MemberInput::Away`].
     Acquire(Epoch),
     /// See whether the registry says how the instance ended. Answered by [`super::MemberInput::Outcome`].
     LookAtOutcome,

@@ -72,6 +72,8 @@ pub enum MemberInput<G> {
     },
     /// Answers [`super::Command::Acquire`]: another replica was faster.
     Contended,
+    /// Answers [`super::Command::Acquire`], and [`super::Command::Open`] behind that: the log can't be reached just now.
+    Away,
     /// Answers [`super::Command::LookAtOutcome`]: whether the registry says how the instance ended.
     Outcome {
         /// Whether it does.

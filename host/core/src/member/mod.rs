@@ -176,6 +176,7 @@ impl<G: Guest> Member<G> {
             Stage::Following(mut standby) => {
                 standby.answer_queries(&mut context);
                 standby.ask_for_comparison(&mut context);
+                standby.open_again(&mut context);
                 let next = standby.wake_after(&context);
                 (Stage::Following(standby), Next::After(next))
             }

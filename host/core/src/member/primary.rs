@@ -54,7 +54,7 @@ pub(super) struct Primary<G> {
     /// The others are being looked at to see who takes the checkpoint that is due.
     is_looking: bool,
     pub(super) fulfilment: Fulfilment,
-    /// Replicas of the engine of the reign before are to compare themselves with this one.
+    /// Replicas of another engine are to compare themselves with this one.
     is_to_show: bool,
     /// A mend is durable, and nobody was told yet that the instance is there again.
     pub(super) is_to_announce: bool,
@@ -217,6 +217,7 @@ impl<G: Guest> Primary<G> {
             | MemberInput::Read { .. }
             | MemberInput::Acquired { .. }
             | MemberInput::Contended
+            | MemberInput::Away
             | MemberInput::Wish(_)
             | MemberInput::Configure(_)
             | MemberInput::Mending { .. }
@@ -533,7 +534,11 @@ impl<G: Guest> Primary<G> {
 
     fn on_checkpoint_wanted(&mut self, context: &mut Context<'_, G>, connection: ConnectionId) {
         let refusal = match self.common.replica.guest().cannot_capture() {
-            Some(reason) => format!("the guest can't be captured: {reason}"),
+            Some(reason) => {
+                // A standby of another engine asks for what a checkpoint comes with: what was answered and sent is compared all the same.
+                self.is_to_show |= self.common.schedule.has_news();
+                format!("the guest can't be captured: {reason}")
+            }
             None if self.common.replica.outcome().is_some() => "the instance has ended".to_owned(),
             None if self.common.replica.void().is_some() => "the instance is being mended".to_owned(),
             None => {

@@ -47,9 +47,14 @@ enum Phase {
     GivingUp,
     /// Another one was faster: it reads on from where it was.
     Open,
+    /// The log could not be reached: it reads on from where it was, from that time on.
+    Away(Duration),
     /// Its guest could not handle a record: whether that is mended, or to be.
     Mending,
 }
+
+/// A log that can't be reached is opened again after so long.
+const OPEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 impl<G: Guest> Standby<G> {
     /// Begins to follow behind a replica that was built, of a checkpoint and the engine of its reign or of none; `records`
@@ -83,7 +88,20 @@ impl<G: Guest> Standby<G> {
         let until_left =
             self.left.map(|(_, since)| context.settings.silence.saturating_sub(context.now.saturating_sub(since)));
         let until_asked = self.doubt(context).and_then(|_| self.common.agreement.wake_after(context.now));
-        [until_left, until_asked, self.common.queries.wake_after(context.now)].into_iter().flatten().min()
+        let until_opened = if let Phase::Away(at) = self.phase { Some(at.saturating_sub(context.now)) } else { None };
+        [until_left, until_asked, until_opened, self.common.queries.wake_after(context.now)].into_iter().flatten().min()
+    }
+
+    /// Has a log opened that could not be reached, once it is time.
+    pub(super) fn open_again(&mut self, context: &mut Context<'_, G>) {
+        if matches!(self.phase, Phase::Away(at) if at <= context.now) {
+            self.open(context);
+        }
+    }
+
+    fn open(&mut self, context: &mut Context<'_, G>) {
+        self.phase = Phase::Open;
+        context.carry(Command::Open(self.common.replica.applied().next()));
     }
 
     /// Answers queries that have waited for long enough.
@@ -109,7 +127,10 @@ impl<G: Guest> Standby<G> {
             MemberInput::Read { records, durable, published } => {
                 assert_eq!(self.phase, Phase::Read, "records are read while none of a reign are");
                 self.common.schedule.on_checkpoint(published);
-                self.durable = self.durable.max(Some(durable));
+                if !self.is_caught_up {
+                    // It may not have been seen, and counts as far away then, until it is.
+                    self.durable = Some(durable);
+                }
                 self.read.extend(records);
                 return self.apply_read(context);
             }
@@ -129,8 +150,11 @@ impl<G: Guest> Standby<G> {
             }
             MemberInput::Contended => {
                 assert!(matches!(self.phase, Phase::Acquire(_)), "only a candidate can be too late");
-                self.phase = Phase::Open;
-                context.carry(Command::Open(self.common.replica.applied().next()));
+                self.open(context);
+            }
+            MemberInput::Away => {
+                assert!(matches!(self.phase, Phase::Acquire(_) | Phase::Open), "nothing else needs the log at once");
+                self.phase = Phase::Away(context.now + OPEN_AGAIN_AFTER);
             }
             MemberInput::Opened(_) => {
                 assert_eq!(self.phase, Phase::Open, "the log is opened anew after a try to become primary");
@@ -196,7 +220,9 @@ impl<G: Guest> Standby<G> {
                 }
             },
             Phase::Read => {}
-            Phase::Acquire(_) | Phase::GivingUp | Phase::Open | Phase::Mending => return Stage::Following(self),
+            Phase::Acquire(_) | Phase::GivingUp | Phase::Open | Phase::Away(_) | Phase::Mending => {
+                return Stage::Following(self);
+            }
         }
         self.watch_when_caught_up(context);
         self.answer_queries(context);

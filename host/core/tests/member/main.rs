@@ -126,11 +126,46 @@ fn a_standby_hears_of_vacancies_once_it_has_all_that_is_durable() {
 }
 
 #[test]
+fn a_standby_that_could_not_see_how_far_the_log_goes_catches_up_once_it_can() {
+    let mut bench = Bench::begin(bench::settings());
+    bench.commands();
+    bench.on(listed(&[]));
+    bench.on(MemberInput::Opened(0));
+    let unseen = Lsn(u64::MAX);
+    bench.on(MemberInput::Read { records: bench.log.clone(), durable: unseen, published: Lsn(0) });
+    bench.on(MemberInput::Made(bench::Nothing::default()));
+    let nothing = |durable| MemberInput::Read { records: Vec::new(), durable, published: Lsn(0) };
+    assert_eq!(bench.on(nothing(unseen)), [Command::Read]);
+    assert!(bench.on(nothing(Lsn(1))).contains(&Command::Watch), "it has all that is durable");
+}
+
+#[test]
 fn a_candidate_that_was_too_late_reads_on_and_waits_for_the_next_vacancy() {
     let mut bench = Bench::standby();
     bench.on(MemberInput::Vacant { over: Epoch(0), is_stuck: false });
     assert_eq!(bench.on(MemberInput::Contended), [Command::Open(Lsn(2))]);
     assert_eq!(bench.on(MemberInput::Opened(7)), [Command::WatchOn, Command::Read]);
+}
+
+#[test]
+fn a_candidate_whose_log_can_not_be_reached_follows_it_again_once_it_can() {
+    let mut bench = Bench::standby();
+    let vacant = MemberInput::Vacant { over: Epoch(0), is_stuck: false };
+    assert_eq!(bench.on(vacant), [Command::Acquire(Epoch(0))]);
+    assert_eq!(bench.on(MemberInput::Away), [], "it is not tried again at once");
+    for _ in 0..2 {
+        let Next::After(Some(wait)) = bench.turn() else { panic!("it tries again by itself") };
+        assert_eq!(bench.commands(), []);
+        bench.pass(wait);
+        assert_eq!(bench.turned(), [Command::Open(Lsn(2))]);
+        assert_eq!(bench.on(MemberInput::Away), []);
+    }
+    let Next::After(Some(wait)) = bench.turn() else { panic!("it tries again by itself") };
+    bench.pass(wait);
+    assert_eq!(bench.turned(), [Command::Open(Lsn(2))]);
+    assert_eq!(bench.on(MemberInput::Opened(0)), [Command::WatchOn, Command::Read]);
+    let vacant = MemberInput::Vacant { over: Epoch(0), is_stuck: false };
+    assert_eq!(bench.on(vacant), [Command::Acquire(Epoch(0))], "nobody was faster");
 }
 
 #[test]

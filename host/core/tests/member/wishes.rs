@@ -303,7 +303,20 @@ fn whether_there_are_checkpoints_is_a_matter_of_the_module_that_runs() {
     assert_eq!(turned(&mut bench), [], "no checkpoint is asked for behind this upgrade");
     let connection = ConnectionId(3);
     let verdict = Verdict::Refused("the guest can't be captured: it hides something".to_owned());
-    assert_eq!(bench.on(MemberInput::CheckpointWanted(connection)), [Command::Answer { connection, verdict }]);
+    let refused = [Command::Answer { connection, verdict }];
+    assert_eq!(bench.on(MemberInput::CheckpointWanted(connection)), refused);
+    let digests = |bench: &Bench| kinds(bench).iter().filter(|kind| **kind == RecordKind::Digest).count();
+    let before = digests(&bench);
+    // Whoever asks may be a standby of another engine, which has to compare itself.
+    let (arguments, request) = (Bytes::new(), None);
+    let impulse = Traffic::Impulse { method: MethodId(1), arguments, request, from: None, trace: None };
+    bench.on(MemberInput::Traffic(impulse));
+    turned(&mut bench);
+    for _ in 0..2 {
+        assert_eq!(bench.on(MemberInput::CheckpointWanted(connection)).last(), refused.last());
+        turned(&mut bench);
+        assert_eq!(digests(&bench), before + 1, "one, and none where there is nothing new");
+    }
 }
 
 #[test]

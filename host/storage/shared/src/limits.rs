@@ -25,6 +25,10 @@ pub const ANSWER_TIME: Duration = Duration::from_secs(2);
 
 /// An answer that has not come by then counts as not known, whatever the engine says later.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(4);
+
+/// An engine that answers other requests meanwhile may take so long for one.
+pub const SLOW_ANSWER_TIME: Duration = Duration::from_millis(3800);
+const _: () = assert!(SLOW_ANSWER_TIME.as_millis() < ANSWER_TIME_MAX.as_millis());
 const _: () = assert!(ANSWER_TIME_MAX.as_millis() > ANSWER_TIME.as_millis());
 
 /// A writer that has waited so long for a group, or for a look at its head row, when something fails says that it stands.

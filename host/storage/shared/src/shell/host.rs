@@ -130,12 +130,7 @@ impl EngineHost {
         (task, receiver.recv().unwrap_or_else(|_| ended()))
     }
 
-    /// Reads on behind a record.
-    pub(super) fn read(&self, log: LogId, standing: Standing) -> Result<Vec<Record>, LogFault> {
-        self.wait(|state, now, sender| state.begin_read(log, standing, now, sends(sender)))
-    }
-
-    /// The same, for whoever does not wait. It is told nothing only if the host ends.
+    /// Reads on behind a record, for whoever does not wait. It is told nothing only if the host ends.
     pub(super) fn begin_read(&self, log: LogId, standing: Standing, told: OnRecords) {
         self.shared.with(|state, now| state.begin_read(log, standing, now, told));
     }

@@ -155,6 +155,9 @@ impl EngineRelaying {
             Request::Heads { logs } if logs.len() > REQUEST_LOGS_MAX => {
                 return Err(format!("a look at {} logs", logs.len()));
             }
+            Request::Lives { of } if of.len() > REQUEST_LOGS_MAX => {
+                return Err(format!("a look at {} hosts", of.len()));
+            }
             _ => {}
         }
         let answer = move |answer| {

@@ -66,7 +66,11 @@ impl LogTail for EngineTail {
     fn read(&mut self) -> Result<Vec<Record>, LogError> {
         self.host.check_kept(self.log).map_err(log_error)?;
         self.seen = self.host.seen(self.log);
-        self.take(self.host.read(self.log, self.standing))
+        match self.host.read_patiently(self.log, self.standing) {
+            // Whoever asks in this way, and is told of no more records, takes that for the end of the log.
+            Err(fault @ LogFault::Unavailable(_)) => Err(log_error(fault)),
+            read => self.take(read),
+        }
     }
 
     fn begin_read(mut self: Box<Self>, done: OnRead) {

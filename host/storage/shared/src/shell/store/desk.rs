@@ -4,7 +4,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::channel,
     },
     thread,
@@ -18,7 +18,7 @@ use crate::{
     engine::{Answered, Claim, Engine, Fault, HostId, Lane, Request},
     inquiry::{Concluded, Inquiry, Next},
     keys::{KeyEntry, KeysAnswer, KeysRequest, Put, PutRefused, Space},
-    limits::{ANSWER_TIME_MAX, KEYS_TIME},
+    limits::{ANSWER_TIME_MAX, ENGINE_GAP, KEYS_TIME},
 };
 
 /// Asks one engine for one host.
@@ -28,11 +28,13 @@ pub(super) struct Desk {
     pub(super) me: HostId,
     began: Instant,
     claims_ever: AtomicU64,
+    /// The engine was away for a while.
+    was_away: AtomicBool,
 }
 
 impl Desk {
     pub(super) fn new(engine: Arc<dyn Engine>, me: HostId) -> Desk {
-        Desk { engine, me, began: Instant::now(), claims_ever: AtomicU64::new(0) }
+        Desk { engine, me, began: Instant::now(), claims_ever: AtomicU64::new(0), was_away: AtomicBool::new(false) }
     }
 
     /// What and where the engine is, for people.
@@ -59,7 +61,13 @@ impl Desk {
         let mut inquiry = Inquiry::new(request, now, now + time);
         loop {
             match inquiry.next(self.began.elapsed()) {
-                Next::Over(concluded) => return concluded,
+                Next::Over(concluded) => {
+                    // One that only takes long was not away, and one that fails for a moment kept nobody from it.
+                    if concluded.has_failed_before && self.began.elapsed().saturating_sub(now) > ENGINE_GAP {
+                        self.was_away.store(true, Ordering::SeqCst);
+                    }
+                    return concluded;
+                }
                 Next::At(at) => thread::park_timeout(at.saturating_sub(self.began.elapsed())),
                 Next::Ask(request) => {
                     let (sender, answer) = channel();
@@ -71,6 +79,11 @@ impl Desk {
                 }
             }
         }
+    }
+
+    /// Whether the engine was away since this process has begun to ask it.
+    pub(super) fn was_away(&self) -> bool {
+        self.was_away.load(Ordering::SeqCst)
     }
 
     pub(super) fn ask(&self, request: Request) -> Result<Answered, IoError> {

@@ -174,6 +174,8 @@ impl Observer {
         let mut seen = lock(&self.seen);
         // One that only takes long was not away, and one that fails for a moment kept nobody from it.
         seen.was_away |= has_failed_before && now.saturating_duration_since(asked) > ENGINE_GAP;
+        // Whoever has only begun to look has had to do with it before.
+        seen.was_away |= seen.session.is_none() && desk.was_away();
         match answer.map_err(|fault| desk.error(fault))? {
             Answered::Beats { session, beats } => seen.on_told(session, hosts, &beats.into_iter().collect(), now),
             other => return Err(desk.unfit(&other)),
