@@ -8,6 +8,7 @@
 mod claims;
 mod leaving;
 mod placer;
+mod turns;
 
 use std::{
     sync::{

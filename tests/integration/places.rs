@@ -349,6 +349,42 @@ fn a_host_that_drains_keeps_the_only_replica_while_nobody_lives_who_could_take_i
 }
 
 #[test]
+fn a_host_that_drains_keeps_the_only_replica_that_is_meant_for_a_host_which_has_died() {
+    let ground = Processes::on_files();
+    register(&ground, &TWELVE, "1");
+    let store = ground.store();
+    let start = |name| {
+        let arguments = ["serve", "--host-name", name, "--host-grace", "60min", "--move-after", "60min"];
+        Host::start(ground.cluster().command(&arguments), |_| {}).expect("the program can be started")
+    };
+    let _keeper = start("a");
+    wait_until_as_meant(&*store, &["a"], 1);
+    let (_heir, mut dead) = (start("b"), start("d"));
+    // Hosts look twice a second, and each look here has 20 ms to it.
+    let wait_until_alive = |count: usize| {
+        let looks = AtomicU64::new(0);
+        wait_for(&*store, "others see it, too", |_| {
+            let alive = store.hosts().hosts().expect("works").iter().filter(|host| host.is_alive).count();
+            alive == count && looks.fetch_add(1, Ordering::SeqCst) >= 75
+        });
+    };
+    wait_until_alive(3);
+    dead.kill();
+    wait_until_alive(2);
+    let drain = Host::start(ground.cluster().command(&["drain", "--host", "a"]), |_| {}).expect("it can be started");
+    let mut divided = meant(&*store, &["b", "d"], 1);
+    for (all, primary) in divided.values_mut().filter(|(_, primary)| primary.as_deref() == Some("d")) {
+        (*all, *primary) = (BTreeSet::from(["a".to_owned()]), Some("a".to_owned()));
+    }
+    assert!(divided.values().any(|(all, _)| all.contains("a")), "one of twelve is meant for it: {divided:#?}");
+    wait_for(&*store, "what the living one is meant to have has gone there", |places| *places == divided);
+    drain.wait_for_print("no other replica runs of");
+    for name in divided.iter().filter(|(_, (all, _))| all.contains("a")).map(|(name, _)| name) {
+        assert_eq!(Session::on(ground.store(), name).call("add", json!([1])), 1, "{name} is served");
+    }
+}
+
+#[test]
 fn a_deregistration_that_is_interrupted_or_killed_leaves_an_instance_that_can_be_served() {
     let ground = Processes::on_files();
     register(&ground, &["kept"], "1");

@@ -13,18 +13,10 @@ use ambrosia_storage::{
 
 use super::{
     Deed,
-    placer::{Held, Placer, in_turn},
+    placer::{Held, Instance, Placer},
+    turns::{Looked, MARK_TIME_MAX},
 };
 use crate::run::RunError;
-
-/// So many replicas of this host that may have to end are looked at in one turn …
-const LOOKS_MAX: usize = 16;
-
-/// … and of those that seem to be well so many, one after the other.
-const LOOKS_IDLE_MAX: usize = 2;
-
-/// How far the log was, as it was seen so long ago, says no more who has caught up.
-const MARK_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The time after which a primary goes to the host for which it is meant doubles so often.
 const SENT_HOME_DOUBLINGS_MAX: u32 = 6;
@@ -56,7 +48,7 @@ impl Placer {
 
     /// Looks at replicas of this host, and has those end that are to, once others go on. Whether something is to end soon.
     pub(super) fn leave(&mut self) -> bool {
-        let (mut urgent, mut idle) = (Vec::new(), Vec::new());
+        let mut looked = Looked::default();
         let mut held = std::mem::take(&mut self.held);
         for (name, held) in &mut held {
             if held.is_leaving {
@@ -64,17 +56,16 @@ impl Placer {
             }
             let reason = self.reason(name, held);
             held.unmeant = (reason == Some(Reason::Unmeant)).then(|| held.unmeant.unwrap_or_else(Instant::now));
-            if self.is_time(reason, name, held.unmeant, held.not_first) || held.is_to_be_checked {
-                urgent.push(name.clone());
-            } else {
-                idle.push(name.clone());
-            }
+            let is_urgent = self.is_time(reason, name, held.unmeant, held.not_first) || held.is_to_be_checked;
+            let names = match held.mark() {
+                Some(_) if is_urgent => &mut looked.known,
+                None if is_urgent => &mut looked.new,
+                _ => &mut looked.idle,
+            };
+            names.push(name.clone());
         }
-        let is_urgent = !urgent.is_empty() || held.values().any(|held| held.is_leaving);
-        let mut turn = in_turn(&urgent, self.looked_at_last.as_ref(), LOOKS_MAX);
-        turn.extend(in_turn(&idle, self.looked_at_last.as_ref(), LOOKS_IDLE_MAX));
-        for name in turn {
-            self.looked_at_last = Some(name.clone());
+        let is_urgent = !looked.known.is_empty() || !looked.new.is_empty() || held.values().any(|held| held.is_leaving);
+        for name in self.looks.next(&looked) {
             let is_primary_leaving = held.values().any(|held| held.is_leaving && held.was_primary);
             let one = held.get_mut(&name).expect("it was seen above");
             match self.is_to_leave(&name, one, is_primary_leaving) {
@@ -129,7 +120,7 @@ impl Placer {
         if held.was_primary && is_primary_leaving {
             return Ok(None);
         }
-        let Some((mark, _)) = held.mark.filter(|(_, at)| at.elapsed() < MARK_TIME_MAX) else {
+        let Some(mark) = held.mark() else {
             held.mark = Some((self.store.log(log)?.head()?.durable, Instant::now()));
             return Ok(None);
         };
@@ -140,7 +131,7 @@ impl Placer {
         let why = match reason {
             Some(Reason::Retiring) => Some("the instance is to end"),
             // Nobody else can have the only place, so whoever is to have it begins where this one ends.
-            Some(Reason::Draining) if replicas == 1 && self.others_can_take() => Some("this host drains"),
+            Some(Reason::Draining) if replicas == 1 && self.is_first_alive(instance) => Some("this host drains"),
             Some(Reason::Draining) => may_leave(Keeper::Draining, uuid, &seen).then_some("this host drains"),
             Some(Reason::Unmeant) => {
                 let all_are_well = seen.len() + 1 == replicas && seen.iter().all(|other| other.is_caught_up);
@@ -155,9 +146,10 @@ impl Placer {
         Ok(why)
     }
 
-    /// Whether a place that this host gives up while it drains is taken at once. Who has died takes part for a while, for it may be back soon.
-    fn others_can_take(&self) -> bool {
-        self.hosts.iter().any(|host| host.is_alive && self.taking.contains(&host.name))
+    /// Whether the only place of an instance, which this host gives up while it drains, is taken at once: by the host for which it is meant. Who
+    /// has died takes part for a while, for it may be back soon, and nobody else takes its places meanwhile.
+    fn is_first_alive(&self, instance: &Instance) -> bool {
+        self.hosts.iter().any(|host| host.is_alive && Some(&host.name) == instance.first.as_ref())
     }
 
     /// Whether that reason stands for long enough: it is not meant for this host, or another one is meant to have the primary, since then.
@@ -198,6 +190,13 @@ impl Placer {
     /// The host that has a replica, if it takes places by itself.
     fn host_of(&self, member: &Member) -> Option<&HostInfo> {
         self.hosts.iter().find(|host| host.has(member))
+    }
+}
+
+impl Held {
+    /// How far the log was when it was looked at, if that counts still.
+    fn mark(&self) -> Option<Lsn> {
+        self.mark.filter(|(_, at)| at.elapsed() < MARK_TIME_MAX).map(|(mark, _)| mark)
     }
 }
 

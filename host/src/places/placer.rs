@@ -20,6 +20,7 @@ use ambrosia_storage::{
 use super::{
     Deed, PlacingOptions, Surroundings,
     claims::{Claim, Try, claim_all},
+    turns::{Looks, Turn},
 };
 use crate::{modules::Modules, run::RunError, running_code::running_code};
 
@@ -146,8 +147,8 @@ pub(super) struct Placer {
     waiting: BTreeMap<InstanceName, Waiting>,
     /// What was said of an instance is not said again.
     said: BTreeSet<(InstanceName, String)>,
-    tried_last: Option<InstanceName>,
-    pub(super) looked_at_last: Option<InstanceName>,
+    tries: Turn,
+    pub(super) looks: Looks,
     has_failed: bool,
     pub(super) is_draining: bool,
     /// How often a primary was ended so that the host takes over for which it is meant.
@@ -186,8 +187,8 @@ impl Placer {
             held: BTreeMap::new(),
             waiting: BTreeMap::new(),
             said: BTreeSet::new(),
-            tried_last: None,
-            looked_at_last: None,
+            tries: Turn::default(),
+            looks: Looks::default(),
             has_failed: false,
             is_draining: false,
             sent_home: BTreeMap::new(),
@@ -360,11 +361,8 @@ impl Placer {
         };
         let open: Vec<InstanceName> =
             self.picture.instances.iter().filter(is_open).map(|(name, _)| name.clone()).collect();
-        let turn = in_turn(&open, self.tried_last.as_ref(), TRIES_MAX);
+        let turn = self.tries.next(&open, TRIES_MAX);
         let has_more = turn.len() < open.len();
-        if let Some(last) = turn.last() {
-            self.tried_last = Some(last.clone());
-        }
         // What each of them may take together with those before it is known only once these have their places.
         let at_once = if self.memory_allowed.is_some() { 1 } else { TRIES_MAX };
         for names in turn.chunks(at_once) {
@@ -464,32 +462,5 @@ impl Placer {
         let entry = self.picture.instances.get(&name).map(|instance| instance.entry.clone());
         self.wait_after_failure(&name, entry);
         self.is_changed = true;
-    }
-}
-
-/// The next `count` names behind `last`, and again from the beginning.
-pub(super) fn in_turn(names: &[InstanceName], last: Option<&InstanceName>, count: usize) -> Vec<InstanceName> {
-    let begin = last.map_or(0, |last| names.partition_point(|name| name <= last));
-    names[begin..].iter().chain(&names[..begin]).take(count).cloned().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn everybody_has_a_turn() {
-        let names: Vec<_> = ["a", "b", "c", "d"].iter().map(|name| InstanceName::new(*name).expect("plain")).collect();
-        let mut last = None;
-        let mut had = Vec::new();
-        for _ in 0..4 {
-            let turn = in_turn(&names, last.as_ref(), 3);
-            last = turn.last().cloned();
-            had.extend(turn);
-        }
-        let had: String = had.iter().map(InstanceName::as_str).collect();
-        assert_eq!(had, "abcdabcdabcd");
-        assert!(in_turn(&[], last.as_ref(), 3).is_empty());
-        assert_eq!(in_turn(&names, None, 9).len(), 4);
     }
 }
