@@ -37,6 +37,7 @@ mod serve;
 mod shortened;
 mod skip;
 mod status;
+mod status_by_hosts;
 mod status_hosts;
 mod status_methods;
 mod status_outgoing;

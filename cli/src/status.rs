@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambrosia_core::{InstanceName, Lsn, ReplicaIndex};
+use ambrosia_core::{HostAddress, InstanceName, Lsn, ReplicaIndex};
 use ambrosia_host::{Modules, Security};
 use ambrosia_storage::{
     BlobHash, CaptureMeans, InstanceEntry, InstanceError, Instances, Member, PrimaryInfo, ProcessPlace,
@@ -22,6 +22,7 @@ use serde::Serialize;
 use crate::{
     arguments::Status,
     said::said,
+    status_by_hosts,
     status_hosts::{Hosts, ShownHost, Unclaimed},
     status_methods::ShownMethod,
     status_outgoing::ShownOutgoing,
@@ -47,6 +48,9 @@ pub(crate) struct Answer {
     /// Those that take places by themselves, if all instances are shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     hosts: Option<Vec<ShownHost>>,
+    /// Where those of them are that are alive.
+    #[serde(skip)]
+    pub(crate) alive: Vec<HostAddress>,
 }
 
 /// An instance, or why nothing can be said of it.
@@ -162,14 +166,24 @@ struct Replica {
     place: ProcessPlace,
 }
 
-pub(crate) fn status(store: &StorePlace, verb: &Status, style: Style, security: &Security) -> anyhow::Result<ExitCode> {
-    let store = store.open()?;
+pub(crate) fn status(place: &StorePlace, verb: &Status, style: Style, security: &Security) -> anyhow::Result<ExitCode> {
+    let store = place.open()?;
     if verb.watch {
-        return watch(&store, verb, style, security);
+        return watch(&store, place, verb, style, security);
     }
-    let answer = Answer::of(&store, verb, security)?;
-    let is_whole = answer.instances.iter().all(|shown| matches!(shown, Shown::Instance(_)));
     let mut out = std::io::stdout();
+    let answer = match Answer::of(&store, verb, security) {
+        Ok(answer) => answer,
+        Err(error) => {
+            match status_by_hosts::ask(place.hosts(), verb.instance.0.as_ref(), &error, security)? {
+                Some(known) if verb.json => writeln!(out, "{}", serde_json::to_string_pretty(&known)?)?,
+                Some(known) => out.write_all(known.as_text(style).as_bytes())?,
+                None => {}
+            }
+            return Err(error);
+        }
+    };
+    let is_whole = answer.instances.iter().all(|shown| matches!(shown, Shown::Instance(_)));
     if verb.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&answer)?)?;
     } else {
@@ -193,8 +207,9 @@ impl Answer {
                 show_all(&**store, &names, &hosts)?
             }
         };
+        let alive = hosts.alive();
         let hosts = verb.instance.0.is_none().then(|| hosts.shown());
-        let mut answer = Answer { instances, hosts };
+        let mut answer = Answer { instances, hosts, alive };
         add_rollbacks(rollbacks, &mut answer);
         add_peers(&**store, &mut answer, security)?;
         if verb.methods {

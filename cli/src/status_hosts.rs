@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use ambrosia_core::InstanceUuid;
+use ambrosia_core::{HostAddress, InstanceUuid};
 use ambrosia_storage::{HostInfo, HostName, HostUuid, Member, Placing, Role, Store, ranked};
 use serde::Serialize;
 
@@ -87,6 +87,11 @@ impl Hosts {
             format!("{run}: {} is to take a place, and says why if it can't", missing.join(", "))
         };
         Some(Unclaimed { replicas, reason })
+    }
+
+    /// Where those are that are alive.
+    pub(crate) fn alive(&self) -> Vec<HostAddress> {
+        self.all.iter().filter(|host| host.is_alive).map(|host| host.address.clone()).collect()
     }
 
     pub(crate) fn shown(self) -> Vec<ShownHost> {

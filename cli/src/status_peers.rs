@@ -56,7 +56,7 @@ pub(crate) struct ShownStall {
 }
 
 impl ShownStall {
-    fn of(stall: Stall) -> ShownStall {
+    pub(crate) fn of(stall: Stall) -> ShownStall {
         ShownStall { since_ms: stall.since.as_millis() as u64, reason: without_controls(&stall.reason) }
     }
 

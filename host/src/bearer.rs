@@ -72,6 +72,14 @@ impl Bearer {
         self.verdict().unwrap_or_else(|| Err("the tokens of the store can't be read".to_owned()))
     }
 
+    /// The same, by the tokens as they were read last.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn as_read(&self) -> Result<(), String> {
+        self.verdict().unwrap_or_else(|| Err("the tokens of the store were not read yet".to_owned()))
+    }
+
     /// Waits until the token is for nothing any more; returns why.
     pub(crate) async fn over(&self) -> String {
         loop {

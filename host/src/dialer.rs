@@ -52,7 +52,14 @@ impl Dialer {
             let primary = self.primaries.borrow_and_update().clone();
             let Some(primary) = primary else {
                 lease = None;
-                self.hindered(Hindrance::without_primary(&*self.store, &self.to));
+                // A store that others share may take its time, and this thread has all other connections.
+                let (store, to) = (Arc::clone(&self.store), self.to.clone());
+                match tokio::task::spawn_blocking(move || Hindrance::without_primary(&*store, &to)).await {
+                    Ok(hindrance) => self.hindered(hindrance),
+                    Err(error) => {
+                        tracing::error!(to = %self.to, "it could not be looked why a peer has no primary: {error}")
+                    }
+                }
                 match timeout(HINDRANCE_PATIENCE, self.primaries.changed()).await {
                     Ok(Err(_)) => {
                         return tracing::error!(to = %self.to, "the primary of a peer is not followed any more");

@@ -10,7 +10,8 @@ use ambrosia_core::{
 use ambrosia_engine::WasmGuest;
 use ambrosia_outgoing::Sender;
 use ambrosia_storage::{
-    Checkpoints, InstanceError, Instances, LogError, LogStore, Member, Members, Presence, RecordedOutcome, Role, Store,
+    BlobError, Checkpoints, InstanceError, Instances, IoError, LogError, LogStore, Member, Members, Presence,
+    RecordedOutcome, Role, Store,
 };
 
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
     peers::PeerDirectory,
     prints::Prints,
     run::RunError,
+    stall::Stall,
     stdin::Stdin,
     trunks::Trunks,
     vitals::Vitals,
@@ -49,6 +51,7 @@ pub(crate) struct Driver {
     pub(crate) methods: Arc<CurrentMethods>,
     pub(crate) engine: [u8; 32],
     pub(crate) vitals: Arc<Vitals>,
+    pub(crate) stall: Arc<Stall>,
     pub(crate) presence: Arc<dyn Presence>,
     pub(crate) mailbox: Arc<Mailbox<Event>>,
     pub(crate) directory: Arc<PeerDirectory>,
@@ -102,6 +105,28 @@ impl Driver {
                 None
             }
         }
+    }
+
+    /// Whether that means that the store is elsewhere and can't be reached, or not just now, which ends by itself. Of a disk that has failed it
+    /// is not known what it has.
+    pub(crate) fn is_away(&self, error: &RunError) -> bool {
+        match error {
+            RunError::Log(error) => self.is_log_away(error),
+            RunError::Blob(BlobError::Io(error)) | RunError::Instance(InstanceError::Io(error)) => {
+                self.is_of_store_away(error)
+            }
+            _ => false,
+        }
+    }
+
+    /// The same of a log.
+    pub(crate) fn is_log_away(&self, error: &LogError) -> bool {
+        matches!(error, LogError::Io(error) if self.is_of_store_away(error))
+    }
+
+    /// The same of what a store says; the system itself says it with a number.
+    pub(crate) fn is_of_store_away(&self, error: &IoError) -> bool {
+        !self.store.sees_processes() && error.source.raw_os_error().is_none()
     }
 
     /// Looks which replicas run. Blocks.

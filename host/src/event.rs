@@ -102,6 +102,8 @@ pub(crate) enum Event {
     StoreLost(String),
     /// What the driver had somebody else do was done.
     ErrandDone,
+    /// What could not be done without the store may be done by now.
+    Again,
     /// The output has room again.
     RoomToPrint,
     /// The operator wants the process to end.

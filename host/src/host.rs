@@ -52,6 +52,7 @@ use crate::{
     prints::Prints,
     run::{Ending, MemberOptions, RunError},
     signals::Signals,
+    stall::Stall,
     standing::has_work,
     stdin::Stdin,
     trunks::Trunks,
@@ -360,7 +361,7 @@ impl Host {
         let mailbox = Arc::new(Mailbox::new());
         let span = tracing::error_span!("member", instance = %instance, replica = %replica);
         let (vitals, presence) = (Arc::new(Vitals::new()), Arc::<dyn Presence>::from(presence));
-        let printer = Arc::clone(&self.printer);
+        let (printer, stall) = (Arc::clone(&self.printer), Arc::<Stall>::default());
         let driver = Driver {
             name: instance.clone(),
             uuid: entry.uuid,
@@ -372,6 +373,7 @@ impl Host {
             methods: Arc::clone(&methods),
             engine: self.engine,
             vitals: Arc::clone(&vitals),
+            stall: Arc::clone(&stall),
             mailbox: Arc::clone(&mailbox),
             directory: Arc::clone(&self.directory),
             address: self.address.clone(),
@@ -399,7 +401,8 @@ impl Host {
             span: span.clone(),
         };
         self.wishes.follow(&entry, Arc::clone(&mailbox));
-        self.receptions.add(Reception { name: instance.clone(), replica, methods, mailbox: Arc::clone(&mailbox) });
+        let (name, here, mailed) = (instance.clone(), Arc::clone(&vitals), Arc::clone(&mailbox));
+        self.receptions.add(Reception { name, replica, methods, vitals: here, stall, mailbox: mailed });
         self.everyone.add(Arc::clone(&mailbox));
         self.heart.add(Body::new(presence, log, vitals, Arc::clone(&mailbox), span));
         self.begin(driver, &mailbox)

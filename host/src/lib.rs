@@ -26,6 +26,7 @@ mod everyone;
 mod guest_log;
 mod heart;
 mod host;
+mod inventory;
 mod known_tokens;
 mod leash;
 mod listen;
@@ -56,6 +57,7 @@ mod running_code;
 mod serve;
 mod shell;
 mod signals;
+mod stall;
 mod standing;
 mod stdin;
 mod store_instances;
@@ -71,9 +73,9 @@ mod wishes;
 pub use ambrosia_calendar::{ScheduleError, check_schedules};
 pub use ambrosia_client::{
     Addresses, Answered, CheckpointTaken, Client, ClientError, Events, Heard, NoReport, OutgoingReport,
-    OutgoingRequest, PeerReport, PendingRequest, Primary, Queried, Report, ScheduleReport, Session, SessionAnswer,
-    SessionError, SharedClient, Stall, Unreached, ValueError, Whereabouts, ask_for_report, decode_value,
-    encode_arguments, encode_arguments_of, encode_value, show_raw, without_controls,
+    OutgoingRequest, PeerReport, PendingRequest, Primary, Queried, ReplicaReport, Report, ScheduleReport, Session,
+    SessionAnswer, SessionError, SharedClient, Stall, Unreached, ValueError, Whereabouts, ask_for_replicas,
+    ask_for_report, decode_value, encode_arguments, encode_arguments_of, encode_value, show_raw, without_controls,
 };
 pub use ambrosia_methods::{
     Argument, Change, Method, MethodKind, Methods, Mount, MountError, Mounts, OWN_SEGMENTS, Prefix, PrefixError, Route,

@@ -29,13 +29,16 @@ use crate::{
     bearer::{Bearer, NEITHER},
     connections::refusal,
     event::{ClientRequest, Event, SessionRequest},
+    inventory,
     known_tokens::KnownTokens,
     mailbox::Mailbox,
     modules::CurrentMethods,
     peers::PeerDirectory,
     relaying::relay,
+    stall::Stall,
     store_whereabouts::how_it_ended,
     succession::tell_next,
+    vitals::Vitals,
 };
 
 /// Somebody who connects has this long to say who they are.
@@ -162,6 +165,8 @@ pub(crate) struct Reception {
     pub(crate) name: InstanceName,
     pub(crate) replica: ReplicaIndex,
     pub(crate) methods: Arc<CurrentMethods>,
+    pub(crate) vitals: Arc<Vitals>,
+    pub(crate) stall: Arc<Stall>,
     pub(crate) mailbox: Arc<Mailbox<Event>>,
 }
 
@@ -258,7 +263,7 @@ async fn greet(
     directory: &PeerDirectory,
     (caller, place): (Caller, Place),
 ) -> ConnectionError {
-    let mut has_told = false;
+    let (mut has_told, mut place) = (false, Some(place));
     let (bearer, hello) = loop {
         let (token, hello) = match timeout(HANDSHAKE_TIMEOUT, hear(&mut connection)).await {
             Ok(Ok(heard)) => heard,
@@ -272,8 +277,13 @@ async fn greet(
             drop(place);
             return Box::pin(relay(handle, connection, version, (caller, token), ours)).await;
         }
+        if hello == Control::Replicas {
+            drop(place);
+            let told = inventory::tell(connection, (caller, token), &receptions.tokens, receptions.all());
+            return Box::pin(told).await;
+        }
         let bearer = match caller {
-            Caller::Host | Caller::Operator | Caller::Client => None,
+            Caller::Neighbour | Caller::Host | Caller::Operator | Caller::Client => None,
             Caller::Stranger => match Box::pin(receptions.bearer(token, &hello)).await {
                 Ok(bearer) => Some(bearer),
                 Err(reason) => {
@@ -286,6 +296,8 @@ async fn greet(
         if has_told {
             return ConnectionError::Unexpected;
         }
+        // It has said what it wants, and may do so: of those that wait for the same there may be many, and others are to come in.
+        place = None;
         if let Err(ended) = Box::pin(tell_next(&mut connection, to, behind, receptions, directory)).await {
             return ended;
         }
@@ -318,6 +330,7 @@ async fn greet(
                 Some(_) => tracing::debug!("a connection was refused: {reason}"),
                 None => tracing::warn!("a connection was refused: {reason}"),
             }
+            drop(place);
             let refused = match wanted {
                 Some(name) => Box::pin(Arc::clone(receptions).who_is_primary(name)).await.refusal(false, reason),
                 None => refusal(false, reason, None),

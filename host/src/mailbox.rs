@@ -51,6 +51,11 @@ impl<T> Mailbox<T> {
         events.extend(self.lock().iter_mut().flat_map(|waiting| waiting.drain(..)));
     }
 
+    /// Whether nobody takes anything any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().is_none()
+    }
+
     /// Nobody takes anything any more: what is there is dropped, and what comes. Whoever waits for an answer learns by that.
     pub(crate) fn close(&self) {
         let dropped = self.lock().take();

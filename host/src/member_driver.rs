@@ -8,6 +8,7 @@ mod calling;
 mod carrying;
 mod errands;
 mod looking;
+mod putting_off;
 
 use std::{
     collections::VecDeque,
@@ -18,13 +19,13 @@ use std::{
 use ambrosia_calendar::Calendar;
 use ambrosia_core::{
     ConnectionId, Epoch, EventId, Genesis, Lsn, Record, Traffic,
-    member::{self, Member, MemberInput, Next, Surroundings},
+    member::{self, Command, Member, MemberInput, Next, Surroundings},
 };
 use ambrosia_engine::{Image, WasmGuest};
 use ambrosia_storage::{LogError, LogEvent, LogTail, Vacancy, time_since_boot};
 use ambrosia_wire::Control;
 
-use self::{errands::Errand, looking::Counted};
+use self::{errands::Errand, looking::Counted, putting_off::PutOff};
 use crate::{
     checkpointer::Checkpointer,
     clock::Clock,
@@ -104,6 +105,12 @@ pub(crate) struct MemberDriver {
     loaded: Option<Loaded>,
     restore_began: Instant,
     progress: ReplayProgress,
+    /// It was said that the store can't be reached, and it was not since.
+    is_away: bool,
+    /// What is done again once it can.
+    put_off: Option<PutOff>,
+    /// The operator wants it to end.
+    is_to_end: bool,
     /// What it is told of its log, once it has caught up with it.
     watch: Option<LogWatch>,
     /// It has waited for records since it read last.
@@ -115,8 +122,6 @@ pub(crate) struct MemberDriver {
     epoch: Epoch,
     /// What its log has said to be durable.
     durable: Lsn,
-    /// The log of this reign takes nothing: since when, and why.
-    stalled: Option<(Epoch, Instant, String)>,
     connections: Connections,
     listeners: Listeners,
     /// What the guest logs.
@@ -173,13 +178,15 @@ impl MemberDriver {
             loaded: None,
             restore_began: Instant::now(),
             progress: ReplayProgress::begin(),
+            is_away: false,
+            put_off: None,
+            is_to_end: false,
             watch: None,
             has_waited: false,
             vacancy: None,
             told: None,
             epoch: Epoch(0),
             durable: Lsn(0),
-            stalled: None,
             connections: Connections::default(),
             listeners: Listeners::default(),
             lines: Lines::new(
@@ -292,12 +299,17 @@ impl MemberDriver {
 
     /// Carries out all commands, and those that come of the answers.
     fn carry_out(&mut self) -> Result<(), RunError> {
-        self.follow_module()?;
+        if self.put_off.is_none() {
+            self.follow_module_or_put_off()?;
+        }
         while self.errand.is_none()
+            && self.put_off.is_none()
             && let Some(command) = self.shell.next()
         {
-            self.carry(command)?;
-            self.follow_module()?;
+            self.carry_or_put_off(command)?;
+            if self.put_off.is_none() {
+                self.follow_module_or_put_off()?;
+            }
         }
         if self.listeners.is_due() {
             self.serve_listeners();
@@ -425,6 +437,13 @@ impl MemberDriver {
         self.enter(Phase::Computing);
         (self.is_reading, self.has_waited) = (false, false);
         match records {
+            // A log on an engine is made with its first record: nothing came.
+            Ok(records)
+                if records.is_empty() && self.member.replica().is_none() && !self.driver.store.sees_processes() =>
+            {
+                self.put_off(PutOff::Command(Command::Read), &"the first record of the log does not come");
+                Ok(())
+            }
             Ok(records) => {
                 let (published, durable) = (self.driver.checkpoints.newest_published(), self.durable()?);
                 self.step(MemberInput::Read { records, durable, published });
@@ -535,12 +554,17 @@ impl MemberDriver {
             Event::WatchFailed(_) | Event::RoomToPrint | Event::MoreRecords | Event::ErrandDone | Event::Seen(_) => {
                 return Ok(());
             }
+            Event::Again => return self.do_again(),
             Event::StoreLost(place) => {
+                self.put_nothing_off();
                 self.lost = Some(place);
                 MemberInput::StoreLost
             }
             Event::Abandoned => return Err(RunError::Abandoned),
-            Event::Shutdown => MemberInput::Shutdown,
+            Event::Shutdown => {
+                self.put_nothing_off();
+                MemberInput::Shutdown
+            }
             event => match self.traffic(event) {
                 Some(input) => input,
                 None => return Ok(()),
@@ -563,9 +587,9 @@ impl MemberDriver {
             }
             LogEvent::Stalled { reason, waited } => {
                 let since = Instant::now().checked_sub(*waited).unwrap_or_else(Instant::now);
-                self.stalled = Some((epoch, since, reason.clone()));
+                self.driver.stall.begin(epoch, since, reason.clone());
             }
-            LogEvent::Resumed => self.stalled = None,
+            LogEvent::Resumed => self.driver.stall.end(),
             LogEvent::Room | LogEvent::Looked { .. } | LogEvent::Stopped(_) => {}
         }
         Some(MemberInput::Log { epoch: self.epoch, event })
@@ -607,9 +631,7 @@ impl MemberDriver {
                 return None;
             }
             Event::StallWanted { connection } => {
-                let stalled = self.stalled.as_ref().filter(|(epoch, ..)| *epoch == self.epoch);
-                let since_ms = stalled.map(|(_, since, _)| since.elapsed().as_millis() as u64);
-                let reason = stalled.map_or_else(String::new, |(.., reason)| reason.clone());
+                let (since_ms, reason) = self.driver.stall.told(self.epoch);
                 self.connections.tell(connection, Control::StallTold { since_ms, reason });
                 return None;
             }

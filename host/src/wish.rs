@@ -3,7 +3,7 @@
 //! **Architecture Invariant:** a module is compiled, or had from the cache, in a thread of its own: no member of this process
 //! waits for it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ambrosia_core::{
     Epoch, Limits, Skip, Upgrade,
@@ -56,15 +56,28 @@ pub(crate) fn of_core(wish: &StandingWish, limits: Limits) -> Wish {
     Wish { change: Change::Upgrade(upgrade), wait: *wait, hold: waiting.hold, is_cancelled: *is_cancelled }
 }
 
+/// While the store can't be reached a module is asked for again after so long.
+const PREPARE_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 impl Driver {
     /// Has a module at hand, compiled and described; [`Event::Prepared`] says when.
-    pub(crate) fn prepare(&self, attempt: u64, module: [u8; 32]) {
+    pub(crate) fn prepare(self: &Arc<Self>, attempt: u64, module: [u8; 32]) {
         let (modules, mailbox, span) = (Arc::clone(&self.modules), Arc::clone(&self.mailbox), self.span.clone());
+        let driver = Arc::clone(self);
         tracing::info!(attempt, module = %BlobHash(module), "an upgrade is wished for");
         let there = Arc::clone(&mailbox);
         let prepare = move || {
             let _in_span = span.enter();
-            let prepared = modules.module(module).and_then(|_| modules.methods(module)).map(|_| ());
+            let prepare = || modules.module(module).and_then(|_| modules.methods(module)).map(|_| ());
+            // That the store can't be reached says nothing of the module, and whoever wishes for it has been told that it is wished for.
+            let prepared = loop {
+                match prepare() {
+                    Err(error) if driver.is_away(&error) && !mailbox.is_closed() => {
+                        std::thread::park_timeout(PREPARE_AGAIN_AFTER);
+                    }
+                    prepared => break prepared,
+                }
+            };
             mailbox.push(Event::Prepared { attempt, result: prepared.map_err(|error| error.to_string()) });
         };
         // A module is asked what it describes, for which it needs as much of a stack as a guest.

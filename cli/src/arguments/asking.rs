@@ -13,7 +13,11 @@ use super::{Called, Named, NamedOrAll, NamedRequest};
   ambrosia-host status --store ambrosia://a.example:7400,b.example:7400    # from where hosts are reached, and no database
 
 With --watch it goes on until Ctrl-C, and draws over what has changed; where stdout is no terminal it writes each state below the
-last, and with --json one object a line. Time that passes is no change there.")]
+last, and with --json one object a line. Time that passes is no change there.
+
+While a database does not answer, hosts are asked which replicas they run, and since when and why a log stands: those that name the
+store, or with --watch those that were alive before. That is shown then, and the exit code is 1.")]
+#[derive(Clone)]
 pub(crate) struct Status {
     #[command(flatten)]
     pub(crate) instance: NamedOrAll,

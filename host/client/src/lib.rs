@@ -8,6 +8,7 @@ mod events;
 mod greeting;
 mod reign;
 mod replica;
+mod replicas;
 mod report;
 mod session;
 mod shared_client;
@@ -21,6 +22,7 @@ pub use addresses::Addresses;
 pub use client::{Answered, CheckpointTaken, Client, ClientError, Queried};
 pub use events::{Events, Heard};
 pub use greeting::Opened;
+pub use replicas::{ReplicaReport, ask_for_replicas};
 pub use report::{
     NoReport, OutgoingReport, OutgoingRequest, PeerReport, Report, ScheduleReport, Stall, ask_for_report,
 };

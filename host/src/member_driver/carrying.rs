@@ -13,13 +13,15 @@ use ambrosia_core::{
 };
 use ambrosia_engine::Captures;
 use ambrosia_storage::{
-    AcquireError, Acquired, CaptureMeans, Instances, LogError, RecordedOutcome, Role, is_mended_in_log,
+    AcquireError, Acquired, CaptureMeans, CheckpointError, Instances, LogError, LogTail, RecordedOutcome, Role,
+    is_mended_in_log,
 };
 
-use super::{Loaded, MemberDriver};
+use super::{Loaded, MemberDriver, putting_off::PutOff};
 use crate::{
     clock::Clock, comparison, connections::refuse, dialers::Dialers, driver::Others, event::Event, log_watch::LogWatch,
-    replay_progress::ReplayProgress, requests::Requests, run::RunError, vitals::Phase, wish::of_core,
+    recovery::NotRestored, replay_progress::ReplayProgress, requests::Requests, run::RunError, vitals::Phase,
+    wish::of_core,
 };
 
 impl MemberDriver {
@@ -32,7 +34,7 @@ impl MemberDriver {
                 let published = self.driver.checkpoints.newest_published();
                 self.step(MemberInput::Listed { checkpoints, published });
             }
-            Command::Load(lsn) => self.load(lsn),
+            Command::Load(lsn) => self.load(lsn)?,
             Command::Restore => self.restore()?,
             Command::MakeGuest(genesis) => {
                 let modules = &self.driver.modules;
@@ -63,7 +65,7 @@ impl MemberDriver {
                 self.counted.reigns += 1;
                 self.driver.vitals.reign.store(epoch.0, Ordering::Release);
                 self.driver.presence.beat(Role::Primary);
-                self.begin_calendar()?;
+                self.begin_calendar_or_put_off()?;
             }
             Command::Announce(epoch) => self.announce(epoch),
             Command::Out(output) => self.out(output),
@@ -146,7 +148,7 @@ impl MemberDriver {
         }
     }
 
-    fn load(&mut self, lsn: Lsn) {
+    fn load(&mut self, lsn: Lsn) -> Result<(), RunError> {
         assert!(self.member.replica().is_none(), "checkpoints are loaded to make a replica of");
         self.enter(Phase::Computing);
         self.restore_began = Instant::now();
@@ -156,11 +158,16 @@ impl MemberDriver {
                 self.loaded = Some(Loaded { module: state.module(), genesis, image });
                 self.step(MemberInput::Loaded { head, state: Box::new(state) });
             }
+            // It says nothing of the checkpoint.
+            Err(NotRestored::Checkpoint(CheckpointError::Io(error))) if self.driver.is_of_store_away(&error) => {
+                return Err(LogError::Io(error).into());
+            }
             Err(error) => {
                 let vanished = error.is_of_a_file_that_vanished();
                 self.step(MemberInput::Unusable { reason: error.to_string(), vanished });
             }
         }
+        Ok(())
     }
 
     fn restore(&mut self) -> Result<(), RunError> {
@@ -208,10 +215,23 @@ impl MemberDriver {
 
     fn open(&mut self, lsn: Lsn) -> Result<(), RunError> {
         assert!(self.shell.writer.is_none(), "whoever writes a log does not read it");
-        match self.driver.log.tail(lsn) {
+        let log = Arc::clone(&self.driver.log);
+        self.send_out(Phase::Storing, move || log.tail(lsn), move |driver, opened| driver.on_opened(lsn, opened));
+        Ok(())
+    }
+
+    fn on_opened(&mut self, lsn: Lsn, opened: Result<Box<dyn LogTail>, LogError>) -> Result<(), RunError> {
+        match opened {
+            Err(error) if self.driver.is_log_away(&error) => {
+                match self.member.replica() {
+                    Some(_) => self.on_away(&error),
+                    None => self.put_off(PutOff::Command(Command::Open(lsn)), &error),
+                }
+                Ok(())
+            }
             Ok(tail) => {
                 let link = tail.link();
-                self.tail = Some(tail);
+                (self.tail, self.is_away) = (Some(tail), false);
                 self.step(MemberInput::Opened(link));
                 Ok(())
             }
@@ -223,6 +243,14 @@ impl MemberDriver {
             }
             Err(error) => self.on_missing(error),
         }
+    }
+
+    /// The log can't be reached, so this replica follows nobody for the time being.
+    fn on_away(&mut self, error: &LogError) {
+        if !std::mem::replace(&mut self.is_away, true) {
+            tracing::warn!(%error, "this replica can't take over while the log can't be reached, and goes on once it can");
+        }
+        self.step(MemberInput::Away);
     }
 
     fn acquire(&mut self, over: Epoch) {
@@ -257,6 +285,7 @@ impl MemberDriver {
             }
             Err(AcquireError::Contended { .. }) => self.step(MemberInput::Contended),
             Err(AcquireError::Log(error)) if is_missing(&error) => self.on_missing(error)?,
+            Err(AcquireError::Log(error)) if self.driver.is_log_away(&error) => self.on_away(&error),
             Err(error) => return Err(error.into()),
         }
         Ok(())

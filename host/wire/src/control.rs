@@ -389,6 +389,25 @@ pub enum Control {
         #[serde(deserialize_with = "octets")]
         facts: Vec<u8>,
     },
+    /// A first frame: somebody wants to know which replicas the host runs. It is answered also while the store of the host does not answer.
+    Replicas,
+    /// One replica. One of these for each, then a [`Control::ReplicasEnd`].
+    Replica {
+        /// Name of the instance.
+        #[serde(deserialize_with = "text")]
+        name: String,
+        /// Which replica of it.
+        replica: u16,
+        /// Epoch of its reign; `None` if it is a standby.
+        epoch: Option<u64>,
+        /// For how long its log has taken no records, in milliseconds; `None` if it takes them, or has none to take.
+        stalled_ms: Option<u64>,
+        /// Why, for a person to read; empty otherwise.
+        #[serde(deserialize_with = "text")]
+        reason: String,
+    },
+    /// These were all replicas.
+    ReplicasEnd,
 }
 
 /// The reason of a [`Control::Rejected`] whose id belongs to a request that wants something else.

@@ -54,7 +54,9 @@ pub enum Socket {
 /// Who has connected, as far as certificates say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Caller {
-    /// A host, or anybody where there are no certificates.
+    /// Anybody on this machine, where there are no certificates: also a host.
+    Neighbour,
+    /// A host.
     Host,
     /// An operator: its certificate is one of a client, and says so.
     Operator,
@@ -127,7 +129,7 @@ impl Security {
             return Err(ConnectionError::Closed);
         }
         match (self, first[0] == OF_TLS) {
-            (Security::Plain, false) => Ok((socket.into(), Caller::Host)),
+            (Security::Plain, false) => Ok((socket.into(), Caller::Neighbour)),
             (Security::Plain, true) => {
                 let reason = "this host has no TLS: it was started without --tls-cert, for this machine alone";
                 refuse(socket, reason).await;

@@ -426,6 +426,19 @@ fn what_is_said_of_a_store_through_a_host_stays_readable() {
     let told = [
         ("relay-hello", 47, Control::RelayHello { version: 1 }),
         ("relay-welcome", 48, Control::RelayWelcome { facts: b"facts".to_vec() }),
+        ("replicas", 49, Control::Replicas),
+        (
+            "replica",
+            50,
+            Control::Replica {
+                name: "server".to_owned(),
+                replica: 1,
+                epoch: Some(70_000),
+                stalled_ms: Some(70_001),
+                reason: "no answer came within 4 s".to_owned(),
+            },
+        ),
+        ("replicas-end", 51, Control::ReplicasEnd),
     ];
     for (name, index, control) in told {
         let name = format!("wire-v6-{name}.bin");

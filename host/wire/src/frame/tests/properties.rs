@@ -128,6 +128,15 @@ fn controls_of_sessions() -> impl Strategy<Value = Control> {
         (any::<Option<u64>>(), any::<String>()).prop_map(|(since_ms, reason)| Control::StallTold { since_ms, reason }),
         (any::<String>(), any::<u64>()).prop_map(|(to, behind)| Control::NextPrimary { to, behind }),
         any::<String>().prop_map(|token| Control::Token { token }),
+        (any::<String>(), any::<u16>(), any::<[Option<u64>; 2]>(), any::<String>()).prop_map(
+            |(name, replica, [epoch, stalled_ms], reason)| Control::Replica {
+                name,
+                replica,
+                epoch,
+                stalled_ms,
+                reason
+            }
+        ),
         any::<[u64; 4]>().prop_map(|[sessions, under_way, results, bytes]| {
             Control::SessionsTold { sessions, under_way, results, bytes }
         }),
