@@ -78,11 +78,15 @@ impl Stage {
     }
 
     fn must(&self, machine: Machine, arguments: &[&str]) -> String {
+        self.run(machine, arguments).unwrap_or_else(|said| panic!("{arguments:?} on {machine:?}: {said}"))
+    }
+
+    /// What it prints, or why it failed.
+    fn run(&self, machine: Machine, arguments: &[&str]) -> Result<String, String> {
         let output = self.machines.on(machine, || self.command(machine, arguments).output()).expect("it starts");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{arguments:?} on {machine:?}: {said}");
         assert!(!said.contains("hush"), "{said}");
-        String::from_utf8(output.stdout).expect("it prints text")
+        if output.status.success() { Ok(String::from_utf8(output.stdout).expect("it prints text")) } else { Err(said) }
     }
 
     fn serve(&self, machine: Machine) -> Host {
@@ -99,7 +103,14 @@ impl Stage {
     fn wait_until_all_follow(&self, from: Machine) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let status = self.status(from);
+            let status = match self.run(from, &["status", "--json"]) {
+                Ok(status) => serde_json::from_str::<Value>(&status).expect("it prints JSON"),
+                // A machine whose cable is in again may find nobody for a second.
+                Err(said) => {
+                    assert!(Instant::now() < deadline, "{said}");
+                    continue;
+                }
+            };
             let counter = &status["instances"][0];
             let replicas = counter["replicas"].as_array().map(Vec::as_slice).unwrap_or_default();
             let follows = |replica: &&Value| {

@@ -10,6 +10,7 @@ mod checkpoints;
 mod clock;
 mod command_line;
 mod copying;
+mod database_away;
 mod database_elsewhere;
 mod debugging;
 mod determinism;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use ambrosia_test_database::Server;
-use ambrosia_tests::{Cluster, Host, PATIENCE, Ran};
+use ambrosia_tests::{Cluster, Host, PATIENCE, Ran, Signal};
 use serde_json::Value;
 
 use crate::support::{cluster, cluster_on};
@@ -27,7 +27,7 @@ struct Stage {
     hosts: Vec<Host>,
     /// The URL of both hosts.
     url: String,
-    _server: Server,
+    server: Server,
 }
 
 impl Stage {
@@ -42,7 +42,7 @@ impl Stage {
         {
             cluster.must(&[&["cert", "issue", "--dir", dir], whose].concat());
         }
-        let mut stage = Stage { cluster, hosts: Vec::new(), url: String::new(), _server: server };
+        let mut stage = Stage { cluster, hosts: Vec::new(), url: String::new(), server };
         let mut addresses = Vec::new();
         for name in HOSTS {
             let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr());
@@ -203,6 +203,78 @@ fn a_host_that_dies_is_not_missed_by_whoever_knows_another_one() {
     assert_eq!(stage.must(&["send", "counter", "add", "[4]"]), "7\n");
     stage.hosts[1].kill();
     stage.refused(Some("anna"), &["log", "counter"], &["no host of ambrosia://localhost:", "Connection refused"]);
+}
+
+/// Its standby is gone, so its commits wait.
+#[test]
+fn while_the_database_commits_nothing_hosts_say_what_they_know() {
+    let Some(stage) = Stage::begin() else { return };
+    stage.register("counter", "counter");
+    stage.wait_until_served(1);
+    stage.hosts.iter().for_each(|host| drop(host.wait_for_word("caught up with the log")));
+    let watch = stage.elsewhere(Some("anna"), &["status", "--watch", "--json"]);
+    let mut watch = Host::start(watch, |_| {}).expect("the program can be started");
+    watch.wait_for_print("durable_lsn");
+    stage.server.set("synchronous_standby_names", "nobody");
+    let add = ["send", "counter", "add", "[3]", "--timeout", "600"];
+    let mut add = stage.elsewhere(Some("anna"), &add).spawn().expect("the program can be started");
+    watch.wait_for_print("store_error");
+    let deadline = Instant::now() + PATIENCE;
+    // A host that is busy may be late.
+    let ran = loop {
+        let ran = stage.run(Some("anna"), &["status"], "");
+        assert_eq!(ran.code, 1, "{}", ran.stdout);
+        if !ran.stdout.contains("does not say") {
+            break ran;
+        }
+        assert!(Instant::now() < deadline, "{}", ran.stdout);
+    };
+    for words in
+        ["this is what its hosts know", "primary  at localhost:", "standby  at localhost:", "the log takes nothing for"]
+    {
+        let said = || stage.hosts.iter().map(Host::said).collect::<Vec<_>>().join("\n");
+        assert!(ran.stdout.contains(words), "{words}: {}{}", ran.stdout, said());
+    }
+    assert!(ran.stderr.contains("standby"), "{}", ran.stderr);
+    let known = loop {
+        let ran = stage.run(Some("anna"), &["status", "counter", "--json"], "");
+        let known: Value = serde_json::from_str(&ran.stdout).expect("it prints JSON");
+        if known["unreached"].as_array().is_some_and(Vec::is_empty) {
+            break known;
+        }
+        assert!(Instant::now() < deadline, "{known:#}");
+    };
+    let replicas = known["instances"][0]["replicas"].as_array().expect("there are two");
+    let primary = replicas.iter().find(|replica| replica["role"] == "primary").expect("it reigns");
+    assert!(primary["epoch"].is_u64() && primary["stall"]["since_ms"].is_u64(), "{known:#}");
+    assert_eq!(replicas.len(), 2, "{known:#}");
+    let ran = stage.run(Some("laptop"), &["status"], "");
+    assert!(ran.stderr.contains("certificate of an operator") && ran.stdout.is_empty(), "{}{}", ran.stdout, ran.stderr);
+    stage.server.set("synchronous_standby_names", "");
+    assert!(add.wait().expect("it is ours").success());
+    let deadline = Instant::now() + PATIENCE;
+    while !watch.printed().last().is_some_and(|shown| shown.contains("durable_lsn")) {
+        assert!(Instant::now() < deadline, "it never shows the store again: {}", watch.said());
+        std::thread::park_timeout(LOOK_INTERVAL);
+    }
+    watch.signal(Signal::Interrupt);
+    assert_eq!(watch.exit_code(), 0);
+}
+
+#[test]
+fn a_host_without_tls_passes_its_store_on_to_nobody() {
+    let Some(server) = Server::begin(&[]) else { return };
+    let cluster = cluster_on(&server.url("shop"));
+    cluster.register("counter", "counter", 1);
+    let host = cluster.start("counter", 0);
+    host.wait_until_primary();
+    let address = cluster.status("counter")["primary"]["address"].clone();
+    let url = format!("ambrosia://{}", address.as_str().expect("there is a primary"));
+    for verb in [&["status"][..], &["token", "new", "--name", "mine"]] {
+        let ran = cluster.run(&[verb, &["--store", &url]].concat());
+        assert!(ran.code == 1 && ran.stderr.contains("passes its store on by TLS alone"), "{}", ran.stderr);
+    }
+    assert_eq!(cluster.must(&["send", "counter", "add", "[3]", "--store", &url]), "3\n");
 }
 
 #[test]
