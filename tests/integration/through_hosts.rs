@@ -211,7 +211,9 @@ fn while_the_database_commits_nothing_hosts_say_what_they_know() {
     let Some(stage) = Stage::begin() else { return };
     stage.register("counter", "counter");
     stage.wait_until_served(1);
-    stage.hosts.iter().for_each(|host| drop(host.wait_for_word("caught up with the log")));
+    for host in &stage.hosts {
+        host.wait_for_word("caught up with the log");
+    }
     let watch = stage.elsewhere(Some("anna"), &["status", "--watch", "--json"]);
     let mut watch = Host::start(watch, |_| {}).expect("the program can be started");
     watch.wait_for_print("durable_lsn");
