@@ -509,7 +509,7 @@ const BUGS: &[Bug] = &[
         file: "host/core/src/member/standby.rs",
         changes: &[
             (
-                "                self.phase = Phase::Open;\n                context.carry(Command::Open(self.common.replica.applied().next()));",
+                "                assert!(matches!(self.phase, Phase::Acquire(_)), \"only a candidate can be too late\");\n                self.open(context);",
                 "                let Phase::Acquire(over) = self.phase else { unreachable!() };\n                context.carry(Command::Open(self.common.replica.applied().next()));\n                context.carry(Command::Acquire(over));",
             ),
             (
