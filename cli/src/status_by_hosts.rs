@@ -1,6 +1,6 @@
 //! `status` while the store can't be read: which replicas run, and since when and why a log stands, as hosts know it by themselves.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use ambrosia_core::{HostAddress, InstanceName};
 use ambrosia_host::{ReplicaReport, Security, ask_for_replicas, without_controls};
@@ -9,12 +9,9 @@ use serde::Serialize;
 
 use crate::{
     said::said,
-    status_peers::ShownStall,
+    status_peers::{ANSWER_WAIT_MAX, ShownStall, all_at_once},
     style::{Style, Tone},
 };
-
-/// A host that is well answers long before that.
-const ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// What hosts know; its JSON is an interface for scripts.
 #[derive(Serialize)]
@@ -66,23 +63,15 @@ pub(crate) fn ask(
     if hosts.is_empty() || is_answered {
         return Ok(None);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let asked = runtime.block_on(async {
-        let ask = |host: &HostAddress| {
-            let (host, security) = (host.clone(), security.clone());
-            tokio::spawn(async move { ask_for_replicas(&host, ANSWER_WAIT_MAX, &security).await })
-        };
-        let asking: Vec<_> = hosts.iter().map(ask).collect();
-        let mut asked = Vec::new();
-        for (host, asking) in hosts.iter().zip(asking) {
-            asked.push((host, asking.await));
-        }
-        asked
-    });
+    let ask = |host: &HostAddress| {
+        let (host, security) = (host.clone(), security.clone());
+        async move { ask_for_replicas(&host, ANSWER_WAIT_MAX, &security).await }
+    };
+    let asked = all_at_once(hosts.iter().map(ask))?;
     let (mut instances, mut unreached) = (BTreeMap::<String, Vec<Replica>>::new(), Vec::new());
-    for (host, asked) in asked {
+    for (host, asked) in hosts.iter().zip(asked) {
         let host = host.to_string();
-        match asked? {
+        match asked {
             Ok(replicas) => {
                 let wanted = |told: &ReplicaReport| only.is_none_or(|only| only.as_str() == told.instance);
                 for told in replicas.into_iter().filter(wanted) {

@@ -13,8 +13,8 @@ use crate::{
     status_schedules::ShownSchedule,
 };
 
-/// A primary that is well answers long before that.
-const ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
+/// A host that is well answers long before that.
+pub(crate) const ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// A peer, for a person or a script.
 #[derive(Serialize)]
@@ -71,27 +71,34 @@ impl ShownStall {
 /// That, or why it is not known.
 pub(crate) type Answer = Result<Said, String>;
 
+/// Has all of it done at once; what comes of it is in the same order.
+pub(crate) fn all_at_once<T: Send + 'static>(
+    asking: impl Iterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> anyhow::Result<Vec<T>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let asked: Vec<_> = asking.map(tokio::spawn).collect();
+        let mut answers = Vec::new();
+        for answer in asked {
+            answers.push(answer.await?);
+        }
+        Ok(answers)
+    })
+}
+
 /// Asks all primaries at once; the answers are in the same order.
 pub(crate) fn ask_all(
     store: &dyn Store,
     primaries: Vec<(InstanceName, PrimaryInfo)>,
     security: &Security,
 ) -> anyhow::Result<Vec<Answer>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let reports = runtime.block_on(async {
-        let ask = |(name, primary): (InstanceName, PrimaryInfo)| {
-            let security = security.clone();
-            tokio::spawn(async move { ask_for_report(&name, &primary.address, ANSWER_WAIT_MAX, &security).await })
-        };
-        let asked: Vec<_> = primaries.into_iter().map(ask).collect();
-        let mut reports = Vec::new();
-        for report in asked {
-            reports.push(report.await);
-        }
-        reports
-    });
+    let ask = |(name, primary): (InstanceName, PrimaryInfo)| {
+        let security = security.clone();
+        async move { ask_for_report(&name, &primary.address, ANSWER_WAIT_MAX, &security).await }
+    };
+    let reports = all_at_once(primaries.into_iter().map(ask))?;
     let shown = reports.into_iter().map(|report| {
-        let report = report?.map_err(|error| without_controls(&error.to_string()));
+        let report = report.map_err(|error| without_controls(&error.to_string()));
         Ok(report.map(|Report { peers, outgoing, remembered, schedules, sessions, stall }| Said {
             peers: peers.into_iter().map(|peer| ShownPeer::of(store, peer)).collect(),
             outgoing: outgoing.map(ShownOutgoing::of),

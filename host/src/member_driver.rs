@@ -299,17 +299,13 @@ impl MemberDriver {
 
     /// Carries out all commands, and those that come of the answers.
     fn carry_out(&mut self) -> Result<(), RunError> {
-        if self.put_off.is_none() {
-            self.follow_module_or_put_off()?;
-        }
+        self.follow_module_or_put_off()?;
         while self.errand.is_none()
             && self.put_off.is_none()
             && let Some(command) = self.shell.next()
         {
             self.carry_or_put_off(command)?;
-            if self.put_off.is_none() {
-                self.follow_module_or_put_off()?;
-            }
+            self.follow_module_or_put_off()?;
         }
         if self.listeners.is_due() {
             self.serve_listeners();

@@ -62,12 +62,11 @@ const PREPARE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 impl Driver {
     /// Has a module at hand, compiled and described; [`Event::Prepared`] says when.
     pub(crate) fn prepare(self: &Arc<Self>, attempt: u64, module: [u8; 32]) {
-        let (modules, mailbox, span) = (Arc::clone(&self.modules), Arc::clone(&self.mailbox), self.span.clone());
-        let driver = Arc::clone(self);
+        let (driver, there) = (Arc::clone(self), Arc::clone(&self.mailbox));
         tracing::info!(attempt, module = %BlobHash(module), "an upgrade is wished for");
-        let there = Arc::clone(&mailbox);
         let prepare = move || {
-            let _in_span = span.enter();
+            let _in_span = driver.span.enter();
+            let (modules, mailbox) = (&driver.modules, &driver.mailbox);
             let prepare = || modules.module(module).and_then(|_| modules.methods(module)).map(|_| ());
             // That the store can't be reached says nothing of the module, and whoever wishes for it has been told that it is wished for.
             let prepared = loop {

@@ -40,10 +40,8 @@ impl Opened {
     }
 
     async fn say(&mut self, hello: Control, security: &Security) -> Result<Greeting, ConnectionError> {
-        // Before it the certificates of the host were seen.
-        let token = security.token().map(|token| Frame::Control(Control::Token { token: token.as_ref().to_owned() }));
         let connection = &mut self.connection;
-        connection.write_frames(&token.into_iter().chain([Frame::Control(hello)]).collect::<Vec<_>>()).await?;
+        connection.say_first(hello, security).await?;
         let said = connection.read_frame().await?;
         self.heard = Instant::now();
         match said {

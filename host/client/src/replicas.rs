@@ -35,16 +35,13 @@ pub async fn ask_for_replicas(
 
 async fn ask(address: &HostAddress, security: &Security) -> Result<Vec<ReplicaReport>, ConnectionError> {
     let (_handle, mut connection) = Connection::new(security.connect(address).await?)?;
-    // Before it the certificates of the host were seen.
-    let token = security.token().map(|token| Control::Token { token: token.as_ref().to_owned() });
-    let said: Vec<_> = token.into_iter().chain([Control::Replicas]).map(Frame::Control).collect();
-    connection.write_frames(&said).await?;
+    connection.say_first(Control::Replicas, security).await?;
     connection.welcome(CLIENT_VERSION);
     let mut replicas = Vec::new();
     loop {
         match connection.read_frame().await? {
             Frame::Control(Control::Replica { name, replica, epoch, stalled_ms, reason }) => {
-                let stall = stalled_ms.map(|since_ms| Stall { since: Duration::from_millis(since_ms), reason });
+                let stall = Stall::told(stalled_ms, reason);
                 replicas.push(ReplicaReport { instance: name, replica, epoch: epoch.map(Epoch), stall });
             }
             Frame::Control(Control::ReplicasEnd) => return Ok(replicas),

@@ -100,6 +100,13 @@ pub struct Stall {
     pub reason: String,
 }
 
+impl Stall {
+    /// As it is told: for how many milliseconds, if it takes none.
+    pub(crate) fn told(since_ms: Option<u64>, reason: String) -> Option<Stall> {
+        since_ms.map(|since_ms| Stall { since: Duration::from_millis(since_ms), reason })
+    }
+}
+
 /// A primary has not said what it waits for.
 #[derive(Debug, thiserror::Error)]
 pub enum NoReport {
@@ -224,9 +231,7 @@ async fn ask_for_sessions(connection: &mut Connection) -> Result<SessionCounts, 
 async fn ask_for_stall(connection: &mut Connection) -> Result<Option<Stall>, ConnectionError> {
     connection.write_frame(&Frame::Control(Control::Stall)).await?;
     match connection.read_frame().await? {
-        Frame::Control(Control::StallTold { since_ms, reason }) => {
-            Ok(since_ms.map(|since_ms| Stall { since: Duration::from_millis(since_ms), reason }))
-        }
+        Frame::Control(Control::StallTold { since_ms, reason }) => Ok(Stall::told(since_ms, reason)),
         _ => Err(ConnectionError::Unexpected),
     }
 }

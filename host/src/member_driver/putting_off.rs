@@ -38,12 +38,21 @@ impl MemberDriver {
     /// Carries a command out, or puts it off.
     pub(super) fn carry_or_put_off(&mut self, command: Command) -> Result<(), RunError> {
         let again = may_be_repeated(&command).then(|| command.clone());
-        match (self.carry(command), again) {
-            (Err(error), Some(command)) if self.driver.is_away(&error) => {
-                self.put_off(PutOff::Command(command), &error);
+        let carried = self.carry(command);
+        match again {
+            Some(command) => self.or_put_off(carried, PutOff::Command(command)),
+            None => carried,
+        }
+    }
+
+    /// Puts something off of which that has come, if the store can't be reached.
+    fn or_put_off(&mut self, done: Result<(), RunError>, what: PutOff) -> Result<(), RunError> {
+        match done {
+            Err(error) if self.driver.is_away(&error) => {
+                self.put_off(what, &error);
                 Ok(())
             }
-            (done, _) => done,
+            done => done,
         }
     }
 
@@ -83,24 +92,19 @@ impl MemberDriver {
 
     /// The schedules of a reign that has just begun, for which its log may have to be looked at.
     pub(super) fn begin_calendar_or_put_off(&mut self) -> Result<(), RunError> {
-        match self.begin_calendar() {
-            Err(error) if self.driver.is_away(&error) => {
-                self.put_off(PutOff::Calendar, &error);
-                Ok(())
-            }
-            begun => begun,
-        }
+        let begun = self.begin_calendar();
+        self.or_put_off(begun, PutOff::Calendar)
     }
 
     /// What comes in is for the methods of the module that the replica runs, since it was made or since an upgrade.
     pub(super) fn follow_module_or_put_off(&mut self) -> Result<(), RunError> {
-        match self.follow_module() {
-            Err(error) if self.driver.is_away(&error) => {
-                self.module = None;
-                self.put_off(PutOff::Module, &error);
-                Ok(())
-            }
-            followed => followed,
+        if self.put_off.is_some() {
+            return Ok(());
         }
+        let followed = self.follow_module();
+        if followed.is_err() {
+            self.module = None;
+        }
+        self.or_put_off(followed, PutOff::Module)
     }
 }

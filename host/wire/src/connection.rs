@@ -27,7 +27,7 @@ use crate::{
     line::{Line, Writing},
     permits::{Permit, Permits},
     request,
-    security::{self, Socket},
+    security::{self, Security, Socket},
     streams::{Command, StreamError},
 };
 
@@ -306,6 +306,16 @@ impl Connection {
         let mut bytes = Vec::new();
         frames.iter().for_each(|frame| frame::encode(frame, &mut bytes));
         Ok(self.writer.write_all(&bytes).await?)
+    }
+
+    /// Says what is said first, behind the token of this process if it shows one.
+    ///
+    /// # Errors
+    /// If the connection has ended.
+    pub async fn say_first(&mut self, hello: Control, security: &Security) -> Result<(), ConnectionError> {
+        // Before it the certificates of the host were seen.
+        let token = security.token().map(|token| Control::Token { token: token.as_ref().to_owned() });
+        self.write_frames(&token.into_iter().chain([hello]).map(Frame::Control).collect::<Vec<_>>()).await
     }
 
     /// The handshake is done in that version of the protocol: larger frames and messages are read from here on.

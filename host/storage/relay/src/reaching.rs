@@ -124,10 +124,7 @@ async fn say_hello(
     security: &Security,
 ) -> Result<(ConnectionHandle, Connection, Result<Frame, ConnectionError>), ConnectionError> {
     let (handle, mut connection) = Connection::new(security.connect(address).await?)?;
-    // Before it the certificates of the host were seen.
-    let token = security.token().map(|token| Frame::Control(Control::Token { token: token.as_ref().to_owned() }));
-    let hello = Frame::Control(Control::RelayHello { version: RELAY_VERSION });
-    connection.write_frames(&token.into_iter().chain([hello]).collect::<Vec<_>>()).await?;
+    connection.say_first(Control::RelayHello { version: RELAY_VERSION }, security).await?;
     let answer = connection.read_frame().await;
     Ok((handle, connection, answer))
 }

@@ -10,7 +10,7 @@ use core::time::Duration;
 use crate::{
     engine::{Answer, Answered, Fault, Request, Session},
     keys::KeysAnswer,
-    limits::retry_after,
+    limits::{ENGINE_GAP, retry_after},
 };
 
 /// A question on its way to an answer.
@@ -55,6 +55,14 @@ pub struct Concluded {
     pub may_be_done_before: bool,
     /// A try before has failed, whatever it was.
     pub has_failed_before: bool,
+}
+
+impl Concluded {
+    /// Whether the engine was away meanwhile, of which this took so long. One that only takes long was not, and one that fails for a moment
+    /// kept nobody from it.
+    pub fn was_away(&self, took: Duration) -> bool {
+        self.has_failed_before && took > ENGINE_GAP
+    }
 }
 
 impl Inquiry {

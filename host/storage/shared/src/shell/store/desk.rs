@@ -18,7 +18,7 @@ use crate::{
     engine::{Answered, Claim, Engine, Fault, HostId, Lane, Request},
     inquiry::{Concluded, Inquiry, Next},
     keys::{KeyEntry, KeysAnswer, KeysRequest, Put, PutRefused, Space},
-    limits::{ANSWER_TIME_MAX, ENGINE_GAP, KEYS_TIME},
+    limits::{ANSWER_TIME_MAX, KEYS_TIME},
 };
 
 /// Asks one engine for one host.
@@ -62,8 +62,7 @@ impl Desk {
         loop {
             match inquiry.next(self.began.elapsed()) {
                 Next::Over(concluded) => {
-                    // One that only takes long was not away, and one that fails for a moment kept nobody from it.
-                    if concluded.has_failed_before && self.began.elapsed().saturating_sub(now) > ENGINE_GAP {
+                    if concluded.was_away(self.began.elapsed().saturating_sub(now)) {
                         self.was_away.store(true, Ordering::SeqCst);
                     }
                     return concluded;

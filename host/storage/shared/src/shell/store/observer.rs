@@ -19,8 +19,7 @@ use ambrosia_storage::{HEARTBEAT_SILENCE, IoError};
 use super::desk::Desk;
 use crate::{
     engine::{Answered, HostId, Request, Session},
-    inquiry::Concluded,
-    limits::{BEAT_INTERVAL, ENGINE_GAP, ENGINE_GRACE, KEYS_TIME},
+    limits::{BEAT_INTERVAL, ENGINE_GRACE, KEYS_TIME},
     shell::host::lock,
 };
 
@@ -169,14 +168,13 @@ impl Observer {
 
     fn look(&self, desk: &Desk, hosts: &BTreeSet<HostId>) -> Result<(), IoError> {
         let (request, asked) = (Request::Lives { of: hosts.iter().copied().collect() }, Instant::now());
-        let Concluded { answer, has_failed_before, .. } = desk.ask_within(request, KEYS_TIME);
+        let concluded = desk.ask_within(request, KEYS_TIME);
         let now = Instant::now();
         let mut seen = lock(&self.seen);
-        // One that only takes long was not away, and one that fails for a moment kept nobody from it.
-        seen.was_away |= has_failed_before && now.saturating_duration_since(asked) > ENGINE_GAP;
+        seen.was_away |= concluded.was_away(now.saturating_duration_since(asked));
         // Whoever has only begun to look has had to do with it before.
         seen.was_away |= seen.session.is_none() && desk.was_away();
-        match answer.map_err(|fault| desk.error(fault))? {
+        match concluded.answer.map_err(|fault| desk.error(fault))? {
             Answered::Beats { session, beats } => seen.on_told(session, hosts, &beats.into_iter().collect(), now),
             other => return Err(desk.unfit(&other)),
         }
@@ -201,6 +199,7 @@ mod tests {
     use crate::{
         MemoryEngine,
         engine::{Answering, Engine, EngineFacts, Fault, Lane},
+        limits::ENGINE_GAP,
     };
 
     /// Answers at these times, with that many beats; what is known of the host then, if it is decided.
